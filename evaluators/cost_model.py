@@ -1,0 +1,60 @@
+"""What candidates cost, in every cost metric at once."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evaluators.costs.kv import tally_kv
+from evaluators.costs.macs import tally_macs
+from evaluators.costs.params import tally_params
+from evaluators.costs.size import tally_size
+from evaluators.costs.tally import Floats, total
+from search_spaces.space import SearchSpace
+from search_spaces.structure.read import ModelStructure
+
+
+class CostModel:
+    """The exact costs of every candidate of one model.
+
+    Args:
+        structure: The model.
+        stored_dtype: Of its weights on disk, and so of an export's.
+        context: Tokens that a token attends to, for the multiply–accumulates of attention.
+    """
+
+    def __init__(
+        self, structure: ModelStructure, *, stored_dtype: torch.dtype, context: int
+    ) -> None:
+        self._structure = structure
+        self._tallies = {
+            "params": tally_params(structure),
+            "size": tally_size(structure, stored_dtype),
+            "macs": tally_macs(structure, context),
+            "kv": tally_kv(structure, stored_dtype),
+        }
+
+    def costs(self, counts: NDArray[np.int_]) -> Mapping[str, Floats]:
+        """Give each metric's cost ``(candidates,)`` of kept units ``(candidates, sub_blocks)``."""
+        return {
+            name: total(tally, self._structure, counts) for name, tally in self._tallies.items()
+        }
+
+    def dense(self) -> Mapping[str, float]:
+        """Give the dense model's cost in each metric."""
+        widths = np.array([[block.unit_count for block in self._structure.sub_blocks]])
+        return {name: float(cost[0]) for name, cost in self.costs(widths).items()}
+
+    def level_costs(self, metric: str, space: SearchSpace) -> tuple[Floats, ...]:
+        """Give, for each site, the cost of each of its levels ``(levels,)``.
+
+        Norms that two sites share are left out.
+        """
+        tally = self._tallies[metric]
+        tables = []
+        for site in space.sites:
+            kept = np.array(site.levels)  # (levels, targets)
+            targets = list(site.targets)
+            tables.append(kept @ tally.each[targets] + (kept > 0) @ tally.standing[targets])
+        return tuple(tables)

@@ -1,0 +1,9 @@
+"""Cost metrics, one a file; additive over sites and exact."""
+
+from evaluators.costs.kv import KV
+from evaluators.costs.macs import MACS
+from evaluators.costs.params import PARAMS
+from evaluators.costs.size import SIZE
+from evaluators.metric import Metric
+
+COSTS: dict[str, Metric] = {metric.name: metric for metric in (PARAMS, SIZE, MACS, KV)}

@@ -1,0 +1,15 @@
+"""Parameters, tied ones once."""
+
+from torch import Tensor
+
+from evaluators.costs.tally import Tally
+from evaluators.costs.weights import tally_weights
+from evaluators.metric import Metric
+from search_spaces.structure.read import ModelStructure
+
+PARAMS = Metric(name="params", unit="parameters", direction="minimise", source="a count")
+
+
+def tally_params(structure: ModelStructure) -> Tally:
+    """Count parameters."""
+    return tally_weights(structure, Tensor.numel)

@@ -1,0 +1,15 @@
+"""Bytes of weights as they lie on disk."""
+
+import torch
+
+from evaluators.costs.tally import Tally
+from evaluators.costs.weights import tally_weights
+from evaluators.metric import Metric
+from search_spaces.structure.read import ModelStructure
+
+SIZE = Metric(name="size", unit="bytes", direction="minimise", source="tensor data in safetensors")
+
+
+def tally_size(structure: ModelStructure, stored_dtype: torch.dtype) -> Tally:
+    """Count bytes in the dtype that an export is stored in, tied weights once."""
+    return tally_weights(structure, lambda weight: weight.numel() * stored_dtype.itemsize)

@@ -1,0 +1,64 @@
+"""Counting weights: what each unit owns, what a sub-block needs while it stands, and the rest."""
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor, nn
+
+from evaluators.costs.tally import Floats, Tally
+from search_spaces.structure.linears import bias, matrix
+from search_spaces.structure.read import ModelStructure
+from search_spaces.structure.sub_block import SubBlock
+
+Weigh = Callable[[Tensor], float]
+"""What one weight tensor costs; must be proportional to its size."""
+
+
+def tally_weights(structure: ModelStructure, weigh: Weigh) -> Tally:
+    """Take a cost apart that is a sum over weight tensors, tied ones once."""
+    layers = structure.backbone.layers
+    blocks = structure.sub_blocks
+    each = np.array([_units(layers[b.layer], b, weigh) / b.unit_count for b in blocks])
+    wholes = np.array([_whole(layers[b.layer], b, weigh) for b in blocks])
+    widths = np.array([b.unit_count for b in blocks])
+    shared = np.array(
+        [
+            sum(_own(layers[index].get_submodule(path), weigh) for path in layer.shared)
+            for index, layer in enumerate(structure.layers)
+        ],
+        dtype=np.float64,
+    )
+    everything = _all(structure.backbone.model, weigh)
+    inside: Floats = wholes
+    return Tally(
+        each=each,
+        standing=wholes - each * widths,
+        shared=shared,
+        rest=everything - float(inside.sum() + shared.sum()),
+    )
+
+
+def _all(module: nn.Module, weigh: Weigh) -> float:
+    return sum(weigh(weight) for weight in module.parameters())
+
+
+def _own(module: nn.Module, weigh: Weigh) -> float:
+    return sum(weigh(weight) for weight in module.parameters(recurse=False))
+
+
+def _units(layer: nn.Module, block: SubBlock, weigh: Weigh) -> float:
+    """Weigh what shrinks with the units: matrices, and the biases of the cut rows."""
+    cost = 0.0
+    for projection in block.projections:
+        linear = layer.get_submodule(projection.path)
+        offset = bias(linear)
+        cost += weigh(matrix(linear))
+        if projection.side == "rows" and offset is not None:
+            cost += weigh(offset)
+    return cost
+
+
+def _whole(layer: nn.Module, block: SubBlock, weigh: Weigh) -> float:
+    """Weigh all that goes when the sub-block is dropped."""
+    holder = {block.module} if block.module else {p.path for p in block.projections}
+    return sum(_all(layer.get_submodule(path), weigh) for path in holder | set(block.private))

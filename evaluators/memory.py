@@ -1,0 +1,25 @@
+"""Keeping freed memory for the next tensor instead of handing it back to the kernel."""
+
+import ctypes
+import functools
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
+NEVER = 2**31 - 1
+LARGEST_KEPT = (2**30, 2**25)
+"""Bytes up to which blocks are kept: glibc before 2.35 refuses more than the second."""
+
+
+@functools.cache
+def keep_pages() -> bool:
+    """Stop glibc from returning large blocks to the kernel; tell whether that worked.
+
+    A candidate allocates and frees hundreds of megabytes of temporaries. By default each is mapped
+    and faulted in anew, which took a third of the time on a two-core machine (SmolLM2-135M,
+    8 × 256 tokens: 414,796 minor faults a forward before, none after).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return False
+    kept = any(mallopt(MMAP_THRESHOLD, size) for size in LARGEST_KEPT)
+    return kept and bool(mallopt(TRIM_THRESHOLD, NEVER))

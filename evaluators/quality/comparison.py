@@ -1,0 +1,74 @@
+"""Student logits beside the teacher's over some positions; what the metrics share, once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What the dense model says at some positions."""
+
+    probabilities: Tensor
+    """``(positions, vocabulary)``"""
+    negative_entropy: Tensor
+    """Σ p log p in nats, ``(positions,)``"""
+    top: Tensor
+    """Most probable token, ``(positions,)``"""
+
+    @classmethod
+    def of(cls, logits: Tensor) -> "Teacher":
+        """Digest logits ``(positions, vocabulary)``."""
+        highest, top = logits.float().max(dim=-1, keepdim=True)
+        shifted = logits.float() - highest
+        probabilities = shifted.exp()
+        total = probabilities.sum(dim=-1, keepdim=True)
+        probabilities /= total
+        return cls(
+            probabilities=probabilities,
+            # step by step what Comparison does, so that the dense model is 0 from itself
+            negative_entropy=_dot(probabilities, shifted) - total.squeeze(1).log(),
+            top=top.squeeze(1),
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate's logits at some positions, and what the dense model and the text say there."""
+
+    teacher: Teacher
+    targets: Tensor
+    """The token that follows in the text, ``(positions,)``"""
+    target_logit: Tensor
+    """Logits count from each position's highest, ``(positions,)``"""
+    expected_logit: Tensor
+    """Σ p z: the candidate's logit, averaged over the teacher's distribution, ``(positions,)``"""
+    log_normaliser: Tensor
+    """log Σ exp z, ``(positions,)``"""
+    top: Tensor
+    """Most probable token, ``(positions,)``"""
+
+    @classmethod
+    def of(cls, logits: Tensor, teacher: Teacher, targets: Tensor) -> "Comparison":
+        """Digest logits ``(positions, vocabulary)``, which are overwritten."""
+        logits = logits.float()
+        highest, top = logits.max(dim=-1, keepdim=True)
+        shifted = logits.sub_(highest)
+        target_logit = shifted.gather(1, targets[:, None]).squeeze(1)
+        expected_logit = _dot(teacher.probabilities, shifted)
+        total = shifted.exp_().sum(dim=-1)
+        return cls(
+            teacher=teacher,
+            targets=targets,
+            target_logit=target_logit,
+            expected_logit=expected_logit,
+            log_normaliser=total.log(),
+            top=top.squeeze(1),
+        )
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply and sum over the last axis without holding the products."""
+    product: Tensor = torch.linalg.vecdot(left, right)
+    return product

@@ -1,0 +1,32 @@
+"""Searching a model for the best ways to make it smaller, and exporting the one that fits.
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planner.budget import Budget
+    from planner.run import Run
+    from planner.searching import search
+    from planner.settings import SearchSettings
+    from search_spaces.errors import PlannerError
+    from search_spaces.plan import Plan
+
+__all__ = ["Budget", "Plan", "PlannerError", "Run", "SearchSettings", "search"]
+
+_HOMES = {
+    "Budget": "planner.budget",
+    "Plan": "search_spaces.plan",
+    "PlannerError": "search_spaces.errors",
+    "Run": "planner.run",
+    "SearchSettings": "planner.settings",
+    "search": "planner.searching",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module `planner` has no attribute `{name}`")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,195 @@
+"""What the user asked for: limits on cost and quality such as ``params<=0.7x,kl<=0.05``."""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn, Self
+
+from search_spaces.errors import BudgetError
+
+COST_NAMES = ("params", "size", "macs", "kv")
+"""Parameters; bytes of the weights; multiply-accumulates and KV-cache bytes per token."""
+QUALITY_NAMES = ("kl",)
+"""Divergence from the dense model, in nats per token."""
+
+_SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "params": ("", "K", "M", "B"),
+    "size": (" B", " kB", " MB", " GB"),
+    "macs": ("", "K", "M", "G", "T"),
+    "kv": (" B", " kB", " MB", " GB"),
+}
+_BINARY_UNITS = {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
+_BYTE_NAMES = ("size", "kv")
+_PER_TOKEN_NAMES = ("macs", "kv")
+_TERM = re.compile(r"([^<>=≤≥\s]+)\s*([<>=≤≥]+)\s*(.*)")
+_VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)(?:/token)?")
+_EXAMPLE = "params<=0.7x,kl<=0.05"
+# 0.7 times a cost is not exactly the cost of a plan that keeps 70 % of it
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """The most that a plan may have of one metric."""
+
+    metric: str
+    value: float
+    relative: bool
+    """Whether ``value`` is a share of the dense model's."""
+
+    def __str__(self) -> str:
+        if self.relative:
+            return f"{self.metric}<={_plain(self.value)}x"
+        exact = [
+            f"{_plain(self.value / scale)}{unit}"
+            for unit, scale in _units(self.metric).items()
+            if self.value / scale * scale == self.value
+        ]
+        return f"{self.metric}<={min([*exact, _plain(self.value)], key=len)}"
+
+    def absolute(self, dense: Mapping[str, float]) -> float:
+        """The limit in the metric's own unit."""
+        return self.value * dense[self.metric] if self.relative else self.value
+
+    def reached(self, value: float, dense: Mapping[str, float]) -> str:
+        """A value beside this limit, in the limit's style and never rounded down."""
+        if self.metric in QUALITY_NAMES:
+            return f"{self.metric} {_rounded_up(value, 4):g}"
+        share = f"{_rounded_up(relative_cost(self.metric, value, dense), 3):g}x"
+        amount = _amount(self.metric, value, round_up=True)
+        first, second = (share, amount) if self.relative else (amount, share)
+        return f"{self.metric} {first} ({second})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits that a plan must meet all at once."""
+
+    limits: tuple[Limit, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``NAME<=VALUE`` terms, comma separated.
+
+        Raises:
+            BudgetError: The text breaks the grammar; the message names the term.
+        """
+        limits = tuple(_parse_limit(term.strip()) for term in text.split(","))
+        names = [limit.metric for limit in limits]
+        for name in names:
+            if names.count(name) > 1:
+                _refuse("a budget must name each metric once", text, f"keep one limit on `{name}`")
+        return cls(limits=limits)
+
+    def __str__(self) -> str:
+        return ",".join(str(limit) for limit in self.limits)
+
+    @property
+    def cost_names(self) -> tuple[str, ...]:
+        """The cost metrics that are limited, in the user's order."""
+        return tuple(limit.metric for limit in self.limits if limit.metric in COST_NAMES)
+
+    def limits_absolute(self, dense: Mapping[str, float]) -> dict[str, float]:
+        """The limits by metric, in the metrics' own units."""
+        return {limit.metric: limit.absolute(dense) for limit in self.limits}
+
+    def admits(self, values: Mapping[str, float], dense: Mapping[str, float]) -> bool:
+        """Whether a plan with these values meets every limit."""
+        limits = self.limits_absolute(dense)
+        return all(values[name] <= limit * (1 + _TOLERANCE) for name, limit in limits.items())
+
+
+def check_reachable(
+    budget: Budget, dense: Mapping[str, float], smallest: Mapping[str, float]
+) -> None:
+    """Refuse a budget below what the smallest plan of the model costs.
+
+    Raises:
+        BudgetError: A cost limit that no plan can meet; the message says what can be met.
+    """
+    for limit in budget.limits:
+        if limit.metric in QUALITY_NAMES:
+            continue
+        least = smallest[limit.metric]
+        if least > limit.absolute(dense) * (1 + _TOLERANCE):
+            raise BudgetError(
+                f"`{limit}` cannot be met: the smallest plan of this model has "
+                f"{limit.reached(least, dense)}; ask for at least that"
+            )
+
+
+def relative_cost(metric_name: str, value: float, dense: Mapping[str, float]) -> float:
+    """A cost as a share of the dense model's, 0 where the dense model has none."""
+    return value / dense[metric_name] if dense[metric_name] else 0.0
+
+
+def format_amount(metric_name: str, value: float) -> str:
+    """A value with its unit, for people: ``134.5M``, ``180.2 MB``, ``46.1 kB/token``."""
+    return _amount(metric_name, value, round_up=False)
+
+
+def _amount(metric_name: str, value: float, *, round_up: bool) -> str:
+    if metric_name not in COST_NAMES:
+        return f"{value:.4g}"
+    suffixes = _SUFFIXES[metric_name]
+    # 999,960 reads 1.0M and not 1000.0K
+    power = sum(value >= 0.99995 * 1000.0**i for i in range(1, len(suffixes)))
+    number = value / 1000.0**power
+    if round_up:
+        number = _rounded_up(number, 1 if power else 0)
+    per_token = "/token" if metric_name in _PER_TOKEN_NAMES else ""
+    return f"{number:.{1 if power else 0}f}{suffixes[power]}{per_token}"
+
+
+def _rounded_up(value: float, decimals: int) -> float:
+    scale = 10.0**decimals
+    return math.ceil(value * scale * (1 - _TOLERANCE)) / scale
+
+
+def _plain(number: float) -> str:
+    return repr(number).removesuffix(".0")
+
+
+def _units(metric_name: str) -> dict[str, float]:
+    suffixes = _SUFFIXES.get(metric_name, ())
+    units = {suffix.strip(): 1000.0**power for power, suffix in enumerate(suffixes)}
+    units.pop("", None)
+    return units | (_BINARY_UNITS if metric_name in _BYTE_NAMES else {})
+
+
+def _parse_limit(term: str) -> Limit:
+    match = _TERM.fullmatch(term.lower())
+    if match is None:
+        _refuse("a budget must read NAME<=VALUE", term, f"write for example {_EXAMPLE}")
+    name, operator, text = match.groups()
+    known = COST_NAMES + QUALITY_NAMES
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean `{close[0]}`?" if close else f"write for example {_EXAMPLE}"
+        _refuse(f"a budget can limit {', '.join(known)}", name, remedy)
+    if operator != "<=":
+        _refuse("a budget understands only <=", term, f"write {name}<={text or 'VALUE'}")
+    return _parse_value(name, text, term)
+
+
+def _parse_value(name: str, text: str, term: str) -> Limit:
+    match = _VALUE.fullmatch(text)
+    units = {unit.lower(): scale for unit, scale in _units(name).items()}
+    relative = match is not None and match[2] == "x"
+    if relative and name in QUALITY_NAMES:
+        _refuse(f"`{name}` is absolute: the dense model's is 0", term, f"write {name}<=0.05")
+    if match is None or not (relative or match[2] in units or match[2] == ""):
+        kinds = ["0.7x for a share of the dense model"] if name in COST_NAMES else []
+        kinds += [f"a number in {', '.join(_units(name))}"] if units else ["a number"]
+        _refuse(f"`{name}` takes {' or '.join(kinds)}", term, "mend the value")
+    value = float(match[1]) * (1.0 if relative else units.get(match[2], 1.0))
+    if value < 0 or not math.isfinite(value) or (relative and value == 0):
+        rule = "a share of the dense model must be above 0" if relative else "a limit must be 0 up"
+        _refuse(rule, term, f"write for example {_EXAMPLE}")
+    return Limit(metric=name, value=value, relative=relative)
+
+
+def _refuse(rule: str, got: str, remedy: str) -> NoReturn:
+    raise BudgetError(f"{rule}, got {got!r}; {remedy}")

@@ -1,0 +1,213 @@
+"""The command line: ``planner inspect | search | front | export | demo``.
+
+Each command's parser is built only when the command is asked for, and heavy modules are imported
+only when it runs, so that ``planner --help`` answers at once.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+_PURPOSE = "Find the best ways to make a transformer smaller, and export the one that fits."
+COMMANDS = {
+    "inspect": "show what is in a model, what can be cut and what it costs",
+    "search": "search a model and leave a run with its Pareto front",
+    "front": "show the front of a run, and the best plan within a budget",
+    "export": "write a plan as a HuggingFace folder and prove it",
+    "demo": "search, compare and export SmolLM2-135M in a few minutes",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: Of the command line; none: the process's own.
+
+    Returns:
+        Exit status: 0, 1 for a defect of ours, 2 for a mistake of the user's.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(next((word for word in arguments if word in COMMANDS), None))
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    from search_spaces.errors import InputError, PlannerError
+
+    _quieten()
+    try:
+        _RUN[options.command](options[options.command])
+    except PlannerError as error:
+        print(f"planner: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        print("planner: stopped; a search goes on with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser(command: str | None) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="planner",
+        description="Find the best ways to make a transformer smaller, and export one.",
+    )
+    chosen = parser.add_subcommands(required=False, dest="command")
+    for name, help_text in COMMANDS.items():
+        own = ArgumentParser(description=help_text)
+        if name == command:
+            _ARGUMENTS[name](own)
+        chosen.add_subcommand(name, own, help=help_text)
+    return parser
+
+
+def _quieten() -> None:
+    """Leave the terminal to us: transformers and its friends log and draw bars of their own."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+def _add_settings(parser: ArgumentParser, *, only: tuple[str, ...] = ()) -> None:
+    from planner.settings import SearchSettings
+
+    fields = set(SearchSettings.model_fields)
+    skipped = (fields - set(only) if only else set()) | {"model"}
+    parser.add_argument("model", help="folder, .gguf file or hub name of the model")
+    parser.add_class_arguments(SearchSettings, as_group=False, skip=skipped)
+
+
+_READING = ("space", "mlp_step", "window_tokens", "dtype", "device", "trust_remote_code")
+
+
+def _inspect_arguments(parser: ArgumentParser) -> None:
+    _add_settings(parser, only=_READING)
+
+
+def _inspect(options: Namespace) -> None:
+    from planner.inspecting import inspect_model
+    from planner.terminal import Terminal
+
+    with Terminal() as terminal:
+        text = inspect_model(_settings(options), terminal)
+    print(text)
+
+
+def _search_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    _add_settings(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+
+
+def _search(options: Namespace) -> None:
+    from planner.report import PICTURE, draw_front
+    from planner.searching import run_search
+    from planner.terminal import Terminal
+
+    settings = _settings(options, without=("out", "resume", "config"))
+    with Terminal() as terminal:
+        run = run_search(settings, options.out, resume=options.resume, listener=terminal)
+    draw_front(run, run.folder / PICTURE)
+    _show_front(run, settings.budget)
+    print(f"\nrun: {run.folder} (front.csv, {PICTURE})")
+
+
+def _front_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--budget", type=str, help="for example params<=0.7x,kl<=0.1")
+
+
+def _front(options: Namespace) -> None:
+    from planner.run import Run
+
+    _show_front(Run.open(options.run), options.budget)
+
+
+def _show_front(run: Any, budget: str | None) -> None:
+    from planner.report import compared_with_uniform, front_table
+    from search_spaces.errors import BudgetError
+
+    refused = chosen = None
+    if budget:
+        try:
+            chosen = run.best(budget)
+        except BudgetError as error:
+            refused = error
+    print(front_table(run.front(), marked=chosen.plan_id if chosen else None))
+    if refused:
+        raise refused
+    if chosen:
+        print(f"\nwithin {budget}: plan {chosen.plan_id}")
+        sentence = compared_with_uniform(run, chosen)
+        if sentence:
+            print(sentence)
+
+
+def _export_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("source", type=str, help="folder of the run, or a model with --plan FILE")
+    parser.add_argument("--plan", type=str, help="id of a plan of the run, or a plan.json")
+    parser.add_argument("--budget", type=str, help="take the best plan of the run within it")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--trust_remote_code", action="store_true", help="of a model's folder")
+
+
+def _export(options: Namespace) -> None:
+    from planner.export.choosing import export_chosen
+    from planner.terminal import Terminal
+
+    with Terminal() as terminal:
+        folder = export_chosen(
+            options.source,
+            plan=options.plan,
+            budget=options.budget,
+            out=options.out,
+            trust_remote_code=options.trust_remote_code,
+            listener=terminal,
+        )
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    print(card[card.index("# ") : card.index("```")].strip())
+    print(f"\nexported: {folder}")
+
+
+def _demo_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("results/demo"), help="folder to fill")
+    parser.add_argument("--evidence", type=Path, help="copy the figures into this folder too")
+
+
+def _demo(options: Namespace) -> None:
+    from planner.demo import run_demo
+    from planner.terminal import Terminal
+
+    with Terminal() as terminal:
+        text = run_demo(options.out, options.evidence, terminal)
+    print(text)
+
+
+def _settings(options: Namespace, *, without: tuple[str, ...] = ()) -> Any:
+    from planner.settings import SearchSettings
+
+    given = {name: value for name, value in vars(options).items() if name not in without}
+    return SearchSettings.checked(**given)
+
+
+_ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
+    "inspect": _inspect_arguments,
+    "search": _search_arguments,
+    "front": _front_arguments,
+    "export": _export_arguments,
+    "demo": _demo_arguments,
+}
+_RUN: dict[str, Callable[[Namespace], None]] = {
+    "inspect": _inspect,
+    "search": _search,
+    "front": _front,
+    "export": _export,
+    "demo": _demo,
+}

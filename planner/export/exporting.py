@@ -1,0 +1,222 @@
+"""Exporting a plan: cut, write beside the final name, prove, then rename."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from evaluators.latency import Workload, measure_latencies
+from evaluators.metric import Measurement
+from planner.environment import describe_environment
+from planner.evaluation import Evaluation
+from planner.export.card import write_card
+from planner.export.folder import CutModel, cut_model, write_model
+from planner.export.manifest import Manifest, Quality, Speed, describe_files
+from planner.export.verify import prove, reload, scored_logits
+from planner.files import writing
+from planner.listener import Listener, Silence
+from planner.run import Run
+from planner.settings import SearchSettings
+from planner.workbench import DenseModel, open_model, ranked_space
+from search_spaces.errors import OutputError, PlanError, VerificationError
+from search_spaces.identity import identify
+from search_spaces.plan import Plan
+
+_PROOF_SHAPE = (2, 48)
+_SPARE_BYTES = 50 * 2**20
+"""Room for the tokenizer and the rest beside the weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a run measured of a plan; nothing for a plan from a file."""
+
+    calibration: Mapping[str, Measurement] = field(default_factory=dict)
+    holdout: Mapping[str, Measurement] = field(default_factory=dict)
+
+
+def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None = None) -> Path:
+    """Export a plan of a run, or a plan file of the run's model.
+
+    Args:
+        run: The run.
+        plan: A plan's id, or the path of a plan file.
+        out: The folder to make.
+        listener: Told of progress.
+
+    Returns:
+        The folder, as a client would load it.
+
+    Raises:
+        PlanError: Where the plan is unknown, malformed or another model's.
+        OutputError: Where the folder exists or cannot be written.
+        VerificationError: Where the export does not compute what was scored.
+    """
+    listener = listener or Silence()
+    _check_vacant(out)
+    evaluation = None if plan.endswith(".json") else _find(run, plan)
+    dense = open_model(_for_export(run.settings), listener)
+    if evaluation is None:
+        return _export(dense, Plan.load(Path(plan)), Scores(), out, run.settings, listener)
+    space = ranked_space(dense, run.settings, run.folder)
+    genome = space.mended(np.array([evaluation.genome]))[0]
+    scores = Scores(calibration=evaluation.quality, holdout=evaluation.holdout)
+    return _export(dense, space.plan(genome), scores, out, run.settings, listener)
+
+
+def export_from_model(
+    settings: SearchSettings, plan: Path, out: Path, *, listener: Listener | None = None
+) -> Path:
+    """Export a plan file with the model that it was made for, without a run.
+
+    Raises:
+        PlanError: Where the plan is malformed or another model's.
+        OutputError: Where the folder exists or cannot be written.
+    """
+    listener = listener or Silence()
+    _check_vacant(out)
+    loaded = Plan.load(plan)
+    dense = open_model(_for_export(settings), listener)
+    return _export(dense, loaded, Scores(), out, settings, listener)
+
+
+def _for_export(settings: SearchSettings) -> SearchSettings:
+    """Compute in float32, which holds every narrower weight, so that only sums round."""
+    return settings.model_copy(update={"dtype": "float32", "device": "cpu"})
+
+
+def _find(run: Run, plan_id: str) -> Evaluation:
+    for evaluation in run.evaluations():
+        if evaluation.plan_id == plan_id:
+            return evaluation
+    raise PlanError(
+        f"`--plan` must be the id of a plan of this run or a .json file, got `{plan_id}`; "
+        f"`planner front {run.folder}` lists the ids"
+    )
+
+
+def _check_vacant(out: Path) -> None:
+    if out.exists():
+        raise OutputError(
+            f"`--out` must not exist yet, and `{out}` does; choose another name or remove it"
+        )
+
+
+def _export(
+    dense: DenseModel,
+    plan: Plan,
+    scores: Scores,
+    out: Path,
+    settings: SearchSettings,
+    listener: Listener,
+) -> Path:
+    plan.check_model(identify(dense.loaded.model))
+    listener.stage("cutting")
+    pruned = cut_model(dense.structure, plan)
+    with _scratch_beside(out, _weight_bytes(pruned, dense)) as scratch:
+        folder = scratch / out.name
+        folder.mkdir()
+        write_model(folder, pruned, dense.loaded)
+        (folder / "plan.json").write_text(plan.to_json(), encoding="utf-8")
+        listener.stage("proving that it computes what was scored")
+        exported = reload(folder)
+        latency = measure_latencies({"dense": dense.loaded.model, "pruned": exported}, Workload())
+        generator = torch.Generator().manual_seed(0)
+        vocabulary = exported.config.get_text_config().vocab_size
+        tokens = torch.randint(vocabulary, _PROOF_SHAPE, generator=generator)
+        proof = prove(exported, scored_logits(dense.structure, plan, tokens), tokens)
+        manifest = Manifest(
+            plan_id=plan.plan_id,
+            source=settings.model,
+            model=plan.model,
+            needs_remote_code=not pruned.is_stock,
+            costs=_exact_costs(dense, plan, pruned, folder),
+            dense_costs=dict(dense.costs.dense()),
+            calibration=_qualities(scores.calibration),
+            holdout=_qualities(scores.holdout),
+            logit_gap=proof.logit_gap,
+            logit_gap_allowed=proof.allowed,
+            latency={name: Speed(**asdict(measured)) for name, measured in latency.items()},
+            files=describe_files(folder),
+            environment=describe_environment(device="cpu", seed=settings.seed),
+        )
+        (folder / "README.md").write_text(write_card(manifest), encoding="utf-8")
+        text = manifest.model_dump_json(indent=1) + "\n"
+        (folder / "manifest.json").write_text(text, encoding="utf-8")
+        folder.rename(out)
+    return out
+
+
+def _qualities(measured: Mapping[str, Measurement]) -> dict[str, Quality]:
+    return {
+        name: Quality(value=m.value, standard_error=m.standard_error)
+        for name, m in measured.items()
+    }
+
+
+def _exact_costs(
+    dense: DenseModel, plan: Plan, pruned: CutModel, folder: Path
+) -> dict[str, float]:
+    """Give the plan's costs, proved against the tensors that were written.
+
+    Raises:
+        VerificationError: Where the cost model and the files disagree.
+    """
+    counts = np.array([[len(units) for units in plan.kept_units(dense.structure.sub_blocks)]])
+    costs = {name: float(cost[0]) for name, cost in dense.costs.costs(counts).items()}
+    params = sum(weight.numel() for weight in pruned.weights.values())
+    written = _tensor_bytes(folder)
+    if (costs["params"], costs["size"]) != (params, written):
+        raise VerificationError(
+            f"an export must cost what was promised, {costs['params']:.0f} parameters and "
+            f"{costs['size']:.0f} bytes, got {params} and {written}; please report this model"
+        )
+    return costs
+
+
+def _tensor_bytes(folder: Path) -> int:
+    """Count the bytes of tensor data in safetensors files, without their headers."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        total += path.stat().st_size - 8 - header
+    return total
+
+
+def _weight_bytes(pruned: CutModel, dense: DenseModel) -> int:
+    itemsize = dense.loaded.stored_dtype.itemsize
+    return sum(weight.numel() for weight in pruned.weights.values()) * itemsize
+
+
+@contextmanager
+def _scratch_beside(out: Path, weight_bytes: int) -> Iterator[Path]:
+    """Give a folder on the same disk that is gone afterwards, whatever happens.
+
+    Raises:
+        OutputError: Where the disk is full or the place cannot be written to.
+    """
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(out.parent).free
+    if free < weight_bytes + _SPARE_BYTES:
+        raise OutputError(
+            f"an export of {weight_bytes / 1e6:.0f} MB needs as much free space, and the disk of "
+            f"`{out.parent}` has {free / 1e6:.0f} MB; free some space or choose another place"
+        )
+    try:
+        with (
+            writing(out),
+            tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch,
+        ):
+            yield Path(scratch)
+    except SafetensorError as error:  # how safetensors reports what the system refused
+        raise OutputError(
+            f"`{out}` must be writable, got: {error}; free some space or choose another place"
+        ) from error

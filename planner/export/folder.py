@@ -1,0 +1,117 @@
+"""Writing a cut model as a HuggingFace folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import save_torch_state_dict
+from torch import Tensor, nn
+
+from planner.export import modeling_pruned
+from planner.export.config import CODE_FILE, pruned_config, stock_config
+from planner.export.layout import Part, arrange
+from search_spaces.loading import LoadedModel
+from search_spaces.plan import Plan
+from search_spaces.structure.read import ModelStructure
+from search_spaces.surgery import cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutModel:
+    """The weights of a pruned model and the config that reads them."""
+
+    weights: Mapping[str, Tensor]
+    config: dict[str, Any]
+    is_stock: bool
+    """Whether a stock class loads it, without code of ours."""
+
+
+def cut_model(structure: ModelStructure, plan: Plan) -> CutModel:
+    """Cut a dense model down to a plan.
+
+    Args:
+        structure: The dense model, its units in their own order.
+        plan: What to keep.
+    """
+    blocks = structure.sub_blocks
+    kept = plan.kept_units(blocks)
+    counts = np.array([len(units) for units in kept])
+    layers = [
+        cut(dense, list(zip(blocks[2 * i : 2 * i + 2], kept[2 * i : 2 * i + 2], strict=True)))
+        for i, dense in enumerate(structure.backbone.layers)
+    ]
+    arranged = arrange(structure, counts)
+    in_line = [[part] for block in arranged for part in block]
+    plain = _weights(structure, layers, in_line, "")
+    shapes = {name: tuple(weight.shape) for name, weight in plain.items()}
+    stock = stock_config(structure, counts, shapes)
+    if stock is not None:
+        return CutModel(weights=plain, config=stock.to_dict(), is_stock=True)
+    return CutModel(
+        weights=_weights(structure, layers, arranged, ".parts.{part}"),
+        config=pruned_config(structure, counts, arranged),
+        is_stock=False,
+    )
+
+
+def _weights(
+    structure: ModelStructure, layers: list[nn.Module], blocks: list[list[Part]], infix: str
+) -> dict[str, Tensor]:
+    """Name all weights as the exported model will, tied ones once."""
+    stack = structure.backbone.stack_path
+    named: dict[str, Tensor] = {
+        name: weight
+        for name, weight in structure.backbone.model.named_parameters()
+        if not name.startswith(f"{stack}.")
+    }
+    for index, block in enumerate(blocks):
+        for position, part in enumerate(block):
+            prefix = f"{stack}.{index}{infix.format(part=position)}"
+            for layer in part.layers:
+                for name, weight in layers[layer].named_parameters():
+                    named[f"{prefix}.{name}"] = weight
+    return named
+
+
+def write_model(folder: Path, pruned: CutModel, dense: LoadedModel) -> None:
+    """Write weights, config, tokenizer, generation config and, where needed, code.
+
+    Args:
+        folder: An empty folder.
+        pruned: What to write.
+        dense: The model it was cut from.
+    """
+    weights = {
+        name: weight.detach().to("cpu", dense.stored_dtype).contiguous()
+        for name, weight in pruned.weights.items()
+    }
+    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
+    config = {**pruned.config, "dtype": str(dense.stored_dtype).removeprefix("torch.")}
+    config.pop("_name_or_path", None)
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    dense.tokenizer.save_pretrained(folder)
+    if dense.model.generation_config is not None:
+        dense.model.generation_config.save_pretrained(folder)
+    if not pruned.is_stock:
+        code = _bundled_code(dense)
+        (folder / f"{CODE_FILE}.py").write_text(code, encoding="utf-8")
+
+
+def _bundled_code(dense: LoadedModel) -> str:
+    """Give the modelling code with this family's stock classes in the place of Llama's."""
+    code = Path(modeling_pruned.__file__).read_text(encoding="utf-8")
+    config = dense.model.config
+    base = getattr(dense.model, dense.model.base_model_prefix)
+    for example, own in (
+        ("import LlamaConfig", f"import {type(config).__name__}"),
+        ("import LlamaForCausalLM", f"import {type(dense.model).__name__}"),
+        ("import LlamaModel", f"import {type(base).__name__}"),
+        ('"pruned_llama"', f'"pruned_{config.model_type}"'),
+    ):
+        assert example in code, example
+        code = code.replace(example, own)
+    return code

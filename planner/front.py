@@ -1,0 +1,130 @@
+"""The non-dominated plans of a run: as a table, as a file, cut by a budget."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import moocore
+import numpy as np
+import pandas as pd
+
+from evaluators.metric import Measurement
+from planner.budget import COST_NAMES, Budget, relative_cost
+from planner.evaluation import Evaluation
+from planner.files import atomic_write_text
+from search_spaces.errors import BudgetError
+
+_FILE = "front.csv"
+_QUALITY_ORDER = ("kl", "nll", "agreement")
+
+
+def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[Evaluation]:
+    """The plans that no other plan beats in KL and the named costs, dearest first.
+
+    Of plans that are equal in all of these one is kept; a KL that is not finite is left out.
+    """
+    # sorted by genome, so that which of two equals is kept does not hang on who landed first
+    known = sorted(
+        (e for e in evaluations if math.isfinite(e.quality["kl"].value)), key=lambda e: e.genome
+    )
+    if not known:
+        return []
+    points = [[e.quality["kl"].value, *(e.costs[name] for name in cost_names)] for e in known]
+    kept = moocore.is_nondominated(np.array(points))
+    best = [evaluation for evaluation, keep in zip(known, kept, strict=True) if keep]
+    return sorted(best, key=lambda e: (-e.costs[cost_names[0]], e.quality["kl"].value))
+
+
+def front_frame(
+    evaluations: Sequence[Evaluation], cost_names: Sequence[str], dense: Mapping[str, float]
+) -> pd.DataFrame:
+    """The front as a table, dearest plan first.
+
+    Columns: ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
+    ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
+    again on the hold-out split where it was re-scored (``holdout_kl``, …).
+    """
+    rows = [_row(evaluation, dense) for evaluation in front(evaluations, cost_names)]
+    return pd.DataFrame(rows)
+
+
+def save_front(frame: pd.DataFrame, folder: Path) -> None:
+    """Write ``front.csv`` into a run folder.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+    """
+    text = io.StringIO()
+    frame.to_csv(text, index=False)
+    atomic_write_text(folder / _FILE, text.getvalue())
+
+
+def best_within(
+    evaluations: Sequence[Evaluation], budget: Budget, dense: Mapping[str, float]
+) -> Evaluation:
+    """The plan to take under a budget: the lowest KL, or the fewest parameters if only KL is cut.
+
+    Raises:
+        BudgetError: Nothing fits; the message says what the nearest plan reaches.
+    """
+    known = [e for e in evaluations if math.isfinite(e.quality["kl"].value)]
+    fitting = [e for e in known if budget.admits(e.values, dense)]
+    names = budget.cost_names or COST_NAMES[:1]
+    if not fitting:
+        raise BudgetError(_nothing_fits(known, budget, dense))
+
+    def rank(evaluation: Evaluation) -> tuple[object, ...]:
+        costs = tuple(evaluation.costs[name] for name in names)
+        kl = evaluation.quality["kl"].value
+        ordered = (kl, *costs) if budget.cost_names else (*costs, kl)
+        return (*ordered, evaluation.genome)
+
+    return min(fitting, key=rank)
+
+
+def _nothing_fits(
+    evaluations: Sequence[Evaluation], budget: Budget, dense: Mapping[str, float]
+) -> str:
+    if not evaluations:
+        return f"`{budget}` needs a run with scored plans, got none; go on with --resume"
+    limits = budget.limits_absolute(dense)
+
+    def excess(evaluation: Evaluation) -> float:
+        values = evaluation.values
+        tiny = 1e-12  # a limit may be 0
+        return max((values[name] - most) / max(most, tiny) for name, most in limits.items())
+
+    nearest = min(evaluations, key=excess)
+    reached = ", ".join(
+        limit.reached(nearest.values[limit.metric], dense) for limit in budget.limits
+    )
+    return (
+        f"no plan of this run meets `{budget}`: the nearest reaches {reached}; "
+        "ask for at least that, or search on with --resume and more --evaluations"
+    )
+
+
+def _row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
+    costs = {name: evaluation.costs[name] for name in COST_NAMES if name in evaluation.costs}
+    shares = {f"{name}_x": relative_cost(name, value, dense) for name, value in costs.items()}
+    return {
+        "plan_id": evaluation.plan_id,
+        **_quality_columns("", evaluation.quality),
+        **costs,
+        **shares,
+        **_quality_columns("holdout_", evaluation.holdout),
+    }
+
+
+def _quality_columns(prefix: str, measurements: Mapping[str, Measurement]) -> dict[str, float]:
+    columns = {}
+    leading = [name for name in _QUALITY_ORDER if name in measurements]
+    for name in dict.fromkeys([*leading, *sorted(measurements)]):
+        measurement = measurements[name]
+        columns[f"{prefix}{name}"] = measurement.value
+        columns[f"{prefix}{name}_se"] = measurement.standard_error
+        if name == "nll":
+            # a ruined model may be beyond the largest float
+            columns[f"{prefix}perplexity"] = math.exp(min(measurement.value, 700.0))
+    return columns

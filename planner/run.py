@@ -1,0 +1,244 @@
+"""One search on disk: made, resumed, or opened to be read."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from evaluators.metric import Measurement
+from planner.budget import Budget, check_reachable
+from planner.environment import describe_environment
+from planner.evaluation import Evaluation, Genome
+from planner.files import atomic_write_text, discard, is_temporary, writing
+from planner.front import best_within, front_frame
+from planner.settings import SETTINGS_FILE, SearchSettings
+from planner.store import Store
+from search_spaces.errors import RunError, SettingsError
+
+_DATABASE_FILE = "run.sqlite"
+_LOCK_FILE = "run.lock"
+_ENVIRONMENT_FILE = "environment.json"
+
+
+class Run:
+    """One search on disk; a context manager that closes the database and frees the lock."""
+
+    def __init__(
+        self, folder: Path, settings: SearchSettings, store: Store, lock: FileLock | None
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._store = store
+        self._lock = lock
+
+    @classmethod
+    def create(cls, folder: Path, settings: SearchSettings) -> Self:
+        """Start a run in a folder that is new or empty.
+
+        Raises:
+            RunError: The folder holds a run or something else.
+            OutputError: The folder cannot be made or written to.
+        """
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            contents = [path for path in folder.iterdir() if not _is_remains(path)]
+        if folder / SETTINGS_FILE in contents:
+            raise RunError(
+                f"`{folder}` must not hold a run already, got one; "
+                "go on with it through --resume or choose another --out"
+            )
+        if contents:
+            raise RunError(
+                f"`{folder}` must be new or empty, got {contents[0].name!r} in it; "
+                "choose another --out"
+            )
+        lock = _locked(folder)
+        try:
+            # the settings go first: they are the mark of a run, and resuming makes what is missing
+            settings.save(folder)
+            environment = describe_environment(device=settings.device, seed=settings.seed)
+            atomic_write_text(folder / _ENVIRONMENT_FILE, json.dumps(environment, indent=2) + "\n")
+            return cls(folder, settings, Store.open(folder / _DATABASE_FILE), lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def resume(cls, folder: Path, settings: SearchSettings) -> Self:
+        """Go on with a run that was stopped or killed, or take a finished one further.
+
+        Raises:
+            RunError: No run there, one in use, or one of other settings.
+            OutputError: The folder cannot be written to.
+        """
+        saved = _saved_settings(folder)
+        differences = saved.differences(settings)
+        if differences:
+            listed = "; ".join(
+                f"`{name}` was {before!r}, now {now!r}"
+                for name, (before, now) in differences.items()
+            )
+            raise RunError(
+                f"a resumed run must keep its settings, got others: {listed}; "
+                "give the same ones or choose another --out"
+            )
+        lock = _locked(folder)
+        try:
+            store = Store.open(folder / _DATABASE_FILE)
+            settings.save(folder)
+            return cls(folder, settings, store, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Read a run, be it finished, killed or still searching.
+
+        Raises:
+            RunError: No run there, or none that this version can read.
+        """
+        settings = _saved_settings(folder)
+        database = folder / _DATABASE_FILE
+        if not database.is_file():
+            raise RunError(f"`{database}` must exist, got nothing; go on with --resume")
+        return cls(folder, settings, Store.open_read_only(database), None)
+
+    def close(self) -> None:
+        """Close the database and free the lock."""
+        self._store.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def discard(self) -> None:
+        """Empty the folder again, of a run in which nothing was scored."""
+        for path in self.folder.iterdir():
+            if path.is_file() and path.name != _LOCK_FILE:
+                discard(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def record(self, evaluation: Evaluation) -> None:
+        """Write one evaluation, whole or not at all."""
+        self._store.record(evaluation)
+
+    def record_holdout(self, plan_id: str, measurements: Mapping[str, Measurement]) -> None:
+        """Write what a plan scored on the hold-out split, over what was there."""
+        self._store.record_holdout(plan_id, measurements)
+
+    def evaluations(self) -> list[Evaluation]:
+        """All evaluations in the order in which they landed."""
+        return self._store.evaluations()
+
+    def find(self, genome: Genome) -> Evaluation | None:
+        """The evaluation of a genome, if it has one."""
+        return self._store.find(genome)
+
+    def front(self, budget: str | None = None) -> pd.DataFrame:
+        """Give the non-dominated plans as a table, dearest first.
+
+        Args:
+            budget: Leave out the plans beyond it.
+        """
+        frame = front_frame(self.evaluations(), self.get_meta("cost_names"), self.dense)
+        if budget is not None:
+            limits = Budget.parse(budget).limits_absolute(self.dense)
+            frame = frame[(frame[list(limits)] <= list(limits.values())).all(axis=1)]
+        return frame.reset_index(drop=True)
+
+    def best(self, budget: str) -> Evaluation:
+        """Give the plan to take under a budget.
+
+        Raises:
+            BudgetError: Where no plan of the run meets it.
+        """
+        parsed = Budget.parse(budget)
+        check_reachable(parsed, self.dense, self.get_meta("smallest"))
+        return best_within(self.evaluations(), parsed, self.dense)
+
+    def export(self, plan: str, out: str | Path) -> Path:
+        """Export a plan as a HuggingFace folder and prove it.
+
+        Args:
+            plan: The plan's id, or a plan file of the same model.
+            out: The folder to make.
+
+        Returns:
+            The folder.
+        """
+        from planner.export.exporting import export_from_run
+
+        return export_from_run(self, plan, Path(out))
+
+    @property
+    def dense(self) -> Mapping[str, float]:
+        """The dense model's costs.
+
+        Raises:
+            RunError: Where the search has not come so far.
+        """
+        dense: Mapping[str, float] | None = self.get_meta("dense")
+        if dense is None:
+            raise RunError(
+                f"`{self.folder}` must hold a search that has begun to score, got none; "
+                "go on with `planner search … --resume`"
+            )
+        return dense
+
+    @property
+    def uniform(self) -> Evaluation | None:
+        """The plan that cuts the same share everywhere, scored to compare with."""
+        plan_id = self.get_meta("uniform")
+        return next((e for e in self.evaluations() if e.plan_id == plan_id), None)
+
+    def set_meta(self, key: str, value: object) -> None:
+        """Keep a JSON value under a name."""
+        self._store.set_meta(key, value)
+
+    def get_meta(self, key: str) -> Any:
+        """The JSON value under a name, ``None`` where there is none."""
+        return self._store.get_meta(key)
+
+
+def _is_remains(path: Path) -> bool:
+    """Whether a process that was killed before its run began may have left this."""
+    return path.name == _LOCK_FILE or is_temporary(path)
+
+
+def _locked(folder: Path) -> FileLock:
+    """The run's lock; the kernel holds it, so a killed process frees it."""
+    lock = FileLock(folder / _LOCK_FILE)
+    with writing(folder):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:  # an OSError too
+            raise RunError(
+                f"`{folder}` must be searched by one process at a time, got a second; "
+                "wait for the first to end, or stop it, then use --resume"
+            ) from error
+    return lock
+
+
+def _saved_settings(folder: Path) -> SearchSettings:
+    if not (folder / SETTINGS_FILE).is_file():
+        raise RunError(
+            f"`{folder}` must be the folder of a run, got no {SETTINGS_FILE} in it; "
+            "give the --out of a search"
+        )
+    try:
+        return SearchSettings.load(folder)
+    except SettingsError as error:
+        raise RunError(f"`{folder}` must hold a readable run: {error}") from error

@@ -1,0 +1,107 @@
+"""What a searcher knows of a search space: its levels and what they cost."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GOLDEN_RATIO = (1 + 5**0.5) / 2
+# independent of the golden ratio, so that sites of unequal level counts never step together
+_FIRST_OFFSET = 2**0.5
+# so that the dense genome, whose cost adds up to about 1, is within a cost of 1
+_ROUNDING = 1e-12
+# so that a unit that does nothing has a logarithm
+_TINY = 1e-30
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Domain:
+    """The levels of every site and their share of the dense model's cost."""
+
+    top_levels: NDArray[np.int_]
+    """``(sites,)``; level 0 is the smallest, the top level is dense."""
+    cost_tables: tuple[NDArray[np.float64], ...]
+    """For each site ``(levels,)``: the share of the dense model's cost, not decreasing."""
+    fixed_cost: float
+    """Share of the dense model's cost that no site can remove."""
+    cost_floor: float
+    """Lowest share of the dense model's cost that is worth looking at."""
+    harm_tables: tuple[NDArray[np.float64], ...] = ()
+    """For each site ``(levels,)``: what the level is guessed to do to the model, not increasing.
+
+    Additive, and only good to begin with. Empty where nothing is known.
+    """
+
+    def cost(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
+        """Share of the dense model's cost, ``(genomes,)`` of ``(genomes, sites)``."""
+        sites = np.arange(len(self.top_levels))
+        costs: NDArray[np.float64] = self.fixed_cost + self._padded[sites, genomes].sum(axis=-1)
+        return costs
+
+    def uniform(self, target: float) -> NDArray[np.int_]:
+        """The largest plan within a cost that keeps the same share of every site."""
+        return self.tilted(target, np.zeros(len(self.top_levels)))
+
+    def tilted(self, target: float, tilt: NDArray[np.float64]) -> NDArray[np.int_]:
+        """The largest plan within a cost whose sites keep one share plus their own tilt.
+
+        Args:
+            target: Cost not to pass, as a share of the dense model's. Below the cost of the
+                smallest plan, the smallest plan is given.
+            tilt: ``(sites,)``, what a site keeps beyond the common share.
+
+        Returns:
+            One genome, ``(sites,)``.
+        """
+        sites, shares, _ = self._steps
+        return self._filled(target, np.argsort(shares - tilt[sites], kind="stable"))
+
+    def guessed(self, target: float, tilt: NDArray[np.float64]) -> NDArray[np.int_]:
+        """The plan within a cost that drops what is guessed to do least harm for its cost.
+
+        Args:
+            target: Cost not to pass, as in `tilted`.
+            tilt: ``(sites,)``, added to the logarithm of each site's harm.
+
+        Returns:
+            One genome, ``(sites,)``.
+        """
+        sites, _, _ = self._steps
+        rates = []
+        for table, cost in zip(self.harm_tables, self.cost_tables, strict=True):
+            saved = np.diff(cost)
+            # what saves nothing is dropped last
+            rate = np.divide(
+                -np.diff(table), saved, out=np.full(len(saved), np.inf), where=saved > 0
+            )
+            # a level goes only after those above it, so none may look cheaper than they do
+            rates.append(np.maximum.accumulate(rate[::-1])[::-1])
+        worth = np.log(np.concatenate(rates) + _TINY) + tilt[sites]
+        return self._filled(target, np.argsort(-worth, kind="stable"))
+
+    def _filled(self, target: float, order: NDArray[np.int_]) -> NDArray[np.int_]:
+        """Take steps in an order for as long as the cost allows."""
+        sites, _, costs = self._steps
+        smallest = self.fixed_cost + sum(float(table[0]) for table in self.cost_tables)
+        reached = smallest + np.cumsum(costs[order])
+        taken = np.searchsorted(reached, target + _ROUNDING, side="right")
+        levels = np.bincount(sites[order[:taken]], minlength=len(self.top_levels))
+        return levels.astype(np.int_)
+
+    @cached_property
+    def _steps(self) -> tuple[NDArray[np.int_], NDArray[np.float64], NDArray[np.float64]]:
+        """Every step up of every site: the site, the share at which it comes, its cost."""
+        sites = np.repeat(np.arange(len(self.top_levels)), self.top_levels)
+        levels = np.concatenate([np.arange(1, top + 1) for top in self.top_levels])
+        # where sites round: spread evenly, so that they do not all step at the same share
+        offsets = (_FIRST_OFFSET + np.arange(len(self.top_levels)) * _GOLDEN_RATIO) % 1.0
+        shares = (levels - offsets[sites]) / self.top_levels[sites]
+        return sites, shares, np.concatenate([np.diff(table) for table in self.cost_tables])
+
+    @cached_property
+    def _padded(self) -> NDArray[np.float64]:
+        """The cost tables in one array, ``(sites, levels)``; no genome reads the padding."""
+        widest = int(self.top_levels.max()) + 1
+        rows = [np.pad(table, (0, widest - len(table))) for table in self.cost_tables]
+        return np.stack(rows).astype(np.float64)

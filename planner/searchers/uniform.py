@@ -1,0 +1,44 @@
+"""Uniform pruning: the same share kept everywhere, over the cost range, finer and finer."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.evaluation import Genome
+from planner.searchers.domain import Domain
+from planner.searchers.moves import draw_new
+
+
+class UniformSearch:
+    """Uniform plans at the costs of the van der Corput sequence, the dense model first.
+
+    References:
+        van der Corput (1935), Verteilungsfunktionen.
+    """
+
+    def __init__(self, domain: Domain, population: int) -> None:
+        self._domain = domain
+        self._population = population
+        self._index = 0
+        self._seen = set[Genome]()
+
+    def ask(self) -> NDArray[np.int_]:
+        return draw_new(self._draw, self._population, self._seen)
+
+    def tell(self, genomes: NDArray[np.int_], objectives: NDArray[np.float64]) -> None:
+        """Learn nothing."""
+
+    def _draw(self) -> NDArray[np.int_]:
+        share = van_der_corput(self._index) if self._index else 1.0
+        self._index += 1
+        floor = self._domain.cost_floor
+        return self._domain.uniform(floor + (1.0 - floor) * share)
+
+
+def van_der_corput(index: int) -> float:
+    """The bits of ``index`` mirrored at the point: 1/2, 1/4, 3/4, 1/8, 5/8 and so on."""
+    mirrored, place = 0.0, 0.5
+    while index:
+        mirrored += place * (index & 1)
+        index >>= 1
+        place /= 2
+    return mirrored

@@ -1,0 +1,157 @@
+"""One search from start to end: prepare, search, re-score the front on text nobody searched on."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.evaluator import Evaluator
+from planner.budget import Budget, check_reachable, relative_cost
+from planner.front import front, front_frame, save_front
+from planner.listener import Listener, Silence
+from planner.loop import Limits, Objectives, Progress, search_loop
+from planner.run import Run
+from planner.searchers import make_searcher
+from planner.settings import SearchSettings
+from planner.workbench import Workbench, open_model, prepare
+from search_spaces.errors import InputError
+
+DEFAULT_COSTS = ("params",)
+"""What is traded against quality where the budget names no cost."""
+BASELINE_ROUND = -1
+"""The round of plans that were scored to compare with and not proposed by the searcher."""
+_LOOK_BELOW = 0.25
+"""How far under a budget a search looks, as a share of what the budget cuts away."""
+
+
+def search(
+    model: str,
+    *,
+    out: str | Path,
+    resume: bool = False,
+    listener: Listener | None = None,
+    **options: Any,
+) -> Run:
+    """Search a model and leave a run on disk.
+
+    Args:
+        model: A HuggingFace folder, a hub name or a ``.gguf`` file.
+        out: The run's folder, new or empty; with ``resume`` the folder of a run.
+        resume: Go on with the run in ``out``.
+        listener: Told of progress.
+        options: Any other field of `SearchSettings`.
+
+    Returns:
+        The finished run, open to be read.
+
+    Raises:
+        InputError: For whatever the user can mend.
+    """
+    settings = SearchSettings.checked(model=model, **options)
+    return run_search(settings, Path(out), resume=resume, listener=listener or Silence())
+
+
+def run_search(settings: SearchSettings, out: Path, *, resume: bool, listener: Listener) -> Run:
+    """Search as `search` does, with settings that are checked already."""
+    budget = Budget.parse(settings.budget) if settings.budget else Budget(limits=())
+    with Run.resume(out, settings) if resume else Run.create(out, settings) as run:
+        try:
+            _search(run, budget, listener)
+        except InputError:
+            if not resume and not run.evaluations():
+                run.discard()  # nothing was searched: the mended command may use the folder
+            raise
+    return Run.open(out)
+
+
+def _search(run: Run, budget: Budget, listener: Listener) -> None:
+    settings = run.settings
+    dense = open_model(settings, listener)
+    bench = prepare(dense, settings, run.folder, listener)
+    dense_costs, smallest = dense.costs.dense(), bench.smallest()
+    check_reachable(budget, dense_costs, smallest)
+    cost_names = budget.cost_names or DEFAULT_COSTS
+    run.set_meta("dense", dense_costs)
+    run.set_meta("smallest", smallest)
+    run.set_meta("cost_names", cost_names)
+    run.set_meta("calibration", bench.calibration.source)
+
+    domain = bench.domain(cost_names[0], _cost_floor(budget, dense_costs, smallest))
+    evaluator = bench.evaluator(bench.calibration.search)
+    listener.say(_forecast(bench, evaluator, settings))
+    listener.stage("searching")
+    search_loop(
+        make_searcher(settings.searcher, domain, settings.population, settings.seed),
+        lambda genomes: bench.score(evaluator, genomes),
+        run,
+        Limits(evaluations=settings.evaluations, tokens=settings.tokens, minutes=settings.minutes),
+        Objectives(cost_names=cost_names, dense=dense_costs),
+        lambda progress: listener.advance(progress.done, progress.total, _note(progress)),
+    )
+    if budget.cost_names:
+        limit = budget.limits_absolute(dense_costs)[cost_names[0]]
+        share = relative_cost(cost_names[0], limit, dense_costs)
+        _score_baseline(run, bench, evaluator, domain.uniform(share))
+    _rescore_front(run, bench, listener)
+
+
+def _cost_floor(
+    budget: Budget, dense: Mapping[str, float], smallest: Mapping[str, float]
+) -> float:
+    """Give the lowest share of the first cost worth looking at: a little below the budget."""
+    name = (budget.cost_names or DEFAULT_COSTS)[0]
+    lowest = relative_cost(name, smallest[name], dense)
+    limit = budget.limits_absolute(dense).get(name)
+    if limit is None:
+        return lowest
+    share = min(1.0, relative_cost(name, limit, dense))
+    return max(lowest, share - _LOOK_BELOW * (1.0 - share))
+
+
+def _forecast(bench: Workbench, evaluator: Evaluator, settings: SearchSettings) -> str:
+    """Time one plan and say how long the search will take."""
+    top = bench.space.top_levels[None]
+    ((_, evaluation),) = bench.score(evaluator, top)
+    minutes = evaluation.seconds * settings.evaluations / 60
+    if settings.minutes is not None:
+        minutes = min(minutes, settings.minutes)
+    return (
+        f"one plan takes {evaluation.seconds:.1f} s on {evaluation.tokens} tokens: "
+        f"up to {settings.evaluations} plans in about {minutes:.1f} min"
+    )
+
+
+def _note(progress: Progress) -> str:
+    return f"KL {progress.latest.quality['kl'].value:.3f}"
+
+
+def _score_baseline(
+    run: Run, bench: Workbench, evaluator: Evaluator, genome: NDArray[np.int_]
+) -> None:
+    """Score the plan that cuts the same share everywhere, unless the search did."""
+    known = run.find(tuple(genome.tolist()))
+    if known is None:
+        ((_, known),) = bench.score(evaluator, genome[None])
+        known = replace(known, round=BASELINE_ROUND)
+        run.record(known)
+    run.set_meta("uniform", known.plan_id)
+
+
+def _rescore_front(run: Run, bench: Workbench, listener: Listener) -> None:
+    """Measure the front and the baseline on the hold-out windows, and write the front down."""
+    cost_names = tuple(run.get_meta("cost_names"))
+    evaluations = run.evaluations()
+    wanted = front(evaluations, cost_names)
+    wanted += [e for e in evaluations if e.plan_id == run.get_meta("uniform")]
+    waiting = list({e.genome: e for e in wanted if not e.holdout}.values())
+    if waiting:
+        listener.stage("re-scoring the front on hold-out text")
+        evaluator = bench.evaluator(bench.calibration.holdout)
+        genomes = np.array([evaluation.genome for evaluation in waiting])
+        for done, (index, scored) in enumerate(bench.score(evaluator, genomes), start=1):
+            run.record_holdout(waiting[index].plan_id, scored.quality)
+            listener.advance(done, len(waiting))
+    save_front(front_frame(run.evaluations(), cost_names, run.get_meta("dense")), run.folder)

@@ -1,0 +1,144 @@
+"""What a search is told: one frozen object that the command line, Python and YAML share."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, NoReturn, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from planner.files import atomic_write_text
+from planner.searchers import SearcherName
+from search_spaces.errors import SettingsError
+
+SETTINGS_FILE = "settings.yaml"
+_VERSION = 1
+_EXTENDS_A_RUN = frozenset({"evaluations", "tokens", "minutes"})
+
+
+class SearchSettings(BaseModel):
+    """Everything that decides how a search goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    model: str
+    """Model to compress: a folder, a .gguf file or a name on the Hugging Face hub."""
+    data: str | None = None
+    """Calibration text: a file, a folder or a data set's name; by default the model writes it."""
+    split: str = "train"
+    """Split of the data set to read."""
+    column: str = "text"
+    """Column of the data set that holds the text."""
+    budget: str | None = None
+    """Limits to search under, for example params<=0.7x,kl<=0.05."""
+    searcher: SearcherName = "nsga2"
+    """Who proposes plans; random and uniform are baselines."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the whole search: the same seed gives the same front."""
+    evaluations: int = Field(default=256, ge=1)
+    """Plans to score."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Stop after this many candidate tokens."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Stop after this many minutes of scoring."""
+    population: int = Field(default=32, ge=2)
+    """Plans that a searcher keeps and proposes at a time."""
+    windows: int = Field(default=16, ge=2)
+    """Calibration windows that every plan is scored on."""
+    window_tokens: int = Field(default=128, ge=8)
+    """Tokens in a window."""
+    holdout_windows: int = Field(default=16, ge=2)
+    """Windows kept from the search, on which the front is re-scored."""
+    space: Literal["joint", "blocks"] = "joint"
+    """What may be cut: heads, channels and layers jointly, or only whole layers."""
+    mlp_step: int | None = Field(default=None, ge=1)
+    """MLP channels between two levels; by default chosen from the model's width."""
+    ranking: Literal["wanda"] = "wanda"
+    """Order in which the units of a site are cut."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format that plans are scored in."""
+    device: str = "auto"
+    """Device that plans are scored on, for example cpu or cuda:0."""
+    trust_remote_code: bool = False
+    """Run the Python code that comes with a model."""
+
+    @classmethod
+    def checked(cls, **values: Any) -> Self:
+        """Settings from values that a user wrote.
+
+        Raises:
+            SettingsError: A value that breaks its rule, in one sentence.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError(_sentence(error.errors()[0])) from error
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The settings saved in a run folder.
+
+        Raises:
+            SettingsError: No settings there, or none that this version can read.
+        """
+        path = folder / SETTINGS_FILE
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            message = f"`{path}` must hold settings as YAML, got: {error}; restore the file"
+            raise SettingsError(message) from error
+        version = values.pop("version", None) if isinstance(values, dict) else None
+        if version != _VERSION:
+            _refuse(f"`{path}` must be of version {_VERSION}", version, "use the planner it is of")
+        return cls.checked(**values)
+
+    def save(self, folder: Path) -> None:
+        """Write ``settings.yaml`` into a run folder.
+
+        Raises:
+            OutputError: The folder cannot be written to.
+        """
+        values = {"version": _VERSION} | self.model_dump(mode="json")
+        atomic_write_text(folder / SETTINGS_FILE, yaml.safe_dump(values, sort_keys=False))
+
+    def differences(self, other: Self) -> dict[str, tuple[Any, Any]]:
+        """Fields in which two settings ask for different searches, with both values.
+
+        ``evaluations``, ``tokens`` and ``minutes`` only say how far the same search goes.
+        """
+        mine, theirs = self.model_dump(), other.model_dump()
+        return {
+            name: (mine[name], theirs[name])
+            for name in mine
+            if name not in _EXTENDS_A_RUN and mine[name] != theirs[name]
+        }
+
+
+_BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt")}
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """Rule, value and remedy of pydantic's first complaint."""
+    name = ".".join(str(part) for part in error["loc"])
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "missing":
+        return f"`{name}` must be given, got nothing; set `{name}`"
+    if kind == "extra_forbidden":
+        known = list(SearchSettings.model_fields)
+        close = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(known)}"
+        return f"a setting must be one that exists, got `{name}`; {remedy}"
+    if kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        rule, remedy = f"{words} {context[key]}", f"raise `{name}`"
+    elif kind == "literal_error":
+        rule, remedy = f"one of {context['expected']}", f"choose a `{name}` from these"
+    else:
+        message = error["msg"].removeprefix("Input should be ")
+        rule, remedy = message.partition(",")[0], f"mend `{name}`"
+    return f"`{name}` must be {rule}, got {error['input']!r}; {remedy}"
+
+
+def _refuse(rule: str, got: object, remedy: str) -> NoReturn:
+    raise SettingsError(f"{rule}, got {got!r}; {remedy}")

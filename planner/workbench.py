@@ -1,0 +1,222 @@
+"""A model made ready to be searched: loaded, read, calibrated, ranked and sorted."""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evaluators.calibration import Calibration, Windows, from_model, from_text
+from evaluators.cost_model import CostModel
+from evaluators.evaluator import Evaluator
+from evaluators.memory import keep_pages
+from evaluators.precision import pick_device, pick_dtype
+from evaluators.statistics import collect_statistics
+from planner.evaluation import Evaluation
+from planner.files import replacing
+from planner.listener import Listener
+from planner.searchers.domain import Domain
+from planner.settings import SearchSettings
+from search_spaces.errors import RunError
+from search_spaces.harm import relative_energies
+from search_spaces.identity import identify
+from search_spaces.loading import LoadedModel, load_model
+from search_spaces.rankings import make_ranking
+from search_spaces.sorting import rank_units, sort_units_
+from search_spaces.space import SearchSpace, Site, build_space
+from search_spaces.structure.read import ModelStructure, read_structure
+
+_CALIBRATION_FILE = "calibration.npz"
+_RANKING_FILE = "ranking.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseModel:
+    """A dense model whose structure and costs are known."""
+
+    loaded: LoadedModel
+    structure: ModelStructure
+    costs: CostModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """All that scoring needs; the model's units are sorted."""
+
+    dense: DenseModel
+    space: SearchSpace
+    calibration: Calibration
+    harms: tuple[NDArray[np.float64], ...]
+    """For each sub-block what each unit is guessed to be worth, in the space's order."""
+
+    def evaluator(self, windows: Tensor) -> Evaluator:
+        """Make an evaluator on some windows ``(windows, tokens)``."""
+        return Evaluator(self.dense.structure, windows)
+
+    def score(
+        self, evaluator: Evaluator, genomes: NDArray[np.int_]
+    ) -> Iterator[tuple[int, Evaluation]]:
+        """Score genomes ``(genomes, sites)``; each is given as it lands, with its position."""
+        mended = self.space.mended(genomes)
+        counts = self.space.counts(mended)
+        costs = self.dense.costs.costs(counts)
+        for index, score in evaluator.score(counts):
+            yield (
+                index,
+                Evaluation(
+                    genome=tuple(genomes[index].tolist()),
+                    plan_id=self.space.plan(mended[index]).plan_id,
+                    round=0,
+                    tokens=score.tokens,
+                    seconds=score.seconds,
+                    quality=score.quality,
+                    costs={name: float(values[index]) for name, values in costs.items()},
+                ),
+            )
+
+    def smallest(self) -> Mapping[str, float]:
+        """Give the costs of the smallest plan."""
+        counts = self.space.counts(self.space.smallest()[None])
+        return {name: float(cost[0]) for name, cost in self.dense.costs.costs(counts).items()}
+
+    def domain(self, cost_name: str, cost_floor: float) -> Domain:
+        """Tell a searcher the levels and what they cost.
+
+        Args:
+            cost_name: The cost metric that it should spread over.
+            cost_floor: Lowest cost worth looking at, as a share of the dense model's.
+        """
+        dense = self.dense.costs.dense()[cost_name]
+        tables = [t / dense for t in self.dense.costs.level_costs(cost_name, self.space)]
+        harms = [np.append(np.cumsum(h[::-1])[::-1], 0.0) for h in self.harms]
+        return Domain(
+            top_levels=self.space.top_levels,
+            cost_tables=tuple(tables),
+            fixed_cost=1.0 - sum(float(table[-1]) for table in tables),
+            cost_floor=cost_floor,
+            harm_tables=tuple(
+                np.sum([harms[t][list(kept)] for t, kept in _by_target(site)], axis=0)
+                for site in self.space.sites
+            ),
+        )
+
+
+def _by_target(site: Site) -> list[tuple[int, tuple[int, ...]]]:
+    """Give each target of a site with the units that it keeps at each level."""
+    return list(zip(site.targets, zip(*site.levels, strict=True), strict=True))
+
+
+def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
+    """Load a model and read its structure.
+
+    Raises:
+        ModelError: Where it cannot be loaded or read.
+    """
+    keep_pages()
+    once = " (a GGUF file is unpacked the first time: a minute)"
+    listener.stage(f"loading {settings.model}{once if settings.model.endswith('.gguf') else ''}")
+    device = pick_device(settings.device)
+    loaded = load_model(
+        settings.model,
+        dtype=pick_dtype(settings.dtype, device),
+        device=device,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    listener.stage("reading its structure")
+    structure = read_structure(loaded.model)
+    costs = CostModel(structure, stored_dtype=loaded.stored_dtype, context=settings.window_tokens)
+    return DenseModel(loaded=loaded, structure=structure, costs=costs)
+
+
+def prepare(
+    dense: DenseModel, settings: SearchSettings, folder: Path, listener: Listener
+) -> Workbench:
+    """Calibrate, rank and sort a dense model; its weights are permuted in place.
+
+    Args:
+        dense: The model, as `open_model` gives it.
+        settings: Of the search.
+        folder: Of the run; calibration tokens found there are used again, and kept otherwise.
+        listener: Told of progress.
+
+    Raises:
+        DataError: Where the calibration text cannot be used.
+    """
+    calibration = _calibrate(dense, settings, folder / _CALIBRATION_FILE, listener)
+    path = folder / _RANKING_FILE
+    if not path.is_file():
+        listener.stage("ranking heads and channels")
+        statistics = collect_statistics(dense.structure, calibration.search)
+        orders = rank_units(dense.structure, make_ranking(settings.ranking), statistics)
+        harms = relative_energies(dense.structure, statistics)
+        arrays: dict[str, NDArray[Any]] = {}
+        for block, order, harm in zip(dense.structure.sub_blocks, orders, harms, strict=True):
+            arrays |= {block.name: order, f"{block.name}.harm": harm[order]}
+        with replacing(path) as whole:
+            np.savez(whole, allow_pickle=False, **arrays)
+    space = ranked_space(dense, settings, folder)
+    sort_units_(dense.structure, space.orders)
+    with np.load(path, allow_pickle=False) as saved:
+        ordered = tuple(saved[f"{block.name}.harm"] for block in space.sub_blocks)
+    return Workbench(dense=dense, space=space, calibration=calibration, harms=ordered)
+
+
+def ranked_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> SearchSpace:
+    """Lay out the space of a run whose ranking lies in its folder.
+
+    Args:
+        dense: The run's model, not sorted.
+        settings: The run's settings.
+        folder: The run's folder.
+
+    Raises:
+        RunError: Where the ranking is missing or is another model's.
+    """
+    blocks = dense.structure.sub_blocks
+    try:
+        with np.load(folder / _RANKING_FILE, allow_pickle=False) as saved:
+            orders = [saved[block.name] for block in blocks]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(
+            f"`{folder}` must hold the ranking of its model, and {_RANKING_FILE} does not: "
+            f"{error}; search again into another --out"
+        ) from error
+    return build_space(
+        identify(dense.loaded.model),
+        blocks,
+        orders,
+        kind=settings.space,
+        mlp_step=settings.mlp_step,
+    )
+
+
+def _calibrate(
+    dense: DenseModel, settings: SearchSettings, path: Path, listener: Listener
+) -> Calibration:
+    if path.is_file():
+        return Calibration.load(path)
+    windows = Windows(
+        search=settings.windows, holdout=settings.holdout_windows, tokens=settings.window_tokens
+    )
+    if settings.data is None:
+        listener.stage("sampling calibration text from the model")
+        calibration = from_model(
+            dense.loaded.model, windows, seed=settings.seed, on_step=listener.advance
+        )
+    else:
+        listener.stage(f"reading {settings.data}")
+        calibration = from_text(
+            settings.data,
+            dense.loaded.tokenizer,
+            windows,
+            split=settings.split,
+            column=settings.column,
+            rng=np.random.default_rng(settings.seed),
+        )
+    with replacing(path) as whole:
+        calibration.save(whole)
+    return calibration

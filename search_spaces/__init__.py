@@ -1,0 +1,1 @@
+"""What may be cut of a model, and cutting it."""

@@ -1,0 +1,60 @@
+"""The error tree of all three packages.
+
+PlannerError
+├── InputError (ValueError)            the user can mend it: one message, exit status 2
+│   ├── ModelError                     a model that cannot be loaded or trusted
+│   │   └── StructureError             a model that loads but cannot be read
+│   ├── DataError                      calibration text that cannot be used
+│   ├── BudgetError                    a budget that cannot be parsed or met
+│   ├── PlanError                      a plan that is malformed or belongs to another model
+│   ├── SettingsError                  an option out of its range
+│   ├── RunError                       a run folder that is missing, foreign or in use
+│   └── OutputError                    a place that cannot be written to
+└── VerificationError (RuntimeError)   an export that does not compute what was scored
+
+Every message states the rule, what was got, and what to do.
+"""
+
+
+class PlannerError(Exception):
+    """The root: whatever the planner raises on purpose."""
+
+
+class InputError(PlannerError, ValueError):
+    """A mistake that the user can mend."""
+
+
+class ModelError(InputError):
+    """A model that cannot be loaded or trusted."""
+
+
+class StructureError(ModelError):
+    """A model that loads but whose layers, attention or MLPs cannot be found."""
+
+
+class DataError(InputError):
+    """Calibration text that cannot be used."""
+
+
+class BudgetError(InputError):
+    """A budget that cannot be parsed or met."""
+
+
+class PlanError(InputError):
+    """A plan that is malformed or belongs to another model."""
+
+
+class SettingsError(InputError):
+    """An option out of its range."""
+
+
+class RunError(InputError):
+    """A run folder that is missing, foreign or in use."""
+
+
+class OutputError(InputError):
+    """A place that cannot be written to."""
+
+
+class VerificationError(PlannerError, RuntimeError):
+    """An exported model that does not compute what was scored."""

@@ -1,0 +1,209 @@
+"""Loading a model and its tokenizer from a folder, a hub name or a GGUF file, with mistrust."""
+
+import contextlib
+import hashlib
+import io
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from search_spaces.errors import ModelError, StructureError
+from search_spaces.sites.probe import CORE
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A dense model, ready to be read."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    source: str
+    """The HuggingFace folder or hub name it came from; for a GGUF file, the unpacked folder."""
+    stored_dtype: torch.dtype
+    """The dtype of its weights on disk, which an export keeps."""
+
+
+def load_model(
+    name: str,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load a causal language model in evaluation mode, without gradients.
+
+    Args:
+        name: A HuggingFace folder, a hub name or a ``.gguf`` file.
+        dtype: To compute in; none: as stored.
+        device: Where the weights go.
+        trust_remote_code: Run Python code from the model folder. Pickled weights are never read.
+
+    Raises:
+        ModelError: Where the model is missing, damaged, incomplete, not a causal language model,
+            or holds NaN.
+    """
+    source = _located(name)
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        _check_architecture(
+            name, config.architectures, config.model_type, trusted=trust_remote_code
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype="auto",
+            use_safetensors=True,
+            attn_implementation=CORE,
+            output_loading_info=True,
+            **options,
+        )
+    except ModelError:
+        raise
+    except Exception as error:  # tokenizers raises no class of its own over a bad file
+        raise _refusal(name, error) from error
+    model, info = loaded
+    _check_weights(name, model, info)
+    stored = next(model.parameters()).dtype
+    model = (
+        model.to(device=device, dtype=dtype or stored).eval().requires_grad_(requires_grad=False)
+    )
+    return LoadedModel(model=model, tokenizer=tokenizer, source=source, stored_dtype=stored)
+
+
+def _refusal(name: str, error: BaseException) -> ModelError:
+    """Turn what transformers said of a model into what the user can do about it."""
+    if "trust_remote_code" in str(error):
+        return ModelError(
+            f"a model that brings Python code of its own must be trusted, and `{name}` is not; "
+            "read its code, then allow it with `--trust_remote_code`"
+        )
+    if "scaled_dot_product_attention" in str(error):
+        return StructureError(
+            "a model must be able to run its attention through torch's "
+            f"scaled_dot_product_attention, and `{name}` cannot: {_first_line(error)}; "
+            "this architecture cannot be read"
+        )
+    return ModelError(
+        f"`{name}` must be a complete HuggingFace folder with safetensors weights, and it "
+        f"cannot be loaded: {_first_line(error)}; check the folder or download it again"
+    )
+
+
+def _located(name: str) -> str:
+    """Turn what the user named into something transformers loads."""
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return str(unpack_gguf(path))
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"a model folder must hold `config.json`, and `{name}` holds "
+                f"{'other files' if any(path.iterdir()) else 'nothing'}; "
+                "give the folder that `save_pretrained` wrote"
+            )
+        return str(path)
+    if path.exists() or path.suffix == ".gguf" or name.count("/") > 1 or name[:1] in "./~":
+        raise ModelError(
+            f"a model must be a HuggingFace folder, a hub name or a .gguf file, and `{name}` "
+            f"{'is none of these' if path.exists() else 'does not exist'}; check the path"
+        )
+    return name
+
+
+def _check_architecture(
+    name: str, architectures: list[str] | None, model_type: str, *, trusted: bool
+) -> None:
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
+    named = set(architectures or [])
+    fits = not named or known in named or any("CausalLM" in a or "LMHead" in a for a in named)
+    if not fits or (known is None and not trusted):
+        raise ModelError(
+            f"a model must be a causal language model, and `{name}` is "
+            f"{', '.join(sorted(named)) or f'of type {model_type}'}; "
+            "give a model that AutoModelForCausalLM loads"
+        )
+
+
+def _check_weights(name: str, model: PreTrainedModel, info: dict[str, object]) -> None:
+    missing = info.get("missing_keys") or info.get("mismatched_keys")
+    if missing:
+        assert isinstance(missing, set | list)
+        raise ModelError(
+            f"a checkpoint must hold every weight of its model, and `{name}` lacks or misshapes "
+            f"{len(missing)}, such as `{sorted(map(str, missing))[0]}`; download it again"
+        )
+    for path, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise ModelError(
+                f"weights must be finite, and `{path}` of `{name}` holds NaN or infinity; "
+                "the checkpoint is damaged, get a sound copy"
+            )
+
+
+def unpack_gguf(path: Path) -> Path:
+    """Turn a GGUF file into a HuggingFace folder in the user's cache, once.
+
+    transformers reads GGUF but cannot save what it read, and takes a minute over it each time.
+
+    Args:
+        path: The file; its name, size and modification time identify it.
+
+    Returns:
+        The folder, with bfloat16 safetensors.
+
+    Raises:
+        ModelError: Where the file cannot be read as GGUF.
+    """
+    stamp = path.stat()
+    identity = f"{path.resolve()}:{stamp.st_size}:{stamp.st_mtime_ns}"
+    folder = cache_folder() / "gguf" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place, file = str(path.parent), path.name
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
+            tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                place, gguf_file=file, dtype=torch.bfloat16
+            )
+    except Exception as error:
+        raise ModelError(
+            f"`{path}` must be a GGUF file of an architecture that transformers reads, and it "
+            f"cannot be loaded: {_first_line(error)}; give another file or a HuggingFace folder"
+        ) from error
+    # as loaded it believes itself quantised and refuses to be saved; its tensors are plain
+    vars(model.config).pop("quantization_config", None)
+    model.hf_quantizer = None
+    model.is_quantized = False
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        if not folder.is_dir():
+            Path(scratch).replace(folder)
+            Path(scratch).mkdir()
+    return folder
+
+
+def cache_folder() -> Path:
+    """Give the folder for what can be made again: ``$XDG_CACHE_HOME/compression-planner``."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "compression-planner"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

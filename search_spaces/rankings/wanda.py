@@ -1,0 +1,33 @@
+"""Activation-weighted magnitude, summed over each unit's weights."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from search_spaces.rankings.protocol import StatisticName, Statistics
+from search_spaces.structure.sub_block import SubBlock
+
+
+class Wanda:
+    """A weight counts by its size times the size of what it multiplies.
+
+    A unit's importance is the sum of squares over the weights through which it reaches the hidden
+    states: the energy that it adds there. Squares keep a head of few large weights: with the plain
+    sum, SmolLM2-135M loses 2.49 nats from one KV group of three in every layer, with squares 0.73.
+
+    References:
+        Sun, Liu, Bair & Kolter, 2024, "A Simple and Effective Pruning Approach for Large
+        Language Models" (equation 1: ``|W_ij| · ‖X_j‖``), here squared and summed over structures.
+    """
+
+    statistics: frozenset[StatisticName] = frozenset({"input_second_moment"})
+
+    def importance(
+        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+    ) -> Tensor:
+        output = block.projections[-1]
+        energy = statistics["input_second_moment", output.path]  # ‖X_j‖² / tokens, (columns,)
+        by_column = weights[output.path].square().sum(dim=0) * energy
+        features = torch.from_numpy(output.by_unit).to(by_column.device)
+        return by_column[features].sum(dim=1)

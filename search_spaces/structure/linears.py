@@ -1,0 +1,110 @@
+"""Linear layers of any make, seen as one ``(rows, columns)`` matrix: outputs by inputs."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Tell whether a module multiplies by a weight matrix and nothing else."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def matrix(linear: nn.Module) -> Tensor:
+    """Give the weight as a view of shape ``(rows, columns)``; Conv1D stores it transposed."""
+    weight = linear.weight
+    assert isinstance(weight, Tensor)
+    return weight.t() if isinstance(linear, Conv1D) else weight
+
+
+def bias(linear: nn.Module) -> Tensor | None:
+    """Give the bias ``(rows,)``, if there is one."""
+    value = linear.bias
+    return value if isinstance(value, Tensor) else None
+
+
+class SlicedLinear(nn.Module):
+    """A linear layer that uses parts of another one's weight without copying it.
+
+    Args:
+        pieces: Weight views ``(rows, columns)`` with their bias views; their outputs are joined.
+    """
+
+    def __init__(self, pieces: list[tuple[Tensor, Tensor | None]]) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = [functional.linear(inputs, weight, bias) for weight, bias in self.pieces]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+
+
+def sliced_rows(linear: nn.Module, keep: NDArray[np.bool_]) -> SlicedLinear:
+    """Keep some outputs of a linear layer, as views: one piece for each unbroken run of rows."""
+    weight, offset = matrix(linear), bias(linear)
+    pieces = [
+        (weight[start:stop], None if offset is None else offset[start:stop])
+        for start, stop in runs(keep)
+    ]
+    return SlicedLinear(pieces)
+
+
+def sliced_columns(linear: nn.Module, keep: NDArray[np.bool_]) -> SlicedLinear:
+    """Keep some inputs of a linear layer, as a view: the kept columns must be one run."""
+    ((start, stop),) = runs(keep)
+    return SlicedLinear([(matrix(linear)[:, start:stop], bias(linear))])
+
+
+def runs(keep: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Give the unbroken runs of true values as ``(start, stop)`` pairs."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], keep.astype(np.int8), [0]))))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def cut_rows(linear: nn.Module, rows: NDArray[np.int_]) -> nn.Module:
+    """Make a smaller linear layer of the same make from some outputs of another."""
+    return _rebuilt(linear, matrix(linear)[_index(rows)], _picked(bias(linear), rows))
+
+
+def cut_columns(linear: nn.Module, columns: NDArray[np.int_]) -> nn.Module:
+    """Make a smaller linear layer of the same make from some inputs of another."""
+    return _rebuilt(linear, matrix(linear)[:, _index(columns)], bias(linear))
+
+
+def permute_rows_(linear: nn.Module, order: NDArray[np.int_]) -> None:
+    """Reorder the outputs of a linear layer in place: row ``i`` becomes old row ``order[i]``."""
+    matrix(linear).copy_(matrix(linear)[_index(order)])
+    offset = bias(linear)
+    if offset is not None:
+        offset.copy_(offset[_index(order)])
+
+
+def permute_columns_(linear: nn.Module, order: NDArray[np.int_]) -> None:
+    """Reorder the inputs of a linear layer in place, as `permute_rows_` does its outputs."""
+    matrix(linear).copy_(matrix(linear)[:, _index(order)])
+
+
+def _index(positions: NDArray[np.int_]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))
+
+
+def _picked(vector: Tensor | None, positions: NDArray[np.int_]) -> Tensor | None:
+    return None if vector is None else vector[_index(positions)]
+
+
+def _rebuilt(linear: nn.Module, weight: Tensor, offset: Tensor | None) -> nn.Module:
+    rows, columns = weight.shape
+    fresh: nn.Module
+    with torch.device("meta"):
+        if isinstance(linear, Conv1D):
+            fresh = Conv1D(rows, columns)  # type: ignore[no-untyped-call]
+        else:
+            fresh = nn.Linear(columns, rows, bias=offset is not None)
+    stored = weight.t() if isinstance(linear, Conv1D) else weight
+    fresh.weight = nn.Parameter(stored.detach().clone().contiguous(), requires_grad=False)
+    if offset is not None:
+        fresh.bias = nn.Parameter(offset.detach().clone(), requires_grad=False)
+    return fresh

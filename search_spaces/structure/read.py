@@ -1,0 +1,125 @@
+"""Reading a model: every layer's attention and MLP, found in the module graph and proved."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from search_spaces.sites.attention import find_attention
+from search_spaces.sites.mlp import find_mlp
+from search_spaces.sites.probe import LayerProbe
+from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
+from search_spaces.structure.sub_block import SubBlock
+from search_spaces.surgery import narrowed
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerStructure:
+    """One layer: its two sub-blocks and what belongs to neither alone."""
+
+    attention: SubBlock
+    mlp: SubBlock
+    shared: tuple[str, ...]
+    """Paths of norms that neither sub-block owns alone."""
+    vanishes: bool
+    """Whether the layer gives back what it gets once both sub-blocks are dropped."""
+    parallel: bool
+    """Whether the MLP reads what the attention reads, and not what it wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStructure:
+    """A causal language model whose layers are understood."""
+
+    backbone: Backbone
+    layers: tuple[LayerStructure, ...]
+
+    @property
+    def sub_blocks(self) -> tuple[SubBlock, ...]:
+        """All sub-blocks in the order in which they run: attention, MLP, attention, and so on."""
+        return tuple(block for layer in self.layers for block in (layer.attention, layer.mlp))
+
+
+def read_structure(model: PreTrainedModel) -> ModelStructure:
+    """Find out what can be cut in a model.
+
+    Args:
+        model: Any HuggingFace causal language model, in evaluation mode, without gradients.
+
+    Raises:
+        StructureError: Naming the module that could not be read.
+    """
+    backbone = Backbone(model)
+    check_path(backbone)
+    with torch.no_grad():
+        inputs = backbone.enter(probe_tokens(model))
+    hidden = inputs.hidden
+    layers: list[LayerStructure] = []
+    for index, call in enumerate(inputs.calls):
+        probe = LayerProbe(backbone, index, call, hidden)
+        layers.append(_read_layer(probe))
+        with torch.no_grad():
+            hidden = backbone.run_layer(probe.layer, hidden, call)
+    return ModelStructure(backbone=backbone, layers=tuple(layers))
+
+
+def _read_layer(probe: LayerProbe) -> LayerStructure:
+    attention = find_attention(probe)
+    mlp = find_mlp(probe, attention)
+    norms = _norms(probe.layer, (attention, mlp))
+    attention = replace(attention, private=tuple(sorted(_idle(probe, norms, [attention]))))
+    mlp = replace(mlp, private=tuple(sorted(_idle(probe, norms, [mlp]))))
+    bare = probe.run(layer=narrowed(probe.layer, [(attention, 0), (mlp, 0)]))
+    return LayerStructure(
+        attention=attention,
+        mlp=mlp,
+        shared=tuple(sorted(set(norms) - {*attention.private, *mlp.private})),
+        vanishes=bool((bare.result == probe.hidden).all()),
+        parallel=_is_parallel(probe, attention, mlp),
+    )
+
+
+def _norms(layer: nn.Module, blocks: Iterable[SubBlock]) -> list[str]:
+    """List the modules with parameters of their own that lie outside the sub-blocks."""
+    inside = [p.path for block in blocks for p in block.projections]
+    holders = tuple(f"{block.module}." for block in blocks if block.module)
+    return [
+        path
+        for path, module in layer.named_modules()
+        if next(module.parameters(recurse=False), None) is not None
+        and path not in inside
+        and not path.startswith(holders or ("\0",))
+    ]
+
+
+def _idle(probe: LayerProbe, norms: list[str], dropped: list[SubBlock]) -> set[str]:
+    """Find the norms that no longer influence the layer once sub-blocks are dropped."""
+    layer = narrowed(probe.layer, [(block, 0) for block in dropped])
+    weights = [(path, weight) for path in norms for weight in _own(probe.layer, path)]
+    for _, weight in weights:
+        weight.requires_grad = True
+    result = probe.run(layer=layer).result
+    generator = torch.Generator().manual_seed(0)
+    cotangent = torch.rand(result.shape, generator=generator).to(result)
+    gradients = (
+        torch.autograd.grad(result, [w for _, w in weights], cotangent, materialize_grads=True)
+        if result.requires_grad
+        else [torch.zeros_like(weight) for _, weight in weights]
+    )
+    for _, weight in weights:
+        weight.requires_grad = False
+    busy = {path for (path, _), grad in zip(weights, gradients, strict=True) if bool(grad.any())}
+    return set(norms) - busy
+
+
+def _own(layer: nn.Module, path: str) -> list[nn.Parameter]:
+    return list(layer.get_submodule(path).parameters(recurse=False))
+
+
+def _is_parallel(probe: LayerProbe, attention: SubBlock, mlp: SubBlock) -> bool:
+    first = mlp.projections[0].path
+    with_attention = probe.run().inputs[first]
+    without = probe.run(layer=narrowed(probe.layer, [(attention, 0)])).inputs[first]
+    return torch.equal(with_attention, without)

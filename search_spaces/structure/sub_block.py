@@ -1,0 +1,52 @@
+"""What the planner knows of one attention or MLP: its units, and where their weights lie."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SubBlockKind = Literal["attention", "mlp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """A linear layer whose rows (outputs) or columns (inputs) belong to units."""
+
+    path: str
+    """Inside the layer, such as ``self_attn.q_proj``."""
+    side: Literal["rows", "columns"]
+    units: NDArray[np.int_]
+    """The unit of each row or column, ``(features,)``."""
+
+    @property
+    def by_unit(self) -> NDArray[np.int_]:
+        """The rows or columns of each unit, ascending, ``(units, features for each unit)``."""
+        return np.argsort(self.units, kind="stable").reshape(int(self.units.max()) + 1, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubBlock:
+    """The attention or the MLP of one layer: the smallest thing that can be dropped whole."""
+
+    kind: SubBlockKind
+    layer: int
+    unit_count: int
+    projections: tuple[Projection, ...]
+    module: str
+    """Path inside the layer of the module that holds the projections; empty: the layer itself."""
+    returns: int = 1
+    """How many values that module returns; 1 stands for a bare tensor."""
+    private: tuple[str, ...] = ()
+    """Paths inside the layer of norms that do nothing once the sub-block is dropped."""
+    attributes: Mapping[str, int] = field(default_factory=dict)
+    """Integers its forward reads that must follow the width: name → amount for each unit."""
+    cached_features: int = 0
+    """Key and value features that one unit adds to the cache for each token."""
+    core_features: int = 0
+    """Multiply–accumulates of scores and values, for each unit, token and token attended to."""
+
+    @property
+    def name(self) -> str:
+        return f"layers.{self.layer}.{self.kind}"

@@ -1,0 +1,110 @@
+"""What every benchmark leaves: a table on the screen, Markdown, JSON, a last line, a status."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from planner.environment import describe_environment
+from planner.files import atomic_write_text
+
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "benchmarks"
+
+Row = Mapping[str, str | float]
+"""One line of the table, by column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """A figure and the limit that it must keep."""
+
+    figure: str
+    """What was measured."""
+    value: float
+    limit: float
+    at_least: bool
+    """Whether the limit is the lowest value allowed, and not the highest."""
+    percent: bool = False
+    """Whether the value is a share to be shown in percent."""
+
+    @property
+    def holds(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        value, limit = (
+            f"{100 * number:.3g} %" if self.percent else f"{number:.3g}"
+            for number in (self.value, self.limit)
+        )
+        return f"{self.figure} {value} (goal {'≥' if self.at_least else '≤'} {limit})"
+
+
+def is_quick() -> bool:
+    """Tell whether the coarse figure was asked for, with ``QUICK=1``."""
+    return os.environ.get("QUICK", "") not in ("", "0")
+
+
+def finish(name: str, rows: Sequence[Row], goals: Sequence[Goal], notes: str, *, seed: int) -> int:
+    """Print and write down a benchmark's result.
+
+    Args:
+        name: As in ``make bench-NAME``.
+        rows: Of the table, all with the same columns.
+        goals: What must hold.
+        notes: Markdown that says what the figures are.
+        seed: That everything random came from.
+
+    Returns:
+        Exit status: 0 where every goal holds.
+    """
+    table = _table(rows)
+    last = f"{name}: {'; '.join(map(str, goals))}"
+    environment = _environment(name, seed)
+    surroundings = "\n".join(f"- {key}: {value}" for key, value in environment.items())
+    page = f"# bench-{name}\n\n{notes.strip()}\n\n{table}\n\n{last}\n\n{surroundings}\n"
+    measured = {
+        "benchmark": name,
+        "rows": list(rows),
+        "goals": [asdict(goal) | {"holds": goal.holds} for goal in goals],
+        "environment": environment,
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(RESULTS / f"{name}.md", page)
+    atomic_write_text(
+        RESULTS / f"{name}.json", json.dumps(measured, indent=1, ensure_ascii=False) + "\n"
+    )
+    print(table, last, sep="\n")
+    return 0 if all(goal.holds for goal in goals) else 1
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [[_shown(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )
+
+
+def _shown(value: str | float) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _environment(name: str, seed: int) -> dict[str, object]:
+    found = describe_environment(device="cpu", seed=seed)
+    packages = found.pop("packages")
+    assert isinstance(packages, dict)
+    return {
+        "command": f"{'QUICK=1 ' if is_quick() else ''}python -m tests.benchmarks.{name}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **found,
+        "threads": torch.get_num_threads(),
+        "bfloat16_instructions": bool(torch.cpu._is_avx512_bf16_supported()),
+        "torch": packages["torch"],
+        "transformers": packages["transformers"],
+    }

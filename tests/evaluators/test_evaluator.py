@@ -1,0 +1,192 @@
+import copy
+import time
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from evaluators import evaluator
+from evaluators.evaluator import Evaluator, Score
+from search_spaces.structure.backbone import LayerCall
+from search_spaces.structure.linears import bias, matrix
+from search_spaces.structure.read import ModelStructure, read_structure
+from tests.evaluators import tiny
+
+llama, opt = cache(tiny.llama), cache(tiny.opt)
+METRICS = ("kl", "nll", "agreement")
+
+
+def scores(
+    structure: ModelStructure, counts: NDArray[np.int_], *, batch_tokens: int = 4096
+) -> list[Score]:
+    found = dict(Evaluator(structure, tiny.windows(), batch_tokens=batch_tokens).score(counts))
+    assert sorted(found) == list(range(len(counts)))
+    return [found[member] for member in range(len(counts))]
+
+
+def values(score: Score) -> list[float]:
+    return [score.quality[name].value for name in METRICS]
+
+
+def candidates(structure: ModelStructure, count: int) -> NDArray[np.int_]:
+    return tiny.random_counts(structure, count, np.random.default_rng(7))
+
+
+@torch.inference_mode()
+def masked_logits(structure: ModelStructure, kept: NDArray[np.int_], tokens: Tensor) -> Tensor:
+    """Logits of a float64 copy of the model with the weights out of removed units set to zero."""
+    model = copy.deepcopy(structure.backbone.model).double()
+    layers = model.get_submodule(structure.backbone.stack_path)
+    for block, count in zip(structure.sub_blocks, kept.tolist(), strict=True):
+        output = block.projections[-1]
+        linear = layers.get_submodule(f"{block.layer}.{output.path}")
+        matrix(linear)[:, torch.from_numpy(output.units >= count)] = 0
+        offset = bias(linear)
+        if count == 0 and offset is not None:
+            offset.zero_()
+    logits = model(input_ids=tokens).logits
+    assert isinstance(logits, Tensor)
+    return logits
+
+
+def reference(structure: ModelStructure, kept: NDArray[np.int_]) -> dict[str, NDArray[np.float64]]:
+    """Each metric at each position by its definition, ``(windows, positions)``."""
+    tokens = tiny.windows()
+    teacher = masked_logits(structure, tiny.dense_counts(structure), tokens)[:, :-1]
+    student = masked_logits(structure, kept, tokens)[:, :-1]
+    log_p, log_q = teacher.log_softmax(dim=-1), student.log_softmax(dim=-1)
+    return {
+        "kl": (log_p.exp() * (log_p - log_q)).sum(dim=-1).numpy(),
+        "nll": -log_q.gather(2, tokens[:, 1:, None]).squeeze(2).numpy(),
+        "agreement": (log_p.argmax(dim=-1) == log_q.argmax(dim=-1)).double().numpy(),
+    }
+
+
+@pytest.mark.parametrize("family", [llama, opt], ids=["llama", "opt"])
+def test_scores_equal_a_full_float64_reference(family: Callable[[], ModelStructure]) -> None:
+    structure = family()
+    counts = candidates(structure, 6)
+    for kept, score in zip(counts, scores(structure, counts), strict=True):
+        expected = reference(structure, kept)
+        assert expected["kl"].mean() > 0.1  # something to get wrong
+        for name in METRICS:
+            # float32 through the layers
+            assert score.quality[name].value == pytest.approx(expected[name].mean(), abs=1e-4)
+
+
+def test_the_error_is_that_of_the_mean_over_windows() -> None:
+    counts = candidates(llama(), 3)
+    for kept, score in zip(counts, scores(llama(), counts), strict=True):
+        for name, by_position in reference(llama(), kept).items():
+            means = [float(np.mean(window)) for window in by_position]
+            spread = sum((mean - sum(means) / 4) ** 2 for mean in means)
+            by_hand = (spread / (4 - 1) / 4) ** 0.5
+            assert score.quality[name].standard_error == pytest.approx(by_hand, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_dense_model_is_exactly_itself(dtype: torch.dtype) -> None:
+    model = copy.deepcopy(llama().backbone.model)
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
+    structure = read_structure(model)
+    (score,) = scores(structure, tiny.dense_counts(structure)[None])
+    for name, value in (("kl", 0.0), ("agreement", 1.0)):
+        assert score.quality[name].value == value
+        assert score.quality[name].standard_error == 0.0
+
+
+def test_scores_do_not_depend_on_the_company() -> None:
+    counts = candidates(llama(), 20)  # more than the heads computed at once
+    counts[11] = counts[3]
+    together = scores(llama(), counts)
+    for kept, score in zip(counts, together, strict=True):
+        (alone,) = scores(llama(), kept[None])
+        assert alone.quality == score.quality
+    assert together[11].quality == together[3].quality
+
+
+@pytest.mark.parametrize("rows", [1, 5, 11, 44])
+def test_scores_do_not_depend_on_the_chunks(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = candidates(llama(), 4)
+    whole = scores(llama(), counts)
+    monkeypatch.setattr(evaluator, "LOGITS_BYTES", 4 * tiny.VOCABULARY * rows)
+    for kept, score in zip(whole, scores(llama(), counts), strict=True):
+        # matrix products of fewer rows may add in another order
+        assert values(score) == pytest.approx(values(kept), rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 12, 40])
+def test_scores_do_not_depend_on_the_batches(batch_tokens: int) -> None:
+    counts = candidates(llama(), 4)
+    split = scores(llama(), counts, batch_tokens=batch_tokens)
+    for kept, score in zip(scores(llama(), counts), split, strict=True):
+        # matrix products of fewer rows may add in another order
+        assert values(score) == pytest.approx(values(kept), rel=1e-5)
+
+
+@pytest.fixture
+def logits_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Positions whose logits were computed, call by call."""
+    rows: list[int] = []
+    backbone = llama().backbone
+    whole = backbone.logits
+
+    def counted(final: Tensor) -> Tensor:
+        rows.append(len(final))
+        return whole(final)
+
+    monkeypatch.setattr(backbone, "logits", counted)
+    return rows
+
+
+def test_logits_never_stand_for_more_than_a_chunk_of_positions(
+    logits_rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluator, "LOGITS_BYTES", 4 * tiny.VOCABULARY * 10)
+    scores(llama(), candidates(llama(), 20))
+    assert max(logits_rows) == 10
+    positions = 4 * (12 - 1)
+    # 20 candidates, and the teacher once for every 8 of them
+    assert sum(logits_rows) == positions * (20 + 3)
+
+
+def test_a_score_tells_its_tokens_and_comes_as_soon_as_it_is_known() -> None:
+    judge = Evaluator(llama(), tiny.windows())
+    counts = candidates(llama(), 30)
+    arriving = judge.score(counts)
+    _, score = next(arriving)
+    assert score.tokens == 4 * 12
+    by_then = judge.tree.sub_block_runs
+    list(arriving)
+    assert by_then < 0.6 * judge.tree.sub_block_runs
+
+
+def test_seconds_are_those_spent_inside_and_not_the_callers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judge = Evaluator(llama(), tiny.windows(), batch_tokens=24)  # two batches
+    backbone, now = llama().backbone, [0.0]
+    run_layer = backbone.run_layer
+
+    def slow(layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
+        now[0] += 1.0
+        return run_layer(layer, hidden, call)
+
+    monkeypatch.setattr(backbone, "run_layer", slow)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    total, callers = 0.0, 0.0
+    for _, score in judge.score(candidates(llama(), 30)):
+        assert score.seconds > 0
+        total += score.seconds
+        now[0] += 1000.0
+        callers += 1000.0
+    assert total == pytest.approx(now[0] - callers)
+
+
+def test_no_candidates_give_no_scores() -> None:
+    assert scores(llama(), np.zeros((0, 6), dtype=np.int_)) == []

@@ -1,0 +1,98 @@
+"""Exports of every family, written once and reloaded as a client would."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from planner.export.folder import CutModel, cut_model, write_model
+from planner.export.verify import reload, scored_logits
+from search_spaces.identity import identify
+from search_spaces.loading import LoadedModel
+from search_spaces.plan import Kept, Plan
+from search_spaces.structure.read import ModelStructure
+from tests.families import Family, irregular_plan, random_tokens, twin
+
+Units = NDArray[np.int_]
+ROUNDING = 1e-4
+"""Of the logits' spread: the same float32 sums in another order, through six layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """One export and what it was made from."""
+
+    structure: ModelStructure
+    """The dense model."""
+    plan: Plan
+    cut: CutModel
+    folder: Path
+    model: Any
+    """The `PreTrainedModel` reloaded from the folder."""
+    tokens: Tensor
+    expected: Tensor
+    """Logits of the scored candidate for the tokens."""
+
+
+def plan_of(structure: ModelStructure, kept: list[Units]) -> Plan:
+    return Plan(
+        model=identify(structure.backbone.model),
+        sites={
+            block.name: Kept.of(units, block.unit_count)
+            for block, units in zip(structure.sub_blocks, kept, strict=True)
+        },
+    )
+
+
+def export(
+    loaded: LoadedModel, structure: ModelStructure, kept: list[Units], folder: Path
+) -> Exported:
+    """Export a plan and load it, with trust only where the export says that it takes some."""
+    plan, tokens = plan_of(structure, kept), random_tokens()
+    pruned = cut_model(structure, plan)
+    folder.mkdir()
+    write_model(folder, pruned, loaded)
+    stock = AutoModelForCausalLM.from_pretrained
+    return Exported(
+        structure=structure,
+        plan=plan,
+        cut=pruned,
+        folder=folder,
+        model=stock(folder, trust_remote_code=False) if pruned.is_stock else reload(folder),
+        tokens=tokens,
+        expected=scored_logits(twin(structure), plan, tokens),
+    )
+
+
+def assert_close(got: Tensor, expected: Tensor) -> None:
+    gap = float((got - expected).abs().max())
+    assert gap <= ROUNDING * float(expected.std())
+
+
+@torch.inference_mode()
+def logits_of(model: Any, tokens: Tensor) -> Tensor:
+    logits: Tensor = model(tokens, use_cache=False).logits
+    return logits
+
+
+def assert_same_logits(model: Any, exported: Exported) -> None:
+    """Check a model loaded from an export against the scored candidate."""
+    assert_close(logits_of(model, exported.tokens), exported.expected)
+
+
+@pytest.fixture(scope="session")
+def exported(
+    family: Family,
+    structure: ModelStructure,
+    loaded_family: LoadedModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Exported:
+    """The family with every kind of hole; no test may change it."""
+    folder = tmp_path_factory.mktemp("exports") / f"{family.name}-irregular"
+    return export(loaded_family, structure, irregular_plan(family), folder)

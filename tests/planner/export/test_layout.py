@@ -1,0 +1,105 @@
+"""Blocks hold exactly one attention each, whatever was dropped."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from planner.export.layout import Part, arrange, is_sequential
+from search_spaces.structure.read import ModelStructure
+from tests.families import dense
+
+KINDS = {"": (0, 0), "a": (2, 0), "m": (0, 48), "am": (2, 48)}
+"""What a layer of a Llama keeps."""
+
+
+def layers_of(structure: ModelStructure, kinds: Sequence[str]) -> ModelStructure:
+    return replace(structure, layers=structure.layers[: len(kinds)])
+
+
+def arranged(structure: ModelStructure, kinds: Sequence[str]) -> list[list[str]]:
+    """Give what each part of each block runs, as ``a0`` and ``m0`` for dense layer 0."""
+    counts = np.array([KINDS[kind] for kind in kinds]).ravel()
+    return [
+        [
+            ("" if part.attention is None else f"a{part.attention}")
+            + ("" if part.mlp is None else f"m{part.mlp}")
+            for part in block
+        ]
+        for block in arrange(layers_of(structure, kinds), counts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["am", "am"], [["a0m0"], ["a1m1"]]),
+        (["am", "", "am"], [["a0m0"], ["a2m2"]]),
+        (["m", "am"], [["m0", "a1m1"]]),
+        (["m", "m", "a"], [["m0", "m1", "a2"]]),
+        (["a", "m"], [["a0m1"]]),
+        (["a", "", "m", "m"], [["a0m2", "m3"]]),
+        (["a", "a", "m"], [["a0"], ["a1m2"]]),
+        (["am", "m", "am"], [["a0m0", "m1"], ["a2m2"]]),
+        (["", "am", ""], [["a1m1"]]),
+    ],
+)
+def test_sequential_layers_are_strung_together(
+    kinds: list[str], expected: list[list[str]], llama: ModelStructure
+) -> None:
+    assert arranged(llama, kinds) == expected
+
+
+def test_side_by_side_layers_stay_whole() -> None:
+    assert arranged(dense("phi"), ["a", "m", "am"]) == [["a0", "m1"], ["a2m2"]]
+
+
+def test_a_layer_that_does_not_vanish_stays() -> None:
+    structure = dense("opt-post-norm")
+    counts = np.array([4, 48, 0, 0, 4, 48])
+    blocks = arrange(replace(structure, layers=structure.layers[:3]), counts)
+    assert blocks == [
+        [Part(layers=(0,), attention=0, mlp=0), Part(layers=(1,))],
+        [Part(layers=(2,), attention=2, mlp=2)],
+    ]
+
+
+def test_every_plan_has_one_attention_a_block(llama: ModelStructure) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        kinds = [list(KINDS)[index] for index in rng.integers(0, 4, size=6)]
+        if not any("a" in kind for kind in kinds):
+            continue
+        blocks = arranged(llama, kinds)
+        assert all(sum("a" in part for part in block) == 1 for block in blocks)
+        flat = "".join(part for block in blocks for part in block)
+        wanted = [f"{word}{i}" for i, kind in enumerate(kinds) for word in kind]
+        assert flat == "".join(wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("llama", True),
+        ("gemma3", True),
+        ("neox-sequential", True),
+        ("neox", False),
+        ("phi", False),
+        ("opt-post-norm", False),
+    ],
+)
+def test_layers_are_sequential_unless_they_share_or_run_side_by_side(
+    name: str, expected: bool
+) -> None:
+    assert is_sequential(dense(name)) is expected
+
+
+def test_words_of_a_part() -> None:
+    widths = [48, 16, 24]
+    both = Part(layers=(1,), attention=1, mlp=1)
+    assert both.words(widths, sequential=True) == ["attn", 16]
+    assert both.words(widths, sequential=False) == ["attn+16"]
+    assert Part(layers=(2,), mlp=2).words(widths, sequential=True) == [24]
+    assert Part(layers=(2,), attention=2).words(widths, sequential=False) == ["attn"]
+    assert Part(layers=(2,)).words(widths, sequential=False) == [0]

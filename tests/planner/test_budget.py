@@ -1,0 +1,179 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.budget import (
+    COST_NAMES,
+    QUALITY_NAMES,
+    Budget,
+    Limit,
+    check_reachable,
+    format_amount,
+    relative_cost,
+)
+from search_spaces.errors import BudgetError
+
+DENSE = {"params": 134.5e6, "size": 269e6, "macs": 106e6, "kv": 46080.0}
+SMALLEST = {"params": 28.3e6, "size": 56.6e6, "macs": 28.3e6, "kv": 0.0}
+
+
+def amounts(metric: str) -> st.SearchStrategy[Limit]:
+    positive = st.floats(min_value=1e-9, max_value=1e15)
+    relative = st.booleans() if metric in COST_NAMES else st.just(False)
+    return st.builds(Limit, metric=st.just(metric), value=positive, relative=relative)
+
+
+budgets = (
+    st.permutations(COST_NAMES + QUALITY_NAMES)
+    .flatmap(lambda names: st.tuples(*(amounts(name) for name in names)))
+    .flatmap(lambda limits: st.integers(1, len(limits)).map(lambda n: limits[:n]))
+    .map(lambda limits: Budget(limits=limits))
+)
+
+
+@given(budgets)
+def test_a_budget_reads_back_what_it_writes(budget: Budget) -> None:
+    assert Budget.parse(str(budget)) == budget
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "value"),
+    [
+        ("params<=100M", "params", 100_000_000),
+        ("params <= 1.5b", "params", 1_500_000_000),
+        ("params<=12345", "params", 12345),
+        ("size<=180MB", "size", 180_000_000),
+        ("SIZE<=180mib", "size", 180 * 1024 * 1024),
+        ("size<=2 GB", "size", 2_000_000_000),
+        ("size<=512B", "size", 512),
+        ("macs<=3T", "macs", 3e12),
+        ("macs<=106.5M/token", "macs", 106_500_000),
+        ("kv<=46.1 kB/token", "kv", 46_100),
+        ("kv<=1KiB", "kv", 1024),
+        ("kv<=0", "kv", 0),
+        ("kl<=0.05", "kl", 0.05),
+        ("kl<=5e-2", "kl", 0.05),
+    ],
+)
+def test_absolute_limits(text: str, metric: str, value: float) -> None:
+    (limit,) = Budget.parse(text).limits
+    assert (limit.metric, limit.relative) == (metric, False)
+    assert limit.value == pytest.approx(value, rel=1e-15)
+
+
+def test_a_budget_of_several_terms() -> None:
+    budget = Budget.parse(" params<=0.7X , kl<=0.05,size <= 180MB ")
+    assert budget.cost_names == ("params", "size")
+    assert budget.limits_absolute(DENSE) == pytest.approx(
+        {"params": 94.15e6, "kl": 0.05, "size": 180e6}
+    )
+    assert str(budget) == "params<=0.7x,kl<=0.05,size<=180MB"
+    assert str(Budget.parse("size<=188743680,macs<=0.5g")) == "size<=180MiB,macs<=500M"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "NAME<=VALUE"),
+        ("params<=0.7x,", "NAME<=VALUE"),
+        ("params", "NAME<=VALUE"),
+        ("parms<=0.7x", "did you mean `params`"),
+        ("latency<=0.7x", "params, size, macs, kv, kl"),
+        ("params>=0.7x", "only <="),
+        ("params<0.7x", "only <="),
+        ("params=0.7x", "write params<=0.7x"),
+        ("params<=", "mend the value"),
+        ("params<=lots", "a number in K, M, B"),
+        ("params<=180MB", "a number in"),
+        ("size<=180M", "GIB"),
+        ("params<=nan", "mend the value"),
+        ("params<=1e999", "0 up"),
+        ("params<=0x", "above 0"),
+        ("params<=-0.5x", "above 0"),
+        ("params<=-5M", "0 up"),
+        ("kl<=-0.1", "0 up"),
+        ("kl<=0.5x", "absolute"),
+        ("kl<=5M", "`kl` takes a number"),
+        ("params<=0.7x,PARAMS<=100M", "keep one limit on `params`"),
+    ],
+)
+def test_a_mistake_is_named(text: str, said: str) -> None:
+    with pytest.raises(BudgetError) as caught:
+        Budget.parse(text)
+    assert said.lower() in str(caught.value).lower()
+    assert ", got " in str(caught.value)
+
+
+def test_admits_what_meets_every_limit() -> None:
+    budget = Budget.parse("params<=0.7x,kl<=0.05")
+    assert budget.admits({"params": 0.7 * 134.5e6, "kl": 0.05}, DENSE)
+    assert not budget.admits({"params": 0.701 * 134.5e6, "kl": 0.05}, DENSE)
+    assert not budget.admits({"params": 1.0, "kl": 0.0501}, DENSE)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("params<=0.05x", "params 0.211x (28.3M)"),
+        ("params<=5M", "params 28.3M (0.211x)"),
+        ("kl<=0.1,size<=1MB", "size 56.6 MB (0.211x)"),
+    ],
+)
+def test_an_unreachable_budget_says_what_can_be_reached(text: str, said: str) -> None:
+    with pytest.raises(BudgetError) as caught:
+        check_reachable(Budget.parse(text), DENSE, SMALLEST)
+    assert said in str(caught.value)
+
+
+@given(
+    st.sampled_from(COST_NAMES),
+    st.booleans(),
+    st.floats(min_value=1.0, max_value=1e11),
+    st.floats(min_value=1.0, max_value=100.0),
+)
+def test_what_the_message_offers_can_be_reached(
+    name: str, relative: bool, least: float, ratio: float
+) -> None:
+    dense = {name: least * ratio}
+    limit = Limit(metric=name, value=1e-9, relative=relative)
+    with pytest.raises(BudgetError) as caught:
+        check_reachable(Budget(limits=(limit,)), dense, {name: least})
+    offered = str(caught.value).partition(f"has {name} ")[2].partition(" (")[0]
+    check_reachable(Budget.parse(f"{name}<={offered}"), dense, {name: least})
+
+
+def test_a_budget_that_can_be_met_passes() -> None:
+    check_reachable(Budget.parse("params<=0.3x,kv<=0,kl<=0"), DENSE, SMALLEST)
+
+
+def test_a_model_without_a_cost_has_a_share_of_none() -> None:
+    assert relative_cost("kv", 0.0, {"kv": 0.0}) == 0.0
+    assert relative_cost("params", 50.0, {"params": 200.0}) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("params", 134_515_008, "134.5M"),
+        ("params", 999_960, "1.0M"),
+        ("params", 999_940, "999.9K"),
+        ("params", 576, "576"),
+        ("params", 7.24e9, "7.2B"),
+        ("size", 180_200_000, "180.2 MB"),
+        ("size", 0, "0 B"),
+        ("macs", 106_200_000, "106.2M/token"),
+        ("kv", 46_080, "46.1 kB/token"),
+        ("kl", 0.012344, "0.01234"),
+        ("perplexity", 27.618, "27.62"),
+    ],
+)
+def test_amounts_for_people(name: str, value: float, shown: str) -> None:
+    assert format_amount(name, value) == shown
+
+
+@given(st.sampled_from(COST_NAMES), st.floats(min_value=1.0, max_value=1e12))
+def test_a_shown_amount_can_be_asked_for(name: str, value: float) -> None:
+    (limit,) = Budget.parse(f"{name}<={format_amount(name, value)}").limits
+    assert limit.value == pytest.approx(value, rel=0.51)
+    if value > 1000:
+        assert limit.value == pytest.approx(value, rel=0.051)

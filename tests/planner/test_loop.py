@@ -1,0 +1,160 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from evaluators.metric import Measurement
+from planner.evaluation import Evaluation
+from planner.front import front
+from planner.loop import Limits, Objectives, Progress, search_loop
+from planner.run import Run
+from search_spaces.errors import RunError
+from tests.planner.toy_search import DENSE, OBJECTIVES, SETTINGS, Scorer, evaluation, search
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[Evaluation]:
+    with Run.create(tmp_path_factory.mktemp("whole"), SETTINGS) as run:
+        assert search(run, Scorer()) == "evaluations"
+        return run.evaluations()
+
+
+def by_genome(evaluations: list[Evaluation]) -> list[Evaluation]:
+    return sorted(evaluations, key=lambda found: found.genome)
+
+
+def test_a_search_scores_as_many_plans_as_it_was_given(uninterrupted: list[Evaluation]) -> None:
+    assert len(uninterrupted) == SETTINGS.evaluations
+    assert len({found.genome for found in uninterrupted}) == SETTINGS.evaluations
+    assert [found.round for found in uninterrupted] == [i // 8 for i in range(60)]
+
+
+@pytest.mark.parametrize("fail_after", [0, 5, 8, 37, 59])
+def test_a_resumed_search_ends_like_one_that_was_never_stopped(
+    tmp_path: Path, uninterrupted: list[Evaluation], fail_after: int
+) -> None:
+    with Run.create(tmp_path, SETTINGS) as run, pytest.raises(KeyboardInterrupt):
+        search(run, Scorer(fail_after=fail_after))
+    scorer = Scorer()
+    with Run.resume(tmp_path, SETTINGS) as run:
+        search(run, scorer)
+        assert scorer.count == SETTINGS.evaluations - fail_after
+        assert by_genome(run.evaluations()) == by_genome(uninterrupted)
+        assert front(run.evaluations(), ("params",)) == front(uninterrupted, ("params",))
+
+
+def test_a_search_taken_further_ends_like_one_that_was_meant_to(
+    tmp_path: Path, uninterrupted: list[Evaluation]
+) -> None:
+    with Run.create(tmp_path, SETTINGS) as run:
+        search(run, Scorer(), Limits(evaluations=21))
+    with Run.resume(tmp_path, SETTINGS) as run:
+        search(run, Scorer())
+        assert by_genome(run.evaluations()) == by_genome(uninterrupted)
+
+
+def test_a_killed_search_loses_nothing(tmp_path: Path, uninterrupted: list[Evaluation]) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "tests.planner.toy_search", str(folder)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        seen = _wait_for(folder, 19)
+        with pytest.raises(RunError, match="one process at a time"):
+            Run.resume(folder, SETTINGS)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    with Run.open(folder) as run:
+        left = run.evaluations()
+    assert set(seen) <= {found.genome for found in left}
+    assert len(left) < SETTINGS.evaluations
+    scorer = Scorer()
+    with Run.resume(folder, SETTINGS) as run:
+        search(run, scorer)
+        assert scorer.count == SETTINGS.evaluations - len(left)
+        assert by_genome(run.evaluations()) == by_genome(uninterrupted)
+
+
+def _wait_for(folder: Path, count: int) -> list[tuple[int, ...]]:
+    """Watch a search of another process until it has scored so many plans."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            with Run.open(folder) as run:
+                genomes = [found.genome for found in run.evaluations()]
+        except RunError:
+            genomes = []
+        if len(genomes) >= count:
+            return genomes
+        time.sleep(0.02)
+    raise AssertionError("the search did not start")
+
+
+def test_tokens_stop_a_search(tmp_path: Path) -> None:
+    with Run.create(tmp_path, SETTINGS) as run:
+        assert search(run, Scorer(), Limits(evaluations=60, tokens=1050)) == "tokens"
+        assert len(run.evaluations()) == 11
+
+
+def test_minutes_stop_a_search_and_count_from_its_beginning(tmp_path: Path) -> None:
+    with Run.create(tmp_path, SETTINGS) as run:
+        search(run, Scorer(), Limits(evaluations=4))
+        run.record(evaluation((0, 3) * 4, seconds=90.0))
+    scorer = Scorer()
+    with Run.resume(tmp_path, SETTINGS) as run:
+        assert search(run, scorer, Limits(evaluations=60, minutes=1.5)) == "minutes"
+        assert scorer.count == 0
+        assert search(run, scorer, Limits(evaluations=60, minutes=60.0)) == "evaluations"
+
+
+class Repeating:
+    """Proposes the same genome, for ever."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def ask(self) -> NDArray[np.int_]:
+        return np.ones((2, 8), dtype=np.int_)
+
+    def tell(self, genomes: NDArray[np.int_], objectives: NDArray[np.float64]) -> None:
+        assert objectives.shape == (2, 2)
+        self.told += 1
+
+
+def test_a_searcher_without_ideas_is_stopped(tmp_path: Path) -> None:
+    searcher, scorer = Repeating(), Scorer()
+    with Run.create(tmp_path, SETTINGS) as run:
+        limits = Limits(evaluations=60)
+        assert search_loop(searcher, scorer, run, limits, OBJECTIVES) == "exhausted"
+        assert len(run.evaluations()) == scorer.count == 1
+    assert searcher.told == 21
+
+
+def test_progress_tells_how_far_and_how_long(tmp_path: Path) -> None:
+    landed: list[Progress] = []
+    with Run.create(tmp_path, SETTINGS) as run:
+        limits = Limits(evaluations=5)
+        search_loop(Repeating(), Scorer(pause=0.01), run, limits, OBJECTIVES, landed.append)
+    (only,) = landed
+    assert (only.done, only.total, only.latest.genome) == (1, 5, (1,) * 8)
+    assert only.eta_seconds is not None
+    assert only.eta_seconds == pytest.approx(4 * only.seconds, rel=0.5)
+
+
+def test_objectives_are_kl_and_shares_and_finite() -> None:
+    plan = evaluation((3, 3, 3, 3, 0, 0, 0, 0))
+    broken = replace(plan, quality={"kl": Measurement(value=math.nan)})
+    found = Objectives(cost_names=("params", "kv"), dense=DENSE).of([plan, broken])
+    assert found[0] == pytest.approx([0.2 + 0.03 + 0.6 + 0.15, 0.6, 0.6])
+    assert np.isfinite(found).all()
+    assert found[1, 0] > 100

@@ -1,0 +1,264 @@
+"""One search from start to end on a tiny saved model."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from evaluators.calibration import Calibration
+from planner import Run, search
+from planner.listener import Silence
+from planner.searching import BASELINE_ROUND
+from search_spaces.errors import BudgetError, DataError, RunError
+
+SMALL: dict[str, Any] = {
+    "budget": "params<=0.8x",
+    "evaluations": 40,
+    "population": 8,
+    "windows": 4,
+    "window_tokens": 16,
+    "holdout_windows": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def run(saved_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return search(str(saved_llama), out=tmp_path_factory.mktemp("runs") / "run", **SMALL)
+
+
+def test_every_evaluation_is_kept(run: Run) -> None:
+    searched = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
+    assert len(searched) == SMALL["evaluations"]
+    assert all(e.tokens == 4 * 16 for e in searched)
+
+
+def test_the_dense_model_ends_the_front(run: Run) -> None:
+    dearest = run.front().iloc[0]
+    assert dearest["kl"] == 0.0
+    assert dearest["agreement"] == 1.0
+    assert dearest["params"] == run.dense["params"]
+
+
+def test_no_plan_of_the_front_is_beaten(run: Run) -> None:
+    frame = run.front()
+    for _, plan in frame.iterrows():
+        better = (frame["kl"] <= plan["kl"]) & (frame["params"] <= plan["params"])
+        assert better.sum() == 1  # itself
+
+
+def test_the_whole_front_was_scored_on_hold_out_text(run: Run) -> None:
+    frame = run.front()
+    assert frame["holdout_kl"].notna().all()
+    # other tokens: the same number would mean that the split was not used
+    assert (frame["holdout_nll"] != frame["nll"]).all()
+    saved = pd.read_csv(run.folder / "front.csv")
+    pd.testing.assert_frame_equal(saved, frame)
+
+
+def test_the_best_plan_meets_the_budget(run: Run) -> None:
+    best = run.best("params<=0.8x")
+    assert best.costs["params"] <= 0.8 * run.dense["params"]
+    inside = [e for e in run.evaluations() if e.costs["params"] <= 0.8 * run.dense["params"]]
+    assert best.quality["kl"].value == min(e.quality["kl"].value for e in inside)
+
+
+def test_the_uniform_plan_is_there_to_compare_with(run: Run) -> None:
+    uniform = run.uniform
+    assert uniform is not None
+    share = uniform.costs["params"] / run.dense["params"]
+    assert 0.75 < share <= 0.8
+    assert set(uniform.holdout) == {"kl", "nll", "agreement"}
+
+
+def test_a_front_can_be_cut_by_a_budget(run: Run) -> None:
+    frame = run.front("params<=0.9x")
+    assert 0 < len(frame) < len(run.front())
+    assert frame["params_x"].max() <= 0.9
+
+
+def test_search_and_hold_out_share_no_window(run: Run) -> None:
+    tokens = Calibration.load(run.folder / "calibration.npz")
+    assert tokens.search.shape == (4, 16)
+    assert tokens.holdout.shape == (3, 16)
+    assert not (tokens.search[:, None] == tokens.holdout[None]).all(dim=2).any()
+
+
+def test_the_same_seed_gives_the_same_front(run: Run, saved_llama: Path, tmp_path: Path) -> None:
+    again = search(str(saved_llama), out=tmp_path / "again", **SMALL)
+    pd.testing.assert_frame_equal(again.front(), run.front())
+    other = search(str(saved_llama), out=tmp_path / "other", **SMALL, seed=1)
+    assert list(other.front()["plan_id"]) != list(run.front()["plan_id"])
+
+
+def test_the_search_never_sees_the_hold_out(run: Run, saved_llama: Path, tmp_path: Path) -> None:
+    """The same search beside other hold-out text must take the same decisions."""
+    tokens = Calibration.load(run.folder / "calibration.npz")
+    swapped = Calibration(
+        search=tokens.search, holdout=torch.flip(tokens.holdout, dims=[1]), source="test"
+    )
+    # a run that was killed right after its calibration was written
+    out = tmp_path / "run"
+    Run.create(out, run.settings).close()
+    swapped.save(out / "calibration.npz")
+    other = search(str(saved_llama), out=out, resume=True, **SMALL)
+    before = [(e.genome, e.quality["kl"].value) for e in run.evaluations()]
+    assert [(e.genome, e.quality["kl"].value) for e in other.evaluations()] == before
+    assert (other.front()["holdout_nll"] != run.front()["holdout_nll"]).all()
+
+
+def test_a_budget_below_the_smallest_plan_leaves_the_folder_free(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BudgetError, match=r"the smallest plan of this model has params 0\.\d+x"):
+        search(str(saved_llama), out=tmp_path / "run", **{**SMALL, "budget": "params<=0.01x"})
+    assert len(search(str(saved_llama), out=tmp_path / "run", **SMALL).front()) > 1
+
+
+def test_text_that_is_too_short_says_what_is_needed(saved_llama: Path, tmp_path: Path) -> None:
+    text = tmp_path / "short.txt"
+    text.write_text("a few words only", encoding="utf-8")
+    with pytest.raises(DataError, match=r"needs 4 windows of 16 tokens"):
+        search(str(saved_llama), out=tmp_path / "run", data=str(text), **SMALL)
+
+
+def test_whole_layers_only(saved_llama: Path, tmp_path: Path) -> None:
+    run = search(
+        str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 20}, space="blocks"
+    )
+    assert all(set(e.genome) <= {0, 1} for e in run.evaluations())
+    assert len(run.evaluations()[0].genome) == 6
+    folder = run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
+
+
+def test_without_a_budget_the_whole_range_is_searched(saved_llama: Path, tmp_path: Path) -> None:
+    settings = {name: value for name, value in SMALL.items() if name != "budget"}
+    run = search(str(saved_llama), out=tmp_path / "run", **settings)
+    assert run.front()["params_x"].min() < 0.5
+    assert run.uniform is None
+
+
+@pytest.mark.parametrize("searcher", ["random", "uniform"])
+def test_baselines_run_the_same_road(saved_llama: Path, tmp_path: Path, searcher: str) -> None:
+    run = search(
+        str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 12}, searcher=searcher
+    )
+    assert len(run.front()) > 1
+
+
+def test_progress_is_told(saved_llama: Path, tmp_path: Path) -> None:
+    told: dict[str, list[Any]] = {"stages": [], "steps": []}
+
+    class Ear(Silence):
+        def stage(self, title: str) -> None:
+            told["stages"].append(title)
+
+        def advance(self, done: int, total: int, note: str = "") -> None:
+            told["steps"].append((told["stages"][-1], done, total))
+
+        def say(self, line: str) -> None:
+            told["forecast"] = [line]
+
+    search(str(saved_llama), out=tmp_path / "run", **SMALL, listener=Ear())
+    searching = [(done, total) for stage, done, total in told["steps"] if stage == "searching"]
+    assert searching == [(done, 40) for done in range(1, 41)]
+    assert "up to 40 plans in about" in told["forecast"][0]
+
+
+def test_a_killed_process_loses_nothing(
+    run: Run, saved_llama: Path, tmp_path: Path, command: Callable[..., list[str]]
+) -> None:
+    """Really kill -9 the command in the middle, resume it, and compare with the whole run."""
+    out = tmp_path / "run"
+    options = [f"--{name}={value}" for name, value in SMALL.items()]
+    arguments = command("search", str(saved_llama), *options, "--out", str(out))
+    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    try:
+        landed = _wait_for_evaluations(out / "run.sqlite", 5)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert landed < SMALL["evaluations"]
+    with Run.open(out) as killed:
+        survived = killed.evaluations()
+    assert len(survived) >= landed
+    resumed = search(str(saved_llama), out=out, resume=True, **SMALL)
+    # all but the hold-out scores, which come at the end
+    kept = [replace(e, holdout={}) for e in resumed.evaluations()[: len(survived)]]
+    assert kept == survived
+    pd.testing.assert_frame_equal(resumed.front(), run.front())
+
+
+def _wait_for_evaluations(database: Path, count: int) -> int:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if database.is_file():
+            with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+                try:
+                    (landed,) = connection.execute("select count(*) from evaluations").fetchone()
+                except sqlite3.OperationalError:  # its tables are being made
+                    landed = 0
+            connection.close()
+            if landed >= count:
+                return int(landed)
+        time.sleep(0.002)
+    raise AssertionError("the search scored nothing in two minutes")
+
+
+@pytest.fixture
+def command() -> Callable[..., list[str]]:
+    """The command line as a fresh process runs it, slowed so that it can be caught in the act."""
+
+    def build(*arguments: str) -> list[str]:
+        code = (
+            "import sys, time, torch; torch.set_num_threads(1); from planner import loop; "
+            "record = loop.Run.record; "
+            "loop.Run.record = lambda *a: (record(*a), time.sleep(0.05))[0]; "
+            "from planner.cli import main; sys.exit(main(sys.argv[1:]))"
+        )
+        return [sys.executable, "-c", code, *arguments]
+
+    return build
+
+
+def test_a_run_in_use_is_refused(run: Run, saved_llama: Path) -> None:
+    with (
+        Run.resume(run.folder, run.settings),
+        pytest.raises(RunError, match="one process at a time"),
+    ):
+        search(str(saved_llama), out=run.folder, resume=True, **SMALL)
+
+
+def test_a_run_can_be_taken_further(run: Run, saved_llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    search(str(saved_llama), out=out, **{**SMALL, "evaluations": 17})
+    further = search(str(saved_llama), out=out, resume=True, **SMALL)
+    assert list(further.front()["plan_id"]) == list(run.front()["plan_id"])
+
+
+def test_objectives_follow_the_budget(saved_llama: Path, tmp_path: Path) -> None:
+    run = search(
+        str(saved_llama), out=tmp_path / "run", **{**SMALL, "budget": "kv<=0.6x,size<=0.9x"}
+    )
+    best = run.best("kv<=0.6x,size<=0.9x")
+    assert best.costs["kv"] <= 0.6 * run.dense["kv"]
+    assert best.costs["size"] <= 0.9 * run.dense["size"]
+    assert np.isfinite(best.quality["kl"].value)
+
+
+def test_environment_stands_beside_the_run(run: Run) -> None:
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert environment["core_count"] == os.cpu_count()
+    assert environment["packages"]["torch"].startswith(torch.__version__.split("+")[0])

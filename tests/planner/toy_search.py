@@ -1,0 +1,95 @@
+"""A search without a model: eight sites of four levels, additive, small enough to enumerate."""
+
+import sys
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.metric import Measurement
+from planner.evaluation import Evaluation
+from planner.loop import Limits, Objectives, StopReason, search_loop
+from planner.run import Run
+from planner.searchers import make_searcher
+from planner.searchers.domain import Domain
+from planner.settings import SearchSettings
+
+SITES = 8
+TOP = 3
+DENSE = {"params": 1000.0, "size": 2000.0, "macs": 900.0, "kv": 64.0}
+SETTINGS = SearchSettings(model="toy", population=8, evaluations=60, seed=3)
+OBJECTIVES = Objectives(cost_names=("params",), dense=DENSE)
+_WEIGHTS = np.array([8.0, 1.0, 4.0, 0.5, 2.0, 0.3, 6.0, 1.5]) / 10
+_FULL = np.array([0.05, 0.15, 0.05, 0.15, 0.05, 0.15, 0.05, 0.15])
+
+
+def domain(cost_floor: float = 0.2) -> Domain:
+    return Domain(
+        top_levels=np.full(SITES, TOP),
+        cost_tables=tuple(full * np.arange(TOP + 1) / TOP for full in _FULL),
+        fixed_cost=0.2,
+        cost_floor=cost_floor,
+    )
+
+
+def kl(genomes: NDArray[np.int_]) -> NDArray[np.float64]:
+    lost = 1 - genomes / TOP
+    return np.asarray((_WEIGHTS * lost**2).sum(axis=-1))
+
+
+def points(genomes: NDArray[np.int_]) -> NDArray[np.float64]:
+    return np.stack([kl(genomes), domain().cost(genomes)], axis=1)
+
+
+def all_genomes() -> NDArray[np.int_]:
+    return np.array(list(product(range(TOP + 1), repeat=SITES)))
+
+
+def evaluation(genome: tuple[int, ...], seconds: float = 0.0) -> Evaluation:
+    levels = np.array(genome)
+    loss = float(kl(levels))
+    share = float(domain().cost(levels[None])[0])
+    return Evaluation(
+        genome=genome,
+        plan_id="plan-" + "".join(map(str, genome)),
+        round=0,
+        tokens=100,
+        seconds=seconds,
+        quality={
+            "kl": Measurement(value=loss, standard_error=0.01),
+            "nll": Measurement(value=3.0 + loss, standard_error=0.02),
+            "agreement": Measurement(value=1 / (1 + loss), standard_error=0.03),
+        },
+        costs={name: share * amount for name, amount in DENSE.items()},
+    )
+
+
+class Scorer:
+    """Scores genomes last row first; counts them; may fail after some or take its time."""
+
+    def __init__(self, fail_after: int | None = None, pause: float = 0.0) -> None:
+        self.count = 0
+        self._fail_after = fail_after
+        self._pause = pause
+
+    def __call__(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Evaluation]]:
+        for index in reversed(range(len(genomes))):
+            if self.count == self._fail_after:
+                raise KeyboardInterrupt
+            time.sleep(self._pause)
+            self.count += 1
+            yield index, evaluation(tuple(int(level) for level in genomes[index]))
+
+
+def search(run: Run, scorer: Scorer, limits: Limits | None = None) -> StopReason:
+    searcher = make_searcher("nsga2", domain(), run.settings.population, run.settings.seed)
+    limits = limits or Limits(evaluations=run.settings.evaluations)
+    return search_loop(searcher, scorer, run, limits, OBJECTIVES)
+
+
+if __name__ == "__main__":
+    with Run.create(Path(sys.argv[1]), SETTINGS) as slow_run:
+        search(slow_run, Scorer(pause=0.02))
