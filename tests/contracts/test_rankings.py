@@ -13,7 +13,8 @@ from search_spaces.rankings.protocol import Statistics
 from search_spaces.sorting import rank_units, sort_units_
 from search_spaces.structure.linears import bias, matrix
 from search_spaces.structure.read import ModelStructure
-from tests.families import dense, random_tokens, twin
+from tests.candidates import random_tokens
+from tests.families import dense, twin
 
 NAMES: tuple[RankingName, ...] = get_args(RankingName)
 FAMILIES = ("llama", "gpt2", "phi3", "neox")

@@ -14,14 +14,8 @@ from search_spaces.structure.linears import SlicedLinear, matrix
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
 from search_spaces.surgery import Dropped, LayerConfig, cut, graft, narrowed
-from tests.families import (
-    Family,
-    irregular_plan,
-    masked_logits,
-    random_tokens,
-    run_layers,
-    uniform_plan,
-)
+from tests.candidates import irregular_plan, masked_logits, random_tokens, run_layers, uniform_plan
+from tests.families import Family
 
 Units = NDArray[np.int_]
 ROUNDING = 1e-4

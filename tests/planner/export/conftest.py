@@ -17,7 +17,8 @@ from search_spaces.identity import identify
 from search_spaces.loading import LoadedModel
 from search_spaces.plan import Kept, Plan
 from search_spaces.structure.read import ModelStructure
-from tests.families import Family, irregular_plan, random_tokens, twin
+from tests.candidates import irregular_plan, random_tokens
+from tests.families import Family, twin
 
 Units = NDArray[np.int_]
 ROUNDING = 1e-4

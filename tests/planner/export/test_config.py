@@ -19,16 +19,8 @@ from transformers import (
 from planner.export.config import head_dim
 from search_spaces.loading import LoadedModel
 from search_spaces.structure.read import ModelStructure, read_structure
-from tests.families import (
-    FAMILIES,
-    GATED,
-    LAYERS,
-    Family,
-    make_model,
-    random_tokens,
-    shorter_plan,
-    uniform_plan,
-)
+from tests.candidates import random_tokens, shorter_plan, uniform_plan
+from tests.families import FAMILIES, GATED, LAYERS, Family, make_model
 from tests.planner.export.conftest import Exported, assert_same_logits, export
 
 

@@ -20,7 +20,8 @@ from planner.workbench import open_model
 from search_spaces.errors import OutputError, PlanError, VerificationError
 from search_spaces.plan import Plan
 from search_spaces.structure.read import ModelStructure
-from tests.families import FAMILIES, irregular_plan, masked_logits, random_tokens
+from tests.candidates import irregular_plan, masked_logits, random_tokens
+from tests.families import FAMILIES
 from tests.planner.export.conftest import assert_close, logits_of, plan_of
 
 KEPT = irregular_plan(FAMILIES["llama"])

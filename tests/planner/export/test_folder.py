@@ -18,7 +18,8 @@ from search_spaces.errors import PlanError
 from search_spaces.loading import LoadedModel
 from search_spaces.plan import Kept
 from search_spaces.structure.read import ModelStructure
-from tests.families import FAMILIES, dense, irregular_plan
+from tests.candidates import irregular_plan
+from tests.families import FAMILIES, dense
 from tests.planner.export.conftest import Exported, export, plan_of
 
 

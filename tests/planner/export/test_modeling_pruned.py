@@ -12,7 +12,8 @@ from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
 
 from evaluators.cost_model import CostModel
 from search_spaces.structure.read import ModelStructure
-from tests.families import Family, irregular_plan, masked_logits
+from tests.candidates import irregular_plan, masked_logits
+from tests.families import Family
 from tests.planner.export.conftest import Exported, assert_close, assert_same_logits, logits_of
 
 

@@ -14,7 +14,8 @@ from planner.export.verify import prove, reload, scored_logits
 from search_spaces.errors import VerificationError
 from search_spaces.loading import LoadedModel
 from search_spaces.structure.read import ModelStructure
-from tests.families import FAMILIES, irregular_plan, masked_logits, random_tokens, twin
+from tests.candidates import irregular_plan, masked_logits, random_tokens
+from tests.families import FAMILIES, twin
 from tests.planner.export.conftest import Exported, export, plan_of
 
 KEPT = irregular_plan(FAMILIES["llama"])

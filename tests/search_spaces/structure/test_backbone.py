@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaModel
 from search_spaces.errors import StructureError
 from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
 from search_spaces.structure.read import ModelStructure, read_structure
-from tests.families import GROUPED, LAYERS, make_model, random_tokens, run_layers
+from tests.candidates import random_tokens, run_layers
+from tests.families import GROUPED, LAYERS, make_model
 
 
 class Louder(LlamaModel):  # type: ignore[no-untyped-call]
