@@ -1,7 +1,8 @@
-"""Keeping freed memory for the next tensor instead of handing it back to the kernel."""
+"""When freed memory is kept for the next tensor, and when the kernel gets it back."""
 
 import ctypes
 import functools
+import gc
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
 NEVER = 2**31 - 1
@@ -23,3 +24,13 @@ def keep_pages() -> bool:
         return False
     kept = any(mallopt(MMAP_THRESHOLD, size) for size in LARGEST_KEPT)
     return kept and bool(mallopt(TRIM_THRESHOLD, NEVER))
+
+
+def release_pages() -> None:
+    """Hand freed memory back to the kernel once, for a stage that needs none of it has begun."""
+    gc.collect()
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return
+    trim(0)

@@ -53,12 +53,12 @@ def demo_settings() -> SearchSettings:
     return SearchSettings.checked(
         model=str(demo_model()),
         budget=BUDGET,
-        evaluations=96,
-        minutes=4,  # only a slow or busy machine comes to that
+        evaluations=80,
+        minutes=3,  # only a slow or busy machine comes to that
         population=16,
         windows=8,
         window_tokens=96,
-        holdout_windows=12,
+        holdout_windows=10,
     )
 
 

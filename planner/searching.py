@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.evaluator import Evaluator
+from evaluators.memory import release_pages
 from planner.budget import Budget, check_reachable, relative_cost
 from planner.front import front, front_frame, save_front
 from planner.listener import Listener, Silence
@@ -64,6 +65,7 @@ def run_search(settings: SearchSettings, out: Path, *, resume: bool, listener: L
             if not resume and not run.evaluations():
                 run.discard()  # nothing was searched: the mended command may use the folder
             raise
+    release_pages()
     return Run.open(out)
 
 

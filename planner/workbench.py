@@ -13,7 +13,6 @@ from torch import Tensor
 from evaluators.calibration import Calibration, Windows, from_model, from_text
 from evaluators.cost_model import CostModel
 from evaluators.evaluator import Evaluator
-from evaluators.memory import keep_pages
 from evaluators.precision import pick_device, pick_dtype
 from evaluators.statistics import collect_statistics
 from planner.evaluation import Evaluation
@@ -116,7 +115,6 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
     Raises:
         ModelError: Where it cannot be loaded or read.
     """
-    keep_pages()
     once = " (a GGUF file is unpacked the first time: a minute)"
     listener.stage(f"loading {settings.model}{once if settings.model.endswith('.gguf') else ''}")
     device = pick_device(settings.device)

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from evaluators.latency import Workload, measure_latencies
+from evaluators.memory import release_pages
 from evaluators.metric import Measurement
 from planner.environment import describe_environment
 from planner.evaluation import Evaluation
@@ -123,6 +124,7 @@ def _export(
         folder = scratch / out.name
         folder.mkdir()
         write_model(folder, pruned, dense.loaded)
+        release_pages()
         (folder / "plan.json").write_text(plan.to_json(), encoding="utf-8")
         listener.stage("proving that it computes what was scored")
         exported = reload(folder)
@@ -150,6 +152,7 @@ def _export(
         text = manifest.model_dump_json(indent=1) + "\n"
         (folder / "manifest.json").write_text(text, encoding="utf-8")
         folder.rename(out)
+    release_pages()
     return out
 
 
