@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := forward
 
-.PHONY: help install demo evidence check format test slow bench $(BENCHMARKS:%=bench-%) clean
+.PHONY: help install demo evidence check format test coverage slow bench $(BENCHMARKS:%=bench-%) clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,12 +39,15 @@ format: install  ## format and sort imports
 test: install  ## the default tests
 	$(BIN)/pytest
 
+coverage: install  ## the default tests, with the branches that they miss
+	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+
 slow: install  ## the tests that take longer
 	$(BIN)/pytest -m slow
 
 bench: $(BENCHMARKS:%=bench-%)  ## all benchmarks
 
-bench-%: install
+$(BENCHMARKS:%=bench-%): bench-%: install
 	$(BIN)/python -m tests.benchmarks.$*
 
 clean:  ## remove what can be made again

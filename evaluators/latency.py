@@ -57,7 +57,10 @@ def measure_latencies(
 def _time_once(model: PreTrainedModel, workload: Workload) -> tuple[float, float]:
     """Give seconds for the prompt and for each token after it."""
     vocabulary = len(next(model.get_input_embeddings().parameters()))
-    prompt = torch.arange(workload.prompt_tokens, device=model.device)[None] % vocabulary
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    room = (longest or workload.prompt_tokens + workload.new_tokens) - workload.new_tokens
+    length = max(1, min(workload.prompt_tokens, room))
+    prompt = torch.arange(length, device=model.device)[None] % vocabulary
     start = _now(model)
     output = model(prompt, use_cache=True, logits_to_keep=1)
     prefill = _now(model)

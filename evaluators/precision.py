@@ -17,11 +17,11 @@ def pick_device(name: str) -> str:
     """
     if name != "auto":
         try:
-            torch.empty(1, device=name)
+            torch.zeros(1, device=name).item()  # a device without numbers, `meta`, refuses
         except (RuntimeError, AssertionError) as error:  # torch raises either
             raise SettingsError(
                 f"`device` must be one that torch finds here, got `{name}`: "
-                f"{str(error).splitlines()[0]}; choose `cpu` or `auto`"
+                f"{str(error).partition(chr(10))[0]}; choose `cpu` or `auto`"
             ) from error
         return name
     accelerator = (

@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"planner: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
-        print("planner: stopped; a search goes on with --resume", file=sys.stderr)
+        remedy = "; go on with --resume" if options.command == "search" else ""
+        print(f"planner: stopped{remedy}", file=sys.stderr)
         return 130
     return 0
 
@@ -75,12 +76,18 @@ def _quieten() -> None:
 
 
 def _add_settings(parser: ArgumentParser, *, only: tuple[str, ...] = ()) -> None:
+    """Offer the fields of `SearchSettings`, which checks the values itself, in its own words."""
     from planner.settings import SearchSettings
 
-    fields = set(SearchSettings.model_fields)
-    skipped = (fields - set(only) if only else set()) | {"model"}
-    parser.add_argument("model", help="folder, .gguf file or hub name of the model")
-    parser.add_class_arguments(SearchSettings, as_group=False, skip=skipped)
+    parser.add_argument("model", type=str, help="folder, .gguf file or hub name of the model")
+    for name, field in SearchSettings.model_fields.items():
+        if name == "model" or (only and name not in only):
+            continue
+        if field.annotation is bool:
+            parser.add_argument(f"--{name}", action="store_true", help=field.description)
+        else:
+            help_text = f"{field.description} (default: {field.default})"
+            parser.add_argument(f"--{name}", type=Any, default=field.default, help=help_text)
 
 
 _READING = ("space", "mlp_step", "window_tokens", "dtype", "device", "trust_remote_code")
@@ -145,7 +152,8 @@ def _show_front(run: Any, budget: str | None) -> None:
         raise refused
     if chosen:
         print(f"\nwithin {budget}: plan {chosen.plan_id}")
-        sentence = compared_with_uniform(run, chosen)
+        # the run's uniform plan meets the run's own budget; beside another it says nothing
+        sentence = compared_with_uniform(run, chosen) if budget == run.settings.budget else None
         if sentence:
             print(sentence)
 

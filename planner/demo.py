@@ -18,12 +18,12 @@ from planner.evaluation import Evaluation
 from planner.export.exporting import export_from_run
 from planner.export.manifest import Manifest
 from planner.export.verify import reload
-from planner.files import atomic_write_text
+from planner.files import atomic_write_text, writing
 from planner.listener import Listener
 from planner.report import PICTURE, aligned, compared_with_uniform, draw_front, front_table
 from planner.run import Run
 from planner.searching import run_search
-from planner.settings import SearchSettings
+from planner.settings import SETTINGS_FILE, SearchSettings
 from search_spaces.errors import ModelError
 from search_spaces.loading import load_model
 
@@ -75,9 +75,8 @@ def run_demo(out: Path, evidence: Path | None, listener: Listener) -> str:
     """
     started = time.monotonic()
     model = out / "model"
-    if (out / "run.sqlite").exists():
-        shutil.rmtree(out)
-    listener.say("about 6 minutes on two cores, the first time; a closer figure follows")
+    _clear_earlier(out)
+    listener.say("about 6 minutes on two idle cores; a forecast of the search follows")
     run = run_search(demo_settings(), out, resume=False, listener=listener)
     chosen = run.best(BUDGET)
     export_from_run(run, chosen.plan_id, model, listener=listener)
@@ -97,6 +96,18 @@ def run_demo(out: Path, evidence: Path | None, listener: Listener) -> str:
             shutil.copyfile(out / name, evidence / name)
         atomic_write_text(evidence / "demo.txt", text + "\n")
     return text
+
+
+def _clear_earlier(out: Path) -> None:
+    """Remove what an earlier demo left, and nothing else.
+
+    Raises:
+        RunError: Where the folder holds another run, or a demo that is going on.
+    """
+    if (out / SETTINGS_FILE).exists():
+        Run.resume(out, demo_settings()).close()  # refuses what is not a demo, or is in use
+        with writing(out):
+            shutil.rmtree(out)
 
 
 def _sentences(run: Run, model: Path) -> dict[str, str]:

@@ -10,7 +10,6 @@ from planner.listener import Listener
 from planner.report import aligned
 from planner.settings import SearchSettings
 from planner.workbench import open_model
-from search_spaces.identity import identify
 from search_spaces.space import build_space
 from search_spaces.structure.sub_block import SubBlock
 
@@ -25,7 +24,7 @@ def inspect_model(settings: SearchSettings, listener: Listener) -> str:
     structure, costs = dense.structure, dense.costs
     blocks = structure.sub_blocks
     orders = [np.arange(block.unit_count) for block in blocks]
-    identity = identify(dense.loaded.model)
+    identity = dense.loaded.identity
     space = build_space(identity, blocks, orders, kind=settings.space, mlp_step=settings.mlp_step)
     widths = np.array([block.unit_count for block in blocks])
     without = {}

@@ -31,7 +31,7 @@ def front_table(frame: pd.DataFrame, *, marked: str | None = None) -> str:
 def _cells(row: pd.Series, marked: str | None) -> list[str]:
     params, *others = (format_amount(name, row[name]) for name in COST_NAMES)
     quality = [_with_error(row["kl"], row["kl_se"]), "", "", f"{row['agreement']:.1%}"]
-    if row.get("holdout_kl", math.nan) >= 0:
+    if not math.isnan(row.get("holdout_kl", math.nan)):
         quality[1] = _with_error(row["holdout_kl"], row["holdout_kl_se"])
         quality[2] = f"{row['holdout_perplexity']:.2f}"
         quality[3] = f"{row['holdout_agreement']:.1%}"

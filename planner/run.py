@@ -10,7 +10,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from evaluators.metric import Measurement
-from planner.budget import Budget, check_reachable
+from planner.budget import COST_NAMES, Budget, check_reachable
 from planner.environment import describe_environment
 from planner.evaluation import Evaluation, Genome
 from planner.files import atomic_write_text, discard, is_temporary, writing
@@ -18,6 +18,7 @@ from planner.front import best_within, front_frame
 from planner.settings import SETTINGS_FILE, SearchSettings
 from planner.store import Store
 from search_spaces.errors import RunError, SettingsError
+from search_spaces.plan import ModelIdentity
 
 _DATABASE_FILE = "run.sqlite"
 _LOCK_FILE = "run.lock"
@@ -155,8 +156,10 @@ class Run:
         """
         frame = front_frame(self.evaluations(), self.get_meta("cost_names"), self.dense)
         if budget is not None:
-            limits = Budget.parse(budget).limits_absolute(self.dense)
-            frame = frame[(frame[list(limits)] <= list(limits.values())).all(axis=1)]
+            parsed = Budget.parse(budget)
+            rows = frame[["kl", *COST_NAMES]].to_dict(orient="records")
+            fits = [parsed.admits({str(k): v for k, v in r.items()}, self.dense) for r in rows]
+            frame = frame[fits]
         return frame.reset_index(drop=True)
 
     def best(self, budget: str) -> Evaluation:
@@ -197,6 +200,37 @@ class Run:
                 "go on with `planner search … --resume`"
             )
         return dense
+
+    def check_model(self, identity: ModelIdentity) -> None:
+        """Refuse another model than the run's; keep the first one's identity.
+
+        Raises:
+            RunError: Where the weights are not those that the run began with.
+        """
+        known = self.get_meta("model")
+        if known is None:
+            self.set_meta("model", identity.model_dump())
+        elif known != identity.model_dump():
+            raise RunError(
+                f"`{self.settings.model}` must hold the weights that the run began with, "
+                f"{known['architecture']} {known['fingerprint']}, got {identity.architecture} "
+                f"{identity.fingerprint}; bring them back, or search into another --out"
+            )
+
+    def check_arithmetic(self, arithmetic: str) -> None:
+        """Refuse to mix scores of two number formats or devices; keep the first.
+
+        Raises:
+            RunError: Where they are others than those that the run began with.
+        """
+        known = self.get_meta("arithmetic")
+        if known is None:
+            self.set_meta("arithmetic", arithmetic)
+        elif known != arithmetic:
+            raise RunError(
+                f"a resumed run must compute as it began, in {known}, got {arithmetic}; "
+                "set `--dtype` and `--device`, or search into another --out"
+            )
 
     @property
     def uniform(self) -> Evaluation | None:

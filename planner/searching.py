@@ -13,9 +13,10 @@ from evaluators.memory import release_pages
 from planner.budget import Budget, check_reachable, relative_cost
 from planner.front import front, front_frame, save_front
 from planner.listener import Listener, Silence
-from planner.loop import Limits, Objectives, Progress, search_loop
+from planner.loop import Limits, Objectives, Progress, StopReason, search_loop
 from planner.run import Run
 from planner.searchers import make_searcher
+from planner.searchers.domain import Domain
 from planner.settings import SearchSettings
 from planner.workbench import Workbench, open_model, prepare
 from search_spaces.errors import InputError
@@ -24,6 +25,13 @@ DEFAULT_COSTS = ("params",)
 """What is traded against quality where the budget names no cost."""
 BASELINE_ROUND = -1
 """The round of plans that were scored to compare with and not proposed by the searcher."""
+_ENDS: Mapping[StopReason, str] = {
+    "evaluations": "all plans that were asked for are scored",
+    "tokens": "stopped at the limit on tokens",
+    "minutes": "stopped at the limit on minutes: another run may come further",
+    "exhausted": "stopped: the searcher proposes nothing new",
+}
+_UNIFORM_STEPS = 1001
 _LOOK_BELOW = 0.25
 """How far under a budget a search looks, as a share of what the budget cuts away."""
 
@@ -57,7 +65,9 @@ def search(
 
 def run_search(settings: SearchSettings, out: Path, *, resume: bool, listener: Listener) -> Run:
     """Search as `search` does, with settings that are checked already."""
-    budget = Budget.parse(settings.budget) if settings.budget else Budget(limits=())
+    budget = Budget(limits=()) if settings.budget is None else Budget.parse(settings.budget)
+    if Path(settings.model).exists():  # so that the run finds it from any folder
+        settings = settings.model_copy(update={"model": str(Path(settings.model).resolve())})
     with Run.resume(out, settings) if resume else Run.create(out, settings) as run:
         try:
             _search(run, budget, listener)
@@ -70,34 +80,52 @@ def run_search(settings: SearchSettings, out: Path, *, resume: bool, listener: L
 
 
 def _search(run: Run, budget: Budget, listener: Listener) -> None:
-    settings = run.settings
-    dense = open_model(settings, listener)
-    bench = prepare(dense, settings, run.folder, listener)
-    dense_costs, smallest = dense.costs.dense(), bench.smallest()
-    check_reachable(budget, dense_costs, smallest)
-    cost_names = budget.cost_names or DEFAULT_COSTS
-    run.set_meta("dense", dense_costs)
-    run.set_meta("smallest", smallest)
-    run.set_meta("cost_names", cost_names)
+    dense = open_model(run.settings, listener)
+    run.check_model(dense.loaded.identity)
+    run.check_arithmetic(f"{dense.loaded.model.dtype} on {dense.loaded.model.device}")
+    bench = prepare(dense, run.settings, run.folder, listener)
+    costs, smallest = dense.costs.dense(), bench.smallest()
+    check_reachable(budget, costs, smallest)
+    names = budget.cost_names or DEFAULT_COSTS
+    for key, value in (("dense", costs), ("smallest", smallest), ("cost_names", names)):
+        run.set_meta(key, value)
     run.set_meta("calibration", bench.calibration.source)
 
-    domain = bench.domain(cost_names[0], _cost_floor(budget, dense_costs, smallest))
+    domain = bench.domain(names[0], _cost_floor(budget, costs, smallest))
     evaluator = bench.evaluator(bench.calibration.search)
-    listener.say(_forecast(bench, evaluator, settings))
+    listener.say(_forecast(bench, evaluator, run.settings))
     listener.stage("searching")
-    search_loop(
-        make_searcher(settings.searcher, domain, settings.population, settings.seed),
+    reason = search_loop(
+        make_searcher(run.settings.searcher, domain, run.settings.population, run.settings.seed),
         lambda genomes: bench.score(evaluator, genomes),
         run,
-        Limits(evaluations=settings.evaluations, tokens=settings.tokens, minutes=settings.minutes),
-        Objectives(cost_names=cost_names, dense=dense_costs),
+        _limits(run.settings),
+        Objectives(cost_names=names, dense=costs),
         lambda progress: listener.advance(progress.done, progress.total, _note(progress)),
     )
+    listener.say(_ENDS[reason])
     if budget.cost_names:
-        limit = budget.limits_absolute(dense_costs)[cost_names[0]]
-        share = relative_cost(cost_names[0], limit, dense_costs)
-        _score_baseline(run, bench, evaluator, domain.uniform(share))
+        _score_baseline(run, bench, evaluator, _uniform_within(budget, bench, domain))
     _rescore_front(run, bench, listener)
+
+
+def _limits(settings: SearchSettings) -> Limits:
+    return Limits(
+        evaluations=settings.evaluations, tokens=settings.tokens, minutes=settings.minutes
+    )
+
+
+def _uniform_within(budget: Budget, bench: Workbench, domain: Domain) -> NDArray[np.int_]:
+    """Give the largest plan that cuts the same share everywhere and meets all cost limits."""
+    dense = bench.dense.costs.dense()
+    costs_only = Budget(limits=tuple(t for t in budget.limits if t.metric in budget.cost_names))
+    for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS):
+        genome = domain.uniform(float(target))
+        counts = bench.space.counts(bench.space.mended(genome[None]))
+        costs = {name: float(cost[0]) for name, cost in bench.dense.costs.costs(counts).items()}
+        if costs_only.admits(costs, dense):
+            break
+    return genome
 
 
 def _cost_floor(
@@ -122,12 +150,15 @@ def _forecast(bench: Workbench, evaluator: Evaluator, settings: SearchSettings) 
         minutes = min(minutes, settings.minutes)
     return (
         f"one plan takes {evaluation.seconds:.1f} s on {evaluation.tokens} tokens: "
-        f"up to {settings.evaluations} plans in about {minutes:.1f} min"
+        f"up to {settings.evaluations} plans in about {minutes:.1f} min of search"
     )
 
 
 def _note(progress: Progress) -> str:
-    return f"KL {progress.latest.quality['kl'].value:.3f}"
+    note = f"KL {progress.latest.quality['kl'].value:.3f}"
+    if progress.eta_seconds is None:
+        return note
+    return f"{note}, {progress.eta_seconds / 60:.1f} min left"
 
 
 def _score_baseline(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from evaluators.calibration import Calibration, Windows, from_model, from_text
 from evaluators.cost_model import CostModel
@@ -20,14 +21,13 @@ from planner.files import replacing
 from planner.listener import Listener
 from planner.searchers.domain import Domain
 from planner.settings import SearchSettings
-from search_spaces.errors import RunError
+from search_spaces.errors import RunError, SettingsError
 from search_spaces.harm import relative_energies
-from search_spaces.identity import identify
 from search_spaces.loading import LoadedModel, load_model
 from search_spaces.rankings import make_ranking
 from search_spaces.sorting import rank_units, sort_units_
 from search_spaces.space import SearchSpace, Site, build_space
-from search_spaces.structure.read import ModelStructure, read_structure
+from search_spaces.structure.read import ModelStructure, check_exportable, read_structure
 
 _CALIBRATION_FILE = "calibration.npz"
 _RANKING_FILE = "ranking.npz"
@@ -125,9 +125,24 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
         trust_remote_code=settings.trust_remote_code,
     )
     listener.stage("reading its structure")
+    check_exportable(loaded.model)
     structure = read_structure(loaded.model)
     costs = CostModel(structure, stored_dtype=loaded.stored_dtype, context=settings.window_tokens)
     return DenseModel(loaded=loaded, structure=structure, costs=costs)
+
+
+def _check_window(model: PreTrainedModel, tokens: int) -> None:
+    """Refuse windows that are longer than the model reads.
+
+    Raises:
+        SettingsError: Where they are.
+    """
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and tokens > longest:
+        raise SettingsError(
+            f"`window_tokens` must be at most the {longest} positions of the model, got {tokens}; "
+            f"set `--window_tokens {longest}` or lower"
+        )
 
 
 def prepare(
@@ -143,7 +158,9 @@ def prepare(
 
     Raises:
         DataError: Where the calibration text cannot be used.
+        SettingsError: Where windows are longer than the model reads.
     """
+    _check_window(dense.loaded.model, settings.window_tokens)
     calibration = _calibrate(dense, settings, folder / _CALIBRATION_FILE, listener)
     path = folder / _RANKING_FILE
     if not path.is_file():
@@ -184,7 +201,7 @@ def ranked_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> S
             f"{error}; search again into another --out"
         ) from error
     return build_space(
-        identify(dense.loaded.model),
+        dense.loaded.identity,
         blocks,
         orders,
         kind=settings.space,
@@ -196,7 +213,13 @@ def _calibrate(
     dense: DenseModel, settings: SearchSettings, path: Path, listener: Listener
 ) -> Calibration:
     if path.is_file():
-        return Calibration.load(path)
+        try:
+            return Calibration.load(path)
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"`{path}` must hold the run's tokens, and it is damaged: {error}; "
+                "remove it and use --resume, or search again into another --out"
+            ) from error
     windows = Windows(
         search=settings.windows, holdout=settings.holdout_windows, tokens=settings.window_tokens
     )

@@ -18,8 +18,7 @@ def relative_energies(
 
     Hidden states grow from layer to layer, so that the same energy does less harm later; the ratio
     can be compared across layers, and between heads and channels. Additive over units, hence a
-    guess. On SmolLM2-135M at 0.8 of the parameters the plan that drops the lowest for their cost
-    has KL 0.86 where the same share everywhere has 1.60.
+    guess.
 
     Args:
         structure: The dense model, not permuted yet.

@@ -12,7 +12,7 @@ SAMPLED_VALUES = 64
 
 
 def identify(model: PreTrainedModel) -> ModelIdentity:
-    """Give a model's identity; it must not be permuted yet.
+    """Give a model's identity; it must not be permuted or cast yet.
 
     Two dtypes of the same weights count as one model as long as the weights survive the cast.
     """

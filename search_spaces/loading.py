@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,8 +20,13 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from search_spaces.errors import ModelError, StructureError
+from search_spaces.errors import ModelError, OutputError, StructureError
+from search_spaces.identity import identify
+from search_spaces.plan import ModelIdentity
 from search_spaces.sites.probe import CORE
+
+LONGEST_NAME = 1024
+"""Signs of a path; longer ones no file system takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,8 @@ class LoadedModel:
     """The HuggingFace folder or hub name it came from; for a GGUF file, the unpacked folder."""
     stored_dtype: torch.dtype
     """The dtype of its weights on disk, which an export keeps."""
+    identity: ModelIdentity
+    """Of the weights as stored, whatever they are computed in."""
 
 
 def load_model(
@@ -76,11 +84,13 @@ def load_model(
         raise _refusal(name, error) from error
     model, info = loaded
     _check_weights(name, model, info)
-    stored = next(model.parameters()).dtype
+    stored, identity = next(model.parameters()).dtype, identify(model)
     model = (
         model.to(device=device, dtype=dtype or stored).eval().requires_grad_(requires_grad=False)
     )
-    return LoadedModel(model=model, tokenizer=tokenizer, source=source, stored_dtype=stored)
+    return LoadedModel(
+        model=model, tokenizer=tokenizer, source=source, stored_dtype=stored, identity=identity
+    )
 
 
 def _refusal(name: str, error: BaseException) -> ModelError:
@@ -105,6 +115,11 @@ def _refusal(name: str, error: BaseException) -> ModelError:
 def _located(name: str) -> str:
     """Turn what the user named into something transformers loads."""
     path = Path(name).expanduser()
+    if len(name) > LONGEST_NAME:
+        raise ModelError(
+            f"a model's name must have at most {LONGEST_NAME} signs, got {len(name)}; "
+            "check the path"
+        )
     if path.suffix == ".gguf" and path.is_file():
         return str(unpack_gguf(path))
     if path.is_dir():
@@ -126,6 +141,11 @@ def _located(name: str) -> str:
 def _check_architecture(
     name: str, architectures: list[str] | None, model_type: str, *, trusted: bool
 ) -> None:
+    if model_type.startswith("pruned_"):
+        raise ModelError(
+            f"a model must be dense, and `{name}` is an export of the planner already; "
+            "search the model that it was cut from"
+        )
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     named = set(architectures or [])
     fits = not named or known in named or any("CausalLM" in a or "LMHead" in a for a in named)
@@ -166,13 +186,13 @@ def unpack_gguf(path: Path) -> Path:
 
     Raises:
         ModelError: Where the file cannot be read as GGUF.
+        OutputError: Where the cache cannot be written to.
     """
     stamp = path.stat()
     identity = f"{path.resolve()}:{stamp.st_size}:{stamp.st_mtime_ns}"
     folder = cache_folder() / "gguf" / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     place, file = str(path.parent), path.name
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
@@ -189,12 +209,19 @@ def unpack_gguf(path: Path) -> Path:
     vars(model.config).pop("quantization_config", None)
     model.hf_quantizer = None
     model.is_quantized = False
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        model.save_pretrained(scratch)
-        tokenizer.save_pretrained(scratch)
-        if not folder.is_dir():
-            Path(scratch).replace(folder)
-            Path(scratch).mkdir()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            model.save_pretrained(scratch)
+            tokenizer.save_pretrained(scratch)
+            if not folder.is_dir():
+                Path(scratch).replace(folder)
+                Path(scratch).mkdir()
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"`{folder.parent}` must have room for the unpacked model, got: {_first_line(error)}; "
+            "free some space, or set XDG_CACHE_HOME to another place"
+        ) from error
     return folder
 
 

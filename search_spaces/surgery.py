@@ -44,6 +44,8 @@ class LayerConfig:
         self.__dict__.update(own, _shared=shared)
 
     def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # asked by copy and pickle before anything is set
+            raise AttributeError(name)
         return getattr(self.__dict__["_shared"], name)
 
 

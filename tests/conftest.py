@@ -8,6 +8,7 @@ import torch
 from hypothesis import settings
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from search_spaces.identity import identify
 from search_spaces.loading import LoadedModel
 from search_spaces.structure.read import ModelStructure
 from tests.families import FAMILIES, Family, dense, twin, write_tokenizer
@@ -75,5 +76,9 @@ def loaded_family(structure: ModelStructure, tokenizer: PreTrainedTokenizerBase)
     """The dense model of the family as `load_model` would give it."""
     model: PreTrainedModel = structure.backbone.model
     return LoadedModel(
-        model=model, tokenizer=tokenizer, source="memory", stored_dtype=torch.float32
+        model=model,
+        tokenizer=tokenizer,
+        source="memory",
+        stored_dtype=torch.float32,
+        identity=identify(model),
     )

@@ -16,6 +16,7 @@ from search_spaces.structure.read import ModelStructure
 WIDTH_NAMES = ("intermediate_size", "ffn_dim", "n_inner")
 """What config classes call the MLP's width."""
 CODE_FILE = "modeling_pruned"
+_NOT_FOR_LAYERS = ("architectures", "_token_id", "_token_ids")
 
 
 def stock_config(
@@ -44,7 +45,7 @@ def _shorten(config: PreTrainedConfig, kept: NDArray[np.int_]) -> None:
     """Keep some layers, in every list that has one value for each layer."""
     count = config.num_hidden_layers
     for name, value in vars(config).items():
-        if isinstance(value, list) and len(value) == count and name != "architectures":
+        if isinstance(value, list) and len(value) == count and not name.endswith(_NOT_FOR_LAYERS):
             setattr(config, name, [value[index] for index in kept])
     config.num_hidden_layers = len(kept)
 

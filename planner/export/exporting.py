@@ -25,11 +25,10 @@ from planner.listener import Listener, Silence
 from planner.run import Run
 from planner.settings import SearchSettings
 from planner.workbench import DenseModel, open_model, ranked_space
-from search_spaces.errors import OutputError, PlanError, VerificationError
-from search_spaces.identity import identify
+from search_spaces.errors import OutputError, PlanError, RunError, VerificationError
 from search_spaces.plan import Plan
 
-_PROOF_SHAPE = (2, 48)
+_PROOF_WINDOWS, _PROOF_TOKENS = 2, 48
 _SPARE_BYTES = 50 * 2**20
 """Room for the tokenizer and the rest beside the weights."""
 
@@ -63,12 +62,19 @@ def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None
     _check_vacant(out)
     evaluation = None if plan.endswith(".json") else _find(run, plan)
     dense = open_model(_for_export(run.settings), listener)
+    run.check_model(dense.loaded.identity)
     if evaluation is None:
         return _export(dense, Plan.load(Path(plan)), Scores(), out, run.settings, listener)
     space = ranked_space(dense, run.settings, run.folder)
     genome = space.mended(np.array([evaluation.genome]))[0]
     scores = Scores(calibration=evaluation.quality, holdout=evaluation.holdout)
-    return _export(dense, space.plan(genome), scores, out, run.settings, listener)
+    chosen = space.plan(genome)
+    if chosen.plan_id != evaluation.plan_id:
+        raise RunError(
+            f"`{run.folder}` must hold the ranking that its plans were scored with, and plan "
+            f"{plan} comes out as {chosen.plan_id}; search again into another --out"
+        )
+    return _export(dense, chosen, scores, out, run.settings, listener)
 
 
 def export_from_model(
@@ -117,21 +123,24 @@ def _export(
     settings: SearchSettings,
     listener: Listener,
 ) -> Path:
-    plan.check_model(identify(dense.loaded.model))
+    plan.check_model(dense.loaded.identity)
     listener.stage("cutting")
     pruned = cut_model(dense.structure, plan)
     with _scratch_beside(out, _weight_bytes(pruned, dense)) as scratch:
         folder = scratch / out.name
-        folder.mkdir()
-        write_model(folder, pruned, dense.loaded)
+        with writing_weights(out):
+            folder.mkdir()
+            write_model(folder, pruned, dense.loaded)
+            (folder / "plan.json").write_text(plan.to_json(), encoding="utf-8")
         release_pages()
-        (folder / "plan.json").write_text(plan.to_json(), encoding="utf-8")
         listener.stage("proving that it computes what was scored")
         exported = reload(folder)
         latency = measure_latencies({"dense": dense.loaded.model, "pruned": exported}, Workload())
         generator = torch.Generator().manual_seed(0)
         vocabulary = exported.config.get_text_config().vocab_size
-        tokens = torch.randint(vocabulary, _PROOF_SHAPE, generator=generator)
+        longest = getattr(exported.config, "max_position_embeddings", None) or _PROOF_TOKENS
+        shape = (_PROOF_WINDOWS, min(_PROOF_TOKENS, longest))
+        tokens = torch.randint(vocabulary, shape, generator=generator)
         proof = prove(exported, scored_logits(dense.structure, plan, tokens), tokens)
         manifest = Manifest(
             plan_id=plan.plan_id,
@@ -143,15 +152,19 @@ def _export(
             calibration=_qualities(scores.calibration),
             holdout=_qualities(scores.holdout),
             logit_gap=proof.logit_gap,
+            cache_gap=proof.cache_gap,
             logit_gap_allowed=proof.allowed,
+            macs_context=settings.window_tokens,
+            threads=torch.get_num_threads(),
             latency={name: Speed(**asdict(measured)) for name, measured in latency.items()},
             files=describe_files(folder),
             environment=describe_environment(device="cpu", seed=settings.seed),
         )
-        (folder / "README.md").write_text(write_card(manifest), encoding="utf-8")
-        text = manifest.model_dump_json(indent=1) + "\n"
-        (folder / "manifest.json").write_text(text, encoding="utf-8")
-        folder.rename(out)
+        with writing_weights(out):
+            (folder / "README.md").write_text(write_card(manifest), encoding="utf-8")
+            text = manifest.model_dump_json(indent=1) + "\n"
+            (folder / "manifest.json").write_text(text, encoding="utf-8")
+            folder.rename(out)
     release_pages()
     return out
 
@@ -213,12 +226,18 @@ def _scratch_beside(out: Path, weight_bytes: int) -> Iterator[Path]:
             f"an export of {weight_bytes / 1e6:.0f} MB needs as much free space, and the disk of "
             f"`{out.parent}` has {free / 1e6:.0f} MB; free some space or choose another place"
         )
+    with writing(out):
+        scratch = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
+    with scratch as place:
+        yield Path(place)
+
+
+@contextmanager
+def writing_weights(out: Path) -> Iterator[None]:
+    """Turn what the system refuses while weights are written into an `OutputError`."""
     try:
-        with (
-            writing(out),
-            tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch,
-        ):
-            yield Path(scratch)
+        with writing(out):
+            yield
     except SafetensorError as error:  # how safetensors reports what the system refused
         raise OutputError(
             f"`{out}` must be writable, got: {error}; free some space or choose another place"

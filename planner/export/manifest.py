@@ -57,7 +57,13 @@ class Manifest(BaseModel):
     """On text that no decision saw; empty where it was not on the front."""
     logit_gap: float
     """Largest difference between the reloaded model's logits and the scored candidate's."""
+    cache_gap: float
+    """Largest difference between its logits with a cache and without."""
     logit_gap_allowed: float
+    macs_context: int
+    """Tokens attended to, in ``macs``."""
+    threads: int
+    """That latency was measured with."""
     latency: dict[str, Speed]
     """``dense`` and ``pruned``, measured side by side; prefill of 128 tokens, decode of one."""
     files: dict[str, File]

@@ -40,8 +40,9 @@ class Domain:
         return costs
 
     def uniform(self, target: float) -> NDArray[np.int_]:
-        """The largest plan within a cost that keeps the same share of every site."""
-        return self.tilted(target, np.zeros(len(self.top_levels)))
+        """The largest plan within a cost that keeps the same share of every site that costs."""
+        free = np.array([bool(table[-1] == table[0]) for table in self.cost_tables])
+        return self.tilted(target, np.where(free, np.inf, 0.0))
 
     def tilted(self, target: float, tilt: NDArray[np.float64]) -> NDArray[np.int_]:
         """The largest plan within a cost whose sites keep one share plus their own tilt.

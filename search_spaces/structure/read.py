@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from search_spaces.errors import StructureError
 from search_spaces.sites.attention import find_attention
 from search_spaces.sites.mlp import find_mlp
 from search_spaces.sites.probe import LayerProbe
@@ -51,6 +52,34 @@ def read_structure(model: PreTrainedModel) -> ModelStructure:
     Raises:
         StructureError: Naming the module that could not be read.
     """
+    try:
+        return _read(model)
+    except StructureError:
+        raise
+    except (TypeError, AttributeError, RuntimeError, LookupError, ValueError) as error:
+        raise StructureError(
+            f"a model must run layer by layer as causal language models do, and "
+            f"{type(model).__name__} does not: {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}; this architecture cannot be read"
+        ) from error
+
+
+def check_exportable(model: PreTrainedModel) -> None:
+    """Refuse a model whose classes transformers does not hold, for no export could name them.
+
+    Raises:
+        StructureError: Where the model brings Python code of its own.
+    """
+    home = type(model).__module__
+    if home.startswith("transformers_modules."):
+        raise StructureError(
+            f"a model must be of a class that transformers holds, and {type(model).__name__} "
+            "comes with its own code, which an export could not build on; this model cannot be "
+            "searched"
+        )
+
+
+def _read(model: PreTrainedModel) -> ModelStructure:
     backbone = Backbone(model)
     check_path(backbone)
     with torch.no_grad():

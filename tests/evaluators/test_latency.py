@@ -74,8 +74,18 @@ def test_real_times_are_positive() -> None:
 def test_a_prompt_longer_than_the_vocabulary_wraps_around() -> None:
     seen: list[Tensor] = []
     model = tiny.llama(layers=1).backbone.model
+    model.config.max_position_embeddings = 1000
     hook = model.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
     workload = Workload(prompt_tokens=tiny.VOCABULARY + 3, new_tokens=1, repeats=1)
     measure_latencies({"dense": model}, workload)
     hook.remove()
     assert seen[0][0].tolist() == [*range(tiny.VOCABULARY), 0, 1, 2]
+
+
+def test_a_prompt_leaves_room_for_what_is_written() -> None:
+    seen: list[Tensor] = []
+    model = tiny.opt().backbone.model  # 64 learned positions: one more is an error
+    hook = model.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    measure_latencies({"dense": model}, Workload(prompt_tokens=128, new_tokens=16, repeats=1))
+    hook.remove()
+    assert seen[0].shape[1] == 64 - 16

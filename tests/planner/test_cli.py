@@ -213,6 +213,44 @@ def test_a_misspelt_budget(run: Run, capsys: pytest.CaptureFixture[str]) -> None
     assert "params, size, macs, kv" in message
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--population=1", "`population` must be at least 2, got 1"),
+        ("--searcher=tpe", "choose a `searcher`"),
+        ("--seed=often", "`seed` must be"),
+        ("--device=nonsense", "`device` must be one that torch finds here"),
+    ],
+)
+def test_options_out_of_range(
+    option: str,
+    said: str,
+    saved_llama: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert said in refused(
+        capsys, "search", str(saved_llama), option, "--out", str(tmp_path / "run")
+    )
+
+
+def test_a_demo_leaves_other_runs_alone(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.demo.demo_model", lambda: Path("elsewhere.gguf"))
+    assert "must keep its settings" in refused(capsys, "demo", "--out", str(run.folder))
+    assert len(Run.open(run.folder).front()) > 1
+
+
+def test_a_verdict_is_given_for_the_budget_of_the_search_alone(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["front", str(run.folder), "--budget", "params<=0.8x"])
+    assert "the search" in capsys.readouterr().out
+    main(["front", str(run.folder), "--budget", "params<=0.9x"])
+    assert "the search" not in capsys.readouterr().out
+
+
 def test_a_budget_that_no_plan_of_the_run_meets(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,12 +17,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerBase
 
 from evaluators.calibration import Calibration
 from planner import Run, search
 from planner.listener import Silence
 from planner.searching import BASELINE_ROUND
-from search_spaces.errors import BudgetError, DataError, RunError
+from search_spaces.errors import BudgetError, DataError, RunError, SettingsError
+from tests.families import dense
 
 SMALL: dict[str, Any] = {
     "budget": "params<=0.8x",
@@ -159,7 +163,7 @@ def test_baselines_run_the_same_road(saved_llama: Path, tmp_path: Path, searcher
 
 
 def test_progress_is_told(saved_llama: Path, tmp_path: Path) -> None:
-    told: dict[str, list[Any]] = {"stages": [], "steps": []}
+    told: dict[str, list[Any]] = {"stages": [], "steps": [], "lines": []}
 
     class Ear(Silence):
         def stage(self, title: str) -> None:
@@ -169,12 +173,12 @@ def test_progress_is_told(saved_llama: Path, tmp_path: Path) -> None:
             told["steps"].append((told["stages"][-1], done, total))
 
         def say(self, line: str) -> None:
-            told["forecast"] = [line]
+            told["lines"].append(line)
 
     search(str(saved_llama), out=tmp_path / "run", **SMALL, listener=Ear())
     searching = [(done, total) for stage, done, total in told["steps"] if stage == "searching"]
     assert searching == [(done, 40) for done in range(1, 41)]
-    assert "up to 40 plans in about" in told["forecast"][0]
+    assert "up to 40 plans in about" in told["lines"][0]
 
 
 def test_a_killed_process_loses_nothing(
@@ -262,3 +266,66 @@ def test_environment_stands_beside_the_run(run: Run) -> None:
     environment = json.loads((run.folder / "environment.json").read_text())
     assert environment["core_count"] == os.cpu_count()
     assert environment["packages"]["torch"].startswith(torch.__version__.split("+")[0])
+
+
+def test_other_weights_under_the_same_name_are_refused(saved_llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(saved_llama, folder)
+    run = search(str(folder), out=tmp_path / "run", **{**SMALL, "evaluations": 9})
+    weights = load_file(folder / "model.safetensors")
+    weights = {name: weight * 1.01 for name, weight in weights.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunError, match="the weights that the run began with"):
+        run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
+    with pytest.raises(RunError, match="the weights that the run began with"):
+        search(str(folder), out=tmp_path / "run", resume=True, **SMALL)
+
+
+def test_plan_ids_do_not_depend_on_the_number_format(saved_llama: Path, tmp_path: Path) -> None:
+    run = search(
+        str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 9}, dtype="bfloat16"
+    )
+    chosen = run.best("params<=0.8x").plan_id
+    folder = run.export(chosen, tmp_path / "export")
+    assert json.loads((folder / "manifest.json").read_text())["plan_id"] == chosen
+    with pytest.raises(RunError, match="must compute as it began"):
+        # the same settings on a machine that picks another format
+        run_again = run.settings.model_copy(update={"dtype": "float32"})
+        with Run.resume(run.folder, run.settings) as resumed:
+            resumed.check_arithmetic(f"torch.{run_again.dtype} on cpu")
+
+
+def test_a_uniform_plan_leaves_alone_what_saves_nothing(saved_llama: Path, tmp_path: Path) -> None:
+    run = search(
+        str(saved_llama), out=tmp_path / "run", **{**SMALL, "budget": "kv<=0.5x,params<=0.95x"}
+    )
+    uniform = run.uniform
+    assert uniform is not None
+    assert set(uniform.genome[1::2]) == {12}  # MLPs cost no cache
+    assert uniform.costs["kv"] <= 0.5 * run.dense["kv"]
+    assert uniform.costs["params"] <= 0.95 * run.dense["params"]
+
+
+def test_windows_beyond_the_positions_are_refused(saved_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="at most the 64 positions of the model, got 65"):
+        search(str(saved_llama), out=tmp_path / "run", **{**SMALL, "window_tokens": 65})
+
+
+def test_damaged_calibration_is_refused(saved_llama: Path, tmp_path: Path) -> None:
+    run = search(str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 9})
+    path = run.folder / "calibration.npz"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(RunError, match=r"calibration\.npz` must hold the run's tokens"):
+        search(str(saved_llama), out=run.folder, resume=True, **SMALL)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "opt", "neox"])
+def test_families_with_short_contexts_are_searched_and_exported(
+    name: str, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    dense(name).backbone.model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    run = search(str(folder), out=tmp_path / "run", **{**SMALL, "evaluations": 9})
+    exported = run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
+    assert (exported / "manifest.json").is_file()

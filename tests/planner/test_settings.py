@@ -1,11 +1,14 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from evaluators.precision import DTypeName
 from planner.settings import SearchSettings
 from search_spaces.errors import SettingsError
+from search_spaces.rankings import RankingName
+from search_spaces.space import SpaceName
 
 
 def test_settings_come_back_from_disk(tmp_path: Path) -> None:
@@ -58,3 +61,10 @@ def test_differences_name_what_asks_for_another_search() -> None:
     other = SearchSettings(model="m", seed=1, windows=8, evaluations=999)
     assert before.differences(further) == {}
     assert before.differences(other) == {"seed": (0, 1), "windows": (16, 8)}
+
+
+def test_names_agree_with_the_rooms_that_they_name() -> None:
+    """Settings repeat the names, for the rooms import torch and settings must not."""
+    fields = SearchSettings.model_fields
+    for name, room in (("space", SpaceName), ("ranking", RankingName), ("dtype", DTypeName)):
+        assert get_args(fields[name].annotation) == get_args(room)

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from planner.export.config import head_dim
+from search_spaces.identity import identify
 from search_spaces.loading import LoadedModel
 from search_spaces.structure.read import ModelStructure, read_structure
 from tests.candidates import random_tokens, shorter_plan, uniform_plan
@@ -76,6 +77,7 @@ def test_a_shape_that_the_stock_config_refuses_gets_our_code(
         tokenizer=tokenizer,
         source="memory",
         stored_dtype=torch.float32,
+        identity=identify(structure.backbone.model),
     )
     kept = [np.arange(3), np.arange(48)] * LAYERS
     exported = export(loaded, structure, kept, tmp_path / "export")
@@ -140,7 +142,11 @@ def test_dense_plan_is_the_stock_model(
 ) -> None:
     model = llama.backbone.model
     loaded = LoadedModel(
-        model=model, tokenizer=tokenizer, source="memory", stored_dtype=torch.float32
+        model=model,
+        tokenizer=tokenizer,
+        source="memory",
+        stored_dtype=torch.float32,
+        identity=identify(model),
     )
     kept = [np.arange(block.unit_count) for block in llama.sub_blocks]
     exported = export(loaded, llama, kept, tmp_path / "export")

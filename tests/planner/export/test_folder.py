@@ -15,6 +15,7 @@ from transformers import (
 
 from planner.export.folder import cut_model
 from search_spaces.errors import PlanError
+from search_spaces.identity import identify
 from search_spaces.loading import LoadedModel
 from search_spaces.plan import Kept
 from search_spaces.structure.read import ModelStructure
@@ -88,6 +89,7 @@ def test_weights_are_stored_in_the_dtype_of_the_source(
         tokenizer=tokenizer,
         source="memory",
         stored_dtype=torch.bfloat16,
+        identity=identify(llama.backbone.model),
     )
     exported = export(loaded, llama, irregular_plan(FAMILIES["llama"]), tmp_path / "export")
     stored = load_file(exported.folder / "model.safetensors")
@@ -103,6 +105,7 @@ def test_tied_weights_are_stored_once(tokenizer: PreTrainedTokenizerBase, tmp_pa
         tokenizer=tokenizer,
         source="memory",
         stored_dtype=torch.float32,
+        identity=identify(structure.backbone.model),
     )
     exported = export(loaded, structure, irregular_plan(FAMILIES["qwen2"]), tmp_path / "export")
     stored = load_file(exported.folder / "model.safetensors")

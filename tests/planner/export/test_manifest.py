@@ -19,6 +19,9 @@ MANIFEST = Manifest(
     holdout={},
     logit_gap=2e-5,
     logit_gap_allowed=1e-3,
+    cache_gap=1e-6,
+    macs_context=128,
+    threads=2,
     latency={
         "dense": Speed(prefill_ms=100.0, decode_ms=10.0),
         "pruned": Speed(prefill_ms=80.0, decode_ms=9.0),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from planner.export.verify import prove, reload, scored_logits
 from search_spaces.errors import VerificationError
+from search_spaces.identity import identify
 from search_spaces.loading import LoadedModel
 from search_spaces.structure.read import ModelStructure
 from tests.candidates import irregular_plan, masked_logits, random_tokens
@@ -30,6 +31,7 @@ def sound(
         tokenizer=tokenizer,
         source="memory",
         stored_dtype=torch.float32,
+        identity=identify(llama.backbone.model),
     )
     return export(loaded, llama, KEPT, tmp_path_factory.mktemp("verify") / "llama")
 
