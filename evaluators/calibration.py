@@ -55,7 +55,7 @@ class Calibration:
     @classmethod
     def load(cls, path: Path) -> "Calibration":
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return cls(
                 search=torch.from_numpy(arrays["search"]),
                 holdout=torch.from_numpy(arrays["holdout"]),

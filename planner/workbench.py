@@ -193,7 +193,10 @@ def ranked_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> S
     """
     blocks = dense.structure.sub_blocks
     try:
-        with np.load(folder / _RANKING_FILE, allow_pickle=False) as saved:
+        with (
+            (folder / _RANKING_FILE).open("rb") as file,
+            np.load(file, allow_pickle=False) as saved,
+        ):
             orders = [saved[block.name] for block in blocks]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(
