@@ -24,7 +24,7 @@ from planner.report import PICTURE, aligned, compared_with_uniform, draw_front, 
 from planner.run import Run
 from planner.searching import run_search
 from planner.settings import SETTINGS_FILE, SearchSettings
-from search_spaces.errors import ModelError
+from search_spaces.errors import ModelError, RunError
 from search_spaces.loading import load_model
 
 BUDGET = "params<=0.8x"
@@ -104,10 +104,17 @@ def _clear_earlier(out: Path) -> None:
     Raises:
         RunError: Where the folder holds another run, or a demo that is going on.
     """
-    if (out / SETTINGS_FILE).exists():
-        Run.resume(out, demo_settings()).close()  # refuses what is not a demo, or is in use
-        with writing(out):
-            shutil.rmtree(out)
+    if not (out / SETTINGS_FILE).exists():
+        return
+    earlier = SearchSettings.load(out)
+    if Path(earlier.model) != demo_model().resolve():
+        raise RunError(
+            f"`{out}` must be free or hold an earlier demo, and it holds a run on "
+            f"`{earlier.model}`; choose another --out"
+        )
+    Run.resume(out, earlier).close()  # refuses a demo that is going on
+    with writing(out):
+        shutil.rmtree(out)
 
 
 def _sentences(run: Run, model: Path) -> dict[str, str]:

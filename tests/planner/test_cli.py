@@ -238,7 +238,9 @@ def test_a_demo_leaves_other_runs_alone(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("planner.demo.demo_model", lambda: Path("elsewhere.gguf"))
-    assert "must keep its settings" in refused(capsys, "demo", "--out", str(run.folder))
+    assert "must be free or hold an earlier demo" in refused(
+        capsys, "demo", "--out", str(run.folder)
+    )
     assert len(Run.open(run.folder).front()) > 1
 
 
