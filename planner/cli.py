@@ -138,11 +138,13 @@ def _front(options: Namespace) -> None:
 
 
 def _show_front(run: Any, budget: str | None) -> None:
+    from planner.budget import Budget
     from planner.report import compared_with_uniform, front_table
     from search_spaces.errors import BudgetError
 
     refused = chosen = None
     if budget:
+        Budget.parse(budget)  # a mistake in it comes before the table, not after
         try:
             chosen = run.best(budget)
         except BudgetError as error:
