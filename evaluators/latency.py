@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from search_spaces.structure.backbone import position_count
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
@@ -57,9 +59,9 @@ def measure_latencies(
 def _time_once(model: PreTrainedModel, workload: Workload) -> tuple[float, float]:
     """Give seconds for the prompt and for each token after it."""
     vocabulary = len(next(model.get_input_embeddings().parameters()))
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    room = (longest or workload.prompt_tokens + workload.new_tokens) - workload.new_tokens
-    length = max(1, min(workload.prompt_tokens, room))
+    wanted = workload.prompt_tokens + workload.new_tokens
+    room = min(wanted, position_count(model) or wanted)
+    length = max(1, room - workload.new_tokens)
     prompt = torch.arange(length, device=model.device)[None] % vocabulary
     start = _now(model)
     output = model(prompt, use_cache=True, logits_to_keep=1)

@@ -207,10 +207,8 @@ class Run:
         Raises:
             RunError: Where the weights are not those that the run began with.
         """
-        known = self.get_meta("model")
-        if known is None:
-            self.set_meta("model", identity.model_dump())
-        elif known != identity.model_dump():
+        known = self._first("model", identity.model_dump())
+        if known != identity.model_dump():
             raise RunError(
                 f"`{self.settings.model}` must hold the weights that the run began with, "
                 f"{known['architecture']} {known['fingerprint']}, got {identity.architecture} "
@@ -223,14 +221,18 @@ class Run:
         Raises:
             RunError: Where they are others than those that the run began with.
         """
-        known = self.get_meta("arithmetic")
-        if known is None:
-            self.set_meta("arithmetic", arithmetic)
-        elif known != arithmetic:
+        known = self._first("arithmetic", arithmetic)
+        if known != arithmetic:
             raise RunError(
                 f"a resumed run must compute as it began, in {known}, got {arithmetic}; "
                 "set `--dtype` and `--device`, or search into another --out"
             )
+
+    def _first(self, key: str, value: object) -> Any:
+        """Give the value that was kept first under a name; this one where there is none."""
+        if self.get_meta(key) is None:
+            self.set_meta(key, value)
+        return self.get_meta(key)
 
     @property
     def uniform(self) -> Evaluation | None:

@@ -121,9 +121,7 @@ def _uniform_within(budget: Budget, bench: Workbench, domain: Domain) -> NDArray
     costs_only = Budget(limits=tuple(t for t in budget.limits if t.metric in budget.cost_names))
     for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS):
         genome = domain.uniform(float(target))
-        counts = bench.space.counts(bench.space.mended(genome[None]))
-        costs = {name: float(cost[0]) for name, cost in bench.dense.costs.costs(counts).items()}
-        if costs_only.admits(costs, dense):
+        if costs_only.admits(bench.costs_of(genome), dense):
             break
     return genome
 

@@ -27,6 +27,7 @@ from search_spaces.loading import LoadedModel, load_model
 from search_spaces.rankings import make_ranking
 from search_spaces.sorting import rank_units, sort_units_
 from search_spaces.space import SearchSpace, Site, build_space
+from search_spaces.structure.backbone import position_count
 from search_spaces.structure.read import ModelStructure, check_exportable, read_structure
 
 _CALIBRATION_FILE = "calibration.npz"
@@ -79,7 +80,11 @@ class Workbench:
 
     def smallest(self) -> Mapping[str, float]:
         """Give the costs of the smallest plan."""
-        counts = self.space.counts(self.space.smallest()[None])
+        return self.costs_of(self.space.smallest())
+
+    def costs_of(self, genome: NDArray[np.int_]) -> Mapping[str, float]:
+        """Give the costs of one genome ``(sites,)``."""
+        counts = self.space.counts(self.space.mended(genome[None]))
         return {name: float(cost[0]) for name, cost in self.dense.costs.costs(counts).items()}
 
     def domain(self, cost_name: str, cost_floor: float) -> Domain:
@@ -137,7 +142,7 @@ def _check_window(model: PreTrainedModel, tokens: int) -> None:
     Raises:
         SettingsError: Where they are.
     """
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = position_count(model)
     if longest is not None and tokens > longest:
         raise SettingsError(
             f"`window_tokens` must be at most the {longest} positions of the model, got {tokens}; "

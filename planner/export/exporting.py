@@ -27,6 +27,7 @@ from planner.settings import SearchSettings
 from planner.workbench import DenseModel, open_model, ranked_space
 from search_spaces.errors import OutputError, PlanError, RunError, VerificationError
 from search_spaces.plan import Plan
+from search_spaces.structure.backbone import position_count
 
 _PROOF_WINDOWS, _PROOF_TOKENS = 2, 48
 _SPARE_BYTES = 50 * 2**20
@@ -138,8 +139,8 @@ def _export(
         latency = measure_latencies({"dense": dense.loaded.model, "pruned": exported}, Workload())
         generator = torch.Generator().manual_seed(0)
         vocabulary = exported.config.get_text_config().vocab_size
-        longest = getattr(exported.config, "max_position_embeddings", None) or _PROOF_TOKENS
-        shape = (_PROOF_WINDOWS, min(_PROOF_TOKENS, longest))
+        length = min(_PROOF_TOKENS, position_count(exported) or _PROOF_TOKENS)
+        shape = (_PROOF_WINDOWS, length)
         tokens = torch.randint(vocabulary, shape, generator=generator)
         proof = prove(exported, scored_logits(dense.structure, plan, tokens), tokens)
         manifest = Manifest(

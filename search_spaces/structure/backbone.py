@@ -119,6 +119,12 @@ class Backbone:
         return ran[ran.index(self.layers[-1]) + 1 :], output
 
 
+def position_count(model: PreTrainedModel) -> int | None:
+    """Give the number of tokens that a model reads at most; none where its config sets no end."""
+    count: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return count
+
+
 def probe_tokens(model: PreTrainedModel) -> Tensor:
     """Give a few different token ids ``(1, tokens)`` to learn a model's wiring with."""
     size = len(next(model.get_input_embeddings().parameters()))
