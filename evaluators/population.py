@@ -1,10 +1,13 @@
 """Sending a population of candidates through a model as a prefix tree.
 
-Candidates that agree up to a layer share the hidden states up to there. The tree is walked depth
-first, so that memory grows with the depth of the model and not with the population.
+Candidates that agree up to a step share the hidden states up to there. Depth first, memory grows
+with the branches on one path and not with the population; layer by layer, each layer's weights are
+needed once for all candidates and all text, so that a model larger than memory can be searched.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +19,39 @@ from search_spaces.surgery import narrowed
 
 Counts = NDArray[np.int_]
 """Units kept in each sub-block, ``(candidates, sub_blocks)``: attention, MLP, attention, …"""
+Members = NDArray[np.int_]
+"""Positions of some candidates in their population, ``(members,)``."""
+OnState = Callable[[Counts, Tensor], None]
+"""Told of each hidden state that was computed, with the counts that lead to it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The least that a tree runs at once: one sub-block, or a layer that cannot be split."""
+
+    layer: int
+    start: int
+    """Position of the first sub-block that it runs."""
+    stop: int
+    """Position after the last one."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Candidates that agree up to a step, and their hidden states after it."""
+
+    members: Members
+    depth: int
+    """Steps behind it."""
+    hidden: Tensor
+    """``(batch, tokens, hidden)``"""
 
 
 class PrefixTree:
     """Runs narrow candidates of one sorted model, each shared prefix once.
+
+    A candidate's final hidden states are those that it would give by itself, bit for bit,
+    whichever way the tree is walked.
 
     Args:
         structure: The model, its units sorted so that the first ones stay.
@@ -28,49 +60,147 @@ class PrefixTree:
     def __init__(self, structure: ModelStructure) -> None:
         self.structure = structure
         self._backbone = structure.backbone
+        self.steps = _steps(structure)
         self.sub_block_runs = 0
         """Sub-blocks executed since the start, dropped ones not counted."""
 
-    def walk(self, counts: Counts, inputs: LayerInputs) -> Iterator[tuple[int, Tensor]]:
-        """Give the final hidden states of each candidate, in the tree's order.
+    def roots(self, counts: Counts, inputs: LayerInputs) -> list[Branch]:
+        """Give the branch that all candidates start from; none where there are none."""
+        return [Branch(np.arange(len(counts)), 0, inputs.hidden)] if len(counts) else []
+
+    def walk(
+        self,
+        counts: Counts,
+        inputs: LayerInputs,
+        starts: Sequence[Branch] | None = None,
+        on_state: OnState | None = None,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Give the final hidden states of each candidate, depth first.
 
         Args:
             counts: Kept units, ``(candidates, sub_blocks)``.
             inputs: What enters the stack for one batch of tokens.
+            starts: Branches whose hidden states are known, each candidate in one; none: the roots.
+            on_state: Told of each hidden state that is computed.
 
         Yields:
             Position of the candidate, and hidden states ``(batch, tokens, hidden)`` after the
-            final norm. The same as a candidate by itself would give, bit for bit.
+            final norm.
         """
-        yield from self._descend(counts, np.arange(len(counts)), inputs.hidden, 0, inputs)
+        waiting = (self.roots(counts, inputs) if starts is None else list(starts))[::-1]
+        while waiting:
+            # a branch is forgotten before it is run further, so that no state outlives its use
+            branch = waiting.pop()
+            if branch.depth == len(self.steps):
+                yield from self._leave(branch)
+                continue
+            choices = self._choices(counts, branch)
+            choice, members = choices[0]
+            if len(choices) > 1:
+                rest = np.concatenate([below for _, below in choices[1:]])
+                waiting.append(Branch(rest, branch.depth, branch.hidden))
+            waiting.append(self._grown(counts, branch, choice, members, inputs, on_state))
 
-    def _descend(
+    def walk_by_layer(
         self,
         counts: Counts,
-        members: NDArray[np.int_],
-        hidden: Tensor,
-        depth: int,
+        batches: Sequence[LayerInputs],
+        starts: Sequence[Sequence[Branch]] | None = None,
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """Give the final hidden states of each candidate on each batch, layer by layer.
+
+        Each layer is in memory once for all of them; the hidden states of all are held at once.
+
+        Args:
+            counts: Kept units, ``(candidates, sub_blocks)``.
+            batches: What enters the stack for each batch of tokens.
+            starts: For each batch, as `walk` takes them.
+
+        Yields:
+            The batch, the position of the candidate, and hidden states as `walk` gives them.
+        """
+        alive = [
+            self.roots(counts, inputs) if starts is None else list(starts[index])
+            for index, inputs in enumerate(batches)
+        ]
+        for layer in range(len(self.structure.layers)):
+            steps = [depth for depth, step in enumerate(self.steps) if step.layer == layer]
+            with self._backbone.resident(layer):
+                for depth in steps:
+                    alive = [
+                        self._level(counts, branches, depth, inputs)
+                        for branches, inputs in zip(alive, batches, strict=True)
+                    ]
+        for index, branches in enumerate(alive):
+            while branches:
+                for member, final in self._leave(branches.pop()):
+                    yield index, member, final
+
+    def _level(
+        self, counts: Counts, branches: list[Branch], depth: int, inputs: LayerInputs
+    ) -> list[Branch]:
+        """Run one step of all branches that stand before it."""
+        grown = []
+        while branches:
+            branch = branches.pop()
+            if branch.depth > depth:  # it starts further up
+                grown.append(branch)
+                continue
+            grown += [
+                self._grown(counts, branch, choice, members, inputs, None)
+                for choice, members in self._choices(counts, branch)
+            ]
+        return grown[::-1]
+
+    def _choices(self, counts: Counts, branch: Branch) -> list[tuple[Counts, Members]]:
+        """Part the members of a branch by what they choose next."""
+        step = self.steps[branch.depth]
+        choices = counts[branch.members, step.start : step.stop]
+        return [
+            (choice, branch.members[(choices == choice).all(axis=1)])
+            for choice in np.unique(choices, axis=0)
+        ]
+
+    def _grown(
+        self,
+        counts: Counts,
+        branch: Branch,
+        choice: Counts,
+        members: Members,
         inputs: LayerInputs,
-    ) -> Iterator[tuple[int, Tensor]]:
-        if depth == len(self.structure.layers):
-            final = self._backbone.leave(hidden)
-            yield from ((int(member), final) for member in members)
-            return
-        choices = counts[members, 2 * depth : 2 * depth + 2]
-        for choice in np.unique(choices, axis=0):
-            below = members[(choices == choice).all(axis=1)]
-            after = self._run(depth, choice, hidden, inputs)
-            yield from self._descend(counts, below, after, depth + 1, inputs)
+        on_state: OnState | None,
+    ) -> Branch:
+        hidden = self._run(branch.depth, choice, branch.hidden, inputs)
+        if on_state:
+            on_state(counts[members[0], : self.steps[branch.depth].stop], hidden)
+        return Branch(members, branch.depth + 1, hidden)
+
+    def _leave(self, branch: Branch) -> Iterator[tuple[int, Tensor]]:
+        final = self._backbone.leave(branch.hidden)
+        yield from ((int(member), final) for member in branch.members)
 
     def _run(self, depth: int, choice: Counts, hidden: Tensor, inputs: LayerInputs) -> Tensor:
-        layer = self.structure.layers[depth]
+        step = self.steps[depth]
         self.sub_block_runs += int(np.count_nonzero(choice))
-        if layer.vanishes and not choice.any():
+        if self.structure.layers[step.layer].vanishes and not choice.any():
             return hidden
-        narrow = self._narrow(depth, int(choice[0]), int(choice[1]))
-        return self._backbone.run_layer(narrow, hidden, inputs.calls[depth])
+        return self._backbone.run_layer(
+            self._narrow(step, choice), hidden, inputs.calls[step.layer]
+        )
 
-    def _narrow(self, depth: int, attention_count: int, mlp_count: int) -> nn.Module:
-        layer = self.structure.layers[depth]
-        dense = self._backbone.layers[depth]
-        return narrowed(dense, [(layer.attention, attention_count), (layer.mlp, mlp_count)])
+    def _narrow(self, step: Step, choice: Counts) -> nn.Module:
+        """Give the layer with what the step runs at its width, and what it does not dropped."""
+        kept = np.zeros(2, dtype=np.int_)
+        kept[step.start % 2 : step.start % 2 + len(choice)] = choice
+        layer = self.structure.layers[step.layer]
+        dense = self._backbone.layers[step.layer]
+        return narrowed(dense, [(layer.attention, int(kept[0])), (layer.mlp, int(kept[1]))])
+
+
+def _steps(structure: ModelStructure) -> tuple[Step, ...]:
+    steps = []
+    for index, layer in enumerate(structure.layers):
+        first, last = 2 * index, 2 * index + 2
+        middle = [first + 1] if layer.splits else []
+        steps += [Step(index, *ends) for ends in pairwise([first, *middle, last])]
+    return tuple(steps)

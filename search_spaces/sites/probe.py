@@ -72,6 +72,7 @@ class LayerProbe:
         self,
         *,
         layer: nn.Module | None = None,
+        hidden: Tensor | None = None,
         substitute: Substitute = lambda _, output: output,
         leaf_core: bool = False,
     ) -> LayerRun:
@@ -79,11 +80,13 @@ class LayerProbe:
 
         Args:
             layer: The copy; none: the layer itself.
+            hidden: What enters it; none: what the dense model hands it.
             substitute: Puts another tensor in the place of a linear layer's output.
             leaf_core: Cut the graph at the attention core's output, which becomes a leaf.
         """
         seen = LayerRun()
         layer = self.layer if layer is None else layer
+        hidden = self.hidden if hidden is None else hidden
 
         def note(path: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
             def hook(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
@@ -97,7 +100,7 @@ class LayerProbe:
         hooks = [module.register_forward_hook(note(path)) for path, module in linears.items()]
         try:
             with torch.enable_grad(), _watched_core(seen, leaf_core=leaf_core):
-                seen.result = self._backbone.run_layer(layer, self.hidden, self._call)
+                seen.result = self._backbone.run_layer(layer, hidden, self._call)
         finally:
             for hook in hooks:
                 hook.remove()

@@ -29,6 +29,8 @@ class LayerInputs:
     """Hidden states before the first layer, ``(batch, tokens, hidden)``."""
     calls: tuple[LayerCall, ...]
     """One for each layer; they depend on the batch's shape and not on its tokens."""
+    final: Tensor
+    """Hidden states of the dense model after the final norm, ``(batch, tokens, hidden)``."""
 
 
 class Backbone:
@@ -65,7 +67,7 @@ class Backbone:
 
         hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in self.layers]
         try:
-            self.decoder(input_ids=input_ids, use_cache=False)
+            final = self.decoder(input_ids=input_ids, use_cache=False).last_hidden_state
         finally:
             for hook in hooks:
                 hook.remove()
@@ -74,7 +76,12 @@ class Backbone:
                 f"each layer of `{self.stack_path}` must run once in a forward pass, got "
                 f"{len(calls)} runs of {len(self.layers)} layers; this model cannot be read"
             )
-        return LayerInputs(first[0], tuple(calls))
+        return LayerInputs(first[0], tuple(calls), final)
+
+    @contextmanager
+    def resident(self, index: int) -> Iterator[nn.Module]:
+        """Give a layer whose weights are in memory for as long as the context lasts."""
+        yield self.layers[index]
 
     def run_layer(self, layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
         """Send hidden states ``(batch, tokens, hidden)`` through a layer, dense or narrow."""

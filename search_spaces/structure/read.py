@@ -28,6 +28,8 @@ class LayerStructure:
     """Whether the layer gives back what it gets once both sub-blocks are dropped."""
     parallel: bool
     """Whether the MLP reads what the attention reads, and not what it wrote."""
+    splits: bool
+    """Whether its attention alone and then its MLP alone give what it gives, bit for bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +103,14 @@ def _read_layer(probe: LayerProbe) -> LayerStructure:
     attention = replace(attention, private=tuple(sorted(_idle(probe, norms, [attention]))))
     mlp = replace(mlp, private=tuple(sorted(_idle(probe, norms, [mlp]))))
     bare = probe.run(layer=narrowed(probe.layer, [(attention, 0), (mlp, 0)]))
+    vanishes = bool((bare.result == probe.hidden).all())
     return LayerStructure(
         attention=attention,
         mlp=mlp,
         shared=tuple(sorted(set(norms) - {*attention.private, *mlp.private})),
-        vanishes=bool((bare.result == probe.hidden).all()),
+        vanishes=vanishes,
         parallel=_is_parallel(probe, attention, mlp),
+        splits=vanishes and _splits(probe, attention, mlp),
     )
 
 
@@ -152,3 +156,9 @@ def _is_parallel(probe: LayerProbe, attention: SubBlock, mlp: SubBlock) -> bool:
     with_attention = probe.run().inputs[first]
     without = probe.run(layer=narrowed(probe.layer, [(attention, 0)])).inputs[first]
     return torch.equal(with_attention, without)
+
+
+def _splits(probe: LayerProbe, attention: SubBlock, mlp: SubBlock) -> bool:
+    between = probe.run(layer=narrowed(probe.layer, [(mlp, 0)])).result
+    apart = probe.run(layer=narrowed(probe.layer, [(attention, 0)]), hidden=between).result
+    return torch.equal(apart, probe.run().result)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 
 import numpy as np
@@ -7,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from evaluators.population import PrefixTree
+from evaluators.population import Branch, PrefixTree
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import narrowed
@@ -27,6 +28,16 @@ def walked(structure: ModelStructure, counts: NDArray[np.int_]) -> tuple[list[Te
     found = dict(tree.walk(counts, structure.backbone.enter(tiny.windows())))
     assert sorted(found) == list(range(len(counts)))
     return [found[member] for member in range(len(counts))], tree.sub_block_runs
+
+
+@torch.inference_mode()
+def swept(
+    structure: ModelStructure, counts: NDArray[np.int_], batches: list[Tensor]
+) -> dict[tuple[int, int], Tensor]:
+    """Hidden states by batch and candidate, layer by layer."""
+    tree = PrefixTree(structure)
+    inputs = [structure.backbone.enter(tokens) for tokens in batches]
+    return {(batch, member): final for batch, member, final in tree.walk_by_layer(counts, inputs)}
 
 
 @torch.inference_mode()
@@ -66,6 +77,68 @@ def test_the_tree_gives_what_separate_walks_give_bit_for_bit(family: Make, seed:
 
 
 @families
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_layer_by_layer_gives_what_depth_first_gives_bit_for_bit(family: Make, seed: int) -> None:
+    structure = family()
+    counts = mixed(structure, np.random.default_rng(seed))
+    batches = [tiny.windows(), tiny.windows(count=2, seed=1)]
+    found = swept(structure, counts, batches)
+    assert len(found) == len(batches) * len(counts)
+    for batch, tokens in enumerate(batches):
+        with torch.inference_mode():
+            inputs = structure.backbone.enter(tokens)
+            for member, final in PrefixTree(structure).walk(counts, inputs):
+                assert torch.equal(found[batch, member], final)
+
+
+def test_layer_by_layer_needs_each_layer_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    structure = tiny.llama(layers=4)
+    asked: list[int] = []
+    resident = structure.backbone.resident
+
+    def noted(index: int) -> AbstractContextManager[nn.Module]:
+        asked.append(index)
+        return resident(index)
+
+    monkeypatch.setattr(structure.backbone, "resident", noted)
+    counts = mixed(structure, np.random.default_rng(0))
+    swept(structure, counts, [tiny.windows(), tiny.windows(seed=1)])
+    assert asked == [0, 1, 2, 3]
+
+
+@families
+@torch.inference_mode()
+def test_known_states_are_where_a_walk_may_start(family: Make) -> None:
+    structure = family()
+    counts = mixed(structure, np.random.default_rng(3))
+    inputs = structure.backbone.enter(tiny.windows())
+    tree = PrefixTree(structure)
+    states: dict[bytes, Tensor] = {}
+    expected = dict(
+        tree.walk(
+            counts, inputs, on_state=lambda kept, hidden: states.update({kept.tobytes(): hidden})
+        )
+    )
+    all_runs = tree.sub_block_runs
+    stop = tree.steps[1].stop
+    starts = [
+        Branch(np.array([member]), 2, states[kept[:stop].tobytes()])
+        for member, kept in enumerate(counts)
+        if member % 2
+    ]
+    starts.append(Branch(np.arange(0, len(counts), 2), 0, inputs.hidden))
+    for walked_from_there in (
+        tree.walk(counts, inputs, starts),
+        ((m, f) for _, m, f in tree.walk_by_layer(counts, [inputs], [starts])),
+    ):
+        found = dict(walked_from_there)
+        assert all(torch.equal(found[member], final) for member, final in expected.items())
+    assert len(states) > len(counts)
+    assert all_runs > 0
+
+
+@families
 def test_the_dense_candidate_is_the_model_itself(family: Make) -> None:
     structure = family()
     (final,), _ = walked(structure, tiny.dense_counts(structure)[None])
@@ -80,12 +153,14 @@ def test_the_dense_candidate_is_the_model_itself(family: Make) -> None:
 def test_every_shared_prefix_is_run_once(family: Make, seed: int) -> None:
     structure = family()
     counts = mixed(structure, np.random.default_rng(seed))
+    # attention and MLP are two steps where one comes after the other, else one
+    width = 1 if structure.layers[0].splits else 2
     prefixes = {
-        tuple(kept[: 2 * depth])
+        tuple(kept[:stop])
         for kept in counts.tolist()
-        for depth in range(1, len(structure.layers) + 1)
+        for stop in range(width, counts.shape[1] + 1, width)
     }
-    by_hand = sum((prefix[-2] > 0) + (prefix[-1] > 0) for prefix in prefixes)
+    by_hand = sum(kept > 0 for prefix in prefixes for kept in prefix[-width:])
     assert walked(structure, counts)[1] == by_hand
 
 
@@ -100,9 +175,9 @@ def test_a_single_site_pass_costs_about_half_of_separate_ones(layers: int) -> No
     structure = tiny.llama(layers=layers)
     counts = single_drops(structure)
     _, shared = walked(structure, counts)
-    # the two that drop something at a depth run 1 sub-block there and 2 in every later layer, by
-    # themselves: 2 layers² in all; the others run a layer whole together, all but the last layer
-    assert shared == 2 * layers**2 + 2 * (layers - 1)
+    # the one that drops a sub-block runs all later ones by itself, the others that one together
+    sub_blocks = 2 * layers
+    assert shared == sub_blocks * (sub_blocks - 1) // 2 + sub_blocks - 1
     separate = sum(walked(structure, kept[None])[1] for kept in counts)
     assert separate == 2 * layers * (2 * layers - 1)
 
