@@ -1,147 +1,272 @@
 """Scoring candidates against the dense model on common tokens, with standard errors."""
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.memory import keep_pages
-from evaluators.metric import Measurement
+from evaluators.costs.macs import tally_macs
+from evaluators.memory import is_out_of_memory, keep_pages
 from evaluators.population import Counts, PrefixTree
-from evaluators.quality import QUALITY
-from evaluators.quality.comparison import Comparison, Teacher
+from evaluators.readout import Readout
+from evaluators.score import Score
+from evaluators.states import STATE_BYTES, States
+from search_spaces.errors import SettingsError
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.read import ModelStructure
 
-LOGITS_BYTES = 32 * 2**20
-"""Size of one chunk of logits: small beside a model, large enough to multiply well."""
 HEADS_AT_ONCE = 8
 """Candidates for which one chunk of the teacher's logits is computed."""
+SEARCH_METRICS = ("kl", "nll", "agreement")
+"""What every candidate is measured by: what costs little beside the KL."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """The quality of one candidate."""
+class Fidelity:
+    """How finely candidates are scored, and in which portions."""
 
-    quality: Mapping[str, Measurement]
-    """By metric name; the error is that of the mean over windows."""
-    tokens: int
-    """Tokens the candidate was run on."""
-    seconds: float
-    """Its share of the time."""
+    rungs: tuple[int, ...] = ()
+    """Windows scored after each portion, ascending up to all of them; none: all at once."""
+    positions: int | None = None
+    """Positions scored in each window, drawn by the seed; none: all that have a next token."""
+    seed: int = 0
+    metrics: tuple[str, ...] = SEARCH_METRICS
+    batch_tokens: int = 4096
+    """Tokens run at once; halved where memory runs out."""
+    state_bytes: int = STATE_BYTES
+    """Bound on the hidden states that are kept between calls."""
 
 
 @dataclass(frozen=True)
 class _Batch:
     inputs: LayerInputs
-    teacher: Tensor  # final hidden states of the dense model, (positions, hidden)
-    targets: Tensor  # (positions,)
+    readout: Readout
+    tokens: int
+
+
+@dataclass
+class _Reading:
+    """What was measured of a candidate in one rung so far."""
+
+    parts: list[dict[str, NDArray[np.float64]]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class Evaluator:
-    """Scores candidates of one model on one set of windows.
-
-    The teacher's side is kept as hidden states; its logits are computed chunk by chunk beside the
-    candidates', so that a full vocabulary never stands in memory for more than one chunk.
+    """Scores candidates of one model on one set of windows, a rung of windows at a time.
 
     Args:
         structure: The model, its units sorted.
-        windows: Token ids ``(windows, tokens)``, at least two windows of two tokens.
-        batch_tokens: Tokens run at once.
+        windows: Token ids ``(windows, tokens)``, at least two tokens each.
+        fidelity: How finely.
+        on_notice: Told in a sentence where memory ran out and what was done.
     """
 
     def __init__(
-        self, structure: ModelStructure, windows: Tensor, *, batch_tokens: int = 4096
+        self,
+        structure: ModelStructure,
+        windows: Tensor,
+        fidelity: Fidelity | None = None,
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         keep_pages()
-        self._backbone = structure.backbone
-        self._windows, self._length = windows.shape
-        self._dense = np.array([block.unit_count for block in structure.sub_blocks])
+        self._fidelity = fidelity or Fidelity()
+        self._structure = structure
+        self._windows = windows
+        self._on_notice = on_notice
+        self.rungs = self._fidelity.rungs or (len(windows),)
         self.tree = PrefixTree(structure)
-        vocabulary = self._backbone.model.config.get_text_config().vocab_size
-        self._chunk = max(1, LOGITS_BYTES // (4 * vocabulary))
-        at_once = max(1, batch_tokens // self._length)
-        self._batches = [self._prepare(batch) for batch in torch.split(windows, at_once)]
+        self._positions = _positions(windows, self._fidelity)
+        self._at_once = max(1, self._fidelity.batch_tokens // windows.shape[1])
+        self._batches: dict[int, list[_Batch]] = {}
+        self._passed = np.zeros(len(self.rungs))  # candidates that were scored on each rung
+        widths = np.array([block.unit_count for block in structure.sub_blocks])
+        macs = tally_macs(structure, windows.shape[1])
+        self._head_work = macs.rest * self._positions.shape[1] / windows.shape[1]
+        self._dense_work = float(macs.each @ widths) + self._head_work
+        self._states = States(
+            self.tree.steps, macs.each * widths, widths, self._fidelity.state_bytes
+        )
 
-    def score(self, counts: Counts) -> Iterator[tuple[int, Score]]:
+    def score(self, counts: Counts, rung: int | None = None) -> Iterator[tuple[int, Score]]:
         """Score candidates; each is given as soon as it is known.
 
         Args:
             counts: Kept units, ``(candidates, sub_blocks)``.
+            rung: Score the windows of this rung only; none: all windows.
 
         Yields:
-            Position of the candidate, and its score. A score does not depend on the company.
+            Position of the candidate, and its score on these windows. A score does not depend on
+            the company, and the windows are the same for all.
+
+        Raises:
+            SettingsError: Where memory does not suffice for a single window.
         """
-        collected: list[list[NDArray[np.float64]]] = [[] for _ in counts]
-        seconds = np.zeros(len(counts))
-        for batch in self._batches:
-            started = time.monotonic()
-            for company in self._score_batch(counts, batch):
-                landed = time.monotonic()
-                seconds[list(company)] += (landed - started) / len(company)
-                for member, by_window in company.items():
-                    collected[member].append(by_window)
-                    if len(collected[member]) == len(self._batches):
-                        whole = np.concatenate(collected[member], axis=1)
-                        yield member, self._summary(whole, float(seconds[member]))
-                started = time.monotonic()  # the caller's time since then is not counted
+        rungs = range(len(self.rungs)) if rung is None else [rung]
+        scores: dict[int, Score] = {}
+        for number in rungs:
+            for member, score in self._score_rung(counts, number):
+                scores[member] = scores[member].then(score) if member in scores else score
+                if number == rungs[-1]:
+                    yield member, scores[member]
+
+    def expect(self, parents: Counts) -> None:
+        """Keep the hidden states from which children of these candidates can start.
+
+        Args:
+            parents: Kept units, ``(parents, sub_blocks)``; the dense model need not be among them.
+        """
+        dense = np.array([[block.unit_count for block in self._structure.sub_blocks]])
+        share = self._passed / max(1.0, self._passed[0])
+        sizes = {
+            _key(rung, index): (batch.inputs.hidden.nbytes, float(share[rung]))
+            for rung, batches in self._batches.items()
+            for index, batch in enumerate(batches)
+        }
+        self._states.expect(np.unique(np.concatenate([dense, parents]), axis=0), sizes)
+
+    def price(self, counts: Counts) -> NDArray[np.float64]:
+        """Tell what scoring each candidate by itself would cost now, given what is kept.
+
+        Args:
+            counts: Kept units, ``(candidates, sub_blocks)``.
+
+        Returns:
+            Multiply–accumulates on the first rung, as a share of the dense model's,
+            ``(candidates,)``.
+        """
+        left = self._states.work_left(_key(0, 0), counts)
+        shares: NDArray[np.float64] = (left + self._head_work) / self._dense_work
+        return shares
+
+    def _score_rung(self, counts: Counts, rung: int) -> Iterator[tuple[int, Score]]:
+        waiting = np.arange(len(counts))
+        while len(waiting):
+            landed: list[int] = []
+            try:
+                for position, score in self._attempt(counts[waiting], rung):
+                    landed.append(position)
+                    yield int(waiting[position]), score
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(error)
+            waiting = np.delete(waiting, landed)
+        self._passed[rung] += len(counts)
+
+    def _attempt(self, counts: Counts, rung: int) -> Iterator[tuple[int, Score]]:
+        if rung == 0:
+            self._states.observe(counts)
+        readings = [_Reading() for _ in counts]
+        batches = self._rung_batches(rung)
+        started = time.monotonic()
+        for index, company, measured in self._companies(counts, rung, batches):
+            landed = time.monotonic()
+            for member, values in zip(company, measured, strict=True):
+                readings[member].parts.append(values)
+                readings[member].seconds += (landed - started) / len(company)
+            if index == len(batches) - 1:
+                yield from ((member, self._score(readings[member], rung)) for member in company)
+            started = time.monotonic()  # the caller's time since then is not counted
 
     @torch.inference_mode()
-    def _prepare(self, windows: Tensor) -> _Batch:
-        tokens = windows.to(self._backbone.model.device)
-        inputs = self._backbone.enter(tokens)
-        ((_, final),) = PrefixTree(self.tree.structure).walk(self._dense[None], inputs)
-        return _Batch(inputs, self._positions(final), tokens[:, 1:].flatten())
+    def _companies(
+        self, counts: Counts, rung: int, batches: Sequence[_Batch]
+    ) -> Iterator[tuple[int, list[int], list[dict[str, NDArray[np.float64]]]]]:
+        """Give candidates in small companies: the batch, its members and what was measured."""
+        walk = self._walk(counts, rung, batches)
+        for index, arriving in groupby(walk, key=lambda arrival: arrival[0]):
+            readout = batches[index].readout
+            while company := list(islice(arriving, HEADS_AT_ONCE)):
+                yield index, [m for _, m, _ in company], readout.compare([f for *_, f in company])
 
-    def _positions(self, final: Tensor) -> Tensor:
-        """Give the positions that have a next token, ``(positions, hidden)``."""
-        return final[:, :-1].flatten(0, 1)
+    def _walk(
+        self, counts: Counts, rung: int, batches: Sequence[_Batch]
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """Give the batch, the candidate and those of its final hidden states that are scored."""
+        keys = [_key(rung, index) for index in range(len(batches))]
+        starts = [
+            self._states.starts(key, counts, batch.inputs.hidden)
+            for key, batch in zip(keys, batches, strict=True)
+        ]
+        if self._structure.backbone.streamed:
+            inputs = [batch.inputs for batch in batches]
+            for index, member, final in self.tree.walk_by_layer(counts, inputs, starts):
+                yield index, member, batches[index].readout.pick(final)
+            return
+        for index, (key, batch, begun) in enumerate(zip(keys, batches, starts, strict=True)):
+            keeper = self._states.keeper(key)
+            for member, final in self.tree.walk(counts, batch.inputs, begun, keeper):
+                yield index, member, batch.readout.pick(final)
+
+    def _rung_batches(self, rung: int) -> list[_Batch]:
+        """Give the batches of a rung, with the dense model's side of each."""
+        if rung not in self._batches:
+            start = self.rungs[rung - 1] if rung else 0
+            parts = range(start, self.rungs[rung], self._at_once)
+            self._batches[rung] = [
+                self._prepare(slice(first, min(first + self._at_once, self.rungs[rung])))
+                for first in parts
+            ]
+        return self._batches[rung]
 
     @torch.inference_mode()
-    def _score_batch(
-        self, counts: Counts, batch: _Batch
-    ) -> Iterator[dict[int, NDArray[np.float64]]]:
-        """Give candidates in small companies: for each its ``(metrics, windows)``."""
-        waiting: list[tuple[int, Tensor]] = []
-        for member, final in self.tree.walk(counts, batch.inputs):
-            waiting.append((member, self._positions(final)))
-            if len(waiting) == HEADS_AT_ONCE:
-                yield self._compare(waiting, batch)
-                waiting = []
-        if waiting:
-            yield self._compare(waiting, batch)
-
-    def _compare(
-        self, waiting: list[tuple[int, Tensor]], batch: _Batch
-    ) -> dict[int, NDArray[np.float64]]:
-        """Measure candidates beside the teacher, by member ``(metrics, windows)``."""
-        values: list[list[Tensor]] = [[] for _ in waiting]
-        for start in range(0, len(batch.targets), self._chunk):
-            part = slice(start, start + self._chunk)
-            teacher = Teacher.of(self._backbone.logits(batch.teacher[part]))
-            for found, (_, final) in zip(values, waiting, strict=True):
-                logits = self._backbone.logits(final[part])
-                compared = Comparison.of(logits, teacher, batch.targets[part])
-                found.append(torch.stack([measure(compared) for _, measure in QUALITY.values()]))
-        measured = {}
-        for (member, _), found in zip(waiting, values, strict=True):
-            joined = torch.cat(found, dim=1).double()  # (metrics, positions)
-            by_window = joined.reshape(len(QUALITY), -1, self._length - 1).mean(dim=2)
-            measured[member] = by_window.cpu().numpy()
-        return measured
-
-    def _summary(self, by_window: NDArray[np.float64], seconds: float) -> Score:
-        means = by_window.mean(axis=1)
-        errors = by_window.std(axis=1, ddof=1) / np.sqrt(self._windows)
-        return Score(
-            quality={
-                name: Measurement(value=float(mean), standard_error=float(error))
-                for name, mean, error in zip(QUALITY, means, errors, strict=True)
-            },
-            tokens=self._windows * self._length,
-            seconds=seconds,
+    def _prepare(self, part: slice) -> _Batch:
+        tokens = self._windows[part].to(self._structure.backbone.model.device)
+        inputs = self._structure.backbone.enter(tokens)
+        readout = Readout(
+            self._structure.backbone,
+            tokens,
+            inputs.final,
+            self._positions[part],
+            self._fidelity.metrics,
         )
+        return _Batch(inputs, readout, tokens.numel())
+
+    def _score(self, reading: _Reading, rung: int) -> Score:
+        by_window = {
+            name: np.concatenate([part[name] for part in reading.parts])
+            for name in self._fidelity.metrics
+        }
+        finite = all(np.isfinite(values).all() for values in by_window.values())
+        return Score(
+            by_window=by_window,
+            tokens=sum(batch.tokens for batch in self._batches[rung]),
+            seconds=reading.seconds,
+            failure=None if finite else "its logits hold NaN or infinity",
+        )
+
+    def _halve(self, error: BaseException) -> None:
+        """Make the batches half as large and let go of all that can be made again."""
+        if self._at_once == 1:
+            raise SettingsError(
+                "memory must suffice for one window of "
+                f"{self._windows.shape[1]} tokens, and it does not: "
+                f"{str(error).partition(chr(10))[0]}; lower `--window_tokens` or choose `--dtype "
+                "bfloat16`"
+            ) from error
+        self._at_once = (self._at_once + 1) // 2
+        self._batches.clear()
+        self._states.forget()
+        self._on_notice(
+            f"out of memory: going on with {self._at_once} windows at once, half as many"
+        )
+
+
+def _key(rung: int, index: int) -> int:
+    """Name a batch by one number, for the states that are kept of it."""
+    return (rung << 32) + index
+
+
+def _positions(windows: Tensor, fidelity: Fidelity) -> NDArray[np.int_]:
+    """Draw the positions that are scored in each window, ``(windows, positions)``, ascending."""
+    count, length = windows.shape
+    wanted = min(fidelity.positions or length, length - 1)
+    rng = np.random.default_rng(fidelity.seed)
+    drawn = [rng.choice(length - 1, size=wanted, replace=False) for _ in range(count)]
+    return np.sort(np.array(drawn, dtype=np.int_), axis=1)

@@ -1,9 +1,10 @@
 """One genome with everything that was measured of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evaluators.metric import Measurement
+from evaluators.score import Score
 
 Genome = tuple[int, ...]
 """One level per site."""
@@ -17,17 +18,23 @@ class Evaluation:
     plan_id: str
     round: int
     """The searcher's batch it was proposed in, from 0."""
-    tokens: int
-    """Candidate tokens spent on it."""
-    seconds: float
-    quality: Mapping[str, Measurement]
-    """On the calibration split: ``kl``, ``nll``, ``agreement``."""
+    score: Score
+    """On the calibration split, over as many windows as it came to."""
     costs: Mapping[str, float]
     """Exact, in the metrics' own units: ``params``, ``size``, ``macs``, ``kv``."""
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
     """On the hold-out split; empty until the front is re-scored."""
 
     @property
+    def quality(self) -> Mapping[str, Measurement]:
+        """What the score estimates: ``kl``, ``nll``, ``agreement``."""
+        return self.score.quality
+
+    @property
     def values(self) -> dict[str, float]:
         """Calibration quality and costs by name, as a budget reads them."""
         return {name: m.value for name, m in self.quality.items()} | dict(self.costs)
+
+    def scored(self, score: Score) -> "Evaluation":
+        """Give the same with another score."""
+        return replace(self, score=score)

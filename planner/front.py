@@ -19,15 +19,20 @@ _FILE = "front.csv"
 _QUALITY_ORDER = ("kl", "nll", "agreement")
 
 
+def complete(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """The plans whose scores can be compared: sound, and on as many windows as any."""
+    sound = [e for e in evaluations if e.score.failure is None]
+    most = max((e.score.windows for e in sound), default=0)
+    return [e for e in sound if e.score.windows == most]
+
+
 def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[Evaluation]:
     """The plans that no other plan beats in KL and the named costs, dearest first.
 
-    Of plans that are equal in all of these one is kept; a KL that is not finite is left out.
+    Of plans that are equal in all of these one is kept.
     """
     # sorted by genome, so that which of two equals is kept does not hang on who landed first
-    known = sorted(
-        (e for e in evaluations if math.isfinite(e.quality["kl"].value)), key=lambda e: e.genome
-    )
+    known = sorted(complete(evaluations), key=lambda e: e.genome)
     if not known:
         return []
     points = [[e.quality["kl"].value, *(e.costs[name] for name in cost_names)] for e in known]
@@ -68,7 +73,7 @@ def best_within(
     Raises:
         BudgetError: Nothing fits; the message says what the nearest plan reaches.
     """
-    known = [e for e in evaluations if math.isfinite(e.quality["kl"].value)]
+    known = complete(evaluations)
     fitting = [e for e in known if budget.admits(e.values, dense)]
     names = budget.cost_names or COST_NAMES[:1]
     if not fitting:

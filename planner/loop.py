@@ -1,26 +1,45 @@
-"""The search loop: asks, scores, records, tells; owns cache, limits, resuming and progress."""
+"""The search loop: asks, races, records, tells; owns cache, limits, resuming and progress."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.budget import relative_cost
+from evaluators.population import Members
+from evaluators.racing import Keep, Race, keep_front, keep_half
+from evaluators.score import Score
 from planner.evaluation import Evaluation, Genome
+from planner.front import complete, front
+from planner.objectives import Objectives, kl_by_window
 from planner.run import Run
 from planner.searchers.protocol import Searcher
 
 StopReason = Literal["evaluations", "tokens", "minutes", "exhausted"]
-Score = Callable[[NDArray[np.int_]], Iterator[tuple[int, Evaluation]]]
-"""Scores ``(genomes, sites)``; yields each row's index and evaluation as it lands."""
+Racing = Literal["tests", "halving", "off"]
 
 _IDLE_ROUND_COUNT = 20
-# a plan whose KL overflows is as bad as can be, yet finite, as searchers must compare it
-_KL_CEILING = 1e3
+
+
+class Scorer(Protocol):
+    """Scores genomes a rung of windows at a time."""
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Windows scored after each rung, ascending."""
+        ...
+
+    def score(
+        self, genomes: NDArray[np.int_], rung: int | None = None
+    ) -> Iterator[tuple[int, Evaluation]]:
+        """Score ``(genomes, sites)`` on one rung; yield each row's index and score as it lands."""
+        ...
+
+    def expect(self, parents: NDArray[np.int_]) -> None:
+        """Prepare for children of genomes ``(parents, sites)``."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,23 +49,6 @@ class Limits:
     evaluations: int
     tokens: int | None = None
     minutes: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objectives:
-    """What is minimised: KL, then the named costs as shares of the dense model's."""
-
-    cost_names: tuple[str, ...]
-    dense: Mapping[str, float]
-
-    def of(self, evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
-        """Objectives of evaluations, ``(evaluations, 1 + costs)``, finite."""
-        return np.array([self._row(evaluation) for evaluation in evaluations], dtype=np.float64)
-
-    def _row(self, evaluation: Evaluation) -> list[float]:
-        kl = evaluation.quality["kl"].value
-        shares = [relative_cost(n, evaluation.costs[n], self.dense) for n in self.cost_names]
-        return [min(kl, _KL_CEILING) if math.isfinite(kl) else _KL_CEILING, *shares]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,92 +65,144 @@ class Progress:
     """Left at this session's pace; ``None`` before the first plan was scored."""
 
 
-def search_loop(
-    searcher: Searcher,
-    score: Score,
-    run: Run,
-    limits: Limits,
-    objectives: Objectives,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-) -> StopReason:
-    """Search until a limit is reached or the searcher proposes nothing new.
+class SearchLoop:
+    """One sitting at a run.
 
-    A run that was killed is resumed by calling this again with a new searcher of the same seed:
+    A run that was killed is resumed by running this again with a new searcher of the same seed:
     what the store holds is told again in the same order, and only the rest is scored.
 
     Args:
         searcher: Proposes genomes; fresh, whether the run is.
-        score: Scores genomes; called only with those that the run does not hold.
+        scorer: Scores genomes; asked only for rungs that the run does not hold.
         run: Where each evaluation is written as it lands.
         limits: How far to go.
         objectives: What the searcher is told.
-        on_progress: Called after each plan.
-
-    Returns:
-        Why it stopped.
+        racing: How plans that are not wanted are dropped before they have seen all text.
     """
-    session = _Session(score, run, limits, on_progress)
-    idle_rounds = 0
-    while idle_rounds < _IDLE_ROUND_COUNT:
-        genomes = searcher.ask()
-        batch = [tuple(int(level) for level in row) for row in genomes]
-        new = [genome for genome in dict.fromkeys(batch) if genome not in session.known]
-        idle_rounds = 0 if new else idle_rounds + 1
-        reason = session.take(new)
-        if reason is not None:
-            return reason
-        if batch:
-            searcher.tell(genomes, objectives.of([session.known[genome] for genome in batch]))
-    return "exhausted"
-
-
-class _Session:
-    """One sitting at a run: what is known, what was spent, whether to stop."""
 
     def __init__(
-        self, score: Score, run: Run, limits: Limits, on_progress: Callable[[Progress], None]
+        self,
+        searcher: Searcher,
+        scorer: Scorer,
+        run: Run,
+        limits: Limits,
+        objectives: Objectives,
+        *,
+        racing: Racing = "tests",
     ) -> None:
-        self.known: dict[Genome, Evaluation] = {}
-        self._score = score
+        self._searcher = searcher
+        self._scorer = scorer
         self._run = run
         self._limits = limits
-        self._on_progress = on_progress
+        self._objectives = objectives
+        self._racing = racing
+        self._known: dict[Genome, Evaluation] = {}
         self._stored = {evaluation.genome: evaluation for evaluation in run.evaluations()}
-        self._seconds_before = sum(evaluation.seconds for evaluation in self._stored.values())
+        self._seconds_before = sum(e.score.seconds for e in self._stored.values())
         self._tokens = 0
-        self._scored_count = 0
+        self._landed_count = 0
         self._round = -1
         self._started = time.monotonic()
 
-    def take(self, genomes: Sequence[Genome]) -> StopReason | None:
-        """Look up or score one round's new genomes, up to the limits."""
-        self._round += 1
-        room = self._limits.evaluations - len(self.known)
-        admitted = genomes[:room]
-        for evaluation in self._landings(admitted):
-            self.known[evaluation.genome] = evaluation
-            self._tokens += evaluation.tokens
-            self._on_progress(self._progress(evaluation))
-            reason = self._stop_reason()
+    def run(self, on_progress: Callable[[Progress], None] = lambda _: None) -> StopReason:
+        """Search until a limit is reached or the searcher proposes nothing new.
+
+        Args:
+            on_progress: Called as each plan lands on a rung.
+
+        Returns:
+            Why it stopped.
+        """
+        idle_rounds = 0
+        while idle_rounds < _IDLE_ROUND_COUNT:
+            genomes = self._searcher.ask()
+            batch = [tuple(int(level) for level in row) for row in genomes]
+            new = [genome for genome in dict.fromkeys(batch) if genome not in self._known]
+            idle_rounds = 0 if new else idle_rounds + 1
+            reason = self._take(new, on_progress)
             if reason is not None:
                 return reason
-        return None
+            if batch:
+                told = [self._known[genome] for genome in batch]
+                known = list(self._known.values())
+                self._searcher.tell(genomes, self._objectives.of(told, known))
+                self._scorer.expect(self._parents())
+        return "exhausted"
 
-    def _landings(self, genomes: Sequence[Genome]) -> Iterator[Evaluation]:
-        """The stored evaluations of a round, then the others as they land, each recorded."""
-        yield from (self._stored[genome] for genome in genomes if genome in self._stored)
-        missing = [genome for genome in genomes if genome not in self._stored]
-        if missing:
-            for index, scored in self._score(np.array(missing, dtype=np.int_)):
-                evaluation = replace(scored, genome=missing[index], round=self._round)
-                self._run.record(evaluation)
-                self._scored_count += 1
-                yield evaluation
+    def _take(
+        self, genomes: Sequence[Genome], on_progress: Callable[[Progress], None]
+    ) -> StopReason | None:
+        """Race one round's new genomes, up to the limits."""
+        self._round += 1
+        admitted = genomes[: self._limits.evaluations - len(self._known)]
+        costs: dict[int, list[float]] = {}
+        landed: dict[int, Evaluation] = {}
 
-    def _stop_reason(self) -> StopReason | None:
+        def score(members: Members, rung: int) -> Iterator[tuple[int, Score]]:
+            for position, evaluation in self._landings([admitted[m] for m in members], rung):
+                member = int(members[position])
+                landed[member] = evaluation
+                costs[member] = self._objectives.shares(evaluation)
+                yield position, evaluation.score
+
+        race = Race(self._scorer.rungs, score, self._keep(costs))
+        for member, so_far in race.run(len(admitted)):
+            evaluation = landed[member].scored(so_far)
+            self._tokens += landed[member].score.tokens
+            self._known[evaluation.genome] = evaluation
+            on_progress(self._progress(evaluation))
+            reason = self._spent()
+            if reason is not None:
+                return reason
+        return "evaluations" if len(self._known) >= self._limits.evaluations else None
+
+    def _landings(self, genomes: Sequence[Genome], rung: int) -> Iterator[tuple[int, Evaluation]]:
+        """One rung of some genomes: what is stored, then the others as they land."""
+        start, stop = (0, *self._scorer.rungs)[rung : rung + 2]
+        missing = []
+        for position, genome in enumerate(genomes):
+            stored = self._stored.get(genome)
+            if stored is not None and (stored.score.windows >= stop or stored.score.failure):
+                yield position, stored.scored(stored.score.upto(stop).since(start))
+            else:
+                missing.append(position)
+        if not missing:
+            return
+        wanted = np.array([genomes[position] for position in missing], dtype=np.int_)
+        for index, scored in self._scorer.score(wanted, rung):
+            genome = genomes[missing[index]]
+            evaluation = replace(scored, genome=genome, round=self._round)
+            known = self._known.get(genome)
+            whole = known.score.then(scored.score) if known else scored.score
+            self._run.record(evaluation.scored(whole))
+            self._landed_count += 1
+            yield missing[index], evaluation
+
+    def _keep(self, costs: Mapping[int, list[float]]) -> Keep:
+        """Give the rule by which a round's race drops plans, against what is known so far."""
+        if self._racing == "off":
+            return lambda members, _: np.ones(len(members), dtype=bool)
+        rivals = complete(list(self._known.values()))
+        values = kl_by_window(rivals)
+        prices = np.array([self._objectives.shares(rival) for rival in rivals])
+        looks = len(self._scorer.rungs) - 1
+
+        def keep(members: Members, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+            own = np.array([costs[member] for member in range(max(costs) + 1)])
+            against = values.reshape(len(rivals), -1), prices.reshape(len(rivals), own.shape[1])
+            if self._racing == "halving":
+                return keep_half(own, *against)(members, scores)
+            return keep_front(own, *against, looks=looks)(members, scores)
+
+        return keep
+
+    def _parents(self) -> NDArray[np.int_]:
+        """The plans that children are likely to come from: the front so far."""
+        best = front(list(self._known.values()), self._objectives.cost_names)
+        return np.array([evaluation.genome for evaluation in best], dtype=np.int_)
+
+    def _spent(self) -> StopReason | None:
         limits = self._limits
-        if len(self.known) >= limits.evaluations:
-            return "evaluations"
         if limits.tokens is not None and self._tokens >= limits.tokens:
             return "tokens"
         if limits.minutes is not None and self._seconds() >= 60 * limits.minutes:
@@ -159,13 +213,17 @@ class _Session:
         return self._seconds_before + time.monotonic() - self._started
 
     def _progress(self, latest: Evaluation) -> Progress:
-        done, total = len(self.known), self._limits.evaluations
+        done, total = len(self._known), self._limits.evaluations
         eta = None
-        if self._scored_count:
-            pace = (time.monotonic() - self._started) / self._scored_count
+        if self._landed_count:
+            pace = (time.monotonic() - self._started) / max(1, done - self._found_count())
             eta = pace * (total - done)
             if self._limits.minutes is not None:
                 eta = min(eta, max(0.0, 60 * self._limits.minutes - self._seconds()))
         return Progress(
             done=done, total=total, latest=latest, seconds=self._seconds(), eta_seconds=eta
         )
+
+    def _found_count(self) -> int:
+        """Plans of this search that were in the store when it began."""
+        return sum(genome in self._stored for genome in self._known)

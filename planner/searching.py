@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.evaluator import Evaluator
+from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.memory import release_pages
+from evaluators.racing import rungs_of
 from planner.budget import Budget, check_reachable, relative_cost
+from planner.evaluation import Evaluation, Genome
 from planner.front import front, front_frame, save_front
 from planner.listener import Listener, Silence
-from planner.loop import Limits, Objectives, Progress, StopReason, search_loop
+from planner.loop import Limits, Progress, SearchLoop, StopReason
+from planner.objectives import Objectives, likely_front
 from planner.run import Run
+from planner.scoring import Scorer
 from planner.searchers import make_searcher
 from planner.searchers.domain import Domain
 from planner.settings import SearchSettings
@@ -92,21 +96,36 @@ def _search(run: Run, budget: Budget, listener: Listener) -> None:
     run.set_meta("calibration", bench.calibration.source)
 
     domain = bench.domain(names[0], _cost_floor(budget, costs, smallest))
-    evaluator = bench.evaluator(bench.calibration.search)
-    listener.say(_forecast(bench, evaluator, run.settings))
+    scorer = _search_scorer(bench, run.settings, listener)
+    listener.say(_forecast(bench, scorer, run.settings))
     listener.stage("searching")
-    reason = search_loop(
+    loop = SearchLoop(
         make_searcher(run.settings.searcher, domain, run.settings.population, run.settings.seed),
-        lambda genomes: bench.score(evaluator, genomes),
+        scorer,
         run,
         _limits(run.settings),
         Objectives(cost_names=names, dense=costs),
-        lambda progress: listener.advance(progress.done, progress.total, _note(progress)),
+        racing=run.settings.racing,
+    )
+    reason = loop.run(
+        lambda progress: listener.advance(progress.done, progress.total, _note(progress))
     )
     listener.say(_ENDS[reason])
     if budget.cost_names:
-        _score_baseline(run, bench, evaluator, _uniform_within(budget, bench, domain))
+        _score_baseline(run, scorer, _uniform_within(budget, bench, domain))
+    _complete_front(run, scorer, names, listener)
+    _say_failures(run, listener)
     _rescore_front(run, bench, listener)
+
+
+def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listener) -> Scorer:
+    windows = bench.calibration.search
+    fidelity = Fidelity(
+        rungs=(len(windows),) if settings.racing == "off" else rungs_of(len(windows)),
+        positions=settings.positions,
+        seed=settings.seed,
+    )
+    return Scorer(bench, Evaluator(bench.dense.structure, windows, fidelity, listener.say))
 
 
 def _limits(settings: SearchSettings) -> Limits:
@@ -139,16 +158,17 @@ def _cost_floor(
     return max(lowest, share - _LOOK_BELOW * (1.0 - share))
 
 
-def _forecast(bench: Workbench, evaluator: Evaluator, settings: SearchSettings) -> str:
+def _forecast(bench: Workbench, scorer: Scorer, settings: SearchSettings) -> str:
     """Time one plan and say how long the search will take."""
-    top = bench.space.top_levels[None]
-    ((_, evaluation),) = bench.score(evaluator, top)
-    minutes = evaluation.seconds * settings.evaluations / 60
+    ((_, evaluation),) = scorer.score(bench.space.top_levels[None], 0)
+    score = evaluation.score
+    share = scorer.rungs[-1] / scorer.rungs[0]
+    minutes = score.seconds * share * settings.evaluations / 60
     if settings.minutes is not None:
         minutes = min(minutes, settings.minutes)
     return (
-        f"one plan takes {evaluation.seconds:.1f} s on {evaluation.tokens} tokens: "
-        f"up to {settings.evaluations} plans in about {minutes:.1f} min of search"
+        f"one plan takes {score.seconds * share:.1f} s on {score.tokens * share:.0f} tokens: "
+        f"up to {settings.evaluations} plans in at most about {minutes:.1f} min of search"
     )
 
 
@@ -159,16 +179,52 @@ def _note(progress: Progress) -> str:
     return f"{note}, {progress.eta_seconds / 60:.1f} min left"
 
 
-def _score_baseline(
-    run: Run, bench: Workbench, evaluator: Evaluator, genome: NDArray[np.int_]
-) -> None:
-    """Score the plan that cuts the same share everywhere, unless the search did."""
-    known = run.find(tuple(genome.tolist()))
-    if known is None:
-        ((_, known),) = bench.score(evaluator, genome[None])
-        known = replace(known, round=BASELINE_ROUND)
-        run.record(known)
+def _score_baseline(run: Run, scorer: Scorer, genome: NDArray[np.int_]) -> None:
+    """Score the plan that cuts the same share everywhere on all windows, unless the search did."""
+    (known,) = _completed(run, scorer, [tuple(genome.tolist())])
     run.set_meta("uniform", known.plan_id)
+
+
+def _complete_front(
+    run: Run, scorer: Scorer, cost_names: tuple[str, ...], listener: Listener
+) -> None:
+    """Score on all windows whatever may stand on the front and was left before its race ended."""
+    while waiting := [
+        evaluation.genome
+        for evaluation in likely_front(run.evaluations(), cost_names)
+        if evaluation.score.windows < scorer.rungs[-1]
+    ]:
+        listener.stage("scoring what the search left unfinished")
+        _completed(run, scorer, waiting)
+
+
+def _completed(run: Run, scorer: Scorer, genomes: list[Genome]) -> list[Evaluation]:
+    """Give genomes scored on all windows, going on from what the run knows of them."""
+    found = []
+    for genome in genomes:
+        known = run.find(genome)
+        for rung, windows in enumerate(scorer.rungs):
+            if known is not None and (known.score.windows >= windows or known.score.failure):
+                continue
+            ((_, more),) = scorer.score(np.array([genome]), rung)
+            known = (
+                known.scored(known.score.then(more.score))
+                if known
+                else replace(more, round=BASELINE_ROUND)
+            )
+            run.record(known)
+        assert known is not None  # there is at least one rung
+        found.append(known)
+    return found
+
+
+def _say_failures(run: Run, listener: Listener) -> None:
+    failed = [e for e in run.evaluations() if e.score.failure]
+    if failed:
+        listener.say(
+            f"{len(failed)} plans could not be scored and are left out, such as "
+            f"{failed[0].plan_id}: {failed[0].score.failure}"
+        )
 
 
 def _rescore_front(run: Run, bench: Workbench, listener: Listener) -> None:
@@ -180,9 +236,9 @@ def _rescore_front(run: Run, bench: Workbench, listener: Listener) -> None:
     waiting = list({e.genome: e for e in wanted if not e.holdout}.values())
     if waiting:
         listener.stage("re-scoring the front on hold-out text")
-        evaluator = bench.evaluator(bench.calibration.holdout)
+        scorer = Scorer(bench, Evaluator(bench.dense.structure, bench.calibration.holdout))
         genomes = np.array([evaluation.genome for evaluation in waiting])
-        for done, (index, scored) in enumerate(bench.score(evaluator, genomes), start=1):
+        for done, (index, scored) in enumerate(scorer.score(genomes), start=1):
             run.record_holdout(waiting[index].plan_id, scored.quality)
             listener.advance(done, len(waiting))
     save_front(front_frame(run.evaluations(), cost_names, run.get_meta("dense")), run.folder)

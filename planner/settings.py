@@ -50,6 +50,10 @@ class SearchSettings(BaseModel):
     """Tokens in a window."""
     holdout_windows: int = Field(default=16, ge=2)
     """Windows kept from the search, on which the front is re-scored."""
+    racing: Literal["tests", "halving", "off"] = "tests"
+    """How plans are dropped before they have seen all windows: by tests, by halves, or not."""
+    positions: int | None = Field(default=None, ge=1)
+    """Positions scored in each window, for models whose head is dear; by default all."""
     space: Literal["joint", "blocks"] = "joint"
     """What may be cut: heads, channels and layers jointly, or only whole layers."""
     mlp_step: int | None = Field(default=None, ge=1)

@@ -10,11 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evaluators.metric import Measurement
+from evaluators.score import ByWindow, Score
 from planner.evaluation import Evaluation, Genome
 from search_spaces.errors import OutputError, RunError
 
-_VERSION = 1
+_VERSION = 2
+_FLOAT64 = np.dtype("<f8")
 _TABLES = """
 create table if not exists meta (key text primary key, value text not null);
 create table if not exists evaluations (
@@ -24,6 +29,7 @@ create table if not exists evaluations (
     round integer not null,
     tokens integer not null,
     seconds real not null,
+    failure text,
     created_at text not null
 );
 create table if not exists measurements (
@@ -32,11 +38,20 @@ create table if not exists measurements (
     metric text not null,
     value real,  -- null is not a number
     standard_error real,
+    by_window blob,  -- float64, little-endian; only where a score can be taken further
     primary key (evaluation_id, split, metric)
 );
 """
+_RECORD = """
+insert into evaluations (genome, plan_id, round, tokens, seconds, failure, created_at)
+values (?, ?, ?, ?, ?, ?, ?)
+on conflict (genome) do update set
+    tokens = excluded.tokens, seconds = excluded.seconds, failure = excluded.failure
+returning id
+"""
 _SELECT = """
-select id, genome, plan_id, round, tokens, seconds, split, metric, value, standard_error
+select id, genome, plan_id, round, tokens, seconds, failure,
+    split, metric, value, standard_error, by_window
 from evaluations left join measurements on evaluation_id = id
 """
 
@@ -88,7 +103,7 @@ class Store:
         self._connection.close()
 
     def record(self, evaluation: Evaluation) -> None:
-        """Write one evaluation, whole or not at all.
+        """Write one evaluation, whole or not at all, over what was known of its genome.
 
         Raises:
             OutputError: The disk refuses.
@@ -97,21 +112,17 @@ class Store:
             _text(evaluation.genome),
             evaluation.plan_id,
             evaluation.round,
-            evaluation.tokens,
-            evaluation.seconds,
+            evaluation.score.tokens,
+            evaluation.score.seconds,
+            evaluation.score.failure,
             datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         exact = {name: Measurement(value=value) for name, value in evaluation.costs.items()}
         with _writing(self._path), self._connection:
-            cursor = self._connection.execute(
-                "insert into evaluations (genome, plan_id, round, tokens, seconds, created_at) "
-                "values (?, ?, ?, ?, ?, ?)",
-                values,
-            )
-            assert cursor.lastrowid is not None
-            self._write(cursor.lastrowid, "calibration", evaluation.quality)
-            self._write(cursor.lastrowid, "holdout", evaluation.holdout)
-            self._write(cursor.lastrowid, "exact", exact)
+            ((row,),) = self._connection.execute(_RECORD, values).fetchall()
+            self._write(row, "calibration", evaluation.quality, evaluation.score.by_window)
+            self._write(row, "holdout", evaluation.holdout)
+            self._write(row, "exact", exact)
 
     def record_holdout(self, plan_id: str, measurements: Mapping[str, Measurement]) -> None:
         """Write what a plan scored on the hold-out split, over what was there.
@@ -156,10 +167,20 @@ class Store:
             row = self._connection.execute(query, (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
-    def _write(self, row: int, split: str, measurements: Mapping[str, Measurement]) -> None:
+    def _write(
+        self,
+        row: int,
+        split: str,
+        measurements: Mapping[str, Measurement],
+        by_window: ByWindow | None = None,
+    ) -> None:
+        windows = {name: _blob(values) for name, values in (by_window or {}).items()}
         self._connection.executemany(
-            "insert or replace into measurements values (?, ?, ?, ?, ?)",
-            [(row, split, name, m.value, m.standard_error) for name, m in measurements.items()],
+            "insert or replace into measurements values (?, ?, ?, ?, ?, ?)",
+            [
+                (row, split, name, m.value, m.standard_error, windows.get(name))
+                for name, m in measurements.items()
+            ],
         )
 
     def _check_version(self) -> None:
@@ -198,24 +219,31 @@ def _assemble(rows: sqlite3.Cursor) -> list[Evaluation]:
     """Evaluations from joined rows, one row a measurement."""
     heads: dict[int, tuple[Any, ...]] = {}
     splits: dict[int, dict[str, dict[str, Measurement]]] = defaultdict(lambda: defaultdict(dict))
-    for row_id, *head, split, metric, value, standard_error in rows:
+    windows: dict[int, dict[str, NDArray[np.float64]]] = defaultdict(dict)
+    for row_id, *head, split, metric, value, standard_error, by_window in rows:
         heads[row_id] = tuple(head)
         if split is not None:
             measurement = Measurement(value=_number(value), standard_error=_number(standard_error))
             splits[row_id][split][metric] = measurement
+        if by_window is not None:
+            windows[row_id][metric] = np.frombuffer(by_window, dtype=_FLOAT64)
     return [
         Evaluation(
             genome=tuple(int(level) for level in genome.split(",")),
             plan_id=plan_id,
             round=batch,
-            tokens=tokens,
-            seconds=seconds,
-            quality=splits[row_id]["calibration"],
+            score=Score(
+                by_window=windows[row_id], tokens=tokens, seconds=seconds, failure=failure
+            ),
             costs={name: m.value for name, m in splits[row_id]["exact"].items()},
             holdout=splits[row_id]["holdout"],
         )
-        for row_id, (genome, plan_id, batch, tokens, seconds) in heads.items()
+        for row_id, (genome, plan_id, batch, tokens, seconds, failure) in heads.items()
     ]
+
+
+def _blob(values: NDArray[np.float64]) -> bytes:
+    return values.astype(_FLOAT64).tobytes()
 
 
 def _number(stored: float | None) -> float:

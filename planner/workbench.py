@@ -1,22 +1,19 @@
 """A model made ready to be searched: loaded, read, calibrated, ranked and sorted."""
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from evaluators.calibration import Calibration, Windows, from_model, from_text
 from evaluators.cost_model import CostModel
-from evaluators.evaluator import Evaluator
 from evaluators.precision import pick_device, pick_dtype
 from evaluators.statistics import collect_statistics
-from planner.evaluation import Evaluation
 from planner.files import replacing
 from planner.listener import Listener
 from planner.searchers.domain import Domain
@@ -52,31 +49,6 @@ class Workbench:
     calibration: Calibration
     harms: tuple[NDArray[np.float64], ...]
     """For each sub-block what each unit is guessed to be worth, in the space's order."""
-
-    def evaluator(self, windows: Tensor) -> Evaluator:
-        """Make an evaluator on some windows ``(windows, tokens)``."""
-        return Evaluator(self.dense.structure, windows)
-
-    def score(
-        self, evaluator: Evaluator, genomes: NDArray[np.int_]
-    ) -> Iterator[tuple[int, Evaluation]]:
-        """Score genomes ``(genomes, sites)``; each is given as it lands, with its position."""
-        mended = self.space.mended(genomes)
-        counts = self.space.counts(mended)
-        costs = self.dense.costs.costs(counts)
-        for index, score in evaluator.score(counts):
-            yield (
-                index,
-                Evaluation(
-                    genome=tuple(genomes[index].tolist()),
-                    plan_id=self.space.plan(mended[index]).plan_id,
-                    round=0,
-                    tokens=score.tokens,
-                    seconds=score.seconds,
-                    quality=score.quality,
-                    costs={name: float(values[index]) for name, values in costs.items()},
-                ),
-            )
 
     def smallest(self) -> Mapping[str, float]:
         """Give the costs of the smallest plan."""

@@ -49,6 +49,11 @@ class Backbone:
         self.decoder = model.get_submodule(self.stack_path.rpartition(".")[0])
         self._tail, self._output = self._find_tail()
 
+    @property
+    def streamed(self) -> bool:
+        """Whether layers are in memory only while they run."""
+        return False
+
     def enter(self, input_ids: Tensor) -> LayerInputs:
         """Run a dense pass and note what each layer is handed.
 

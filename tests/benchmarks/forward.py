@@ -108,7 +108,7 @@ def main() -> int:
         else Fidelity(windows=4, tokens=64, repeats=3)
     )
     bench = open_bench(fidelity)
-    judge = bench.evaluator(bench.calibration.search)
+    judge = Evaluator(bench.dense.structure, bench.calibration.search)
     meter = Meter(judge)
     rng = np.random.default_rng(SEED)
     floor = bench.smallest()["params"] / bench.dense.costs.dense()["params"]

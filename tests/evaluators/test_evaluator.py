@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evaluators import evaluator
-from evaluators.evaluator import Evaluator, Score
+from evaluators import readout
+from evaluators.evaluator import Evaluator, Fidelity
+from evaluators.score import Score
 from search_spaces.structure.backbone import LayerCall
 from search_spaces.structure.linears import bias, matrix
 from search_spaces.structure.read import ModelStructure, read_structure
@@ -23,7 +24,9 @@ METRICS = ("kl", "nll", "agreement")
 def scores(
     structure: ModelStructure, counts: NDArray[np.int_], *, batch_tokens: int = 4096
 ) -> list[Score]:
-    found = dict(Evaluator(structure, tiny.windows(), batch_tokens=batch_tokens).score(counts))
+    found = dict(
+        Evaluator(structure, tiny.windows(), Fidelity(batch_tokens=batch_tokens)).score(counts)
+    )
     assert sorted(found) == list(range(len(counts)))
     return [found[member] for member in range(len(counts))]
 
@@ -114,7 +117,7 @@ def test_scores_do_not_depend_on_the_company() -> None:
 def test_scores_do_not_depend_on_the_chunks(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = candidates(llama(), 4)
     whole = scores(llama(), counts)
-    monkeypatch.setattr(evaluator, "LOGITS_BYTES", 4 * tiny.VOCABULARY * rows)
+    monkeypatch.setattr(readout, "LOGITS_BYTES", 4 * tiny.VOCABULARY * rows)
     for kept, score in zip(whole, scores(llama(), counts), strict=True):
         # matrix products of fewer rows may add in another order
         assert values(score) == pytest.approx(values(kept), rel=1e-5)
@@ -147,7 +150,7 @@ def logits_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_logits_never_stand_for_more_than_a_chunk_of_positions(
     logits_rows: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluator, "LOGITS_BYTES", 4 * tiny.VOCABULARY * 10)
+    monkeypatch.setattr(readout, "LOGITS_BYTES", 4 * tiny.VOCABULARY * 10)
     scores(llama(), candidates(llama(), 20))
     assert max(logits_rows) == 10
     positions = 4 * (12 - 1)
@@ -169,7 +172,7 @@ def test_a_score_tells_its_tokens_and_comes_as_soon_as_it_is_known() -> None:
 def test_seconds_are_those_spent_inside_and_not_the_callers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judge = Evaluator(llama(), tiny.windows(), batch_tokens=24)  # two batches
+    judge = Evaluator(llama(), tiny.windows(), Fidelity(batch_tokens=24))  # two batches
     backbone, now = llama().backbone, [0.0]
     run_layer = backbone.run_layer
 

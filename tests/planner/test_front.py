@@ -10,23 +10,20 @@ from planner.budget import Budget
 from planner.evaluation import Evaluation
 from planner.front import best_within, front, front_frame, save_front
 from search_spaces.errors import BudgetError
+from tests.planner.toy_search import score_of
 
 DENSE = {"params": 100.0, "kv": 0.0}
 
 
 def plan(name: str, kl: float, params: float, genome: tuple[int, ...] = (0,)) -> Evaluation:
-    quality = {
-        "agreement": Measurement(value=0.9, standard_error=0.01),
-        "kl": Measurement(value=kl, standard_error=kl / 10),
-        "nll": Measurement(value=math.log(20.0), standard_error=0.1),
-    }
     return Evaluation(
         genome=genome,
         plan_id=name,
         round=0,
-        tokens=1,
-        seconds=0.0,
-        quality=quality,
+        score=score_of(
+            {"agreement": (0.9, 0.01), "kl": (kl, kl / 10), "nll": (math.log(20.0), 0.1)},
+            failure="ruined" if math.isnan(kl) else None,
+        ),
         costs={"params": params, "kv": 0.0},
     )
 

@@ -11,13 +11,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluators.metric import Measurement
 from planner.evaluation import Evaluation
 from planner.front import front
-from planner.loop import Limits, Objectives, Progress, search_loop
+from planner.loop import Limits, Progress, SearchLoop
+from planner.objectives import Objectives
 from planner.run import Run
 from search_spaces.errors import RunError
-from tests.planner.toy_search import DENSE, OBJECTIVES, SETTINGS, Scorer, evaluation, search
+from tests.planner.toy_search import (
+    DENSE,
+    OBJECTIVES,
+    SETTINGS,
+    Scorer,
+    evaluation,
+    score_of,
+    search,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,7 +143,7 @@ def test_a_searcher_without_ideas_is_stopped(tmp_path: Path) -> None:
     searcher, scorer = Repeating(), Scorer()
     with Run.create(tmp_path, SETTINGS) as run:
         limits = Limits(evaluations=60)
-        assert search_loop(searcher, scorer, run, limits, OBJECTIVES) == "exhausted"
+        assert SearchLoop(searcher, scorer, run, limits, OBJECTIVES).run() == "exhausted"
         assert len(run.evaluations()) == scorer.count == 1
     assert searcher.told == 21
 
@@ -144,7 +152,8 @@ def test_progress_tells_how_far_and_how_long(tmp_path: Path) -> None:
     landed: list[Progress] = []
     with Run.create(tmp_path, SETTINGS) as run:
         limits = Limits(evaluations=5)
-        search_loop(Repeating(), Scorer(pause=0.01), run, limits, OBJECTIVES, landed.append)
+        loop = SearchLoop(Repeating(), Scorer(pause=0.01), run, limits, OBJECTIVES)
+        loop.run(landed.append)
     (only,) = landed
     assert (only.done, only.total, only.latest.genome) == (1, 5, (1,) * 8)
     assert only.eta_seconds is not None
@@ -153,7 +162,7 @@ def test_progress_tells_how_far_and_how_long(tmp_path: Path) -> None:
 
 def test_objectives_are_kl_and_shares_and_finite() -> None:
     plan = evaluation((3, 3, 3, 3, 0, 0, 0, 0))
-    broken = replace(plan, quality={"kl": Measurement(value=math.nan)})
+    broken = replace(plan, score=score_of({"kl": (math.nan, 0.0)}, failure="broken"))
     found = Objectives(cost_names=("params", "kv"), dense=DENSE).of([plan, broken])
     assert found[0] == pytest.approx([0.2 + 0.03 + 0.6 + 0.15, 0.6, 0.6])
     assert np.isfinite(found).all()

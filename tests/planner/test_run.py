@@ -11,7 +11,7 @@ import pytest
 from evaluators.metric import Measurement
 from planner.run import Run
 from search_spaces.errors import OutputError, RunError
-from tests.planner.toy_search import SETTINGS, evaluation
+from tests.planner.toy_search import SETTINGS, evaluation, score_of
 
 GENOME = (3, 3, 3, 3, 3, 3, 3, 3)
 OTHER = (0, 1, 2, 3, 0, 1, 2, 3)
@@ -37,7 +37,7 @@ def test_a_run_gives_back_what_was_recorded(tmp_path: Path) -> None:
 def test_what_is_not_a_number_stays_so(tmp_path: Path) -> None:
     broken = replace(
         evaluation(OTHER),
-        quality={"kl": Measurement(value=math.nan), "nll": Measurement(value=math.inf)},
+        score=score_of({"kl": (math.nan, 0.0), "nll": (math.inf, 0.0)}, failure="broken"),
     )
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(broken)

@@ -45,7 +45,7 @@ def run(saved_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_every_evaluation_is_kept(run: Run) -> None:
     searched = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
     assert len(searched) == SMALL["evaluations"]
-    assert all(e.tokens == 4 * 16 for e in searched)
+    assert all(e.score.tokens == 4 * 16 for e in searched)
 
 
 def test_the_dense_model_ends_the_front(run: Run) -> None:
@@ -178,7 +178,7 @@ def test_progress_is_told(saved_llama: Path, tmp_path: Path) -> None:
     search(str(saved_llama), out=tmp_path / "run", **SMALL, listener=Ear())
     searching = [(done, total) for stage, done, total in told["steps"] if stage == "searching"]
     assert searching == [(done, 40) for done in range(1, 41)]
-    assert "up to 40 plans in about" in told["lines"][0]
+    assert "up to 40 plans in at most" in told["lines"][0]
 
 
 def test_a_killed_process_loses_nothing(

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.metric import Measurement
+from evaluators.score import Score
 from planner.evaluation import Evaluation
-from planner.loop import Limits, Objectives, StopReason, search_loop
+from planner.loop import Limits, SearchLoop, StopReason
+from planner.objectives import Objectives
 from planner.run import Run
 from planner.searchers import make_searcher
 from planner.searchers.domain import Domain
@@ -48,6 +49,21 @@ def all_genomes() -> NDArray[np.int_]:
     return np.array(list(product(range(TOP + 1), repeat=SITES)))
 
 
+def score_of(
+    measured: dict[str, tuple[float, float]], *, seconds: float = 0.0, failure: str | None = None
+) -> Score:
+    """A score on two windows that has these values and standard errors."""
+    return Score(
+        by_window={
+            name: np.array([value - error, value + error])
+            for name, (value, error) in measured.items()
+        },
+        tokens=100,
+        seconds=seconds,
+        failure=failure,
+    )
+
+
 def evaluation(genome: tuple[int, ...], seconds: float = 0.0) -> Evaluation:
     levels = np.array(genome)
     loss = float(kl(levels))
@@ -56,13 +72,10 @@ def evaluation(genome: tuple[int, ...], seconds: float = 0.0) -> Evaluation:
         genome=genome,
         plan_id="plan-" + "".join(map(str, genome)),
         round=0,
-        tokens=100,
-        seconds=seconds,
-        quality={
-            "kl": Measurement(value=loss, standard_error=0.01),
-            "nll": Measurement(value=3.0 + loss, standard_error=0.02),
-            "agreement": Measurement(value=1 / (1 + loss), standard_error=0.03),
-        },
+        score=score_of(
+            {"kl": (loss, 0.01), "nll": (3.0 + loss, 0.02), "agreement": (1 / (1 + loss), 0.03)},
+            seconds=seconds,
+        ),
         costs={name: share * amount for name, amount in DENSE.items()},
     )
 
@@ -75,7 +88,14 @@ class Scorer:
         self._fail_after = fail_after
         self._pause = pause
 
-    def __call__(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Evaluation]]:
+    rungs = (2,)
+
+    def expect(self, parents: NDArray[np.int_]) -> None:
+        assert parents.shape[1] == SITES
+
+    def score(
+        self, genomes: NDArray[np.int_], rung: int | None = None
+    ) -> Iterator[tuple[int, Evaluation]]:
         for index in reversed(range(len(genomes))):
             if self.count == self._fail_after:
                 raise KeyboardInterrupt
@@ -87,7 +107,7 @@ class Scorer:
 def search(run: Run, scorer: Scorer, limits: Limits | None = None) -> StopReason:
     searcher = make_searcher("nsga2", domain(), run.settings.population, run.settings.seed)
     limits = limits or Limits(evaluations=run.settings.evaluations)
-    return search_loop(searcher, scorer, run, limits, OBJECTIVES)
+    return SearchLoop(searcher, scorer, run, limits, OBJECTIVES).run()
 
 
 if __name__ == "__main__":

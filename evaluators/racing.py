@@ -1,0 +1,185 @@
+"""Racing: candidates that are almost surely not wanted are dropped after a part of the text.
+
+All candidates see the same windows in the same order, so that two of them are compared by paired
+differences, whose error is far below that of either score.
+
+References:
+    Maron & Moore, 1994, "Hoeffding Races"; Birattari et al., 2002, "A Racing Algorithm for
+    Configuring Metaheuristics" (tests on paired blocks); Karnin, Koren & Somekh, 2013 (sequential
+    halving).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from evaluators.population import Members
+from evaluators.score import Score
+
+Floats = NDArray[np.float64]
+Keep = Callable[[Members, Floats], NDArray[np.bool_]]
+"""Given who is left and what they scored so far ``(members, windows)``, who goes on."""
+ScoreRung = Callable[[Members, int], Iterator[tuple[int, Score]]]
+"""Scores some members on one rung; yields a position among them and its score there."""
+
+RISK = 0.02
+"""Chance that one comparison over a whole race drops the better of two candidates."""
+
+
+class Race:
+    """One population on its way up the rungs.
+
+    Args:
+        rungs: Windows scored after each rung, ascending.
+        score: Scores members on a rung.
+        keep: Decides between rungs who goes on.
+        metric: Name of the metric that decides; smaller is better.
+    """
+
+    def __init__(
+        self, rungs: Sequence[int], score: ScoreRung, keep: Keep, metric: str = "kl"
+    ) -> None:
+        self._rungs = rungs
+        self._score = score
+        self._keep = keep
+        self._metric = metric
+        self.scores: dict[int, Score] = {}
+        """Of each member, on the windows that it came to."""
+        self.left: Members = np.empty(0, dtype=np.int_)
+        """Who came to the end, ascending."""
+
+    def run(self, size: int) -> Iterator[tuple[int, Score]]:
+        """Send members ``0 … size − 1`` up the rungs; each is given as it lands, on every rung."""
+        left = np.arange(size)
+        for number in range(len(self._rungs)):
+            for position, more in self._score(left, number):
+                member = int(left[position])
+                known = self.scores.get(member)
+                self.scores[member] = more if known is None else known.then(more)
+                yield member, self.scores[member]
+            sound = [self.scores[int(member)].failure is None for member in left]
+            left = left[np.array(sound, dtype=bool)]
+            if number + 1 < len(self._rungs) and len(left):
+                left = left[self._keep(left, self._values(left))]
+        self.left = left
+
+    def _values(self, members: Members) -> Floats:
+        return np.stack([self.scores[int(m)].by_window[self._metric] for m in members])
+
+
+def rungs_of(windows: int, *, fewest: int = 4, most_rungs: int = 3) -> tuple[int, ...]:
+    """Divide windows into rungs that double: few enough to be cheap, enough for a test.
+
+    Args:
+        windows: All windows.
+        fewest: Windows of the first rung at least.
+        most_rungs: Rungs at most.
+    """
+    rungs = [windows]
+    while len(rungs) < most_rungs and rungs[0] // 2 >= fewest:
+        rungs.insert(0, rungs[0] // 2)
+    return tuple(rungs)
+
+
+def surely_worse(values: Floats, rivals: Floats, risk: float) -> NDArray[np.bool_]:
+    """Tell which candidates score higher than which rivals, by Student's paired t test.
+
+    Args:
+        values: ``(candidates, windows)``, at least two windows.
+        rivals: On the same windows, ``(rivals, windows)``.
+        risk: Chance to say so of two that are equal.
+
+    Returns:
+        ``(candidates, rivals)``
+    """
+    differences = values[:, None, :] - rivals[None]
+    windows = values.shape[1]
+    errors = differences.std(axis=2, ddof=1) / np.sqrt(windows)
+    worse: NDArray[np.bool_] = differences.mean(axis=2) > stdtrit(windows - 1, 1.0 - risk) * errors
+    return worse
+
+
+def keep_best(count: int, *, risk: float = RISK, looks: int = 1) -> Keep:
+    """Go on with all that may be among the best few.
+
+    Args:
+        count: How many are wanted.
+        risk: Of the whole race.
+        looks: Times that the race decides, over which the risk is spread.
+    """
+
+    def keep(_members: Members, values: Floats) -> NDArray[np.bool_]:
+        better = surely_worse(values, values, risk / looks).sum(axis=1)
+        return np.asarray(better < count)
+
+    return keep
+
+
+def keep_front(
+    costs: Floats,
+    rivals: Floats,
+    rival_costs: Floats,
+    *,
+    risk: float = RISK,
+    looks: int = 1,
+) -> Keep:
+    """Go on with all that nothing cheaper or as cheap is surely better than.
+
+    Args:
+        costs: Of all members, ``(members, costs)``.
+        rivals: Scores of plans that are known already, ``(rivals, windows)``.
+        rival_costs: ``(rivals, costs)``
+        risk: Of the whole race.
+        looks: Times that the race decides, over which the risk is spread.
+    """
+
+    def keep(members: Members, values: Floats) -> NDArray[np.bool_]:
+        against = np.concatenate([values, rivals[:, : values.shape[1]]])
+        prices = np.concatenate([costs[members], rival_costs])
+        no_dearer = (prices[None] <= costs[members][:, None]).all(axis=2)
+        worse = surely_worse(values, against, risk / looks)
+        return np.asarray(~(worse & no_dearer).any(axis=1))
+
+    return keep
+
+
+def keep_half(costs: Floats, rivals: Floats, rival_costs: Floats) -> Keep:
+    """Go on with the half that lies closest to the front, whatever the errors.
+
+    Args:
+        costs: Of all members, ``(members, costs)``.
+        rivals: Scores of plans that are known already, ``(rivals, windows)``.
+        rival_costs: ``(rivals, costs)``
+    """
+
+    def keep(members: Members, values: Floats) -> NDArray[np.bool_]:
+        means = np.concatenate([values, rivals[:, : values.shape[1]]]).mean(axis=1)
+        prices = np.concatenate([costs[members], rival_costs])
+        no_dearer = (prices[None] <= costs[members][:, None]).all(axis=2)
+        best = np.where(no_dearer, means[None], np.inf).min(axis=1)
+        excess = values.mean(axis=1) / np.maximum(best, np.finfo(np.float64).tiny)
+        order = np.argsort(excess, kind="stable")
+        kept = np.zeros(len(members), dtype=bool)
+        kept[order[: (len(members) + 1) // 2]] = True
+        return kept
+
+    return keep
+
+
+def projected(values: Floats, references: Floats) -> float:
+    """Estimate what a candidate would score on all windows from those that it came to.
+
+    Some windows are harder than others, for all candidates alike: the ratio estimator (Cochran,
+    1977, chapter 6) takes that out.
+
+    Args:
+        values: Of the candidate, ``(windows so far,)``.
+        references: Of plans that were scored on all windows, ``(plans, windows)``.
+    """
+    mean = float(values.mean())
+    if not len(references) or len(values) == references.shape[1]:
+        return mean
+    seen = float(references[:, : len(values)].mean())
+    return mean * float(references.mean()) / seen if seen > 0 else mean

@@ -1,0 +1,77 @@
+"""From final hidden states to quality: head, teacher and divergences, chunk by chunk.
+
+The teacher is kept as hidden states and its logits are computed again beside the candidates', for
+several candidates at once: exact, where its top tokens with the mass of the tail would be biased
+low, and smaller than either.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evaluators.quality import QUALITY
+from evaluators.quality.comparison import Comparison, Teacher
+from search_spaces.structure.backbone import Backbone
+
+LOGITS_BYTES = 32 * 2**20
+"""Size of one chunk of logits: small beside a model, large enough to multiply well."""
+
+
+class Readout:
+    """The positions of one batch of windows that are scored, with what the dense model says there.
+
+    Args:
+        backbone: The model.
+        tokens: Token ids ``(windows, tokens)``.
+        final: The dense model's final hidden states ``(windows, tokens, hidden)``.
+        positions: Those scored in each window, ``(windows, positions)``; each needs a next token.
+        metrics: Names of what is measured.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tokens: Tensor,
+        final: Tensor,
+        positions: NDArray[np.int_],
+        metrics: Sequence[str],
+    ) -> None:
+        self._backbone = backbone
+        self._measures = {name: QUALITY[name][1] for name in metrics}
+        self._windows = len(tokens)
+        rows = np.arange(len(tokens))[:, None] * tokens.shape[1] + positions
+        self._rows = torch.from_numpy(rows.ravel()).to(tokens.device)
+        self._teacher = self.pick(final)
+        self._targets = tokens.flatten()[self._rows + 1]
+        vocabulary = backbone.model.config.get_text_config().vocab_size
+        self._chunk = max(1, LOGITS_BYTES // (4 * vocabulary))
+
+    def pick(self, final: Tensor) -> Tensor:
+        """Give the hidden states that are scored, ``(positions, hidden)``, of all of a batch."""
+        return final.flatten(0, 1)[self._rows]
+
+    def compare(self, finals: Sequence[Tensor]) -> list[dict[str, NDArray[np.float64]]]:
+        """Measure candidates beside the teacher.
+
+        Args:
+            finals: Of each candidate, as `pick` gives them.
+
+        Returns:
+            For each candidate, by metric, the mean over each window's positions, ``(windows,)``.
+        """
+        values: list[list[Tensor]] = [[] for _ in finals]
+        for start in range(0, len(self._targets), self._chunk):
+            part = slice(start, start + self._chunk)
+            teacher = Teacher.of(self._backbone.logits(self._teacher[part]))
+            for found, final in zip(values, finals, strict=True):
+                logits = self._backbone.logits(final[part])
+                compared = Comparison.of(logits, teacher, self._targets[part])
+                found.append(torch.stack([m(compared) for m in self._measures.values()]))
+        return [self._by_window(torch.cat(found, dim=1)) for found in values]
+
+    def _by_window(self, values: Tensor) -> dict[str, NDArray[np.float64]]:
+        means = values.double().reshape(len(self._measures), self._windows, -1).mean(dim=2)
+        return dict(zip(self._measures, means.cpu().numpy(), strict=True))

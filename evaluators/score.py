@@ -1,0 +1,95 @@
+"""The score of a candidate: a running estimate over windows of text, common to all candidates."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.metric import Measurement
+
+ByWindow = Mapping[str, NDArray[np.float64]]
+"""Mean of each metric over the positions of each window so far, ``(windows,)``, by name."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Score:
+    """What is known of one candidate's quality; more windows can follow."""
+
+    by_window: ByWindow
+    tokens: int
+    """Tokens the candidate was run on."""
+    seconds: float
+    """Its share of the time."""
+    failure: str | None = None
+    """Why it has no quality; none where it has."""
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Score)
+            and (self.tokens, self.seconds, self.failure)
+            == (other.tokens, other.seconds, other.failure)
+            and self.by_window.keys() == other.by_window.keys()
+            and all(
+                np.array_equal(values, other.by_window[name], equal_nan=True)
+                for name, values in self.by_window.items()
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays have none
+
+    @property
+    def windows(self) -> int:
+        """Windows scored so far."""
+        return len(next(iter(self.by_window.values()), ()))
+
+    @cached_property
+    def quality(self) -> Mapping[str, Measurement]:
+        """Each metric's mean, with the standard error of a mean over windows."""
+        return {name: estimate(values) for name, values in self.by_window.items()}
+
+    def upto(self, windows: int) -> "Score":
+        """Give the score as it stood after the first windows."""
+        share = windows / self.windows if self.windows else 1.0
+        return Score(
+            by_window={name: values[:windows] for name, values in self.by_window.items()},
+            tokens=round(self.tokens * share),
+            seconds=self.seconds * share,
+            failure=self.failure,
+        )
+
+    def since(self, windows: int) -> "Score":
+        """Give the score on what came after the first windows."""
+        before = self.upto(windows)
+        return Score(
+            by_window={name: values[windows:] for name, values in self.by_window.items()},
+            tokens=self.tokens - before.tokens,
+            seconds=self.seconds - before.seconds,
+            failure=self.failure,
+        )
+
+    def then(self, more: "Score") -> "Score":
+        """Give the score over the windows of both, in this order."""
+        return Score(
+            by_window={
+                name: np.concatenate([values, more.by_window[name]])
+                for name, values in self.by_window.items()
+            },
+            tokens=self.tokens + more.tokens,
+            seconds=self.seconds + more.seconds,
+            failure=self.failure or more.failure,
+        )
+
+
+def estimate(values: NDArray[np.float64]) -> Measurement:
+    """Estimate a mean from windows drawn at random ``(windows,)``.
+
+    The error is that of a simple random sample (Cochran, 1977, equation 2.20, no finite-population
+    correction); not a number for a single window.
+    """
+    count = len(values)
+    with np.errstate(invalid="ignore"):  # a ruined candidate's values may be infinite
+        spread = float(values.std(ddof=1)) if count > 1 else math.nan
+        return Measurement(value=float(values.mean()), standard_error=spread / math.sqrt(count))
