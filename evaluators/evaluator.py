@@ -81,15 +81,16 @@ class Evaluator:
         self._on_notice = on_notice
         self.rungs = self._fidelity.rungs or (len(windows),)
         self.tree = PrefixTree(structure)
-        self._positions = _positions(windows, self._fidelity)
-        self._at_once = max(1, self._fidelity.batch_tokens // windows.shape[1])
+        self.positions = _positions(windows, self._fidelity)
+        at_once = self._fidelity.batch_tokens // windows.shape[1]
+        self._at_once = max(1, min(at_once, len(windows)))
         self._batches: dict[int, list[_Batch]] = {}
         self._passed = np.zeros(len(self.rungs))  # candidates that were scored on each rung
         widths = np.array([block.unit_count for block in structure.sub_blocks])
         macs = tally_macs(structure, windows.shape[1])
-        self._head_work = macs.rest * self._positions.shape[1] / windows.shape[1]
+        self._head_work = macs.rest * self.positions.shape[1] / windows.shape[1]
         self._dense_work = float(macs.each @ widths) + self._head_work
-        self._states = States(
+        self.states = States(
             self.tree.steps, macs.each * widths, widths, self._fidelity.state_bytes
         )
 
@@ -128,7 +129,7 @@ class Evaluator:
             for rung, batches in self._batches.items()
             for index, batch in enumerate(batches)
         }
-        self._states.expect(np.unique(np.concatenate([dense, parents]), axis=0), sizes)
+        self.states.expect(np.unique(np.concatenate([dense, parents]), axis=0), sizes)
 
     def price(self, counts: Counts) -> NDArray[np.float64]:
         """Tell what scoring each candidate by itself would cost now, given what is kept.
@@ -140,7 +141,7 @@ class Evaluator:
             Multiply–accumulates on the first rung, as a share of the dense model's,
             ``(candidates,)``.
         """
-        left = self._states.work_left(_key(0, 0), counts)
+        left = self.states.work_left(_key(0, 0), counts)
         shares: NDArray[np.float64] = (left + self._head_work) / self._dense_work
         return shares
 
@@ -161,7 +162,7 @@ class Evaluator:
 
     def _attempt(self, counts: Counts, rung: int) -> Iterator[tuple[int, Score]]:
         if rung == 0:
-            self._states.observe(counts)
+            self.states.observe(counts)
         readings = [_Reading() for _ in counts]
         batches = self._rung_batches(rung)
         started = time.monotonic()
@@ -191,7 +192,7 @@ class Evaluator:
         """Give the batch, the candidate and those of its final hidden states that are scored."""
         keys = [_key(rung, index) for index in range(len(batches))]
         starts = [
-            self._states.starts(key, counts, batch.inputs.hidden)
+            self.states.starts(key, counts, batch.inputs.hidden)
             for key, batch in zip(keys, batches, strict=True)
         ]
         if self._structure.backbone.streamed:
@@ -200,7 +201,7 @@ class Evaluator:
                 yield index, member, batches[index].readout.pick(final)
             return
         for index, (key, batch, begun) in enumerate(zip(keys, batches, starts, strict=True)):
-            keeper = self._states.keeper(key)
+            keeper = self.states.keeper(key)
             for member, final in self.tree.walk(counts, batch.inputs, begun, keeper):
                 yield index, member, batch.readout.pick(final)
 
@@ -223,7 +224,7 @@ class Evaluator:
             self._structure.backbone,
             tokens,
             inputs.final,
-            self._positions[part],
+            self.positions[part],
             self._fidelity.metrics,
         )
         return _Batch(inputs, readout, tokens.numel())
@@ -252,7 +253,7 @@ class Evaluator:
             ) from error
         self._at_once = (self._at_once + 1) // 2
         self._batches.clear()
-        self._states.forget()
+        self.states.forget()
         self._on_notice(
             f"out of memory: going on with {self._at_once} windows at once, half as many"
         )

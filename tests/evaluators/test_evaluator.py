@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from evaluators import readout
 from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.score import Score
+from search_spaces.errors import SettingsError
 from search_spaces.structure.backbone import LayerCall
-from search_spaces.structure.linears import bias, matrix
+from search_spaces.structure.linears import SlicedLinear, bias, matrix
 from search_spaces.structure.read import ModelStructure, read_structure
 from tests.evaluators import tiny
 
@@ -193,3 +194,107 @@ def test_seconds_are_those_spent_inside_and_not_the_callers(
 
 def test_no_candidates_give_no_scores() -> None:
     assert scores(llama(), np.zeros((0, 6), dtype=np.int_)) == []
+
+
+def test_rungs_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = candidates(llama(), 5)
+    judge = Evaluator(llama(), tiny.windows(8), Fidelity(rungs=(2, 3, 8), batch_tokens=24))
+    whole = dict(Evaluator(llama(), tiny.windows(8), Fidelity(rungs=(2, 3, 8))).score(counts))
+    parts = [dict(judge.score(counts, rung)) for rung in range(3)]
+    assert [part[0].windows for part in parts] == [2, 1, 5]
+    for member, expected in whole.items():
+        score = parts[0][member].then(parts[1][member]).then(parts[2][member])
+        assert score.tokens == expected.tokens == 8 * 12
+        for name in METRICS:
+            # matrix products of fewer rows may add in another order
+            assert score.by_window[name] == pytest.approx(expected.by_window[name], rel=1e-5)
+
+
+def test_a_subset_of_positions_is_the_mean_over_them() -> None:
+    fidelity = Fidelity(positions=3, seed=5)
+    judge = Evaluator(llama(), tiny.windows(), fidelity)
+    (kept,) = candidates(llama(), 1)
+    ((_, score),) = judge.score(kept[None])
+    chosen = judge.positions
+    assert chosen.shape == (4, 3)
+    assert len({tuple(row) for row in chosen.tolist()}) > 1
+    for name, by_position in reference(llama(), kept).items():
+        expected = np.take_along_axis(by_position, chosen, axis=1).mean(axis=1)
+        assert score.by_window[name] == pytest.approx(expected, abs=1e-4)
+    again = Evaluator(llama(), tiny.windows(), fidelity).positions
+    assert np.array_equal(again, chosen)
+    assert not np.array_equal(
+        Evaluator(llama(), tiny.windows(), Fidelity(positions=3, seed=6)).positions, chosen
+    )
+
+
+def test_a_mean_over_subsets_is_the_mean_over_all_positions() -> None:
+    (kept,) = candidates(llama(), 1)
+    ((_, whole),) = Evaluator(llama(), tiny.windows()).score(kept[None])
+    drawn = []
+    for seed in range(60):
+        judge = Evaluator(llama(), tiny.windows(), Fidelity(positions=2, seed=seed))
+        ((_, score),) = judge.score(kept[None])
+        drawn.append(score.quality["kl"].value)
+    error = np.std(drawn, ddof=1) / len(drawn) ** 0.5
+    assert abs(np.mean(drawn) - whole.quality["kl"].value) < 4 * error
+
+
+def test_a_candidate_without_finite_logits_fails_and_others_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backbone = llama().backbone
+    run_layer = backbone.run_layer
+
+    def overflowing(layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
+        output = layer.get_submodule("mlp")._modules.get("down_proj")
+        result = run_layer(layer, hidden, call)
+        if isinstance(output, SlicedLinear) and output.pieces[0][0].shape[1] == 40:
+            result[0, -2, 0] = torch.inf
+        return result
+
+    monkeypatch.setattr(backbone, "run_layer", overflowing)
+    counts = np.tile(tiny.dense_counts(llama()), (3, 1))
+    counts[:, -1] = [47, 40, 39]
+    found = dict(Evaluator(llama(), tiny.windows()).score(counts))
+    failures = [found[member].failure for member in range(3)]
+    assert failures == [None, "its logits hold NaN or infinity", None]
+
+
+def test_memory_that_runs_out_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = candidates(llama(), 5)
+    expected = dict(Evaluator(llama(), tiny.windows(8)).score(counts))
+    backbone, notices = llama().backbone, list[str]()
+    run_layer = backbone.run_layer
+
+    def cramped(layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
+        if len(hidden) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return run_layer(layer, hidden, call)
+
+    monkeypatch.setattr(backbone, "run_layer", cramped)
+    judge = Evaluator(llama(), tiny.windows(8), on_notice=notices.append)
+    found = dict(judge.score(counts))
+    assert sorted(found) == list(range(5))
+    for member, score in expected.items():
+        assert values(found[member]) == pytest.approx(values(score), rel=1e-5)
+    assert len(notices) == 2
+    assert notices[-1] == "out of memory: going on with 2 windows at once, half as many"
+
+
+def test_memory_for_not_even_one_window_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr(llama().backbone, "run_layer", never)
+    with pytest.raises(SettingsError, match="one window of 12 tokens"):
+        list(Evaluator(llama(), tiny.windows()).score(candidates(llama(), 2)))
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(llama().backbone, "run_layer", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(Evaluator(llama(), tiny.windows()).score(candidates(llama(), 2)))
