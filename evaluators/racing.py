@@ -136,7 +136,7 @@ def keep_front(
     """
 
     def keep(members: Members, values: Floats) -> NDArray[np.bool_]:
-        against = np.concatenate([values, rivals[:, : values.shape[1]]])
+        against = _with_rivals(values, rivals)
         prices = np.concatenate([costs[members], rival_costs])
         no_dearer = (prices[None] <= costs[members][:, None]).all(axis=2)
         worse = surely_worse(values, against, risk / looks)
@@ -155,7 +155,7 @@ def keep_half(costs: Floats, rivals: Floats, rival_costs: Floats) -> Keep:
     """
 
     def keep(members: Members, values: Floats) -> NDArray[np.bool_]:
-        means = np.concatenate([values, rivals[:, : values.shape[1]]]).mean(axis=1)
+        means = _with_rivals(values, rivals).mean(axis=1)
         prices = np.concatenate([costs[members], rival_costs])
         no_dearer = (prices[None] <= costs[members][:, None]).all(axis=2)
         best = np.where(no_dearer, means[None], np.inf).min(axis=1)
@@ -166,6 +166,11 @@ def keep_half(costs: Floats, rivals: Floats, rival_costs: Floats) -> Keep:
         return kept
 
     return keep
+
+
+def _with_rivals(values: Floats, rivals: Floats) -> Floats:
+    """Put the rivals' scores on the same windows below the candidates'."""
+    return np.concatenate([values, rivals[:, : values.shape[1]]]) if len(rivals) else values
 
 
 def projected(values: Floats, references: Floats) -> float:

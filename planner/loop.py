@@ -183,16 +183,16 @@ class SearchLoop:
         if self._racing == "off":
             return lambda members, _: np.ones(len(members), dtype=bool)
         rivals = complete(list(self._known.values()))
+        shape = len(rivals), len(self._objectives.cost_names)
         values = kl_by_window(rivals)
-        prices = np.array([self._objectives.shares(rival) for rival in rivals])
+        prices = np.array([self._objectives.shares(rival) for rival in rivals]).reshape(shape)
         looks = len(self._scorer.rungs) - 1
 
         def keep(members: Members, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-            own = np.array([costs[member] for member in range(max(costs) + 1)])
-            against = values.reshape(len(rivals), -1), prices.reshape(len(rivals), own.shape[1])
+            own = np.array([costs[member] for member in range(len(costs))])
             if self._racing == "halving":
-                return keep_half(own, *against)(members, scores)
-            return keep_front(own, *against, looks=looks)(members, scores)
+                return keep_half(own, values, prices)(members, scores)
+            return keep_front(own, values, prices, looks=looks)(members, scores)
 
         return keep
 

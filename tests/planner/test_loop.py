@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +14,18 @@ from numpy.typing import NDArray
 
 from planner.evaluation import Evaluation
 from planner.front import front
-from planner.loop import Limits, Progress, SearchLoop
+from planner.loop import Limits, Progress, Racing, SearchLoop
 from planner.objectives import Objectives
 from planner.run import Run
+from planner.searchers import make_searcher
 from search_spaces.errors import RunError
 from tests.planner.toy_search import (
     DENSE,
     OBJECTIVES,
     SETTINGS,
+    RacingScorer,
     Scorer,
+    domain,
     evaluation,
     score_of,
     search,
@@ -167,3 +171,77 @@ def test_objectives_are_kl_and_shares_and_finite() -> None:
     assert found[0] == pytest.approx([0.2 + 0.03 + 0.6 + 0.15, 0.6, 0.6])
     assert np.isfinite(found).all()
     assert found[1, 0] > 100
+
+
+@pytest.mark.parametrize("racing", ["tests", "halving"])
+def test_a_race_that_was_stopped_anywhere_ends_as_if_it_was_not(
+    tmp_path: Path, racing: Racing
+) -> None:
+    settings = SETTINGS.model_copy(update={"racing": racing})
+    whole = RacingScorer()
+    with Run.create(tmp_path / "whole", settings) as run:
+        search(run, whole)
+        expected = by_genome(run.evaluations())
+    assert whole.count > settings.evaluations  # more than one rung was climbed
+    for fail_after in (3, 9, 17, whole.count - 1):
+        folder = tmp_path / str(fail_after)
+        with Run.create(folder, settings) as run, pytest.raises(KeyboardInterrupt):
+            search(run, RacingScorer(fail_after=fail_after))
+        rest = RacingScorer()
+        with Run.resume(folder, settings) as run:
+            search(run, rest)
+            assert by_genome(run.evaluations()) == expected
+        assert rest.count == whole.count - fail_after
+
+
+def test_racing_spends_less_and_keeps_the_front(tmp_path: Path) -> None:
+    spent, fronts = {}, {}
+    for racing in ("off", "tests"):
+        settings = SETTINGS.model_copy(update={"racing": racing, "searcher": "random"})
+        with Run.create(tmp_path / racing, settings) as run:
+            searcher = make_searcher("random", domain(), 20, 0)
+            limits = Limits(evaluations=60)
+            SearchLoop(
+                searcher, RacingScorer(), run, limits, OBJECTIVES, racing=settings.racing
+            ).run()
+            found = run.evaluations()
+        spent[racing] = sum(e.score.tokens for e in found)
+        fronts[racing] = {e.genome for e in front(found, ("params",))}
+    assert spent["tests"] < 0.7 * spent["off"]
+    assert len(fronts["tests"] & fronts["off"]) >= 0.9 * len(fronts["off"])
+    assert all(e.score.windows == 16 for e in found if e.genome in fronts["tests"])
+
+
+def test_what_the_race_dropped_is_told_on_the_scale_of_all_windows() -> None:
+    scorer = RacingScorer()
+    genomes = np.array([[3, 3, 3, 3, 0, 0, 0, 0], [0, 3] * 4, [1, 2] * 4])
+    plans = [e for _, e in sorted(scorer.score(genomes), key=lambda pair: pair[0])]
+    short = plans[2].scored(plans[2].score.upto(4))
+    told = OBJECTIVES.of([short], plans[:2])[0, 0]
+    assert told == pytest.approx(plans[2].quality["kl"].value, rel=0.05)
+    assert abs(short.quality["kl"].value / told - 1) > 0.1  # something to correct
+
+
+def test_a_plan_that_failed_is_told_as_the_worst_and_recorded_with_its_reason(
+    tmp_path: Path,
+) -> None:
+    class Breaking(RacingScorer):
+        def score(
+            self, genomes: NDArray[np.int_], rung: int | None = None
+        ) -> Iterator[tuple[int, Evaluation]]:
+            for index, found in super().score(genomes, rung):
+                failure = "its logits hold NaN" if sum(found.genome) % 3 == 0 else None
+                yield index, found.scored(replace(found.score, failure=failure))
+
+    with Run.create(tmp_path, SETTINGS) as run:
+        assert search(run, Breaking()) == "evaluations"
+        failed = [e for e in run.evaluations() if e.score.failure]
+        assert failed
+        assert all(sum(e.genome) % 3 == 0 for e in failed)
+        assert {e.score.failure for e in failed} == {"its logits hold NaN"}
+        assert not set(genomes_of(failed)) & set(genomes_of(front(run.evaluations(), ("params",))))
+    assert OBJECTIVES.of(failed)[:, 0].min() > 100
+
+
+def genomes_of(evaluations: list[Evaluation]) -> list[tuple[int, ...]]:
+    return [evaluation.genome for evaluation in evaluations]

@@ -88,7 +88,7 @@ class Scorer:
         self._fail_after = fail_after
         self._pause = pause
 
-    rungs = (2,)
+    rungs: tuple[int, ...] = (2,)
 
     def expect(self, parents: NDArray[np.int_]) -> None:
         assert parents.shape[1] == SITES
@@ -104,10 +104,29 @@ class Scorer:
             yield index, evaluation(tuple(int(level) for level in genomes[index]))
 
 
+class RacingScorer(Scorer):
+    """Scores on three rungs of windows, some of which are harder than others for all plans."""
+
+    rungs = (4, 8, 16)
+
+    def score(
+        self, genomes: NDArray[np.int_], rung: int | None = None
+    ) -> Iterator[tuple[int, Evaluation]]:
+        first, last = (0, len(self.rungs) - 1) if rung is None else (rung, rung)
+        part = slice((0, *self.rungs)[first], self.rungs[last])
+        difficulty = np.random.default_rng(4).lognormal(sigma=0.5, size=self.rungs[-1])
+        for index, whole in super().score(genomes):
+            noise = np.random.default_rng(whole.genome).normal(scale=0.02, size=self.rungs[-1])
+            by_window = {"kl": (kl(genomes[index]) * (difficulty + noise))[part]}
+            tokens = 100 * (part.stop - part.start)
+            yield index, whole.scored(Score(by_window=by_window, tokens=tokens, seconds=0.0))
+
+
 def search(run: Run, scorer: Scorer, limits: Limits | None = None) -> StopReason:
     searcher = make_searcher("nsga2", domain(), run.settings.population, run.settings.seed)
     limits = limits or Limits(evaluations=run.settings.evaluations)
-    return SearchLoop(searcher, scorer, run, limits, OBJECTIVES).run()
+    loop = SearchLoop(searcher, scorer, run, limits, OBJECTIVES, racing=run.settings.racing)
+    return loop.run()
 
 
 if __name__ == "__main__":
