@@ -1,7 +1,7 @@
 """Scoring candidates against the dense model on common tokens, with standard errors."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from evaluators.memory import keep_pages
 from evaluators.metric import Measurement
 from evaluators.population import Counts, PrefixTree
-from evaluators.quality import QUALITY
+from evaluators.quality import QUALITY, SEARCH_METRICS
 from evaluators.quality.comparison import Comparison, Teacher
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.read import ModelStructure
@@ -51,13 +51,20 @@ class Evaluator:
     Args:
         structure: The model, its units sorted.
         windows: Token ids ``(windows, tokens)``, at least two windows of two tokens.
+        metrics: Names from `QUALITY` to measure.
         batch_tokens: Tokens run at once.
     """
 
     def __init__(
-        self, structure: ModelStructure, windows: Tensor, *, batch_tokens: int = 4096
+        self,
+        structure: ModelStructure,
+        windows: Tensor,
+        *,
+        metrics: Sequence[str] = SEARCH_METRICS,
+        batch_tokens: int = 4096,
     ) -> None:
         keep_pages()
+        self._metrics = tuple(metrics)
         self._backbone = structure.backbone
         self._windows, self._length = windows.shape
         self._dense = np.array([block.unit_count for block in structure.sub_blocks])
@@ -122,17 +129,21 @@ class Evaluator:
         values: list[list[Tensor]] = [[] for _ in waiting]
         for start in range(0, len(batch.targets), self._chunk):
             part = slice(start, start + self._chunk)
-            teacher = Teacher.of(self._backbone.logits(batch.teacher[part]))
+            hidden = batch.teacher[part]
+            teacher = Teacher.of(self._backbone.logits(hidden), hidden)
             for found, (_, final) in zip(values, waiting, strict=True):
-                logits = self._backbone.logits(final[part])
-                compared = Comparison.of(logits, teacher, batch.targets[part])
-                found.append(torch.stack([measure(compared) for _, measure in QUALITY.values()]))
+                found.append(self._measure(final[part], teacher, batch.targets[part]))
         measured = {}
         for (member, _), found in zip(waiting, values, strict=True):
             joined = torch.cat(found, dim=1).double()  # (metrics, positions)
-            by_window = joined.reshape(len(QUALITY), -1, self._length - 1).mean(dim=2)
+            by_window = joined.reshape(len(self._metrics), -1, self._length - 1).mean(dim=2)
             measured[member] = by_window.cpu().numpy()
         return measured
+
+    def _measure(self, final: Tensor, teacher: Teacher, targets: Tensor) -> Tensor:
+        """Give each metric at some positions, ``(metrics, positions)``; no logits outlive it."""
+        compared = Comparison.of(self._backbone.logits(final), teacher, targets, final)
+        return torch.stack([QUALITY[name][1](compared) for name in self._metrics])
 
     def _summary(self, by_window: NDArray[np.float64], seconds: float) -> Score:
         means = by_window.mean(axis=1)
@@ -140,7 +151,7 @@ class Evaluator:
         return Score(
             quality={
                 name: Measurement(value=float(mean), standard_error=float(error))
-                for name, mean, error in zip(QUALITY, means, errors, strict=True)
+                for name, mean, error in zip(self._metrics, means, errors, strict=True)
             },
             tokens=self._windows * self._length,
             seconds=seconds,
