@@ -2,8 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from evaluators.metric import Measurement
+
+RescoreSplit = Literal["fresh", "holdout"]
+"""Tokens that the front is re-scored on: a second draw of the calibration text, and other text."""
+RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "hold-out"}
+"""Each with its name in sentences."""
 
 Genome = tuple[int, ...]
 """One level per site."""
@@ -21,11 +27,13 @@ class Evaluation:
     """Candidate tokens spent on it."""
     seconds: float
     quality: Mapping[str, Measurement]
-    """On the calibration split: ``kl``, ``nll``, ``agreement``."""
+    """On the calibration split, which the search chose by: ``kl``, ``nll``, ``agreement``."""
     costs: Mapping[str, float]
     """Exact, in the metrics' own units: ``params``, ``size``, ``macs``, ``kv``."""
+    fresh: Mapping[str, Measurement] = field(default_factory=dict)
+    """Every quality metric on a second draw of the same text; empty until it is re-scored."""
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
-    """On the hold-out split; empty until the front is re-scored."""
+    """Every quality metric on the hold-out split; empty until it is re-scored."""
 
     @property
     def values(self) -> dict[str, float]:

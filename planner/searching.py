@@ -1,6 +1,6 @@
 """One search from start to end: prepare, search, re-score the front on text nobody searched on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from evaluators.evaluator import Evaluator
 from evaluators.memory import release_pages
+from evaluators.quality import QUALITY
 from planner.budget import Budget, check_reachable, relative_cost
+from planner.evaluation import RESCORE_SPLITS, Evaluation, RescoreSplit
 from planner.front import front, front_frame, save_front
 from planner.listener import Listener, Silence
 from planner.loop import Limits, Objectives, Progress, StopReason, search_loop
@@ -91,7 +93,14 @@ def _search(run: Run, budget: Budget, listener: Listener) -> None:
         run.set_meta(key, value)
     run.set_meta("calibration", bench.calibration.source)
 
-    domain = bench.domain(names[0], _cost_floor(budget, costs, smallest))
+    _search_on_calibration(run, bench, budget, listener)
+    _rescore_front(run, bench, listener)
+
+
+def _search_on_calibration(run: Run, bench: Workbench, budget: Budget, listener: Listener) -> None:
+    """Take every decision: score the searcher's plans, and the baseline beside them."""
+    names, costs = tuple(run.get_meta("cost_names")), bench.dense.costs.dense()
+    domain = bench.domain(names[0], _cost_floor(budget, costs, bench.smallest()))
     evaluator = bench.evaluator(bench.calibration.search)
     listener.say(_forecast(bench, evaluator, run.settings))
     listener.stage("searching")
@@ -106,7 +115,6 @@ def _search(run: Run, budget: Budget, listener: Listener) -> None:
     listener.say(_ENDS[reason])
     if budget.cost_names:
         _score_baseline(run, bench, evaluator, _uniform_within(budget, bench, domain))
-    _rescore_front(run, bench, listener)
 
 
 def _limits(settings: SearchSettings) -> Limits:
@@ -172,17 +180,31 @@ def _score_baseline(
 
 
 def _rescore_front(run: Run, bench: Workbench, listener: Listener) -> None:
-    """Measure the front and the baseline on the hold-out windows, and write the front down."""
+    """Measure the front and the baseline on tokens nobody searched on; write the front down."""
     cost_names = tuple(run.get_meta("cost_names"))
     evaluations = run.evaluations()
     wanted = front(evaluations, cost_names)
     wanted += [e for e in evaluations if e.plan_id == run.get_meta("uniform")]
-    waiting = list({e.genome: e for e in wanted if not e.holdout}.values())
-    if waiting:
-        listener.stage("re-scoring the front on hold-out text")
-        evaluator = bench.evaluator(bench.calibration.holdout)
-        genomes = np.array([evaluation.genome for evaluation in waiting])
-        for done, (index, scored) in enumerate(bench.score(evaluator, genomes), start=1):
-            run.record_holdout(waiting[index].plan_id, scored.quality)
-            listener.advance(done, len(waiting))
+    plans = list({e.genome: e for e in wanted}.values())
+    for split in RESCORE_SPLITS:
+        _rescore(run, bench, split, plans, listener)
     save_front(front_frame(run.evaluations(), cost_names, run.get_meta("dense")), run.folder)
+
+
+def _rescore(
+    run: Run,
+    bench: Workbench,
+    split: RescoreSplit,
+    plans: Sequence[Evaluation],
+    listener: Listener,
+) -> None:
+    """Measure plans by every quality metric on a split where they are not yet measured."""
+    waiting = [plan for plan in plans if not getattr(plan, split)]
+    if not waiting:
+        return
+    listener.stage(f"re-scoring the front on {RESCORE_SPLITS[split]} text")
+    evaluator = bench.evaluator(getattr(bench.calibration, split), metrics=tuple(QUALITY))
+    genomes = np.array([plan.genome for plan in waiting])
+    for done, (index, scored) in enumerate(bench.score(evaluator, genomes), start=1):
+        run.record_rescore(waiting[index].plan_id, split, scored.quality)
+        listener.advance(done, len(waiting))

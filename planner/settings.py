@@ -48,8 +48,10 @@ class SearchSettings(BaseModel):
     """Calibration windows that every plan is scored on."""
     window_tokens: int = Field(default=128, ge=8)
     """Tokens in a window."""
+    fresh_windows: int = Field(default=16, ge=2)
+    """Windows of the same text that the search does not see, on which the front is re-scored."""
     holdout_windows: int = Field(default=16, ge=2)
-    """Windows kept from the search, on which the front is re-scored."""
+    """Windows of other text, kept from every decision, on which the front is re-scored."""
     space: Literal["joint", "blocks"] = "joint"
     """What may be cut: heads, channels and layers jointly, or only whole layers."""
     mlp_step: int | None = Field(default=None, ge=1)

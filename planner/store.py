@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from evaluators.metric import Measurement
-from planner.evaluation import Evaluation, Genome
+from planner.evaluation import Evaluation, Genome, RescoreSplit
 from search_spaces.errors import OutputError, RunError
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 create table if not exists meta (key text primary key, value text not null);
 create table if not exists evaluations (
@@ -28,7 +28,7 @@ create table if not exists evaluations (
 );
 create table if not exists measurements (
     evaluation_id integer not null references evaluations (id),
-    split text not null check (split in ('calibration', 'holdout', 'exact')),
+    split text not null check (split in ('calibration', 'fresh', 'holdout', 'exact')),
     metric text not null,
     value real,  -- null is not a number
     standard_error real,
@@ -110,11 +110,14 @@ class Store:
             )
             assert cursor.lastrowid is not None
             self._write(cursor.lastrowid, "calibration", evaluation.quality)
+            self._write(cursor.lastrowid, "fresh", evaluation.fresh)
             self._write(cursor.lastrowid, "holdout", evaluation.holdout)
             self._write(cursor.lastrowid, "exact", exact)
 
-    def record_holdout(self, plan_id: str, measurements: Mapping[str, Measurement]) -> None:
-        """Write what a plan scored on the hold-out split, over what was there.
+    def record_rescore(
+        self, plan_id: str, split: RescoreSplit, measurements: Mapping[str, Measurement]
+    ) -> None:
+        """Write what a plan scored on another split than the search's, over what was there.
 
         Raises:
             RunError: The run has no such plan.
@@ -126,7 +129,7 @@ class Store:
             raise RunError(f"`plan_id` must be of this run, got {plan_id!r}; see front.csv")
         with _writing(self._path), self._connection:
             for (evaluation_id,) in rows:
-                self._write(evaluation_id, "holdout", measurements)
+                self._write(evaluation_id, split, measurements)
 
     def evaluations(self) -> list[Evaluation]:
         """All evaluations in the order in which they landed."""
@@ -212,6 +215,7 @@ def _assemble(rows: sqlite3.Cursor) -> list[Evaluation]:
             seconds=seconds,
             quality=splits[row_id]["calibration"],
             costs={name: m.value for name, m in splits[row_id]["exact"].items()},
+            fresh=splits[row_id]["fresh"],
             holdout=splits[row_id]["holdout"],
         )
         for row_id, (genome, plan_id, batch, tokens, seconds) in heads.items()

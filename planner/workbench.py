@@ -1,7 +1,7 @@
 """A model made ready to be searched: loaded, read, calibrated, ranked and sorted."""
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from evaluators.calibration import Calibration, Windows, from_model, from_text
 from evaluators.cost_model import CostModel
 from evaluators.evaluator import Evaluator
 from evaluators.precision import pick_device, pick_dtype
+from evaluators.quality import SEARCH_METRICS
 from evaluators.statistics import collect_statistics
 from planner.evaluation import Evaluation
 from planner.files import replacing
@@ -53,9 +54,9 @@ class Workbench:
     harms: tuple[NDArray[np.float64], ...]
     """For each sub-block what each unit is guessed to be worth, in the space's order."""
 
-    def evaluator(self, windows: Tensor) -> Evaluator:
-        """Make an evaluator on some windows ``(windows, tokens)``."""
-        return Evaluator(self.dense.structure, windows)
+    def evaluator(self, windows: Tensor, *, metrics: Sequence[str] = SEARCH_METRICS) -> Evaluator:
+        """Make an evaluator of some metrics on some windows ``(windows, tokens)``."""
+        return Evaluator(self.dense.structure, windows, metrics=metrics)
 
     def score(
         self, evaluator: Evaluator, genomes: NDArray[np.int_]
@@ -229,7 +230,10 @@ def _calibrate(
                 "remove it and use --resume, or search again into another --out"
             ) from error
     windows = Windows(
-        search=settings.windows, holdout=settings.holdout_windows, tokens=settings.window_tokens
+        search=settings.windows,
+        fresh=settings.fresh_windows,
+        holdout=settings.holdout_windows,
+        tokens=settings.window_tokens,
     )
     if settings.data is None:
         listener.stage("sampling calibration text from the model")
