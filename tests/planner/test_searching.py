@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,16 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from evaluators.calibration import Calibration
+from evaluators.evaluator import Evaluator
 from evaluators.quality import QUALITY
 from planner import Run, search
 from planner.listener import Silence
 from planner.searching import BASELINE_ROUND
+from planner.workbench import Workbench
 from search_spaces.errors import BudgetError, DataError, RunError, SettingsError
 from tests.families import dense
 
@@ -131,6 +135,43 @@ def test_the_search_sees_its_own_windows_only(run: Run, saved_llama: Path, tmp_p
     assert [(e.genome, e.quality["kl"].value) for e in other.evaluations()] == before
     for column in ("fresh_nll", "holdout_nll"):
         assert (other.front()[column] != run.front()[column]).all()
+
+
+def test_one_evaluator_stands_in_memory_at_a_time(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Evaluator]] = []
+    make = Workbench.evaluator
+
+    def watched(self: Workbench, windows: Tensor, **options: Any) -> Evaluator:
+        assert all(earlier() is None for earlier in made)
+        evaluator = make(self, windows, **options)
+        made.append(weakref.ref(evaluator))
+        return evaluator
+
+    monkeypatch.setattr(Workbench, "evaluator", watched)
+    search(str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 9})
+    assert len(made) == 3  # searched on, fresh, hold-out
+
+
+def test_a_front_that_was_half_re_scored_is_finished(
+    run: Run, saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, record, count = tmp_path / "run", Run.record_rescore, len(run.front())
+
+    def failing(self: Run, *scores: Any) -> None:
+        written.append(scores)
+        if len(written) > count:  # the first on hold-out text
+            raise KeyboardInterrupt
+        record(self, *scores)
+
+    written: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "record_rescore", failing)
+        with pytest.raises(KeyboardInterrupt):
+            search(str(saved_llama), out=out, **SMALL)
+    resumed = search(str(saved_llama), out=out, resume=True, **SMALL)
+    pd.testing.assert_frame_equal(resumed.front(), run.front())
 
 
 def test_a_budget_below_the_smallest_plan_leaves_the_folder_free(
