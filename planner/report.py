@@ -127,20 +127,18 @@ def stability_table(found: Stability) -> str:
 
 def stability_sentences(found: Stability) -> str:
     """Say whether a front would look the same on other text of the same kind."""
-    moved = found.ranks["plan_id"][found.ranks["moved"]]
-    who = f"{len(moved)} moved: {', '.join(moved)}" if len(moved) else "none moved"
+    moved = list(found.ranks["plan_id"][found.ranks["moved"]])
     gap = found.optimism
-    flattered = gap.value > 2 * gap.standard_error
+    if gap.value > 2 * gap.standard_error:
+        verdict = "the search flatters itself, so go by the fresh and hold-out figures"
+    else:
+        verdict = "the search does not flatter itself beyond the error"
     return (
-        f"Ranked by KL on fresh text, the {len(found.ranks)} plans keep their order with Spearman "
-        f"{found.spearman:.2f} (1: the same order); beyond the errors of the searched KL {who}.\n"
-        f"On fresh text KL is {gap.value:+.3f} ± {gap.standard_error:.3f} nats a token off on "
-        "average: the search "
-        + (
-            "flatters itself, so go by the fresh and hold-out figures."
-            if flattered
-            else "does not flatter itself beyond the error."
-        )
+        f"order: Spearman {found.spearman:.3f} between both rankings (1: the same, 0: unrelated); "
+        f"{len(moved) or 'none'} of {len(found.ranks)} plans moved to a rank that the errors of "
+        f"the searched KL do not allow\n"
+        f"level: on fresh text KL is {'higher' if gap.value > 0 else 'lower'} by "
+        f"{_with_error(abs(gap.value), gap.standard_error)} nats a token on average: {verdict}"
     )
 
 

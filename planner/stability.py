@@ -30,7 +30,8 @@ class Stability:
     mean; ``rank_least`` and ``rank_most`` that the errors of ``kl`` allow; ``moved``: whether
     ``fresh_rank`` lies outside of these."""
     spearman: float
-    """Of the two draws' ranks, from −1 to 1."""
+    """Of the two draws' ranks, from −1 to 1. Plans of very different cost keep their order on any
+    text, so that a high one is easily had; ``moved`` tells more."""
     optimism: Measurement
     """Mean of fresh KL − searched KL, in nats a token: what the search flatters itself by, also
     known as the winner's curse. The error is an upper bound, for the same windows scored all

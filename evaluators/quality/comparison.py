@@ -30,7 +30,7 @@ class Teacher:
         return cls(
             probabilities=probabilities,
             # step by step what Comparison does, so that the dense model is 0 from itself
-            negative_entropy=_dot(probabilities, shifted) - total.squeeze(1).log(),
+            negative_entropy=dot(probabilities, shifted) - total.squeeze(1).log(),
             top=top.squeeze(1),
             hidden=hidden,
         )
@@ -63,7 +63,7 @@ class Comparison:
         highest, top = logits.max(dim=-1, keepdim=True)
         shifted = logits.sub_(highest)
         target_logit = shifted.gather(1, targets[:, None]).squeeze(1)
-        expected_logit = _dot(teacher.probabilities, shifted)
+        expected_logit = dot(teacher.probabilities, shifted)
         exponentials = shifted.exp_()
         return cls(
             teacher=teacher,
@@ -89,7 +89,7 @@ class Comparison:
         return self.exponentials / self.normaliser[:, None]
 
 
-def _dot(left: Tensor, right: Tensor) -> Tensor:
+def dot(left: Tensor, right: Tensor) -> Tensor:
     """Multiply and sum over the last axis; the products stand in memory meanwhile."""
     product: Tensor = torch.linalg.vecdot(left, right)
     return product

@@ -132,7 +132,7 @@ def test_the_stability_of_a_front(
     assert found.ranks.set_index("plan_id")["fresh_kl"].equals(
         fresh.drop(run.front()["plan_id"][0])
     )
-    assert f"Spearman {found.spearman:.2f}" in printed
+    assert f"Spearman {found.spearman:.3f}" in printed
     assert all(plan_id in printed for plan_id in found.ranks["plan_id"])
 
     few = {**SMALL, "evaluations": 1}

@@ -135,11 +135,12 @@ def test_the_table_points_at_what_moved() -> None:
 
 def test_sentences_say_what_moved_and_whether_the_search_flatters_itself() -> None:
     worse = stability_sentences(of((0.60, 0.7), (0.50, 0.9), (0.1, 0.3)))
-    assert "the 3 plans keep their order with Spearman 0.50" in worse
-    assert "2 moved: p0, p1" in worse
-    assert "+0.233 ± 0.014 nats" in worse
+    assert "Spearman 0.500" in worse
+    assert "2 of 3 plans moved" in worse
+    assert "higher by 0.233 ± 0.014 nats" in worse
     assert "flatters itself, so" in worse
-    same = stability_sentences(of((0.60, 0.59), (0.50, 0.52), (0.1, 0.12)))
-    assert "none moved" in same
-    assert "+0.010 ± 0.014 nats" in same
+    same = stability_sentences(of((0.60, 0.58), (0.50, 0.52), (0.1, 0.07)))
+    assert "Spearman 1.000" in same
+    assert "none of 3 plans moved" in same
+    assert "lower by 0.010 ± 0.014 nats" in same
     assert "does not flatter itself" in same
