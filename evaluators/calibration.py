@@ -1,6 +1,6 @@
-"""Calibration and hold-out tokens: the user's text, or text sampled from the dense model."""
+"""Tokens to search and to report on: the user's text, or text sampled from the dense model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Windows:
     """How much text a search uses, in windows of equal length."""
 
     search: int
+    fresh: int
     holdout: int
     tokens: int
     """In each window."""
@@ -33,10 +34,12 @@ class Windows:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Token ids to search on and, disjoint from them, to report on."""
+    """Token ids to search on and, disjoint from them and from each other, to report on."""
 
     search: Tensor
     """``(windows, tokens)``"""
+    fresh: Tensor
+    """``(windows, tokens)`` of the same text as the search's: a second draw of the same kind."""
     holdout: Tensor
     """``(windows, tokens)``; no decision is ever taken on them."""
     source: str
@@ -48,6 +51,7 @@ class Calibration:
             np.savez(
                 file,
                 search=self.search.numpy(),
+                fresh=self.fresh.numpy(),
                 holdout=self.holdout.numpy(),
                 source=np.array(self.source),
             )
@@ -58,6 +62,7 @@ class Calibration:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return cls(
                 search=torch.from_numpy(arrays["search"]),
+                fresh=torch.from_numpy(arrays["fresh"]),
                 holdout=torch.from_numpy(arrays["holdout"]),
                 source=str(arrays["source"]),
             )
@@ -72,7 +77,9 @@ def from_text(
     column: str = "text",
     rng: np.random.Generator,
 ) -> Calibration:
-    """Draw windows from the user's text: search from its first half, hold-out from its second.
+    """Draw windows from the user's text.
+
+    Those to search on and the fresh ones come from its first half, the hold-out from its second.
 
     Args:
         data: As `evaluators.text.read_documents` takes it.
@@ -87,11 +94,11 @@ def from_text(
     """
     documents = read_documents(data, split=split, column=column)
     first, second = _halves(documents)
-    return Calibration(
-        search=_draw(first, tokenizer, windows.search, windows.tokens, rng),
-        holdout=_draw(second, tokenizer, windows.holdout, windows.tokens, rng),
-        source=data,
-    )
+    asked = {"--windows": windows.search, "--fresh_windows": windows.fresh}
+    search, fresh = _draw(first, tokenizer, asked, windows.tokens, rng)
+    asked = {"--holdout_windows": windows.holdout}
+    (holdout,) = _draw(second, tokenizer, asked, windows.tokens, rng)
+    return Calibration(search=search, fresh=fresh, holdout=holdout, source=data)
 
 
 def _halves(documents: list[str]) -> tuple[str, str]:
@@ -110,25 +117,27 @@ def _halves(documents: list[str]) -> tuple[str, str]:
 def _draw(
     text: str,
     tokenizer: PreTrainedTokenizerBase,
-    count: int,
+    asked: Mapping[str, int],
     length: int,
     rng: np.random.Generator,
-) -> Tensor:
+) -> list[Tensor]:
+    """Draw disjoint sets of windows from half a text, as many as each option asks for."""
     start = int(rng.integers(max(1, len(text) - LONGEST_TEXT + 1)))
     prefix = _prefix(tokenizer)
     body = length - len(prefix)
     ids = tokenizer(text[start : start + LONGEST_TEXT], add_special_tokens=False, verbose=False)
-    available = len(ids["input_ids"]) // body
-    if available < count:
+    available, total = len(ids["input_ids"]) // body, sum(asked.values())
+    if available < total:
         raise DataError(
-            f"calibration needs {count} windows of {length} tokens in each half of the text, and "
-            f"one half holds {available}; give more text, or lower `--windows`, "
-            "`--holdout_windows` or `--window_tokens`"
+            f"calibration needs {' + '.join(map(str, asked.values()))} windows of {length} tokens "
+            f"in one half of the text, and that half holds {available}; give more text, or lower "
+            f"{', '.join(f'`{option}`' for option in asked)} or `--window_tokens`"
         )
-    picked = np.sort(rng.choice(available, size=count, replace=False))
     bodies = np.asarray(ids["input_ids"][: available * body], dtype=np.int64)
-    chosen = torch.from_numpy(bodies.reshape(available, body)[picked])
-    return torch.cat([torch.tensor(prefix, dtype=torch.long).expand(count, -1), chosen], dim=1)
+    bodies = bodies.reshape(available, body)[rng.choice(available, size=total, replace=False)]
+    start_of_text = torch.tensor(prefix, dtype=torch.long).expand(total, -1)
+    drawn = torch.cat([start_of_text, torch.from_numpy(bodies)], dim=1)
+    return list(torch.split(drawn, list(asked.values())))
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -160,7 +169,8 @@ def from_model(
     first = config.bos_token_id
     if first is None:
         first = ends[0] if isinstance(ends, list) else ends
-    total = windows.search + windows.holdout
+    parts = [windows.search, windows.fresh, windows.holdout]
+    total = sum(parts)
     drawn: list[Tensor] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -168,10 +178,11 @@ def from_model(
             count = min(SAMPLED_AT_ONCE, total - start)
             progress = _Progress(start, total, windows.tokens, on_step)
             drawn.append(_sample(model, first or 0, count, windows.tokens, progress))
-    tokens = torch.cat(drawn).cpu()
+    search, fresh, holdout = torch.split(torch.cat(drawn).cpu(), parts)
     return Calibration(
-        search=tokens[: windows.search],
-        holdout=tokens[windows.search :],
+        search=search,
+        fresh=fresh,
+        holdout=holdout,
         source=f"sampled from the model, seed {seed}",
     )
 

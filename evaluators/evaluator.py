@@ -13,6 +13,7 @@ from torch import Tensor
 from evaluators.costs.macs import tally_macs
 from evaluators.memory import is_out_of_memory, keep_pages
 from evaluators.population import Counts, PrefixTree
+from evaluators.quality import SEARCH_METRICS
 from evaluators.readout import Readout
 from evaluators.score import Score
 from evaluators.states import STATE_BYTES, States
@@ -22,8 +23,6 @@ from search_spaces.structure.read import ModelStructure
 
 HEADS_AT_ONCE = 8
 """Candidates for which one chunk of the teacher's logits is computed."""
-SEARCH_METRICS = ("kl", "nll", "agreement")
-"""What every candidate is measured by: what costs little beside the KL."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,12 +65,16 @@ class Readout:
         values: list[list[Tensor]] = [[] for _ in finals]
         for start in range(0, len(self._targets), self._chunk):
             part = slice(start, start + self._chunk)
-            teacher = Teacher.of(self._backbone.logits(self._teacher[part]))
+            dense = self._teacher[part]
+            teacher = Teacher.of(self._backbone.logits(dense), dense)
             for found, final in zip(values, finals, strict=True):
-                logits = self._backbone.logits(final[part])
-                compared = Comparison.of(logits, teacher, self._targets[part])
-                found.append(torch.stack([m(compared) for m in self._measures.values()]))
+                found.append(self._measure(final[part], teacher, self._targets[part]))
         return [self._by_window(torch.cat(found, dim=1)) for found in values]
+
+    def _measure(self, final: Tensor, teacher: Teacher, targets: Tensor) -> Tensor:
+        """Give each metric at some positions, ``(metrics, positions)``; no logits outlive it."""
+        compared = Comparison.of(self._backbone.logits(final), teacher, targets, final)
+        return torch.stack([measure(compared) for measure in self._measures.values()])
 
     def _by_window(self, values: Tensor) -> dict[str, NDArray[np.float64]]:
         means = values.double().reshape(len(self._measures), self._windows, -1).mean(dim=2)

@@ -129,12 +129,20 @@ def _search(options: Namespace) -> None:
 def _front_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--budget", type=str, help="for example params<=0.7x,kl<=0.1")
+    parser.add_argument(
+        "--stability", action="store_true", help="rank the front again on a fresh draw of the text"
+    )
 
 
 def _front(options: Namespace) -> None:
+    from planner.report import stability_sentences, stability_table
     from planner.run import Run
 
-    _show_front(Run.open(options.run), options.budget)
+    run = Run.open(options.run)
+    found = run.stability() if options.stability else None
+    _show_front(run, options.budget)
+    if found:
+        print(f"\n{stability_table(found)}\n\n{stability_sentences(found)}")
 
 
 def _show_front(run: Any, budget: str | None) -> None:

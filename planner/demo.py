@@ -58,6 +58,7 @@ def demo_settings() -> SearchSettings:
         population=16,
         windows=8,
         window_tokens=96,
+        fresh_windows=6,
         holdout_windows=10,
     )
 

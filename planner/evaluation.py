@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from evaluators.metric import Measurement
 from evaluators.score import Score
+
+RescoreSplit = Literal["fresh", "holdout"]
+"""Tokens that the front is re-scored on: a second draw of the calibration text, and other text."""
+RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "hold-out"}
+"""Each with its name in sentences."""
 
 Genome = tuple[int, ...]
 """One level per site."""
@@ -19,11 +25,13 @@ class Evaluation:
     round: int
     """The searcher's batch it was proposed in, from 0."""
     score: Score
-    """On the calibration split, over as many windows as it came to."""
+    """On the calibration split, which the search chose by, over the windows that it came to."""
     costs: Mapping[str, float]
     """Exact, in the metrics' own units: ``params``, ``size``, ``macs``, ``kv``."""
+    fresh: Mapping[str, Measurement] = field(default_factory=dict)
+    """Every quality metric on a second draw of the same text; empty until it is re-scored."""
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
-    """On the hold-out split; empty until the front is re-scored."""
+    """Every quality metric on the hold-out split; empty until it is re-scored."""
 
     @property
     def quality(self) -> Mapping[str, Measurement]:

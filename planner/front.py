@@ -16,7 +16,7 @@ from planner.files import atomic_write_text
 from search_spaces.errors import BudgetError
 
 _FILE = "front.csv"
-_QUALITY_ORDER = ("kl", "nll", "agreement")
+_QUALITY_ORDER = ("kl", "nll", "agreement", "acceptance", "cosine")
 
 
 def complete(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -48,7 +48,7 @@ def front_frame(
 
     Columns: ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
     ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
-    again on the hold-out split where it was re-scored (``holdout_kl``, …).
+    again on fresh and on hold-out text where it was re-scored (``fresh_kl``, ``holdout_kl``, …).
     """
     rows = [_row(evaluation, dense) for evaluation in front(evaluations, cost_names)]
     return pd.DataFrame(rows)
@@ -118,6 +118,7 @@ def _row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object
         **_quality_columns("", evaluation.quality),
         **costs,
         **shares,
+        **_quality_columns("fresh_", evaluation.fresh),
         **_quality_columns("holdout_", evaluation.holdout),
     }
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,30 +12,45 @@ from planner.budget import COST_NAMES, format_amount
 from planner.evaluation import Evaluation
 from planner.files import replacing
 from planner.run import Run
+from planner.stability import Stability
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PICTURE = "front.png"
+_SERIES = (
+    ("kl", "text searched on", "oC0-"),
+    ("fresh_kl", "fresh text", "^C2--"),
+    ("holdout_kl", "hold-out text", "sC1:"),
+)
+"""Columns of a front that are drawn, each with its name and style."""
 
 
 def front_table(frame: pd.DataFrame, *, marked: str | None = None) -> str:
     """Lay out a front for a terminal.
+
+    KL stands there thrice: as the search saw it, which flatters; on a fresh draw of the same text;
+    and on hold-out text, which perplexity and agreement are of too.
 
     Args:
         frame: As `Run.front` gives it.
         marked: Id of a plan to point at.
     """
     header = ["", "plan", "params", "", "size", "macs", "kv"]
-    rows = [[*header, "KL", "KL hold-out", "perplexity", "agreement"]]
+    rows = [[*header, "KL searched", "KL fresh", "KL hold-out", "perplexity", "agreement"]]
     rows += [_cells(row, marked) for _, row in frame.iterrows()]
     return aligned(rows)
 
 
 def _cells(row: pd.Series, marked: str | None) -> list[str]:
     params, *others = (format_amount(name, row[name]) for name in COST_NAMES)
-    quality = [_with_error(row["kl"], row["kl_se"]), "", "", f"{row['agreement']:.1%}"]
+    quality = [_with_error(row["kl"], row["kl_se"]), "", "", "", f"{row['agreement']:.1%}"]
+    if not math.isnan(row.get("fresh_kl", math.nan)):
+        quality[1] = _with_error(row["fresh_kl"], row["fresh_kl_se"])
     if not math.isnan(row.get("holdout_kl", math.nan)):
-        quality[1] = _with_error(row["holdout_kl"], row["holdout_kl_se"])
-        quality[2] = f"{row['holdout_perplexity']:.2f}"
-        quality[3] = f"{row['holdout_agreement']:.1%}"
+        quality[2] = _with_error(row["holdout_kl"], row["holdout_kl_se"])
+        quality[3] = f"{row['holdout_perplexity']:.2f}"
+        quality[4] = f"{row['holdout_agreement']:.1%}"
     return [
         "→" if row["plan_id"] == marked else "",
         row["plan_id"],
@@ -91,6 +107,41 @@ def _verdict(ours: Measurement, theirs: Measurement) -> str:
     return "does NOT beat it"
 
 
+def stability_table(found: Stability) -> str:
+    """Lay out for a terminal where the plans of a front stand on two draws of the text."""
+    rows = [["", "plan", "KL searched", "KL fresh", "rank", "may be", "fresh rank"]]
+    for _, plan in found.ranks.iterrows():
+        rows.append(
+            [
+                "moved" if plan["moved"] else "",
+                plan["plan_id"],
+                _with_error(plan["kl"], plan["kl_se"]),
+                _with_error(plan["fresh_kl"], plan["fresh_kl_se"]),
+                f"{plan['rank']:g}",
+                f"{plan['rank_least']}–{plan['rank_most']}",
+                f"{plan['fresh_rank']:g}",
+            ]
+        )
+    return aligned(rows)
+
+
+def stability_sentences(found: Stability) -> str:
+    """Say whether a front would look the same on other text of the same kind."""
+    moved = list(found.ranks["plan_id"][found.ranks["moved"]])
+    gap = found.optimism
+    if gap.value > 2 * gap.standard_error:
+        verdict = "the search flatters itself, so go by the fresh and hold-out figures"
+    else:
+        verdict = "the search does not flatter itself beyond the error"
+    return (
+        f"order: Spearman {found.spearman:.3f} between both rankings (1: the same, 0: unrelated); "
+        f"{len(moved) or 'none'} of {len(found.ranks)} plans moved to a rank that the errors of "
+        f"the searched KL do not allow\n"
+        f"level: on fresh text KL is {'higher' if gap.value > 0 else 'lower'} by "
+        f"{_with_error(abs(gap.value), gap.standard_error)} nats a token on average: {verdict}"
+    )
+
+
 def draw_front(run: Run, path: Path) -> None:
     """Draw KL against the first cost for every plan scored, with the front and its errors.
 
@@ -111,16 +162,9 @@ def draw_front(run: Run, path: Path) -> None:
         [e.quality["kl"].value for e in others],
         s=10, color="0.75", label=f"all {len(others)} plans scored",
     )  # fmt: skip
-    axes.errorbar(
-        frame[f"{cost}_x"], frame["kl"], yerr=2 * frame["kl_se"],
-        marker="o", markersize=4, capsize=2, color="C0", label="front, calibration ± 2 s.e.",
-    )  # fmt: skip
-    if "holdout_kl" in frame:
-        axes.errorbar(
-            frame[f"{cost}_x"], frame["holdout_kl"], yerr=2 * frame["holdout_kl_se"],
-            marker="s", markersize=3, capsize=2, color="C1", linestyle=":",
-            label="front, hold-out ± 2 s.e.",
-        )  # fmt: skip
+    for column, name, style in _SERIES:
+        if column in frame:
+            _draw_series(axes, frame[[f"{cost}_x", column, f"{column}_se"]], name, style)
     if (uniform := run.uniform) is not None:
         axes.plot(
             [uniform.costs[cost] / dense], [uniform.holdout["kl"].value],
@@ -128,7 +172,8 @@ def draw_front(run: Run, path: Path) -> None:
         )  # fmt: skip
     axes.set_xlabel(f"{cost}, as a share of the dense model's")
     axes.set_ylabel("KL to the dense model (nats a token)")
-    axes.set_ylim(bottom=0, top=1.15 * max(frame["kl"].max(), _highest(frame), 0.01))
+    highest = max(frame[column].max() for column, _, _ in _SERIES if column in frame)
+    axes.set_ylim(bottom=0, top=1.15 * max(highest, 0.01))
     axes.set_title(f"{Path(run.settings.model).name}: {cost} against quality")
     axes.grid(alpha=0.3)
     axes.legend()
@@ -136,5 +181,10 @@ def draw_front(run: Run, path: Path) -> None:
         figure.savefig(whole, dpi=120)
 
 
-def _highest(frame: pd.DataFrame) -> float:
-    return float(frame["holdout_kl"].max()) if "holdout_kl" in frame else 0.0
+def _draw_series(axes: "Axes", points: pd.DataFrame, name: str, style: str) -> None:
+    """Draw the three columns cost, value and standard error as a line in a band."""
+    cost, value, error = (points[column] for column in points.columns)
+    (line,) = axes.plot(cost, value, style, markersize=4, label=f"front, {name} ± 2 s.e.")
+    axes.fill_between(
+        cost, value - 2 * error, value + 2 * error, color=line.get_color(), alpha=0.15, linewidth=0
+    )

@@ -12,10 +12,11 @@ from filelock import FileLock, Timeout
 from evaluators.metric import Measurement
 from planner.budget import COST_NAMES, Budget, check_reachable
 from planner.environment import describe_environment
-from planner.evaluation import Evaluation, Genome
+from planner.evaluation import Evaluation, Genome, RescoreSplit
 from planner.files import atomic_write_text, discard, is_temporary, writing
-from planner.front import best_within, front_frame
+from planner.front import best_within, front, front_frame
 from planner.settings import SETTINGS_FILE, SearchSettings
+from planner.stability import Stability, stability
 from planner.store import Store
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.plan import ModelIdentity
@@ -136,9 +137,11 @@ class Run:
         """Write one evaluation, whole or not at all."""
         self._store.record(evaluation)
 
-    def record_holdout(self, plan_id: str, measurements: Mapping[str, Measurement]) -> None:
-        """Write what a plan scored on the hold-out split, over what was there."""
-        self._store.record_holdout(plan_id, measurements)
+    def record_rescore(
+        self, plan_id: str, split: RescoreSplit, measurements: Mapping[str, Measurement]
+    ) -> None:
+        """Write what a plan scored on another split than the search's, over what was there."""
+        self._store.record_rescore(plan_id, split, measurements)
 
     def evaluations(self) -> list[Evaluation]:
         """All evaluations in the order in which they landed."""
@@ -171,6 +174,14 @@ class Run:
         parsed = Budget.parse(budget)
         check_reachable(parsed, self.dense, self.get_meta("smallest"))
         return best_within(self.evaluations(), parsed, self.dense)
+
+    def stability(self) -> Stability:
+        """Compare the front on the text that it was searched on with a fresh draw of that text.
+
+        Raises:
+            RunError: Where the front has too few plans, or is not re-scored on fresh text.
+        """
+        return stability(front(self.evaluations(), self.get_meta("cost_names")))
 
     def export(self, plan: str, out: str | Path) -> Path:
         """Export a plan as a HuggingFace folder and prove it.

@@ -1,7 +1,6 @@
 """One search from start to end: prepare, search, re-score the front on text nobody searched on."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.memory import release_pages
 from evaluators.racing import rungs_of
 from planner.budget import Budget, check_reachable, relative_cost
-from planner.evaluation import Evaluation, Genome
-from planner.front import front, front_frame, save_front
 from planner.listener import Listener, Silence
 from planner.loop import Limits, Progress, SearchLoop, StopReason
-from planner.objectives import Objectives, likely_front
+from planner.objectives import Objectives
+from planner.rescoring import complete_front, rescore_front, score_baseline
 from planner.run import Run
 from planner.scoring import Scorer
 from planner.searchers import make_searcher
@@ -27,8 +25,6 @@ from search_spaces.errors import InputError
 
 DEFAULT_COSTS = ("params",)
 """What is traded against quality where the budget names no cost."""
-BASELINE_ROUND = -1
-"""The round of plans that were scored to compare with and not proposed by the searcher."""
 _ENDS: Mapping[StopReason, str] = {
     "evaluations": "all plans that were asked for are scored",
     "tokens": "stopped at the limit on tokens",
@@ -95,7 +91,14 @@ def _search(run: Run, budget: Budget, listener: Listener) -> None:
         run.set_meta(key, value)
     run.set_meta("calibration", bench.calibration.source)
 
-    domain = bench.domain(names[0], _cost_floor(budget, costs, smallest))
+    _search_on_calibration(run, bench, budget, listener)
+    rescore_front(run, bench, listener)
+
+
+def _search_on_calibration(run: Run, bench: Workbench, budget: Budget, listener: Listener) -> None:
+    """Take every decision: score the searcher's plans, and the baseline beside them."""
+    names, costs = tuple(run.get_meta("cost_names")), bench.dense.costs.dense()
+    domain = bench.domain(names[0], _cost_floor(budget, costs, bench.smallest()))
     scorer = _search_scorer(bench, run.settings, listener)
     listener.say(_forecast(bench, scorer, run.settings))
     listener.stage("searching")
@@ -112,10 +115,9 @@ def _search(run: Run, budget: Budget, listener: Listener) -> None:
     )
     listener.say(_ENDS[reason])
     if budget.cost_names:
-        _score_baseline(run, scorer, _uniform_within(budget, bench, domain))
-    _complete_front(run, scorer, names, listener)
+        score_baseline(run, scorer, _uniform_within(budget, bench, domain))
+    complete_front(run, scorer, listener)
     _say_failures(run, listener)
-    _rescore_front(run, bench, listener)
 
 
 def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listener) -> Scorer:
@@ -179,45 +181,6 @@ def _note(progress: Progress) -> str:
     return f"{note}, {progress.eta_seconds / 60:.1f} min left"
 
 
-def _score_baseline(run: Run, scorer: Scorer, genome: NDArray[np.int_]) -> None:
-    """Score the plan that cuts the same share everywhere on all windows, unless the search did."""
-    (known,) = _completed(run, scorer, [tuple(genome.tolist())])
-    run.set_meta("uniform", known.plan_id)
-
-
-def _complete_front(
-    run: Run, scorer: Scorer, cost_names: tuple[str, ...], listener: Listener
-) -> None:
-    """Score on all windows whatever may stand on the front and was left before its race ended."""
-    while waiting := [
-        evaluation.genome
-        for evaluation in likely_front(run.evaluations(), cost_names)
-        if evaluation.score.windows < scorer.rungs[-1]
-    ]:
-        listener.stage("scoring what the search left unfinished")
-        _completed(run, scorer, waiting)
-
-
-def _completed(run: Run, scorer: Scorer, genomes: list[Genome]) -> list[Evaluation]:
-    """Give genomes scored on all windows, going on from what the run knows of them."""
-    found = []
-    for genome in genomes:
-        known = run.find(genome)
-        for rung, windows in enumerate(scorer.rungs):
-            if known is not None and (known.score.windows >= windows or known.score.failure):
-                continue
-            ((_, more),) = scorer.score(np.array([genome]), rung)
-            known = (
-                known.scored(known.score.then(more.score))
-                if known
-                else replace(more, round=BASELINE_ROUND)
-            )
-            run.record(known)
-        assert known is not None  # there is at least one rung
-        found.append(known)
-    return found
-
-
 def _say_failures(run: Run, listener: Listener) -> None:
     failed = [e for e in run.evaluations() if e.score.failure]
     if failed:
@@ -225,20 +188,3 @@ def _say_failures(run: Run, listener: Listener) -> None:
             f"{len(failed)} plans could not be scored and are left out, such as "
             f"{failed[0].plan_id}: {failed[0].score.failure}"
         )
-
-
-def _rescore_front(run: Run, bench: Workbench, listener: Listener) -> None:
-    """Measure the front and the baseline on the hold-out windows, and write the front down."""
-    cost_names = tuple(run.get_meta("cost_names"))
-    evaluations = run.evaluations()
-    wanted = front(evaluations, cost_names)
-    wanted += [e for e in evaluations if e.plan_id == run.get_meta("uniform")]
-    waiting = list({e.genome: e for e in wanted if not e.holdout}.values())
-    if waiting:
-        listener.stage("re-scoring the front on hold-out text")
-        scorer = Scorer(bench, Evaluator(bench.dense.structure, bench.calibration.holdout))
-        genomes = np.array([evaluation.genome for evaluation in waiting])
-        for done, (index, scored) in enumerate(scorer.score(genomes), start=1):
-            run.record_holdout(waiting[index].plan_id, scored.quality)
-            listener.advance(done, len(waiting))
-    save_front(front_frame(run.evaluations(), cost_names, run.get_meta("dense")), run.folder)

@@ -48,8 +48,10 @@ class SearchSettings(BaseModel):
     """Calibration windows that every plan is scored on."""
     window_tokens: int = Field(default=128, ge=8)
     """Tokens in a window."""
+    fresh_windows: int = Field(default=16, ge=2)
+    """Windows of the same text that the search does not see, on which the front is re-scored."""
     holdout_windows: int = Field(default=16, ge=2)
-    """Windows kept from the search, on which the front is re-scored."""
+    """Windows of other text, kept from every decision, on which the front is re-scored."""
     racing: Literal["tests", "halving", "off"] = "tests"
     """How plans are dropped before they have seen all windows: by tests, by halves, or not."""
     positions: int | None = Field(default=None, ge=1)

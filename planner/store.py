@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from evaluators.metric import Measurement
 from evaluators.score import ByWindow, Score
-from planner.evaluation import Evaluation, Genome
+from planner.evaluation import Evaluation, Genome, RescoreSplit
 from search_spaces.errors import OutputError, RunError
 
 _VERSION = 2
@@ -34,7 +34,7 @@ create table if not exists evaluations (
 );
 create table if not exists measurements (
     evaluation_id integer not null references evaluations (id),
-    split text not null check (split in ('calibration', 'holdout', 'exact')),
+    split text not null check (split in ('calibration', 'fresh', 'holdout', 'exact')),
     metric text not null,
     value real,  -- null is not a number
     standard_error real,
@@ -121,11 +121,14 @@ class Store:
         with _writing(self._path), self._connection:
             ((row,),) = self._connection.execute(_RECORD, values).fetchall()
             self._write(row, "calibration", evaluation.quality, evaluation.score.by_window)
+            self._write(row, "fresh", evaluation.fresh)
             self._write(row, "holdout", evaluation.holdout)
             self._write(row, "exact", exact)
 
-    def record_holdout(self, plan_id: str, measurements: Mapping[str, Measurement]) -> None:
-        """Write what a plan scored on the hold-out split, over what was there.
+    def record_rescore(
+        self, plan_id: str, split: RescoreSplit, measurements: Mapping[str, Measurement]
+    ) -> None:
+        """Write what a plan scored on another split than the search's, over what was there.
 
         Raises:
             RunError: The run has no such plan.
@@ -137,7 +140,7 @@ class Store:
             raise RunError(f"`plan_id` must be of this run, got {plan_id!r}; see front.csv")
         with _writing(self._path), self._connection:
             for (evaluation_id,) in rows:
-                self._write(evaluation_id, "holdout", measurements)
+                self._write(evaluation_id, split, measurements)
 
     def evaluations(self) -> list[Evaluation]:
         """All evaluations in the order in which they landed."""
@@ -236,6 +239,7 @@ def _assemble(rows: sqlite3.Cursor) -> list[Evaluation]:
                 by_window=windows[row_id], tokens=tokens, seconds=seconds, failure=failure
             ),
             costs={name: m.value for name, m in splits[row_id]["exact"].items()},
+            fresh=splits[row_id]["fresh"],
             holdout=splits[row_id]["holdout"],
         )
         for row_id, (genome, plan_id, batch, tokens, seconds, failure) in heads.items()

@@ -201,7 +201,10 @@ def _calibrate(
                 "remove it and use --resume, or search again into another --out"
             ) from error
     windows = Windows(
-        search=settings.windows, holdout=settings.holdout_windows, tokens=settings.window_tokens
+        search=settings.windows,
+        fresh=settings.fresh_windows,
+        holdout=settings.holdout_windows,
+        tokens=settings.window_tokens,
     )
     if settings.data is None:
         listener.stage("sampling calibration text from the model")

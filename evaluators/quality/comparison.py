@@ -1,4 +1,4 @@
-"""Student logits beside the teacher's over some positions; what the metrics share, once."""
+"""A candidate beside the dense model over some positions; what the metrics share, once."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,12 @@ class Teacher:
     """Σ p log p in nats, ``(positions,)``"""
     top: Tensor
     """Most probable token, ``(positions,)``"""
+    hidden: Tensor
+    """What enters the head, after the final norm, ``(positions, hidden)``"""
 
     @classmethod
-    def of(cls, logits: Tensor) -> "Teacher":
-        """Digest logits ``(positions, vocabulary)``."""
+    def of(cls, logits: Tensor, hidden: Tensor) -> "Teacher":
+        """Digest logits ``(positions, vocabulary)`` and what they were made of."""
         highest, top = logits.float().max(dim=-1, keepdim=True)
         shifted = logits.float() - highest
         probabilities = shifted.exp()
@@ -28,8 +30,9 @@ class Teacher:
         return cls(
             probabilities=probabilities,
             # step by step what Comparison does, so that the dense model is 0 from itself
-            negative_entropy=_dot(probabilities, shifted) - total.squeeze(1).log(),
+            negative_entropy=dot(probabilities, shifted) - total.squeeze(1).log(),
             top=top.squeeze(1),
+            hidden=hidden,
         )
 
 
@@ -44,31 +47,49 @@ class Comparison:
     """Logits count from each position's highest, ``(positions,)``"""
     expected_logit: Tensor
     """Σ p z: the candidate's logit, averaged over the teacher's distribution, ``(positions,)``"""
-    log_normaliser: Tensor
-    """log Σ exp z, ``(positions,)``"""
+    exponentials: Tensor
+    """exp z in the memory that the logits were given in, ``(positions, vocabulary)``"""
+    normaliser: Tensor
+    """Σ exp z, ``(positions,)``"""
     top: Tensor
     """Most probable token, ``(positions,)``"""
+    hidden: Tensor
+    """What enters the head, after the final norm, ``(positions, hidden)``"""
 
     @classmethod
-    def of(cls, logits: Tensor, teacher: Teacher, targets: Tensor) -> "Comparison":
+    def of(cls, logits: Tensor, teacher: Teacher, targets: Tensor, hidden: Tensor) -> "Comparison":
         """Digest logits ``(positions, vocabulary)``, which are overwritten."""
         logits = logits.float()
         highest, top = logits.max(dim=-1, keepdim=True)
         shifted = logits.sub_(highest)
         target_logit = shifted.gather(1, targets[:, None]).squeeze(1)
-        expected_logit = _dot(teacher.probabilities, shifted)
-        total = shifted.exp_().sum(dim=-1)
+        expected_logit = dot(teacher.probabilities, shifted)
+        exponentials = shifted.exp_()
         return cls(
             teacher=teacher,
             targets=targets,
             target_logit=target_logit,
             expected_logit=expected_logit,
-            log_normaliser=total.log(),
+            exponentials=exponentials,
+            normaliser=exponentials.sum(dim=-1),
             top=top.squeeze(1),
+            hidden=hidden,
         )
 
+    @property
+    def log_normaliser(self) -> Tensor:
+        """Give log Σ exp z, ``(positions,)``."""
+        return self.normaliser.log()
 
-def _dot(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply and sum over the last axis without holding the products."""
+    def probabilities(self) -> Tensor:
+        """Compute the candidate's distribution anew, ``(positions, vocabulary)``.
+
+        As large as the logits, so only for metrics that nothing less serves.
+        """
+        return self.exponentials / self.normaliser[:, None]
+
+
+def dot(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply and sum over the last axis; the products stand in memory meanwhile."""
     product: Tensor = torch.linalg.vecdot(left, right)
     return product

@@ -17,7 +17,7 @@ from tests.evaluators import tiny
 
 WORDS = 4000
 BEGIN = WORDS
-WINDOWS = Windows(search=6, holdout=5, tokens=20)
+WINDOWS = Windows(search=6, fresh=7, holdout=5, tokens=20)
 
 
 @cache
@@ -54,6 +54,10 @@ def drawn(
     return from_text(str(path), tokenizer(begin=begin), windows, rng=rng)
 
 
+def every_window(found: Calibration) -> Tensor:
+    return torch.cat([found.search, found.fresh, found.holdout])
+
+
 def is_run(window: Tensor) -> bool:
     return bool((window.diff() == 1).all())
 
@@ -61,28 +65,29 @@ def is_run(window: Tensor) -> bool:
 def test_windows_are_runs_of_the_text_of_the_asked_number_and_length(text: Path) -> None:
     found = drawn(text)
     assert found.search.shape == (6, 20)
+    assert found.fresh.shape == (7, 20)
     assert found.holdout.shape == (5, 20)
-    assert all(is_run(window) for window in torch.cat([found.search, found.holdout]))
+    assert all(is_run(window) for window in every_window(found))
     assert found.source == str(text)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_search_and_holdout_lie_in_different_halves_and_no_token_is_drawn_twice(
+def test_only_the_holdout_lies_in_the_second_half_and_no_token_is_drawn_twice(
     text: Path, seed: int
 ) -> None:
     found = drawn(text, seed=seed)
     # the cut is in the middle of the characters, a little after word 2000
-    assert found.search.max() < 2100 < found.holdout.min()
-    tokens = torch.cat([found.search, found.holdout]).flatten().tolist()
+    assert max(found.search.max(), found.fresh.max()) < 2100 < found.holdout.min()
+    tokens = every_window(found).flatten().tolist()
     assert len(set(tokens)) == len(tokens)
 
 
 def test_the_cut_falls_between_documents_that_end_near_the_middle(tmp_path: Path) -> None:
     for name, part in (("a", words(0, 1800)), ("b", words(1800, 1850)), ("c", words(1850, WORDS))):
         (tmp_path / f"{name}.txt").write_text(part)
-    found = drawn(tmp_path, Windows(search=90, holdout=90, tokens=20))
+    found = drawn(tmp_path, Windows(search=50, fresh=40, holdout=90, tokens=20))
     # of the two borders the one after document b is nearer; nothing before it is held out
-    assert found.search.max() < 1850 <= found.holdout.min()
+    assert max(found.search.max(), found.fresh.max()) < 1850 <= found.holdout.min()
 
 
 def test_a_text_without_spaces_is_cut_too(tmp_path: Path) -> None:
@@ -92,46 +97,65 @@ def test_a_text_without_spaces_is_cut_too(tmp_path: Path) -> None:
     found = from_text(
         str(tmp_path / "a.txt"),
         PreTrainedTokenizerFast(tokenizer_object=lone, unk_token="?"),  # type: ignore[no-untyped-call]
-        Windows(search=3, holdout=3, tokens=10),
+        Windows(search=1, fresh=2, holdout=3, tokens=10),
         rng=np.random.default_rng(0),
     )
-    assert found.search.shape == found.holdout.shape == (3, 10)
+    assert found.search.shape == (1, 10)
+    assert found.fresh.shape == (2, 10)
+    assert found.holdout.shape == (3, 10)
 
 
 def test_the_same_seed_draws_the_same_windows_and_another_seed_others(text: Path) -> None:
     first, again, other = (drawn(text, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first.search, again.search)
+    assert torch.equal(first.fresh, again.fresh)
     assert torch.equal(first.holdout, again.holdout)
     assert not torch.equal(first.search, other.search)
+    assert not torch.equal(first.fresh, other.fresh)
     assert not torch.equal(first.holdout, other.holdout)
 
 
 def test_what_a_tokenizer_puts_before_a_text_stands_before_every_window(text: Path) -> None:
     found = drawn(text, begin=True)
-    for windows in (found.search, found.holdout):
-        assert (windows[:, 0] == BEGIN).all()
-        assert all(is_run(window) for window in windows[:, 1:])
-        assert (windows[:, 1:] < BEGIN).all()
+    windows = every_window(found)
+    assert (windows[:, 0] == BEGIN).all()
+    assert all(is_run(window) for window in windows[:, 1:])
+    assert (windows[:, 1:] < BEGIN).all()
 
 
-def test_too_short_a_text_is_refused_with_what_is_needed_and_what_there_is(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "a.txt").write_text(words(0, 100))
+@pytest.fixture
+def halves(tmp_path: Path) -> Path:
+    """Two documents of 100 words."""
+    for half in (0, 1):
+        (tmp_path / f"{half}.txt").write_text(words(100 * half, 100 * half + 100))
+    return tmp_path
+
+
+def test_too_short_a_text_is_refused_with_what_is_needed_and_what_there_is(halves: Path) -> None:
     with pytest.raises(DataError) as caught:
-        drawn(tmp_path / "a.txt")
+        drawn(halves)
     assert str(caught.value) == (
-        "calibration needs 6 windows of 20 tokens in each half of the text, and one half holds 2; "
-        "give more text, or lower `--windows`, `--holdout_windows` or `--window_tokens`"
+        "calibration needs 6 + 7 windows of 20 tokens in one half of the text, and that half "
+        "holds 5; give more text, or lower `--windows`, `--fresh_windows` or `--window_tokens`"
+    )
+    with pytest.raises(DataError) as caught:
+        drawn(halves, Windows(search=2, fresh=2, holdout=6, tokens=20))
+    assert str(caught.value) == (
+        "calibration needs 6 windows of 20 tokens in one half of the text, and that half holds "
+        "5; give more text, or lower `--holdout_windows` or `--window_tokens`"
     )
 
 
-def test_exactly_enough_text_is_enough(tmp_path: Path) -> None:
-    for half in (0, 1):
-        (tmp_path / f"{half}.txt").write_text(words(100 * half, 100 * half + 100))
-    drawn(tmp_path, Windows(search=5, holdout=5, tokens=20))
-    with pytest.raises(DataError):
-        drawn(tmp_path, Windows(search=5, holdout=5, tokens=21))
+def test_exactly_enough_text_is_enough(halves: Path) -> None:
+    drawn(halves, Windows(search=3, fresh=2, holdout=5, tokens=20))
+    drawn(halves, Windows(search=2, fresh=3, holdout=5, tokens=20))
+    for more in (
+        Windows(search=3, fresh=3, holdout=5, tokens=20),
+        Windows(search=3, fresh=2, holdout=6, tokens=20),
+        Windows(search=3, fresh=2, holdout=5, tokens=21),
+    ):
+        with pytest.raises(DataError):
+            drawn(halves, more)
 
 
 def test_tokens_survive_the_file_without_pickle(text: Path, tmp_path: Path) -> None:
@@ -140,6 +164,7 @@ def test_tokens_survive_the_file_without_pickle(text: Path, tmp_path: Path) -> N
     found.save(path)
     again = Calibration.load(path)
     assert torch.equal(again.search, found.search)
+    assert torch.equal(again.fresh, found.fresh)
     assert torch.equal(again.holdout, found.holdout)
     assert again.search.dtype == torch.long
     assert again.source == found.source
@@ -152,12 +177,12 @@ def test_a_pickle_in_the_file_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "tokens.npz"
     bomb = np.array([pickle], dtype=object)
     bomb[0] = ValueError
-    np.savez(path, search=bomb, holdout=bomb, source=bomb)
+    np.savez(path, search=bomb, fresh=bomb, holdout=bomb, source=bomb)
     with pytest.raises(ValueError, match="allow_pickle=False"):
         Calibration.load(path)
 
 
-SAMPLED = Windows(search=35, holdout=5, tokens=30)
+SAMPLED = Windows(search=25, fresh=10, holdout=5, tokens=30)
 
 
 def sampled(model: PreTrainedModel, seed: int = 0) -> Calibration:
@@ -171,12 +196,15 @@ def test_sampled_windows_repeat_under_their_seed_and_leave_the_global_one_alone(
     torch.manual_seed(5)
     first, again, other = sampled(model, 1), sampled(model, 1), sampled(model, 2)
     assert torch.equal(torch.rand(3), expected)
-    assert first.search.shape == (35, 30)
+    assert first.search.shape == (25, 30)
+    assert first.fresh.shape == (10, 30)
     assert first.holdout.shape == (5, 30)
     assert torch.equal(first.search, again.search)
+    assert torch.equal(first.fresh, again.fresh)
     assert torch.equal(first.holdout, again.holdout)
     assert not torch.equal(first.search, other.search)
-    windows = torch.cat([first.search, first.holdout])
+    assert not torch.equal(first.fresh, other.fresh)
+    windows = every_window(first)
     assert len(set(map(tuple, windows.tolist()))) == 40
     assert first.source == "sampled from the model, seed 1"
 
@@ -184,7 +212,7 @@ def test_sampled_windows_repeat_under_their_seed_and_leave_the_global_one_alone(
 def test_sampled_windows_begin_with_the_first_token_and_never_end() -> None:
     model = tiny.llama(layers=1).backbone.model
     found = sampled(model)
-    windows = torch.cat([found.search, found.holdout])
+    windows = every_window(found)
     begin, end = model.config.bos_token_id, model.config.eos_token_id
     assert (windows[:, 0] == begin).all()
     # 1,160 draws from 101 tokens: it would be drawn about eleven times
@@ -210,7 +238,7 @@ def test_samples_are_drawn_at_temperature_one_whatever_the_model_prefers() -> No
 
 def test_samples_are_as_likely_as_the_model_says() -> None:
     model = tiny.llama(layers=1).backbone.model
-    found = from_model(model, Windows(search=200, holdout=1, tokens=30), seed=0).search
+    found = from_model(model, Windows(search=200, fresh=1, holdout=1, tokens=30), seed=0).search
     log_p = model(input_ids=found).logits[:, :-1].double()
     log_p[..., model.config.eos_token_id] = -torch.inf
     log_p = log_p.log_softmax(dim=-1)

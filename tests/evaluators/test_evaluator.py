@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from evaluators import readout
 from evaluators.evaluator import Evaluator, Fidelity
+from evaluators.quality import QUALITY, SEARCH_METRICS
 from evaluators.score import Score
 from search_spaces.errors import SettingsError
 from search_spaces.structure.backbone import LayerCall
@@ -19,21 +20,19 @@ from search_spaces.structure.read import ModelStructure, read_structure
 from tests.evaluators import tiny
 
 llama, opt = cache(tiny.llama), cache(tiny.opt)
-METRICS = ("kl", "nll", "agreement")
 
 
 def scores(
     structure: ModelStructure, counts: NDArray[np.int_], *, batch_tokens: int = 4096
 ) -> list[Score]:
-    found = dict(
-        Evaluator(structure, tiny.windows(), Fidelity(batch_tokens=batch_tokens)).score(counts)
-    )
+    fidelity = Fidelity(metrics=tuple(QUALITY), batch_tokens=batch_tokens)
+    found = dict(Evaluator(structure, tiny.windows(), fidelity).score(counts))
     assert sorted(found) == list(range(len(counts)))
     return [found[member] for member in range(len(counts))]
 
 
 def values(score: Score) -> list[float]:
-    return [score.quality[name].value for name in METRICS]
+    return [score.quality[name].value for name in QUALITY]
 
 
 def candidates(structure: ModelStructure, count: int) -> NDArray[np.int_]:
@@ -41,8 +40,10 @@ def candidates(structure: ModelStructure, count: int) -> NDArray[np.int_]:
 
 
 @torch.inference_mode()
-def masked_logits(structure: ModelStructure, kept: NDArray[np.int_], tokens: Tensor) -> Tensor:
-    """Logits of a float64 copy of the model with the weights out of removed units set to zero."""
+def masked_outputs(
+    structure: ModelStructure, kept: NDArray[np.int_], tokens: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Logits and what the head reads, of a float64 copy with removed units' weights at zero."""
     model = copy.deepcopy(structure.backbone.model).double()
     layers = model.get_submodule(structure.backbone.stack_path)
     for block, count in zip(structure.sub_blocks, kept.tolist(), strict=True):
@@ -52,21 +53,26 @@ def masked_logits(structure: ModelStructure, kept: NDArray[np.int_], tokens: Ten
         offset = bias(linear)
         if count == 0 and offset is not None:
             offset.zero_()
+    read: list[Tensor] = []
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head.register_forward_pre_hook(lambda _, args: read.append(args[0]))
     logits = model(input_ids=tokens).logits
     assert isinstance(logits, Tensor)
-    return logits
+    return logits[:, :-1], read[0][:, :-1]
 
 
 def reference(structure: ModelStructure, kept: NDArray[np.int_]) -> dict[str, NDArray[np.float64]]:
     """Each metric at each position by its definition, ``(windows, positions)``."""
     tokens = tiny.windows()
-    teacher = masked_logits(structure, tiny.dense_counts(structure), tokens)[:, :-1]
-    student = masked_logits(structure, kept, tokens)[:, :-1]
+    teacher, x = masked_outputs(structure, tiny.dense_counts(structure), tokens)
+    student, y = masked_outputs(structure, kept, tokens)
     log_p, log_q = teacher.log_softmax(dim=-1), student.log_softmax(dim=-1)
     return {
         "kl": (log_p.exp() * (log_p - log_q)).sum(dim=-1).numpy(),
         "nll": -log_q.gather(2, tokens[:, 1:, None]).squeeze(2).numpy(),
         "agreement": (log_p.argmax(dim=-1) == log_q.argmax(dim=-1)).double().numpy(),
+        "acceptance": torch.minimum(log_p.exp(), log_q.exp()).sum(dim=-1).numpy(),
+        "cosine": ((x * y).sum(dim=-1) / (x.norm(dim=-1) * y.norm(dim=-1))).numpy(),
     }
 
 
@@ -77,7 +83,7 @@ def test_scores_equal_a_full_float64_reference(family: Callable[[], ModelStructu
     for kept, score in zip(counts, scores(structure, counts), strict=True):
         expected = reference(structure, kept)
         assert expected["kl"].mean() > 0.1  # something to get wrong
-        for name in METRICS:
+        for name in QUALITY:
             # float32 through the layers
             assert score.quality[name].value == pytest.approx(expected[name].mean(), abs=1e-4)
 
@@ -99,9 +105,19 @@ def test_the_dense_model_is_exactly_itself(dtype: torch.dtype) -> None:
         weight.data = weight.data.to(dtype)
     structure = read_structure(model)
     (score,) = scores(structure, tiny.dense_counts(structure)[None])
-    for name, value in (("kl", 0.0), ("agreement", 1.0)):
+    for name, value in (("kl", 0.0), ("agreement", 1.0), ("acceptance", 1.0), ("cosine", 1.0)):
         assert score.quality[name].value == value
         assert score.quality[name].standard_error == 0.0
+
+
+def test_only_what_is_asked_for_is_measured() -> None:
+    counts = candidates(llama(), 2)
+    plain = dict(Evaluator(llama(), tiny.windows()).score(counts))
+    two = Fidelity(metrics=("cosine", "kl"))
+    other = dict(Evaluator(llama(), tiny.windows(), two).score(counts))
+    for member, whole in enumerate(scores(llama(), counts)):
+        assert plain[member].quality == {name: whole.quality[name] for name in SEARCH_METRICS}
+        assert other[member].quality == {name: whole.quality[name] for name in ("cosine", "kl")}
 
 
 def test_scores_do_not_depend_on_the_company() -> None:
@@ -205,13 +221,13 @@ def test_rungs_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     for member, expected in whole.items():
         score = parts[0][member].then(parts[1][member]).then(parts[2][member])
         assert score.tokens == expected.tokens == 8 * 12
-        for name in METRICS:
+        for name in SEARCH_METRICS:
             # matrix products of fewer rows may add in another order
             assert score.by_window[name] == pytest.approx(expected.by_window[name], rel=1e-5)
 
 
 def test_a_subset_of_positions_is_the_mean_over_them() -> None:
-    fidelity = Fidelity(positions=3, seed=5)
+    fidelity = Fidelity(positions=3, seed=5, metrics=tuple(QUALITY))
     judge = Evaluator(llama(), tiny.windows(), fidelity)
     (kept,) = candidates(llama(), 1)
     ((_, score),) = judge.score(kept[None])

@@ -101,6 +101,9 @@ def test_search_front_export(
     assert "for the plan that cuts the same share everywhere: the search" in printed
     assert (out / "front.png").read_bytes()[:4] == b"\x89PNG"
 
+    # searched on, fresh and hold-out: three KL with their errors for every plan
+    shown = [line for line in printed.splitlines() if line.count("±") == 3]
+    assert len(shown) == len(Run.open(out).front())
     assert main(["front", str(out), "--budget", "params<=0.9x"]) == 0
     assert f"plan {Run.open(out).best('params<=0.9x').plan_id}" in capsys.readouterr().out
 
@@ -118,6 +121,24 @@ def test_search_front_export(
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (exported, again))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_stability_of_a_front(
+    run: Run, saved_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["front", str(run.folder), "--stability"]) == 0
+    found, printed = run.stability(), capsys.readouterr().out
+    fresh = run.front().set_index("plan_id")["fresh_kl"]
+    assert found.ranks.set_index("plan_id")["fresh_kl"].equals(
+        fresh.drop(run.front()["plan_id"][0])
+    )
+    assert f"Spearman {found.spearman:.3f}" in printed
+    assert all(plan_id in printed for plan_id in found.ranks["plan_id"])
+
+    few = {**SMALL, "evaluations": 1}
+    lone = search(str(saved_llama), out=tmp_path / "run", **few)
+    message = refused(capsys, "front", str(lone.folder), "--stability")
+    assert "stability needs 3 plans or more" in message
 
 
 def test_settings_from_a_file(

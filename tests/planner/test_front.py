@@ -58,7 +58,11 @@ def test_a_second_cost_widens_the_front() -> None:
 
 
 def test_the_table_shows_errors_shares_and_perplexity() -> None:
-    rescored = replace(PLANS[0], holdout={"nll": Measurement(value=math.log(30.0))})
+    rescored = replace(
+        PLANS[0],
+        fresh={"kl": Measurement(value=0.7, standard_error=0.02)},
+        holdout={"nll": Measurement(value=math.log(30.0))},
+    )
     frame = front_frame([*PLANS[1:], rescored], ("params",), DENSE)
     assert list(frame.columns[:8]) == [
         "plan_id",
@@ -74,6 +78,7 @@ def test_the_table_shows_errors_shares_and_perplexity() -> None:
     assert small["perplexity"] == pytest.approx(20)
     assert small["holdout_perplexity"] == pytest.approx(30)
     assert small["kl_se"] == pytest.approx(0.05)
+    assert (small["fresh_kl"], small["fresh_kl_se"]) == (0.7, 0.02)
     assert (small["params"], small["params_x"], small["kv_x"]) == (40, 0.4, 0)
     assert frame["holdout_nll"].isna().sum() == 2
 

@@ -46,15 +46,26 @@ def test_what_is_not_a_number_stays_so(tmp_path: Path) -> None:
     assert found.quality["nll"].value == math.inf
 
 
-def test_holdout_scores_join_their_plan(tmp_path: Path) -> None:
-    scores = {"kl": Measurement(value=0.5, standard_error=0.1)}
+def test_scores_on_other_splits_join_their_plan(tmp_path: Path) -> None:
+    fresh = {"kl": Measurement(value=0.5, standard_error=0.1)}
+    holdout = {"kl": Measurement(value=0.7, standard_error=0.2)}
+    plan_id = evaluation(OTHER).plan_id
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(evaluation(OTHER))
-        run.record_holdout(evaluation(OTHER).plan_id, {"kl": Measurement(value=9.0)})
-        run.record_holdout(evaluation(OTHER).plan_id, scores)
-        assert run.evaluations() == [replace(evaluation(OTHER), holdout=scores)]
+        run.record_rescore(plan_id, "holdout", {"kl": Measurement(value=9.0)})
+        run.record_rescore(plan_id, "fresh", fresh)
+        run.record_rescore(plan_id, "holdout", holdout)
+        assert run.evaluations() == [replace(evaluation(OTHER), fresh=fresh, holdout=holdout)]
         with pytest.raises(RunError, match="'unknown'"):
-            run.record_holdout("unknown", scores)
+            run.record_rescore("unknown", "fresh", fresh)
+
+
+def test_an_evaluation_is_written_with_all_its_splits(tmp_path: Path) -> None:
+    scores = {"kl": Measurement(value=0.5, standard_error=0.1)}
+    whole = replace(evaluation(OTHER), fresh=scores, holdout={"nll": Measurement(value=3.0)})
+    with Run.create(tmp_path, SETTINGS) as run:
+        run.record(whole)
+        assert run.evaluations() == [whole]
 
 
 def test_an_evaluation_lands_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from evaluators.calibration import Calibration
+from evaluators.evaluator import Evaluator
+from evaluators.quality import QUALITY
 from planner import Run, search
 from planner.listener import Silence
-from planner.searching import BASELINE_ROUND
+from planner.rescoring import BASELINE_ROUND
 from search_spaces.errors import BudgetError, DataError, RunError, SettingsError
 from tests.families import dense
 
@@ -33,6 +36,7 @@ SMALL: dict[str, Any] = {
     "population": 8,
     "windows": 4,
     "window_tokens": 16,
+    "fresh_windows": 5,
     "holdout_windows": 3,
 }
 
@@ -62,11 +66,15 @@ def test_no_plan_of_the_front_is_beaten(run: Run) -> None:
         assert better.sum() == 1  # itself
 
 
-def test_the_whole_front_was_scored_on_hold_out_text(run: Run) -> None:
+def test_the_whole_front_was_scored_on_fresh_and_on_hold_out_text(run: Run) -> None:
     frame = run.front()
-    assert frame["holdout_kl"].notna().all()
+    for split in ("fresh", "holdout"):
+        for metric in QUALITY:
+            assert frame[f"{split}_{metric}"].notna().all()
     # other tokens: the same number would mean that the split was not used
-    assert (frame["holdout_nll"] != frame["nll"]).all()
+    assert (frame[["nll", "fresh_nll", "holdout_nll"]].nunique(axis=1) == 3).all()
+    dense = frame.iloc[0]
+    assert dense["fresh_acceptance"] == dense["holdout_acceptance"] == 1.0
     saved = pd.read_csv(run.folder / "front.csv")
     pd.testing.assert_frame_equal(saved, frame)
 
@@ -83,7 +91,8 @@ def test_the_uniform_plan_is_there_to_compare_with(run: Run) -> None:
     assert uniform is not None
     share = uniform.costs["params"] / run.dense["params"]
     assert 0.75 < share <= 0.8
-    assert set(uniform.holdout) == {"kl", "nll", "agreement"}
+    assert set(uniform.quality) == {"kl", "nll", "agreement"}
+    assert set(uniform.fresh) == set(uniform.holdout) == set(QUALITY)
 
 
 def test_a_front_can_be_cut_by_a_budget(run: Run) -> None:
@@ -92,11 +101,11 @@ def test_a_front_can_be_cut_by_a_budget(run: Run) -> None:
     assert frame["params_x"].max() <= 0.9
 
 
-def test_search_and_hold_out_share_no_window(run: Run) -> None:
+def test_no_window_is_used_for_two_ends(run: Run) -> None:
     tokens = Calibration.load(run.folder / "calibration.npz")
-    assert tokens.search.shape == (4, 16)
-    assert tokens.holdout.shape == (3, 16)
-    assert not (tokens.search[:, None] == tokens.holdout[None]).all(dim=2).any()
+    parts = (tokens.search, tokens.fresh, tokens.holdout)
+    assert [part.shape for part in parts] == [(4, 16), (5, 16), (3, 16)]
+    assert len(set(map(tuple, torch.cat(parts).tolist()))) == 4 + 5 + 3
 
 
 def test_the_same_seed_gives_the_same_front(run: Run, saved_llama: Path, tmp_path: Path) -> None:
@@ -106,11 +115,14 @@ def test_the_same_seed_gives_the_same_front(run: Run, saved_llama: Path, tmp_pat
     assert list(other.front()["plan_id"]) != list(run.front()["plan_id"])
 
 
-def test_the_search_never_sees_the_hold_out(run: Run, saved_llama: Path, tmp_path: Path) -> None:
-    """The same search beside other hold-out text must take the same decisions."""
+def test_the_search_sees_its_own_windows_only(run: Run, saved_llama: Path, tmp_path: Path) -> None:
+    """The same search beside other fresh and hold-out text must take the same decisions."""
     tokens = Calibration.load(run.folder / "calibration.npz")
     swapped = Calibration(
-        search=tokens.search, holdout=torch.flip(tokens.holdout, dims=[1]), source="test"
+        search=tokens.search,
+        fresh=torch.flip(tokens.fresh, dims=[1]),
+        holdout=torch.flip(tokens.holdout, dims=[1]),
+        source="test",
     )
     # a run that was killed right after its calibration was written
     out = tmp_path / "run"
@@ -119,7 +131,44 @@ def test_the_search_never_sees_the_hold_out(run: Run, saved_llama: Path, tmp_pat
     other = search(str(saved_llama), out=out, resume=True, **SMALL)
     before = [(e.genome, e.quality["kl"].value) for e in run.evaluations()]
     assert [(e.genome, e.quality["kl"].value) for e in other.evaluations()] == before
-    assert (other.front()["holdout_nll"] != run.front()["holdout_nll"]).all()
+    for column in ("fresh_nll", "holdout_nll"):
+        assert (other.front()[column] != run.front()[column]).all()
+
+
+def test_one_evaluator_stands_in_memory_at_a_time(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Evaluator]] = []
+    make = Evaluator.__init__
+
+    def watched(self: Evaluator, *arguments: Any) -> None:
+        assert all(earlier() is None for earlier in made)
+        made.append(weakref.ref(self))
+        make(self, *arguments)
+
+    monkeypatch.setattr(Evaluator, "__init__", watched)
+    search(str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 9})
+    assert len(made) == 3  # searched on, fresh, hold-out
+
+
+def test_a_front_that_was_half_re_scored_is_finished(
+    run: Run, saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, record, count = tmp_path / "run", Run.record_rescore, len(run.front())
+
+    def failing(self: Run, *scores: Any) -> None:
+        written.append(scores)
+        if len(written) > count:  # the first on hold-out text
+            raise KeyboardInterrupt
+        record(self, *scores)
+
+    written: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "record_rescore", failing)
+        with pytest.raises(KeyboardInterrupt):
+            search(str(saved_llama), out=out, **SMALL)
+    resumed = search(str(saved_llama), out=out, resume=True, **SMALL)
+    pd.testing.assert_frame_equal(resumed.front(), run.front())
 
 
 def test_a_budget_below_the_smallest_plan_leaves_the_folder_free(
@@ -133,7 +182,7 @@ def test_a_budget_below_the_smallest_plan_leaves_the_folder_free(
 def test_text_that_is_too_short_says_what_is_needed(saved_llama: Path, tmp_path: Path) -> None:
     text = tmp_path / "short.txt"
     text.write_text("a few words only", encoding="utf-8")
-    with pytest.raises(DataError, match=r"needs 4 windows of 16 tokens"):
+    with pytest.raises(DataError, match=r"needs 4 \+ 5 windows of 16 tokens"):
         search(str(saved_llama), out=tmp_path / "run", data=str(text), **SMALL)
 
 
@@ -199,8 +248,8 @@ def test_a_killed_process_loses_nothing(
         survived = killed.evaluations()
     assert len(survived) >= landed
     resumed = search(str(saved_llama), out=out, resume=True, **SMALL)
-    # all but the hold-out scores, which come at the end
-    kept = [replace(e, holdout={}) for e in resumed.evaluations()[: len(survived)]]
+    # all but the scores on other text, which come at the end
+    kept = [replace(e, fresh={}, holdout={}) for e in resumed.evaluations()[: len(survived)]]
     assert kept == survived
     pd.testing.assert_frame_equal(resumed.front(), run.front())
 

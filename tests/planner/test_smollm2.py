@@ -32,6 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         population=8,
         windows=4,
         window_tokens=48,
+        fresh_windows=4,
         holdout_windows=4,
     )
 

@@ -114,7 +114,7 @@ class RacingScorer(Scorer):
     ) -> Iterator[tuple[int, Evaluation]]:
         first, last = (0, len(self.rungs) - 1) if rung is None else (rung, rung)
         part = slice((0, *self.rungs)[first], self.rungs[last])
-        difficulty = np.random.default_rng(4).lognormal(sigma=0.5, size=self.rungs[-1])
+        difficulty = np.random.default_rng(2).lognormal(sigma=0.5, size=self.rungs[-1])
         for index, whole in super().score(genomes):
             noise = np.random.default_rng(whole.genome).normal(scale=0.02, size=self.rungs[-1])
             by_window = {"kl": (kl(genomes[index]) * (difficulty + noise))[part]}

@@ -1,0 +1,25 @@
+"""How far the candidate's last hidden states point the dense model's way."""
+
+import torch
+from torch import Tensor
+
+from evaluators.metric import Metric
+from evaluators.quality.comparison import Comparison, dot
+
+COSINE = Metric(
+    name="cosine",
+    unit="cosine",
+    direction="maximise",
+    source="of the last hidden states, as a distillation loss: DistilBERT (Sanh et al., 2019)",
+)
+
+
+def cosine(compared: Comparison) -> Tensor:
+    """Give the cosine of what enters the two heads at each position, ``(positions,)``.
+
+    In float32 whatever the model's format. Exactly 1 for the dense model itself: the root of a
+    square is exact. 0 where a state vanishes.
+    """
+    student, teacher = compared.hidden.float(), compared.teacher.hidden.float()
+    lengths = (dot(student, student) * dot(teacher, teacher)).sqrt()
+    return dot(student, teacher) / lengths.clamp(min=torch.finfo(torch.float32).tiny)

@@ -1,0 +1,91 @@
+"""What is scored once a search is over: the baseline, the front's rest, and text nobody saw."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.evaluator import Evaluator, Fidelity
+from evaluators.quality import QUALITY
+from planner.evaluation import RESCORE_SPLITS, Evaluation, Genome, RescoreSplit
+from planner.front import front, front_frame, save_front
+from planner.listener import Listener
+from planner.objectives import likely_front
+from planner.run import Run
+from planner.scoring import Scorer
+from planner.workbench import Workbench
+
+BASELINE_ROUND = -1
+"""The round of plans that were scored to compare with and not proposed by the searcher."""
+
+
+def score_baseline(run: Run, scorer: Scorer, genome: NDArray[np.int_]) -> None:
+    """Score the plan that cuts the same share everywhere on all windows, unless the search did."""
+    (known,) = _completed(run, scorer, [tuple(genome.tolist())])
+    run.set_meta("uniform", known.plan_id)
+
+
+def complete_front(run: Run, scorer: Scorer, listener: Listener) -> None:
+    """Score on all windows whatever may stand on the front and did not come to its race's end."""
+    cost_names = tuple(run.get_meta("cost_names"))
+    while waiting := [
+        evaluation.genome
+        for evaluation in likely_front(run.evaluations(), cost_names)
+        if evaluation.score.windows < scorer.rungs[-1]
+    ]:
+        listener.stage("scoring what the search left unfinished")
+        _completed(run, scorer, waiting)
+
+
+def _completed(run: Run, scorer: Scorer, genomes: list[Genome]) -> list[Evaluation]:
+    """Give genomes scored on all windows, going on from what the run knows of them."""
+    found = []
+    for genome in genomes:
+        known = run.find(genome)
+        for rung, windows in enumerate(scorer.rungs):
+            if known is not None and (known.score.windows >= windows or known.score.failure):
+                continue
+            ((_, more),) = scorer.score(np.array([genome]), rung)
+            known = (
+                known.scored(known.score.then(more.score))
+                if known
+                else replace(more, round=BASELINE_ROUND)
+            )
+            run.record(known)
+        assert known is not None  # there is at least one rung
+        found.append(known)
+    return found
+
+
+def rescore_front(run: Run, bench: Workbench, listener: Listener) -> None:
+    """Measure the front and the baseline on tokens nobody searched on; write the front down."""
+    cost_names = tuple(run.get_meta("cost_names"))
+    evaluations = run.evaluations()
+    wanted = front(evaluations, cost_names)
+    wanted += [e for e in evaluations if e.plan_id == run.get_meta("uniform")]
+    plans = list({e.genome: e for e in wanted}.values())
+    for split in RESCORE_SPLITS:
+        _rescore(run, bench, split, plans, listener)
+    save_front(front_frame(run.evaluations(), cost_names, run.get_meta("dense")), run.folder)
+
+
+def _rescore(
+    run: Run,
+    bench: Workbench,
+    split: RescoreSplit,
+    plans: Sequence[Evaluation],
+    listener: Listener,
+) -> None:
+    """Measure plans by every quality metric on a split where they are not yet measured."""
+    waiting = [plan for plan in plans if not getattr(plan, split)]
+    if not waiting:
+        return
+    listener.stage(f"re-scoring the front on {RESCORE_SPLITS[split]} text")
+    windows = getattr(bench.calibration, split)
+    fidelity = Fidelity(metrics=tuple(QUALITY), state_bytes=0)
+    scorer = Scorer(bench, Evaluator(bench.dense.structure, windows, fidelity, listener.say))
+    genomes = np.array([plan.genome for plan in waiting])
+    for done, (index, scored) in enumerate(scorer.score(genomes), start=1):
+        run.record_rescore(waiting[index].plan_id, split, scored.quality)
+        listener.advance(done, len(waiting))
