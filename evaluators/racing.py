@@ -101,18 +101,28 @@ def surely_worse(values: Floats, rivals: Floats, risk: float) -> NDArray[np.bool
     return worse
 
 
-def keep_best(count: int, *, risk: float = RISK, looks: int = 1) -> Keep:
+def keep_best(
+    count: int,
+    *,
+    groups: NDArray[np.int_] | None = None,
+    risk: float = RISK,
+    looks: int = 1,
+) -> Keep:
     """Go on with all that may be among the best few.
 
     Args:
         count: How many are wanted.
+        groups: Of each member the group that it races in, such as one budget's, ``(members,)``;
+            none: all race in one.
         risk: Of the whole race.
         looks: Times that the race decides, over which the risk is spread.
     """
 
-    def keep(_members: Members, values: Floats) -> NDArray[np.bool_]:
-        better = surely_worse(values, values, risk / looks).sum(axis=1)
-        return np.asarray(better < count)
+    def keep(members: Members, values: Floats) -> NDArray[np.bool_]:
+        worse = surely_worse(values, values, risk / looks)
+        if groups is not None:
+            worse &= groups[members][:, None] == groups[members]
+        return np.asarray(worse.sum(axis=1) < count)
 
     return keep
 

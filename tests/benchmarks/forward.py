@@ -1,37 +1,32 @@
 """The prefix tree against candidates scored one by one, on SmolLM2-135M."""
 
-import pydoc_data.topics
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evaluators.evaluator import HEADS_AT_ONCE, Evaluator
-from planner.demo import demo_model
-from planner.listener import Silence
+from evaluators.evaluator import HEADS_AT_ONCE, Evaluator, Fidelity
 from planner.searchers import make_searcher
 from planner.searchers.domain import Domain
 from planner.searchers.moves import uneven_tilt
-from planner.settings import SearchSettings
-from planner.workbench import Workbench, open_model, prepare
+from planner.workbench import Workbench
 from search_spaces.structure.backbone import LayerCall
+from tests.benchmarks import duel
 from tests.benchmarks.report import Goal, Row, finish, is_quick
+from tests.benchmarks.smollm2 import SEED, Text, open_bench, param_domain
 
-SEED = 0
 CHILDREN = 32
 PARENT_COST = 0.8
 SEARCH_ROUNDS = 5
 
 NOTES = f"""
-Scores of a set of candidates of SmolLM2-135M-Instruct, each on the same text, computed twice: as
+**First table.** Scores of a set of candidates of SmolLM2-135M-Instruct, each on the same text, computed twice: as
 one population by the prefix tree (`Evaluator.score` once) and separately (`Evaluator.score` once
 for each candidate, narrow layers as views here too). Both give the same scores, bit for bit; a
 difference stops the benchmark.
@@ -52,15 +47,6 @@ is at work; *rest* is that of all other work: head, comparison, slicing. *layers
 the share of its time that separate scoring spends inside layers. The dense pass that both sides
 begin with is in none of them.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fidelity:
-    """How finely is measured."""
-
-    windows: int
-    tokens: int
-    repeats: int
 
 
 @dataclass
@@ -102,54 +88,59 @@ class Meter:
 
 def main() -> int:
     """Measure, report, and give the exit status."""
-    fidelity = (
-        Fidelity(windows=2, tokens=64, repeats=1)
-        if is_quick()
-        else Fidelity(windows=4, tokens=64, repeats=3)
-    )
-    bench = open_bench(fidelity)
-    judge = Evaluator(bench.dense.structure, bench.calibration.search)
-    meter = Meter(judge)
-    rng = np.random.default_rng(SEED)
-    floor = bench.smallest()["params"] / bench.dense.costs.dense()["params"]
-    domain = bench.domain("params", floor)
-    single_sites, children, generation = (
-        summary(
-            name, len(counts), [compare(judge, meter, counts) for _ in range(fidelity.repeats)]
-        )
-        for name, counts in (
-            ("single sites", single_drops(bench)),
-            ("offspring", bench.space.counts(offspring(domain, rng))),
-            ("nsga2", bench.space.counts(later_generation(domain, rng))),
-        )
-    )
+    tree_text = Text(windows=2 if is_quick() else 4, tokens=64)
+    naive_text = duel.text(quick=is_quick())
+    repeats = 1 if is_quick() else 3
+    shared = compare_with_separate(open_bench(tree_text), repeats)
+    naive, ours = equal_tokens(naive_text, repeats)
     notes = (
-        f"{NOTES.strip()}\n\nText: Python's own help topics, {fidelity.windows} windows of "
-        f"{fidelity.tokens} tokens; {fidelity.repeats} repeat(s); "
-        f"{bench.dense.loaded.model.dtype} on the CPU."
+        f"{NOTES.strip()}\n\n{duel.NOTES.strip()}\n\nText: Python's own help topics, "
+        f"{tree_text.windows} windows of {tree_text.tokens} tokens for the first table, "
+        f"{naive_text.windows} of {naive_text.tokens} for the second; {repeats} repeat(s)."
     )
     goals = [
-        *goals_of(single_sites, saved=0.45, time_ratio=0.7),
-        *goals_of(children, saved=0.2, time_ratio=0.9),
+        *goals_of(shared[0], saved=0.45, time_ratio=0.7),
+        *goals_of(shared[1], saved=0.2, time_ratio=0.9),
+        Goal(
+            figure="of naive scoring at equal tokens",
+            value=duel.faster_ratio(ours, naive),
+            limit=0.4,
+            at_least=False,
+        ),
     ]
-    return finish("forward", [single_sites, children, generation], goals, notes, seed=SEED)
+    return finish("forward", [*shared, naive, ours], goals, notes, seed=SEED)
 
 
-def open_bench(fidelity: Fidelity) -> Workbench:
-    """Load, rank and sort the model, with text that ships with Python to calibrate on."""
-    with tempfile.TemporaryDirectory() as scratch:
-        text = Path(scratch) / "topics.txt"
-        text.write_text("\n\n".join(pydoc_data.topics.topics.values()), encoding="utf-8")
-        settings = SearchSettings.checked(
-            model=str(demo_model()),
-            data=str(text),
-            seed=SEED,
-            windows=fidelity.windows,
-            window_tokens=fidelity.tokens,
-            device="cpu",
+def compare_with_separate(bench: Workbench, repeats: int) -> list[Row]:
+    """Score three sets of candidates as populations and one by one."""
+    judge = Evaluator(bench.dense.structure, bench.calibration.search, Fidelity(state_bytes=0))
+    meter = Meter(judge)
+    rng = np.random.default_rng(SEED)
+    domain = param_domain(bench)
+    return [
+        summary(name, len(counts), [compare(judge, meter, counts) for _ in range(repeats)])
+        for name, counts in (
+            ("single sites", single_drops(bench)),
+            ("offspring", bench.space.counts(switched(domain, rng))),
+            ("nsga2", bench.space.counts(later_generation(domain, rng))),
         )
-        dense = open_model(settings, Silence())
-        return prepare(dense, settings, Path(scratch), Silence())
+    ]
+
+
+def equal_tokens(text: Text, repeats: int) -> tuple[Row, Row]:
+    """Score the offspring of four plans on all of the text, against naive scoring."""
+    bench = open_bench(text)
+    engine = Evaluator(bench.dense.structure, bench.calibration.search)
+    both = duel.Duel(bench)
+    list(engine.score(both.elders))
+    engine.expect(both.elders)
+
+    def decide(counts: NDArray[np.int_]) -> tuple[list[int], int]:
+        scores = dict(engine.score(counts))
+        kls = [scores[member].quality["kl"].value for member in range(len(counts))]
+        return duel.lowest(kls), sum(score.tokens for score in scores.values())
+
+    return both.fight(decide, repeats)
 
 
 def single_drops(bench: Workbench) -> NDArray[np.int_]:
@@ -160,7 +151,7 @@ def single_drops(bench: Workbench) -> NDArray[np.int_]:
     return dropped
 
 
-def offspring(domain: Domain, rng: np.random.Generator) -> NDArray[np.int_]:
+def switched(domain: Domain, rng: np.random.Generator) -> NDArray[np.int_]:
     """Children of one plan with one to three levels switched, ``(genomes, sites)``."""
     parent = domain.tilted(PARENT_COST, uneven_tilt(domain, rng))
     children = np.tile(parent, (CHILDREN, 1))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -53,7 +54,7 @@ def finish(name: str, rows: Sequence[Row], goals: Sequence[Goal], notes: str, *,
 
     Args:
         name: As in ``make bench-NAME``.
-        rows: Of the table, all with the same columns.
+        rows: Of the table; where the columns change, another table begins.
         goals: What must hold.
         notes: Markdown that says what the figures are.
         seed: That everything random came from.
@@ -61,7 +62,8 @@ def finish(name: str, rows: Sequence[Row], goals: Sequence[Goal], notes: str, *,
     Returns:
         Exit status: 0 where every goal holds.
     """
-    table = _table(rows)
+    tables = [list(same) for _, same in groupby(rows, key=list)]
+    table = "\n\n".join(map(_table, tables))
     last = f"{name}: {'; '.join(map(str, goals))}"
     environment = _environment(name, seed)
     surroundings = "\n".join(f"- {key}: {value}" for key, value in environment.items())

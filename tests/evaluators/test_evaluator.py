@@ -32,7 +32,7 @@ def scores(
 
 
 def values(score: Score) -> list[float]:
-    return [score.quality[name].value for name in QUALITY]
+    return [measured.value for measured in score.quality.values()]
 
 
 def candidates(structure: ModelStructure, count: int) -> NDArray[np.int_]:

@@ -55,6 +55,14 @@ def test_the_clearly_best_come_to_the_end_and_others_do_not() -> None:
         assert np.array_equal(score.by_window["kl"], values[member, : score.windows])
 
 
+def test_groups_race_by_themselves() -> None:
+    values = race_values([0.2, 1.0, 2.0, 3.0])
+    groups = np.array([0, 1, 0, 1])
+    keep = keep_best(1, groups=groups)
+    assert keep(np.arange(4), values).tolist() == [True, True, False, False]
+    assert keep(np.array([1, 2, 3]), values[1:]).tolist() == [True, True, False]
+
+
 def test_equals_are_rarely_told_apart() -> None:
     rng = np.random.default_rng(0)
     pairs = rng.normal(size=(2000, 2, 1, 8))
