@@ -51,10 +51,8 @@ class CostModel:
 
         Norms that two sites share are left out.
         """
-        tally = self._tallies[metric]
-        tables = []
-        for site in space.sites:
-            kept = np.array(site.levels)  # (levels, targets)
-            targets = list(site.targets)
-            tables.append(kept @ tally.each[targets] + (kept > 0) @ tally.standing[targets])
-        return tuple(tables)
+        tables = self._tallies[metric].tables
+        return tuple(
+            np.sum([tables[t][list(kept)] for t, kept in site.kept_by_target.items()], axis=0)
+            for site in space.sites
+        )
