@@ -30,8 +30,9 @@ def tally_macs(structure: ModelStructure, context: int) -> Tally:
         for path, module in structure.backbone.model.named_modules()
         if is_linear(module) and not path.startswith(f"{structure.backbone.stack_path}.")
     ]
+    blocks = structure.sub_blocks
     return Tally(
-        tables=tuple(proportional(block.unit_count, unit(block)) for block in structure.sub_blocks),
+        tables=tuple(proportional(block.unit_count, unit(block)) for block in blocks),
         shared=np.zeros(len(structure.layers)),
         rest=float(sum(matrix(module).numel() for module in outside)),
     )
