@@ -48,9 +48,9 @@ def find_table(
     own = folder / TABLE_FILE
     setting = Setting.of(structure, wanted)
     if own.is_file():
-        table = LatencyTable.load(own)
-        table.check(own, setting)
-        return table
+        found = LatencyTable.load(own)
+        found.check(own, setting)
+        return found
     kept = cache_folder() / "latency" / f"{setting.digest}.json"
     table = _kept(kept, setting)
     if table is None:

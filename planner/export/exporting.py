@@ -196,7 +196,7 @@ def _time(
     Returns:
         What the manifest says of it.
     """
-    models = {"dense": dense.loaded.model, "pruned": exported}
+    models: dict[str, Any] = {"dense": dense.loaded.model, "pruned": exported}
     table = dense.costs.table
     for model in models.values():
         if table is not None:  # both are proved by now, and needed for nothing else
