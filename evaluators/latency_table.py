@@ -35,9 +35,12 @@ class Device(BaseModel):
     @classmethod
     def here(cls, device: torch.device) -> Self:
         """Describe a device of this machine."""
-        cuda = device.type == "cuda"
+        processor = processor_name() or platform.machine()
+        name = processor if device.type == "cpu" else f"{device.type} beside {processor}"
+        if device.type == "cuda":
+            name = torch.cuda.get_device_name(device)
         return cls(
-            name=torch.cuda.get_device_name(device) if cuda else processor_name() or device.type,
+            name=name,
             core_count=os.cpu_count() or 1,
             threads=torch.get_num_threads(),
             platform=platform.system(),
