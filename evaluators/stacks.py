@@ -18,7 +18,7 @@ TURNS = 5
 """How often each stack is timed."""
 PREFILLS = 2
 """In a turn."""
-STEPS = 8
+STEPS = 6
 """Tokens written in a turn at most; they lie in the middle of the workload's."""
 MOST_LAYERS = 32
 """In a stack."""

@@ -36,8 +36,8 @@ model's latency are exported to a folder, reloaded as a user would, and run end 
 workload, in turns with the dense model; medians of the repeats.
 
 - uniform: the same share of every sub-block.
-- uneven: shares that differ at random, some sub-blocks dropped.
-- drops: sub-blocks go in the order of a guess at what they do to the model.
+- uneven: shares that differ at random from sub-block to sub-block.
+- drops: half of what goes is cut unevenly, the other half in whole sub-blocks, picked at random.
 
 *prefill* and *decode* are milliseconds, for the prompt and for each new token. *share error* is
 predicted over measured, less one, both as shares of the dense model's: the one as the table has
@@ -146,7 +146,17 @@ def spread(
             case 1:
                 yield "uneven", domain.tilted(float(share), uneven_tilt(domain, rng))
             case _:
-                yield "drops", domain.guessed(float(share), np.zeros(len(domain.top_levels)))
+                yield "drops", with_drops(domain, float(share), rng)
+
+
+def with_drops(domain: Domain, share: float, rng: np.random.Generator) -> NDArray[np.int_]:
+    """Give an uneven plan without some sub-blocks, ``(sites,)``."""
+    genome = domain.tilted((1 + share) / 2, uneven_tilt(domain, rng))
+    for site in rng.permutation(len(genome)):
+        if domain.cost(genome[None])[0] <= share:
+            break
+        genome[site] = 0
+    return genome
 
 
 def measure(bench: Workbench, kind: str, genome: NDArray[np.int_], repeats: int) -> Case:
