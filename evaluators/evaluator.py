@@ -85,13 +85,10 @@ class Evaluator:
         self._at_once = max(1, min(at_once, len(windows)))
         self._batches: dict[int, list[_Batch]] = {}
         self._passed = np.zeros(len(self.rungs))  # candidates that were scored on each rung
-        widths = np.array([block.unit_count for block in structure.sub_blocks])
         macs = tally_macs(structure, windows.shape[1])
         self._head_work = macs.rest * self.positions.shape[1] / windows.shape[1]
-        self._dense_work = float(macs.each @ widths) + self._head_work
-        self.states = States(
-            self.tree.steps, macs.each * widths, widths, self._fidelity.state_bytes
-        )
+        self._dense_work = sum(float(table[-1]) for table in macs.tables) + self._head_work
+        self.states = States(self.tree.steps, macs.tables, self._fidelity.state_bytes)
 
     def score(self, counts: Counts, rung: int | None = None) -> Iterator[tuple[int, Score]]:
         """Score candidates; each is given as soon as it is known.

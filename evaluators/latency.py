@@ -1,78 +1,117 @@
-"""Measured latency of a model as it runs: reading a prompt, and writing one token more."""
+"""Latency of a model as it runs: reading a prompt, and writing one token more."""
 
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from search_spaces.structure.backbone import position_count
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """What is timed."""
+class Latency(BaseModel):
+    """Milliseconds that a model, or a part of one, takes."""
 
-    prompt_tokens: int = 128
-    new_tokens: int = 16
-    repeats: int = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Latency:
-    """Medians over the repeats."""
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     prefill_ms: float
     """Reading the prompt."""
     decode_ms: float
-    """Each further token."""
+    """Each further token, on average over the tokens that are written."""
 
 
-@torch.inference_mode()
+class Workload(BaseModel):
+    """One request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    batch_size: int = 1
+    """Sequences that are run side by side."""
+    prompt_tokens: int = 128
+    """Tokens read, in each sequence."""
+    new_tokens: int = 32
+    """Tokens written, in each sequence."""
+
+    def fitted(self, model: PreTrainedModel) -> "Workload":
+        """Shorten the prompt to what the model has room for beside the new tokens."""
+        wanted = self.prompt_tokens + self.new_tokens
+        room = min(wanted, position_count(model) or wanted)
+        return self.model_copy(update={"prompt_tokens": max(1, room - self.new_tokens)})
+
+    def request_ms(self, latency: Latency) -> float:
+        """Give the time of the whole request."""
+        return latency.prefill_ms + self.new_tokens * latency.decode_ms
+
+    def throughput(self, request_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the tokens written in a second; those read where the workload writes none."""
+        tokens = self.batch_size * (self.new_tokens or self.prompt_tokens)
+        return 1e3 * tokens / request_ms
+
+    def __str__(self) -> str:
+        return (
+            f"batch {self.batch_size}, {self.prompt_tokens} tokens read, {self.new_tokens} written"
+        )
+
+
 def measure_latencies(
-    models: Mapping[str, PreTrainedModel], workload: Workload
+    models: Mapping[str, PreTrainedModel], workload: Workload, *, repeats: int = 3
 ) -> dict[str, Latency]:
     """Time models side by side, in turns, so that a busy machine slows all of them alike.
 
     Args:
-        models: By any name; one sequence at a time is run through each.
-        workload: What to time.
+        models: By any name.
+        workload: What to time; the prompt is shortened where a model has no room for it.
+        repeats: Turns, of which the median is given, after one that is not counted.
     """
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-    for model in models.values():
-        _time_once(model, workload)  # warm-up, not counted
-    for _ in range(workload.repeats):
+    times: dict[str, list[Latency]] = {name: [] for name in models}
+    for turn in range(1 + repeats):
         for name, model in models.items():
-            times[name].append(_time_once(model, workload))
+            taken = _time_request(model, workload.fitted(model))
+            if turn:
+                times[name].append(taken)
     return {
         name: Latency(
-            prefill_ms=1e3 * statistics.median(prefill for prefill, _ in runs),
-            decode_ms=1e3 * statistics.median(decode for _, decode in runs),
+            prefill_ms=statistics.median(run.prefill_ms for run in runs),
+            decode_ms=statistics.median(run.decode_ms for run in runs),
         )
         for name, runs in times.items()
     }
 
 
-def _time_once(model: PreTrainedModel, workload: Workload) -> tuple[float, float]:
-    """Give seconds for the prompt and for each token after it."""
-    vocabulary = len(next(model.get_input_embeddings().parameters()))
-    wanted = workload.prompt_tokens + workload.new_tokens
-    room = min(wanted, position_count(model) or wanted)
-    length = max(1, room - workload.new_tokens)
-    prompt = torch.arange(length, device=model.device)[None] % vocabulary
-    start = _now(model)
-    output = model(prompt, use_cache=True, logits_to_keep=1)
-    prefill = _now(model)
+@torch.inference_mode()
+def _time_request(model: PreTrainedModel, workload: Workload) -> Latency:
+    start = now(model)
+    output = model(prompt_of(model, workload), use_cache=True, logits_to_keep=1)
+    prefill = now(model)
     for _ in range(workload.new_tokens):
-        token: Tensor = output.logits[:, -1:].argmax(dim=-1)
-        output = model(token, past_key_values=output.past_key_values, use_cache=True)
-    return prefill - start, (_now(model) - prefill) / workload.new_tokens
+        output = next_token(model, output)
+    decode = now(model) - prefill
+    return Latency(
+        prefill_ms=1e3 * (prefill - start), decode_ms=1e3 * decode / max(1, workload.new_tokens)
+    )
 
 
-def _now(model: PreTrainedModel) -> float:
+def prompt_of(model: PreTrainedModel, workload: Workload) -> Tensor:
+    """Give token ids ``(batch, tokens)`` to read."""
+    vocabulary = len(next(model.get_input_embeddings().parameters()))
+    tokens = torch.arange(workload.prompt_tokens, device=model.device) % vocabulary
+    return tokens.expand(workload.batch_size, -1)
+
+
+def next_token(model: PreTrainedModel, output: Any) -> Any:
+    """Write the most probable token after an output, and give the output after it."""
+    token: Tensor = output.logits[:, -1:].argmax(dim=-1)
+    return model(token, past_key_values=output.past_key_values, use_cache=True)
+
+
+def now(model: PreTrainedModel) -> float:
+    """Give the time in seconds, once the model's device has done all it was told to."""
     if model.device.type != "cpu":
         torch.accelerator.synchronize()
     return time.perf_counter()

@@ -32,22 +32,21 @@ class States:
 
     Args:
         steps: Of the tree.
-        work: Multiply–accumulates a token of each sub-block at full width, ``(sub_blocks,)``.
-        widths: Units of each sub-block, ``(sub_blocks,)``.
+        work: Multiply–accumulates a token of each sub-block, by units kept, ``(units + 1,)`` each.
         limit_bytes: Most that the states may take.
     """
 
     def __init__(
-        self, steps: Sequence[Step], work: Floats, widths: Counts, limit_bytes: int = STATE_BYTES
+        self, steps: Sequence[Step], work: Sequence[Floats], limit_bytes: int = STATE_BYTES
     ) -> None:
         self._stops = np.array([step.stop for step in steps])
-        self._work = work / widths
+        self._work = work
         self._limit_bytes = limit_bytes
         self._wanted: set[tuple[int, bytes]] = set()
         self._kept: dict[tuple[int, bytes], Tensor] = {}
         # one candidate expected to leave at each step, until some were seen to
         self._departures = np.ones(len(steps) + 1)
-        self._parents: Counts = np.empty((0, len(widths)), dtype=np.int_)
+        self._parents: Counts = np.empty((0, len(work)), dtype=np.int_)
 
     @property
     def bytes_held(self) -> int:
@@ -120,9 +119,13 @@ class States:
 
     def work_left(self, batch: int, counts: Counts) -> Floats:
         """Give the multiply–accumulates a token that each candidate would take by itself now."""
-        spent = counts * self._work
+        spent = self._spent(counts)
         known = [len(self._deepest(batch, kept)) // counts.itemsize for kept in counts]
         return np.array([row[start:].sum() for row, start in zip(spent, known, strict=True)])
+
+    def _spent(self, counts: Counts) -> Floats:
+        """Give the work of each sub-block, ``(candidates, sub_blocks)``."""
+        return np.column_stack([table[k] for table, k in zip(self._work, counts.T, strict=True)])
 
     def _deepest(self, batch: int, kept: Counts) -> bytes:
         for stop in self._stops[::-1]:
@@ -140,7 +143,7 @@ class States:
 
         Greedy is within 1 − 1/e of the best choice (Nemhauser, Wolsey & Fisher, 1978).
         """
-        done = np.cumsum(parents * self._work, axis=1)[:, self._stops - 1]  # (parents, steps)
+        done = np.cumsum(self._spent(parents), axis=1)[:, self._stops - 1]  # (parents, steps)
         leaving = self._departures / self._departures.sum() / max(1, len(parents))
         steps = len(self._stops)
         saved = np.zeros((len(parents), steps + 1))  # by the step at which a child leaves

@@ -3,14 +3,17 @@
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
 from search_spaces.errors import BudgetError
 
-COST_NAMES = ("params", "size", "macs", "kv")
+EXACT_NAMES = ("params", "size", "macs", "kv")
 """Parameters; bytes of the weights; multiply-accumulates and KV-cache bytes per token."""
+MEASURED_NAMES = ("latency", "throughput")
+"""Milliseconds of a request and tokens per second, in runs that measured them."""
+COST_NAMES = EXACT_NAMES + MEASURED_NAMES
 QUALITY_NAMES = ("kl",)
 """Divergence from the dense model, in nats per token."""
 
@@ -19,46 +22,66 @@ _SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "size": (" B", " kB", " MB", " GB"),
     "macs": ("", "K", "M", "G", "T"),
     "kv": (" B", " kB", " MB", " GB"),
+    "latency": (" ms", " s"),
+    "throughput": (" tokens/s",),
 }
 _BINARY_UNITS = {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
 _BYTE_NAMES = ("size", "kv")
 _PER_TOKEN_NAMES = ("macs", "kv")
+_AT_LEAST_NAMES = ("throughput",)
 _TERM = re.compile(r"([^<>=≤≥\s]+)\s*([<>=≤≥]+)\s*(.*)")
-_VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)(?:/token)?")
+_VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*(?:/s)?)(/token)?")
 _EXAMPLE = "params<=0.7x,kl<=0.05"
 # 0.7 times a cost is not exactly the cost of a plan that keeps 70 % of it
 _TOLERANCE = 1e-9
+# a limit may be 0
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """The most that a plan may have of one metric."""
+    """The most that a plan may have of one metric, or the least of one that is to be large."""
 
     metric: str
     value: float
     relative: bool
     """Whether ``value`` is a share of the dense model's."""
 
+    @property
+    def operator(self) -> str:
+        return _operator(self.metric)
+
     def __str__(self) -> str:
         if self.relative:
-            return f"{self.metric}<={_plain(self.value)}x"
+            return f"{self.metric}{self.operator}{_plain(self.value)}x"
         exact = [
             f"{_plain(self.value / scale)}{unit}"
             for unit, scale in _units(self.metric).items()
             if self.value / scale * scale == self.value
         ]
-        return f"{self.metric}<={min([*exact, _plain(self.value)], key=len)}"
+        return f"{self.metric}{self.operator}{min([*exact, _plain(self.value)], key=len)}"
 
     def absolute(self, dense: Mapping[str, float]) -> float:
         """The limit in the metric's own unit."""
         return self.value * dense[self.metric] if self.relative else self.value
 
+    def excess(self, value: float, dense: Mapping[str, float]) -> float:
+        """How far a value is beyond the limit, as a share of it; 0 and less is within."""
+        limit = self.absolute(dense)
+        beyond = limit - value if self.metric in _AT_LEAST_NAMES else value - limit
+        return beyond / max(limit, _TINY)
+
+    def admits(self, value: float, dense: Mapping[str, float]) -> bool:
+        """Whether a value is within the limit."""
+        return self.excess(value, dense) <= _TOLERANCE
+
     def reached(self, value: float, dense: Mapping[str, float]) -> str:
-        """A value beside this limit, in the limit's style and never rounded down."""
+        """A value beside this limit, in the limit's style and never rounded for the better."""
         if self.metric in QUALITY_NAMES:
             return f"{self.metric} {_rounded_up(value, 4):g}"
-        share = f"{_rounded_up(relative_cost(self.metric, value, dense), 3):g}x"
-        amount = _amount(self.metric, value, round_up=True)
+        worse = _rounded_down if self.metric in _AT_LEAST_NAMES else _rounded_up
+        share = f"{worse(relative_cost(self.metric, value, dense), 3):g}x"
+        amount = _amount(self.metric, value, worse)
         first, second = (share, amount) if self.relative else (amount, share)
         return f"{self.metric} {first} ({second})"
 
@@ -88,17 +111,53 @@ class Budget:
 
     @property
     def cost_names(self) -> tuple[str, ...]:
-        """The cost metrics that are limited, in the user's order."""
-        return tuple(limit.metric for limit in self.limits if limit.metric in COST_NAMES)
+        """The costs to make small, in the user's order: latency stands for throughput too."""
+        names = (limit.metric for limit in self.limits if limit.metric in COST_NAMES)
+        return tuple(dict.fromkeys("latency" if n == "throughput" else n for n in names))
 
-    def limits_absolute(self, dense: Mapping[str, float]) -> dict[str, float]:
-        """The limits by metric, in the metrics' own units."""
-        return {limit.metric: limit.absolute(dense) for limit in self.limits}
+    @property
+    def measured(self) -> bool:
+        """Whether it takes a run that measures latency."""
+        return any(limit.metric in MEASURED_NAMES for limit in self.limits)
+
+    def costs_only(self) -> "Budget":
+        """Leave out the limits on quality."""
+        return Budget(limits=tuple(t for t in self.limits if t.metric in COST_NAMES))
+
+    def share(self, cost_name: str, dense: Mapping[str, float]) -> float | None:
+        """The share of the dense model's that is allowed of one of ``cost_names``, at most 1."""
+        shares = [
+            dense[limit.metric] / limit.absolute(dense)
+            if limit.metric == "throughput"
+            else relative_cost(cost_name, limit.absolute(dense), dense)
+            for limit in self.limits
+            if limit.metric == cost_name or (limit.metric, cost_name) == ("throughput", "latency")
+        ]
+        return min(1.0, *shares) if shares else None
+
+    def check_measured(self, dense: Mapping[str, float]) -> None:
+        """Refuse limits on what a run did not measure.
+
+        Args:
+            dense: What the run knows of the dense model.
+
+        Raises:
+            BudgetError: Where there is one.
+        """
+        for limit in self.limits:
+            if limit.metric in MEASURED_NAMES and limit.metric not in dense:
+                raise BudgetError(
+                    f"`{limit}` needs a run that measured {limit.metric}, got one that did not; "
+                    "search with a budget on latency or throughput"
+                )
 
     def admits(self, values: Mapping[str, float], dense: Mapping[str, float]) -> bool:
         """Whether a plan with these values meets every limit."""
-        limits = self.limits_absolute(dense)
-        return all(values[name] <= limit * (1 + _TOLERANCE) for name, limit in limits.items())
+        return all(limit.admits(values[limit.metric], dense) for limit in self.limits)
+
+    def excess(self, values: Mapping[str, float], dense: Mapping[str, float]) -> float:
+        """How far a plan is beyond the limit that it misses most, as a share of the limit."""
+        return max(limit.excess(values[limit.metric], dense) for limit in self.limits)
 
 
 def check_reachable(
@@ -107,16 +166,17 @@ def check_reachable(
     """Refuse a budget below what the smallest plan of the model costs.
 
     Raises:
-        BudgetError: A cost limit that no plan can meet; the message says what can be met.
+        BudgetError: A cost limit that no plan can meet; the message says what can be met. Or one
+            on what was not measured.
     """
-    for limit in budget.limits:
-        if limit.metric in QUALITY_NAMES:
-            continue
-        least = smallest[limit.metric]
-        if least > limit.absolute(dense) * (1 + _TOLERANCE):
+    budget.check_measured(dense)
+    for limit in budget.costs_only().limits:
+        best = smallest[limit.metric]
+        if not limit.admits(best, dense):
+            bound = "most" if limit.metric in _AT_LEAST_NAMES else "least"
             raise BudgetError(
                 f"`{limit}` cannot be met: the smallest plan of this model has "
-                f"{limit.reached(least, dense)}; ask for at least that"
+                f"{limit.reached(best, dense)}; ask for at {bound} that"
             )
 
 
@@ -127,25 +187,33 @@ def relative_cost(metric_name: str, value: float, dense: Mapping[str, float]) ->
 
 def format_amount(metric_name: str, value: float) -> str:
     """A value with its unit, for people: ``134.5M``, ``180.2 MB``, ``46.1 kB/token``."""
-    return _amount(metric_name, value, round_up=False)
+    return _amount(metric_name, value, lambda number, _decimals: number)
 
 
-def _amount(metric_name: str, value: float, *, round_up: bool) -> str:
+def _amount(metric_name: str, value: float, rounded: Callable[[float, int], float]) -> str:
     if metric_name not in COST_NAMES:
         return f"{value:.4g}"
     suffixes = _SUFFIXES[metric_name]
     # 999,960 reads 1.0M and not 1000.0K
     power = sum(value >= 0.99995 * 1000.0**i for i in range(1, len(suffixes)))
-    number = value / 1000.0**power
-    if round_up:
-        number = _rounded_up(number, 1 if power else 0)
+    decimals = 1 if power or metric_name in MEASURED_NAMES else 0
+    number = rounded(value / 1000.0**power, decimals)
     per_token = "/token" if metric_name in _PER_TOKEN_NAMES else ""
-    return f"{number:.{1 if power else 0}f}{suffixes[power]}{per_token}"
+    return f"{number:.{decimals}f}{suffixes[power]}{per_token}"
 
 
 def _rounded_up(value: float, decimals: int) -> float:
     scale = 10.0**decimals
     return math.ceil(value * scale * (1 - _TOLERANCE)) / scale
+
+
+def _rounded_down(value: float, decimals: int) -> float:
+    scale = 10.0**decimals
+    return math.floor(value * scale * (1 + _TOLERANCE)) / scale
+
+
+def _operator(metric_name: str) -> str:
+    return ">=" if metric_name in _AT_LEAST_NAMES else "<="
 
 
 def _plain(number: float) -> str:
@@ -169,8 +237,9 @@ def _parse_limit(term: str) -> Limit:
         close = difflib.get_close_matches(name, known, n=1)
         remedy = f"did you mean `{close[0]}`?" if close else f"write for example {_EXAMPLE}"
         _refuse(f"a budget can limit {', '.join(known)}", name, remedy)
-    if operator != "<=":
-        _refuse("a budget understands only <=", term, f"write {name}<={text or 'VALUE'}")
+    if operator != _operator(name):
+        rule = f"a budget on {name} understands only {_operator(name)}"
+        _refuse(rule, term, f"write {name}{_operator(name)}{text or 'VALUE'}")
     return _parse_value(name, text, term)
 
 
@@ -180,13 +249,16 @@ def _parse_value(name: str, text: str, term: str) -> Limit:
     relative = match is not None and match[2] == "x"
     if relative and name in QUALITY_NAMES:
         _refuse(f"`{name}` is absolute: the dense model's is 0", term, f"write {name}<=0.05")
-    if match is None or not (relative or match[2] in units or match[2] == ""):
+    fits = match is not None and (relative or match[2] in units or match[2] == "")
+    if match is None or not fits or (match[3] and name not in _PER_TOKEN_NAMES):
         kinds = ["0.7x for a share of the dense model"] if name in COST_NAMES else []
         kinds += [f"a number in {', '.join(_units(name))}"] if units else ["a number"]
         _refuse(f"`{name}` takes {' or '.join(kinds)}", term, "mend the value")
     value = float(match[1]) * (1.0 if relative else units.get(match[2], 1.0))
-    if value < 0 or not math.isfinite(value) or (relative and value == 0):
-        rule = "a share of the dense model must be above 0" if relative else "a limit must be 0 up"
+    positive = relative or name in _AT_LEAST_NAMES
+    if value < 0 or not math.isfinite(value) or (positive and value == 0):
+        what = "a share of the dense model" if relative else "a limit"
+        rule = f"{what} must be {'above 0' if positive else '0 up'}"
         _refuse(rule, term, f"write for example {_EXAMPLE}")
     return Limit(metric=name, value=value, relative=relative)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from evaluators.processor import processor_name
+
 
 def describe_environment(*, device: str, seed: int) -> dict[str, object]:
     """Everything of the surroundings that another machine would need to repeat a run."""
@@ -15,7 +17,7 @@ def describe_environment(*, device: str, seed: int) -> dict[str, object]:
         "git": _git_state(Path(__file__).resolve().parents[1]),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_model(),
+        "cpu": processor_name(),
         "core_count": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": device,
@@ -40,15 +42,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def _package_versions() -> dict[str, str]:

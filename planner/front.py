@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from evaluators.metric import Measurement
-from planner.budget import COST_NAMES, Budget, relative_cost
+from planner.budget import COST_NAMES, EXACT_NAMES, Budget, relative_cost
 from planner.evaluation import Evaluation
 from planner.files import atomic_write_text
 from search_spaces.errors import BudgetError
@@ -75,7 +75,7 @@ def best_within(
     """
     known = complete(evaluations)
     fitting = [e for e in known if budget.admits(e.values, dense)]
-    names = budget.cost_names or COST_NAMES[:1]
+    names = budget.cost_names or EXACT_NAMES[:1]
     if not fitting:
         raise BudgetError(_nothing_fits(known, budget, dense))
 
@@ -93,14 +93,7 @@ def _nothing_fits(
 ) -> str:
     if not evaluations:
         return f"`{budget}` needs a run with scored plans, got none; go on with --resume"
-    limits = budget.limits_absolute(dense)
-
-    def excess(evaluation: Evaluation) -> float:
-        values = evaluation.values
-        tiny = 1e-12  # a limit may be 0
-        return max((values[name] - most) / max(most, tiny) for name, most in limits.items())
-
-    nearest = min(evaluations, key=excess)
+    nearest = min(evaluations, key=lambda evaluation: budget.excess(evaluation.values, dense))
     reached = ", ".join(
         limit.reached(nearest.values[limit.metric], dense) for limit in budget.limits
     )

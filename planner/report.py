@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evaluators.metric import Measurement
-from planner.budget import COST_NAMES, format_amount
+from planner.budget import COST_NAMES, MEASURED_NAMES, format_amount
 from planner.evaluation import Evaluation
 from planner.files import replacing
 from planner.run import Run
@@ -36,14 +36,15 @@ def front_table(frame: pd.DataFrame, *, marked: str | None = None) -> str:
         frame: As `Run.front` gives it.
         marked: Id of a plan to point at.
     """
-    header = ["", "plan", "params", "", "size", "macs", "kv"]
+    measured = [name for name in MEASURED_NAMES if name in frame]
+    header = ["", "plan", "params", "", "size", "macs", "kv", *measured]
     rows = [[*header, "KL searched", "KL fresh", "KL hold-out", "perplexity", "agreement"]]
     rows += [_cells(row, marked) for _, row in frame.iterrows()]
     return aligned(rows)
 
 
 def _cells(row: pd.Series, marked: str | None) -> list[str]:
-    params, *others = (format_amount(name, row[name]) for name in COST_NAMES)
+    params, *others = (format_amount(name, row[name]) for name in COST_NAMES if name in row)
     quality = [_with_error(row["kl"], row["kl_se"]), "", "", "", f"{row['agreement']:.1%}"]
     if not math.isnan(row.get("fresh_kl", math.nan)):
         quality[1] = _with_error(row["fresh_kl"], row["fresh_kl_se"])

@@ -10,7 +10,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from evaluators.metric import Measurement
-from planner.budget import COST_NAMES, Budget, check_reachable
+from planner.budget import Budget, check_reachable
 from planner.environment import describe_environment
 from planner.evaluation import Evaluation, Genome, RescoreSplit
 from planner.files import atomic_write_text, discard, is_temporary, writing
@@ -156,11 +156,15 @@ class Run:
 
         Args:
             budget: Leave out the plans beyond it.
+
+        Raises:
+            BudgetError: The budget limits what the run did not measure.
         """
         frame = front_frame(self.evaluations(), self.get_meta("cost_names"), self.dense)
         if budget is not None:
             parsed = Budget.parse(budget)
-            rows = frame[["kl", *COST_NAMES]].to_dict(orient="records")
+            parsed.check_measured(self.dense)
+            rows = frame[["kl", *self.dense]].to_dict(orient="records")
             fits = [parsed.admits({str(k): v for k, v in r.items()}, self.dense) for r in rows]
             frame = frame[fits]
         return frame.reset_index(drop=True)
@@ -237,6 +241,18 @@ class Run:
             raise RunError(
                 f"a resumed run must compute as it began, in {known}, got {arithmetic}; "
                 "set `--dtype` and `--device`, or search into another --out"
+            )
+
+    def check_latency(self, digest: str) -> None:
+        """Refuse to mix latencies from two tables; keep the first one's digest.
+
+        Raises:
+            RunError: Where the table is another than the run began with.
+        """
+        if self._first("latency", digest) != digest:
+            raise RunError(
+                "a resumed run must keep the latency table that it began with, got another in "
+                f"`{self.folder}`; bring its latency.json back, or search into another --out"
             )
 
     def _first(self, key: str, value: object) -> Any:

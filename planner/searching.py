@@ -1,6 +1,7 @@
 """One search from start to end: prepare, search, re-score the front on text nobody searched on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from planner.scoring import Scorer
 from planner.searchers import make_searcher
 from planner.searchers.domain import Domain
 from planner.settings import SearchSettings
+from planner.tables import find_table, workload
 from planner.workbench import Workbench, open_model, prepare
 from search_spaces.errors import InputError
 
@@ -83,6 +85,10 @@ def _search(run: Run, budget: Budget, listener: Listener) -> None:
     dense = open_model(run.settings, listener)
     run.check_model(dense.loaded.identity)
     run.check_arithmetic(f"{dense.loaded.model.dtype} on {dense.loaded.model.device}")
+    if budget.measured:
+        table = find_table(dense.structure, workload(run.settings), run.folder, listener)
+        run.check_latency(table.digest)
+        dense = replace(dense, costs=dense.costs.timed(table))
     bench = prepare(dense, run.settings, run.folder, listener)
     costs, smallest = dense.costs.dense(), bench.smallest()
     check_reachable(budget, costs, smallest)
@@ -139,7 +145,7 @@ def _limits(settings: SearchSettings) -> Limits:
 def _uniform_within(budget: Budget, bench: Workbench, domain: Domain) -> NDArray[np.int_]:
     """Give the largest plan that cuts the same share everywhere and meets all cost limits."""
     dense = bench.dense.costs.dense()
-    costs_only = Budget(limits=tuple(t for t in budget.limits if t.metric in budget.cost_names))
+    costs_only = budget.costs_only()
     for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS):
         genome = domain.uniform(float(target))
         if costs_only.admits(bench.costs_of(genome), dense):
@@ -153,10 +159,9 @@ def _cost_floor(
     """Give the lowest share of the first cost worth looking at: a little below the budget."""
     name = (budget.cost_names or DEFAULT_COSTS)[0]
     lowest = relative_cost(name, smallest[name], dense)
-    limit = budget.limits_absolute(dense).get(name)
-    if limit is None:
+    share = budget.share(name, dense)
+    if share is None:
         return lowest
-    share = min(1.0, relative_cost(name, limit, dense))
     return max(lowest, share - _LOOK_BELOW * (1.0 - share))
 
 

@@ -62,6 +62,12 @@ class SearchSettings(BaseModel):
     """MLP channels between two levels; by default chosen from the model's width."""
     ranking: Literal["wanda"] = "wanda"
     """Order in which the units of a site are cut."""
+    batch_size: int = Field(default=1, ge=1)
+    """Sequences side by side in the request that latency is measured for."""
+    prompt_tokens: int = Field(default=128, ge=1)
+    """Tokens that the request reads, in each sequence."""
+    new_tokens: int = Field(default=32, ge=0)
+    """Tokens that the request writes, in each sequence."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format that plans are scored in."""
     device: str = "auto"

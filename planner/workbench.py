@@ -23,7 +23,7 @@ from search_spaces.harm import relative_energies
 from search_spaces.loading import LoadedModel, load_model
 from search_spaces.rankings import make_ranking
 from search_spaces.sorting import rank_units, sort_units_
-from search_spaces.space import SearchSpace, Site, build_space
+from search_spaces.space import SearchSpace, build_space
 from search_spaces.structure.backbone import position_count
 from search_spaces.structure.read import ModelStructure, check_exportable, read_structure
 
@@ -75,15 +75,10 @@ class Workbench:
             fixed_cost=1.0 - sum(float(table[-1]) for table in tables),
             cost_floor=cost_floor,
             harm_tables=tuple(
-                np.sum([harms[t][list(kept)] for t, kept in _by_target(site)], axis=0)
+                np.sum([harms[t][list(kept)] for t, kept in site.kept_by_target.items()], axis=0)
                 for site in self.space.sites
             ),
         )
-
-
-def _by_target(site: Site) -> list[tuple[int, tuple[int, ...]]]:
-    """Give each target of a site with the units that it keeps at each level."""
-    return list(zip(site.targets, zip(*site.levels, strict=True), strict=True))
 
 
 def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:

@@ -8,6 +8,7 @@ PlannerError
 │   ├── BudgetError                    a budget that cannot be parsed or met
 │   ├── PlanError                      a plan that is malformed or belongs to another model
 │   ├── SettingsError                  an option out of its range
+│   ├── LatencyError                   a latency table that is damaged or another device's
 │   ├── RunError                       a run folder that is missing, foreign or in use
 │   └── OutputError                    a place that cannot be written to
 └── VerificationError (RuntimeError)   an export that does not compute what was scored
@@ -46,6 +47,10 @@ class PlanError(InputError):
 
 class SettingsError(InputError):
     """An option out of its range."""
+
+
+class LatencyError(InputError):
+    """A latency table that is damaged or was measured on another device."""
 
 
 class RunError(InputError):

@@ -1,6 +1,6 @@
 """The joint space: every choice of every layer in one genome, and back to a plan."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,11 @@ class Site:
     @property
     def top_level(self) -> int:
         return len(self.levels) - 1
+
+    @property
+    def kept_by_target(self) -> Mapping[int, tuple[int, ...]]:
+        """For each target the units kept at each level."""
+        return dict(zip(self.targets, zip(*self.levels, strict=True), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

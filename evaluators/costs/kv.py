@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from evaluators.costs.tally import Tally
+from evaluators.costs.tally import Tally, proportional
 from evaluators.metric import Metric
 from search_spaces.structure.read import ModelStructure
 
@@ -14,10 +14,11 @@ KV = Metric(
 
 def tally_kv(structure: ModelStructure, stored_dtype: torch.dtype) -> Tally:
     """Count cache bytes in the weights' dtype; layers with a sliding window count in full."""
-    blocks = structure.sub_blocks
     return Tally(
-        each=np.array([float(b.cached_features * stored_dtype.itemsize) for b in blocks]),
-        standing=np.zeros(len(blocks)),
+        tables=tuple(
+            proportional(block.unit_count, block.cached_features * stored_dtype.itemsize)
+            for block in structure.sub_blocks
+        ),
         shared=np.zeros(len(structure.layers)),
         rest=0.0,
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluators.costs.tally import Tally
+from evaluators.costs.tally import Tally, proportional
 from evaluators.metric import Metric
 from search_spaces.structure.linears import is_linear, matrix
 from search_spaces.structure.read import ModelStructure
@@ -25,15 +25,14 @@ def tally_macs(structure: ModelStructure, context: int) -> Tally:
         products = sum(matrix(linear).numel() for linear in linears)
         return products / block.unit_count + block.core_features * context
 
-    blocks = structure.sub_blocks
     outside = [
         module
         for path, module in structure.backbone.model.named_modules()
         if is_linear(module) and not path.startswith(f"{structure.backbone.stack_path}.")
     ]
+    blocks = structure.sub_blocks
     return Tally(
-        each=np.array([unit(block) for block in blocks]),
-        standing=np.zeros(len(blocks)),
+        tables=tuple(proportional(block.unit_count, unit(block)) for block in blocks),
         shared=np.zeros(len(structure.layers)),
         rest=float(sum(matrix(module).numel() for module in outside)),
     )

@@ -1,4 +1,4 @@
-"""The shape of an exact cost: so much for each unit kept, so much for each part that stands."""
+"""The shape of a cost: what each sub-block costs at each width, and what each standing layer."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,19 @@ Floats = NDArray[np.float64]
 class Tally:
     """One cost metric of one model, taken apart."""
 
-    each: Floats
-    """For each unit kept, ``(sub_blocks,)``."""
-    standing: Floats
-    """For each sub-block that keeps any unit, ``(sub_blocks,)``."""
+    tables: tuple[Floats, ...]
+    """For each sub-block its cost at each number of units kept, ``(units + 1,)``."""
     shared: Floats
-    """For each layer that is not gone: norms that neither sub-block owns, ``(layers,)``."""
+    """For each layer that is not gone: what neither sub-block owns alone, ``(layers,)``."""
     rest: float
     """For everything outside the layers."""
+
+
+def proportional(unit_count: int, each: float, standing: float = 0.0) -> Floats:
+    """Give a table ``(units + 1,)``: so much for each unit, and so much for keeping any."""
+    kept = np.arange(unit_count + 1)
+    table: Floats = each * kept + standing * (kept > 0)
+    return table
 
 
 def total(tally: Tally, structure: ModelStructure, counts: NDArray[np.int_]) -> Floats:
@@ -35,8 +40,9 @@ def total(tally: Tally, structure: ModelStructure, counts: NDArray[np.int_]) -> 
     Returns:
         ``(candidates,)``
     """
-    stands = counts > 0
     lasting = np.array([not layer.vanishes for layer in structure.layers])
-    there = stands.reshape(len(counts), -1, 2).any(axis=2) | lasting
-    costs: Floats = counts @ tally.each + stands @ tally.standing + there @ tally.shared
-    return costs + tally.rest
+    there = (counts > 0).reshape(len(counts), -1, 2).any(axis=2) | lasting
+    costs: Floats = there @ tally.shared + tally.rest
+    for table, kept in zip(tally.tables, counts.T, strict=True):
+        costs += table[kept]
+    return costs

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor, nn
 
-from evaluators.costs.tally import Floats, Tally
+from evaluators.costs.tally import Tally, proportional
 from search_spaces.structure.linears import bias, matrix
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
@@ -17,10 +17,14 @@ Weigh = Callable[[Tensor], float]
 def tally_weights(structure: ModelStructure, weigh: Weigh) -> Tally:
     """Take a cost apart that is a sum over weight tensors, tied ones once."""
     layers = structure.backbone.layers
-    blocks = structure.sub_blocks
-    each = np.array([_units(layers[b.layer], b, weigh) / b.unit_count for b in blocks])
-    wholes = np.array([_whole(layers[b.layer], b, weigh) for b in blocks])
-    widths = np.array([b.unit_count for b in blocks])
+    wholes, tables = 0.0, []
+    for block in structure.sub_blocks:
+        whole = _whole(layers[block.layer], block, weigh)
+        units = _units(layers[block.layer], block, weigh)
+        tables.append(
+            proportional(block.unit_count, units / block.unit_count, standing=whole - units)
+        )
+        wholes += whole
     shared = np.array(
         [
             sum(_own(layers[index].get_submodule(path), weigh) for path in layer.shared)
@@ -29,12 +33,8 @@ def tally_weights(structure: ModelStructure, weigh: Weigh) -> Tally:
         dtype=np.float64,
     )
     everything = _all(structure.backbone.model, weigh)
-    inside: Floats = wholes
     return Tally(
-        each=each,
-        standing=wholes - each * widths,
-        shared=shared,
-        rest=everything - float(inside.sum() + shared.sum()),
+        tables=tuple(tables), shared=shared, rest=everything - wholes - float(shared.sum())
     )
 
 

@@ -22,7 +22,7 @@ training.
 {rows}
 
 {quality}The reloaded model's logits differ from those of the candidate that the search scored by
-at most {gap:.1e} (allowed: {allowed:.1e}). Latency: batch 1, float32, {cpu}.
+at most {gap:.1e} (allowed: {allowed:.1e}). Latency: batch {batch}, {dtype}, {device}.{prediction}
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -38,6 +38,8 @@ _NAMES = {
     "size": "weights on disk",
     "macs": "multiply–accumulates a token",
     "kv": "cache a token",
+    "latency": "request, predicted",
+    "throughput": "throughput, predicted",
 }
 
 
@@ -54,7 +56,11 @@ def write_card(manifest: Manifest) -> str:
     ]
     dense, pruned = manifest.latency["dense"], manifest.latency["pruned"]
     for name, before, after in (
-        ("prefill, 128 tokens", dense.prefill_ms, pruned.prefill_ms),
+        (
+            f"prefill, {manifest.workload.prompt_tokens} tokens",
+            dense.prefill_ms,
+            pruned.prefill_ms,
+        ),
         ("decode, one token", dense.decode_ms, pruned.decode_ms),
     ):
         rows.append(_row(name, f"{before:.1f} ms", f"{after:.1f} ms", after / before))
@@ -66,13 +72,36 @@ def write_card(manifest: Manifest) -> str:
         quality=_quality(manifest),
         gap=manifest.logit_gap,
         allowed=manifest.logit_gap_allowed,
-        cpu=manifest.environment["cpu"],
+        batch=manifest.workload.batch_size,
+        dtype=manifest.latency_dtype,
+        device=manifest.latency_device,
+        prediction=_prediction(manifest),
         trust=", trust_remote_code=True" if manifest.needs_remote_code else "",
     )
 
 
 def _row(name: str, dense: str, pruned: str, ratio: float) -> str:
     return f"| {name} | {dense} | {pruned} | {ratio:.2f}x |"
+
+
+def _prediction(manifest: Manifest) -> str:
+    """Say what the search promised of a request, and what was measured."""
+    prediction, workload = manifest.prediction, manifest.workload
+    if prediction is None:
+        return ""
+    promised, taken = (
+        [workload.request_ms(latency) for latency in pair]
+        for pair in (
+            (prediction.pruned, prediction.dense),
+            (manifest.latency["pruned"], manifest.latency["dense"]),
+        )
+    )
+    return (
+        f" A request ({workload}) was predicted to take {promised[0]:.0f} ms, "
+        f"{promised[0] / promised[1]:.3f}x of the dense model's; measured end to end it takes "
+        f"{taken[0]:.0f} ms, {taken[0] / taken[1]:.3f}x: the prediction is off by "
+        f"{prediction.error:+.1%} in milliseconds and {prediction.share_error:+.1%} in the share."
+    )
 
 
 def _quality(manifest: Manifest) -> str:

@@ -4,26 +4,32 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
-from evaluators.latency import Workload, measure_latencies
+from evaluators.costs.latency import predict
+from evaluators.latency import measure_latencies
+from evaluators.latency_table import Device
 from evaluators.memory import release_pages
 from evaluators.metric import Measurement
+from evaluators.precision import pick_device
 from planner.environment import describe_environment
 from planner.evaluation import Evaluation
 from planner.export.card import write_card
 from planner.export.folder import CutModel, cut_model, write_model
-from planner.export.manifest import Manifest, Quality, Speed, describe_files
+from planner.export.manifest import Manifest, Prediction, Quality, describe_files
 from planner.export.verify import prove, reload, scored_logits
 from planner.files import writing
 from planner.listener import Listener, Silence
 from planner.run import Run
 from planner.settings import SearchSettings
+from planner.tables import read_table, workload
 from planner.workbench import DenseModel, open_model, ranked_space
 from search_spaces.errors import OutputError, PlanError, RunError, VerificationError
 from search_spaces.plan import Plan
@@ -58,12 +64,16 @@ def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None
         PlanError: Where the plan is unknown, malformed or another model's.
         OutputError: Where the folder exists or cannot be written.
         VerificationError: Where the export does not compute what was scored.
+        LatencyError: Where the run's latency table is another device's.
     """
     listener = listener or Silence()
     _check_vacant(out)
     evaluation = None if plan.endswith(".json") else _find(run, plan)
     dense = open_model(_for_export(run.settings), listener)
     run.check_model(dense.loaded.identity)
+    table = read_table(dense.structure, run.settings, run.folder)
+    if table is not None:
+        dense = replace(dense, costs=dense.costs.timed(table))
     if evaluation is None:
         return _export(dense, Plan.load(Path(plan)), Scores(), out, run.settings, listener)
     space = ranked_space(dense, run.settings, run.folder)
@@ -136,13 +146,14 @@ def _export(
         release_pages()
         listener.stage("proving that it computes what was scored")
         exported = reload(folder)
-        latency = measure_latencies({"dense": dense.loaded.model, "pruned": exported}, Workload())
         generator = torch.Generator().manual_seed(0)
         vocabulary = exported.config.get_text_config().vocab_size
         length = min(_PROOF_TOKENS, position_count(exported) or _PROOF_TOKENS)
         shape = (_PROOF_WINDOWS, length)
         tokens = torch.randint(vocabulary, shape, generator=generator)
         proof = prove(exported, scored_logits(dense.structure, plan, tokens), tokens)
+        listener.stage("measuring its latency")
+        timing = _time(dense, exported, plan, settings)
         manifest = Manifest(
             plan_id=plan.plan_id,
             source=settings.model,
@@ -157,7 +168,7 @@ def _export(
             logit_gap_allowed=proof.allowed,
             macs_context=settings.window_tokens,
             threads=torch.get_num_threads(),
-            latency={name: Speed(**asdict(measured)) for name, measured in latency.items()},
+            **timing,
             files=describe_files(folder),
             environment=describe_environment(device="cpu", seed=settings.seed),
         )
@@ -174,6 +185,39 @@ def _qualities(measured: Mapping[str, Measurement]) -> dict[str, Quality]:
     return {
         name: Quality(value=m.value, standard_error=m.standard_error)
         for name, m in measured.items()
+    }
+
+
+def _time(
+    dense: DenseModel, exported: PreTrainedModel, plan: Plan, settings: SearchSettings
+) -> dict[str, Any]:
+    """Measure both models end to end, in place and dtype of the run's table if there is one.
+
+    Returns:
+        What the manifest says of it.
+    """
+    models: dict[str, Any] = {"dense": dense.loaded.model, "pruned": exported}
+    table = dense.costs.table
+    for model in models.values():
+        if table is not None:  # both are proved by now, and needed for nothing else
+            model.to(
+                device=pick_device(settings.device), dtype=getattr(torch, table.setting.dtype)
+            )
+    asked = workload(settings).fitted(exported)
+    latency = measure_latencies(models, asked)
+    prediction = None
+    if table is not None:
+        blocks = dense.structure.sub_blocks
+        kept = [len(units) for units in plan.kept_units(blocks)]
+        counts = np.array([[block.unit_count for block in blocks], kept])
+        predicted = dict(zip(models, predict(dense.structure, table, counts), strict=True))
+        prediction = Prediction.judged(predicted, latency, asked)
+    return {
+        "workload": asked,
+        "latency_dtype": str(exported.dtype).removeprefix("torch."),
+        "latency_device": Device.here(exported.device).name,
+        "latency": latency,
+        "prediction": prediction,
     }
 
 

@@ -1,11 +1,13 @@
 """What was measured of an export, in a file beside it."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from evaluators.latency import Latency, Workload
 from search_spaces.plan import ModelIdentity
 
 
@@ -18,13 +20,34 @@ class Quality(BaseModel):
     standard_error: float
 
 
-class Speed(BaseModel):
-    """Measured latency, batch 1, float32, medians."""
+class Prediction(BaseModel):
+    """What the run's latency table says, against what was measured."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    prefill_ms: float
-    decode_ms: float
+    dense: Latency
+    pruned: Latency
+    error: float
+    """Predicted over measured milliseconds of a request to the pruned model, less 1."""
+    share_error: float
+    """The same of the request as a share of the dense model's."""
+
+    @classmethod
+    def judged(
+        cls, predicted: Mapping[str, Latency], measured: Mapping[str, Latency], workload: Workload
+    ) -> Self:
+        """Compare predictions of ``dense`` and ``pruned`` with measurements in turns."""
+        promised, taken = (
+            {name: workload.request_ms(latency) for name, latency in latencies.items()}
+            for latencies in (predicted, measured)
+        )
+        error = promised["pruned"] / taken["pruned"]
+        return cls(
+            dense=predicted["dense"],
+            pruned=predicted["pruned"],
+            error=error - 1,
+            share_error=error * taken["dense"] / promised["dense"] - 1,
+        )
 
 
 class File(BaseModel):
@@ -49,7 +72,8 @@ class Manifest(BaseModel):
     needs_remote_code: bool
     """Whether loading takes ``trust_remote_code=True``."""
     costs: dict[str, float]
-    """Of the export: params, size in bytes of tensors, macs and kv for each token."""
+    """Of the export: params, size in bytes of tensors, macs and kv for each token; latency and
+    throughput as predicted, where the run had a table."""
     dense_costs: dict[str, float]
     calibration: dict[str, Quality]
     """As the search scored it; empty for a plan from a file."""
@@ -64,8 +88,14 @@ class Manifest(BaseModel):
     """Tokens attended to, in ``macs``."""
     threads: int
     """That latency was measured with."""
-    latency: dict[str, Speed]
-    """``dense`` and ``pruned``, measured side by side; prefill of 128 tokens, decode of one."""
+    workload: Workload
+    """That latency was measured for."""
+    latency_dtype: str
+    latency_device: str
+    latency: dict[str, Latency]
+    """``dense`` and ``pruned``, measured end to end in turns; medians."""
+    prediction: Prediction | None
+    """Nothing where the run had no latency table."""
     files: dict[str, File]
     environment: dict[str, object]
 

@@ -26,10 +26,10 @@ PARENT_COST = 0.8
 SEARCH_ROUNDS = 5
 
 NOTES = f"""
-**First table.** Scores of a set of candidates of SmolLM2-135M-Instruct, each on the same text, computed twice: as
-one population by the prefix tree (`Evaluator.score` once) and separately (`Evaluator.score` once
-for each candidate, narrow layers as views here too). Both give the same scores, bit for bit; a
-difference stops the benchmark.
+**First table.** Scores of a set of candidates of SmolLM2-135M-Instruct, each on the same text,
+computed twice: as one population by the prefix tree (`Evaluator.score` once) and separately
+(`Evaluator.score` once for each candidate, narrow layers as views here too). Both give the same
+scores, bit for bit; a difference stops the benchmark.
 
 - single sites: each of the 60 sub-blocks dropped by itself.
 - offspring: {CHILDREN} children of one uneven plan at {PARENT_COST} of the dense parameters, each

@@ -23,8 +23,8 @@ MEGABYTE = 1e6
 
 NOTES = f"""
 A generation of {GENERATION} plans of SmolLM2-135M-Instruct from 0.5 to 0.9 of its parameters,
-children of four plans, is scored by our engine in a process of its own, after another generation to
-warm up. *faults* are minor page faults a candidate: pages that the kernel must find and clear
+children of four plans, is scored by our engine in a process of its own, after another generation
+to warm up. *faults* are minor page faults a candidate: pages that the kernel must find and clear
 because a tensor was freed and made again. *naive* is the published way (`bench-racing` describes
 it), {GENERATION // 8} candidates after one to warm up.
 

@@ -30,7 +30,7 @@ def two_models() -> dict[str, PreTrainedModel]:
     return {name: tiny.llama(layers=1).backbone.model for name in ("dense", "pruned")}
 
 
-WORKLOAD = Workload(prompt_tokens=20, new_tokens=4, repeats=3)
+WORKLOAD = Workload(prompt_tokens=20, new_tokens=4)
 
 
 def test_models_take_turns_after_one_warm_up_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_the_medians_leave_out_the_warm_up_and_a_slow_repeat(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock, models = Clock(), two_models()
-    monkeypatch.setattr(latency, "_now", lambda _model: clock.seconds)
+    monkeypatch.setattr(latency, "now", lambda _model: clock.seconds)
     # five calls a turn: the prompt and four tokens; the first turn warms up
     turns = {"dense": [100.0, 2.0, 90.0, 1.0], "pruned": [100.0, 0.5, 0.25, 0.75]}
     for name, model in models.items():
@@ -66,7 +66,7 @@ def test_the_medians_leave_out_the_warm_up_and_a_slow_repeat(
 
 def test_real_times_are_positive() -> None:
     model = tiny.llama().backbone.model
-    found = measure_latencies({"dense": model}, Workload(prompt_tokens=8, new_tokens=2, repeats=1))
+    found = measure_latencies({"dense": model}, Workload(prompt_tokens=8, new_tokens=2), repeats=1)
     assert found["dense"].prefill_ms > 0
     assert found["dense"].decode_ms > 0
 
@@ -76,8 +76,8 @@ def test_a_prompt_longer_than_the_vocabulary_wraps_around() -> None:
     model = tiny.llama(layers=1).backbone.model
     model.config.max_position_embeddings = 1000
     hook = model.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
-    workload = Workload(prompt_tokens=tiny.VOCABULARY + 3, new_tokens=1, repeats=1)
-    measure_latencies({"dense": model}, workload)
+    workload = Workload(prompt_tokens=tiny.VOCABULARY + 3, new_tokens=1)
+    measure_latencies({"dense": model}, workload, repeats=1)
     hook.remove()
     assert seen[0][0].tolist() == [*range(tiny.VOCABULARY), 0, 1, 2]
 
@@ -86,6 +86,6 @@ def test_a_prompt_leaves_room_for_what_is_written() -> None:
     seen: list[Tensor] = []
     model = tiny.opt().backbone.model  # 64 learned positions: one more is an error
     hook = model.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
-    measure_latencies({"dense": model}, Workload(prompt_tokens=128, new_tokens=16, repeats=1))
+    measure_latencies({"dense": model}, Workload(prompt_tokens=128, new_tokens=16), repeats=1)
     hook.remove()
     assert seen[0].shape[1] == 64 - 16

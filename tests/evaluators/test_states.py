@@ -75,10 +75,10 @@ def test_the_bound_on_what_is_kept_holds() -> None:
 
 
 def test_what_is_kept_is_what_saves_most() -> None:
-    work = np.array([1.0, 1.0, 1.0, 1.0])
+    work = [np.array([0.0, 0.5, 1.0])] * 4
     widths = np.array([2, 2, 2, 2])
     steps = PrefixTree(llama()).steps[:4]
-    states = States(steps, work, widths, limit_bytes=2 * 10)
+    states = States(steps, work, limit_bytes=2 * 10)
     dense = widths[None]
     for _ in range(50):  # children that leave the parent before its last step
         states.expect(dense, {0: (10, 1.0)})

@@ -2,7 +2,7 @@
 
 from planner.export.card import write_card
 from planner.export.manifest import Quality
-from tests.planner.export.test_manifest import MANIFEST
+from tests.planner.export.test_manifest import MANIFEST, PREDICTION
 
 
 def test_the_card_shows_costs_and_how_to_load() -> None:
@@ -14,7 +14,19 @@ def test_the_card_shows_costs_and_how_to_load() -> None:
     assert "`0123456789`" in card
     assert "2.0e-05 (allowed: 1.0e-03)" in card
     assert "AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)" in card
-    assert "Some CPU" in card
+    assert "Latency: batch 1, float32, Some CPU.\n" in card
+
+
+def test_the_card_shows_how_far_the_prediction_was_off() -> None:
+    costs = {**MANIFEST.costs, "latency": 176.0, "throughput": 1e4 / 176}
+    dense = {**MANIFEST.dense_costs, "latency": 220.0, "throughput": 1e4 / 220}
+    update = {"prediction": PREDICTION, "costs": costs, "dense_costs": dense}
+    card = write_card(MANIFEST.model_copy(update=update))
+    assert "| request, predicted | 220.0 ms | 176.0 ms | 0.80x |" in card
+    assert "| throughput, predicted | 45.5 tokens/s | 56.8 tokens/s | 1.25x |" in card
+    assert "predicted to take 176 ms, 0.800x of the dense model's" in card
+    assert "it takes 170 ms, 0.850x: the prediction is off by +3.5% in milliseconds" in card
+    assert "-5.9% in the share" in card
 
 
 def test_a_folder_with_a_slash_at_its_end_has_a_name() -> None:

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from planner.export.manifest import File, Manifest, Quality, Speed, describe_files
+import pytest
+
+from evaluators.latency import Latency, Workload
+from planner.export.manifest import File, Manifest, Prediction, Quality, describe_files
 from search_spaces.plan import ModelIdentity
 
 MANIFEST = Manifest(
@@ -23,12 +26,31 @@ MANIFEST = Manifest(
     macs_context=128,
     threads=2,
     latency={
-        "dense": Speed(prefill_ms=100.0, decode_ms=10.0),
-        "pruned": Speed(prefill_ms=80.0, decode_ms=9.0),
+        "dense": Latency(prefill_ms=100.0, decode_ms=10.0),
+        "pruned": Latency(prefill_ms=80.0, decode_ms=9.0),
     },
+    workload=Workload(new_tokens=10),
+    latency_dtype="float32",
+    latency_device="Some CPU",
+    prediction=None,
     files={},
     environment={"cpu": "Some CPU"},
 )
+
+
+PREDICTION = Prediction.judged(
+    {
+        "dense": Latency(prefill_ms=110.0, decode_ms=11.0),  # 220 ms a request
+        "pruned": Latency(prefill_ms=88.0, decode_ms=8.8),  # 176 ms
+    },
+    MANIFEST.latency,  # 200 and 170 ms
+    MANIFEST.workload,
+)
+
+
+def test_a_prediction_is_judged_by_the_request() -> None:
+    assert PREDICTION.error == pytest.approx(176 / 170 - 1)
+    assert PREDICTION.share_error == pytest.approx((176 / 220) / (170 / 200) - 1)
 
 
 def test_files_have_their_size_and_hash(tmp_path: Path) -> None:

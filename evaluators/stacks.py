@@ -1,0 +1,208 @@
+"""Measuring a latency table: stacks of a model's own layers, cut alike, against half of them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from evaluators.latency import Latency, Workload, next_token, now, prompt_of
+from evaluators.latency_table import Curve, LatencyTable, LayerTimes, Setting, layer_kinds
+from search_spaces.structure.read import ModelStructure
+from search_spaces.surgery import cut
+
+TURNS = 5
+"""How often each stack is timed."""
+PREFILLS = 2
+"""In a turn."""
+STEPS = 6
+"""Tokens written in a turn at most; they lie in the middle of the workload's."""
+MOST_LAYERS = 32
+"""In a stack."""
+MOST_BYTES = 2**31
+"""Of copied weights in a stack, where two layers take no more."""
+POINTS = (1 / 16, 1 / 4, 1 / 2, 3 / 4, 1)
+"""Widths at which an MLP is timed, and an attention of many groups."""
+FEW_UNITS = 6
+"""Up to here every count is timed."""
+ALIGNMENT = 16
+"""Timed widths are multiples, as levels are: others are slower."""
+EVICTED_BYTES = 2**27
+_TINY = 1e-12
+
+Times = NDArray[np.float64]
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """Layers of one kind, all cut to the same widths."""
+
+    layers: tuple[int, ...]
+    attention: int
+    mlp: int
+
+    @property
+    def half(self) -> int:
+        return len(self.layers) // 2
+
+
+def _cases(structure: ModelStructure, group: tuple[int, ...]) -> list[_Case]:
+    """List what is timed of one kind of layer: neither sub-block, then each by itself."""
+    first = structure.layers[group[0]]
+    weight_bytes = sum(w.nbytes for w in structure.backbone.layers[group[0]].parameters())
+    room = min(MOST_LAYERS, MOST_BYTES // max(1, weight_bytes))
+    layers = group[: max(2, room)]
+    widths = [(0, 0)]
+    widths += [(count, 0) for count in timed_counts(first.attention.unit_count)]
+    widths += [(0, count) for count in timed_counts(first.mlp.unit_count)]
+    return [_Case(layers=layers, attention=a, mlp=m) for a, m in widths]
+
+
+def timed_counts(unit_count: int) -> list[int]:
+    """Give the widths to time, ascending, the last all units."""
+    if unit_count <= FEW_UNITS:
+        return list(range(1, unit_count + 1))
+    step = ALIGNMENT if unit_count > ALIGNMENT * len(POINTS) else 1
+    wanted = {max(1, round(unit_count * point / step)) * step for point in POINTS[:-1]}
+    return [*sorted(count for count in wanted if count < unit_count), unit_count]
+
+
+class _Bench:
+    """Runs stacks of layers in the place of the model's own."""
+
+    def __init__(self, structure: ModelStructure, workload: Workload) -> None:
+        self._structure = structure
+        self._workload = workload
+        model = structure.backbone.model
+        weight_bytes = sum(weight.nbytes for weight in model.parameters())
+        size = min(weight_bytes, EVICTED_BYTES) // 4
+        self._other = torch.ones(size, dtype=torch.float32, device=model.device)
+
+    def cut(self, case: _Case) -> nn.ModuleList:
+        """Cut a stack for real, so that its matrices lie in memory as an export's do."""
+        layers = self._structure.backbone.layers
+        stack = []
+        for index in case.layers:
+            own = self._structure.layers[index]
+            choices = ((own.attention, case.attention), (own.mlp, case.mlp))
+            kept = [(block, np.arange(count)) for block, count in choices]
+            stack.append(cut(layers[index], kept))
+        return nn.ModuleList(stack)
+
+    def time(self, stack: nn.ModuleList) -> Times:
+        """Give milliseconds of prefill and of a decode step through a stack, ``(2,)``."""
+        with _standing_in(self._structure, stack):
+            return self._time()
+
+    def _time(self) -> Times:
+        model, workload = self._structure.backbone.model, self._workload
+        prompt = prompt_of(model, workload)
+        prefill = []
+        for _ in range(PREFILLS):
+            start = self._start()
+            output = model(prompt, use_cache=True, logits_to_keep=1)
+            prefill.append(now(model) - start)
+        steps = min(STEPS, workload.new_tokens)
+        # a step takes longer the more it looks back on: time those in the middle
+        skipped = (workload.new_tokens - steps) // 2
+        if skipped:
+            between = prompt[:, :1].expand(-1, skipped)
+            cache = output.past_key_values
+            output = model(between, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        decode = []
+        for _ in range(steps):
+            start = self._start()
+            output = next_token(model, output)
+            decode.append(now(model) - start)
+        return 1e3 * np.array([min(prefill), min(decode, default=0.0)])
+
+    def _start(self) -> float:
+        """Empty the caches of what the stack left there, as the rest of a real model does."""
+        self._other.sum()
+        return now(self._structure.backbone.model)
+
+
+@contextmanager
+def _standing_in(structure: ModelStructure, stack: nn.ModuleList) -> Iterator[None]:
+    """Let the model run other layers than its own."""
+    decoder, name = structure.backbone.decoder, structure.backbone.stack_path.rpartition(".")[2]
+    setattr(decoder, name, stack)
+    try:
+        yield
+    finally:
+        setattr(decoder, name, structure.backbone.layers)
+
+
+@torch.inference_mode()
+def measure_table(
+    structure: ModelStructure, workload: Workload, on_step: OnStep = lambda *_: None
+) -> LatencyTable:
+    """Time the parts of a model on its device, in its dtype.
+
+    A stack of a model's layers, all cut alike, runs through the model's own forward; the time of
+    one layer is what the whole stack takes more than half of it, shared out, so that everything
+    outside the stack cancels. Distinct layers are stacked and the caches emptied before each step:
+    repeating one layer would read its weights from the cache, where a real model reads memory.
+
+    Args:
+        structure: The dense model; it is as before afterwards.
+        workload: What is timed.
+        on_step: Told how many of how many measurements are done.
+    """
+    groups = layer_kinds(structure)
+    cases = [case for layers in groups for case in _cases(structure, layers)]
+    bench = _Bench(structure, workload)
+    bench.time(structure.backbone.layers)  # warm-up, not counted
+    dense, pairs = [], []
+    for turn in range(TURNS):
+        dense.append(bench.time(structure.backbone.layers))
+        for done, case in enumerate(cases, start=turn * len(cases) + 1):
+            stack = bench.cut(case)
+            pairs.append((bench.time(stack[: case.half]), bench.time(stack)))
+            on_step(done, TURNS * len(cases))
+    # the least of all turns: whatever else the machine does only ever adds, and to long passes
+    # more than to short ones
+    whole = np.min(dense, axis=0)  # (phases,)
+    halves, stacks = np.array(pairs).reshape(TURNS, len(cases), 2, 2).min(axis=0).swapaxes(0, 1)
+    half = np.array([case.half for case in cases])[:, None]
+    added = np.array([len(case.layers) for case in cases])[:, None] - half
+    layers = np.maximum(stacks - halves, 0.0) / added  # (cases, phases)
+    rest = np.clip(np.median(halves - half * layers, axis=0), 0.0, whole)
+    # back to what the dense model takes as a rule
+    slowed = np.median(dense, axis=0) / np.maximum(whole, _TINY)
+    found = dict(zip(cases, slowed * layers, strict=True))
+    return LatencyTable(
+        setting=Setting.of(structure, workload),
+        dense=_latency(slowed * whole),
+        rest=_latency(slowed * rest),
+        kinds=tuple(_collect(group, found) for group in groups),
+    )
+
+
+def _collect(group: tuple[int, ...], found: Mapping[_Case, Times]) -> LayerTimes:
+    """Arrange what was found of one kind of layer."""
+    mine = {case: times for case, times in found.items() if case.layers[0] == group[0]}
+    return LayerTimes(
+        layers=group,
+        call=next(_latency(t) for case, t in mine.items() if not case.attention + case.mlp),
+        attention=_curve({case.attention: t for case, t in mine.items() if case.attention}),
+        mlp=_curve({case.mlp: t for case, t in mine.items() if case.mlp}),
+    )
+
+
+def _curve(times: Mapping[int, Times]) -> Curve:
+    """Order points by width; one that took less than a narrower one is levelled with it."""
+    counts = sorted(times)
+    values = np.array([times[count] for count in counts])
+    rising = np.maximum.accumulate(values)
+    falling = np.minimum.accumulate(values[::-1])[::-1]
+    # midway between the bounds from either side: neither favours slow nor fast measurements
+    return Curve(counts=tuple(counts), latencies=tuple(map(_latency, (rising + falling) / 2)))
+
+
+def _latency(times: Times) -> Latency:
+    return Latency(prefill_ms=float(times[0]), decode_ms=float(times[1]))
