@@ -26,15 +26,17 @@ NOTES = f"""
 **Against naive scoring.** {CHILDREN_EACH} children of each of {FAMILIES} plans of
 SmolLM2-135M-Instruct at {", ".join(map(str, PARENT_COSTS))} of its parameters are scored on the
 same text, to decide which {WANTED_EACH} of each family have the lowest KL:
-{WANTED_EACH * FAMILIES} of {CHILDREN_EACH * FAMILIES}. *naive* is how the published evolutionary
-planners score: the full-size model with masks, one candidate at a time, the full-vocabulary KL by `kl_div` from teacher logits
-computed once, in a process of its own with torch's defaults; in float32, and in bfloat16 timed on
-one candidate of each family and scaled to all (a full-size pass takes the same for each). In our
-engine the states of the parents were kept from the generation before, as in a search.
+{WANTED_EACH * FAMILIES} of {CHILDREN_EACH * FAMILIES}. *naive* is how the published
+evolutionary planners score: the full-size model with masks, one candidate at a time, the
+full-vocabulary KL by `kl_div` from teacher logits computed once, in a process of its own with
+torch's defaults; in float32, and in bfloat16 timed on one candidate of each family and scaled
+to all (a full-size pass takes the same for each). In our engine the states of the parents were
+kept from the generation before, as in a search.
 
-The sides take turns, family by family; *time* is wall time over that of naive scoring, in each of
-the two dtypes, medians over the repeats. The goal is held against the faster of the two on this
-machine. *same* is how many of those wanted are those that naive scoring wants on all of the text.
+The sides take turns, family by family; *time* is wall time over that of naive scoring, in each
+of the two dtypes, medians over the repeats. The goal is held against the faster of the two on
+this machine. *same* is how many of those wanted are those that naive scoring wants on all of
+the text.
 """
 
 
