@@ -76,6 +76,9 @@ class Evaluator:
         Yields:
             Position of the candidate, and its score. A score does not depend on the company.
         """
+        if self._backbone.streamed:
+            yield from self._score_by_layer(counts)
+            return
         collected: list[list[NDArray[np.float64]]] = [[] for _ in counts]
         seconds = np.zeros(len(counts))
         for batch in self._batches:
@@ -91,10 +94,29 @@ class Evaluator:
                 started = time.monotonic()  # the caller's time since then is not counted
 
     @torch.inference_mode()
+    def _score_by_layer(self, counts: Counts) -> Iterator[tuple[int, Score]]:
+        started = time.monotonic()
+        collected: list[list[NDArray[np.float64]]] = [[] for _ in counts]
+        found = {
+            (batch, member): final
+            for batch, member, final in self.tree.walk_by_layer(
+                counts, [batch.inputs for batch in self._batches]
+            )
+        }
+        for member in range(len(counts)):
+            for index, batch in enumerate(self._batches):
+                final = self._positions(found.pop((index, member)))
+                collected[member].append(self._compare([(member, final)], batch)[member])
+            whole = np.concatenate(collected[member], axis=1)
+            yield member, self._summary(whole, (time.monotonic() - started) / len(counts))
+
+    @torch.inference_mode()
     def _prepare(self, windows: Tensor) -> _Batch:
         tokens = windows.to(self._backbone.model.device)
         inputs = self._backbone.enter(tokens)
-        ((_, final),) = PrefixTree(self.tree.structure).walk(self._dense[None], inputs)
+        ((_, _, final),) = PrefixTree(self.tree.structure).walk_by_layer(
+            self._dense[None], [inputs]
+        )
         return _Batch(inputs, self._positions(final), tokens[:, 1:].flatten())
 
     def _positions(self, final: Tensor) -> Tensor:

@@ -128,10 +128,13 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
         dtype=pick_dtype(settings.dtype, device),
         device=device,
         trust_remote_code=settings.trust_remote_code,
+        offload=settings.offload,
     )
+    if loaded.stream:
+        listener.say("its layers stay on disk, and each is read when it is used")
     listener.stage("reading its structure")
     check_exportable(loaded.model)
-    structure = read_structure(loaded.model)
+    structure = read_structure(loaded.model, loaded.stream)
     costs = CostModel(structure, stored_dtype=loaded.stored_dtype, context=settings.window_tokens)
     return DenseModel(loaded=loaded, structure=structure, costs=costs)
 
@@ -163,7 +166,8 @@ def prepare(
 
     Raises:
         DataError: Where the calibration text cannot be used.
-        SettingsError: Where windows are longer than the model reads.
+        SettingsError: Where windows are longer than the model reads, or a streamed model would
+            have to write the text.
     """
     _check_window(dense.loaded.model, settings.window_tokens)
     calibration = _calibrate(dense, settings, folder / _CALIBRATION_FILE, listener)
@@ -232,6 +236,11 @@ def _calibrate(
         search=settings.windows, holdout=settings.holdout_windows, tokens=settings.window_tokens
     )
     if settings.data is None:
+        if dense.structure.backbone.streamed:
+            raise SettingsError(
+                "`data` must be given for a model that is streamed from disk, got none: writing "
+                "text would read all its weights for each token; set `--data`"
+            )
         listener.stage("sampling calibration text from the model")
         calibration = from_model(
             dense.loaded.model, windows, seed=settings.seed, on_step=listener.advance
