@@ -25,16 +25,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from search_spaces.errors import ModelError, OutputError, StructureError
 from search_spaces.identity import identify
-from search_spaces.memory import available_bytes
+from search_spaces.memory import weights_fit
 from search_spaces.plan import ModelIdentity
 from search_spaces.sites.probe import CORE
-from search_spaces.streaming import LayerStream, take_over
+from search_spaces.streaming import LayerStream, layers_on_disk, take_over
 from search_spaces.structure.backbone import find_stack
 
 Offload = Literal["auto", "never", "always"]
 """Whether a model's layers stay on disk; ``auto``: where its weights do not fit into memory."""
-WORKING_BYTES = 2**30
-"""Memory for everything but the weights, without which they count as too large."""
 LONGEST_NAME = 1024
 """Signs of a path; longer ones no file system takes."""
 
@@ -86,14 +84,13 @@ def load_model(
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         options["attn_implementation"] = CORE
-        skeleton = None if offload == "never" else _skeleton(config, options)
-        streamed = skeleton if offload == "always" or not _fits(skeleton, dtype, device) else None
+        places = _places_of_streamed(config, options, offload, dtype, device)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             dtype="auto",
             use_safetensors=True,
             output_loading_info=True,
-            device_map=_layers_on_disk(streamed, device) if streamed else None,
+            device_map=places,
             **options,
         )
     except ModelError:
@@ -102,7 +99,7 @@ def load_model(
         raise _refusal(name, error) from error
     model, info = loaded
     _check_complete(name, info)
-    stream = take_over(model, find_stack(model)[0], device) if streamed else None
+    stream = take_over(model, find_stack(model)[0], device) if places else None
     weights = stream.weights(model) if stream else sorted(model.named_parameters())
     identity = identify(model, _finite(name, weights))
     stored = next(model.parameters()).dtype
@@ -117,33 +114,22 @@ def load_model(
     )
 
 
-def _skeleton(config: PreTrainedConfig, options: Mapping[str, Any]) -> PreTrainedModel:
-    """Make a model without weights."""
+def _places_of_streamed(
+    config: PreTrainedConfig,
+    options: Mapping[str, Any],
+    offload: Offload,
+    dtype: torch.dtype | None,
+    device: str,
+) -> dict[str, str] | None:
+    """Give the device map of a model that is to be streamed; none for one to be loaded whole."""
+    if offload == "never":
+        return None
     make: Any = AutoModelForCausalLM.from_config
     with torch.device("meta"):
-        skeleton: PreTrainedModel = make(config, **options)
-    return skeleton
-
-
-def _fits(skeleton: PreTrainedModel | None, dtype: torch.dtype | None, device: str) -> bool:
-    """Tell whether a model's weights fit into memory, with some room to work with."""
-    if skeleton is None:
-        return True
-    itemsize = (dtype or skeleton.dtype).itemsize
-    weight_bytes = sum(weight.numel() for weight in skeleton.parameters()) * itemsize
-    return weight_bytes + WORKING_BYTES <= available_bytes(device)
-
-
-def _layers_on_disk(skeleton: PreTrainedModel, device: str) -> dict[str, str]:
-    """Give the place of each module: the layers on disk, what is beside them on a device."""
-    places: dict[str, str] = {}
-    parent = ""
-    for name in find_stack(skeleton)[0].split("."):
-        inside = f"{parent}." if parent else ""
-        children = skeleton.get_submodule(parent).named_children()
-        places |= {f"{inside}{child}": device for child, _ in children if child != name}
-        parent = f"{inside}{name}"
-    return places | {parent: "disk"}
+        empty: PreTrainedModel = make(config, **options)
+    if offload == "auto" and weights_fit(empty, dtype or empty.dtype, device):
+        return None
+    return layers_on_disk(empty, find_stack(empty)[0], device)
 
 
 def _cast_(model: PreTrainedModel, dtype: torch.dtype) -> None:
@@ -164,6 +150,12 @@ def _refusal(name: str, error: BaseException) -> ModelError:
             "a model must be able to run its attention through torch's "
             f"scaled_dot_product_attention, and `{name}` cannot: {_first_line(error)}; "
             "this architecture cannot be read"
+        )
+    if "offloaded to the disk" in str(error):
+        return ModelError(
+            "the layers of a streamed model must lie on disk as the model reads them, and those "
+            f"of `{name}` are converted while they are loaded; load it whole, on a machine with "
+            "more memory, with `--offload never`"
         )
     return ModelError(
         f"`{name}` must be a complete HuggingFace folder with safetensors weights, and it "

@@ -4,12 +4,28 @@ from pathlib import Path
 
 import psutil
 import torch
+from torch import nn
+
+WORKING_BYTES = 2**30
+"""For everything but the weights, without which they count as too large."""
 
 CGROUPS = (
     # limit, use, and what of the use the kernel would give back; version 2, then version 1
     ("memory.max", "memory.current", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
 )
+
+
+def weights_fit(model: nn.Module, dtype: torch.dtype, device: str) -> bool:
+    """Tell whether a model's weights fit into memory, with some room to work with.
+
+    Args:
+        model: May be without weights.
+        dtype: That they are held in.
+        device: Where they go.
+    """
+    weight_bytes = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
+    return weight_bytes + WORKING_BYTES <= available_bytes(device)
 
 
 def available_bytes(device: str, cgroup: Path = Path("/sys/fs/cgroup")) -> int:

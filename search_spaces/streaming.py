@@ -41,8 +41,6 @@ class LayerStream:
         stored: Where each of the model's weights lies, by name.
         device: Where weights go that are read.
 
-    Raises:
-        ModelError: Where a weight of a layer lies nowhere.
     """
 
     def __init__(
@@ -72,8 +70,8 @@ class LayerStream:
         Raises:
             ModelError: Where they cannot be read any more, or are of another shape.
         """
-        self._take(index)
         try:
+            self._take(index)
             yield self._layers[index]
         finally:
             self._leave(index)
@@ -106,12 +104,12 @@ class LayerStream:
         layer.register_forward_hook(after, always_call=True)
 
     def _take(self, index: int) -> None:
-        self._users[index] += 1
-        if self._users[index] == 1:
+        if not self._users[index]:
             self._read(index)
+        self._users[index] += 1
 
     def _leave(self, index: int) -> None:
-        self._users[index] -= 1
+        self._users[index] = max(0, self._users[index] - 1)  # it may not have been read whole
         if not self._users[index]:
             for path, weight in self._absent[index].items():
                 _place(self._layers[index], path, weight)
@@ -138,13 +136,31 @@ class LayerStream:
             _place(layer, path, _parameter(weight.to(absent[path].dtype)))
 
 
+def layers_on_disk(model: nn.Module, stack_path: str, device: str) -> dict[str, str]:
+    """Give the device map that leaves the layers on disk.
+
+    Args:
+        model: May be without weights.
+        stack_path: Where the layers are in it.
+        device: For every module beside them.
+    """
+    places: dict[str, str] = {}
+    parent = ""
+    for name in stack_path.split("."):
+        inside = f"{parent}." if parent else ""
+        children = model.get_submodule(parent).named_children()
+        places |= {f"{inside}{child}": device for child, _ in children if child != name}
+        parent = f"{inside}{name}"
+    return places | {parent: "disk"}
+
+
 def take_over(model: PreTrainedModel, stack_path: str, device: str) -> LayerStream:
     """Stream the layers that accelerate offloaded to disk, in the place of its own hooks.
 
     Those read one module at a time, at each call, and know no permutation.
 
     Args:
-        model: As transformers loads it with the stack's device ``disk``.
+        model: As transformers loads it with the device map `layers_on_disk`.
         stack_path: Where the layers are in the model.
         device: Where weights go that are read.
     """
