@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := forward
+BENCHMARKS := forward streaming
 
 .PHONY: help install demo evidence check format test coverage slow bench $(BENCHMARKS:%=bench-%) clean
 
