@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from evaluators.calibration import Calibration, Windows, from_model, from_text
 from evaluators.cost_model import CostModel
 from evaluators.evaluator import Evaluator
+from evaluators.memory import keep_pages
 from evaluators.precision import pick_device, pick_dtype
 from evaluators.statistics import collect_statistics
 from planner.evaluation import Evaluation
@@ -131,6 +132,7 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
         offload=settings.offload,
     )
     if loaded.stream:
+        keep_pages()  # each layer takes the place of the last: reading it costs a fifth
         listener.say("its layers stay on disk, and each is read when it is used")
     listener.stage("reading its structure")
     check_exportable(loaded.model)

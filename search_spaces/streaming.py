@@ -40,7 +40,6 @@ class LayerStream:
         stack_path: Where the layers are in the model.
         stored: Where each of the model's weights lies, by name.
         device: Where weights go that are read.
-
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class LayerStream:
             self._leave(index)
 
     def change_(self, index: int, change: Change) -> None:
-        """Alter a layer now and after each time that it is read."""
+        """Alter a layer after each time that it is read from now on."""
         assert not self._users[index], "a layer in use cannot be changed"
         self._changes[index].append(change)
 
@@ -124,7 +123,7 @@ class LayerStream:
         for path, weight in _read_weights(self._stored[index]):
             if weight.shape != absent[path].shape:
                 raise ModelError(
-                    f"a checkpoint must hold every weight of its model, and "
+                    "a checkpoint must hold every weight of its model, and "
                     f"`{self._prefix}{index}.{path}` has the shape {tuple(weight.shape)} in place "
                     f"of {tuple(absent[path].shape)}; download it again"
                 )

@@ -40,10 +40,10 @@ Scores of one generation of candidates of a random Llama (hidden size 2,048, 8,1
 *ratio* is streamed / (read + arithmetic), the median over the repeats of the ratio inside each.
 Before each reading the kernel is asked to drop the files from its cache, as a model larger than
 memory would drop out of it. The model is small enough to be loaded whole, so that the arithmetic
-is measured and not extrapolated; all three grow with the number of layers alike. Candidates keep 60
-to 100 % of each sub-block, at random. The goal is held by the larger generation; a default search
-has 32 candidates on 2,048 tokens, with much more arithmetic for each byte read. The smaller one
-shows what sorting and casting cost where there is little to do beside.
+is measured and not extrapolated; all three grow with the number of layers alike. Candidates keep
+60 to 100 % of each sub-block, at random. The goal is held by the larger generation; a default
+search has 32 candidates on 2,048 tokens, with much more arithmetic for each byte read. The smaller
+one shows what sorting and casting cost where there is little to do beside.
 """
 
 Scores = dict[int, Mapping[str, object]]
