@@ -73,6 +73,7 @@ def _quieten() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
 def _add_settings(parser: ArgumentParser, *, only: tuple[str, ...] = ()) -> None:
@@ -90,7 +91,15 @@ def _add_settings(parser: ArgumentParser, *, only: tuple[str, ...] = ()) -> None
             parser.add_argument(f"--{name}", type=Any, default=field.default, help=help_text)
 
 
-_READING = ("space", "mlp_step", "window_tokens", "dtype", "device", "trust_remote_code")
+_READING = (
+    "space",
+    "mlp_step",
+    "window_tokens",
+    "dtype",
+    "device",
+    "offload",
+    "trust_remote_code",
+)
 
 
 def _inspect_arguments(parser: ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from search_spaces.errors import SettingsError
 
 SETTINGS_FILE = "settings.yaml"
 _VERSION = 1
-_EXTENDS_A_RUN = frozenset({"evaluations", "tokens", "minutes"})
+_LEAVES_SCORES_ALONE = frozenset({"evaluations", "tokens", "minutes", "offload"})
 
 
 class SearchSettings(BaseModel):
@@ -72,6 +72,8 @@ class SearchSettings(BaseModel):
     """Number format that plans are scored in."""
     device: str = "auto"
     """Device that plans are scored on, for example cpu or cuda:0."""
+    offload: Literal["auto", "never", "always"] = "auto"
+    """Leave the layers on disk and read each when it is used: auto does where memory is short."""
     trust_remote_code: bool = False
     """Run the Python code that comes with a model."""
 
@@ -117,13 +119,14 @@ class SearchSettings(BaseModel):
     def differences(self, other: Self) -> dict[str, tuple[Any, Any]]:
         """Fields in which two settings ask for different searches, with both values.
 
-        ``evaluations``, ``tokens`` and ``minutes`` only say how far the same search goes.
+        ``evaluations``, ``tokens`` and ``minutes`` only say how far the same search goes, and
+        ``offload`` where the weights lie meanwhile.
         """
         mine, theirs = self.model_dump(), other.model_dump()
         return {
             name: (mine[name], theirs[name])
             for name in mine
-            if name not in _EXTENDS_A_RUN and mine[name] != theirs[name]
+            if name not in _LEAVES_SCORES_ALONE and mine[name] != theirs[name]
         }
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from evaluators.calibration import Calibration, Windows, from_model, from_text
 from evaluators.cost_model import CostModel
+from evaluators.memory import keep_pages
 from evaluators.precision import pick_device, pick_dtype
 from evaluators.statistics import collect_statistics
 from planner.files import replacing
@@ -95,10 +96,14 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
         dtype=pick_dtype(settings.dtype, device),
         device=device,
         trust_remote_code=settings.trust_remote_code,
+        offload=settings.offload,
     )
+    if loaded.stream:
+        keep_pages()  # each layer takes the place of the last: reading it costs a fifth
+        listener.say("its layers stay on disk, and each is read when it is used")
     listener.stage("reading its structure")
     check_exportable(loaded.model)
-    structure = read_structure(loaded.model)
+    structure = read_structure(loaded.model, loaded.stream)
     costs = CostModel(structure, stored_dtype=loaded.stored_dtype, context=settings.window_tokens)
     return DenseModel(loaded=loaded, structure=structure, costs=costs)
 
@@ -130,7 +135,8 @@ def prepare(
 
     Raises:
         DataError: Where the calibration text cannot be used.
-        SettingsError: Where windows are longer than the model reads.
+        SettingsError: Where windows are longer than the model reads, or a streamed model would
+            have to write the text.
     """
     _check_window(dense.loaded.model, settings.window_tokens)
     calibration = _calibrate(dense, settings, folder / _CALIBRATION_FILE, listener)
@@ -202,6 +208,11 @@ def _calibrate(
         tokens=settings.window_tokens,
     )
     if settings.data is None:
+        if dense.structure.backbone.streamed:
+            raise SettingsError(
+                "`data` must be given for a model that is streamed from disk, got none: writing "
+                "text would read all its weights for each token; set `--data`"
+            )
         listener.stage("sampling calibration text from the model")
         calibration = from_model(
             dense.loaded.model, windows, seed=settings.seed, on_step=listener.advance

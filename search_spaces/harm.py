@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from search_spaces.rankings.protocol import Statistics
 from search_spaces.rankings.wanda import Wanda
-from search_spaces.structure.linears import matrix
 from search_spaces.structure.read import ModelStructure
 
 
@@ -28,9 +27,7 @@ def relative_energies(
         For each sub-block ``(units,)``, in the model's own order.
     """
     found = []
-    for block in structure.sub_blocks:
-        layer = structure.backbone.layers[block.layer]
-        weights = {p.path: matrix(layer.get_submodule(p.path)).float() for p in block.projections}
+    for block, weights in structure.matrices():
         energy = Wanda().importance(block, weights, statistics[block.layer])
         ratio = energy / statistics[block.layer]["hidden_energy", ""]
         found.append(ratio.double().cpu().numpy())

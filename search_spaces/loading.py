@@ -5,16 +5,19 @@ import hashlib
 import io
 import os
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -22,9 +25,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from search_spaces.errors import ModelError, OutputError, StructureError
 from search_spaces.identity import identify
+from search_spaces.memory import weights_fit
 from search_spaces.plan import ModelIdentity
 from search_spaces.sites.probe import CORE
+from search_spaces.streaming import LayerStream, layers_on_disk, take_over
+from search_spaces.structure.backbone import find_stack
 
+Offload = Literal["auto", "never", "always"]
+"""Whether a model's layers stay on disk; ``auto``: where its weights do not fit into memory."""
 LONGEST_NAME = 1024
 """Signs of a path; longer ones no file system takes."""
 
@@ -41,6 +49,8 @@ class LoadedModel:
     """The dtype of its weights on disk, which an export keeps."""
     identity: ModelIdentity
     """Of the weights as stored, whatever they are computed in."""
+    stream: LayerStream | None = None
+    """What reads its layers from disk, where they are not in memory."""
 
 
 def load_model(
@@ -49,6 +59,7 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: str = "cpu",
     trust_remote_code: bool = False,
+    offload: Offload = "never",
 ) -> LoadedModel:
     """Load a causal language model in evaluation mode, without gradients.
 
@@ -57,25 +68,29 @@ def load_model(
         dtype: To compute in; none: as stored.
         device: Where the weights go.
         trust_remote_code: Run Python code from the model folder. Pickled weights are never read.
+        offload: Whether to leave its layers on disk and read each when it is used; ``auto``: where
+            the weights do not fit into memory.
 
     Raises:
         ModelError: Where the model is missing, damaged, incomplete, not a causal language model,
-            or holds NaN.
+            holds NaN, or cannot be streamed and should be.
     """
     source = _located(name)
-    options = {"trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(source, **options)
         _check_architecture(
             name, config.architectures, config.model_type, trusted=trust_remote_code
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        options["attn_implementation"] = CORE
+        places = _places_of_streamed(config, options, offload, dtype, device)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             dtype="auto",
             use_safetensors=True,
-            attn_implementation=CORE,
             output_loading_info=True,
+            device_map=places,
             **options,
         )
     except ModelError:
@@ -83,14 +98,44 @@ def load_model(
     except Exception as error:  # tokenizers raises no class of its own over a bad file
         raise _refusal(name, error) from error
     model, info = loaded
-    _check_weights(name, model, info)
-    stored, identity = next(model.parameters()).dtype, identify(model)
-    model = (
-        model.to(device=device, dtype=dtype or stored).eval().requires_grad_(requires_grad=False)
-    )
+    _check_complete(name, info)
+    stream = take_over(model, find_stack(model)[0], device) if places else None
+    weights = stream.weights(model) if stream else sorted(model.named_parameters())
+    identity = identify(model, _finite(name, weights))
+    stored = next(model.parameters()).dtype
+    _cast_(model.eval().requires_grad_(requires_grad=False), dtype or stored)
     return LoadedModel(
-        model=model, tokenizer=tokenizer, source=source, stored_dtype=stored, identity=identity
+        model=model if stream else model.to(device=device),
+        tokenizer=tokenizer,
+        source=source,
+        stored_dtype=stored,
+        identity=identity,
+        stream=stream,
     )
+
+
+def _places_of_streamed(
+    config: PreTrainedConfig,
+    options: Mapping[str, Any],
+    offload: Offload,
+    dtype: torch.dtype | None,
+    device: str,
+) -> dict[str, str] | None:
+    """Give the device map of a model that is to be streamed; none for one to be loaded whole."""
+    if offload == "never":
+        return None
+    make: Any = AutoModelForCausalLM.from_config
+    with torch.device("meta"):
+        empty: PreTrainedModel = make(config, **options)
+    if offload == "auto" and weights_fit(empty, dtype or empty.dtype, device):
+        return None
+    return layers_on_disk(empty, find_stack(empty)[0], device)
+
+
+def _cast_(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Cast the weights; rotary tables and other buffers keep the precision they were made in."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
 
 
 def _refusal(name: str, error: BaseException) -> ModelError:
@@ -105,6 +150,12 @@ def _refusal(name: str, error: BaseException) -> ModelError:
             "a model must be able to run its attention through torch's "
             f"scaled_dot_product_attention, and `{name}` cannot: {_first_line(error)}; "
             "this architecture cannot be read"
+        )
+    if "offloaded to the disk" in str(error):
+        return ModelError(
+            "the layers of a streamed model must lie on disk as the model reads them, and those "
+            f"of `{name}` are converted while they are loaded; load it whole, on a machine with "
+            "more memory, with `--offload never`"
         )
     return ModelError(
         f"`{name}` must be a complete HuggingFace folder with safetensors weights, and it "
@@ -157,7 +208,7 @@ def _check_architecture(
         )
 
 
-def _check_weights(name: str, model: PreTrainedModel, info: dict[str, object]) -> None:
+def _check_complete(name: str, info: Mapping[str, object]) -> None:
     missing = info.get("missing_keys") or info.get("mismatched_keys")
     if missing:
         assert isinstance(missing, set | list)
@@ -165,12 +216,17 @@ def _check_weights(name: str, model: PreTrainedModel, info: dict[str, object]) -
             f"a checkpoint must hold every weight of its model, and `{name}` lacks or misshapes "
             f"{len(missing)}, such as `{sorted(map(str, missing))[0]}`; download it again"
         )
-    for path, weight in model.named_parameters():
+
+
+def _finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Pass weights on, and refuse those that are no numbers."""
+    for path, weight in weights:
         if not bool(torch.isfinite(weight).all()):
             raise ModelError(
                 f"weights must be finite, and `{path}` of `{name}` holds NaN or infinity; "
                 "the checkpoint is damaged, get a sound copy"
             )
+        yield path, weight
 
 
 def unpack_gguf(path: Path) -> Path:

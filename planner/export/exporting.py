@@ -31,7 +31,7 @@ from planner.run import Run
 from planner.settings import SearchSettings
 from planner.tables import read_table, workload
 from planner.workbench import DenseModel, open_model, ranked_space
-from search_spaces.errors import OutputError, PlanError, RunError, VerificationError
+from search_spaces.errors import ModelError, OutputError, PlanError, RunError, VerificationError
 from search_spaces.plan import Plan
 from search_spaces.structure.backbone import position_count
 
@@ -106,7 +106,8 @@ def export_from_model(
 
 def _for_export(settings: SearchSettings) -> SearchSettings:
     """Compute in float32, which holds every narrower weight, so that only sums round."""
-    return settings.model_copy(update={"dtype": "float32", "device": "cpu"})
+    whole = {"offload": "auto" if settings.offload == "always" else settings.offload}
+    return settings.model_copy(update={"dtype": "float32", "device": "cpu", **whole})
 
 
 def _find(run: Run, plan_id: str) -> Evaluation:
@@ -135,6 +136,11 @@ def _export(
     listener: Listener,
 ) -> Path:
     plan.check_model(dense.loaded.identity)
+    if dense.structure.backbone.streamed:
+        raise ModelError(
+            "a model must fit into memory whole, in float32, to be exported and proved, and "
+            f"`{settings.model}` does not; copy the run to a machine with more and export there"
+        )
     listener.stage("cutting")
     pruned = cut_model(dense.structure, plan)
     with _scratch_beside(out, _weight_bytes(pruned, dense)) as scratch:

@@ -1,7 +1,7 @@
 """The road from token ids to logits: the layers, what comes before them and what after."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from search_spaces.errors import StructureError
+from search_spaces.streaming import LayerStream
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,18 @@ class Backbone:
 
     Args:
         model: Any HuggingFace causal language model, in evaluation mode.
+        stream: What reads its layers from disk; none: they are in memory.
 
     Raises:
         StructureError: Where no stack of layers is found.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, stream: LayerStream | None = None) -> None:
         self.model = model
-        self.stack_path, self.layers = _find_stack(model)
+        self.stack_path, self.layers = find_stack(model)
+        self._stream = stream
         self.decoder = model.get_submodule(self.stack_path.rpartition(".")[0])
         self._tail, self._output = self._find_tail()
-
-    @property
-    def streamed(self) -> bool:
-        """Whether layers are in memory only while they run."""
-        return False
 
     def enter(self, input_ids: Tensor) -> LayerInputs:
         """Run a dense pass and note what each layer is handed.
@@ -83,10 +81,23 @@ class Backbone:
             )
         return LayerInputs(first[0], tuple(calls), final)
 
-    @contextmanager
-    def resident(self, index: int) -> Iterator[nn.Module]:
+    @property
+    def streamed(self) -> bool:
+        """Whether a layer's weights are in memory only while it is used."""
+        return self._stream is not None
+
+    def resident(self, index: int) -> AbstractContextManager[nn.Module]:
         """Give a layer whose weights are in memory for as long as the context lasts."""
-        yield self.layers[index]
+        if self._stream is None:
+            return nullcontext(self.layers[index])
+        return self._stream.resident(index)
+
+    def change_(self, index: int, change: Callable[[nn.Module], None]) -> None:
+        """Alter the weights of a layer in place, wherever they are."""
+        if self._stream is None:
+            change(self.layers[index])
+        else:
+            self._stream.change_(index, change)
 
     def run_layer(self, layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
         """Send hidden states ``(batch, tokens, hidden)`` through a layer, dense or narrow."""
@@ -168,7 +179,12 @@ def check_path(backbone: Backbone) -> None:
         )
 
 
-def _find_stack(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+def find_stack(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    """Find the layers of a model, and their path in it.
+
+    Raises:
+        StructureError: Where it does not hold them in one list.
+    """
     count = model.config.get_text_config().num_hidden_layers
     for path, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == count > 0:

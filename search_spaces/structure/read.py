@@ -1,17 +1,19 @@
 """Reading a model: every layer's attention and MLP, found in the module graph and proved."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from search_spaces.errors import StructureError
+from search_spaces.errors import ModelError, StructureError
 from search_spaces.sites.attention import find_attention
 from search_spaces.sites.mlp import find_mlp
 from search_spaces.sites.probe import LayerProbe
+from search_spaces.streaming import LayerStream
 from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
+from search_spaces.structure.linears import matrix
 from search_spaces.structure.sub_block import SubBlock
 from search_spaces.surgery import narrowed
 
@@ -44,19 +46,31 @@ class ModelStructure:
         """All sub-blocks in the order in which they run: attention, MLP, attention, and so on."""
         return tuple(block for layer in self.layers for block in (layer.attention, layer.mlp))
 
+    def matrices(self) -> Iterator[tuple[SubBlock, Mapping[str, Tensor]]]:
+        """Give each sub-block with its projections' matrices ``(rows, columns)`` in float32.
 
-def read_structure(model: PreTrainedModel) -> ModelStructure:
+        By path, and for as long as the sub-block's turn lasts.
+        """
+        for index, found in enumerate(self.layers):
+            with self.backbone.resident(index) as layer:
+                for block in (found.attention, found.mlp):
+                    paths = [projection.path for projection in block.projections]
+                    yield block, {p: matrix(layer.get_submodule(p)).float() for p in paths}
+
+
+def read_structure(model: PreTrainedModel, stream: LayerStream | None = None) -> ModelStructure:
     """Find out what can be cut in a model.
 
     Args:
         model: Any HuggingFace causal language model, in evaluation mode, without gradients.
+        stream: What reads its layers from disk; none: they are in memory.
 
     Raises:
         StructureError: Naming the module that could not be read.
     """
     try:
-        return _read(model)
-    except StructureError:
+        return _read(Backbone(model, stream))
+    except ModelError:
         raise
     except (TypeError, AttributeError, RuntimeError, LookupError, ValueError) as error:
         raise StructureError(
@@ -81,18 +95,17 @@ def check_exportable(model: PreTrainedModel) -> None:
         )
 
 
-def _read(model: PreTrainedModel) -> ModelStructure:
-    backbone = Backbone(model)
+def _read(backbone: Backbone) -> ModelStructure:
     check_path(backbone)
     with torch.no_grad():
-        inputs = backbone.enter(probe_tokens(model))
+        inputs = backbone.enter(probe_tokens(backbone.model))
     hidden = inputs.hidden
     layers: list[LayerStructure] = []
     for index, call in enumerate(inputs.calls):
-        probe = LayerProbe(backbone, index, call, hidden)
-        layers.append(_read_layer(probe))
-        with torch.no_grad():
-            hidden = backbone.run_layer(probe.layer, hidden, call)
+        with backbone.resident(index) as layer:
+            layers.append(_read_layer(LayerProbe(backbone, index, call, hidden)))
+            with torch.no_grad():
+                hidden = backbone.run_layer(layer, hidden, call)
     return ModelStructure(backbone=backbone, layers=tuple(layers))
 
 

@@ -1,0 +1,103 @@
+"""A streamed model gives what the same model gives when it is loaded whole, bit for bit."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evaluators.cost_model import CostModel
+from evaluators.evaluator import Evaluator, Fidelity
+from evaluators.statistics import collect_statistics
+from search_spaces.harm import relative_energies
+from search_spaces.rankings import make_ranking
+from search_spaces.sorting import rank_units, sort_units_
+from tests.candidates import random_tokens
+from tests.evaluators.tiny import random_counts
+from tests.streamed import STREAMED_FAMILIES, Opened, opened, save_sharded
+
+WINDOWS = random_tokens(batch=3)
+
+
+@pytest.fixture(scope="module", params=STREAMED_FAMILIES)
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Opened, Opened]:
+    """One model whole and streamed; no test may change it."""
+    folder: Path = tmp_path_factory.mktemp("streamed")
+    save_sharded(request.param, folder)
+    whole, streamed = opened(folder, "never"), opened(folder, "always")
+    streamed.check_layers_absent()
+    return whole, streamed
+
+
+def test_identity_and_structure_are_the_same(pair: tuple[Opened, Opened]) -> None:
+    whole, streamed = pair
+    assert not whole.structure.backbone.streamed
+    assert streamed.structure.backbone.streamed
+    assert streamed.loaded.identity == whole.loaded.identity
+    assert streamed.loaded.stored_dtype == whole.loaded.stored_dtype
+    for ours, theirs in zip(streamed.structure.layers, whole.structure.layers, strict=True):
+        np.testing.assert_equal(asdict(ours), asdict(theirs))
+
+
+def test_costs_are_the_same(pair: tuple[Opened, Opened]) -> None:
+    whole, streamed = (
+        CostModel(side.structure, stored_dtype=torch.float32, context=8).dense() for side in pair
+    )
+    assert streamed == whole
+
+
+def test_statistics_orders_and_harms_are_the_same(pair: tuple[Opened, Opened]) -> None:
+    found = []
+    for side in pair:
+        statistics = collect_statistics(side.structure, WINDOWS)
+        orders = rank_units(side.structure, make_ranking("wanda"), statistics)
+        values = [{key: value.numpy() for key, value in layer.items()} for layer in statistics]
+        found.append((values, orders, relative_energies(side.structure, statistics)))
+    whole, streamed = found
+    np.testing.assert_equal(streamed, whole)
+    pair[1].check_layers_absent()
+
+
+def test_logits_are_the_same(pair: tuple[Opened, Opened]) -> None:
+    whole, streamed = (side.loaded.model(WINDOWS, use_cache=False).logits for side in pair)
+    assert torch.equal(streamed, whole)
+    pair[1].check_layers_absent()
+
+
+@pytest.mark.parametrize("name", STREAMED_FAMILIES)
+def test_scores_of_sorted_models_are_the_same(name: str, tmp_path: Path) -> None:
+    save_sharded(name, tmp_path)
+    whole, streamed = opened(tmp_path, "never"), opened(tmp_path, "always")
+    rng = np.random.default_rng(0)
+    orders = [rng.permutation(block.unit_count) for block in whole.structure.sub_blocks]
+    counts = random_counts(whole.structure, 6, rng)
+
+    def scores(side: Opened) -> dict[int, object]:
+        sort_units_(side.structure, orders)
+        judge = Evaluator(side.structure, WINDOWS, Fidelity(batch_tokens=24))
+        return {member: score.quality for member, score in judge.score(counts)}
+
+    expected = scores(whole)
+    assert len(expected) == 6
+    assert scores(streamed) == expected
+    streamed.check_layers_absent()
+
+
+@pytest.mark.parametrize(
+    ("stored", "computed"),
+    [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)],
+)
+def test_other_dtypes_than_the_stored_one(
+    stored: torch.dtype, computed: torch.dtype, tmp_path: Path
+) -> None:
+    save_sharded("llama", tmp_path, stored)
+    whole, streamed = (opened(tmp_path, offload, computed) for offload in ("never", "always"))
+    assert streamed.loaded.identity == whole.loaded.identity
+    assert streamed.loaded.stored_dtype == stored
+    logits = [side.loaded.model(WINDOWS, use_cache=False).logits for side in (whole, streamed)]
+    assert logits[1].dtype == computed
+    assert torch.equal(logits[0], logits[1])
+    streamed.check_layers_absent()
