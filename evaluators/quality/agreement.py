@@ -14,5 +14,5 @@ AGREEMENT = Metric(
 
 
 def agreement(compared: Comparison) -> Tensor:
-    """Give 1 where both prefer the same token and 0 elsewhere, ``(positions,)``."""
-    return (compared.top == compared.teacher.top).float()
+    """Give 1 where the dense model's token is among the candidate's most probable, else 0."""
+    return (compared.top_logit == 0).float()  # logits count from the highest
