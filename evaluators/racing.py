@@ -19,13 +19,16 @@ from evaluators.population import Members
 from evaluators.score import Score
 
 Floats = NDArray[np.float64]
-Keep = Callable[[Members, Floats], NDArray[np.bool_]]
-"""Given who is left and what they scored so far ``(members, windows)``, who goes on."""
+Verdicts = NDArray[np.int_]
+"""Of each member: `TAKEN`, `OPEN` or `DROPPED`, ``(members,)``."""
+TAKEN, OPEN, DROPPED = 1, 0, -1
+Judge = Callable[[Members, Floats, int], Verdicts]
+"""Given who is left, what they scored so far ``(members, windows)`` and how many were taken."""
 ScoreRung = Callable[[Members, int], Iterator[tuple[int, Score]]]
 """Scores some members on one rung; yields a position among them and its score there."""
 
-RISK = 0.02
-"""Chance that one comparison over a whole race drops the better of two candidates."""
+RISK = 0.05
+"""Chance that one comparison, over a whole race, drops the better of two candidates."""
 
 
 class Race:
@@ -34,21 +37,23 @@ class Race:
     Args:
         rungs: Windows scored after each rung, ascending.
         score: Scores members on a rung.
-        keep: Decides between rungs who goes on.
+        judge: Decides between rungs.
         metric: Name of the metric that decides; smaller is better.
     """
 
     def __init__(
-        self, rungs: Sequence[int], score: ScoreRung, keep: Keep, metric: str = "kl"
+        self, rungs: Sequence[int], score: ScoreRung, judge: Judge, metric: str = "kl"
     ) -> None:
         self._rungs = rungs
         self._score = score
-        self._keep = keep
+        self._judge = judge
         self._metric = metric
         self.scores: dict[int, Score] = {}
         """Of each member, on the windows that it came to."""
+        self.taken: Members = np.empty(0, dtype=np.int_)
+        """Who is surely wanted, without having seen all windows."""
         self.left: Members = np.empty(0, dtype=np.int_)
-        """Who came to the end, ascending."""
+        """Who came to the end undecided, ascending."""
 
     def run(self, size: int) -> Iterator[tuple[int, Score]]:
         """Send members ``0 … size − 1`` up the rungs; each is given as it lands, on every rung."""
@@ -62,8 +67,15 @@ class Race:
             sound = [self.scores[int(member)].failure is None for member in left]
             left = left[np.array(sound, dtype=bool)]
             if number + 1 < len(self._rungs) and len(left):
-                left = left[self._keep(left, self._values(left))]
+                verdicts = self._judge(left, self._values(left), len(self.taken))
+                self.taken = np.concatenate([self.taken, left[verdicts == TAKEN]])
+                left = left[verdicts == OPEN]
         self.left = left
+
+    def best(self, count: int) -> list[int]:
+        """Give the wanted members: the taken ones, then the best of those left."""
+        means = {int(m): float(self._values(np.array([m])).mean()) for m in self.left}
+        return [*map(int, self.taken), *sorted(means, key=means.__getitem__)][:count]
 
     def _values(self, members: Members) -> Floats:
         return np.stack([self.scores[int(m)].by_window[self._metric] for m in members])
@@ -101,41 +113,35 @@ def surely_worse(values: Floats, rivals: Floats, risk: float) -> NDArray[np.bool
     return worse
 
 
-def keep_best(
-    count: int,
-    *,
-    groups: NDArray[np.int_] | None = None,
-    risk: float = RISK,
-    looks: int = 1,
-) -> Keep:
-    """Go on with all that may be among the best few.
+def judge_best(count: int, *, risk: float = RISK, looks: int = 1) -> Judge:
+    """Look for the best few: drop whom enough are surely better than, take whom few can beat.
 
     Args:
         count: How many are wanted.
-        groups: Of each member the group that it races in, such as one budget's, ``(members,)``;
-            none: all race in one.
         risk: Of the whole race.
         looks: Times that the race decides, over which the risk is spread.
     """
 
-    def keep(members: Members, values: Floats) -> NDArray[np.bool_]:
-        worse = surely_worse(values, values, risk / looks)
-        if groups is not None:
-            worse &= groups[members][:, None] == groups[members]
-        return np.asarray(worse.sum(axis=1) < count)
+    def judge(_members: Members, values: Floats, taken: int) -> Verdicts:
+        worse = surely_worse(values, values, risk / looks)  # rows than columns
+        places = count - taken
+        verdicts = np.full(len(values), OPEN)
+        verdicts[worse.sum(axis=0) >= len(values) - places] = TAKEN
+        verdicts[worse.sum(axis=1) >= places] = DROPPED
+        return verdicts
 
-    return keep
+    return judge
 
 
-def keep_front(
+def judge_front(
     costs: Floats,
     rivals: Floats,
     rival_costs: Floats,
     *,
     risk: float = RISK,
     looks: int = 1,
-) -> Keep:
-    """Go on with all that nothing cheaper or as cheap is surely better than.
+) -> Judge:
+    """Drop what something cheaper or as cheap is surely better than.
 
     Args:
         costs: Of all members, ``(members, costs)``.
@@ -145,18 +151,18 @@ def keep_front(
         looks: Times that the race decides, over which the risk is spread.
     """
 
-    def keep(members: Members, values: Floats) -> NDArray[np.bool_]:
+    def judge(members: Members, values: Floats, _taken: int) -> Verdicts:
         against = _with_rivals(values, rivals)
         prices = np.concatenate([costs[members], rival_costs])
         no_dearer = (prices[None] <= costs[members][:, None]).all(axis=2)
         worse = surely_worse(values, against, risk / looks)
-        return np.asarray(~(worse & no_dearer).any(axis=1))
+        return np.where((worse & no_dearer).any(axis=1), DROPPED, OPEN)
 
-    return keep
+    return judge
 
 
-def keep_half(costs: Floats, rivals: Floats, rival_costs: Floats) -> Keep:
-    """Go on with the half that lies closest to the front, whatever the errors.
+def judge_half(costs: Floats, rivals: Floats, rival_costs: Floats) -> Judge:
+    """Drop the half that lies farther from the front, whatever the errors.
 
     Args:
         costs: Of all members, ``(members, costs)``.
@@ -164,18 +170,18 @@ def keep_half(costs: Floats, rivals: Floats, rival_costs: Floats) -> Keep:
         rival_costs: ``(rivals, costs)``
     """
 
-    def keep(members: Members, values: Floats) -> NDArray[np.bool_]:
+    def judge(members: Members, values: Floats, _taken: int) -> Verdicts:
         means = _with_rivals(values, rivals).mean(axis=1)
         prices = np.concatenate([costs[members], rival_costs])
         no_dearer = (prices[None] <= costs[members][:, None]).all(axis=2)
         best = np.where(no_dearer, means[None], np.inf).min(axis=1)
         excess = values.mean(axis=1) / np.maximum(best, np.finfo(np.float64).tiny)
         order = np.argsort(excess, kind="stable")
-        kept = np.zeros(len(members), dtype=bool)
-        kept[order[: (len(members) + 1) // 2]] = True
-        return kept
+        verdicts = np.full(len(members), DROPPED)
+        verdicts[order[: (len(members) + 1) // 2]] = OPEN
+        return verdicts
 
-    return keep
+    return judge
 
 
 def _with_rivals(values: Floats, rivals: Floats) -> Floats:

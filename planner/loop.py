@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.population import Members
-from evaluators.racing import Keep, Race, keep_front, keep_half
+from evaluators.racing import OPEN, Judge, Race, Verdicts, judge_front, judge_half
 from evaluators.score import Score
 from planner.evaluation import Evaluation, Genome
 from planner.front import complete, front
@@ -145,7 +145,7 @@ class SearchLoop:
                 costs[member] = self._objectives.shares(evaluation)
                 yield position, evaluation.score
 
-        race = Race(self._scorer.rungs, score, self._keep(costs))
+        race = Race(self._scorer.rungs, score, self._judge(costs))
         for member, so_far in race.run(len(admitted)):
             evaluation = landed[member].scored(so_far)
             self._tokens += landed[member].score.tokens
@@ -178,23 +178,23 @@ class SearchLoop:
             self._landed_count += 1
             yield missing[index], evaluation
 
-    def _keep(self, costs: Mapping[int, list[float]]) -> Keep:
+    def _judge(self, costs: Mapping[int, list[float]]) -> Judge:
         """Give the rule by which a round's race drops plans, against what is known so far."""
         if self._racing == "off":
-            return lambda members, _: np.ones(len(members), dtype=bool)
+            return lambda members, _values, _taken: np.full(len(members), OPEN)
         rivals = complete(list(self._known.values()))
         shape = len(rivals), len(self._objectives.cost_names)
         values = kl_by_window(rivals)
         prices = np.array([self._objectives.shares(rival) for rival in rivals]).reshape(shape)
         looks = len(self._scorer.rungs) - 1
 
-        def keep(members: Members, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+        def judge(members: Members, scores: NDArray[np.float64], taken: int) -> Verdicts:
             own = np.array([costs[member] for member in range(len(costs))])
             if self._racing == "halving":
-                return keep_half(own, values, prices)(members, scores)
-            return keep_front(own, values, prices, looks=looks)(members, scores)
+                return judge_half(own, values, prices)(members, scores, taken)
+            return judge_front(own, values, prices, looks=looks)(members, scores, taken)
 
-        return keep
+        return judge
 
     def _parents(self) -> NDArray[np.int_]:
         """The plans that children are likely to come from: the front so far."""

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,28 +15,31 @@ from tests.benchmarks.naive import NaiveScorer
 from tests.benchmarks.report import Row
 from tests.benchmarks.smollm2 import CHILDREN_EACH, PARENT_COSTS, Text, offspring, parents
 
-WANTED_EACH = 2
-"""Children of each parent that the decision takes."""
+WANTED = 8
+"""Children that the decision takes, of all families."""
+SAMPLED = 2
+"""Children of each family whose naive pass is timed where not all need be scored."""
 FAMILIES = len(PARENT_COSTS)
 
 Decide = Callable[[NDArray[np.int_]], tuple[list[int], int]]
-"""Given one family's counts ``(members, sub_blocks)``: whom it wants, and the tokens spent."""
+"""Given all children's counts ``(members, sub_blocks)``: whom it wants, and the tokens spent."""
 
 NOTES = f"""
 **Against naive scoring.** {CHILDREN_EACH} children of each of {FAMILIES} plans of
 SmolLM2-135M-Instruct at {", ".join(map(str, PARENT_COSTS))} of its parameters are scored on the
-same text, to decide which {WANTED_EACH} of each family have the lowest KL:
-{WANTED_EACH * FAMILIES} of {CHILDREN_EACH * FAMILIES}. *naive* is how the published
-evolutionary planners score: the full-size model with masks, one candidate at a time, the
-full-vocabulary KL by `kl_div` from teacher logits computed once, in a process of its own with
-torch's defaults; in float32, and in bfloat16 timed on one candidate of each family and scaled
-to all (a full-size pass takes the same for each). In our engine the states of the parents were
-kept from the generation before, as in a search.
+same text, to decide which {WANTED} of the {CHILDREN_EACH * FAMILIES} are best: those whose KL
+is lowest as a share of their parent's. *naive* is how the published evolutionary planners
+score: the full-size model with masks, one candidate at a time, the full-vocabulary KL by
+`kl_div` from teacher logits computed once, in a process of its own with torch's defaults; in
+float32, and in bfloat16. A full-size pass takes the same for each candidate: {SAMPLED} children
+of each parent are timed in each repeat (one in bfloat16), and scaled to all. In our engine the
+states of the parents were kept from the generation before, as in a search.
 
-The sides take turns, family by family; *time* is wall time over that of naive scoring, in each
-of the two dtypes, medians over the repeats. The goal is held against the faster of the two on
-this machine. *same* is how many of those wanted are those that naive scoring wants on all of
-the text.
+*time* is wall time over that of naive scoring in each of the two dtypes, medians over the
+repeats. Published planners score in bfloat16, and the goal is held against that; a machine
+whose CPU lacks the instructions (see below) emulates it, and the ratio to float32, which our
+side computes in here, is the harder one. *same* is how many of those wanted are those that
+naive scoring in float32 wants on all of the text, the least of the repeats.
 """
 
 
@@ -59,14 +62,13 @@ class Duel:
     """
 
     bench: Workbench
-    families: NDArray[np.int_] = field(init=False)
-    """Kept units, ``(families, members, sub_blocks)``."""
+    children: NDArray[np.int_] = field(init=False)
+    """Kept units, ``(members, sub_blocks)``, family by family."""
     elders: NDArray[np.int_] = field(init=False)
     """Their parents, ``(families, sub_blocks)``."""
 
     def __post_init__(self) -> None:
-        counts = self.bench.space.counts(offspring(self.bench))
-        self.families = counts.reshape(FAMILIES, CHILDREN_EACH, -1)
+        self.children = self.bench.space.counts(offspring(self.bench))
         self.elders = self.bench.space.counts(parents(self.bench))
 
     def fight(self, decide: Decide, repeats: int) -> tuple[Row, Row]:
@@ -76,51 +78,49 @@ class Duel:
             The lines of the naive side and of ours.
         """
         float32, bfloat16 = (self._naive(dtype) for dtype in (torch.float32, torch.bfloat16))
-        measured = []
+        scores = [float32.score(kept) for kept in self.children]
+        base = np.repeat([float32.score(kept).kl for kept in self.elders], CHILDREN_EACH)
+        wanted = set(lowest([score.kl for score in scores] / base))
+        passes = [score.seconds for score in scores]
+        measured, same = [], WANTED
         for _ in range(repeats):
-            spent, same = Spent(), 0
-            for family in self.families:
-                scores = [float32.score(kept) for kept in family]
-                spent.float32 += sum(score.seconds for score in scores)
-                spent.bfloat16 += len(family) * bfloat16.score(family[0]).seconds
-                started = time.perf_counter()
-                chosen, tokens = decide(family)
-                spent.ours += time.perf_counter() - started
-                spent.tokens += tokens
-                same += len(set(chosen) & set(lowest([score.kl for score in scores])))
+            spent = Spent()
+            sampled = np.arange(len(self.children)).reshape(FAMILIES, -1)[:, :SAMPLED]
+            for first, *others in sampled:
+                # a full-size pass takes the same for each candidate
+                spent.bfloat16 += CHILDREN_EACH * bfloat16.score(self.children[first]).seconds
+                passes += [float32.score(self.children[m]).seconds for m in (first, *others)]
+            started = time.perf_counter()
+            chosen, spent.tokens = decide(self.children)
+            spent.ours = time.perf_counter() - started
+            spent.float32 = len(self.children) * statistics.median(passes)
+            same = min(same, len(wanted & set(chosen)))
             measured.append(spent)
         float32.close()
         bfloat16.close()
-        return _row("naive", measured, same=WANTED_EACH * FAMILIES), _row(
+        return _row("naive", measured, same=WANTED), _row(
             "ours", measured, same=same, share=self._share(measured)
         )
 
     def _naive(self, dtype: torch.dtype) -> NaiveScorer:
         windows = self.bench.calibration.search
-        scorer = NaiveScorer(str(demo_model()), dtype, self.bench.space.orders, windows, batch=4)
+        scorer = NaiveScorer(str(demo_model()), dtype, self.bench.space.orders, windows, batch=8)
         scorer.score(self.elders[0])  # warm-up
         return scorer
 
     def _share(self, measured: list[Spent]) -> float:
-        everything = FAMILIES * CHILDREN_EACH * self.bench.calibration.search.numel()
+        everything = len(self.children) * self.bench.calibration.search.numel()
         return statistics.median(spent.tokens for spent in measured) / everything
 
 
-def lowest(kls: list[float]) -> list[int]:
+def lowest(values: Sequence[float] | NDArray[np.float64]) -> list[int]:
     """Give the positions of the wanted members."""
-    return sorted(range(len(kls)), key=kls.__getitem__)[:WANTED_EACH]
+    return [int(position) for position in np.argsort(values, kind="stable")[:WANTED]]
 
 
 def text(*, quick: bool) -> Text:
     """Give the amount of text that a duel is fought on."""
-    return Text(windows=16, tokens=32 if quick else 64)
-
-
-def faster_ratio(ours: Row, naive: Row) -> float:
-    """Our time over the faster of the two naive ones."""
-    fastest = min(float(naive["s, float32"]), float(naive["s, bfloat16"]))
-    which = "float32" if fastest == float(naive["s, float32"]) else "bfloat16"
-    return float(ours[f"time, {which}"])
+    return Text(windows=16 if quick else 32, tokens=64)
 
 
 def _row(name: str, measured: list[Spent], *, same: int, share: float = 1.0) -> Row:

@@ -6,10 +6,13 @@ from numpy.typing import NDArray
 
 from evaluators.population import Members
 from evaluators.racing import (
+    DROPPED,
+    OPEN,
+    TAKEN,
     Race,
-    keep_best,
-    keep_front,
-    keep_half,
+    judge_best,
+    judge_front,
+    judge_half,
     projected,
     rungs_of,
     surely_worse,
@@ -26,7 +29,7 @@ def race_values(means: list[float], seed: int = 0, noise: float = 0.05) -> NDArr
     return np.array(means)[:, None] * difficulty + rng.normal(scale=noise, size=(len(means), 16))
 
 
-class Judge:
+class Marker:
     """Hands out known values rung by rung and counts what it gave."""
 
     def __init__(self, values: NDArray[np.float64], broken: frozenset[int] = frozenset()) -> None:
@@ -45,22 +48,33 @@ class Judge:
 
 def test_the_clearly_best_come_to_the_end_and_others_do_not() -> None:
     values = race_values([0.2, 0.3, 1.0, 1.1, 1.2, 1.3, 2.0, 3.0])
-    judge = Judge(values)
-    race = Race(RUNGS, judge, keep_best(2, looks=2))
+    marker = Marker(values)
+    race = Race(RUNGS, marker, judge_best(2, looks=2))
     landings = list(race.run(8))
-    assert race.left.tolist() == [0, 1]
-    assert judge.windows < 8 * 16 / 2
-    assert [score.windows for member, score in landings if member == 0] == [4, 8, 16]
+    assert sorted(race.best(2)) == [0, 1]
+    assert marker.windows < 8 * 16 / 2
+    climbed = [score.windows for member, score in landings if member == 0]
+    assert climbed == list(RUNGS[: len(climbed)])
     for member, score in race.scores.items():
         assert np.array_equal(score.by_window["kl"], values[member, : score.windows])
 
 
-def test_groups_race_by_themselves() -> None:
-    values = race_values([0.2, 1.0, 2.0, 3.0])
-    groups = np.array([0, 1, 0, 1])
-    keep = keep_best(1, groups=groups)
-    assert keep(np.arange(4), values).tolist() == [True, True, False, False]
-    assert keep(np.array([1, 2, 3]), values[1:]).tolist() == [True, True, False]
+def test_a_clear_winner_is_taken_without_seeing_everything() -> None:
+    values = race_values([0.1, 0.5, 0.505, 0.51, 3.0])
+    race = Race(RUNGS, Marker(values), judge_best(2, looks=2))
+    list(race.run(5))
+    assert race.taken.tolist() == [0]
+    assert race.scores[0].windows < 16
+    assert 4 not in race.left
+    assert race.best(2) == [0, 1 + int(values[1:4].mean(axis=1).argmin())]
+
+
+def test_no_more_are_taken_than_are_wanted() -> None:
+    judge = judge_best(2)
+    values = race_values([0.1, 0.2, 0.3, 3.0], noise=0.001)
+    assert judge(np.arange(4), values, 0).tolist() == [TAKEN, TAKEN, DROPPED, DROPPED]
+    assert judge(np.arange(1, 4), values[1:], 1).tolist() == [TAKEN, DROPPED, DROPPED]
+    assert judge(np.arange(2, 4), values[2:], 2).tolist() == [DROPPED, DROPPED]
 
 
 def test_equals_are_rarely_told_apart() -> None:
@@ -86,39 +100,40 @@ def test_a_dearer_rival_does_not_drop_a_candidate_and_a_cheaper_one_does() -> No
     costs = np.array([[0.5], [0.6], [0.7]])
     nobody = np.empty((0, 16)), np.empty((0, 1))
     values = race_values([1.0, 2.0, 0.5])
-    keep = keep_front(costs, *nobody)
-    assert keep(np.arange(3), values).tolist() == [True, False, True]
+    judge = judge_front(costs, *nobody)
+    assert judge(np.arange(3), values, 0).tolist() == [OPEN, DROPPED, OPEN]
     # 1 goes, for 0 is cheaper and better; a rival that is known drops 0 too
-    keep = keep_front(costs, race_values([0.4]), np.array([[0.4]]))
-    assert keep(np.arange(3), values[:, :8]).tolist() == [False, False, False]
-    keep = keep_front(costs, race_values([0.4]), np.array([[0.55]]))
-    assert keep(np.array([0, 2]), values[[0, 2], :8]).tolist() == [True, False]
+    judge = judge_front(costs, race_values([0.4]), np.array([[0.4]]))
+    assert judge(np.arange(3), values[:, :8], 0).tolist() == [DROPPED] * 3
+    judge = judge_front(costs, race_values([0.4]), np.array([[0.55]]))
+    assert judge(np.array([0, 2]), values[[0, 2], :8], 0).tolist() == [OPEN, DROPPED]
 
 
 def test_all_costs_count() -> None:
     costs = np.array([[0.5, 0.9], [0.6, 0.8]])
-    keep = keep_front(costs, np.empty((0, 16)), np.empty((0, 2)))
-    assert keep(np.arange(2), race_values([1.0, 2.0])).all()
+    judge = judge_front(costs, np.empty((0, 16)), np.empty((0, 2)))
+    assert judge(np.arange(2), race_values([1.0, 2.0]), 0).tolist() == [OPEN, OPEN]
 
 
 def test_halving_keeps_the_half_nearest_to_the_front() -> None:
     costs = np.array([[0.5], [0.6], [0.7], [0.8], [0.9]])
-    keep = keep_half(costs, np.empty((0, 16)), np.empty((0, 1)))
+    judge = judge_half(costs, np.empty((0, 16)), np.empty((0, 1)))
     # as shares of the best that is no dearer: 1, 2, 1, 6, 1.2
     values = np.array([1.0, 2.0, 0.5, 3.0, 0.6])[:, None] * np.ones(4)
-    assert keep(np.arange(5), values).tolist() == [True, False, True, False, True]
+    kept = judge(np.arange(5), values, 0)
+    assert kept.tolist() == [OPEN, DROPPED, OPEN, DROPPED, OPEN]
 
 
 def test_a_broken_candidate_leaves_the_race_and_nobody_else() -> None:
-    judge = Judge(race_values([0.1, 1.0, 2.0]), broken=frozenset({0}))
-    race = Race(RUNGS, judge, keep_best(3))
+    marker = Marker(race_values([0.1, 1.0, 2.0]), broken=frozenset({0}))
+    race = Race(RUNGS, marker, judge_best(3))
     list(race.run(3))
-    assert race.left.tolist() == [1, 2]
+    assert sorted(race.best(3)) == [1, 2]
     assert race.scores[0].windows == 4
 
 
 def test_an_empty_race_ends() -> None:
-    race = Race(RUNGS, Judge(np.empty((0, 16))), keep_best(2))
+    race = Race(RUNGS, Marker(np.empty((0, 16))), judge_best(2))
     assert list(race.run(0)) == []
     assert len(race.left) == 0
 
