@@ -23,6 +23,8 @@ from search_spaces.structure.read import ModelStructure
 
 HEADS_AT_ONCE = 8
 """Candidates for which one chunk of the teacher's logits is computed."""
+SWEEP_BYTES = 512 * 2**20
+"""Default bound on the hidden states that go through a streamed model at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Fidelity:
     """Tokens run at once; halved where memory runs out."""
     state_bytes: int = STATE_BYTES
     """Bound on the hidden states that are kept between calls."""
+    sweep_bytes: int = SWEEP_BYTES
+    """Bound on the hidden states that stand at once where layers are streamed; halved likewise."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Evaluator:
         self.positions = _positions(windows, self._fidelity)
         at_once = self._fidelity.batch_tokens // windows.shape[1]
         self._at_once = max(1, min(at_once, len(windows)))
+        self._sweep_bytes = self._fidelity.sweep_bytes
         self._batches: dict[int, list[_Batch]] = {}
         self._passed = np.zeros(len(self.rungs))  # candidates that were scored on each rung
         macs = tally_macs(structure, windows.shape[1])
@@ -164,9 +169,12 @@ class Evaluator:
         started = time.monotonic()
         for index, company, measured in self._companies(counts, rung, batches):
             landed = time.monotonic()
+            # a sweep is done for all of its candidates before the first of them lands
+            sharers = range(len(counts)) if self._structure.backbone.streamed else company
+            for member in sharers:
+                readings[member].seconds += (landed - started) / len(sharers)
             for member, values in zip(company, measured, strict=True):
                 readings[member].parts.append(values)
-                readings[member].seconds += (landed - started) / len(company)
             if index == len(batches) - 1:
                 yield from ((member, self._score(readings[member], rung)) for member in company)
             started = time.monotonic()  # the caller's time since then is not counted
@@ -186,20 +194,28 @@ class Evaluator:
         self, counts: Counts, rung: int, batches: Sequence[_Batch]
     ) -> Iterator[tuple[int, int, Tensor]]:
         """Give the batch, the candidate and those of its final hidden states that are scored."""
-        keys = [_key(rung, index) for index in range(len(batches))]
-        starts = [
-            self.states.starts(key, counts, batch.inputs.hidden)
-            for key, batch in zip(keys, batches, strict=True)
-        ]
         if self._structure.backbone.streamed:
-            inputs = [batch.inputs for batch in batches]
-            for index, member, final in self.tree.walk_by_layer(counts, inputs, starts):
-                yield index, member, batches[index].readout.pick(final)
+            yield from self._sweep(counts, batches)
             return
-        for index, (key, batch, begun) in enumerate(zip(keys, batches, starts, strict=True)):
-            keeper = self.states.keeper(key)
-            for member, final in self.tree.walk(counts, batch.inputs, begun, keeper):
+        for index, batch in enumerate(batches):
+            key = _key(rung, index)
+            starts = self.states.starts(key, counts, batch.inputs.hidden)
+            for member, final in self.tree.walk(
+                counts, batch.inputs, starts, self.states.keeper(key)
+            ):
                 yield index, member, batch.readout.pick(final)
+
+    def _sweep(
+        self, counts: Counts, batches: Sequence[_Batch]
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """Walk layer by layer, as many candidates at a time as their hidden states allow."""
+        each = sum(batch.inputs.hidden.nbytes for batch in batches)
+        group = max(1, self._sweep_bytes // each)
+        inputs = [batch.inputs for batch in batches]
+        for first in range(0, len(counts), group):
+            walk = self.tree.walk_by_layer(counts[first : first + group], inputs)
+            for index, member, final in walk:
+                yield index, first + member, batches[index].readout.pick(final)
 
     def _rung_batches(self, rung: int) -> list[_Batch]:
         """Give the batches of a rung, with the dense model's side of each."""
@@ -244,10 +260,10 @@ class Evaluator:
             raise SettingsError(
                 "memory must suffice for one window of "
                 f"{self._windows.shape[1]} tokens, and it does not: "
-                f"{str(error).partition(chr(10))[0]}; lower `--window_tokens` or choose `--dtype "
-                "bfloat16`"
+                f"{str(error).partition(chr(10))[0]}; lower `--window_tokens`"
             ) from error
         self._at_once = (self._at_once + 1) // 2
+        self._sweep_bytes //= 2
         self._batches.clear()
         self.states.forget()
         self._on_notice(

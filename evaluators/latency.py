@@ -14,6 +14,9 @@ from transformers import PreTrainedModel
 
 from search_spaces.structure.backbone import position_count
 
+PREFILLS = 3
+"""In a turn, of which the median is taken: one by itself is noisier than the many decode steps."""
+
 
 class Latency(BaseModel):
     """Milliseconds that a model, or a part of one, takes."""
@@ -86,14 +89,18 @@ def measure_latencies(
 
 @torch.inference_mode()
 def _time_request(model: PreTrainedModel, workload: Workload) -> Latency:
+    prompt, prefills = prompt_of(model, workload), []
+    for _ in range(PREFILLS):
+        start = now(model)
+        output = model(prompt, use_cache=True, logits_to_keep=1)
+        prefills.append(now(model) - start)
     start = now(model)
-    output = model(prompt_of(model, workload), use_cache=True, logits_to_keep=1)
-    prefill = now(model)
     for _ in range(workload.new_tokens):
         output = next_token(model, output)
-    decode = now(model) - prefill
+    decode = now(model) - start
     return Latency(
-        prefill_ms=1e3 * (prefill - start), decode_ms=1e3 * decode / max(1, workload.new_tokens)
+        prefill_ms=1e3 * statistics.median(prefills),
+        decode_ms=1e3 * decode / max(1, workload.new_tokens),
     )
 
 

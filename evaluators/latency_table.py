@@ -158,8 +158,8 @@ class LatencyTable(BaseModel):
         if self.setting.device != device:
             raise LatencyError(
                 f"a latency table holds only for the device that it was measured on, and `{path}` "
-                f"is of {self.setting.device}, got {device}; work on that device, or search here "
-                "into another --out"
+                f"is of {self.setting.device}, got {device}; work on that device, search "
+                "here into another --out, or remove the file to export without a prediction"
             )
 
     def check(self, path: Path, setting: Setting) -> None:

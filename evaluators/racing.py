@@ -28,7 +28,7 @@ ScoreRung = Callable[[Members, int], Iterator[tuple[int, Score]]]
 """Scores some members on one rung; yields a position among them and its score there."""
 
 RISK = 0.05
-"""Chance that one comparison, over a whole race, drops the better of two candidates."""
+"""Chance, over a whole race, that a candidate is dropped for one that is no better."""
 
 
 class Race:
@@ -155,7 +155,9 @@ def judge_front(
         against = _with_rivals(values, rivals)
         prices = np.concatenate([costs[members], rival_costs])
         no_dearer = (prices[None] <= costs[members][:, None]).all(axis=2)
-        worse = surely_worse(values, against, risk / looks)
+        # shared out over the rivals too: the more there are, the easier one is better by chance
+        most = max(1, int(no_dearer.sum(axis=1).max()))
+        worse = surely_worse(values, against, risk / looks / most)
         return np.where((worse & no_dearer).any(axis=1), DROPPED, OPEN)
 
     return judge

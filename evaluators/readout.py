@@ -16,7 +16,7 @@ from evaluators.quality import QUALITY
 from evaluators.quality.comparison import Comparison, Teacher
 from search_spaces.structure.backbone import Backbone
 
-LOGITS_BYTES = 32 * 2**20
+LOGITS_BYTES = 16 * 2**20
 """Size of one chunk of logits: small beside a model, large enough to multiply well."""
 
 

@@ -53,22 +53,28 @@ class Score:
     def upto(self, windows: int) -> "Score":
         """Give the score as it stood after the first windows."""
         share = windows / self.windows if self.windows else 1.0
+        by_window = {name: values[:windows] for name, values in self.by_window.items()}
         return Score(
-            by_window={name: values[:windows] for name, values in self.by_window.items()},
+            by_window=by_window,
             tokens=round(self.tokens * share),
             seconds=self.seconds * share,
-            failure=self.failure,
+            failure=None if self._finite(by_window) else self.failure,
         )
 
     def since(self, windows: int) -> "Score":
         """Give the score on what came after the first windows."""
         before = self.upto(windows)
+        by_window = {name: values[windows:] for name, values in self.by_window.items()}
         return Score(
-            by_window={name: values[windows:] for name, values in self.by_window.items()},
+            by_window=by_window,
             tokens=self.tokens - before.tokens,
             seconds=self.seconds - before.seconds,
-            failure=self.failure,
+            failure=None if self._finite(by_window) else self.failure,
         )
+
+    @staticmethod
+    def _finite(by_window: ByWindow) -> bool:
+        return all(bool(np.isfinite(values).all()) for values in by_window.values())
 
     def then(self, more: "Score") -> "Score":
         """Give the score over the windows of both, in this order."""

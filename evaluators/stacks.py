@@ -2,21 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from evaluators.latency import Latency, Workload, next_token, now, prompt_of
+from evaluators.latency import Latency, Workload, measure_latencies, next_token, now, prompt_of
 from evaluators.latency_table import Curve, LatencyTable, LayerTimes, Setting, layer_kinds
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import cut
 
 TURNS = 5
 """How often each stack is timed."""
-PREFILLS = 2
+PREFILLS = 3
 """In a turn."""
 STEPS = 6
 """Tokens written in a turn at most; they lie in the middle of the workload's."""
@@ -44,6 +44,8 @@ class _Case:
     layers: tuple[int, ...]
     attention: int
     mlp: int
+    is_half: bool = False
+    """Whether it is only there to tell what a bare layer takes."""
 
     @property
     def half(self) -> int:
@@ -51,7 +53,7 @@ class _Case:
 
 
 def _cases(structure: ModelStructure, group: tuple[int, ...]) -> list[_Case]:
-    """List what is timed of one kind of layer: neither sub-block, then each by itself."""
+    """List what is timed of one kind of layer: bare layers, half and all, then each sub-block."""
     first = structure.layers[group[0]]
     weight_bytes = sum(w.nbytes for w in structure.backbone.layers[group[0]].parameters())
     room = min(MOST_LAYERS, MOST_BYTES // max(1, weight_bytes))
@@ -59,7 +61,9 @@ def _cases(structure: ModelStructure, group: tuple[int, ...]) -> list[_Case]:
     widths = [(0, 0)]
     widths += [(count, 0) for count in timed_counts(first.attention.unit_count)]
     widths += [(0, count) for count in timed_counts(first.mlp.unit_count)]
-    return [_Case(layers=layers, attention=a, mlp=m) for a, m in widths]
+    cases = [_Case(layers=layers, attention=a, mlp=m) for a, m in widths]
+    half = replace(cases[0], layers=layers[: cases[0].half], is_half=True)
+    return [half, *cases]
 
 
 def timed_counts(unit_count: int) -> list[int]:
@@ -118,7 +122,8 @@ class _Bench:
             start = self._start()
             output = next_token(model, output)
             decode.append(now(model) - start)
-        return 1e3 * np.array([min(prefill), min(decode, default=0.0)])
+        # as a request is timed: the median prompt, and the mean of what is written
+        return 1e3 * np.array([np.median(prefill), np.mean(decode or 0.0)])
 
     def _start(self) -> float:
         """Empty the caches of what the stack left there, as the rest of a real model does."""
@@ -143,10 +148,13 @@ def measure_table(
 ) -> LatencyTable:
     """Time the parts of a model on its device, in its dtype.
 
-    A stack of a model's layers, all cut alike, runs through the model's own forward; the time of
-    one layer is what the whole stack takes more than half of it, shared out, so that everything
-    outside the stack cancels. Distinct layers are stacked and the caches emptied before each step:
-    repeating one layer would read its weights from the cache, where a real model reads memory.
+    A stack of a model's layers, all cut alike, runs through the model's own forward. What it takes
+    more than the same stack with nothing left in its layers, shared out, is the time of one
+    sub-block at that width: all else cancels. (A line fitted through none, half and all of them
+    has that slope too, and half of them against all has twice the error.) What a bare layer takes
+    is the whole bare stack against half of it. Distinct layers are stacked and the caches emptied
+    before each step: repeating one layer would read its weights from the cache, where a real model
+    reads memory.
 
     Args:
         structure: The dense model; it is as before afterwards.
@@ -157,30 +165,45 @@ def measure_table(
     cases = [case for layers in groups for case in _cases(structure, layers)]
     bench = _Bench(structure, workload)
     bench.time(structure.backbone.layers)  # warm-up, not counted
-    dense, pairs = [], []
+    dense, rows = [], []
     for turn in range(TURNS):
         dense.append(bench.time(structure.backbone.layers))
         for done, case in enumerate(cases, start=turn * len(cases) + 1):
-            stack = bench.cut(case)
-            pairs.append((bench.time(stack[: case.half]), bench.time(stack)))
+            rows.append(bench.time(bench.cut(case)))
             on_step(done, TURNS * len(cases))
-    # the least of all turns: whatever else the machine does only ever adds, and to long passes
-    # more than to short ones
-    whole = np.min(dense, axis=0)  # (phases,)
-    halves, stacks = np.array(pairs).reshape(TURNS, len(cases), 2, 2).min(axis=0).swapaxes(0, 1)
-    half = np.array([case.half for case in cases])[:, None]
-    added = np.array([len(case.layers) for case in cases])[:, None] - half
-    layers = np.maximum(stacks - halves, 0.0) / added  # (cases, phases)
-    rest = np.clip(np.median(halves - half * layers, axis=0), 0.0, whole)
-    # back to what the dense model takes as a rule
-    slowed = np.median(dense, axis=0) / np.maximum(whole, _TINY)
-    found = dict(zip(cases, slowed * layers, strict=True))
+    whole = np.median(dense, axis=0)  # (phases,)
+    middle = np.median(np.array(rows).reshape(TURNS, len(cases), 2), axis=0)
+    stacks = dict(zip(cases, middle, strict=True))
+    layers = {case: _one_layer(case, stacks) for case in cases if not case.is_half}
+    rest = np.clip(_outside(stacks, layers), 0.0, whole)
+    # from caches emptied before each step to those that a running request leaves behind
+    request = measure_latencies({"dense": structure.backbone.model}, workload)["dense"]
+    typical = np.array([request.prefill_ms, request.decode_ms])
+    slowed = typical / np.maximum(whole, _TINY)
+    found = {case: slowed * times for case, times in layers.items()}
     return LatencyTable(
         setting=Setting.of(structure, workload),
         dense=_latency(slowed * whole),
         rest=_latency(slowed * rest),
         kinds=tuple(_collect(group, found) for group in groups),
     )
+
+
+def _one_layer(case: _Case, stacks: Mapping[_Case, Times]) -> Times:
+    """Give milliseconds of what a case keeps of one layer; of the call where it keeps nothing."""
+    bare = replace(case, attention=0, mlp=0)
+    if case != bare:
+        return np.maximum(stacks[case] - stacks[bare], 0.0) / len(case.layers)
+    half = replace(bare, layers=bare.layers[: bare.half], is_half=True)
+    more: Times = np.maximum(stacks[bare] - stacks[half], 0.0)
+    return more / (len(bare.layers) - bare.half)
+
+
+def _outside(stacks: Mapping[_Case, Times], layers: Mapping[_Case, Times]) -> Times:
+    """Give milliseconds of everything outside the layers: bare stacks without their calls."""
+    bare = [case for case in layers if not case.attention + case.mlp]
+    found: Times = np.median([stacks[c] - len(c.layers) * layers[c] for c in bare], axis=0)
+    return found
 
 
 def _collect(group: tuple[int, ...], found: Mapping[_Case, Times]) -> LayerTimes:

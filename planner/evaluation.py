@@ -27,7 +27,8 @@ class Evaluation:
     score: Score
     """On the calibration split, which the search chose by, over the windows that it came to."""
     costs: Mapping[str, float]
-    """Exact, in the metrics' own units: ``params``, ``size``, ``macs``, ``kv``."""
+    """In the metrics' own units: ``params``, ``size``, ``macs`` and ``kv``, which are exact, and
+    ``latency`` and ``throughput`` where they are predicted."""
     fresh: Mapping[str, Measurement] = field(default_factory=dict)
     """Every quality metric on a second draw of the same text; empty until it is re-scored."""
     holdout: Mapping[str, Measurement] = field(default_factory=dict)

@@ -4,16 +4,19 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import moocore
 import numpy as np
-import pandas as pd
 
 from evaluators.metric import Measurement
 from planner.budget import COST_NAMES, EXACT_NAMES, Budget, relative_cost
 from planner.evaluation import Evaluation
 from planner.files import atomic_write_text
 from search_spaces.errors import BudgetError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FILE = "front.csv"
 _QUALITY_ORDER = ("kl", "nll", "agreement", "acceptance", "cosine")
@@ -43,18 +46,20 @@ def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[
 
 def front_frame(
     evaluations: Sequence[Evaluation], cost_names: Sequence[str], dense: Mapping[str, float]
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The front as a table, dearest plan first.
 
     Columns: ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
     ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
     again on fresh and on hold-out text where it was re-scored (``fresh_kl``, ``holdout_kl``, …).
     """
+    import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
+
     rows = [_row(evaluation, dense) for evaluation in front(evaluations, cost_names)]
     return pd.DataFrame(rows)
 
 
-def save_front(frame: pd.DataFrame, folder: Path) -> None:
+def save_front(frame: "pd.DataFrame", folder: Path) -> None:
     """Write ``front.csv`` into a run folder.
 
     Raises:

@@ -12,7 +12,7 @@ from evaluators.population import Members
 from evaluators.racing import OPEN, Judge, Race, Verdicts, judge_front, judge_half
 from evaluators.score import Score
 from planner.evaluation import Evaluation, Genome
-from planner.front import complete, front
+from planner.front import front
 from planner.objectives import Objectives, kl_by_window
 from planner.run import Run
 from planner.searchers.protocol import Searcher
@@ -146,14 +146,18 @@ class SearchLoop:
                 yield position, evaluation.score
 
         race = Race(self._scorer.rungs, score, self._judge(costs))
+        before, climbed = len(self._known), 0
         for member, so_far in race.run(len(admitted)):
             evaluation = landed[member].scored(so_far)
             self._tokens += landed[member].score.tokens
             self._known[evaluation.genome] = evaluation
-            on_progress(self._progress(evaluation))
+            climbed += landed[member].score.windows
+            on_progress(self._progress(evaluation, before + climbed // self._scorer.rungs[-1]))
             reason = self._spent()
             if reason is not None:
                 return reason
+        if admitted and len(self._known) > before + climbed // self._scorer.rungs[-1]:
+            on_progress(self._progress(evaluation, len(self._known)))
         return "evaluations" if len(self._known) >= self._limits.evaluations else None
 
     def _landings(self, genomes: Sequence[Genome], rung: int) -> Iterator[tuple[int, Evaluation]]:
@@ -182,7 +186,8 @@ class SearchLoop:
         """Give the rule by which a round's race drops plans, against what is known so far."""
         if self._racing == "off":
             return lambda members, _values, _taken: np.full(len(members), OPEN)
-        rivals = complete(list(self._known.values()))
+        known = front(list(self._known.values()), self._objectives.cost_names)
+        rivals = [rival for rival in known if rival.score.windows == self._scorer.rungs[-1]]
         shape = len(rivals), len(self._objectives.cost_names)
         values = kl_by_window(rivals)
         prices = np.array([self._objectives.shares(rival) for rival in rivals]).reshape(shape)
@@ -199,7 +204,9 @@ class SearchLoop:
     def _parents(self) -> NDArray[np.int_]:
         """The plans that children are likely to come from: the front so far."""
         best = front(list(self._known.values()), self._objectives.cost_names)
-        return np.array([evaluation.genome for evaluation in best], dtype=np.int_)
+        sites = len(next(iter(self._known)))
+        genomes = [evaluation.genome for evaluation in best]
+        return np.array(genomes, dtype=np.int_).reshape(-1, sites)
 
     def _spent(self) -> StopReason | None:
         limits = self._limits
@@ -212,8 +219,8 @@ class SearchLoop:
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
 
-    def _progress(self, latest: Evaluation) -> Progress:
-        done, total = len(self._known), self._limits.evaluations
+    def _progress(self, latest: Evaluation, done: int) -> Progress:
+        total = self._limits.evaluations
         eta = None
         if self._landed_count:
             pace = (time.monotonic() - self._started) / max(1, done - self._found_count())

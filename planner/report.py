@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from evaluators.metric import Measurement
 from planner.budget import COST_NAMES, MEASURED_NAMES, format_amount
 from planner.evaluation import Evaluation
 from planner.files import replacing
+from planner.front import complete
 from planner.run import Run
 from planner.stability import Stability
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 PICTURE = "front.png"
@@ -26,7 +26,7 @@ _SERIES = (
 """Columns of a front that are drawn, each with its name and style."""
 
 
-def front_table(frame: pd.DataFrame, *, marked: str | None = None) -> str:
+def front_table(frame: "pd.DataFrame", *, marked: str | None = None) -> str:
     """Lay out a front for a terminal.
 
     KL stands there thrice: as the search saw it, which flatters; on a fresh draw of the same text;
@@ -43,7 +43,7 @@ def front_table(frame: pd.DataFrame, *, marked: str | None = None) -> str:
     return aligned(rows)
 
 
-def _cells(row: pd.Series, marked: str | None) -> list[str]:
+def _cells(row: "pd.Series", marked: str | None) -> list[str]:
     params, *others = (format_amount(name, row[name]) for name in COST_NAMES if name in row)
     quality = [_with_error(row["kl"], row["kl_se"]), "", "", "", f"{row['agreement']:.1%}"]
     if not math.isnan(row.get("fresh_kl", math.nan)):
@@ -89,11 +89,14 @@ def compared_with_uniform(run: Run, chosen: Evaluation) -> str | None:
     if uniform is None or "kl" not in uniform.holdout or "kl" not in chosen.holdout:
         return None
     ours, theirs = chosen.holdout["kl"], uniform.holdout["kl"]
+    if not math.isfinite(ours.value + theirs.value):
+        return None
+    cost = str(run.get_meta("cost_names")[0])
     return (
-        f"on hold-out text KL {_with_error(ours.value, ours.standard_error)} at "
-        f"{format_amount('params', chosen.costs['params'])} parameters, against "
+        f"on hold-out text KL {_with_error(ours.value, ours.standard_error)} at {cost} "
+        f"{format_amount(cost, chosen.costs[cost])}, against "
         f"{_with_error(theirs.value, theirs.standard_error)} at "
-        f"{format_amount('params', uniform.costs['params'])} for the plan that cuts the same "
+        f"{format_amount(cost, uniform.costs[cost])} for the plan that cuts the same "
         f"share everywhere: the search {_verdict(ours, theirs)}"
     )
 
@@ -155,13 +158,13 @@ def draw_front(run: Run, path: Path) -> None:
 
     frame, cost = run.front(), str(run.get_meta("cost_names")[0])
     dense = run.dense[cost]
-    others = run.evaluations()
+    others = complete(run.evaluations())
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(
         [e.costs[cost] / dense for e in others],
         [e.quality["kl"].value for e in others],
-        s=10, color="0.75", label=f"all {len(others)} plans scored",
+        s=10, color="0.75", label=f"all {len(others)} plans scored in full",
     )  # fmt: skip
     for column, name, style in _SERIES:
         if column in frame:
@@ -182,7 +185,7 @@ def draw_front(run: Run, path: Path) -> None:
         figure.savefig(whole, dpi=120)
 
 
-def _draw_series(axes: "Axes", points: pd.DataFrame, name: str, style: str) -> None:
+def _draw_series(axes: "Axes", points: "pd.DataFrame", name: str, style: str) -> None:
     """Draw the three columns cost, value and standard error as a line in a band."""
     cost, value, error = (points[column] for column in points.columns)
     (line,) = axes.plot(cost, value, style, markersize=4, label=f"front, {name} ± 2 s.e.")

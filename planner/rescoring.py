@@ -40,22 +40,23 @@ def complete_front(run: Run, scorer: Scorer, listener: Listener) -> None:
 
 def _completed(run: Run, scorer: Scorer, genomes: list[Genome]) -> list[Evaluation]:
     """Give genomes scored on all windows, going on from what the run knows of them."""
-    found = []
-    for genome in genomes:
-        known = run.find(genome)
-        for rung, windows in enumerate(scorer.rungs):
-            if known is not None and (known.score.windows >= windows or known.score.failure):
-                continue
-            ((_, more),) = scorer.score(np.array([genome]), rung)
-            known = (
-                known.scored(known.score.then(more.score))
-                if known
-                else replace(more, round=BASELINE_ROUND)
+    for rung, windows in enumerate(scorer.rungs):
+        known = {genome: run.find(genome) for genome in genomes}
+        waiting = [
+            genome
+            for genome, found in known.items()
+            if found is None or (found.score.windows < windows and not found.score.failure)
+        ]
+        if not waiting:
+            continue
+        for index, more in scorer.score(np.array(waiting), rung):
+            before = known[waiting[index]]
+            run.record(
+                replace(more, round=BASELINE_ROUND)
+                if before is None
+                else before.scored(before.score.then(more.score))
             )
-            run.record(known)
-        assert known is not None  # there is at least one rung
-        found.append(known)
-    return found
+    return [found for genome in genomes if (found := run.find(genome)) is not None]
 
 
 def rescore_front(run: Run, bench: Workbench, listener: Listener) -> None:

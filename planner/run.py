@@ -4,9 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from evaluators.metric import Measurement
@@ -20,6 +19,9 @@ from planner.stability import Stability, stability
 from planner.store import Store
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.plan import ModelIdentity
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DATABASE_FILE = "run.sqlite"
 _LOCK_FILE = "run.lock"
@@ -151,7 +153,7 @@ class Run:
         """The evaluation of a genome, if it has one."""
         return self._store.find(genome)
 
-    def front(self, budget: str | None = None) -> pd.DataFrame:
+    def front(self, budget: str | None = None) -> "pd.DataFrame":
         """Give the non-dominated plans as a table, dearest first.
 
         Args:

@@ -23,7 +23,7 @@ from planner.searchers.domain import Domain
 from planner.settings import SearchSettings
 from planner.tables import find_table, workload
 from planner.workbench import Workbench, open_model, prepare
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, ModelError
 
 DEFAULT_COSTS = ("params",)
 """What is traded against quality where the budget names no cost."""
@@ -123,13 +123,16 @@ def _search_on_calibration(run: Run, bench: Workbench, budget: Budget, listener:
     if budget.cost_names:
         score_baseline(run, scorer, _uniform_within(budget, bench, domain))
     complete_front(run, scorer, listener)
-    _say_failures(run, listener)
+    _check_scored(run, listener)
 
 
 def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listener) -> Scorer:
+    release_pages()  # what loading and ranking needed
+    streamed = bench.dense.structure.backbone.streamed
     windows = bench.calibration.search
     fidelity = Fidelity(
-        rungs=(len(windows),) if settings.racing == "off" else rungs_of(len(windows)),
+        # a streamed model reads all weights for each rung: one is dearer than the text it saves
+        rungs=(len(windows),) if settings.racing == "off" or streamed else rungs_of(len(windows)),
         positions=settings.positions,
         seed=settings.seed,
     )
@@ -169,6 +172,11 @@ def _forecast(bench: Workbench, scorer: Scorer, settings: SearchSettings) -> str
     """Time one plan and say how long the search will take."""
     ((_, evaluation),) = scorer.score(bench.space.top_levels[None], 0)
     score = evaluation.score
+    if score.failure is not None:
+        raise ModelError(
+            f"the dense model must give finite logits in {bench.dense.loaded.model.dtype}, and "
+            f"{score.failure}; set `--dtype float32`"
+        )
     share = scorer.rungs[-1] / scorer.rungs[0]
     minutes = score.seconds * share * settings.evaluations / 60
     if settings.minutes is not None:
@@ -186,10 +194,20 @@ def _note(progress: Progress) -> str:
     return f"{note}, {progress.eta_seconds / 60:.1f} min left"
 
 
-def _say_failures(run: Run, listener: Listener) -> None:
-    failed = [e for e in run.evaluations() if e.score.failure]
-    if failed:
-        listener.say(
-            f"{len(failed)} plans could not be scored and are left out, such as "
-            f"{failed[0].plan_id}: {failed[0].score.failure}"
+def _check_scored(run: Run, listener: Listener) -> None:
+    """Say how many plans failed.
+
+    Raises:
+        ModelError: Where all of them did.
+    """
+    evaluations = run.evaluations()
+    failed = [e for e in evaluations if e.score.failure]
+    if not failed:
+        return
+    reason = f"such as {failed[0].plan_id}: {failed[0].score.failure}"
+    if len(failed) == len(evaluations):
+        raise ModelError(
+            f"a search needs plans that can be scored, and all {len(failed)} failed, {reason}; "
+            "set `--dtype float32`"
         )
+    listener.say(f"{len(failed)} plans could not be scored and are left out, {reason}")

@@ -45,7 +45,7 @@ class SearchSettings(BaseModel):
     population: int = Field(default=32, ge=2)
     """Plans that a searcher keeps and proposes at a time."""
     windows: int = Field(default=16, ge=2)
-    """Calibration windows that every plan is scored on."""
+    """Calibration windows that plans are scored on; a race drops some plans before the last."""
     window_tokens: int = Field(default=128, ge=8)
     """Tokens in a window."""
     fresh_windows: int = Field(default=16, ge=2)

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from evaluators.metric import Measurement
 from planner.evaluation import Evaluation
 from search_spaces.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEAST_PLANS = 3
 """Two plans have one order or the other: no correlation to speak of."""
@@ -24,7 +26,7 @@ class Stability:
         Spearman, "The proof and measurement of association between two things", 1904.
     """
 
-    ranks: pd.DataFrame
+    ranks: "pd.DataFrame"
     """One row a plan that cuts something, dearest first. ``plan_id``; ``kl``, ``fresh_kl`` and
     their errors; ``rank`` and ``fresh_rank`` by them, from 1 for the lowest, equals sharing their
     mean; ``rank_least`` and ``rank_most`` that the errors of ``kl`` allow; ``moved``: whether
@@ -57,6 +59,8 @@ def stability(front: Sequence[Evaluation]) -> Stability:
             f"with a KL on fresh text, got {len(scored)} of {len(cut)}; "
             "search on with --resume and more --evaluations"
         )
+    import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
+
     ranks = pd.DataFrame([_row(evaluation) for evaluation in scored])
     ranks["rank"] = ranks["kl"].rank()
     low = ranks["kl"] - _ERRORS * ranks["kl_se"]

@@ -45,6 +45,11 @@ def find_table(
         OutputError: Where a table cannot be written.
     """
     _check_length(structure, wanted)
+    if structure.backbone.streamed:
+        raise LatencyError(
+            "latency can be measured only of a model that fits into memory, and this one is "
+            "streamed from disk; leave latency and throughput out of the budget"
+        )
     own = folder / TABLE_FILE
     setting = Setting.of(structure, wanted)
     if own.is_file():

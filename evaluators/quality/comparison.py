@@ -21,9 +21,10 @@ class Teacher:
 
     @classmethod
     def of(cls, logits: Tensor, hidden: Tensor) -> "Teacher":
-        """Digest logits ``(positions, vocabulary)`` and what they were made of."""
-        highest, top = logits.float().max(dim=-1, keepdim=True)
-        shifted = logits.float() - highest
+        """Digest logits ``(positions, vocabulary)``, which are overwritten, and their origin."""
+        logits = logits.float()
+        highest, top = logits.max(dim=-1, keepdim=True)
+        shifted = logits.sub_(highest)
         probabilities = shifted.exp()
         total = probabilities.sum(dim=-1, keepdim=True)
         probabilities /= total
@@ -91,6 +92,9 @@ class Comparison:
 
 
 def dot(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply and sum over the last axis; the products stand in memory meanwhile."""
+    """Multiply and sum over the last axis, ``(rows,)`` of ``(rows, columns)``."""
+    if left.device.type == "cpu":
+        # row by row: vecdot holds all products in memory, and takes half as long again
+        return torch.stack([torch.dot(a, b) for a, b in zip(left, right, strict=True)])
     product: Tensor = torch.linalg.vecdot(left, right)
     return product

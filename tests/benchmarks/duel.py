@@ -131,7 +131,7 @@ def _row(name: str, measured: list[Spent], *, same: int, share: float = 1.0) -> 
     return {
         "scoring": name,
         "s, float32": median(lambda spent: spent.ours if ours else spent.float32),
-        "s, bfloat16": float("nan") if ours else median(lambda spent: spent.bfloat16),
+        "s, bfloat16": "" if ours else median(lambda spent: spent.bfloat16),
         "time, float32": median(lambda s: s.ours / s.float32 if ours else 1.0),
         "time, bfloat16": median(lambda s: (s.ours if ours else s.float32) / s.bfloat16),
         "tokens": share,

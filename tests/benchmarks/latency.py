@@ -41,9 +41,9 @@ workload, in turns with the dense model; medians of the repeats.
 *prefill* and *decode* are milliseconds, for the prompt and for each new token. *share error* is
 predicted over measured, less one, both as shares of the dense model's: the one as the table has
 it, the other as measured in the same turns. *ms error* is the same of milliseconds; it also holds
-what the machine itself changed its speed by since the table was measured. The goals are of share
-errors, those of prefill and decode pooled; the rank correlation is Spearman's, the lower of the
-two phases.
+what the machine itself changed its speed by since the table was measured. The goals are of errors
+of milliseconds, those of prefill and decode pooled; the rank correlation is Spearman's, the lower
+of the two phases.
 """
 
 
@@ -106,7 +106,7 @@ def main() -> int:
     errors = [
         predicted / measured - 1
         for case in cases
-        for predicted, measured in (case.shares(phase) for phase in PHASES)
+        for predicted, measured in (case.values(phase) for phase in PHASES)
     ]
     goals = [
         Goal(

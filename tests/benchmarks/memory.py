@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from evaluators.evaluator import Evaluator, Fidelity
-from evaluators.memory import keep_pages
+from evaluators.memory import release_pages
 from evaluators.racing import rungs_of
 from planner.demo import demo_model
 from planner.workbench import Workbench
@@ -23,10 +23,10 @@ MEGABYTE = 1e6
 
 NOTES = f"""
 A generation of {GENERATION} plans of SmolLM2-135M-Instruct from 0.5 to 0.9 of its parameters,
-children of four plans, is scored by our engine in a process of its own, after another generation
-to warm up. *faults* are minor page faults a candidate: pages that the kernel must find and clear
-because a tensor was freed and made again. *naive* is the published way (`bench-racing` describes
-it), {GENERATION // 8} candidates after one to warm up.
+children of four plans, is scored by our engine in a process of its own, after a quarter of
+another to warm up. *faults* are minor page faults a candidate: pages that the kernel must find
+and clear because a tensor was freed and made again. *naive* is the published way (`bench-racing`
+describes it), {GENERATION // 8} candidates after one to warm up.
 
 *peak* is the most memory that was resident while the generation was scored, interpreter and
 libraries included, as the kernel keeps it (`VmHWM`, reset before); *model* is the bytes of the
@@ -68,8 +68,8 @@ def main() -> int:
 
 def score_generation(pipe: Connection, text: Text) -> None:
     """Score two generations in this process and send what the second took."""
-    keep_pages()
     bench = open_bench(text)
+    release_pages()  # as a search does before it scores
     engine = Evaluator(
         bench.dense.structure, bench.calibration.search, Fidelity(rungs=rungs_of(text.windows))
     )
@@ -80,7 +80,7 @@ def score_generation(pipe: Connection, text: Text) -> None:
     )
     list(engine.score(elders))
     engine.expect(elders)
-    list(engine.score(first))  # warm-up
+    list(engine.score(first[::4]))  # warm-up
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     list(engine.score(second))

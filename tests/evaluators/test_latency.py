@@ -39,7 +39,7 @@ def test_models_take_turns_after_one_warm_up_each(monkeypatch: pytest.MonkeyPatc
         clock.watch(name, model, lambda _: 1.0)
     measure_latencies(models, WORKLOAD)
     prompts = [name for name, length in clock.calls if length == 20]
-    assert prompts == ["dense", "pruned"] * (1 + 3)
+    assert prompts == (["dense"] * 3 + ["pruned"] * 3) * (1 + 3)
     steps = [name for name, length in clock.calls if length == 1]
     assert steps == (["dense"] * 4 + ["pruned"] * 4) * (1 + 3)
 
@@ -49,12 +49,12 @@ def test_the_medians_leave_out_the_warm_up_and_a_slow_repeat(
 ) -> None:
     clock, models = Clock(), two_models()
     monkeypatch.setattr(latency, "now", lambda _model: clock.seconds)
-    # five calls a turn: the prompt and four tokens; the first turn warms up
+    # seven calls a turn: the prompt three times and four tokens; the first turn warms up
     turns = {"dense": [100.0, 2.0, 90.0, 1.0], "pruned": [100.0, 0.5, 0.25, 0.75]}
     for name, model in models.items():
 
         def takes(before: int, seconds: list[float] = turns[name]) -> float:
-            return seconds[before // 5] * (3 if before % 5 == 0 else 1)
+            return seconds[before // 7] * (3 if before % 7 < 3 else 1)
 
         clock.watch(name, model, takes)
     found = measure_latencies(models, WORKLOAD)

@@ -212,7 +212,7 @@ def test_real_times_are_in_order_and_leave_the_model_as_it_was(
         name: value.tolist() for name, value in before.items()
     }
     assert structure.backbone.decoder.layers is structure.backbone.layers
-    cases = 1 + 2 + len(timed_counts(48))
+    cases = 2 + 2 + len(timed_counts(48))  # half and all bare layers, two groups, the MLP's widths
     assert told == [(done, 2 * cases) for done in range(1, 2 * cases + 1)]
     assert table.dense.prefill_ms > table.rest.prefill_ms >= 0
     (kind,) = table.kinds

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -120,7 +121,6 @@ def test_known_states_are_where_a_walk_may_start(family: Make) -> None:
             counts, inputs, on_state=lambda kept, hidden: states.update({kept.tobytes(): hidden})
         )
     )
-    all_runs = tree.sub_block_runs
     stop = tree.steps[1].stop
     starts = [
         Branch(np.array([member]), 2, states[kept[:stop].tobytes()])
@@ -135,7 +135,9 @@ def test_known_states_are_where_a_walk_may_start(family: Make) -> None:
         found = dict(walked_from_there)
         assert all(torch.equal(found[member], final) for member, final in expected.items())
     assert len(states) > len(counts)
-    assert all_runs > 0
+    before = tree.sub_block_runs
+    list(tree.walk(counts[1:2], inputs, [replace(starts[0], members=np.array([0]))]))
+    assert tree.sub_block_runs - before == int((counts[1, stop:] > 0).sum())
 
 
 @families

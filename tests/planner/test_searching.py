@@ -25,9 +25,10 @@ from evaluators.calibration import Calibration
 from evaluators.evaluator import Evaluator
 from evaluators.quality import QUALITY
 from planner import Run, search
+from planner.evaluation import Evaluation
 from planner.listener import Silence
 from planner.rescoring import BASELINE_ROUND
-from search_spaces.errors import BudgetError, DataError, RunError, SettingsError
+from search_spaces.errors import BudgetError, DataError, ModelError, RunError, SettingsError
 from tests.families import dense
 
 SMALL: dict[str, Any] = {
@@ -379,3 +380,52 @@ def test_families_with_short_contexts_are_searched_and_exported(
     run = search(str(folder), out=tmp_path / "run", **{**SMALL, "evaluations": 9})
     exported = run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
     assert (exported / "manifest.json").is_file()
+
+
+RACED: dict[str, Any] = {**SMALL, "windows": 16, "window_tokens": 8, "evaluations": 24}
+
+
+def test_a_race_on_a_model_drops_some_plans_and_scores_the_front_in_full(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    raced = search(str(saved_llama), out=tmp_path / "raced", **RACED)
+    windows = {e.plan_id: e.score.windows for e in raced.evaluations()}
+    assert set(windows.values()) <= {4, 8, 16}
+    assert min(windows.values()) < 16
+    assert all(windows[plan] == 16 for plan in raced.front()["plan_id"])
+    again = search(str(saved_llama), out=tmp_path / "again", **RACED)
+    pd.testing.assert_frame_equal(again.front(), raced.front())
+
+
+def test_a_search_that_is_cut_short_finishes_its_front(saved_llama: Path, tmp_path: Path) -> None:
+    stages: list[str] = []
+
+    class Ear(Silence):
+        def stage(self, title: str) -> None:
+            stages.append(title)
+
+    # two rungs of the first eight plans, and then no more
+    run = search(
+        str(saved_llama),
+        out=tmp_path / "run",
+        **{**RACED, "tokens": 8 * 4 * 8 + 1},
+        listener=Ear(),
+    )
+    assert "scoring what the search left unfinished" in stages
+    windows = {e.plan_id: e.score.windows for e in run.evaluations()}
+    assert len(run.front()) > 1
+    assert all(windows[plan] == 16 for plan in run.front()["plan_id"])
+
+
+def test_a_search_in_which_all_plans_fail_is_refused(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Run.record
+
+    def failing(self: Run, evaluation: Evaluation) -> None:
+        record(self, evaluation.scored(replace(evaluation.score, failure="it is ruined")))
+
+    monkeypatch.setattr(Run, "record", failing)
+    options = {**SMALL, "searcher": "uniform", "evaluations": 3}
+    with pytest.raises(ModelError, match=r"all \d+ failed, such as \w+: it is ruined"):
+        search(str(saved_llama), out=tmp_path / "run", **options)
