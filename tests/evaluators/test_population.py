@@ -109,34 +109,33 @@ def test_layer_by_layer_needs_each_layer_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 @families
-@torch.inference_mode()
 def test_known_states_are_where_a_walk_may_start(family: Make) -> None:
     structure = family()
     counts = mixed(structure, np.random.default_rng(3))
-    inputs = structure.backbone.enter(tiny.windows())
     tree = PrefixTree(structure)
     states: dict[bytes, Tensor] = {}
-    expected = dict(
-        tree.walk(
-            counts, inputs, on_state=lambda kept, hidden: states.update({kept.tobytes(): hidden})
-        )
-    )
-    stop = tree.steps[1].stop
-    starts = [
-        Branch(np.array([member]), 2, states[kept[:stop].tobytes()])
-        for member, kept in enumerate(counts)
-        if member % 2
-    ]
-    starts.append(Branch(np.arange(0, len(counts), 2), 0, inputs.hidden))
-    for walked_from_there in (
-        tree.walk(counts, inputs, starts),
-        ((m, f) for _, m, f in tree.walk_by_layer(counts, [inputs], [starts])),
-    ):
-        found = dict(walked_from_there)
-        assert all(torch.equal(found[member], final) for member, final in expected.items())
-    assert len(states) > len(counts)
-    before = tree.sub_block_runs
-    list(tree.walk(counts[1:2], inputs, [replace(starts[0], members=np.array([0]))]))
+
+    def keep(kept: NDArray[np.int_], hidden: Tensor) -> None:
+        states[kept.tobytes()] = hidden
+
+    with torch.inference_mode():
+        inputs = structure.backbone.enter(tiny.windows())
+        expected = dict(tree.walk(counts, inputs, on_state=keep))
+        stop = tree.steps[1].stop
+        starts = [
+            Branch(np.array([member]), 2, states[kept[:stop].tobytes()])
+            for member, kept in enumerate(counts)
+            if member % 2
+        ]
+        starts.append(Branch(np.arange(0, len(counts), 2), 0, inputs.hidden))
+        for walked_from_there in (
+            tree.walk(counts, inputs, starts),
+            ((m, f) for _, m, f in tree.walk_by_layer(counts, [inputs], [starts])),
+        ):
+            found = dict(walked_from_there)
+            assert all(torch.equal(found[member], final) for member, final in expected.items())
+        before = tree.sub_block_runs
+        list(tree.walk(counts[1:2], inputs, [replace(starts[0], members=np.array([0]))]))
     assert tree.sub_block_runs - before == int((counts[1, stop:] > 0).sum())
 
 
