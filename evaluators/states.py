@@ -14,7 +14,7 @@ from torch import Tensor
 from evaluators.population import Branch, Counts, OnState, Step
 
 Floats = NDArray[np.float64]
-STATE_BYTES = 64 * 2**20
+STATE_BYTES = 32 * 2**20
 """Default bound on the states that are kept."""
 
 
