@@ -1,4 +1,4 @@
-"""Measuring a latency table: stacks of a model's own layers, cut alike, against half of them."""
+"""Measuring a latency table: stacks of a model's own layers, cut alike, against bare ones."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -190,13 +190,11 @@ def measure_table(
 
 
 def _one_layer(case: _Case, stacks: Mapping[_Case, Times]) -> Times:
-    """Give milliseconds of what a case keeps of one layer; of the call where it keeps nothing."""
+    """Give milliseconds of one layer of a case, its call included."""
     bare = replace(case, attention=0, mlp=0)
-    if case != bare:
-        return np.maximum(stacks[case] - stacks[bare], 0.0) / len(case.layers)
     half = replace(bare, layers=bare.layers[: bare.half], is_half=True)
-    more: Times = np.maximum(stacks[bare] - stacks[half], 0.0)
-    return more / (len(bare.layers) - bare.half)
+    call: Times = np.maximum(stacks[bare] - stacks[half], 0.0) / (len(bare.layers) - bare.half)
+    return call + np.maximum(stacks[case] - stacks[bare], 0.0) / len(case.layers)
 
 
 def _outside(stacks: Mapping[_Case, Times], layers: Mapping[_Case, Times]) -> Times:

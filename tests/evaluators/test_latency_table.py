@@ -1,6 +1,7 @@
 """A latency table: what it predicts, what it holds for, and how it is measured."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -251,3 +252,14 @@ def test_layers_are_told_apart_by_what_they_look_back_on() -> None:
 )
 def test_widths_that_are_timed(unit_count: int, counts: list[int]) -> None:
     assert timed_counts(unit_count) == counts
+
+
+def test_a_layer_is_timed_with_its_call_which_costs_then_pay_once() -> None:
+    bare = stacks._Case(layers=(0, 1, 2, 3), attention=0, mlp=0)
+    half = replace(bare, layers=(0, 1), is_half=True)
+    cut = replace(bare, attention=2)
+    # 10 outside, 2 for each call, 3 for each attention
+    times = {case: np.array([10.0 + 2 * calls]) for case, calls in ((bare, 4), (half, 2))}
+    times[cut] = times[bare] + 4 * 3.0
+    assert stacks._one_layer(bare, times) == pytest.approx([2.0])
+    assert stacks._one_layer(cut, times) == pytest.approx([2.0 + 3.0])
