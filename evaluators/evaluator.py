@@ -15,7 +15,7 @@ from evaluators.memory import is_out_of_memory, keep_pages
 from evaluators.population import Counts, PrefixTree
 from evaluators.quality import SEARCH_METRICS
 from evaluators.readout import Readout
-from evaluators.score import Score
+from evaluators.score import Score, is_finite
 from evaluators.states import STATE_BYTES, States
 from search_spaces.errors import SettingsError
 from search_spaces.structure.backbone import LayerInputs
@@ -246,12 +246,11 @@ class Evaluator:
             name: np.concatenate([part[name] for part in reading.parts])
             for name in self._fidelity.metrics
         }
-        finite = all(np.isfinite(values).all() for values in by_window.values())
         return Score(
             by_window=by_window,
             tokens=sum(batch.tokens for batch in self._batches[rung]),
             seconds=reading.seconds,
-            failure=None if finite else "its logits hold NaN or infinity",
+            failure=None if is_finite(by_window) else "its logits hold NaN or infinity",
         )
 
     def _halve(self, error: BaseException) -> None:

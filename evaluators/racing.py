@@ -153,8 +153,7 @@ def judge_front(
 
     def judge(members: Members, values: Floats, _taken: int) -> Verdicts:
         against = _with_rivals(values, rivals)
-        prices = np.concatenate([costs[members], rival_costs])
-        no_dearer = (prices[None] <= costs[members][:, None]).all(axis=2)
+        no_dearer = _no_dearer(costs[members], rival_costs)
         # shared out over the rivals too: the more there are, the easier one is better by chance
         most = max(1, int(no_dearer.sum(axis=1).max()))
         worse = surely_worse(values, against, risk / looks / most)
@@ -174,8 +173,7 @@ def judge_half(costs: Floats, rivals: Floats, rival_costs: Floats) -> Judge:
 
     def judge(members: Members, values: Floats, _taken: int) -> Verdicts:
         means = _with_rivals(values, rivals).mean(axis=1)
-        prices = np.concatenate([costs[members], rival_costs])
-        no_dearer = (prices[None] <= costs[members][:, None]).all(axis=2)
+        no_dearer = _no_dearer(costs[members], rival_costs)
         best = np.where(no_dearer, means[None], np.inf).min(axis=1)
         excess = values.mean(axis=1) / np.maximum(best, np.finfo(np.float64).tiny)
         order = np.argsort(excess, kind="stable")
@@ -184,6 +182,12 @@ def judge_half(costs: Floats, rivals: Floats, rival_costs: Floats) -> Judge:
         return verdicts
 
     return judge
+
+
+def _no_dearer(costs: Floats, rival_costs: Floats) -> NDArray[np.bool_]:
+    """Tell who costs no more than a member, ``(members, members + rivals)``, in every cost."""
+    prices = np.concatenate([costs, rival_costs])
+    return np.asarray((prices[None] <= costs[:, None]).all(axis=2))
 
 
 def _with_rivals(values: Floats, rivals: Floats) -> Floats:

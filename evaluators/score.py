@@ -58,7 +58,7 @@ class Score:
             by_window=by_window,
             tokens=round(self.tokens * share),
             seconds=self.seconds * share,
-            failure=None if self._finite(by_window) else self.failure,
+            failure=None if is_finite(by_window) else self.failure,
         )
 
     def since(self, windows: int) -> "Score":
@@ -69,12 +69,8 @@ class Score:
             by_window=by_window,
             tokens=self.tokens - before.tokens,
             seconds=self.seconds - before.seconds,
-            failure=None if self._finite(by_window) else self.failure,
+            failure=None if is_finite(by_window) else self.failure,
         )
-
-    @staticmethod
-    def _finite(by_window: ByWindow) -> bool:
-        return all(bool(np.isfinite(values).all()) for values in by_window.values())
 
     def then(self, more: "Score") -> "Score":
         """Give the score over the windows of both, in this order."""
@@ -87,6 +83,11 @@ class Score:
             seconds=self.seconds + more.seconds,
             failure=self.failure or more.failure,
         )
+
+
+def is_finite(by_window: ByWindow) -> bool:
+    """Tell whether every metric is a number on every window."""
+    return all(bool(np.isfinite(values).all()) for values in by_window.values())
 
 
 def estimate(values: NDArray[np.float64]) -> Measurement:

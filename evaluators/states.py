@@ -151,9 +151,8 @@ class States:
         names = sorted({name for row in nodes for name in row})
         index = {name: position for position, name in enumerate(names)}
         ids = np.array([[index[name] for name in row] for row in nodes], dtype=np.int_)
-        passes = np.tri(
-            steps + 1, steps, -1, dtype=bool
-        ).T  # step d is behind a child leaving later
+        # (steps, steps + 1): whether a child that leaves then has passed the state after a step
+        passes = np.tri(steps + 1, steps, -1, dtype=bool).T
         chosen: list[_Choice] = []
         while len(chosen) < min(slots, len(names)):
             more = np.maximum(done[:, :, None] - saved[:, None, :], 0.0) * passes
