@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluators.costs.macs import tally_macs
+from evaluators.gates import Slopes, gate_slopes
 from evaluators.memory import is_out_of_memory, keep_pages
+from evaluators.pool import Pool
 from evaluators.population import Counts, PrefixTree
 from evaluators.quality import SEARCH_METRICS
 from evaluators.readout import Readout
@@ -23,6 +25,8 @@ from search_spaces.structure.read import ModelStructure
 
 HEADS_AT_ONCE = 8
 """Candidates for which one chunk of the teacher's logits is computed."""
+GRADIENT_TOKENS = 512
+"""Tokens at once where gradients are wanted: all that a pass computes must be held."""
 SWEEP_BYTES = 512 * 2**20
 """Default bound on the hidden states that go through a streamed model at once."""
 
@@ -89,6 +93,7 @@ class Evaluator:
         self._at_once = max(1, min(at_once, len(windows)))
         self._sweep_bytes = self._fidelity.sweep_bytes
         self._batches: dict[int, list[_Batch]] = {}
+        self._pool: Pool | None = None
         self._passed = np.zeros(len(self.rungs))  # candidates that were scored on each rung
         macs = tally_macs(structure, windows.shape[1])
         self._head_work = macs.rest * self.positions.shape[1] / windows.shape[1]
@@ -116,6 +121,37 @@ class Evaluator:
                 scores[member] = scores[member].then(score) if member in scores else score
                 if number == rungs[-1]:
                     yield member, scores[member]
+
+    def sample(self, counts: Counts, windows: Sequence[int]) -> Iterator[tuple[int, Score]]:
+        """Score candidates on some windows only, in the order given; yields as `score` does."""
+        return self._until_done(counts, lambda waiting: self._attempt_sample(waiting, windows))
+
+    def slopes(self, counts: Counts) -> Iterator[tuple[int, Slopes]]:
+        """Differentiate KL to the dense model by a gate on every unit, kept or not.
+
+        On the windows of the first rung.
+
+        Args:
+            counts: Kept units, ``(candidates, sub_blocks)``.
+
+        Yields:
+            Position of the candidate, and its slopes.
+
+        Raises:
+            SettingsError: Where memory does not suffice for a single window.
+        """
+        for member, kept in enumerate(counts):
+            done: list[tuple[int, Slopes]] = []
+            while not done:
+                at_once = max(1, min(self._at_once, GRADIENT_TOKENS // self._windows.shape[1]))
+                parts = torch.split(self._windows[: self.rungs[0]], at_once)
+                try:
+                    done.append((member, gate_slopes(self._structure, parts, kept)))
+                except (MemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._halve(error)
+            yield from done
 
     def expect(self, parents: Counts) -> None:
         """Keep the hidden states from which children of these candidates can start.
@@ -147,11 +183,18 @@ class Evaluator:
         return shares
 
     def _score_rung(self, counts: Counts, rung: int) -> Iterator[tuple[int, Score]]:
+        yield from self._until_done(counts, lambda waiting: self._attempt_rung(waiting, rung))
+        self._passed[rung] += len(counts)
+
+    def _until_done(
+        self, counts: Counts, attempt: Callable[[Counts], Iterator[tuple[int, Score]]]
+    ) -> Iterator[tuple[int, Score]]:
+        """Attempt the candidates that are left, with smaller batches where memory ran out."""
         waiting = np.arange(len(counts))
         while len(waiting):
             landed: list[int] = []
             try:
-                for position, score in self._attempt(counts[waiting], rung):
+                for position, score in attempt(counts[waiting]):
                     landed.append(position)
                     yield int(waiting[position]), score
             except (MemoryError, RuntimeError) as error:
@@ -159,15 +202,26 @@ class Evaluator:
                     raise
                 self._halve(error)
             waiting = np.delete(waiting, landed)
-        self._passed[rung] += len(counts)
 
-    def _attempt(self, counts: Counts, rung: int) -> Iterator[tuple[int, Score]]:
+    def _attempt_rung(self, counts: Counts, rung: int) -> Iterator[tuple[int, Score]]:
         if rung == 0:
             self.states.observe(counts)
-        readings = [_Reading() for _ in counts]
         batches = self._rung_batches(rung)
+        return self._attempt(counts, batches, [_key(rung, i) for i in range(len(batches))])
+
+    def _attempt_sample(
+        self, counts: Counts, windows: Sequence[int]
+    ) -> Iterator[tuple[int, Score]]:
+        parts = [windows[i : i + self._at_once] for i in range(0, len(windows), self._at_once)]
+        return self._attempt(counts, [self._sampled(part) for part in parts])
+
+    def _attempt(
+        self, counts: Counts, batches: Sequence[_Batch], keys: Sequence[int] = ()
+    ) -> Iterator[tuple[int, Score]]:
+        """Score candidates on batches, and keep hidden states of those that have a key."""
+        readings = [_Reading() for _ in counts]
         started = time.monotonic()
-        for index, company, measured in self._companies(counts, rung, batches):
+        for index, company, measured in self._companies(counts, batches, keys):
             landed = time.monotonic()
             # a sweep is done for all of its candidates before the first of them lands
             sharers = range(len(counts)) if self._structure.backbone.streamed else company
@@ -176,33 +230,34 @@ class Evaluator:
             for member, values in zip(company, measured, strict=True):
                 readings[member].parts.append(values)
             if index == len(batches) - 1:
-                yield from ((member, self._score(readings[member], rung)) for member in company)
+                tokens = sum(batch.tokens for batch in batches)
+                yield from ((member, self._score(readings[member], tokens)) for member in company)
             started = time.monotonic()  # the caller's time since then is not counted
 
     @torch.inference_mode()
     def _companies(
-        self, counts: Counts, rung: int, batches: Sequence[_Batch]
+        self, counts: Counts, batches: Sequence[_Batch], keys: Sequence[int]
     ) -> Iterator[tuple[int, list[int], list[dict[str, NDArray[np.float64]]]]]:
         """Give candidates in small companies: the batch, its members and what was measured."""
-        walk = self._walk(counts, rung, batches)
+        walk = self._walk(counts, batches, keys)
         for index, arriving in groupby(walk, key=lambda arrival: arrival[0]):
             readout = batches[index].readout
             while company := list(islice(arriving, HEADS_AT_ONCE)):
                 yield index, [m for _, m, _ in company], readout.compare([f for *_, f in company])
 
     def _walk(
-        self, counts: Counts, rung: int, batches: Sequence[_Batch]
+        self, counts: Counts, batches: Sequence[_Batch], keys: Sequence[int]
     ) -> Iterator[tuple[int, int, Tensor]]:
         """Give the batch, the candidate and those of its final hidden states that are scored."""
         if self._structure.backbone.streamed:
             yield from self._sweep(counts, batches)
             return
         for index, batch in enumerate(batches):
-            key = _key(rung, index)
-            starts = self.states.starts(key, counts, batch.inputs.hidden)
-            for member, final in self.tree.walk(
-                counts, batch.inputs, starts, self.states.keeper(key)
-            ):
+            starts = keep = None
+            if keys:
+                starts = self.states.starts(keys[index], counts, batch.inputs.hidden)
+                keep = self.states.keeper(keys[index])
+            for member, final in self.tree.walk(counts, batch.inputs, starts, keep):
                 yield index, member, batch.readout.pick(final)
 
     def _sweep(
@@ -231,24 +286,34 @@ class Evaluator:
     @torch.inference_mode()
     def _prepare(self, part: slice) -> _Batch:
         tokens = self._windows[part].to(self._structure.backbone.model.device)
-        inputs = self._structure.backbone.enter(tokens)
+        return self._batch(tokens, self._structure.backbone.enter(tokens), self.positions[part])
+
+    @torch.inference_mode()
+    def _sampled(self, windows: Sequence[int]) -> _Batch:
+        """Give a batch of any windows, put together from one dense pass over all of them."""
+        if self._pool is None:
+            self._pool = Pool(self._structure.backbone, self._windows, self._at_once)
+        tokens, inputs = self._pool.pick(windows)
+        return self._batch(tokens, inputs, self.positions[list(windows)])
+
+    def _batch(self, tokens: Tensor, inputs: LayerInputs, positions: NDArray[np.int_]) -> _Batch:
         readout = Readout(
             self._structure.backbone,
             tokens,
             inputs.final,
-            self.positions[part],
+            positions,
             self._fidelity.metrics,
         )
         return _Batch(inputs, readout, tokens.numel())
 
-    def _score(self, reading: _Reading, rung: int) -> Score:
+    def _score(self, reading: _Reading, tokens: int) -> Score:
         by_window = {
             name: np.concatenate([part[name] for part in reading.parts])
             for name in self._fidelity.metrics
         }
         return Score(
             by_window=by_window,
-            tokens=sum(batch.tokens for batch in self._batches[rung]),
+            tokens=tokens,
             seconds=reading.seconds,
             failure=None if is_finite(by_window) else "its logits hold NaN or infinity",
         )
@@ -264,6 +329,7 @@ class Evaluator:
         self._at_once = (self._at_once + 1) // 2
         self._sweep_bytes //= 2
         self._batches.clear()
+        self._pool = None
         self.states.forget()
         self._on_notice(
             f"out of memory: going on with {self._at_once} windows at once, half as many"

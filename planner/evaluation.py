@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evaluators.metric import Measurement
 from evaluators.score import Score
 
@@ -14,6 +17,16 @@ RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "hold
 
 Genome = tuple[int, ...]
 """One level per site."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reply:
+    """What a searcher is told of one genome for one round only."""
+
+    values: NDArray[np.float64]
+    """``(values,)``: objectives on some of the text, or slopes level by level, site by site."""
+    tokens: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -11,11 +12,11 @@ from numpy.typing import NDArray
 from evaluators.population import Members
 from evaluators.racing import OPEN, Judge, Race, Verdicts, judge_front, judge_half
 from evaluators.score import Score
-from planner.evaluation import Evaluation, Genome
+from planner.evaluation import Evaluation, Genome, Reply
 from planner.front import front
 from planner.objectives import Objectives, kl_by_window
 from planner.run import Run
-from planner.searchers.protocol import Searcher
+from planner.searchers.protocol import Answer, Ask, Searcher
 
 StopReason = Literal["evaluations", "tokens", "minutes", "exhausted"]
 Racing = Literal["tests", "halving", "off"]
@@ -35,6 +36,16 @@ class Scorer(Protocol):
         self, genomes: NDArray[np.int_], rung: int | None = None
     ) -> Iterator[tuple[int, Evaluation]]:
         """Score ``(genomes, sites)`` on one rung; yield each row's index and score as it lands."""
+        ...
+
+    def sample(
+        self, genomes: NDArray[np.int_], windows: Sequence[int]
+    ) -> Iterator[tuple[int, Evaluation]]:
+        """Score genomes on some windows only; yield as `score` does."""
+        ...
+
+    def slopes(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
+        """Tell what a step to each level of each site promises, level by level, site by site."""
         ...
 
     def expect(self, parents: NDArray[np.int_]) -> None:
@@ -58,11 +69,19 @@ class Progress:
     done: int
     """Plans of this search so far, those found in the run's store included."""
     total: int
+    tokens: int
+    """Candidate tokens of this search so far."""
     latest: Evaluation
     seconds: float
     """Spent scoring since the run's beginning."""
     eta_seconds: float | None
     """Left at this session's pace; ``None`` before the first plan was scored."""
+
+
+class _LimitReached(Exception):  # noqa: N818  (not an error)
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason)
+        self.reason: StopReason = reason
 
 
 class SearchLoop:
@@ -73,7 +92,7 @@ class SearchLoop:
 
     Args:
         searcher: Proposes genomes; fresh, whether the run is.
-        scorer: Scores genomes; asked only for rungs that the run does not hold.
+        scorer: Scores genomes; asked only for what the run does not hold.
         run: Where each evaluation is written as it lands.
         limits: How far to go.
         objectives: What the searcher is told.
@@ -98,11 +117,18 @@ class SearchLoop:
         self._racing = racing
         self._known: dict[Genome, Evaluation] = {}
         self._stored = {evaluation.genome: evaluation for evaluation in run.evaluations()}
-        self._seconds_before = sum(e.score.seconds for e in self._stored.values())
+        self._replies = run.replies()
+        spent = [e.score.seconds for e in self._stored.values()]
+        self._seconds_before = sum(spent) + sum(r.seconds for r in self._replies.values())
+        self._uncounted: set[Genome] = set()
+        self._sampled = 0
         self._tokens = 0
         self._landed_count = 0
+        self._found_count = 0
         self._round = -1
         self._started = time.monotonic()
+        self.choosing_seconds = 0.0
+        """What this sitting spent in the searcher, and not on scoring."""
 
     def run(self, on_progress: Callable[[Progress], None] = lambda _: None) -> StopReason:
         """Search until a limit is reached or the searcher proposes nothing new.
@@ -114,27 +140,92 @@ class SearchLoop:
             Why it stopped.
         """
         idle_rounds = 0
-        while idle_rounds < _IDLE_ROUND_COUNT:
-            genomes = self._searcher.ask()
-            batch = [tuple(int(level) for level in row) for row in genomes]
-            new = [genome for genome in dict.fromkeys(batch) if genome not in self._known]
-            idle_rounds = 0 if new else idle_rounds + 1
-            reason = self._take(new, on_progress)
-            if reason is not None:
-                return reason
-            if batch:
-                told = [self._known[genome] for genome in batch]
-                known = list(self._known.values())
-                self._searcher.tell(genomes, self._objectives.of(told, known))
-                self._scorer.expect(self._parents())
+        try:
+            while idle_rounds < _IDLE_ROUND_COUNT:
+                with self._choosing():
+                    ask = self._searcher.ask()
+                self._round += 1
+                before = self._asked_count
+                if len(ask.genomes):
+                    answer = self._answer(ask, on_progress)
+                    with self._choosing():
+                        self._searcher.tell(ask, answer)
+                idle_rounds = 0 if self._asked_count > before else idle_rounds + 1
+        except _LimitReached as reached:
+            return reached.reason
         return "exhausted"
 
-    def _take(
-        self, genomes: Sequence[Genome], on_progress: Callable[[Progress], None]
-    ) -> StopReason | None:
-        """Race one round's new genomes, up to the limits."""
-        self._round += 1
-        admitted = genomes[: self._limits.evaluations - len(self._known)]
+    @property
+    def _asked_count(self) -> int:
+        """Plans and replies of this search so far: what grows as long as there is news."""
+        return len(self._known) + self._sampled
+
+    def _answer(self, ask: Ask, on_progress: Callable[[Progress], None]) -> Answer:
+        genomes = [tuple(int(level) for level in row) for row in ask.genomes]
+        if ask.slopes:
+            return self._slopes(genomes)
+        if ask.windows:
+            return self._sample(ask, genomes, on_progress)
+        self._race(ask, genomes, on_progress)
+        told = [self._known[genome] for genome in genomes]
+        objectives = self._objectives.of(told, list(self._known.values()))
+        self._scorer.expect(self._parents())
+        seen = [evaluation.score.windows / self._scorer.rungs[-1] for evaluation in told]
+        return Answer(objectives=objectives, seen=np.array(seen))
+
+    def _slopes(self, genomes: Sequence[Genome]) -> Answer:
+        missing = [genome for genome in genomes if (self._round, genome) not in self._replies]
+        if missing:
+            for index, reply in self._scorer.slopes(np.array(missing, dtype=np.int_)):
+                self._keep(missing[index], reply)
+        replies = [self._replies[self._round, genome] for genome in genomes]
+        self._sampled += len(replies)
+        self._charge(sum(reply.tokens for reply in replies))
+        return Answer(
+            objectives=np.empty((0, 0)),
+            seen=np.empty(0),
+            slopes=tuple(reply.values for reply in replies),
+        )
+
+    def _sample(
+        self, ask: Ask, genomes: Sequence[Genome], on_progress: Callable[[Progress], None]
+    ) -> Answer:
+        """Score genomes on windows of the searcher's own choice."""
+        missing = [genome for genome in genomes if (self._round, genome) not in self._replies]
+        for genome in genomes:
+            if genome not in missing:
+                self._count_reply(self._replies[self._round, genome])
+        if missing:
+            wanted = np.array(missing, dtype=np.int_)
+            for index, scored in self._scorer.sample(wanted, ask.windows):
+                score = scored.score
+                values = self._objectives.of([scored])[0]
+                reply = Reply(values=values, tokens=score.tokens, seconds=score.seconds)
+                self._keep(missing[index], reply)
+                on_progress(self._progress(scored, self._plan_count + 1))
+                self._count_reply(reply)
+        replies = [self._replies[self._round, genome] for genome in genomes]
+        share = len(ask.windows) / self._scorer.rungs[-1]
+        values = np.stack([reply.values for reply in replies])
+        return Answer(objectives=values, seen=np.full(len(replies), share))
+
+    def _keep(self, genome: Genome, reply: Reply) -> None:
+        self._run.record_reply(self._round, genome, reply)
+        self._replies[self._round, genome] = reply
+        self._landed_count += 1
+
+    def _count_reply(self, reply: Reply) -> None:
+        self._sampled += 1
+        self._charge(reply.tokens)
+        if self._plan_count >= self._limits.evaluations:
+            raise _LimitReached("evaluations")
+
+    def _race(
+        self, ask: Ask, genomes: Sequence[Genome], on_progress: Callable[[Progress], None]
+    ) -> None:
+        """Race genomes up the rungs, up to the limits, from where each stands."""
+        rungs = self._scorer.rungs[: ask.rungs]
+        admitted = self._admitted(ask, list(dict.fromkeys(genomes)), rungs[-1])
         costs: dict[int, list[float]] = {}
         landed: dict[int, Evaluation] = {}
 
@@ -142,32 +233,49 @@ class SearchLoop:
             for position, evaluation in self._landings([admitted[m] for m in members], rung):
                 member = int(members[position])
                 landed[member] = evaluation
-                costs[member] = self._objectives.shares(evaluation)
+                costs[member] = self._objectives.prices(evaluation)
                 yield position, evaluation.score
 
-        race = Race(self._scorer.rungs, score, self._judge(costs))
-        before, climbed = len(self._known), 0
+        race = Race(rungs, score, self._judge(costs, racing=ask.racing))
+        before, climbed = self._plan_count, 0
         for member, so_far in race.run(len(admitted)):
             evaluation = landed[member].scored(so_far)
-            self._tokens += landed[member].score.tokens
-            self._known[evaluation.genome] = evaluation
+            known = self._known.get(evaluation.genome)
             climbed += landed[member].score.windows
-            on_progress(self._progress(evaluation, before + climbed // self._scorer.rungs[-1]))
-            reason = self._spent()
-            if reason is not None:
-                return reason
-        if admitted and len(self._known) > before + climbed // self._scorer.rungs[-1]:
-            on_progress(self._progress(evaluation, len(self._known)))
-        return "evaluations" if len(self._known) >= self._limits.evaluations else None
+            if known is not None and known.score.windows >= so_far.windows:
+                continue
+            self._known[evaluation.genome] = evaluation
+            on_progress(self._progress(evaluation, before + climbed // rungs[-1]))
+            if ask.counted:
+                self._charge(landed[member].score.tokens)
+        if admitted and self._plan_count > before + climbed // rungs[-1]:
+            on_progress(self._progress(evaluation, self._plan_count))
+        if ask.counted and self._plan_count >= self._limits.evaluations:
+            raise _LimitReached("evaluations")
+
+    def _admitted(self, ask: Ask, genomes: Sequence[Genome], windows: int) -> list[Genome]:
+        """Give the genomes that have not come to some windows yet, new ones up to the limit."""
+        wanted = [genome for genome in genomes if not self._has_come_to(genome, windows)]
+        new = [genome for genome in wanted if genome not in self._known]
+        if ask.counted:
+            new = new[: self._limits.evaluations - self._plan_count]
+        else:
+            self._uncounted.update(new)
+        return [genome for genome in wanted if genome in self._known or genome in new]
+
+    def _has_come_to(self, genome: Genome, windows: int) -> bool:
+        known = self._known.get(genome)
+        return known is not None and bool(known.score.windows >= windows or known.score.failure)
 
     def _landings(self, genomes: Sequence[Genome], rung: int) -> Iterator[tuple[int, Evaluation]]:
-        """One rung of some genomes: what is stored, then the others as they land."""
+        """One rung of some genomes: what is known or stored, then the others as they land."""
         start, stop = (0, *self._scorer.rungs)[rung : rung + 2]
         missing = []
         for position, genome in enumerate(genomes):
-            stored = self._stored.get(genome)
-            if stored is not None and (stored.score.windows >= stop or stored.score.failure):
-                yield position, stored.scored(stored.score.upto(stop).since(start))
+            found = self._stored.get(genome)
+            if found is not None and (found.score.windows >= stop or found.score.failure):
+                self._found_count += genome not in self._known
+                yield position, found.scored(found.score.upto(stop).since(start))
             else:
                 missing.append(position)
         if not missing:
@@ -177,20 +285,21 @@ class SearchLoop:
             genome = genomes[missing[index]]
             evaluation = replace(scored, genome=genome, round=self._round)
             known = self._known.get(genome)
-            whole = known.score.then(scored.score) if known else scored.score
-            self._run.record(evaluation.scored(whole))
+            whole = evaluation.scored(known.score.then(scored.score) if known else scored.score)
+            self._run.record(whole)
+            self._stored[genome] = whole
             self._landed_count += 1
             yield missing[index], evaluation
 
-    def _judge(self, costs: Mapping[int, list[float]]) -> Judge:
+    def _judge(self, costs: Mapping[int, list[float]], *, racing: bool) -> Judge:
         """Give the rule by which a round's race drops plans, against what is known so far."""
-        if self._racing == "off":
+        if self._racing == "off" or not racing:
             return lambda members, _values, _taken: np.full(len(members), OPEN)
         known = front(list(self._known.values()), self._objectives.cost_names)
         rivals = [rival for rival in known if rival.score.windows == self._scorer.rungs[-1]]
         shape = len(rivals), len(self._objectives.cost_names)
         values = kl_by_window(rivals)
-        prices = np.array([self._objectives.shares(rival) for rival in rivals]).reshape(shape)
+        prices = np.array([self._objectives.prices(rival) for rival in rivals]).reshape(shape)
         looks = len(self._scorer.rungs) - 1
 
         def judge(members: Members, scores: NDArray[np.float64], taken: int) -> Verdicts:
@@ -208,29 +317,47 @@ class SearchLoop:
         genomes = [evaluation.genome for evaluation in best]
         return np.array(genomes, dtype=np.int_).reshape(-1, sites)
 
-    def _spent(self) -> StopReason | None:
+    @property
+    def _plan_count(self) -> int:
+        """Plans that count so far, those that were only sampled included."""
+        return len(self._known) - len(self._uncounted & self._known.keys()) + self._sampled
+
+    def _charge(self, tokens: int) -> None:
+        """Count tokens, and stop where a limit on tokens or minutes is reached.
+
+        Raises:
+            _LimitReached: Then.
+        """
+        self._tokens += tokens
         limits = self._limits
         if limits.tokens is not None and self._tokens >= limits.tokens:
-            return "tokens"
+            raise _LimitReached("tokens")
         if limits.minutes is not None and self._seconds() >= 60 * limits.minutes:
-            return "minutes"
-        return None
+            raise _LimitReached("minutes")
+
+    @contextmanager
+    def _choosing(self) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.choosing_seconds += time.monotonic() - started
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
 
     def _progress(self, latest: Evaluation, done: int) -> Progress:
-        total = self._limits.evaluations
-        eta = None
+        limits, eta = self._limits, None
         if self._landed_count:
-            pace = (time.monotonic() - self._started) / max(1, done - self._found_count())
-            eta = pace * (total - done)
-            if self._limits.minutes is not None:
-                eta = min(eta, max(0.0, 60 * self._limits.minutes - self._seconds()))
+            elapsed = time.monotonic() - self._started
+            eta = elapsed / max(1, done - self._found_count) * (limits.evaluations - done)
+            if limits.tokens is not None and self._tokens:
+                eta = min(eta, elapsed * max(0.0, limits.tokens / self._tokens - 1))
+            if limits.minutes is not None:
+                eta = min(eta, max(0.0, 60 * limits.minutes - self._seconds()))
         return Progress(
-            done=done, total=total, latest=latest, seconds=self._seconds(), eta_seconds=eta
+            done=done,
+            total=limits.evaluations,
+            tokens=self._tokens,
+            latest=latest,
+            seconds=self._seconds(),
+            eta_seconds=eta,
         )
-
-    def _found_count(self) -> int:
-        """Plans of this search that were in the store when it began."""
-        return sum(genome in self._stored for genome in self._known)

@@ -23,6 +23,8 @@ class Objectives:
 
     cost_names: tuple[str, ...]
     dense: Mapping[str, float]
+    allowed: tuple[float, ...] = ()
+    """Where only the budget matters: the share that it allows of each cost, infinite for none."""
 
     def of(
         self, evaluations: Sequence[Evaluation], known: Sequence[Evaluation] = ()
@@ -41,6 +43,11 @@ class Objectives:
     def shares(self, evaluation: Evaluation) -> list[float]:
         """The named costs as shares of the dense model's."""
         return [relative_cost(n, evaluation.costs[n], self.dense) for n in self.cost_names]
+
+    def prices(self, evaluation: Evaluation) -> list[float]:
+        """The shares that plans are compared by: all that the budget allows is equally cheap."""
+        shares = self.shares(evaluation)
+        return [max(pair) for pair in zip(shares, self.allowed or shares, strict=True)]
 
 
 def kl_by_window(evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:

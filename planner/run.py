@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from evaluators.metric import Measurement
 from planner.budget import Budget, check_reachable
 from planner.environment import describe_environment
-from planner.evaluation import Evaluation, Genome, RescoreSplit
+from planner.evaluation import Evaluation, Genome, Reply, RescoreSplit
 from planner.files import atomic_write_text, discard, is_temporary, writing
 from planner.front import best_within, front, front_frame
 from planner.settings import SETTINGS_FILE, SearchSettings
@@ -144,6 +144,14 @@ class Run:
     ) -> None:
         """Write what a plan scored on another split than the search's, over what was there."""
         self._store.record_rescore(plan_id, split, measurements)
+
+    def record_reply(self, batch: int, genome: Genome, reply: Reply) -> None:
+        """Write what a searcher was told of a genome in one round."""
+        self._store.record_reply(batch, genome, reply)
+
+    def replies(self) -> dict[tuple[int, Genome], Reply]:
+        """What searchers were told for one round only, by round and genome."""
+        return self._store.replies()
 
     def evaluations(self) -> list[Evaluation]:
         """All evaluations in the order in which they landed."""

@@ -1,13 +1,17 @@
 """Scoring genomes: counts for the evaluator, costs, and the plan's identity."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.evaluator import Evaluator
-from planner.evaluation import Evaluation
+from evaluators.gates import PASSES, Slopes
+from evaluators.score import Score
+from planner.evaluation import Evaluation, Reply
 from planner.workbench import Workbench
+from search_spaces.space import Site
 
 
 class Scorer:
@@ -32,10 +36,45 @@ class Scorer:
             genomes: What to score.
             rung: On the windows of this rung only; none: on all.
         """
+        counts = self._counts(genomes)
+        yield from self._evaluations(genomes, counts, self._evaluator.score(counts, rung))
+
+    def sample(
+        self, genomes: NDArray[np.int_], windows: Sequence[int]
+    ) -> Iterator[tuple[int, Evaluation]]:
+        """Score genomes ``(genomes, sites)`` on some windows only; yields as `score` does."""
+        counts = self._counts(genomes)
+        yield from self._evaluations(genomes, counts, self._evaluator.sample(counts, windows))
+
+    def slopes(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
+        """Tell the change of KL that a step from a genome to each level promises.
+
+        Args:
+            genomes: ``(genomes, sites)``
+
+        Yields:
+            Position of the genome, and the changes level by level, site by site.
+        """
+        tokens = PASSES * self._evaluator.rungs[0] * self._bench.calibration.search.shape[1]
+        counts = self._counts(genomes)
+        started = time.monotonic()
+        for index, slopes in self._evaluator.slopes(counts):
+            values = [
+                _steps(site, counts[index], slopes).tolist() for site in self._bench.space.sites
+            ]
+            seconds = time.monotonic() - started
+            yield index, Reply(values=np.concatenate(values), tokens=tokens, seconds=seconds)
+            started = time.monotonic()
+
+    def _evaluations(
+        self,
+        genomes: NDArray[np.int_],
+        counts: NDArray[np.int_],
+        scores: Iterator[tuple[int, Score]],
+    ) -> Iterator[tuple[int, Evaluation]]:
         mended = self._bench.space.mended(genomes)
-        counts = self._bench.space.counts(mended)
         costs = self._bench.dense.costs.costs(counts)
-        for index, score in self._evaluator.score(counts, rung):
+        for index, score in scores:
             yield (
                 index,
                 Evaluation(
@@ -57,3 +96,12 @@ class Scorer:
 
     def _counts(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
         return self._bench.space.counts(self._bench.space.mended(genomes))
+
+
+def _steps(site: Site, counts: NDArray[np.int_], slopes: Slopes) -> NDArray[np.float64]:
+    """Add up, for each level of a site, the slopes of the units that it keeps more or less."""
+    promised = np.zeros(len(site.levels))
+    for target, kept in site.kept_by_target.items():
+        worth = np.concatenate([[0.0], np.cumsum(slopes[target])])  # of the first units
+        promised += worth[list(kept)] - worth[counts[target]]
+    return promised

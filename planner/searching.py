@@ -1,5 +1,6 @@
 """One search from start to end: prepare, search, re-score the front on text nobody searched on."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ _ENDS: Mapping[StopReason, str] = {
 _UNIFORM_STEPS = 1001
 _LOOK_BELOW = 0.25
 """How far under a budget a search looks, as a share of what the budget cuts away."""
+_LOOK_JUST_BELOW = 0.05
+"""The same where only the budget matters: as far as steps of levels may miss it."""
 
 
 def search(
@@ -104,7 +107,10 @@ def _search(run: Run, budget: Budget, listener: Listener) -> None:
 def _search_on_calibration(run: Run, bench: Workbench, budget: Budget, listener: Listener) -> None:
     """Take every decision: score the searcher's plans, and the baseline beside them."""
     names, costs = tuple(run.get_meta("cost_names")), bench.dense.costs.dense()
-    domain = bench.domain(names[0], _cost_floor(budget, costs, bench.smallest()))
+    limits = {name: budget.share(name, costs) for name in names}
+    only = run.settings.focus == "budget"
+    floor = _cost_floor(budget, costs, bench.smallest(), only_budget=only)
+    domain = bench.domain(limits, floor, only_budget=only)
     scorer = _search_scorer(bench, run.settings, listener)
     listener.say(_forecast(bench, scorer, run.settings))
     listener.stage("searching")
@@ -113,7 +119,7 @@ def _search_on_calibration(run: Run, bench: Workbench, budget: Budget, listener:
         scorer,
         run,
         _limits(run.settings),
-        Objectives(cost_names=names, dense=costs),
+        Objectives(cost_names=names, dense=costs, allowed=_allowed(domain)),
         racing=run.settings.racing,
     )
     reason = loop.run(
@@ -132,7 +138,9 @@ def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listene
     windows = bench.calibration.search
     fidelity = Fidelity(
         # a streamed model reads all weights for each rung: one is dearer than the text it saves
-        rungs=(len(windows),) if settings.racing == "off" or streamed else rungs_of(len(windows)),
+        rungs=rungs_of(
+            len(windows), most_rungs=1 if settings.racing == "off" or streamed else settings.rungs
+        ),
         positions=settings.positions,
         seed=settings.seed,
     )
@@ -156,8 +164,19 @@ def _uniform_within(budget: Budget, bench: Workbench, domain: Domain) -> NDArray
     return genome
 
 
+def _allowed(domain: Domain) -> tuple[float, ...]:
+    """Give what the budget allows of each cost, where nothing else matters."""
+    if not domain.only_budget:
+        return ()
+    return tuple(math.inf if cost.limit is None else cost.limit for cost in domain.costs)
+
+
 def _cost_floor(
-    budget: Budget, dense: Mapping[str, float], smallest: Mapping[str, float]
+    budget: Budget,
+    dense: Mapping[str, float],
+    smallest: Mapping[str, float],
+    *,
+    only_budget: bool,
 ) -> float:
     """Give the lowest share of the first cost worth looking at: a little below the budget."""
     name = (budget.cost_names or DEFAULT_COSTS)[0]
@@ -165,7 +184,8 @@ def _cost_floor(
     share = budget.share(name, dense)
     if share is None:
         return lowest
-    return max(lowest, share - _LOOK_BELOW * (1.0 - share))
+    below = _LOOK_JUST_BELOW if only_budget else _LOOK_BELOW
+    return max(lowest, share - below * (1.0 - share))
 
 
 def _forecast(bench: Workbench, scorer: Scorer, settings: SearchSettings) -> str:

@@ -30,8 +30,12 @@ class SearchSettings(BaseModel):
     """Split of the data set to read."""
     column: str = "text"
     """Column of the data set that holds the text."""
+    holdout: str | None = None
+    """Text kept from every decision, read as --data is; by default the second half of --data."""
     budget: str | None = None
     """Limits to search under, for example params<=0.7x,kl<=0.05."""
+    focus: Literal["front", "budget"] = "front"
+    """What for: a front for budgets from the dense model to below this one, or this one alone."""
     searcher: SearcherName = "nsga2"
     """Who proposes plans; random and uniform are baselines."""
     seed: int = Field(default=0, ge=0)
@@ -54,10 +58,12 @@ class SearchSettings(BaseModel):
     """Windows of other text, kept from every decision, on which the front is re-scored."""
     racing: Literal["tests", "halving", "off"] = "tests"
     """How plans are dropped before they have seen all windows: by tests, by halves, or not."""
+    rungs: int = Field(default=3, ge=1)
+    """Steps in which the text that a plan is scored on doubles, as far as it can be halved."""
     positions: int | None = Field(default=None, ge=1)
     """Positions scored in each window, for models whose head is dear; by default all."""
-    space: Literal["joint", "blocks"] = "joint"
-    """What may be cut: heads, channels and layers jointly, or only whole layers."""
+    space: Literal["joint", "sub_blocks", "blocks"] = "joint"
+    """What may be cut: heads and channels jointly, whole attentions and MLPs, or whole layers."""
     mlp_step: int | None = Field(default=None, ge=1)
     """MLP channels between two levels; by default chosen from the model's width."""
     ranking: Literal["wanda"] = "wanda"

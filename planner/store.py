@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from evaluators.metric import Measurement
 from evaluators.score import ByWindow, Score
-from planner.evaluation import Evaluation, Genome, RescoreSplit
+from planner.evaluation import Evaluation, Genome, Reply, RescoreSplit
 from search_spaces.errors import OutputError, RunError
 
-_VERSION = 2
+_VERSION = 3
 _FLOAT64 = np.dtype("<f8")
 _TABLES = """
 create table if not exists meta (key text primary key, value text not null);
@@ -40,6 +40,14 @@ create table if not exists measurements (
     standard_error real,
     by_window blob,  -- float64, little-endian; only where a score can be taken further
     primary key (evaluation_id, split, metric)
+);
+create table if not exists replies (
+    round integer not null,
+    genome text not null,
+    told blob not null,  -- float64, little-endian
+    tokens integer not null,
+    seconds real not null,
+    primary key (round, genome)
 );
 """
 _RECORD = """
@@ -153,6 +161,27 @@ class Store:
             rows = self._connection.execute(f"{_SELECT} where genome = ?", (_text(genome),))
             return next(iter(_assemble(rows)), None)
 
+    def record_reply(self, batch: int, genome: Genome, reply: Reply) -> None:
+        """Write what a searcher was told of a genome in one round.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        values = (batch, _text(genome), _blob(reply.values), reply.tokens, reply.seconds)
+        with _writing(self._path), self._connection:
+            self._connection.execute("insert into replies values (?, ?, ?, ?, ?)", values)
+
+    def replies(self) -> dict[tuple[int, Genome], Reply]:
+        """All replies by round and genome."""
+        with _reading(self._path):
+            rows = self._connection.execute("select * from replies order by rowid").fetchall()
+        return {
+            (batch, _genome(text)): Reply(
+                values=np.frombuffer(told, dtype=_FLOAT64), tokens=tokens, seconds=seconds
+            )
+            for batch, text, told, tokens, seconds in rows
+        }
+
     def set_meta(self, key: str, value: object) -> None:
         """Keep a JSON value under a name.
 
@@ -218,6 +247,10 @@ def _text(genome: Genome) -> str:
     return ",".join(str(level) for level in genome)
 
 
+def _genome(text: str) -> Genome:
+    return tuple(int(level) for level in text.split(","))
+
+
 def _assemble(rows: sqlite3.Cursor) -> list[Evaluation]:
     """Evaluations from joined rows, one row a measurement."""
     heads: dict[int, tuple[Any, ...]] = {}
@@ -232,7 +265,7 @@ def _assemble(rows: sqlite3.Cursor) -> list[Evaluation]:
             windows[row_id][metric] = np.frombuffer(by_window, dtype=_FLOAT64)
     return [
         Evaluation(
-            genome=tuple(int(level) for level in genome.split(",")),
+            genome=_genome(genome),
             plan_id=plan_id,
             round=batch,
             score=Score(

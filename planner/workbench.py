@@ -17,7 +17,7 @@ from evaluators.precision import pick_device, pick_dtype
 from evaluators.statistics import collect_statistics
 from planner.files import replacing
 from planner.listener import Listener
-from planner.searchers.domain import Domain
+from planner.searchers.domain import Cost, Domain
 from planner.settings import SearchSettings
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.harm import relative_energies
@@ -60,26 +60,38 @@ class Workbench:
         counts = self.space.counts(self.space.mended(genome[None]))
         return {name: float(cost[0]) for name, cost in self.dense.costs.costs(counts).items()}
 
-    def domain(self, cost_name: str, cost_floor: float) -> Domain:
+    def domain(
+        self,
+        limits: Mapping[str, float | None],
+        cost_floor: float,
+        *,
+        only_budget: bool = False,
+    ) -> Domain:
         """Tell a searcher the levels and what they cost.
 
         Args:
-            cost_name: The cost metric that it should spread over.
-            cost_floor: Lowest cost worth looking at, as a share of the dense model's.
+            limits: The costs to make small, each with the share of the dense model's that the
+                budget allows, if it does limit it. A search spreads over the first.
+            cost_floor: Lowest share of the first cost that is worth looking at.
+            only_budget: Whether the best plan within the budget is all that is wanted.
         """
-        dense = self.dense.costs.dense()[cost_name]
-        tables = [t / dense for t in self.dense.costs.level_costs(cost_name, self.space)]
         harms = [np.append(np.cumsum(h[::-1])[::-1], 0.0) for h in self.harms]
         return Domain(
             top_levels=self.space.top_levels,
-            cost_tables=tuple(tables),
-            fixed_cost=1.0 - sum(float(table[-1]) for table in tables),
+            costs=tuple(self._cost(name, limit) for name, limit in limits.items()),
             cost_floor=cost_floor,
+            only_budget=only_budget,
             harm_tables=tuple(
                 np.sum([harms[t][list(kept)] for t, kept in site.kept_by_target.items()], axis=0)
                 for site in self.space.sites
             ),
         )
+
+    def _cost(self, name: str, limit: float | None) -> Cost:
+        dense = self.dense.costs.dense()[name]
+        tables = [t / dense for t in self.dense.costs.level_costs(name, self.space)]
+        fixed = 1.0 - sum(float(table[-1]) for table in tables)
+        return Cost(tables=tuple(tables), fixed=fixed, limit=limit)
 
 
 def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:

@@ -13,8 +13,9 @@ from search_spaces.sites.attention import attention_levels
 from search_spaces.sites.mlp import mlp_levels
 from search_spaces.structure.sub_block import SubBlock
 
-SpaceName = Literal["joint", "blocks"]
-"""``joint``: each attention and each MLP by itself; ``blocks``: whole layers stay or go."""
+SpaceName = Literal["joint", "sub_blocks", "blocks"]
+"""``joint``: heads and channels of each attention and MLP; ``sub_blocks``: each attention and MLP
+stays whole or goes; ``blocks``: whole layers do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +141,13 @@ def build_space(
         identity: Whose space it is.
         sub_blocks: Attention and MLP of each layer in turn.
         orders: For each sub-block its units from the last to go to the first to go.
-        kind: Whether sub-blocks are sites by themselves or only whole layers are.
+        kind: What may be cut.
         mlp_step: MLP channels a level; none: chosen for the width.
     """
     if kind == "joint":
         sites = [_own_site(i, block, mlp_step) for i, block in enumerate(sub_blocks)]
+    elif kind == "sub_blocks":
+        sites = [_whole_site(i, block) for i, block in enumerate(sub_blocks)]
     else:
         sites = [_layer_site(i, sub_blocks[i : i + 2]) for i in range(0, len(sub_blocks), 2)]
     return SearchSpace(
@@ -155,6 +158,10 @@ def build_space(
 def _own_site(position: int, block: SubBlock, mlp_step: int | None) -> Site:
     kept = attention_levels(block) if block.kind == "attention" else mlp_levels(block, mlp_step)
     return Site(name=block.name, targets=(position,), levels=tuple((count,) for count in kept))
+
+
+def _whole_site(position: int, block: SubBlock) -> Site:
+    return Site(name=block.name, targets=(position,), levels=((0,), (block.unit_count,)))
 
 
 def _layer_site(position: int, blocks: Sequence[SubBlock]) -> Site:

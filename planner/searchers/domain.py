@@ -13,31 +13,81 @@ _FIRST_OFFSET = 2**0.5
 _ROUNDING = 1e-12
 # so that a unit that does nothing has a logarithm
 _TINY = 1e-30
+_UNIFORM_STEPS = 1001
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cost:
+    """One cost, additive over sites, as a share of the dense model's."""
+
+    tables: tuple[NDArray[np.float64], ...]
+    """For each site ``(levels,)``, not decreasing."""
+    fixed: float
+    """What no site can remove."""
+    limit: float | None = None
+    """Most that the budget allows; none where it names none."""
+
+    def of(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
+        """Add it up, ``(genomes,)`` of ``(genomes, sites)``."""
+        sites = np.arange(len(self.tables))
+        return np.asarray(self.fixed + self._padded[sites, genomes].sum(axis=-1))
+
+    @cached_property
+    def _padded(self) -> NDArray[np.float64]:
+        """The tables in one array, ``(sites, levels)``; no genome reads the padding."""
+        widest = max(map(len, self.tables))
+        return np.stack([np.pad(table, (0, widest - len(table))) for table in self.tables])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Domain:
-    """The levels of every site and their share of the dense model's cost."""
+    """The levels of every site, what they cost, and which costs are of interest."""
 
     top_levels: NDArray[np.int_]
     """``(sites,)``; level 0 is the smallest, the top level is dense."""
-    cost_tables: tuple[NDArray[np.float64], ...]
-    """For each site ``(levels,)``: the share of the dense model's cost, not decreasing."""
-    fixed_cost: float
-    """Share of the dense model's cost that no site can remove."""
+    costs: tuple[Cost, ...]
+    """The first is the one that a search spreads over."""
     cost_floor: float
-    """Lowest share of the dense model's cost that is worth looking at."""
+    """Lowest share of the first cost that is worth looking at."""
+    only_budget: bool = False
+    """Whether the best plan within the budget is all that is wanted, and not a front."""
     harm_tables: tuple[NDArray[np.float64], ...] = ()
     """For each site ``(levels,)``: what the level is guessed to do to the model, not increasing.
 
     Additive, and only good to begin with. Empty where nothing is known.
     """
 
+    @property
+    def cost_ceiling(self) -> float:
+        """Highest share of the first cost that is worth looking at."""
+        limit = self.costs[0].limit
+        return 1.0 if limit is None or not self.only_budget else limit
+
+    @property
+    def cost_tables(self) -> tuple[NDArray[np.float64], ...]:
+        """Tables of the first cost."""
+        return self.costs[0].tables
+
     def cost(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
-        """Share of the dense model's cost, ``(genomes,)`` of ``(genomes, sites)``."""
-        sites = np.arange(len(self.top_levels))
-        costs: NDArray[np.float64] = self.fixed_cost + self._padded[sites, genomes].sum(axis=-1)
-        return costs
+        """Share of the dense model's first cost, ``(genomes,)`` of ``(genomes, sites)``."""
+        return self.costs[0].of(genomes)
+
+    def prices(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
+        """All costs, ``(genomes, costs)``."""
+        return np.stack([cost.of(genomes) for cost in self.costs], axis=-1)
+
+    def affords(self, genomes: NDArray[np.int_]) -> NDArray[np.bool_]:
+        """Tell which genomes are within the budget in all costs, ``(genomes,)``."""
+        limits = [np.inf if cost.limit is None else cost.limit for cost in self.costs]
+        return np.asarray((self.prices(genomes) <= np.array(limits) + _ROUNDING).all(axis=-1))
+
+    def uniform_within(self) -> NDArray[np.int_]:
+        """Give the largest uniform plan within the budget, ``(sites,)``; at worst the smallest."""
+        for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS):
+            genome = self.uniform(float(target))
+            if self.affords(genome[None])[0]:
+                break
+        return genome
 
     def uniform(self, target: float) -> NDArray[np.int_]:
         """The largest plan within a cost that keeps the same share of every site that costs."""
@@ -84,7 +134,7 @@ class Domain:
     def _filled(self, target: float, order: NDArray[np.int_]) -> NDArray[np.int_]:
         """Take steps in an order for as long as the cost allows."""
         sites, _, costs = self._steps
-        smallest = self.fixed_cost + sum(float(table[0]) for table in self.cost_tables)
+        smallest = self.costs[0].fixed + sum(float(table[0]) for table in self.cost_tables)
         reached = smallest + np.cumsum(costs[order])
         taken = np.searchsorted(reached, target + _ROUNDING, side="right")
         levels = np.bincount(sites[order[:taken]], minlength=len(self.top_levels))
@@ -99,10 +149,3 @@ class Domain:
         offsets = (_FIRST_OFFSET + np.arange(len(self.top_levels)) * _GOLDEN_RATIO) % 1.0
         shares = (levels - offsets[sites]) / self.top_levels[sites]
         return sites, shares, np.concatenate([np.diff(table) for table in self.cost_tables])
-
-    @cached_property
-    def _padded(self) -> NDArray[np.float64]:
-        """The cost tables in one array, ``(sites, levels)``; no genome reads the padding."""
-        widest = int(self.top_levels.max()) + 1
-        rows = [np.pad(table, (0, widest - len(table))) for table in self.cost_tables]
-        return np.stack(rows).astype(np.float64)

@@ -69,7 +69,9 @@ def starting_genomes(domain: Domain, count: int, rng: np.random.Generator) -> ND
     """
     found: dict[Genome, None] = {as_genome(domain.top_levels): None}
     uniform_count = max(1, round(_UNIFORM_SHARE * (count - 1)))
-    for target in np.linspace(domain.cost_floor, 1.0, uniform_count, endpoint=False):
+    for target in np.linspace(
+        domain.cost_floor, domain.cost_ceiling, uniform_count, endpoint=domain.only_budget
+    ):
         found.setdefault(as_genome(domain.uniform(float(target))))
     # the attempts are stratified over the cost range and bounded, for a small domain may lack
     # that many plans
@@ -78,7 +80,7 @@ def starting_genomes(domain: Domain, count: int, rng: np.random.Generator) -> ND
             break
         stratum = attempt % max(1, count - uniform_count - 1)
         share = (stratum + rng.random()) / max(1, count - uniform_count - 1)
-        target = domain.cost_floor + (1.0 - domain.cost_floor) * share
+        target = domain.cost_floor + (domain.cost_ceiling - domain.cost_floor) * share
         found.setdefault(as_genome(_uneven(domain, target, attempt, rng)))
     return np.array(list(found)[:count], dtype=np.int_)
 

@@ -15,6 +15,7 @@ from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 from planner.evaluation import Genome
 from planner.searchers.domain import Domain
 from planner.searchers.moves import as_genome, starting_genomes, transferred
+from planner.searchers.protocol import Answer, Ask
 
 # a uniform plan of a cost lies up to one step below it
 _FLOOR_SLACK = 0.9
@@ -45,22 +46,23 @@ class NSGA2:
             eliminate_duplicates=self._unseen,
             output=None,
         )
-        # NSGA-II reads the number of objectives from what it is told
-        problem = Problem(n_var=self._sites, n_obj=2, xl=0, xu=domain.top_levels, vtype=int)
+        problem = Problem(
+            n_var=self._sites, n_obj=1 + len(domain.costs), xl=0, xu=domain.top_levels, vtype=int
+        )
         self._algorithm.setup(problem, termination=NoTermination(), seed=seed)
         self._algorithm.random_state = rng
 
-    def ask(self) -> NDArray[np.int_]:
+    def ask(self) -> Ask:
         infills = self._algorithm.ask()
         if infills is None:
-            return np.empty((0, self._sites), dtype=np.int_)
+            return Ask(genomes=np.empty((0, self._sites), dtype=np.int_))
         genomes: NDArray[np.int_] = infills.get("X").astype(np.int_)
         self._unseen.genomes.update(map(as_genome, genomes))
-        return genomes
+        return Ask(genomes=genomes)
 
-    def tell(self, genomes: NDArray[np.int_], objectives: NDArray[np.float64]) -> None:
-        infills = Population.new(X=genomes)
-        infills.set("F", objectives)
+    def tell(self, ask: Ask, answer: Answer) -> None:
+        infills = Population.new(X=ask.genomes)
+        infills.set("F", answer.objectives)
         self._algorithm.tell(infills=infills)
 
 

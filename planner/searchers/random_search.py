@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from planner.evaluation import Genome
 from planner.searchers.domain import Domain
 from planner.searchers.moves import draw_new
+from planner.searchers.protocol import Answer, Ask
 
 
 class RandomSearch:
@@ -17,13 +18,13 @@ class RandomSearch:
         self._rng = np.random.default_rng(seed)
         self._seen = set[Genome]()
 
-    def ask(self) -> NDArray[np.int_]:
-        return draw_new(self._draw, self._population, self._seen)
+    def ask(self) -> Ask:
+        return Ask(genomes=draw_new(self._draw, self._population, self._seen))
 
-    def tell(self, genomes: NDArray[np.int_], objectives: NDArray[np.float64]) -> None:
+    def tell(self, ask: Ask, answer: Answer) -> None:
         """Learn nothing."""
 
     def _draw(self) -> NDArray[np.int_]:
-        target = self._rng.uniform(self._domain.cost_floor, 1.0)
+        target = self._rng.uniform(self._domain.cost_floor, self._domain.cost_ceiling)
         tilt = self._rng.uniform(-1.0, 1.0, size=len(self._domain.top_levels))
         return self._domain.tilted(target, tilt)

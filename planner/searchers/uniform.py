@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from planner.evaluation import Genome
 from planner.searchers.domain import Domain
 from planner.searchers.moves import draw_new
+from planner.searchers.protocol import Answer, Ask
 
 
 class UniformSearch:
@@ -21,17 +22,17 @@ class UniformSearch:
         self._index = 0
         self._seen = set[Genome]()
 
-    def ask(self) -> NDArray[np.int_]:
-        return draw_new(self._draw, self._population, self._seen)
+    def ask(self) -> Ask:
+        return Ask(genomes=draw_new(self._draw, self._population, self._seen))
 
-    def tell(self, genomes: NDArray[np.int_], objectives: NDArray[np.float64]) -> None:
+    def tell(self, ask: Ask, answer: Answer) -> None:
         """Learn nothing."""
 
     def _draw(self) -> NDArray[np.int_]:
         share = van_der_corput(self._index) if self._index else 1.0
         self._index += 1
-        floor = self._domain.cost_floor
-        return self._domain.uniform(floor + (1.0 - floor) * share)
+        floor, ceiling = self._domain.cost_floor, self._domain.cost_ceiling
+        return self._domain.uniform(floor + (ceiling - floor) * share)
 
 
 def van_der_corput(index: int) -> float:

@@ -15,6 +15,7 @@ from evaluators.evaluator import HEADS_AT_ONCE, Evaluator, Fidelity
 from planner.searchers import make_searcher
 from planner.searchers.domain import Domain
 from planner.searchers.moves import uneven_tilt
+from planner.searchers.protocol import Answer
 from planner.workbench import Workbench
 from search_spaces.structure.backbone import LayerCall
 from tests.benchmarks import duel
@@ -168,12 +169,13 @@ def later_generation(domain: Domain, rng: np.random.Generator) -> NDArray[np.int
     """What NSGA-II asks for after some rounds on an invented quality, ``(genomes, sites)``."""
     searcher = make_searcher("nsga2", domain, CHILDREN, SEED)
     weights = rng.exponential(size=len(domain.top_levels))
-    genomes = searcher.ask()
+    ask = searcher.ask()
     for _ in range(SEARCH_ROUNDS):
-        removed = 1 - genomes / domain.top_levels
-        searcher.tell(genomes, np.stack([removed**2 @ weights, domain.cost(genomes)], axis=1))
-        genomes = searcher.ask()
-    return genomes
+        removed = 1 - ask.genomes / domain.top_levels
+        objectives = np.stack([removed**2 @ weights, domain.cost(ask.genomes)], axis=1)
+        searcher.tell(ask, Answer(objectives=objectives, seen=np.ones(len(objectives))))
+        ask = searcher.ask()
+    return ask.genomes
 
 
 def compare(judge: Evaluator, meter: Meter, counts: NDArray[np.int_]) -> tuple[Side, Side]:

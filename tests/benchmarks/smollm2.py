@@ -50,7 +50,9 @@ def open_bench(text: Text) -> Workbench:
 
 def param_domain(bench: Workbench) -> Domain:
     """Levels and what they cost in parameters, down to the smallest plan."""
-    return bench.domain("params", bench.smallest()["params"] / bench.dense.costs.dense()["params"])
+    return bench.domain(
+        {"params": None}, bench.smallest()["params"] / bench.dense.costs.dense()["params"]
+    )
 
 
 def parents(bench: Workbench) -> NDArray[np.int_]:

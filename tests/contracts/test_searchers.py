@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -11,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from planner.searchers import SearcherName, make_searcher
-from planner.searchers.domain import Domain
-from tests.planner.toy_search import all_genomes, domain, points
+from planner.searchers.domain import Cost, Domain
+from tests.planner.toy_search import all_genomes, answer, domain, points
 
 NAMES: tuple[SearcherName, ...] = get_args(SearcherName)
 SEEDED: tuple[SearcherName, ...] = ("nsga2", "random")
@@ -25,12 +26,12 @@ def asked(
     searcher = make_searcher(name, space or domain(), 16, seed)
     batches = []
     for _ in range(count):
-        genomes = searcher.ask()
-        batches.append(genomes)
-        if len(genomes):
-            sites = genomes.shape[1]
-            padded = np.pad(genomes, ((0, 0), (0, 8 - sites)))
-            searcher.tell(genomes, points(padded))
+        ask = searcher.ask()
+        batches.append(ask.genomes)
+        if len(ask.genomes):
+            sites = ask.genomes.shape[1]
+            padded = np.pad(ask.genomes, ((0, 0), (0, 8 - sites)))
+            searcher.tell(ask, answer(replace(ask, genomes=padded)))
     return batches
 
 
@@ -83,8 +84,7 @@ def test_another_process_agrees(name: SearcherName) -> None:
 def test_a_small_domain_runs_out_without_repeating(name: SearcherName) -> None:
     space = Domain(
         top_levels=np.array([2, 2]),
-        cost_tables=(np.array([0.0, 0.2, 0.4]), np.array([0.0, 0.1, 0.4])),
-        fixed_cost=0.2,
+        costs=(Cost(tables=(np.array([0.0, 0.2, 0.4]), np.array([0.0, 0.1, 0.4])), fixed=0.2),),
         cost_floor=0.2,
     )
     batches = asked(name, 0, 8, space)

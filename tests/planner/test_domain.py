@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.searchers.domain import Domain
+from planner.searchers.domain import Cost, Domain
 from planner.searchers.moves import starting_genomes, transferred, uneven_tilt
 from planner.searchers.uniform import van_der_corput
 
@@ -14,14 +14,13 @@ def domain(sites: int = 12) -> Domain:
     tops = np.array([3, 8] * (sites // 2))
     steps = [np.full(top, 0.75 / sites / top) for top in tops]
     tables = tuple(np.concatenate([[0.0], np.cumsum(step)]) for step in steps)
-    return Domain(top_levels=tops, cost_tables=tables, fixed_cost=0.25, cost_floor=0.4)
+    return Domain(top_levels=tops, costs=(Cost(tables=tables, fixed=0.25),), cost_floor=0.4)
 
 
 def test_costs_add_up_by_hand() -> None:
     small = Domain(
         top_levels=np.array([2, 1]),
-        cost_tables=(np.array([0.0, 0.1, 0.4]), np.array([0.05, 0.35])),
-        fixed_cost=0.25,
+        costs=(Cost(tables=(np.array([0.0, 0.1, 0.4]), np.array([0.05, 0.35])), fixed=0.25),),
         cost_floor=0.3,
     )
     genomes = np.array([[2, 1], [0, 0], [1, 1]])
@@ -102,12 +101,16 @@ def guessing() -> Domain:
     """Three sites of two steps; by hand: harm for each cost is 1, 4; 2, 3; and nothing saved."""
     return Domain(
         top_levels=np.array([2, 2, 2]),
-        cost_tables=(
-            np.array([0.0, 0.2, 0.4]),
-            np.array([0.0, 0.2, 0.4]),
-            np.array([0.0, 0.0, 0.0]),
+        costs=(
+            Cost(
+                tables=(
+                    np.array([0.0, 0.2, 0.4]),
+                    np.array([0.0, 0.2, 0.4]),
+                    np.array([0.0, 0.0, 0.0]),
+                ),
+                fixed=0.2,
+            ),
         ),
-        fixed_cost=0.2,
         cost_floor=0.2,
         harm_tables=(
             np.array([1.0, 0.2, 0.0]),

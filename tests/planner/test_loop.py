@@ -18,6 +18,7 @@ from planner.loop import Limits, Progress, Racing, SearchLoop
 from planner.objectives import Objectives
 from planner.run import Run
 from planner.searchers import make_searcher
+from planner.searchers.protocol import Answer, Ask
 from search_spaces.errors import RunError
 from tests.planner.toy_search import (
     DENSE,
@@ -135,11 +136,11 @@ class Repeating:
     def __init__(self) -> None:
         self.told = 0
 
-    def ask(self) -> NDArray[np.int_]:
-        return np.ones((2, 8), dtype=np.int_)
+    def ask(self) -> Ask:
+        return Ask(genomes=np.ones((2, 8), dtype=np.int_))
 
-    def tell(self, genomes: NDArray[np.int_], objectives: NDArray[np.float64]) -> None:
-        assert objectives.shape == (2, 2)
+    def tell(self, ask: Ask, answer: Answer) -> None:
+        assert answer.objectives.shape == (2, 2)
         self.told += 1
 
 

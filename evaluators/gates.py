@@ -1,0 +1,128 @@
+"""What each unit is worth to a candidate: the gradient of KL by a gate on it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax
+
+from search_spaces.structure.read import ModelStructure
+from search_spaces.structure.sub_block import SubBlock
+
+Slopes = tuple[NDArray[np.float64], ...]
+"""For each sub-block the derivative of KL by each unit's gate, ``(units,)``, in nats a token."""
+
+PASSES = 3
+"""Forward passes that one gradient costs: one forward, and a backward of about two."""
+_POSITIONS_AT_ONCE = 128
+
+
+def gate_slopes(
+    structure: ModelStructure, parts: Sequence[Tensor], kept: NDArray[np.int_]
+) -> Slopes:
+    """Differentiate a candidate's KL to the dense model by a gate on every unit.
+
+    A gate multiplies what a unit hands to its sub-block's last projection: 1 keeps the unit, 0
+    drops it. The candidate is the dense model with its gates; the slope of a dropped unit tells
+    what restoring it promises, and that of a kept one what dropping it costs, to first order.
+
+    Args:
+        structure: The model, its units sorted.
+        parts: Token ids ``(windows, tokens)``, a batch each.
+        kept: Units that the candidate keeps of each sub-block, ``(sub_blocks,)``.
+
+    References:
+        Michel, Levy & Neubig, 2019, "Are Sixteen Heads Really Better than One?" (gates on heads);
+        Molchanov et al., 2017 (first-order Taylor).
+    """
+    model = structure.backbone.model
+    gates = [
+        (torch.arange(block.unit_count, device=model.device) < count).to(model.dtype)
+        for block, count in zip(structure.sub_blocks, kept, strict=True)
+    ]
+    total = [torch.zeros(len(gate), dtype=torch.float64) for gate in gates]
+    positions = sum(part.numel() - len(part) for part in parts)
+    for part in parts:
+        tokens = part.to(model.device)
+        with torch.no_grad():
+            dense = structure.backbone.decoder(input_ids=tokens, use_cache=False).last_hidden_state
+        with torch.enable_grad(), _frozen(model):
+            leaves = [gate.clone().requires_grad_() for gate in gates]
+            with _gated(structure, leaves, kept):
+                decoder = structure.backbone.decoder
+                final = decoder(input_ids=tokens, use_cache=False).last_hidden_state
+            found = torch.autograd.grad(
+                final, leaves, _by_hidden(structure, final.detach(), dense), allow_unused=True
+            )
+        for block, slope in enumerate(found):
+            if slope is not None:
+                total[block] += slope.double().cpu()
+    return tuple((sums / positions).numpy() for sums in total)
+
+
+def _by_hidden(structure: ModelStructure, final: Tensor, dense: Tensor) -> Tensor:
+    """Differentiate the sum of KL over positions by the final hidden states, in chunks."""
+    rows, teacher = final[:, :-1].flatten(0, 1), dense[:, :-1].flatten(0, 1)
+    slopes = []
+    for own, theirs in zip(
+        torch.split(rows, _POSITIONS_AT_ONCE),
+        torch.split(teacher, _POSITIONS_AT_ONCE),
+        strict=True,
+    ):
+        leaf = own.clone().requires_grad_()
+        with torch.no_grad():
+            wanted = structure.backbone.logits(theirs).float().softmax(dim=-1)
+        said = log_softmax(structure.backbone.logits(leaf).float(), dim=-1)
+        # the teacher's entropy does not depend on the candidate
+        slopes.append(torch.autograd.grad(-(wanted * said).sum(), leaf)[0])
+    by_row = torch.zeros_like(final)
+    by_row[:, :-1] = torch.cat(slopes).reshape(final[:, :-1].shape)
+    return by_row
+
+
+@contextmanager
+def _gated(
+    structure: ModelStructure, gates: Sequence[Tensor], kept: NDArray[np.int_]
+) -> Iterator[None]:
+    hooks = []
+    for block, gate, count in zip(structure.sub_blocks, gates, kept, strict=True):
+        module = structure.backbone.layers[block.layer].get_submodule(block.projections[-1].path)
+        hooks.append(module.register_forward_pre_hook(_gate(block, gate)))
+        if count == 0 and getattr(module, "bias", None) is not None:
+            hooks.append(module.register_forward_hook(_without_bias))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _gate(block: SubBlock, gate: Tensor):  # type: ignore[no-untyped-def]
+    units = torch.from_numpy(block.projections[-1].units).to(gate.device)
+
+    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0] * gate[units], *args[1:])
+
+    return hook
+
+
+def _without_bias(module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """Take the bias off: a dropped sub-block adds none either."""
+    assert isinstance(module.bias, Tensor)
+    return output - module.bias
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Keep weights out of the graph: only gates are differentiated by."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad_(False)  # noqa: FBT003
+    try:
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)  # noqa: FBT003
