@@ -21,6 +21,7 @@ from planner.run import Run
 from planner.scoring import Scorer
 from planner.searchers import make_searcher
 from planner.searchers.domain import Domain
+from planner.searchers.protocol import Text
 from planner.settings import SearchSettings
 from planner.tables import find_table, workload
 from planner.workbench import Workbench, open_model, prepare
@@ -115,7 +116,9 @@ def _search_on_calibration(run: Run, bench: Workbench, budget: Budget, listener:
     listener.say(_forecast(bench, scorer, run.settings))
     listener.stage("searching")
     loop = SearchLoop(
-        make_searcher(run.settings.searcher, domain, run.settings.population, run.settings.seed),
+        make_searcher(
+            run.settings.searcher, domain, run.settings.population, run.settings.seed, _text(bench)
+        ),
         scorer,
         run,
         _limits(run.settings),
@@ -145,6 +148,11 @@ def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listene
         seed=settings.seed,
     )
     return Scorer(bench, Evaluator(bench.dense.structure, windows, fidelity, listener.say))
+
+
+def _text(bench: Workbench) -> Text:
+    windows, tokens = bench.calibration.search.shape
+    return Text(windows=windows, tokens=tokens)
 
 
 def _limits(settings: SearchSettings) -> Limits:

@@ -30,10 +30,10 @@ class Cost:
     def of(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
         """Add it up, ``(genomes,)`` of ``(genomes, sites)``."""
         sites = np.arange(len(self.tables))
-        return np.asarray(self.fixed + self._padded[sites, genomes].sum(axis=-1))
+        return np.asarray(self.fixed + self.padded[sites, genomes].sum(axis=-1))
 
     @cached_property
-    def _padded(self) -> NDArray[np.float64]:
+    def padded(self) -> NDArray[np.float64]:
         """The tables in one array, ``(sites, levels)``; no genome reads the padding."""
         widest = max(map(len, self.tables))
         return np.stack([np.pad(table, (0, widest - len(table))) for table in self.tables])

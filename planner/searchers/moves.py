@@ -41,6 +41,14 @@ def draw_new(
     return np.array(found, dtype=np.int_).reshape(-1, len(levels))
 
 
+def site_kinds(domain: Domain) -> NDArray[np.int_]:
+    """Number the kind of each site, ``(sites,)``: those with equal levels and costs are one."""
+    full_costs = [[round(float(table[-1]), 9) for table in cost.tables] for cost in domain.costs]
+    keys = np.stack([domain.top_levels, *full_costs], axis=1)
+    _, kinds = np.unique(keys, axis=0, return_inverse=True)
+    return np.asarray(kinds.ravel())
+
+
 def uneven_tilt(domain: Domain, rng: np.random.Generator) -> NDArray[np.float64]:
     """What sites keep beyond the common share: smooth over depth, plus a weight for each kind.
 
@@ -53,10 +61,8 @@ def uneven_tilt(domain: Domain, rng: np.random.Generator) -> NDArray[np.float64]
     heights = rng.normal(size=_WAVE_COUNT) / (1.0 + waves)
     phases = rng.uniform(0.0, np.pi, size=_WAVE_COUNT)
     profile = heights @ np.cos(np.pi * np.outer(waves, depth) + phases[:, None])
-    full_costs = [round(float(table[-1]), 9) for table in domain.cost_tables]
-    keys = np.stack([domain.top_levels, full_costs], axis=1)
-    _, kinds = np.unique(keys, axis=0, return_inverse=True)
-    weights = rng.normal(size=int(kinds.max()) + 1)[kinds.ravel()]
+    kinds = site_kinds(domain)
+    weights = rng.normal(size=int(kinds.max()) + 1)[kinds]
     tilt: NDArray[np.float64] = rng.uniform(0.0, 0.5) * (profile + weights)
     return tilt
 

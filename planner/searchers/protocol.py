@@ -11,6 +11,15 @@ Genomes = NDArray[np.int_]
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """How much text a search scores on, where a searcher picks from it."""
+
+    windows: int
+    tokens: int
+    """In each window."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ask:
     """What a searcher wants to know next."""

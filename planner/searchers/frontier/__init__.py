@@ -1,0 +1,1 @@
+"""The default searcher: one joint search that learns from every evaluation."""
