@@ -140,6 +140,7 @@ def judge_front(
     *,
     risk: float = RISK,
     looks: int = 1,
+    each: bool = False,
 ) -> Judge:
     """Drop what something cheaper or as cheap is surely better than.
 
@@ -149,14 +150,15 @@ def judge_front(
         rival_costs: ``(rivals, costs)``
         risk: Of the whole race.
         looks: Times that the race decides, over which the risk is spread.
+        each: Whether the risk is that of each comparison, and not spread over anything.
     """
 
     def judge(members: Members, values: Floats, _taken: int) -> Verdicts:
         against = _with_rivals(values, rivals)
         no_dearer = _no_dearer(costs[members], rival_costs)
         # shared out over the rivals too: the more there are, the easier one is better by chance
-        most = max(1, int(no_dearer.sum(axis=1).max()))
-        worse = surely_worse(values, against, risk / looks / most)
+        most = 1 if each else looks * max(1, int(no_dearer.sum(axis=1).max()))
+        worse = surely_worse(values, against, risk / most)
         return np.where((worse & no_dearer).any(axis=1), DROPPED, OPEN)
 
     return judge

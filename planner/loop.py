@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.population import Members
-from evaluators.racing import OPEN, Judge, Race, Verdicts, judge_front, judge_half
+from evaluators.racing import OPEN, RISK, Judge, Race, Verdicts, judge_front, judge_half
 from evaluators.score import Score
 from planner.evaluation import Evaluation, Genome, Reply
 from planner.front import front
@@ -236,7 +236,7 @@ class SearchLoop:
                 costs[member] = self._objectives.prices(evaluation)
                 yield position, evaluation.score
 
-        race = Race(rungs, score, self._judge(costs, racing=ask.racing))
+        race = Race(rungs, score, self._judge(costs, ask))
         before, climbed = self._plan_count, 0
         for member, so_far in race.run(len(admitted)):
             evaluation = landed[member].scored(so_far)
@@ -291,9 +291,9 @@ class SearchLoop:
             self._landed_count += 1
             yield missing[index], evaluation
 
-    def _judge(self, costs: Mapping[int, list[float]], *, racing: bool) -> Judge:
+    def _judge(self, costs: Mapping[int, list[float]], ask: Ask) -> Judge:
         """Give the rule by which a round's race drops plans, against what is known so far."""
-        if self._racing == "off" or not racing:
+        if self._racing == "off" or not ask.racing:
             return lambda members, _values, _taken: np.full(len(members), OPEN)
         known = front(list(self._known.values()), self._objectives.cost_names)
         rivals = [rival for rival in known if rival.score.windows == self._scorer.rungs[-1]]
@@ -306,7 +306,9 @@ class SearchLoop:
             own = np.array([costs[member] for member in range(len(costs))])
             if self._racing == "halving":
                 return judge_half(own, values, prices)(members, scores, taken)
-            return judge_front(own, values, prices, looks=looks)(members, scores, taken)
+            risk, each = (RISK, False) if ask.risk is None else (ask.risk, True)
+            verdicts = judge_front(own, values, prices, risk=risk, looks=looks, each=each)
+            return verdicts(members, scores, taken)
 
         return judge
 

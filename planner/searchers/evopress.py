@@ -107,7 +107,10 @@ class EvoPress:
         top = self._domain.top_levels
         for _ in range(switches):
             kind = self._kinds == self._rng.integers(self._kinds.max() + 1)
-            lower, raise_ = np.flatnonzero(kind & (levels > 0)), np.flatnonzero(kind & (levels < top))
+            lower, raise_ = (
+                np.flatnonzero(kind & (levels > 0)),
+                np.flatnonzero(kind & (levels < top)),
+            )
             if len(lower) and len(raise_):
                 levels[self._rng.choice(lower)] -= 1
                 levels[self._rng.choice(raise_)] += 1

@@ -30,6 +30,8 @@ class Ask:
     """Rungs of text that they are scored on at most; none: all."""
     racing: bool = True
     """Whether what is surely not wanted may be dropped on the way up the rungs."""
+    risk: float | None = None
+    """Chance, in each comparison, that one is dropped for one no better; none: the run's rule."""
     windows: tuple[int, ...] = ()
     """Score on these windows of the text instead, for this answer only: no plan is recorded."""
     slopes: bool = False

@@ -35,7 +35,9 @@ def kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
     return float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
 
 
-def by_difference(structure: ModelStructure, kept: NDArray[np.int_], block: int, unit: int) -> float:
+def by_difference(
+    structure: ModelStructure, kept: NDArray[np.int_], block: int, unit: int
+) -> float:
     """The slope of one gate by central differences."""
     found = []
     for step in (STEP, -STEP):

@@ -49,7 +49,9 @@ class Budgets:
     def answer(self, prices: Floats, log_kls: Floats) -> None:
         """Take plans ``(plans, costs)`` for the budgets that they are the best answer to."""
         for price, log_kl in zip(prices, log_kls, strict=True):
-            self.best = np.where(self._admits(price[None])[0], np.minimum(self.best, log_kl), self.best)
+            self.best = np.where(
+                self._admits(price[None])[0], np.minimum(self.best, log_kl), self.best
+            )
 
     def gains(self, prices: Floats, means: Floats, spreads: Floats) -> Floats:
         """Give the expected improvement of each plan at each budget, ``(plans, budgets)``.

@@ -1,6 +1,8 @@
 """What slopes say: which levels to move from a plan, and how a plan is led from dense down."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,8 @@ from planner.searchers.protocol import Floats, Genomes
 
 _MOST_MOVES = 24
 """Moves up, and moves down, that are paired with each other."""
+_MOST_SWAPS = 24
+"""Pairs of moves that are joined two by two."""
 
 
 def promises(
@@ -43,7 +47,7 @@ def promises(
 def neighbours(
     domain: Domain, genome: NDArray[np.int_], promised: Sequence[Floats]
 ) -> tuple[Genomes, Floats]:
-    """Give genomes one or two moves away, and what their moves promise together.
+    """Give genomes a few moves away, and what their moves promise together.
 
     Args:
         domain: Sites and levels.
@@ -53,20 +57,47 @@ def neighbours(
     Returns:
         ``(genomes, sites)``, and the change of KL, ``(genomes,)``.
     """
-    ups, downs = [], []
-    for site, (table, level) in enumerate(zip(promised, genome, strict=True)):
-        cost = domain.cost_tables[site]
-        for other in range(len(table)):
-            paid = abs(float(cost[other] - cost[level]))
-            if other != level and paid > 0:
-                move = (float(table[other]) / paid, site, other, float(table[other]))
-                (ups if other > level else downs).append(move)
-    ups, downs = sorted(ups)[:_MOST_MOVES], sorted(downs)[:_MOST_MOVES]
-    chosen = [[move] for move in ups + downs]
-    chosen += [[up, down] for up in ups for down in downs if up[1] != down[1]]
+    ups, downs = _moves(domain, genome, promised)
+    swaps = [(up, down) for up in ups for down in downs if up.site != down.site]
+    best = sorted(swaps, key=lambda swap: swap[0].change + swap[1].change)[:_MOST_SWAPS]
+    chosen: list[tuple[_Move, ...]] = [(move,) for move in ups + downs]
+    chosen += swaps
+    chosen += [one + other for one, other in combinations(best, 2) if _apart(one + other)]
     rows, changes = np.repeat(genome[None], len(chosen), axis=0), np.zeros(len(chosen))
     for index, moves in enumerate(chosen):
-        for _, site, other, change in moves:
-            rows[index, site] = other
-            changes[index] += change
+        for move in moves:
+            rows[index, move.site] = move.level
+            changes[index] += move.change
     return rows, changes
+
+
+@dataclass(frozen=True)
+class _Move:
+    site: int
+    level: int
+    change: float
+    """Of KL, as promised."""
+    paid: float
+    """Change of the first cost."""
+
+
+def _moves(
+    domain: Domain, genome: NDArray[np.int_], promised: Sequence[Floats]
+) -> tuple[list[_Move], list[_Move]]:
+    """Give the moves up and the moves down that promise most for what they cost."""
+    moves = [
+        _Move(site, other, float(table[other]), float(cost[other] - cost[level]))
+        for site, (table, cost, level) in enumerate(
+            zip(promised, domain.cost_tables, genome, strict=True)
+        )
+        for other in range(len(table))
+        if cost[other] != cost[level]
+    ]
+    moves.sort(key=lambda move: move.change / abs(move.paid))
+    ups = [move for move in moves if move.paid > 0]
+    downs = [move for move in moves if move.paid < 0]
+    return ups[:_MOST_MOVES], downs[:_MOST_MOVES]
+
+
+def _apart(moves: Sequence[_Move]) -> bool:
+    return len({move.site for move in moves}) == len(moves)

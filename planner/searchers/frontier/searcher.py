@@ -18,9 +18,12 @@ from planner.searchers.protocol import Answer, Ask, Floats, Genomes
 from planner.searchers.sensitivity import harm_tables, single_sites
 
 _LEVELS_EACH = 4
-_WAYPOINTS = 5
+_WAYPOINTS = 8
 _GUIDED_SPREAD = 0.15
 """Standard deviation that the log KL of a guided move is given."""
+
+_RISK = 0.2
+"""In a race: high, for what is dropped still teaches the surrogate."""
 
 Script = Generator[Ask, Answer, None]
 
@@ -48,7 +51,7 @@ class Frontier:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._domain = domain
-        self._batch = max(4, population // 4)
+        self._batch = max(4, population // 5)
         self._rng = np.random.default_rng(seed)
         self._say = say
         self._scored: dict[Genome, tuple[float, float]] = {}
@@ -78,7 +81,7 @@ class Frontier:
         answer = yield Ask(genomes=singles, rungs=1, racing=False)
         self._harms = harm_tables(self._domain, singles, answer.objectives[:, 0])
         self._surrogate = Surrogate(self._domain, self._harms)
-        yield Ask(genomes=self._unseen(self._seeds()))
+        yield Ask(genomes=self._unseen(self._seeds()), risk=_RISK)
         yield from self._trajectory()
         while True:
             yield from self._round()
@@ -100,17 +103,18 @@ class Frontier:
         """From dense down to the lowest cost of interest, re-planned at each waypoint."""
         domain = self._domain
         end = domain.cost_ceiling if domain.only_budget else domain.cost_floor
-        genome = domain.top_levels
-        for share in np.linspace(1.0, end, _WAYPOINTS + 1)[1:]:
+        genome, shares = domain.top_levels, np.linspace(1.0, end, _WAYPOINTS + 1)[1:]
+        waypoints = []
+        for share in shares:
             answer = yield Ask(genomes=genome[None], slopes=True)
             promised = promises(domain, genome, answer.slopes[0], self._harms)
-            last = domain.only_budget and share == end
-            limit = [cost.limit for cost in domain.costs] if last else [float(share)]
-            limit += [None] * (len(domain.costs) - len(limit))
+            limit = [float(share)] + [None] * (len(domain.costs) - 1)
+            if domain.only_budget and share == end:
+                limit = [cost.limit for cost in domain.costs]
             genome = additive_best(domain, promised, limit)
-            new = self._unseen(genome[None])
-            if len(new):
-                yield Ask(genomes=new)
+            waypoints.append(genome)
+        wanted = waypoints[-1:] if domain.only_budget else waypoints
+        yield Ask(genomes=self._unseen(np.array(wanted)), risk=_RISK)
 
     def _round(self) -> Script:
         genomes, kls, seen = self._history()
@@ -133,12 +137,14 @@ class Frontier:
         new = self._unseen(np.array(batch))
         if len(new):
             expected, additive = self._surrogate.predict(new), self._surrogate.additive(new)
-            answer = yield Ask(genomes=new)
+            answer = yield Ask(genomes=new, risk=_RISK)
             self._judge(expected, additive, np.log(np.maximum(answer.objectives[:, 0], LEAST_KL)))
         else:
             yield Ask(genomes=new)
 
-    def _centre(self, budgets: Budgets, genomes: Genomes, log_kls: Floats) -> NDArray[np.int_] | None:
+    def _centre(
+        self, budgets: Budgets, genomes: Genomes, log_kls: Floats
+    ) -> NDArray[np.int_] | None:
         """Give a plan of the front that no gradient was taken at, the one for most budgets."""
         prices = self._domain.prices(genomes)
         admits = (prices[:, None] <= budgets.limits[None] + 1e-12).all(axis=2)

@@ -90,7 +90,9 @@ class Surrogate:
     def predict(self, genomes: Genomes) -> Floats:
         """Give the expected log KL, ``(genomes,)``."""
         fitted, kernel = self._ready()
-        return np.asarray(_covariance(self._features(genomes), fitted.features, kernel) @ fitted.weights)
+        return np.asarray(
+            _covariance(self._features(genomes), fitted.features, kernel) @ fitted.weights
+        )
 
     def spread(self, genomes: Genomes) -> Floats:
         """Give the standard deviation of log KL, ``(genomes,)``."""
