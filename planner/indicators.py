@@ -90,8 +90,9 @@ def hypervolume(points: Points, reference: float, *, cheapest: float = 0.0) -> f
     costs = points.shares.shape[1]
     finite = np.isfinite(points.kls)
     objectives = np.column_stack([points.kls, np.maximum(points.shares, cheapest)])[finite]
-    volume = moocore.hypervolume(objectives, ref=[reference, *[1.0] * costs])
-    return float(volume) / (reference * (1.0 - cheapest) ** costs)
+    volume = float(moocore.hypervolume(objectives, ref=[reference, *[1.0] * costs]))
+    box: float = reference * (1.0 - cheapest) ** costs
+    return volume / box
 
 
 def margin(error: Floats | float, other: Floats | float) -> Floats:
@@ -119,7 +120,7 @@ def dominated(ours: Points, theirs: Points) -> tuple[NDArray[np.bool_], NDArray[
     gain = ours.kls[:, None] - theirs.kls[None]
     by_value = (cheap & (gain > 0)) | (cheaper & (gain >= 0))
     beyond = cheap & (gain > margin(ours.errors[:, None], theirs.errors[None]))
-    return by_value.any(axis=1), beyond.any(axis=1)
+    return np.asarray(by_value.any(axis=1)), np.asarray(beyond.any(axis=1))
 
 
 def knee(front: Points) -> int | None:
