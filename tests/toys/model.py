@@ -12,6 +12,7 @@ from planner.searchers.protocol import Answer, Ask, Floats, Genomes
 
 _LOOK_BELOW = 0.25
 _LOOK_JUST_BELOW = 0.05
+_ROUNDING = 1e-12
 RUNGS = (0.25, 0.5, 1.0)
 """Shares of the text that a rung comes to."""
 WINDOWS = 16
@@ -35,6 +36,8 @@ class ToyModel:
     """``(sites, sites)``, above the diagonal; negative where a site does less harm once another
     is lost."""
     costs: tuple[Cost, ...]
+    cheapest: float = 0.0
+    """Least share of the first cost that is of interest."""
     noise: float = 0.0
     """Relative standard error of KL where one window of the text was seen."""
 
@@ -90,7 +93,7 @@ class ToyModel:
         """What a searcher is told, with a limit on the first cost as a run sets it."""
         first, *others = self.costs
         first = Cost(tables=first.tables, fixed=first.fixed, limit=limit)
-        floor = self.smallest
+        floor = max(self.smallest, self.cheapest)
         if limit is not None:
             below = _LOOK_JUST_BELOW if only_budget else _LOOK_BELOW
             floor = max(floor, limit - below * (1.0 - limit))
@@ -113,13 +116,14 @@ class ToyModel:
 
     def all_genomes(self) -> Genomes:
         """Enumerate the space, ``(genomes, sites)``."""
-        return np.indices(self.top_levels + 1).reshape(len(self.top_levels), -1).T
+        sizes = tuple(int(top) + 1 for top in self.top_levels)
+        return np.indices(sizes, dtype=np.int_).reshape(len(sizes), -1).T
 
     @cached_property
     def _front(self) -> Genomes:
         everything = self.all_genomes()
         objectives = self.objectives(everything)
-        best = everything[moocore.is_nondominated(objectives)]
+        best: Genomes = everything[moocore.is_nondominated(objectives)]
         return best[np.argsort(-self.costs[0].of(best), kind="stable")]
 
     def front(self) -> Genomes:
@@ -128,8 +132,14 @@ class ToyModel:
 
     @cached_property
     def reference(self) -> tuple[float, ...]:
-        """Where hypervolumes are measured from: KL of the emptiest genome, and dense costs."""
-        return (float(self.kl(np.zeros_like(self.top_levels)[None])[0]), *[1.0] * len(self.costs))
+        """Where hypervolumes are measured from: least KL of the cheapest plans, and dense costs.
+
+        So what is cheaper than of interest and does more harm adds nothing, and the easily had
+        volume of plans that no one would want does not hide what is missed of the others.
+        """
+        front = self.front()
+        cheap = self.costs[0].of(front) <= max(self.smallest, self.cheapest) + _ROUNDING
+        return (float(self.kl(front[cheap]).min()), *[1.0] * len(self.costs))
 
     def hypervolume(self, genomes: Genomes) -> float:
         """What genomes dominate, as a share of what the exact front does."""

@@ -16,6 +16,7 @@ _POWER = np.array([1.0, 2.0, 1.5, 1.2, 1.0, 2.5, 1.0, 1.6, 1.0, 1.3])
 _SHARES = np.array([0.05, 0.12, 0.06, 0.12, 0.05, 0.12, 0.06, 0.12, 0.05, 0.12])
 _OTHER_SHARES = np.array([0.14, 0.03, 0.14, 0.03, 0.14, 0.03, 0.14, 0.03, 0.14, 0.05])
 _FIXED = 0.13
+_CHEAPEST = 0.4
 
 
 @cache
@@ -27,6 +28,7 @@ def additive() -> ToyModel:
         power=_POWER,
         interactions=np.zeros((len(TOPS), len(TOPS))),
         costs=(_cost(_SHARES),),
+        cheapest=_CHEAPEST,
     )
 
 
@@ -57,6 +59,7 @@ def pairwise() -> ToyModel:
         power=np.array([1.0, 1.4, 1.2, 1.3, 1.0, 1.5, 1.0, 1.0, 1.0, 1.3]),
         interactions=interactions,
         costs=(_cost(_SHARES),),
+        cheapest=_CHEAPEST,
     )
 
 

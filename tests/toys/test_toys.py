@@ -76,6 +76,16 @@ def test_keeping_more_never_harms_and_the_dense_genome_is_whole(
     assert len(set(toy.top_levels.tolist())) > 2
 
 
+def test_what_is_cheaper_than_of_interest_adds_nothing() -> None:
+    toy = pairwise()
+    costs = toy.costs[0].of(toy.front())
+    of_interest = toy.front()[costs > 0.4 - 1e-9]
+    assert toy.hypervolume(of_interest) == pytest.approx(1)
+    assert toy.hypervolume(toy.front()[costs < 0.39]) == 0
+    assert toy.hypervolume(np.zeros((1, len(toy.top_levels)), dtype=np.int_)) == 0
+    assert TINY.reference == (pytest.approx(tiny_point((0, 0, 0))[0]), 1.0)
+
+
 def test_adding_up_solves_the_additive_problem_and_not_the_pairwise_one() -> None:
     alone, together = (toy.hypervolume(additive_plans(toy)) for toy in (additive(), pairwise()))
     assert alone > 0.98
@@ -132,14 +142,15 @@ def test_noise_shrinks_with_the_text_seen_and_repeats() -> None:
 
 def test_a_limit_narrows_where_a_searcher_looks() -> None:
     toy = pairwise()
-    assert (toy.domain().cost_floor, toy.domain().costs[0].limit) == (toy.smallest, None)
+    assert (toy.domain().cost_floor, toy.domain().costs[0].limit) == (0.4, None)
+    assert TINY.domain().cost_floor == TINY.smallest
     wide = toy.domain(limit=0.6)
     assert wide.cost_floor == pytest.approx(0.5)
     assert wide.cost_ceiling == 1.0
     narrow = toy.domain(limit=0.6, only_budget=True)
     assert narrow.cost_floor == pytest.approx(0.58)
     assert narrow.cost_ceiling == 0.6
-    assert toy.domain(limit=0.14).cost_floor == toy.smallest
+    assert toy.domain(limit=0.45).cost_floor == toy.cheapest
 
 
 def test_what_is_asked_is_counted_by_the_text_that_it_takes() -> None:

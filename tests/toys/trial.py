@@ -108,7 +108,7 @@ def try_searcher(
     return Trial(evaluations=tuple(evaluations), shares=tuple(shares))
 
 
-def additive_plans(toy: ToyModel, count: int = 25) -> Genomes:
+def additive_plans(toy: ToyModel, count: int = 40) -> Genomes:
     """Give the exact best plans at many limits on the first cost, if single-site harms added up.
 
     Returns:
@@ -118,5 +118,5 @@ def additive_plans(toy: ToyModel, count: int = 25) -> Genomes:
     single = single_sites(domain, most_levels=int(toy.top_levels.max()))
     harms = harm_tables(domain, single, toy.kl(single))
     others: list[float | None] = [None] * (len(toy.costs) - 1)
-    limits = np.linspace(toy.smallest, 1.0, count)
+    limits = np.linspace(domain.cost_floor, 1.0, count)
     return np.array([additive_best(domain, harms, [float(limit), *others]) for limit in limits])
