@@ -143,6 +143,9 @@ def _front_arguments(parser: ArgumentParser) -> None:
         "--budgets", type=str, help="answer many at once, for example 0.5x,0.6x or size<=180MB"
     )
     parser.add_argument(
+        "--against", type=Path, help="folder of another run to compare the front with"
+    )
+    parser.add_argument(
         "--reference", type=float, help="KL that the hypervolume is measured against"
     )
     parser.add_argument(
@@ -152,25 +155,39 @@ def _front_arguments(parser: ArgumentParser) -> None:
 
 def _front(options: Namespace) -> None:
     from planner.answers import listed_budgets
-    from planner.report import answers_table, front_sentence, stability_sentences, stability_table
+    from planner.report import (
+        answers_table,
+        front_sentence,
+        rivalry_sentences,
+        stability_sentences,
+        stability_table,
+    )
     from planner.run import Run
-    from search_spaces.errors import SettingsError
 
     run = Run.open(options.run)
     if options.budgets is not None:
         print(answers_table(run.answers(listed_budgets(options.budgets))))
         return
+    _check_choice(options)
+    sentence = front_sentence(run, reference=options.reference)
+    rivals = rivalry_sentences(run, Run.open(options.against)) if options.against else None
+    found = run.stability() if options.stability else None
+    _show_front(run, options.budget, at_knee=options.knee)
+    print(f"\n{sentence}")
+    if rivals:
+        print(f"\n{rivals}")
+    if found:
+        print(f"\n{stability_table(found)}\n\n{stability_sentences(found)}")
+
+
+def _check_choice(options: Namespace) -> None:
+    from search_spaces.errors import SettingsError
+
     if options.knee and options.budget:
         raise SettingsError(
             f"`--knee` chooses without a budget, got `--budget {options.budget}` too; "
             "leave one of them out"
         )
-    sentence = front_sentence(run, reference=options.reference)
-    found = run.stability() if options.stability else None
-    _show_front(run, options.budget, at_knee=options.knee)
-    print(f"\n{sentence}")
-    if found:
-        print(f"\n{stability_table(found)}\n\n{stability_sentences(found)}")
 
 
 def _show_front(run: Any, budget: str | None, *, at_knee: bool = False) -> None:

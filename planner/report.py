@@ -11,6 +11,7 @@ from planner.evaluation import Evaluation
 from planner.files import replacing
 from planner.front import complete, front
 from planner.indicators import Points, hypervolume, margin, reference_kl
+from planner.rivalry import rivalry
 from planner.run import Run
 from planner.stability import Stability
 from search_spaces.errors import SettingsError
@@ -97,6 +98,18 @@ def front_sentence(run: Run, *, reference: float | None = None) -> str:
         f"{volume}\nknee: plan {found.plan_id} at {costs}, "
         f"KL {_with_error(kl.value, kl.standard_error)}; what is saved beyond it costs most"
     )
+
+
+def rivalry_sentences(ours: Run, theirs: Run) -> str:
+    """Say how the fronts of two runs stand against each other on hold-out text."""
+    *standings, reference = rivalry(ours, theirs)
+    lines = [f"on hold-out text, hypervolumes to KL {reference:.4g}:"]
+    for run, found in zip((ours, theirs), standings, strict=True):
+        lines.append(
+            f"  {run.folder}: hypervolume {found.hypervolume:.4f}; {found.beaten} of "
+            f"{found.plans} plans beaten by the other run, {found.beaten_beyond} beyond the error"
+        )
+    return "\n".join(lines)
 
 
 def _header(first: str, frame: "pd.DataFrame") -> list[str]:

@@ -200,7 +200,8 @@ class Run:
             One row a budget, in this order: ``budget``; the columns of `front` for the plan to
             take; ``refusal``: where no plan meets the budget or it cannot be read, why.
         """
-        return answered(budgets, self.get_meta("cost_names")[0], self.dense, self._choice())
+        choice, dense = self._choice(), self.dense
+        return answered(budgets, self.get_meta("cost_names")[0], dense, choice)
 
     def _choice(self) -> Callable[[Budget], Evaluation]:
         """Give what chooses the plan to take under a budget; the run is read but once for it."""

@@ -8,7 +8,7 @@ from evaluators.metric import Measurement
 from planner.answers import listed_budgets
 from planner.report import answers_table, front_sentence, front_table
 from planner.run import Run
-from search_spaces.errors import SettingsError
+from search_spaces.errors import RunError, SettingsError
 from tests.planner.toy_search import DENSE, SETTINGS, evaluation
 
 PLANS = [
@@ -98,6 +98,14 @@ def test_what_cannot_be_answered_is_a_sentence_beside_the_others(
     assert said in answers_table(run.answers([budget]))
     assert run.answers([]).empty
     assert answers_table(run.answers([])).startswith("budget")
+
+
+def test_a_run_that_has_not_begun_answers_nothing(tmp_path: Path) -> None:
+    with (
+        Run.create(tmp_path, SETTINGS) as empty,
+        pytest.raises(RunError, match="that has begun to score"),
+    ):
+        empty.answers(["0.5x"])
 
 
 def test_the_hypervolume_is_stated_with_its_reference(run: Run) -> None:

@@ -168,6 +168,9 @@ def test_many_budgets_the_knee_and_the_hypervolume(
     assert "to KL 2.5 at" in printed
     assert f"knee: plan {knee.plan_id}" in printed
 
+    assert main(["front", folder, "--against", folder]) == 0
+    assert "plans beaten by the other run, 0 beyond the error" in capsys.readouterr().out
+
     assert main(["front", folder]) == 0
     printed = capsys.readouterr().out
     assert "→" not in printed

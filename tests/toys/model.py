@@ -87,7 +87,7 @@ class ToyModel:
         """
         spread = self.noise * ((1 / share - 1) / WINDOWS) ** 0.5
         draws = [np.random.default_rng(genome).normal() for genome in genomes]
-        return np.exp(spread * np.array(draws) - spread**2 / 2)
+        return np.asarray(np.exp(spread * np.array(draws) - spread**2 / 2))
 
     def domain(self, limit: float | None = None, *, only_budget: bool = False) -> Domain:
         """What a searcher is told, with a limit on the first cost as a run sets it."""

@@ -83,7 +83,7 @@ def test_what_is_cheaper_than_of_interest_adds_nothing() -> None:
     assert toy.hypervolume(of_interest) == pytest.approx(1)
     assert toy.hypervolume(toy.front()[costs < 0.39]) == 0
     assert toy.hypervolume(np.zeros((1, len(toy.top_levels)), dtype=np.int_)) == 0
-    assert TINY.reference == (pytest.approx(tiny_point((0, 0, 0))[0]), 1.0)
+    assert TINY.reference == pytest.approx((tiny_point((0, 0, 0))[0], 1.0))
 
 
 def test_adding_up_solves_the_additive_problem_and_not_the_pairwise_one() -> None:
