@@ -138,38 +138,77 @@ def _search(options: Namespace) -> None:
 def _front_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--budget", type=str, help="for example params<=0.7x,kl<=0.1")
+    parser.add_argument("--knee", action="store_true", help="take the plan at the front's knee")
+    parser.add_argument(
+        "--budgets", type=str, help="answer many at once, for example 0.5x,0.6x or size<=180MB"
+    )
+    parser.add_argument(
+        "--against", type=Path, help="folder of another run to compare the front with"
+    )
+    parser.add_argument(
+        "--reference", type=float, help="KL that the hypervolume is measured against"
+    )
     parser.add_argument(
         "--stability", action="store_true", help="rank the front again on a fresh draw of the text"
     )
 
 
 def _front(options: Namespace) -> None:
-    from planner.report import stability_sentences, stability_table
+    from planner.answers import listed_budgets
+    from planner.report import (
+        answers_table,
+        front_sentence,
+        rivalry_sentences,
+        stability_sentences,
+        stability_table,
+    )
     from planner.run import Run
 
     run = Run.open(options.run)
+    if options.budgets is not None:
+        print(answers_table(run.answers(listed_budgets(options.budgets))))
+        return
+    _check_choice(options)
+    sentence = front_sentence(run, reference=options.reference)
+    rivals = rivalry_sentences(run, Run.open(options.against)) if options.against else None
     found = run.stability() if options.stability else None
-    _show_front(run, options.budget)
+    _show_front(run, options.budget, at_knee=options.knee)
+    print(f"\n{sentence}")
+    if rivals:
+        print(f"\n{rivals}")
     if found:
         print(f"\n{stability_table(found)}\n\n{stability_sentences(found)}")
 
 
-def _show_front(run: Any, budget: str | None) -> None:
+def _check_choice(options: Namespace) -> None:
+    from search_spaces.errors import SettingsError
+
+    if options.knee and options.budget:
+        raise SettingsError(
+            f"`--knee` chooses without a budget, got `--budget {options.budget}` too; "
+            "leave one of them out"
+        )
+
+
+def _show_front(run: Any, budget: str | None, *, at_knee: bool = False) -> None:
     from planner.budget import Budget
     from planner.report import compared_with_uniform, front_table
     from search_spaces.errors import BudgetError
 
-    refused = chosen = None
+    refused = None
+    knee = run.knee()
+    chosen = knee if at_knee else None
     if budget:
         Budget.parse(budget)  # a mistake in it comes before the table, not after
         try:
             chosen = run.best(budget)
         except BudgetError as error:
             refused = error
-    print(front_table(run.front(), marked=chosen.plan_id if chosen else None))
+    marked, bend = (plan.plan_id if plan else None for plan in (chosen, knee))
+    print(front_table(run.front(), marked=marked, knee=bend))
     if refused:
         raise refused
-    if chosen:
+    if budget and chosen:
         print(f"\nwithin {budget}: plan {chosen.plan_id}")
         # the run's uniform plan meets the run's own budget; beside another it says nothing
         sentence = compared_with_uniform(run, chosen) if budget == run.settings.budget else None

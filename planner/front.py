@@ -10,7 +10,7 @@ import moocore
 import numpy as np
 
 from evaluators.metric import Measurement
-from planner.budget import COST_NAMES, EXACT_NAMES, Budget, relative_cost
+from planner.budget import COST_NAMES, Budget, relative_cost
 from planner.evaluation import Evaluation
 from planner.files import atomic_write_text
 from search_spaces.errors import BudgetError
@@ -55,7 +55,7 @@ def front_frame(
     """
     import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
-    rows = [_row(evaluation, dense) for evaluation in front(evaluations, cost_names)]
+    rows = [front_row(evaluation, dense) for evaluation in front(evaluations, cost_names)]
     return pd.DataFrame(rows)
 
 
@@ -71,16 +71,25 @@ def save_front(frame: "pd.DataFrame", folder: Path) -> None:
 
 
 def best_within(
-    evaluations: Sequence[Evaluation], budget: Budget, dense: Mapping[str, float]
+    evaluations: Sequence[Evaluation],
+    budget: Budget,
+    dense: Mapping[str, float],
+    cost_names: Sequence[str],
 ) -> Evaluation:
-    """The plan to take under a budget: the lowest KL, or the fewest parameters if only KL is cut.
+    """The plan to take under a budget: the lowest KL, or the least cost if only KL is limited.
+
+    Args:
+        evaluations: Of a run.
+        budget: What is asked.
+        dense: The dense model's costs.
+        cost_names: Those that the run made small; the first decides where the budget names none.
 
     Raises:
         BudgetError: Nothing fits; the message says what the nearest plan reaches.
     """
     known = complete(evaluations)
     fitting = [e for e in known if budget.admits(e.values, dense)]
-    names = budget.cost_names or EXACT_NAMES[:1]
+    names = budget.cost_names or cost_names
     if not fitting:
         raise BudgetError(_nothing_fits(known, budget, dense))
 
@@ -108,7 +117,8 @@ def _nothing_fits(
     )
 
 
-def _row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
+def front_row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
+    """One plan's line of the table, by column."""
     costs = {name: evaluation.costs[name] for name in COST_NAMES if name in evaluation.costs}
     shares = {f"{name}_x": relative_cost(name, value, dense) for name, value in costs.items()}
     return {

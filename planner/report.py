@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluators.metric import Measurement
-from planner.budget import COST_NAMES, MEASURED_NAMES, format_amount
+from planner.budget import COST_NAMES, MEASURED_NAMES, format_amount, relative_cost
 from planner.evaluation import Evaluation
 from planner.files import replacing
-from planner.front import complete
+from planner.front import complete, front
+from planner.indicators import Points, hypervolume, margin, reference_kl
+from planner.rivalry import rivalry
 from planner.run import Run
 from planner.stability import Stability
+from search_spaces.errors import SettingsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +29,9 @@ _SERIES = (
 """Columns of a front that are drawn, each with its name and style."""
 
 
-def front_table(frame: "pd.DataFrame", *, marked: str | None = None) -> str:
+def front_table(
+    frame: "pd.DataFrame", *, marked: str | None = None, knee: str | None = None
+) -> str:
     """Lay out a front for a terminal.
 
     KL stands there thrice: as the search saw it, which flatters; on a fresh draw of the same text;
@@ -35,15 +40,87 @@ def front_table(frame: "pd.DataFrame", *, marked: str | None = None) -> str:
     Args:
         frame: As `Run.front` gives it.
         marked: Id of a plan to point at.
+        knee: Id of the front's knee.
     """
-    measured = [name for name in MEASURED_NAMES if name in frame]
-    header = ["", "plan", "params", "", "size", "macs", "kv", *measured]
-    rows = [[*header, "KL searched", "KL fresh", "KL hold-out", "perplexity", "agreement"]]
-    rows += [_cells(row, marked) for _, row in frame.iterrows()]
+    rows = [_header("", frame)]
+    for _, row in frame.iterrows():
+        marks = {"→": marked, "knee": knee}
+        names = " ".join(mark for mark, plan_id in marks.items() if row["plan_id"] == plan_id)
+        rows.append([names, *_cells(row)])
     return aligned(rows)
 
 
-def _cells(row: "pd.Series", marked: str | None) -> list[str]:
+def answers_table(frame: "pd.DataFrame") -> str:
+    """Lay out for a terminal which plan answers each budget, or why none does.
+
+    Args:
+        frame: As `Run.answers` gives it.
+    """
+    rows = [_header("budget", frame)]
+    for _, row in frame.iterrows():
+        cells = ["none"] + [""] * (len(rows[0]) - 2) if row["refusal"] else _cells(row)
+        rows.append([row["budget"], *cells])
+    header, *lines = aligned(rows).splitlines()
+    # a sentence would widen its column for all
+    said = zip(lines, frame["refusal"], strict=True)
+    return "\n".join([header, *(f"{line}: {why}" if why else line for line, why in said)])
+
+
+def front_sentence(run: Run, *, reference: float | None = None) -> str:
+    """Say how large the hypervolume of a run's front is, against what, and where its knee lies.
+
+    Args:
+        run: The run.
+        reference: The KL to measure against; none: a tenth beyond the front's worst.
+
+    Raises:
+        SettingsError: The reference is not above 0.
+    """
+    if reference is not None and not 0 < reference < math.inf:
+        raise SettingsError(
+            f"`reference` must be a KL above 0, got {reference:g}; give one that both fronts to "
+            "be compared stay below"
+        )
+    names, dense = run.get_meta("cost_names"), run.dense
+    points = Points.of(front(run.evaluations(), names), names, dense)
+    against = reference_kl(points) if reference is None else reference
+    corner = " and ".join(["KL 0", *(f"no {name}" for name in names)])
+    volume = (
+        f"hypervolume {hypervolume(points, against):.4f} of the box from {corner} to KL "
+        f"{against:.4g} at the dense model's (other runs compare at --reference {against:.4g})"
+    )
+    found = run.knee()
+    if found is None:
+        return f"{volume}\nknee: none, for no plan lies below the line between the front's ends"
+    costs = ", ".join(f"{n} {relative_cost(n, found.costs[n], dense):.3f}x" for n in names)
+    kl = found.quality["kl"]
+    return (
+        f"{volume}\nknee: plan {found.plan_id} at {costs}, "
+        f"KL {_with_error(kl.value, kl.standard_error)}; what is saved beyond it costs most"
+    )
+
+
+def rivalry_sentences(ours: Run, theirs: Run) -> str:
+    """Say how the fronts of two runs stand against each other on hold-out text."""
+    *standings, reference = rivalry(ours, theirs)
+    lines = [f"on hold-out text, hypervolumes to KL {reference:.4g}:"]
+    for run, found in zip((ours, theirs), standings, strict=True):
+        lines.append(
+            f"  {run.folder}: hypervolume {found.hypervolume:.4f}; {found.beaten} of "
+            f"{found.plans} plans beaten by the other run, {found.beaten_beyond} beyond the error"
+        )
+    return "\n".join(lines)
+
+
+def _header(first: str, frame: "pd.DataFrame") -> list[str]:
+    measured = [name for name in MEASURED_NAMES if name in frame]
+    costs = ["params", "", "size", "macs", "kv", *measured]
+    return [
+        first, "plan", *costs, "KL searched", "KL fresh", "KL hold-out", "perplexity", "agreement",
+    ]  # fmt: skip
+
+
+def _cells(row: "pd.Series") -> list[str]:
     params, *others = (format_amount(name, row[name]) for name in COST_NAMES if name in row)
     quality = [_with_error(row["kl"], row["kl_se"]), "", "", "", f"{row['agreement']:.1%}"]
     if not math.isnan(row.get("fresh_kl", math.nan)):
@@ -53,7 +130,6 @@ def _cells(row: "pd.Series", marked: str | None) -> list[str]:
         quality[3] = f"{row['holdout_perplexity']:.2f}"
         quality[4] = f"{row['holdout_agreement']:.1%}"
     return [
-        "→" if row["plan_id"] == marked else "",
         row["plan_id"],
         params,
         f"{row['params_x']:.3f}x",
@@ -102,9 +178,7 @@ def compared_with_uniform(run: Run, chosen: Evaluation) -> str | None:
 
 
 def _verdict(ours: Measurement, theirs: Measurement) -> str:
-    # a cautious bound: the same windows scored both, so the error of the difference is smaller
-    margin = 2 * (ours.standard_error**2 + theirs.standard_error**2) ** 0.5
-    if ours.value < theirs.value - margin:
+    if ours.value < theirs.value - margin(ours.standard_error, theirs.standard_error):
         return "beats it beyond the error"
     if ours.value < theirs.value:
         return "is better, but within two standard errors"

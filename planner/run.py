@@ -1,7 +1,7 @@
 """One search on disk: made, resumed, or opened to be read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 from filelock import FileLock, Timeout
 
 from evaluators.metric import Measurement
+from planner.answers import answered
 from planner.budget import Budget, check_reachable
 from planner.environment import describe_environment
 from planner.evaluation import Evaluation, Genome, Reply, RescoreSplit
 from planner.files import atomic_write_text, discard, is_temporary, writing
 from planner.front import best_within, front, front_frame
+from planner.indicators import Points, knee
 from planner.settings import SETTINGS_FILE, SearchSettings
 from planner.stability import Stability, stability
 from planner.store import Store
@@ -185,9 +187,42 @@ class Run:
         Raises:
             BudgetError: Where no plan of the run meets it.
         """
-        parsed = Budget.parse(budget)
-        check_reachable(parsed, self.dense, self.get_meta("smallest"))
-        return best_within(self.evaluations(), parsed, self.dense)
+        return self._choice()(Budget.parse(budget))
+
+    def answers(self, budgets: Sequence[str]) -> "pd.DataFrame":
+        """Answer many budgets from what is scored already.
+
+        Args:
+            budgets: Each as in `best`, or a bare value such as ``0.5x``, which limits the run's
+                first cost.
+
+        Returns:
+            One row a budget, in this order: ``budget``; the columns of `front` for the plan to
+            take; ``refusal``: where no plan meets the budget or it cannot be read, why.
+        """
+        choice, dense = self._choice(), self.dense
+        return answered(budgets, self.get_meta("cost_names")[0], dense, choice)
+
+    def _choice(self) -> Callable[[Budget], Evaluation]:
+        """Give what chooses the plan to take under a budget; the run is read but once for it."""
+        evaluations, dense, smallest = self.evaluations(), self.dense, self.get_meta("smallest")
+
+        def choose(budget: Budget) -> Evaluation:
+            check_reachable(budget, dense, smallest)
+            return best_within(evaluations, budget, dense, self.get_meta("cost_names"))
+
+        return choose
+
+    def knee(self) -> Evaluation | None:
+        """Give the plan of the front beyond which a further saving begins to cost most.
+
+        Returns:
+            None where the front is too short or too straight to have one.
+        """
+        names = self.get_meta("cost_names")
+        plans = front(self.evaluations(), names)
+        position = knee(Points.of(plans, names, self.dense))
+        return None if position is None else plans[position]
 
     def stability(self) -> Stability:
         """Compare the front on the text that it was searched on with a fresh draw of that text.

@@ -1,5 +1,6 @@
 """What every benchmark leaves: a table on the screen, Markdown, JSON, a last line, a status."""
 
+import ast
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,9 @@ from planner.environment import describe_environment
 from planner.files import atomic_write_text
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "benchmarks"
+
+INDEX_MARK = "<!-- index -->"
+"""Stands before and after the table of all benchmarks."""
 
 Row = Mapping[str, str | float]
 """One line of the table, by column."""
@@ -79,8 +83,42 @@ def finish(name: str, rows: Sequence[Row], goals: Sequence[Goal], notes: str, *,
     atomic_write_text(
         RESULTS / f"{name}.json", json.dumps(measured, indent=1, ensure_ascii=False) + "\n"
     )
+    refresh_index()
     print(table, last, sep="\n")
     return 0 if all(goal.holds for goal in goals) else 1
+
+
+def refresh_index() -> None:
+    """Bring the table of all benchmarks in the results' README up to date, where there is one."""
+    page = RESULTS / "README.md"
+    if page.is_file():
+        before, _, after = page.read_text(encoding="utf-8").split(INDEX_MARK)
+        atomic_write_text(page, INDEX_MARK.join([before, f"\n{index()}\n", after]))
+
+
+def index() -> str:
+    """Lay out what each benchmark measures, and whether what is written down keeps its goals."""
+    rows: list[Row] = []
+    for path in sorted(RESULTS.glob("*.json")):
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        name = measured["benchmark"]
+        source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+        described = ast.get_docstring(ast.parse(source)) or ""
+        goals = [
+            Goal(**{key: value for key, value in goal.items() if key != "holds"})
+            for goal in measured["goals"]
+        ]
+        quick = "QUICK" in measured["environment"]["command"]
+        rows.append(
+            {
+                "benchmark": f"[{name}]({name}.md)",
+                "measures": described.splitlines()[0].rstrip("."),
+                "figures and goals": "; ".join(map(str, goals)),
+                "goals hold": "yes" if all(goal.holds for goal in goals) else "**no**",
+                "command": f"`{'QUICK=1 ' if quick else ''}make bench-{name}`",
+            }
+        )
+    return _table(rows)
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import report
-from tests.benchmarks.report import Goal, Row, finish
+from tests.benchmarks.report import INDEX_MARK, RESULTS, Goal, Row, finish, index
 
 ROWS: list[Row] = [{"what": "tree", "seconds": 1.23456}, {"what": "separate", "seconds": 20.0}]
 
@@ -43,3 +43,30 @@ def test_a_benchmark_ends_in_its_figure_and_succeeds_only_within_its_goals(
     assert environment["command"] == "QUICK=1 python -m tests.benchmarks.toy"
     assert environment["seed"] == 3
     assert {"cpu", "threads", "date", "torch"} <= set(environment)
+
+
+def test_the_index_says_what_each_benchmark_measures_and_whether_its_goals_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    page = tmp_path / "README.md"
+    page.write_text(f"Above.\n\n{INDEX_MARK}\nstale\n{INDEX_MARK}\n\nBelow.\n")
+    monkeypatch.delenv("QUICK", raising=False)
+    finish("memory", ROWS, [goal(0.5, at_least=True)], "What it is.", seed=3)
+    monkeypatch.setenv("QUICK", "1")
+    both = [goal(0.5, at_least=True), goal(0.5, at_least=False)]
+    finish("truth", ROWS, both, "What it is.", seed=3)
+    text = page.read_text()
+    assert text.startswith(f"Above.\n\n{INDEX_MARK}\n| benchmark")
+    assert text.endswith(f"|\n{INDEX_MARK}\n\nBelow.\n")
+    assert "stale" not in text
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[5:7]]
+    assert cells[0][0] == "[memory](memory.md)"
+    assert cells[0][1].startswith("Minor page faults a candidate")
+    assert cells[0][2:] == ["saved 50 % (goal ≥ 45 %)", "yes", "`make bench-memory`"]
+    assert cells[1][3:] == ["**no**", "`QUICK=1 make bench-truth`"]
+
+
+def test_the_committed_index_is_up_to_date() -> None:
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    assert page.split(INDEX_MARK)[1] == f"\n{index()}\n"

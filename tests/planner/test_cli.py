@@ -97,7 +97,8 @@ def test_search_front_export(
     assert main(["search", str(saved_llama), *OPTIONS, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     chosen = Run.open(out).best("params<=0.8x").plan_id
-    assert f"→  {chosen}" in printed
+    (marked,) = (line for line in printed.splitlines() if line.startswith("→"))
+    assert f" {chosen} " in marked
     assert "for the plan that cuts the same share everywhere: the search" in printed
     assert (out / "front.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -139,6 +140,44 @@ def test_the_stability_of_a_front(
     lone = search(str(saved_llama), out=tmp_path / "run", **few)
     message = refused(capsys, "front", str(lone.folder), "--stability")
     assert "stability needs 3 plans or more" in message
+
+
+def test_many_budgets_the_knee_and_the_hypervolume(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(run.folder)
+    assert main(["front", folder, "--budgets", "0.8x,0.9x,0.001x,parms<=0.5x,kl<=9"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["budget", "plan"]
+    assert [line.split()[0] for line in lines] == [
+        "params<=0.8x", "params<=0.9x", "params<=0.001x", "parms<=0.5x", "kl<=9",
+    ]  # fmt: skip
+    assert [line.split()[1] for line in lines[:2]] == [
+        run.best(f"params<={share}x").plan_id for share in (0.8, 0.9)
+    ]
+    assert lines[0].count("±") == 3
+    assert "the smallest plan of this model" in lines[2]
+    assert "did you mean `params`?" in lines[3]
+
+    knee = run.knee()
+    assert knee is not None
+    assert main(["front", folder, "--knee", "--reference", "2.5"]) == 0
+    printed = capsys.readouterr().out
+    (marked,) = (line for line in printed.splitlines() if line.startswith("→"))
+    assert marked.split()[:3] == ["→", "knee", knee.plan_id]
+    assert "to KL 2.5 at" in printed
+    assert f"knee: plan {knee.plan_id}" in printed
+
+    assert main(["front", folder, "--against", folder]) == 0
+    assert "plans beaten by the other run, 0 beyond the error" in capsys.readouterr().out
+
+    assert main(["front", folder]) == 0
+    printed = capsys.readouterr().out
+    assert "→" not in printed
+    assert "hypervolume 0." in printed
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("knee  ")] == [
+        knee.plan_id
+    ]
 
 
 def test_settings_from_a_file(
@@ -253,6 +292,19 @@ def test_options_out_of_range(
     assert said in refused(
         capsys, "search", str(saved_llama), option, "--out", str(tmp_path / "run")
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--knee", "--budget", "params<=0.8x"], "chooses without a budget"),
+        (["--reference", "0"], "`reference` must be a KL above 0, got 0"),
+    ],
+)
+def test_options_of_a_front_that_do_not_go_together(
+    options: list[str], said: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, "front", str(run.folder), *options)
 
 
 def test_a_demo_leaves_other_runs_alone(

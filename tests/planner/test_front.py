@@ -102,13 +102,22 @@ def test_the_saved_table_reads_back(tmp_path: Path) -> None:
     ],
 )
 def test_the_best_plan_within_a_budget(budget: str, chosen: str) -> None:
-    assert best_within(PLANS, Budget.parse(budget), DENSE).plan_id == chosen
+    assert best_within(PLANS, Budget.parse(budget), DENSE, ("params",)).plan_id == chosen
+
+
+def test_a_budget_on_kl_alone_takes_what_the_run_made_small() -> None:
+    lean = replace(plan("lean", 0.1, 90), costs={"params": 90.0, "kv": -1.0})
+    small = Budget.parse("kl<=0.2")
+    assert best_within([*PLANS, lean], small, DENSE, ("params",)).plan_id == "middle"
+    assert best_within([*PLANS, lean], small, DENSE, ("kv", "params")).plan_id == "lean"
+    # equally cheap in the first cost: the next decides before KL does
+    assert best_within(PLANS, small, DENSE, ("kv", "params")).plan_id == "middle"
 
 
 def test_nothing_within_a_budget_says_what_comes_nearest() -> None:
     with pytest.raises(BudgetError) as caught:
-        best_within(PLANS, Budget.parse("params<=0.35x,kl<=0.5"), DENSE)
+        best_within(PLANS, Budget.parse("params<=0.35x,kl<=0.5"), DENSE, ("params",))
     assert "params 0.4x (40), kl 0.5;" in str(caught.value)
     assert "--resume" in str(caught.value)
     with pytest.raises(BudgetError, match="got none"):
-        best_within([], Budget.parse("params<=0.5x"), DENSE)
+        best_within([], Budget.parse("params<=0.5x"), DENSE, ("params",))

@@ -1,0 +1,57 @@
+"""Many budgets answered from one run, without scoring anything anew."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from planner.budget import Budget
+from planner.evaluation import Evaluation
+from planner.front import front_row
+from search_spaces.errors import BudgetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_OPERATORS = "<>=≤≥"
+"""What a budget holds that names its metric, and a bare value does not."""
+
+
+def listed_budgets(text: str) -> list[str]:
+    """Read several budgets from one line, such as ``0.5x,0.6x`` or ``size<=180MB``.
+
+    Commas part them; where there is a semicolon, semicolons do, so that each may hold several
+    limits.
+    """
+    separator = ";" if ";" in text else ","
+    return [budget.strip() for budget in text.split(separator) if budget.strip()]
+
+
+def answered(
+    budgets: Sequence[str],
+    first_cost: str,
+    dense: Mapping[str, float],
+    choose: Callable[[Budget], Evaluation],
+) -> "pd.DataFrame":
+    """Give one row a budget: the plan to take, or why there is none.
+
+    Args:
+        budgets: ``NAME<=VALUE`` terms, comma separated; or a bare value.
+        first_cost: What a bare value limits.
+        dense: The dense model's costs.
+        choose: Gives the plan to take, or raises `BudgetError`.
+
+    Returns:
+        ``budget``; the columns of a front; ``refusal``, empty where a plan was found.
+    """
+    import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
+
+    rows: list[dict[str, object]] = []
+    for text in budgets:
+        named = text if set(text) & set(_OPERATORS) else f"{first_cost}<={text}"
+        try:
+            found = front_row(choose(Budget.parse(named)), dense)
+            rows.append({"budget": named, **found, "refusal": ""})
+        except BudgetError as error:
+            rows.append({"budget": named, "plan_id": "", "refusal": str(error)})
+    frame = pd.DataFrame(rows, columns=None if rows else ["budget", "plan_id", "refusal"])
+    last = frame.pop("refusal")
+    return frame.assign(refusal=last)
