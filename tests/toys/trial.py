@@ -10,13 +10,14 @@ from planner.searchers import SearcherName, make_searcher
 from planner.searchers.additive import additive_best
 from planner.searchers.domain import Domain
 from planner.searchers.moves import as_genome
-from planner.searchers.protocol import Ask, Genomes
+from planner.searchers.protocol import Ask, Genomes, Text
 from planner.searchers.sensitivity import harm_tables, single_sites
 from tests.toys.model import ToyModel
 
 SLOPES_COST = 3
 """Evaluations that slopes at a genome count as: a pass forward and one back."""
 POPULATION = 32
+TEXT = Text(windows=16, tokens=128)
 _IDLE_ASKS = 20
 _ENOUGH = 1 - 1e-9
 
@@ -91,7 +92,7 @@ def try_searcher(
         most: Evaluations to spend.
         domain: What the searcher is told of the problem; none: all of it.
     """
-    searcher = make_searcher(name, domain or toy.domain(), POPULATION, seed)
+    searcher = make_searcher(name, domain or toy.domain(), POPULATION, seed, TEXT)
     account, idle = Account(), 0
     evaluations, shares = [0.0], [0.0]
     while account.spent < most and shares[-1] < _ENOUGH and idle < _IDLE_ASKS:
