@@ -8,7 +8,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SearcherName", "make_searcher"]
 
-SearcherName = Literal["nsga2", "random", "uniform"]
+_Classical = Literal["greedy", "multipruner", "bonsai", "knapsack"]
+SearcherName = Literal["nsga2", "random", "uniform", _Classical]
 
 
 def make_searcher(name: SearcherName, domain: "Domain", population: int, seed: int) -> "Searcher":
@@ -26,5 +27,30 @@ def make_searcher(name: SearcherName, domain: "Domain", population: int, seed: i
             from planner.searchers.uniform import UniformSearch
 
             return UniformSearch(domain, population)
+        case "greedy" | "multipruner" | "bonsai" | "knapsack":
+            return _make_classical(name, domain, population, seed)
+        case _:
+            assert_never(name)
+
+
+def _make_classical(name: _Classical, domain: "Domain", population: int, seed: int) -> "Searcher":
+    """The searcher of a method without a population that evolves."""
+    match name:
+        case "greedy":
+            from planner.searchers.greedy import Greedy
+
+            return Greedy(domain)
+        case "multipruner":
+            from planner.searchers.multipruner import MultiPruner
+
+            return MultiPruner(domain)
+        case "bonsai":
+            from planner.searchers.bonsai import Bonsai
+
+            return Bonsai(domain, population, seed)
+        case "knapsack":
+            from planner.searchers.knapsack import Knapsack
+
+            return Knapsack(domain, population)
         case _:
             assert_never(name)
