@@ -13,7 +13,7 @@ Kl = Callable[[Genomes], Floats]
 
 def play(searcher: Searcher, space: Domain, kl: Kl, most_rounds: int = 200) -> list[Genomes]:
     """Ask and tell until nothing is left to ask."""
-    asked = []
+    asked: list[Genomes] = []
     for _ in range(most_rounds):
         ask: Ask = searcher.ask()
         if not len(ask.genomes):
