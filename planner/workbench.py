@@ -24,7 +24,7 @@ from search_spaces.harm import relative_energies
 from search_spaces.loading import LoadedModel, load_model
 from search_spaces.rankings import make_ranking
 from search_spaces.sorting import rank_units, sort_units_
-from search_spaces.space import SearchSpace, build_space
+from search_spaces.space import SearchSpace, Site, build_space
 from search_spaces.structure.backbone import position_count
 from search_spaces.structure.read import ModelStructure, check_exportable, read_structure
 
@@ -85,7 +85,13 @@ class Workbench:
                 np.sum([harms[t][list(kept)] for t, kept in site.kept_by_target.items()], axis=0)
                 for site in self.space.sites
             ),
+            kinds=tuple(map(self._kind, self.space.sites)),
         )
+
+    def _kind(self, site: Site) -> str:
+        if len(site.targets) > 1:
+            return "layer"
+        return self.space.sub_blocks[site.targets[0]].kind
 
     def _cost(self, name: str, limit: float | None) -> Cost:
         dense = self.dense.costs.dense()[name]

@@ -1,6 +1,9 @@
 """Searchers: who proposes genomes. The names are light; numpy and pymoo come with a searcher."""
 
-from typing import TYPE_CHECKING, Literal, assert_never
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from inspect import signature
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     from planner.searchers.domain import Domain
@@ -8,33 +11,52 @@ if TYPE_CHECKING:
 
 __all__ = ["SearcherName", "make_searcher"]
 
-SearcherName = Literal["frontier", "nsga2", "evopress", "random", "uniform"]
+SearcherName = Literal[
+    "frontier",
+    "nsga2",
+    "evopress",
+    "greedy",
+    "multipruner",
+    "bonsai",
+    "knapsack",
+    "random",
+    "uniform",
+]
+_CLASSES: Mapping[SearcherName, str] = {
+    "frontier": "frontier.searcher.Frontier",
+    "nsga2": "nsga2.NSGA2",
+    "evopress": "evopress.EvoPress",
+    "greedy": "greedy.Greedy",
+    "multipruner": "multipruner.MultiPruner",
+    "bonsai": "bonsai.Bonsai",
+    "knapsack": "knapsack.Knapsack",
+    "random": "random_search.RandomSearch",
+    "uniform": "uniform.UniformSearch",
+}
 
 
-def make_searcher(
-    name: SearcherName, domain: "Domain", population: int, seed: int, text: "Text"
+def make_searcher(  # noqa: PLR0913  (all that a searcher may need)
+    name: SearcherName,
+    domain: "Domain",
+    *,
+    population: int,
+    seed: int,
+    text: "Text",
+    say: Callable[[str], None] = lambda _: None,
 ) -> "Searcher":
-    """The searcher of a name, which proposes about ``population`` genomes at a time."""
-    match name:
-        case "frontier":
-            from planner.searchers.frontier.searcher import Frontier
+    """Make the searcher of a name.
 
-            return Frontier(domain, population, seed)
-        case "evopress":
-            from planner.searchers.evopress import EvoPress
-
-            return EvoPress(domain, seed, text)
-        case "nsga2":
-            from planner.searchers.nsga2 import NSGA2
-
-            return NSGA2(domain, population, seed)
-        case "random":
-            from planner.searchers.random_search import RandomSearch
-
-            return RandomSearch(domain, population, seed)
-        case "uniform":
-            from planner.searchers.uniform import UniformSearch
-
-            return UniformSearch(domain, population)
-        case _:
-            assert_never(name)
+    Args:
+        name: Of the searcher.
+        domain: Levels, costs and budget.
+        population: Genomes that it proposes at a time, about.
+        seed: Of all its chance.
+        text: What plans are scored on.
+        say: Told in a sentence what users should know.
+    """
+    module, _, cls = _CLASSES[name].rpartition(".")
+    made = getattr(import_module(f"planner.searchers.{module}"), cls)
+    offered = {"domain": domain, "population": population, "seed": seed, "text": text, "say": say}
+    # each takes of these what it needs, by name
+    taken = {key: value for key, value in offered.items() if key in signature(made).parameters}
+    return cast("Searcher", made(**taken))

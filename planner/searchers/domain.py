@@ -56,6 +56,11 @@ class Domain:
 
     Additive, and only good to begin with. Empty where nothing is known.
     """
+    kinds: tuple[str, ...] = ()
+    """For each site what it resizes: ``attention``, ``mlp``, or the ``layer`` of both.
+
+    Empty where that is not known.
+    """
 
     @property
     def cost_ceiling(self) -> float:
