@@ -117,7 +117,12 @@ def _search_on_calibration(run: Run, bench: Workbench, budget: Budget, listener:
     listener.stage("searching")
     loop = SearchLoop(
         make_searcher(
-            run.settings.searcher, domain, run.settings.population, run.settings.seed, _text(bench)
+            run.settings.searcher,
+            domain,
+            population=run.settings.population,
+            seed=run.settings.seed,
+            text=_text(bench),
+            say=listener.say,
         ),
         scorer,
         run,

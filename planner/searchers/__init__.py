@@ -35,7 +35,7 @@ _CLASSES: Mapping[SearcherName, str] = {
 }
 
 
-def make_searcher(  # noqa: PLR0913  (all that a searcher may need)
+def make_searcher(
     name: SearcherName,
     domain: "Domain",
     *,

@@ -84,7 +84,7 @@ class EvoPress:
         self._candidates, self._stages = self._offspring(self._parent), list(STAGES)
 
     def _initial(self) -> Genomes:
-        """Random plans of the same cost, by switching levels until nothing is left in its place."""
+        """Random plans of the same cost, by switching levels until none is left in its place."""
         switches = 2 * len(self._domain.top_levels)
         return _distinct(np.array([self._switched(self._start, switches) for _ in range(INITIAL)]))
 

@@ -15,7 +15,7 @@ from evaluators.evaluator import HEADS_AT_ONCE, Evaluator, Fidelity
 from planner.searchers import make_searcher
 from planner.searchers.domain import Domain
 from planner.searchers.moves import uneven_tilt
-from planner.searchers.protocol import Answer
+from planner.searchers.protocol import Answer, Text
 from planner.workbench import Workbench
 from search_spaces.structure.backbone import LayerCall
 from tests.benchmarks import duel
@@ -167,7 +167,9 @@ def switched(domain: Domain, rng: np.random.Generator) -> NDArray[np.int_]:
 
 def later_generation(domain: Domain, rng: np.random.Generator) -> NDArray[np.int_]:
     """What NSGA-II asks for after some rounds on an invented quality, ``(genomes, sites)``."""
-    searcher = make_searcher("nsga2", domain, CHILDREN, SEED)
+    searcher = make_searcher(
+        "nsga2", domain, population=CHILDREN, seed=SEED, text=Text(windows=1, tokens=1)
+    )
     weights = rng.exponential(size=len(domain.top_levels))
     ask = searcher.ask()
     for _ in range(SEARCH_ROUNDS):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from planner.searchers import SearcherName, make_searcher
+from planner.searchers import SearcherName
 from planner.searchers.domain import Cost, Domain
-from tests.planner.toy_search import all_genomes, answer, domain, points
+from tests.planner.toy_search import all_genomes, answer, domain, made, points
 
 NAMES: tuple[SearcherName, ...] = get_args(SearcherName)
 SEEDED: tuple[SearcherName, ...] = ("nsga2", "random")
@@ -23,7 +23,7 @@ def asked(
     name: SearcherName, seed: int, count: int, space: Domain | None = None
 ) -> list[NDArray[np.int_]]:
     """Ask and tell for some rounds."""
-    searcher = make_searcher(name, space or domain(), 16, seed)
+    searcher = made(name, space or domain(), 16, seed)
     batches = []
     for _ in range(count):
         ask = searcher.ask()

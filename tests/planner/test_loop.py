@@ -17,7 +17,6 @@ from planner.front import front
 from planner.loop import Limits, Progress, Racing, SearchLoop
 from planner.objectives import Objectives
 from planner.run import Run
-from planner.searchers import make_searcher
 from planner.searchers.protocol import Answer, Ask
 from search_spaces.errors import RunError
 from tests.planner.toy_search import (
@@ -28,6 +27,7 @@ from tests.planner.toy_search import (
     Scorer,
     domain,
     evaluation,
+    made,
     score_of,
     search,
 )
@@ -200,7 +200,7 @@ def test_racing_spends_less_and_keeps_the_front(tmp_path: Path) -> None:
     for racing in ("off", "tests"):
         settings = SETTINGS.model_copy(update={"racing": racing, "searcher": "random"})
         with Run.create(tmp_path / racing, settings) as run:
-            searcher = make_searcher("random", domain(), 20, 0)
+            searcher = made("random", domain(), 20, 0)
             limits = Limits(evaluations=60)
             SearchLoop(
                 searcher, RacingScorer(), run, limits, OBJECTIVES, racing=settings.racing
@@ -299,7 +299,7 @@ def test_tokens_that_run_out_within_a_race_leave_what_landed(tmp_path: Path) -> 
 def test_progress_reaches_the_end_only_with_the_last_race(tmp_path: Path) -> None:
     told: list[Progress] = []
     with Run.create(tmp_path, SETTINGS) as run:
-        searcher = make_searcher("random", domain(), 20, 0)
+        searcher = made("random", domain(), 20, 0)
         limits = Limits(evaluations=40)
         SearchLoop(searcher, RacingScorer(), run, limits, OBJECTIVES).run(told.append)
     done = [progress.done for progress in told]

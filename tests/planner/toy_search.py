@@ -14,9 +14,9 @@ from planner.evaluation import Evaluation, Reply
 from planner.loop import Limits, SearchLoop, StopReason
 from planner.objectives import Objectives
 from planner.run import Run
-from planner.searchers import make_searcher
+from planner.searchers import SearcherName, make_searcher
 from planner.searchers.domain import Cost, Domain
-from planner.searchers.protocol import Answer, Ask
+from planner.searchers.protocol import Answer, Ask, Searcher, Text
 from planner.settings import SearchSettings
 
 SITES = 8
@@ -67,6 +67,12 @@ def slopes(genome: NDArray[np.int_]) -> NDArray[np.float64]:
             moved[site] = level
             found.append(float(kl(moved) - kl(genome)))
     return np.array(found)
+
+
+def made(name: SearcherName, space: Domain, population: int, seed: int) -> Searcher:
+    """A searcher of the toy's text."""
+    text = Text(windows=RacingScorer.rungs[-1], tokens=100)
+    return make_searcher(name, space, population=population, seed=seed, text=text)
 
 
 def answer(ask: Ask) -> Answer:
@@ -164,7 +170,7 @@ class RacingScorer(Scorer):
 
 
 def search(run: Run, scorer: Scorer, limits: Limits | None = None) -> StopReason:
-    searcher = make_searcher("nsga2", domain(), run.settings.population, run.settings.seed)
+    searcher = made("nsga2", domain(), run.settings.population, run.settings.seed)
     limits = limits or Limits(evaluations=run.settings.evaluations)
     loop = SearchLoop(searcher, scorer, run, limits, OBJECTIVES, racing=run.settings.racing)
     return loop.run()

@@ -92,7 +92,9 @@ def try_searcher(
         most: Evaluations to spend.
         domain: What the searcher is told of the problem; none: all of it.
     """
-    searcher = make_searcher(name, domain or toy.domain(), POPULATION, seed, TEXT)
+    searcher = make_searcher(
+        name, domain or toy.domain(), population=POPULATION, seed=seed, text=TEXT
+    )
     account, idle = Account(), 0
     evaluations, shares = [0.0], [0.0]
     while account.spent < most and shares[-1] < _ENOUGH and idle < _IDLE_ASKS:

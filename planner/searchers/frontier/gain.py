@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import qmc
 
 from planner.searchers.domain import Domain
-from planner.searchers.protocol import Floats, Genomes
+from planner.searchers.protocol import Floats
 
 _BUDGETS = 128
 _SQRT_TAU = float(np.sqrt(2 * np.pi))
@@ -49,9 +50,8 @@ class Budgets:
     def answer(self, prices: Floats, log_kls: Floats) -> None:
         """Take plans ``(plans, costs)`` for the budgets that they are the best answer to."""
         for price, log_kl in zip(prices, log_kls, strict=True):
-            self.best = np.where(
-                self._admits(price[None])[0], np.minimum(self.best, log_kl), self.best
-            )
+            admitted = self.admit(price[None])[0]
+            self.best[admitted] = np.minimum(self.best[admitted], log_kl)
 
     def gains(self, prices: Floats, means: Floats, spreads: Floats) -> Floats:
         """Give the expected improvement of each plan at each budget, ``(plans, budgets)``.
@@ -65,14 +65,15 @@ class Budgets:
         better = np.minimum(self.best, ceiling)[None] - means[:, None]
         z = better / spreads[:, None]
         expected = better * ndtr(z) + spreads[:, None] * np.exp(-(z**2) / 2) / _SQRT_TAU
-        return np.where(self._admits(prices), expected, 0.0)
+        return np.where(self.admit(prices), expected, 0.0)
 
-    def _admits(self, prices: Floats) -> Floats:
+    def admit(self, prices: Floats) -> NDArray[np.bool_]:
+        """Tell which plans ``(plans, costs)`` are within which budgets, ``(plans, budgets)``."""
         return np.asarray((prices[:, None] <= self.limits[None] + 1e-12).all(axis=2))
 
 
 def pick(
-    count: int, budgets: Budgets, genomes: Genomes, prices: Floats, means: Floats, spreads: Floats
+    count: int, budgets: Budgets, prices: Floats, means: Floats, spreads: Floats
 ) -> list[int]:
     """Pick the plans that together promise most, one after another.
 
@@ -81,7 +82,6 @@ def pick(
     Args:
         count: How many at most.
         budgets: With their answers so far; left as they are.
-        genomes: ``(plans, sites)``
         prices: ``(plans, costs)``
         means: Expected log KL, ``(plans,)``.
         spreads: Its standard deviation, ``(plans,)``.
@@ -91,7 +91,7 @@ def pick(
     """
     so_far = Budgets(budgets.limits, budgets.best.copy())
     picked: list[int] = []
-    alive = np.ones(len(genomes), dtype=bool)
+    alive = np.ones(len(means), dtype=bool)
     while len(picked) < count and alive.any():
         gains = so_far.gains(prices, means, spreads).mean(axis=1)
         chosen = int(np.argmax(np.where(alive, gains, -1.0)))

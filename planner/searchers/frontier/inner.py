@@ -16,8 +16,8 @@ from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 from planner.searchers.domain import Domain
 from planner.searchers.protocol import Floats, Genomes
 
-_POPULATION = 128
-_GENERATIONS = 20
+_POPULATION = 64
+_GENERATIONS = 12
 _REPAID_SHARE = 0.8
 _PENALTY = 1e3
 
@@ -94,8 +94,8 @@ def _transferred(genomes: Genomes, domain: Domain, rng: np.random.Generator) -> 
     top = domain.top_levels
     first, second = rng.integers(sites, size=count), rng.integers(sites, size=count)
     steps = 1 + np.abs(rng.normal(0, top[first] / 4)).astype(np.int_)
-    level = genomes[rows, first]
-    up = np.where(level == 0, True, (level < top[first]) & (rng.random(count) < 0.5))
+    level = np.asarray(genomes[rows, first])
+    up = (level == 0) | ((level < top[first]) & (rng.random(count) < 0.5))
     changed = genomes.copy()
     changed[rows, first] = np.clip(np.where(up, level + steps, level - steps), 0, top[first])
     table = domain.costs[0].padded

@@ -64,11 +64,17 @@ class Surrogate:
         self._kernel: _Kernel | None = None
         self._chosen_at = 0
         self._fitted: _Fitted | None = None
+        self._line: Floats = np.array([1.0, 0.0])
 
     def additive(self, genomes: Genomes) -> Floats:
         """Give the logarithm of the summed harm of single sites, ``(genomes,)``."""
         harm = sum(table[genomes[:, site]] for site, table in enumerate(self._harms))
         return np.log(np.maximum(harm, LEAST_KL))
+
+    def trend(self, genomes: Genomes) -> Floats:
+        """Give log KL by single-site harm alone, on the line through the scores, ``(genomes,)``."""
+        slope, offset = self._line
+        return np.asarray(slope * self.additive(genomes) + offset)
 
     def fit(self, genomes: Genomes, kls: Floats, seen: Floats) -> None:
         """Learn from all scores so far.
@@ -81,6 +87,7 @@ class Surrogate:
         telling = kls > LEAST_KL
         features = self._features(genomes[telling])
         target = np.log(kls[telling])
+        self._line = np.polyfit(features[:, 0], target, 1, w=np.sqrt(seen[telling]))
         precision = (1.0 / seen[telling] - 1.0) + _FLOOR_NOISE
         if self._kernel is None or len(target) > _REFIT_GROWTH * self._chosen_at:
             self._kernel = _likeliest(features, target, precision)
@@ -116,7 +123,7 @@ class Surrogate:
 
 
 def _coordinate(table: Floats, top: int) -> Floats:
-    """Place levels from 0 (dense) to 1 (nothing kept): between what they cut and what they harm."""
+    """Place levels from 0 (dense) to 1 (nothing kept), midway between cut and harm."""
     cut = 1.0 - np.arange(top + 1) / top
     return (cut + table / table[0]) / 2 if table[0] > 0 else cut
 

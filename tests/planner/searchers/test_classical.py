@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from planner.searchers import SearcherName, make_searcher
+from planner.searchers import SearcherName
 from planner.searchers.domain import Cost, Domain
 from planner.searchers.protocol import Genomes
 from tests.planner.searchers.plays import every_genome, play, quadratic, two_costs
-from tests.planner.toy_search import domain, kl
+from tests.planner.toy_search import domain, kl, made
 
 NAMES: tuple[SearcherName, ...] = ("greedy", "multipruner", "bonsai", "knapsack")
 
@@ -15,7 +15,7 @@ NAMES: tuple[SearcherName, ...] = ("greedy", "multipruner", "bonsai", "knapsack"
 def asked(name: SearcherName, space: Domain) -> list[Genomes]:
     weights = np.arange(1.0, len(space.top_levels) + 1)
     harm = kl if len(weights) == 8 else quadratic(weights, space)
-    return play(make_searcher(name, space, 16, 0), space, harm)
+    return play(made(name, space, 16, 0), space, harm)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +39,7 @@ def test_genomes_are_levels_asked_once_from_dense_to_the_target(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_all_is_scored_alike_on_all_text(name: SearcherName) -> None:
-    ask = make_searcher(name, domain(), 16, 0).ask()
+    ask = made(name, domain(), 16, 0).ask()
     assert not ask.racing
     assert (ask.rungs, ask.windows, ask.slopes, ask.counted) == (None, (), False, True)
 
@@ -88,5 +88,5 @@ def test_a_site_that_costs_nothing_is_left_alone(name: SearcherName) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_without_differences_do_no_harm(name: SearcherName) -> None:
     space = domain(cost_floor=0.4)
-    batches = play(make_searcher(name, space, 8, 0), space, lambda rows: np.zeros(len(rows)))
+    batches = play(made(name, space, 8, 0), space, lambda rows: np.zeros(len(rows)))
     assert space.cost(np.concatenate(batches)).min() <= 0.5

@@ -1,0 +1,91 @@
+"""All that was scored so far, and what of it the front leans on."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.evaluation import Genome
+from planner.searchers.domain import Domain
+from planner.searchers.frontier.gain import Budgets
+from planner.searchers.frontier.surrogate import LEAST_KL
+from planner.searchers.moves import as_genome
+from planner.searchers.protocol import Answer, Floats, Genomes
+
+_NEAREST = 48
+
+
+class History:
+    """Every genome's latest KL, and the share of the text that it was measured on.
+
+    Args:
+        domain: Sites, costs and budgets of interest.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+        self._scored: dict[Genome, tuple[float, float]] = {}
+        self._centres: set[Genome] = set()
+
+    def add(self, genomes: Genomes, answer: Answer) -> None:
+        """Take in what became of genomes ``(genomes, sites)``."""
+        kls = answer.objectives[:, 0]
+        for genome, kl, seen in zip(genomes, kls, answer.seen, strict=True):
+            self._scored[as_genome(genome)] = float(kl), float(seen)
+
+    def scores(self) -> tuple[Genomes, Floats, Floats]:
+        """Give genomes ``(genomes, sites)``, their KL and their shares of the text."""
+        told = np.array(list(self._scored.values()))
+        return np.array(list(self._scored), dtype=np.int_), told[:, 0], told[:, 1]
+
+    def kl(self, genome: Genome) -> float:
+        """Give the KL of a genome that was scored."""
+        return self._scored[genome][0]
+
+    def budgets(self) -> Budgets:
+        """Give the budgets of interest, with the best answers among plans scored in full."""
+        budgets = Budgets.of(self._domain)
+        genomes, log_kls = self._complete()
+        budgets.answer(self._domain.prices(genomes), log_kls)
+        return budgets
+
+    def centre(self, budgets: Budgets) -> NDArray[np.int_] | None:
+        """Give the plan that is the best answer to most budgets, and was not given before.
+
+        Returns:
+            ``(sites,)``; none where all of the front was.
+        """
+        genomes, log_kls = self._complete()
+        admitted = budgets.admit(self._domain.prices(genomes))
+        serves = (admitted & (log_kls[:, None] <= budgets.best)).sum(axis=1)
+        for position in np.argsort(-serves, kind="stable"):
+            genome = as_genome(genomes[position])
+            if serves[position] and genome not in self._centres:
+                self._centres.add(genome)
+                return np.asarray(genomes[position])
+        return None
+
+    def nearest_front(self) -> Genomes:
+        """Give the plans whose KL is nearest to that of the best one no dearer."""
+        genomes, kls, _ = self.scores()
+        prices = self._domain.prices(genomes)
+        if self._domain.only_budget:
+            limits = [np.inf if cost.limit is None else cost.limit for cost in self._domain.costs]
+            prices = np.maximum(prices, np.where(np.isfinite(limits), limits, 0.0))
+        no_dearer = (prices[None] <= prices[:, None]).all(axis=2)
+        best = np.where(no_dearer, kls, np.inf).min(axis=1)
+        order = np.argsort(kls / np.maximum(best, LEAST_KL), kind="stable")
+        return np.asarray(genomes[order[:_NEAREST]])
+
+    def unseen(self, genomes: Genomes) -> Genomes:
+        """Give the distinct genomes that were not scored yet."""
+        fresh = dict.fromkeys(map(as_genome, genomes[self.are_unseen(genomes)]))
+        return np.array(list(fresh), dtype=np.int_).reshape(-1, len(self._domain.top_levels))
+
+    def are_unseen(self, genomes: Genomes) -> NDArray[np.bool_]:
+        """Tell which genomes were not scored yet, ``(genomes,)``."""
+        return np.array([as_genome(row) not in self._scored for row in genomes], dtype=bool)
+
+    def _complete(self) -> tuple[Genomes, Floats]:
+        """Give the plans scored on the most text, but for the dense one, and their log KL."""
+        genomes, kls, seen = self.scores()
+        complete = (seen >= seen.max()) & (kls > LEAST_KL)
+        return genomes[complete], np.log(kls[complete])
