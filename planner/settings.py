@@ -91,9 +91,13 @@ class SearchSettings(BaseModel):
             SettingsError: A value that breaks its rule, in one sentence.
         """
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_sentence(error.errors()[0])) from error
+        if settings.holdout is not None and settings.data is None:
+            rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
+            _refuse(rule, settings.holdout, "set `--data` too")
+        return settings
 
     @classmethod
     def load(cls, folder: Path) -> Self:

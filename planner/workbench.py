@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from evaluators.calibration import Calibration, Windows, from_model, from_text
+from evaluators.calibration import Calibration, TextSource, Windows, from_model, from_text
 from evaluators.cost_model import CostModel
 from evaluators.memory import keep_pages
 from evaluators.precision import pick_device, pick_dtype
@@ -231,14 +231,14 @@ def _calibrate(
         )
     else:
         listener.stage(f"reading {settings.data}")
-        calibration = from_text(
-            settings.data,
-            dense.loaded.tokenizer,
-            windows,
+        source = TextSource(
+            data=settings.data,
+            holdout=settings.holdout,
             split=settings.split,
             column=settings.column,
-            rng=np.random.default_rng(settings.seed),
         )
+        rng = np.random.default_rng(settings.seed)
+        calibration = from_text(source, dense.loaded.tokenizer, windows, rng=rng)
     with replacing(path) as whole:
         calibration.save(whole)
     return calibration
