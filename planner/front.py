@@ -55,7 +55,7 @@ def front_frame(
     """
     import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
-    rows = [_row(evaluation, dense) for evaluation in front(evaluations, cost_names)]
+    rows = [plan_columns(evaluation, dense) for evaluation in front(evaluations, cost_names)]
     return pd.DataFrame(rows)
 
 
@@ -108,7 +108,8 @@ def _nothing_fits(
     )
 
 
-def _row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
+def plan_columns(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
+    """Give one plan's columns, as `front_frame` lists them."""
     costs = {name: evaluation.costs[name] for name in COST_NAMES if name in evaluation.costs}
     shares = {f"{name}_x": relative_cost(name, value, dense) for name, value in costs.items()}
     return {

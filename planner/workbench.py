@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from planner.files import replacing
 from planner.listener import Listener
 from planner.searchers.domain import Cost, Domain
 from planner.settings import SearchSettings
+from planner.tables import TABLE_FILE
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.harm import relative_energies
 from search_spaces.loading import LoadedModel, load_model
@@ -30,6 +31,8 @@ from search_spaces.structure.read import ModelStructure, check_exportable, read_
 
 _CALIBRATION_FILE = "calibration.npz"
 _RANKING_FILE = "ranking.npz"
+PREPARED_FILES = (_CALIBRATION_FILE, _RANKING_FILE, TABLE_FILE)
+"""What a run keeps of its preparation, as far as it needed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +203,17 @@ def ranked_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> S
         kind=settings.space,
         mlp_step=settings.mlp_step,
     )
+
+
+def laid_out_for(bench: Workbench, settings: SearchSettings, folder: Path) -> Workbench:
+    """Give the same model another space: what is loaded, sorted and calibrated is shared.
+
+    Args:
+        bench: A workbench.
+        settings: Of the search to come; all but what may be cut as those of the workbench.
+        folder: Of its run, which must hold the ranking.
+    """
+    return replace(bench, space=ranked_space(bench.dense, settings, folder))
 
 
 def _calibrate(

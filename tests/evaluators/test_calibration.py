@@ -168,8 +168,8 @@ def test_text_held_out_leaves_all_of_the_other_to_the_search(tmp_path: Path) -> 
     [
         (
             Windows(search=6, fresh=5, holdout=5, tokens=20),
-            "calibration needs 6 + 5 windows of 20 tokens in `{a}`, and it holds 10; give more text, "
-            "or lower `--windows`, `--fresh_windows` or `--window_tokens`",
+            "calibration needs 6 + 5 windows of 20 tokens in `{a}`, and it holds 10; give more "
+            "text, or lower `--windows`, `--fresh_windows` or `--window_tokens`",
         ),
         (
             Windows(search=6, fresh=4, holdout=6, tokens=20),
