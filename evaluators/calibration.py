@@ -13,7 +13,7 @@ from evaluators.text import read_documents
 from search_spaces.errors import DataError
 
 LONGEST_TEXT = 2_000_000
-"""Characters tokenised of each half of a long text: far more than any search asks for."""
+"""Characters tokenised of each part of a long text: far more than any search asks for."""
 SAMPLED_AT_ONCE = 32
 """Sequences drawn from the model side by side."""
 
@@ -30,6 +30,23 @@ class Windows:
     holdout: int
     tokens: int
     """In each window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSource:
+    """Where a user's text is read from, as `evaluators.text.read_documents` takes it."""
+
+    data: str
+    """What is searched on, and re-scored on afresh."""
+    holdout: str | None = None
+    """What is held out; none: the second half of ``data``."""
+    split: str = "train"
+    """Of a named data set."""
+    column: str = "text"
+    """That holds the text."""
+
+    def __str__(self) -> str:
+        return self.data if self.holdout is None else f"{self.data}, held out {self.holdout}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,41 +86,68 @@ class Calibration:
 
 
 def from_text(
-    data: str,
+    source: TextSource,
     tokenizer: PreTrainedTokenizerBase,
     windows: Windows,
     *,
-    split: str = "train",
-    column: str = "text",
     rng: np.random.Generator,
 ) -> Calibration:
     """Draw windows from the user's text.
 
-    Those to search on and the fresh ones come from its first half, the hold-out from its second.
+    Those to search on and the fresh ones come from all of it where other text is held out; else
+    from its first half, and the hold-out from its second.
 
     Args:
-        data: As `evaluators.text.read_documents` takes it.
+        source: Of the text.
         tokenizer: The model's.
         windows: How many, and how long.
-        split: Of a named data set.
-        column: That holds the text.
         rng: Picks the windows.
 
     Raises:
-        DataError: Where the text is unreadable or too short.
+        DataError: Where the text is unreadable or too short, or what is held out is the text that
+            is searched on.
     """
-    documents = read_documents(data, split=split, column=column)
-    first, second = _halves(documents)
+    first, second = _parts(source)
     asked = {"--windows": windows.search, "--fresh_windows": windows.fresh}
     search, fresh = _draw(first, tokenizer, asked, windows.tokens, rng)
     asked = {"--holdout_windows": windows.holdout}
     (holdout,) = _draw(second, tokenizer, asked, windows.tokens, rng)
-    return Calibration(search=search, fresh=fresh, holdout=holdout, source=data)
+    return Calibration(search=search, fresh=fresh, holdout=holdout, source=str(source))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    text: str
+    name: str
+    """As it stands in a sentence."""
+
+
+def _parts(source: TextSource) -> tuple[_Part, _Part]:
+    """Read the text to search on and the text to hold out."""
+    documents = read_documents(source.data, split=source.split, column=source.column)
+    if source.holdout is None:
+        first, second = _halves(documents)
+        name = "one half of the text, and that half"
+        return _Part(text=first, name=name), _Part(text=second, name=name)
+    held_out = read_documents(source.holdout, split=source.split, column=source.column)
+    if held_out == documents:
+        raise DataError(
+            f"`--holdout` must be other text than `--data`, got the same in `{source.holdout}`; "
+            "give other text, or leave it out to hold out the second half"
+        )
+    return (
+        _Part(text=_joined(documents), name=f"`{source.data}`, and it"),
+        _Part(text=_joined(held_out), name=f"`{source.holdout}`, and it"),
+    )
+
+
+def _joined(documents: list[str]) -> str:
+    return "\n\n".join(documents)
 
 
 def _halves(documents: list[str]) -> tuple[str, str]:
     """Split text in the middle, between documents or else between words."""
-    text = "\n\n".join(documents)
+    text = _joined(documents)
     middle = len(text) // 2
     borders = np.cumsum([len(document) + 2 for document in documents])[:-1]
     near = borders[np.abs(borders - middle) < len(text) // 8]
@@ -115,13 +159,14 @@ def _halves(documents: list[str]) -> tuple[str, str]:
 
 
 def _draw(
-    text: str,
+    part: _Part,
     tokenizer: PreTrainedTokenizerBase,
     asked: Mapping[str, int],
     length: int,
     rng: np.random.Generator,
 ) -> list[Tensor]:
-    """Draw disjoint sets of windows from half a text, as many as each option asks for."""
+    """Draw disjoint sets of windows from some text, as many as each option asks for."""
+    text = part.text
     start = int(rng.integers(max(1, len(text) - LONGEST_TEXT + 1)))
     prefix = _prefix(tokenizer)
     body = length - len(prefix)
@@ -130,7 +175,7 @@ def _draw(
     if available < total:
         raise DataError(
             f"calibration needs {' + '.join(map(str, asked.values()))} windows of {length} tokens "
-            f"in one half of the text, and that half holds {available}; give more text, or lower "
+            f"in {part.name} holds {available}; give more text, or lower "
             f"{', '.join(f'`{option}`' for option in asked)} or `--window_tokens`"
         )
     bodies = np.asarray(ids["input_ids"][: available * body], dtype=np.int64)

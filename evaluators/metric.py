@@ -1,6 +1,6 @@
 """What can be measured of a plan: a name, a unit and a direction; and one measured value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Direction = Literal["minimise", "maximise"]
@@ -24,6 +24,8 @@ class Measurement:
 
     value: float
     standard_error: float = 0.0
+    by_window: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    """What the value is the mean of, window by window; empty where that is not known."""
 
 
 def minimised(metric: Metric, value: float) -> float:

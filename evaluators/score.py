@@ -99,4 +99,22 @@ def estimate(values: NDArray[np.float64]) -> Measurement:
     count = len(values)
     with np.errstate(invalid="ignore"):  # a ruined candidate's values may be infinite
         spread = float(values.std(ddof=1)) if count > 1 else math.nan
-        return Measurement(value=float(values.mean()), standard_error=spread / math.sqrt(count))
+        return Measurement(
+            value=float(values.mean()),
+            standard_error=spread / math.sqrt(count),
+            by_window=tuple(values.tolist()),
+        )
+
+
+def difference(ours: Measurement, theirs: Measurement) -> Measurement:
+    """Subtract one measurement from another.
+
+    Where the same windows gave both, the error is that of the paired differences: some windows are
+    harder than others for all candidates alike, and that falls out. Else the errors add up as
+    those of independent samples, a cautious bound.
+    """
+    paired = len(ours.by_window) > 1 and len(ours.by_window) == len(theirs.by_window)
+    if paired:
+        return estimate(np.array(ours.by_window) - np.array(theirs.by_window))
+    error = math.hypot(ours.standard_error, theirs.standard_error)
+    return Measurement(value=ours.value - theirs.value, standard_error=error)

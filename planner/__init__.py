@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from planner.budget import Budget
+    from planner.comparing import compare
     from planner.run import Run
     from planner.searching import search
     from planner.settings import SearchSettings
     from search_spaces.errors import PlannerError
     from search_spaces.plan import Plan
 
-__all__ = ["Budget", "Plan", "PlannerError", "Run", "SearchSettings", "search"]
+__all__ = ["Budget", "Plan", "PlannerError", "Run", "SearchSettings", "compare", "search"]
 
 _HOMES = {
     "Budget": "planner.budget",
@@ -22,6 +23,7 @@ _HOMES = {
     "PlannerError": "search_spaces.errors",
     "Run": "planner.run",
     "SearchSettings": "planner.settings",
+    "compare": "planner.comparing",
     "search": "planner.searching",
 }
 

@@ -1,4 +1,4 @@
-"""The command line: ``planner inspect | search | front | export | demo``.
+"""The command line: ``planner inspect | search | compare | front | export | demo``.
 
 Each command's parser is built only when the command is asked for, and heavy modules are imported
 only when it runs, so that ``planner --help`` answers at once.
@@ -17,10 +17,14 @@ _PURPOSE = "Find the best ways to make a transformer smaller, and export the one
 COMMANDS = {
     "inspect": "show what is in a model, what can be cut and what it costs",
     "search": "search a model and leave a run with its Pareto front",
+    "compare": "search by several recipes under one budget, and say which is best",
     "front": "show the front of a run, and the best plan within a budget",
     "export": "write a plan as a HuggingFace folder and prove it",
     "demo": "search, compare and export SmolLM2-135M in a few minutes",
 }
+
+
+_RESUMABLE = ("search", "compare")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"planner: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
-        remedy = "; go on with --resume" if options.command == "search" else ""
+        remedy = "; go on with --resume" if options.command in _RESUMABLE else ""
         print(f"planner: stopped{remedy}", file=sys.stderr)
         return 130
     return 0
@@ -76,13 +80,15 @@ def _quieten() -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
-def _add_settings(parser: ArgumentParser, *, only: tuple[str, ...] = ()) -> None:
+def _add_settings(
+    parser: ArgumentParser, *, only: tuple[str, ...] = (), but: tuple[str, ...] = ()
+) -> None:
     """Offer the fields of `SearchSettings`, which checks the values itself, in its own words."""
     from planner.settings import SearchSettings
 
     parser.add_argument("model", type=str, help="folder, .gguf file or hub name of the model")
     for name, field in SearchSettings.model_fields.items():
-        if name == "model" or (only and name not in only):
+        if name in ("model", *but) or (only and name not in only):
             continue
         if field.annotation is bool:
             parser.add_argument(f"--{name}", action="store_true", help=field.description)
@@ -133,6 +139,46 @@ def _search(options: Namespace) -> None:
     draw_front(run, run.folder / PICTURE)
     _show_front(run, settings.budget)
     print(f"\nrun: {run.folder} (front.csv, {PICTURE})")
+
+
+def _compare_arguments(parser: ArgumentParser) -> None:
+    from planner.recipes import DEFAULT_RECIPES, RECIPES
+
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    listed = "; ".join(f"{name}: {recipe.description}" for name, recipe in RECIPES.items())
+    parser.add_argument(
+        "--recipes",
+        type=str,
+        default=",".join(DEFAULT_RECIPES),
+        help=f"who searches, comma separated – {listed} (default: {','.join(DEFAULT_RECIPES)})",
+    )
+    _add_settings(parser, but=("searcher",))
+    parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
+    parser.add_argument("--resume", action="store_true", help="go on with the one in --out")
+
+
+def _compare(options: Namespace) -> None:
+    from planner.comparing import run_comparison
+    from planner.comparison_report import (
+        COMPARISON_PICTURE,
+        comparison_sentences,
+        comparison_table,
+        draw_comparison,
+    )
+    from planner.recipes import chosen_recipes
+    from planner.terminal import Terminal
+
+    settings = _settings(options, without=("recipes", "out", "resume", "config"))
+    recipes = chosen_recipes(options.recipes)
+    with Terminal() as terminal:
+        found = run_comparison(
+            settings, recipes, options.out, resume=options.resume, listener=terminal
+        )
+    draw_comparison(found, found.folder / COMPARISON_PICTURE)
+    print(f"{comparison_table(found)}\n\n{comparison_sentences(found)}")
+    print(
+        f"\ncomparison: {found.folder} (compare.csv, {COMPARISON_PICTURE}, a run for each recipe)"
+    )
 
 
 def _front_arguments(parser: ArgumentParser) -> None:
@@ -192,7 +238,7 @@ def _check_choice(options: Namespace) -> None:
 
 def _show_front(run: Any, budget: str | None, *, at_knee: bool = False) -> None:
     from planner.budget import Budget
-    from planner.report import compared_with_uniform, front_table
+    from planner.report import compared_with_baselines, front_table
     from search_spaces.errors import BudgetError
 
     refused = None
@@ -210,10 +256,9 @@ def _show_front(run: Any, budget: str | None, *, at_knee: bool = False) -> None:
         raise refused
     if budget and chosen:
         print(f"\nwithin {budget}: plan {chosen.plan_id}")
-        # the run's uniform plan meets the run's own budget; beside another it says nothing
-        sentence = compared_with_uniform(run, chosen) if budget == run.settings.budget else None
-        if sentence:
-            print(sentence)
+        # the run's baselines meet the run's own budget; beside another they say nothing
+        if budget == run.settings.budget:
+            print("\n".join(compared_with_baselines(run, chosen)))
 
 
 def _export_arguments(parser: ArgumentParser) -> None:
@@ -266,6 +311,7 @@ def _settings(options: Namespace, *, without: tuple[str, ...] = ()) -> Any:
 _ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "inspect": _inspect_arguments,
     "search": _search_arguments,
+    "compare": _compare_arguments,
     "front": _front_arguments,
     "export": _export_arguments,
     "demo": _demo_arguments,
@@ -273,6 +319,7 @@ _ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
 _RUN: dict[str, Callable[[Namespace], None]] = {
     "inspect": _inspect,
     "search": _search,
+    "compare": _compare,
     "front": _front,
     "export": _export,
     "demo": _demo,

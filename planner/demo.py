@@ -5,7 +5,6 @@ import math
 import resource
 import shutil
 import time
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from planner.export.manifest import Manifest
 from planner.export.verify import reload
 from planner.files import atomic_write_text, writing
 from planner.listener import Listener
-from planner.report import PICTURE, aligned, compared_with_uniform, draw_front, front_table
+from planner.report import PICTURE, aligned, compared_with_baselines, draw_front, front_table
 from planner.run import Run
 from planner.searching import run_search
 from planner.settings import SETTINGS_FILE, SearchSettings
@@ -138,10 +137,14 @@ def _write_on(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str
 
 def _columns(run: Run) -> dict[str, Evaluation]:
     """Give the plans that the demo compares, all scored on the hold-out."""
-    uniform = run.uniform
-    assert uniform is not None  # the demo's budget names a cost
+    baselines = run.baselines()  # both there: the demo's budget names a cost
     dense = next(e for e in run.evaluations() if e.costs["params"] == run.dense["params"])
-    return {"dense": dense, "pruned": run.best(BUDGET), "same share everywhere": uniform}
+    return {
+        "dense": dense,
+        "pruned": run.best(BUDGET),
+        "same share everywhere": baselines["uniform"],
+        "guesses added up": baselines["additive"],
+    }
 
 
 def _figures(run: Run, manifest: Manifest, seconds: float) -> dict[str, object]:
@@ -154,7 +157,10 @@ def _figures(run: Run, manifest: Manifest, seconds: float) -> dict[str, object]:
             name: {
                 "plan_id": plan.plan_id,
                 "costs": dict(plan.costs),
-                "holdout": {metric: asdict(value) for metric, value in plan.holdout.items()},
+                "holdout": {
+                    metric: {"value": m.value, "standard_error": m.standard_error}
+                    for metric, m in plan.holdout.items()
+                },
                 "perplexity": _perplexity(plan),
             }
             for name, plan in _columns(run).items()
@@ -175,8 +181,8 @@ def _summary(run: Run, model: Path, manifest: Manifest, sentences: dict[str, str
         ["parameters", "", *(format_amount("params", p.costs["params"]) for p in plans.values())],
         ["weights on disk", "", *(format_amount("size", p.costs["size"]) for p in plans.values())],
         ["perplexity, hold-out", "", *(f"{_perplexity(plan):.2f}" for plan in plans.values())],
-        ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), ""],
-        ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), ""],
+        ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), "", ""],
+        ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), "", ""],
     ]
     return "\n".join(
         [
@@ -184,7 +190,7 @@ def _summary(run: Run, model: Path, manifest: Manifest, sentences: dict[str, str
             front_table(run.front(), marked=plans["pruned"].plan_id),
             "",
             f"within {BUDGET}: plan {plans['pruned'].plan_id}",
-            compared_with_uniform(run, plans["pruned"]) or "",
+            *compared_with_baselines(run, plans["pruned"]),
             "",
             aligned(rows),
             "",

@@ -30,6 +30,19 @@ class Reply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a search took, from the run's beginning and through all its sittings."""
+
+    plans: int
+    tokens: int
+    """Candidate tokens."""
+    seconds: float
+    """Of scoring and choosing; preparing and re-scoring not included."""
+    choosing_seconds: float
+    """Of these, in the searcher."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """One genome with everything that was measured of it."""
 

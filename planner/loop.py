@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evaluators.population import Members
 from evaluators.racing import OPEN, RISK, Judge, Race, Verdicts, judge_front, judge_half
 from evaluators.score import Score
-from planner.evaluation import Evaluation, Genome, Reply
+from planner.evaluation import Evaluation, Genome, Reply, Spent
 from planner.front import front
 from planner.objectives import Objectives, kl_by_window
 from planner.run import Run
@@ -154,6 +154,16 @@ class SearchLoop:
         except _LimitReached as reached:
             return reached.reason
         return "exhausted"
+
+    @property
+    def spent(self) -> Spent:
+        """What the search took so far."""
+        return Spent(
+            plans=self._plan_count,
+            tokens=self._tokens,
+            seconds=self._seconds(),
+            choosing_seconds=self.choosing_seconds,
+        )
 
     @property
     def _asked_count(self) -> int:

@@ -1,19 +1,19 @@
 """What a run shows to people: the front as a table and as a picture."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluators.metric import Measurement
 from planner.budget import COST_NAMES, MEASURED_NAMES, format_amount, relative_cost
 from planner.evaluation import Evaluation
 from planner.files import replacing
 from planner.front import complete, front
-from planner.indicators import Points, hypervolume, margin, reference_kl
+from planner.indicators import Points, hypervolume, reference_kl
 from planner.rivalry import rivalry
 from planner.run import Run
 from planner.stability import Stability
+from planner.verdict import Verdict, judged
 from search_spaces.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ _SERIES = (
     ("holdout_kl", "hold-out text", "sC1:"),
 )
 """Columns of a front that are drawn, each with its name and style."""
+_BASELINES = {
+    "uniform": "the plan that cuts the same share everywhere",
+    "additive": "the best plan if guessed harms added up",
+}
+"""What the baselines of a run are."""
 
 
 def front_table(
@@ -96,7 +101,7 @@ def front_sentence(run: Run, *, reference: float | None = None) -> str:
     kl = found.quality["kl"]
     return (
         f"{volume}\nknee: plan {found.plan_id} at {costs}, "
-        f"KL {_with_error(kl.value, kl.standard_error)}; what is saved beyond it costs most"
+        f"KL {with_error(kl.value, kl.standard_error)}; what is saved beyond it costs most"
     )
 
 
@@ -122,11 +127,11 @@ def _header(first: str, frame: "pd.DataFrame") -> list[str]:
 
 def _cells(row: "pd.Series") -> list[str]:
     params, *others = (format_amount(name, row[name]) for name in COST_NAMES if name in row)
-    quality = [_with_error(row["kl"], row["kl_se"]), "", "", "", f"{row['agreement']:.1%}"]
+    quality = [with_error(row["kl"], row["kl_se"]), "", "", "", f"{row['agreement']:.1%}"]
     if not math.isnan(row.get("fresh_kl", math.nan)):
-        quality[1] = _with_error(row["fresh_kl"], row["fresh_kl_se"])
+        quality[1] = with_error(row["fresh_kl"], row["fresh_kl_se"])
     if not math.isnan(row.get("holdout_kl", math.nan)):
-        quality[2] = _with_error(row["holdout_kl"], row["holdout_kl_se"])
+        quality[2] = with_error(row["holdout_kl"], row["holdout_kl_se"])
         quality[3] = f"{row['holdout_perplexity']:.2f}"
         quality[4] = f"{row['holdout_agreement']:.1%}"
     return [
@@ -138,7 +143,8 @@ def _cells(row: "pd.Series") -> list[str]:
     ]
 
 
-def _with_error(value: float, error: float) -> str:
+def with_error(value: float, error: float) -> str:
+    """Write a value with its standard error."""
     return f"{value:.3f} ± {error:.3f}"
 
 
@@ -155,34 +161,48 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def compared_with_uniform(run: Run, chosen: Evaluation) -> str | None:
-    """Say whether a plan beats the one that cuts the same share everywhere, beyond the error.
+def compared_with_baselines(run: Run, chosen: Evaluation) -> list[str]:
+    """Say whether a plan beats those that take no search, beyond the error.
 
     Returns:
-        A sentence; none where the run has no such plan.
+        A sentence for each that the run has; first one on the plan itself. None where either was
+        not scored on hold-out text.
     """
-    uniform = run.uniform
-    if uniform is None or "kl" not in uniform.holdout or "kl" not in chosen.holdout:
-        return None
-    ours, theirs = chosen.holdout["kl"], uniform.holdout["kl"]
-    if not math.isfinite(ours.value + theirs.value):
-        return None
     cost = str(run.get_meta("cost_names")[0])
+    against = [
+        _against(chosen, baseline, cost, _BASELINES[name])
+        for name, baseline in run.baselines().items()
+        if _is_finite(chosen) and _is_finite(baseline)
+    ]
+    if not against:
+        return []
+    amount = format_amount(cost, chosen.costs[cost])
+    return [f"on hold-out text KL {_kl(chosen)} at {cost} {amount}", *against]
+
+
+def _against(chosen: Evaluation, baseline: Evaluation, cost: str, what: str) -> str:
+    if chosen.plan_id == baseline.plan_id:
+        return f"it is {what}: the search found none better"
+    gain, verdict = judged(chosen.holdout["kl"], baseline.holdout["kl"])
+    by = with_error(gain.value, gain.standard_error)
+    said: Mapping[Verdict, str] = {
+        "better": f"beats it beyond the error, by {by}",
+        "perhaps": f"is better, but within the error, by {by}",
+        "no better": "does NOT beat it",
+    }
     return (
-        f"on hold-out text KL {_with_error(ours.value, ours.standard_error)} at {cost} "
-        f"{format_amount(cost, chosen.costs[cost])}, against "
-        f"{_with_error(theirs.value, theirs.standard_error)} at "
-        f"{format_amount(cost, uniform.costs[cost])} for the plan that cuts the same "
-        f"share everywhere: the search {_verdict(ours, theirs)}"
+        f"against {_kl(baseline)} at {format_amount(cost, baseline.costs[cost])} for {what}: "
+        f"the search {said[verdict]}"
     )
 
 
-def _verdict(ours: Measurement, theirs: Measurement) -> str:
-    if ours.value < theirs.value - margin(ours.standard_error, theirs.standard_error):
-        return "beats it beyond the error"
-    if ours.value < theirs.value:
-        return "is better, but within two standard errors"
-    return "does NOT beat it"
+def _is_finite(evaluation: Evaluation) -> bool:
+    return "kl" in evaluation.holdout and math.isfinite(evaluation.holdout["kl"].value)
+
+
+def _kl(evaluation: Evaluation) -> str:
+    kl = evaluation.holdout["kl"]
+    return with_error(kl.value, kl.standard_error)
 
 
 def stability_table(found: Stability) -> str:
@@ -193,8 +213,8 @@ def stability_table(found: Stability) -> str:
             [
                 "moved" if plan["moved"] else "",
                 plan["plan_id"],
-                _with_error(plan["kl"], plan["kl_se"]),
-                _with_error(plan["fresh_kl"], plan["fresh_kl_se"]),
+                with_error(plan["kl"], plan["kl_se"]),
+                with_error(plan["fresh_kl"], plan["fresh_kl_se"]),
                 f"{plan['rank']:g}",
                 f"{plan['rank_least']}–{plan['rank_most']}",
                 f"{plan['fresh_rank']:g}",
@@ -216,7 +236,7 @@ def stability_sentences(found: Stability) -> str:
         f"{len(moved) or 'none'} of {len(found.ranks)} plans moved to a rank that the errors of "
         f"the searched KL do not allow\n"
         f"level: on fresh text KL is {'higher' if gap.value > 0 else 'lower'} by "
-        f"{_with_error(abs(gap.value), gap.standard_error)} nats a token on average: {verdict}"
+        f"{with_error(abs(gap.value), gap.standard_error)} nats a token on average: {verdict}"
     )
 
 
@@ -242,11 +262,12 @@ def draw_front(run: Run, path: Path) -> None:
     )  # fmt: skip
     for column, name, style in _SERIES:
         if column in frame:
-            _draw_series(axes, frame[[f"{cost}_x", column, f"{column}_se"]], name, style)
-    if (uniform := run.uniform) is not None:
+            points = frame[[f"{cost}_x", column, f"{column}_se"]]
+            draw_series(axes, points, f"front, {name} ± 2 s.e.", style)
+    for (name, baseline), marker in zip(run.baselines().items(), "x+", strict=False):
         axes.plot(
-            [uniform.costs[cost] / dense], [uniform.holdout["kl"].value],
-            "x", color="C3", markersize=9, label="same share cut everywhere, hold-out",
+            [baseline.costs[cost] / dense], [baseline.holdout["kl"].value],
+            marker, color="C3", markersize=9, label=f"{_BASELINES[name]}, hold-out",
         )  # fmt: skip
     axes.set_xlabel(f"{cost}, as a share of the dense model's")
     axes.set_ylabel("KL to the dense model (nats a token)")
@@ -259,10 +280,10 @@ def draw_front(run: Run, path: Path) -> None:
         figure.savefig(whole, dpi=120)
 
 
-def _draw_series(axes: "Axes", points: "pd.DataFrame", name: str, style: str) -> None:
+def draw_series(axes: "Axes", points: "pd.DataFrame", label: str, style: str) -> None:
     """Draw the three columns cost, value and standard error as a line in a band."""
     cost, value, error = (points[column] for column in points.columns)
-    (line,) = axes.plot(cost, value, style, markersize=4, label=f"front, {name} ± 2 s.e.")
+    (line,) = axes.plot(cost, value, style, markersize=4, label=label)
     axes.fill_between(
         cost, value - 2 * error, value + 2 * error, color=line.get_color(), alpha=0.15, linewidth=0
     )

@@ -1,6 +1,6 @@
-"""What is scored once a search is over: the baseline, the front's rest, and text nobody saw."""
+"""What is scored once a search is over: baselines, the front's rest, and text nobody saw."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,10 +20,10 @@ BASELINE_ROUND = -1
 """The round of plans that were scored to compare with and not proposed by the searcher."""
 
 
-def score_baseline(run: Run, scorer: Scorer, genome: NDArray[np.int_]) -> None:
-    """Score the plan that cuts the same share everywhere on all windows, unless the search did."""
-    (known,) = _completed(run, scorer, [tuple(genome.tolist())])
-    run.set_meta("uniform", known.plan_id)
+def score_baselines(run: Run, scorer: Scorer, genomes: Mapping[str, NDArray[np.int_]]) -> None:
+    """Score baselines, each a genome ``(sites,)``, on all windows, unless the search did."""
+    known = _completed(run, scorer, [tuple(genome.tolist()) for genome in genomes.values()])
+    run.set_meta("baselines", {n: e.plan_id for n, e in zip(genomes, known, strict=True)})
 
 
 def complete_front(run: Run, scorer: Scorer, listener: Listener) -> None:
@@ -60,11 +60,11 @@ def _completed(run: Run, scorer: Scorer, genomes: list[Genome]) -> list[Evaluati
 
 
 def rescore_front(run: Run, bench: Workbench, listener: Listener) -> None:
-    """Measure the front and the baseline on tokens nobody searched on; write the front down."""
+    """Measure the front and the baselines on tokens nobody searched on; write the front down."""
     cost_names = tuple(run.get_meta("cost_names"))
     evaluations = run.evaluations()
     wanted = front(evaluations, cost_names)
-    wanted += [e for e in evaluations if e.plan_id == run.get_meta("uniform")]
+    wanted += run.baselines().values()
     plans = list({e.genome: e for e in wanted}.values())
     for split in RESCORE_SPLITS:
         _rescore(run, bench, split, plans, listener)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +13,7 @@ from evaluators.metric import Measurement
 from planner.answers import answered
 from planner.budget import Budget, check_reachable
 from planner.environment import describe_environment
-from planner.evaluation import Evaluation, Genome, Reply, RescoreSplit
+from planner.evaluation import Evaluation, Genome, Reply, RescoreSplit, Spent
 from planner.files import atomic_write_text, discard, is_temporary, writing
 from planner.front import best_within, front, front_frame
 from planner.indicators import Points, knee
@@ -172,12 +173,13 @@ class Run:
         Raises:
             BudgetError: The budget limits what the run did not measure.
         """
-        frame = front_frame(self.evaluations(), self.get_meta("cost_names"), self.dense)
+        dense = self.dense
+        frame = front_frame(self.evaluations(), self.get_meta("cost_names"), dense)
         if budget is not None:
             parsed = Budget.parse(budget)
-            parsed.check_measured(self.dense)
-            rows = frame[["kl", *self.dense]].to_dict(orient="records")
-            fits = [parsed.admits({str(k): v for k, v in r.items()}, self.dense) for r in rows]
+            parsed.check_measured(dense)
+            rows = frame[["kl", *dense]].to_dict(orient="records")
+            fits = [parsed.admits({str(k): v for k, v in r.items()}, dense) for r in rows]
             frame = frame[fits]
         return frame.reset_index(drop=True)
 
@@ -254,12 +256,25 @@ class Run:
             RunError: Where the search has not come so far.
         """
         dense: Mapping[str, float] | None = self.get_meta("dense")
+        self.check_search()
         if dense is None:
             raise RunError(
                 f"`{self.folder}` must hold a search that has begun to score, got none; "
                 "go on with `planner search … --resume`"
             )
         return dense
+
+    def check_search(self) -> None:
+        """Refuse the folder of a comparison, whose searches lie in the folders inside.
+
+        Raises:
+            RunError: Where it is one.
+        """
+        if recipes := self.get_meta("recipes"):
+            raise RunError(
+                f"`{self.folder}` must hold a search, got a comparison; give the folder of one "
+                f"recipe, such as `{self.folder / recipes[0]}`"
+            )
 
     def check_model(self, identity: ModelIdentity) -> None:
         """Refuse another model than the run's; keep the first one's identity.
@@ -306,11 +321,39 @@ class Run:
             self.set_meta(key, value)
         return self.get_meta(key)
 
+    def baselines(self) -> dict[str, Evaluation]:
+        """The plans that were scored to compare with: ``uniform`` and ``additive``, if any."""
+        known = {e.plan_id: e for e in self.evaluations()}
+        names: Mapping[str, str] = self.get_meta("baselines") or {}
+        return {name: known[plan_id] for name, plan_id in names.items()}
+
     @property
-    def uniform(self) -> Evaluation | None:
-        """The plan that cuts the same share everywhere, scored to compare with."""
-        plan_id = self.get_meta("uniform")
-        return next((e for e in self.evaluations() if e.plan_id == plan_id), None)
+    def is_bare(self) -> bool:
+        """Whether nothing was scored, neither here nor in runs inside the folder."""
+        return not self.evaluations() and not any(path.is_dir() for path in self.folder.iterdir())
+
+    def finish(self, spent: Spent) -> None:
+        """Note that the search came to the end that its settings set, and what it took."""
+        self.set_meta("spent", asdict(spent))
+        self.set_meta("finished", self._ends())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the search came to the end that its settings set."""
+        return bool(self.get_meta("finished") == self._ends())
+
+    @property
+    def spent(self) -> Spent:
+        """What the search took, where it is finished."""
+        return Spent(**self.get_meta("spent"))
+
+    def _ends(self) -> dict[str, float | None]:
+        settings = self.settings
+        return {
+            "evaluations": settings.evaluations,
+            "tokens": settings.tokens,
+            "minutes": settings.minutes,
+        }
 
     def set_meta(self, key: str, value: object) -> None:
         """Keep a JSON value under a name."""

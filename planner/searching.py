@@ -1,22 +1,22 @@
 """One search from start to end: prepare, search, re-score the front on text nobody searched on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.memory import release_pages
 from evaluators.racing import rungs_of
+from planner.baselines import baseline_genomes
 from planner.budget import Budget, check_reachable, relative_cost
+from planner.evaluation import Spent
 from planner.listener import Listener, Silence
 from planner.loop import Limits, Progress, SearchLoop, StopReason
 from planner.objectives import Objectives
-from planner.rescoring import complete_front, rescore_front, score_baseline
+from planner.rescoring import complete_front, rescore_front, score_baselines
 from planner.run import Run
 from planner.scoring import Scorer
 from planner.searchers import make_searcher
@@ -24,7 +24,7 @@ from planner.searchers.domain import Domain
 from planner.searchers.protocol import Text
 from planner.settings import SearchSettings
 from planner.tables import find_table, workload
-from planner.workbench import Workbench, open_model, prepare
+from planner.workbench import DenseModel, Workbench, open_model, prepare
 from search_spaces.errors import InputError, ModelError
 
 DEFAULT_COSTS = ("params",)
@@ -35,7 +35,6 @@ _ENDS: Mapping[StopReason, str] = {
     "minutes": "stopped at the limit on minutes: another run may come further",
     "exhausted": "stopped: the searcher proposes nothing new",
 }
-_UNIFORM_STEPS = 1001
 _LOOK_BELOW = 0.25
 """How far under a budget a search looks, as a share of what the budget cuts away."""
 _LOOK_JUST_BELOW = 0.05
@@ -71,42 +70,102 @@ def search(
 
 def run_search(settings: SearchSettings, out: Path, *, resume: bool, listener: Listener) -> Run:
     """Search as `search` does, with settings that are checked already."""
-    budget = Budget(limits=()) if settings.budget is None else Budget.parse(settings.budget)
-    if Path(settings.model).exists():  # so that the run finds it from any folder
-        settings = settings.model_copy(update={"model": str(Path(settings.model).resolve())})
-    with Run.resume(out, settings) if resume else Run.create(out, settings) as run:
-        try:
-            _search(run, budget, listener)
-        except InputError:
-            if not resume and not run.evaluations():
-                run.discard()  # nothing was searched: the mended command may use the folder
-            raise
+    asked_budget(settings)  # a mistake in it comes before the folder
+    with opened(out, settings, resume=resume) as run:
+        run.check_search()
+        search_on(run, open_bench(run, listener), listener)
     release_pages()
     return Run.open(out)
 
 
-def _search(run: Run, budget: Budget, listener: Listener) -> None:
+def asked_budget(settings: SearchSettings) -> Budget:
+    """Give the budget of settings, without limits where there is none.
+
+    Raises:
+        BudgetError: It breaks the grammar.
+    """
+    return Budget(limits=()) if settings.budget is None else Budget.parse(settings.budget)
+
+
+@contextmanager
+def opened(out: Path, settings: SearchSettings, *, resume: bool) -> Iterator[Run]:
+    """Give a run to search; a new one in which nothing comes to be scored leaves its folder free.
+
+    Raises:
+        RunError: The folder holds something else, or not the run to go on with.
+        OutputError: The folder cannot be written to.
+    """
+    if Path(settings.model).exists():  # so that the run finds it from any folder
+        settings = settings.model_copy(update={"model": str(Path(settings.model).resolve())})
+    with Run.resume(out, settings) if resume else Run.create(out, settings) as run:
+        try:
+            yield run
+        except InputError:
+            if not resume and run.is_bare:
+                run.discard()  # nothing was searched: the mended command may use the folder
+            raise
+
+
+def open_bench(run: Run, listener: Listener) -> Workbench:
+    """Load the model of a run and make it ready, with what the run's folder keeps of that.
+
+    Raises:
+        InputError: For whatever the user can mend.
+    """
     dense = open_model(run.settings, listener)
+    check_same(run, dense)
+    if asked_budget(run.settings).measured:
+        table = find_table(dense.structure, workload(run.settings), run.folder, listener)
+        dense = replace(dense, costs=dense.costs.timed(table))
+    return prepare(dense, run.settings, run.folder, listener)
+
+
+def check_same(run: Run, dense: DenseModel) -> None:
+    """Refuse to go on with a run of another model, number format or device.
+
+    Raises:
+        RunError: Where it is one.
+    """
     run.check_model(dense.loaded.identity)
     run.check_arithmetic(f"{dense.loaded.model.dtype} on {dense.loaded.model.device}")
-    if budget.measured:
-        table = find_table(dense.structure, workload(run.settings), run.folder, listener)
-        run.check_latency(table.digest)
-        dense = replace(dense, costs=dense.costs.timed(table))
-    bench = prepare(dense, run.settings, run.folder, listener)
-    costs, smallest = dense.costs.dense(), bench.smallest()
+
+
+def search_on(
+    run: Run, bench: Workbench, listener: Listener, *, with_baselines: bool = True
+) -> None:
+    """Search a model that is ready and re-score the front.
+
+    Args:
+        run: New or to go on with; its settings decide.
+        bench: Laid out for them.
+        listener: Told of progress.
+        with_baselines: Whether plans that take no search are scored beside the searcher's.
+
+    Raises:
+        BudgetError: No plan can meet the budget.
+        RunError: The run's latency table is another.
+        ModelError: No plan could be scored.
+    """
+    budget = asked_budget(run.settings)
+    costs, smallest = bench.dense.costs.dense(), bench.smallest()
     check_reachable(budget, costs, smallest)
+    if bench.dense.costs.table is not None:
+        run.check_latency(bench.dense.costs.table.digest)
     names = budget.cost_names or DEFAULT_COSTS
     for key, value in (("dense", costs), ("smallest", smallest), ("cost_names", names)):
         run.set_meta(key, value)
     run.set_meta("calibration", bench.calibration.source)
 
-    _search_on_calibration(run, bench, budget, listener)
+    spent = _search_on_calibration(run, bench, listener, with_baselines=with_baselines)
     rescore_front(run, bench, listener)
+    run.finish(spent)
 
 
-def _search_on_calibration(run: Run, bench: Workbench, budget: Budget, listener: Listener) -> None:
-    """Take every decision: score the searcher's plans, and the baseline beside them."""
+def _search_on_calibration(
+    run: Run, bench: Workbench, listener: Listener, *, with_baselines: bool
+) -> Spent:
+    """Take every decision: score the searcher's plans, and the baselines beside them."""
+    budget = asked_budget(run.settings)
     names, costs = tuple(run.get_meta("cost_names")), bench.dense.costs.dense()
     limits = {name: budget.share(name, costs) for name in names}
     only = run.settings.focus == "budget"
@@ -134,10 +193,12 @@ def _search_on_calibration(run: Run, bench: Workbench, budget: Budget, listener:
         lambda progress: listener.advance(progress.done, progress.total, _note(progress))
     )
     listener.say(_ENDS[reason])
-    if budget.cost_names:
-        score_baseline(run, scorer, _uniform_within(budget, bench, domain))
+    spent = loop.spent
+    if budget.cost_names and with_baselines:
+        score_baselines(run, scorer, baseline_genomes(bench, domain, budget))
     complete_front(run, scorer, listener)
     _check_scored(run, listener)
+    return spent
 
 
 def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listener) -> Scorer:
@@ -164,17 +225,6 @@ def _limits(settings: SearchSettings) -> Limits:
     return Limits(
         evaluations=settings.evaluations, tokens=settings.tokens, minutes=settings.minutes
     )
-
-
-def _uniform_within(budget: Budget, bench: Workbench, domain: Domain) -> NDArray[np.int_]:
-    """Give the largest plan that cuts the same share everywhere and meets all cost limits."""
-    dense = bench.dense.costs.dense()
-    costs_only = budget.costs_only()
-    for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS):
-        genome = domain.uniform(float(target))
-        if costs_only.admits(bench.costs_of(genome), dense):
-            break
-    return genome
 
 
 def _allowed(domain: Domain) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from planner.searchers import SearcherName
 from search_spaces.errors import SettingsError
 
 SETTINGS_FILE = "settings.yaml"
+SpaceName = Literal["joint", "sub_blocks", "blocks"]
 _VERSION = 1
 _LEAVES_SCORES_ALONE = frozenset({"evaluations", "tokens", "minutes", "offload"})
 
@@ -62,7 +63,7 @@ class SearchSettings(BaseModel):
     """Steps in which the text that a plan is scored on doubles, as far as it can be halved."""
     positions: int | None = Field(default=None, ge=1)
     """Positions scored in each window, for models whose head is dear; by default all."""
-    space: Literal["joint", "sub_blocks", "blocks"] = "joint"
+    space: SpaceName = "joint"
     """What may be cut: heads and channels jointly, whole attentions and MLPs, or whole layers."""
     mlp_step: int | None = Field(default=None, ge=1)
     """MLP channels between two levels; by default chosen from the model's width."""
@@ -91,9 +92,13 @@ class SearchSettings(BaseModel):
             SettingsError: A value that breaks its rule, in one sentence.
         """
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_sentence(error.errors()[0])) from error
+        if settings.holdout is not None and settings.data is None:
+            rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
+            _refuse(rule, settings.holdout, "set `--data` too")
+        return settings
 
     @classmethod
     def load(cls, folder: Path) -> Self:

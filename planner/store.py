@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluators.metric import Measurement
-from evaluators.score import ByWindow, Score
+from evaluators.score import Score
 from planner.evaluation import Evaluation, Genome, Reply, RescoreSplit
 from search_spaces.errors import OutputError, RunError
 
@@ -38,7 +37,7 @@ create table if not exists measurements (
     metric text not null,
     value real,  -- null is not a number
     standard_error real,
-    by_window blob,  -- float64, little-endian; only where a score can be taken further
+    by_window blob,  -- float64, little-endian; null where the value is no mean over windows
     primary key (evaluation_id, split, metric)
 );
 create table if not exists replies (
@@ -128,7 +127,7 @@ class Store:
         exact = {name: Measurement(value=value) for name, value in evaluation.costs.items()}
         with _writing(self._path), self._connection:
             ((row,),) = self._connection.execute(_RECORD, values).fetchall()
-            self._write(row, "calibration", evaluation.quality, evaluation.score.by_window)
+            self._write(row, "calibration", evaluation.quality)
             self._write(row, "fresh", evaluation.fresh)
             self._write(row, "holdout", evaluation.holdout)
             self._write(row, "exact", exact)
@@ -167,7 +166,8 @@ class Store:
         Raises:
             OutputError: The disk refuses.
         """
-        values = (batch, _text(genome), _blob(reply.values), reply.tokens, reply.seconds)
+        told = reply.values.astype(_FLOAT64).tobytes()
+        values = (batch, _text(genome), told, reply.tokens, reply.seconds)
         with _writing(self._path), self._connection:
             self._connection.execute("insert into replies values (?, ?, ?, ?, ?)", values)
 
@@ -199,18 +199,11 @@ class Store:
             row = self._connection.execute(query, (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
-    def _write(
-        self,
-        row: int,
-        split: str,
-        measurements: Mapping[str, Measurement],
-        by_window: ByWindow | None = None,
-    ) -> None:
-        windows = {name: _blob(values) for name, values in (by_window or {}).items()}
+    def _write(self, row: int, split: str, measurements: Mapping[str, Measurement]) -> None:
         self._connection.executemany(
             "insert or replace into measurements values (?, ?, ?, ?, ?, ?)",
             [
-                (row, split, name, m.value, m.standard_error, windows.get(name))
+                (row, split, name, m.value, m.standard_error, _blob(m.by_window))
                 for name, m in measurements.items()
             ],
         )
@@ -255,21 +248,27 @@ def _assemble(rows: sqlite3.Cursor) -> list[Evaluation]:
     """Evaluations from joined rows, one row a measurement."""
     heads: dict[int, tuple[Any, ...]] = {}
     splits: dict[int, dict[str, dict[str, Measurement]]] = defaultdict(lambda: defaultdict(dict))
-    windows: dict[int, dict[str, NDArray[np.float64]]] = defaultdict(dict)
     for row_id, *head, split, metric, value, standard_error, by_window in rows:
         heads[row_id] = tuple(head)
         if split is not None:
-            measurement = Measurement(value=_number(value), standard_error=_number(standard_error))
-            splits[row_id][split][metric] = measurement
-        if by_window is not None:
-            windows[row_id][metric] = np.frombuffer(by_window, dtype=_FLOAT64)
+            splits[row_id][split][metric] = Measurement(
+                value=_number(value),
+                standard_error=_number(standard_error),
+                by_window=_windows(by_window),
+            )
     return [
         Evaluation(
             genome=_genome(genome),
             plan_id=plan_id,
             round=batch,
             score=Score(
-                by_window=windows[row_id], tokens=tokens, seconds=seconds, failure=failure
+                by_window={
+                    name: np.array(m.by_window, dtype=np.float64)
+                    for name, m in splits[row_id]["calibration"].items()
+                },
+                tokens=tokens,
+                seconds=seconds,
+                failure=failure,
             ),
             costs={name: m.value for name, m in splits[row_id]["exact"].items()},
             fresh=splits[row_id]["fresh"],
@@ -279,8 +278,12 @@ def _assemble(rows: sqlite3.Cursor) -> list[Evaluation]:
     ]
 
 
-def _blob(values: NDArray[np.float64]) -> bytes:
-    return values.astype(_FLOAT64).tobytes()
+def _blob(by_window: tuple[float, ...]) -> bytes | None:
+    return np.array(by_window, dtype=_FLOAT64).tobytes() if by_window else None
+
+
+def _windows(blob: bytes | None) -> tuple[float, ...]:
+    return () if blob is None else tuple(np.frombuffer(blob, dtype=_FLOAT64).tolist())
 
 
 def _number(stored: float | None) -> float:

@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from evaluators.calibration import Calibration, Windows, from_model, from_text
+from evaluators.calibration import Calibration, TextSource, Windows, from_model, from_text
 from evaluators.cost_model import CostModel
 from evaluators.memory import keep_pages
 from evaluators.precision import pick_device, pick_dtype
@@ -19,6 +19,7 @@ from planner.files import replacing
 from planner.listener import Listener
 from planner.searchers.domain import Cost, Domain
 from planner.settings import SearchSettings
+from planner.tables import TABLE_FILE
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.harm import relative_energies
 from search_spaces.loading import LoadedModel, load_model
@@ -30,6 +31,8 @@ from search_spaces.structure.read import ModelStructure, check_exportable, read_
 
 _CALIBRATION_FILE = "calibration.npz"
 _RANKING_FILE = "ranking.npz"
+PREPARED_FILES = (_CALIBRATION_FILE, _RANKING_FILE, TABLE_FILE)
+"""What a run keeps of its preparation, as far as it needed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +211,17 @@ def ranked_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> S
     )
 
 
+def laid_out_for(bench: Workbench, settings: SearchSettings, folder: Path) -> Workbench:
+    """Give the same model another space: what is loaded, sorted and calibrated is shared.
+
+    Args:
+        bench: A workbench.
+        settings: Of the search to come; all but what may be cut as those of the workbench.
+        folder: Of its run, which must hold the ranking.
+    """
+    return replace(bench, space=ranked_space(bench.dense, settings, folder))
+
+
 def _calibrate(
     dense: DenseModel, settings: SearchSettings, path: Path, listener: Listener
 ) -> Calibration:
@@ -237,14 +251,14 @@ def _calibrate(
         )
     else:
         listener.stage(f"reading {settings.data}")
-        calibration = from_text(
-            settings.data,
-            dense.loaded.tokenizer,
-            windows,
+        source = TextSource(
+            data=settings.data,
+            holdout=settings.holdout,
             split=settings.split,
             column=settings.column,
-            rng=np.random.default_rng(settings.seed),
         )
+        rng = np.random.default_rng(settings.seed)
+        calibration = from_text(source, dense.loaded.tokenizer, windows, rng=rng)
     with replacing(path) as whole:
         calibration.save(whole)
     return calibration

@@ -1,4 +1,4 @@
-"""Uniform pruning: the same share kept everywhere, over the cost range, finer and finer."""
+"""Uniform pruning: the same share kept everywhere, at the budget and over the cost range."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,9 @@ from planner.searchers.protocol import Answer, Ask
 
 
 class UniformSearch:
-    """Uniform plans at the costs of the van der Corput sequence, the dense model first.
+    """The dense model, the budget's uniform plan, then others, finer and finer.
+
+    Their costs follow the van der Corput sequence.
 
     References:
         van der Corput (1935), Verteilungsfunktionen.
@@ -29,10 +31,13 @@ class UniformSearch:
         """Learn nothing."""
 
     def _draw(self) -> NDArray[np.int_]:
-        share = van_der_corput(self._index) if self._index else 1.0
-        self._index += 1
+        index, self._index = self._index, self._index + 1
+        if index == 0:
+            return self._domain.top_levels.copy()
+        if index == 1:
+            return self._domain.uniform_within()
         floor, ceiling = self._domain.cost_floor, self._domain.cost_ceiling
-        return self._domain.uniform(floor + (ceiling - floor) * share)
+        return self._domain.uniform(floor + (ceiling - floor) * van_der_corput(index - 1))
 
 
 def van_der_corput(index: int) -> float:

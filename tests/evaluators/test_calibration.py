@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from evaluators.calibration import Calibration, Windows, from_model, from_text
+from evaluators.calibration import Calibration, TextSource, Windows, from_model, from_text
 from search_spaces.errors import DataError
 from tests.evaluators import tiny
 
@@ -48,10 +48,16 @@ def text(tmp_path: Path) -> Path:
 
 
 def drawn(
-    path: Path, windows: Windows = WINDOWS, *, seed: int = 0, begin: bool = False
+    path: Path,
+    windows: Windows = WINDOWS,
+    *,
+    holdout: Path | None = None,
+    seed: int = 0,
+    begin: bool = False,
 ) -> Calibration:
     rng = np.random.default_rng(seed)
-    return from_text(str(path), tokenizer(begin=begin), windows, rng=rng)
+    source = TextSource(data=str(path), holdout=None if holdout is None else str(holdout))
+    return from_text(source, tokenizer(begin=begin), windows, rng=rng)
 
 
 def every_window(found: Calibration) -> Tensor:
@@ -95,7 +101,7 @@ def test_a_text_without_spaces_is_cut_too(tmp_path: Path) -> None:
     lone = Tokenizer(models.WordLevel({"字": 0, "?": 1}, unk_token="?"))
     lone.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     found = from_text(
-        str(tmp_path / "a.txt"),
+        TextSource(data=str(tmp_path / "a.txt")),
         PreTrainedTokenizerFast(tokenizer_object=lone, unk_token="?"),  # type: ignore[no-untyped-call]
         Windows(search=1, fresh=2, holdout=3, tokens=10),
         rng=np.random.default_rng(0),
@@ -144,6 +150,47 @@ def test_too_short_a_text_is_refused_with_what_is_needed_and_what_there_is(halve
         "calibration needs 6 windows of 20 tokens in one half of the text, and that half holds "
         "5; give more text, or lower `--holdout_windows` or `--window_tokens`"
     )
+
+
+def test_text_held_out_leaves_all_of_the_other_to_the_search(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(words(0, 200))
+    (tmp_path / "b.txt").write_text(words(200, 300))
+    # 200 words hold ten windows of 20, and 100 words five: nothing is left over
+    asked = Windows(search=6, fresh=4, holdout=5, tokens=20)
+    found = drawn(tmp_path / "a.txt", asked, holdout=tmp_path / "b.txt")
+    assert sorted(torch.cat([found.search, found.fresh]).flatten().tolist()) == [*range(200)]
+    assert sorted(found.holdout.flatten().tolist()) == [*range(200, 300)]
+    assert found.source == f"{tmp_path / 'a.txt'}, held out {tmp_path / 'b.txt'}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            Windows(search=6, fresh=5, holdout=5, tokens=20),
+            "calibration needs 6 + 5 windows of 20 tokens in `{a}`, and it holds 10; give more "
+            "text, or lower `--windows`, `--fresh_windows` or `--window_tokens`",
+        ),
+        (
+            Windows(search=6, fresh=4, holdout=6, tokens=20),
+            "calibration needs 6 windows of 20 tokens in `{b}`, and it holds 5; give more text, "
+            "or lower `--holdout_windows` or `--window_tokens`",
+        ),
+    ],
+)
+def test_too_short_a_text_of_two_is_named(tmp_path: Path, asked: Windows, said: str) -> None:
+    (tmp_path / "a.txt").write_text(words(0, 200))
+    (tmp_path / "b.txt").write_text(words(200, 300))
+    with pytest.raises(DataError) as caught:
+        drawn(tmp_path / "a.txt", asked, holdout=tmp_path / "b.txt")
+    assert str(caught.value) == said.format(a=tmp_path / "a.txt", b=tmp_path / "b.txt")
+
+
+def test_text_that_is_searched_on_cannot_be_held_out(text: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.txt"
+    copy.write_text(text.read_text())
+    with pytest.raises(DataError, match="`--holdout` must be other text than `--data`"):
+        drawn(text, holdout=copy)
 
 
 def test_exactly_enough_text_is_enough(halves: Path) -> None:

@@ -100,6 +100,7 @@ def test_search_front_export(
     (marked,) = (line for line in printed.splitlines() if line.startswith("→"))
     assert f" {chosen} " in marked
     assert "for the plan that cuts the same share everywhere: the search" in printed
+    assert "the best plan if guessed harms added up: the search" in printed
     assert (out / "front.png").read_bytes()[:4] == b"\x89PNG"
 
     # searched on, fresh and hold-out: three KL with their errors for every plan
@@ -122,6 +123,43 @@ def test_search_front_export(
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (exported, again))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_compare(saved_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, few = tmp_path / "all", [*OPTIONS, "--evaluations=4"]
+    arguments = ["compare", str(saved_llama), *few, "--recipes=uniform,random"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "is best on hold-out text: KL" in printed
+    assert all(str(Run.open(out / name).spent.plans) in printed for name in ("uniform", "random"))
+    assert (out / "compare.png").read_bytes()[:4] == b"\x89PNG"
+    assert (out / "compare.csv").is_file()
+    assert main(["front", str(out / "uniform")]) == 0
+    assert "the folder of one recipe" in refused(capsys, "front", str(out))
+    assert "--resume" in refused(capsys, *arguments, "--out", str(out))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--recipes=unifrom", "--budget=params<=0.8x"], "did you mean `uniform`?"),
+        (["--recipes=random,random", "--budget=params<=0.8x"], "got `random` 2 times"),
+        (["--recipes=random"], "needs a budget with a limit on a cost"),
+        (["--recipes=random", "--budget=kl<=0.1"], "needs a budget with a limit on a cost"),
+        (["--recipes=random", "--budget=params<0.8x"], "understands only <="),
+        (["--budget=params<=0.8x", "--holdout=other.txt"], "must come with `data`"),
+    ],
+)
+def test_a_comparison_that_cannot_be_made(
+    options: list[str],
+    said: str,
+    saved_llama: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "all"
+    assert said in refused(capsys, "compare", str(saved_llama), *options, "--out", str(out))
+    assert not out.exists()
 
 
 def test_the_stability_of_a_front(

@@ -9,7 +9,7 @@ import pytest
 
 from evaluators.latency import Latency, Workload
 from evaluators.latency_table import Curve, LatencyTable, LayerTimes, Setting
-from planner import Run, search, tables
+from planner import Run, compare, search, tables
 from planner.cli import main
 from planner.export.manifest import Manifest
 from planner.front import front
@@ -84,9 +84,20 @@ def test_the_search_makes_latency_small(run: Run) -> None:
     assert run.best("latency<=0.8x").plan_id == best.plan_id
     inside = [e for e in run.evaluations() if e.costs["latency"] <= 0.8 * run.dense["latency"]]
     assert best.quality["kl"].value == min(e.quality["kl"].value for e in inside)
-    uniform = run.uniform
-    assert uniform is not None
+    uniform = run.baselines()["uniform"]
     assert 0.7 < uniform.costs["latency"] / run.dense["latency"] <= 0.8
+
+
+def test_recipes_are_compared_on_one_table(
+    saved_llama: Path, tmp_path: Path, measured: list[Workload]
+) -> None:
+    few = {**LATENCY, "evaluations": 4}
+    found = compare(str(saved_llama), out=tmp_path / "all", recipes="uniform,random", **few)
+    assert len(measured) == 1
+    tables_kept = [each.run.folder / "latency.json" for each in found.found]
+    assert len({path.read_bytes() for path in tables_kept}) == 1
+    assert (found.table["throughput_x"] >= 1.25 * (1 - 1e-9)).all()
+    assert found.table["latency"].notna().all()
 
 
 def test_the_front_shows_latency_and_throughput(run: Run) -> None:

@@ -60,6 +60,18 @@ def test_scores_on_other_splits_join_their_plan(tmp_path: Path) -> None:
             run.record_rescore("unknown", "fresh", fresh)
 
 
+def test_what_each_window_scored_is_kept_on_every_split(tmp_path: Path) -> None:
+    by_window = (0.1, 0.7, math.inf)
+    scores = {"kl": Measurement(value=0.4, standard_error=0.2, by_window=by_window)}
+    with Run.create(tmp_path, SETTINGS) as run:
+        run.record(evaluation(OTHER))
+        run.record_rescore(evaluation(OTHER).plan_id, "holdout", scores)
+        (found,) = run.evaluations()
+    assert found.holdout["kl"].by_window == by_window
+    searched = evaluation(OTHER).score.by_window["kl"]
+    assert found.quality["kl"].by_window == tuple(searched)
+
+
 def test_an_evaluation_is_written_with_all_its_splits(tmp_path: Path) -> None:
     scores = {"kl": Measurement(value=0.5, standard_error=0.1)}
     whole = replace(evaluation(OTHER), fresh=scores, holdout={"nll": Measurement(value=3.0)})

@@ -27,6 +27,7 @@ from evaluators.quality import QUALITY
 from planner import Run, search
 from planner.evaluation import Evaluation
 from planner.listener import Silence
+from planner.report import compared_with_baselines
 from planner.rescoring import BASELINE_ROUND
 from search_spaces.errors import BudgetError, DataError, ModelError, RunError, SettingsError
 from tests.families import dense
@@ -88,12 +89,44 @@ def test_the_best_plan_meets_the_budget(run: Run) -> None:
 
 
 def test_the_uniform_plan_is_there_to_compare_with(run: Run) -> None:
-    uniform = run.uniform
-    assert uniform is not None
+    uniform = run.baselines()["uniform"]
     share = uniform.costs["params"] / run.dense["params"]
     assert 0.75 < share <= 0.8
     assert set(uniform.quality) == {"kl", "nll", "agreement"}
     assert set(uniform.fresh) == set(uniform.holdout) == set(QUALITY)
+
+
+def test_the_additive_plan_is_there_too_and_the_search_is_judged_by_both(run: Run) -> None:
+    assert list(run.baselines()) == ["uniform", "additive"]
+    best, additive = run.best("params<=0.8x"), run.baselines()["additive"]
+    assert additive.costs["params"] <= 0.8 * run.dense["params"]
+    assert set(additive.fresh) == set(additive.holdout) == set(QUALITY)
+    assert len(additive.holdout["kl"].by_window) == SMALL["holdout_windows"]
+    said = compared_with_baselines(run, best)
+    assert len(said) == 3
+    assert f"KL {best.holdout['kl'].value:.3f}" in said[0]
+    assert "the plan that cuts the same share everywhere: the search" in said[1]
+    assert "the best plan if guessed harms added up: the search" in said[2]
+    same = compared_with_baselines(run, additive)[2]
+    assert same.startswith("it is the best plan if guessed harms added up")
+    lone = replace(best, holdout={})
+    assert compared_with_baselines(run, lone) == []
+
+
+def test_text_can_be_held_out_on_its_own(saved_llama: Path, tmp_path: Path) -> None:
+    for name, word in (("data", "a b c d "), ("other", "e f g h ")):
+        (tmp_path / f"{name}.txt").write_text(word * 400, encoding="utf-8")
+    settings = {**SMALL, "evaluations": 3, "searcher": "uniform", "budget": None}
+    texts: dict[str, Any] = {
+        "data": str(tmp_path / "data.txt"),
+        "holdout": str(tmp_path / "other.txt"),
+    }
+    run = search(str(saved_llama), out=tmp_path / "run", **settings, **texts)
+    tokens = Calibration.load(run.folder / "calibration.npz")
+    searched = set(torch.cat([tokens.search, tokens.fresh]).flatten().tolist())
+    held_out = set(tokens.holdout.flatten().tolist())
+    assert len(searched & held_out) <= 1  # at most what the tokenizer puts first
+    assert tokens.source == f"{texts['data']}, held out {texts['holdout']}"
 
 
 def test_a_front_can_be_cut_by_a_budget(run: Run) -> None:
@@ -201,7 +234,7 @@ def test_without_a_budget_the_whole_range_is_searched(saved_llama: Path, tmp_pat
     settings = {name: value for name, value in SMALL.items() if name != "budget"}
     run = search(str(saved_llama), out=tmp_path / "run", **settings)
     assert run.front()["params_x"].min() < 0.5
-    assert run.uniform is None
+    assert run.baselines() == {}
 
 
 @pytest.mark.parametrize("searcher", ["random", "uniform"])
@@ -350,8 +383,7 @@ def test_a_uniform_plan_leaves_alone_what_saves_nothing(saved_llama: Path, tmp_p
     run = search(
         str(saved_llama), out=tmp_path / "run", **{**SMALL, "budget": "kv<=0.5x,params<=0.95x"}
     )
-    uniform = run.uniform
-    assert uniform is not None
+    uniform = run.baselines()["uniform"]
     assert set(uniform.genome[1::2]) == {12}  # MLPs cost no cache
     assert uniform.costs["kv"] <= 0.5 * run.dense["kv"]
     assert uniform.costs["params"] <= 0.95 * run.dense["params"]

@@ -43,6 +43,13 @@ def test_a_mistake_is_one_clear_sentence(values: dict[str, Any], said: str) -> N
     assert "\n" not in str(caught.value)
 
 
+def test_text_is_held_out_from_other_text_only() -> None:
+    assert SearchSettings.checked(model="m", data="a", holdout="b").holdout == "b"
+    said = r"`holdout` must come with `data`, .* got 'b'; set `--data` too"
+    with pytest.raises(SettingsError, match=said):
+        SearchSettings.checked(model="m", holdout="b")
+
+
 def test_a_model_must_be_given() -> None:
     with pytest.raises(SettingsError, match="`model` must be given"):
         SearchSettings.checked()

@@ -1,0 +1,40 @@
+import pytest
+
+from planner.recipes import DEFAULT_RECIPES, RECIPES, chosen_recipes
+from planner.settings import SearchSettings
+from search_spaces.errors import SettingsError
+
+
+def test_a_recipe_sets_its_own_and_leaves_the_rest() -> None:
+    asked = SearchSettings(model="m", space="joint", seed=7, tokens=99)
+    assert RECIPES["random"].settings(asked) == asked.model_copy(update={"searcher": "random"})
+    assert RECIPES["sleb"].space == "blocks"
+    assert RECIPES["blockpruner"].space == "sub_blocks"
+
+
+def test_recipes_are_found_by_name_in_the_order_asked() -> None:
+    assert list(chosen_recipes(" random, uniform ")) == ["random", "uniform"]
+    assert chosen_recipes(["nsga2"]) == {"nsga2": RECIPES["nsga2"]}
+    assert tuple(chosen_recipes(DEFAULT_RECIPES)) == DEFAULT_RECIPES
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("uniform,frontir", "got `frontir`; did you mean `frontier`?"),
+        ("zzz", "got `zzz`; choose from frontier, nsga2"),
+        ("uniform,random,uniform", "named once, got `uniform` 2 times"),
+        (" , ", "must name one or more, got none"),
+        ([], "must name one or more, got none"),
+    ],
+)
+def test_a_wrong_name_is_refused(names: str | list[str], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        chosen_recipes(names)
+    assert said in str(caught.value)
+
+
+def test_every_recipe_says_what_it_is_and_where_it_comes_from() -> None:
+    for recipe in RECIPES.values():
+        assert recipe.description
+        assert recipe.reference
