@@ -1,4 +1,4 @@
-"""Searchers: who proposes genomes. The names are light; numpy and pymoo come with a searcher."""
+"""Searchers: who proposes genomes. The names are light; what a searcher needs comes with it."""
 
 from typing import TYPE_CHECKING, Literal, assert_never
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SearcherName", "make_searcher"]
 
-SearcherName = Literal["nsga2", "random", "uniform"]
+SearcherName = Literal["nsga2", "smsemoa", "tpe", "optuna_nsga2", "random", "uniform"]
 
 
 def make_searcher(name: SearcherName, domain: "Domain", population: int, seed: int) -> "Searcher":
@@ -18,6 +18,18 @@ def make_searcher(name: SearcherName, domain: "Domain", population: int, seed: i
             from planner.searchers.nsga2 import NSGA2
 
             return NSGA2(domain, population, seed)
+        case "smsemoa":
+            from planner.searchers.smsemoa import SMSEMOA
+
+            return SMSEMOA(domain, population, seed)
+        case "tpe":
+            from planner.searchers.tpe import TPE
+
+            return TPE(domain, population, seed)
+        case "optuna_nsga2":
+            from planner.searchers.optuna_nsga2 import OptunaNSGA2
+
+            return OptunaNSGA2(domain, population, seed)
         case "random":
             from planner.searchers.random_search import RandomSearch
 
