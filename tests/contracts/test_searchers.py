@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from planner.evaluation import Genome
+from planner.evaluation import Evaluation, Genome
 from planner.run import Run
 from planner.searchers import SearcherName
 from planner.searchers.domain import Domain
@@ -221,9 +221,9 @@ def test_an_interrupted_search_is_resumed_as_if_it_had_not_been(
         assert rest.count == whole.count - done
 
 
-def contents(run: Run) -> tuple[list[object], list[object]]:
+def contents(run: Run) -> tuple[list[Evaluation], list[tuple[int, Genome, list[float]]]]:
     """All that a run's store holds, in an order of its own."""
-    replies = [(key, reply.values.tolist()) for key, reply in run.replies().items()]
+    replies = [(*key, [float(v) for v in reply.values]) for key, reply in run.replies().items()]
     return sorted(run.evaluations(), key=lambda found: found.genome), sorted(replies)
 
 
@@ -263,6 +263,14 @@ def test_two_costs_are_traded_at_once(name: SearcherName) -> None:
         count = sum(len(ask.genomes) for ask in asks)
         baseline = scored(asked("random", 2, count, space))[:count]
         assert hypervolume(genomes, space) > hypervolume(baseline, space)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_writes_nothing_on_the_terminal(
+    name: SearcherName, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked(name, 3, 48)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_settings_are_light_and_searchers_are_not_loaded_before_they_are_made() -> None:
