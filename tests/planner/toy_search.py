@@ -57,6 +57,12 @@ def uneven_domain() -> Domain:
     return replace(whole, top_levels=top_levels, costs=(cost,), cost_floor=0.7)
 
 
+def domain_of_one_kind() -> Domain:
+    """As `domain` for one budget, with sites that all cost the same."""
+    cost = Cost(tables=(0.1 * np.arange(TOP + 1) / TOP,) * SITES, fixed=0.2, limit=0.5)
+    return replace(domain(), costs=(cost,), cost_floor=0.45, only_budget=True)
+
+
 def small_domain() -> Domain:
     """Two sites of three levels: nine genomes."""
     tables = np.array([0.0, 0.2, 0.4]), np.array([0.0, 0.1, 0.4])
