@@ -1,4 +1,4 @@
-"""Searchers: who proposes genomes. The names are light; numpy and pymoo come with a searcher."""
+"""Searchers: who proposes genomes. The names are light; what a searcher needs comes with it."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -14,6 +14,9 @@ __all__ = ["SearcherName", "make_searcher"]
 SearcherName = Literal[
     "frontier",
     "nsga2",
+    "smsemoa",
+    "tpe",
+    "optuna_nsga2",
     "evopress",
     "greedy",
     "multipruner",
@@ -25,6 +28,9 @@ SearcherName = Literal[
 _CLASSES: Mapping[SearcherName, str] = {
     "frontier": "frontier.searcher.Frontier",
     "nsga2": "nsga2.NSGA2",
+    "smsemoa": "smsemoa.SMSEMOA",
+    "tpe": "tpe.TPE",
+    "optuna_nsga2": "optuna_nsga2.OptunaNSGA2",
     "evopress": "evopress.EvoPress",
     "greedy": "greedy.Greedy",
     "multipruner": "multipruner.MultiPruner",

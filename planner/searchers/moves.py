@@ -13,11 +13,18 @@ _WAVE_COUNT = 4
 _UNIFORM_SHARE = 0.25
 _NET_CHANGE_SHARE = 0.2
 _STEP_SPREAD = 0.25
+# a uniform plan of a cost lies up to one step below it
+_FLOOR_SLACK = 0.9
 
 
 def as_genome(levels: NDArray[np.int_]) -> Genome:
     """A row of levels as the tuple that sets and stores hold."""
     return tuple(int(level) for level in levels)
+
+
+def worth_a_look(genomes: NDArray[np.int_], domain: Domain) -> NDArray[np.bool_]:
+    """Tell which genomes are not far below the lowest cost of interest, ``(genomes,)``."""
+    return np.asarray(domain.cost(genomes) >= _FLOOR_SLACK * domain.cost_floor)
 
 
 def draw_new(

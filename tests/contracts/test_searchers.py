@@ -1,8 +1,9 @@
 """What every searcher must keep to; a new one adds its name to ``SearcherName`` and is held."""
 
+import json
 import subprocess
 import sys
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -11,106 +12,273 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from planner.evaluation import Evaluation, Genome
+from planner.run import Run
 from planner.searchers import SearcherName
-from planner.searchers.domain import Cost, Domain
-from tests.planner.toy_search import all_genomes, answer, domain, made, points
+from planner.searchers.domain import Domain
+from planner.searchers.moves import as_genome
+from planner.searchers.protocol import Ask
+from tests.planner.toy_search import (
+    SETTINGS,
+    RacingScorer,
+    all_genomes,
+    answer,
+    domain,
+    domain_of_one_kind,
+    domain_of_two_costs,
+    kl,
+    made,
+    points,
+    search,
+    small_domain,
+    uneven_domain,
+)
 
+ROOT = Path(__file__).parents[2]
 NAMES: tuple[SearcherName, ...] = get_args(SearcherName)
-SEEDED: tuple[SearcherName, ...] = ("nsga2", "random")
+EVALUATIONS = 224
+"""Enough for evolution to tell itself from luck on a space of 65,536 genomes."""
+
+WITHOUT_CHANCE = frozenset({"uniform", "greedy", "knapsack", "multipruner"})
+"""The seed changes nothing."""
+BASELINES = frozenset({"uniform", "random"})
+"""They learn nothing, so that nothing is asked of what they find."""
+LEARNING = [name for name in NAMES if name not in BASELINES]
+OF_ONE_BUDGET = frozenset({"evopress", "multipruner"})
+"""All that they propose costs about what the budget allows."""
+SAMPLING = frozenset({"evopress"})
+"""They score the same genomes again on other text, for as long as they are let."""
+BY_POPULATIONS = frozenset({"nsga2", "smsemoa", "tpe", "optuna_nsga2", "random"})
+"""They ask for a whole population each time."""
 
 
 def asked(
-    name: SearcherName, seed: int, count: int, space: Domain | None = None
-) -> list[NDArray[np.int_]]:
-    """Ask and tell for some rounds."""
-    searcher = made(name, space or domain(), 16, seed)
-    batches = []
-    for _ in range(count):
+    name: SearcherName, seed: int, count: int, space: Domain | None = None, most: int = 40
+) -> list[Ask]:
+    """Ask and tell until so many genomes were asked, or nothing is, or for so many rounds."""
+    space = space or domain()
+    searcher = made(name, space, 16, seed)
+    asks: list[Ask] = []
+    while len(asks) < most and sum(len(ask.genomes) for ask in asks) < count:
         ask = searcher.ask()
-        batches.append(ask.genomes)
-        if len(ask.genomes):
-            sites = ask.genomes.shape[1]
-            padded = np.pad(ask.genomes, ((0, 0), (0, 8 - sites)))
-            searcher.tell(ask, answer(replace(ask, genomes=padded)))
-    return batches
+        asks.append(ask)
+        if not len(ask.genomes):
+            break
+        searcher.tell(ask, answer(ask, space))
+    return asks
+
+
+@cache
+def toy_asks(name: SearcherName, seed: int) -> list[Ask]:
+    return asked(name, seed, EVALUATIONS)
+
+
+def scored(asks: list[Ask]) -> NDArray[np.int_]:
+    """The genomes that were scored on all text, ``(genomes, sites)``."""
+    return np.concatenate([ask.genomes for ask in asks if is_whole(ask)])
+
+
+def is_whole(ask: Ask) -> bool:
+    return not ask.windows and not ask.slopes and ask.rungs is None
+
+
+def as_json(asks: list[Ask]) -> str:
+    """Whatever was asked, to compare."""
+    fields = [
+        (a.genomes.tolist(), a.rungs, a.racing, list(a.windows), a.slopes, a.counted) for a in asks
+    ]
+    return json.dumps(fields)
+
+
+def hypervolume(genomes: NDArray[np.int_], space: Domain | None = None) -> float:
+    found = points(genomes, space)
+    return float(moocore.hypervolume(found, ref=[2.5] + [1.0] * (found.shape[1] - 1)))
+
+
+def best_within(genomes: NDArray[np.int_], space: Domain) -> float:
+    """The lowest KL that the budget allows."""
+    return float(kl(genomes[space.affords(genomes)]).min(initial=np.inf))
+
+
+def repeats(asks: list[Ask]) -> set[Genome]:
+    """The genomes that count and are scored on all text though they were before."""
+    seen, twice = set[Genome](), set[Genome]()
+    for ask in filter(is_whole, asks):
+        genomes = [as_genome(row) for row in ask.genomes]
+        if ask.counted:
+            twice |= seen & set(genomes)
+            twice |= {genome for genome in genomes if genomes.count(genome) > 1}
+        seen |= set(genomes)
+    return twice
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_genomes_are_integer_levels_within_bounds_and_new(name: SearcherName) -> None:
-    batches = asked(name, 1, 6)
-    genomes = np.concatenate(batches)
-    assert [batch.shape for batch in batches[:1]] == [(16, 8)]
-    assert np.issubdtype(genomes.dtype, np.integer)
-    assert (genomes >= 0).all()
-    assert (genomes <= 3).all()
-    assert len(np.unique(genomes, axis=0)) == len(genomes)
+    space = uneven_domain()
+    for asks, tops in (
+        (toy_asks(name, 1), domain().top_levels),
+        (asked(name, 1, 64, space), space.top_levels),
+    ):
+        assert len(asks[0].genomes) > 0
+        for ask in asks:
+            assert ask.genomes.shape[1:] == (8,)
+            assert np.issubdtype(ask.genomes.dtype, np.integer)
+            assert (ask.genomes >= 0).all()
+            assert (ask.genomes <= tops).all()
+        assert not repeats(asks)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(BY_POPULATIONS))
+def test_a_population_is_asked_each_time(name: SearcherName) -> None:
+    assert {len(ask.genomes) for ask in toy_asks(name, 1)} == {16}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_ONE_BUDGET])
 def test_the_dense_end_and_the_floor_are_both_looked_at(name: SearcherName) -> None:
     space = domain(cost_floor=0.5)
-    costs = space.cost(np.concatenate(asked(name, 1, 4, space)))
+    costs = space.cost(scored(asked(name, 1, 128, space)))
     assert costs.min() >= 0.5 * 0.9
     assert costs.min() < 0.6
     assert costs.max() > 0.9
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_best_of_one_budget_is_within_it_and_no_worse_than_uniform(name: SearcherName) -> None:
+    space = domain(cost_floor=0.45, limit=0.5, only_budget=True)
+    genomes = scored(asked(name, 1, 128, space))
+    within = genomes[space.affords(genomes)]
+    best = within[np.argmin(kl(within))]
+    assert 0.45 * 0.9 <= space.cost(best[None])[0] <= 0.5
+    if name in LEARNING:
+        assert kl(best) < kl(space.uniform_within())
+
+
+@pytest.mark.parametrize("name", sorted(OF_ONE_BUDGET & set(NAMES)))
+def test_searchers_of_one_budget_stay_at_it(name: SearcherName) -> None:
+    space = domain(limit=0.5)
+    genomes = scored(toy_asks(name, 1))
+    costs = space.cost(genomes)
+    step = max(float(np.diff(table).max()) for table in space.cost_tables)
+    assert costs[-1] <= 0.5
+    assert costs[-1] > 0.5 - step
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_repeats(name: SearcherName) -> None:
-    for first, second in zip(asked(name, 5, 6), asked(name, 5, 6), strict=True):
-        assert (first == second).all()
+    again = asked(name, 5, 64)
+    assert as_json(again) == as_json(toy_asks(name, 5)[: len(again)])
 
 
-@pytest.mark.parametrize("name", SEEDED)
-def test_another_seed_differs(name: SearcherName) -> None:
-    first, second = (np.concatenate(asked(name, seed, 3)) for seed in (5, 6))
-    assert {tuple(row) for row in first} != {tuple(row) for row in second}
+@pytest.mark.parametrize("name", NAMES)
+def test_another_seed_differs_where_there_is_chance(name: SearcherName) -> None:
+    differs = as_json(toy_asks(name, 5)) != as_json(toy_asks(name, 1))
+    assert differs == (name not in WITHOUT_CHANCE)
 
 
-@pytest.mark.parametrize("name", SEEDED)
-def test_another_process_agrees(name: SearcherName) -> None:
+@pytest.fixture(scope="module")
+def asked_elsewhere() -> dict[str, str]:
+    """What each searcher asks first, in another process."""
     code = (
-        "from tests.contracts.test_searchers import asked;"
-        f"print([batch.tolist() for batch in asked({name!r}, 5, 4)])"
+        "import json; from tests.contracts import test_searchers as t;"
+        "print(json.dumps({name: t.as_json(t.asked(name, 5, 64)) for name in t.NAMES}))"
     )
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == str([batch.tolist() for batch in asked(name, 5, 4)])
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    told: dict[str, str] = json.loads(done.stdout)
+    return told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_process_agrees(name: SearcherName, asked_elsewhere: dict[str, str]) -> None:
+    elsewhere = asked_elsewhere[name]
+    assert elsewhere == as_json(toy_asks(name, 5)[: len(json.loads(elsewhere))])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_small_domain_runs_out_without_repeating(name: SearcherName) -> None:
-    space = Domain(
-        top_levels=np.array([2, 2]),
-        costs=(Cost(tables=(np.array([0.0, 0.2, 0.4]), np.array([0.0, 0.1, 0.4])), fixed=0.2),),
-        cost_floor=0.2,
-    )
-    batches = asked(name, 0, 8, space)
-    genomes = np.concatenate(batches)
-    assert len(np.unique(genomes, axis=0)) == len(genomes) <= 9
-    assert len(batches[-1]) == 0
-    assert batches[-1].shape == (0, 2)
+    asks = asked(name, 0, 1000, small_domain(), most=60)
+    assert len(scored(asks)) >= 1
+    assert not repeats(asks)
+    if name not in SAMPLING:
+        assert asks[-1].genomes.shape == (0, 2)
 
 
-def test_nsga2_beats_random_and_nears_the_known_front() -> None:
-    def hypervolume(genomes: NDArray[np.int_]) -> float:
-        return float(moocore.hypervolume(points(genomes), ref=[2.5, 1.0]))
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interrupted_search_is_resumed_as_if_it_had_not_been(
+    name: SearcherName, tmp_path: Path
+) -> None:
+    whole, settings = RacingScorer(), SETTINGS.model_copy(update={"evaluations": 36})
+    with Run.create(tmp_path / "whole", settings) as run:
+        search(run, whole, name=name)
+        expected = contents(run)
+    for number, share in enumerate((0.1, 0.6)):
+        folder, done = tmp_path / str(number), round(share * whole.count)
+        with Run.create(folder, settings) as run, pytest.raises(KeyboardInterrupt):
+            search(run, RacingScorer(fail_after=done), name=name)
+        rest = RacingScorer()
+        with Run.resume(folder, settings) as run:
+            search(run, rest, name=name)
+            assert contents(run) == expected
+        assert rest.count == whole.count - done
 
+
+def contents(run: Run) -> tuple[list[Evaluation], list[tuple[int, Genome, list[float]]]]:
+    """All that a run's store holds, in an order of its own."""
+    replies = [(*key, [float(v) for v in reply.values]) for key, reply in run.replies().items()]
+    return sorted(run.evaluations(), key=lambda found: found.genome), sorted(replies)
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_it_improves_on_random(name: SearcherName) -> None:
+    """At equal evaluations, on a problem whose front is known; over two seeds."""
+    only = name in OF_ONE_BUDGET
+    # some of them never trade one kind of site for another
+    space = domain_of_one_kind() if only else domain()
+    found, baseline = [], []
+    for seed in (1, 5):
+        asks = asked(name, seed, EVALUATIONS, space) if only else toy_asks(name, seed)
+        found.append(scored(asks))
+        count = sum(len(ask.genomes) for ask in asks)
+        baseline.append(scored(asked("random", seed, count, space))[:count])
+    if only:
+        ours, theirs = np.concatenate(found), np.concatenate(baseline)
+        assert best_within(ours, space) <= best_within(theirs, space)
+    else:
+        assert sum(map(hypervolume, found)) > sum(map(hypervolume, baseline))
+
+
+@pytest.mark.parametrize("name", ["nsga2", "smsemoa"])
+def test_evolution_nears_the_known_front(name: SearcherName) -> None:
     best = hypervolume(all_genomes())
     for seed in range(3):
-        found = hypervolume(np.concatenate(asked("nsga2", seed, 40)))
-        baseline = hypervolume(np.concatenate(asked("random", seed, 40)))
-        assert found > baseline
-        assert found > 0.975 * best
+        assert hypervolume(scored(asked(name, seed, 640))) > 0.975 * best
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_costs_are_traded_at_once(name: SearcherName) -> None:
+    space = domain_of_two_costs()
+    asks = asked(name, 2, 128, space)
+    genomes = scored(asks)
+    assert not repeats(asks)
+    assert space.affords(genomes).any() or name in BASELINES
+    if name in LEARNING and name not in OF_ONE_BUDGET:
+        count = sum(len(ask.genomes) for ask in asks)
+        baseline = scored(asked("random", 2, count, space))[:count]
+        assert hypervolume(genomes, space) > hypervolume(baseline, space)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_writes_nothing_on_the_terminal(
+    name: SearcherName, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked(name, 3, 48)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_settings_are_light_and_searchers_are_not_loaded_before_they_are_made() -> None:
     code = "import sys, planner.settings, planner.budget;"
-    code += "print({'pymoo', 'numpy', 'torch', 'pandas'} & set(sys.modules))"
-    root = Path(__file__).parents[2]
+    code += "print({'pymoo', 'optuna', 'numpy', 'torch', 'pandas'} & set(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -45,24 +46,55 @@ def domain(
     )
 
 
+def uneven_domain() -> Domain:
+    """As `domain`, with one to four levels at each site."""
+    whole = domain()
+    top_levels = np.array([3, 1, 2, 3, 1, 3, 2, 1])
+    tables = tuple(
+        table[: top + 1] for table, top in zip(whole.cost_tables, top_levels, strict=True)
+    )
+    cost = Cost(tables=tables, fixed=1 - sum(float(table[-1]) for table in tables), limit=0.8)
+    return replace(whole, top_levels=top_levels, costs=(cost,), cost_floor=0.7)
+
+
+def domain_of_one_kind() -> Domain:
+    """As `domain` for one budget, with sites that all cost the same."""
+    cost = Cost(tables=(0.1 * np.arange(TOP + 1) / TOP,) * SITES, fixed=0.2, limit=0.5)
+    return replace(domain(), costs=(cost,), cost_floor=0.45, only_budget=True)
+
+
+def small_domain() -> Domain:
+    """Two sites of three levels: nine genomes."""
+    tables = np.array([0.0, 0.2, 0.4]), np.array([0.0, 0.1, 0.4])
+    cost = Cost(tables=tables, fixed=0.2, limit=0.6)
+    return Domain(top_levels=np.array([2, 2]), costs=(cost,), cost_floor=0.2)
+
+
+def domain_of_two_costs(cost_floor: float = 0.2) -> Domain:
+    """As `domain`, with a second cost to which other sites matter."""
+    first = domain(cost_floor).costs[0]
+    second = Cost(tables=first.tables[1:] + first.tables[:1], fixed=0.2, limit=0.6)
+    return replace(domain(cost_floor), costs=(first, second))
+
+
 def kl(genomes: NDArray[np.int_]) -> NDArray[np.float64]:
     lost = 1 - genomes / TOP
-    return np.asarray((_WEIGHTS * lost**2).sum(axis=-1))
+    return np.asarray((_WEIGHTS[: lost.shape[-1]] * lost**2).sum(axis=-1))
 
 
-def points(genomes: NDArray[np.int_]) -> NDArray[np.float64]:
-    return np.stack([kl(genomes), domain().cost(genomes)], axis=1)
+def points(genomes: NDArray[np.int_], space: Domain | None = None) -> NDArray[np.float64]:
+    return np.column_stack([kl(genomes), (space or domain()).prices(genomes)])
 
 
 def all_genomes() -> NDArray[np.int_]:
     return np.array(list(product(range(TOP + 1), repeat=SITES)))
 
 
-def slopes(genome: NDArray[np.int_]) -> NDArray[np.float64]:
+def slopes(genome: NDArray[np.int_], space: Domain | None = None) -> NDArray[np.float64]:
     """What a step to each level of each site changes, level by level, site by site."""
     found = []
-    for site in range(SITES):
-        for level in range(TOP + 1):
+    for site, top in enumerate((space or domain()).top_levels):
+        for level in range(top + 1):
             moved = genome.copy()
             moved[site] = level
             found.append(float(kl(moved) - kl(genome)))
@@ -75,12 +107,12 @@ def made(name: SearcherName, space: Domain, population: int, seed: int) -> Searc
     return make_searcher(name, space, population=population, seed=seed, text=text)
 
 
-def answer(ask: Ask) -> Answer:
-    """Answer a searcher as the loop would, without noise."""
+def answer(ask: Ask, space: Domain | None = None) -> Answer:
+    """Answer a searcher of a domain as the loop would, without noise."""
     if ask.slopes:
-        told = tuple(slopes(genome) for genome in ask.genomes)
+        told = tuple(slopes(genome, space) for genome in ask.genomes)
         return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), slopes=told)
-    return Answer(objectives=points(ask.genomes), seen=np.ones(len(ask.genomes)))
+    return Answer(objectives=points(ask.genomes, space), seen=np.ones(len(ask.genomes)))
 
 
 def score_of(
@@ -169,8 +201,10 @@ class RacingScorer(Scorer):
             yield index, whole.scored(Score(by_window=by_window, tokens=tokens, seconds=0.0))
 
 
-def search(run: Run, scorer: Scorer, limits: Limits | None = None) -> StopReason:
-    searcher = made("nsga2", domain(), run.settings.population, run.settings.seed)
+def search(
+    run: Run, scorer: Scorer, limits: Limits | None = None, name: SearcherName = "nsga2"
+) -> StopReason:
+    searcher = made(name, domain(), run.settings.population, run.settings.seed)
     limits = limits or Limits(evaluations=run.settings.evaluations)
     loop = SearchLoop(searcher, scorer, run, limits, OBJECTIVES, racing=run.settings.racing)
     return loop.run()
