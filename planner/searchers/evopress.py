@@ -57,7 +57,7 @@ class EvoPress:
         self._kinds = site_kinds(domain)
         self._start = domain.uniform_within()
         self._parent: NDArray[np.int_] | None = None
-        self._shown: set[Genome] = set()
+        self._shown = set[Genome]()
         self._candidates = self._initial()
         self._stages = [INITIAL_STAGE]
 
@@ -89,7 +89,7 @@ class EvoPress:
         return _distinct(np.array([self._switched(self._start, switches) for _ in range(INITIAL)]))
 
     def _offspring(self, parent: NDArray[np.int_]) -> Genomes:
-        children: dict[Genome, None] = {}
+        children = dict[Genome, None]()
         for _ in range(_ATTEMPTS * OFFSPRING):
             # the smaller of two draws, so that few switches are likelier
             switches = int(self._rng.integers(1, _MOST_SWITCHES + 1, size=2).min())

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluators.evaluator import HEADS_AT_ONCE, Evaluator, Fidelity
-from planner.searchers import make_searcher
+from planner.searchers import make_searcher, protocol
 from planner.searchers.domain import Domain
 from planner.searchers.moves import uneven_tilt
-from planner.searchers.protocol import Answer, Text
 from planner.workbench import Workbench
 from search_spaces.structure.backbone import LayerCall
 from tests.benchmarks import duel
@@ -168,14 +167,14 @@ def switched(domain: Domain, rng: np.random.Generator) -> NDArray[np.int_]:
 def later_generation(domain: Domain, rng: np.random.Generator) -> NDArray[np.int_]:
     """What NSGA-II asks for after some rounds on an invented quality, ``(genomes, sites)``."""
     searcher = make_searcher(
-        "nsga2", domain, population=CHILDREN, seed=SEED, text=Text(windows=1, tokens=1)
+        "nsga2", domain, population=CHILDREN, seed=SEED, text=protocol.Text(windows=1, tokens=1)
     )
     weights = rng.exponential(size=len(domain.top_levels))
     ask = searcher.ask()
     for _ in range(SEARCH_ROUNDS):
         removed = 1 - ask.genomes / domain.top_levels
         objectives = np.stack([removed**2 @ weights, domain.cost(ask.genomes)], axis=1)
-        searcher.tell(ask, Answer(objectives=objectives, seen=np.ones(len(objectives))))
+        searcher.tell(ask, protocol.Answer(objectives=objectives, seen=np.ones(len(objectives))))
         ask = searcher.ask()
     return ask.genomes
 

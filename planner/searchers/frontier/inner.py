@@ -92,7 +92,7 @@ def _transferred(genomes: Genomes, domain: Domain, rng: np.random.Generator) -> 
     count, sites = genomes.shape
     rows = np.arange(count)
     top = domain.top_levels
-    first, second = rng.integers(sites, size=count), rng.integers(sites, size=count)
+    first, second = rng.integers(sites, size=(2, count))
     steps = 1 + np.abs(rng.normal(0, top[first] / 4)).astype(np.int_)
     level = np.asarray(genomes[rows, first])
     up = (level == 0) | ((level < top[first]) & (rng.random(count) < 0.5))
@@ -101,10 +101,10 @@ def _transferred(genomes: Genomes, domain: Domain, rng: np.random.Generator) -> 
     table = domain.costs[0].padded
     owed = table[first, level] - table[first, changed[rows, first]]
     wanted = table[second, changed[rows, second]] + owed
-    gaps = np.abs(table[second] - wanted[:, None])
-    gaps[np.arange(table.shape[1])[None] > top[second][:, None]] = np.inf
+    gaps = np.asarray(np.abs(table[second] - wanted[:, None]))
+    gaps[np.arange(table.shape[1]) > top[second, None]] = np.inf
     repaid = (rng.random(count) < _REPAID_SHARE) & (second != first)
-    changed[rows[repaid], second[repaid]] = gaps[repaid].argmin(axis=1)
+    changed[rows[repaid], second[repaid]] = np.argmin(gaps[repaid], axis=1)
     return changed
 
 

@@ -72,7 +72,7 @@ class Surrogate:
         return np.log(np.maximum(harm, LEAST_KL))
 
     def trend(self, genomes: Genomes) -> Floats:
-        """Give log KL by single-site harm alone, on the line through the scores, ``(genomes,)``."""
+        """Give log KL by single-site harm alone, on the scores' line, ``(genomes,)``."""
         slope, offset = self._line
         return np.asarray(slope * self.additive(genomes) + offset)
 
