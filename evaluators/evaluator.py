@@ -143,15 +143,23 @@ class Evaluator:
         for member, kept in enumerate(counts):
             done: list[tuple[int, Slopes]] = []
             while not done:
-                at_once = max(1, min(self._at_once, GRADIENT_TOKENS // self._windows.shape[1]))
-                parts = torch.split(self._windows[: self.rungs[0]], at_once)
                 try:
+                    parts = self._gradient_parts()
                     done.append((member, gate_slopes(self._structure, parts, kept)))
                 except (MemoryError, RuntimeError) as error:
                     if not is_out_of_memory(error):
                         raise
                     self._halve(error)
             yield from done
+
+    def _gradient_parts(self) -> list[tuple[Tensor, Tensor]]:
+        """Divide the first rung into what a gradient takes at once."""
+        at_once = max(1, min(self._at_once, GRADIENT_TOKENS // self._windows.shape[1]))
+        tokens = self._windows[: self.rungs[0]].to(self._structure.backbone.model.device)
+        finals = torch.cat([batch.inputs.final for batch in self._rung_batches(0)])
+        parts = zip(torch.split(tokens, at_once), torch.split(finals, at_once), strict=True)
+        # made in inference mode, which autograd does not take
+        return [(ids, final.clone()) for ids, final in parts]
 
     def expect(self, parents: Counts) -> None:
         """Keep the hidden states from which children of these candidates can start.

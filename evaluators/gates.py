@@ -21,7 +21,9 @@ _POSITIONS_AT_ONCE = 128
 
 
 def gate_slopes(
-    structure: ModelStructure, parts: Sequence[Tensor], kept: NDArray[np.int_]
+    structure: ModelStructure,
+    parts: Sequence[tuple[Tensor, Tensor]],
+    kept: NDArray[np.int_],
 ) -> Slopes:
     """Differentiate a candidate's KL to the dense model by a gate on every unit.
 
@@ -31,7 +33,8 @@ def gate_slopes(
 
     Args:
         structure: The model, its units sorted.
-        parts: Token ids ``(windows, tokens)``, a batch each.
+        parts: Batches of token ids ``(windows, tokens)``, each with the dense model's final hidden
+            states ``(windows, tokens, hidden)``.
         kept: Units that the candidate keeps of each sub-block, ``(sub_blocks,)``.
 
     References:
@@ -44,11 +47,8 @@ def gate_slopes(
         for block, count in zip(structure.sub_blocks, kept, strict=True)
     ]
     total = [torch.zeros(len(gate), dtype=torch.float64) for gate in gates]
-    positions = sum(part.numel() - len(part) for part in parts)
-    for part in parts:
-        tokens = part.to(model.device)
-        with torch.no_grad():
-            dense = structure.backbone.decoder(input_ids=tokens, use_cache=False).last_hidden_state
+    positions = sum(tokens.numel() - len(tokens) for tokens, _ in parts)
+    for tokens, dense in parts:
         with torch.enable_grad(), _frozen(model):
             leaves = [gate.clone().requires_grad_() for gate in gates]
             with _gated(structure, leaves, kept):

@@ -73,9 +73,13 @@ class Progress:
     """Candidate tokens of this search so far."""
     latest: Evaluation
     seconds: float
-    """Spent scoring since the run's beginning."""
+    """Spent since the run's beginning, but for what was scored only to be shown."""
     eta_seconds: float | None
     """Left at this session's pace; ``None`` before the first plan was scored."""
+
+
+OnProgress = Callable[[Progress], None]
+"""Called as each plan lands on a rung."""
 
 
 class _LimitReached(Exception):  # noqa: N818  (not an error)
@@ -121,6 +125,7 @@ class SearchLoop:
         spent = [e.score.seconds for e in self._stored.values()]
         self._seconds_before = sum(spent) + sum(r.seconds for r in self._replies.values())
         self._uncounted: set[Genome] = set()
+        self._uncounted_seconds = 0.0
         self._sampled = 0
         self._tokens = 0
         self._landed_count = 0
@@ -130,7 +135,7 @@ class SearchLoop:
         self.choosing_seconds = 0.0
         """What this sitting spent in the searcher, and not on scoring."""
 
-    def run(self, on_progress: Callable[[Progress], None] = lambda _: None) -> StopReason:
+    def run(self, on_progress: OnProgress = lambda _: None) -> StopReason:
         """Search until a limit is reached or the searcher proposes nothing new.
 
         Args:
@@ -170,7 +175,7 @@ class SearchLoop:
         """Plans and replies of this search so far: what grows as long as there is news."""
         return len(self._known) + self._sampled
 
-    def _answer(self, ask: Ask, on_progress: Callable[[Progress], None]) -> Answer:
+    def _answer(self, ask: Ask, on_progress: OnProgress) -> Answer:
         genomes = [tuple(int(level) for level in row) for row in ask.genomes]
         if ask.slopes:
             return self._slopes(genomes)
@@ -197,9 +202,7 @@ class SearchLoop:
             slopes=tuple(reply.values for reply in replies),
         )
 
-    def _sample(
-        self, ask: Ask, genomes: Sequence[Genome], on_progress: Callable[[Progress], None]
-    ) -> Answer:
+    def _sample(self, ask: Ask, genomes: Sequence[Genome], on_progress: OnProgress) -> Answer:
         """Score genomes on windows of the searcher's own choice."""
         missing = [genome for genome in genomes if (self._round, genome) not in self._replies]
         for genome in genomes:
@@ -230,9 +233,7 @@ class SearchLoop:
         if self._plan_count >= self._limits.evaluations:
             raise _LimitReached("evaluations")
 
-    def _race(
-        self, ask: Ask, genomes: Sequence[Genome], on_progress: Callable[[Progress], None]
-    ) -> None:
+    def _race(self, ask: Ask, genomes: Sequence[Genome], on_progress: OnProgress) -> None:
         """Race genomes up the rungs, up to the limits, from where each stands."""
         rungs = self._scorer.rungs[: ask.rungs]
         admitted = self._admitted(ask, list(dict.fromkeys(genomes)), rungs[-1])
@@ -258,6 +259,8 @@ class SearchLoop:
             on_progress(self._progress(evaluation, before + climbed // rungs[-1]))
             if ask.counted:
                 self._charge(landed[member].score.tokens)
+            else:
+                self._uncounted_seconds += landed[member].score.seconds
         if admitted and self._plan_count > before + climbed // rungs[-1]:
             on_progress(self._progress(evaluation, self._plan_count))
         if ask.counted and self._plan_count >= self._limits.evaluations:
@@ -354,7 +357,8 @@ class SearchLoop:
         self.choosing_seconds += time.monotonic() - started
 
     def _seconds(self) -> float:
-        return self._seconds_before + time.monotonic() - self._started
+        elapsed = time.monotonic() - self._started
+        return self._seconds_before + elapsed - self._uncounted_seconds
 
     def _progress(self, latest: Evaluation, done: int) -> Progress:
         limits, eta = self._limits, None

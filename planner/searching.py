@@ -14,7 +14,7 @@ from planner.baselines import baseline_genomes
 from planner.budget import Budget, check_reachable, relative_cost
 from planner.evaluation import Spent
 from planner.listener import Listener, Silence
-from planner.loop import Limits, Progress, SearchLoop, StopReason
+from planner.loop import Limits, OnProgress, Progress, SearchLoop, StopReason
 from planner.objectives import Objectives
 from planner.rescoring import complete_front, rescore_front, score_baselines
 from planner.run import Run
@@ -131,7 +131,12 @@ def check_same(run: Run, dense: DenseModel) -> None:
 
 
 def search_on(
-    run: Run, bench: Workbench, listener: Listener, *, with_baselines: bool = True
+    run: Run,
+    bench: Workbench,
+    listener: Listener,
+    *,
+    with_baselines: bool = True,
+    on_progress: OnProgress = lambda _: None,
 ) -> None:
     """Search a model that is ready and re-score the front.
 
@@ -140,6 +145,7 @@ def search_on(
         bench: Laid out for them.
         listener: Told of progress.
         with_baselines: Whether plans that take no search are scored beside the searcher's.
+        on_progress: Called as each plan lands on a rung.
 
     Raises:
         BudgetError: No plan can meet the budget.
@@ -156,22 +162,26 @@ def search_on(
         run.set_meta(key, value)
     run.set_meta("calibration", bench.calibration.source)
 
-    spent = _search_on_calibration(run, bench, listener, with_baselines=with_baselines)
+    domain, scorer = _domain(run, bench, budget), _search_scorer(bench, run.settings, listener)
+    spent = _searched(run, bench, scorer, domain, listener, on_progress)
+    if budget.cost_names and with_baselines:
+        score_baselines(run, scorer, baseline_genomes(bench, domain, budget))
+    complete_front(run, scorer, listener)
+    _check_scored(run, listener)
     rescore_front(run, bench, listener)
     run.finish(spent)
 
 
-def _search_on_calibration(
-    run: Run, bench: Workbench, listener: Listener, *, with_baselines: bool
+def _searched(
+    run: Run,
+    bench: Workbench,
+    scorer: Scorer,
+    domain: Domain,
+    listener: Listener,
+    on_progress: OnProgress,
 ) -> Spent:
-    """Take every decision: score the searcher's plans, and the baselines beside them."""
-    budget = asked_budget(run.settings)
+    """Score what the searcher proposes, up to the limits."""
     names, costs = tuple(run.get_meta("cost_names")), bench.dense.costs.dense()
-    limits = {name: budget.share(name, costs) for name in names}
-    only = run.settings.focus == "budget"
-    floor = _cost_floor(budget, costs, bench.smallest(), only_budget=only)
-    domain = bench.domain(limits, floor, only_budget=only)
-    scorer = _search_scorer(bench, run.settings, listener)
     listener.say(_forecast(bench, scorer, run.settings))
     listener.stage("searching")
     loop = SearchLoop(
@@ -189,16 +199,21 @@ def _search_on_calibration(
         Objectives(cost_names=names, dense=costs, allowed=_allowed(domain)),
         racing=run.settings.racing,
     )
-    reason = loop.run(
-        lambda progress: listener.advance(progress.done, progress.total, _note(progress))
-    )
-    listener.say(_ENDS[reason])
-    spent = loop.spent
-    if budget.cost_names and with_baselines:
-        score_baselines(run, scorer, baseline_genomes(bench, domain, budget))
-    complete_front(run, scorer, listener)
-    _check_scored(run, listener)
-    return spent
+
+    def show(progress: Progress) -> None:
+        listener.advance(progress.done, progress.total, _note(progress))
+        on_progress(progress)
+
+    listener.say(_ENDS[loop.run(show)])
+    return loop.spent
+
+
+def _domain(run: Run, bench: Workbench, budget: Budget) -> Domain:
+    """Tell the searcher what of the costs is of interest."""
+    costs, only = bench.dense.costs.dense(), run.settings.focus == "budget"
+    limits = {name: budget.share(name, costs) for name in run.get_meta("cost_names")}
+    floor = _cost_floor(budget, costs, bench.smallest(), only_budget=only)
+    return bench.domain(limits, floor, only_budget=only)
 
 
 def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listener) -> Scorer:

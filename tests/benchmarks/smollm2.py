@@ -32,8 +32,7 @@ class Text:
 def open_bench(text: Text) -> Workbench:
     """Load, rank and sort the model, with text that ships with Python to calibrate on."""
     with tempfile.TemporaryDirectory() as scratch:
-        topics = Path(scratch) / "topics.txt"
-        topics.write_text("\n\n".join(pydoc_data.topics.topics.values()), encoding="utf-8")
+        topics = write_topics(Path(scratch))
         settings = SearchSettings.checked(
             model=str(demo_model()),
             data=str(topics),
@@ -46,6 +45,13 @@ def open_bench(text: Text) -> Workbench:
         )
         dense = open_model(settings, Silence())
         return prepare(dense, settings, Path(scratch), Silence())
+
+
+def write_topics(folder: Path) -> Path:
+    """Write down Python's own help topics."""
+    topics = folder / "topics.txt"
+    topics.write_text("\n\n".join(pydoc_data.topics.topics.values()), encoding="utf-8")
+    return topics
 
 
 def param_domain(bench: Workbench) -> Domain:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.gates import gate_slopes
@@ -50,6 +51,15 @@ def by_difference(
     return (found[0] - found[1]) / (2 * STEP)
 
 
+@torch.no_grad()
+def parts(structure: ModelStructure, tokens: Tensor, at_once: int) -> list[tuple[Tensor, Tensor]]:
+    """Batches of token ids with the dense model's final hidden states."""
+    return [
+        (ids, structure.backbone.decoder(input_ids=ids, use_cache=False).last_hidden_state)
+        for ids in torch.split(tokens, at_once)
+    ]
+
+
 @pytest.mark.parametrize("family", [llama, opt, phi], ids=["llama", "opt", "phi"])
 def test_slopes_are_derivatives_for_kept_and_dropped_units(
     family: Callable[[], ModelStructure],
@@ -57,7 +67,7 @@ def test_slopes_are_derivatives_for_kept_and_dropped_units(
     structure = family()
     kept = tiny.dense_counts(structure)
     kept[0], kept[1], kept[3] = 1, 20, 0
-    slopes = gate_slopes(structure, list(torch.split(tiny.windows(), 3)), kept)
+    slopes = gate_slopes(structure, parts(structure, tiny.windows(), 3), kept)
     assert [len(slope) for slope in slopes] == [b.unit_count for b in structure.sub_blocks]
     for block, unit in ((0, 0), (0, 1), (1, 3), (1, 40), (2, 1), (3, 7)):
         expected = by_difference(structure, kept, block, unit)
@@ -81,7 +91,7 @@ def test_slopes_see_the_first_rung_only() -> None:
     kept[2] = 0
     evaluator = Evaluator(structure, tiny.windows(), Fidelity(rungs=(2, 4)))
     ((_, slopes),) = evaluator.slopes(kept[None])
-    alone = gate_slopes(structure, [tiny.windows()[:2]], kept)
+    alone = gate_slopes(structure, parts(structure, tiny.windows()[:2], 1), kept)
     for got, expected in zip(slopes, alone, strict=True):
         assert got == pytest.approx(expected)
 

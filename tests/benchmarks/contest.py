@@ -1,0 +1,142 @@
+"""Searchers on one model and one text, each as a real run whose way down can be followed."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluators.evaluator import Evaluator, Fidelity
+from evaluators.metric import Measurement
+from planner.demo import demo_model
+from planner.evaluation import Evaluation, Genome, Spent
+from planner.listener import Silence
+from planner.loop import Progress
+from planner.run import Run
+from planner.scoring import Scorer
+from planner.searching import asked_budget, search_on
+from planner.settings import SearchSettings
+from planner.workbench import Workbench, laid_out_for, open_model, prepare
+from tests.benchmarks.smollm2 import write_topics
+
+WIKITEXT2 = "WIKITEXT2"
+"""Environment variable that names a folder with WikiText-2 as ``valid.txt`` and ``test.txt``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A plan that was the best within the budget when it landed."""
+
+    evaluation: Evaluation
+    tokens: int
+    """Candidate tokens spent by then."""
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Trace:
+    """One search."""
+
+    run: Run
+    steps: list[Step] = field(default_factory=list)
+    """The best plan within the budget, each time that there was a better one."""
+
+    @property
+    def spent(self) -> Spent:
+        """What it took."""
+        return self.run.spent
+
+
+class Contest:
+    """One model on one text, calibrated and sorted once for all searchers.
+
+    Args:
+        seed: Draws the windows.
+        options: Of `SearchSettings`, for all searchers.
+    """
+
+    def __init__(self, seed: int, **options: Any) -> None:
+        self._scratch = tempfile.TemporaryDirectory()
+        self.folder = Path(self._scratch.name)
+        self.settings = SearchSettings.checked(
+            model=str(demo_model()),
+            seed=seed,
+            dtype="float32",
+            device="cpu",
+            evaluations=10**6,
+            **text_options(self.folder),
+            **options,
+        )
+        dense = open_model(self.settings, Silence())
+        self.bench: Workbench = prepare(dense, self.settings, self.folder, Silence())
+        windows = self.bench.calibration.holdout
+        evaluator = Evaluator(dense.structure, windows, Fidelity(state_bytes=0))
+        self._holdout = Scorer(self.bench, evaluator)
+        self._known: dict[Genome, Measurement] = {}
+
+    def run(self, name: str, **options: Any) -> Trace:
+        """Search once, as a run of its own.
+
+        Args:
+            name: Of the run's folder.
+            options: Of `SearchSettings`, beside those of the contest.
+        """
+        settings = self.settings.model_copy(update=options)
+        budget, dense = asked_budget(settings), self.bench.dense.costs.dense()
+        with Run.create(self.folder / name, settings) as run:
+            trace = Trace(run=run)
+            bench = laid_out_for(self.bench, settings, self.folder)
+
+            def follow(progress: Progress) -> None:
+                latest, rest = progress.latest, trace.steps[-1:]
+                whole = latest.score.windows == settings.windows
+                if not whole or not budget.admits(latest.costs, dense):
+                    return
+                # an elite that lost to its child is no step, though the last may be worse on this
+                if (
+                    not rest
+                    or settings.searcher == "evopress"
+                    or _kl(latest) < _kl(rest[0].evaluation)
+                ):
+                    step = Step(
+                        evaluation=latest, tokens=progress.tokens, seconds=progress.seconds
+                    )
+                    trace.steps.append(step)
+
+            search_on(run, bench, Silence(), with_baselines=False, on_progress=follow)
+        trace.run = Run.open(run.folder)
+        return trace
+
+    def holdout(self, evaluations: Sequence[Evaluation]) -> list[Measurement]:
+        """Give KL on the hold-out text, of each plan once."""
+        wanted = [e.genome for e in evaluations]
+        new = [genome for genome in dict.fromkeys(wanted) if genome not in self._known]
+        if new:
+            for index, found in self._holdout.score(np.array(new)):
+                self._known[new[index]] = found.quality["kl"]
+        return [self._known[genome] for genome in wanted]
+
+
+def text_options(folder: Path) -> dict[str, str]:
+    """Give WikiText-2 where it is at hand, and else text that ships with Python."""
+    place = os.environ.get(WIKITEXT2)
+    if place:
+        return {
+            "data": str(Path(place) / "valid.txt"),
+            "holdout": str(Path(place) / "test.txt"),
+        }
+    return {"data": str(write_topics(folder))}
+
+
+def text_name() -> str:
+    """Say which text that is."""
+    if os.environ.get(WIKITEXT2):
+        return "WikiText-2, validation to calibrate and test as hold-out"
+    return "Python's own help topics, the second half as hold-out"
+
+
+def _kl(evaluation: Evaluation) -> float:
+    return evaluation.quality["kl"].value
