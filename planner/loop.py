@@ -247,7 +247,7 @@ class SearchLoop:
                 costs[member] = self._objectives.prices(evaluation)
                 yield position, evaluation.score
 
-        race = Race(rungs, score, self._judge(costs, ask))
+        race = Race(rungs, score, self._judge(costs, ask, rungs))
         before, climbed = self._plan_count, 0
         for member, so_far in race.run(len(admitted)):
             evaluation = landed[member].scored(so_far)
@@ -304,16 +304,17 @@ class SearchLoop:
             self._landed_count += 1
             yield missing[index], evaluation
 
-    def _judge(self, costs: Mapping[int, list[float]], ask: Ask) -> Judge:
+    def _judge(self, costs: Mapping[int, list[float]], ask: Ask, rungs: tuple[int, ...]) -> Judge:
         """Give the rule by which a round's race drops plans, against what is known so far."""
         if self._racing == "off" or not ask.racing:
             return lambda members, _values, _taken: np.full(len(members), OPEN)
-        known = front(list(self._known.values()), self._objectives.cost_names)
-        rivals = [rival for rival in known if rival.score.windows == self._scorer.rungs[-1]]
+        known = [e for e in self._known.values() if e.score.windows >= rungs[-1]]
+        alike = [e.scored(e.score.upto(rungs[-1])) for e in known]
+        rivals = front(alike, self._objectives.cost_names)
         shape = len(rivals), len(self._objectives.cost_names)
         values = kl_by_window(rivals)
         prices = np.array([self._objectives.prices(rival) for rival in rivals]).reshape(shape)
-        looks = len(self._scorer.rungs) - 1
+        looks = len(rungs) - 1
 
         def judge(members: Members, scores: NDArray[np.float64], taken: int) -> Verdicts:
             own = np.array([costs[member] for member in range(len(costs))])

@@ -190,7 +190,7 @@ def _searched(
             domain,
             population=run.settings.population,
             seed=run.settings.seed,
-            text=_text(bench),
+            text=Text(rungs=scorer.rungs, tokens=bench.calibration.search.shape[1]),
             say=listener.say,
         ),
         scorer,
@@ -229,11 +229,6 @@ def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listene
         seed=settings.seed,
     )
     return Scorer(bench, Evaluator(bench.dense.structure, windows, fidelity, listener.say))
-
-
-def _text(bench: Workbench) -> Text:
-    windows, tokens = bench.calibration.search.shape
-    return Text(windows=windows, tokens=tokens)
 
 
 def _limits(settings: SearchSettings) -> Limits:

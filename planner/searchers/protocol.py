@@ -15,9 +15,15 @@ Floats = NDArray[np.float64]
 class Text:
     """How much text a search scores on, where a searcher picks from it."""
 
-    windows: int
+    rungs: tuple[int, ...]
+    """Windows scored after each rung, ascending."""
     tokens: int
     """In each window."""
+
+    @property
+    def windows(self) -> int:
+        """All windows."""
+        return self.rungs[-1]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

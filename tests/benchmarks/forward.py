@@ -167,7 +167,7 @@ def switched(domain: Domain, rng: np.random.Generator) -> NDArray[np.int_]:
 def later_generation(domain: Domain, rng: np.random.Generator) -> NDArray[np.int_]:
     """What NSGA-II asks for after some rounds on an invented quality, ``(genomes, sites)``."""
     searcher = make_searcher(
-        "nsga2", domain, population=CHILDREN, seed=SEED, text=protocol.Text(windows=1, tokens=1)
+        "nsga2", domain, population=CHILDREN, seed=SEED, text=protocol.Text(rungs=(1,), tokens=1)
     )
     weights = rng.exponential(size=len(domain.top_levels))
     ask = searcher.ask()

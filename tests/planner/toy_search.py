@@ -103,7 +103,7 @@ def slopes(genome: NDArray[np.int_], space: Domain | None = None) -> NDArray[np.
 
 def made(name: SearcherName, space: Domain, population: int, seed: int) -> Searcher:
     """A searcher of the toy's text."""
-    text = Text(windows=RacingScorer.rungs[-1], tokens=100)
+    text = Text(rungs=RacingScorer.rungs, tokens=100)
     return make_searcher(name, space, population=population, seed=seed, text=text)
 
 

@@ -17,7 +17,7 @@ from tests.toys.model import ToyModel
 SLOPES_COST = 3
 """Evaluations that slopes at a genome count as: a pass forward and one back."""
 POPULATION = 32
-TEXT = Text(windows=16, tokens=128)
+TEXT = Text(rungs=(4, 8, 16), tokens=128)
 _IDLE_ASKS = 20
 _ENOUGH = 1 - 1e-9
 

@@ -12,6 +12,8 @@ from planner.searchers.protocol import Floats, Genomes
 
 _MOST_MOVES = 24
 """Moves up, and moves down, that are paired with each other."""
+_FORBIDDEN = 1e4
+"""Nats a token, more than any plan can lose."""
 _MOST_SWAPS = 24
 """Pairs of moves that are joined two by two."""
 
@@ -42,6 +44,14 @@ def promises(
         mixed = (gradient + np.maximum(scale, 1.0) * single) / 2
         found.append(np.where(lower, np.maximum(mixed, 0.0), gradient))
     return tuple(found)
+
+
+def never_raised(promised: Sequence[Floats], genome: NDArray[np.int_]) -> tuple[Floats, ...]:
+    """Forbid every level above those of a genome ``(sites,)``."""
+    return tuple(
+        np.where(np.arange(len(table)) > level, _FORBIDDEN, table)
+        for table, level in zip(promised, genome, strict=True)
+    )
 
 
 def neighbours(

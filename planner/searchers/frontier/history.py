@@ -40,22 +40,39 @@ class History:
         """Give the KL of a genome that was scored."""
         return self._scored[genome][0]
 
-    def budgets(self) -> Budgets:
-        """Give the budgets of interest, with the best answers among plans scored in full."""
+    def budgets(self, share: float) -> Budgets:
+        """Give the budgets of interest, with the best answers among plans that came so far.
+
+        Args:
+            share: Of the text, at least.
+        """
         budgets = Budgets.of(self._domain)
-        genomes, log_kls = self._complete()
+        genomes, log_kls, _ = self._measured(share)
         budgets.answer(self._domain.prices(genomes), log_kls)
         return budgets
 
-    def centre(self, budgets: Budgets) -> NDArray[np.int_] | None:
+    def leaders(self, share: float) -> Genomes:
+        """Give the best answers to budgets that did not come to all of the text.
+
+        Args:
+            share: Of the text, that they came to at least.
+        """
+        genomes, _, seen = self._measured(share)
+        leading = self._serves(self.budgets(share), share) > 0
+        return np.asarray(genomes[leading & (seen < 1.0)])
+
+    def centre(self, budgets: Budgets, share: float) -> NDArray[np.int_] | None:
         """Give the plan that is the best answer to most budgets, and was not given before.
+
+        Args:
+            budgets: With their answers.
+            share: Of the text, that the plan came to at least.
 
         Returns:
             ``(sites,)``; none where all of the front was.
         """
-        genomes, log_kls = self._complete()
-        admitted = budgets.admit(self._domain.prices(genomes))
-        serves = (admitted & (log_kls[:, None] <= budgets.best)).sum(axis=1)
+        genomes, _, _ = self._measured(share)
+        serves = self._serves(budgets, share)
         for position in np.argsort(-serves, kind="stable"):
             genome = as_genome(genomes[position])
             if serves[position] and genome not in self._centres:
@@ -84,8 +101,17 @@ class History:
         """Tell which genomes were not scored yet, ``(genomes,)``."""
         return np.array([as_genome(row) not in self._scored for row in genomes], dtype=bool)
 
-    def _complete(self) -> tuple[Genomes, Floats]:
-        """Give the plans scored on the most text, but for the dense one, and their log KL."""
+    def _serves(self, budgets: Budgets, share: float) -> NDArray[np.int_]:
+        """Count the budgets that each plan is the best answer to, ``(measured plans,)``."""
+        genomes, log_kls, _ = self._measured(share)
+        admitted = budgets.admit(self._domain.prices(genomes))
+        return np.asarray((admitted & (log_kls[:, None] <= budgets.best)).sum(axis=1))
+
+    def _measured(self, share: float) -> tuple[Genomes, Floats, Floats]:
+        """Give the plans but for the dense one that came to a share of the text, as `scores`.
+
+        Where none did, those that came farthest. KL as its logarithm.
+        """
         genomes, kls, seen = self.scores()
-        complete = (seen >= seen.max()) & (kls > LEAST_KL)
-        return genomes[complete], np.log(kls[complete])
+        measured = (seen >= min(share, seen.max())) & (kls > LEAST_KL)
+        return genomes[measured], np.log(kls[measured]), seen[measured]

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from planner.searchers.additive import additive_best
 from planner.searchers.domain import Domain
 from planner.searchers.frontier.gain import Budgets, pick
-from planner.searchers.frontier.guides import neighbours, promises
+from planner.searchers.frontier.guides import neighbours, never_raised, promises
 from planner.searchers.frontier.history import History
 from planner.searchers.frontier.inner import evolve
 from planner.searchers.frontier.surrogate import Surrogate
 from planner.searchers.frontier.trust import Trust
 from planner.searchers.moves import as_genome
-from planner.searchers.protocol import Answer, Ask, Floats, Genomes
+from planner.searchers.protocol import Answer, Ask, Floats, Genomes, Text
 from planner.searchers.sensitivity import harm_tables, single_sites
 
 _LEVELS_EACH = 4
@@ -23,6 +23,8 @@ _ROUNDS_EACH = 5
 """Rounds in which a population's worth of plans is proposed."""
 _RISK = 0.2
 """In a race: high, for what is dropped still teaches the surrogate."""
+_STANDSTILL = 0.005
+"""Mean log KL over budgets: where rounds gain less, the next ones look closer."""
 _GUIDED_SPREAD = 0.15
 """Standard deviation of what a gradient promises, in log KL."""
 
@@ -37,12 +39,15 @@ class Frontier:
     Seeds are the single-site pass, uniform plans, the exact best of the additive model at many
     budgets, and a greedy trajectory from dense down, re-planned at each waypoint by the gradient.
     Then in rounds: fit the surrogate to all scores, evolve a population on it, take gradients at
-    a plan that the front leans on and move from there, pick what promises most, race it.
+    a plan that the front leans on and move from there, pick what promises most, race it. New plans
+    come to a part of the text first; what leads after some rounds is raced on all of it, and
+    where nothing is gained any more the part grows.
 
     Args:
         domain: Levels, costs, and which budgets are of interest.
         population: Plans proposed in five rounds.
         seed: Of all chance.
+        text: What plans are scored on.
         say: Told in a sentence how well the surrogate ranks.
 
     References:
@@ -55,11 +60,14 @@ class Frontier:
         domain: Domain,
         population: int,
         seed: int,
+        text: Text,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._domain = domain
         self._batch = max(4, population // _ROUNDS_EACH)
         self._rng = np.random.default_rng(seed)
+        self._text = text
+        self._rungs = (len(text.rungs) + 1) // 2
         self._history = History(domain)
         self._trust = Trust(say)
         self._harms: tuple[Floats, ...] = ()
@@ -82,10 +90,20 @@ class Frontier:
         yield from self._score(self._seeds())
         yield from self._trajectory()
         while True:
-            yield from self._round(surrogate)
+            before = self._history.budgets(self._share).best.mean()
+            for _ in range(_ROUNDS_EACH):
+                yield from self._round(surrogate)
+            yield Ask(genomes=self._history.leaders(self._share), risk=_RISK)
+            if self._history.budgets(self._share).best.mean() > before - _STANDSTILL:
+                self._rungs = min(self._rungs + 1, len(self._text.rungs))
+
+    @property
+    def _share(self) -> float:
+        """The share of the text that new plans come to at most."""
+        return self._text.rungs[self._rungs - 1] / self._text.windows
 
     def _score(self, genomes: Genomes) -> Script:
-        yield Ask(genomes=self._history.unseen(genomes), risk=_RISK)
+        yield Ask(genomes=self._history.unseen(genomes), rungs=self._rungs, risk=_RISK)
 
     def _seeds(self) -> Genomes:
         """Uniform plans, and the best additive ones, at budgets of interest."""
@@ -112,22 +130,22 @@ class Frontier:
         for share in np.linspace(1.0, end, _WAYPOINTS + 1)[1:]:
             answer = yield Ask(genomes=genome[None], slopes=True)
             promised = promises(domain, genome, answer.slopes[0], self._harms)
-            genome = self._planned(promised, float(share))
+            genome = self._planned(never_raised(promised, genome), float(share))
             waypoints.append(genome)
         yield from self._score(np.array(waypoints[-1:] if domain.only_budget else waypoints))
 
     def _round(self, surrogate: Surrogate) -> Script:
         surrogate.fit(*self._history.scores())
-        budgets = self._history.budgets()
+        budgets = self._history.budgets(self._share)
         pools = [self._evolved(surrogate)]
-        centre = self._history.centre(budgets)
+        centre = self._history.centre(budgets, self._share)
         if centre is not None:
             answer = yield Ask(genomes=centre[None], slopes=True)
             pools.append(self._guided(centre, answer.slopes[0]))
         batch = self._history.unseen(np.concatenate(self._picked(budgets, pools)))
         if len(batch):
             expected, additive = surrogate.predict(batch), surrogate.additive(batch)
-            answer = yield Ask(genomes=batch, risk=_RISK)
+            answer = yield Ask(genomes=batch, rungs=self._rungs, risk=_RISK)
             self._trust.observe(expected, additive, answer.objectives[:, 0])
         else:
             yield Ask(genomes=batch)
