@@ -1,5 +1,6 @@
 """The search loop: asks, races, records, tells; owns cache, limits, resuming and progress."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ StopReason = Literal["evaluations", "tokens", "minutes", "exhausted"]
 Racing = Literal["tests", "halving", "off"]
 
 _IDLE_ROUND_COUNT = 20
+_TINY = 1e-9
 
 
 class Scorer(Protocol):
@@ -57,9 +59,14 @@ class Scorer(Protocol):
 class Limits:
     """How far a search goes; whichever is reached first, counted from the run's beginning."""
 
-    evaluations: int
+    evaluations: int | None = None
     tokens: int | None = None
     minutes: float | None = None
+
+    @property
+    def most_evaluations(self) -> int:
+        """The limit on plans, beyond any count where there is none."""
+        return sys.maxsize if self.evaluations is None else self.evaluations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +75,8 @@ class Progress:
 
     done: int
     """Plans of this search so far, those found in the run's store included."""
-    total: int
+    share: float
+    """Of the way to the nearest limit, from 0 to 1."""
     tokens: int
     """Candidate tokens of this search so far."""
     latest: Evaluation
@@ -129,7 +137,7 @@ class SearchLoop:
         self._sampled = 0
         self._tokens = 0
         self._landed_count = 0
-        self._found_count = 0
+        self._share_found = 0.0
         self._round = -1
         self._started = time.monotonic()
         self.choosing_seconds = 0.0
@@ -230,7 +238,7 @@ class SearchLoop:
     def _count_reply(self, reply: Reply) -> None:
         self._sampled += 1
         self._charge(reply.tokens)
-        if self._plan_count >= self._limits.evaluations:
+        if self._plan_count >= self._limits.most_evaluations:
             raise _LimitReached("evaluations")
 
     def _race(self, ask: Ask, genomes: Sequence[Genome], on_progress: OnProgress) -> None:
@@ -263,7 +271,7 @@ class SearchLoop:
                 self._uncounted_seconds += landed[member].score.seconds
         if admitted and self._plan_count > before + climbed // rungs[-1]:
             on_progress(self._progress(evaluation, self._plan_count))
-        if ask.counted and self._plan_count >= self._limits.evaluations:
+        if ask.counted and self._plan_count >= self._limits.most_evaluations:
             raise _LimitReached("evaluations")
 
     def _admitted(self, ask: Ask, genomes: Sequence[Genome], windows: int) -> list[Genome]:
@@ -271,7 +279,7 @@ class SearchLoop:
         wanted = [genome for genome in genomes if not self._has_come_to(genome, windows)]
         new = [genome for genome in wanted if genome not in self._known]
         if ask.counted:
-            new = new[: self._limits.evaluations - self._plan_count]
+            new = new[: self._limits.most_evaluations - self._plan_count]
         else:
             self._uncounted.update(new)
         return [genome for genome in wanted if genome in self._known or genome in new]
@@ -287,7 +295,6 @@ class SearchLoop:
         for position, genome in enumerate(genomes):
             found = self._stored.get(genome)
             if found is not None and (found.score.windows >= stop or found.score.failure):
-                self._found_count += genome not in self._known
                 yield position, found.scored(found.score.upto(stop).since(start))
             else:
                 missing.append(position)
@@ -362,19 +369,23 @@ class SearchLoop:
         return self._seconds_before + elapsed - self._uncounted_seconds
 
     def _progress(self, latest: Evaluation, done: int) -> Progress:
-        limits, eta = self._limits, None
+        limits, seconds, eta = self._limits, self._seconds(), None
+        share = max(
+            done / limits.most_evaluations,
+            self._tokens / limits.tokens if limits.tokens else 0.0,
+            seconds / 60 / limits.minutes if limits.minutes else 0.0,
+        )
         if self._landed_count:
             elapsed = time.monotonic() - self._started
-            eta = elapsed / max(1, done - self._found_count) * (limits.evaluations - done)
-            if limits.tokens is not None and self._tokens:
-                eta = min(eta, elapsed * max(0.0, limits.tokens / self._tokens - 1))
-            if limits.minutes is not None:
-                eta = min(eta, max(0.0, 60 * limits.minutes - self._seconds()))
+            won = share - self._share_found
+            eta = elapsed / max(won, _TINY) * max(0.0, 1.0 - share)
+        else:
+            self._share_found = share
         return Progress(
             done=done,
-            total=limits.evaluations,
+            share=min(share, 1.0),
             tokens=self._tokens,
             latest=latest,
-            seconds=self._seconds(),
+            seconds=seconds,
             eta_seconds=eta,
         )

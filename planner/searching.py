@@ -35,6 +35,8 @@ _ENDS: Mapping[StopReason, str] = {
     "minutes": "stopped at the limit on minutes: another run may come further",
     "exhausted": "stopped: the searcher proposes nothing new",
 }
+DEFAULT_PLANS = 256
+"""Where no limit is given, a search takes the tokens of so many plans scored in full."""
 _LOOK_BELOW = 0.25
 """How far under a budget a search looks, as a share of what the budget cuts away."""
 _LOOK_JUST_BELOW = 0.05
@@ -201,7 +203,7 @@ def _searched(
     )
 
     def show(progress: Progress) -> None:
-        listener.advance(progress.done, progress.total, _note(progress))
+        listener.advance(round(100 * progress.share), 100, _note(progress))
         on_progress(progress)
 
     listener.say(_ENDS[loop.run(show)])
@@ -232,9 +234,10 @@ def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listene
 
 
 def _limits(settings: SearchSettings) -> Limits:
-    return Limits(
-        evaluations=settings.evaluations, tokens=settings.tokens, minutes=settings.minutes
-    )
+    tokens = settings.tokens
+    if (settings.evaluations, tokens, settings.minutes) == (None, None, None):
+        tokens = DEFAULT_PLANS * settings.windows * settings.window_tokens
+    return Limits(evaluations=settings.evaluations, tokens=tokens, minutes=settings.minutes)
 
 
 def _allowed(domain: Domain) -> tuple[float, ...]:
@@ -271,17 +274,20 @@ def _forecast(bench: Workbench, scorer: Scorer, settings: SearchSettings) -> str
             f"{score.failure}; set `--dtype float32`"
         )
     share = scorer.rungs[-1] / scorer.rungs[0]
-    minutes = score.seconds * share * settings.evaluations / 60
-    if settings.minutes is not None:
-        minutes = min(minutes, settings.minutes)
+    limits = _limits(settings)
+    most = [math.inf if limits.minutes is None else limits.minutes]
+    if limits.evaluations is not None:
+        most.append(score.seconds * share * limits.evaluations / 60)
+    if limits.tokens is not None:
+        most.append(score.seconds / score.tokens * limits.tokens / 60)
     return (
-        f"one plan takes {score.seconds * share:.1f} s on {score.tokens * share:.0f} tokens: "
-        f"up to {settings.evaluations} plans in at most about {minutes:.1f} min of search"
+        f"one plan takes {score.seconds * share:.1f} s on all {score.tokens * share:.0f} tokens: "
+        f"at most about {min(most):.1f} min of search"
     )
 
 
 def _note(progress: Progress) -> str:
-    note = f"KL {progress.latest.quality['kl'].value:.3f}"
+    note = f"{progress.done} plans, KL {progress.latest.quality['kl'].value:.3f}"
     if progress.eta_seconds is None:
         return note
     return f"{note}, {progress.eta_seconds / 60:.1f} min left"

@@ -37,14 +37,14 @@ class SearchSettings(BaseModel):
     """Limits to search under, for example params<=0.7x,kl<=0.05."""
     focus: Literal["front", "budget"] = "front"
     """What for: a front for budgets from the dense model to below this one, or this one alone."""
-    searcher: SearcherName = "nsga2"
-    """Who proposes plans; random and uniform are baselines."""
+    searcher: SearcherName = "frontier"
+    """Who proposes plans; frontier learns from all of them, others are there to compare with."""
     seed: int = Field(default=0, ge=0)
     """Seed of the whole search: the same seed gives the same front."""
-    evaluations: int = Field(default=256, ge=1)
-    """Plans to score."""
+    evaluations: int | None = Field(default=None, ge=1)
+    """Stop after this many plans, however little of the text each was scored on."""
     tokens: int | None = Field(default=None, ge=1)
-    """Stop after this many candidate tokens."""
+    """Stop after this many candidate tokens; with no limit given, those of 256 plans in full."""
     minutes: float | None = Field(default=None, gt=0)
     """Stop after this many minutes of scoring."""
     population: int = Field(default=32, ge=2)

@@ -37,7 +37,8 @@ def harm_tables(domain: Domain, genomes: Genomes, kls: Floats) -> tuple[Floats, 
 
     Returns:
         For each site ``(levels,)``: KL with that level alone, not increasing, 0 at the top. Levels
-        that were not looked at lie on the line between their neighbours.
+        that were not looked at lie between their neighbours where the domain's guess of harm, or
+        else what they keep, lies between theirs: only its shape inside of a site is believed.
     """
     tables = []
     lowered = genomes != domain.top_levels
@@ -45,8 +46,16 @@ def harm_tables(domain: Domain, genomes: Genomes, kls: Floats) -> tuple[Floats, 
         own = lowered[:, site]
         levels = np.append(genomes[own, site], top)
         harms = np.append(kls[own], 0.0)
-        order = np.argsort(levels)
-        table = np.interp(np.arange(top + 1), levels[order], harms[order])
+        order = np.argsort(-levels)
+        place = _places(domain, site)
+        table = np.interp(place, place[levels[order]], harms[order])
         # a level holds all that the one below it does: what looks better for keeping less is noise
         tables.append(np.maximum.accumulate(np.maximum(table, 0.0)[::-1])[::-1])
     return tuple(tables)
+
+
+def _places(domain: Domain, site: int) -> Floats:
+    """Place the levels of a site from 1 (nothing kept) to 0 (dense), ``(levels,)``."""
+    top = int(domain.top_levels[site])
+    guess = domain.harm_tables[site] if domain.harm_tables else np.zeros(top + 1)
+    return guess / guess[0] if guess[0] > 0 else 1.0 - np.arange(top + 1) / top

@@ -83,7 +83,8 @@ class Frontier:
         self._next = self._script.send(answer)
 
     def _search(self) -> Script:
-        singles = single_sites(self._domain, _LEVELS_EACH)
+        # where there is a guess, it has the shape inside of a site, and dropping it whole the size
+        singles = single_sites(self._domain, 1 if self._domain.harm_tables else _LEVELS_EACH)
         answer = yield Ask(genomes=singles, rungs=1, racing=False)
         self._harms = harm_tables(self._domain, singles, answer.objectives[:, 0])
         surrogate = Surrogate(self._domain, self._harms)
