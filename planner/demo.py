@@ -52,8 +52,8 @@ def demo_settings() -> SearchSettings:
     return SearchSettings.checked(
         model=str(demo_model()),
         budget=BUDGET,
-        evaluations=80,
-        minutes=3,  # only a slow or busy machine comes to that
+        tokens=60_000,
+        minutes=4,  # only a slow or busy machine comes to that
         population=16,
         windows=8,
         window_tokens=96,

@@ -25,7 +25,7 @@ from planner.searchers.protocol import Text
 from planner.settings import SearchSettings
 from planner.tables import find_table, workload
 from planner.workbench import DenseModel, Workbench, open_model, prepare
-from search_spaces.errors import InputError, ModelError
+from search_spaces.errors import BudgetError, InputError, ModelError
 
 DEFAULT_COSTS = ("params",)
 """What is traded against quality where the budget names no cost."""
@@ -72,7 +72,7 @@ def search(
 
 def run_search(settings: SearchSettings, out: Path, *, resume: bool, listener: Listener) -> Run:
     """Search as `search` does, with settings that are checked already."""
-    asked_budget(settings)  # a mistake in it comes before the folder
+    check_budget(settings)  # a mistake in it comes before the folder
     with opened(out, settings, resume=resume) as run:
         run.check_search()
         search_on(run, open_bench(run, listener), listener)
@@ -87,6 +87,26 @@ def asked_budget(settings: SearchSettings) -> Budget:
         BudgetError: It breaks the grammar.
     """
     return Budget(limits=()) if settings.budget is None else Budget.parse(settings.budget)
+
+
+def check_budget(settings: SearchSettings) -> None:
+    """Refuse a budget that breaks the grammar, or lacks a cost where one is needed.
+
+    Raises:
+        BudgetError: It does.
+    """
+    if asked_budget(settings).cost_names:
+        return
+    if settings.focus == "budget":
+        asker = "`--focus budget`"
+    elif settings.searcher in ("evopress", "multipruner"):
+        asker = f"`--searcher {settings.searcher}`"
+    else:
+        return
+    raise BudgetError(
+        f"{asker} needs a budget that limits a cost, got "
+        f"{settings.budget or 'none'}; set one such as `--budget 'params<=0.7x'`"
+    )
 
 
 @contextmanager
@@ -192,7 +212,11 @@ def _searched(
             domain,
             population=run.settings.population,
             seed=run.settings.seed,
-            text=Text(rungs=scorer.rungs, tokens=bench.calibration.search.shape[1]),
+            text=Text(
+                rungs=scorer.rungs,
+                tokens=bench.calibration.search.shape[1],
+                slopes=not bench.dense.structure.backbone.streamed,
+            ),
             say=listener.say,
         ),
         scorer,

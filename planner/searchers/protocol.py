@@ -19,6 +19,8 @@ class Text:
     """Windows scored after each rung, ascending."""
     tokens: int
     """In each window."""
+    slopes: bool = True
+    """Whether slopes can be asked: not where a model is read from disk layer by layer."""
 
     @property
     def windows(self) -> int:

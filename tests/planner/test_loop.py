@@ -160,7 +160,7 @@ def test_progress_tells_how_far_and_how_long(tmp_path: Path) -> None:
         loop = SearchLoop(Repeating(), Scorer(pause=0.01), run, limits, OBJECTIVES)
         loop.run(landed.append)
     (only,) = landed
-    assert (only.done, only.total, only.latest.genome) == (1, 5, (1,) * 8)
+    assert (only.done, only.share, only.latest.genome) == (1, 0.2, (1,) * 8)
     assert only.eta_seconds is not None
     assert only.eta_seconds == pytest.approx(4 * only.seconds, rel=0.5)
 
@@ -306,3 +306,86 @@ def test_progress_reaches_the_end_only_with_the_last_race(tmp_path: Path) -> Non
     assert done == sorted(done)
     assert done[-1] == 40
     assert done[19] < 20  # all of the first round have landed on their first rung
+
+
+class Scripted:
+    """Asks what it is given, one after another, and keeps the answers."""
+
+    def __init__(self, *asks: Ask) -> None:
+        self._asks = list(asks)
+        self.answers: list[Answer] = []
+
+    def ask(self) -> Ask:
+        nothing = Ask(genomes=np.empty((0, 8), dtype=np.int_))
+        return self._asks[len(self.answers)] if len(self.answers) < len(self._asks) else nothing
+
+    def tell(self, ask: Ask, answer: Answer) -> None:
+        self.answers.append(answer)
+
+
+def scripted(
+    folder: Path, *asks: Ask, limits: Limits | None = None
+) -> tuple[SearchLoop, Scripted]:
+    searcher = Scripted(*asks)
+    with Run.create(folder, SETTINGS) as run:
+        loop = SearchLoop(searcher, RacingScorer(), run, limits or Limits(), OBJECTIVES)
+        loop.run()
+    return loop, searcher
+
+
+ONES, TWOS = np.ones((1, 8), dtype=np.int_), np.full((1, 8), 2)
+
+
+def test_rungs_bound_how_far_a_plan_comes_and_it_goes_on_from_there(tmp_path: Path) -> None:
+    asks = [Ask(genomes=ONES, rungs=1), Ask(genomes=ONES, rungs=2), Ask(genomes=ONES)]
+    loop, searcher = scripted(tmp_path, *asks)
+    assert [float(answer.seen[0]) for answer in searcher.answers] == [0.25, 0.5, 1.0]
+    assert (loop.spent.plans, loop.spent.tokens) == (1, 1600)  # nothing is scored twice
+    whole = Objectives(cost_names=("params",), dense=DENSE).of(Run.open(tmp_path).evaluations())
+    assert searcher.answers[-1].objectives[0] == pytest.approx(whole[0])
+
+
+def test_what_is_only_shown_counts_for_no_limit(tmp_path: Path) -> None:
+    asks = [Ask(genomes=ONES, counted=False), Ask(genomes=TWOS)]
+    loop, searcher = scripted(tmp_path, *asks, limits=Limits(tokens=1500))
+    assert len(searcher.answers) == 1  # the second, which counts, reached the limit
+    assert (loop.spent.plans, loop.spent.tokens) == (1, 1600)
+    with Run.open(tmp_path) as run:
+        assert len(run.evaluations()) == 2
+
+
+def test_samples_and_slopes_are_replies_that_count(tmp_path: Path) -> None:
+    asks = [
+        Ask(genomes=np.concatenate([ONES, TWOS]), windows=(3, 1)),
+        Ask(genomes=ONES, slopes=True),
+    ]
+    loop, searcher = scripted(tmp_path, *asks)
+    sampled, sloped = searcher.answers
+    assert sampled.objectives.shape == (2, 2)
+    assert sampled.seen.tolist() == [2 / 16, 2 / 16]
+    (slopes,) = sloped.slopes
+    assert slopes.shape == (32,)
+    assert slopes[4 * 0 + 1] == 0  # no step
+    assert loop.spent.plans == 3
+    with Run.open(tmp_path) as run:
+        assert run.evaluations() == []
+        assert sorted(batch for batch, _ in run.replies()) == [0, 0, 1]
+
+
+def test_a_risk_drops_more_than_the_careful_rule(tmp_path: Path) -> None:
+    rows = np.array(
+        [[3, 3, 3, 3, 3, 3, 3, 0], *[[3 - i % 2, 2, 3, 3, 3, 3, 3, 0] for i in (0, 1)]]
+    )
+    seen = []
+    for name, risk in (("careful", None), ("bold", 0.4)):
+        _, searcher = scripted(tmp_path / name, Ask(genomes=rows, risk=risk))
+        seen.append(searcher.answers[0].seen.sum())
+    assert seen[1] <= seen[0]
+
+
+def test_a_search_without_limits_runs_until_nothing_is_asked(tmp_path: Path) -> None:
+    landed: list[Progress] = []
+    with Run.create(tmp_path, SETTINGS) as run:
+        loop = SearchLoop(Scripted(Ask(genomes=ONES)), RacingScorer(), run, Limits(), OBJECTIVES)
+        assert loop.run(landed.append) == "exhausted"
+    assert landed[-1].share < 1e-6

@@ -112,7 +112,8 @@ def answer(ask: Ask, space: Domain | None = None) -> Answer:
     if ask.slopes:
         told = tuple(slopes(genome, space) for genome in ask.genomes)
         return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), slopes=told)
-    return Answer(objectives=points(ask.genomes, space), seen=np.ones(len(ask.genomes)))
+    share = RacingScorer.rungs[: ask.rungs][-1] / RacingScorer.rungs[-1]
+    return Answer(objectives=points(ask.genomes, space), seen=np.full(len(ask.genomes), share))
 
 
 def score_of(

@@ -18,7 +18,7 @@ from planner.searchers.protocol import Answer, Ask, Floats, Genomes, Text
 from planner.searchers.sensitivity import harm_tables, single_sites
 
 _LEVELS_EACH = 4
-_WAYPOINTS = 8
+_WAYPOINTS = 4
 _ROUNDS_EACH = 5
 """Rounds in which a population's worth of plans is proposed."""
 _RISK = 0.2
@@ -88,13 +88,14 @@ class Frontier:
         answer = yield Ask(genomes=singles, rungs=1, racing=False)
         self._harms = harm_tables(self._domain, singles, answer.objectives[:, 0])
         surrogate = Surrogate(self._domain, self._harms)
-        yield from self._score(self._seeds())
-        yield from self._trajectory()
+        yield from self._score(self._history.unseen(self._seeds()), self._rungs)
+        if self._text.slopes:
+            yield from self._trajectory()
         while True:
             before = self._history.budgets(self._share).best.mean()
             for _ in range(_ROUNDS_EACH):
                 yield from self._round(surrogate)
-            yield Ask(genomes=self._history.leaders(self._share), risk=_RISK)
+            yield from self._score(self._history.leaders(self._share), len(self._text.rungs))
             if self._history.budgets(self._share).best.mean() > before - _STANDSTILL:
                 self._rungs = min(self._rungs + 1, len(self._text.rungs))
 
@@ -103,8 +104,9 @@ class Frontier:
         """The share of the text that new plans come to at most."""
         return self._text.rungs[self._rungs - 1] / self._text.windows
 
-    def _score(self, genomes: Genomes) -> Script:
-        yield Ask(genomes=self._history.unseen(genomes), rungs=self._rungs, risk=_RISK)
+    def _score(self, genomes: Genomes, rungs: int) -> Script:
+        if len(genomes):
+            yield Ask(genomes=genomes, rungs=rungs, risk=_RISK)
 
     def _seeds(self) -> Genomes:
         """Uniform plans, and the best additive ones, at budgets of interest."""
@@ -133,13 +135,14 @@ class Frontier:
             promised = promises(domain, genome, answer.slopes[0], self._harms)
             genome = self._planned(never_raised(promised, genome), float(share))
             waypoints.append(genome)
-        yield from self._score(np.array(waypoints[-1:] if domain.only_budget else waypoints))
+        wanted = np.array(waypoints[-1:] if domain.only_budget else waypoints)
+        yield from self._score(self._history.unseen(wanted), self._rungs)
 
     def _round(self, surrogate: Surrogate) -> Script:
         surrogate.fit(*self._history.scores())
         budgets = self._history.budgets(self._share)
         pools = [self._evolved(surrogate)]
-        centre = self._history.centre(budgets, self._share)
+        centre = self._history.centre(budgets, self._share) if self._text.slopes else None
         if centre is not None:
             answer = yield Ask(genomes=centre[None], slopes=True)
             pools.append(self._guided(centre, answer.slopes[0]))
