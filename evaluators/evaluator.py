@@ -91,6 +91,7 @@ class Evaluator:
         self.positions = _positions(windows, self._fidelity)
         at_once = self._fidelity.batch_tokens // windows.shape[1]
         self._at_once = max(1, min(at_once, len(windows)))
+        self._gradient_windows = max(1, GRADIENT_TOKENS // windows.shape[1])
         self._sweep_bytes = self._fidelity.sweep_bytes
         self._batches: dict[int, list[_Batch]] = {}
         self._pool: Pool | None = None
@@ -137,8 +138,7 @@ class Evaluator:
         Yields:
             Position of the candidate, and its slopes.
 
-        Raises:
-            SettingsError: Where memory does not suffice for a single window.
+        Where memory runs out, fewer windows are differentiated at once.
         """
         for member, kept in enumerate(counts):
             done: list[tuple[int, Slopes]] = []
@@ -147,14 +147,14 @@ class Evaluator:
                     parts = self._gradient_parts()
                     done.append((member, gate_slopes(self._structure, parts, kept)))
                 except (MemoryError, RuntimeError) as error:
-                    if not is_out_of_memory(error):
+                    if not is_out_of_memory(error) or self._gradient_windows == 1:
                         raise
-                    self._halve(error)
+                    self._gradient_windows = (self._gradient_windows + 1) // 2
             yield from done
 
     def _gradient_parts(self) -> list[tuple[Tensor, Tensor]]:
         """Divide the first rung into what a gradient takes at once."""
-        at_once = max(1, min(self._at_once, GRADIENT_TOKENS // self._windows.shape[1]))
+        at_once = self._gradient_windows
         tokens = self._windows[: self.rungs[0]].to(self._structure.backbone.model.device)
         finals = torch.cat([batch.inputs.final for batch in self._rung_batches(0)])
         parts = zip(torch.split(tokens, at_once), torch.split(finals, at_once), strict=True)

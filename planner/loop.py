@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -80,6 +81,8 @@ class Progress:
     tokens: int
     """Candidate tokens of this search so far."""
     latest: Evaluation
+    whole: bool
+    """Whether the latest has come to all of the text, as a plan that may stand on the front."""
     seconds: float
     """Spent since the run's beginning, but for what was scored only to be shown."""
     eta_seconds: float | None
@@ -135,6 +138,7 @@ class SearchLoop:
         self._uncounted: set[Genome] = set()
         self._uncounted_seconds = 0.0
         self._sampled = 0
+        self._differentiated = 0
         self._tokens = 0
         self._landed_count = 0
         self._share_found = 0.0
@@ -181,7 +185,7 @@ class SearchLoop:
     @property
     def _asked_count(self) -> int:
         """Plans and replies of this search so far: what grows as long as there is news."""
-        return len(self._known) + self._sampled
+        return len(self._known) + self._sampled + self._differentiated
 
     def _answer(self, ask: Ask, on_progress: OnProgress) -> Answer:
         genomes = [tuple(int(level) for level in row) for row in ask.genomes]
@@ -202,8 +206,8 @@ class SearchLoop:
             for index, reply in self._scorer.slopes(np.array(missing, dtype=np.int_)):
                 self._keep(missing[index], reply)
         replies = [self._replies[self._round, genome] for genome in genomes]
-        self._sampled += len(replies)
-        self._charge(sum(reply.tokens for reply in replies))
+        self._differentiated += len(replies)
+        self._charge(sum(reply.tokens for reply in replies), plans=False)
         return Answer(
             objectives=np.empty((0, 0)),
             seen=np.empty(0),
@@ -215,7 +219,8 @@ class SearchLoop:
         missing = [genome for genome in genomes if (self._round, genome) not in self._replies]
         for genome in genomes:
             if genome not in missing:
-                self._count_reply(self._replies[self._round, genome])
+                self._sampled += 1
+                self._charge(self._replies[self._round, genome].tokens)
         if missing:
             wanted = np.array(missing, dtype=np.int_)
             for index, scored in self._scorer.sample(wanted, ask.windows):
@@ -223,8 +228,10 @@ class SearchLoop:
                 values = self._objectives.of([scored])[0]
                 reply = Reply(values=values, tokens=score.tokens, seconds=score.seconds)
                 self._keep(missing[index], reply)
-                on_progress(self._progress(scored, self._plan_count + 1))
-                self._count_reply(reply)
+                self._sampled += 1
+                self._charge(
+                    reply.tokens, partial(self._show, on_progress, scored, self._plan_count)
+                )
         replies = [self._replies[self._round, genome] for genome in genomes]
         share = len(ask.windows) / self._scorer.rungs[-1]
         values = np.stack([reply.values for reply in replies])
@@ -234,12 +241,6 @@ class SearchLoop:
         self._run.record_reply(self._round, genome, reply)
         self._replies[self._round, genome] = reply
         self._landed_count += 1
-
-    def _count_reply(self, reply: Reply) -> None:
-        self._sampled += 1
-        self._charge(reply.tokens)
-        if self._plan_count >= self._limits.most_evaluations:
-            raise _LimitReached("evaluations")
 
     def _race(self, ask: Ask, genomes: Sequence[Genome], on_progress: OnProgress) -> None:
         """Race genomes up the rungs, up to the limits, from where each stands."""
@@ -258,19 +259,23 @@ class SearchLoop:
         race = Race(rungs, score, self._judge(costs, ask, rungs))
         before, climbed = self._plan_count, 0
         for member, so_far in race.run(len(admitted)):
+            more = landed[member].score
             evaluation = landed[member].scored(so_far)
             known = self._known.get(evaluation.genome)
-            climbed += landed[member].score.windows
             if known is not None and known.score.windows >= so_far.windows:
                 continue
             self._known[evaluation.genome] = evaluation
-            on_progress(self._progress(evaluation, before + climbed // rungs[-1]))
+            climbed += more.windows
+            whole = so_far.windows == self._scorer.rungs[-1]
+            done = before + climbed // rungs[-1]  # the last is done when the race is
+            show = partial(self._show, on_progress, evaluation, done, whole=whole)
             if ask.counted:
-                self._charge(landed[member].score.tokens)
+                self._charge(more.tokens, show, plans=False)
             else:
-                self._uncounted_seconds += landed[member].score.seconds
-        if admitted and self._plan_count > before + climbed // rungs[-1]:
-            on_progress(self._progress(evaluation, self._plan_count))
+                self._uncounted_seconds += more.seconds
+                show()
+        if landed and self._plan_count > before + climbed // rungs[-1]:
+            self._show(on_progress, evaluation, self._plan_count)
         if ask.counted and self._plan_count >= self._limits.most_evaluations:
             raise _LimitReached("evaluations")
 
@@ -279,7 +284,7 @@ class SearchLoop:
         wanted = [genome for genome in genomes if not self._has_come_to(genome, windows)]
         new = [genome for genome in wanted if genome not in self._known]
         if ask.counted:
-            new = new[: self._limits.most_evaluations - self._plan_count]
+            new = new[: max(0, self._limits.most_evaluations - self._plan_count)]
         else:
             self._uncounted.update(new)
         return [genome for genome in wanted if genome in self._known or genome in new]
@@ -345,18 +350,28 @@ class SearchLoop:
         """Plans that count so far, those that were only sampled included."""
         return len(self._known) - len(self._uncounted & self._known.keys()) + self._sampled
 
-    def _charge(self, tokens: int) -> None:
-        """Count tokens, and stop where a limit on tokens or minutes is reached.
+    def _charge(
+        self, tokens: int, show: Callable[[], None] = lambda: None, *, plans: bool = True
+    ) -> None:
+        """Count tokens, show how far it has come, and stop where a limit is reached.
+
+        Args:
+            tokens: Of a landing.
+            show: Tells of it.
+            plans: Whether the limit on plans is looked at: a race looks only at its end.
 
         Raises:
-            _LimitReached: Then.
+            _LimitReached: At a limit.
         """
         self._tokens += tokens
+        show()
         limits = self._limits
         if limits.tokens is not None and self._tokens >= limits.tokens:
             raise _LimitReached("tokens")
         if limits.minutes is not None and self._seconds() >= 60 * limits.minutes:
             raise _LimitReached("minutes")
+        if plans and self._plan_count >= limits.most_evaluations:
+            raise _LimitReached("evaluations")
 
     @contextmanager
     def _choosing(self) -> Iterator[None]:
@@ -368,7 +383,10 @@ class SearchLoop:
         elapsed = time.monotonic() - self._started
         return self._seconds_before + elapsed - self._uncounted_seconds
 
-    def _progress(self, latest: Evaluation, done: int) -> Progress:
+    def _show(
+        self, on_progress: OnProgress, latest: Evaluation, done: int, *, whole: bool = False
+    ) -> None:
+        """Tell how far the search has come, so many plans being done."""
         limits, seconds, eta = self._limits, self._seconds(), None
         share = max(
             done / limits.most_evaluations,
@@ -377,15 +395,17 @@ class SearchLoop:
         )
         if self._landed_count:
             elapsed = time.monotonic() - self._started
-            won = share - self._share_found
-            eta = elapsed / max(won, _TINY) * max(0.0, 1.0 - share)
+            eta = elapsed / max(share - self._share_found, _TINY) * max(0.0, 1.0 - share)
         else:
             self._share_found = share
-        return Progress(
-            done=done,
-            share=min(share, 1.0),
-            tokens=self._tokens,
-            latest=latest,
-            seconds=seconds,
-            eta_seconds=eta,
+        on_progress(
+            Progress(
+                done=done,
+                share=min(share, 1.0),
+                tokens=self._tokens,
+                latest=latest,
+                whole=whole,
+                seconds=seconds,
+                eta_seconds=eta,
+            )
         )

@@ -239,7 +239,10 @@ def _domain(run: Run, bench: Workbench, budget: Budget) -> Domain:
     costs, only = bench.dense.costs.dense(), run.settings.focus == "budget"
     limits = {name: budget.share(name, costs) for name in run.get_meta("cost_names")}
     floor = _cost_floor(budget, costs, bench.smallest(), only_budget=only)
-    return bench.domain(limits, floor, only_budget=only)
+    domain = bench.domain(limits, floor, only_budget=only)
+    # another cost's limit may take all plans that meet it below
+    lowest = float(domain.cost(domain.uniform_within()[None])[0])
+    return replace(domain, cost_floor=min(floor, lowest)) if only else domain
 
 
 def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listener) -> Scorer:

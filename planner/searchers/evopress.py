@@ -84,7 +84,12 @@ class EvoPress:
         self._candidates, self._stages = self._offspring(self._parent), list(STAGES)
 
     def _initial(self) -> Genomes:
-        """Random plans of the same cost, by switching levels until none is left in its place."""
+        """Where all sites stay or go, random plans of the same cost; else the uniform plan alone.
+
+        As published: what is dropped begins at random, levels begin all alike.
+        """
+        if self._domain.top_levels.max() > 1:
+            return self._start[None]
         switches = 2 * len(self._domain.top_levels)
         return _distinct(np.array([self._switched(self._start, switches) for _ in range(INITIAL)]))
 

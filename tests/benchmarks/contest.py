@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,11 @@ class Contest:
         budget, dense = asked_budget(settings), self.bench.dense.costs.dense()
         with Run.create(self.folder / name, settings) as run:
             trace = Trace(run=run)
-            bench = laid_out_for(self.bench, settings, self.folder)
+            bench = laid_out_for(self._on(settings.windows), settings, self.folder)
 
             def follow(progress: Progress) -> None:
                 latest, rest = progress.latest, trace.steps[-1:]
-                whole = latest.score.windows == settings.windows
-                if not whole or not budget.admits(latest.costs, dense):
+                if not progress.whole or not budget.admits(latest.costs, dense):
                     return
                 # an elite that lost to its child is no step, though the last may be worse on this
                 if (
@@ -109,6 +108,11 @@ class Contest:
             search_on(run, bench, Silence(), with_baselines=False, on_progress=follow)
         trace.run = Run.open(run.folder)
         return trace
+
+    def _on(self, windows: int) -> Workbench:
+        """Give the bench with the first windows of its text only."""
+        text = self.bench.calibration
+        return replace(self.bench, calibration=replace(text, search=text.search[:windows]))
 
     def holdout(self, evaluations: Sequence[Evaluation]) -> list[Measurement]:
         """Give KL on the hold-out text, of each plan once."""

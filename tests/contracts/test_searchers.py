@@ -142,7 +142,7 @@ def test_the_dense_end_and_the_floor_are_both_looked_at(name: SearcherName) -> N
     costs = space.cost(scored(asked(name, 1, 128, space)))
     assert costs.min() >= 0.5 * 0.9
     assert costs.min() < 0.6
-    assert costs.max() > 0.9
+    assert costs.max() > 0.85
 
 
 @pytest.mark.parametrize("name", NAMES)

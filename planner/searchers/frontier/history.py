@@ -7,10 +7,8 @@ from planner.evaluation import Genome
 from planner.searchers.domain import Domain
 from planner.searchers.frontier.gain import Budgets
 from planner.searchers.frontier.surrogate import LEAST_KL
-from planner.searchers.moves import as_genome
+from planner.searchers.moves import as_genome, worth_a_look
 from planner.searchers.protocol import Answer, Floats, Genomes
-
-_NEAREST = 48
 
 
 class History:
@@ -24,6 +22,9 @@ class History:
         self._domain = domain
         self._scored: dict[Genome, tuple[float, float]] = {}
         self._centres: set[Genome] = set()
+
+    def __len__(self) -> int:
+        return len(self._scored)
 
     def add(self, genomes: Genomes, answer: Answer) -> None:
         """Take in what became of genomes ``(genomes, sites)``."""
@@ -80,26 +81,30 @@ class History:
                 return np.asarray(genomes[position])
         return None
 
-    def nearest_front(self) -> Genomes:
-        """Give the plans whose KL is nearest to that of the best one no dearer."""
+    def nearest_front(self, count: int) -> NDArray[np.int_]:
+        """Give positions in `scores` of plans whose KL is nearest to the best one's no dearer.
+
+        Args:
+            count: How many at most.
+        """
         genomes, kls, _ = self.scores()
         prices = self._domain.prices(genomes)
-        if self._domain.only_budget:
+        if self._domain.only_budget:  # all that the budget allows is equally cheap
             limits = [np.inf if cost.limit is None else cost.limit for cost in self._domain.costs]
             prices = np.maximum(prices, np.where(np.isfinite(limits), limits, 0.0))
         no_dearer = (prices[None] <= prices[:, None]).all(axis=2)
         best = np.where(no_dearer, kls, np.inf).min(axis=1)
-        order = np.argsort(kls / np.maximum(best, LEAST_KL), kind="stable")
-        return np.asarray(genomes[order[:_NEAREST]])
+        return np.argsort(kls / np.maximum(best, LEAST_KL), kind="stable")[:count]
 
-    def unseen(self, genomes: Genomes) -> Genomes:
-        """Give the distinct genomes that were not scored yet."""
-        fresh = dict.fromkeys(map(as_genome, genomes[self.are_unseen(genomes)]))
+    def wanted(self, genomes: Genomes) -> Genomes:
+        """Give the distinct genomes that were not scored yet and are worth it."""
+        fresh = dict.fromkeys(map(as_genome, genomes[self.are_wanted(genomes)]))
         return np.array(list(fresh), dtype=np.int_).reshape(-1, len(self._domain.top_levels))
 
-    def are_unseen(self, genomes: Genomes) -> NDArray[np.bool_]:
-        """Tell which genomes were not scored yet, ``(genomes,)``."""
-        return np.array([as_genome(row) not in self._scored for row in genomes], dtype=bool)
+    def are_wanted(self, genomes: Genomes) -> NDArray[np.bool_]:
+        """Tell which genomes were not scored yet and are worth it, ``(genomes,)``."""
+        new = np.array([as_genome(row) not in self._scored for row in genomes], dtype=bool)
+        return new & worth_a_look(genomes, self._domain)
 
     def _serves(self, budgets: Budgets, share: float) -> NDArray[np.int_]:
         """Count the budgets that each plan is the best answer to, ``(measured plans,)``."""

@@ -11,7 +11,7 @@ from planner.searchers.frontier.gain import Budgets, pick
 from planner.searchers.frontier.guides import neighbours, never_raised, promises
 from planner.searchers.frontier.history import History
 from planner.searchers.frontier.inner import evolve
-from planner.searchers.frontier.surrogate import Surrogate
+from planner.searchers.frontier.surrogate import MOST_FITTED, Surrogate
 from planner.searchers.frontier.trust import Trust
 from planner.searchers.moves import as_genome
 from planner.searchers.protocol import Answer, Ask, Floats, Genomes, Text
@@ -21,6 +21,8 @@ _LEVELS_EACH = 4
 _WAYPOINTS = 4
 _ROUNDS_EACH = 5
 """Rounds in which a population's worth of plans is proposed."""
+_NEAREST = 48
+"""Plans that an evolution on the surrogate begins with."""
 _RISK = 0.2
 """In a race: high, for what is dropped still teaches the surrogate."""
 _STANDSTILL = 0.005
@@ -88,25 +90,33 @@ class Frontier:
         answer = yield Ask(genomes=singles, rungs=1, racing=False)
         self._harms = harm_tables(self._domain, singles, answer.objectives[:, 0])
         surrogate = Surrogate(self._domain, self._harms)
-        yield from self._score(self._history.unseen(self._seeds()), self._rungs)
+        yield from self._score(self._history.wanted(self._seeds()), self._rungs)
         if self._text.slopes:
             yield from self._trajectory()
         while True:
-            before = self._history.budgets(self._share).best.mean()
+            before, known = self._history.budgets(self._share).best.mean(), len(self._history)
             for _ in range(_ROUNDS_EACH):
                 yield from self._round(surrogate)
-            yield from self._score(self._history.leaders(self._share), len(self._text.rungs))
+            # not raced: among equals, a race would drop the same ones again and again
+            leaders = self._history.leaders(self._share)
+            yield from self._score(leaders, len(self._text.rungs), racing=False)
             if self._history.budgets(self._share).best.mean() > before - _STANDSTILL:
                 self._rungs = min(self._rungs + 1, len(self._text.rungs))
+            if len(self._history) == known and not len(leaders):
+                yield self._nothing
+
+    @property
+    def _nothing(self) -> Ask:
+        return Ask(genomes=np.empty((0, len(self._domain.top_levels)), dtype=np.int_))
 
     @property
     def _share(self) -> float:
         """The share of the text that new plans come to at most."""
         return self._text.rungs[self._rungs - 1] / self._text.windows
 
-    def _score(self, genomes: Genomes, rungs: int) -> Script:
+    def _score(self, genomes: Genomes, rungs: int, *, racing: bool = True) -> Script:
         if len(genomes):
-            yield Ask(genomes=genomes, rungs=rungs, risk=_RISK)
+            yield Ask(genomes=genomes, rungs=rungs, racing=racing, risk=_RISK)
 
     def _seeds(self) -> Genomes:
         """Uniform plans, and the best additive ones, at budgets of interest."""
@@ -132,27 +142,31 @@ class Frontier:
         genome, waypoints = domain.top_levels, []
         for share in np.linspace(1.0, end, _WAYPOINTS + 1)[1:]:
             answer = yield Ask(genomes=genome[None], slopes=True)
+            if not np.isfinite(answer.slopes[0]).all():
+                break
             promised = promises(domain, genome, answer.slopes[0], self._harms)
             genome = self._planned(never_raised(promised, genome), float(share))
             waypoints.append(genome)
-        wanted = np.array(waypoints[-1:] if domain.only_budget else waypoints)
-        yield from self._score(self._history.unseen(wanted), self._rungs)
+        if waypoints:
+            wanted = np.array(waypoints[-1:] if domain.only_budget else waypoints)
+            yield from self._score(self._history.wanted(wanted), self._rungs)
 
     def _round(self, surrogate: Surrogate) -> Script:
-        surrogate.fit(*self._history.scores())
+        genomes, kls, seen = self._history.scores()
+        near = self._history.nearest_front(MOST_FITTED)
+        surrogate.fit(genomes[near], kls[near], seen[near])
         budgets = self._history.budgets(self._share)
         pools = [self._evolved(surrogate)]
         centre = self._history.centre(budgets, self._share) if self._text.slopes else None
         if centre is not None:
             answer = yield Ask(genomes=centre[None], slopes=True)
-            pools.append(self._guided(centre, answer.slopes[0]))
-        batch = self._history.unseen(np.concatenate(self._picked(budgets, pools)))
+            if np.isfinite(answer.slopes[0]).all():
+                pools.append(self._guided(centre, answer.slopes[0]))
+        batch = self._history.wanted(np.concatenate(self._picked(budgets, pools)))
         if len(batch):
             expected, additive = surrogate.predict(batch), surrogate.additive(batch)
             answer = yield Ask(genomes=batch, rungs=self._rungs, risk=_RISK)
             self._trust.observe(expected, additive, answer.objectives[:, 0])
-        else:
-            yield Ask(genomes=batch)
 
     def _picked(self, budgets: Budgets, pools: list[Pool]) -> list[Genomes]:
         """Give each pool's share of the batch: what of it promises most."""
@@ -165,8 +179,10 @@ class Frontier:
     def _evolved(self, surrogate: Surrogate) -> Pool:
         """Evolve what the surrogate expects most of; the additive one where it ranks no worse."""
         expect = surrogate.predict if self._trust.learned else surrogate.trend
-        found = evolve(self._domain, expect, self._history.nearest_front(), self._rng)
-        found = self._history.unseen(found)
+        genomes, _, _ = self._history.scores()
+        start = genomes[self._history.nearest_front(_NEAREST)]
+        found = evolve(self._domain, expect, start, self._rng)
+        found = self._history.wanted(found)
         return found, expect(found), surrogate.spread(found)
 
     def _guided(self, centre: NDArray[np.int_], slopes: Floats) -> Pool:
@@ -174,7 +190,7 @@ class Frontier:
         promised = promises(self._domain, centre, slopes, self._harms)
         genomes, changes = neighbours(self._domain, centre, promised)
         kl = self._history.kl(as_genome(centre))
-        new = self._history.are_unseen(genomes)
+        new = self._history.are_wanted(genomes)
         # a gradient that promises nearly all of KL back promises too much
         means = np.log(np.maximum(kl + changes[new], kl / 4))
         return genomes[new], means, np.full(len(means), _GUIDED_SPREAD)

@@ -9,6 +9,9 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from planner.searchers.domain import Domain
 from planner.searchers.protocol import Floats, Genomes
 
+MOST_FITTED = 700
+"""Plans that are learned from: the work grows with their third power."""
+_FEWEST = 3
 LEAST_KL = 1e-5
 """Nats a token; below it a plan is as good as dense, and its logarithm says nothing."""
 _TREND_VARIANCE = 100.0
@@ -17,6 +20,7 @@ _LENGTHS = (0.7, 1.5, 3.0)
 _NOISES = (1e-3, 1e-2, 5e-2, 0.2)
 _FLOOR_NOISE = 0.05
 _REFIT_GROWTH = 1.2
+_LEAST_RANGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,12 @@ class Surrogate:
             seen: Share of the text that each was measured on, ``(genomes,)``.
         """
         telling = kls > LEAST_KL
+        if telling.sum() < _FEWEST:
+            return
         features = self._features(genomes[telling])
         target = np.log(kls[telling])
-        self._line = np.polyfit(features[:, 0], target, 1, w=np.sqrt(seen[telling]))
+        if np.ptp(features[:, 0]) > _LEAST_RANGE:
+            self._line = np.polyfit(features[:, 0], target, 1, w=np.sqrt(seen[telling]))
         precision = (1.0 / seen[telling] - 1.0) + _FLOOR_NOISE
         if self._kernel is None or len(target) > _REFIT_GROWTH * self._chosen_at:
             self._kernel = _likeliest(features, target, precision)
@@ -95,7 +102,9 @@ class Surrogate:
         self._fitted = _fitted(features, target, precision, self._kernel)[1]
 
     def predict(self, genomes: Genomes) -> Floats:
-        """Give the expected log KL, ``(genomes,)``."""
+        """Give the expected log KL, ``(genomes,)``; single-site harm's where little is known."""
+        if self._fitted is None:
+            return self.trend(genomes)
         fitted, kernel = self._ready()
         return np.asarray(
             _covariance(self._features(genomes), fitted.features, kernel) @ fitted.weights
@@ -103,6 +112,8 @@ class Surrogate:
 
     def spread(self, genomes: Genomes) -> Floats:
         """Give the standard deviation of log KL, ``(genomes,)``."""
+        if self._fitted is None:
+            return np.ones(len(genomes))
         fitted, kernel = self._ready()
         features = self._features(genomes)
         cross = _covariance(features, fitted.features, kernel)
