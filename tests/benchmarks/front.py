@@ -39,13 +39,13 @@ def main() -> int:
         0,
         space="joint",
         budget=BUDGET,
-        windows=16 if is_quick() else 64,
+        windows=8 if is_quick() else 64,
         window_tokens=64 if is_quick() else 128,
-        rungs=3 if is_quick() else 5,
-        holdout_windows=32 if is_quick() else 64,
+        rungs=2 if is_quick() else 5,
+        holdout_windows=24 if is_quick() else 64,
         fresh_windows=2,
     )
-    tokens = 100_000 if is_quick() else 1_500_000
+    tokens = 60_000 if is_quick() else 1_500_000
     budgets = (0.4, 0.6, 0.8) if is_quick() else (0.4, 0.52, 0.64, 0.76, 0.88)
     methods = {
         "frontier": [contest.run("frontier", searcher="frontier", tokens=tokens)],
