@@ -254,11 +254,16 @@ def _show_front(run: Any, budget: str | None, *, at_knee: bool = False) -> None:
     print(front_table(run.front(), marked=marked, knee=bend))
     if refused:
         raise refused
+    within = run.get_meta("baselines_within")
     if budget and chosen:
         print(f"\nwithin {budget}: plan {chosen.plan_id}")
         # the run's baselines meet the run's own budget; beside another they say nothing
-        if budget == run.settings.budget:
+        if budget == run.settings.budget and not within:
             print("\n".join(compared_with_baselines(run, chosen)))
+    if within and budget in (None, run.settings.budget):
+        compared = run.best(within)
+        print(f"\nno cost was limited; compared at the bend of the front, {within}: ", end="")
+        print("\n".join([f"plan {compared.plan_id}", *compared_with_baselines(run, compared)]))
 
 
 def _export_arguments(parser: ArgumentParser) -> None:

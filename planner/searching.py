@@ -10,7 +10,7 @@ from typing import Any
 from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.memory import release_pages
 from evaluators.racing import rungs_of
-from planner.baselines import baseline_genomes
+from planner.baselines import baseline_genomes, budget_at_knee
 from planner.budget import Budget, check_reachable, relative_cost
 from planner.evaluation import Spent
 from planner.listener import Listener, Silence
@@ -189,6 +189,9 @@ def search_on(
     if budget.cost_names and with_baselines:
         score_baselines(run, scorer, baseline_genomes(bench, domain, budget))
     complete_front(run, scorer, listener)
+    if with_baselines and not budget.cost_names and (within := budget_at_knee(run)):
+        score_baselines(run, scorer, baseline_genomes(bench, _domain(run, bench, within), within))
+        run.set_meta("baselines_within", str(within))
     _check_scored(run, listener)
     rescore_front(run, bench, listener)
     run.finish(spent)

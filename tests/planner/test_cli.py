@@ -364,6 +364,24 @@ def test_a_verdict_is_given_for_the_budget_of_the_search_alone(
     assert "the search" not in capsys.readouterr().out
 
 
+def test_without_a_budget_baselines_are_compared_with_at_the_bend_of_the_front(
+    saved_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    free = [option for option in OPTIONS if not option.startswith("--budget")]
+    folder = str(tmp_path / "run")
+    assert main(["search", str(saved_llama), *free, "--out", folder]) == 0
+    plan = Run.open(tmp_path / "run").best(Run.open(tmp_path / "run").get_meta("baselines_within"))
+    for command in ([], ["front", folder], ["front", folder, "--knee"]):
+        if command:
+            assert main(command) == 0
+        printed = capsys.readouterr().out
+        assert f": plan {plan.plan_id}\non hold-out text KL " in printed
+        assert "for the plan that cuts the same share everywhere: the search" in printed
+        assert "the best plan if guessed harms added up" in printed
+    assert main(["front", folder, "--budget", "params<=0.9x"]) == 0
+    assert "guessed harms" not in capsys.readouterr().out
+
+
 def test_a_budget_that_no_plan_of_the_run_meets(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
