@@ -211,10 +211,10 @@ def _front(options: Namespace) -> None:
     from planner.run import Run
 
     run = Run.open(options.run)
+    _check_choice(options)
     if options.budgets is not None:
         print(answers_table(run.answers(listed_budgets(options.budgets))))
         return
-    _check_choice(options)
     sentence = front_sentence(run, reference=options.reference)
     rivals = rivalry_sentences(run, Run.open(options.against)) if options.against else None
     found = run.stability() if options.stability else None
@@ -234,6 +234,14 @@ def _check_choice(options: Namespace) -> None:
             f"`--knee` chooses without a budget, got `--budget {options.budget}` too; "
             "leave one of them out"
         )
+    if options.budgets is None:
+        return
+    for name in ("budget", "knee", "against", "reference", "stability"):
+        if options[name] is not None and options[name] is not False:  # a 0 was given too
+            raise SettingsError(
+                f"`--budgets` prints its answers and nothing else, got `--{name}` too; "
+                "leave one of them out"
+            )
 
 
 def _show_front(run: Any, budget: str | None, *, at_knee: bool = False) -> None:

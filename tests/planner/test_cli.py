@@ -337,6 +337,18 @@ def test_options_out_of_range(
     [
         (["--knee", "--budget", "params<=0.8x"], "chooses without a budget"),
         (["--reference", "0"], "`reference` must be a KL above 0, got 0"),
+        (["--budgets", ""], "must name one budget or more, got ''; give some such as"),
+        (["--budgets", " , "], "must name one budget or more"),
+        *[
+            (["--budgets", "0.8x", *other], f"and nothing else, got `{other[0]}` too; leave one")
+            for other in (
+                ["--budget", "params<=0.8x"],
+                ["--knee"],
+                ["--against", "elsewhere"],
+                ["--reference", "0"],
+                ["--stability"],
+            )
+        ],
     ],
 )
 def test_options_of_a_front_that_do_not_go_together(
