@@ -20,9 +20,18 @@ def listed_budgets(text: str) -> list[str]:
 
     Commas part them; where there is a semicolon, semicolons do, so that each may hold several
     limits.
+
+    Raises:
+        BudgetError: There is none in it.
     """
     separator = ";" if ";" in text else ","
-    return [budget.strip() for budget in text.split(separator) if budget.strip()]
+    budgets = [budget.strip() for budget in text.split(separator) if budget.strip()]
+    if not budgets:
+        raise BudgetError(
+            f"`--budgets` must name one budget or more, got {text!r}; "
+            "give some such as `--budgets 0.5x,0.6x`"
+        )
+    return budgets
 
 
 def answered(

@@ -3,7 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.budget import Budget
+from planner.budget import Budget, Limit
+from planner.front import front
+from planner.indicators import Points, knee
+from planner.rescoring import BASELINE_ROUND
+from planner.run import Run
 from planner.searchers.additive import additive_best
 from planner.searchers.domain import Domain
 from planner.workbench import Workbench
@@ -32,6 +36,23 @@ def baseline_genomes(
     tried = {"uniform": uniform, "additive": additive}
     found = {name: next(filter(fits, genomes), None) for name, genomes in tried.items()}
     return {name: genome for name, genome in found.items() if genome is not None}
+
+
+def budget_at_knee(run: Run) -> Budget | None:
+    """Give the budget to compare within where the user limits no cost: what the knee plan costs.
+
+    Without a knee it is the plan in the middle of the front; none where there is no front.
+    Baselines do not count, so that a resumed run compares at the same plan.
+    """
+    names = run.get_meta("cost_names")
+    proposed = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
+    plans = front(proposed, names)
+    if not plans:
+        return None
+    position = knee(Points.of(plans, names, run.dense))
+    costs = plans[len(plans) // 2 if position is None else position].costs
+    limits = (Limit(metric=n, value=float(costs[n]), relative=False) for n in names)
+    return Budget(limits=tuple(limits))
 
 
 def _additive(domain: Domain, share: float) -> NDArray[np.int_]:

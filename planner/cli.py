@@ -211,10 +211,10 @@ def _front(options: Namespace) -> None:
     from planner.run import Run
 
     run = Run.open(options.run)
+    _check_choice(options)
     if options.budgets is not None:
         print(answers_table(run.answers(listed_budgets(options.budgets))))
         return
-    _check_choice(options)
     sentence = front_sentence(run, reference=options.reference)
     rivals = rivalry_sentences(run, Run.open(options.against)) if options.against else None
     found = run.stability() if options.stability else None
@@ -234,6 +234,14 @@ def _check_choice(options: Namespace) -> None:
             f"`--knee` chooses without a budget, got `--budget {options.budget}` too; "
             "leave one of them out"
         )
+    if options.budgets is None:
+        return
+    for name in ("budget", "knee", "against", "reference", "stability"):
+        if options[name] is not None and options[name] is not False:  # a 0 was given too
+            raise SettingsError(
+                f"`--budgets` prints its answers and nothing else, got `--{name}` too; "
+                "leave one of them out"
+            )
 
 
 def _show_front(run: Any, budget: str | None, *, at_knee: bool = False) -> None:
@@ -254,11 +262,16 @@ def _show_front(run: Any, budget: str | None, *, at_knee: bool = False) -> None:
     print(front_table(run.front(), marked=marked, knee=bend))
     if refused:
         raise refused
+    within = run.get_meta("baselines_within")
     if budget and chosen:
         print(f"\nwithin {budget}: plan {chosen.plan_id}")
         # the run's baselines meet the run's own budget; beside another they say nothing
-        if budget == run.settings.budget:
+        if budget == run.settings.budget and not within:
             print("\n".join(compared_with_baselines(run, chosen)))
+    if within and budget in (None, run.settings.budget):
+        compared = run.best(within)
+        print(f"\nno cost was limited; compared at the bend of the front, {within}: ", end="")
+        print("\n".join([f"plan {compared.plan_id}", *compared_with_baselines(run, compared)]))
 
 
 def _export_arguments(parser: ArgumentParser) -> None:

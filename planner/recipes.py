@@ -74,7 +74,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "multipruner": Recipe(
         searcher="multipruner",
-        description="whole layers first, then MLP channels, then attention heads",
+        description="attentions and MLPs one by one, then MLP channels, then attention heads",
         reference="Muñoz et al., 2025, arXiv:2501.09949",
     ),
     "bonsai": Recipe(

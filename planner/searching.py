@@ -10,7 +10,7 @@ from typing import Any
 from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.memory import release_pages
 from evaluators.racing import rungs_of
-from planner.baselines import baseline_genomes
+from planner.baselines import baseline_genomes, budget_at_knee
 from planner.budget import Budget, check_reachable, relative_cost
 from planner.evaluation import Spent
 from planner.listener import Listener, Silence
@@ -184,14 +184,31 @@ def search_on(
         run.set_meta(key, value)
     run.set_meta("calibration", bench.calibration.source)
 
+    spent = _scored(run, bench, listener, with_baselines=with_baselines, on_progress=on_progress)
+    _check_scored(run, listener)
+    rescore_front(run, bench, listener)
+    run.finish(spent)
+
+
+def _scored(
+    run: Run,
+    bench: Workbench,
+    listener: Listener,
+    *,
+    with_baselines: bool,
+    on_progress: OnProgress,
+) -> Spent:
+    """Score whatever needs the text searched on; its evaluator is gone with this call's end."""
+    budget = asked_budget(run.settings)
     domain, scorer = _domain(run, bench, budget), _search_scorer(bench, run.settings, listener)
     spent = _searched(run, bench, scorer, domain, listener, on_progress)
     if budget.cost_names and with_baselines:
         score_baselines(run, scorer, baseline_genomes(bench, domain, budget))
     complete_front(run, scorer, listener)
-    _check_scored(run, listener)
-    rescore_front(run, bench, listener)
-    run.finish(spent)
+    if with_baselines and not budget.cost_names and (within := budget_at_knee(run)):
+        score_baselines(run, scorer, baseline_genomes(bench, _domain(run, bench, within), within))
+        run.set_meta("baselines_within", str(within))
+    return spent
 
 
 def _searched(

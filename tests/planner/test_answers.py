@@ -8,7 +8,7 @@ from evaluators.metric import Measurement
 from planner.answers import listed_budgets
 from planner.report import answers_table, front_sentence, front_table
 from planner.run import Run
-from search_spaces.errors import RunError, SettingsError
+from search_spaces.errors import BudgetError, RunError, SettingsError
 from tests.planner.toy_search import DENSE, SETTINGS, evaluation
 
 PLANS = [
@@ -43,11 +43,16 @@ def run(tmp_path: Path) -> Iterator[Run]:
         ("size<=1kB", ["size<=1kB"]),
         ("0.5x;params<=0.7x,kl<=0.1", ["0.5x", "params<=0.7x,kl<=0.1"]),
         ("params<=0.7x,kl<=0.1;", ["params<=0.7x,kl<=0.1"]),
-        (" , ", []),
     ],
 )
 def test_budgets_in_one_line(text: str, budgets: list[str]) -> None:
     assert listed_budgets(text) == budgets
+
+
+@pytest.mark.parametrize("text", ["", " , ", " ; "])
+def test_a_line_without_a_budget(text: str) -> None:
+    with pytest.raises(BudgetError, match="must name one budget or more, got"):
+        listed_budgets(text)
 
 
 def test_ten_budgets_are_answered_from_what_is_scored(run: Run) -> None:

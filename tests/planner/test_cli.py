@@ -337,6 +337,18 @@ def test_options_out_of_range(
     [
         (["--knee", "--budget", "params<=0.8x"], "chooses without a budget"),
         (["--reference", "0"], "`reference` must be a KL above 0, got 0"),
+        (["--budgets", ""], "must name one budget or more, got ''; give some such as"),
+        (["--budgets", " , "], "must name one budget or more"),
+        *[
+            (["--budgets", "0.8x", *other], f"and nothing else, got `{other[0]}` too; leave one")
+            for other in (
+                ["--budget", "params<=0.8x"],
+                ["--knee"],
+                ["--against", "elsewhere"],
+                ["--reference", "0"],
+                ["--stability"],
+            )
+        ],
     ],
 )
 def test_options_of_a_front_that_do_not_go_together(
@@ -362,6 +374,24 @@ def test_a_verdict_is_given_for_the_budget_of_the_search_alone(
     assert "the search" in capsys.readouterr().out
     main(["front", str(run.folder), "--budget", "params<=0.9x"])
     assert "the search" not in capsys.readouterr().out
+
+
+def test_without_a_budget_baselines_are_compared_with_at_the_bend_of_the_front(
+    saved_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    free = [option for option in OPTIONS if not option.startswith("--budget")]
+    folder = str(tmp_path / "run")
+    assert main(["search", str(saved_llama), *free, "--out", folder]) == 0
+    plan = Run.open(tmp_path / "run").best(Run.open(tmp_path / "run").get_meta("baselines_within"))
+    for command in ([], ["front", folder], ["front", folder, "--knee"]):
+        if command:
+            assert main(command) == 0
+        printed = capsys.readouterr().out
+        assert f": plan {plan.plan_id}\non hold-out text KL " in printed
+        assert "for the plan that cuts the same share everywhere: the search" in printed
+        assert "the best plan if guessed harms added up" in printed
+    assert main(["front", folder, "--budget", "params<=0.9x"]) == 0
+    assert "guessed harms" not in capsys.readouterr().out
 
 
 def test_a_budget_that_no_plan_of_the_run_meets(

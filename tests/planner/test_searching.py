@@ -26,6 +26,8 @@ from evaluators.evaluator import Evaluator
 from evaluators.quality import QUALITY
 from planner import Run, search
 from planner.evaluation import Evaluation
+from planner.front import front
+from planner.indicators import Points, knee
 from planner.listener import Silence
 from planner.report import compared_with_baselines
 from planner.rescoring import BASELINE_ROUND
@@ -230,11 +232,29 @@ def test_whole_layers_only(saved_llama: Path, tmp_path: Path) -> None:
     assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
 
 
-def test_without_a_budget_the_whole_range_is_searched(saved_llama: Path, tmp_path: Path) -> None:
-    settings = {name: value for name, value in SMALL.items() if name != "budget"}
+@pytest.mark.parametrize("budget", [None, "kl<=9"])
+def test_without_a_limit_on_costs_the_whole_range_is_searched_and_judged_at_the_knee(
+    budget: str | None, saved_llama: Path, tmp_path: Path
+) -> None:
+    settings = {**SMALL, "budget": budget}
     run = search(str(saved_llama), out=tmp_path / "run", **settings)
     assert run.front()["params_x"].min() < 0.5
-    assert run.baselines() == {}
+    proposed = front([e for e in run.evaluations() if e.round != BASELINE_ROUND], ("params",))
+    position = knee(Points.of(proposed, ("params",), run.dense))
+    plan = proposed[len(proposed) // 2 if position is None else position]
+    assert list(run.baselines()) == ["uniform", "additive"]
+    for baseline in run.baselines().values():
+        assert baseline.costs["params"] <= plan.costs["params"] < run.dense["params"]
+        assert baseline.score.windows == SMALL["windows"]
+    within = run.get_meta("baselines_within")
+    assert within == f"params<={plan.costs['params']:.0f}"
+    assert len(compared_with_baselines(run, run.best(within))) == 3
+
+    # a run that is gone on with, though finished, compares at the same plan
+    before = run.evaluations()
+    again = search(str(saved_llama), out=tmp_path / "run", **settings, resume=True)
+    assert again.get_meta("baselines_within") == within
+    assert len(again.evaluations()) == len(before)
 
 
 @pytest.mark.parametrize("searcher", ["random", "uniform"])
