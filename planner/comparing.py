@@ -16,7 +16,7 @@ from planner.comparison import RECIPES_KEY, Comparison
 from planner.files import replacing
 from planner.listener import Listener, Silence
 from planner.recipes import DEFAULT_RECIPES, Recipe, chosen_recipes
-from planner.run import Run
+from planner.run import DATABASE_FILE, Run
 from planner.searching import asked_budget, check_same, open_bench, opened, search_on
 from planner.settings import SETTINGS_FILE, SearchSettings
 from planner.workbench import PREPARED_FILES, Workbench, laid_out_for
@@ -72,8 +72,10 @@ def run_comparison(
             "a comparison needs a budget with a limit on a cost, under which all recipes are "
             f"judged, got `{settings.budget}`; set for example `--budget params<=0.7x`"
         )
+    if resume and (out / DATABASE_FILE).is_file():  # before its settings are held against these
+        with Run.open(out) as earlier:
+            _check_comparison(earlier)
     with opened(out, settings, resume=resume) as shared:
-        _check_comparison(shared)
         shared.set_meta(RECIPES_KEY, list(recipes))
         # the model's place is made whole by now
         planned = {name: recipe.settings(shared.settings) for name, recipe in recipes.items()}

@@ -13,6 +13,7 @@ from planner.budget import relative_cost
 from planner.evaluation import Evaluation
 from planner.front import complete
 
+_ROUNDING = 1e-9
 _KL_CEILING = 1e3
 """A plan whose KL overflows is as bad as can be, yet finite, as searchers must compare it."""
 
@@ -49,6 +50,11 @@ class Objectives:
         shares = self.shares(evaluation)
         return [max(pair) for pair in zip(shares, self.allowed or shares, strict=True)]
 
+    def admits(self, evaluation: Evaluation) -> bool:
+        """Tell whether a plan matters: all do, or those within the budget."""
+        pairs = zip(self.shares(evaluation), self.allowed, strict=False)
+        return all(share <= limit + _ROUNDING for share, limit in pairs)
+
 
 def kl_by_window(evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
     """Stack the KL of plans that were scored on equally many windows, ``(plans, windows)``."""
@@ -63,10 +69,13 @@ def _told_kl(evaluation: Evaluation, references: NDArray[np.float64]) -> float:
     return min(kl, _KL_CEILING) if math.isfinite(kl) else _KL_CEILING
 
 
-def likely_front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[Evaluation]:
-    """The plans that would be on the front if all had the KL that is projected for them."""
-    sound = [e for e in evaluations if e.score.failure is None]
+def likely_front(evaluations: Sequence[Evaluation], objectives: Objectives) -> list[Evaluation]:
+    """The plans that would be on the front if all had the KL that is projected for them.
+
+    Where only the budget matters, those that are the best within it.
+    """
+    sound = [e for e in evaluations if e.score.failure is None and objectives.admits(e)]
     references = kl_by_window(complete(sound))
-    points = [[_told_kl(e, references), *(e.costs[name] for name in cost_names)] for e in sound]
+    points = [[_told_kl(e, references), *objectives.prices(e)] for e in sound]
     kept = moocore.is_nondominated(np.array(points)) if sound else []
     return [evaluation for evaluation, keep in zip(sound, kept, strict=True) if keep]

@@ -11,7 +11,7 @@ from evaluators.quality import QUALITY
 from planner.evaluation import RESCORE_SPLITS, Evaluation, Genome, RescoreSplit
 from planner.front import front, front_frame, save_front
 from planner.listener import Listener
-from planner.objectives import likely_front
+from planner.objectives import Objectives, likely_front
 from planner.run import Run
 from planner.scoring import Scorer
 from planner.workbench import Workbench
@@ -26,12 +26,11 @@ def score_baselines(run: Run, scorer: Scorer, genomes: Mapping[str, NDArray[np.i
     run.set_meta("baselines", {n: e.plan_id for n, e in zip(genomes, known, strict=True)})
 
 
-def complete_front(run: Run, scorer: Scorer, listener: Listener) -> None:
+def complete_front(run: Run, scorer: Scorer, objectives: Objectives, listener: Listener) -> None:
     """Score on all windows whatever may stand on the front and did not come to its race's end."""
-    cost_names = tuple(run.get_meta("cost_names"))
     while waiting := [
         evaluation.genome
-        for evaluation in likely_front(run.evaluations(), cost_names)
+        for evaluation in likely_front(run.evaluations(), objectives)
         if evaluation.score.windows < scorer.rungs[-1]
     ]:
         listener.stage("scoring what the search left unfinished")

@@ -26,7 +26,7 @@ from search_spaces.plan import ModelIdentity
 if TYPE_CHECKING:
     import pandas as pd
 
-_DATABASE_FILE = "run.sqlite"
+DATABASE_FILE = "run.sqlite"
 _LOCK_FILE = "run.lock"
 _ENVIRONMENT_FILE = "environment.json"
 
@@ -69,7 +69,7 @@ class Run:
             settings.save(folder)
             environment = describe_environment(device=settings.device, seed=settings.seed)
             atomic_write_text(folder / _ENVIRONMENT_FILE, json.dumps(environment, indent=2) + "\n")
-            return cls(folder, settings, Store.open(folder / _DATABASE_FILE), lock)
+            return cls(folder, settings, Store.open(folder / DATABASE_FILE), lock)
         except BaseException:
             lock.release()
             raise
@@ -95,7 +95,7 @@ class Run:
             )
         lock = _locked(folder)
         try:
-            store = Store.open(folder / _DATABASE_FILE)
+            store = Store.open(folder / DATABASE_FILE)
             settings.save(folder)
             return cls(folder, settings, store, lock)
         except BaseException:
@@ -110,7 +110,7 @@ class Run:
             RunError: No run there, or none that this version can read.
         """
         settings = _saved_settings(folder)
-        database = folder / _DATABASE_FILE
+        database = folder / DATABASE_FILE
         if not database.is_file():
             raise RunError(f"`{database}` must exist, got nothing; go on with --resume")
         return cls(folder, settings, Store.open_read_only(database), None)

@@ -201,54 +201,53 @@ def _scored(
     """Score whatever needs the text searched on; its evaluator is gone with this call's end."""
     budget = asked_budget(run.settings)
     domain, scorer = _domain(run, bench, budget), _search_scorer(bench, run.settings, listener)
-    spent = _searched(run, bench, scorer, domain, listener, on_progress)
-    if budget.cost_names and with_baselines:
-        score_baselines(run, scorer, baseline_genomes(bench, domain, budget))
-    complete_front(run, scorer, listener)
-    if with_baselines and not budget.cost_names and (within := budget_at_knee(run)):
-        score_baselines(run, scorer, baseline_genomes(bench, _domain(run, bench, within), within))
-        run.set_meta("baselines_within", str(within))
-    return spent
-
-
-def _searched(
-    run: Run,
-    bench: Workbench,
-    scorer: Scorer,
-    domain: Domain,
-    listener: Listener,
-    on_progress: OnProgress,
-) -> Spent:
-    """Score what the searcher proposes, up to the limits."""
-    names, costs = tuple(run.get_meta("cost_names")), bench.dense.costs.dense()
+    objectives = Objectives(
+        cost_names=tuple(run.get_meta("cost_names")),
+        dense=bench.dense.costs.dense(),
+        allowed=_allowed(domain),
+    )
     listener.say(_forecast(bench, scorer, run.settings))
     listener.stage("searching")
-    loop = SearchLoop(
-        make_searcher(
-            run.settings.searcher,
-            domain,
-            population=run.settings.population,
-            seed=run.settings.seed,
-            text=Text(
-                rungs=scorer.rungs,
-                tokens=bench.calibration.search.shape[1],
-                slopes=not bench.dense.structure.backbone.streamed,
-            ),
-            say=listener.say,
-        ),
-        scorer,
-        run,
-        _limits(run.settings),
-        Objectives(cost_names=names, dense=costs, allowed=_allowed(domain)),
-        racing=run.settings.racing,
-    )
+    loop = _loop(run, bench, scorer, domain, objectives, listener)
 
     def show(progress: Progress) -> None:
         listener.advance(round(100 * progress.share), 100, _note(progress))
         on_progress(progress)
 
     listener.say(_ENDS[loop.run(show)])
-    return loop.spent
+    spent = loop.spent
+    if budget.cost_names and with_baselines:
+        score_baselines(run, scorer, baseline_genomes(bench, domain, budget))
+    complete_front(run, scorer, objectives, listener)
+    if with_baselines and not budget.cost_names and (within := budget_at_knee(run)):
+        score_baselines(run, scorer, baseline_genomes(bench, _domain(run, bench, within), within))
+        run.set_meta("baselines_within", str(within))
+    return spent
+
+
+def _loop(
+    run: Run,
+    bench: Workbench,
+    scorer: Scorer,
+    domain: Domain,
+    objectives: Objectives,
+    listener: Listener,
+) -> SearchLoop:
+    """Put together who proposes, who scores and when it ends."""
+    searcher = make_searcher(
+        run.settings.searcher,
+        domain,
+        population=run.settings.population,
+        seed=run.settings.seed,
+        text=Text(
+            rungs=scorer.rungs,
+            tokens=bench.calibration.search.shape[1],
+            slopes=not bench.dense.structure.backbone.streamed,
+        ),
+        say=listener.say,
+    )
+    limits, racing = _limits(run.settings), run.settings.racing
+    return SearchLoop(searcher, scorer, run, limits, objectives, racing=racing)
 
 
 def _domain(run: Run, bench: Workbench, budget: Budget) -> Domain:

@@ -87,12 +87,22 @@ class Domain:
         return np.asarray((self.prices(genomes) <= np.array(limits) + _ROUNDING).all(axis=-1))
 
     def uniform_within(self) -> NDArray[np.int_]:
-        """Give the largest uniform plan within the budget, ``(sites,)``; at worst the smallest."""
+        """Give the largest plan within the budget that is uniform but for a level, ``(sites,)``."""
         for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS):
             genome = self.uniform(float(target))
             if self.affords(genome[None])[0]:
                 break
-        return genome
+        return self._topped_up(genome)
+
+    def _topped_up(self, genome: NDArray[np.int_]) -> NDArray[np.int_]:
+        """Raise the sites that keep the smallest share by a level while the budget allows it."""
+        levels = genome.copy()
+        while True:
+            raised = levels + np.eye(len(levels), dtype=np.int_)
+            fits = (levels < self.top_levels) & self.affords(np.minimum(raised, self.top_levels))
+            if not fits.any():
+                return levels
+            levels[np.argmin(np.where(fits, levels / self.top_levels, np.inf))] += 1
 
     def uniform(self, target: float) -> NDArray[np.int_]:
         """The largest plan within a cost that keeps the same share of every site that costs."""

@@ -21,6 +21,7 @@ from planner.searchers.protocol import Answer, Ask
 from search_spaces.errors import RunError
 from tests.planner.toy_search import (
     DENSE,
+    EVALUATIONS,
     OBJECTIVES,
     SETTINGS,
     RacingScorer,
@@ -47,8 +48,8 @@ def by_genome(evaluations: list[Evaluation]) -> list[Evaluation]:
 
 
 def test_a_search_scores_as_many_plans_as_it_was_given(uninterrupted: list[Evaluation]) -> None:
-    assert len(uninterrupted) == SETTINGS.evaluations
-    assert len({found.genome for found in uninterrupted}) == SETTINGS.evaluations
+    assert len(uninterrupted) == EVALUATIONS
+    assert len({found.genome for found in uninterrupted}) == EVALUATIONS
     assert [found.round for found in uninterrupted] == [i // 8 for i in range(60)]
 
 
@@ -61,7 +62,7 @@ def test_a_resumed_search_ends_like_one_that_was_never_stopped(
     scorer = Scorer()
     with Run.resume(tmp_path, SETTINGS) as run:
         search(run, scorer)
-        assert scorer.count == SETTINGS.evaluations - fail_after
+        assert scorer.count == EVALUATIONS - fail_after
         assert by_genome(run.evaluations()) == by_genome(uninterrupted)
         assert front(run.evaluations(), ("params",)) == front(uninterrupted, ("params",))
 
@@ -90,11 +91,11 @@ def test_a_killed_search_loses_nothing(tmp_path: Path, uninterrupted: list[Evalu
     with Run.open(folder) as run:
         left = run.evaluations()
     assert set(seen) <= {found.genome for found in left}
-    assert len(left) < SETTINGS.evaluations
+    assert len(left) < EVALUATIONS
     scorer = Scorer()
     with Run.resume(folder, SETTINGS) as run:
         search(run, scorer)
-        assert scorer.count == SETTINGS.evaluations - len(left)
+        assert scorer.count == EVALUATIONS - len(left)
         assert by_genome(run.evaluations()) == by_genome(uninterrupted)
 
 

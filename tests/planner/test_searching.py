@@ -280,8 +280,10 @@ def test_progress_is_told(saved_llama: Path, tmp_path: Path) -> None:
 
     search(str(saved_llama), out=tmp_path / "run", **SMALL, listener=Ear())
     searching = [(done, total) for stage, done, total in told["steps"] if stage == "searching"]
-    assert searching == [(done, 40) for done in range(1, 41)]
-    assert "up to 40 plans in at most" in told["lines"][0]
+    assert {total for _, total in searching} == {100}
+    assert [done for done, _ in searching] == sorted(done for done, _ in searching)
+    assert searching[-1][0] == 100
+    assert "at most about" in told["lines"][0]
 
 
 def test_a_killed_process_loses_nothing(

@@ -23,7 +23,8 @@ from planner.settings import SearchSettings
 SITES = 8
 TOP = 3
 DENSE = {"params": 1000.0, "size": 2000.0, "macs": 900.0, "kv": 64.0}
-SETTINGS = SearchSettings(model="toy", population=8, evaluations=60, seed=3)
+EVALUATIONS = 60
+SETTINGS = SearchSettings(model="toy", population=8, evaluations=EVALUATIONS, seed=3)
 OBJECTIVES = Objectives(cost_names=("params",), dense=DENSE)
 _WEIGHTS = np.array([8.0, 1.0, 4.0, 0.5, 2.0, 0.3, 6.0, 1.5]) / 10
 _FULL = np.array([0.05, 0.15, 0.05, 0.15, 0.05, 0.15, 0.05, 0.15])

@@ -38,11 +38,11 @@ Pool = tuple[Genomes, Floats, Floats]
 class Frontier:
     """Searches jointly, from additive and greedy beginnings, and learns from every evaluation.
 
-    Seeds are the single-site pass, uniform plans, the exact best of the additive model at many
+    Seeds are the single-site pass, uniform plans, the best of the additive model at many
     budgets, and a greedy trajectory from dense down, re-planned at each waypoint by the gradient.
     Then in rounds: fit the surrogate to all scores, evolve a population on it, take gradients at
     a plan that the front leans on and move from there, pick what promises most, race it. New plans
-    come to a part of the text first; what leads after some rounds is raced on all of it, and
+    come to a part of the text first; what leads after some rounds is scored on all of it, and
     where nothing is gained any more the part grows.
 
     Args:
@@ -95,11 +95,11 @@ class Frontier:
             yield from self._trajectory()
         while True:
             before, known = self._history.budgets(self._share).best.mean(), len(self._history)
-            for _ in range(_ROUNDS_EACH):
-                yield from self._round(surrogate)
             # not raced: among equals, a race would drop the same ones again and again
             leaders = self._history.leaders(self._share)
             yield from self._score(leaders, len(self._text.rungs), racing=False)
+            for _ in range(_ROUNDS_EACH):
+                yield from self._round(surrogate)
             if self._history.budgets(self._share).best.mean() > before - _STANDSTILL:
                 self._rungs = min(self._rungs + 1, len(self._text.rungs))
             if len(self._history) == known and not len(leaders):
