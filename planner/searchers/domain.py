@@ -99,7 +99,8 @@ class Domain:
         levels = genome.copy()
         while True:
             raised = levels + np.eye(len(levels), dtype=np.int_)
-            fits = (levels < self.top_levels) & self.affords(np.minimum(raised, self.top_levels))
+            room = levels < self.top_levels
+            fits = room & self.affords(np.minimum(raised, self.top_levels))
             if not fits.any():
                 return levels
             levels[np.argmin(np.where(fits, levels / self.top_levels, np.inf))] += 1
