@@ -87,7 +87,7 @@ class Domain:
         return np.asarray((self.prices(genomes) <= np.array(limits) + _ROUNDING).all(axis=-1))
 
     def uniform_within(self) -> NDArray[np.int_]:
-        """Give the largest plan within the budget that is uniform but for a level, ``(sites,)``."""
+        """Give the largest plan within the budget, uniform but for a level, ``(sites,)``."""
         for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS):
             genome = self.uniform(float(target))
             if self.affords(genome[None])[0]:

@@ -42,11 +42,11 @@ def main() -> int:
         windows=8 if is_quick() else 64,
         window_tokens=64 if is_quick() else 128,
         rungs=2 if is_quick() else 5,
-        holdout_windows=24 if is_quick() else 64,
+        holdout_windows=12 if is_quick() else 64,
         fresh_windows=2,
     )
-    tokens = 60_000 if is_quick() else 1_500_000
-    budgets = (0.4, 0.6, 0.8) if is_quick() else (0.4, 0.52, 0.64, 0.76, 0.88)
+    tokens = 40_000 if is_quick() else 1_500_000
+    budgets = (0.5, 0.75) if is_quick() else (0.4, 0.52, 0.64, 0.76, 0.88)
     methods = {
         "frontier": [contest.run("frontier", searcher="frontier", tokens=tokens)],
         "evopress": [_evopress(contest, budget, tokens) for budget in budgets],

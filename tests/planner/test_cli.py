@@ -315,7 +315,7 @@ def test_a_misspelt_budget(run: Run, capsys: pytest.CaptureFixture[str]) -> None
     ("option", "said"),
     [
         ("--population=1", "`population` must be at least 2, got 1"),
-        ("--searcher=tpe", "choose a `searcher`"),
+        ("--searcher=tpes", "choose a `searcher`"),
         ("--seed=often", "`seed` must be"),
         ("--device=nonsense", "`device` must be one that torch finds here"),
     ],

@@ -462,7 +462,7 @@ def test_a_search_that_is_cut_short_finishes_its_front(saved_llama: Path, tmp_pa
     run = search(
         str(saved_llama),
         out=tmp_path / "run",
-        **{**RACED, "tokens": 8 * 4 * 8 + 1},
+        **{**RACED, "searcher": "nsga2", "tokens": 8 * 4 * 8 + 1},
         listener=Ear(),
     )
     assert "scoring what the search left unfinished" in stages
