@@ -1,6 +1,6 @@
 """What each unit is worth to a candidate: the gradient of KL by a gate on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -100,7 +100,7 @@ def _gated(
             hook.remove()
 
 
-def _gate(block: SubBlock, gate: Tensor):  # type: ignore[no-untyped-def]
+def _gate(block: SubBlock, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
     units = torch.from_numpy(block.projections[-1].units).to(gate.device)
 
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -59,9 +59,7 @@ class Scorer:
         counts = self._counts(genomes)
         started = time.monotonic()
         for index, slopes in self._evaluator.slopes(counts):
-            values = [
-                _steps(site, counts[index], slopes).tolist() for site in self._bench.space.sites
-            ]
+            values = [_steps(site, counts[index], slopes) for site in self._bench.space.sites]
             seconds = time.monotonic() - started
             yield index, Reply(values=np.concatenate(values), tokens=tokens, seconds=seconds)
             started = time.monotonic()

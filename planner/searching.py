@@ -285,9 +285,7 @@ def _limits(settings: SearchSettings) -> Limits:
 
 def _allowed(domain: Domain) -> tuple[float, ...]:
     """Give what the budget allows of each cost, where nothing else matters."""
-    if not domain.only_budget:
-        return ()
-    return tuple(math.inf if cost.limit is None else cost.limit for cost in domain.costs)
+    return tuple(map(float, domain.allowed)) if domain.only_budget else ()
 
 
 def _cost_floor(

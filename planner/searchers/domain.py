@@ -69,6 +69,11 @@ class Domain:
         return 1.0 if limit is None or not self.only_budget else limit
 
     @property
+    def allowed(self) -> NDArray[np.float64]:
+        """What the budget allows of each cost, infinite where it names none, ``(costs,)``."""
+        return np.array([np.inf if cost.limit is None else cost.limit for cost in self.costs])
+
+    @property
     def cost_tables(self) -> tuple[NDArray[np.float64], ...]:
         """Tables of the first cost."""
         return self.costs[0].tables
@@ -83,8 +88,7 @@ class Domain:
 
     def affords(self, genomes: NDArray[np.int_]) -> NDArray[np.bool_]:
         """Tell which genomes are within the budget in all costs, ``(genomes,)``."""
-        limits = [np.inf if cost.limit is None else cost.limit for cost in self.costs]
-        return np.asarray((self.prices(genomes) <= np.array(limits) + _ROUNDING).all(axis=-1))
+        return np.asarray((self.prices(genomes) <= self.allowed + _ROUNDING).all(axis=-1))
 
     def uniform_within(self) -> NDArray[np.int_]:
         """Give the largest plan within the budget, uniform but for a level, ``(sites,)``."""

@@ -90,7 +90,7 @@ class History:
         genomes, kls, _ = self.scores()
         prices = self._domain.prices(genomes)
         if self._domain.only_budget:  # all that the budget allows is equally cheap
-            limits = [np.inf if cost.limit is None else cost.limit for cost in self._domain.costs]
+            limits = self._domain.allowed
             prices = np.maximum(prices, np.where(np.isfinite(limits), limits, 0.0))
         no_dearer = (prices[None] <= prices[:, None]).all(axis=2)
         best = np.where(no_dearer, kls, np.inf).min(axis=1)

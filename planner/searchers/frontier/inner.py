@@ -71,7 +71,7 @@ def objectives(domain: Domain, genomes: Genomes, expected: Floats) -> Floats:
     prices = domain.prices(genomes)
     excess = np.maximum(domain.cost_floor - prices[:, 0], 0.0)
     if domain.only_budget:
-        limits = np.array([np.inf if cost.limit is None else cost.limit for cost in domain.costs])
+        limits = domain.allowed
         excess = excess + np.maximum(prices - limits, 0.0).sum(axis=1)
         prices = np.where(np.isfinite(limits), np.maximum(prices, limits), prices)
     return np.column_stack([expected + _PENALTY * excess, prices])
