@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from search_spaces.rankings.protocol import StatisticName, Statistics
+from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.read import ModelStructure
 
 

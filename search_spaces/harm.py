@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.rankings.protocol import Statistics
 from search_spaces.rankings.wanda import Wanda
+from search_spaces.statistics import Statistics
 from search_spaces.structure.read import ModelStructure
 
 

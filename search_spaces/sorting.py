@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search_spaces.rankings.protocol import Ranking, Statistics
+from search_spaces.rankings.protocol import Ranking
+from search_spaces.statistics import Statistics
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import permute_
 

@@ -1,19 +1,12 @@
 """What a ranking is: an importance for each unit of a sub-block, from declared statistics."""
 
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
+from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.sub_block import SubBlock
-
-StatisticName = Literal["input_second_moment", "hidden_energy"]
-"""``input_second_moment``: mean of each input's square over the tokens, ``(columns,)``, of each
-projection. ``hidden_energy``: median over the tokens of the squared norm of the hidden states that
-enter the layer, ``()``, under the empty path."""
-
-Statistics = Mapping[tuple[StatisticName, str], Tensor]
-"""Of one layer, by name and path of the linear layer."""
 
 
 class Ranking(Protocol):
@@ -22,6 +15,11 @@ class Ranking(Protocol):
     @property
     def statistics(self) -> frozenset[StatisticName]:
         """What must be collected for every projection before `importance` is asked."""
+        ...
+
+    @property
+    def comparable(self) -> bool:
+        """Whether importances can be compared across sub-blocks, or inside of one only."""
         ...
 
     def importance(
@@ -35,6 +33,27 @@ class Ranking(Protocol):
             statistics: Of the sub-block's layer.
 
         Returns:
-            Importance ``(units,)``, comparable inside the sub-block only.
+            Importance ``(units,)``.
+        """
+        ...
+
+
+class DepthRanking(Protocol):
+    """Scores whole layers, and attentions and MLPs, by importance."""
+
+    @property
+    def statistics(self) -> frozenset[StatisticName]:
+        """What must be collected before `importance` is asked."""
+        ...
+
+    def importance(self, statistics: Statistics, part: str) -> float:
+        """Score a layer or one of its sub-blocks; the lowest go first.
+
+        Args:
+            statistics: Of the layer.
+            part: ``attention`` or ``mlp``; empty: the whole layer.
+
+        Returns:
+            Importance, comparable across layers and parts, not negative.
         """
         ...

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from search_spaces.rankings.protocol import StatisticName, Statistics
+from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.sub_block import SubBlock
 
 
@@ -21,6 +21,7 @@ class Wanda:
     """
 
     statistics: frozenset[StatisticName] = frozenset({"input_second_moment"})
+    comparable = False
 
     def importance(
         self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics

@@ -1,0 +1,1 @@
+"""One file for each way to make up for units that go."""

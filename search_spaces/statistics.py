@@ -1,0 +1,119 @@
+"""What a pass over calibration text leaves behind, for rankings, sparsifiers and compensations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from search_spaces.errors import DataError
+
+StatisticName = Literal[
+    "tokens",
+    "input_mean",
+    "input_magnitude",
+    "input_second_moment",
+    "gram",
+    "gradient",
+    "gradient_second_moment",
+    "gate_fisher",
+    "hidden_energy",
+    "similarity",
+    "angle",
+    "removal_nll",
+]
+"""Of each projection, under its path; ``x`` are its inputs ``(tokens, columns)``:
+
+- ``input_mean``, ``input_magnitude``, ``input_second_moment``: means over the tokens of ``x``,
+  ``|x|`` and ``x²``, ``(columns,)``
+- ``gram``: mean over the tokens of ``x xᵀ``, ``(columns, columns)``
+- ``gradient``, ``gradient_second_moment``: mean over the windows of the derivative of a window's
+  NLL (nats a token) by the weight, and of its square, ``(rows, columns)``
+
+Of each sub-block, under the path of its last projection:
+
+- ``gate_fisher``: mean over the windows of the squared derivative of a window's NLL by a gate on
+  each unit, ``(units,)``
+
+Of each layer, under the empty path:
+
+- ``tokens``: how many were seen, ``()``
+- ``hidden_energy``: median over the tokens of the squared norm of the hidden states that enter the
+  layer, ``()``
+
+Of each layer under the empty path, and of its sub-blocks under ``attention`` and ``mlp``, over the
+hidden states that enter and leave:
+
+- ``similarity``: mean over the tokens of their cosine, ``()``
+- ``angle``: mean over the tokens of the angle between them over π, ``()``
+- ``removal_nll``: rise of NLL (nats a token) where it is removed alone, ``()``
+"""
+
+Statistics = Mapping[tuple[StatisticName, str], Tensor]
+"""Of one layer, by name and path; float32."""
+
+_AXES: Mapping[StatisticName, tuple[Literal["rows", "columns"], ...]] = {
+    "input_mean": ("columns",),
+    "input_magnitude": ("columns",),
+    "input_second_moment": ("columns",),
+    "gram": ("columns", "columns"),
+    "gradient": ("rows", "columns"),
+    "gradient_second_moment": ("rows", "columns"),
+}
+"""What the axes of each statistic of a matrix run over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixStatistics:
+    """What was measured of one matrix ``(rows, columns)``, in the order of its features."""
+
+    tokens: int
+    """How many tokens were seen."""
+    values: Mapping[StatisticName, Tensor]
+
+    @classmethod
+    def of(cls, statistics: Statistics, path: str) -> Self:
+        """Give the statistics of the projection at a path, as far as they were collected."""
+        return cls(
+            tokens=int(statistics["tokens", ""]),
+            values={name: value for (name, at), value in statistics.items() if at == path},
+        )
+
+    def __getitem__(self, name: StatisticName) -> Tensor:
+        return self.values[name]
+
+    def picked(
+        self, *, rows: NDArray[np.int_] | None = None, columns: NDArray[np.int_] | None = None
+    ) -> "MatrixStatistics":
+        """Give the statistics of a matrix with some of the features, in the order given.
+
+        Args:
+            rows: Positions of the rows; none: all.
+            columns: Positions of the columns; none: all.
+        """
+        chosen = {"rows": rows, "columns": columns}
+        values = {}
+        for name, value in self.values.items():
+            for axis, side in enumerate(_AXES.get(name, ())):
+                positions = chosen[side]
+                if positions is not None:
+                    index = torch.from_numpy(np.ascontiguousarray(positions)).to(value.device)
+                    value = value.index_select(axis, index)  # noqa: PLW2901
+            values[name] = value
+        return MatrixStatistics(tokens=self.tokens, values=values)
+
+
+def check_tokens(tokens: int, columns: int, asker: str) -> None:
+    """Refuse statistics of so few tokens that a matrix of them says nothing.
+
+    Raises:
+        DataError: Where there are fewer tokens than a quarter of the columns.
+    """
+    if tokens * 4 < columns:
+        raise DataError(
+            f"{asker} of {columns} inputs needs at least {-(-columns // 4)} tokens of calibration "
+            f"text, got {tokens}; raise `--statistics_windows` or give longer `--data`"
+        )
