@@ -1,7 +1,7 @@
 """Tokens to search and to report on: the user's text, or text sampled from the dense model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,13 @@ class Windows:
     holdout: int
     tokens: int
     """In each window."""
+    statistics: int = 0
+    """Those of the search among them; as many as a text holds."""
+
+    @property
+    def extra(self) -> int:
+        """Windows that only statistics are taken from."""
+        return max(0, self.statistics - self.search)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +66,15 @@ class Calibration:
     """``(windows, tokens)`` of the same text as the search's: a second draw of the same kind."""
     holdout: Tensor
     """``(windows, tokens)``; no decision is ever taken on them."""
+    extra: Tensor
+    """``(windows, tokens)`` of the same text as the search's, for statistics only; may be none."""
     source: str
     """Where the text came from."""
+
+    @property
+    def statistics(self) -> Tensor:
+        """What statistics are taken from: the search's windows and more, ``(windows, tokens)``."""
+        return torch.cat([self.search, self.extra])
 
     def save(self, path: Path) -> None:
         """Write the tokens down as ``.npz``."""
@@ -70,6 +84,7 @@ class Calibration:
                 search=self.search.numpy(),
                 fresh=self.fresh.numpy(),
                 holdout=self.holdout.numpy(),
+                extra=self.extra.numpy(),
                 source=np.array(self.source),
             )
 
@@ -81,6 +96,7 @@ class Calibration:
                 search=torch.from_numpy(arrays["search"]),
                 fresh=torch.from_numpy(arrays["fresh"]),
                 holdout=torch.from_numpy(arrays["holdout"]),
+                extra=torch.from_numpy(arrays["extra"]),
                 source=str(arrays["source"]),
             )
 
@@ -109,10 +125,12 @@ def from_text(
     """
     first, second = _parts(source)
     asked = {"--windows": windows.search, "--fresh_windows": windows.fresh}
-    search, fresh = _draw(first, tokenizer, asked, windows.tokens, rng)
+    search, fresh, extra = _draw(first, tokenizer, asked, windows, rng)
     asked = {"--holdout_windows": windows.holdout}
-    (holdout,) = _draw(second, tokenizer, asked, windows.tokens, rng)
-    return Calibration(search=search, fresh=fresh, holdout=holdout, source=str(source))
+    (holdout, _) = _draw(second, tokenizer, asked, replace(windows, statistics=0), rng)
+    return Calibration(
+        search=search, fresh=fresh, holdout=holdout, extra=extra, source=str(source)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +180,14 @@ def _draw(
     part: _Part,
     tokenizer: PreTrainedTokenizerBase,
     asked: Mapping[str, int],
-    length: int,
+    windows: Windows,
     rng: np.random.Generator,
 ) -> list[Tensor]:
-    """Draw disjoint sets of windows from some text, as many as each option asks for."""
-    text = part.text
+    """Draw disjoint sets of windows from some text, as many as each option asks for.
+
+    The last set holds what is wanted for statistics only, as far as there is so much.
+    """
+    text, length = part.text, windows.tokens
     start = int(rng.integers(max(1, len(text) - LONGEST_TEXT + 1)))
     prefix = _prefix(tokenizer)
     body = length - len(prefix)
@@ -179,10 +200,13 @@ def _draw(
             f"{', '.join(f'`{option}`' for option in asked)} or `--window_tokens`"
         )
     bodies = np.asarray(ids["input_ids"][: available * body], dtype=np.int64)
-    bodies = bodies.reshape(available, body)[rng.choice(available, size=total, replace=False)]
-    start_of_text = torch.tensor(prefix, dtype=torch.long).expand(total, -1)
-    drawn = torch.cat([start_of_text, torch.from_numpy(bodies)], dim=1)
-    return list(torch.split(drawn, list(asked.values())))
+    bodies = bodies.reshape(available, body)
+    drawn = rng.choice(available, size=total, replace=False)
+    rest = rng.permutation(np.setdiff1d(np.arange(available), drawn))[: windows.extra]
+    rows = torch.from_numpy(bodies[np.concatenate([drawn, rest])])
+    start_of_text = torch.tensor(prefix, dtype=torch.long).expand(len(rows), -1)
+    whole = torch.cat([start_of_text, rows], dim=1)
+    return list(torch.split(whole, [*asked.values(), len(rest)]))
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -214,7 +238,7 @@ def from_model(
     first = config.bos_token_id
     if first is None:
         first = ends[0] if isinstance(ends, list) else ends
-    parts = [windows.search, windows.fresh, windows.holdout]
+    parts = [windows.search, windows.fresh, windows.holdout, windows.extra]
     total = sum(parts)
     drawn: list[Tensor] = []
     with torch.random.fork_rng(devices=[]):
@@ -223,11 +247,12 @@ def from_model(
             count = min(SAMPLED_AT_ONCE, total - start)
             progress = _Progress(start, total, windows.tokens, on_step)
             drawn.append(_sample(model, first or 0, count, windows.tokens, progress))
-    search, fresh, holdout = torch.split(torch.cat(drawn).cpu(), parts)
+    search, fresh, holdout, extra = torch.split(torch.cat(drawn).cpu(), parts)
     return Calibration(
         search=search,
         fresh=fresh,
         holdout=holdout,
+        extra=extra,
         source=f"sampled from the model, seed {seed}",
     )
 

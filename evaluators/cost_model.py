@@ -1,20 +1,23 @@
 """What candidates cost, in every cost metric at once."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from evaluators.costs.kv import tally_kv
 from evaluators.costs.latency import tally_latency
 from evaluators.costs.macs import tally_macs
+from evaluators.costs.nonzero import tally_nonzero
+from evaluators.costs.packed import tally_packed
 from evaluators.costs.params import tally_params
 from evaluators.costs.size import tally_size
-from evaluators.costs.tally import Floats, Tally, total
+from evaluators.costs.tally import Floats, total
 from evaluators.latency_table import LatencyTable
+from search_spaces.forms import Forms, unit_counts
+from search_spaces.patterns import DENSE, Pattern
 from search_spaces.space import SearchSpace
 from search_spaces.structure.read import ModelStructure
 
@@ -26,31 +29,50 @@ class CostModel:
         structure: The model.
         stored_dtype: Of its weights on disk, and so of an export's.
         context: Tokens that a token attends to, for the multiply–accumulates of attention.
+        patterns: Of sparsity, that forms may have; the first is dense.
+        adds_bias: Whether sub-blocks that lose units gain a bias.
     """
 
     def __init__(
-        self, structure: ModelStructure, *, stored_dtype: torch.dtype, context: int
+        self,
+        structure: ModelStructure,
+        *,
+        stored_dtype: torch.dtype,
+        context: int,
+        patterns: Sequence[Pattern] = (DENSE,),
+        adds_bias: bool = False,
     ) -> None:
         self._structure = structure
+        self._patterns = tuple(patterns)
         self.table: LatencyTable | None = None
-        self._tallies: dict[str, Tally] = {
-            "params": tally_params(structure),
-            "size": tally_size(structure, stored_dtype),
+        params = tally_params(structure, adds_bias=adds_bias)
+        size = tally_size(structure, stored_dtype, adds_bias=adds_bias)
+        plain = {
+            "params": params,
+            "size": size,
             "macs": tally_macs(structure, context),
             "kv": tally_kv(structure, stored_dtype),
         }
+        # zeros make no dense kernel faster: only what is stored can shrink
+        self._tallies = {name: tally.repeated(len(patterns)) for name, tally in plain.items()}
+        if len(patterns) > 1:
+            self._tallies |= {
+                "nonzero": tally_nonzero(params, structure, patterns),
+                "packed": tally_packed(size, structure, patterns, stored_dtype),
+            }
 
     def timed(self, table: LatencyTable) -> Self:
         """Give a cost model of the same model that knows latency and throughput too."""
         timed = copy.copy(self)
         timed.table = table
-        timed._tallies = self._tallies | {"latency": tally_latency(self._structure, table)}
+        latency = tally_latency(self._structure, table).repeated(len(self._patterns))
+        timed._tallies = self._tallies | {"latency": latency}
         return timed
 
-    def costs(self, counts: NDArray[np.int_]) -> Mapping[str, Floats]:
-        """Give each metric's cost ``(candidates,)`` of kept units ``(candidates, sub_blocks)``."""
+    def costs(self, forms: Forms) -> Mapping[str, Floats]:
+        """Give each metric's cost ``(candidates,)`` of forms ``(candidates, sub_blocks)``."""
         costs = {
-            name: total(tally, self._structure, counts) for name, tally in self._tallies.items()
+            name: total(tally, self._structure, forms) for name, tally in self._tallies.items()
         }
         if self.table is not None:
             costs["throughput"] = self.table.setting.workload.throughput(costs["latency"])
@@ -58,8 +80,8 @@ class CostModel:
 
     def dense(self) -> Mapping[str, float]:
         """Give the dense model's cost in each metric."""
-        widths = np.array([[block.unit_count for block in self._structure.sub_blocks]])
-        return {name: float(cost[0]) for name, cost in self.costs(widths).items()}
+        widths = unit_counts(self._structure.sub_blocks)
+        return {name: float(cost[0]) for name, cost in self.costs(widths[None]).items()}
 
     def level_costs(self, metric: str, space: SearchSpace) -> tuple[Floats, ...]:
         """Give, for each site, the cost of each of its levels ``(levels,)``.
@@ -68,6 +90,6 @@ class CostModel:
         """
         tables = self._tallies[metric].tables
         return tuple(
-            np.sum([tables[t][list(kept)] for t, kept in site.kept_by_target.items()], axis=0)
+            np.sum([tables[t][list(forms)] for t, forms in site.forms_by_target.items()], axis=0)
             for site in space.sites
         )

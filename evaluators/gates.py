@@ -7,10 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax
+from torch.nn import functional
 
+from search_spaces.forms import kept_in, unit_counts
+from search_spaces.levels import Matrix
+from search_spaces.shaping import Shaper
+from search_spaces.structure.linears import bias, matrix
 from search_spaces.structure.read import ModelStructure
-from search_spaces.structure.sub_block import SubBlock
+from search_spaces.structure.sub_block import Projection, SubBlock
 
 Slopes = tuple[NDArray[np.float64], ...]
 """For each sub-block the derivative of KL by each unit's gate, ``(units,)``, in nats a token."""
@@ -23,7 +27,8 @@ _POSITIONS_AT_ONCE = 128
 def gate_slopes(
     structure: ModelStructure,
     parts: Sequence[tuple[Tensor, Tensor]],
-    kept: NDArray[np.int_],
+    forms: NDArray[np.int_],
+    shaper: Shaper | None = None,
 ) -> Slopes:
     """Differentiate a candidate's KL to the dense model by a gate on every unit.
 
@@ -35,13 +40,17 @@ def gate_slopes(
         structure: The model, its units sorted.
         parts: Batches of token ids ``(windows, tokens)``, each with the dense model's final hidden
             states ``(windows, tokens, hidden)``.
-        kept: Units that the candidate keeps of each sub-block, ``(sub_blocks,)``.
+        forms: Of the candidate's sub-blocks, ``(sub_blocks,)``.
+        shaper: Knows weights that are not the dense model's; a unit that comes back brings its
+            dense weights.
 
     References:
         Michel, Levy & Neubig, 2019, "Are Sixteen Heads Really Better than One?" (gates on heads);
         Molchanov et al., 2017 (first-order Taylor).
     """
     model = structure.backbone.model
+    kept = kept_in(forms, unit_counts(structure.sub_blocks))
+    shaper = shaper or Shaper(structure)
     gates = [
         (torch.arange(block.unit_count, device=model.device) < count).to(model.dtype)
         for block, count in zip(structure.sub_blocks, kept, strict=True)
@@ -51,7 +60,7 @@ def gate_slopes(
     for tokens, dense in parts:
         with torch.enable_grad(), _frozen(model):
             leaves = [gate.clone().requires_grad_() for gate in gates]
-            with _gated(structure, leaves, kept):
+            with _shaped(structure, forms, shaper), _gated(structure, leaves, kept):
                 decoder = structure.backbone.decoder
                 final = decoder(input_ids=tokens, use_cache=False).last_hidden_state
             found = torch.autograd.grad(
@@ -75,12 +84,49 @@ def _by_hidden(structure: ModelStructure, final: Tensor, dense: Tensor) -> Tenso
         leaf = own.clone().requires_grad_()
         with torch.no_grad():
             wanted = structure.backbone.logits(theirs).float().softmax(dim=-1)
-        said = log_softmax(structure.backbone.logits(leaf).float(), dim=-1)
+        said = functional.log_softmax(structure.backbone.logits(leaf).float(), dim=-1)
         # the teacher's entropy does not depend on the candidate
         slopes.append(torch.autograd.grad(-(wanted * said).sum(), leaf)[0])
     by_row = torch.zeros_like(final)
     by_row[:, :-1] = torch.cat(slopes).reshape(final[:, :-1].shape)
     return by_row
+
+
+@contextmanager
+def _shaped(
+    structure: ModelStructure, forms: NDArray[np.int_], shaper: Shaper
+) -> Iterator[None]:
+    """Let the projections of the dense model compute with the candidate's weights."""
+    changed: list[nn.Module] = []
+    widths = unit_counts(structure.sub_blocks)
+    for position, block in enumerate(structure.sub_blocks):
+        count = int(kept_in(forms, widths)[position])
+        level = shaper.level(position, int(forms[position]))
+        for projection in block.projections:
+            if projection.path in level:
+                module = structure.backbone.layers[block.layer].get_submodule(projection.path)
+                module.forward = _forward(module, projection, count, level[projection.path])
+                changed.append(module)
+    try:
+        yield
+    finally:
+        for module in changed:
+            del module.forward
+
+
+def _forward(
+    module: nn.Module, projection: Projection, count: int, own: Matrix
+) -> Callable[[Tensor], Tensor]:
+    """Give a projection's forward with the candidate's weights for the units that it keeps."""
+    dense = matrix(module)
+    weight, offset = dense.clone(), bias(module)
+    keep = torch.from_numpy(projection.units < count).to(dense.device)
+    if projection.side == "rows":
+        weight[keep] = own.weight.to(dense)
+    else:
+        weight[:, keep] = own.weight.to(dense)
+        offset = offset if own.bias is None else own.bias.to(dense)
+    return lambda inputs: functional.linear(inputs, weight, offset)
 
 
 @contextmanager

@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search_spaces.forms import Forms
+from search_spaces.shaping import Shaper
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.read import ModelStructure
-from search_spaces.surgery import narrowed
 
-Counts = NDArray[np.int_]
+Forms = NDArray[np.int_]
 """Units kept in each sub-block, ``(candidates, sub_blocks)``: attention, MLP, attention, …"""
 Members = NDArray[np.int_]
 """Positions of some candidates in their population, ``(members,)``."""
-OnState = Callable[[Counts, Tensor], None]
-"""Told of each hidden state that was computed, with the counts that lead to it."""
+OnState = Callable[[Forms, Tensor], None]
+"""Told of each hidden state that was computed, with the forms that lead to it."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +56,24 @@ class PrefixTree:
 
     Args:
         structure: The model, its units sorted so that the first ones stay.
+        shaper: Gives its layers their forms; none: parts of the dense ones.
     """
 
-    def __init__(self, structure: ModelStructure) -> None:
+    def __init__(self, structure: ModelStructure, shaper: Shaper | None = None) -> None:
         self.structure = structure
+        self._shaper = shaper or Shaper(structure)
         self._backbone = structure.backbone
         self.steps = _steps(structure)
         self.sub_block_runs = 0
         """Sub-blocks executed since the start, dropped ones not counted."""
 
-    def roots(self, counts: Counts, inputs: LayerInputs) -> list[Branch]:
+    def roots(self, forms: Forms, inputs: LayerInputs) -> list[Branch]:
         """Give the branch that all candidates start from; none where there are none."""
-        return [Branch(np.arange(len(counts)), 0, inputs.hidden)] if len(counts) else []
+        return [Branch(np.arange(len(forms)), 0, inputs.hidden)] if len(forms) else []
 
     def walk(
         self,
-        counts: Counts,
+        forms: Forms,
         inputs: LayerInputs,
         starts: Sequence[Branch] | None = None,
         on_state: OnState | None = None,
@@ -78,7 +81,7 @@ class PrefixTree:
         """Give the final hidden states of each candidate, depth first.
 
         Args:
-            counts: Kept units, ``(candidates, sub_blocks)``.
+            forms: Forms, ``(candidates, sub_blocks)``.
             inputs: What enters the stack for one batch of tokens.
             starts: Branches whose hidden states are known, each candidate in one; none: the roots.
             on_state: Told of each hidden state that is computed.
@@ -87,23 +90,23 @@ class PrefixTree:
             Position of the candidate, and hidden states ``(batch, tokens, hidden)`` after the
             final norm.
         """
-        waiting = (self.roots(counts, inputs) if starts is None else list(starts))[::-1]
+        waiting = (self.roots(forms, inputs) if starts is None else list(starts))[::-1]
         while waiting:
             # a branch is forgotten before it is run further, so that no state outlives its use
             branch = waiting.pop()
             if branch.depth == len(self.steps):
                 yield from self._leave(branch)
                 continue
-            choices = self._choices(counts, branch)
+            choices = self._choices(forms, branch)
             choice, members = choices[0]
             if len(choices) > 1:
                 rest = np.concatenate([below for _, below in choices[1:]])
                 waiting.append(Branch(rest, branch.depth, branch.hidden))
-            waiting.append(self._grown(counts, branch, choice, members, inputs, on_state))
+            waiting.append(self._grown(forms, branch, choice, members, inputs, on_state))
 
     def walk_by_layer(
         self,
-        counts: Counts,
+        forms: Forms,
         batches: Sequence[LayerInputs],
         starts: Sequence[Sequence[Branch]] | None = None,
     ) -> Iterator[tuple[int, int, Tensor]]:
@@ -112,7 +115,7 @@ class PrefixTree:
         Each layer is in memory once for all of them; the hidden states of all are held at once.
 
         Args:
-            counts: Kept units, ``(candidates, sub_blocks)``.
+            forms: Forms, ``(candidates, sub_blocks)``.
             batches: What enters the stack for each batch of tokens.
             starts: For each batch, as `walk` takes them.
 
@@ -120,7 +123,7 @@ class PrefixTree:
             The batch, the position of the candidate, and hidden states as `walk` gives them.
         """
         alive = [
-            self.roots(counts, inputs) if starts is None else list(starts[index])
+            self.roots(forms, inputs) if starts is None else list(starts[index])
             for index, inputs in enumerate(batches)
         ]
         for layer in range(len(self.structure.layers)):
@@ -128,7 +131,7 @@ class PrefixTree:
             with self._backbone.resident(layer):
                 for depth in steps:
                     alive = [
-                        self._level(counts, branches, depth, inputs)
+                        self._level(forms, branches, depth, inputs)
                         for branches, inputs in zip(alive, batches, strict=True)
                     ]
         for index, branches in enumerate(alive):
@@ -137,7 +140,7 @@ class PrefixTree:
                     yield index, member, final
 
     def _level(
-        self, counts: Counts, branches: list[Branch], depth: int, inputs: LayerInputs
+        self, forms: Forms, branches: list[Branch], depth: int, inputs: LayerInputs
     ) -> list[Branch]:
         """Run one step of all branches that stand before it."""
         grown = []
@@ -147,15 +150,15 @@ class PrefixTree:
                 grown.append(branch)
                 continue
             grown += [
-                self._grown(counts, branch, choice, members, inputs, None)
-                for choice, members in self._choices(counts, branch)
+                self._grown(forms, branch, choice, members, inputs, None)
+                for choice, members in self._choices(forms, branch)
             ]
         return grown[::-1]
 
-    def _choices(self, counts: Counts, branch: Branch) -> list[tuple[Counts, Members]]:
+    def _choices(self, forms: Forms, branch: Branch) -> list[tuple[Forms, Members]]:
         """Part the members of a branch by what they choose next."""
         step = self.steps[branch.depth]
-        choices = counts[branch.members, step.start : step.stop]
+        choices = forms[branch.members, step.start : step.stop]
         return [
             (choice, branch.members[(choices == choice).all(axis=1)])
             for choice in np.unique(choices, axis=0)
@@ -163,23 +166,23 @@ class PrefixTree:
 
     def _grown(
         self,
-        counts: Counts,
+        forms: Forms,
         branch: Branch,
-        choice: Counts,
+        choice: Forms,
         members: Members,
         inputs: LayerInputs,
         on_state: OnState | None,
     ) -> Branch:
         hidden = self._run(branch.depth, choice, branch.hidden, inputs)
         if on_state:
-            on_state(counts[members[0], : self.steps[branch.depth].stop], hidden)
+            on_state(forms[members[0], : self.steps[branch.depth].stop], hidden)
         return Branch(members, branch.depth + 1, hidden)
 
     def _leave(self, branch: Branch) -> Iterator[tuple[int, Tensor]]:
         final = self._backbone.leave(branch.hidden)
         yield from ((int(member), final) for member in branch.members)
 
-    def _run(self, depth: int, choice: Counts, hidden: Tensor, inputs: LayerInputs) -> Tensor:
+    def _run(self, depth: int, choice: Forms, hidden: Tensor, inputs: LayerInputs) -> Tensor:
         step = self.steps[depth]
         self.sub_block_runs += int(np.count_nonzero(choice))
         if self.structure.layers[step.layer].vanishes and not choice.any():
@@ -188,13 +191,11 @@ class PrefixTree:
             self._narrow(step, choice), hidden, inputs.calls[step.layer]
         )
 
-    def _narrow(self, step: Step, choice: Counts) -> nn.Module:
+    def _narrow(self, step: Step, choice: Forms) -> nn.Module:
         """Give the layer with what the step runs at its width, and what it does not dropped."""
         kept = np.zeros(2, dtype=np.int_)
         kept[step.start % 2 : step.start % 2 + len(choice)] = choice
-        layer = self.structure.layers[step.layer]
-        dense = self._backbone.layers[step.layer]
-        return narrowed(dense, [(layer.attention, int(kept[0])), (layer.mlp, int(kept[1]))])
+        return self._shaper.layer(step.layer, kept)
 
 
 def _steps(structure: ModelStructure) -> tuple[Step, ...]:

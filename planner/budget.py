@@ -13,7 +13,9 @@ EXACT_NAMES = ("params", "size", "macs", "kv")
 """Parameters; bytes of the weights; multiply-accumulates and KV-cache bytes per token."""
 MEASURED_NAMES = ("latency", "throughput")
 """Milliseconds of a request and tokens per second, in runs that measured them."""
-COST_NAMES = EXACT_NAMES + MEASURED_NAMES
+SPARSE_NAMES = ("nonzero", "packed")
+"""Parameters that are not zero and bytes with zeros packed, in runs that make weights sparse."""
+COST_NAMES = EXACT_NAMES + SPARSE_NAMES + MEASURED_NAMES
 QUALITY_NAMES = ("kl",)
 """Divergence from the dense model, in nats per token."""
 
@@ -22,11 +24,13 @@ _SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "size": (" B", " kB", " MB", " GB"),
     "macs": ("", "K", "M", "G", "T"),
     "kv": (" B", " kB", " MB", " GB"),
+    "nonzero": ("", "K", "M", "B"),
+    "packed": (" B", " kB", " MB", " GB"),
     "latency": (" ms", " s"),
     "throughput": (" tokens/s",),
 }
 _BINARY_UNITS = {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
-_BYTE_NAMES = ("size", "kv")
+_BYTE_NAMES = ("size", "kv", "packed")
 _PER_TOKEN_NAMES = ("macs", "kv")
 _AT_LEAST_NAMES = ("throughput",)
 _TERM = re.compile(r"([^<>=≤≥\s]+)\s*([<>=≤≥]+)\s*(.*)")

@@ -10,6 +10,7 @@ from planner.listener import Listener
 from planner.report import aligned
 from planner.settings import SearchSettings
 from planner.workbench import open_model
+from search_spaces.forms import unit_counts
 from search_spaces.space import build_space
 from search_spaces.structure.sub_block import SubBlock
 
@@ -25,14 +26,21 @@ def inspect_model(settings: SearchSettings, listener: Listener) -> str:
     blocks = structure.sub_blocks
     orders = [np.arange(block.unit_count) for block in blocks]
     identity = dense.loaded.identity
-    space = build_space(identity, blocks, orders, kind=settings.space, mlp_step=settings.mlp_step)
-    widths = np.array([block.unit_count for block in blocks])
+    space = build_space(
+        identity,
+        blocks,
+        orders,
+        choices=settings.choices,
+        mlp_step=settings.mlp_step,
+        patterns=settings.patterns,
+    )
+    widths = unit_counts(blocks)
     without = {}
     for offset, kind in enumerate(("attention", "mlp")):
         bare = widths.copy()
         bare[offset::2] = 0
         without[kind] = costs.costs(bare[None])
-    smallest = costs.costs(space.counts(space.smallest()[None]))
+    smallest = costs.costs(space.forms(space.smallest()[None]))
     rows = [["", "", "dense", "in attention", "in MLPs", "smallest plan"]]
     for name, total in costs.dense().items():
         parts = [f"{1 - float(without[kind][name][0]) / total:.0%}" for kind in without]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.budget import COST_NAMES, MEASURED_NAMES, format_amount, relative_cost
+from planner.budget import COST_NAMES, format_amount, relative_cost
 from planner.evaluation import Evaluation
 from planner.files import replacing
 from planner.front import complete, front
@@ -117,16 +117,24 @@ def rivalry_sentences(ours: Run, theirs: Run) -> str:
     return "\n".join(lines)
 
 
+_SHARED = ("params", "nonzero")
+"""Costs that are shown as a share of the dense model's too."""
+
+
 def _header(first: str, frame: "pd.DataFrame") -> list[str]:
-    measured = [name for name in MEASURED_NAMES if name in frame]
-    costs = ["params", "", "size", "macs", "kv", *measured]
+    names = [name for name in COST_NAMES if name in frame]
+    costs = [word for name in names for word in ([name, ""] if name in _SHARED else [name])]
     return [
         first, "plan", *costs, "KL searched", "KL fresh", "KL hold-out", "perplexity", "agreement",
     ]  # fmt: skip
 
 
 def _cells(row: "pd.Series") -> list[str]:
-    params, *others = (format_amount(name, row[name]) for name in COST_NAMES if name in row)
+    costs = []
+    for name in COST_NAMES:
+        if name in row:
+            costs.append(format_amount(name, row[name]))
+            costs += [f"{row[f'{name}_x']:.3f}x"] if name in _SHARED else []
     quality = [with_error(row["kl"], row["kl_se"]), "", "", "", f"{row['agreement']:.1%}"]
     if not math.isnan(row.get("fresh_kl", math.nan)):
         quality[1] = with_error(row["fresh_kl"], row["fresh_kl_se"])
@@ -136,9 +144,7 @@ def _cells(row: "pd.Series") -> list[str]:
         quality[4] = f"{row['holdout_agreement']:.1%}"
     return [
         row["plan_id"],
-        params,
-        f"{row['params_x']:.3f}x",
-        *others,
+        *costs,
         *quality,
     ]
 

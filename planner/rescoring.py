@@ -84,7 +84,8 @@ def _rescore(
     listener.stage(f"re-scoring the front on {RESCORE_SPLITS[split]} text")
     windows = getattr(bench.calibration, split)
     fidelity = Fidelity(metrics=tuple(QUALITY), state_bytes=0)
-    scorer = Scorer(bench, Evaluator(bench.dense.structure, windows, fidelity, listener.say))
+    structure, shaper = bench.dense.structure, bench.shaper
+    scorer = Scorer(bench, Evaluator(structure, windows, fidelity, listener.say, shaper=shaper))
     genomes = np.array([plan.genome for plan in waiting])
     for done, (index, scored) in enumerate(scorer.score(genomes), start=1):
         run.record_rescore(waiting[index].plan_id, split, scored.quality)

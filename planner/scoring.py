@@ -1,4 +1,4 @@
-"""Scoring genomes: counts for the evaluator, costs, and the plan's identity."""
+"""Scoring genomes: forms for the evaluator, costs, and the plan's identity."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from evaluators.gates import PASSES, Slopes
 from evaluators.score import Score
 from planner.evaluation import Evaluation, Reply
 from planner.workbench import Workbench
+from search_spaces.forms import kept_in, unit_counts
 from search_spaces.space import Site
 
 
@@ -36,15 +37,15 @@ class Scorer:
             genomes: What to score.
             rung: On the windows of this rung only; none: on all.
         """
-        counts = self._counts(genomes)
-        yield from self._evaluations(genomes, counts, self._evaluator.score(counts, rung))
+        forms = self._forms(genomes)
+        yield from self._evaluations(genomes, forms, self._evaluator.score(forms, rung))
 
     def sample(
         self, genomes: NDArray[np.int_], windows: Sequence[int]
     ) -> Iterator[tuple[int, Evaluation]]:
         """Score genomes ``(genomes, sites)`` on some windows only; yields as `score` does."""
-        counts = self._counts(genomes)
-        yield from self._evaluations(genomes, counts, self._evaluator.sample(counts, windows))
+        forms = self._forms(genomes)
+        yield from self._evaluations(genomes, forms, self._evaluator.sample(forms, windows))
 
     def slopes(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
         """Tell the change of KL that a step from a genome to each level promises.
@@ -56,10 +57,10 @@ class Scorer:
             Position of the genome, and the changes level by level, site by site.
         """
         tokens = PASSES * self._evaluator.rungs[0] * self._bench.calibration.search.shape[1]
-        counts = self._counts(genomes)
+        forms = self._forms(genomes)
         started = time.monotonic()
-        for index, slopes in self._evaluator.slopes(counts):
-            values = [_steps(site, counts[index], slopes) for site in self._bench.space.sites]
+        for index, slopes in self._evaluator.slopes(forms):
+            values = [self._steps(site, forms[index], slopes) for site in self._bench.space.sites]
             seconds = time.monotonic() - started
             yield index, Reply(values=np.concatenate(values), tokens=tokens, seconds=seconds)
             started = time.monotonic()
@@ -67,11 +68,11 @@ class Scorer:
     def _evaluations(
         self,
         genomes: NDArray[np.int_],
-        counts: NDArray[np.int_],
+        forms: NDArray[np.int_],
         scores: Iterator[tuple[int, Score]],
     ) -> Iterator[tuple[int, Evaluation]]:
         mended = self._bench.space.mended(genomes)
-        costs = self._bench.dense.costs.costs(counts)
+        costs = self._bench.dense.costs.costs(forms)
         for index, score in scores:
             yield (
                 index,
@@ -86,20 +87,23 @@ class Scorer:
 
     def expect(self, parents: NDArray[np.int_]) -> None:
         """Prepare for children of these genomes ``(parents, sites)``."""
-        self._evaluator.expect(self._counts(parents))
+        self._evaluator.expect(self._forms(parents))
 
     def price(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
         """Tell what scoring each genome would cost now, as a share of the dense model's pass."""
-        return self._evaluator.price(self._counts(genomes))
+        return self._evaluator.price(self._forms(genomes))
 
-    def _counts(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
-        return self._bench.space.counts(self._bench.space.mended(genomes))
+    def _forms(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
+        return self._bench.space.forms(self._bench.space.mended(genomes))
 
-
-def _steps(site: Site, counts: NDArray[np.int_], slopes: Slopes) -> NDArray[np.float64]:
-    """Add up, for each level of a site, the slopes of the units that it keeps more or less."""
-    promised = np.zeros(len(site.levels))
-    for target, kept in site.kept_by_target.items():
-        worth = np.concatenate([[0.0], np.cumsum(slopes[target])])  # of the first units
-        promised += worth[list(kept)] - worth[counts[target]]
-    return promised
+    def _steps(
+        self, site: Site, forms: NDArray[np.int_], slopes: Slopes
+    ) -> NDArray[np.float64]:
+        """Add up, for each level of a site, the slopes of units that it keeps more or less."""
+        widths = unit_counts(self._bench.space.sub_blocks)
+        promised = np.zeros(len(site.levels))
+        for target, levels in site.forms_by_target.items():
+            worth = np.concatenate([[0.0], np.cumsum(slopes[target])])  # of the first units
+            kept = kept_in(np.array(levels), widths[target])
+            promised += worth[kept] - worth[kept_in(forms, widths)[target]]
+        return promised

@@ -11,7 +11,7 @@ from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.memory import release_pages
 from evaluators.racing import rungs_of
 from planner.baselines import baseline_genomes, budget_at_knee
-from planner.budget import Budget, check_reachable, relative_cost
+from planner.budget import SPARSE_NAMES, Budget, check_reachable, relative_cost
 from planner.evaluation import Spent
 from planner.listener import Listener, Silence
 from planner.loop import Limits, OnProgress, Progress, SearchLoop, StopReason
@@ -24,11 +24,10 @@ from planner.searchers.domain import Domain
 from planner.searchers.protocol import Text
 from planner.settings import SearchSettings
 from planner.tables import find_table, workload
-from planner.workbench import DenseModel, Workbench, open_model, prepare
+from planner.preparing import prepare
+from planner.workbench import DenseModel, Workbench, open_model
 from search_spaces.errors import BudgetError, InputError, ModelError
 
-DEFAULT_COSTS = ("params",)
-"""What is traded against quality where the budget names no cost."""
 _ENDS: Mapping[StopReason, str] = {
     "evaluations": "all plans that were asked for are scored",
     "tokens": "stopped at the limit on tokens",
@@ -95,7 +94,14 @@ def check_budget(settings: SearchSettings) -> None:
     Raises:
         BudgetError: It does.
     """
-    if asked_budget(settings).cost_names:
+    budget = asked_budget(settings)
+    zeros = [name for name in budget.cost_names if name in SPARSE_NAMES]
+    if zeros and not settings.choices.sparse:
+        raise BudgetError(
+            f"a budget on {zeros[0]} needs a space with sparsity, got `{settings.space}`; "
+            "set for example `--space heads,channels,drops,sparsity`"
+        )
+    if budget.cost_names:
         return
     if settings.focus == "budget":
         asker = "`--focus budget`"
@@ -107,6 +113,11 @@ def check_budget(settings: SearchSettings) -> None:
         f"{asker} needs a budget that limits a cost, got "
         f"{settings.budget or 'none'}; set one such as `--budget 'params<=0.7x'`"
     )
+
+
+def default_costs(settings: SearchSettings) -> tuple[str, ...]:
+    """Give what is traded against quality where the budget names no cost."""
+    return ("nonzero",) if settings.choices.sparse else ("params",)
 
 
 @contextmanager
@@ -179,7 +190,7 @@ def search_on(
     check_reachable(budget, costs, smallest)
     if bench.dense.costs.table is not None:
         run.check_latency(bench.dense.costs.table.digest)
-    names = budget.cost_names or DEFAULT_COSTS
+    names = budget.cost_names or default_costs(run.settings)
     for key, value in (("dense", costs), ("smallest", smallest), ("cost_names", names)):
         run.set_meta(key, value)
     run.set_meta("calibration", bench.calibration.source)
@@ -242,7 +253,8 @@ def _loop(
         text=Text(
             rungs=scorer.rungs,
             tokens=bench.calibration.search.shape[1],
-            slopes=not bench.dense.structure.backbone.streamed,
+            # of gates on units: nothing is known so of sparser weights
+            slopes=not (bench.dense.structure.backbone.streamed or run.settings.choices.sparse),
         ),
         say=listener.say,
     )
@@ -254,7 +266,7 @@ def _domain(run: Run, bench: Workbench, budget: Budget) -> Domain:
     """Tell the searcher what of the costs is of interest."""
     costs, only = bench.dense.costs.dense(), run.settings.focus == "budget"
     limits = {name: budget.share(name, costs) for name in run.get_meta("cost_names")}
-    floor = _cost_floor(budget, costs, bench.smallest(), only_budget=only)
+    floor = _cost_floor(next(iter(limits)), budget, costs, bench.smallest(), only_budget=only)
     domain = bench.domain(limits, floor, only_budget=only)
     # another cost's limit may take all plans that meet it below
     lowest = float(domain.cost(domain.uniform_within()[None])[0])
@@ -273,7 +285,8 @@ def _search_scorer(bench: Workbench, settings: SearchSettings, listener: Listene
         positions=settings.positions,
         seed=settings.seed,
     )
-    return Scorer(bench, Evaluator(bench.dense.structure, windows, fidelity, listener.say))
+    structure, shaper = bench.dense.structure, bench.shaper
+    return Scorer(bench, Evaluator(structure, windows, fidelity, listener.say, shaper=shaper))
 
 
 def _limits(settings: SearchSettings) -> Limits:
@@ -289,14 +302,14 @@ def _allowed(domain: Domain) -> tuple[float, ...]:
 
 
 def _cost_floor(
+    name: str,
     budget: Budget,
     dense: Mapping[str, float],
     smallest: Mapping[str, float],
     *,
     only_budget: bool,
 ) -> float:
-    """Give the lowest share of the first cost worth looking at: a little below the budget."""
-    name = (budget.cost_names or DEFAULT_COSTS)[0]
+    """Give the lowest share of a cost worth looking at: a little below the budget."""
     lowest = relative_cost(name, smallest[name], dense)
     share = budget.share(name, dense)
     if share is None:

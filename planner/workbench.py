@@ -1,38 +1,24 @@
-"""A model made ready to be searched: loaded, read, calibrated, ranked and sorted."""
+"""A model made ready to be searched, and what a searcher is told of it."""
 
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
-from evaluators.calibration import Calibration, TextSource, Windows, from_model, from_text
+from evaluators.calibration import Calibration
 from evaluators.cost_model import CostModel
 from evaluators.memory import keep_pages
 from evaluators.precision import pick_device, pick_dtype
-from evaluators.statistics import collect_statistics
-from planner.files import replacing
 from planner.listener import Listener
-from planner.searchers.domain import Cost, Domain
+from planner.searchers.domain import Cost, Domain, Pair
 from planner.settings import SearchSettings
-from planner.tables import TABLE_FILE
-from search_spaces.errors import RunError, SettingsError
-from search_spaces.harm import relative_energies
+from search_spaces.forms import patterns_in, unit_counts
+from search_spaces.harm import Guess
 from search_spaces.loading import LoadedModel, load_model
-from search_spaces.rankings import make_ranking
-from search_spaces.sorting import rank_units, sort_units_
-from search_spaces.space import SearchSpace, Site, build_space
-from search_spaces.structure.backbone import position_count
+from search_spaces.shaping import Shaper
+from search_spaces.space import SearchSpace, Site
 from search_spaces.structure.read import ModelStructure, check_exportable, read_structure
-
-_CALIBRATION_FILE = "calibration.npz"
-_RANKING_FILE = "ranking.npz"
-PREPARED_FILES = (_CALIBRATION_FILE, _RANKING_FILE, TABLE_FILE)
-"""What a run keeps of its preparation, as far as it needed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +37,10 @@ class Workbench:
     dense: DenseModel
     space: SearchSpace
     calibration: Calibration
-    harms: tuple[NDArray[np.float64], ...]
-    """For each sub-block what each unit is guessed to be worth, in the space's order."""
+    guess: Guess
+    """What cuts are guessed to do, units in the space's order."""
+    shaper: Shaper
+    """Gives layers the forms that candidates choose."""
 
     def smallest(self) -> Mapping[str, float]:
         """Give the costs of the smallest plan."""
@@ -60,8 +48,8 @@ class Workbench:
 
     def costs_of(self, genome: NDArray[np.int_]) -> Mapping[str, float]:
         """Give the costs of one genome ``(sites,)``."""
-        counts = self.space.counts(self.space.mended(genome[None]))
-        return {name: float(cost[0]) for name, cost in self.dense.costs.costs(counts).items()}
+        forms = self.space.forms(self.space.mended(genome[None]))
+        return {name: float(cost[0]) for name, cost in self.dense.costs.costs(forms).items()}
 
     def domain(
         self,
@@ -78,20 +66,39 @@ class Workbench:
             cost_floor: Lowest share of the first cost that is worth looking at.
             only_budget: Whether the best plan within the budget is all that is wanted.
         """
-        harms = [np.append(np.cumsum(h[::-1])[::-1], 0.0) for h in self.harms]
         return Domain(
             top_levels=self.space.top_levels,
             costs=tuple(self._cost(name, limit) for name, limit in limits.items()),
             cost_floor=cost_floor,
             only_budget=only_budget,
-            harm_tables=tuple(
-                np.sum([harms[t][list(kept)] for t, kept in site.kept_by_target.items()], axis=0)
-                for site in self.space.sites
-            ),
+            harm_tables=tuple(map(self._harms, self.space.sites)),
             kinds=tuple(map(self._kind, self.space.sites)),
+            tilt=self._tilt(),
+        )
+
+    def _harms(self, site: Site) -> NDArray[np.float64]:
+        """Give what each level of a site is guessed to do, all else dense, ``(levels,)``."""
+        widths = unit_counts(self.space.sub_blocks)
+        total = np.zeros(len(site.levels))
+        for target, forms in site.forms_by_target.items():
+            if site.weights:
+                total += self.guess.patterns[target][patterns_in(np.array(forms), widths[target])]
+            else:
+                gone = np.append(np.cumsum(self.guess.units[target][::-1])[::-1], 0.0)
+                total += gone[list(forms)]
+        return total
+
+    def _tilt(self) -> NDArray[np.float64]:
+        """Give what sites keep beyond the common share, where the guess says so; else none."""
+        if self.guess.tilts is None:
+            return np.zeros(0)
+        return np.array(
+            [self.guess.tilts[site.targets[0]] if site.weights else 0.0 for site in self.space.sites]
         )
 
     def _kind(self, site: Site) -> str:
+        if site.weights:
+            return "weights"
         if len(site.targets) > 1:
             return "layer"
         return self.space.sub_blocks[site.targets[0]].kind
@@ -100,7 +107,15 @@ class Workbench:
         dense = self.dense.costs.dense()[name]
         tables = [t / dense for t in self.dense.costs.level_costs(name, self.space)]
         fixed = 1.0 - sum(float(table[-1]) for table in tables)
-        return Cost(tables=tuple(tables), fixed=fixed, limit=limit)
+        pairs = [self._pair(width, weights) for width, weights in self.space.pairs]
+        return Cost(tables=tuple(tables), fixed=fixed, limit=limit, pairs=tuple(pairs))
+
+    def _pair(self, width: int, weights: int) -> Pair:
+        """Say how much of what sparsity saves is left at each level of the units' site."""
+        (target,) = self.space.sites[weights].targets
+        kept = self.space.sites[width].forms_by_target[target]
+        shares = np.array(kept) / self.space.sub_blocks[target].unit_count
+        return Pair(width=width, sparsity=weights, shares=shares)
 
 
 def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
@@ -125,140 +140,11 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
     listener.stage("reading its structure")
     check_exportable(loaded.model)
     structure = read_structure(loaded.model, loaded.stream)
-    costs = CostModel(structure, stored_dtype=loaded.stored_dtype, context=settings.window_tokens)
+    costs = CostModel(
+        structure,
+        stored_dtype=loaded.stored_dtype,
+        context=settings.window_tokens,
+        patterns=settings.patterns,
+        adds_bias=settings.adds_bias,
+    )
     return DenseModel(loaded=loaded, structure=structure, costs=costs)
-
-
-def _check_window(model: PreTrainedModel, tokens: int) -> None:
-    """Refuse windows that are longer than the model reads.
-
-    Raises:
-        SettingsError: Where they are.
-    """
-    longest = position_count(model)
-    if longest is not None and tokens > longest:
-        raise SettingsError(
-            f"`window_tokens` must be at most the {longest} positions of the model, got {tokens}; "
-            f"set `--window_tokens {longest}` or lower"
-        )
-
-
-def prepare(
-    dense: DenseModel, settings: SearchSettings, folder: Path, listener: Listener
-) -> Workbench:
-    """Calibrate, rank and sort a dense model; its weights are permuted in place.
-
-    Args:
-        dense: The model, as `open_model` gives it.
-        settings: Of the search.
-        folder: Of the run; calibration tokens found there are used again, and kept otherwise.
-        listener: Told of progress.
-
-    Raises:
-        DataError: Where the calibration text cannot be used.
-        SettingsError: Where windows are longer than the model reads, or a streamed model would
-            have to write the text.
-    """
-    _check_window(dense.loaded.model, settings.window_tokens)
-    calibration = _calibrate(dense, settings, folder / _CALIBRATION_FILE, listener)
-    path = folder / _RANKING_FILE
-    if not path.is_file():
-        listener.stage("ranking heads and channels")
-        statistics = collect_statistics(dense.structure, calibration.search)
-        orders = rank_units(dense.structure, make_ranking(settings.ranking), statistics)
-        harms = relative_energies(dense.structure, statistics)
-        arrays: dict[str, NDArray[Any]] = {}
-        for block, order, harm in zip(dense.structure.sub_blocks, orders, harms, strict=True):
-            arrays |= {block.name: order, f"{block.name}.harm": harm[order]}
-        with replacing(path) as whole:
-            np.savez(whole, allow_pickle=False, **arrays)
-    space = ranked_space(dense, settings, folder)
-    sort_units_(dense.structure, space.orders)
-    with np.load(path, allow_pickle=False) as saved:
-        ordered = tuple(saved[f"{block.name}.harm"] for block in space.sub_blocks)
-    return Workbench(dense=dense, space=space, calibration=calibration, harms=ordered)
-
-
-def ranked_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> SearchSpace:
-    """Lay out the space of a run whose ranking lies in its folder.
-
-    Args:
-        dense: The run's model, not sorted.
-        settings: The run's settings.
-        folder: The run's folder.
-
-    Raises:
-        RunError: Where the ranking is missing or is another model's.
-    """
-    blocks = dense.structure.sub_blocks
-    try:
-        with (
-            (folder / _RANKING_FILE).open("rb") as file,
-            np.load(file, allow_pickle=False) as saved,
-        ):
-            orders = [saved[block.name] for block in blocks]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"`{folder}` must hold the ranking of its model, and {_RANKING_FILE} does not: "
-            f"{error}; search again into another --out"
-        ) from error
-    return build_space(
-        dense.loaded.identity,
-        blocks,
-        orders,
-        kind=settings.space,
-        mlp_step=settings.mlp_step,
-    )
-
-
-def laid_out_for(bench: Workbench, settings: SearchSettings, folder: Path) -> Workbench:
-    """Give the same model another space: what is loaded, sorted and calibrated is shared.
-
-    Args:
-        bench: A workbench.
-        settings: Of the search to come; all but what may be cut as those of the workbench.
-        folder: Of its run, which must hold the ranking.
-    """
-    return replace(bench, space=ranked_space(bench.dense, settings, folder))
-
-
-def _calibrate(
-    dense: DenseModel, settings: SearchSettings, path: Path, listener: Listener
-) -> Calibration:
-    if path.is_file():
-        try:
-            return Calibration.load(path)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"`{path}` must hold the run's tokens, and it is damaged: {error}; "
-                "remove it and use --resume, or search again into another --out"
-            ) from error
-    windows = Windows(
-        search=settings.windows,
-        fresh=settings.fresh_windows,
-        holdout=settings.holdout_windows,
-        tokens=settings.window_tokens,
-    )
-    if settings.data is None:
-        if dense.structure.backbone.streamed:
-            raise SettingsError(
-                "`data` must be given for a model that is streamed from disk, got none: writing "
-                "text would read all its weights for each token; set `--data`"
-            )
-        listener.stage("sampling calibration text from the model")
-        calibration = from_model(
-            dense.loaded.model, windows, seed=settings.seed, on_step=listener.advance
-        )
-    else:
-        listener.stage(f"reading {settings.data}")
-        source = TextSource(
-            data=settings.data,
-            holdout=settings.holdout,
-            split=settings.split,
-            column=settings.column,
-        )
-        rng = np.random.default_rng(settings.seed)
-        calibration = from_text(source, dense.loaded.tokenizer, windows, rng=rng)
-    with replacing(path) as whole:
-        calibration.save(whole)
-    return calibration

@@ -1,34 +1,157 @@
-"""A first guess at what losing a unit does to the model, before any candidate is scored."""
+"""A first guess at what cuts do to the model, before any candidate is scored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from search_spaces.allocations.global_magnitude import GlobalMagnitude
+from search_spaces.allocations.lamp import Lamp
+from search_spaces.allocations.owl import owl_shares
+from search_spaces.patterns import Pattern
+from search_spaces.rankings.protocol import DepthRanking, Ranking
 from search_spaces.rankings.wanda import Wanda
 from search_spaces.statistics import Statistics
 from search_spaces.structure.read import ModelStructure
+from search_spaces.structure.sub_block import SubBlock
+
+Floats = NDArray[np.float64]
+AllocationName = Literal["lamp", "global_magnitude", "owl"]
+
+_ROWS_LOOKED_AT = 64
+"""Of each matrix, spread evenly: enough for a share of its energy."""
 
 
-def relative_energies(
-    structure: ModelStructure, statistics: Sequence[Statistics]
-) -> tuple[NDArray[np.float64], ...]:
-    """Give the energy that each unit adds to the hidden states, relative to theirs.
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """What cuts are guessed to do; additive, and good to begin with."""
+
+    units: tuple[Floats, ...]
+    """For each sub-block what losing each unit does, ``(units,)``."""
+    patterns: tuple[Floats, ...]
+    """For each sub-block what each pattern of sparsity does, the dense one first: 0."""
+    tilts: Floats | None = None
+    """How much more than the common share of weights each sub-block is to keep, ``(sub_blocks,)``;
+    none: that follows from the harms."""
+
+    def sorted(self, orders: Sequence[NDArray[np.int_]]) -> "Guess":
+        """Give the same for units in another order."""
+        units = (own[order] for own, order in zip(self.units, orders, strict=True))
+        return replace(self, units=tuple(units))
+
+
+def guess_by_energy(
+    structure: ModelStructure, statistics: Sequence[Statistics], patterns: Sequence[Pattern]
+) -> Guess:
+    """Guess by the energy that is lost to the hidden states, relative to theirs.
 
     Hidden states grow from layer to layer, so that the same energy does less harm later; the ratio
-    can be compared across layers, and between heads and channels. Additive over units, hence a
-    guess.
+    can be compared across layers, and between heads, channels and weights. Units by Wanda's
+    score; of a pattern, each matrix is taken to lose its share of the sub-block's energy that the
+    smallest of its terms ``|W_ij|² · E[x_j²]`` make up.
 
     Args:
         structure: The dense model, not permuted yet.
         statistics: Of each layer.
-
-    Returns:
-        For each sub-block ``(units,)``, in the model's own order.
+        patterns: Of sparsity, the dense one first.
     """
-    found = []
+    units, by_pattern = [], []
     for block, weights in structure.matrices():
-        energy = Wanda().importance(block, weights, statistics[block.layer])
-        ratio = energy / statistics[block.layer]["hidden_energy", ""]
-        found.append(ratio.double().cpu().numpy())
-    return tuple(found)
+        known = statistics[block.layer]
+        energy = Wanda().importance(block, weights, known) / known["hidden_energy", ""]
+        units.append(energy.double().cpu().numpy())
+        lost = sum(_lost_shares(weights[path], known, path, patterns) for path in weights)
+        by_pattern.append(np.minimum(lost, 1.0) * float(energy.sum()))
+    return Guess(units=tuple(units), patterns=tuple(by_pattern))
+
+
+def _lost_shares(
+    weight: Tensor, known: Statistics, path: str, patterns: Sequence[Pattern]
+) -> Floats:
+    """Give the share of a matrix's output energy that each pattern takes, ``(patterns,)``."""
+    step = max(1, len(weight) // _ROWS_LOOKED_AT)
+    terms = weight[::step].square() * known["input_second_moment", path]
+    total = float(terms.sum()) or 1.0
+    running = terms.sort(dim=1).values.cumsum(dim=1).sum(dim=0)
+    shares = []
+    for pattern in patterns:
+        zeros = pattern.zeros_each_row(terms.shape[1])
+        if pattern.group:
+            whole = terms[:, : terms.shape[1] // pattern.group * pattern.group]
+            groups = whole.reshape(len(terms), -1, pattern.group).sort(dim=2).values
+            shares.append(float(groups[:, :, : pattern.group - pattern.keep].sum()) / total)
+        else:
+            shares.append(float(running[zeros - 1]) / total if zeros else 0.0)
+    return np.array(shares)
+
+
+def guess_by_ranking(
+    energy: Guess,
+    structure: ModelStructure,
+    statistics: Sequence[Statistics],
+    ranking: Ranking,
+) -> Guess:
+    """Take a ranking's own importances for harms, where they compare across sub-blocks."""
+    units = []
+    for block, weights in structure.matrices():
+        units.append(_numpy(ranking.importance(block, weights, statistics[block.layer])))
+    lowest = min(float(own.min()) for own in units)
+    return replace(energy, units=tuple(own - lowest for own in units))
+
+
+def guess_by_depth(
+    energy: Guess,
+    structure: ModelStructure,
+    statistics: Sequence[Statistics],
+    ranking: DepthRanking,
+    *,
+    whole_layers: bool,
+) -> Guess:
+    """Take the importance of whole layers, or of attentions and MLPs, for their harm."""
+
+    def harm(block: SubBlock) -> Floats:
+        part = "" if whole_layers else block.kind
+        whole = ranking.importance(statistics[block.layer], part)
+        share = whole / 2 if whole_layers else whole
+        return np.full(block.unit_count, share / block.unit_count)
+
+    return replace(energy, units=tuple(map(harm, structure.sub_blocks)))
+
+
+def guess_by_allocation(
+    energy: Guess,
+    structure: ModelStructure,
+    statistics: Sequence[Statistics],
+    patterns: Sequence[Pattern],
+    name: AllocationName,
+) -> Guess:
+    """Share out sparsity as a published method does.
+
+    Args:
+        energy: What is guessed of units.
+        structure: The dense model, not permuted yet.
+        statistics: Of each layer.
+        patterns: Of sparsity, the dense one first.
+        name: The method.
+    """
+    if name == "owl":
+        own = ((weights, statistics[block.layer]) for block, weights in structure.matrices())
+        return replace(energy, tilts=owl_shares(own))
+    method = Lamp() if name == "lamp" else GlobalMagnitude()
+    harms = (_harms(method, weights, patterns) for _, weights in structure.matrices())
+    return replace(energy, patterns=tuple(harms))
+
+
+def _harms(
+    method: Lamp | GlobalMagnitude, weights: Mapping[str, Tensor], patterns: Sequence[Pattern]
+) -> Floats:
+    return method.pattern_harms(weights, patterns)
+
+
+def _numpy(values: Tensor) -> Floats:
+    found: Floats = values.to(torch.float64).cpu().numpy()
+    return found

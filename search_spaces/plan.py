@@ -37,9 +37,11 @@ class Kept(BaseModel):
     """Units of the dense sub-block."""
     kept: str
     """Units that stay, as ascending ranges such as ``0-3,7``; empty where it is dropped."""
+    pattern: str = ""
+    """How sparse the weights of its matrices are, such as ``50%`` or ``2:4``; empty: dense."""
 
     @classmethod
-    def of(cls, units: NDArray[np.int_], unit_count: int) -> Self:
+    def of(cls, units: NDArray[np.int_], unit_count: int, pattern: str = "") -> Self:
         """Write units down as ranges."""
         ordered = np.sort(units)
         starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
@@ -48,7 +50,7 @@ class Kept(BaseModel):
             f"{ordered[a]}" if b - a == 1 else f"{ordered[a]}-{ordered[b - 1]}"
             for a, b in zip(starts, stops, strict=True)
         ]
-        return cls(unit_count=unit_count, kept=",".join(ranges))
+        return cls(unit_count=unit_count, kept=",".join(ranges), pattern=pattern)
 
     @property
     def units(self) -> NDArray[np.int_]:
@@ -80,16 +82,22 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     model: ModelIdentity
     sites: dict[str, Kept]
     """By sub-block name such as ``layers.3.mlp``."""
+    repair: str = ""
+    """How weights were made that are not the dense model's own, and from which text, in one hash;
+    empty: what is kept is as it was."""
 
     @property
     def plan_id(self) -> str:
         """Ten hexadecimal digits that stand for what is kept, whatever the file's layout."""
-        content = {name: kept.kept for name, kept in sorted(self.sites.items())}
-        text = json.dumps([self.model.fingerprint, content])
+        content: dict[str, str | list[str]] = {
+            name: [kept.kept, kept.pattern] if kept.pattern else kept.kept
+            for name, kept in sorted(self.sites.items())
+        }
+        text = json.dumps([self.model.fingerprint, content, *filter(None, [self.repair])])
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def to_json(self) -> str:
@@ -114,7 +122,7 @@ class Plan(BaseModel):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise PlanError(
-                f"`{path}` must be a plan of version 1, and {where} is wrong: {first['msg']}; "
+                f"`{path}` must be a plan of version 1 or 2, and {where} is wrong: {first['msg']}; "
                 "export the plan again from its run"
             ) from error
 

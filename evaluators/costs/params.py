@@ -10,6 +10,6 @@ from search_spaces.structure.read import ModelStructure
 PARAMS = Metric(name="params", unit="parameters", direction="minimise", source="a count")
 
 
-def tally_params(structure: ModelStructure) -> Tally:
+def tally_params(structure: ModelStructure, *, adds_bias: bool = False) -> Tally:
     """Count parameters."""
-    return tally_weights(structure, Tensor.numel)
+    return tally_weights(structure, Tensor.numel, adds_bias=adds_bias)

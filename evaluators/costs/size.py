@@ -10,6 +10,8 @@ from search_spaces.structure.read import ModelStructure
 SIZE = Metric(name="size", unit="bytes", direction="minimise", source="tensor data in safetensors")
 
 
-def tally_size(structure: ModelStructure, stored_dtype: torch.dtype) -> Tally:
+def tally_size(
+    structure: ModelStructure, stored_dtype: torch.dtype, *, adds_bias: bool = False
+) -> Tally:
     """Count bytes in the dtype that an export is stored in, tied weights once."""
-    return tally_weights(structure, lambda weight: weight.numel() * stored_dtype.itemsize)
+    return tally_weights(structure, lambda weight: weight.numel() * stored_dtype.itemsize, adds_bias=adds_bias)

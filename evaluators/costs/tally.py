@@ -1,10 +1,11 @@
 """The shape of a cost: what each sub-block costs at each width, and what each standing layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.forms import Forms
 from search_spaces.structure.read import ModelStructure
 
 Floats = NDArray[np.float64]
@@ -15,11 +16,16 @@ class Tally:
     """One cost metric of one model, taken apart."""
 
     tables: tuple[Floats, ...]
-    """For each sub-block its cost at each number of units kept, ``(units + 1,)``."""
+    """For each sub-block its cost in each form, ``(forms,)``: at each number of units kept, and so
+    again for each further pattern of sparsity."""
     shared: Floats
     """For each layer that is not gone: what neither sub-block owns alone, ``(layers,)``."""
     rest: float
     """For everything outside the layers."""
+
+    def repeated(self, patterns: int) -> "Tally":
+        """Give a cost that takes no notice of sparsity: the same for each pattern."""
+        return replace(self, tables=tuple(np.tile(table, patterns) for table in self.tables))
 
 
 def proportional(unit_count: int, each: float, standing: float = 0.0) -> Floats:
@@ -29,20 +35,20 @@ def proportional(unit_count: int, each: float, standing: float = 0.0) -> Floats:
     return table
 
 
-def total(tally: Tally, structure: ModelStructure, counts: NDArray[np.int_]) -> Floats:
+def total(tally: Tally, structure: ModelStructure, forms: Forms) -> Floats:
     """Add up the cost of candidates.
 
     Args:
         tally: The cost, taken apart.
         structure: The model.
-        counts: Kept units, ``(candidates, sub_blocks)``.
+        forms: ``(candidates, sub_blocks)``
 
     Returns:
         ``(candidates,)``
     """
     lasting = np.array([not layer.vanishes for layer in structure.layers])
-    there = (counts > 0).reshape(len(counts), -1, 2).any(axis=2) | lasting
+    there = (forms > 0).reshape(len(forms), -1, 2).any(axis=2) | lasting
     costs: Floats = there @ tally.shared + tally.rest
-    for table, kept in zip(tally.tables, counts.T, strict=True):
-        costs += table[kept]
+    for table, form in zip(tally.tables, forms.T, strict=True):
+        costs += table[form]
     return costs

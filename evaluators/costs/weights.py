@@ -14,16 +14,23 @@ Weigh = Callable[[Tensor], float]
 """What one weight tensor costs; must be proportional to its size."""
 
 
-def tally_weights(structure: ModelStructure, weigh: Weigh) -> Tally:
-    """Take a cost apart that is a sum over weight tensors, tied ones once."""
+def tally_weights(structure: ModelStructure, weigh: Weigh, *, adds_bias: bool = False) -> Tally:
+    """Take a cost apart that is a sum over weight tensors, tied ones once.
+
+    Args:
+        structure: The model.
+        weigh: What one weight tensor costs.
+        adds_bias: Whether a sub-block that lost units has a bias that the dense one has not.
+    """
     layers = structure.backbone.layers
     wholes, tables = 0.0, []
     for block in structure.sub_blocks:
         whole = _whole(layers[block.layer], block, weigh)
         units = _units(layers[block.layer], block, weigh)
-        tables.append(
-            proportional(block.unit_count, units / block.unit_count, standing=whole - units)
-        )
+        table = proportional(block.unit_count, units / block.unit_count, standing=whole - units)
+        if adds_bias:
+            table[1:-1] += _missing_bias(layers[block.layer], block, weigh)
+        tables.append(table)
         wholes += whole
     shared = np.array(
         [
@@ -62,3 +69,9 @@ def _whole(layer: nn.Module, block: SubBlock, weigh: Weigh) -> float:
     """Weigh all that goes when the sub-block is dropped."""
     holder = {block.module} if block.module else {p.path for p in block.projections}
     return sum(_all(layer.get_submodule(path), weigh) for path in holder | set(block.private))
+
+
+def _missing_bias(layer: nn.Module, block: SubBlock, weigh: Weigh) -> float:
+    """Weigh a bias of the output projection, where the dense model has none."""
+    output = layer.get_submodule(block.projections[-1].path)
+    return 0.0 if bias(output) is not None else weigh(matrix(output)[:, 0])

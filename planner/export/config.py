@@ -86,7 +86,11 @@ def _shapes_of(
 
 
 def pruned_config(
-    structure: ModelStructure, counts: NDArray[np.int_], blocks: list[list[Part]]
+    structure: ModelStructure,
+    counts: NDArray[np.int_],
+    blocks: list[list[Part]],
+    *,
+    adds_bias: bool = False,
 ) -> dict[str, Any]:
     """Give the config that the bundled modelling code reads (layout v2).
 
@@ -94,6 +98,7 @@ def pruned_config(
         structure: The dense model.
         counts: Kept units ``(sub_blocks,)``.
         blocks: The parts of each block.
+        adds_bias: Whether what lost units has a bias that the dense model has not.
     """
     model = structure.backbone.model
     config = copy.deepcopy(model.config)
@@ -110,7 +115,7 @@ def pruned_config(
             for block in blocks
         ],
         per_layer_config=_head_counts(structure, counts, attentions),
-        wiring=describe_wiring(structure),
+        wiring=describe_wiring(structure) | {"adds_bias": adds_bias},
         auto_map={
             "AutoConfig": f"{CODE_FILE}.PrunedConfig",
             "AutoModel": f"{CODE_FILE}.PrunedModel",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from evaluators.costs.latency import predict
@@ -22,17 +23,20 @@ from evaluators.precision import pick_device
 from planner.environment import describe_environment
 from planner.evaluation import Evaluation
 from planner.export.card import write_card
-from planner.export.folder import CutModel, cut_model, write_model
+from planner.export.folder import CutModel, OrderedLevel, cut_model, write_model
 from planner.export.manifest import Manifest, Prediction, Quality, describe_files
-from planner.export.verify import prove, reload, scored_logits
+from planner.export.verify import logits_of, plan_forms, prove, reload, scored_logits
 from planner.files import writing
 from planner.listener import Listener, Silence
+from planner.preparing import prepare, run_space
 from planner.run import Run
 from planner.settings import SearchSettings
 from planner.tables import read_table, workload
-from planner.workbench import DenseModel, open_model, ranked_space
+from planner.workbench import DenseModel, Workbench, open_model
 from search_spaces.errors import ModelError, OutputError, PlanError, RunError, VerificationError
+from search_spaces.forms import Forms, kept_in, unit_counts
 from search_spaces.plan import Plan
+from search_spaces.sorting import sort_units_
 from search_spaces.structure.backbone import position_count
 
 _PROOF_WINDOWS, _PROOF_TOKENS = 2, 48
@@ -46,6 +50,28 @@ class Scores:
 
     calibration: Mapping[str, Measurement] = field(default_factory=dict)
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Altered:
+    """A candidate whose weights are not all the dense model's own."""
+
+    bench: Workbench
+    """Prepared as its search was; sorted."""
+    forms: Forms
+    """``(sub_blocks,)``"""
+
+    @torch.inference_mode()
+    def read(self, tokens: Tensor) -> tuple[Tensor, list[OrderedLevel]]:
+        """Give its logits as they were scored, and its levels; the model is unsorted again."""
+        structure, space = self.bench.dense.structure, self.bench.space
+        logits = logits_of(structure, self.forms, tokens, self.bench.shaper)
+        levels = [
+            (order, self.bench.shaper.level(position, int(form)))
+            for position, (order, form) in enumerate(zip(space.orders, self.forms, strict=True))
+        ]
+        sort_units_(structure, [np.argsort(order) for order in space.orders])
+        return logits, levels
 
 
 def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None = None) -> Path:
@@ -68,24 +94,44 @@ def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None
     """
     listener = listener or Silence()
     _check_vacant(out)
-    evaluation = None if plan.endswith(".json") else _find(run, plan)
-    dense = open_model(_for_export(run.settings), listener)
+    chosen = Plan.load(Path(plan)) if plan.endswith(".json") else None
+    evaluation = None if chosen else _find(run, plan)
+    settings = _for_export(run.settings)
+    dense = open_model(settings, listener)
     run.check_model(dense.loaded.identity)
     table = read_table(dense.structure, run.settings, run.folder)
     if table is not None:
         dense = replace(dense, costs=dense.costs.timed(table))
-    if evaluation is None:
-        return _export(dense, Plan.load(Path(plan)), Scores(), out, run.settings, listener)
-    space = ranked_space(dense, run.settings, run.folder)
-    genome = space.mended(np.array([evaluation.genome]))[0]
-    scores = Scores(calibration=evaluation.quality, holdout=evaluation.holdout)
-    chosen = space.plan(genome)
-    if chosen.plan_id != evaluation.plan_id:
+    scores = Scores()
+    if evaluation is not None:
+        scores = Scores(calibration=evaluation.quality, holdout=evaluation.holdout)
+        chosen = _plan_of(run, dense, settings, evaluation)
+    assert chosen is not None
+    chosen.check_model(dense.loaded.identity)
+    altered = None
+    if chosen.repair:
+        bench = prepare(dense, settings, run.folder, listener)
+        altered = Altered(bench=bench, forms=bench.space.forms_of(chosen))
+    return _export(dense, chosen, altered, scores, out, run.settings, listener)
+
+
+def _plan_of(
+    run: Run, dense: DenseModel, settings: SearchSettings, evaluation: Evaluation
+) -> Plan:
+    """Give the plan that was scored.
+
+    Raises:
+        RunError: Where the run's folder holds another ranking or text.
+    """
+    space = run_space(dense, settings, run.folder)
+    plan = space.plan(space.mended(np.array([evaluation.genome]))[0])
+    if plan.plan_id != evaluation.plan_id:
         raise RunError(
-            f"`{run.folder}` must hold the ranking that its plans were scored with, and plan "
-            f"{plan} comes out as {chosen.plan_id}; search again into another --out"
+            f"`{run.folder}` must hold the ranking and the text that its plans were scored with, "
+            f"and plan {evaluation.plan_id} comes out as {plan.plan_id}; search again into another "
+            "--out"
         )
-    return _export(dense, chosen, scores, out, run.settings, listener)
+    return plan
 
 
 def export_from_model(
@@ -100,8 +146,13 @@ def export_from_model(
     listener = listener or Silence()
     _check_vacant(out)
     loaded = Plan.load(plan)
+    if loaded.repair:
+        raise PlanError(
+            f"`{plan}` keeps weights that were made from a run's text ({loaded.repair}), which the "
+            "model alone does not give; export it from that run, `planner export RUN --plan`"
+        )
     dense = open_model(_for_export(settings), listener)
-    return _export(dense, loaded, Scores(), out, settings, listener)
+    return _export(dense, loaded, None, Scores(), out, settings, listener)
 
 
 def _for_export(settings: SearchSettings) -> SearchSettings:
@@ -130,6 +181,7 @@ def _check_vacant(out: Path) -> None:
 def _export(
     dense: DenseModel,
     plan: Plan,
+    altered: Altered | None,
     scores: Scores,
     out: Path,
     settings: SearchSettings,
@@ -142,7 +194,9 @@ def _export(
             f"`{settings.model}` does not; copy the run to a machine with more and export there"
         )
     listener.stage("cutting")
-    pruned = cut_model(dense.structure, plan)
+    tokens = _proof_tokens(dense.loaded.model)
+    expected, levels = altered.read(tokens) if altered else (None, ())
+    pruned = cut_model(dense.structure, plan, levels)
     with _scratch_beside(out, _weight_bytes(pruned, dense)) as scratch:
         folder = scratch / out.name
         with writing_weights(out):
@@ -152,20 +206,18 @@ def _export(
         release_pages()
         listener.stage("proving that it computes what was scored")
         exported = reload(folder)
-        generator = torch.Generator().manual_seed(0)
-        vocabulary = exported.config.get_text_config().vocab_size
-        length = min(_PROOF_TOKENS, position_count(exported) or _PROOF_TOKENS)
-        shape = (_PROOF_WINDOWS, length)
-        tokens = torch.randint(vocabulary, shape, generator=generator)
-        proof = prove(exported, scored_logits(dense.structure, plan, tokens), tokens)
+        if expected is None:
+            expected = scored_logits(dense.structure, plan, tokens)
+        proof = prove(exported, expected, tokens)
         listener.stage("measuring its latency")
-        timing = _time(dense, exported, plan, settings)
+        forms = altered.forms if altered else plan_forms(dense.structure, plan)
+        timing = _time(dense, exported, forms, settings)
         manifest = Manifest(
             plan_id=plan.plan_id,
             source=settings.model,
             model=plan.model,
             needs_remote_code=not pruned.is_stock,
-            costs=_exact_costs(dense, plan, pruned, folder),
+            costs=_exact_costs(dense, forms, pruned, folder),
             dense_costs=dict(dense.costs.dense()),
             calibration=_qualities(scores.calibration),
             holdout=_qualities(scores.holdout),
@@ -195,7 +247,7 @@ def _qualities(measured: Mapping[str, Measurement]) -> dict[str, Quality]:
 
 
 def _time(
-    dense: DenseModel, exported: PreTrainedModel, plan: Plan, settings: SearchSettings
+    dense: DenseModel, exported: PreTrainedModel, forms: Forms, settings: SearchSettings
 ) -> dict[str, Any]:
     """Measure both models end to end, in place and dtype of the run's table if there is one.
 
@@ -213,10 +265,9 @@ def _time(
     latency = measure_latencies(models, asked)
     prediction = None
     if table is not None:
-        blocks = dense.structure.sub_blocks
-        kept = [len(units) for units in plan.kept_units(blocks)]
-        counts = np.array([[block.unit_count for block in blocks], kept])
-        predicted = dict(zip(models, predict(dense.structure, table, counts), strict=True))
+        widths = unit_counts(dense.structure.sub_blocks)
+        both = np.stack([widths, kept_in(forms, widths)])
+        predicted = dict(zip(models, predict(dense.structure, table, both), strict=True))
         prediction = Prediction.judged(predicted, latency, asked)
     return {
         "workload": asked,
@@ -228,15 +279,14 @@ def _time(
 
 
 def _exact_costs(
-    dense: DenseModel, plan: Plan, pruned: CutModel, folder: Path
+    dense: DenseModel, forms: Forms, pruned: CutModel, folder: Path
 ) -> dict[str, float]:
     """Give the plan's costs, proved against the tensors that were written.
 
     Raises:
         VerificationError: Where the cost model and the files disagree.
     """
-    counts = np.array([[len(units) for units in plan.kept_units(dense.structure.sub_blocks)]])
-    costs = {name: float(cost[0]) for name, cost in dense.costs.costs(counts).items()}
+    costs = {name: float(cost[0]) for name, cost in dense.costs.costs(forms[None]).items()}
     params = sum(weight.numel() for weight in pruned.weights.values())
     written = _tensor_bytes(folder)
     if (costs["params"], costs["size"]) != (params, written):
@@ -244,7 +294,21 @@ def _exact_costs(
             f"an export must cost what was promised, {costs['params']:.0f} parameters and "
             f"{costs['size']:.0f} bytes, got {params} and {written}; please report this model"
         )
+    nonzero = sum(int(weight.count_nonzero()) for weight in pruned.weights.values())
+    if nonzero > costs.get("nonzero", params):
+        raise VerificationError(
+            f"an export must hold at most the {costs['nonzero']:.0f} non-zero weights that were "
+            f"promised, got {nonzero}; please report this model"
+        )
     return costs
+
+
+def _proof_tokens(model: PreTrainedModel) -> Tensor:
+    """Give random token ids ``(windows, tokens)`` to compare logits on."""
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = model.config.get_text_config().vocab_size
+    length = min(_PROOF_TOKENS, position_count(model) or _PROOF_TOKENS)
+    return torch.randint(vocabulary, (_PROOF_WINDOWS, length), generator=generator)
 
 
 def _tensor_bytes(folder: Path) -> int:

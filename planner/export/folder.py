@@ -1,22 +1,27 @@
 """Writing a cut model as a HuggingFace folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from huggingface_hub import save_torch_state_dict
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from planner.export import modeling_pruned
 from planner.export.config import CODE_FILE, pruned_config, stock_config
 from planner.export.layout import Part, arrange
+from search_spaces.levels import Level
 from search_spaces.loading import LoadedModel
 from search_spaces.plan import Plan
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import cut
+
+OrderedLevel = tuple[NDArray[np.int_], Level]
+"""The order of a sub-block's units, and a level of the model sorted so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,20 +34,24 @@ class CutModel:
     """Whether a stock class loads it, without code of ours."""
 
 
-def cut_model(structure: ModelStructure, plan: Plan) -> CutModel:
+def cut_model(
+    structure: ModelStructure, plan: Plan, levels: Sequence[OrderedLevel] = ()
+) -> CutModel:
     """Cut a dense model down to a plan.
 
     Args:
         structure: The dense model, its units in their own order.
         plan: What to keep.
+        levels: For each sub-block its units from the last to go to the first to go, and what
+            takes the place of slices of the model sorted so; none: nothing does.
     """
     blocks = structure.sub_blocks
     kept = plan.kept_units(blocks)
     counts = np.array([len(units) for units in kept])
-    layers = [
-        cut(dense, list(zip(blocks[2 * i : 2 * i + 2], kept[2 * i : 2 * i + 2], strict=True)))
-        for i, dense in enumerate(structure.backbone.layers)
-    ]
+    layers = []
+    for i, dense in enumerate(structure.backbone.layers):
+        pair = slice(2 * i, 2 * i + 2)
+        layers.append(cut(dense, list(zip(blocks[pair], kept[pair], strict=True)), levels[pair]))
     arranged = arrange(structure, counts)
     in_line = [[part] for block in arranged for part in block]
     plain = _weights(structure, layers, in_line, "")
@@ -52,8 +61,17 @@ def cut_model(structure: ModelStructure, plan: Plan) -> CutModel:
         return CutModel(weights=plain, config=stock.to_dict(), is_stock=True)
     return CutModel(
         weights=_weights(structure, layers, arranged, ".parts.{part}"),
-        config=pruned_config(structure, counts, arranged),
+        config=pruned_config(structure, counts, arranged, adds_bias=_adds_bias(structure, layers)),
         is_stock=False,
+    )
+
+
+def _adds_bias(structure: ModelStructure, layers: list[nn.Module]) -> bool:
+    """Tell whether some cut layer has a bias that the dense one has not."""
+    return any(
+        name not in dict(dense.named_parameters())
+        for dense, cut_layer in zip(structure.backbone.layers, layers, strict=True)
+        for name, _ in cut_layer.named_parameters()
     )
 
 

@@ -148,8 +148,9 @@ def _narrow(layer, config, groups, channels):
             continue
         for path, amount in wiring["rows"].items():
             _resize(layer, path, rows=amount * count)
+        gains = config.wiring["adds_bias"] and wiring["gains_bias"] and count < wiring["units"]
         for path, amount in wiring["columns"].items():
-            _resize(layer, path, columns=amount * count)
+            _resize(layer, path, columns=amount * count, gains_bias=gains)
         _follow(layer, wiring, count)
     return layer
 
@@ -166,7 +167,7 @@ def _drop(layer, wiring):
             layer.set_submodule(path, Dropped(1))
 
 
-def _resize(layer, path, rows=None, columns=None):
+def _resize(layer, path, rows=None, columns=None, gains_bias=False):
     old = layer.get_submodule(path)
     transposed = isinstance(old, Conv1D)
     old_rows, old_columns = old.weight.shape[::-1] if transposed else old.weight.shape
@@ -175,7 +176,7 @@ def _resize(layer, path, rows=None, columns=None):
     if transposed:
         new = Conv1D(rows, columns).to(**options)
     else:
-        new = nn.Linear(columns, rows, bias=old.bias is not None, **options)
+        new = nn.Linear(columns, rows, bias=gains_bias or old.bias is not None, **options)
     layer.set_submodule(path, new)
 
 

@@ -11,7 +11,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from evaluators.population import PrefixTree
 from search_spaces.errors import VerificationError
+from search_spaces.forms import Forms
 from search_spaces.plan import Plan
+from search_spaces.shaping import Shaper
 from search_spaces.sorting import sort_units_
 from search_spaces.structure.read import ModelStructure
 
@@ -77,9 +79,32 @@ def scored_logits(structure: ModelStructure, plan: Plan, tokens: Tensor) -> Tens
         for units, block in zip(kept, structure.sub_blocks, strict=True)
     ]
     sort_units_(structure, orders)
-    counts = np.array([[len(units) for units in kept]])
+    return logits_of(structure, plan_forms(structure, plan), tokens)
+
+
+def plan_forms(structure: ModelStructure, plan: Plan) -> Forms:
+    """Give the forms ``(sub_blocks,)`` of a plan with dense weights.
+
+    Raises:
+        PlanError: Where the plan's sites are not the model's.
+    """
+    return np.array([len(units) for units in plan.kept_units(structure.sub_blocks)])
+
+
+@torch.inference_mode()
+def logits_of(
+    structure: ModelStructure, forms: Forms, tokens: Tensor, shaper: Shaper | None = None
+) -> Tensor:
+    """Give the logits of a candidate as the search scores it.
+
+    Args:
+        structure: The model, sorted.
+        forms: ``(sub_blocks,)``
+        tokens: Token ids ``(batch, tokens)``.
+        shaper: Gives layers their forms; none: parts of the dense ones.
+    """
     backbone = structure.backbone
-    ((_, final),) = PrefixTree(structure).walk(counts, backbone.enter(tokens))
+    ((_, final),) = PrefixTree(structure, shaper).walk(forms[None], backbone.enter(tokens))
     return backbone.logits(final)
 
 

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from torch import nn
+
 from planner.export.layout import is_sequential
 from search_spaces.errors import StructureError
+from search_spaces.structure.linears import bias
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
 
@@ -16,7 +19,7 @@ def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
     """
     described = [
         {
-            kind: _describe(block)
+            kind: _describe(block, structure.backbone.layers[block.layer])
             for kind, block in (("attention", layer.attention), ("mlp", layer.mlp))
         }
         for layer in structure.layers
@@ -36,7 +39,7 @@ def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
     }
 
 
-def _describe(block: SubBlock) -> dict[str, Any]:
+def _describe(block: SubBlock, layer: nn.Module) -> dict[str, Any]:
     amounts = {p.path: (p.side, len(p.units) // block.unit_count) for p in block.projections}
     return {
         "module": block.module,
@@ -45,4 +48,6 @@ def _describe(block: SubBlock) -> dict[str, Any]:
         "rows": {path: amount for path, (side, amount) in amounts.items() if side == "rows"},
         "columns": {path: amount for path, (side, amount) in amounts.items() if side == "columns"},
         "attributes": dict(block.attributes),
+        "units": block.unit_count,
+        "gains_bias": bias(layer.get_submodule(block.projections[-1].path)) is None,
     }

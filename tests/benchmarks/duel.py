@@ -68,8 +68,8 @@ class Duel:
     """Their parents, ``(families, sub_blocks)``."""
 
     def __post_init__(self) -> None:
-        self.children = self.bench.space.counts(offspring(self.bench))
-        self.elders = self.bench.space.counts(parents(self.bench))
+        self.children = self.bench.space.forms(offspring(self.bench))
+        self.elders = self.bench.space.forms(parents(self.bench))
 
     def fight(self, decide: Decide, repeats: int) -> tuple[Row, Row]:
         """Let both sides decide in turns.

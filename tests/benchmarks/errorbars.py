@@ -35,7 +35,7 @@ def main() -> int:
     bench = open_bench(text)
     windows = bench.calibration.search
     engine = Evaluator(bench.dense.structure, windows)
-    counts = bench.space.counts(parents(bench))
+    counts = bench.space.forms(parents(bench))
     found = dict(engine.score(counts))
     values = np.stack([found[member].by_window["kl"] for member in range(len(counts))])
     rng = np.random.default_rng(SEED)

@@ -121,8 +121,8 @@ def compare_with_separate(bench: Workbench, repeats: int) -> list[Row]:
         summary(name, len(counts), [compare(judge, meter, counts) for _ in range(repeats)])
         for name, counts in (
             ("single sites", single_drops(bench)),
-            ("offspring", bench.space.counts(switched(domain, rng))),
-            ("nsga2", bench.space.counts(later_generation(domain, rng))),
+            ("offspring", bench.space.forms(switched(domain, rng))),
+            ("nsga2", bench.space.forms(later_generation(domain, rng))),
         )
     ]
 
@@ -147,7 +147,7 @@ def equal_tokens(text: Text, repeats: int) -> tuple[Row, Row]:
 
 def single_drops(bench: Workbench) -> NDArray[np.int_]:
     """Each sub-block dropped by itself, ``(candidates, sub_blocks)``."""
-    dense = bench.space.counts(bench.space.top_levels[None])[0]
+    dense = bench.space.forms(bench.space.top_levels[None])[0]
     dropped = np.tile(dense, (len(dense), 1))
     np.fill_diagonal(dropped, 0)
     return dropped

@@ -166,7 +166,7 @@ def measure(bench: Workbench, kind: str, genome: NDArray[np.int_], repeats: int)
     table = bench.dense.costs.table
     assert table is not None
     genome = bench.space.mended(genome[None])[0]
-    counts = bench.space.counts(np.stack([bench.space.top_levels, genome]))
+    counts = bench.space.forms(np.stack([bench.space.top_levels, genome]))
     dense_promised, promised = predict(structure, table, counts)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

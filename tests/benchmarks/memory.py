@@ -73,9 +73,9 @@ def score_generation(pipe: Connection, text: Text) -> None:
     engine = Evaluator(
         bench.dense.structure, bench.calibration.search, Fidelity(rungs=rungs_of(text.windows))
     )
-    elders = bench.space.counts(parents(bench))
+    elders = bench.space.forms(parents(bench))
     first, second = (
-        bench.space.counts(np.concatenate([offspring(bench, seed), offspring(bench, seed + 1)]))
+        bench.space.forms(np.concatenate([offspring(bench, seed), offspring(bench, seed + 1)]))
         for seed in (SEED, SEED + 2)
     )
     list(engine.score(elders))
@@ -104,7 +104,7 @@ def model_bytes(bench: Workbench) -> int:
 def naive_faults(text: Text) -> float:
     """Give the minor faults that the published way of scoring takes for one candidate."""
     bench = open_bench(text)
-    counts = bench.space.counts(offspring(bench))
+    counts = bench.space.forms(offspring(bench))
     windows = bench.calibration.search
     scorer = NaiveScorer(
         str(demo_model()), torch.float32, bench.space.orders, windows, batch=len(windows)

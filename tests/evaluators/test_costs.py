@@ -157,7 +157,7 @@ def test_level_costs_add_up_to_the_costs_but_for_shared_norms(
     space = build_space(identify(model), blocks, orders, kind=kind)
     rng = np.random.default_rng(2)
     genomes = rng.integers(space.top_levels + 1, size=(20, len(space.sites)))
-    counts = space.counts(genomes)
+    counts = space.forms(genomes)
     judge = cost_model(structure)
     tables = judge.level_costs(metric, space)
     assert [len(table) for table in tables] == [site.top_level + 1 for site in space.sites]

@@ -65,8 +65,8 @@ def test_the_space_of_blocks_has_a_site_for_each_layer() -> None:
 
 def test_genomes_become_kept_units() -> None:
     genomes = np.array([[3, 3, 0, 1, 2, 2], [0, 0, 1, 0, 3, 3]])
-    assert JOINT.counts(genomes).tolist() == [[3, 20, 0, 8, 2, 16], [0, 0, 1, 0, 3, 20]]
-    assert WHOLE.counts(np.array([[1, 0, 1]])).tolist() == [[3, 20, 0, 0, 3, 20]]
+    assert JOINT.forms(genomes).tolist() == [[3, 20, 0, 8, 2, 16], [0, 0, 1, 0, 3, 20]]
+    assert WHOLE.forms(np.array([[1, 0, 1]])).tolist() == [[3, 20, 0, 0, 3, 20]]
 
 
 def test_a_plan_names_the_best_ranked_units() -> None:

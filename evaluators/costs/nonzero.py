@@ -1,0 +1,25 @@
+"""Parameters that are not zero, tied ones once."""
+
+from collections.abc import Sequence
+
+from evaluators.costs.sparse import Zeros, tally_sparse
+from evaluators.costs.tally import Tally
+from evaluators.metric import Metric
+from search_spaces.patterns import Pattern
+from search_spaces.structure.read import ModelStructure
+
+NONZERO = Metric(
+    name="nonzero",
+    unit="parameters",
+    direction="minimise",
+    source="parameters but for those that sparsity sets to zero",
+)
+
+
+def tally_nonzero(params: Tally, structure: ModelStructure, patterns: Sequence[Pattern]) -> Tally:
+    """Count what is left of the parameters ``params`` in each form."""
+
+    def saved(zeros: Zeros) -> float:
+        return float(zeros.count)
+
+    return tally_sparse(params, structure, patterns, saved)

@@ -1,0 +1,35 @@
+"""Bytes of weights where sparse matrices are packed: a bit for each weight, and the non-zero ones.
+
+No runtime gets faster by it, and few load it: it is what a packed file would take on disk.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from evaluators.costs.sparse import Zeros, tally_sparse
+from evaluators.costs.tally import Tally
+from evaluators.metric import Metric
+from search_spaces.packing import packed_bytes
+from search_spaces.patterns import Pattern
+from search_spaces.structure.read import ModelStructure
+
+PACKED = Metric(
+    name="packed",
+    unit="bytes",
+    direction="minimise",
+    source="tensor data with sparse matrices as bitmask and values, N:M ones too",
+)
+
+
+def tally_packed(
+    size: Tally, structure: ModelStructure, patterns: Sequence[Pattern], stored_dtype: torch.dtype
+) -> Tally:
+    """Count what is left of the bytes ``size`` in each form; a matrix is packed where it helps."""
+
+    def saved(zeros: Zeros) -> float:
+        plain = zeros.rows * zeros.columns * stored_dtype.itemsize
+        packed = packed_bytes(zeros.rows, zeros.columns, zeros.count, stored_dtype.itemsize)
+        return float(max(0, plain - packed))
+
+    return tally_sparse(size, structure, patterns, saved)

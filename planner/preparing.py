@@ -1,0 +1,274 @@
+"""Making a model ready: its text, statistics, ranking and sorting, and the store of its levels."""
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.statistics import collect_statistics
+from planner.calibrating import CALIBRATION_FILE, calibrate, saved_calibration
+from planner.files import replacing
+from planner.listener import Listener
+from planner.makers import Makers, repair_name
+from planner.settings import SearchSettings
+from planner.tables import TABLE_FILE
+from planner.workbench import DenseModel, Workbench
+from search_spaces.errors import RunError, SettingsError
+from search_spaces.harm import (
+    AllocationName,
+    Guess,
+    guess_by_allocation,
+    guess_by_depth,
+    guess_by_energy,
+    guess_by_ranking,
+)
+from search_spaces.level_store import LevelStore
+from search_spaces.levels import LevelBuilder
+from search_spaces.shaping import Shaper
+from search_spaces.sites.weights import check_patterns
+from search_spaces.sorting import rank_units, sort_units_
+from search_spaces.space import SearchSpace, build_space, unit_levels
+from search_spaces.statistics import Statistics
+from search_spaces.structure.linears import matrix
+
+RANKING_FILE = "ranking.npz"
+STATISTICS_FOLDER = "statistics"
+LEVELS_FOLDER = "levels"
+PREPARED_FILES = (CALIBRATION_FILE, RANKING_FILE, TABLE_FILE)
+"""What a run keeps of its preparation, as far as it needed it, beside statistics and levels."""
+
+
+def prepare(
+    dense: DenseModel, settings: SearchSettings, folder: Path, listener: Listener
+) -> Workbench:
+    """Calibrate, rank and sort a dense model; its weights are permuted in place.
+
+    Args:
+        dense: The model, as `open_model` gives it.
+        settings: Of the search.
+        folder: Of the run; what is found there of an earlier preparation is used again, and what
+            is made is kept there.
+        listener: Told of progress.
+
+    Raises:
+        DataError: Where the calibration text cannot be used.
+        SettingsError: Where windows are longer than the model reads, a streamed model would
+            have to write the text, or a pattern of sparsity does not fit its matrices.
+    """
+    _check_patterns(dense, settings)
+    calibration = calibrate(dense, settings, folder, listener)
+    makers = Makers.of(settings)
+    ranked = (folder / RANKING_FILE).is_file()
+    wanted = makers.for_order | makers.for_levels
+    statistics: Sequence[Statistics] = ()
+    if makers.changes_weights or not ranked:
+        listener.stage("measuring what goes through each layer")
+        statistics = collect_statistics(
+            dense.structure,
+            calibration.statistics,
+            wanted,
+            # small ones need no files: they are used once, for the ranking
+            folder=folder / STATISTICS_FOLDER if makers.changes_weights else None,
+            identity=dense.loaded.identity.fingerprint,
+            on_layer=listener.advance,
+            on_notice=listener.say,
+        )
+    if not ranked:
+        listener.stage("ranking heads and channels")
+        orders = rank_units(dense.structure, makers.ranking, statistics)
+        guess = _guess(dense, settings, makers, statistics)
+        _save_ranking(folder / RANKING_FILE, dense, orders, guess)
+    space = ranked_space(dense, settings, folder, repair=repair_name(settings, makers, calibration))
+    sort_units_(dense.structure, space.orders)
+    return Workbench(
+        dense=dense,
+        space=space,
+        calibration=calibration,
+        guess=_saved_guess(folder / RANKING_FILE, space),
+        shaper=_shaper(dense, space, makers, statistics, folder, listener),
+    )
+
+
+def _shaper(
+    dense: DenseModel,
+    space: SearchSpace,
+    makers: Makers,
+    statistics: Sequence[Statistics],
+    folder: Path,
+    listener: Listener,
+) -> Shaper:
+    """Give what shapes layers; widths are made up for now, patterns when they come up."""
+    if not makers.changes_weights:
+        return Shaper(dense.structure, space.patterns)
+    builder = LevelBuilder(
+        dense.structure,
+        statistics,
+        space.orders,
+        compensation=makers.compensation,
+        sparsifier=makers.sparsifier,
+        refinement=makers.refinement,
+        dtype=dense.loaded.stored_dtype,
+        on_notice=listener.say,
+    )
+    store = LevelStore(
+        folder / LEVELS_FOLDER,
+        builder,
+        widths=[_widths(space, position) for position in range(len(space.sub_blocks))],
+        digest=f"{dense.loaded.identity.fingerprint} {space.repair} {_orders_digest(space)}",
+        on_notice=listener.say,
+    )
+    if makers.compensation is not None:
+        listener.stage("making up for heads and channels that go")
+        store.build_all(on_step=listener.advance)
+    return Shaper(dense.structure, space.patterns, store)
+
+
+def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:
+    """Give the numbers of units that the levels of a sub-block keep, all and none left out."""
+    whole = space.sub_blocks[position].unit_count
+    kept = {
+        form % (whole + 1)
+        for site in space.sites
+        for form in site.forms_by_target.get(position, ())
+    }
+    return tuple(sorted(kept - {0, whole}))
+
+
+def _orders_digest(space: SearchSpace) -> str:
+    content = b"".join(order.astype(np.int64).tobytes() for order in space.orders)
+    return hashlib.sha256(content).hexdigest()[:10]
+
+
+def _guess(
+    dense: DenseModel,
+    settings: SearchSettings,
+    makers: Makers,
+    statistics: Sequence[Statistics],
+) -> Guess:
+    """Guess what cuts do, as the settings say.
+
+    Raises:
+        SettingsError: Where the ranking is to guess and cannot be compared across sub-blocks.
+    """
+    structure, name, patterns = dense.structure, settings.guess, settings.patterns
+    energy = guess_by_energy(structure, statistics, patterns)
+    if makers.depth is not None:
+        whole = settings.choices.layers
+        return guess_by_depth(energy, structure, statistics, makers.depth, whole_layers=whole)
+    if name in get_args(AllocationName):
+        method = cast("AllocationName", name)
+        return guess_by_allocation(energy, structure, statistics, patterns, method)
+    if name == "energy":
+        return energy
+    if not makers.ranking.comparable:
+        raise SettingsError(
+            "`guess ranking` needs a ranking whose scores compare across layers, got "
+            f"`{settings.ranking}`; set `--ranking flap` or `--guess energy`"
+        )
+    return guess_by_ranking(energy, structure, statistics, makers.ranking)
+
+
+def _save_ranking(
+    path: Path, dense: DenseModel, orders: Sequence[NDArray[np.int_]], guess: Guess
+) -> None:
+    arrays: dict[str, NDArray[Any]] = {}
+    for position, block in enumerate(dense.structure.sub_blocks):
+        arrays |= {
+            block.name: orders[position],
+            f"{block.name}.harm": guess.units[position][orders[position]],
+            f"{block.name}.patterns": guess.patterns[position],
+        }
+    if guess.tilts is not None:
+        arrays["tilts"] = guess.tilts
+    with replacing(path) as whole:
+        np.savez(whole, allow_pickle=False, **arrays)
+
+
+def _saved_guess(path: Path, space: SearchSpace) -> Guess:
+    with np.load(path, allow_pickle=False) as saved:
+        names = [block.name for block in space.sub_blocks]
+        return Guess(
+            units=tuple(saved[f"{name}.harm"] for name in names),
+            patterns=tuple(saved[f"{name}.patterns"] for name in names),
+            tilts=saved["tilts"] if "tilts" in saved else None,
+        )
+
+
+def ranked_space(
+    dense: DenseModel, settings: SearchSettings, folder: Path, *, repair: str
+) -> SearchSpace:
+    """Lay out the space of a run whose ranking lies in its folder.
+
+    Args:
+        dense: The run's model, not sorted.
+        settings: The run's settings.
+        folder: The run's folder.
+        repair: What its plans say of weights that are not the dense model's own.
+
+    Raises:
+        RunError: Where the ranking is missing or is another model's.
+    """
+    blocks = dense.structure.sub_blocks
+    try:
+        with (
+            (folder / RANKING_FILE).open("rb") as file,
+            np.load(file, allow_pickle=False) as saved,
+        ):
+            orders = [saved[block.name] for block in blocks]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(
+            f"`{folder}` must hold the ranking of its model, and {RANKING_FILE} does not: "
+            f"{error}; search again into another --out"
+        ) from error
+    return build_space(
+        dense.loaded.identity,
+        blocks,
+        orders,
+        choices=settings.choices,
+        mlp_step=settings.mlp_step,
+        patterns=settings.patterns,
+        repair=repair,
+    )
+
+
+def run_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> SearchSpace:
+    """Lay out the space of a run from what its folder keeps.
+
+    Raises:
+        RunError: Where the ranking or the text is missing, damaged or another model's.
+    """
+    makers = Makers.of(settings)
+    repair = ""
+    if makers.changes_weights:
+        repair = repair_name(settings, makers, saved_calibration(folder))
+    return ranked_space(dense, settings, folder, repair=repair)
+
+
+def laid_out_for(bench: Workbench, settings: SearchSettings, folder: Path) -> Workbench:
+    """Give the same model another space: what is loaded, sorted and calibrated is shared.
+
+    Args:
+        bench: A workbench.
+        settings: Of the search to come; all but what may be cut as those of the workbench.
+        folder: Of its run, which must hold the ranking.
+    """
+    space = ranked_space(bench.dense, settings, folder, repair=bench.space.repair)
+    return replace(bench, space=space)
+
+
+def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
+    """Refuse patterns that some level's matrices cannot be parted into.
+
+    Raises:
+        SettingsError: Naming the matrix and its width.
+    """
+    for block in dense.structure.sub_blocks:
+        layer = dense.structure.backbone.layers[block.layer]
+        columns = {p.path: matrix(layer.get_submodule(p.path)).shape[1] for p in block.projections}
+        widths = [w for w in unit_levels(block, settings.choices, settings.mlp_step) if w]
+        check_patterns(block, columns, widths, settings.patterns)
