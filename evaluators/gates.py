@@ -13,6 +13,7 @@ from search_spaces.forms import kept_in, unit_counts
 from search_spaces.levels import Matrix
 from search_spaces.shaping import Shaper
 from search_spaces.structure.linears import bias, matrix
+from evaluators.likelihood import slope_by_final
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import Projection, SubBlock
 
@@ -21,7 +22,6 @@ Slopes = tuple[NDArray[np.float64], ...]
 
 PASSES = 3
 """Forward passes that one gradient costs: one forward, and a backward of about two."""
-_POSITIONS_AT_ONCE = 128
 
 
 def gate_slopes(
@@ -58,7 +58,7 @@ def gate_slopes(
     total = [torch.zeros(len(gate), dtype=torch.float64) for gate in gates]
     positions = sum(tokens.numel() - len(tokens) for tokens, _ in parts)
     for tokens, dense in parts:
-        with torch.enable_grad(), _frozen(model):
+        with torch.enable_grad(), frozen(model):
             leaves = [gate.clone().requires_grad_() for gate in gates]
             with _shaped(structure, forms, shaper), _gated(structure, leaves, kept):
                 decoder = structure.backbone.decoder
@@ -73,23 +73,16 @@ def gate_slopes(
 
 
 def _by_hidden(structure: ModelStructure, final: Tensor, dense: Tensor) -> Tensor:
-    """Differentiate the sum of KL over positions by the final hidden states, in chunks."""
-    rows, teacher = final[:, :-1].flatten(0, 1), dense[:, :-1].flatten(0, 1)
-    slopes = []
-    for own, theirs in zip(
-        torch.split(rows, _POSITIONS_AT_ONCE),
-        torch.split(teacher, _POSITIONS_AT_ONCE),
-        strict=True,
-    ):
-        leaf = own.clone().requires_grad_()
+    """Differentiate the sum of KL over positions by the final hidden states."""
+    teacher = dense[:, :-1].flatten(0, 1)
+
+    def cross_entropy(logits: Tensor, part: slice) -> Tensor:
         with torch.no_grad():
-            wanted = structure.backbone.logits(theirs).float().softmax(dim=-1)
-        said = functional.log_softmax(structure.backbone.logits(leaf).float(), dim=-1)
+            wanted = structure.backbone.logits(teacher[part]).float().softmax(dim=-1)
         # the teacher's entropy does not depend on the candidate
-        slopes.append(torch.autograd.grad(-(wanted * said).sum(), leaf)[0])
-    by_row = torch.zeros_like(final)
-    by_row[:, :-1] = torch.cat(slopes).reshape(final[:, :-1].shape)
-    return by_row
+        return -(wanted * functional.log_softmax(logits, dim=-1)).sum()
+
+    return slope_by_final(structure.backbone, final, cross_entropy)
 
 
 @contextmanager
@@ -136,7 +129,7 @@ def _gated(
     hooks = []
     for block, gate, count in zip(structure.sub_blocks, gates, kept, strict=True):
         module = structure.backbone.layers[block.layer].get_submodule(block.projections[-1].path)
-        hooks.append(module.register_forward_pre_hook(_gate(block, gate)))
+        hooks.append(module.register_forward_pre_hook(gate_hook(block, gate)))
         if count == 0 and getattr(module, "bias", None) is not None:
             hooks.append(module.register_forward_hook(_without_bias))
     try:
@@ -146,7 +139,8 @@ def _gated(
             hook.remove()
 
 
-def _gate(block: SubBlock, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+def gate_hook(block: SubBlock, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+    """Give a hook before a sub-block's last projection that multiplies units by ``(units,)``."""
     units = torch.from_numpy(block.projections[-1].units).to(gate.device)
 
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -162,8 +156,8 @@ def _without_bias(module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) 
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Keep weights out of the graph: only gates are differentiated by."""
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Keep weights out of the graph, but those that are asked for inside."""
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in wanted:
         parameter.requires_grad_(False)  # noqa: FBT003

@@ -8,9 +8,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from planner.files import atomic_write_text
 from planner.searchers import SearcherName
 from search_spaces.errors import SettingsError
+from search_spaces.files import atomic_write_text
+from search_spaces.rankings import RankingName
 
 SETTINGS_FILE = "settings.yaml"
 SpaceName = Literal["joint", "sub_blocks", "blocks"]
@@ -67,7 +68,7 @@ class SearchSettings(BaseModel):
     """What may be cut: heads and channels jointly, whole attentions and MLPs, or whole layers."""
     mlp_step: int | None = Field(default=None, ge=1)
     """MLP channels between two levels; by default chosen from the model's width."""
-    ranking: Literal["wanda"] = "wanda"
+    ranking: RankingName = "wanda"
     """Order in which the units of a site are cut."""
     batch_size: int = Field(default=1, ge=1)
     """Sequences side by side in the request that latency is measured for."""

@@ -26,7 +26,6 @@ from planner.export.card import write_card
 from planner.export.folder import CutModel, OrderedLevel, cut_model, write_model
 from planner.export.manifest import Manifest, Prediction, Quality, describe_files
 from planner.export.verify import logits_of, plan_forms, prove, reload, scored_logits
-from planner.files import writing
 from planner.listener import Listener, Silence
 from planner.preparing import prepare, run_space
 from planner.run import Run
@@ -35,6 +34,7 @@ from planner.tables import read_table, workload
 from planner.workbench import DenseModel, Workbench, open_model
 from search_spaces.errors import ModelError, OutputError, PlanError, RunError, VerificationError
 from search_spaces.forms import Forms, kept_in, unit_counts
+from search_spaces.files import writing
 from search_spaces.plan import Plan
 from search_spaces.sorting import sort_units_
 from search_spaces.structure.backbone import position_count

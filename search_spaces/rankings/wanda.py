@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
+from search_spaces.rankings.units import by_unit
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.sub_block import SubBlock
 
@@ -27,7 +27,6 @@ class Wanda:
         self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
         output = block.projections[-1]
-        energy = statistics["input_second_moment", output.path]  # ‖X_j‖² / tokens, (columns,)
-        by_column = weights[output.path].square().sum(dim=0) * energy
-        features = torch.from_numpy(output.by_unit).to(by_column.device)
-        return by_column[features].sum(dim=1)
+        weight = weights[output.path]
+        energy = statistics["input_second_moment", output.path].to(weight)  # ‖X_j‖² / tokens
+        return by_unit(output, weight.square().sum(dim=0) * energy)

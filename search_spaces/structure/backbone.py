@@ -34,6 +34,14 @@ class LayerInputs:
     """Hidden states of the dense model after the final norm, ``(batch, tokens, hidden)``."""
 
 
+class _Entered(Exception):  # noqa: N818 - not an error: it ends a pass
+    """The first layer is about to run."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
 class Backbone:
     """A causal language model taken apart into embedding, layers, tail and head.
 
@@ -80,6 +88,22 @@ class Backbone:
                 f"{len(calls)} runs of {len(self.layers)} layers; this model cannot be read"
             )
         return LayerInputs(first[0], tuple(calls), final)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Give what enters the first layer, ``(batch, tokens, hidden)``, and run no layer."""
+
+        def stop(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            raise _Entered(args[0] if args else kwargs["hidden_states"])
+
+        # before the layer's own hooks, so that a streamed one is not read
+        hook = self.layers[0].register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
+        try:
+            self.decoder(input_ids=input_ids, use_cache=False)
+        except _Entered as entered:
+            return entered.hidden
+        finally:
+            hook.remove()
+        raise AssertionError("a model whose layers were seen to run has run none")
 
     @property
     def streamed(self) -> bool:

@@ -17,7 +17,12 @@ def matrix(linear: nn.Module) -> Tensor:
     """Give the weight as a view of shape ``(rows, columns)``; Conv1D stores it transposed."""
     weight = linear.weight
     assert isinstance(weight, Tensor)
-    return weight.t() if isinstance(linear, Conv1D) else weight
+    return as_matrix(linear, weight)
+
+
+def as_matrix(linear: nn.Module, stored: Tensor) -> Tensor:
+    """View what is shaped as a layer's weight, such as its gradient, as ``(rows, columns)``."""
+    return stored.t() if isinstance(linear, Conv1D) else stored
 
 
 def bias(linear: nn.Module) -> Tensor | None:

@@ -53,7 +53,7 @@ def graded(name: str) -> tuple[ModelStructure, list[NDArray[np.int_]]]:
 
 
 def measured(structure: ModelStructure) -> tuple[Statistics, ...]:
-    return collect_statistics(structure, random_tokens(batch=4, length=16))
+    return X
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -52,7 +52,7 @@ def test_costs_are_the_same(pair: tuple[Opened, Opened]) -> None:
 def test_statistics_orders_and_harms_are_the_same(pair: tuple[Opened, Opened]) -> None:
     found = []
     for side in pair:
-        statistics = collect_statistics(side.structure, WINDOWS)
+        statistics = collect_statistics(side.structure, WINDOWS, make_ranking("wanda").statistics)
         orders = rank_units(side.structure, make_ranking("wanda"), statistics)
         values = [{key: value.numpy() for key, value in layer.items()} for layer in statistics]
         found.append((values, orders, relative_energies(side.structure, statistics)))

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from evaluators.statistics import collect_statistics
+from search_spaces.statistics import StatisticName
 from search_spaces.structure.read import ModelStructure
 from tests.evaluators import tiny
 
+WANTED: frozenset[StatisticName] = frozenset({"input_second_moment"})
 llama, opt = cache(tiny.llama), cache(tiny.opt)
 
 
@@ -39,11 +41,15 @@ def test_second_moments_equal_those_of_inputs_caught_by_hand(
 ) -> None:
     structure, tokens = family(), tiny.windows()
     seen = inputs_by_hand(structure, tokens)
-    found = collect_statistics(structure, tokens, batch_tokens=batch_tokens)
+    found = collect_statistics(structure, tokens, WANTED, batch_tokens=batch_tokens)
     assert len(found) == len(structure.layers)
     for index, layer in enumerate(structure.layers):
         paths = [p.path for block in (layer.attention, layer.mlp) for p in block.projections]
-        names = [("hidden_energy", ""), *(("input_second_moment", path) for path in paths)]
+        names = [
+            ("hidden_energy", ""),
+            ("tokens", ""),
+            *(("input_second_moment", path) for path in paths),
+        ]
         assert sorted(found[index]) == sorted(names)
         for path in paths:
             inputs = seen[f"{structure.backbone.stack_path}.{index}.{path}"]
@@ -58,7 +64,7 @@ def test_second_moments_equal_those_of_inputs_caught_by_hand(
 def test_the_energy_of_hidden_states_is_a_median_over_tokens() -> None:
     structure, tokens = llama(), tiny.windows()
     hidden = structure.backbone.model(input_ids=tokens, output_hidden_states=True).hidden_states
-    found = collect_statistics(structure, tokens)
+    found = collect_statistics(structure, tokens, WANTED)
     for index in range(len(structure.layers)):
         energies = hidden[index].double().square().sum(dim=-1).flatten()
         energy = found[index]["hidden_energy", ""]
@@ -70,7 +76,7 @@ def test_the_queries_read_the_normed_hidden_states() -> None:
     structure, tokens = llama(), tiny.windows()
     model = structure.backbone.model
     hidden = model(input_ids=tokens, output_hidden_states=True).hidden_states
-    found = collect_statistics(structure, tokens)
+    found = collect_statistics(structure, tokens, WANTED)
     for index, layer in enumerate(structure.backbone.layers):
         norm = layer.get_submodule("input_layernorm").weight
         states = hidden[index].double()
@@ -87,7 +93,7 @@ def test_the_hidden_energy_is_a_median_over_all_tokens_whatever_the_batches(
     family: Callable[[], ModelStructure], batch_tokens: int
 ) -> None:
     structure, tokens = family(), tiny.windows(5, 9)  # 45 tokens: one in the middle
-    found = collect_statistics(structure, tokens, batch_tokens=batch_tokens)
+    found = collect_statistics(structure, tokens, WANTED, batch_tokens=batch_tokens)
     hidden = structure.backbone.model(input_ids=tokens, output_hidden_states=True).hidden_states
     for index, statistics in enumerate(found):
         energies = hidden[index].double().square().sum(dim=-1).flatten()
@@ -97,7 +103,7 @@ def test_the_hidden_energy_is_a_median_over_all_tokens_whatever_the_batches(
 
 def test_no_hook_stays_behind_even_where_the_pass_fails() -> None:
     structure = llama()
-    collect_statistics(structure, tiny.windows())
+    collect_statistics(structure, tiny.windows(), WANTED)
     with pytest.raises(IndexError):
-        collect_statistics(structure, torch.full((2, 4), tiny.VOCABULARY))
+        collect_statistics(structure, torch.full((2, 4), tiny.VOCABULARY), WANTED)
     assert not any(m._forward_pre_hooks for m in structure.backbone.model.modules())

@@ -1,0 +1,109 @@
+"""Collecting what is wanted of every layer, from files as far as they hold it already."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from torch import Tensor
+
+from evaluators.statistics.files import StatisticsFiles, digest_of
+from evaluators.statistics.gradients import measure_gradients
+from evaluators.statistics.layers import measure_layers
+from evaluators.statistics.names import BY_GRADIENT, OF_REMOVAL, Key
+from evaluators.statistics.removal import measure_removals
+from search_spaces.errors import DataError, ModelError
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.read import ModelStructure
+
+REMOVAL_WINDOWS = 4
+"""Windows on which layers and sub-blocks are removed one by one."""
+
+
+def collect_statistics(  # noqa: PLR0913 - one place for all that decides what is measured
+    structure: ModelStructure,
+    windows: Tensor,
+    wanted: frozenset[StatisticName],
+    *,
+    folder: Path | None = None,
+    identity: str = "",
+    batch_tokens: int = 4096,
+    removal_windows: int = REMOVAL_WINDOWS,
+    on_layer: Callable[[int, int], None] = lambda _done, _of: None,
+    on_notice: Callable[[str], None] = lambda _: None,
+) -> tuple[Statistics, ...]:
+    """Measure the layers of a dense model, one after another.
+
+    The hidden states of all windows are held, and the weights and activations of one layer. What
+    needs gradients takes a pass of its own over the whole model, window by window, and holds the
+    gradients of all layers until each is done.
+
+    Args:
+        structure: The dense model, not permuted yet.
+        windows: Token ids ``(windows, tokens)``.
+        wanted: Names; ``tokens`` and ``hidden_energy`` always come too.
+        folder: Where each layer's statistics are written as soon as it is done, and found again;
+            none: they stay in memory.
+        identity: The model's fingerprint: files of another one are made again.
+        batch_tokens: Tokens run at once.
+        removal_windows: Windows, the first ones, on which ``removal_nll`` is measured.
+        on_layer: Told how many of how many layers are done.
+        on_notice: Told in a sentence where files cannot be used again.
+
+    Returns:
+        Of each layer what was wanted, in float32 on the CPU; with a folder it is mapped from the
+        files and not held.
+
+    Raises:
+        DataError: Where gradients or removals are wanted of windows without a next token.
+        ModelError: Where gradients are wanted of a streamed model.
+        OutputError: Where the folder cannot be written to; no file is half-written.
+    """
+    _check_windows(windows, wanted)
+    of = len(structure.layers)
+    files = None
+    found: dict[int, Statistics] = {}
+    if folder is not None:
+        digest = digest_of(structure, windows, wanted, removal_windows, identity)
+        files = StatisticsFiles(folder, digest)
+        found = files.load(structure, wanted, on_notice)
+    missing = [index for index in range(of) if index not in found]
+    if missing:
+        beside = _whole_model(structure, windows, wanted, removal_windows, missing)
+        for index, measured in measure_layers(structure, windows, wanted, missing, batch_tokens):
+            statistics = measured | beside.pop(index, {})
+            found[index] = statistics if files is None else files.save(index, statistics)
+            on_layer(index + 1, of)
+    return tuple(found[index] for index in range(of))
+
+
+def _check_windows(windows: Tensor, wanted: frozenset[StatisticName]) -> None:
+    if not windows.numel() or (windows.shape[1] < 2 and wanted & (BY_GRADIENT | OF_REMOVAL)):
+        raise DataError(
+            "statistics need windows of calibration text of at least two tokens, got "
+            f"{windows.shape[0]} of {windows.shape[1]}; give longer `--data`"
+        )
+
+
+def _whole_model(
+    structure: ModelStructure,
+    windows: Tensor,
+    wanted: frozenset[StatisticName],
+    removal_windows: int,
+    missing: Iterable[int],
+) -> dict[int, dict[Key, Tensor]]:
+    """Give by layer what takes the whole model."""
+    found: dict[int, dict[Key, Tensor]] = {index: {} for index in missing}
+    if by_gradient := wanted & BY_GRADIENT:
+        if structure.backbone.streamed:
+            raise ModelError(
+                "a model that is streamed from disk has no gradients, for they need all layers "
+                f"at once, and {', '.join(f'`{name}`' for name in sorted(by_gradient))} was asked "
+                "for; set `--offload never` on a machine with more memory, or choose a ranking or "
+                "sparsifier without gradients"
+            )
+        for index, gradients in measure_gradients(structure, windows, by_gradient, found).items():
+            found[index] |= gradients
+    if wanted & OF_REMOVAL:
+        removals = measure_removals(structure, windows[:removal_windows])
+        for index, measured in found.items():
+            measured.update(removals[index])
+    return found
