@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -21,7 +22,7 @@ def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
         type of the weight, ``(nonzero,)``. The sign of a zero is lost.
     """
     set_ = (weight != 0).numpy()
-    values = _bits(weight.contiguous())[set_]
+    values = _bits(weight.contiguous()).reshape(-1)[np.flatnonzero(set_)]
     packed = torch.from_numpy(np.packbits(set_, axis=1, bitorder="little"))
     return packed, torch.from_numpy(values).view(weight.dtype)
 
@@ -44,9 +45,9 @@ def unpack(bits: Tensor, values: Tensor, columns: int) -> Tensor:
     integers = _bits(values)
     if (count := np.count_nonzero(set_)) != len(integers):
         raise ValueError(f"a value is needed for each of {count} bits, got {len(integers)}")
-    weight = np.zeros(set_.shape, integers.dtype)
-    weight[set_] = integers
-    return torch.from_numpy(weight).view(values.dtype)
+    weight = np.zeros(set_.size, integers.dtype)
+    weight[np.flatnonzero(set_)] = integers  # half the time of a boolean index
+    return torch.from_numpy(weight).view(values.dtype).view(set_.shape)
 
 
 def packed_bytes(rows: int, columns: int, zeros: int, itemsize: int) -> int:
@@ -61,5 +62,5 @@ def packed_bytes(rows: int, columns: int, zeros: int, itemsize: int) -> int:
     return rows * -(-columns // 8) + (rows * columns - zeros) * itemsize
 
 
-def _bits(values: Tensor) -> np.ndarray:
+def _bits(values: Tensor) -> NDArray[np.integer]:
     return values.view(_INTEGERS[values.element_size()]).numpy()

@@ -5,9 +5,7 @@ from typing import Literal, assert_never
 
 from search_spaces.sparsifiers.protocol import Refinement, Sparsifier
 
-SparsifierName = Literal[
-    "magnitude", "wanda", "gblm", "pruner_zero", "sparsegpt", "random"
-]
+SparsifierName = Literal["magnitude", "wanda", "gblm", "pruner_zero", "sparsegpt", "random"]
 RefinementName = Literal["admm", "dsnot"]
 
 

@@ -77,5 +77,7 @@ def _swaps(growing: Tensor, going: Tensor, pattern: Pattern) -> tuple[Tensor, Te
         elsewhere = columns // width != (grown // width)[:, None]
         going = going.masked_fill(elsewhere, torch.inf)
     grown, gone = growing.argmax(dim=1), going.argmin(dim=1)
-    found = growing.gather(1, grown[:, None]).isfinite() & going.gather(1, gone[:, None]).isfinite()
+    found = (
+        growing.gather(1, grown[:, None]).isfinite() & going.gather(1, gone[:, None]).isfinite()
+    )
     return grown, gone, found[:, 0]

@@ -32,9 +32,7 @@ class GblmPruner:
     def __init__(self, gradient_weight: float = _GRADIENT_WEIGHT) -> None:
         self._gradient_weight = gradient_weight
 
-    def sparsified(
-        self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics
-    ) -> Tensor:
+    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
         inputs = statistics["input_second_moment"].sqrt()  # (columns,)
         gradients = statistics["gradient_second_moment"].sqrt()  # (rows, columns)
         scores = weight.abs() * (inputs + self._gradient_weight * gradients)

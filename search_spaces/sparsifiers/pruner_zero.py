@@ -22,9 +22,7 @@ class PrunerZero:
 
     statistics: frozenset[StatisticName] = frozenset({"gradient_second_moment"})
 
-    def sparsified(
-        self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics
-    ) -> Tensor:
+    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
         gradients = statistics["gradient_second_moment"].sqrt()  # (rows, columns)
         least, most = gradients.aminmax()
         shares = (gradients - least) / (most - least)

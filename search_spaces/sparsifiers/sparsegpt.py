@@ -40,64 +40,83 @@ class SparseGpt:
 
     def __init__(self, on_notice: Callable[[str], None]) -> None:
         self._on_notice = on_notice
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._last: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def sparsified(
-        self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics
-    ) -> Tensor:
+    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
         columns = weight.shape[1]
         pattern.check_fits(columns, "weight")
         if pattern.is_dense:
             return weight.clone()
         check_tokens(statistics.tokens, columns, "SparseGPT")
         gram = statistics["gram"]
-        return _pruned(weight, pattern, self._factor(gram), dead_inputs(gram))
+        return _pruned(weight, pattern, *self._prepared(gram))
 
-    def _factor(self, gram: Tensor) -> Tensor:
-        """Give the upper factor of the inverse, ``(columns, columns)`` in float32."""
+    def _prepared(self, gram: Tensor) -> tuple[Tensor, Tensor]:
+        """Give what `_pruned` needs to know of a Gram matrix."""
         last = self._last
         if last is None or last[0] is not gram:
             # H = R Rᵀ with R = U⁻¹ upper: the usual factor of H with its columns in reverse
             lower = damped_cholesky(gram.flip(0, 1), _DAMPING, "SparseGPT", self._on_notice)
             identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
             inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
-            last = self._last = (gram, inverse.flip(0, 1).float().contiguous())
-        return last[1]
+            upper = inverse.flip(0, 1)
+            diagonal = upper.diagonal()
+            # an input that was never seen has no weight that matters
+            importance = diagonal.square().reciprocal().masked_fill(dead_inputs(gram), 0.0)
+            updates = upper / diagonal[:, None]
+            last = self._last = (gram, updates.float(), importance.float())
+        return last[1:]
 
 
-def _pruned(weight: Tensor, pattern: Pattern, factor: Tensor, dead: Tensor) -> Tensor:
+def _pruned(weight: Tensor, pattern: Pattern, updates: Tensor, importance: Tensor) -> Tensor:
     """Prune and update all rows at once.
 
     Args:
         weight: ``(rows, columns)``.
         pattern: Not dense.
-        factor: ``U``, ``(columns, columns)``.
-        dead: Inputs that were never seen, ``(columns,)``.
+        updates: What each column takes off the later ones for a zero that was 1,
+            ``U_jk / U_jj``, ``(columns, columns)``.
+        importance: What a weight's square is worth, ``1 / U_jj²``, ``(columns,)``.
     """
     columns = weight.shape[1]
-    left = weight.T.contiguous()  # (columns, rows), so that a column lies in one piece
-    if left.data_ptr() == weight.data_ptr():
-        left = left.clone()
+    left = weight.T.clone(memory_format=torch.contiguous_format)  # a column lies in one piece
     width = _BLOCK - _BLOCK % pattern.group if pattern.group else _BLOCK
-    step = pattern.group or width
-    importance = factor.diagonal().square().reciprocal().masked_fill(dead, 0.0)
     for start in range(0, columns, width):
         stop = min(start + width, columns)
-        block, errors = left[start:stop], torch.zeros_like(left[start:stop])
-        upper = factor[start:stop, start:stop]
-        for first in range(0, stop - start, step):
-            last = min(first + step, stop - start)
-            scores = block[first:last].square() * importance[start + first : start + last, None]
-            zeros = _zeros(scores, pattern, start)
-            for column in range(first, last):
-                picked, values = zeros[column - first], block[column]
-                error = torch.div(values, upper[column, column], out=errors[column])
-                error.masked_fill_(~picked, 0.0)
-                block[column + 1 :].addr_(upper[column, column + 1 :], error, alpha=-1.0)
-                values.masked_fill_(picked, 0.0)
+        errors = _block_pruned_(
+            left[start:stop],
+            updates[start:stop, start:stop],
+            importance[start:stop],
+            pattern,
+            start,
+        )
         # the columns beyond the block are updated for all of it at once
-        left[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1.0)
+        left[stop:].addmm_(updates[start:stop, stop:].T, errors, alpha=-1.0)
     return left.T.contiguous()
+
+
+def _block_pruned_(
+    block: Tensor, updates: Tensor, importance: Tensor, pattern: Pattern, start: int
+) -> Tensor:
+    """Prune a block of columns in place, and give what became zero, ``(columns, rows)``.
+
+    Args:
+        block: ``(columns, rows)``.
+        updates: Of these columns among themselves, ``(columns, columns)``.
+        importance: Of these columns, ``(columns,)``.
+        pattern: Not dense.
+        start: The first column of the block.
+    """
+    width, errors = len(block), torch.empty_like(block)
+    for first in range(0, width, pattern.group or width):
+        part = slice(first, first + (pattern.group or width))
+        zeros = _zeros(block[part].square() * importance[part, None], pattern, start)
+        steps = zip(zeros.to(block.dtype), block[part], errors[part], strict=True)
+        for column, (zero, values, error) in enumerate(steps, first):
+            torch.mul(values, zero, out=error)
+            block[column + 1 :].addr_(updates[column, column + 1 :], error, alpha=-1.0)
+        block[part].masked_fill_(zeros, 0.0)
+    return errors
 
 
 def _zeros(scores: Tensor, pattern: Pattern, start: int) -> Tensor:

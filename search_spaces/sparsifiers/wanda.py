@@ -19,8 +19,6 @@ class Wanda:
 
     statistics: frozenset[StatisticName] = frozenset({"input_second_moment"})
 
-    def sparsified(
-        self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics
-    ) -> Tensor:
+    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
         scores = weight.abs() * statistics["input_second_moment"].sqrt()
         return weight.masked_fill(zeros_by_row(scores, pattern), 0.0)
