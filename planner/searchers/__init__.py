@@ -22,6 +22,7 @@ SearcherName = Literal[
     "multipruner",
     "bonsai",
     "knapsack",
+    "one_shot",
     "random",
     "uniform",
 ]
@@ -36,6 +37,7 @@ _CLASSES: Mapping[SearcherName, str] = {
     "multipruner": "multipruner.MultiPruner",
     "bonsai": "bonsai.Bonsai",
     "knapsack": "knapsack.Knapsack",
+    "one_shot": "one_shot.OneShot",
     "random": "random_search.RandomSearch",
     "uniform": "uniform.UniformSearch",
 }

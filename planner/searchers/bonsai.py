@@ -4,7 +4,7 @@ import numpy as np
 
 from planner.searchers.course import Course, CourseSearcher
 from planner.searchers.descent import ROUNDING, Descent
-from planner.searchers.domain import Domain
+from planner.searchers.domain import Domain, step_rates
 from planner.searchers.protocol import Floats, Genomes
 
 _ITERATIONS = 8
@@ -44,7 +44,7 @@ class Bonsai(CourseSearcher):
         self._descent = Descent.to_end(domain)
         self._population = population
         self._rng = np.random.default_rng(seed)
-        harms = domain.harm_tables or [-table for table in self._descent.tables]
+        harms = domain.harm_tables or [-t for t in self._descent.tables(domain.top_levels)]
         self._prior = [-np.diff(table) for table in harms]
         goals = 1.0 - np.arange(1, iterations + 1) / iterations
         super().__init__(self._prune(goals), len(domain.top_levels))
@@ -87,14 +87,11 @@ class Bonsai(CourseSearcher):
         rates: list[Floats] = []
         ties: list[Floats] = []
         sites: list[Genomes] = []
-        for site, table in enumerate(self._descent.tables):
-            # a level goes only after those above it, so none may look cheaper than they do
+        for site, table in enumerate(self._descent.tables(plan)):
             inside = slice(lowest[site], plan[site])
             saved = np.diff(table)[inside][::-1]
             for found, worth in ((rates, worths[site]), (ties, self._prior[site])):
-                rate = np.full(len(saved), np.inf)
-                np.divide(worth[inside][::-1], saved, out=rate, where=saved > 0)
-                found.append(np.maximum.accumulate(rate))
+                found.append(step_rates(worth[inside][::-1], saved))
             sites.append(np.full(len(saved), site))
         order = np.lexsort((np.concatenate(ties), np.concatenate(rates)))
         steps = np.zeros((len(order) + 1, len(plan)), dtype=np.int_)

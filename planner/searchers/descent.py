@@ -33,19 +33,29 @@ class Descent:
         self._weights = np.divide(
             1.0 / max(1, far.sum()), excess, out=0.0 * self._dense, where=far
         )
-        self.tables: tuple[Floats, ...] = tuple(
-            sum(
-                (weight * table for weight, table in zip(self._weights, site, strict=True)),
-                start=np.zeros(len(site[0])),
+
+    def tables(self, genome: Genomes) -> tuple[Floats, ...]:
+        """For each site the part of the way that it stands for, ``(levels,)``, not decreasing.
+
+        Args:
+            genome: ``(sites,)``, where all other sites stand.
+        """
+        return tuple(
+            np.sum(
+                [
+                    weight * cost.along(site, genome)
+                    for weight, cost in zip(self._weights, self.domain.costs, strict=True)
+                ],
+                axis=0,
             )
-            for site in zip(*(cost.tables for cost in domain.costs), strict=True)
+            for site in range(len(genome))
         )
-        """For each site ``(levels,)``: the part of the way that it stands for, not decreasing."""
 
     @property
     def largest_site(self) -> float:
-        """The part of the way that dropping the site that saves most comes to."""
-        return max(float(table[-1] - table[0]) for table in self.tables)
+        """The part of the way that dropping the site that saves most comes to, alone."""
+        tables = self.tables(self.domain.top_levels)
+        return max(float(table[-1] - table[0]) for table in tables)
 
     @classmethod
     def to_end(cls, domain: Domain) -> Self:

@@ -107,7 +107,10 @@ class EvoPress:
         return np.array(list(children), dtype=np.int_).reshape(-1, sites)
 
     def _switched(self, genome: NDArray[np.int_], switches: int) -> NDArray[np.int_]:
-        """Lower one site and raise another of its kind by a level, some times over."""
+        """Lower one site and raise another of its kind by a level, some times over.
+
+        What would pass the budget is left.
+        """
         levels = genome.copy()
         top = self._domain.top_levels
         for _ in range(switches):
@@ -117,9 +120,13 @@ class EvoPress:
                 np.flatnonzero(kind & (levels < top)),
             )
             if len(lower) and len(raise_):
-                levels[self._rng.choice(lower)] -= 1
-                levels[self._rng.choice(raise_)] += 1
-        return np.asarray(np.clip(levels, 0, top))
+                switched = levels.copy()
+                switched[self._rng.choice(lower)] -= 1
+                switched[self._rng.choice(raise_)] += 1
+                # steps of one kind may yet cost unlike: sparsity saves less where a site is narrow
+                if self._domain.affords(switched[None])[0]:
+                    levels = switched
+        return levels
 
 
 def _distinct(genomes: Genomes) -> Genomes:

@@ -15,6 +15,8 @@ _NET_CHANGE_SHARE = 0.2
 _STEP_SPREAD = 0.25
 # a uniform plan of a cost lies up to one step below it
 _FLOOR_SLACK = 0.9
+# costs that differ by so little are one
+_ALIKE = 1e-12
 
 
 def as_genome(levels: NDArray[np.int_]) -> Genome:
@@ -130,14 +132,28 @@ def transferred(
     moved[first] = np.clip(moved[first] + direction * step, 0, top)
     if rng.random() < _NET_CHANGE_SHARE:
         return moved
-    table = domain.cost_tables[first]
+    cost = domain.costs[0]
+    table = cost.along(first, moved)
     owed = float(table[levels[first]] - table[moved[first]])
     for site in rng.permutation(len(levels)):
-        if site == first:
-            continue
-        table = domain.cost_tables[site]
-        before = float(table[moved[site]])
-        # the level nearest to repaying all of it; none where a step is more than twice the debt
-        moved[site] = int(np.argmin(np.abs(table - (before + owed))))
-        owed -= float(table[moved[site]]) - before
+        if site != first:
+            table = cost.along(int(site), moved)
+            before, moved[site] = moved[site], repaying(table, int(moved[site]), owed)
+            owed -= float(table[moved[site]] - table[before])
     return moved
+
+
+def repaying(table: NDArray[np.float64], level: int, owed: float) -> int:
+    """Give the level that comes nearest to repaying a debt, of those that cost alike the highest.
+
+    Args:
+        table: Cost of each level, ``(levels,)``.
+        level: Where the site stands, and stays where no other level comes nearer.
+        owed: Change of cost that is wanted.
+    """
+    gaps = np.abs(table - (table[level] + owed))
+    nearest = gaps.min()
+    if gaps[level] <= nearest + _ALIKE:
+        return level
+    chosen = int(np.argmin(gaps))
+    return int(np.flatnonzero(table <= table[chosen] + _ALIKE)[-1])

@@ -11,10 +11,11 @@ from planner.searchers.domain import Domain
 from planner.searchers.greedy import PACE
 from planner.searchers.protocol import Genomes
 
-Stage = Literal["blocks", "mlp", "attention"]
+Stage = Literal["blocks", "mlp", "attention", "weights"]
 Split = tuple[float, float, float]
 
-_STAGES: tuple[Stage, Stage, Stage] = ("blocks", "mlp", "attention")
+_STAGES: tuple[Stage, ...] = ("blocks", "mlp", "attention")
+_LAST: Stage = "weights"
 _STEPS_PER_SITE = 8
 
 
@@ -32,7 +33,8 @@ class MultiPruner(CourseSearcher):
     the later ones do.
 
     Where sites are whole layers, layers are the blocks. Where the kinds of the sites are not
-    known, each is dropped in the first stage and narrowed in both others.
+    known, each is dropped in the first stage and narrowed in both others. Weights are thinned out
+    only where no stage can save any more, as the published method leaves them dense.
 
     Args:
         domain: Sites, levels and costs.
@@ -82,18 +84,17 @@ def _phases(descent: Descent, split: Split) -> Iterator[tuple[Stage, float, bool
         reached += share
         yield stage, max(0.0, 1 - reached / total), stage == "blocks" and len(shares) > 1
     # what the stages could not reach: finest first, so that the last step passes it by least
-    for stage in reversed(_STAGES):
+    for stage in (*reversed(_STAGES), _LAST):
         yield stage, 0.0, False
 
 
 def _steps(descent: Descent, genome: Genomes, stage: Stage, least: float) -> Genomes:
     """Every step of a stage from a genome, ``(genomes, sites)``."""
-    tops = descent.domain.top_levels
+    kinds = np.array(descent.domain.kinds or [stage] * len(genome))
     if stage != "blocks":
-        kinds = descent.domain.kinds or (stage,) * len(tops)
-        sites = [site for site, kind in enumerate(kinds) if kind == stage]
-        return descent.lowered(genome, sites, least, lowest=1)
-    kept = np.flatnonzero(genome)
+        sites = np.flatnonzero(kinds == stage).tolist()
+        return descent.lowered(genome, sites, least, lowest=0 if stage == _LAST else 1)
+    kept = np.flatnonzero((genome > 0) & (kinds != _LAST))
     dropped = np.tile(genome, (len(kept), 1))
     dropped[np.arange(len(kept)), kept] = 0
     return dropped[descent.left(dropped) < descent.left(genome[None])]

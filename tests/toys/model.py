@@ -1,6 +1,6 @@
 """A search space without a model: KL is a formula, and all genomes can be enumerated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import moocore
@@ -92,7 +92,7 @@ class ToyModel:
     def domain(self, limit: float | None = None, *, only_budget: bool = False) -> Domain:
         """What a searcher is told, with a limit on the first cost as a run sets it."""
         first, *others = self.costs
-        first = Cost(tables=first.tables, fixed=first.fixed, limit=limit)
+        first = replace(first, limit=limit)
         floor = max(self.smallest, self.cheapest)
         if limit is not None:
             below = _LOOK_JUST_BELOW if only_budget else _LOOK_BELOW

@@ -14,6 +14,8 @@ _MOST_MOVES = 24
 """Moves up, and moves down, that are paired with each other."""
 _FORBIDDEN = 1e4
 """Nats a token, more than any plan can lose."""
+_ALIKE = 1e-12
+"""Costs that differ by so little are one."""
 _MOST_SWAPS = 24
 """Pairs of moves that are joined two by two."""
 
@@ -88,20 +90,19 @@ class _Move:
     change: float
     """Of KL, as promised."""
     paid: float
-    """Change of the first cost."""
+    """Change of the first cost by this move alone."""
 
 
 def _moves(
     domain: Domain, genome: NDArray[np.int_], promised: Sequence[Floats]
 ) -> tuple[list[_Move], list[_Move]]:
     """Give the moves up and the moves down that promise most for what they cost."""
+    costs = [domain.costs[0].along(site, genome) for site in range(len(genome))]
     moves = [
         _Move(site, other, float(table[other]), float(cost[other] - cost[level]))
-        for site, (table, cost, level) in enumerate(
-            zip(promised, domain.cost_tables, genome, strict=True)
-        )
+        for site, (table, cost, level) in enumerate(zip(promised, costs, genome, strict=True))
         for other in range(len(table))
-        if cost[other] != cost[level]
+        if abs(cost[other] - cost[level]) > _ALIKE
     ]
     moves.sort(key=lambda move: move.change / abs(move.paid))
     ups = [move for move in moves if move.paid > 0]

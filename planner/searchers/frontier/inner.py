@@ -14,6 +14,7 @@ from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from planner.searchers.domain import Domain
+from planner.searchers.moves import repaying
 from planner.searchers.protocol import Floats, Genomes
 
 _POPULATION = 64
@@ -98,13 +99,12 @@ def _transferred(genomes: Genomes, domain: Domain, rng: np.random.Generator) -> 
     up = (level == 0) | ((level < top[first]) & (rng.random(count) < 0.5))
     changed = genomes.copy()
     changed[rows, first] = np.clip(np.where(up, level + steps, level - steps), 0, top[first])
-    table = domain.costs[0].padded
-    owed = table[first, level] - table[first, changed[rows, first]]
-    wanted = table[second, changed[rows, second]] + owed
-    gaps = np.asarray(np.abs(table[second] - wanted[:, None]))
-    gaps[np.arange(table.shape[1]) > top[second, None]] = np.inf
+    owed = domain.cost(genomes) - domain.cost(changed)
     repaid = (rng.random(count) < _REPAID_SHARE) & (second != first)
-    changed[rows[repaid], second[repaid]] = np.argmin(gaps[repaid], axis=1)
+    for row in rows[repaid]:
+        site = int(second[row])
+        table = domain.costs[0].along(site, changed[row])
+        changed[row, site] = repaying(table, int(changed[row, site]), float(owed[row]))
     return changed
 
 

@@ -19,6 +19,8 @@ from planner.searchers.sensitivity import harm_tables, single_sites
 
 _LEVELS_EACH = 4
 _WAYPOINTS = 4
+_GUESSES = 4
+"""Budgets for which the guess alone has its plan scored."""
 _ROUNDS_EACH = 5
 """Rounds in which a population's worth of plans is proposed."""
 _NEAREST = 48
@@ -39,7 +41,8 @@ class Frontier:
     """Searches jointly, from additive and greedy beginnings, and learns from every evaluation.
 
     Seeds are the single-site pass, uniform plans, the best of the additive model at many
-    budgets, and a greedy trajectory from dense down, re-planned at each waypoint by the gradient.
+    budgets, the best by the domain's guess at a few, and a greedy trajectory from dense down,
+    re-planned at each waypoint by the gradient.
     Then in rounds: fit the surrogate to all scores, evolve a population on it, take gradients at
     a plan that the front leans on and move from there, pick what promises most, race it. New plans
     come to a part of the text first; what leads after some rounds is scored on all of it, and
@@ -122,18 +125,32 @@ class Frontier:
         """Uniform plans, and the best additive ones, at budgets of interest."""
         domain = self._domain
         if domain.only_budget:
-            best = additive_best(domain, self._harms, [cost.limit for cost in domain.costs])
-            return np.array([domain.uniform_within(), best])
+            return np.array([domain.uniform_within(), self._budgeted(self._harms), *self._guessed()])
         shares = np.linspace(domain.cost_floor, 1.0, self._batch, endpoint=False)
         uniform = [domain.uniform(float(share)) for share in shares]
-        return np.array([*uniform, *(self._planned(self._harms, share) for share in shares)])
+        planned = [self._planned(self._harms, share) for share in shares]
+        return np.array([*uniform, *planned, *self._guessed()])
+
+    def _guessed(self) -> list[NDArray[np.int_]]:
+        """The best plans by the domain's guess, so that the search ends no worse than these."""
+        domain = self._domain
+        if not domain.harm_tables:
+            return []
+        at_budget = self._budgeted(domain.harm_tables)  # the dense plan where there is none
+        if domain.only_budget:
+            return [at_budget]
+        shares = np.linspace(domain.cost_floor, 1.0, _GUESSES, endpoint=False)
+        return [at_budget, *(self._planned(domain.harm_tables, share) for share in shares)]
+
+    def _budgeted(self, harms: tuple[Floats, ...]) -> NDArray[np.int_]:
+        """Give the best additive plan within the budget."""
+        return additive_best(self._domain, harms, [cost.limit for cost in self._domain.costs])
 
     def _planned(self, harms: tuple[Floats, ...], share: float) -> NDArray[np.int_]:
         """Give the best additive plan at a share of the first cost, or within the budget."""
-        costs = self._domain.costs
         if self._domain.only_budget and share <= self._domain.cost_ceiling:
-            return additive_best(self._domain, harms, [cost.limit for cost in costs])
-        return additive_best(self._domain, harms, [share, *[None] * (len(costs) - 1)])
+            return self._budgeted(harms)
+        return additive_best(self._domain, harms, [share, *[None] * (len(self._domain.costs) - 1)])
 
     def _trajectory(self) -> Script:
         """From dense down to the lowest cost of interest, re-planned at each waypoint."""
