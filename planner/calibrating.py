@@ -7,7 +7,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from evaluators.calibration import Calibration, TextSource, Windows, from_model, from_text
-from planner.files import replacing
+from search_spaces.files import replacing
 from planner.listener import Listener
 from planner.settings import SearchSettings
 from planner.workbench import DenseModel

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evaluators.statistics import collect_statistics
 from planner.calibrating import CALIBRATION_FILE, calibrate, saved_calibration
-from planner.files import replacing
+from search_spaces.files import replacing
 from planner.listener import Listener
 from planner.makers import Makers, repair_name
 from planner.settings import SearchSettings

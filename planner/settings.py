@@ -11,10 +11,17 @@ from pydantic_core import ErrorDetails
 from planner.searchers import SearcherName
 from search_spaces.errors import SettingsError
 from search_spaces.files import atomic_write_text
-from search_spaces.rankings import RankingName
+from search_spaces.choices import Choices
+from search_spaces.compensation import CompensationName
+from search_spaces.patterns import Pattern
+from search_spaces.allocations import AllocationName
+from search_spaces.repairs import parse_repairs
+from search_spaces.rankings import DepthRankingName, RankingName
+from search_spaces.sites.weights import sparsity_patterns
+from search_spaces.sparsifiers import RefinementName, SparsifierName
 
 SETTINGS_FILE = "settings.yaml"
-SpaceName = Literal["joint", "sub_blocks", "blocks"]
+GuessName = Literal["energy", "ranking", DepthRankingName, AllocationName]
 _VERSION = 1
 _LEAVES_SCORES_ALONE = frozenset({"evaluations", "tokens", "minutes", "offload"})
 
@@ -64,12 +71,24 @@ class SearchSettings(BaseModel):
     """Steps in which the text that a plan is scored on doubles, as far as it can be halved."""
     positions: int | None = Field(default=None, ge=1)
     """Positions scored in each window, for models whose head is dear; by default all."""
-    space: SpaceName = "joint"
-    """What may be cut: heads and channels jointly, whole attentions and MLPs, or whole layers."""
+    space: str = "heads,channels,drops"
+    """What may be cut, comma separated: heads, channels, drops (of attentions and MLPs), sparsity
+    (of weights), 2:4, 4:8; or layers in the place of the first three."""
     mlp_step: int | None = Field(default=None, ge=1)
     """MLP channels between two levels; by default chosen from the model's width."""
+    sparsity_step: int = Field(default=10, ge=1, le=90)
+    """Per cent of zeros between two levels of sparsity."""
     ranking: RankingName = "wanda"
     """Order in which the units of a site are cut."""
+    sparsifier: SparsifierName = "sparsegpt"
+    """How weights are chosen that become zero, where the space has sparsity."""
+    compensate: str = "none"
+    """How what stays makes up for what goes: none, or one of bias, least_squares, obs and tuning
+    for heads and channels, and one of admm and dsnot for sparse weights, comma separated."""
+    guess: GuessName = "energy"
+    """What cuts are guessed to do before any plan is scored; a good start, and no more."""
+    statistics_windows: int = Field(default=64, ge=1)
+    """Windows that statistics of activations are taken from, as far as the text goes."""
     batch_size: int = Field(default=1, ge=1)
     """Sequences side by side in the request that latency is measured for."""
     prompt_tokens: int = Field(default=128, ge=1)
@@ -96,10 +115,30 @@ class SearchSettings(BaseModel):
             settings = cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_sentence(error.errors()[0])) from error
+        _check_repairs(settings)
         if settings.holdout is not None and settings.data is None:
             rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
             _refuse(rule, settings.holdout, "set `--data` too")
         return settings
+
+    @property
+    def choices(self) -> Choices:
+        """What may be cut."""
+        return Choices.parse(self.space)
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """Of sparsity, the dense one first."""
+        return sparsity_patterns(self.choices, self.sparsity_step)
+
+    @property
+    def repairs(self) -> tuple[CompensationName | None, RefinementName | None]:
+        """What makes up for units that go, and what betters sparse matrices.
+
+        Raises:
+            SettingsError: An unknown name, or two of a kind.
+        """
+        return parse_repairs(self.compensate)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -140,6 +179,18 @@ class SearchSettings(BaseModel):
             for name in mine
             if name not in _LEAVES_SCORES_ALONE and mine[name] != theirs[name]
         }
+
+
+def _check_repairs(settings: SearchSettings) -> None:
+    """Refuse repairs that cannot be read, or have nothing to repair.
+
+    Raises:
+        SettingsError: They are so.
+    """
+    choices, (_, refinement) = settings.choices, settings.repairs
+    if refinement and not choices.sparse:
+        rule = f"`compensate` {refinement} needs a space with sparsity"
+        _refuse(rule, settings.space, "add `sparsity` or `2:4` to `--space`, or leave it out")
 
 
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt")}

@@ -1,16 +1,14 @@
 """A first guess at what cuts do to the model, before any candidate is scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from search_spaces.allocations.global_magnitude import GlobalMagnitude
-from search_spaces.allocations.lamp import Lamp
+from search_spaces.allocations import AllocationName, global_magnitude, lamp
 from search_spaces.allocations.owl import owl_shares
 from search_spaces.patterns import Pattern
 from search_spaces.rankings.protocol import DepthRanking, Ranking
@@ -20,7 +18,6 @@ from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
 
 Floats = NDArray[np.float64]
-AllocationName = Literal["lamp", "global_magnitude", "owl"]
 
 _ROWS_LOOKED_AT = 64
 """Of each matrix, spread evenly: enough for a share of its energy."""
@@ -139,17 +136,12 @@ def guess_by_allocation(
         name: The method.
     """
     if name == "owl":
-        own = ((weights, statistics[block.layer]) for block, weights in structure.matrices())
-        return replace(energy, tilts=owl_shares(own))
-    method = Lamp() if name == "lamp" else GlobalMagnitude()
-    harms = (_harms(method, weights, patterns) for _, weights in structure.matrices())
+        by_block = [weights for _, weights in structure.matrices()]
+        layers = [statistics[block.layer] for block in structure.sub_blocks]
+        return replace(energy, tilts=owl_shares(by_block, layers))
+    harms_of = lamp.pattern_harms if name == "lamp" else global_magnitude.pattern_harms
+    harms = (harms_of(weights, patterns) for _, weights in structure.matrices())
     return replace(energy, patterns=tuple(harms))
-
-
-def _harms(
-    method: Lamp | GlobalMagnitude, weights: Mapping[str, Tensor], patterns: Sequence[Pattern]
-) -> Floats:
-    return method.pattern_harms(weights, patterns)
 
 
 def _numpy(values: Tensor) -> Floats:
