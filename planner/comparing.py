@@ -13,7 +13,6 @@ from typing import Any
 from evaluators.memory import release_pages
 from planner.budget import check_reachable
 from planner.comparison import RECIPES_KEY, Comparison
-from planner.files import replacing
 from planner.listener import Listener, Silence
 from planner.recipes import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.run import DATABASE_FILE, Run
@@ -21,6 +20,7 @@ from planner.searching import asked_budget, check_same, open_bench, opened, sear
 from planner.settings import SETTINGS_FILE, SearchSettings
 from planner.workbench import PREPARED_FILES, Workbench, laid_out_for
 from search_spaces.errors import BudgetError, InputError, RunError
+from search_spaces.files import replacing
 
 
 def compare(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from planner.evaluation import Evaluation
-from planner.files import atomic_write_text
 from planner.front import front_row
 from planner.run import Run
 from planner.verdict import judged
 from search_spaces.errors import BudgetError, RunError
+from search_spaces.files import atomic_write_text
 
 if TYPE_CHECKING:
     import pandas as pd

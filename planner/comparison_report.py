@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from planner.budget import Budget, format_amount
 from planner.comparison import Comparison, Found
-from planner.files import replacing
 from planner.report import aligned, draw_series, with_error
+from search_spaces.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,13 +17,13 @@ from planner.evaluation import Evaluation
 from planner.export.exporting import export_from_run
 from planner.export.manifest import Manifest
 from planner.export.verify import reload
-from planner.files import atomic_write_text, writing
 from planner.listener import Listener
 from planner.report import PICTURE, aligned, compared_with_baselines, draw_front, front_table
 from planner.run import Run
 from planner.searching import run_search
 from planner.settings import SETTINGS_FILE, SearchSettings
 from search_spaces.errors import ModelError, RunError
+from search_spaces.files import atomic_write_text, writing
 from search_spaces.loading import load_model
 
 BUDGET = "params<=0.8x"

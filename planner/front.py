@@ -12,8 +12,8 @@ import numpy as np
 from evaluators.metric import Measurement
 from planner.budget import COST_NAMES, Budget, relative_cost
 from planner.evaluation import Evaluation
-from planner.files import atomic_write_text
 from search_spaces.errors import BudgetError
+from search_spaces.files import atomic_write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from planner.budget import COST_NAMES, MEASURED_NAMES, format_amount, relative_cost
 from planner.evaluation import Evaluation
-from planner.files import replacing
 from planner.front import complete, front
 from planner.indicators import Points, hypervolume, reference_kl
 from planner.rivalry import rivalry
@@ -15,6 +14,7 @@ from planner.run import Run
 from planner.stability import Stability
 from planner.verdict import Verdict, judged
 from search_spaces.errors import SettingsError
+from search_spaces.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,13 +14,13 @@ from planner.answers import answered
 from planner.budget import Budget, check_reachable
 from planner.environment import describe_environment
 from planner.evaluation import Evaluation, Genome, Reply, RescoreSplit, Spent
-from planner.files import atomic_write_text, discard, is_temporary, writing
 from planner.front import best_within, front, front_frame
 from planner.indicators import Points, knee
 from planner.settings import SETTINGS_FILE, SearchSettings
 from planner.stability import Stability, stability
 from planner.store import Store
 from search_spaces.errors import RunError, SettingsError
+from search_spaces.files import atomic_write_text, discard, is_temporary, writing
 from search_spaces.plan import ModelIdentity
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from planner.files import atomic_write_text
 from planner.searchers import SearcherName
 from search_spaces.errors import SettingsError
+from search_spaces.files import atomic_write_text
 
 SETTINGS_FILE = "settings.yaml"
 SpaceName = Literal["joint", "sub_blocks", "blocks"]

@@ -8,10 +8,10 @@ from evaluators.latency import Workload
 from evaluators.latency_table import Device, LatencyTable, Setting
 from evaluators.precision import pick_device
 from evaluators.stacks import measure_table
-from planner.files import atomic_write_text, writing
 from planner.listener import Listener
 from planner.settings import SearchSettings
 from search_spaces.errors import LatencyError, SettingsError
+from search_spaces.files import atomic_write_text, writing
 from search_spaces.loading import cache_folder
 from search_spaces.structure.backbone import position_count
 from search_spaces.structure.read import ModelStructure

@@ -15,12 +15,12 @@ from evaluators.cost_model import CostModel
 from evaluators.memory import keep_pages
 from evaluators.precision import pick_device, pick_dtype
 from evaluators.statistics import collect_statistics
-from planner.files import replacing
 from planner.listener import Listener
 from planner.searchers.domain import Cost, Domain
 from planner.settings import SearchSettings
 from planner.tables import TABLE_FILE
 from search_spaces.errors import RunError, SettingsError
+from search_spaces.files import replacing
 from search_spaces.harm import relative_energies
 from search_spaces.loading import LoadedModel, load_model
 from search_spaces.rankings import make_ranking

@@ -25,13 +25,13 @@ from planner.export.card import write_card
 from planner.export.folder import CutModel, cut_model, write_model
 from planner.export.manifest import Manifest, Prediction, Quality, describe_files
 from planner.export.verify import prove, reload, scored_logits
-from planner.files import writing
 from planner.listener import Listener, Silence
 from planner.run import Run
 from planner.settings import SearchSettings
 from planner.tables import read_table, workload
 from planner.workbench import DenseModel, open_model, ranked_space
 from search_spaces.errors import ModelError, OutputError, PlanError, RunError, VerificationError
+from search_spaces.files import writing
 from search_spaces.plan import Plan
 from search_spaces.structure.backbone import position_count
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from planner.environment import describe_environment
-from planner.files import atomic_write_text
+from search_spaces.files import atomic_write_text
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "benchmarks"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.files import atomic_write_text
 from search_spaces.errors import OutputError
+from search_spaces.files import atomic_write_text
 
 
 def test_text_is_written_and_written_over(tmp_path: Path) -> None:
