@@ -24,6 +24,8 @@ StatisticName = Literal[
     "similarity",
     "angle",
     "removal_nll",
+    "student_gram",
+    "teacher_cross",
 ]
 """Of each projection, under its path; ``x`` are its inputs ``(tokens, columns)``:
 
@@ -32,6 +34,13 @@ StatisticName = Literal[
 - ``gram``: mean over the tokens of ``x xᵀ``, ``(columns, columns)``
 - ``gradient``, ``gradient_second_moment``: mean over the windows of the derivative of a window's
   NLL (nats a token) by the weight, and of its square, ``(rows, columns)``
+
+Of each output projection, where a pruned model, the student, runs beside the dense one; ``x`` are
+the inputs that the dense sub-block's output projection has where the student's hidden states enter
+the sub-block, ``t`` the output that would take the student to the dense model's hidden states:
+
+- ``student_gram``: mean over the tokens of ``x xᵀ``, ``(columns, columns)``
+- ``teacher_cross``: mean over the tokens of ``t xᵀ``, ``(rows, columns)``
 
 Of each sub-block, under the path of its last projection:
 
@@ -62,6 +71,8 @@ _AXES: Mapping[StatisticName, tuple[Literal["rows", "columns"], ...]] = {
     "gram": ("columns", "columns"),
     "gradient": ("rows", "columns"),
     "gradient_second_moment": ("rows", "columns"),
+    "student_gram": ("columns", "columns"),
+    "teacher_cross": ("rows", "columns"),
 }
 """What the axes of each statistic of a matrix run over."""
 

@@ -2,17 +2,22 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from itertools import zip_longest
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search_spaces.levels import Level, Matrix, in_own_order
 from search_spaces.structure.linears import (
+    SlicedLinear,
     cut_columns,
     cut_rows,
     permute_columns_,
     permute_rows_,
+    rebuilt,
     sliced_columns,
     sliced_rows,
 )
@@ -49,49 +54,65 @@ class LayerConfig:
         return getattr(self.__dict__["_shared"], name)
 
 
-def narrowed(layer: nn.Module, choices: Iterable[tuple[SubBlock, int]]) -> nn.Module:
+def narrowed(
+    layer: nn.Module, choices: Iterable[tuple[SubBlock, int]], level: Level = MappingProxyType({})
+) -> nn.Module:
     """Give a layer that keeps the first units of its sub-blocks, sharing all weights.
 
     Args:
         layer: The dense layer; it stays as it is.
         choices: Each sub-block with the number of units that it keeps; 0 drops it.
+        level: What takes the place of slices, of all sub-blocks together.
     """
 
     def slice_first(projection: Projection, count: int) -> nn.Module:
         linear = layer.get_submodule(projection.path)
+        if projection.path in level:
+            matrix = _like(linear, level[projection.path])
+            return SlicedLinear([(matrix.weight, matrix.bias)])
         keep = projection.units < count
         cut = sliced_rows if projection.side == "rows" else sliced_columns
         return cut(linear, keep)
 
+    narrow = layer
     for block, count in choices:
-        if count < block.unit_count:
-            layer = _resized(layer, block, count, slice_first)
-    return layer
+        narrow = _resized(narrow, block, count, level, slice_first)
+    return narrow
 
 
-def cut(layer: nn.Module, choices: Iterable[tuple[SubBlock, NDArray[np.int_]]]) -> nn.Module:
+def cut(
+    layer: nn.Module,
+    choices: Iterable[tuple[SubBlock, NDArray[np.int_]]],
+    levels: Iterable[tuple[NDArray[np.int_], Level] | None] = (),
+) -> nn.Module:
     """Give a layer that holds the kept units of its sub-blocks and nothing else.
 
     Args:
-        layer: The dense layer; it stays as it is.
+        layer: The dense layer, its units in their own order; it stays as it is.
         choices: Each sub-block with the units that it keeps, ascending; none drops it.
+        levels: For each of them its units from the last to go to the first to go, ``(units,)``,
+            and what takes the place of slices of the model sorted so; none: nothing does.
     """
-    for block, kept in choices:
+    narrow = layer
+    for (block, kept), ordered in zip_longest(choices, levels):
+        level = in_own_order(ordered[1], block, ordered[0], kept) if ordered else {}
 
         def slice_kept(
             projection: Projection,
             _count: int,
-            dense: nn.Module = layer,
             kept: NDArray[np.int_] = kept,
+            level: Level = level,
         ) -> nn.Module:
-            linear = dense.get_submodule(projection.path)
+            linear = layer.get_submodule(projection.path)
+            if projection.path in level:
+                matrix = _like(linear, level[projection.path])
+                return rebuilt(linear, matrix.weight, matrix.bias)
             features = np.flatnonzero(np.isin(projection.units, kept))
             cut_side = cut_rows if projection.side == "rows" else cut_columns
             return cut_side(linear, features)
 
-        if len(kept) < block.unit_count:
-            layer = _resized(layer, block, len(kept), slice_kept)
-    return layer
+        narrow = _resized(narrow, block, len(kept), level, slice_kept)
+    return narrow
 
 
 def permute_(layer: nn.Module, block: SubBlock, order: NDArray[np.int_]) -> None:
@@ -105,12 +126,9 @@ def permute_(layer: nn.Module, block: SubBlock, order: NDArray[np.int_]) -> None
         order: Units from the last to go to the first to go, ``(units,)``.
     """
     for projection in block.projections:
-        features = projection.by_unit
-        positions = np.empty(len(projection.units), dtype=np.int_)
-        positions[features] = features[order]
         linear = layer.get_submodule(projection.path)
         permute = permute_rows_ if projection.side == "rows" else permute_columns_
-        permute(linear, positions)
+        permute(linear, projection.sorted_features(order))
 
 
 def graft(layer: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:
@@ -137,17 +155,27 @@ def _resized(
     layer: nn.Module,
     block: SubBlock,
     count: int,
+    level: Level,
     slice_projection: Callable[[Projection, int], nn.Module],
 ) -> nn.Module:
     if count == 0:
         return graft(layer, _without(block))
-    narrow = graft(
-        layer,
-        {projection.path: slice_projection(projection, count) for projection in block.projections},
-    )
-    if block.attributes:
+    is_whole = count == block.unit_count
+    changed = [p for p in block.projections if not is_whole or p.path in level]
+    if not changed:
+        return layer
+    narrow = graft(layer, {p.path: slice_projection(p, count) for p in changed})
+    if block.attributes and not is_whole:
         _set_widths(narrow.get_submodule(block.module), block, count)
     return narrow
+
+
+def _like(linear: nn.Module, matrix: Matrix) -> Matrix:
+    """Give a matrix in the dtype and on the device of a layer's weights."""
+    dense = linear.weight
+    assert isinstance(dense, Tensor)
+    bias = None if matrix.bias is None else matrix.bias.to(dense)
+    return Matrix(matrix.weight.to(dense), bias)
 
 
 def _without(block: SubBlock) -> dict[str, nn.Module]:

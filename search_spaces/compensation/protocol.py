@@ -19,6 +19,8 @@ class Repair:
     """To be added to the output beside any bias that the dense model has, ``(rows,)``."""
     fallback: str = ""
     """Why the weights are the dense ones where the method could not be used; empty: it was."""
+    notice: str = ""
+    """What should be known of weights that the method did give; empty: nothing."""
 
 
 class Compensation(Protocol):

@@ -71,12 +71,12 @@ def runs(keep: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def cut_rows(linear: nn.Module, rows: NDArray[np.int_]) -> nn.Module:
     """Make a smaller linear layer of the same make from some outputs of another."""
-    return _rebuilt(linear, matrix(linear)[_index(rows)], _picked(bias(linear), rows))
+    return rebuilt(linear, matrix(linear)[_index(rows)], _picked(bias(linear), rows))
 
 
 def cut_columns(linear: nn.Module, columns: NDArray[np.int_]) -> nn.Module:
     """Make a smaller linear layer of the same make from some inputs of another."""
-    return _rebuilt(linear, matrix(linear)[:, _index(columns)], bias(linear))
+    return rebuilt(linear, matrix(linear)[:, _index(columns)], bias(linear))
 
 
 def permute_rows_(linear: nn.Module, order: NDArray[np.int_]) -> None:
@@ -92,15 +92,14 @@ def permute_columns_(linear: nn.Module, order: NDArray[np.int_]) -> None:
     matrix(linear).copy_(matrix(linear)[:, _index(order)])
 
 
-def _index(positions: NDArray[np.int_]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))
+def rebuilt(linear: nn.Module, weight: Tensor, offset: Tensor | None) -> nn.Module:
+    """Make a linear layer of the same make that owns another weight and bias.
 
-
-def _picked(vector: Tensor | None, positions: NDArray[np.int_]) -> Tensor | None:
-    return None if vector is None else vector[_index(positions)]
-
-
-def _rebuilt(linear: nn.Module, weight: Tensor, offset: Tensor | None) -> nn.Module:
+    Args:
+        linear: Whose make it is; it stays as it is.
+        weight: ``(rows, columns)``
+        offset: ``(rows,)``; none: no bias.
+    """
     rows, columns = weight.shape
     fresh: nn.Module
     with torch.device("meta"):
@@ -113,3 +112,11 @@ def _rebuilt(linear: nn.Module, weight: Tensor, offset: Tensor | None) -> nn.Mod
     if offset is not None:
         fresh.bias = nn.Parameter(offset.detach().clone(), requires_grad=False)
     return fresh
+
+
+def _index(positions: NDArray[np.int_]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))
+
+
+def _picked(vector: Tensor | None, positions: NDArray[np.int_]) -> Tensor | None:
+    return None if vector is None else vector[_index(positions)]

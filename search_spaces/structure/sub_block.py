@@ -25,6 +25,28 @@ class Projection:
         """The rows or columns of each unit, ascending, ``(units, features for each unit)``."""
         return np.argsort(self.units, kind="stable").reshape(int(self.units.max()) + 1, -1)
 
+    def sorted_features(self, order: NDArray[np.int_]) -> NDArray[np.int_]:
+        """Give the row or column that lies in each place once the units are sorted.
+
+        Args:
+            order: Units from the last to go to the first to go, ``(units,)``.
+
+        Returns:
+            ``(features,)``
+        """
+        features = self.by_unit
+        places = np.empty(len(self.units), dtype=np.int_)
+        places[features] = features[order]
+        return places
+
+    def first(self, count: int) -> NDArray[np.int_]:
+        """Give the rows or columns of the first units, ascending: of the sorted model, what stays.
+
+        Args:
+            count: How many units.
+        """
+        return np.flatnonzero(self.units < count)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SubBlock:

@@ -1,0 +1,215 @@
+"""What a sub-block's output must be for a pruned model to follow the dense one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from search_spaces.levels import Level
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.backbone import LayerCall
+from search_spaces.structure.linears import bias, matrix
+from search_spaces.structure.read import LayerStructure, ModelStructure
+from search_spaces.structure.sub_block import SubBlock
+from search_spaces.surgery import narrowed
+
+STEADY = 0.02
+"""Most by which, at the median token, what a sub-block adds may differ from its projection."""
+
+_Choice = tuple[int, Level]
+
+
+@dataclass
+class _Pair:
+    """One batch in two models."""
+
+    dense: Tensor
+    """Hidden states of the dense model, ``(batch, tokens, hidden)``."""
+    student: Tensor
+    """Hidden states of the pruned one."""
+    calls: Sequence[LayerCall]
+
+
+@dataclass
+class _Sums:
+    """Sums over tokens at one output projection."""
+
+    gram: Tensor
+    """``x xᵀ``, ``(columns, columns)``"""
+    cross: Tensor
+    """``t xᵀ``, ``(rows, columns)``"""
+
+    @classmethod
+    def at(cls, linear: nn.Module) -> "_Sums":
+        rows, columns = matrix(linear).shape
+        empty = matrix(linear).new_zeros(0, dtype=torch.float32)
+        return cls(empty.new_zeros(columns, columns), empty.new_zeros(rows, columns))
+
+    def add(self, inputs: Tensor, targets: Tensor) -> None:
+        """Count tokens in: inputs ``(…, columns)``, targets ``(…, rows)``."""
+        x, t = inputs.float().flatten(0, -2), targets.float().flatten(0, -2)
+        self.gram += x.T @ x
+        self.cross += t.T @ x
+
+
+@torch.inference_mode()
+def collect_tuning(
+    structure: ModelStructure,
+    orders: Sequence[NDArray[np.int_]],
+    kept: Sequence[int],
+    windows: Tensor,
+    *,
+    levels: Callable[[int], Level] = lambda _: {},
+    batch_tokens: int = 4096,
+) -> tuple[Statistics, ...]:
+    """Run a pruned model, the student, beside the dense one, and note what tuning fits.
+
+    Both advance layer by layer. In each sub-block the student's hidden states first pass the
+    dense sub-block, for the inputs ``x`` of its output projection at full width; the target ``t``
+    is what that projection must give for the sub-block to end in the dense model's hidden states,
+    its bias not counted. Then the student goes on through its own narrow sub-block.
+
+    That takes a sub-block that adds its projection to the hidden states, at most times a
+    constant. Where a layer does not split into its sub-blocks, and where a norm stands behind the
+    projection, ``x`` and ``t`` are the dense projection's own inputs and outputs instead: tuning
+    does then what Optimal Brain Surgeon does.
+
+    All hidden states are held at once, twice.
+
+    Args:
+        structure: The model, its units sorted already.
+        orders: For each sub-block its units from the last to go to the first to go.
+        kept: Units that the student keeps, ``(sub_blocks,)``.
+        windows: Token ids ``(windows, tokens)``.
+        levels: Gives for the position of a sub-block the student's weights that are no slices.
+        batch_tokens: Tokens run at once.
+
+    Returns:
+        For each layer ``student_gram`` and ``teacher_cross`` of its output projections, columns in
+        the model's own order of units, and ``tokens``, in float32.
+    """
+    backbone = structure.backbone
+    pairs = []
+    for batch in torch.split(windows, max(1, batch_tokens // windows.shape[1])):
+        inputs = backbone.enter(batch.to(backbone.model.device))
+        pairs.append(_Pair(inputs.hidden, inputs.hidden, inputs.calls))
+    found: list[Statistics] = []
+    for index, layer in enumerate(structure.layers):
+        positions = (2 * index, 2 * index + 1)
+        student = [(int(kept[position]), levels(position)) for position in positions]
+        advance = _advance_apart if layer.splits else _advance_whole
+        sums = advance(structure, index, student, pairs)
+        statistics: dict[tuple[StatisticName, str], Tensor] = {
+            ("tokens", ""): torch.tensor(float(windows.numel()))
+        }
+        for position, block, noted in zip(positions, _blocks(layer), sums, strict=True):
+            output = block.projections[-1]
+            back = torch.from_numpy(np.argsort(output.sorted_features(orders[position])))
+            back = back.to(noted.gram.device)
+            statistics["student_gram", output.path] = noted.gram[back][:, back] / windows.numel()
+            statistics["teacher_cross", output.path] = noted.cross[:, back] / windows.numel()
+        found.append(statistics)
+    return tuple(found)
+
+
+def _advance_apart(
+    structure: ModelStructure, index: int, student: Sequence[_Choice], pairs: Sequence[_Pair]
+) -> list[_Sums]:
+    """Send both models through the sub-blocks of a layer, one after the other."""
+    backbone, blocks, sums = structure.backbone, _blocks(structure.layers[index]), []
+    with backbone.resident(index) as layer:
+        for block, other, (count, level) in zip(blocks, blocks[::-1], student, strict=True):
+            alone = narrowed(layer, [(other, 0)])
+            narrow = narrowed(layer, [(block, count), (other, 0)], level)
+            linear = layer.get_submodule(block.projections[-1].path)
+            noted, factor = _Sums.at(linear), None
+            for pair in pairs:
+                call = pair.calls[index]
+                with _watched(linear) as seen:
+                    ended = backbone.run_layer(alone, pair.student, call)
+                with _watched(linear) as own:
+                    pair.dense = backbone.run_layer(alone, pair.dense, call)
+                if factor is None:
+                    factor = _factor(ended.float() - pair.student.float(), seen.output)
+                if factor:
+                    missing = (pair.dense.float() - pair.student.float()) / factor
+                    noted.add(seen.inputs, missing - _offset(linear))
+                else:
+                    noted.add(own.inputs, own.output - _offset(linear))
+                if count:
+                    pair.student = backbone.run_layer(narrow, pair.student, call)
+            sums.append(noted)
+    return sums
+
+
+def _advance_whole(
+    structure: ModelStructure, index: int, student: Sequence[_Choice], pairs: Sequence[_Pair]
+) -> list[_Sums]:
+    """Send both models through a layer at once, and note what the dense one does there."""
+    backbone, blocks = structure.backbone, _blocks(structure.layers[index])
+    (first, first_level), (second, second_level) = student
+    with backbone.resident(index) as layer:
+        choices = zip(blocks, (first, second), strict=True)
+        narrow = narrowed(layer, choices, {**first_level, **second_level})
+        linears = [layer.get_submodule(block.projections[-1].path) for block in blocks]
+        sums = [_Sums.at(linear) for linear in linears]
+        for pair in pairs:
+            call = pair.calls[index]
+            with ExitStack() as stack:
+                watched = [stack.enter_context(_watched(linear)) for linear in linears]
+                pair.dense = backbone.run_layer(layer, pair.dense, call)
+            for linear, noted, seen in zip(linears, sums, watched, strict=True):
+                noted.add(seen.inputs, seen.output - _offset(linear))
+            pair.student = backbone.run_layer(narrow, pair.student, call)
+    return sums
+
+
+def _blocks(layer: LayerStructure) -> tuple[SubBlock, SubBlock]:
+    return layer.attention, layer.mlp
+
+
+def _offset(linear: nn.Module) -> Tensor | float:
+    found = bias(linear)
+    return 0.0 if found is None else found.float()
+
+
+def _factor(added: Tensor, output: Tensor) -> float:
+    """Give what a projection's output is multiplied by before it is added; 0: nothing fixed.
+
+    Args:
+        added: By the sub-block to the hidden states, ``(batch, tokens, hidden)``.
+        output: Of its projection, in the same shape.
+    """
+    # the median token, for rounding beside huge hidden states hides what is added to a few
+    both, square = (added * output).sum(dim=-1), output.square().sum(dim=-1)  # (batch, tokens)
+    factor = float((both / square).median())
+    gaps = (added - factor * output).norm(dim=-1) / added.norm(dim=-1)
+    return factor if float(gaps.median()) <= STEADY else 0.0
+
+
+@dataclass
+class _Seen:
+    """The last call of a linear layer."""
+
+    inputs: Tensor = field(default_factory=lambda: torch.empty(0))
+    """``(batch, tokens, columns)``"""
+    output: Tensor = field(default_factory=lambda: torch.empty(0))
+    """``(batch, tokens, rows)`` in float32."""
+
+
+@contextmanager
+def _watched(linear: nn.Module) -> Iterator[_Seen]:
+    seen = _Seen()
+
+    def note(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        seen.inputs, seen.output = args[0], output.float()
+
+    hook = linear.register_forward_hook(note)
+    try:
+        yield seen
+    finally:
+        hook.remove()

@@ -1,0 +1,281 @@
+"""What every compensation must keep to; a new one adds its name to ``CompensationName``."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from search_spaces.compensation import CompensationName, make_compensation
+from search_spaces.compensation.least_squares import LeastSquares
+from search_spaces.compensation.obs import OptimalBrainSurgeon
+from search_spaces.compensation.protocol import Compensation, Repair
+from search_spaces.compensation.tuning import SubLayerTuning
+from search_spaces.errors import DataError
+from search_spaces.statistics import MatrixStatistics
+
+NAMES: tuple[CompensationName, ...] = get_args(CompensationName)
+FITTED: tuple[CompensationName, ...] = ("least_squares", "obs", "tuning")
+DAMPED: tuple[Callable[[float], Compensation], ...] = (
+    LeastSquares,
+    OptimalBrainSurgeon,
+    SubLayerTuning,
+)
+ROWS, COLUMNS = 12, 24
+WIDTHS = (1, 5, 12, 23)
+
+
+def correlated(tokens: int, seed: int, factors: int = 6) -> Tensor:
+    """Draw inputs ``(tokens, columns)`` of a few common causes, some noise, and a mean."""
+    mixing = torch.randn(factors, COLUMNS, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(seed)
+    causes = torch.randn(tokens, factors, generator=generator)
+    noise = torch.randn(tokens, COLUMNS, generator=generator)
+    return causes @ mixing + 0.3 * noise + torch.linspace(-1, 2, COLUMNS)
+
+
+def random_weight(seed: int = 1) -> Tensor:
+    return torch.randn(ROWS, COLUMNS, generator=torch.Generator().manual_seed(seed))
+
+
+def measured(inputs: Tensor, weight: Tensor) -> MatrixStatistics:
+    """Give all statistics by hand; the student runs as the dense model does."""
+    gram = inputs.double().T @ inputs.double() / len(inputs)
+    return MatrixStatistics(
+        tokens=len(inputs),
+        values={
+            "input_mean": inputs.mean(dim=0),
+            "gram": gram.float(),
+            "student_gram": gram.float(),
+            "teacher_cross": (weight.double() @ gram).float(),
+        },
+    )
+
+
+def repaired(
+    name: CompensationName, weight: Tensor, statistics: MatrixStatistics
+) -> list[Repair]:
+    return list(make_compensation(name).repairs(weight, WIDTHS, statistics))
+
+
+def error(repair: Repair, weight: Tensor, inputs: Tensor) -> float:
+    """Give the mean squared error of the output over tokens."""
+    got = inputs[:, : repair.weight.shape[1]] @ repair.weight.T
+    if repair.bias is not None:
+        got = got + repair.bias
+    return float((inputs @ weight.T - got).square().mean())
+
+
+def slices(weight: Tensor) -> list[Repair]:
+    return [Repair(weight=weight[:, :count]) for count in WIDTHS]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_are_nearer_to_the_dense_ones_than_a_slice_gives(
+    name: CompensationName, seed: int
+) -> None:
+    weight = random_weight()
+    repairs = repaired(name, weight, measured(correlated(2000, 0), weight))
+    for repair, plain in zip(repairs, slices(weight), strict=True):
+        assert not repair.fallback
+        inputs = correlated(2000, seed)  # the second draw was held out
+        assert error(repair, weight, inputs) < 0.95 * error(plain, weight, inputs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_repairs_have_the_asked_widths_and_leave_the_weight_alone(name: CompensationName) -> None:
+    weight = random_weight()
+    before = weight.clone()
+    repairs = repaired(name, weight, measured(correlated(500, 0), weight))
+    assert [tuple(repair.weight.shape) for repair in repairs] == [(ROWS, k) for k in WIDTHS]
+    assert all(repair.weight.dtype == torch.float32 for repair in repairs)
+    biases = [repair.bias for repair in repairs]
+    assert all((found is not None) == make_compensation(name).adds_bias for found in biases)
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_width_alone_is_that_width_among_others(name: CompensationName) -> None:
+    weight = random_weight()
+    statistics = measured(correlated(500, 0), weight)
+    for count, among in zip(WIDTHS, repaired(name, weight, statistics), strict=True):
+        (alone,) = make_compensation(name).repairs(weight, [count], statistics)
+        assert torch.allclose(alone.weight, among.weight, rtol=1e-5, atol=1e-6)
+    assert list(make_compensation(name).repairs(weight, [], statistics)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_statistics_give_the_same_weights(name: CompensationName) -> None:
+    weight = random_weight()
+    statistics = measured(correlated(500, 0), weight)
+    first, second = repaired(name, weight, statistics), repaired(name, weight, statistics)
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_zero_weights_stay_zero(name: CompensationName) -> None:
+    weight = torch.zeros(ROWS, COLUMNS)
+    for repair in repaired(name, weight, measured(correlated(500, 0), weight)):
+        assert not repair.weight.any()
+        assert repair.bias is None or not repair.bias.any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_that_are_always_zero_do_no_harm(name: CompensationName) -> None:
+    weight, inputs = random_weight(), correlated(500, 0)
+    inputs[:, [0, 3, 20]] = 0
+    statistics = measured(inputs, weight)
+    for repair, plain in zip(repaired(name, weight, statistics), slices(weight), strict=True):
+        assert repair.weight.isfinite().all()
+        assert error(repair, weight, inputs) <= error(plain, weight, inputs) * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_statistics_that_are_not_finite_leave_the_dense_weights(name: CompensationName) -> None:
+    weight, inputs = random_weight(), correlated(500, 0)
+    inputs[3] = torch.inf
+    for repair, plain in zip(
+        repaired(name, weight, measured(inputs, weight)), slices(weight), strict=True
+    ):
+        assert "not finite" in repair.fallback
+        assert torch.equal(repair.weight, plain.weight)
+        assert repair.bias is None
+
+
+def test_a_bias_gives_the_output_its_mean_back() -> None:
+    weight, inputs = random_weight(), correlated(500, 0)
+    for repair in repaired("bias", weight, measured(inputs, weight)):
+        count = repair.weight.shape[1]
+        assert torch.equal(repair.weight, weight[:, :count])
+        assert repair.bias is not None
+        mean = (inputs[:, :count] @ repair.weight.T + repair.bias).mean(dim=0)
+        assert torch.allclose(mean, (inputs @ weight.T).mean(dim=0), atol=1e-4)
+
+
+@pytest.mark.parametrize("make", DAMPED)
+def test_inputs_that_the_kept_ones_tell_are_not_missed(
+    make: Callable[[float], Compensation],
+) -> None:
+    weight, inputs = random_weight(), correlated(500, 0)
+    inputs[:, 5:] = inputs[:, :5] @ torch.randn(
+        5, COLUMNS - 5, generator=torch.Generator().manual_seed(3)
+    )
+    statistics = measured(inputs.double().float(), weight)
+    for repair in make(1e-9).repairs(weight, [5, 12, 23], statistics):
+        scale = float((inputs @ weight.T).square().mean())
+        assert error(repair, weight, inputs) <= 1e-6 * scale  # float32 statistics, and damping
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_weights_are_those_of_the_formula(name: CompensationName) -> None:
+    weight = random_weight()
+    statistics = measured(correlated(500, 0), weight)
+    gram, dense = statistics["gram"].double(), weight.double()
+    damping = 0.01 * float(gram.diagonal().mean())
+    for count, repair in zip(WIDTHS, repaired(name, weight, statistics), strict=True):
+        inverse = torch.linalg.inv(gram[:count, :count] + damping * torch.eye(count).double())
+        if name == "least_squares":
+            expected = dense @ gram[:, :count] @ inverse
+        else:
+            expected = dense[:, :count] + dense[:, count:] @ gram[count:, :count] @ inverse
+        assert torch.allclose(repair.weight.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_fewer_tokens_than_inputs_are_told_once_and_used_where_they_help(
+    name: CompensationName,
+) -> None:
+    weight, inputs = random_weight(), correlated(15, 0)
+    repairs = repaired(name, weight, measured(inputs, weight))
+    for repair, plain in zip(repairs, slices(weight), strict=True):
+        assert error(repair, weight, inputs) < error(plain, weight, inputs)
+    assert [bool(repair.notice) for repair in repairs] == [False, False, False, True]
+    assert "15 tokens" in repairs[-1].notice
+    assert "--statistics_windows" in repairs[-1].notice
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_hopelessly_few_tokens_are_refused(name: CompensationName) -> None:
+    weight = random_weight()
+    with pytest.raises(DataError, match=r"24 inputs needs at least 6 tokens .* got 5"):
+        repaired(name, weight, measured(correlated(5, 0), weight))
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_inputs_that_are_all_zero_leave_the_dense_weights(name: CompensationName) -> None:
+    weight = random_weight()
+    repairs = repaired(name, weight, measured(torch.zeros(50, COLUMNS), weight))
+    assert all("all zero" in repair.fallback for repair in repairs)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_matrix_that_no_damping_mends_leaves_the_dense_weights(name: CompensationName) -> None:
+    weight = random_weight()
+    statistics = measured(correlated(500, 0), weight)
+    broken = statistics["gram"] - 200 * torch.ones(COLUMNS, COLUMNS)
+    broken.fill_diagonal_(1.0)
+    values = {**statistics.values, "gram": broken, "student_gram": broken}
+    repairs = repaired(name, weight, MatrixStatistics(tokens=500, values=values))
+    for repair, plain in zip(repairs, slices(weight), strict=True):
+        assert "not positive definite with damping of 1000 %" in repair.fallback
+        assert torch.equal(repair.weight, plain.weight)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_damping_is_raised_where_that_is_enough_and_said(name: CompensationName) -> None:
+    weight = random_weight()
+    statistics = measured(correlated(500, 0), weight)
+    gram = statistics["gram"].double()
+    # an eigenvalue below zero, as rounding leaves it, beyond the first damping and not the second
+    values, vectors = torch.linalg.eigh(gram)
+    values[0] = -0.05 * values.mean()
+    off = ((vectors * values) @ vectors.T).float()
+    changed = {**statistics.values, "gram": off, "student_gram": off}
+    repairs = repaired(name, weight, MatrixStatistics(tokens=500, values=changed))
+    assert any("damping of 10 %" in repair.notice for repair in repairs)
+
+
+def test_least_squares_that_damping_spoils_leaves_the_dense_weights() -> None:
+    weight = random_weight()
+    inputs = torch.randn(5000, COLUMNS, generator=torch.Generator().manual_seed(0))
+    inputs[:, 20:] = 0  # nothing is lost, and damping pulls towards zero
+    statistics = measured(inputs, weight)
+    (plain,) = LeastSquares().repairs(weight, [20], statistics)
+    assert "larger error" in plain.fallback
+    assert torch.equal(plain.weight, weight[:, :20])
+    (same,) = OptimalBrainSurgeon().repairs(weight, [20], statistics)
+    assert not same.fallback
+    assert torch.allclose(same.weight, weight[:, :20], atol=1e-5)
+
+
+def test_tuning_makes_up_for_inputs_that_went_wrong_before() -> None:
+    weight, inputs = random_weight(), correlated(2000, 0)
+    student = 0.5 * inputs + 0.1 * correlated(2000, 5)
+    outputs = inputs @ weight.T
+    statistics = MatrixStatistics(
+        tokens=2000,
+        values={
+            "student_gram": student.T @ student / 2000,
+            "teacher_cross": outputs.T @ student / 2000,
+            "gram": inputs.T @ inputs / 2000,
+        },
+    )
+
+    def gap(repairs: Sequence[Repair]) -> list[float]:
+        return [
+            float((outputs - student[:, :count] @ repair.weight.T).square().mean())
+            for count, repair in zip(WIDTHS, repairs, strict=True)
+        ]
+
+    tuned, blind = (gap(repaired(name, weight, statistics)) for name in ("tuning", "obs"))
+    print(tuned, blind)
+    assert all(a < 0.8 * b for a, b in zip(tuned, blind, strict=True))
+
+
+def test_names_are_known_without_torch() -> None:
+    code = "import sys, search_spaces.compensation; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
