@@ -223,9 +223,7 @@ class Evaluator:
         batches = self._rung_batches(rung)
         return self._attempt(forms, batches, [_key(rung, i) for i in range(len(batches))])
 
-    def _attempt_sample(
-        self, forms: Forms, windows: Sequence[int]
-    ) -> Iterator[tuple[int, Score]]:
+    def _attempt_sample(self, forms: Forms, windows: Sequence[int]) -> Iterator[tuple[int, Score]]:
         parts = [windows[i : i + self._at_once] for i in range(0, len(windows), self._at_once)]
         return self._attempt(forms, [self._sampled(part) for part in parts])
 
@@ -274,9 +272,7 @@ class Evaluator:
             for member, final in self.tree.walk(forms, batch.inputs, starts, keep):
                 yield index, member, batch.readout.pick(final)
 
-    def _sweep(
-        self, forms: Forms, batches: Sequence[_Batch]
-    ) -> Iterator[tuple[int, int, Tensor]]:
+    def _sweep(self, forms: Forms, batches: Sequence[_Batch]) -> Iterator[tuple[int, int, Tensor]]:
         """Walk layer by layer, as many candidates at a time as their hidden states allow."""
         each = sum(batch.inputs.hidden.nbytes for batch in batches)
         group = max(1, self._sweep_bytes // each)

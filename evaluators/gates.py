@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evaluators.likelihood import slope_by_final
 from search_spaces.forms import kept_in, unit_counts
 from search_spaces.levels import Matrix
 from search_spaces.shaping import Shaper
 from search_spaces.structure.linears import bias, matrix
-from evaluators.likelihood import slope_by_final
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import Projection, SubBlock
 
@@ -86,9 +86,7 @@ def _by_hidden(structure: ModelStructure, final: Tensor, dense: Tensor) -> Tenso
 
 
 @contextmanager
-def _shaped(
-    structure: ModelStructure, forms: NDArray[np.int_], shaper: Shaper
-) -> Iterator[None]:
+def _shaped(structure: ModelStructure, forms: NDArray[np.int_], shaper: Shaper) -> Iterator[None]:
     """Let the projections of the dense model compute with the candidate's weights."""
     changed: list[nn.Module] = []
     widths = unit_counts(structure.sub_blocks)

@@ -18,8 +18,6 @@ from search_spaces.shaping import Shaper
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.read import ModelStructure
 
-Forms = NDArray[np.int_]
-"""Units kept in each sub-block, ``(candidates, sub_blocks)``: attention, MLP, attention, …"""
 Members = NDArray[np.int_]
 """Positions of some candidates in their population, ``(members,)``."""
 OnState = Callable[[Forms, Tensor], None]

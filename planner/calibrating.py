@@ -7,11 +7,11 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from evaluators.calibration import Calibration, TextSource, Windows, from_model, from_text
-from search_spaces.files import replacing
 from planner.listener import Listener
 from planner.settings import SearchSettings
 from planner.workbench import DenseModel
 from search_spaces.errors import RunError, SettingsError
+from search_spaces.files import replacing
 from search_spaces.structure.backbone import position_count
 
 CALIBRATION_FILE = "calibration.npz"

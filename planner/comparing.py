@@ -14,11 +14,12 @@ from evaluators.memory import release_pages
 from planner.budget import check_reachable
 from planner.comparison import RECIPES_KEY, Comparison
 from planner.listener import Listener, Silence
+from planner.preparing import PREPARED_FILES, laid_out_for
 from planner.recipes import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.run import DATABASE_FILE, Run
 from planner.searching import asked_budget, check_same, open_bench, opened, search_on
 from planner.settings import SETTINGS_FILE, SearchSettings
-from planner.workbench import PREPARED_FILES, Workbench, laid_out_for
+from planner.workbench import Workbench
 from search_spaces.errors import BudgetError, InputError, RunError
 from search_spaces.files import replacing
 

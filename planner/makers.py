@@ -31,15 +31,21 @@ class Makers:
     def of(cls, settings: SearchSettings) -> "Makers":
         """Give those that settings name, as far as the space has a use for them."""
         compensation, refinement = settings.repairs
-        sparse = settings.choices.sparse
+        choices = settings.choices
+        sparse, narrows = choices.sparse, choices.heads or choices.channels
         depth = settings.guess in get_args(DepthRankingName)
         return cls(
             ranking=make_ranking(settings.ranking),
             depth=make_depth_ranking(cast("DepthRankingName", settings.guess)) if depth else None,
-            compensation=make_compensation(compensation) if compensation else None,
+            compensation=make_compensation(compensation) if compensation and narrows else None,
             sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
             refinement=make_refinement(refinement) if refinement and sparse else None,
         )
+
+    @property
+    def adds_bias(self) -> bool:
+        """Whether sub-blocks that lose units gain a bias."""
+        return self.compensation is not None and self.compensation.adds_bias
 
     @property
     def changes_weights(self) -> bool:
@@ -64,8 +70,8 @@ def repair_name(settings: SearchSettings, makers: Makers, calibration: Calibrati
     if not makers.changes_weights:
         return ""
     compensation, refinement = settings.repairs
-    names = [
-        compensation or "",
+    names: list[str] = [
+        compensation or "" if makers.compensation else "",
         settings.sparsifier if makers.sparsifier else "",
         refinement or "" if makers.refinement else "",
     ]

@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 
 from evaluators.statistics import collect_statistics
 from planner.calibrating import CALIBRATION_FILE, calibrate, saved_calibration
-from search_spaces.files import replacing
 from planner.listener import Listener
 from planner.makers import Makers, repair_name
 from planner.settings import SearchSettings
 from planner.tables import TABLE_FILE
 from planner.workbench import DenseModel, Workbench
+from search_spaces.allocations import AllocationName
 from search_spaces.errors import RunError, SettingsError
+from search_spaces.files import replacing
 from search_spaces.harm import (
-    AllocationName,
     Guess,
     guess_by_allocation,
     guess_by_depth,
     guess_by_energy,
     guess_by_ranking,
 )
+from search_spaces.level_builder import LevelBuilder
 from search_spaces.level_store import LevelStore
-from search_spaces.levels import LevelBuilder
 from search_spaces.shaping import Shaper
 from search_spaces.sites.weights import check_patterns
 from search_spaces.sorting import rank_units, sort_units_
@@ -83,7 +83,9 @@ def prepare(
         orders = rank_units(dense.structure, makers.ranking, statistics)
         guess = _guess(dense, settings, makers, statistics)
         _save_ranking(folder / RANKING_FILE, dense, orders, guess)
-    space = ranked_space(dense, settings, folder, repair=repair_name(settings, makers, calibration))
+    space = ranked_space(
+        dense, settings, folder, repair=repair_name(settings, makers, calibration)
+    )
     sort_units_(dense.structure, space.orders)
     return Workbench(
         dense=dense,
@@ -195,7 +197,7 @@ def _saved_guess(path: Path, space: SearchSpace) -> Guess:
         return Guess(
             units=tuple(saved[f"{name}.harm"] for name in names),
             patterns=tuple(saved[f"{name}.patterns"] for name in names),
-            tilts=saved["tilts"] if "tilts" in saved else None,
+            tilts=saved.get("tilts"),
         )
 
 

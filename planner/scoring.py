@@ -96,9 +96,7 @@ class Scorer:
     def _forms(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
         return self._bench.space.forms(self._bench.space.mended(genomes))
 
-    def _steps(
-        self, site: Site, forms: NDArray[np.int_], slopes: Slopes
-    ) -> NDArray[np.float64]:
+    def _steps(self, site: Site, forms: NDArray[np.int_], slopes: Slopes) -> NDArray[np.float64]:
         """Add up, for each level of a site, the slopes of units that it keeps more or less."""
         widths = unit_counts(self._bench.space.sub_blocks)
         promised = np.zeros(len(site.levels))

@@ -16,6 +16,7 @@ from planner.evaluation import Spent
 from planner.listener import Listener, Silence
 from planner.loop import Limits, OnProgress, Progress, SearchLoop, StopReason
 from planner.objectives import Objectives
+from planner.preparing import prepare
 from planner.rescoring import complete_front, rescore_front, score_baselines
 from planner.run import Run
 from planner.scoring import Scorer
@@ -24,7 +25,6 @@ from planner.searchers.domain import Domain
 from planner.searchers.protocol import Text
 from planner.settings import SearchSettings
 from planner.tables import find_table, workload
-from planner.preparing import prepare
 from planner.workbench import DenseModel, Workbench, open_model
 from search_spaces.errors import BudgetError, InputError, ModelError
 

@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from planner.searchers import SearcherName
-from search_spaces.errors import SettingsError
-from search_spaces.files import atomic_write_text
+from search_spaces.allocations import AllocationName
 from search_spaces.choices import Choices
 from search_spaces.compensation import CompensationName
+from search_spaces.errors import SettingsError
+from search_spaces.files import atomic_write_text
 from search_spaces.patterns import Pattern
-from search_spaces.allocations import AllocationName
-from search_spaces.repairs import parse_repairs
 from search_spaces.rankings import DepthRankingName, RankingName
+from search_spaces.repairs import parse_repairs
 from search_spaces.sites.weights import sparsity_patterns
 from search_spaces.sparsifiers import RefinementName, SparsifierName
 

@@ -11,6 +11,7 @@ from evaluators.cost_model import CostModel
 from evaluators.memory import keep_pages
 from evaluators.precision import pick_device, pick_dtype
 from planner.listener import Listener
+from planner.makers import Makers
 from planner.searchers.domain import Cost, Domain, Pair
 from planner.settings import SearchSettings
 from search_spaces.forms import patterns_in, unit_counts
@@ -93,7 +94,10 @@ class Workbench:
         if self.guess.tilts is None:
             return np.zeros(0)
         return np.array(
-            [self.guess.tilts[site.targets[0]] if site.weights else 0.0 for site in self.space.sites]
+            [
+                self.guess.tilts[site.targets[0]] if site.weights else 0.0
+                for site in self.space.sites
+            ]
         )
 
     def _kind(self, site: Site) -> str:
@@ -145,6 +149,6 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
         stored_dtype=loaded.stored_dtype,
         context=settings.window_tokens,
         patterns=settings.patterns,
-        adds_bias=settings.adds_bias,
+        adds_bias=Makers.of(settings).adds_bias,
     )
     return DenseModel(loaded=loaded, structure=structure, costs=costs)

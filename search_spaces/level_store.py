@@ -4,9 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import psutil
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -14,6 +12,7 @@ from torch import Tensor
 from search_spaces.files import discard, is_temporary, replacing, writing
 from search_spaces.level_builder import LevelBuilder, OnNotice
 from search_spaces.levels import Level, Matrix
+from search_spaces.packing import pack, unpack
 from search_spaces.patterns import DENSE, Pattern
 
 LIMIT_BYTES = 1_500_000_000
@@ -260,29 +259,3 @@ def _unpacked(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int
             raise ValueError(f"{path} is {tuple(weight.shape)}, not {(rows, columns)}")
         level[path] = Matrix(weight, tensors.get(f"{path}.bias"))
     return level
-
-
-def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Give which weights are not zero, a bit each, and those weights.
-
-    Args:
-        weight: ``(rows, columns)``
-
-    Returns:
-        Bits ``(rows, ⌈columns / 8⌉)`` as bytes, and values in the order of rows, then columns.
-    """
-    mask = weight != 0
-    bits = torch.from_numpy(np.packbits(mask.numpy(), axis=1))
-    return bits, weight[mask]
-
-
-def unpack(bits: Tensor, values: Tensor, columns: int) -> Tensor:
-    """Give the matrix ``(rows, columns)`` that `pack` took apart.
-
-    Raises:
-        ValueError: Where there are more or fewer values than bits.
-    """
-    mask = torch.from_numpy(np.unpackbits(bits.numpy(), axis=1, count=columns).view(np.bool_))
-    if int(mask.sum()) != len(values):
-        raise ValueError(f"{len(values)} values for {int(mask.sum())} bits")
-    return torch.zeros(mask.shape, dtype=values.dtype).masked_scatter_(mask, values)

@@ -122,8 +122,8 @@ class Plan(BaseModel):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise PlanError(
-                f"`{path}` must be a plan of version 1 or 2, and {where} is wrong: {first['msg']}; "
-                "export the plan again from its run"
+                f"`{path}` must be a plan of version 1 or 2, and {where} is wrong: "
+                f"{first['msg']}; export the plan again from its run"
             ) from error
 
     def check_model(self, identity: ModelIdentity) -> None:

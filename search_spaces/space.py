@@ -64,7 +64,7 @@ class SearchSpace:
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Sites whose savings multiply: the one of a sub-block's units, and that of its weights."""
+        """Sites whose savings multiply: that of a sub-block's units, and that of its weights."""
         weights = {site.targets[0]: i for i, site in enumerate(self.sites) if site.weights}
         return tuple(
             (i, weights[target])
@@ -200,7 +200,7 @@ class SearchSpace:
         return site.levels.index(wanted)
 
 
-def build_space(
+def build_space(  # noqa: PLR0913  (all that a space is laid out from)
     identity: ModelIdentity,
     sub_blocks: tuple[SubBlock, ...],
     orders: Sequence[NDArray[np.int_]],

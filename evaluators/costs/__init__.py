@@ -8,4 +8,6 @@ from evaluators.costs.params import PARAMS
 from evaluators.costs.size import SIZE
 from evaluators.metric import Metric
 
-COSTS: dict[str, Metric] = {metric.name: metric for metric in (PARAMS, SIZE, MACS, KV, NONZERO, PACKED)}
+COSTS: dict[str, Metric] = {
+    metric.name: metric for metric in (PARAMS, SIZE, MACS, KV, NONZERO, PACKED)
+}

@@ -14,4 +14,6 @@ def tally_size(
     structure: ModelStructure, stored_dtype: torch.dtype, *, adds_bias: bool = False
 ) -> Tally:
     """Count bytes in the dtype that an export is stored in, tied weights once."""
-    return tally_weights(structure, lambda weight: weight.numel() * stored_dtype.itemsize, adds_bias=adds_bias)
+    return tally_weights(
+        structure, lambda weight: weight.numel() * stored_dtype.itemsize, adds_bias=adds_bias
+    )

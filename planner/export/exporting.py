@@ -33,8 +33,8 @@ from planner.settings import SearchSettings
 from planner.tables import read_table, workload
 from planner.workbench import DenseModel, Workbench, open_model
 from search_spaces.errors import ModelError, OutputError, PlanError, RunError, VerificationError
-from search_spaces.forms import Forms, kept_in, unit_counts
 from search_spaces.files import writing
+from search_spaces.forms import Forms, kept_in, unit_counts
 from search_spaces.plan import Plan
 from search_spaces.sorting import sort_units_
 from search_spaces.structure.backbone import position_count
@@ -127,9 +127,9 @@ def _plan_of(
     plan = space.plan(space.mended(np.array([evaluation.genome]))[0])
     if plan.plan_id != evaluation.plan_id:
         raise RunError(
-            f"`{run.folder}` must hold the ranking and the text that its plans were scored with, "
-            f"and plan {evaluation.plan_id} comes out as {plan.plan_id}; search again into another "
-            "--out"
+            f"`{run.folder}` must hold the ranking and text that its plans were scored with, "
+            f"and plan {evaluation.plan_id} comes out as {plan.plan_id}; search again into "
+            "another --out"
         )
     return plan
 
@@ -148,8 +148,8 @@ def export_from_model(
     loaded = Plan.load(plan)
     if loaded.repair:
         raise PlanError(
-            f"`{plan}` keeps weights that were made from a run's text ({loaded.repair}), which the "
-            "model alone does not give; export it from that run, `planner export RUN --plan`"
+            f"`{plan}` keeps weights that were made from a run's text ({loaded.repair}), which "
+            "the model alone does not give; export it from that run, `planner export RUN --plan`"
         )
     dense = open_model(_for_export(settings), listener)
     return _export(dense, loaded, None, Scores(), out, settings, listener)
@@ -178,7 +178,7 @@ def _check_vacant(out: Path) -> None:
         )
 
 
-def _export(
+def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
     dense: DenseModel,
     plan: Plan,
     altered: Altered | None,

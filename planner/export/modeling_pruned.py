@@ -167,7 +167,7 @@ def _drop(layer, wiring):
             layer.set_submodule(path, Dropped(1))
 
 
-def _resize(layer, path, rows=None, columns=None, gains_bias=False):
+def _resize(layer, path, rows=None, columns=None, *, gains_bias=False):
     old = layer.get_submodule(path)
     transposed = isinstance(old, Conv1D)
     old_rows, old_columns = old.weight.shape[::-1] if transposed else old.weight.shape

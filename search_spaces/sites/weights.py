@@ -1,4 +1,4 @@
-"""The weights of a sub-block as a choice: what share of them is zero, or how many of each group."""
+"""The weights of a sub-block as a choice: which share of them is zero, or how many of a group."""
 
 from collections.abc import Mapping, Sequence
 

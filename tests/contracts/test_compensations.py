@@ -55,9 +55,7 @@ def measured(inputs: Tensor, weight: Tensor) -> MatrixStatistics:
     )
 
 
-def repaired(
-    name: CompensationName, weight: Tensor, statistics: MatrixStatistics
-) -> list[Repair]:
+def repaired(name: CompensationName, weight: Tensor, statistics: MatrixStatistics) -> list[Repair]:
     return list(make_compensation(name).repairs(weight, WIDTHS, statistics))
 
 

@@ -7,13 +7,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from evaluators.statistics import collect_statistics
 from search_spaces.rankings import RankingName, make_ranking
 from search_spaces.sorting import rank_units, sort_units_
 from search_spaces.statistics import Statistics
 from search_spaces.structure.linears import bias, matrix
 from search_spaces.structure.read import ModelStructure
-from tests.candidates import random_tokens
 from tests.families import dense, twin
 
 NAMES: tuple[RankingName, ...] = get_args(RankingName)

@@ -1,0 +1,5 @@
+"""One file for each published rule that tells sub-blocks how much of their weights stays."""
+
+from typing import Literal
+
+AllocationName = Literal["lamp", "global_magnitude", "owl"]
