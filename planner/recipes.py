@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.searchers import SearcherName
-from planner.settings import SearchSettings, SpaceName
+from planner.settings import SearchSettings
 from search_spaces.errors import SettingsError
 
 
@@ -14,7 +14,7 @@ class Recipe:
     """A method as settings of a search: what it sets itself stands above what the user sets."""
 
     searcher: SearcherName
-    space: SpaceName | None = None
+    space: str | None = None
     """What it may cut; none: what the user says."""
     description: str
     reference: str
@@ -62,13 +62,13 @@ RECIPES: dict[str, Recipe] = {
     ),
     "sleb": Recipe(
         searcher="greedy",
-        space="blocks",
+        space="layers",
         description="greedy removal of whole layers",
         reference="Song et al., 2024, arXiv:2402.09025",
     ),
     "blockpruner": Recipe(
         searcher="greedy",
-        space="sub_blocks",
+        space="drops",
         description="greedy removal of whole attentions and MLPs",
         reference="Zhong et al., 2024, arXiv:2406.10594",
     ),

@@ -19,7 +19,8 @@ from planner.run import Run
 from planner.scoring import Scorer
 from planner.searching import asked_budget, search_on
 from planner.settings import SearchSettings
-from planner.workbench import Workbench, laid_out_for, open_model, prepare
+from planner.preparing import laid_out_for, prepare
+from planner.workbench import Workbench, open_model
 from tests.benchmarks.smollm2 import write_topics
 
 WIKITEXT2 = "WIKITEXT2"

@@ -13,7 +13,8 @@ from planner.listener import Silence
 from planner.searchers.domain import Domain
 from planner.searchers.moves import transferred
 from planner.settings import SearchSettings
-from planner.workbench import Workbench, open_model, prepare
+from planner.preparing import prepare
+from planner.workbench import Workbench, open_model
 
 SEED = 0
 PARENT_COSTS = (0.5, 0.63, 0.77, 0.9)

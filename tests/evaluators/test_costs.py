@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from evaluators.cost_model import CostModel
 from evaluators.costs import COSTS
 from search_spaces.identity import identify
-from search_spaces.space import SpaceName, build_space
+from search_spaces.choices import Choices
+from search_spaces.space import build_space
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import cut
 from tests.evaluators import tiny
@@ -144,17 +145,17 @@ def test_kv_is_what_a_real_cache_holds() -> None:
     assert cost_model(llama()).dense()["kv"] == 2 * values / 10
 
 
-@pytest.mark.parametrize("kind", ["joint", "blocks"])
+@pytest.mark.parametrize("kind", ["heads,channels,drops", "layers"])
 @pytest.mark.parametrize("metric", list(COSTS))
 @families
 def test_level_costs_add_up_to_the_costs_but_for_shared_norms(
-    family: Make, metric: str, kind: SpaceName
+    family: Make, metric: str, kind: str
 ) -> None:
     structure = family()
     model = structure.backbone.model
     blocks = structure.sub_blocks
     orders = [np.arange(block.unit_count) for block in blocks]
-    space = build_space(identify(model), blocks, orders, kind=kind)
+    space = build_space(identify(model), blocks, orders, choices=Choices.parse(kind))
     rng = np.random.default_rng(2)
     genomes = rng.integers(space.top_levels + 1, size=(20, len(space.sites)))
     counts = space.forms(genomes)

@@ -5,7 +5,10 @@ import pytest
 
 from planner.workbench import Workbench
 from search_spaces.plan import ModelIdentity
-from search_spaces.space import SpaceName, build_space
+from search_spaces.choices import Choices
+from search_spaces.harm import Guess
+from search_spaces.sites.weights import sparsity_patterns
+from search_spaces.space import build_space
 from search_spaces.structure.sub_block import SubBlock, SubBlockKind
 
 UNITS: dict[SubBlockKind, int] = {"attention": 3, "mlp": 64}
@@ -19,22 +22,36 @@ BLOCKS = tuple(
 @pytest.mark.parametrize(
     ("space", "kinds"),
     [
-        ("joint", ("attention", "mlp", "attention", "mlp")),
-        ("sub_blocks", ("attention", "mlp", "attention", "mlp")),
-        ("blocks", ("layer", "layer")),
+        ("heads,channels,drops", ("attention", "mlp", "attention", "mlp")),
+        ("drops", ("attention", "mlp", "attention", "mlp")),
+        ("layers", ("layer", "layer")),
+        ("channels", ("mlp", "mlp")),
+        ("sparsity", ("weights",) * 4),
+        ("heads,2:4", ("attention", "weights", "weights", "attention", "weights", "weights")),
+        ("layers,sparsity", ("layer", "weights", "weights", "layer", "weights", "weights")),
     ],
 )
 def test_a_searcher_is_told_the_kind_of_every_site(
-    space: SpaceName, kinds: tuple[str, ...]
+    space: str, kinds: tuple[str, ...]
 ) -> None:
     units = [np.arange(block.unit_count) for block in BLOCKS]
     identity = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
+    choices = Choices.parse(space)
+    patterns = sparsity_patterns(choices)
     bench = Workbench(
         dense=cast("Any", None),  # no cost is asked for
-        space=build_space(identity, BLOCKS, units, kind=space),
+        space=build_space(identity, BLOCKS, units, choices=choices, patterns=patterns),
         calibration=cast("Any", None),
-        harms=tuple(np.ones(block.unit_count) for block in BLOCKS),
+        guess=Guess(
+            units=tuple(np.ones(block.unit_count) for block in BLOCKS),
+            patterns=(np.arange(len(patterns)) * 1.0,) * len(BLOCKS),
+        ),
+        shaper=cast("Any", None),
     )
     domain = bench.domain({}, 0.5)
     assert domain.kinds == kinds
     assert len(domain.kinds) == len(domain.top_levels) == len(domain.harm_tables)
+    for top, harms in zip(domain.top_levels, domain.harm_tables, strict=True):
+        assert len(harms) == top + 1
+        assert (np.diff(harms) <= 0).all()
+        assert harms[-1] == 0

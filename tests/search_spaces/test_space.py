@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from search_spaces.errors import PlanError
+from search_spaces.forms import kept_in, patterns_in, unit_counts
 from search_spaces.plan import Kept, ModelIdentity
-from search_spaces.space import SearchSpace, SpaceName, build_space
+from search_spaces.choices import Choices
+from search_spaces.sites.weights import sparsity_patterns
+from search_spaces.space import SearchSpace, build_space
 from search_spaces.structure import SubBlock
 
 IDENTITY = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
@@ -31,11 +34,22 @@ BLOCKS = tuple(block(kind, layer) for layer in range(LAYERS) for kind in ("atten
 ORDERS = [np.random.default_rng(i).permutation(b.unit_count) for i, b in enumerate(BLOCKS)]
 
 
-def space(kind: SpaceName, mlp_step: int | None = 8) -> SearchSpace:
-    return build_space(IDENTITY, BLOCKS, ORDERS, kind=kind, mlp_step=mlp_step)
+def space(words: str, mlp_step: int | None = 8, repair: str = "") -> SearchSpace:
+    choices = Choices.parse(words)
+    return build_space(
+        IDENTITY,
+        BLOCKS,
+        ORDERS,
+        choices=choices,
+        mlp_step=mlp_step,
+        patterns=sparsity_patterns(choices, 30),
+        repair=repair,
+    )
 
 
-JOINT, WHOLE = space("joint"), space("blocks")
+JOINT, WHOLE = space("heads,channels,drops"), space("layers")
+SPARSE = space("heads,channels,drops,sparsity,2:4", repair="sparsegpt@cafe")
+WIDTHS = unit_counts(BLOCKS)
 
 
 def genomes_of(searched: SearchSpace) -> st.SearchStrategy[NDArray[np.int_]]:
@@ -53,7 +67,7 @@ def test_the_joint_space_has_a_site_for_each_sub_block() -> None:
 
 def test_the_step_of_channels_is_chosen_where_none_is_given() -> None:
     # 2 is the largest power of two that divides 20 and leaves eight levels
-    assert space("joint", None).sites[1].levels == tuple((i,) for i in range(0, 21, 2))
+    assert space("heads,channels,drops", None).sites[1].levels == tuple((i,) for i in range(0, 21, 2))
 
 
 def test_the_space_of_blocks_has_a_site_for_each_layer() -> None:
@@ -141,8 +155,74 @@ def test_a_plan_without_a_site_is_refused() -> None:
 
 
 def test_a_plan_between_levels_is_refused() -> None:
-    plan = space("joint", 4).plan(np.array([3, 1, 3, 5, 3, 5]))
+    plan = space("heads,channels,drops", 4).plan(np.array([3, 1, 3, 5, 3, 5]))
     with pytest.raises(PlanError, match=r"`layers\.0\.mlp` keeps 4 units"):
         JOINT.genome(plan)
     with pytest.raises(PlanError, match=r"`layers\.0` keeps 3 and 4 units"):
         WHOLE.genome(plan)
+
+
+def test_a_sparse_space_has_two_sites_for_each_sub_block() -> None:
+    assert [site.name for site in SPARSE.sites[:4]] == [
+        "layers.0.attention",
+        "layers.0.attention.weights",
+        "layers.0.mlp",
+        "layers.0.mlp.weights",
+    ]
+    assert [str(pattern) for pattern in SPARSE.patterns] == ["0%", "30%", "2:4", "60%", "90%"]
+    assert SPARSE.top_levels.tolist() == [3, 4] * 6
+    assert SPARSE.pairs == tuple((i, i + 1) for i in range(0, 12, 2))
+
+
+def test_without_units_to_cut_there_are_sites_of_weights_alone() -> None:
+    alone = space("2:4")
+    assert [site.name for site in alone.sites] == [f"{block.name}.weights" for block in BLOCKS]
+    assert alone.pairs == ()
+    assert alone.forms(np.zeros((1, 6), dtype=np.int_)).tolist() == [[7, 41, 7, 41, 7, 41]]
+
+
+def test_heads_without_drops_keep_a_group() -> None:
+    heads = space("heads")
+    assert [site.name for site in heads.sites] == [b.name for b in BLOCKS if b.kind == "attention"]
+    assert heads.sites[0].levels == ((1,), (2,), (3,))
+
+
+def test_forms_hold_counts_and_patterns() -> None:
+    genome = np.array([2, 0, 1, 4, 0, 1, 3, 2, 3, 3, 3, 4])
+    forms = SPARSE.forms(genome[None])[0]
+    assert kept_in(forms, WIDTHS).tolist() == [2, 8, 0, 20, 3, 20]
+    # a dropped sub-block has no pattern, so that it is one candidate and not five
+    assert patterns_in(forms, WIDTHS).tolist() == [4, 0, 0, 2, 1, 0]
+    assert forms[2] == 0
+
+
+@given(genomes_of(SPARSE))
+def test_every_sparse_genome_survives_its_plan(genome: NDArray[np.int_]) -> None:
+    plan = SPARSE.plan(genome)
+    back = SPARSE.genome(plan)
+    assert SPARSE.forms(back[None]).tolist() == SPARSE.forms(genome[None]).tolist()
+    assert SPARSE.plan(back).plan_id == plan.plan_id
+
+
+def test_a_plan_says_how_sparse_it_is_and_who_made_its_weights() -> None:
+    genome = SPARSE.top_levels
+    dense = SPARSE.plan(genome)
+    assert dense.repair == ""
+    assert dense.plan_id == JOINT.plan(JOINT.top_levels).plan_id
+    genome[1] = 2
+    plan = SPARSE.plan(genome)
+    assert plan.sites["layers.0.attention"].pattern == "2:4"
+    assert plan.sites["layers.0.mlp"].pattern == ""
+    assert plan.repair == "sparsegpt@cafe"
+    assert len({plan.plan_id, dense.plan_id, replace(SPARSE, repair="x").plan(genome).plan_id}) == 3
+
+
+def test_a_plan_of_other_weights_or_patterns_is_refused() -> None:
+    genome = SPARSE.top_levels
+    genome[1] = 1
+    plan = SPARSE.plan(genome)
+    with pytest.raises(PlanError, match="made as this run makes them"):
+        replace(SPARSE, repair="wanda@cafe").genome(plan)
+    other = space("heads,channels,drops,4:8", repair="sparsegpt@cafe")
+    with pytest.raises(PlanError, match=r"`layers\.0\.attention` is 60%"):
+        other.genome(plan)
