@@ -1,6 +1,7 @@
 """Levels on disk: made when first asked for, mapped when read, forgotten when space runs out."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -119,14 +120,11 @@ class LevelStore:
         return sum(size for _, size, _ in self._files())
 
     def _make(self, key: _Key) -> Level:
-        """Make a level, and where it is dense all widths that share its factor."""
+        """Make a level, and where it is dense the other widths, which share its factor."""
         position, count, pattern = key
         counts = [count]
         if pattern.is_dense:
-            counts = [
-                c for c in self._widths[position] if self._is_missing((position, c, pattern))
-            ]
-            counts = sorted({count, *counts})
+            counts = sorted({count, *self._missing_siblings(position, count)})
         asked: Level = {}
         levels = self._builder.build(position, [(c, pattern) for c in counts])
         for made, level in zip(counts, levels, strict=True):
@@ -174,7 +172,8 @@ class LevelStore:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             level = _unpacked(tensors, self._builder.shapes(position, count))
-            os.utime(path)
+            used = time.time_ns()  # the kernel's own stamp is some milliseconds coarse
+            os.utime(path, ns=(used, used))
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:

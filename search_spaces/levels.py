@@ -38,10 +38,8 @@ def in_own_order(
         kept: The units that it keeps, which are the first of these.
     """
     if level:
-        first = order[: len(kept)]
-        assert np.array_equal(np.sort(first), np.sort(kept)), (
-            f"{block.name}: another order's level"
-        )
+        same = set(order[: len(kept)]) == set(kept)
+        assert same, f"the level of {block.name} is of another order"
     owned = {}
     for projection in block.projections:
         matrix = level.get(projection.path)
