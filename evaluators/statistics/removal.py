@@ -1,6 +1,6 @@
 """What removing a layer, an attention or an MLP alone does to the NLL of the text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -25,12 +25,13 @@ def measure_removals(structure: ModelStructure, windows: Tensor) -> list[dict[Ke
     Returns:
         Of each layer the rise of NLL in nats a token.
     """
+    backbone, tree = structure.backbone, PrefixTree(structure)
     forms = removed_forms(structure)
-    totals = np.zeros(len(forms))
-    for member, nll in _nlls(structure, forms, windows):
-        totals[member] += nll
-    means = totals / (windows.numel() - len(windows))
-    rises = (means[1:] - means[0]).reshape(-1, len(PARTS))
+    tokens = windows.to(backbone.model.device)
+    nlls = np.zeros(len(forms))
+    for member, final in _finals(tree, forms, backbone.enter(tokens)):
+        nlls[member] = nll_sum(backbone, final, tokens) / windows[:, 1:].numel()
+    rises = (nlls[1:] - nlls[0]).reshape(-1, len(PARTS))
     return [
         {
             ("removal_nll", part): torch.tensor(rise, dtype=torch.float32)
@@ -52,22 +53,10 @@ def removed_forms(structure: ModelStructure) -> Forms:
     return forms
 
 
-def _nlls(structure: ModelStructure, forms: Forms, windows: Tensor) -> Iterator[tuple[int, float]]:
-    """Give candidates with the sum of NLL over some of the text, until all are through."""
-    backbone, tree = structure.backbone, PrefixTree(structure)
-    batches = torch.split(windows.to(backbone.model.device), 1)
-    for batch, member, final in _finals(tree, forms, [(b, backbone.enter(b)) for b in batches]):
-        yield member, nll_sum(backbone, final, batch)
-
-
-def _finals(
-    tree: PrefixTree, forms: Forms, batches: Sequence[tuple[Tensor, LayerInputs]]
-) -> Iterator[tuple[Tensor, int, Tensor]]:
-    """Give the final hidden states of each candidate on each batch."""
-    if tree.structure.backbone.streamed:  # each layer is read once
-        for index, member, final in tree.walk_by_layer(forms, [inputs for _, inputs in batches]):
-            yield batches[index][0], member, final
+def _finals(tree: PrefixTree, forms: Forms, inputs: LayerInputs) -> Iterator[tuple[int, Tensor]]:
+    """Give the final hidden states of each candidate."""
+    if not tree.structure.backbone.streamed:
+        yield from tree.walk(forms, inputs)
         return
-    for tokens, inputs in batches:
-        for member, final in tree.walk(forms, inputs):
-            yield tokens, member, final
+    for _, member, final in tree.walk_by_layer(forms, [inputs]):  # each layer is read once
+        yield member, final

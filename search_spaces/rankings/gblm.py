@@ -15,8 +15,9 @@ ALPHA = 100.0
 class GBLM:
     """A weight counts by its size times that of its input and of its gradient.
 
-    ``|W_ij| · (‖X_j‖ + 100 · ‖G_ij‖)``, squared and added up over the weights through which a unit reaches the hidden states, as in Wanda. Both norms are root mean squares here,
-    over tokens and over windows, so that more text changes neither's share.
+    ``|W_ij| · (‖X_j‖ + 100 · ‖G_ij‖)``, squared and added up over the weights through which a unit
+    reaches the hidden states, as in Wanda. Both norms are root mean squares here, over tokens and
+    over windows, so that more text changes neither's share.
 
     References:
         Das, Sun, Ma & Shen, 2023, "Beyond Size: How Gradients Shape Pruning Decisions in Large

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,11 +14,19 @@ from evaluators.statistics import collect_statistics
 from search_spaces.harm import relative_energies
 from search_spaces.rankings import make_ranking
 from search_spaces.sorting import rank_units, sort_units_
+from search_spaces.statistics import StatisticName
+from search_spaces.streaming import LayerStream
 from tests.candidates import random_tokens
 from tests.evaluators.tiny import random_counts
 from tests.streamed import STREAMED_FAMILIES, Opened, opened, save_sharded
 
 WINDOWS = random_tokens(batch=3)
+WITHOUT_GRADIENTS = frozenset(get_args(StatisticName)) - {
+    "gradient",
+    "gradient_second_moment",
+    "gate_fisher",
+}
+WITH_HIDDEN: frozenset[StatisticName] = frozenset({"gram", "angle"})
 
 
 @pytest.fixture(scope="module", params=STREAMED_FAMILIES)
@@ -52,13 +61,27 @@ def test_costs_are_the_same(pair: tuple[Opened, Opened]) -> None:
 def test_statistics_orders_and_harms_are_the_same(pair: tuple[Opened, Opened]) -> None:
     found = []
     for side in pair:
-        statistics = collect_statistics(side.structure, WINDOWS, make_ranking("wanda").statistics)
+        statistics = collect_statistics(side.structure, WINDOWS, WITHOUT_GRADIENTS)
         orders = rank_units(side.structure, make_ranking("wanda"), statistics)
         values = [{key: value.numpy() for key, value in layer.items()} for layer in statistics]
         found.append((values, orders, relative_energies(side.structure, statistics)))
     whole, streamed = found
     np.testing.assert_equal(streamed, whole)
     pair[1].check_layers_absent()
+
+
+def test_each_layer_is_read_a_few_times_however_much_text_there_is(
+    pair: tuple[Opened, Opened], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structure = pair[1].structure
+    reads: list[int] = []
+    read = LayerStream._read
+    monkeypatch.setattr(
+        LayerStream, "_read", lambda self, index: (reads.append(index), read(self, index))
+    )
+    collect_statistics(structure, random_tokens(batch=9), WITH_HIDDEN, batch_tokens=24)
+    # once for what the layers are handed at each size of a batch, 2 and 1, and once for the pass
+    assert sorted(reads) == sorted([*range(len(structure.layers))] * 3)
 
 
 def test_logits_are_the_same(pair: tuple[Opened, Opened]) -> None:

@@ -94,3 +94,21 @@ def test_a_model_without_a_stack_is_refused() -> None:
     model.config.num_hidden_layers = LAYERS + 1
     with pytest.raises(StructureError, match=r"one list of 7 modules, and LlamaForCausalLM has"):
         Backbone(model)
+
+
+@torch.inference_mode()
+def test_what_enters_the_layers_is_found_without_running_one(structure: ModelStructure) -> None:
+    backbone, tokens = structure.backbone, random_tokens(batch=3, length=9, seed=4)
+    before = backbone.model(tokens, use_cache=False).logits
+    expected = backbone.enter(tokens).hidden
+    ran: list[object] = []
+    hooks = [layer.register_forward_hook(lambda *_: ran.append(1)) for layer in backbone.layers]
+    try:
+        assert torch.equal(backbone.embed(tokens), expected)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert not ran
+    # the pass that was cut short left nothing behind
+    assert torch.equal(backbone.model(tokens, use_cache=False).logits, before)
+    assert not any(layer._forward_pre_hooks for layer in backbone.layers)
