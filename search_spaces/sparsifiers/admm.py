@@ -23,8 +23,8 @@ class Admm:
 
         ``Z ← M ⊙ (Ŵ + U)``, ``U ← U + Ŵ − Z``, ``Ŵ ← (W H + ρ (Z − U)) (H + ρ I)⁻¹``
 
-    from ``Ŵ`` the sparse matrix and ``U = 0``. A row that came out worse than it was stays as it
-    was. The inverse for the last Gram matrix is kept: it is known by the tensor itself.
+    from ``Ŵ = W`` and ``U = 0``. A row that came out no better than in the sparse matrix stays as it
+    was there. The inverse for the last Gram matrix is kept: it is known by the tensor itself.
 
     Args:
         on_notice: Is told in a sentence where the damping had to be raised.
@@ -50,7 +50,7 @@ class Admm:
         gram = statistics["gram"]
         norms = _norms(gram)
         kept = sparse != 0
-        dense, moving = weight * norms, sparse * norms
+        dense = moving = weight * norms
         inverse = self._inverse(gram)  # (columns, columns)
         # (W H) (H + ρI)⁻¹ = W − ρ W (H + ρI)⁻¹
         target = dense.addmm(dense, inverse, alpha=-_PENALTY)
