@@ -58,11 +58,13 @@ def test_sparsegpt_and_the_published_one_agree_on_dead_inputs() -> None:
 def test_the_reference_solves_what_it_claims_to() -> None:
     """With one block and the whole mask known, no update of what is left lowers the error."""
     weight, statistics = problem(8)
-    gram = statistics["gram"].double()
-    damped = gram + 0.01 * gram.diagonal().mean() * torch.eye(8)
-    # the first columns go, all of them: then the others are updated by least squares
-    weight[:, :4] *= 1e-3
-    pruned = sparsegpt_reference(weight, statistics["gram"], Pattern.parse("50%"))
+    norms = statistics["gram"].diagonal().sqrt()
+    gram = statistics["gram"] / norms / norms[:, None]
+    # the first columns go, all of them: then the others are what least squares gives
+    weight[:, :4], weight[:, 4:] = 0.1 * weight[:, :4], weight[:, 4:].sign() + weight[:, 4:]
+    pruned = sparsegpt_reference(weight, gram, Pattern.parse("50%"))
     assert bool((pruned[:, :4] == 0).all())
+    damped = gram.double() + 0.01 * torch.eye(8)
     exact = torch.linalg.solve(damped[4:, 4:], damped[4:] @ weight.double().T).T
-    assert torch.allclose(pruned[:, 4:].double(), exact, atol=1e-5)
+    assert torch.allclose(pruned[:, 4:].double(), exact, atol=1e-5)  # the gram is float32
+    assert not torch.allclose(pruned[:, 4:], weight[:, 4:], atol=1e-2)

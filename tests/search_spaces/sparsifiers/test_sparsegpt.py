@@ -19,7 +19,9 @@ def statistics(gram: Tensor, tokens: int = 10_000) -> MatrixStatistics:
 
 def indefinite(least: float) -> Tensor:
     """Give a matrix ``(32, 32)`` of mean diagonal 1 whose least eigenvalue is known."""
-    rotation = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))[0]
+    rotation: Tensor = torch.linalg.qr(
+        torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
+    )[0]
     values = torch.full((32,), (32 - least) / 31)
     values[0] = least
     return (rotation * values) @ rotation.T
