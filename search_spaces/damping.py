@@ -49,12 +49,14 @@ def damped_cholesky(
     diagonal = diagonal.where(~dead, mean)
     for times in _RAISES:
         trial = matrix.diagonal_scatter(diagonal + damping * times * mean)
+        factor: Tensor
         factor, failed = torch.linalg.cholesky_ex(trial)
         if not failed:
             if times > 1:
                 on_notice(
                     f"{asker}: the Gram matrix of {len(gram)} inputs is not positive definite; "
-                    f"{damping * times:.0%} of its mean diagonal was added instead of {damping:.0%}"
+                    f"{damping * times:.0%} of its mean diagonal was added instead of "
+                    f"{damping:.0%}"
                 )
             return factor
     on_notice(

@@ -22,10 +22,11 @@ def wanda_reference(weight: Tensor, second_moment: Tensor, pattern: Pattern) -> 
     width = pattern.group or weight.shape[1]
     each = pattern.group - pattern.keep if pattern.group else pattern.zeros_each_row(width)
     for row, values in enumerate(weight.tolist()):
+        scores = [abs(value) * norm for value, norm in zip(values, norms, strict=True)]
+        gone: list[int] = []
         for start in range(0, len(values), width):
-            group = range(start, start + width)
-            order = sorted(group, key=lambda column: abs(values[column]) * norms[column])
-            pruned[row, order[:each]] = 0.0
+            gone += sorted(range(start, start + width), key=scores.__getitem__)[:each]
+        pruned[row, gone] = 0.0
     return pruned
 
 
@@ -39,7 +40,7 @@ def sparsegpt_reference(weight: Tensor, gram: Tensor, pattern: Pattern) -> Tenso
     Args:
         weight: ``(rows, columns)``.
         gram: ``(columns, columns)``.
-        pattern: How many weights go.
+        pattern: How many weights go; groups must part blocks of 128.
     """
     work, hessian = weight.double().clone(), gram.double().clone()
     rows, columns = work.shape

@@ -1,9 +1,10 @@
 """One file for each way to make matrices sparse, and for each way to better a sparse one."""
 
 from collections.abc import Callable
-from typing import Literal, assert_never
+from typing import TYPE_CHECKING, Literal, assert_never
 
-from search_spaces.sparsifiers.protocol import Refinement, Sparsifier
+if TYPE_CHECKING:
+    from search_spaces.sparsifiers.protocol import Refinement, Sparsifier
 
 SparsifierName = Literal["magnitude", "wanda", "gblm", "pruner_zero", "sparsegpt", "random"]
 RefinementName = Literal["admm", "dsnot"]
@@ -15,7 +16,7 @@ def _silent(_notice: str) -> None:
 
 def make_sparsifier(
     name: SparsifierName, *, seed: int = 0, on_notice: Callable[[str], None] = _silent
-) -> Sparsifier:
+) -> "Sparsifier":
     """Give the sparsifier of a name.
 
     Args:
@@ -54,7 +55,7 @@ def make_sparsifier(
 
 def make_refinement(
     name: RefinementName, *, on_notice: Callable[[str], None] = _silent
-) -> Refinement:
+) -> "Refinement":
     """Give the refinement of a name.
 
     Args:

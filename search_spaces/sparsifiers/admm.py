@@ -9,7 +9,7 @@ from search_spaces.damping import damped_cholesky
 from search_spaces.patterns import Pattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, check_tokens
 
-_PENALTY = 1.0  # ρ, for inputs of norm 1
+_PENALTY = 1.0  # for inputs of norm 1
 _DAMPING = 0.01
 _TINY = 1e-8
 
@@ -21,10 +21,10 @@ class Admm:
     direction method of multipliers. With inputs scaled to norm 1, ``H`` their Gram matrix damped,
     and ``M`` the mask:
 
-        ``Z ← M ⊙ (Ŵ + U)``, ``U ← U + Ŵ − Z``, ``Ŵ ← (W H + ρ (Z − U)) (H + ρ I)⁻¹``
+        ``Z ← M ⊙ (Ŵ + U)``, ``U ← U + Ŵ − Z``, ``Ŵ ← (W H + r (Z − U)) (H + r I)⁻¹``
 
-    from ``Ŵ`` the sparse matrix and ``U = 0``. A row that came out worse than it was stays as it
-    was. The inverse for the last Gram matrix is kept: it is known by the tensor itself.
+    from ``Ŵ = W`` and ``U = 0``. A row that came out no better than in the sparse matrix stays as
+    it was there. The inverse for the last Gram matrix is kept: it is known by the tensor itself.
 
     Args:
         on_notice: Is told in a sentence where the damping had to be raised.
@@ -32,7 +32,7 @@ class Admm:
 
     References:
         Boža, 2024, "Fast and Effective Weight Update for Pruned Large Language Models"
-        (section 3; ρ = 1, 20 iterations).
+        (section 3; r = 1, 20 iterations).
     """
 
     statistics: frozenset[StatisticName] = frozenset({"gram"})
@@ -50,9 +50,9 @@ class Admm:
         gram = statistics["gram"]
         norms = _norms(gram)
         kept = sparse != 0
-        dense, moving = weight * norms, sparse * norms
+        dense = moving = weight * norms
         inverse = self._inverse(gram)  # (columns, columns)
-        # (W H) (H + ρI)⁻¹ = W − ρ W (H + ρI)⁻¹
+        # (W H) (H + rI)⁻¹ = W − r W (H + rI)⁻¹
         target = dense.addmm(dense, inverse, alpha=-_PENALTY)
         dual = torch.zeros_like(dense)
         for _ in range(self._iterations):
@@ -65,7 +65,7 @@ class Admm:
         return torch.where(better[:, None], refined, sparse)
 
     def _inverse(self, gram: Tensor) -> Tensor:
-        """Give ``(H + ρ I)⁻¹`` in float32, ``(columns, columns)``."""
+        """Give ``(H + r I)⁻¹`` in float32, ``(columns, columns)``."""
         last = self._last
         if last is None or last[0] is not gram:
             norms = _norms(gram).double()

@@ -70,7 +70,7 @@ def _swaps(growing: Tensor, going: Tensor, pattern: Pattern) -> tuple[Tensor, Te
     """
     if pattern.group:
         width = pattern.group
-        partners = going.unflatten(1, (-1, width)).amin(dim=2).isinf()  # (rows, groups)
+        partners = going.view(len(going), -1, width).amin(dim=2).isinf()  # (rows, groups)
         growing = growing.masked_fill(partners.repeat_interleave(width, dim=1), -torch.inf)
         grown = growing.argmax(dim=1)
         columns = torch.arange(growing.shape[1], device=growing.device)

@@ -14,15 +14,15 @@ _GRADIENT_WEIGHT = 25.0
 class GblmPruner:
     """A weight counts by its size times its input's and its gradient's, within each output.
 
-    ``|W_ij| · (‖X_j‖ + α ‖G_ij‖)``: the norms of the inputs over the tokens and of the gradients
+    ``|W_ij| · (‖X_j‖ + a ‖G_ij‖)``: the norms of the inputs over the tokens and of the gradients
     of NLL over the windows, here as root mean squares.
 
     Args:
-        gradient_weight: α, for root mean squares.
+        gradient_weight: ``a``, for root mean squares.
 
     References:
         Das, Sun, Ma & Shen, 2023, "Beyond Size: How Gradients Shape Pruning Decisions in Large
-        Language Models" (section 3; GBLM-Pruner with the l2 norm, α = 100).
+        Language Models" (section 3; GBLM-Pruner with the l2 norm, a = 100).
     """
 
     statistics: frozenset[StatisticName] = frozenset(
