@@ -9,7 +9,7 @@ from planner.budget import format_amount
 from planner.listener import Listener
 from planner.report import aligned
 from planner.settings import SearchSettings
-from planner.workbench import open_model
+from planner.workbench import open_model, space_kind
 from search_spaces.space import build_space
 from search_spaces.structure.sub_block import SubBlock
 
@@ -25,7 +25,8 @@ def inspect_model(settings: SearchSettings, listener: Listener) -> str:
     blocks = structure.sub_blocks
     orders = [np.arange(block.unit_count) for block in blocks]
     identity = dense.loaded.identity
-    space = build_space(identity, blocks, orders, kind=settings.space, mlp_step=settings.mlp_step)
+    kind = space_kind(settings)
+    space = build_space(identity, blocks, orders, kind=kind, mlp_step=settings.mlp_step)
     widths = np.array([block.unit_count for block in blocks])
     without = {}
     for offset, kind in enumerate(("attention", "mlp")):

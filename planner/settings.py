@@ -10,10 +10,10 @@ from pydantic_core import ErrorDetails
 
 from planner.files import atomic_write_text
 from planner.searchers import SearcherName
+from search_spaces.choices import Choices
 from search_spaces.errors import SettingsError
 
 SETTINGS_FILE = "settings.yaml"
-SpaceName = Literal["joint", "sub_blocks", "blocks"]
 _VERSION = 1
 _LEAVES_SCORES_ALONE = frozenset({"evaluations", "tokens", "minutes", "offload"})
 
@@ -63,12 +63,19 @@ class SearchSettings(BaseModel):
     """Steps in which the text that a plan is scored on doubles, as far as it can be halved."""
     positions: int | None = Field(default=None, ge=1)
     """Positions scored in each window, for models whose head is dear; by default all."""
-    space: SpaceName = "joint"
-    """What may be cut: heads and channels jointly, whole attentions and MLPs, or whole layers."""
+    space: str = "heads,channels,drops"
+    """What may be cut: any of heads, channels, drops (of attentions and MLPs), sparsity, 2:4, 4:8;
+    or layers, whole, in place of the first three."""
     mlp_step: int | None = Field(default=None, ge=1)
     """MLP channels between two levels; by default chosen from the model's width."""
     ranking: Literal["wanda"] = "wanda"
     """Order in which the units of a site are cut."""
+    sparsifier: str = "sparsegpt"
+    """Which weights of a matrix are cut where it is made sparse."""
+    compensate: str = "none"
+    """How what stays is mended for what is cut, without training."""
+    guess: str = "energy"
+    """What a cut is guessed to do before anything is scored."""
     batch_size: int = Field(default=1, ge=1)
     """Sequences side by side in the request that latency is measured for."""
     prompt_tokens: int = Field(default=128, ge=1)
@@ -98,7 +105,8 @@ class SearchSettings(BaseModel):
         if settings.holdout is not None and settings.data is None:
             rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
             _refuse(rule, settings.holdout, "set `--data` too")
-        return settings
+        # one way to write each, so that a run is known again
+        return settings.model_copy(update={"space": str(Choices.parse(settings.space))})
 
     @classmethod
     def load(cls, folder: Path) -> Self:

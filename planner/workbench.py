@@ -25,7 +25,7 @@ from search_spaces.harm import relative_energies
 from search_spaces.loading import LoadedModel, load_model
 from search_spaces.rankings import make_ranking
 from search_spaces.sorting import rank_units, sort_units_
-from search_spaces.space import SearchSpace, Site, build_space
+from search_spaces.space import SearchSpace, Site, SpaceName, build_space
 from search_spaces.structure.backbone import position_count
 from search_spaces.structure.read import ModelStructure, check_exportable, read_structure
 
@@ -33,6 +33,8 @@ _CALIBRATION_FILE = "calibration.npz"
 _RANKING_FILE = "ranking.npz"
 PREPARED_FILES = (_CALIBRATION_FILE, _RANKING_FILE, TABLE_FILE)
 """What a run keeps of its preparation, as far as it needed it."""
+COMMON_FILES = (_CALIBRATION_FILE, TABLE_FILE)
+"""What of it is the same for every `preparation`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,30 @@ class Workbench:
         tables = [t / dense for t in self.dense.costs.level_costs(name, self.space)]
         fixed = 1.0 - sum(float(table[-1]) for table in tables)
         return Cost(tables=tuple(tables), fixed=fixed, limit=limit)
+
+
+def preparation(settings: SearchSettings) -> tuple[str, ...]:
+    """Tell runs of one model apart that cannot share a workbench."""
+    return settings.ranking, settings.sparsifier, settings.compensate, settings.guess
+
+
+def space_kind(settings: SearchSettings) -> SpaceName:
+    """Give the kind of space that settings ask for.
+
+    Raises:
+        SettingsError: Where it cannot be laid out yet.
+    """
+    kinds: dict[str, SpaceName] = {
+        "heads,channels,drops": "joint",
+        "drops": "sub_blocks",
+        "layers": "blocks",
+    }
+    if settings.space not in kinds:
+        raise SettingsError(
+            f"`space` must be one of {', '.join(f'`{space}`' for space in kinds)} for now, got "
+            f"`{settings.space}`; choose one of these"
+        )
+    return kinds[settings.space]
 
 
 def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
@@ -206,7 +232,7 @@ def ranked_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> S
         dense.loaded.identity,
         blocks,
         orders,
-        kind=settings.space,
+        kind=space_kind(settings),
         mlp_step=settings.mlp_step,
     )
 

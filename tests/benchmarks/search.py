@@ -79,7 +79,7 @@ def _goal(rows: list[Row], case: str, figure: str) -> Goal:
 def _row(case: Case, seed: int) -> Row:
     contest = Contest(
         seed,
-        space="sub_blocks",
+        space="drops",
         budget=case.budget,
         focus="budget",
         windows=64,
