@@ -14,7 +14,7 @@ from evaluators.memory import release_pages
 from planner.budget import check_reachable
 from planner.comparison import RECIPES_KEY, Comparison
 from planner.listener import Listener, Silence
-from planner.preparing import PREPARED_FILES, laid_out_for
+from planner.preparing import COMMON_FILES, PREPARED_FILES, laid_out_for, preparation
 from planner.recipes import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.run import DATABASE_FILE, Run
 from planner.searching import asked_budget, check_same, open_bench, opened, search_on
@@ -102,32 +102,59 @@ def _check_comparison(shared: Run) -> None:
 
 
 def _run_all(shared: Run, waiting: Mapping[str, SearchSettings], listener: Listener) -> None:
-    bench = open_bench(shared, listener)
-    budget = asked_budget(shared.settings)
-    check_reachable(budget, bench.dense.costs.dense(), bench.smallest())
-    for position, (name, settings) in enumerate(waiting.items(), start=1):
+    benches = _Benches(shared, listener)
+    keys = list(dict.fromkeys([preparation(shared.settings), *map(preparation, waiting.values())]))
+    # those that share a workbench follow each other, so that each is made once
+    ordered = sorted(waiting.items(), key=lambda item: keys.index(preparation(item[1])))
+    for position, (name, settings) in enumerate(ordered, start=1):
         listener.say(f"recipe {name} ({position} of {len(waiting)})")
         folder = shared.folder / name
         try:
-            _run_recipe(shared.folder, folder, settings, bench, listener)
+            with opened(folder, settings, resume=(folder / SETTINGS_FILE).is_file()) as run:
+                # baselines would count as the recipe's own finds
+                search_on(run, benches.for_recipe(run), listener, with_baselines=False)
         except InputError:
             _remove_empty(folder)
             raise
 
 
-def _run_recipe(
-    shared: Path, folder: Path, settings: SearchSettings, bench: Workbench, listener: Listener
-) -> None:
-    begun = (folder / SETTINGS_FILE).is_file()
-    with opened(folder, settings, resume=begun) as run:
-        for name in PREPARED_FILES:
-            if (shared / name).is_file() and not (folder / name).is_file():
-                with replacing(folder / name) as whole:
-                    shutil.copyfile(shared / name, whole)
-        check_same(run, bench.dense)
-        # baselines would count as the recipe's own finds
-        own = laid_out_for(bench, settings, folder)
-        search_on(run, own, listener, with_baselines=False)
+class _Benches:
+    """Workbenches for recipes: one at a time, made anew where a recipe is prepared otherwise.
+
+    Args:
+        shared: The comparison, whose own settings and text the first workbench is made with.
+        listener: Told of progress.
+
+    Raises:
+        BudgetError: No plan can meet the budget.
+    """
+
+    def __init__(self, shared: Run, listener: Listener) -> None:
+        self._shared, self._listener = shared, listener
+        self._prepared, self._folder = preparation(shared.settings), shared.folder
+        self._bench: Workbench | None = open_bench(shared, listener)
+        budget = asked_budget(shared.settings)
+        check_reachable(budget, self._bench.dense.costs.dense(), self._bench.smallest())
+
+    def for_recipe(self, run: Run) -> Workbench:
+        """Give the workbench of a recipe's run, and its folder what it needs of that."""
+        prepared = preparation(run.settings)
+        if self._bench is None or prepared != self._prepared:
+            _copy(COMMON_FILES, self._shared.folder, run.folder)
+            self._bench = None  # memory need not hold two models
+            self._bench = open_bench(run, self._listener)
+            self._prepared, self._folder = prepared, run.folder
+        _copy(PREPARED_FILES, self._folder, run.folder)
+        check_same(run, self._bench.dense)
+        return laid_out_for(self._bench, run.settings, run.folder)
+
+
+def _copy(names: Sequence[str], source: Path, folder: Path) -> None:
+    """Copy the files that there are and that the folder does not have."""
+    for name in names:
+        if (source / name).is_file() and not (folder / name).is_file():
+            with replacing(folder / name) as whole:
+                shutil.copyfile(source / name, whole)
 
 
 def _is_finished(folder: Path, settings: SearchSettings) -> bool:

@@ -39,8 +39,18 @@ from search_spaces.structure.linears import matrix
 RANKING_FILE = "ranking.npz"
 STATISTICS_FOLDER = "statistics"
 LEVELS_FOLDER = "levels"
-PREPARED_FILES = (CALIBRATION_FILE, RANKING_FILE, TABLE_FILE)
+COMMON_FILES = (CALIBRATION_FILE, TABLE_FILE)
+"""What every run on the same model and text shares of its preparation."""
+PREPARED_FILES = (*COMMON_FILES, RANKING_FILE)
 """What a run keeps of its preparation, as far as it needed it, beside statistics and levels."""
+
+
+def preparation(settings: SearchSettings) -> tuple[object, ...]:
+    """Tell runs of one model apart that cannot share a workbench."""
+    choices = settings.choices
+    narrows, whole = choices.heads or choices.channels, choices.layers
+    makers = (settings.ranking, settings.sparsifier, settings.compensate, settings.guess)
+    return (*makers, settings.patterns, settings.mlp_step, narrows, whole)
 
 
 def prepare(

@@ -14,8 +14,16 @@ class Recipe:
     """A method as settings of a search: what it sets itself stands above what the user sets."""
 
     searcher: SearcherName
+    ranking: str | None = None
+    """Order in which units are cut; none, here and below: what the user says."""
+    sparsifier: str | None = None
+    """Which weights are cut."""
+    compensate: str | None = None
+    """How what stays is mended."""
+    guess: str | None = None
+    """What a cut is guessed to do."""
     space: str | None = None
-    """What it may cut; none: what the user says."""
+    """What it may cut."""
     description: str
     reference: str
 
@@ -25,9 +33,12 @@ class Recipe:
         Raises:
             SettingsError: Where a value breaks its rule.
         """
-        own = {"searcher": self.searcher, "space": self.space or asked.space}
+        own = {name: getattr(self, name) for name in _PRESET}
+        own = {name: value for name, value in own.items() if value is not None}
         return SearchSettings.checked(**asked.model_dump() | own)
 
+
+_PRESET = ("searcher", "ranking", "sparsifier", "compensate", "guess", "space")
 
 RECIPES: dict[str, Recipe] = {
     "frontier": Recipe(
@@ -91,6 +102,72 @@ RECIPES: dict[str, Recipe] = {
         searcher="tpe",
         description="tree-structured Parzen estimator for several objectives, by Optuna",
         reference="Ozaki et al., 2020, doi:10.1145/3377930.3389817",
+    ),
+    "flap": Recipe(
+        searcher="one_shot",
+        ranking="flap",
+        compensate="bias",
+        guess="ranking",
+        space="heads,channels",
+        description="heads and channels that fluctuate least, their mean put into biases",
+        reference="An et al., 2024, arXiv:2312.11983",
+    ),
+    "llm-pruner": Recipe(
+        searcher="uniform",
+        ranking="taylor",
+        compensate="none",
+        space="heads,channels",
+        description="heads and channels of the least first-order change of the loss; here all "
+        "layers are cut alike, where the paper leaves the first and last ones whole",
+        reference="Ma et al., 2023, arXiv:2305.11627",
+    ),
+    "darwinlm": Recipe(
+        searcher="evopress",
+        ranking="obs",
+        compensate="obs",
+        space="heads,channels",
+        description="evolution over levels that are mended by second-order updates; without the "
+        "training of the paper",
+        reference="Tang et al., 2025, arXiv:2502.07780",
+    ),
+    "shortened-llama": Recipe(
+        searcher="one_shot",
+        guess="removal",
+        space="layers",
+        description="whole layers whose removal alone does the least harm",
+        reference="Kim et al., 2024, arXiv:2402.02834",
+    ),
+    "shortgpt": Recipe(
+        searcher="one_shot",
+        guess="block_influence",
+        space="layers",
+        description="whole layers that turn their input the least",
+        reference="Men et al., 2024, arXiv:2403.03853",
+    ),
+    "wanda": Recipe(
+        searcher="uniform",
+        sparsifier="wanda",
+        compensate="none",
+        space="sparsity",
+        description="the same share of weights everywhere, the least by size times input",
+        reference="Sun et al., 2024, arXiv:2306.11695",
+    ),
+    "sparsegpt": Recipe(
+        searcher="uniform",
+        sparsifier="sparsegpt",
+        compensate="none",
+        space="sparsity",
+        description="the same share of weights everywhere, the others updated for each cut",
+        reference="Frantar & Alistarh, 2023, arXiv:2301.00774",
+    ),
+    "owl": Recipe(
+        searcher="one_shot",
+        sparsifier="wanda",
+        compensate="none",
+        guess="owl",
+        space="sparsity",
+        description="fewer weights cut where more outliers are, the least by size times input",
+        reference="Yin et al., 2024, arXiv:2310.05175",
     ),
 }
 DEFAULT_RECIPES = ("uniform", "knapsack", "greedy", "evopress", "frontier")

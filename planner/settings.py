@@ -119,7 +119,8 @@ class SearchSettings(BaseModel):
         if settings.holdout is not None and settings.data is None:
             rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
             _refuse(rule, settings.holdout, "set `--data` too")
-        return settings
+        # one way to write each, so that a run is known again
+        return settings.model_copy(update={"space": str(Choices.parse(settings.space))})
 
     @property
     def choices(self) -> Choices:

@@ -1,4 +1,4 @@
-"""What a search may cut, in words: ``heads,channels,drops,sparsity,2:4``, or whole ``layers``."""
+"""What may be cut, in the words of ``--space``."""
 
 import difflib
 from dataclasses import dataclass
@@ -6,58 +6,56 @@ from typing import Self
 
 from search_spaces.errors import SettingsError
 
-_WORDS = ("heads", "channels", "drops", "layers", "sparsity")
-_GROUPS = ("2:4", "4:8")
+GROUPS = ("2:4", "4:8")
+"""Patterns of so many weights kept in each group."""
+WORDS = ("heads", "channels", "drops", "layers", "sparsity", *GROUPS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What may be cut."""
+    """Which kinds of cuts a search chooses among."""
 
     heads: bool = False
-    """KV groups with their query heads."""
+    """Key-value groups of attentions."""
     channels: bool = False
-    """Of the MLP."""
+    """Channels of MLPs."""
     drops: bool = False
-    """Whole attentions and whole MLPs."""
+    """Whole attentions and MLPs."""
     layers: bool = False
-    """Whole layers, and nothing smaller."""
+    """Whole layers; the three above are then not cut."""
     fractions: bool = False
-    """Shares of the weights of each sub-block."""
+    """So many of a hundred weights."""
     groups: tuple[str, ...] = ()
-    """N of every M weights, such as ``2:4``."""
+    """So many of each group of weights, such as ``2:4``."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a list with commas.
+        """Read words with commas between them, in any order.
 
         Raises:
-            SettingsError: An unknown word, none, or layers beside something smaller.
+            SettingsError: Where there is none, one is wrong, or two exclude each other.
         """
         words = [word.strip() for word in text.split(",") if word.strip()]
-        known = (*_WORDS, *_GROUPS)
+        if not words:
+            raise SettingsError(
+                f"`space` must name what may be cut, got nothing; choose from {', '.join(WORDS)}"
+            )
         for word in words:
-            if word not in known:
-                close = difflib.get_close_matches(word, known, n=1)
-                remedy = f"did you mean `{close[0]}`?" if close else f"choose from {known}"
-                raise SettingsError(
-                    f"`space` must list what may be cut, got `{word[:40]}`; {remedy}"
-                )
-        choices = cls(
+            _check_word(word)
+        finer = [word for word in ("heads", "channels", "drops") if word in words]
+        if "layers" in words and finer:
+            raise SettingsError(
+                f"`space` must cut whole layers or what is in them, got `layers` and `{finer[0]}`;"
+                " leave out one"
+            )
+        return cls(
             heads="heads" in words,
             channels="channels" in words,
             drops="drops" in words,
             layers="layers" in words,
             fractions="sparsity" in words,
-            groups=tuple(group for group in _GROUPS if group in words),
+            groups=tuple(group for group in GROUPS if group in words),
         )
-        narrower = choices.heads or choices.channels or choices.drops
-        if not words or (choices.layers and narrower):
-            raise SettingsError(
-                "`space` must list heads, channels, drops, sparsity and N:M, or layers in the "
-                f"place of the first three, got `{text[:60]}`; leave some out"
-            )
-        return choices
 
     @property
     def sparse(self) -> bool:
@@ -66,4 +64,17 @@ class Choices:
 
     def __str__(self) -> str:
         named = (self.heads, self.channels, self.drops, self.layers, self.fractions)
-        return ",".join([*(w for w, on in zip(_WORDS, named, strict=True) if on), *self.groups])
+        chosen = [word for word, is_chosen in zip(WORDS, named, strict=False) if is_chosen]
+        return ",".join([*chosen, *self.groups])
+
+
+def _check_word(word: str) -> None:
+    """Refuse a word that is none of ours.
+
+    Raises:
+        SettingsError: Where it is.
+    """
+    if word not in WORDS:
+        close = difflib.get_close_matches(word, WORDS, n=1)
+        remedy = f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(WORDS)}"
+        raise SettingsError(f"`space` must name what may be cut, got `{word}`; {remedy}")

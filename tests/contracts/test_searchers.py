@@ -28,6 +28,7 @@ from tests.planner.toy_search import (
     domain_of_two_costs,
     kl,
     made,
+    paired_domain,
     points,
     search,
     small_domain,
@@ -48,6 +49,8 @@ OF_ONE_BUDGET = frozenset({"evopress", "multipruner"})
 """All that they propose costs about what the budget allows."""
 OF_ONE_WAY = OF_ONE_BUDGET | {"bonsai"}
 """They go down to one budget, with few plans on the way: too few for a front."""
+WITHOUT_SPARSITY = frozenset({"multipruner"})
+"""They leave weights dense where widths can give what the budget asks for."""
 SAMPLING = frozenset({"evopress"})
 """They score the same genomes again on other text, for as long as they are let."""
 BY_POPULATIONS = frozenset({"nsga2", "smsemoa", "tpe", "optuna_nsga2", "random"})
@@ -154,6 +157,28 @@ def test_the_best_of_one_budget_is_within_it_and_no_worse_than_uniform(name: Sea
     assert 0.45 * 0.9 <= space.cost(best[None])[0] <= 0.5
     if name in LEARNING:
         assert kl(best) < kl(space.uniform_within())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_width_and_its_sparsity_are_searched_together(name: SearcherName) -> None:
+    space = paired_domain(only_budget=True)
+    asks = asked(name, 1, 128, space)
+    genomes = scored(asks)
+    assert not repeats(asks)
+    assert space.affords(genomes).any()
+    if name in LEARNING and name not in WITHOUT_SPARSITY:
+        assert best_within(genomes, space) < kl(space.uniform_within())
+    if name == "evopress":
+        assert all(space.affords(ask.genomes).all() for ask in asks)
+
+
+@pytest.mark.parametrize("name", [n for n in LEARNING if n not in OF_ONE_WAY])
+def test_the_front_of_widths_and_sparsities_is_better_than_by_chance(name: SearcherName) -> None:
+    space = paired_domain()
+    asks = asked(name, 1, EVALUATIONS, space)
+    count = sum(len(ask.genomes) for ask in asks)
+    baseline = scored(asked("random", 1, count, space))[:count]
+    assert hypervolume(scored(asks), space) > hypervolume(baseline, space)
 
 
 @pytest.mark.parametrize("name", sorted(OF_ONE_BUDGET & set(NAMES)))

@@ -14,10 +14,12 @@ from evaluators.calibration import Calibration
 from planner import Run, compare, search
 from planner.comparison import Comparison
 from planner.comparison_report import comparison_sentences, comparison_table, draw_comparison
-from planner.listener import Silence
+from planner.listener import Listener, Silence
 from planner.recipes import RECIPES
 from planner.rescoring import BASELINE_ROUND
+from planner.searching import open_bench
 from planner.settings import SearchSettings
+from planner.workbench import Workbench
 from search_spaces.errors import BudgetError, RunError, SettingsError
 
 BUDGET = "params<=0.8x"
@@ -160,18 +162,41 @@ def test_a_finished_comparison_is_read_without_the_model(
 def test_recipes_may_join_and_bring_a_space_of_their_own(
     saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks = replace(RECIPES["uniform"], space="blocks")
-    monkeypatch.setitem(RECIPES, "blocks", blocks)
+    layers = replace(RECIPES["uniform"], space="layers")
+    monkeypatch.setitem(RECIPES, "layers", layers)
     few = {**SMALL, "evaluations": 4}
     compare(str(saved_llama), out=tmp_path / "all", recipes="uniform", **few)
     both = compare(
-        str(saved_llama), out=tmp_path / "all", recipes="uniform,blocks", resume=True, **few
+        str(saved_llama), out=tmp_path / "all", recipes="uniform,layers", resume=True, **few
     )
     genomes = {each.recipe: [e.genome for e in each.run.evaluations()] for each in both.found}
     assert {len(genome) for genome in genomes["uniform"]} == {12}
-    assert {len(genome) for genome in genomes["blocks"]} == {6}
+    assert {len(genome) for genome in genomes["layers"]} == {6}
     tokens = [Calibration.load(each.run.folder / "calibration.npz") for each in both.found]
     assert (tokens[0].holdout == tokens[1].holdout).all()
+
+
+def test_recipes_are_prepared_once_for_each_preparation_on_the_same_text(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, sparsifier in (("a", "wanda"), ("b", None), ("c", "wanda")):
+        own = replace(RECIPES["uniform"], sparsifier=sparsifier)
+        monkeypatch.setitem(RECIPES, name, own)
+    prepared: list[tuple[str, str]] = []
+
+    def counted(run: Run, listener: Listener) -> Workbench:
+        prepared.append((run.folder.name, run.settings.sparsifier))
+        return open_bench(run, listener)
+
+    monkeypatch.setattr("planner.comparing.open_bench", counted)
+    few = {**SMALL, "evaluations": 3}
+    found = compare(str(saved_llama), out=tmp_path / "all", recipes="a,b,c", **few)
+    # the comparison's own, which `b` shares, and one for both others
+    assert prepared == [("all", "sparsegpt"), ("a", "wanda")]
+    tokens = {(each.run.folder / "calibration.npz").read_bytes() for each in found.found}
+    assert len(tokens) == 1
+    assert all((each.run.folder / "ranking.npz").is_file() for each in found.found)
+    assert len({each.kl for each in found.found}) == 1
 
 
 @pytest.mark.parametrize("budget", ["kl<=0.1", None])

@@ -1,15 +1,37 @@
+from typing import get_args
+
 import pytest
 
-from planner.recipes import DEFAULT_RECIPES, RECIPES, chosen_recipes
+from planner.recipes import DEFAULT_RECIPES, RECIPES, Recipe, chosen_recipes
 from planner.settings import SearchSettings
 from search_spaces.errors import SettingsError
+from search_spaces.rankings import RankingName
 
 
 def test_a_recipe_sets_its_own_and_leaves_the_rest() -> None:
-    asked = SearchSettings(model="m", space="joint", seed=7, tokens=99)
+    asked = SearchSettings(model="m", space="heads,channels", seed=7, tokens=99, guess="lamp")
     assert RECIPES["random"].settings(asked) == asked.model_copy(update={"searcher": "random"})
-    assert RECIPES["sleb"].space == "blocks"
-    assert RECIPES["blockpruner"].space == "sub_blocks"
+    assert RECIPES["sleb"].settings(asked).space == "layers"
+    assert RECIPES["blockpruner"].settings(asked).space == "drops"
+    own = {
+        "searcher": "one_shot",
+        "sparsifier": "wanda",
+        "compensate": "none",
+        "guess": "owl",
+        "space": "sparsity",
+    }
+    assert RECIPES["owl"].settings(asked) == asked.model_copy(update=own)
+    # what it does not set stays as the user has it
+    assert RECIPES["wanda"].settings(asked).guess == "lamp"
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_recipe_asks_for_what_there_is(recipe: Recipe) -> None:
+    if recipe.ranking not in (None, *get_args(RankingName)):
+        pytest.skip(f"no ranking `{recipe.ranking}` yet")
+    settings = recipe.settings(SearchSettings(model="m", budget="params<=0.7x"))
+    assert settings.searcher == recipe.searcher
+    assert settings.space == (recipe.space or "heads,channels,drops")
 
 
 def test_recipes_are_found_by_name_in_the_order_asked() -> None:

@@ -224,7 +224,7 @@ def test_text_that_is_too_short_says_what_is_needed(saved_llama: Path, tmp_path:
 
 def test_whole_layers_only(saved_llama: Path, tmp_path: Path) -> None:
     run = search(
-        str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 20}, space="blocks"
+        str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 20}, space="layers"
     )
     assert all(set(e.genome) <= {0, 1} for e in run.evaluations())
     assert len(run.evaluations()[0].genome) == 6

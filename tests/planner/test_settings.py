@@ -8,7 +8,6 @@ from evaluators.precision import DTypeName
 from planner.settings import SearchSettings
 from search_spaces.errors import SettingsError
 from search_spaces.rankings import RankingName
-from search_spaces.space import SpaceName
 
 
 def test_settings_come_back_from_disk(tmp_path: Path) -> None:
@@ -33,6 +32,7 @@ def test_every_field_says_what_it_does() -> None:
         ({"trust_remote_code": "perhaps"}, "`trust_remote_code` must be a valid boolean"),
         ({"populatoin": 8}, "got `populatoin`; did you mean `population`?"),
         ({"zzz": 8}, "choose from model, data"),
+        ({"space": "head"}, "`space` must name what may be cut, got `head`; did you mean `heads`?"),
         ({"model": None}, "`model` must be a valid string, got None"),
     ],
 )
@@ -48,6 +48,12 @@ def test_text_is_held_out_from_other_text_only() -> None:
     said = r"`holdout` must come with `data`, .* got 'b'; set `--data` too"
     with pytest.raises(SettingsError, match=said):
         SearchSettings.checked(model="m", holdout="b")
+
+
+def test_a_space_is_written_in_one_way() -> None:
+    settings = SearchSettings.checked(model="m", space=" channels,4:8, heads ,2:4")
+    assert settings.space == "heads,channels,2:4,4:8"
+    assert SearchSettings.checked(model="m") == SearchSettings(model="m")
 
 
 def test_a_model_must_be_given() -> None:
@@ -73,5 +79,5 @@ def test_differences_name_what_asks_for_another_search() -> None:
 def test_names_agree_with_the_rooms_that_they_name() -> None:
     """Settings repeat the names, for the rooms import torch and settings must not."""
     fields = SearchSettings.model_fields
-    for name, room in (("space", SpaceName), ("ranking", RankingName), ("dtype", DTypeName)):
+    for name, room in (("ranking", RankingName), ("dtype", DTypeName)):
         assert get_args(fields[name].annotation) == get_args(room)

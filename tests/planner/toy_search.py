@@ -16,7 +16,7 @@ from planner.loop import Limits, SearchLoop, StopReason
 from planner.objectives import Objectives
 from planner.run import Run
 from planner.searchers import SearcherName, make_searcher
-from planner.searchers.domain import Cost, Domain
+from planner.searchers.domain import Cost, Domain, Pair
 from planner.searchers.protocol import Answer, Ask, Searcher, Text
 from planner.settings import SearchSettings
 
@@ -62,6 +62,27 @@ def domain_of_one_kind() -> Domain:
     """As `domain` for one budget, with sites that all cost the same."""
     cost = Cost(tables=(0.1 * np.arange(TOP + 1) / TOP,) * SITES, fixed=0.2, limit=0.5)
     return replace(domain(), costs=(cost,), cost_floor=0.45, only_budget=True)
+
+
+def paired_domain(limit: float | None = 0.5, *, only_budget: bool = False) -> Domain:
+    """Four widths, each before the sparsity of its weights, of which two levels cost alike."""
+    width, thinned = 0.2 * np.arange(TOP + 1) / TOP, np.array([-0.12, -0.07, -0.07, 0.0])
+    shares = np.arange(TOP + 1) / TOP
+    cost = Cost(
+        tables=(width, thinned) * (SITES // 2),
+        fixed=0.2,
+        limit=limit,
+        pairs=tuple(
+            Pair(width=site, sparsity=site + 1, shares=shares) for site in range(0, SITES, 2)
+        ),
+    )
+    return Domain(
+        top_levels=np.full(SITES, TOP),
+        costs=(cost,),
+        cost_floor=0.45 if only_budget else 0.2,
+        only_budget=only_budget,
+        kinds=("mlp", "weights") * (SITES // 2),
+    )
 
 
 def small_domain() -> Domain:
