@@ -15,7 +15,7 @@ tags: [pruned, compression-planner]
 # {source}, pruned to {share:.0%} of its parameters
 
 Cut from `{source}` by compression-planner, plan `{plan_id}`: smaller tensors, no masks, no
-training.
+training.{zeros}
 
 | | dense | pruned | |
 |---|---:|---:|---:|
@@ -33,11 +33,15 @@ tokenizer = AutoTokenizer.from_pretrained(FOLDER{trust})
 
 `plan.json` says what was kept of every layer, `manifest.json` what was measured.
 """
+_ZEROS = """ Weights that were made sparse are stored as zeros in dense tensors, which load
+everywhere and compress in an archive; they make no dense kernel faster."""
 _NAMES = {
     "params": "parameters",
     "size": "weights on disk",
     "macs": "multiply–accumulates a token",
     "kv": "cache a token",
+    "nonzero": "parameters that are not zero",
+    "packed": "weights on disk, were zeros packed",
     "latency": "request, predicted",
     "throughput": "throughput, predicted",
 }
@@ -68,6 +72,7 @@ def write_card(manifest: Manifest) -> str:
         source=Path(manifest.source).name,
         share=manifest.costs["params"] / manifest.dense_costs["params"],
         plan_id=manifest.plan_id,
+        zeros=_ZEROS if "nonzero" in manifest.costs else "",
         rows="\n".join(rows),
         quality=_quality(manifest),
         gap=manifest.logit_gap,

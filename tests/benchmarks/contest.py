@@ -15,11 +15,11 @@ from planner.demo import demo_model
 from planner.evaluation import Evaluation, Genome, Spent
 from planner.listener import Silence
 from planner.loop import Progress
+from planner.preparing import laid_out_for, prepare
 from planner.run import Run
 from planner.scoring import Scorer
 from planner.searching import asked_budget, search_on
 from planner.settings import SearchSettings
-from planner.preparing import laid_out_for, prepare
 from planner.workbench import Workbench, open_model
 from tests.benchmarks.smollm2 import write_topics
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -181,9 +180,8 @@ class Laboratory:
         """
         layers = len(self.widths) // 2
         gone = groups * self.widths[0::2] * np.arange(1, layers + 1)
-        lost = np.diff(np.round(gone).astype(np.int_), prepend=0)
         kept = self.widths.copy()
-        kept[0::2] -= lost
+        kept[0::2] -= np.diff(np.round(gone), prepend=0.0).astype(np.int_)
         kept[1::2] -= np.round(channels * self.widths[1::2]).astype(np.int_)
         return forms_of(kept, np.full(len(kept), pattern), self.widths)
 

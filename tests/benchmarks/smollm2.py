@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from planner.demo import demo_model
 from planner.listener import Silence
+from planner.preparing import prepare
 from planner.searchers.domain import Domain
 from planner.searchers.moves import transferred
 from planner.settings import SearchSettings
-from planner.preparing import prepare
 from planner.workbench import Workbench, open_model
 
 SEED = 0

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evaluators.cost_model import CostModel
 from evaluators.costs import COSTS
-from search_spaces.identity import identify
 from search_spaces.choices import Choices
+from search_spaces.identity import identify
 from search_spaces.space import build_space
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import cut

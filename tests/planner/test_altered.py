@@ -1,4 +1,4 @@
-"""Searches whose plans have weights of their own: compensated, sparse, or both; and their exports."""
+"""Searches whose plans have weights of their own, compensated or sparse, and their exports."""
 
 import shutil
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_compensation_lowers_what_the_same_cut_costs(saved_llama: Path, tmp_path
         options = {**SMALL, "searcher": "uniform", "space": "channels", "evaluations": 8}
         run = search(str(saved_llama), out=tmp_path / name, compensate=name, **options)
         found[name] = {e.genome: e.quality["kl"].value for e in run.evaluations()}
-    shared = [genome for genome in found["none"] if 0.0 < found["none"][genome]]
+    shared = [genome for genome in found["none"] if found["none"][genome] > 0.0]
     lower = [found["obs"][genome] < found["none"][genome] for genome in shared]
     assert len(shared) >= 5
     assert all(lower)

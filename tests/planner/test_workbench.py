@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from planner.workbench import Workbench
-from search_spaces.plan import ModelIdentity
 from search_spaces.choices import Choices
 from search_spaces.harm import Guess
+from search_spaces.plan import ModelIdentity
 from search_spaces.sites.weights import sparsity_patterns
 from search_spaces.space import build_space
 from search_spaces.structure.sub_block import SubBlock, SubBlockKind
@@ -31,9 +31,7 @@ BLOCKS = tuple(
         ("layers,sparsity", ("layer", "weights", "weights", "layer", "weights", "weights")),
     ],
 )
-def test_a_searcher_is_told_the_kind_of_every_site(
-    space: str, kinds: tuple[str, ...]
-) -> None:
+def test_a_searcher_is_told_the_kind_of_every_site(space: str, kinds: tuple[str, ...]) -> None:
     units = [np.arange(block.unit_count) for block in BLOCKS]
     identity = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
     choices = Choices.parse(space)

@@ -15,8 +15,9 @@ from search_spaces import level_store
 from search_spaces.compensation import make_compensation
 from search_spaces.errors import OutputError
 from search_spaces.level_builder import Choice, LevelBuilder
-from search_spaces.level_store import LevelStore, pack, unpack
+from search_spaces.level_store import LevelStore
 from search_spaces.levels import Level, Matrix
+from search_spaces.packing import pack, unpack
 from search_spaces.patterns import DENSE, Pattern
 from search_spaces.sorting import sort_units_
 from tests.candidates import random_tokens

@@ -19,6 +19,7 @@ class Given:
     """Gives importances that were decided before, and keeps what it was handed."""
 
     statistics: frozenset[StatisticName] = frozenset()
+    comparable = False
 
     def __init__(self, importances: Mapping[str, Tensor]) -> None:
         self._importances = importances

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from search_spaces.choices import Choices
 from search_spaces.errors import PlanError
 from search_spaces.forms import kept_in, patterns_in, unit_counts
 from search_spaces.plan import Kept, ModelIdentity
-from search_spaces.choices import Choices
 from search_spaces.sites.weights import sparsity_patterns
 from search_spaces.space import SearchSpace, build_space
 from search_spaces.structure import SubBlock
@@ -67,7 +67,9 @@ def test_the_joint_space_has_a_site_for_each_sub_block() -> None:
 
 def test_the_step_of_channels_is_chosen_where_none_is_given() -> None:
     # 2 is the largest power of two that divides 20 and leaves eight levels
-    assert space("heads,channels,drops", None).sites[1].levels == tuple((i,) for i in range(0, 21, 2))
+    assert space("heads,channels,drops", None).sites[1].levels == tuple(
+        (i,) for i in range(0, 21, 2)
+    )
 
 
 def test_the_space_of_blocks_has_a_site_for_each_layer() -> None:
@@ -214,7 +216,9 @@ def test_a_plan_says_how_sparse_it_is_and_who_made_its_weights() -> None:
     assert plan.sites["layers.0.attention"].pattern == "2:4"
     assert plan.sites["layers.0.mlp"].pattern == ""
     assert plan.repair == "sparsegpt@cafe"
-    assert len({plan.plan_id, dense.plan_id, replace(SPARSE, repair="x").plan(genome).plan_id}) == 3
+    assert (
+        len({plan.plan_id, dense.plan_id, replace(SPARSE, repair="x").plan(genome).plan_id}) == 3
+    )
 
 
 def test_a_plan_of_other_weights_or_patterns_is_refused() -> None:
