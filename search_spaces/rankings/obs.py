@@ -77,7 +77,8 @@ def _unit_errors(weight: Tensor, inverse: Tensor, size: int) -> Tensor:
     each = torch.arange(units, device=weight.device)
     own = inverse.view(units, size, units, size)[each, :, each]  # (units, size, size)
     columns = weight.t().view(units, size, -1)  # (units, size, rows)
-    half = torch.linalg.solve_triangular(torch.linalg.cholesky(own), columns, upper=False)
+    factors = torch.linalg.cholesky(own)
+    half: Tensor = torch.linalg.solve_triangular(factors, columns, upper=False)
     return half.square().sum(dim=(1, 2))
 
 
