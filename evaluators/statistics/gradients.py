@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.hooks import RemovableHandle
 
 from evaluators.gates import frozen, gate_hook
 from evaluators.likelihood import slope_by_final
@@ -78,13 +79,13 @@ def _leaves(
             assert isinstance(weight, Tensor)
             weights.append(weight)
             add = _adder(sums, path, wanted & OF_WEIGHTS, linear)
-            hooks.append(weight.requires_grad_().register_post_accumulate_grad_hook(add))
+            hooks.append(_on_gradient(weight.requires_grad_(), add))
         if wanted & OF_GATES:
             output = layer.get_submodule(paths[-1])
             assert isinstance(output.weight, Tensor)
             gate = output.weight.new_ones(block.unit_count).requires_grad_()
             add = _adder(sums, paths[-1], wanted & OF_GATES, None)
-            hooks.append(gate.register_post_accumulate_grad_hook(add))
+            hooks.append(_on_gradient(gate, add))
             hooks.append(output.register_forward_pre_hook(gate_hook(block, gate)))
     try:
         yield
@@ -93,6 +94,12 @@ def _leaves(
             hook.remove()
         for weight in weights:
             weight.requires_grad_(False).grad = None  # noqa: FBT003
+
+
+def _on_gradient(leaf: Tensor, hook: Callable[[Tensor], None]) -> RemovableHandle:
+    register = leaf.register_post_accumulate_grad_hook
+    handle: RemovableHandle = register(hook)  # type: ignore[no-untyped-call]
+    return handle
 
 
 def _adder(

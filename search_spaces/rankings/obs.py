@@ -37,50 +37,75 @@ class OBS:
         columns = len(output.units)
         check_tokens(int(statistics["tokens", ""]), columns, "the ranking `obs`")
         order = torch.from_numpy(output.by_unit).to(weights[output.path].device).flatten()
-        weight = weights[output.path].double()[:, order]  # the columns of a unit lie together
-        gram = statistics["gram", output.path].to(weight)[order][:, order]
-        return _removal_costs(weight, damped_inverse(gram), block.unit_count)
+        # the columns of a unit lie together
+        columns = weights[output.path].double().t()[order].contiguous()
+        gram = statistics["gram", output.path].to(columns.device)[order][:, order]
+        return _removal_costs(columns, damped_inverse(gram), block.unit_count)
 
 
-def _removal_costs(weight: Tensor, inverse: Tensor, unit_count: int) -> Tensor:
-    """Remove all units and give the error by which each was gone, ``(units,)``."""
-    size = weight.shape[1] // unit_count
-    left = torch.arange(unit_count, device=weight.device)
-    costs = weight.new_zeros(unit_count)
-    spent = weight.new_zeros(())
+def _removal_costs(columns: Tensor, inverse: Tensor, unit_count: int) -> Tensor:
+    """Remove all units and give the error by which each was gone, ``(units,)``.
+
+    Args:
+        columns: Of the matrix, unit by unit, ``(columns, rows)``; used up.
+        inverse: Of the damped second moments, ``(columns, columns)``; used up.
+        unit_count: Units.
+    """
+    size = len(columns) // unit_count
+    left = torch.arange(unit_count, device=columns.device)
+    costs = columns.new_zeros(unit_count)
+    spent = columns.new_zeros(())
     at_once = max(1, unit_count // STEPS)
     while len(left):
-        alone = _unit_errors(weight, inverse, size)
+        alone = _unit_errors(columns, inverse, size)
         cheapest = torch.argsort(alone, stable=True)[:at_once]
-        gone = _columns(cheapest, size)
-        stays = torch.ones(len(left), dtype=torch.bool, device=left.device)
-        stays[cheapest] = False
-        kept = _columns(stays.nonzero().flatten(), size)
+        gone = _positions(cheapest, size)
         factor = torch.linalg.cholesky(inverse[gone][:, gone])
-        half = torch.linalg.solve_triangular(factor, weight[:, gone].t(), upper=False)
+        half = torch.linalg.solve_triangular(factor, columns[gone], upper=False)
+        reach = torch.linalg.solve_triangular(factor, inverse[gone], upper=False)
         # removed together they cost other than the sum of each alone: shared out by that
         shares = alone[cheapest].cumsum(0)
         shares = shares / shares[-1].clamp(min=torch.finfo(shares.dtype).tiny)
         together = half.square().sum()
         costs[left[cheapest]] = spent + together * shares
         spent = spent + together
-        reach = torch.linalg.solve_triangular(factor, inverse[gone][:, kept], upper=False)
-        weight = weight[:, kept].addmm_(half.t(), reach, alpha=-1)
-        inverse = inverse[kept][:, kept].addmm_(reach.t(), reach, alpha=-1)
-        left = left[stays]
+        columns.addmm_(reach.t(), half, alpha=-1)
+        inverse.addmm_(reach.t(), reach, alpha=-1)
+        left, columns, inverse = _closed_up(left, columns, inverse, cheapest)
     return costs
 
 
-def _unit_errors(weight: Tensor, inverse: Tensor, size: int) -> Tensor:
+def _unit_errors(columns: Tensor, inverse: Tensor, size: int) -> Tensor:
     """Give what the removal of each unit alone costs, ``(units,)``."""
-    units = weight.shape[1] // size
-    each = torch.arange(units, device=weight.device)
+    if size == 1:  # as below, without a factorisation for each number
+        return torch.linalg.vector_norm(columns, dim=1).square() / inverse.diagonal()
+    units = len(columns) // size
+    each = torch.arange(units, device=columns.device)
     own = inverse.view(units, size, units, size)[each, :, each]  # (units, size, size)
-    columns = weight.t().view(units, size, -1)  # (units, size, rows)
-    half = torch.linalg.solve_triangular(torch.linalg.cholesky(own), columns, upper=False)
+    factors = torch.linalg.cholesky(own)
+    half: Tensor = torch.linalg.solve_triangular(
+        factors, columns.view(units, size, -1), upper=False
+    )
     return half.square().sum(dim=(1, 2))
 
 
-def _columns(units: Tensor, size: int) -> Tensor:
+def _closed_up(
+    left: Tensor, columns: Tensor, inverse: Tensor, gone: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give views without some units: the last ones take their places, so that little is copied."""
+    size, stay = len(columns) // len(left), len(left) - len(gone)
+    is_gone = torch.zeros(len(left), dtype=torch.bool, device=left.device)
+    is_gone[gone] = True
+    free = is_gone[:stay].nonzero().flatten()
+    last = (~is_gone[stay:]).nonzero().flatten() + stay
+    to, of, end = _positions(free, size), _positions(last, size), stay * size
+    left[free] = left[last]
+    columns[to] = columns[of]
+    inverse[to] = inverse[of]
+    inverse[:, to] = inverse[:, of]
+    return left[:stay], columns[:end], inverse[:end, :end]
+
+
+def _positions(units: Tensor, size: int) -> Tensor:
     """Give the positions of the columns of some units."""
     return (units[:, None] * size + torch.arange(size, device=units.device)).flatten()

@@ -76,9 +76,12 @@ def test_each_layer_is_read_a_few_times_however_much_text_there_is(
     structure = pair[1].structure
     reads: list[int] = []
     read = LayerStream._read
-    monkeypatch.setattr(
-        LayerStream, "_read", lambda self, index: (reads.append(index), read(self, index))
-    )
+
+    def count(stream: LayerStream, index: int) -> None:
+        reads.append(index)
+        read(stream, index)
+
+    monkeypatch.setattr(LayerStream, "_read", count)
     collect_statistics(structure, random_tokens(batch=9), WITH_HIDDEN, batch_tokens=24)
     # once for what the layers are handed at each size of a batch, 2 and 1, and once for the pass
     assert sorted(reads) == sorted([*range(len(structure.layers))] * 3)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from evaluators.statistics import collect_statistics, files
+from evaluators.statistics import collect_statistics
 from search_spaces.errors import OutputError
 from search_spaces.statistics import StatisticName, Statistics
 from tests.evaluators import tiny
@@ -25,7 +26,7 @@ WINDOWS = tiny.windows()
 def collected(folder: Path | None, **changes: Any) -> tuple[tuple[Statistics, ...], list[str]]:
     """Statistics, and what was told; done layers as ``done 1``."""
     told: list[str] = []
-    arguments = {"windows": WINDOWS, "wanted": WANTED, "identity": "a"} | changes
+    arguments: dict[str, Any] = {"windows": WINDOWS, "wanted": WANTED, "identity": "a"} | changes
     found = collect_statistics(
         STRUCTURE,
         folder=folder,
@@ -163,16 +164,15 @@ def test_a_full_disk_leaves_nothing_half_written(
 def test_a_full_disk_keeps_the_layers_that_were_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = files.save_file
     calls: list[Path] = []
 
     def save_two(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
         calls.append(path)
         if len(calls) > 2:
-            raise files.SafetensorError("Error while serializing: I/O error: No space left")
-        save(tensors, path, metadata)
+            raise SafetensorError("Error while serializing: I/O error: No space left")
+        save_file(tensors, path, metadata)
 
-    monkeypatch.setattr(files, "save_file", save_two)
+    monkeypatch.setattr("evaluators.statistics.files.save_file", save_two)
     with pytest.raises(OutputError, match=r"layer-002.*No space left; free some space"):
         collected(tmp_path)
     monkeypatch.undo()

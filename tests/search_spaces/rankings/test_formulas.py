@@ -87,7 +87,7 @@ def test_gradients_and_activations_are_blended() -> None:
 
 
 def test_activations_of_channels_are_mean_sizes_and_of_heads_norms() -> None:
-    values = {
+    values: dict[str, Any] = {
         "input_magnitude": [1.0, 2.0, 3.0, 4.0],
         "input_second_moment": [9.0, 5.0, 16.0, 4.0],
     }
