@@ -182,4 +182,5 @@ def test_a_folder_that_cannot_be_written_can_be_read(
     said: list[str] = []
     builder.asked = []
     assert opened(tmp_path, builder, said).level(MLP, 16)
-    assert said == builder.asked == []
+    assert said == []
+    assert builder.asked == []
