@@ -18,7 +18,8 @@ from search_spaces.structure.sub_block import SubBlock
 from search_spaces.surgery import narrowed
 
 STEADY = 0.02
-"""Most by which, at the median token, what a sub-block adds may differ from its projection."""
+"""Most by which, at the median token, what a sub-block adds may differ from its projection's
+output times a constant, as a share of it and beside rounding."""
 
 _Choice = tuple[int, Level]
 
@@ -134,7 +135,7 @@ def _advance_apart(
                 with _watched(linear) as own:
                     pair.dense = backbone.run_layer(alone, pair.dense, call)
                 if factor is None:
-                    factor = _factor(ended.float() - pair.student.float(), seen.output)
+                    factor = _factor(pair.student, ended, seen.output)
                 if factor:
                     missing = (pair.dense.float() - pair.student.float()) / factor
                     noted.add(seen.inputs, missing - _offset(linear))
@@ -177,18 +178,21 @@ def _offset(linear: nn.Module) -> Tensor | float:
     return 0.0 if found is None else found.float()
 
 
-def _factor(added: Tensor, output: Tensor) -> float:
+def _factor(before: Tensor, after: Tensor, output: Tensor) -> float:
     """Give what a projection's output is multiplied by before it is added; 0: nothing fixed.
 
     Args:
-        added: By the sub-block to the hidden states, ``(batch, tokens, hidden)``.
+        before: Hidden states that enter the sub-block, ``(batch, tokens, hidden)``.
+        after: Those that leave it.
         output: Of its projection, in the same shape.
     """
-    # the median token, for rounding beside huge hidden states hides what is added to a few
+    added = after.float() - before.float()
     both, square = (added * output).sum(dim=-1), output.square().sum(dim=-1)  # (batch, tokens)
     factor = float((both / square).median())
-    gaps = (added - factor * output).norm(dim=-1) / added.norm(dim=-1)
-    return factor if float(gaps.median()) <= STEADY else 0.0
+    gaps = (added - factor * output).norm(dim=-1)
+    # rounding beside large hidden states hides some of what is added to them
+    allowed = STEADY * added.norm(dim=-1) + torch.finfo(after.dtype).eps * after.norm(dim=-1)
+    return factor if float((gaps <= allowed).float().mean()) > 0.5 else 0.0
 
 
 @dataclass

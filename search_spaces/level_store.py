@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -172,14 +173,15 @@ class LevelStore:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             level = _unpacked(tensors, self._builder.shapes(position, count))
-            used = time.time_ns()  # the kernel's own stamp is some milliseconds coarse
-            os.utime(path, ns=(used, used))
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0][:100]
             self._on_notice(f"`{path}` is damaged ({reason}); made anew")
             return None
+        used = time.time_ns()  # the kernel's own stamp is some milliseconds coarse
+        with suppress(OSError):  # another's files can be read all the same
+            os.utime(path, ns=(used, used))
         return level
 
     def _write(self, key: _Key, level: Level) -> None:

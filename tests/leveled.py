@@ -1,16 +1,25 @@
 """Statistics and levels of the tiny models by a road that the planner does not take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search_spaces.compensation import make_compensation
+from search_spaces.level_builder import Choice, LevelBuilder
+from search_spaces.level_store import LevelStore
+from search_spaces.levels import Level
 from search_spaces.patterns import Pattern
+from search_spaces.sorting import sort_units_
 from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
 from search_spaces.structure.linears import bias, matrix
 from search_spaces.structure.read import ModelStructure
+from tests.candidates import random_tokens
+from tests.families import dense, twin
 
 Units = NDArray[np.int_]
 
@@ -69,10 +78,10 @@ def measured(structure: ModelStructure, tokens: Tensor) -> tuple[Statistics, ...
     found: list[dict[tuple[StatisticName, str], Tensor]] = [
         {("tokens", ""): torch.tensor(float(tokens.numel()))} for _ in structure.layers
     ]
-    for (layer, path), inputs in seen.items():
-        found[layer]["input_mean", path] = inputs.mean(dim=0)
-        found[layer]["input_second_moment", path] = inputs.square().mean(dim=0)
-        found[layer]["gram", path] = inputs.T @ inputs / len(inputs)
+    for (index, path), inputs in seen.items():
+        found[index]["input_mean", path] = inputs.mean(dim=0)
+        found[index]["input_second_moment", path] = inputs.square().mean(dim=0)
+        found[index]["gram", path] = inputs.T @ inputs / len(inputs)
     return tuple(found)
 
 
@@ -136,3 +145,50 @@ def _set_output_(
 
 def _sparse(weight: Tensor, moments: Tensor, pattern: Pattern) -> Tensor:
     return weight.clone() if pattern.is_dense else by_row(weight, moments, pattern)
+
+
+WIDTHS = [(0, 1, 2), (0, 16, 32, 48)] * 6
+"""Counts of the tiny Llama's sub-blocks that are built together."""
+
+
+class Counted(LevelBuilder):
+    """Notes what it is asked for."""
+
+    asked: list[tuple[int, list[Choice]]]
+
+    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[Level]:
+        self.asked.append((position, list(choices)))
+        return super().build(position, choices)
+
+
+@cache
+def counted_builder() -> Counted:
+    """Give a builder of the tiny Llama's levels; all tests share it."""
+    structure = dense("llama")
+    orders, copy = random_orders(structure), twin(structure)
+    sort_units_(copy, orders)
+    text = random_tokens(batch=16, length=16)
+    made = Counted(
+        copy,
+        measured(structure, text),
+        orders,
+        compensation=make_compensation("least_squares"),
+        sparsifier=RowMagnitude(),
+    )
+    made.asked = []
+    return made
+
+
+def opened(folder: Path, builder: LevelBuilder, said: list[str] | None = None) -> LevelStore:
+    told = [] if said is None else said
+    return LevelStore(folder, builder, WIDTHS, digest="a", on_notice=told.append)
+
+
+def equal(first: Level, second: Level) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.equal(first[path].weight, second[path].weight) for path in first
+    )
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

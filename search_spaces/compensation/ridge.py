@@ -102,7 +102,11 @@ def _factored(
         damped.diagonal().add_(damping)
         factor, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
-            return factor, damping, f"took damping of {percent:g} %" if raised else ""
+            return (
+                factor,
+                damping,
+                f"its Gram matrix took damping of {percent:g} %" if raised else "",
+            )
     return (
         f"its inputs' Gram matrix is not positive definite with damping of {percent:g} %, "
         "so that it keeps its dense weights"

@@ -100,3 +100,16 @@ def test_layers_that_do_not_split_are_told_of_the_dense_model_alone() -> None:
     whole, narrow = (collected("neox", kept) for kept in ([4, 48] * 6, [2, 16] * 6))
     for one, other in zip(whole, narrow, strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_rounding_beside_large_hidden_states_is_no_norm() -> None:
+    structure = twin(dense("llama"))
+    model = structure.backbone.model.to(torch.bfloat16)  # type: ignore[arg-type]
+    model.get_input_embeddings().weight.mul_(20)  # type: ignore[operator, union-attr]
+    orders = [np.arange(block.unit_count) for block in structure.sub_blocks]
+    narrow = collect_tuning(structure, orders, [1, 16, *WHOLE[2:]], TEXT)
+    whole = collect_tuning(structure, orders, WHOLE, TEXT)
+    for path in ("self_attn.o_proj", "mlp.down_proj"):
+        # were a norm suspected, the student would not matter
+        key = ("teacher_cross", path)
+        assert not torch.equal(narrow[1][key], whole[1][key])  # type: ignore[index]

@@ -1,5 +1,7 @@
 """Levels give the same model by three roads: by hand, as views, and cut for real."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,16 @@ from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import cut, narrowed
 from tests.candidates import irregular_plan, random_tokens, run_layers
 from tests.families import FAMILIES, dense, twin
-from tests.leveled import Halved, RowMagnitude, Units, measured, random_orders, set_by_hand_
+from tests.leveled import (
+    Halved,
+    RowMagnitude,
+    Units,
+    equal,
+    measured,
+    random_orders,
+    set_by_hand_,
+)
+from tests.streamed import opened
 
 HALF = Pattern(percent=50)
 ROUNDING = 1e-4
@@ -199,6 +210,26 @@ def test_statistics_asked_for_are_those_of_all_parts() -> None:
     assert llama_builder()[0].wanted == {"tokens", "input_second_moment"}
     builder, _ = llama_builder("obs", refinement=Halved())
     assert builder.wanted == {"tokens", "input_second_moment", "input_mean", "gram"}
+
+
+def test_layers_on_disk_give_the_same_levels(saved_llama: Path) -> None:
+    structure = dense("llama")
+    orders, statistics = random_orders(structure), measured(structure, TEXT)
+    levels: list[list[Level]] = []
+    for found in (opened(saved_llama, "never"), opened(saved_llama, "always")):
+        sort_units_(found.structure, orders)
+        builder = LevelBuilder(
+            found.structure,
+            statistics,
+            orders,
+            compensation=make_compensation("least_squares"),
+            sparsifier=RowMagnitude(),
+        )
+        levels.append(list(builder.build(3, [(16, DENSE), (32, HALF)])))
+        assert builder.shapes(3, 16)["mlp.up_proj"] == (16, 32)
+    found.check_layers_absent()
+    for whole, streamed in zip(*levels, strict=True):
+        assert equal(whole, streamed)
 
 
 def test_notices_come_once_for_each_sub_block() -> None:

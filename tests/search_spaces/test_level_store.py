@@ -1,83 +1,33 @@
 """Levels on disk: made once, mapped, bounded, and never half-written."""
 
-import errno
-import os
-import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from search_spaces import level_store
-from search_spaces.compensation import make_compensation
-from search_spaces.errors import OutputError
 from search_spaces.level_builder import Choice, LevelBuilder
 from search_spaces.level_store import LevelStore
 from search_spaces.levels import Level, Matrix
 from search_spaces.packing import pack, unpack
 from search_spaces.patterns import DENSE, Pattern
-from search_spaces.sorting import sort_units_
-from tests.candidates import random_tokens
-from tests.families import dense, twin
-from tests.leveled import RowMagnitude, measured, random_orders
+from tests.families import dense
+from tests.leveled import WIDTHS, Counted, counted_builder, equal, files, opened
 
 HALF = Pattern(percent=50)
 PAIRS = Pattern(keep=2, group=4)
-WIDTHS = [(0, 1, 2), (0, 16, 32, 48)] * 6
 MLP = 3
 """Position of a sub-block of 48 channels and 32 hidden features."""
 DENSE_FILE = 16 * 32 * 4
 
 
-class Counted(LevelBuilder):
-    """Notes what it is asked for."""
-
-    asked: list[tuple[int, list[Choice]]]
-
-    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[Level]:
-        self.asked.append((position, list(choices)))
-        return super().build(position, choices)
-
-
-@pytest.fixture(scope="module")
-def shared_builder() -> Counted:
-    structure = dense("llama")
-    orders, copy = random_orders(structure), twin(structure)
-    sort_units_(copy, orders)
-    text = random_tokens(batch=16, length=16)
-    made = Counted(
-        copy,
-        measured(structure, text),
-        orders,
-        compensation=make_compensation("least_squares"),
-        sparsifier=RowMagnitude(),
-    )
+@pytest.fixture
+def builder() -> Counted:
+    made = counted_builder()
     made.asked = []
     return made
-
-
-@pytest.fixture
-def builder(shared_builder: Counted) -> Counted:
-    shared_builder.asked = []
-    return shared_builder
-
-
-def opened(folder: Path, builder: LevelBuilder, said: list[str] | None = None) -> LevelStore:
-    told = [] if said is None else said
-    return LevelStore(folder, builder, WIDTHS, digest="a", on_notice=told.append)
-
-
-def equal(first: Level, second: Level) -> bool:
-    return first.keys() == second.keys() and all(
-        torch.equal(first[path].weight, second[path].weight) for path in first
-    )
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_what_is_stored_is_what_was_built(tmp_path: Path, builder: Counted) -> None:
@@ -143,81 +93,6 @@ def test_a_repair_that_fell_back_is_remembered_as_a_slice(
     assert builder.asked == []
 
 
-def _truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def _scribble(path: Path) -> None:
-    path.write_bytes(b"no safetensors")
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _reshape(path: Path) -> None:
-    # right in all its marks, but the weights are of another shape
-    with level_store.safe_open(path, framework="pt") as file:
-        marks = file.metadata()
-    name = "mlp.down_proj.weight"
-    save_file({name: load_file(path)[name][:, :8].contiguous()}, path, marks)
-
-
-@pytest.mark.parametrize("harm", [_truncate, _scribble, _empty, _reshape])
-def test_damaged_files_are_made_anew_and_told(
-    tmp_path: Path, builder: Counted, harm: Callable[[Path], None]
-) -> None:
-    before = {p: m.weight.clone() for p, m in opened(tmp_path, builder).level(MLP, 16).items()}
-    path = tmp_path / "layers.1.mlp" / "16.safetensors"
-    harm(path)
-    said: list[str] = []
-    level = opened(tmp_path, builder, said).level(MLP, 16)
-    assert equal(level, {path: Matrix(weight) for path, weight in before.items()})
-    (text,) = said
-    assert text.startswith(f"`{path}` is damaged (")
-    assert text.endswith("made anew")
-    opened(tmp_path, builder, said).level(MLP, 16)
-    assert len(said) == 1
-
-
-def test_too_many_values_are_damage(tmp_path: Path, builder: Counted) -> None:
-    store, said = opened(tmp_path, builder), list[str]()
-    store.level(MLP, 16, HALF)
-    path = tmp_path / "layers.1.mlp" / "16-50%.safetensors"
-    with level_store.safe_open(path, framework="pt") as file:
-        marks = file.metadata()
-    tensors = load_file(path)
-    tensors["mlp.up_proj.values"] = torch.cat([tensors["mlp.up_proj.values"]] * 2)
-    save_file(tensors, path, marks)
-    opened(tmp_path, builder, said).level(MLP, 16, HALF)
-    assert "512 values for 256 bits" in said[0]
-
-
-def test_files_of_another_search_are_made_anew_and_told(tmp_path: Path, builder: Counted) -> None:
-    LevelStore(tmp_path, builder, WIDTHS, digest="other").level(MLP, 16)
-    said: list[str] = []
-    store = opened(tmp_path, builder, said)
-    builder.asked = []
-    store.level(MLP, 16)
-    # both widths are foreign, and built together
-    assert builder.asked == [(MLP, [(16, DENSE), (32, DENSE)])]
-    assert len(said) == 2
-    assert all("is of another model, text or settings; made anew" in text for text in said)
-    store.level(MLP, 32)
-    assert len(said) == 2
-
-
-def test_a_renamed_file_is_foreign(tmp_path: Path, builder: Counted) -> None:
-    opened(tmp_path, builder).level(MLP, 16)
-    folder = tmp_path / "layers.1.mlp"
-    (folder / "16.safetensors").rename(tmp_path / "16.safetensors")
-    (tmp_path / "layers.2.mlp").mkdir()
-    (tmp_path / "16.safetensors").rename(tmp_path / "layers.2.mlp" / "16.safetensors")
-    said: list[str] = []
-    opened(tmp_path, builder, said).level(5, 16)
-    assert len(said) == 1
-
-
 def test_the_bound_is_kept_by_forgetting_what_was_not_read(
     tmp_path: Path, builder: Counted
 ) -> None:
@@ -258,71 +133,6 @@ def test_a_bound_below_one_level_leaves_the_one_asked_for(
         assert files(tmp_path) == [f"layers.{position // 2}.mlp/32.safetensors"]
     # widths that would push each other out are not built together
     assert builder.asked == [(1, [(32, DENSE)]), (3, [(32, DENSE)])]
-
-
-def test_a_level_that_another_process_deletes_at_once_is_given(
-    tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = opened(tmp_path, builder)
-    monkeypatch.setattr(store, "_shrink", lambda spared: spared.unlink())
-    (expected,) = LevelBuilder.build(builder, MLP, [(16, DENSE)])
-    assert equal(store.level(MLP, 16), expected)
-
-
-def test_two_stores_on_one_folder_share_what_either_made(tmp_path: Path, builder: Counted) -> None:
-    first, second = opened(tmp_path, builder), opened(tmp_path, builder)
-    level = first.level(MLP, 16)
-    builder.asked = []
-    assert equal(second.level(MLP, 16), level)
-    assert builder.asked == []
-    (tmp_path / "layers.1.mlp" / "16.safetensors").unlink()
-    assert equal(second.level(MLP, 16), level)
-    assert equal(first.level(MLP, 16), level)
-
-
-def test_a_limit_on_file_sizes_leaves_nothing_half_written(
-    tmp_path: Path, builder: Counted
-) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(OutputError, match="ulimit"):
-            opened(tmp_path, builder).level(MLP, 16)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert files(tmp_path) == []
-    assert opened(tmp_path, builder).level(MLP, 16)
-
-
-def test_a_full_disk_is_told_and_what_was_there_stays(
-    tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened(tmp_path, builder).level(MLP, 16)
-    before = files(tmp_path)
-
-    def refuse(_: int) -> None:
-        raise OSError(errno.ENOSPC, "refused")
-
-    monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OutputError, match=r"No space left on device; free some space"):
-        opened(tmp_path, builder).level(5, 16)
-    assert files(tmp_path) == before
-
-
-def test_a_place_that_is_a_file_is_refused(tmp_path: Path, builder: Counted) -> None:
-    (tmp_path / "store").write_text("")
-    with pytest.raises(OutputError, match="whose parents are folders"):
-        opened(tmp_path / "store", builder).level(MLP, 16)
-
-
-def test_what_a_killed_process_left_is_deleted(tmp_path: Path, builder: Counted) -> None:
-    folder = tmp_path / "layers.1.mlp"
-    folder.mkdir()
-    dead, alive = (folder / f".16.{pid}.tmp.safetensors" for pid in (2**22 + 1, os.getpid()))
-    dead.write_bytes(b"half")
-    alive.write_bytes(b"half")
-    opened(tmp_path, builder)
-    assert files(tmp_path) == ["layers.1.mlp/" + alive.name]
 
 
 class Large(LevelBuilder):
