@@ -16,6 +16,7 @@ from search_spaces.sparsifiers import (
     make_refinement,
     make_sparsifier,
 )
+from search_spaces.sparsifiers.protocol import Refinement, Sparsifier
 from search_spaces.statistics import MatrixStatistics
 
 NAMES: tuple[SparsifierName, ...] = get_args(SparsifierName)
@@ -54,6 +55,11 @@ def measured(weight: Tensor, inputs: Tensor) -> MatrixStatistics:
 
 def error(weight: Tensor, sparse: Tensor, inputs: Tensor) -> float:
     return float(((weight - sparse) @ inputs.T).square().mean())
+
+
+def declared(method: Sparsifier | Refinement, full: MatrixStatistics) -> MatrixStatistics:
+    values = {name: full[name] for name in method.statistics}
+    return MatrixStatistics(tokens=full.tokens, values=values)
 
 
 def assert_fits(sparse: Tensor, pattern: Pattern) -> None:
@@ -114,8 +120,7 @@ def test_the_same_matrix_gives_the_same_zeros(name: SparsifierName) -> None:
 def test_only_declared_statistics_are_asked_for(name: SparsifierName) -> None:
     weight, inputs = problem()
     sparsifier, full = make_sparsifier(name), measured(weight, inputs)
-    declared = {each: full[each] for each in sparsifier.statistics}
-    few = MatrixStatistics(tokens=full.tokens, values=declared)
+    few = declared(sparsifier, full)
     pattern = Pattern.parse("50%")
     assert torch.equal(
         sparsifier.sparsified(weight, pattern, few), sparsifier.sparsified(weight, pattern, full)
@@ -215,8 +220,7 @@ def test_a_refinement_lets_the_weights_of_dead_inputs_be(name: RefinementName) -
 def test_a_refinement_asks_only_for_what_it_declares(name: RefinementName) -> None:
     weight, inputs = problem()
     refinement, full = make_refinement(name), measured(weight, inputs)
-    declared = {each: full[each] for each in refinement.statistics}
-    few = MatrixStatistics(tokens=full.tokens, values=declared)
+    few = declared(refinement, full)
     pattern = Pattern.parse("50%")
     sparse = make_sparsifier("magnitude").sparsified(weight, pattern, full)
     refined = [refinement.refined(sparse, weight, pattern, each) for each in (few, full)]

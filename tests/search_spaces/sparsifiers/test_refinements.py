@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.patterns import Pattern
-from search_spaces.sparsifiers import SparsifierName, make_refinement, make_sparsifier
+from search_spaces.sparsifiers import SparsifierName, dsnot, make_refinement, make_sparsifier
 from search_spaces.sparsifiers.dsnot import DSnoT
 from search_spaces.statistics import MatrixStatistics
 
@@ -94,6 +94,15 @@ def test_dsnot_swaps_by_hand() -> None:
     # ε = 2; the second grows (variance 1) and −0.5 goes (0.5 · √2 < 0.4 · √10): ε = 0.5; the first
     # would take off more than is left, and −0.5 would add to ε: nothing else
     assert refined.tolist() == [[0.0, 1.0, 3.0, 0.0, pytest.approx(-0.4), pytest.approx(0.1)]]
+
+
+def test_dsnot_swaps_once_a_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dsnot, "_CYCLES", 1)
+    weight, statistics = problem()
+    sparse = make_sparsifier("magnitude").sparsified(weight, PATTERNS[0], statistics)
+    refined = DSnoT().refined(sparse, weight, PATTERNS[0], statistics)
+    swapped = ((refined != sparse).sum(dim=1)).unique().tolist()
+    assert swapped in ([2], [0, 2])
 
 
 def test_dsnot_does_nothing_where_inputs_have_no_mean() -> None:
