@@ -25,8 +25,9 @@ def inspect_model(settings: SearchSettings, listener: Listener) -> str:
     blocks = structure.sub_blocks
     orders = [np.arange(block.unit_count) for block in blocks]
     identity = dense.loaded.identity
-    kind = space_kind(settings)
-    space = build_space(identity, blocks, orders, kind=kind, mlp_step=settings.mlp_step)
+    space = build_space(
+        identity, blocks, orders, kind=space_kind(settings), mlp_step=settings.mlp_step
+    )
     widths = np.array([block.unit_count for block in blocks])
     without = {}
     for offset, kind in enumerate(("attention", "mlp")):

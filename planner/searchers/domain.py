@@ -256,9 +256,7 @@ class Domain:
         return np.concatenate([rates[::-1] for rates in down])
 
 
-def step_rates(
-    harms: NDArray[np.float64], savings: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def step_rates(harms: NDArray[np.float64], savings: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weigh the steps down of a site: harm for what is saved, as they must be taken in turn.
 
     A level goes only after those above it, so none looks cheaper than they do. Steps that save

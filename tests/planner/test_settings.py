@@ -32,7 +32,10 @@ def test_every_field_says_what_it_does() -> None:
         ({"trust_remote_code": "perhaps"}, "`trust_remote_code` must be a valid boolean"),
         ({"populatoin": 8}, "got `populatoin`; did you mean `population`?"),
         ({"zzz": 8}, "choose from model, data"),
-        ({"space": "head"}, "`space` must name what may be cut, got `head`; did you mean `heads`?"),
+        (
+            {"space": "head"},
+            "`space` must name what may be cut, got `head`; did you mean `heads`?",
+        ),
         ({"model": None}, "`model` must be a valid string, got None"),
     ],
 )

@@ -125,7 +125,9 @@ class Frontier:
         """Uniform plans, and the best additive ones, at budgets of interest."""
         domain = self._domain
         if domain.only_budget:
-            return np.array([domain.uniform_within(), self._budgeted(self._harms), *self._guessed()])
+            return np.array(
+                [domain.uniform_within(), self._budgeted(self._harms), *self._guessed()]
+            )
         shares = np.linspace(domain.cost_floor, 1.0, self._batch, endpoint=False)
         uniform = [domain.uniform(float(share)) for share in shares]
         planned = [self._planned(self._harms, share) for share in shares]
