@@ -94,7 +94,9 @@ def _add_settings(
             parser.add_argument(f"--{name}", action="store_true", help=field.description)
         else:
             help_text = f"{field.description} (default: {field.default})"
-            parser.add_argument(f"--{name}", type=Any, default=field.default, help=help_text)
+            # YAML would read 2:4 as a number
+            kind = str if field.annotation is str else Any
+            parser.add_argument(f"--{name}", type=kind, default=field.default, help=help_text)
 
 
 _READING = (

@@ -5,7 +5,6 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planner.searchers.domain import Domain
 from planner.searchers.protocol import Floats, Genomes
@@ -39,8 +38,8 @@ def _parted(domain: Domain) -> list[tuple[int, ...]]:
 
 
 def _group(domain: Domain, sites: tuple[int, ...]) -> Group:
-    levels: NDArray[np.int_] = np.array(
-        list(product(*(range(int(domain.top_levels[site]) + 1) for site in sites)))
+    levels = np.array(
+        list(product(*(range(int(domain.top_levels[site]) + 1) for site in sites))), dtype=np.int_
     )
     genomes = np.tile(domain.top_levels, (len(levels), 1))
     genomes[:, sites] = levels

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 import planner
 from planner import Run, search
-from planner.cli import COMMANDS, main
+from planner.cli import COMMANDS, _parser, main
 from planner.export import verify
 from tests.planner.test_searching import SMALL
 
@@ -59,6 +59,11 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
         assert all(name in done.stdout for name in COMMANDS)
     # processor time: what a user waits on an idle machine, whatever else shares this one
     assert min(seconds) <= 0.5
+
+
+def test_a_pattern_alone_is_no_number() -> None:
+    options = _parser("search").parse_args(["search", "m", "--out=x", "--space", "2:4"])
+    assert options.search.space == "2:4"
 
 
 def _children_seconds() -> float:

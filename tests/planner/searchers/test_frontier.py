@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from planner.searchers.additive import additive_best
 from planner.searchers.domain import Cost, Domain
 from planner.searchers.frontier.gain import Budgets, pick
 from planner.searchers.frontier.guides import neighbours, never_raised, promises
@@ -11,7 +14,7 @@ from planner.searchers.frontier.surrogate import Surrogate
 from planner.searchers.frontier.trust import Trust, rank_correlation
 from planner.searchers.protocol import Answer, Text
 from planner.searchers.sensitivity import harm_tables, single_sites
-from tests.planner.toy_search import domain
+from tests.planner.toy_search import answer, domain, paired_domain
 from tests.toys import pairwise, two_costs
 from tests.toys.trial import try_searcher
 
@@ -181,6 +184,38 @@ def test_leaders_are_the_answers_that_did_not_see_all_text() -> None:
     assert history.centre(history.budgets(0.5), 0.5) is None  # once is enough
     history.add(genomes[1:2], Answer(objectives=np.array([[0.4, 0.4]]), seen=np.ones(1)))
     assert history.leaders(0.5).tolist() == []
+
+
+@pytest.mark.parametrize("only_budget", [False, True])
+def test_what_the_guess_says_is_scored_before_anything_is_learned(only_budget: bool) -> None:
+    harms = tuple(weight * np.array([1.0, 0.5, 0.2, 0.0]) for weight in range(1, 9))
+    space = replace(domain(cost_floor=0.45, only_budget=only_budget), harm_tables=harms)
+    searcher = Frontier(space, 20, 0, TEXT)
+    searcher.tell(singles := searcher.ask(), answer(singles, space))
+    seeds = searcher.ask().genomes
+    limits = [0.5] if only_budget else [0.5, 0.45, 0.725]
+    for limit in limits:
+        assert additive_best(space, harms, [limit]).tolist() in seeds.tolist()
+    assert len(np.unique(seeds, axis=0)) == len(seeds)
+
+
+def test_moves_between_pairs_mostly_keep_the_cost() -> None:
+    space, rng = paired_domain(), np.random.default_rng(0)
+    genomes = rng.integers(0, space.top_levels + 1, size=(300, len(space.top_levels)))
+    changed = moved(genomes, space, rng)
+    assert ((changed >= 0) & (changed <= space.top_levels)).all()
+    assert np.median(np.abs(space.cost(changed) - space.cost(genomes))) < 0.05
+
+
+def test_what_a_width_leaves_nothing_of_is_no_neighbour() -> None:
+    """The weights of a dropped MLP save nothing, and two levels of the others cost alike."""
+    space, genome = paired_domain(), np.array([0, 3, 3, 1, 3, 3, 3, 3])
+    promised = tuple(np.array([0.3, 0.2, 0.1, 0.0]) - 0.1 * (3 - level) for level in genome)
+    genomes, _ = neighbours(space, genome, promised)
+    alone = genomes[(genomes != genome).sum(axis=1) == 1]
+    assert not (alone[:, 1] != 3).any()
+    assert not (alone[:, 3] == 2).any()
+    assert (alone[:, 3] == 3).any()
 
 
 def test_without_slopes_none_are_asked() -> None:

@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from planner.searchers.domain import Cost
 from planner.searchers.multipruner import MultiPruner
 from planner.searchers.protocol import Genomes
 from tests.planner.searchers.plays import best_within, layered, play, quadratic, whole_or_go
-from tests.planner.toy_search import domain, kl
+from tests.planner.toy_search import domain, kl, paired_domain
 
 LAYERS = 10
 
@@ -36,6 +37,19 @@ def test_blocks_go_first_then_channels_then_heads_by_their_split() -> None:
     assert 0.44 * 0.5 <= saved["blocks"] < 0.44 * 0.5 + 0.06 + 1e-9
     assert saved["blocks"] + saved["mlp"] == pytest.approx(0.96 * 0.5, abs=0.6 / LAYERS / 8)
     assert sum(saved.values()) == pytest.approx(0.5, abs=0.2 / LAYERS / 8)
+
+
+def test_weights_are_thinned_only_where_widths_can_give_no_more() -> None:
+    space = paired_domain(limit=0.5)
+    asked = play(MultiPruner(space), space, kl)
+    assert (np.concatenate(asked)[:, 1::2] == 3).all()
+    weights = [site for site in range(8) if space.kinds[site] == "weights"]
+    cost = Cost(tables=tuple(space.cost_tables[site] for site in weights), fixed=1.0, limit=0.8)
+    alone = replace(space, top_levels=space.top_levels[weights], costs=(cost,), cost_floor=0.75)
+    alone = replace(alone, kinds=("weights",) * 4)
+    plan = best_within(play(MultiPruner(alone), alone, kl), alone, kl, 0.8)
+    assert (plan > 0).all()
+    assert float(alone.cost(plan)) == pytest.approx(0.8, abs=0.07)
 
 
 def test_the_split_can_be_chosen() -> None:
