@@ -62,7 +62,8 @@ class Makers:
     def for_levels(self) -> frozenset[StatisticName]:
         """Statistics that the weights of levels need."""
         makers = (self.compensation, self.sparsifier, self.refinement)
-        return frozenset().union(*(maker.statistics for maker in makers if maker is not None))
+        wanted: frozenset[StatisticName] = frozenset({"gram"} if self.compensation else ())
+        return wanted.union(*(maker.statistics for maker in makers if maker is not None))
 
 
 def repair_name(settings: SearchSettings, makers: Makers, calibration: Calibration) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from evaluators.statistics import collect_statistics
 from planner.calibrating import CALIBRATION_FILE, calibrate, saved_calibration
 from planner.listener import Listener
+from planner.lazily import Lazily
 from planner.makers import Makers, repair_name
 from planner.settings import SearchSettings
+from planner.tuning import TUNING_STATISTICS, tuning_statistics
 from planner.tables import TABLE_FILE
 from planner.workbench import DenseModel, Workbench
 from search_spaces.allocations import AllocationName
@@ -73,37 +75,61 @@ def prepare(
     _check_patterns(dense, settings)
     calibration = calibrate(dense, settings, folder, listener)
     makers = Makers.of(settings)
-    ranked = (folder / RANKING_FILE).is_file()
-    wanted = makers.for_order | makers.for_levels
-    statistics: Sequence[Statistics] = ()
-    if makers.changes_weights or not ranked:
-        listener.stage("measuring what goes through each layer")
-        statistics = collect_statistics(
-            dense.structure,
-            calibration.statistics,
-            wanted,
-            # small ones need no files: they are used once, for the ranking
-            folder=folder / STATISTICS_FOLDER if makers.changes_weights else None,
-            identity=dense.loaded.identity.fingerprint,
-            on_layer=listener.advance,
-            on_notice=listener.say,
-        )
-    if not ranked:
+
+    def measure() -> Sequence[Statistics]:
+        return _measured(dense, makers, calibration, folder, listener)
+
+    statistics: Sequence[Statistics] | None = None
+    if not (folder / RANKING_FILE).is_file():
+        statistics = measure()
         listener.stage("ranking heads and channels")
         orders = rank_units(dense.structure, makers.ranking, statistics)
         guess = _guess(dense, settings, makers, statistics)
         _save_ranking(folder / RANKING_FILE, dense, orders, guess)
-    space = ranked_space(
-        dense, settings, folder, repair=repair_name(settings, makers, calibration)
-    )
+    repair = repair_name(settings, makers, calibration)
+    space = ranked_space(dense, settings, folder, repair=repair)
     sort_units_(dense.structure, space.orders)
+    if statistics is None:  # only levels that are not on disk any more need them
+        statistics = Lazily(lambda: _in_own_order(dense, space, measure))
     return Workbench(
         dense=dense,
         space=space,
         calibration=calibration,
         guess=_saved_guess(folder / RANKING_FILE, space),
-        shaper=_shaper(dense, space, makers, statistics, folder, listener),
+        shaper=_shaper(dense, space, makers, statistics, calibration, folder, listener),
     )
+
+
+def _measured(
+    dense: DenseModel,
+    makers: Makers,
+    calibration: Calibration,
+    folder: Path,
+    listener: Listener,
+) -> Sequence[Statistics]:
+    """Take statistics of the model in its own order of units."""
+    listener.stage("measuring what goes through each layer")
+    return collect_statistics(
+        dense.structure,
+        calibration.statistics,
+        (makers.for_order | makers.for_levels) - TUNING_STATISTICS,
+        # small ones need no files: they are used once, for the ranking
+        folder=folder / STATISTICS_FOLDER if makers.changes_weights else None,
+        identity=dense.loaded.identity.fingerprint,
+        on_layer=listener.advance,
+        on_notice=listener.say,
+    )
+
+
+def _in_own_order(
+    dense: DenseModel, space: SearchSpace, measure: Callable[[], Sequence[Statistics]]
+) -> Sequence[Statistics]:
+    """Measure a model that is sorted already."""
+    sort_units_(dense.structure, [np.argsort(order) for order in space.orders])
+    try:
+        return measure()
+    finally:
+        sort_units_(dense.structure, space.orders)
 
 
 def _shaper(
@@ -111,12 +137,15 @@ def _shaper(
     space: SearchSpace,
     makers: Makers,
     statistics: Sequence[Statistics],
+    calibration: Calibration,
     folder: Path,
     listener: Listener,
 ) -> Shaper:
     """Give what shapes layers; widths are made up for now, patterns when they come up."""
     if not makers.changes_weights:
         return Shaper(dense.structure, space.patterns)
+    if makers.for_levels & TUNING_STATISTICS:
+        statistics = tuning_statistics(dense, space, statistics, calibration, listener)
     builder = LevelBuilder(
         dense.structure,
         statistics,

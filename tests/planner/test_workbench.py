@@ -42,7 +42,7 @@ def test_a_searcher_is_told_the_kind_of_every_site(space: str, kinds: tuple[str,
         calibration=cast("Any", None),
         guess=Guess(
             units=tuple(np.ones(block.unit_count) for block in BLOCKS),
-            patterns=(np.arange(len(patterns)) * 1.0,) * len(BLOCKS),
+            patterns=(np.arange(len(patterns), dtype=np.float64),) * len(BLOCKS),
         ),
         shaper=cast("Any", None),
     )

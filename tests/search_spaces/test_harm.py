@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.harm import relative_energies
-from search_spaces.rankings.protocol import StatisticName
+from search_spaces.harm import guess_by_energy
+from search_spaces.patterns import DENSE
+from search_spaces.statistics import StatisticName
 from search_spaces.structure.linears import matrix
 from tests.families import dense
 
@@ -25,7 +26,7 @@ def test_energies_are_shares_of_the_hidden_states() -> None:
     structure = dense("gpt2")
     layers = structure.backbone.layers
     statistics = [statistics_of(layer, index) for index, layer in enumerate(layers)]
-    found = relative_energies(structure, statistics)
+    found = guess_by_energy(structure, statistics, (DENSE,)).units
     assert len(found) == 12
 
     layer = layers[3]

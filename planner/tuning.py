@@ -1,0 +1,58 @@
+"""What the compensation `tuning` fits to: the dense model beside one that is pruned all over."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from evaluators.calibration import Calibration
+from evaluators.tuning import collect_tuning
+from planner.lazily import Lazily
+from planner.listener import Listener
+from planner.workbench import DenseModel
+from search_spaces.compensation.obs import OptimalBrainSurgeon
+from search_spaces.forms import unit_counts
+from search_spaces.level_builder import LevelBuilder
+from search_spaces.levels import Level
+from search_spaces.patterns import DENSE
+from search_spaces.space import SearchSpace
+from search_spaces.statistics import StatisticName, Statistics
+
+TUNING_STATISTICS: frozenset[StatisticName] = frozenset({"student_gram", "teacher_cross"})
+STUDENT_KEEPS = 0.85
+"""Of the units of each sub-block of the model that tuning makes up for; a head less at most, so
+that its inputs are like those of the plans that a search looks at."""
+
+
+def tuning_statistics(
+    dense: DenseModel,
+    space: SearchSpace,
+    statistics: Sequence[Statistics],
+    calibration: Calibration,
+    listener: Listener,
+) -> Sequence[Statistics]:
+    """Give statistics with those of tuning, measured when they are first asked for.
+
+    Args:
+        dense: The model, sorted.
+        space: Laid out for it.
+        statistics: Of the dense model, with the Gram matrices that its student is repaired by.
+        calibration: What to measure on.
+        listener: Told of progress.
+    """
+    builder = LevelBuilder(
+        dense.structure, statistics, space.orders, compensation=OptimalBrainSurgeon()
+    )
+    kept = np.ceil(STUDENT_KEEPS * unit_counts(space.sub_blocks)).astype(np.int_)
+
+    def level(position: int) -> Level:
+        (made,) = builder.build(position, [(int(kept[position]), DENSE)])
+        return made
+
+    def measure() -> Sequence[Statistics]:
+        listener.stage("measuring a pruned model beside the dense one")
+        found = collect_tuning(
+            dense.structure, space.orders, kept.tolist(), calibration.statistics, levels=level
+        )
+        return [{**plain, **tuned} for plain, tuned in zip(statistics, found, strict=True)]
+
+    return Lazily(measure)
