@@ -7,7 +7,6 @@ import yaml
 from evaluators.precision import DTypeName
 from planner.settings import SearchSettings
 from search_spaces.errors import SettingsError
-from search_spaces.rankings import RankingName
 from search_spaces.space import SpaceName
 
 
@@ -73,5 +72,5 @@ def test_differences_name_what_asks_for_another_search() -> None:
 def test_names_agree_with_the_rooms_that_they_name() -> None:
     """Settings repeat the names, for the rooms import torch and settings must not."""
     fields = SearchSettings.model_fields
-    for name, room in (("space", SpaceName), ("ranking", RankingName), ("dtype", DTypeName)):
+    for name, room in (("space", SpaceName), ("dtype", DTypeName)):
         assert get_args(fields[name].annotation) == get_args(room)
