@@ -9,7 +9,7 @@ from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
 class PrunerZero:
-    """A weight counts by its square times its gradient's rank between the extremes, in its row.
+    """A weight counts by its square times its gradient's place between the extremes, in its row.
 
     ``|W_ij| · |W_ij| · (|G_ij| − min |G|) / (max |G| − min |G|)``, the extremes over the matrix.
     ``|G|`` is the root of the gradient's second moment over the windows: the method's own code
