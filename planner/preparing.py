@@ -2,22 +2,23 @@
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluators.calibration import Calibration
 from evaluators.statistics import collect_statistics
 from planner.calibrating import CALIBRATION_FILE, calibrate, saved_calibration
-from planner.listener import Listener
 from planner.lazily import Lazily
+from planner.listener import Listener
 from planner.makers import Makers, repair_name
 from planner.settings import SearchSettings
-from planner.tuning import TUNING_STATISTICS, tuning_statistics
 from planner.tables import TABLE_FILE
+from planner.tuning import TUNING_STATISTICS, tuning_statistics
 from planner.workbench import DenseModel, Workbench
 from search_spaces.allocations import AllocationName
 from search_spaces.errors import RunError, SettingsError
@@ -73,100 +74,96 @@ def prepare(
             have to write the text, or a pattern of sparsity does not fit its matrices.
     """
     _check_patterns(dense, settings)
-    calibration = calibrate(dense, settings, folder, listener)
-    makers = Makers.of(settings)
-
-    def measure() -> Sequence[Statistics]:
-        return _measured(dense, makers, calibration, folder, listener)
-
+    task = _Task(
+        dense=dense,
+        makers=Makers.of(settings),
+        calibration=calibrate(dense, settings, folder, listener),
+        folder=folder,
+        listener=listener,
+    )
     statistics: Sequence[Statistics] | None = None
     if not (folder / RANKING_FILE).is_file():
-        statistics = measure()
+        statistics = task.measured()
         listener.stage("ranking heads and channels")
-        orders = rank_units(dense.structure, makers.ranking, statistics)
-        guess = _guess(dense, settings, makers, statistics)
+        orders = rank_units(dense.structure, task.makers.ranking, statistics)
+        guess = _guess(dense, settings, task.makers, statistics)
         _save_ranking(folder / RANKING_FILE, dense, orders, guess)
-    repair = repair_name(settings, makers, calibration)
+    repair = repair_name(settings, task.makers, task.calibration)
     space = ranked_space(dense, settings, folder, repair=repair)
     sort_units_(dense.structure, space.orders)
     if statistics is None:  # only levels that are not on disk any more need them
-        statistics = Lazily(lambda: _in_own_order(dense, space, measure))
+        statistics = Lazily(lambda: task.measured_sorted(space))
     return Workbench(
         dense=dense,
         space=space,
-        calibration=calibration,
+        calibration=task.calibration,
         guess=_saved_guess(folder / RANKING_FILE, space),
-        shaper=_shaper(dense, space, makers, statistics, calibration, folder, listener),
+        shaper=task.shaper(space, statistics),
     )
 
 
-def _measured(
-    dense: DenseModel,
-    makers: Makers,
-    calibration: Calibration,
-    folder: Path,
-    listener: Listener,
-) -> Sequence[Statistics]:
-    """Take statistics of the model in its own order of units."""
-    listener.stage("measuring what goes through each layer")
-    return collect_statistics(
-        dense.structure,
-        calibration.statistics,
-        (makers.for_order | makers.for_levels) - TUNING_STATISTICS,
-        # small ones need no files: they are used once, for the ranking
-        folder=folder / STATISTICS_FOLDER if makers.changes_weights else None,
-        identity=dense.loaded.identity.fingerprint,
-        on_layer=listener.advance,
-        on_notice=listener.say,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What is prepared, and with what."""
 
+    dense: DenseModel
+    makers: Makers
+    calibration: Calibration
+    folder: Path
+    listener: Listener
 
-def _in_own_order(
-    dense: DenseModel, space: SearchSpace, measure: Callable[[], Sequence[Statistics]]
-) -> Sequence[Statistics]:
-    """Measure a model that is sorted already."""
-    sort_units_(dense.structure, [np.argsort(order) for order in space.orders])
-    try:
-        return measure()
-    finally:
-        sort_units_(dense.structure, space.orders)
+    def measured(self) -> Sequence[Statistics]:
+        """Take statistics of the model in its own order of units."""
+        self.listener.stage("measuring what goes through each layer")
+        return collect_statistics(
+            self.dense.structure,
+            self.calibration.statistics,
+            (self.makers.for_order | self.makers.for_levels) - TUNING_STATISTICS,
+            # small ones need no files: they are used once, for the ranking
+            folder=self.folder / STATISTICS_FOLDER if self.makers.changes_weights else None,
+            identity=self.dense.loaded.identity.fingerprint,
+            on_layer=self.listener.advance,
+            on_notice=self.listener.say,
+        )
 
+    def measured_sorted(self, space: SearchSpace) -> Sequence[Statistics]:
+        """Take them of a model that is sorted already."""
+        structure = self.dense.structure
+        sort_units_(structure, [np.argsort(order) for order in space.orders])
+        try:
+            return self.measured()
+        finally:
+            sort_units_(structure, space.orders)
 
-def _shaper(
-    dense: DenseModel,
-    space: SearchSpace,
-    makers: Makers,
-    statistics: Sequence[Statistics],
-    calibration: Calibration,
-    folder: Path,
-    listener: Listener,
-) -> Shaper:
-    """Give what shapes layers; widths are made up for now, patterns when they come up."""
-    if not makers.changes_weights:
-        return Shaper(dense.structure, space.patterns)
-    if makers.for_levels & TUNING_STATISTICS:
-        statistics = tuning_statistics(dense, space, statistics, calibration, listener)
-    builder = LevelBuilder(
-        dense.structure,
-        statistics,
-        space.orders,
-        compensation=makers.compensation,
-        sparsifier=makers.sparsifier,
-        refinement=makers.refinement,
-        dtype=dense.loaded.stored_dtype,
-        on_notice=listener.say,
-    )
-    store = LevelStore(
-        folder / LEVELS_FOLDER,
-        builder,
-        widths=[_widths(space, position) for position in range(len(space.sub_blocks))],
-        digest=f"{dense.loaded.identity.fingerprint} {space.repair} {_orders_digest(space)}",
-        on_notice=listener.say,
-    )
-    if makers.compensation is not None:
-        listener.stage("making up for heads and channels that go")
-        store.build_all(on_step=listener.advance)
-    return Shaper(dense.structure, space.patterns, store)
+    def shaper(self, space: SearchSpace, statistics: Sequence[Statistics]) -> Shaper:
+        """Give what shapes layers; widths are made up for now, patterns when they come up."""
+        dense, makers = self.dense, self.makers
+        if not makers.changes_weights:
+            return Shaper(dense.structure, space.patterns)
+        if makers.for_levels & TUNING_STATISTICS:
+            text = self.calibration.statistics
+            statistics = tuning_statistics(dense, space, statistics, text, self.listener)
+        builder = LevelBuilder(
+            dense.structure,
+            statistics,
+            space.orders,
+            compensation=makers.compensation,
+            sparsifier=makers.sparsifier,
+            refinement=makers.refinement,
+            dtype=dense.loaded.stored_dtype,
+            on_notice=self.listener.say,
+        )
+        store = LevelStore(
+            self.folder / LEVELS_FOLDER,
+            builder,
+            widths=[_widths(space, position) for position in range(len(space.sub_blocks))],
+            digest=f"{dense.loaded.identity.fingerprint} {space.repair} {_orders_digest(space)}",
+            on_notice=self.listener.say,
+        )
+        if makers.compensation is not None:
+            self.listener.stage("making up for heads and channels that go")
+            store.build_all(on_step=self.listener.advance)
+        return Shaper(dense.structure, space.patterns, store)
 
 
 def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
-from evaluators.calibration import Calibration
 from evaluators.tuning import collect_tuning
 from planner.lazily import Lazily
 from planner.listener import Listener
@@ -27,7 +27,7 @@ def tuning_statistics(
     dense: DenseModel,
     space: SearchSpace,
     statistics: Sequence[Statistics],
-    calibration: Calibration,
+    windows: Tensor,
     listener: Listener,
 ) -> Sequence[Statistics]:
     """Give statistics with those of tuning, measured when they are first asked for.
@@ -36,7 +36,7 @@ def tuning_statistics(
         dense: The model, sorted.
         space: Laid out for it.
         statistics: Of the dense model, with the Gram matrices that its student is repaired by.
-        calibration: What to measure on.
+        windows: Token ids ``(windows, tokens)`` to measure on.
         listener: Told of progress.
     """
     builder = LevelBuilder(
@@ -50,9 +50,7 @@ def tuning_statistics(
 
     def measure() -> Sequence[Statistics]:
         listener.stage("measuring a pruned model beside the dense one")
-        found = collect_tuning(
-            dense.structure, space.orders, kept.tolist(), calibration.statistics, levels=level
-        )
+        found = collect_tuning(dense.structure, space.orders, kept.tolist(), windows, levels=level)
         return [{**plain, **tuned} for plain, tuned in zip(statistics, found, strict=True)]
 
     return Lazily(measure)

@@ -1,7 +1,7 @@
 """Giving the layers of a sorted model the forms that a candidate chose."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,10 @@ from torch import nn
 from search_spaces.levels import Level, Matrix
 from search_spaces.patterns import DENSE, Pattern
 from search_spaces.structure.read import ModelStructure
-from search_spaces.structure.sub_block import SubBlock
 from search_spaces.surgery import narrowed
+
+if TYPE_CHECKING:
+    from search_spaces.structure.sub_block import SubBlock
 
 
 class Levels(Protocol):

@@ -105,7 +105,7 @@ def test_layers_that_do_not_split_are_told_of_the_dense_model_alone() -> None:
 def test_rounding_beside_large_hidden_states_is_no_norm() -> None:
     structure = twin(dense("llama"))
     model = structure.backbone.model.to(torch.bfloat16)  # type: ignore[arg-type]
-    model.get_input_embeddings().weight.mul_(20)  # type: ignore[operator, union-attr]
+    model.get_input_embeddings().weight.mul_(20)
     orders = [np.arange(block.unit_count) for block in structure.sub_blocks]
     narrow = collect_tuning(structure, orders, [1, 16, *WHOLE[2:]], TEXT)
     whole = collect_tuning(structure, orders, WHOLE, TEXT)

@@ -36,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "compensate": "least_squares,admm",
         "sparsifier": "wanda",
         "sparsity_step": 30,
+        "mlp_step": 8,
     },
 }
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.sorting import rank_units, sort_units_
+from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure import SubBlock
 from search_spaces.structure.linears import matrix
 from search_spaces.structure.read import ModelStructure
