@@ -21,7 +21,7 @@ from planner.settings import SearchSettings
 from planner.tables import TABLE_FILE
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.files import replacing
-from search_spaces.harm import relative_energies
+from search_spaces.harm import HARM_STATISTICS, relative_energies
 from search_spaces.loading import LoadedModel, load_model
 from search_spaces.rankings import make_ranking
 from search_spaces.sorting import rank_units, sort_units_
@@ -165,7 +165,7 @@ def prepare(
     if not path.is_file():
         listener.stage("ranking heads and channels")
         ranking = make_ranking(settings.ranking)
-        wanted = ranking.statistics | {"input_second_moment"}  # harms need these
+        wanted = ranking.statistics | HARM_STATISTICS
         statistics = collect_statistics(dense.structure, calibration.search, wanted)
         orders = rank_units(dense.structure, ranking, statistics)
         harms = relative_energies(dense.structure, statistics)

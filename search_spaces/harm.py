@@ -9,6 +9,9 @@ from search_spaces.rankings.wanda import Wanda
 from search_spaces.statistics import Statistics
 from search_spaces.structure.read import ModelStructure
 
+HARM_STATISTICS = Wanda.statistics
+"""What must be collected before `relative_energies` is asked."""
+
 
 def relative_energies(
     structure: ModelStructure, statistics: Sequence[Statistics]

@@ -34,8 +34,8 @@ class OBS:
         self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
         output = block.projections[-1]
-        columns = len(output.units)
-        check_tokens(int(statistics["tokens", ""]), columns, "the ranking `obs`")
+        tokens = int(statistics["tokens", ""])
+        check_tokens(tokens, len(output.units), "the ranking `obs`")
         order = torch.from_numpy(output.by_unit).to(weights[output.path].device).flatten()
         # the columns of a unit lie together
         columns = weights[output.path].double().t()[order].contiguous()
@@ -78,7 +78,8 @@ def _removal_costs(columns: Tensor, inverse: Tensor, unit_count: int) -> Tensor:
 def _unit_errors(columns: Tensor, inverse: Tensor, size: int) -> Tensor:
     """Give what the removal of each unit alone costs, ``(units,)``."""
     if size == 1:  # as below, without a factorisation for each number
-        return torch.linalg.vector_norm(columns, dim=1).square() / inverse.diagonal()
+        sizes: Tensor = torch.linalg.vector_norm(columns, dim=1)
+        return sizes.square() / inverse.diagonal()
     units = len(columns) // size
     each = torch.arange(units, device=columns.device)
     own = inverse.view(units, size, units, size)[each, :, each]  # (units, size, size)
