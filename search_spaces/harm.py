@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 _ROWS_LOOKED_AT = 64
 """Of each matrix, spread evenly: enough for a share of its energy."""
 
+HARM_STATISTICS = Wanda.statistics
+"""What must be collected before `relative_energies` is asked."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:

@@ -8,14 +8,15 @@ from search_spaces.rankings.units import by_unit
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.sub_block import SubBlock
 
-ALPHA = 100.0
-"""How much gradients count beside activations, as published."""
+# The published 100 weighs gradients' norms over 128 windows against inputs' norms over the 2,048
+# tokens of one; for root mean squares that is 100 · √(128 / 2048).
+GRADIENT_WEIGHT = 25.0
 
 
 class GBLM:
     """A weight counts by its size times that of its input and of its gradient.
 
-    ``|W_ij| · (‖X_j‖ + 100 · ‖G_ij‖)``, squared and added up over the weights through which a unit
+    ``|W_ij| · (‖X_j‖ + a · ‖G_ij‖)``, squared and added up over the weights through which a unit
     reaches the hidden states, as in Wanda. Both norms are root mean squares here, over tokens and
     over windows, so that more text changes neither's share.
 
@@ -37,4 +38,4 @@ class GBLM:
         weight = weights[output.path]
         inputs = statistics["input_second_moment", output.path].to(weight).sqrt()  # (columns,)
         slopes = statistics["gradient_second_moment", output.path].to(weight).sqrt()
-        return by_unit(output, (weight * (inputs + ALPHA * slopes)).square().sum(dim=0))
+        return by_unit(output, (weight * (inputs + GRADIENT_WEIGHT * slopes)).square().sum(dim=0))

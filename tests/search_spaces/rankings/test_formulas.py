@@ -80,8 +80,9 @@ def test_gradients_and_activations_are_blended() -> None:
     found = importance(
         "gblm",
         input_second_moment=[1.0, 4.0, 0.25, 0.0],
-        gradient_second_moment=[[1e-4, 0.0, 0.0, 4e-4], [0.0, 0.0, 1e-4, 0.0]],
+        gradient_second_moment=[[1.6e-3, 0.0, 0.0, 4e-4], [0.0, 0.0, 1.6e-3, 0.0]],
     )
+    # a gradient of 0.04 weighs as an input of 1
     # unit 0: (1·(1 + 1))² + 1² + (3·0.5)² + (1·(0.5 + 1))²; unit 1: (2·2)² + (0·2)²
     assert found == pytest.approx([4 + 1 + 2.25 + 2.25, 16.0])
 
