@@ -1,11 +1,12 @@
 """SmolLM2-135M under any ranking and repair, scored on hold-out text at widths of one's choice."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from search_spaces.level_builder import LevelBuilder
 from search_spaces.levels import Level, Matrix
 from search_spaces.patterns import DENSE, Pattern
 from search_spaces.rankings import RankingName, make_ranking
-from search_spaces.shaping import Shaper
+from search_spaces.shaping import Levels, Shaper
 from search_spaces.sorting import rank_units, sort_units_
 from search_spaces.sparsifiers import (
     RefinementName,
@@ -31,7 +32,7 @@ from search_spaces.sparsifiers import (
     make_refinement,
     make_sparsifier,
 )
-from search_spaces.statistics import StatisticName
+from search_spaces.statistics import MatrixStatistics, StatisticName
 from tests.benchmarks.contest import text_options
 
 STATISTICS: frozenset[StatisticName] = frozenset(
@@ -191,7 +192,7 @@ class Laboratory:
         ((_, found),) = self._evaluator.score(forms[None])
         return Found(kl=found.quality["kl"], nll=found.quality["nll"])
 
-    def matrices(self) -> Mapping[tuple[int, str], Tensor]:
+    def matrices(self) -> "Matrices":
         """Give each projection's matrix, by position of its sub-block and path."""
         return {
             (position, path): weight.clone()
@@ -199,10 +200,29 @@ class Laboratory:
             for path, weight in weights.items()
         }
 
+    def known(self, position: int, path: str) -> MatrixStatistics:
+        """Give the statistics of one matrix, features in the order that they have now."""
+        block = self.structure.sub_blocks[position]
+        projection = next(p for p in block.projections if p.path == path)
+        features = projection.sorted_features(self._orders[position])
+        found = MatrixStatistics.of(self.statistics[block.layer], path)
+        if projection.side == "rows":
+            return found.picked(rows=features)
+        return found.picked(columns=features)
 
-def replaced(matrices: Mapping[tuple[int, str], Tensor], count: int) -> list[Level]:
-    """Turn matrices that some other code made into levels of full width."""
-    levels: list[dict[str, Matrix]] = [{} for _ in range(count)]
+
+Matrices = dict[tuple[int, str], Tensor]
+"""By position of the sub-block and path."""
+
+
+def levels_of(matrices: Matrices, dtype: torch.dtype) -> Levels:
+    """Turn matrices that other code made into levels of full width, whatever the pattern."""
+    made: dict[int, dict[str, Matrix]] = {}
     for (position, path), weight in matrices.items():
-        levels[position][path] = Matrix(weight)
-    return list(levels)
+        made.setdefault(position, {})[path] = Matrix(weight.to(dtype))
+
+    class Fixed:
+        def level(self, position: int, count: int, pattern: Pattern) -> Level:
+            return made[position]
+
+    return Fixed()
