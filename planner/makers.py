@@ -48,6 +48,11 @@ class Makers:
         return self.compensation is not None and self.compensation.adds_bias
 
     @property
+    def fits(self) -> bool:
+        """Whether output projections are fitted anew at each width."""
+        return self.compensation is not None and not self.compensation.adds_bias
+
+    @property
     def changes_weights(self) -> bool:
         """Whether levels hold other weights than the dense model's."""
         return self.compensation is not None or self.sparsifier is not None

@@ -25,6 +25,7 @@ from search_spaces.errors import RunError, SettingsError
 from search_spaces.files import replacing
 from search_spaces.harm import (
     Guess,
+    guess_after_repair,
     guess_by_allocation,
     guess_by_depth,
     guess_by_energy,
@@ -86,7 +87,7 @@ def prepare(
         statistics = task.measured()
         listener.stage("ranking heads and channels")
         orders = rank_units(dense.structure, task.makers.ranking, statistics)
-        guess = _guess(dense, settings, task.makers, statistics)
+        guess = _guess(dense, settings, task.makers, statistics, orders)
         _save_ranking(folder / RANKING_FILE, dense, orders, guess)
     repair = repair_name(settings, task.makers, task.calibration)
     space = ranked_space(dense, settings, folder, repair=repair)
@@ -187,6 +188,7 @@ def _guess(
     settings: SearchSettings,
     makers: Makers,
     statistics: Sequence[Statistics],
+    orders: Sequence[NDArray[np.int_]],
 ) -> Guess:
     """Guess what cuts do, as the settings say.
 
@@ -195,6 +197,8 @@ def _guess(
     """
     structure, name, patterns = dense.structure, settings.guess, settings.patterns
     energy = guess_by_energy(structure, statistics, patterns)
+    if makers.fits:
+        energy = guess_after_repair(energy, structure, statistics, orders)
     if makers.depth is not None:
         whole = settings.choices.layers
         return guess_by_depth(energy, structure, statistics, makers.depth, whole_layers=whole)

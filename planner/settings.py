@@ -82,7 +82,7 @@ class SearchSettings(BaseModel):
     """Order in which the units of a site are cut."""
     sparsifier: SparsifierName = "sparsegpt"
     """How weights are chosen that become zero, where the space has sparsity."""
-    compensate: str = "none"
+    compensate: str = "obs"
     """How what stays makes up for what goes: none, or one of bias, least_squares, obs and tuning
     for heads and channels, and one of admm and dsnot for sparse weights, comma separated."""
     guess: GuessName = "energy"

@@ -19,6 +19,10 @@ from search_spaces.structure.sub_block import SubBlock
 
 Floats = NDArray[np.float64]
 
+_DAMPING = 0.01
+"""Of the mean of a Gram matrix's diagonal, as in compensations."""
+_WIDTHS_LOOKED_AT = 17
+"""Of each sub-block; those between are interpolated."""
 _ROWS_LOOKED_AT = 64
 """Of each matrix, spread evenly: enough for a share of its energy."""
 
@@ -87,6 +91,60 @@ def _lost_shares(
         else:
             shares.append(float(running[zeros - 1]) / total if zeros else 0.0)
     return np.array(shares)
+
+
+def guess_after_repair(
+    energy: Guess,
+    structure: ModelStructure,
+    statistics: Sequence[Statistics],
+    orders: Sequence[NDArray[np.int_]],
+) -> Guess:
+    """Guess what is lost of a width whose output projection is fitted anew.
+
+    With the second moments of its inputs ``G = L Lᵀ`` in sorted order, and the columns ``R`` gone,
+    the best fit leaves ``‖W_R L_RR‖²`` of the energy, for ``L_RR L_RRᵀ`` is what the kept inputs
+    cannot tell of the others. A dropped sub-block is not fitted, and loses all.
+
+    Args:
+        energy: What is guessed without a fit.
+        structure: The dense model, not permuted yet.
+        statistics: Of each layer, with ``gram``.
+        orders: For each sub-block its units from the last to go to the first to go.
+
+    Returns:
+        The same guess with other harms of units: those of a prefix of an order add up to what its
+        widths lose, and a sub-block's to what it loses when it is dropped.
+    """
+    units = []
+    for position, (block, weights) in enumerate(structure.matrices()):
+        output, order = block.projections[-1], orders[position]
+        known = statistics[block.layer]
+        features = torch.from_numpy(output.by_unit[order].ravel())
+        weight = weights[output.path].double()[:, features]
+        gram = known["gram", output.path].to(weight)[features][:, features]
+        lost = _lost_after_fit(weight, gram, block.unit_count)
+        lost = np.append(energy.units[position].sum(), lost / float(known["hidden_energy", ""]))
+        # rounding, and a fit that a drop has not, must not make a smaller width look better
+        lost = np.maximum.accumulate(lost[::-1])[::-1]
+        own = np.empty(block.unit_count)
+        own[order] = -np.diff(lost)
+        units.append(own)
+    return replace(energy, units=tuple(units))
+
+
+def _lost_after_fit(weight: Tensor, gram: Tensor, unit_count: int) -> Floats:
+    """Give the energy lost at each number of units kept from 1 on, ``(units,)``."""
+    each = weight.shape[1] // unit_count
+    damped = gram.clone()
+    damped.diagonal().add_(_DAMPING * gram.diagonal().mean() + torch.finfo(gram.dtype).tiny)
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    if failed:  # as where inputs are not finite: nothing is known beyond the diagonal
+        factor = gram.diagonal().clamp(min=0.0).sqrt().diag()
+    looked_at = np.unique(np.linspace(1, unit_count, _WIDTHS_LOOKED_AT).round().astype(np.int_))
+    starts = looked_at * each
+    lost = [float((weight[:, s:] @ factor[s:, s:]).square().sum()) for s in starts]
+    found: Floats = np.interp(np.arange(1, unit_count + 1), looked_at, lost)
+    return found
 
 
 def guess_by_ranking(

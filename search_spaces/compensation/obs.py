@@ -5,8 +5,13 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from search_spaces.compensation.protocol import Repair
-from search_spaces.compensation.ridge import DAMPING, Ridge
+from search_spaces.compensation.ridge import Ridge
 from search_spaces.statistics import MatrixStatistics, StatisticName
+
+_DAMPING = 0.1
+"""Ten times that of the others: a pull towards the dense weights does no harm by itself, and with
+a few thousand tokens less of the fit is chance (SmolLM2-135M without 20 % of its channels: KL 0.200
+on other text, against 0.217 at 0.01)."""
 
 
 class OptimalBrainSurgeon:
@@ -27,7 +32,7 @@ class OptimalBrainSurgeon:
     statistics: frozenset[StatisticName] = frozenset({"gram"})
     adds_bias = False
 
-    def __init__(self, damping: float = DAMPING) -> None:
+    def __init__(self, damping: float = _DAMPING) -> None:
         self.damping = damping
 
     def repairs(

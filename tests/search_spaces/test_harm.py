@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.harm import guess_by_energy
+from search_spaces.harm import guess_after_repair, guess_by_energy
 from search_spaces.patterns import DENSE
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.linears import matrix
@@ -40,3 +40,39 @@ def test_energies_are_shares_of_the_hidden_states() -> None:
     energy = (weight.double() ** 2).sum(dim=1).numpy() * np.arange(1, 129)
     assert found[7] == pytest.approx(energy / 8, rel=1e-5)
     assert found[7].dtype == np.float64
+
+
+@torch.no_grad()
+def test_after_a_repair_a_width_loses_what_no_fit_brings_back() -> None:
+    structure = dense("llama")
+    generator = torch.Generator().manual_seed(0)
+    statistics: list[dict[tuple[StatisticName, str], Tensor]] = []
+    for layer in structure.layers:
+        own: dict[tuple[StatisticName, str], Tensor] = {("hidden_energy", ""): torch.tensor(2.0)}
+        for block in (layer.attention, layer.mlp):
+            for projection in block.projections:
+                linear = structure.backbone.layers[block.layer].get_submodule(projection.path)
+                columns = matrix(linear).shape[1]
+                # the second half of the inputs follows from the first but for a little
+                half = torch.randn(500, columns // 2, generator=generator)
+                rest = half + 0.1 * torch.randn(half.shape, generator=generator)
+                inputs = torch.cat([half, rest], dim=1)
+                own["gram", projection.path] = inputs.T @ inputs / len(inputs)
+                own["input_second_moment", projection.path] = inputs.square().mean(dim=0)
+        statistics.append(own)
+    orders = [np.arange(block.unit_count) for block in structure.sub_blocks]
+    energy = guess_by_energy(structure, statistics, (DENSE,))
+    found = guess_after_repair(energy, structure, statistics, orders)
+    for position, block in enumerate(structure.sub_blocks):
+        lost = np.append(np.cumsum(found.units[position][::-1])[::-1], 0.0)
+        assert (np.diff(lost) <= 0).all()
+        assert lost[0] >= energy.units[position].sum() * (1 - 1e-6)
+        count = block.unit_count // 2
+        kept = slice(0, count * len(block.projections[-1].units) // block.unit_count)
+        gram = statistics[block.layer]["gram", block.projections[-1].path].double()
+        layer = structure.backbone.layers[block.layer]
+        weight = matrix(layer.get_submodule(block.projections[-1].path)).double()
+        fitted = torch.linalg.solve(gram[kept, kept], gram[kept] @ weight.T)
+        left = (weight @ gram @ weight.T).trace() - (fitted.T @ gram[kept] @ weight.T).trace()
+        assert lost[count] == pytest.approx(float(left) / 2, rel=0.1)
+        assert lost[count] < 0.1 * lost[0]
