@@ -21,7 +21,9 @@ STEADY = 0.02
 """Most by which, at the median token, what a sub-block adds may differ from its projection's
 output times a constant, as a share of it and beside rounding."""
 
-_Choice = tuple[int, Level]
+Repaired = Callable[[int, Statistics], Level]
+"""Gives the student's weights of a sub-block that are no slices, from its position and from what
+tuning noted of its layer so far."""
 
 
 @dataclass
@@ -57,6 +59,12 @@ class _Sums:
         self.cross += t.T @ x
 
 
+_Choice = tuple[int, Level]
+"""What the student keeps of a sub-block, and its weights that are no slices."""
+_Repair = Callable[[int, _Sums], _Choice]
+"""Decides that for the attention or the MLP of a layer, 0 or 1, from what was noted."""
+
+
 @torch.inference_mode()
 def collect_tuning(
     structure: ModelStructure,
@@ -64,7 +72,7 @@ def collect_tuning(
     kept: Sequence[int],
     windows: Tensor,
     *,
-    levels: Callable[[int], Level] = lambda _: {},
+    levels: Repaired = lambda _position, _noted: {},
     batch_tokens: int = 4096,
 ) -> tuple[Statistics, ...]:
     """Run a pruned model, the student, beside the dense one, and note what tuning fits.
@@ -86,7 +94,8 @@ def collect_tuning(
         orders: For each sub-block its units from the last to go to the first to go.
         kept: Units that the student keeps, ``(sub_blocks,)``.
         windows: Token ids ``(windows, tokens)``.
-        levels: Gives for the position of a sub-block the student's weights that are no slices.
+        levels: Repairs the student as it goes, so that what one sub-block makes up for is not
+            made up for again above it.
         batch_tokens: Tokens run at once.
 
     Returns:
@@ -100,32 +109,37 @@ def collect_tuning(
         pairs.append(_Pair(inputs.hidden, inputs.hidden, inputs.calls))
     found: list[Statistics] = []
     for index, layer in enumerate(structure.layers):
-        positions = (2 * index, 2 * index + 1)
-        student = [(int(kept[position]), levels(position)) for position in positions]
-        advance = _advance_apart if layer.splits else _advance_whole
-        sums = advance(structure, index, student, pairs)
-        statistics: dict[tuple[StatisticName, str], Tensor] = {
-            ("tokens", ""): torch.tensor(float(windows.numel()))
-        }
-        for position, block, noted in zip(positions, _blocks(layer), sums, strict=True):
-            output = block.projections[-1]
+        tokens = torch.tensor(float(windows.numel()))
+        statistics: dict[tuple[StatisticName, str], Tensor] = {("tokens", ""): tokens}
+
+        def repaired(
+            offset: int,
+            sums: _Sums,
+            index: int = index,
+            layer: LayerStructure = layer,
+            statistics: dict[tuple[StatisticName, str], Tensor] = statistics,
+        ) -> _Choice:
+            position, output = 2 * index + offset, _blocks(layer)[offset].projections[-1]
             back = torch.from_numpy(np.argsort(output.sorted_features(orders[position])))
-            back = back.to(noted.gram.device)
-            statistics["student_gram", output.path] = noted.gram[back][:, back] / windows.numel()
-            statistics["teacher_cross", output.path] = noted.cross[:, back] / windows.numel()
+            back = back.to(sums.gram.device)
+            statistics["student_gram", output.path] = sums.gram[back][:, back] / windows.numel()
+            statistics["teacher_cross", output.path] = sums.cross[:, back] / windows.numel()
+            return int(kept[position]), levels(position, statistics)
+
+        advance = _advance_apart if layer.splits else _advance_whole
+        advance(structure, index, repaired, pairs)
         found.append(statistics)
     return tuple(found)
 
 
 def _advance_apart(
-    structure: ModelStructure, index: int, student: Sequence[_Choice], pairs: Sequence[_Pair]
-) -> list[_Sums]:
+    structure: ModelStructure, index: int, repaired: _Repair, pairs: Sequence[_Pair]
+) -> None:
     """Send both models through the sub-blocks of a layer, one after the other."""
-    backbone, blocks, sums = structure.backbone, _blocks(structure.layers[index]), []
+    backbone, blocks = structure.backbone, _blocks(structure.layers[index])
     with backbone.resident(index) as layer:
-        for block, other, (count, level) in zip(blocks, blocks[::-1], student, strict=True):
+        for offset, (block, other) in enumerate(zip(blocks, blocks[::-1], strict=True)):
             alone = narrowed(layer, [(other, 0)])
-            narrow = narrowed(layer, [(block, count), (other, 0)], level)
             linear = layer.get_submodule(block.projections[-1].path)
             noted, factor = _Sums.at(linear), None
             for pair in pairs:
@@ -141,32 +155,31 @@ def _advance_apart(
                     noted.add(seen.inputs, missing - _offset(linear))
                 else:
                     noted.add(own.inputs, own.output - _offset(linear))
-                if count:
-                    pair.student = backbone.run_layer(narrow, pair.student, call)
-            sums.append(noted)
-    return sums
+            count, level = repaired(offset, noted)
+            narrow = narrowed(layer, [(block, count), (other, 0)], level)
+            for pair in pairs if count else ():
+                pair.student = backbone.run_layer(narrow, pair.student, pair.calls[index])
 
 
 def _advance_whole(
-    structure: ModelStructure, index: int, student: Sequence[_Choice], pairs: Sequence[_Pair]
-) -> list[_Sums]:
+    structure: ModelStructure, index: int, repaired: _Repair, pairs: Sequence[_Pair]
+) -> None:
     """Send both models through a layer at once, and note what the dense one does there."""
     backbone, blocks = structure.backbone, _blocks(structure.layers[index])
-    (first, first_level), (second, second_level) = student
     with backbone.resident(index) as layer:
-        choices = zip(blocks, (first, second), strict=True)
-        narrow = narrowed(layer, choices, {**first_level, **second_level})
         linears = [layer.get_submodule(block.projections[-1].path) for block in blocks]
         sums = [_Sums.at(linear) for linear in linears]
         for pair in pairs:
-            call = pair.calls[index]
             with ExitStack() as stack:
                 watched = [stack.enter_context(_watched(linear)) for linear in linears]
-                pair.dense = backbone.run_layer(layer, pair.dense, call)
+                pair.dense = backbone.run_layer(layer, pair.dense, pair.calls[index])
             for linear, noted, seen in zip(linears, sums, watched, strict=True):
                 noted.add(seen.inputs, seen.output - _offset(linear))
-            pair.student = backbone.run_layer(narrow, pair.student, call)
-    return sums
+        student = [repaired(offset, noted) for offset, noted in enumerate(sums)]
+        choices = [(block, count) for block, (count, _) in zip(blocks, student, strict=True)]
+        narrow = narrowed(layer, choices, {**student[0][1], **student[1][1]})
+        for pair in pairs:
+            pair.student = backbone.run_layer(narrow, pair.student, pair.calls[index])
 
 
 def _blocks(layer: LayerStructure) -> tuple[SubBlock, SubBlock]:

@@ -9,7 +9,7 @@ from evaluators.tuning import collect_tuning
 from planner.lazily import Lazily
 from planner.listener import Listener
 from planner.workbench import DenseModel
-from search_spaces.compensation.obs import OptimalBrainSurgeon
+from search_spaces.compensation.tuning import SubLayerTuning
 from search_spaces.forms import unit_counts
 from search_spaces.level_builder import LevelBuilder
 from search_spaces.levels import Level
@@ -35,16 +35,16 @@ def tuning_statistics(
     Args:
         dense: The model, sorted.
         space: Laid out for it.
-        statistics: Of the dense model, with the Gram matrices that its student is repaired by.
+        statistics: Of the dense model, in its own order of units.
         windows: Token ids ``(windows, tokens)`` to measure on.
         listener: Told of progress.
     """
-    builder = LevelBuilder(
-        dense.structure, statistics, space.orders, compensation=OptimalBrainSurgeon()
-    )
     kept = np.ceil(STUDENT_KEEPS * unit_counts(space.sub_blocks)).astype(np.int_)
 
-    def level(position: int) -> Level:
+    def level(position: int, noted: Statistics) -> Level:
+        layer = space.sub_blocks[position].layer
+        known = [*statistics[:layer], {**statistics[layer], **noted}]
+        builder = LevelBuilder(dense.structure, known, space.orders, compensation=SubLayerTuning())
         (made,) = builder.build(position, [(int(kept[position]), DENSE)])
         return made
 

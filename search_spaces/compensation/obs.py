@@ -10,8 +10,8 @@ from search_spaces.statistics import MatrixStatistics, StatisticName
 
 _DAMPING = 0.1
 """Ten times that of the others: a pull towards the dense weights does no harm by itself, and with
-a few thousand tokens less of the fit is chance (SmolLM2-135M without 20 % of its channels: KL 0.200
-on other text, against 0.217 at 0.01)."""
+a few thousand tokens less of the fit is chance (SmolLM2-135M without 20 % of its channels: KL
+0.200 on other text, against 0.217 at 0.01)."""
 
 
 class OptimalBrainSurgeon:

@@ -70,8 +70,8 @@ def test_after_a_repair_a_width_loses_what_no_fit_brings_back() -> None:
         count = block.unit_count // 2
         kept = slice(0, count * len(block.projections[-1].units) // block.unit_count)
         gram = statistics[block.layer]["gram", block.projections[-1].path].double()
-        layer = structure.backbone.layers[block.layer]
-        weight = matrix(layer.get_submodule(block.projections[-1].path)).double()
+        owner = structure.backbone.layers[block.layer]
+        weight = matrix(owner.get_submodule(block.projections[-1].path)).double()
         fitted = torch.linalg.solve(gram[kept, kept], gram[kept] @ weight.T)
         left = (weight @ gram @ weight.T).trace() - (fitted.T @ gram[kept] @ weight.T).trace()
         assert lost[count] == pytest.approx(float(left) / 2, rel=0.1)
