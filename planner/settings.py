@@ -14,10 +14,9 @@ from search_spaces.choices import Choices
 from search_spaces.compensation import CompensationName
 from search_spaces.errors import SettingsError
 from search_spaces.files import atomic_write_text
-from search_spaces.patterns import Pattern
+from search_spaces.patterns import Pattern, sparsity_patterns
 from search_spaces.rankings import DepthRankingName, RankingName
 from search_spaces.repairs import parse_repairs
-from search_spaces.sites.weights import sparsity_patterns
 from search_spaces.sparsifiers import RefinementName, SparsifierName
 
 SETTINGS_FILE = "settings.yaml"

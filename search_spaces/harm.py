@@ -136,13 +136,16 @@ def _lost_after_fit(weight: Tensor, gram: Tensor, unit_count: int) -> Floats:
     """Give the energy lost at each number of units kept from 1 on, ``(units,)``."""
     each = weight.shape[1] // unit_count
     damped = gram.clone()
-    damped.diagonal().add_(_DAMPING * gram.diagonal().mean() + torch.finfo(gram.dtype).tiny)
+    damping = float(_DAMPING * gram.diagonal().mean()) + torch.finfo(gram.dtype).tiny
+    damped.diagonal().add_(damping)
     factor, failed = torch.linalg.cholesky_ex(damped)
     if failed:  # as where inputs are not finite: nothing is known beyond the diagonal
         factor = gram.diagonal().clamp(min=0.0).sqrt().diag()
     looked_at = np.unique(np.linspace(1, unit_count, _WIDTHS_LOOKED_AT).round().astype(np.int_))
-    starts = looked_at * each
-    lost = [float((weight[:, s:] @ factor[s:, s:]).square().sum()) for s in starts]
+    lost = []
+    for start in looked_at * each:
+        gone, left = weight[:, start:], factor[start:, start:]
+        lost.append(float((gone @ left).square().sum() - damping * gone.square().sum()))
     found: Floats = np.interp(np.arange(1, unit_count + 1), looked_at, lost)
     return found
 

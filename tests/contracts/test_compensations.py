@@ -168,12 +168,18 @@ def test_inputs_that_the_kept_ones_tell_are_not_missed(
         assert error(repair, weight, inputs) <= 1e-6 * scale  # float32 statistics, and damping
 
 
+def share_of(name: CompensationName) -> float:
+    """The damping of a compensation, as a share of the mean diagonal."""
+    share: float = vars(make_compensation(name))["damping"]
+    return share
+
+
 @pytest.mark.parametrize("name", FITTED)
 def test_weights_are_those_of_the_formula(name: CompensationName) -> None:
     weight = random_weight()
     statistics = measured(correlated(500, 0), weight)
     gram, dense = statistics["gram"].double(), weight.double()
-    damping = 0.01 * float(gram.diagonal().mean())
+    damping = share_of(name) * float(gram.diagonal().mean())
     for count, repair in zip(WIDTHS, repaired(name, weight, statistics), strict=True):
         inverse = torch.linalg.inv(gram[:count, :count] + damping * torch.eye(count).double())
         if name == "least_squares":
@@ -219,7 +225,8 @@ def test_a_matrix_that_no_damping_mends_leaves_the_dense_weights(name: Compensat
     values = {**statistics.values, "gram": broken, "student_gram": broken}
     repairs = repaired(name, weight, MatrixStatistics(tokens=500, values=values))
     for repair, plain in zip(repairs, slices(weight), strict=True):
-        assert "not positive definite with damping of 1000 %" in repair.fallback
+        most = f"{100 * 1000 * share_of(name):g} %"
+        assert f"not positive definite with damping of {most}" in repair.fallback
         assert torch.equal(repair.weight, plain.weight)
 
 
@@ -230,11 +237,12 @@ def test_damping_is_raised_where_that_is_enough_and_said(name: CompensationName)
     gram = statistics["gram"].double()
     # an eigenvalue below zero, as rounding leaves it, beyond the first damping and not the second
     values, vectors = torch.linalg.eigh(gram)
-    values[0] = -0.05 * values.mean()
+    values[0] = -5 * share_of(name) * values.mean()
     off = ((vectors * values) @ vectors.T).float()
     changed = {**statistics.values, "gram": off, "student_gram": off}
     repairs = repaired(name, weight, MatrixStatistics(tokens=500, values=changed))
-    assert any("damping of 10 %" in repair.notice for repair in repairs)
+    raised = f"damping of {100 * 10 * share_of(name):g} %"
+    assert any(raised in repair.notice for repair in repairs)
 
 
 def test_least_squares_that_damping_spoils_leaves_the_dense_weights() -> None:

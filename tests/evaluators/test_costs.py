@@ -12,10 +12,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from evaluators.cost_model import CostModel
-from evaluators.costs import COSTS
 from search_spaces.choices import Choices
+from search_spaces.forms import forms_of, unit_counts
 from search_spaces.identity import identify
+from search_spaces.packing import pack
+from search_spaces.patterns import DENSE, Pattern
 from search_spaces.space import build_space
+from search_spaces.structure.linears import matrix
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import cut
 from tests.evaluators import tiny
@@ -146,7 +149,7 @@ def test_kv_is_what_a_real_cache_holds() -> None:
 
 
 @pytest.mark.parametrize("kind", ["heads,channels,drops", "layers"])
-@pytest.mark.parametrize("metric", list(COSTS))
+@pytest.mark.parametrize("metric", ["params", "size", "macs", "kv"])
 @families
 def test_level_costs_add_up_to_the_costs_but_for_shared_norms(
     family: Make, metric: str, kind: str
@@ -167,3 +170,52 @@ def test_level_costs_add_up_to_the_costs_but_for_shared_norms(
     shared = {"params": 2 * 32, "size": 2 * 2 * 32}.get(metric, 0) if family is phi else 0
     standing = counts.reshape(len(counts), -1, 2).any(axis=2).sum(axis=1)
     np.testing.assert_allclose(added + shared * standing, found)
+
+
+SPARSE = (DENSE, Pattern(percent=30), Pattern(keep=2, group=4), Pattern(percent=90))
+
+
+@families
+def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(family: Make) -> None:
+    structure = family()
+    widths = unit_counts(structure.sub_blocks)
+    plain = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT)
+    judge = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT, patterns=SPARSE)
+    rng = np.random.default_rng(3)
+    kept = rng.integers(widths + 1, size=(12, len(widths)))
+    chosen = rng.integers(len(SPARSE), size=kept.shape)
+    found = judge.costs(forms_of(kept, chosen, widths))
+    for name, values in plain.costs(kept).items():
+        assert (found[name] == values).all()
+    for row, patterns, nonzero, packed in zip(
+        kept, chosen, found["nonzero"], found["packed"], strict=True
+    ):
+        zeros, saved = 0, 0
+        for block, count, pattern in zip(structure.sub_blocks, row, patterns, strict=True):
+            layer = structure.backbone.layers[block.layer]
+            for projection in block.projections:
+                rows, columns = matrix(layer.get_submodule(projection.path)).shape
+                stay = int((projection.units < count).sum())
+                shape = (stay, columns) if projection.side == "rows" else (rows, stay)
+                weight = torch.ones(shape, dtype=torch.bfloat16)
+                gone = SPARSE[pattern].zeros(*shape)
+                zeros += gone
+                weight.view(-1)[:gone] = 0
+                bits, rest = pack(weight)
+                saved += max(0, weight.nbytes - bits.nbytes - rest.nbytes)
+        params, size = (plain.costs(row[None])[name][0] for name in ("params", "size"))
+        assert nonzero == params - zeros
+        assert packed == size - saved
+
+
+def test_a_bias_is_paid_where_units_went_and_there_was_none() -> None:
+    for family, rows in ((llama, 32), (opt, 0)):  # opt has biases of its own
+        structure = family()
+        widths = unit_counts(structure.sub_blocks)
+        plain = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT)
+        judge = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT, adds_bias=True)
+        kept = widths.copy()
+        kept[:3] = [widths[0] - 1, 0, widths[2] - 1]
+        for forms, biases in ((widths, 0), (kept, 2)):
+            more = judge.costs(forms[None])["params"] - plain.costs(forms[None])["params"]
+            assert more == biases * rows

@@ -17,8 +17,8 @@ def test_metrics_are_found_by_their_own_distinct_names() -> None:
     found.append(("class_kl", CLASS_KL))
     assert all(name == metric.name for name, metric in found)
     assert sorted(name for name, _ in found) == [
-        "acceptance", "agreement", "class_kl", "cosine", "kl", "kv", "macs", "nll", "params",
-        "size",
+        "acceptance", "agreement", "class_kl", "cosine", "kl", "kv", "macs", "nll", "nonzero",
+        "packed", "params", "size",
     ]  # fmt: skip
 
 

@@ -90,7 +90,7 @@ def test_targets_are_what_the_student_lacks(name: str, batch_tokens: int) -> Non
 
 def test_students_run_with_levels_of_their_own() -> None:
     zero: Level = {"self_attn.o_proj": Matrix(torch.zeros(32, 32))}
-    silent = collected("llama", WHOLE, levels=lambda position, _noted: zero if position == 2 else {})
+    silent = collected("llama", WHOLE, levels=lambda at, _noted: zero if at == 2 else {})
     dropped = collected("llama", [2, 48, 0, 48, *WHOLE[4:]])
     for one, other in zip(silent, dropped, strict=True):
         assert all(close(one[key], other[key]) for key in one)

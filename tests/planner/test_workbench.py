@@ -6,8 +6,8 @@ import pytest
 from planner.workbench import Workbench
 from search_spaces.choices import Choices
 from search_spaces.harm import Guess
+from search_spaces.patterns import sparsity_patterns
 from search_spaces.plan import ModelIdentity
-from search_spaces.sites.weights import sparsity_patterns
 from search_spaces.space import build_space
 from search_spaces.structure.sub_block import SubBlock, SubBlockKind
 

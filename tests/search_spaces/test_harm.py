@@ -53,9 +53,9 @@ def test_after_a_repair_a_width_loses_what_no_fit_brings_back() -> None:
             for projection in block.projections:
                 linear = structure.backbone.layers[block.layer].get_submodule(projection.path)
                 columns = matrix(linear).shape[1]
-                # the second half of the inputs follows from the first but for a little
+                # the second half of the inputs follows from the first but for some noise
                 half = torch.randn(500, columns // 2, generator=generator)
-                rest = half + 0.1 * torch.randn(half.shape, generator=generator)
+                rest = half + 0.5 * torch.randn(half.shape, generator=generator)
                 inputs = torch.cat([half, rest], dim=1)
                 own["gram", projection.path] = inputs.T @ inputs / len(inputs)
                 own["input_second_moment", projection.path] = inputs.square().mean(dim=0)
@@ -75,4 +75,4 @@ def test_after_a_repair_a_width_loses_what_no_fit_brings_back() -> None:
         fitted = torch.linalg.solve(gram[kept, kept], gram[kept] @ weight.T)
         left = (weight @ gram @ weight.T).trace() - (fitted.T @ gram[kept] @ weight.T).trace()
         assert lost[count] == pytest.approx(float(left) / 2, rel=0.1)
-        assert lost[count] < 0.1 * lost[0]
+        assert lost[count] < 0.25 * lost[0]

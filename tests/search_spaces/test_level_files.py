@@ -77,7 +77,7 @@ def test_too_many_values_are_damage(tmp_path: Path, builder: Counted) -> None:
     tensors["mlp.up_proj.values"] = torch.cat([tensors["mlp.up_proj.values"]] * 2)
     save_file(tensors, path, marks)
     opened(tmp_path, builder, said).level(MLP, 16, HALF)
-    assert "512 values for 256 bits" in said[0]
+    assert "each of 256 bits, got 512" in said[0]
 
 
 def test_files_of_another_search_are_made_anew_and_told(tmp_path: Path, builder: Counted) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from search_spaces.choices import Choices
 from search_spaces.errors import PlanError
 from search_spaces.forms import kept_in, patterns_in, unit_counts
+from search_spaces.patterns import sparsity_patterns
 from search_spaces.plan import Kept, ModelIdentity
-from search_spaces.sites.weights import sparsity_patterns
 from search_spaces.space import SearchSpace, build_space
 from search_spaces.structure import SubBlock
 
