@@ -55,11 +55,10 @@ class CostModel:
         }
         # zeros make no dense kernel faster: only what is stored can shrink
         self._tallies = {name: tally.repeated(len(patterns)) for name, tally in plain.items()}
-        if len(patterns) > 1:
-            self._tallies |= {
-                "nonzero": tally_nonzero(params, structure, patterns),
-                "packed": tally_packed(size, structure, patterns, stored_dtype),
-            }
+        self._tallies |= {
+            "nonzero": tally_nonzero(params, structure, patterns),
+            "packed": tally_packed(size, structure, patterns, stored_dtype),
+        }
 
     def timed(self, table: LatencyTable) -> Self:
         """Give a cost model of the same model that knows latency and throughput too."""

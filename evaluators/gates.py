@@ -89,10 +89,10 @@ def _by_hidden(structure: ModelStructure, final: Tensor, dense: Tensor) -> Tenso
 def _shaped(structure: ModelStructure, forms: NDArray[np.int_], shaper: Shaper) -> Iterator[None]:
     """Let the projections of the dense model compute with the candidate's weights."""
     changed: list[nn.Module] = []
-    widths = unit_counts(structure.sub_blocks)
-    for position, block in enumerate(structure.sub_blocks):
-        count = int(kept_in(forms, widths)[position])
-        level = shaper.level(position, int(forms[position]))
+    kept = kept_in(forms, unit_counts(structure.sub_blocks)).tolist()
+    # all before the first change, for a level that must be made may run the dense model
+    levels = [shaper.level(position, int(form)) for position, form in enumerate(forms)]
+    for block, count, level in zip(structure.sub_blocks, kept, levels, strict=True):
         for projection in block.projections:
             if projection.path in level:
                 module = structure.backbone.layers[block.layer].get_submodule(projection.path)

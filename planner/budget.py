@@ -14,7 +14,7 @@ EXACT_NAMES = ("params", "size", "macs", "kv")
 MEASURED_NAMES = ("latency", "throughput")
 """Milliseconds of a request and tokens per second, in runs that measured them."""
 SPARSE_NAMES = ("nonzero", "packed")
-"""Parameters that are not zero and bytes with zeros packed, in runs that make weights sparse."""
+"""Parameters that are not zero, and bytes of the weights with zeros packed."""
 COST_NAMES = EXACT_NAMES + SPARSE_NAMES + MEASURED_NAMES
 QUALITY_NAMES = ("kl",)
 """Divergence from the dense model, in nats per token."""

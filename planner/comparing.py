@@ -4,6 +4,7 @@ A comparison is a run without a search: its folder keeps what all recipes share,
 each recipe in it is a whole run that stands alone.
 """
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,13 @@ from evaluators.memory import release_pages
 from planner.budget import check_reachable
 from planner.comparison import RECIPES_KEY, Comparison
 from planner.listener import Listener, Silence
-from planner.preparing import COMMON_FILES, PREPARED_FILES, laid_out_for, preparation
+from planner.preparing import (
+    COMMON_FILES,
+    LEVELS_FOLDER,
+    PREPARED_FILES,
+    laid_out_for,
+    preparation,
+)
 from planner.recipes import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.run import DATABASE_FILE, Run
 from planner.searching import asked_budget, check_same, open_bench, opened, search_on
@@ -113,6 +120,7 @@ def _run_all(shared: Run, waiting: Mapping[str, SearchSettings], listener: Liste
             with opened(folder, settings, resume=(folder / SETTINGS_FILE).is_file()) as run:
                 # baselines would count as the recipe's own finds
                 search_on(run, benches.for_recipe(run), listener, with_baselines=False)
+                benches.leave_levels(run)
         except InputError:
             _remove_empty(folder)
             raise
@@ -147,6 +155,20 @@ class _Benches:
         _copy(PREPARED_FILES, self._folder, run.folder)
         check_same(run, self._bench.dense)
         return laid_out_for(self._bench, run.settings, run.folder)
+
+    def leave_levels(self, run: Run) -> None:
+        """Give the folder of a recipe the weights that it was scored with."""
+        source, own = self._folder / LEVELS_FOLDER, run.folder / LEVELS_FOLDER
+        if source.is_dir() and not own.exists():
+            shutil.copytree(source, own, copy_function=_linked)
+
+
+def _linked(source: str, place: str) -> None:
+    """Give a file a second name, for it is never written to again; copy it where that fails."""
+    try:
+        os.link(source, place)
+    except OSError:
+        shutil.copyfile(source, place)
 
 
 def _copy(names: Sequence[str], source: Path, folder: Path) -> None:

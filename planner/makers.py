@@ -81,5 +81,7 @@ def repair_name(settings: SearchSettings, makers: Makers, calibration: Calibrati
         settings.sparsifier if makers.sparsifier else "",
         refinement or "" if makers.refinement else "",
     ]
-    tokens = calibration.statistics.numpy().tobytes()
-    return f"{'+'.join(filter(None, names))}@{hashlib.sha256(tokens).hexdigest()[:10]}"
+    digest = hashlib.sha256(calibration.statistics.numpy().tobytes())
+    if makers.compensation:  # its constants, such as the damping
+        digest.update(repr(sorted(vars(makers.compensation).items())).encode())
+    return f"{'+'.join(filter(None, names))}@{digest.hexdigest()[:10]}"

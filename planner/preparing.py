@@ -1,6 +1,7 @@
 """Making a model ready: its text, statistics, ranking and sorting, and the store of its levels."""
 
 import hashlib
+import shutil
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -58,7 +59,12 @@ def preparation(settings: SearchSettings) -> tuple[object, ...]:
 
 
 def prepare(
-    dense: DenseModel, settings: SearchSettings, folder: Path, listener: Listener
+    dense: DenseModel,
+    settings: SearchSettings,
+    folder: Path,
+    listener: Listener,
+    *,
+    remake: bool = True,
 ) -> Workbench:
     """Calibrate, rank and sort a dense model; its weights are permuted in place.
 
@@ -68,9 +74,12 @@ def prepare(
         folder: Of the run; what is found there of an earlier preparation is used again, and what
             is made is kept there.
         listener: Told of progress.
+        remake: Whether weights that are not on disk any more may be made again: in other
+            arithmetic than the run's they would come out otherwise.
 
     Raises:
         DataError: Where the calibration text cannot be used.
+        RunError: Where weights are gone that may not be made again.
         SettingsError: Where windows are longer than the model reads, a streamed model would
             have to write the text, or a pattern of sparsity does not fit its matrices.
     """
@@ -80,11 +89,18 @@ def prepare(
         makers=Makers.of(settings),
         calibration=calibrate(dense, settings, folder, listener),
         folder=folder,
+        level_gigabytes=settings.level_gigabytes,
+        remake=remake,
         listener=listener,
     )
     statistics: Sequence[Statistics] | None = None
-    if not (folder / RANKING_FILE).is_file():
+    ranked = (folder / RANKING_FILE).is_file()
+    # a streamed model cannot be measured while some level of it is in use, so it is now
+    if not ranked or (dense.structure.backbone.streamed and task.makers.changes_weights):
         statistics = task.measured()
+    if not ranked:
+        assert statistics is not None
+        task.check_text(statistics)
         listener.stage("ranking heads and channels")
         orders = rank_units(dense.structure, task.makers.ranking, statistics)
         guess = _guess(dense, settings, task.makers, statistics, orders)
@@ -111,6 +127,8 @@ class _Task:
     makers: Makers
     calibration: Calibration
     folder: Path
+    level_gigabytes: float
+    remake: bool
     listener: Listener
 
     def measured(self) -> Sequence[Statistics]:
@@ -129,6 +147,12 @@ class _Task:
 
     def measured_sorted(self, space: SearchSpace) -> Sequence[Statistics]:
         """Take them of a model that is sorted already."""
+        if not self.remake:
+            raise RunError(
+                f"an export needs the very weights that were scored, and `{self.folder}` lacks "
+                "some, which this machine's float32 would make otherwise; go on with the search, "
+                "`--resume` and more `--tokens`, where it was made"
+            )
         structure = self.dense.structure
         sort_units_(structure, [np.argsort(order) for order in space.orders])
         try:
@@ -154,17 +178,42 @@ class _Task:
             dtype=dense.loaded.stored_dtype,
             on_notice=self.listener.say,
         )
+        limit = round(self.level_gigabytes * 1e9)
         store = LevelStore(
             self.folder / LEVELS_FOLDER,
             builder,
             widths=[_widths(space, position) for position in range(len(space.sub_blocks))],
             digest=f"{dense.loaded.identity.fingerprint} {space.repair} {_orders_digest(space)}",
+            limit_bytes=limit,
             on_notice=self.listener.say,
         )
-        if makers.compensation is not None:
-            self.listener.stage("making up for heads and channels that go")
-            store.build_all(on_step=self.listener.advance)
+        if makers.compensation is not None and self.remake:
+            self._build(store, limit)
         return Shaper(dense.structure, space.patterns, store)
+
+    def _build(self, store: LevelStore, limit: int) -> None:
+        """Make the levels of all widths, where they fit; statistics are not needed then."""
+        size = store.dense_bytes
+        if size > limit:
+            self.listener.say(
+                f"levels would take {size / 1e9:.1f} GB, more than {limit / 1e9:g}: each is made "
+                "when it is needed; raise --level_gigabytes, or --mlp_step for fewer"
+            )
+            return
+        self.listener.stage("making up for heads and channels that go")
+        store.build_all(on_step=self.listener.advance)
+        if self.makers.sparsifier is None:
+            shutil.rmtree(self.folder / STATISTICS_FOLDER, ignore_errors=True)
+
+    def check_text(self, statistics: Sequence[Statistics]) -> None:
+        """Say where the ranking leans on damping, for there are fewer tokens than inputs."""
+        widest = max(len(p.units) for b in self.dense.structure.sub_blocks for p in b.projections)
+        tokens = int(statistics[0]["tokens", ""])
+        if "gram" in self.makers.ranking.statistics and tokens < widest:
+            self.listener.say(
+                f"{tokens} tokens cannot tell {widest} inputs apart, so that the ranking leans on "
+                "damping; raise `--statistics_windows`"
+            )
 
 
 def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:
@@ -232,8 +281,18 @@ def _save_ranking(
 
 
 def _saved_guess(path: Path, space: SearchSpace) -> Guess:
+    names = [block.name for block in space.sub_blocks]
+    try:
+        return _read_guess(path, names)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(
+            f"`{path}` must hold what cuts were guessed to do, and does not: {error}; "
+            "search again into another --out"
+        ) from error
+
+
+def _read_guess(path: Path, names: Sequence[str]) -> Guess:
     with np.load(path, allow_pickle=False) as saved:
-        names = [block.name for block in space.sub_blocks]
         return Guess(
             units=tuple(saved[f"{name}.harm"] for name in names),
             patterns=tuple(saved[f"{name}.patterns"] for name in names),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.budget import COST_NAMES, format_amount, relative_cost
+from planner.budget import COST_NAMES, SPARSE_NAMES, format_amount, relative_cost
 from planner.evaluation import Evaluation
 from planner.front import complete, front
 from planner.indicators import Points, hypervolume, reference_kl
@@ -47,11 +47,12 @@ def front_table(
         marked: Id of a plan to point at.
         knee: Id of the front's knee.
     """
-    rows = [_header("", frame)]
+    shown = _shown_costs(frame)
+    rows = [_header("", shown)]
     for _, row in frame.iterrows():
         marks = {"→": marked, "knee": knee}
         names = " ".join(mark for mark, plan_id in marks.items() if row["plan_id"] == plan_id)
-        rows.append([names, *_cells(row)])
+        rows.append([names, *_cells(row, shown)])
     return aligned(rows)
 
 
@@ -61,9 +62,10 @@ def answers_table(frame: "pd.DataFrame") -> str:
     Args:
         frame: As `Run.answers` gives it.
     """
-    rows = [_header("budget", frame)]
+    shown = _shown_costs(frame)
+    rows = [_header("budget", shown)]
     for _, row in frame.iterrows():
-        cells = ["none"] + [""] * (len(rows[0]) - 2) if row["refusal"] else _cells(row)
+        cells = ["none"] + [""] * (len(rows[0]) - 2) if row["refusal"] else _cells(row, shown)
         rows.append([row["budget"], *cells])
     header, *lines = aligned(rows).splitlines()
     # a sentence would widen its column for all
@@ -121,20 +123,25 @@ _SHARED = ("params", "nonzero")
 """Costs that are shown as a share of the dense model's too."""
 
 
-def _header(first: str, frame: "pd.DataFrame") -> list[str]:
-    names = [name for name in COST_NAMES if name in frame]
+def _header(first: str, names: Sequence[str]) -> list[str]:
     costs = [word for name in names for word in ([name, ""] if name in _SHARED else [name])]
     return [
         first, "plan", *costs, "KL searched", "KL fresh", "KL hold-out", "perplexity", "agreement",
     ]  # fmt: skip
 
 
-def _cells(row: "pd.Series") -> list[str]:
+def _shown_costs(frame: "pd.DataFrame") -> list[str]:
+    """List the costs of a table; without zeros those that count them say nothing new."""
+    same = "nonzero" in frame and bool((frame["nonzero"] == frame["params"]).all())
+    hidden = SPARSE_NAMES if same else ()
+    return [name for name in COST_NAMES if name in frame and name not in hidden]
+
+
+def _cells(row: "pd.Series", names: Sequence[str]) -> list[str]:
     costs = []
-    for name in COST_NAMES:
-        if name in row:
-            costs.append(format_amount(name, row[name]))
-            costs += [f"{row[f'{name}_x']:.3f}x"] if name in _SHARED else []
+    for name in names:
+        costs.append(format_amount(name, row[name]))
+        costs += [f"{row[f'{name}_x']:.3f}x"] if name in _SHARED else []
     quality = [with_error(row["kl"], row["kl_se"]), "", "", "", f"{row['agreement']:.1%}"]
     if not math.isnan(row.get("fresh_kl", math.nan)):
         quality[1] = with_error(row["fresh_kl"], row["fresh_kl_se"])

@@ -290,6 +290,11 @@ class Run:
                 f"{identity.fingerprint}; bring them back, or search into another --out"
             )
 
+    @property
+    def arithmetic(self) -> str:
+        """The number format and the device that plans were scored with."""
+        return str(self.get_meta("arithmetic"))
+
     def check_arithmetic(self, arithmetic: str) -> None:
         """Refuse to mix scores of two number formats or devices; keep the first.
 

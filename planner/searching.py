@@ -11,7 +11,7 @@ from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.memory import release_pages
 from evaluators.racing import rungs_of
 from planner.baselines import baseline_genomes, budget_at_knee
-from planner.budget import SPARSE_NAMES, Budget, check_reachable, relative_cost
+from planner.budget import Budget, check_reachable, relative_cost
 from planner.evaluation import Spent
 from planner.listener import Listener, Silence
 from planner.loop import Limits, OnProgress, Progress, SearchLoop, StopReason
@@ -25,7 +25,7 @@ from planner.searchers.domain import Domain
 from planner.searchers.protocol import Text
 from planner.settings import SearchSettings
 from planner.tables import find_table, workload
-from planner.workbench import DenseModel, Workbench, open_model
+from planner.workbench import DenseModel, Workbench, arithmetic_of, open_model
 from search_spaces.errors import BudgetError, InputError, ModelError
 
 _ENDS: Mapping[StopReason, str] = {
@@ -95,12 +95,6 @@ def check_budget(settings: SearchSettings) -> None:
         BudgetError: It does.
     """
     budget = asked_budget(settings)
-    zeros = [name for name in budget.cost_names if name in SPARSE_NAMES]
-    if zeros and not settings.choices.sparse:
-        raise BudgetError(
-            f"a budget on {zeros[0]} needs a space with sparsity, got `{settings.space}`; "
-            "set for example `--space heads,channels,drops,sparsity`"
-        )
     if budget.cost_names:
         return
     if settings.focus == "budget":
@@ -160,7 +154,7 @@ def check_same(run: Run, dense: DenseModel) -> None:
         RunError: Where it is one.
     """
     run.check_model(dense.loaded.identity)
-    run.check_arithmetic(f"{dense.loaded.model.dtype} on {dense.loaded.model.device}")
+    run.check_arithmetic(arithmetic_of(dense))
 
 
 def search_on(

@@ -22,7 +22,9 @@ from search_spaces.sparsifiers import RefinementName, SparsifierName
 SETTINGS_FILE = "settings.yaml"
 GuessName = Literal["energy", "ranking", DepthRankingName, AllocationName]
 _VERSION = 1
-_LEAVES_SCORES_ALONE = frozenset({"evaluations", "tokens", "minutes", "offload"})
+_LEAVES_SCORES_ALONE = frozenset(
+    {"evaluations", "tokens", "minutes", "offload", "level_gigabytes"}
+)
 
 
 class SearchSettings(BaseModel):
@@ -84,6 +86,8 @@ class SearchSettings(BaseModel):
     compensate: str = "obs"
     """How what stays makes up for what goes: none, or one of bias, least_squares, obs and tuning
     for heads and channels, and one of admm and dsnot for sparse weights, comma separated."""
+    level_gigabytes: float = Field(default=1.5, gt=0)
+    """Most that compensated and sparse weights take of the disk; the rest is made when needed."""
     guess: GuessName = "energy"
     """What cuts are guessed to do before any plan is scored; a good start, and no more."""
     statistics_windows: int = Field(default=64, ge=1)

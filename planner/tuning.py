@@ -19,8 +19,8 @@ from search_spaces.statistics import StatisticName, Statistics
 
 TUNING_STATISTICS: frozenset[StatisticName] = frozenset({"student_gram", "teacher_cross"})
 STUDENT_KEEPS = 0.85
-"""Of the units of each sub-block of the model that tuning makes up for; a head less at most, so
-that its inputs are like those of the plans that a search looks at."""
+"""Of the units of each sub-block of the model that tuning makes up for, rounded up: a little
+pruned, as the plans are that a search is for."""
 
 
 def tuning_statistics(

@@ -93,12 +93,10 @@ class Workbench:
         """Give what sites keep beyond the common share, where the guess says so; else none."""
         if self.guess.tilts is None:
             return np.zeros(0)
-        return np.array(
-            [
-                self.guess.tilts[site.targets[0]] if site.weights else 0.0
-                for site in self.space.sites
-            ]
-        )
+        # a site's levels share out what is between its sparsest pattern and all
+        span = 1.0 - min(pattern.density for pattern in self.space.patterns)
+        tilts, sites = self.guess.tilts / (span or 1.0), self.space.sites
+        return np.array([tilts[site.targets[0]] if site.weights else 0.0 for site in sites])
 
     def _kind(self, site: Site) -> str:
         if site.weights:
@@ -120,6 +118,11 @@ class Workbench:
         kept = self.space.sites[width].forms_by_target[target]
         shares = np.array(kept) / self.space.sub_blocks[target].unit_count
         return Pair(width=width, sparsity=weights, shares=shares)
+
+
+def arithmetic_of(dense: DenseModel) -> str:
+    """Name the number format and the device that a model computes in."""
+    return f"{dense.loaded.model.dtype} on {dense.loaded.model.device}"
 
 
 def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:

@@ -20,14 +20,11 @@ from search_spaces.structure.sub_block import SubBlock
 Floats = NDArray[np.float64]
 
 _DAMPING = 0.01
-"""Of the mean of a Gram matrix's diagonal, as in compensations."""
+"""Of the mean of a Gram matrix's diagonal: for the factor only, and taken off again."""
 _WIDTHS_LOOKED_AT = 17
 """Of each sub-block; those between are interpolated."""
 _ROWS_LOOKED_AT = 64
 """Of each matrix, spread evenly: enough for a share of its energy."""
-
-HARM_STATISTICS = Wanda.statistics
-"""What must be collected before `relative_energies` is asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +75,8 @@ def _lost_shares(
 ) -> Floats:
     """Give the share of a matrix's output energy that each pattern takes, ``(patterns,)``."""
     step = max(1, len(weight) // _ROWS_LOOKED_AT)
-    terms = weight[::step].square() * known["input_second_moment", path]
+    moment = known["input_second_moment", path].to(weight.device)
+    terms = weight[::step].square() * moment
     total = float(terms.sum()) or 1.0
     running = terms.sort(dim=1).values.cumsum(dim=1).sum(dim=0)
     shares = []
@@ -156,12 +154,18 @@ def guess_by_ranking(
     statistics: Sequence[Statistics],
     ranking: Ranking,
 ) -> Guess:
-    """Take a ranking's own importances for harms, where they compare across sub-blocks."""
-    units = []
+    """Take a ranking's own importances, where they compare across sub-blocks.
+
+    Units go below one threshold on the importance, as published, whatever they cost: harm is
+    importance for each weight that goes.
+    """
+    units, sizes = [], []
     for block, weights in structure.matrices():
         units.append(_numpy(ranking.importance(block, weights, statistics[block.layer])))
+        sizes.append(sum(weight.numel() for weight in weights.values()) / block.unit_count)
     lowest = min(float(own.min()) for own in units)
-    return replace(energy, units=tuple(own - lowest for own in units))
+    harms = (size * (own - lowest) for own, size in zip(units, sizes, strict=True))
+    return replace(energy, units=tuple(harms))
 
 
 def guess_by_depth(

@@ -103,6 +103,7 @@ class LevelBuilder:
             SettingsError: Where a pattern does not fit a matrix.
         """
         block = self.blocks[position]
+        self._statistics[block.layer]  # may have to run the model, which must not be in use then
         narrow = [count for count, _ in choices if not self.is_plain(position, count, DENSE)]
         with self._backbone.resident(block.layer) as layer:
             repairs = self._repairs(position, layer, sorted(set(narrow)))
@@ -145,7 +146,8 @@ class LevelBuilder:
             weight = whole.weight
             if not pattern.is_dense:
                 pattern.check_fits(weight.shape[1], f"layers.{block.layer}.{projection.path}")
-                measured = self._picked(position, projection, count)
+                measured = self._picked(position, projection, count).to(weight.device)
+                self._check_text(block, measured.tokens, weight.shape[1])
                 weight = self._sparse(weight, pattern, measured)
             offset = None if whole.bias is None else whole.bias.to(self.dtype)
             level[projection.path] = Matrix(weight.to(self.dtype).contiguous(), offset)
@@ -166,6 +168,18 @@ class LevelBuilder:
         if projection.side == "rows":
             return found.picked(rows=features)
         return found.picked(columns=features)
+
+    def _check_text(self, block: SubBlock, tokens: int, columns: int) -> None:
+        """Say where there are too few tokens to tell the inputs of a matrix apart."""
+        wanted = frozenset().union(
+            *(part.statistics for part in (self._sparsifier, self._refinement) if part)
+        )
+        if "gram" in wanted and tokens < columns and (block.kind, "text") not in self._told:
+            self._told.add((block.kind, "text"))
+            self._on_notice(
+                f"`{block.name}` and others like it: {tokens} tokens cannot tell {columns} inputs "
+                "apart, so that sparse weights lean on damping; raise `--statistics_windows`"
+            )
 
     def _tell(self, block: SubBlock, repair: Repair) -> None:
         for text in filter(None, (repair.fallback, repair.notice)):

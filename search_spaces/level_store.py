@@ -14,15 +14,17 @@ from torch import Tensor
 from search_spaces.files import discard, is_temporary, replacing, writing
 from search_spaces.level_builder import LevelBuilder, OnNotice
 from search_spaces.levels import Level, Matrix
+from search_spaces.memory import available_bytes
 from search_spaces.packing import pack, unpack
 from search_spaces.patterns import DENSE, Pattern
 
 LIMIT_BYTES = 1_500_000_000
 """Default bound on what a store takes of the disk."""
-UNPACKED_BYTES = 2**27
-"""Of sparse levels used last, which stay in memory, for they cannot be mapped."""
+UNPACKED_BYTES = 2**31
+"""Of sparse levels used last, which stay in memory, for they cannot be mapped; a quarter of what
+is free where that is less."""
 VERSION = "1"
-"""Of the layout of a file."""
+"""Of the layout of a file, and of how weights are made."""
 
 OnStep = Callable[[int, int], None]
 """Told how many sub-blocks are done, of how many."""
@@ -63,6 +65,7 @@ class LevelStore:
         self._limit_bytes = limit_bytes
         self._on_notice = on_notice
         self._unpacked: dict[_Key, Level] = {}
+        self._room = min(UNPACKED_BYTES, available_bytes("cpu") // 4)
         _clear_unfinished(folder)
 
     def level(self, position: int, count: int, pattern: Pattern = DENSE) -> Level:
@@ -88,7 +91,7 @@ class LevelStore:
             level = self._make(key)
         if not pattern.is_dense:
             self._unpacked[key] = level  # the last one was used last
-            while len(self._unpacked) > 1 and _size(self._unpacked) > UNPACKED_BYTES:
+            while len(self._unpacked) > 1 and _size(self._unpacked) > self._room:
                 del self._unpacked[next(iter(self._unpacked))]
         return level
 
@@ -114,6 +117,17 @@ class LevelStore:
                 for count in self._widths[position]:
                     self.level(position, count, pattern)
             on_step(done + 1, len(chosen))
+
+    @property
+    def dense_bytes(self) -> int:
+        """What the levels of all widths with dense weights would take."""
+        total = 0
+        for position, counts in enumerate(self._widths):
+            output = self._builder.blocks[position].projections[-1].path
+            for count in counts:
+                rows, columns = self._builder.shapes(position, count)[output]
+                total += rows * columns * self._builder.dtype.itemsize
+        return total
 
     @property
     def bytes_held(self) -> int:

@@ -37,6 +37,9 @@ def in_own_order(
         order: Its units from the last to go to the first to go, ``(units,)``.
         kept: The units that it keeps, which are the first of these.
     """
+    if len(level) == len(block.projections):
+        # all of it is here, so that it may stay sorted; and must, for groups of columns to last
+        return level
     if level:
         same = set(order[: len(kept)]) == set(kept)
         assert same, f"the level of {block.name} is of another order"

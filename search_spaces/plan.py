@@ -9,9 +9,10 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from search_spaces.errors import PlanError
+from search_spaces.patterns import Pattern
 from search_spaces.structure.sub_block import SubBlock
 
 
@@ -99,6 +100,18 @@ class Plan(BaseModel):
         }
         text = json.dumps([self.model.fingerprint, content, *filter(None, [self.repair])])
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @model_validator(mode="after")
+    def _check_patterns(self) -> Self:
+        for kept in self.sites.values():
+            if kept.pattern:
+                Pattern.parse(kept.pattern)
+                if not self.repair:
+                    raise PlanError(
+                        "a plan with sparse weights must say how they were made, and `repair` is "
+                        "empty; export the plan again from its run"
+                    )
+        return self
 
     def to_json(self) -> str:
         """Give the file's text."""

@@ -41,7 +41,7 @@ class Shaper:
     ) -> None:
         self.patterns = tuple(patterns)
         self._structure = structure
-        self._levels = levels
+        self.levels = levels
 
     def layer(self, index: int, forms: NDArray[np.int_]) -> nn.Module:
         """Give a layer whose attention and MLP have these forms, ``(2,)``."""
@@ -58,6 +58,6 @@ class Shaper:
         """Give the weights of a form that are not plain parts of the dense ones, by path."""
         block = self._structure.sub_blocks[position]
         pattern, count = divmod(form, block.unit_count + 1)
-        if self._levels is None or form in (0, block.unit_count):
+        if self.levels is None or form in (0, block.unit_count):
             return {}
-        return self._levels.level(position, count, self.patterns[pattern])
+        return self.levels.level(position, count, self.patterns[pattern])

@@ -121,7 +121,8 @@ class SearchSpace:
             patterns_in(forms, widths),
             strict=True,
         )
-        altered = bool(self.repair) and not np.array_equal(forms, widths)
+        # what is whole or gone holds the dense model's own weights
+        altered = bool(((forms != 0) & (forms != widths)).any())
         return Plan(
             model=self.identity,
             sites={
@@ -142,7 +143,13 @@ class SearchSpace:
         """
         plan.check_model(self.identity)
         forms = self.forms_of(plan)
-        return np.array([self._level(site, forms) for site in self.sites])
+        genome = np.array([self._level(site, forms) for site in self.sites])
+        for position in np.flatnonzero(self.forms(genome[None])[0] != forms):
+            raise PlanError(
+                f"a plan of this space leaves `{self.sub_blocks[position].name}` whole, and this "
+                "one cuts it; search with the space that made the plan"
+            )
+        return genome
 
     def forms_of(self, plan: Plan) -> Forms:
         """Give the forms ``(sub_blocks,)`` of a plan, whether or not they are levels of the sites.

@@ -93,6 +93,11 @@ class MatrixStatistics:
             values={name: value for (name, at), value in statistics.items() if at == path},
         )
 
+    def to(self, device: torch.device) -> "MatrixStatistics":
+        """Give the same on a device."""
+        values = {name: value.to(device) for name, value in self.values.items()}
+        return MatrixStatistics(tokens=self.tokens, values=values)
+
     def __getitem__(self, name: StatisticName) -> Tensor:
         return self.values[name]
 
@@ -126,5 +131,6 @@ def check_tokens(tokens: int, columns: int, asker: str) -> None:
     if tokens * 4 < columns:
         raise DataError(
             f"{asker} of {columns} inputs needs at least {-(-columns // 4)} tokens of calibration "
-            f"text, got {tokens}; raise `--statistics_windows` or give longer `--data`"
+            f"text, got {tokens}; raise `--statistics_windows`, give longer `--data`, or take a "
+            "method that needs no second moments"
         )

@@ -1,8 +1,9 @@
 """The model card: what was cut from what, and what it costs."""
 
+import math
 from pathlib import Path
 
-from planner.budget import format_amount
+from planner.budget import SPARSE_NAMES, format_amount
 from planner.export.manifest import Manifest
 
 _CARD = """\
@@ -49,6 +50,7 @@ _NAMES = {
 
 def write_card(manifest: Manifest) -> str:
     """Give the text of ``README.md``."""
+    sparse = manifest.costs.get("nonzero", math.inf) < manifest.costs["params"]
     rows = [
         _row(
             _NAMES[name],
@@ -57,6 +59,7 @@ def write_card(manifest: Manifest) -> str:
             cost / (manifest.dense_costs[name] or 1.0),
         )
         for name, cost in manifest.costs.items()
+        if sparse or name not in SPARSE_NAMES
     ]
     dense, pruned = manifest.latency["dense"], manifest.latency["pruned"]
     for name, before, after in (
@@ -72,7 +75,7 @@ def write_card(manifest: Manifest) -> str:
         source=Path(manifest.source).name,
         share=manifest.costs["params"] / manifest.dense_costs["params"],
         plan_id=manifest.plan_id,
-        zeros=_ZEROS if "nonzero" in manifest.costs else "",
+        zeros=_ZEROS if sparse else "",
         rows="\n".join(rows),
         quality=_quality(manifest),
         gap=manifest.logit_gap,

@@ -31,7 +31,7 @@ from planner.preparing import prepare, run_space
 from planner.run import Run
 from planner.settings import SearchSettings
 from planner.tables import read_table, workload
-from planner.workbench import DenseModel, Workbench, open_model
+from planner.workbench import DenseModel, Workbench, arithmetic_of, open_model
 from search_spaces.errors import ModelError, OutputError, PlanError, RunError, VerificationError
 from search_spaces.files import writing
 from search_spaces.forms import Forms, kept_in, unit_counts
@@ -108,11 +108,21 @@ def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None
         chosen = _plan_of(run, dense, settings, evaluation)
     assert chosen is not None
     chosen.check_model(dense.loaded.identity)
+    _check_fits(dense, run.settings)
     altered = None
     if chosen.repair:
-        bench = prepare(dense, settings, run.folder, listener)
+        remake = run.arithmetic == arithmetic_of(dense)
+        bench = prepare(dense, settings, run.folder, listener, remake=remake)
         altered = Altered(bench=bench, forms=bench.space.forms_of(chosen))
     return _export(dense, chosen, altered, scores, out, run.settings, listener)
+
+
+def _check_fits(dense: DenseModel, settings: SearchSettings) -> None:
+    if dense.structure.backbone.streamed:
+        raise ModelError(
+            "a model must fit into memory whole, in float32, to be exported and proved, and "
+            f"`{settings.model}` does not; copy the run to a machine with more and export there"
+        )
 
 
 def _plan_of(
@@ -188,11 +198,7 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
     listener: Listener,
 ) -> Path:
     plan.check_model(dense.loaded.identity)
-    if dense.structure.backbone.streamed:
-        raise ModelError(
-            "a model must fit into memory whole, in float32, to be exported and proved, and "
-            f"`{settings.model}` does not; copy the run to a machine with more and export there"
-        )
+    _check_fits(dense, settings)
     listener.stage("cutting")
     tokens = _proof_tokens(dense.loaded.model)
     expected, levels = altered.read(tokens) if altered else (None, ())
@@ -295,7 +301,7 @@ def _exact_costs(
             f"{costs['size']:.0f} bytes, got {params} and {written}; please report this model"
         )
     nonzero = sum(int(weight.count_nonzero()) for weight in pruned.weights.values())
-    if nonzero > costs.get("nonzero", params):
+    if nonzero > costs["nonzero"]:
         raise VerificationError(
             f"an export must hold at most the {costs['nonzero']:.0f} non-zero weights that were "
             f"promised, got {nonzero}; please report this model"

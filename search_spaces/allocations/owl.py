@@ -7,9 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from search_spaces.statistics import StatisticName, Statistics
-
-STATISTICS: frozenset[StatisticName] = frozenset({"input_second_moment"})
+from search_spaces.statistics import Statistics
 
 
 def owl_shares(
@@ -52,10 +50,9 @@ def owl_shares(
 
 def _outliers(weights: Mapping[str, Tensor], statistics: Statistics, multiple: float) -> float:
     """Give the share of the outliers of one sub-block."""
-    products = torch.cat(
-        [
-            (weight.abs() * statistics["input_second_moment", path].sqrt()).flatten()
-            for path, weight in weights.items()
-        ]
-    )
-    return float((products > multiple * products.mean()).double().mean())
+    products = []
+    for path, weight in weights.items():
+        norms = statistics["input_second_moment", path].sqrt().to(weight.device)
+        products.append((weight.abs() * norms).flatten())
+    every = torch.cat(products)
+    return float((every > multiple * every.mean()).double().mean())

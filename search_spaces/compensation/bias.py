@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from search_spaces.compensation.protocol import Repair
@@ -33,5 +34,7 @@ class Bias:
             else:
                 yield Repair(
                     weight=weight[:, :count],
-                    fallback="the means of its inputs are not finite, so that it gets no bias",
+                    bias=torch.zeros_like(bias),  # there is one all the same: it was paid for
+                    notice="the means of its inputs are not finite, so that its bias is zero; "
+                    "load the model in float32",
                 )

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from search_spaces.damping import damped_cholesky
+
 DAMPING = 0.01
 """Added to the diagonal, as a share of its mean."""
 
@@ -11,11 +13,10 @@ def damped_inverse(gram: Tensor) -> Tensor:
     """Invert a Gram matrix ``(columns, columns)`` by Cholesky in float64.
 
     With fewer tokens than columns, or inputs that are always zero, it is singular: damping of 1 %
-    of the mean diagonal makes it regular, as SparseGPT does.
+    of the mean diagonal makes it regular, as SparseGPT does, or more where that does not suffice.
+
+    Raises:
+        DataError: Where the matrix holds numbers that are not finite.
     """
-    matrix = gram.double()
-    mean = matrix.diagonal().mean()
-    # where nothing was ever put in, any damping does
-    damping = torch.where(mean > 0, DAMPING * mean, torch.ones_like(mean))
-    eye = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    return torch.cholesky_inverse(torch.linalg.cholesky(matrix + damping * eye))
+    factor = damped_cholesky(gram, DAMPING, "the ranking `obs`", lambda _notice: None)
+    return torch.cholesky_inverse(factor)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from search_spaces.damping import dead_inputs
 from search_spaces.rankings.gram import damped_inverse
 from search_spaces.statistics import StatisticName, Statistics, check_tokens
 from search_spaces.structure.sub_block import SubBlock
@@ -39,6 +40,7 @@ class OBS:
         # the columns of a unit lie together
         columns = weights[output.path].double().t()[order].contiguous()
         gram = statistics["gram", output.path].to(columns.device)[order][:, order]
+        columns[dead_inputs(gram)] = 0.0  # what is never put in costs nothing
         return _removal_costs(columns, damped_inverse(gram), block.unit_count)
 
 

@@ -74,7 +74,9 @@ class Contest:
         dense = open_model(self.settings, Silence())
         self.bench: Workbench = prepare(dense, self.settings, self.folder, Silence())
         windows = self.bench.calibration.holdout
-        evaluator = Evaluator(dense.structure, windows, Fidelity(state_bytes=0))
+        evaluator = Evaluator(
+            dense.structure, windows, Fidelity(state_bytes=0), shaper=self.bench.shaper
+        )
         self._holdout = Scorer(self.bench, evaluator)
         self._known: dict[Genome, Measurement] = {}
 

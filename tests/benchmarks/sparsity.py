@@ -1,20 +1,21 @@
 """How sparse each sub-block's weights should be: a search over all against uniform and OWL."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluators.cost_model import CostModel
 from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.metric import Measurement
-from planner.scoring import Scorer
-from planner.searchers.additive import additive_best
-from planner.searchers.domain import Domain
 from planner.settings import SearchSettings
 from planner.verdict import Verdict, judged
 from planner.workbench import Workbench
 from search_spaces.allocations import global_magnitude, lamp
+from search_spaces.forms import forms_of, patterns_in, unit_counts
+from search_spaces.patterns import Pattern
+from search_spaces.shaping import Shaper
 from tests.benchmarks.contest import Contest, text_name
 from tests.benchmarks.report import Goal, Row, finish, is_quick
 
@@ -22,9 +23,10 @@ SHARES = (0.6, 0.7)
 """Zeros among the weights of all linear layers of attentions and MLPs."""
 NOTES = f"""
 SmolLM2-135M-Instruct in float32; each attention and each MLP is as sparse as an allocation says,
-in steps of 10 %, at most 90 %; its weights are made sparse by the default sparsifier,
-{SearchSettings(model="").sparsifier}, whoever allocates. All plans of a row have at most as many
-non-zero parameters as the uniform one. *searched*: `--searcher frontier --focus budget --space
+the search's in steps of 10 %, at most 90 %, the others' to a per cent. The weights are made sparse
+by the default sparsifier, {SearchSettings(model="").sparsifier}, whoever allocates. All of a row
+have as many non-zero parameters as uniform, or (the search) at most so many.
+*searched*: `--searcher frontier --focus budget --space
 sparsity`. *OWL*: M = 5, λ = 0.08. *LAMP* and *global magnitude* (every matrix keeps a tenth): one
 threshold on the score over all sub-blocks; scores allocate, the sparsifier chooses weights.
 
@@ -69,42 +71,57 @@ def _measured(contest: Contest, share: float) -> dict[str, Measurement]:
     uniform = bench.space.top_levels - round(share / 0.1)
     most = bench.costs_of(uniform)["nonzero"]
     budget = f"nonzero<={most:.0f}"
-    limit = most / bench.dense.costs.dense()["nonzero"]
-    domain = bench.domain({"nonzero": limit}, limit, only_budget=True)
     run = contest.run(
         f"searched-{share}", budget=budget, focus="budget", searcher="frontier", tokens=_tokens()
     ).run
-    genomes = {
-        "searched": np.array(run.best(budget).genome),
-        "uniform": uniform,
-        "OWL": domain.tilted_within(domain.tilt, domain.allowed),
-        "LAMP": _threshold(bench, domain, "lamp"),
-        "global magnitude": _threshold(bench, domain, "global_magnitude"),
+    zeros = {
+        "uniform": np.full(len(bench.space.sub_blocks), share),
+        "OWL": share - _tilts(bench),
+        "LAMP": _threshold(bench, share, lamp.pattern_harms),
+        "global magnitude": _threshold(bench, share, global_magnitude.pattern_harms),
     }
-    for name, genome in genomes.items():
-        assert bench.costs_of(genome)["nonzero"] <= most, name
-    scorer = Scorer(
-        bench,
-        Evaluator(
-            bench.dense.structure,
-            bench.calibration.holdout,
-            Fidelity(state_bytes=0),
-            shaper=bench.shaper,
-        ),
+    searched = bench.space.forms(np.array([run.best(budget).genome]))[0]
+    percent = {name: np.round(100 * own).astype(np.int_) for name, own in zeros.items()}
+    percent["searched"] = 10 * patterns_in(searched, unit_counts(bench.space.sub_blocks))
+    return {name: _scored(contest, own, most) for name, own in percent.items()}
+
+
+def _scored(contest: Contest, percent: NDArray[np.int_], most: float) -> Measurement:
+    """Score an allocation with its own zeros, ``(sub_blocks,)``, whatever the search's levels."""
+    bench = contest.bench
+    structure, widths = bench.dense.structure, unit_counts(bench.space.sub_blocks)
+    patterns = [Pattern(percent=number) for number in range(100)]
+    costs = CostModel(
+        structure, stored_dtype=bench.dense.loaded.stored_dtype, context=1, patterns=patterns
     )
-    scored = scorer.score(np.array(list(genomes.values())))
-    by_index = {index: found.quality["kl"] for index, found in scored}
-    return {name: by_index[index] for index, name in enumerate(genomes)}
+    forms = forms_of(widths, percent, widths)
+    # an allocation in whole per cent may pass the budget by the rounding of a sub-block
+    assert costs.costs(forms[None])["nonzero"][0] <= 1.005 * most
+    shaper = Shaper(structure, patterns, bench.shaper.levels)
+    windows, fidelity = bench.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
+    ((_, score),) = Evaluator(structure, windows, fidelity, shaper=shaper).score(forms[None])
+    return score.quality["kl"]
 
 
-def _threshold(bench: Workbench, domain: Domain, name: str) -> NDArray[np.int_]:
-    """Give the plan by one threshold on a score of all weights."""
-    rule = lamp.pattern_harms if name == "lamp" else global_magnitude.pattern_harms
-    harms = [
-        rule(weights, bench.space.patterns)[::-1]
-        for _, weights in bench.dense.structure.matrices()
-    ]
-    return additive_best(domain, harms, [cost.limit for cost in domain.costs])
+def _tilts(bench: Workbench) -> NDArray[np.float64]:
+    assert bench.guess.tilts is not None
+    return bench.guess.tilts
+
+
+def _threshold(
+    bench: Workbench, share: float, rule: Callable[..., NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Give the zeros of each sub-block where one threshold on a score takes a share of all."""
+    patterns = [Pattern(percent=number) for number in range(0, 100, 2)]
+    weights = [weights for _, weights in bench.dense.structure.matrices()]
+    sizes = np.array([sum(weight.numel() for weight in own.values()) for own in weights])
+    harms = np.array([rule(own, patterns) for own in weights])
+    rates = np.diff(harms, axis=1) / sizes[:, None]
+    order = np.argsort(np.maximum.accumulate(rates, axis=1), axis=None, kind="stable")
+    blocks = order // rates.shape[1]
+    taken = np.cumsum(0.02 * sizes[blocks]) <= share * sizes.sum()
+    zeros: NDArray[np.float64] = 0.02 * np.bincount(blocks[taken], minlength=len(sizes))
+    return zeros
 
 
 def _row(

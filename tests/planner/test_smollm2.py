@@ -33,6 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         windows=4,
         window_tokens=48,
         fresh_windows=4,
+        statistics_windows=24,
         holdout_windows=4,
     )
 
