@@ -17,13 +17,12 @@ from planner.comparison import RECIPES_KEY, Comparison
 from planner.listener import Listener, Silence
 from planner.preparing import (
     COMMON_FILES,
-    LEVELS_FOLDER,
     PREPARED_FILES,
     laid_out_for,
     preparation,
 )
 from planner.recipes import DEFAULT_RECIPES, Recipe, chosen_recipes
-from planner.run import DATABASE_FILE, Run
+from planner.run import DATABASE_FILE, LEVELS_FOLDER, Run
 from planner.searching import asked_budget, check_same, open_bench, opened, search_on
 from planner.settings import SETTINGS_FILE, SearchSettings
 from planner.workbench import Workbench

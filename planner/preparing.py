@@ -17,6 +17,7 @@ from planner.calibrating import CALIBRATION_FILE, calibrate, saved_calibration
 from planner.lazily import Lazily
 from planner.listener import Listener
 from planner.makers import Makers, repair_name
+from planner.run import LEVELS_FOLDER, STATISTICS_FOLDER
 from planner.settings import SearchSettings
 from planner.tables import TABLE_FILE
 from planner.tuning import TUNING_STATISTICS, tuning_statistics
@@ -42,8 +43,6 @@ from search_spaces.statistics import Statistics
 from search_spaces.structure.linears import matrix
 
 RANKING_FILE = "ranking.npz"
-STATISTICS_FOLDER = "statistics"
-LEVELS_FOLDER = "levels"
 COMMON_FILES = (CALIBRATION_FILE, TABLE_FILE)
 """What every run on the same model and text shares of its preparation."""
 PREPARED_FILES = (*COMMON_FILES, RANKING_FILE)

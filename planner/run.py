@@ -1,6 +1,7 @@
 """One search on disk: made, resumed, or opened to be read."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DATABASE_FILE = "run.sqlite"
+STATISTICS_FOLDER = "statistics"
+LEVELS_FOLDER = "levels"
+PREPARED_FOLDERS = (STATISTICS_FOLDER, LEVELS_FOLDER)
+"""What preparing a run keeps in folders, and can make again."""
 _LOCK_FILE = "run.lock"
 _ENVIRONMENT_FILE = "environment.json"
 
@@ -126,6 +131,8 @@ class Run:
         for path in self.folder.iterdir():
             if path.is_file() and path.name != _LOCK_FILE:
                 discard(path)
+            elif path.name in PREPARED_FOLDERS:
+                shutil.rmtree(path, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -335,7 +342,8 @@ class Run:
     @property
     def is_bare(self) -> bool:
         """Whether nothing was scored, neither here nor in runs inside the folder."""
-        return not self.evaluations() and not any(path.is_dir() for path in self.folder.iterdir())
+        inside = (path for path in self.folder.iterdir() if path.is_dir())
+        return not self.evaluations() and all(path.name in PREPARED_FOLDERS for path in inside)
 
     def finish(self, spent: Spent) -> None:
         """Note that the search came to the end that its settings set, and what it took."""

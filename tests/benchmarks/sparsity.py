@@ -120,8 +120,7 @@ def _threshold(
     order = np.argsort(np.maximum.accumulate(rates, axis=1), axis=None, kind="stable")
     blocks = order // rates.shape[1]
     taken = np.cumsum(0.02 * sizes[blocks]) <= share * sizes.sum()
-    zeros: NDArray[np.float64] = 0.02 * np.bincount(blocks[taken], minlength=len(sizes))
-    return zeros
+    return np.asarray(0.02 * np.bincount(blocks[taken], minlength=len(sizes)), np.float64)
 
 
 def _row(

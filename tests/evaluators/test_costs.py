@@ -34,8 +34,12 @@ def cost_model(structure: ModelStructure) -> CostModel:
 
 
 def costs(structure: ModelStructure, kept: list[int]) -> Mapping[str, float]:
+    """Give the costs but for those of zeros, which without any are parameters and bytes."""
     found = cost_model(structure).costs(np.array([kept]))
-    return {name: float(cost[0]) for name, cost in found.items()}
+    everything = {name: float(cost[0]) for name, cost in found.items()}
+    assert everything.pop("nonzero") == everything["params"]
+    assert everything.pop("packed") == everything["size"]
+    return everything
 
 
 def pruned(structure: ModelStructure, kept: NDArray[np.int_]) -> nn.Module:

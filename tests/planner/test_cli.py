@@ -121,10 +121,12 @@ def test_search_front_export(
     promised = Run.open(out).best("params<=0.8x").costs["params"]
     assert model.num_parameters() == promised
 
-    # the same model once more, from the dense one and the plan file alone
+    # once more, from the run and the plan file; the dense model does not know the text
     again = tmp_path / "again"
     plan = str(exported / "plan.json")
-    assert main(["export", str(saved_llama), "--plan", plan, "--out", str(again)]) == 0
+    assert main(["export", str(saved_llama), "--plan", plan, "--out", str(again)]) == 2
+    assert "export it from that run" in capsys.readouterr().err
+    assert main(["export", str(out), "--plan", plan, "--out", str(again)]) == 0
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (exported, again))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -501,10 +503,11 @@ def test_a_full_disk(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_an_export_that_computes_something_else_is_never_announced(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = verify.scored_logits
-    monkeypatch.setattr(
-        "planner.export.exporting.scored_logits", lambda *a: honest(*a) + torch.randn(1) * 0.1
-    )
+    honest = verify.logits_of
+    for place in ("exporting", "verify"):  # with weights of its own, and without
+        monkeypatch.setattr(
+            f"planner.export.{place}.logits_of", lambda *a: honest(*a) + torch.randn(1) * 0.1
+        )
     out = tmp_path / "model"
     assert main(export(run, out, "--budget", "params<=0.8x")) == 1  # our defect, not the user's
     assert "must compute what was scored" in capsys.readouterr().err

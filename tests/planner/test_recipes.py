@@ -1,11 +1,8 @@
-from typing import get_args
-
 import pytest
 
 from planner.recipes import DEFAULT_RECIPES, RECIPES, Recipe, chosen_recipes
 from planner.settings import SearchSettings
 from search_spaces.errors import SettingsError
-from search_spaces.rankings import RankingName
 
 
 def test_a_recipe_sets_its_own_and_leaves_the_rest() -> None:
@@ -27,8 +24,6 @@ def test_a_recipe_sets_its_own_and_leaves_the_rest() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_recipe_asks_for_what_there_is(recipe: Recipe) -> None:
-    if recipe.ranking not in (None, *get_args(RankingName)):
-        pytest.skip(f"no ranking `{recipe.ranking}` yet")
     settings = recipe.settings(SearchSettings(model="m", budget="params<=0.7x"))
     assert settings.searcher == recipe.searcher
     assert settings.space == (recipe.space or "heads,channels,drops")

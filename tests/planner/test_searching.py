@@ -178,10 +178,10 @@ def test_one_evaluator_stands_in_memory_at_a_time(
     made: list[weakref.ref[Evaluator]] = []
     make = Evaluator.__init__
 
-    def watched(self: Evaluator, *arguments: Any) -> None:
+    def watched(self: Evaluator, *arguments: Any, **options: Any) -> None:
         assert all(earlier() is None for earlier in made)
         made.append(weakref.ref(self))
-        make(self, *arguments)
+        make(self, *arguments, **options)
 
     monkeypatch.setattr(Evaluator, "__init__", watched)
     search(str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 9})

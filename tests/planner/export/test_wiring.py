@@ -21,6 +21,8 @@ def test_wiring_of_separate_projections() -> None:
             "rows": {"self_attn.q_proj": 16, "self_attn.k_proj": 8, "self_attn.v_proj": 8},
             "columns": {"self_attn.o_proj": 16},
             "attributes": {},
+            "units": 2,
+            "gains_bias": True,
             "heads": 2,
         },
         "mlp": {
@@ -30,6 +32,8 @@ def test_wiring_of_separate_projections() -> None:
             "rows": {"mlp.gate_proj": 1, "mlp.up_proj": 1},
             "columns": {"mlp.down_proj": 1},
             "attributes": {},
+            "units": 48,
+            "gains_bias": True,
         },
     }
 
