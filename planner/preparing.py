@@ -166,7 +166,9 @@ class _Task:
             return Shaper(dense.structure, space.patterns)
         if makers.for_levels & TUNING_STATISTICS:
             text = self.calibration.statistics
-            statistics = tuning_statistics(dense, space, statistics, text, self.listener)
+            statistics = tuning_statistics(
+                dense.structure, space.orders, statistics, text, self.listener
+            )
         builder = LevelBuilder(
             dense.structure,
             statistics,

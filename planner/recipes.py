@@ -3,9 +3,12 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from planner.searchers import SearcherName
 from planner.settings import SearchSettings
+from search_spaces.allocations import AllocationName
+from search_spaces.choices import Choices
 from search_spaces.errors import SettingsError
 
 
@@ -35,7 +38,17 @@ class Recipe:
         """
         own = {name: getattr(self, name) for name in _PRESET}
         own = {name: value for name, value in own.items() if value is not None}
-        return SearchSettings.checked(**asked.model_dump() | own)
+        return SearchSettings.checked(**asked.model_dump() | self._without_zeros(asked) | own)
+
+    def _without_zeros(self, asked: SearchSettings) -> dict[str, str]:
+        """Leave out what a user asks for sparse weights where the recipe has none."""
+        if self.space is None or Choices.parse(self.space).sparse:
+            return {}
+        allocates = asked.guess in get_args(AllocationName)
+        return {
+            "compensate": asked.repairs[0] or "none",
+            "guess": "energy" if allocates else asked.guess,
+        }
 
 
 _PRESET = ("searcher", "ranking", "sparsifier", "compensate", "guess", "space")

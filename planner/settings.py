@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -118,7 +118,7 @@ class SearchSettings(BaseModel):
             settings = cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_sentence(error.errors()[0])) from error
-        _check_repairs(settings)
+        _check_agreement(settings)
         if settings.holdout is not None and settings.data is None:
             rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
             _refuse(rule, settings.holdout, "set `--data` too")
@@ -185,8 +185,8 @@ class SearchSettings(BaseModel):
         }
 
 
-def _check_repairs(settings: SearchSettings) -> None:
-    """Refuse repairs that cannot be read, or have nothing to repair.
+def _check_agreement(settings: SearchSettings) -> None:
+    """Refuse repairs that cannot be read, and repairs and guesses that the space has no use for.
 
     Raises:
         SettingsError: They are so.
@@ -195,6 +195,9 @@ def _check_repairs(settings: SearchSettings) -> None:
     if refinement and not choices.sparse:
         rule = f"`compensate` {refinement} needs a space with sparsity"
         _refuse(rule, settings.space, "add `sparsity` or `2:4` to `--space`, or leave it out")
+    if settings.guess in get_args(AllocationName) and not choices.sparse:
+        rule = f"`guess` {settings.guess} shares out sparsity, and needs a space with some"
+        _refuse(rule, settings.space, "add `sparsity` to `--space`, or set another guess")
 
 
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt")}

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluators.tuning import collect_tuning
 from planner.lazily import Lazily
 from planner.listener import Listener
-from planner.workbench import DenseModel
 from search_spaces.compensation.tuning import SubLayerTuning
 from search_spaces.forms import unit_counts
 from search_spaces.level_builder import LevelBuilder
 from search_spaces.levels import Level
 from search_spaces.patterns import DENSE
-from search_spaces.space import SearchSpace
 from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.read import ModelStructure
 
 TUNING_STATISTICS: frozenset[StatisticName] = frozenset({"student_gram", "teacher_cross"})
 STUDENT_KEEPS = 0.85
@@ -24,8 +24,8 @@ pruned, as the plans are that a search is for."""
 
 
 def tuning_statistics(
-    dense: DenseModel,
-    space: SearchSpace,
+    structure: ModelStructure,
+    orders: Sequence[NDArray[np.int_]],
     statistics: Sequence[Statistics],
     windows: Tensor,
     listener: Listener,
@@ -33,24 +33,24 @@ def tuning_statistics(
     """Give statistics with those of tuning, measured when they are first asked for.
 
     Args:
-        dense: The model, sorted.
-        space: Laid out for it.
+        structure: The model, its units sorted.
+        orders: For each sub-block its units from the last to go to the first to go.
         statistics: Of the dense model, in its own order of units.
         windows: Token ids ``(windows, tokens)`` to measure on.
         listener: Told of progress.
     """
-    kept = np.ceil(STUDENT_KEEPS * unit_counts(space.sub_blocks)).astype(np.int_)
+    kept = np.ceil(STUDENT_KEEPS * unit_counts(structure.sub_blocks)).astype(np.int_)
 
     def level(position: int, noted: Statistics) -> Level:
-        layer = space.sub_blocks[position].layer
+        layer = structure.sub_blocks[position].layer
         known = [*statistics[:layer], {**statistics[layer], **noted}]
-        builder = LevelBuilder(dense.structure, known, space.orders, compensation=SubLayerTuning())
+        builder = LevelBuilder(structure, known, orders, compensation=SubLayerTuning())
         (made,) = builder.build(position, [(int(kept[position]), DENSE)])
         return made
 
     def measure() -> Sequence[Statistics]:
         listener.stage("measuring a pruned model beside the dense one")
-        found = collect_tuning(dense.structure, space.orders, kept.tolist(), windows, levels=level)
+        found = collect_tuning(structure, orders, kept.tolist(), windows, levels=level)
         return [{**plain, **tuned} for plain, tuned in zip(statistics, found, strict=True)]
 
     return Lazily(measure)

@@ -17,6 +17,7 @@ from planner.calibrating import calibrate
 from planner.demo import demo_model
 from planner.listener import Silence
 from planner.settings import SearchSettings
+from planner.tuning import tuning_statistics
 from planner.workbench import open_model
 from search_spaces.compensation import CompensationName, make_compensation
 from search_spaces.forms import Forms, forms_of, unit_counts
@@ -32,7 +33,7 @@ from search_spaces.sparsifiers import (
     make_refinement,
     make_sparsifier,
 )
-from search_spaces.statistics import MatrixStatistics, StatisticName
+from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
 from tests.benchmarks.contest import text_options
 
 STATISTICS: frozenset[StatisticName] = frozenset(
@@ -127,6 +128,7 @@ class Laboratory:
         self.statistics = collect_statistics(
             self.structure, calibration.statistics, wanted, folder=folder / "statistics"
         )
+        self._windows = calibration.statistics
         self._orders = [np.arange(width) for width in self.widths]
         self._ranked: dict[RankingName, tuple[NDArray[np.int_], ...]] = {}
         self._switch = Switch(self.structure)
@@ -160,9 +162,14 @@ class Laboratory:
         patterns: Sequence[Pattern] = (DENSE,),
     ) -> Shaper:
         """Give what shapes layers of the model as it is sorted now."""
+        known: Sequence[Statistics] = self.statistics
+        if compensation == "tuning":
+            known = tuning_statistics(
+                self.structure, self._orders, known, self._windows, Silence()
+            )
         builder = LevelBuilder(
             self.structure,
-            self.statistics,
+            known,
             self._orders,
             compensation=make_compensation(compensation) if compensation else None,
             sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
