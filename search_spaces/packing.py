@@ -1,5 +1,7 @@
 """How a sparse matrix is stored: a bit for each weight, and the weights that are not zero."""
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,6 +9,9 @@ from torch import Tensor
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By bytes a value: what its bits are read as, for NumPy knows no bfloat16."""
+
+
+Count = TypeVar("Count", int, NDArray[np.int_])
 
 
 def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,8 +55,8 @@ def unpack(bits: Tensor, values: Tensor, columns: int) -> Tensor:
     return torch.from_numpy(weight).view(values.dtype).view(set_.shape)
 
 
-def packed_bytes(rows: int, columns: int, zeros: int, itemsize: int) -> int:
-    """Give the bytes of a packed matrix.
+def packed_bytes(rows: Count, columns: Count, zeros: Count, itemsize: int) -> Count:
+    """Give the bytes of a packed matrix, or of several.
 
     Args:
         rows: Of the matrix.

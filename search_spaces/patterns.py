@@ -2,10 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self, overload
 
 from search_spaces.choices import Choices
 from search_spaces.errors import PlanError, SettingsError
+
+if TYPE_CHECKING:  # settings read patterns without NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,13 @@ class Pattern:
         """Share of the weights that stays."""
         return self.keep / self.group if self.group else 1.0 - self.percent / 100
 
-    def zeros_each_row(self, columns: int) -> int:
+    @overload
+    def zeros_each_row(self, columns: int) -> int: ...
+
+    @overload
+    def zeros_each_row(self, columns: "NDArray[np.int_]") -> "NDArray[np.int_]": ...
+
+    def zeros_each_row(self, columns: "int | NDArray[np.int_]") -> "int | NDArray[np.int_]":
         """Give the zeros in a row; where rows share them out unevenly, on average."""
         if self.group:
             return columns // self.group * (self.group - self.keep)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from evaluators.costs.sparse import Zeros, tally_sparse
-from evaluators.costs.tally import Tally
+from evaluators.costs.tally import Floats, Tally
 from evaluators.metric import Metric
 from search_spaces.patterns import Pattern
 from search_spaces.structure.read import ModelStructure
@@ -19,7 +21,7 @@ NONZERO = Metric(
 def tally_nonzero(params: Tally, structure: ModelStructure, patterns: Sequence[Pattern]) -> Tally:
     """Count what is left of the parameters ``params`` in each form."""
 
-    def saved(zeros: Zeros) -> float:
-        return float(zeros.count)
+    def saved(zeros: Zeros) -> Floats:
+        return zeros.count.astype(np.float64)
 
     return tally_sparse(params, structure, patterns, saved)

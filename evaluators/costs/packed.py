@@ -5,10 +5,11 @@ No runtime gets faster by it, and few load it: it is what a packed file would ta
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from evaluators.costs.sparse import Zeros, tally_sparse
-from evaluators.costs.tally import Tally
+from evaluators.costs.tally import Floats, Tally
 from evaluators.metric import Metric
 from search_spaces.packing import packed_bytes
 from search_spaces.patterns import Pattern
@@ -27,9 +28,9 @@ def tally_packed(
 ) -> Tally:
     """Count what is left of the bytes ``size`` in each form; a matrix is packed where it helps."""
 
-    def saved(zeros: Zeros) -> float:
+    def saved(zeros: Zeros) -> Floats:
         plain = zeros.rows * zeros.columns * stored_dtype.itemsize
         packed = packed_bytes(zeros.rows, zeros.columns, zeros.count, stored_dtype.itemsize)
-        return float(max(0, plain - packed))
+        return np.asarray(np.maximum(0.0, plain - packed), np.float64)
 
     return tally_sparse(size, structure, patterns, saved)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluators.costs.tally import Floats, Tally
 from search_spaces.patterns import Pattern
@@ -14,18 +15,18 @@ from search_spaces.structure.sub_block import SubBlock
 
 @dataclass(frozen=True)
 class Zeros:
-    """The zeros of one sparse matrix."""
+    """The zeros of one sparse matrix at each number of units kept, all ``(units + 1,)``."""
 
-    rows: int
-    columns: int
-    count: int
+    rows: NDArray[np.int_]
+    columns: NDArray[np.int_]
+    count: NDArray[np.int_]
 
 
 def tally_sparse(
     dense: Tally,
     structure: ModelStructure,
     patterns: Sequence[Pattern],
-    saved: Callable[[Zeros], float],
+    saved: Callable[[Zeros], Floats],
 ) -> Tally:
     """Take what zeros save off a cost.
 
@@ -46,16 +47,16 @@ def _saved(
     structure: ModelStructure,
     block: SubBlock,
     pattern: Pattern,
-    saved: Callable[[Zeros], float],
+    saved: Callable[[Zeros], Floats],
 ) -> Floats:
     """Give what a pattern saves at each number of units kept, ``(units + 1,)``."""
     savings = np.zeros(block.unit_count + 1)
     layer = structure.backbone.layers[block.layer]
+    kept = np.arange(block.unit_count + 1)
     for projection in block.projections:
         rows, columns = matrix(layer.get_submodule(projection.path)).shape
-        for count in range(block.unit_count + 1):
-            share = count / block.unit_count
-            high = round(rows * share) if projection.side == "rows" else rows
-            wide = columns if projection.side == "rows" else round(columns * share)
-            savings[count] += saved(Zeros(high, wide, pattern.zeros(high, wide)))
+        each, whole = len(projection.units) // block.unit_count, np.ones_like(kept)
+        high, wide = each * kept, each * kept
+        high, wide = (high, columns * whole) if projection.side == "rows" else (rows * whole, wide)
+        savings += saved(Zeros(high, wide, high * pattern.zeros_each_row(wide)))
     return savings

@@ -43,10 +43,10 @@ def main() -> int:
         0,
         space="sparsity",
         guess="owl",
-        windows=16 if is_quick() else 64,
+        windows=8 if is_quick() else 64,
         window_tokens=128,
         rungs=3 if is_quick() else 5,
-        holdout_windows=32 if is_quick() else 64,
+        holdout_windows=24 if is_quick() else 64,
         fresh_windows=2,
         budget="nonzero<=0.5x",
     )
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _tokens() -> int:
-    return 40_000 if is_quick() else 400_000
+    return 45_000 if is_quick() else 400_000
 
 
 def _measured(contest: Contest, share: float) -> dict[str, Measurement]:
