@@ -21,8 +21,6 @@ Floats = NDArray[np.float64]
 
 _DAMPING = 0.01
 """Of the mean of a Gram matrix's diagonal: for the factor only, and taken off again."""
-_WIDTHS_LOOKED_AT = 17
-"""Of each sub-block; those between are interpolated."""
 _ROWS_LOOKED_AT = 64
 """Of each matrix, spread evenly: enough for a share of its energy."""
 
@@ -120,32 +118,27 @@ def guess_after_repair(
         features = torch.from_numpy(output.by_unit[order].ravel())
         weight = weights[output.path].double()[:, features]
         gram = known["gram", output.path].to(weight)[features][:, features]
-        lost = _lost_after_fit(weight, gram, block.unit_count)
-        lost = np.append(energy.units[position].sum(), lost / float(known["hidden_energy", ""]))
-        # rounding, and a fit that a drop has not, must not make a smaller width look better
-        lost = np.maximum.accumulate(lost[::-1])[::-1]
+        lost = _lost_after_fit(weight, gram) / float(known["hidden_energy", ""])
+        harms = lost.reshape(block.unit_count, -1).sum(axis=1)
+        # the last one to go takes with it what no fit makes up for any more
+        harms[0] = max(harms[0], energy.units[position].sum() - harms[1:].sum())
         own = np.empty(block.unit_count)
-        own[order] = -np.diff(lost)
+        own[order] = harms
         units.append(own)
     return replace(energy, units=tuple(units))
 
 
-def _lost_after_fit(weight: Tensor, gram: Tensor, unit_count: int) -> Floats:
-    """Give the energy lost at each number of units kept from 1 on, ``(units,)``."""
-    each = weight.shape[1] // unit_count
-    damped = gram.clone()
+def _lost_after_fit(weight: Tensor, gram: Tensor) -> Floats:
+    """Give what each column adds to the energy lost when it goes after all behind it."""
     damping = float(_DAMPING * gram.diagonal().mean()) + torch.finfo(gram.dtype).tiny
+    damped = gram.clone()
     damped.diagonal().add_(damping)
     factor, failed = torch.linalg.cholesky_ex(damped)
     if failed:  # as where inputs are not finite: nothing is known beyond the diagonal
         factor = gram.diagonal().clamp(min=0.0).sqrt().diag()
-    looked_at = np.unique(np.linspace(1, unit_count, _WIDTHS_LOOKED_AT).round().astype(np.int_))
-    lost = []
-    for start in looked_at * each:
-        gone, left = weight[:, start:], factor[start:, start:]
-        lost.append(float((gone @ left).square().sum() - damping * gone.square().sum()))
-    found: Floats = np.interp(np.arange(1, unit_count + 1), looked_at, lost)
-    return found
+    # column j of W L holds the columns of W from j on alone, so that ‖W_R L_RR‖² adds up
+    lost = (weight @ factor).square().sum(dim=0) - damping * weight.square().sum(dim=0)
+    return _numpy(lost.clamp(min=0.0))
 
 
 def guess_by_ranking(

@@ -33,7 +33,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         windows=4,
         window_tokens=48,
         fresh_windows=4,
-        statistics_windows=24,
+        statistics_windows=16,
+        mlp_step=256,
         holdout_windows=4,
     )
 
