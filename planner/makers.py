@@ -61,14 +61,14 @@ class Makers:
     def for_order(self) -> frozenset[StatisticName]:
         """Statistics that ranking and guessing need."""
         depth = frozenset() if self.depth is None else self.depth.statistics
-        return _FOR_GUESSES | self.ranking.statistics | depth
+        fitted: frozenset[StatisticName] = frozenset({"gram"} if self.fits else ())
+        return _FOR_GUESSES | self.ranking.statistics | depth | fitted
 
     @property
     def for_levels(self) -> frozenset[StatisticName]:
         """Statistics that the weights of levels need."""
         makers = (self.compensation, self.sparsifier, self.refinement)
-        wanted: frozenset[StatisticName] = frozenset({"gram"} if self.compensation else ())
-        return wanted.union(*(maker.statistics for maker in makers if maker is not None))
+        return frozenset().union(*(maker.statistics for maker in makers if maker is not None))
 
 
 def repair_name(settings: SearchSettings, makers: Makers, calibration: Calibration) -> str:

@@ -37,11 +37,6 @@ class Guess:
     """How much more than the common share of weights each sub-block is to keep, ``(sub_blocks,)``;
     none: that follows from the harms."""
 
-    def sorted(self, orders: Sequence[NDArray[np.int_]]) -> "Guess":
-        """Give the same for units in another order."""
-        units = (own[order] for own, order in zip(self.units, orders, strict=True))
-        return replace(self, units=tuple(units))
-
 
 def guess_by_energy(
     structure: ModelStructure, statistics: Sequence[Statistics], patterns: Sequence[Pattern]
