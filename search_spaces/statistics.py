@@ -26,6 +26,17 @@ StatisticName = Literal[
     "removal_nll",
     "student_gram",
     "teacher_cross",
+    "expert_frequency",
+    "expert_weight",
+    "expert_first",
+    "expert_confidence",
+    "expert_selection",
+    "expert_output",
+    "expert_input_energy",
+    "expert_channel_energy",
+    "expert_reconstruction",
+    "expert_acceptance",
+    "routing_gram",
 ]
 """Of each projection, under its path; ``x`` are its inputs ``(tokens, columns)``:
 
@@ -59,6 +70,26 @@ hidden states that enter and leave:
 - ``similarity``: mean over the tokens of their cosine, ``()``
 - ``angle``: mean over the tokens of the angle between them over π, ``()``
 - ``removal_nll``: rise of NLL (nats a token) where it is removed alone, ``()``
+
+Of each mixture of experts, under the path of their holder; ``g`` is the weight that the router
+gives an expert for a token, 0 where it does not choose it, and all means are over all tokens:
+
+- ``expert_frequency``: share of the tokens for which it is chosen, ``(experts,)``
+- ``expert_weight``: mean of ``g``, ``(experts,)``
+- ``expert_first``: share of the tokens for which it has the largest ``g``, ``(experts,)``
+- ``expert_confidence``: mean of ``g`` over the tokens for which it is the first, 0 where it never
+  is, ``(experts,)``
+- ``expert_selection``: mean of the softmax of the router's logits over the chosen experts, 0 for
+  those that are not chosen, ``(experts,)``
+- ``expert_output``: mean over the tokens for which it is chosen of ``g`` times the norm of what it
+  gives, 0 where it never is, ``(experts,)``
+- ``expert_input_energy``: mean of ``(g x)²`` for its inputs ``x``, ``(experts, hidden)``
+- ``expert_channel_energy``: mean of ``(g a)²`` for its channels ``a``, ``(experts, channels)``
+- ``expert_reconstruction``: squared error of the mixture's output that is added where the expert
+  goes in its turn, each mixture of the fewer ones being the best, ``(experts,)``
+- ``expert_acceptance``: what of the acceptance by the dense model is lost where it is removed
+  alone, ``(experts,)``
+- ``routing_gram``: mean of ``l lᵀ`` for the router's logits ``l``, ``(experts, experts)``
 """
 
 Statistics = Mapping[tuple[StatisticName, str], Tensor]

@@ -7,7 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SubBlockKind = Literal["attention", "mlp"]
+from search_spaces.structure.experts import Experts
+
+SubBlockKind = Literal["attention", "mlp", "experts", "shared"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,10 @@ class Projection:
 
 @dataclass(frozen=True, kw_only=True)
 class SubBlock:
-    """The attention or the MLP of one layer: the smallest thing that can be dropped whole."""
+    """The attention of a layer, its MLP, or the experts or shared expert that stand for one.
+
+    The smallest thing that can be dropped whole.
+    """
 
     kind: SubBlockKind
     layer: int
@@ -68,7 +73,27 @@ class SubBlock:
     """Key and value features that one unit adds to the cache for each token."""
     core_features: int = 0
     """Multiply–accumulates of scores and values, for each unit, token and token attended to."""
+    experts: Experts | None = None
+    """What else is known of a mixture of experts, which has no projections."""
+    group_count: int = 1
+    """Groups of members of which each keeps as many: a unit is one member of each group. Experts
+    have some where their router chooses groups first; members of a group lie side by side."""
 
     @property
     def name(self) -> str:
         return f"layers.{self.layer}.{self.kind}"
+
+    @property
+    def member_count(self) -> int:
+        """What a plan names and an order sorts: units, or the experts of all groups."""
+        return self.unit_count * self.group_count
+
+    def members(self, order: NDArray[np.int_], count: int) -> NDArray[np.int_]:
+        """Give the members that stay where so many units do, group by group.
+
+        Args:
+            order: Members from the last to go to the first to go within each group,
+                ``(members,)``.
+            count: Units that stay.
+        """
+        return order.reshape(self.group_count, -1)[:, :count].ravel()
