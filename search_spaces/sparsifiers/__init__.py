@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Literal, assert_never
 if TYPE_CHECKING:
     from search_spaces.sparsifiers.protocol import Refinement, Sparsifier
 
-SparsifierName = Literal["magnitude", "wanda", "gblm", "pruner_zero", "sparsegpt", "random"]
+SparsifierName = Literal[
+    "magnitude", "wanda", "moe_pruner", "gblm", "pruner_zero", "sparsegpt", "random"
+]
 RefinementName = Literal["admm", "dsnot"]
 
 
@@ -33,6 +35,10 @@ def make_sparsifier(
             from search_spaces.sparsifiers.wanda import Wanda
 
             return Wanda()
+        case "moe_pruner":
+            from search_spaces.sparsifiers.moe_pruner import MoePruner
+
+            return MoePruner()
         case "gblm":
             from search_spaces.sparsifiers.gblm import GblmPruner
 
