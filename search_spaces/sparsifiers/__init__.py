@@ -16,7 +16,7 @@ def _silent(_notice: str) -> None:
     """Say nothing."""
 
 
-def make_sparsifier(
+def make_sparsifier(  # noqa: PLR0911  (one for each name)
     name: SparsifierName, *, seed: int = 0, on_notice: Callable[[str], None] = _silent
 ) -> "Sparsifier":
     """Give the sparsifier of a name.
