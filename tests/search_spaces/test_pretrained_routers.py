@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
+    AutoModelForCausalLM,
     GptOssConfig,
     GraniteMoeConfig,
     MixtralConfig,
@@ -23,7 +24,6 @@ from search_spaces.errors import ModelError
 from search_spaces.expert_rankings.pretrained import read_pretrained_routers
 from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.sub_block import SubBlock
-from tests.families import make_model
 from tests.mixtures import mixture
 
 SIZES: dict[str, Any] = {
@@ -47,6 +47,12 @@ FAMILIES: dict[str, tuple[Callable[[], PreTrainedConfig], str]] = {
         "block_sparse_moe.router.weight",
     ),
 }
+
+
+def make_model(config: PreTrainedConfig) -> PreTrainedModel:
+    make: Any = AutoModelForCausalLM.from_config
+    model: PreTrainedModel = make(config)
+    return model
 
 
 def made(name: str) -> tuple[PreTrainedModel, Backbone, list[SubBlock]]:
