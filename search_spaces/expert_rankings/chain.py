@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 Route = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Runs the router with some experts only, ascending ``(kept,)``: gives the weights of those that
@@ -37,7 +38,8 @@ def turn_errors(
     Returns:
         ``(experts,)`` in float32, not negative. It rises from turn to turn, also where the error
         falls, so that sorting by it gives the chain; those that never go have at least what the
-        mixture's output is worth. The experts of one turn share their number.
+        mixture's output is worth, and more the more they are used then. The experts of one turn
+        share their number.
 
     References:
         Lu et al., 2024, "Not All Experts are Equal: Efficient Expert Pruning and Skipping for
@@ -53,7 +55,10 @@ def turn_errors(
         reached = _above(reached, errors(smaller))
         found[[expert for expert in kept if expert not in smaller]] = reached
         kept = smaller
-    found[list(kept)] = _above(reached, errors.worth)
+    used = errors.usage(kept)
+    for expert in sorted(kept, key=lambda expert: float(used[expert])):
+        reached = _above(reached, errors.worth)
+        found[expert] = reached
     return found
 
 
@@ -70,25 +75,40 @@ class _Errors:
         self.everything: _Kept = tuple(range(len(outputs)))
         self._route = route
         by_token = outputs.transpose(0, 1).double()
-        self._products = by_token @ by_token.mT  # (tokens, experts, experts)
-        self._dense = self.shares(self.everything)
-        self.worth = self._energy(self._dense)
+        # (tokens · experts, experts): what each output of a token is worth beside the others
+        self._products = (by_token @ by_token.mT).flatten(0, 1)
+        self._dense = self._chosen(self.everything)
+        self.worth = self._energy(*self._dense)
         self._known: dict[_Kept, float] = {self.everything: 0.0}
 
-    def shares(self, kept: _Kept) -> Tensor:
-        """Give the weight of every expert for every token, ``(tokens, experts)``."""
-        experts = torch.tensor(kept, device=self._products.device)
-        weights, places = self._route(experts)
-        shares = self._products.new_zeros(self._products.shape[:2])
-        return shares.scatter_add_(1, experts[places], weights.to(shares))
+    def usage(self, kept: _Kept) -> Tensor:
+        """Give the sum of the weights that the router gives every expert, ``(experts,)``."""
+        weights, experts = self._chosen(kept)
+        sums = weights.new_zeros(len(self.everything))
+        return sums.index_add_(0, experts.flatten(), weights.flatten())
 
     def __call__(self, kept: _Kept) -> float:
         if kept not in self._known:
-            self._known[kept] = self._energy(self.shares(kept) - self._dense)
+            weights, experts = self._chosen(kept)
+            dense, before = self._dense
+            self._known[kept] = self._energy(
+                torch.cat([weights, -dense], dim=1), torch.cat([experts, before], dim=1)
+            )
         return self._known[kept]
 
-    def _energy(self, shares: Tensor) -> float:
-        energies = torch.einsum("ti,tij,tj->t", shares, self._products, shares)
+    def _chosen(self, kept: _Kept) -> tuple[Tensor, Tensor]:
+        """Give the weights of the experts that are chosen, and which, ``(tokens, top_k)``."""
+        experts = torch.tensor(kept, device=self._products.device)
+        weights, places = self._route(experts)
+        return weights.to(self._products), experts[places]
+
+    def _energy(self, weights: Tensor, experts: Tensor) -> float:
+        """Give the mean squared norm of weighted sums of outputs, few of them for each token."""
+        first = torch.arange(len(experts), device=experts.device)[:, None] * len(self.everything)
+        beside = embedding_bag(
+            first + experts, self._products, mode="sum", per_sample_weights=weights
+        )  # (tokens, experts)
+        energies = (beside.gather(1, experts) * weights).sum(dim=1)
         return max(0.0, float(energies.mean()))
 
 
@@ -127,7 +147,7 @@ def _greedy_chain(errors: _Errors, groups: int, lowest: int) -> Iterator[_Kept]:
     """Give nested subsets, from the largest, each the best that one sweep over groups finds."""
     kept = errors.everything
     for _ in range(len(kept) // groups - lowest):
-        used = errors.shares(kept).abs().sum(dim=0)
+        used = errors.usage(kept)
         parts = _parts(kept, groups)
         gone = [min(part, key=lambda expert: float(used[expert])) for part in parts]
         for group, part in enumerate(parts):
