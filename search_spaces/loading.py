@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
@@ -27,7 +28,6 @@ from search_spaces.errors import ModelError, OutputError, StructureError
 from search_spaces.identity import identify
 from search_spaces.memory import weights_fit
 from search_spaces.plan import ModelIdentity
-from search_spaces.sites.probe import CORE
 from search_spaces.streaming import LayerStream, layers_on_disk, take_over
 from search_spaces.structure.backbone import find_stack
 
@@ -83,7 +83,7 @@ def load_model(
             name, config.architectures, config.model_type, trusted=trust_remote_code
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        options["attn_implementation"] = CORE
+        options["attn_implementation"] = _attention(config)
         places = _places_of_streamed(config, options, offload, dtype, device)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
@@ -290,3 +290,10 @@ def cache_folder() -> Path:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def _attention(config: PreTrainedConfig) -> str:
+    """Name the fastest attention that a model's class has everywhere."""
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, "")
+    made = getattr(transformers, name, None)
+    return "sdpa" if getattr(made, "_supports_sdpa", True) else "eager"
