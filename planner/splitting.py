@@ -216,7 +216,10 @@ def _mixture(
         mixtures.append({path: weight.to(dense.stored_dtype) for path, weight in weights.items()})
         listener.advance(index + 1, len(backbone.layers))
     config = mixture_config(dense.model.config, shape, settings.active or shape.experts)
-    mixture = mixture_model(dense.model, config, mixtures).to(dense.stored_dtype)
+    mixture = mixture_model(dense.model, config, mixtures)
+    for weight in mixture.parameters():
+        weight.data = weight.data.to(dense.stored_dtype)
+    mixture.config.dtype = dense.stored_dtype
     mixture.generation_config = dense.model.generation_config
     return mixture
 

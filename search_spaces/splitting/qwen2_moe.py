@@ -73,8 +73,8 @@ def check_splittable(model: PreTrainedModel) -> None:
     ]
     if biased:
         raise StructureError(
-            "a model to split must have no biases but those of queries, keys and values, for a stock "
-            f"mixture of experts has no others, got `{biased[0]}`; split another model"
+            "a model to split must have no biases but those of queries, keys and values, for "
+            f"stock mixtures of experts have no others, got `{biased[0]}`; split another model"
         )
 
 
