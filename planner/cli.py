@@ -320,12 +320,11 @@ def _split_arguments(parser: ArgumentParser) -> None:
 
 def _split(options: Namespace) -> None:
     from planner.split_settings import SplitSettings
-
-    given = {name: value for name, value in vars(options).items() if name not in ("out", "config")}
-    settings = SplitSettings.checked(**given)
     from planner.splitting import split_model
     from planner.terminal import Terminal
 
+    given = {name: value for name, value in vars(options).items() if name not in {"out", "config"}}
+    settings = SplitSettings.checked(**given)
     with Terminal() as terminal:
         folder = split_model(settings, options.out, listener=terminal)
     card = (folder / "README.md").read_text(encoding="utf-8")
