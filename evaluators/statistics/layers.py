@@ -42,7 +42,7 @@ def measure_layers(
     """
     backbone = structure.backbone
     batches = torch.split(windows, max(1, batch_tokens // windows.shape[1]))
-    states, calls = _enter(backbone, batches)
+    states, calls = enter_batches(backbone, batches)
     for index in range(max(layers) + 1):
         own = structure.layers[index]
         meter = _LayerMeter(own, wanted, windows.numel()) if index in layers else None
@@ -65,7 +65,7 @@ def measure_layers(
             yield index, found
 
 
-def _enter(
+def enter_batches(
     backbone: Backbone, batches: tuple[Tensor, ...]
 ) -> tuple[list[Tensor], dict[int, tuple[LayerCall, ...]]]:
     """Give what enters the first layer for each batch, and each layer's calls by batch size."""
