@@ -17,9 +17,9 @@ from evaluators.costs.size import tally_size
 from evaluators.costs.tally import Floats, total
 from evaluators.latency_table import LatencyTable
 from search_spaces.forms import Forms, unit_counts
-from search_spaces.patterns import DENSE, Pattern
 from search_spaces.space import SearchSpace
 from search_spaces.structure.read import ModelStructure
+from search_spaces.variants import Variant, variants_of
 
 
 class CostModel:
@@ -29,7 +29,7 @@ class CostModel:
         structure: The model.
         stored_dtype: Of its weights on disk, and so of an export's.
         context: Tokens that a token attends to, for the multiply–accumulates of attention.
-        patterns: Of sparsity, that forms may have; the first is dense.
+        variants: For each sub-block how it may be thinned out, the dense way first; none: not.
         adds_bias: Whether sub-blocks that lose units gain a bias.
     """
 
@@ -39,11 +39,12 @@ class CostModel:
         *,
         stored_dtype: torch.dtype,
         context: int,
-        patterns: Sequence[Pattern] = (DENSE,),
+        variants: Sequence[Sequence[Variant]] | None = None,
         adds_bias: bool = False,
     ) -> None:
         self._structure = structure
-        self._patterns = tuple(patterns)
+        self._variants = tuple(variants or [variants_of()] * len(structure.sub_blocks))
+        patterns = list(dict.fromkeys(variant.pattern for variant in self._variants[0]))
         self.table: LatencyTable | None = None
         params = tally_params(structure, adds_bias=adds_bias)
         size = tally_size(structure, stored_dtype, adds_bias=adds_bias)
@@ -54,7 +55,7 @@ class CostModel:
             "kv": tally_kv(structure, stored_dtype),
         }
         # zeros make no dense kernel faster: only what is stored can shrink
-        self._tallies = {name: tally.repeated(len(patterns)) for name, tally in plain.items()}
+        self._tallies = {name: tally.repeated(self._variants) for name, tally in plain.items()}
         self._tallies |= {
             "nonzero": tally_nonzero(params, structure, patterns),
             "packed": tally_packed(size, structure, patterns, stored_dtype),
@@ -64,7 +65,7 @@ class CostModel:
         """Give a cost model of the same model that knows latency and throughput too."""
         timed = copy.copy(self)
         timed.table = table
-        latency = tally_latency(self._structure, table).repeated(len(self._patterns))
+        latency = tally_latency(self._structure, table).repeated(self._variants)
         timed._tallies = self._tallies | {"latency": latency}
         return timed
 

@@ -126,7 +126,12 @@ def _gated(
 ) -> Iterator[None]:
     hooks = []
     for block, gate, count in zip(structure.sub_blocks, gates, kept, strict=True):
-        module = structure.backbone.layers[block.layer].get_submodule(block.projections[-1].path)
+        layer = structure.backbone.layers[block.layer]
+        if block.experts is not None:
+            holder = layer.get_submodule(block.experts.holder)
+            hooks.append(holder.register_forward_pre_hook(expert_gate_hook(block, gate)))
+            continue
+        module = layer.get_submodule(block.projections[-1].path)
         hooks.append(module.register_forward_pre_hook(gate_hook(block, gate)))
         if count == 0 and getattr(module, "bias", None) is not None:
             hooks.append(module.register_forward_hook(_without_bias))
@@ -143,6 +148,19 @@ def gate_hook(block: SubBlock, gate: Tensor) -> Callable[..., tuple[Tensor, ...]
 
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0] * gate[units], *args[1:])
+
+    return hook
+
+
+def expert_gate_hook(block: SubBlock, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+    """Give a hook before experts that multiplies their routing weights by ``(units,)``.
+
+    What the router chooses stays what it is: a slope holds for the experts that run.
+    """
+
+    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, chosen, weights = args
+        return hidden, chosen, weights * gate[chosen % block.unit_count]
 
     return hook
 

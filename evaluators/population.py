@@ -191,15 +191,16 @@ class PrefixTree:
 
     def _narrow(self, step: Step, choice: Forms) -> nn.Module:
         """Give the layer with what the step runs at its width, and what it does not dropped."""
-        kept = np.zeros(2, dtype=np.int_)
-        kept[step.start % 2 : step.start % 2 + len(choice)] = choice
+        span = self.structure.spans[step.layer]
+        kept = np.zeros(span.stop - span.start, dtype=np.int_)
+        kept[step.start - span.start : step.stop - span.start] = choice
         return self._shaper.layer(step.layer, kept)
 
 
 def _steps(structure: ModelStructure) -> tuple[Step, ...]:
     steps = []
-    for index, layer in enumerate(structure.layers):
-        first, last = 2 * index, 2 * index + 2
-        middle = [first + 1] if layer.splits else []
-        steps += [Step(index, *ends) for ends in pairwise([first, *middle, last])]
+    for index, (layer, span) in enumerate(zip(structure.layers, structure.spans, strict=True)):
+        # experts and the shared one beside them read the same input: they run as one
+        middle = [span.start + 1] if layer.splits else []
+        steps += [Step(index, *ends) for ends in pairwise([span.start, *middle, span.stop])]
     return tuple(steps)

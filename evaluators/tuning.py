@@ -119,7 +119,8 @@ def collect_tuning(
             layer: LayerStructure = layer,
             statistics: dict[tuple[StatisticName, str], Tensor] = statistics,
         ) -> _Choice:
-            position, output = 2 * index + offset, _blocks(layer)[offset].projections[-1]
+            position = structure.spans[index].start + offset
+            output = _blocks(layer)[offset].projections[-1]
             back = torch.from_numpy(np.argsort(output.sorted_features(orders[position])))
             back = back.to(sums.gram.device)
             statistics["student_gram", output.path] = sums.gram[back][:, back] / windows.numel()
@@ -183,6 +184,7 @@ def _advance_whole(
 
 
 def _blocks(layer: LayerStructure) -> tuple[SubBlock, SubBlock]:
+    assert layer.mlp is not None, "a layer with experts cannot be tuned"
     return layer.attention, layer.mlp
 
 

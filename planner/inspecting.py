@@ -11,7 +11,7 @@ from planner.report import aligned
 from planner.settings import SearchSettings
 from planner.workbench import open_model
 from search_spaces.forms import unit_counts
-from search_spaces.space import build_space
+from search_spaces.laying_out import build_space
 from search_spaces.structure.sub_block import SubBlock
 
 

@@ -6,10 +6,9 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluators.calibration import Calibration
 from evaluators.statistics import collect_statistics
@@ -33,14 +32,21 @@ from search_spaces.harm import (
     guess_by_energy,
     guess_by_ranking,
 )
+from search_spaces.laying_out import build_space, lay_out_variants, unit_levels
 from search_spaces.level_builder import LevelBuilder
 from search_spaces.level_store import LevelStore
+from search_spaces.orders import Orders
 from search_spaces.shaping import Shaper
-from search_spaces.sites.weights import check_patterns
+from search_spaces.sites.experts import channel_levels
+from search_spaces.sites.weights import check_expert_patterns, check_patterns
 from search_spaces.sorting import rank_units, sort_units_
-from search_spaces.space import SearchSpace, build_space, unit_levels
+from search_spaces.space import SearchSpace
 from search_spaces.statistics import Statistics
+from search_spaces.structure.expert_matrices import stacks_of
 from search_spaces.structure.linears import matrix
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RANKING_FILE = "ranking.npz"
 COMMON_FILES = (CALIBRATION_FILE, TABLE_FILE)
@@ -153,7 +159,7 @@ class _Task:
                 "`--resume` and more `--tokens`, where it was made"
             )
         structure = self.dense.structure
-        sort_units_(structure, [np.argsort(order) for order in space.orders])
+        sort_units_(structure, space.orders.inverse())
         try:
             return self.measured()
         finally:
@@ -163,16 +169,16 @@ class _Task:
         """Give what shapes layers; widths are made up for now, patterns when they come up."""
         dense, makers = self.dense, self.makers
         if not makers.changes_weights:
-            return Shaper(dense.structure, space.patterns)
+            return Shaper(dense.structure, space.variants)
         if makers.for_levels & TUNING_STATISTICS:
             text = self.calibration.statistics
             statistics = tuning_statistics(
-                dense.structure, space.orders, statistics, text, self.listener
+                dense.structure, space.orders.members, statistics, text, self.listener
             )
         builder = LevelBuilder(
             dense.structure,
             statistics,
-            space.orders,
+            space.orders.members,
             compensation=makers.compensation,
             sparsifier=makers.sparsifier,
             refinement=makers.refinement,
@@ -190,7 +196,7 @@ class _Task:
         )
         if makers.compensation is not None and self.remake:
             self._build(store, limit)
-        return Shaper(dense.structure, space.patterns, store)
+        return Shaper(dense.structure, space.variants, store)
 
     def _build(self, store: LevelStore, limit: int) -> None:
         """Make the levels of all widths, where they fit; statistics are not needed then."""
@@ -208,7 +214,8 @@ class _Task:
 
     def check_text(self, statistics: Sequence[Statistics]) -> None:
         """Say where the ranking leans on damping, for there are fewer tokens than inputs."""
-        widest = max(len(p.units) for b in self.dense.structure.sub_blocks for p in b.projections)
+        blocks = self.dense.structure.sub_blocks
+        widest = max(len(p.units) for block in blocks for p in block.projections)
         tokens = int(statistics[0]["tokens", ""])
         if "gram" in self.makers.ranking.statistics and tokens < widest:
             self.listener.say(
@@ -220,6 +227,8 @@ class _Task:
 def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:
     """Give the numbers of units that the levels of a sub-block keep, all and none left out."""
     whole = space.sub_blocks[position].unit_count
+    if space.sub_blocks[position].experts is not None:  # theirs are made when they are needed
+        return ()
     kept = {
         form % (whole + 1)
         for site in space.sites
@@ -229,7 +238,8 @@ def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:
 
 
 def _orders_digest(space: SearchSpace) -> str:
-    content = b"".join(order.astype(np.int64).tobytes() for order in space.orders)
+    every = [*space.orders, *space.orders.channels.values()]
+    content = b"".join(order.astype(np.int64).tobytes() for order in every)
     return hashlib.sha256(content).hexdigest()[:10]
 
 
@@ -238,23 +248,26 @@ def _guess(
     settings: SearchSettings,
     makers: Makers,
     statistics: Sequence[Statistics],
-    orders: Sequence[NDArray[np.int_]],
+    orders: Orders,
 ) -> Guess:
     """Guess what cuts do, as the settings say.
 
     Raises:
         SettingsError: Where the ranking is to guess and cannot be compared across sub-blocks.
     """
-    structure, name, patterns = dense.structure, settings.guess, settings.patterns
-    energy = guess_by_energy(structure, statistics, patterns)
+    structure, name = dense.structure, settings.guess
+    variants = lay_out_variants(
+        structure.sub_blocks, settings.choices, settings.patterns, settings.mlp_step
+    )
+    energy = guess_by_energy(structure, statistics, variants)
     if makers.fits:
-        energy = guess_after_repair(energy, structure, statistics, orders)
+        energy = guess_after_repair(energy, structure, statistics, orders.members)
     if makers.depth is not None:
         whole = settings.choices.layers
         return guess_by_depth(energy, structure, statistics, makers.depth, whole_layers=whole)
     if name in get_args(AllocationName):
         method = cast("AllocationName", name)
-        return guess_by_allocation(energy, structure, statistics, patterns, method)
+        return guess_by_allocation(energy, structure, statistics, variants, method)
     if name == "energy":
         return energy
     if not makers.ranking.comparable:
@@ -265,16 +278,17 @@ def _guess(
     return guess_by_ranking(energy, structure, statistics, makers.ranking)
 
 
-def _save_ranking(
-    path: Path, dense: DenseModel, orders: Sequence[NDArray[np.int_]], guess: Guess
-) -> None:
+def _save_ranking(path: Path, dense: DenseModel, orders: Orders, guess: Guess) -> None:
     arrays: dict[str, NDArray[Any]] = {}
     for position, block in enumerate(dense.structure.sub_blocks):
+        harms = guess.units[position][orders[position]]
         arrays |= {
             block.name: orders[position],
-            f"{block.name}.harm": guess.units[position][orders[position]],
-            f"{block.name}.patterns": guess.patterns[position],
+            f"{block.name}.harm": harms.reshape(block.group_count, -1).sum(axis=0),
+            f"{block.name}.variants": guess.variants[position],
         }
+        if position in orders.channels:
+            arrays[f"{block.name}.channels"] = orders.channels[position]
     if guess.tilts is not None:
         arrays["tilts"] = guess.tilts
     with replacing(path) as whole:
@@ -296,7 +310,7 @@ def _read_guess(path: Path, names: Sequence[str]) -> Guess:
     with np.load(path, allow_pickle=False) as saved:
         return Guess(
             units=tuple(saved[f"{name}.harm"] for name in names),
-            patterns=tuple(saved[f"{name}.patterns"] for name in names),
+            variants=tuple(saved[f"{name}.variants"] for name in names),
             tilts=saved.get("tilts"),
         )
 
@@ -321,7 +335,14 @@ def ranked_space(
             (folder / RANKING_FILE).open("rb") as file,
             np.load(file, allow_pickle=False) as saved,
         ):
-            orders = [saved[block.name] for block in blocks]
+            orders = Orders(
+                members=tuple(saved[block.name] for block in blocks),
+                channels={
+                    position: saved[f"{block.name}.channels"]
+                    for position, block in enumerate(blocks)
+                    if f"{block.name}.channels" in saved
+                },
+            )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(
             f"`{folder}` must hold the ranking of its model, and {RANKING_FILE} does not: "
@@ -371,6 +392,13 @@ def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
     """
     for block in dense.structure.sub_blocks:
         layer = dense.structure.backbone.layers[block.layer]
+        if block.experts is not None:
+            channels = (
+                channel_levels(block, settings.mlp_step) if settings.choices.channels else ()
+            )
+            stacks = stacks_of(layer, block.experts)
+            check_expert_patterns(block, stacks, channels, settings.patterns)
+            continue
         columns = {p.path: matrix(layer.get_submodule(p.path)).shape[1] for p in block.projections}
         widths = [w for w in unit_levels(block, settings.choices, settings.mlp_step) if w]
         check_patterns(block, columns, widths, settings.patterns)

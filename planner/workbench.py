@@ -14,8 +14,9 @@ from planner.listener import Listener
 from planner.makers import Makers
 from planner.searchers.domain import Cost, Domain, Pair
 from planner.settings import SearchSettings
-from search_spaces.forms import patterns_in, unit_counts
+from search_spaces.forms import unit_counts, variants_in
 from search_spaces.harm import Guess
+from search_spaces.laying_out import lay_out_variants
 from search_spaces.loading import LoadedModel, load_model
 from search_spaces.shaping import Shaper
 from search_spaces.space import SearchSpace, Site
@@ -82,8 +83,8 @@ class Workbench:
         widths = unit_counts(self.space.sub_blocks)
         total = np.zeros(len(site.levels))
         for target, forms in site.forms_by_target.items():
-            if site.weights:
-                total += self.guess.patterns[target][patterns_in(np.array(forms), widths[target])]
+            if site.dial != "units":
+                total += self.guess.variants[target][variants_in(np.array(forms), widths[target])]
             else:
                 gone = np.append(np.cumsum(self.guess.units[target][::-1])[::-1], 0.0)
                 total += gone[list(forms)]
@@ -94,13 +95,14 @@ class Workbench:
         if self.guess.tilts is None:
             return np.zeros(0)
         # a site's levels share out what is between its sparsest pattern and all
-        span = 1.0 - min(pattern.density for pattern in self.space.patterns)
+        known = (variant for variants in self.space.variants for variant in variants)
+        span = 1.0 - min(variant.pattern.density for variant in known)
         tilts, sites = self.guess.tilts / (span or 1.0), self.space.sites
-        return np.array([tilts[site.targets[0]] if site.weights else 0.0 for site in sites])
+        return np.array([tilts[s.targets[0]] if s.dial == "pattern" else 0.0 for s in sites])
 
     def _kind(self, site: Site) -> str:
-        if site.weights:
-            return "weights"
+        if site.dial != "units":
+            return "weights" if site.dial == "pattern" else site.dial
         if len(site.targets) > 1:
             return "layer"
         return self.space.sub_blocks[site.targets[0]].kind
@@ -151,7 +153,9 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
         structure,
         stored_dtype=loaded.stored_dtype,
         context=settings.window_tokens,
-        patterns=settings.patterns,
+        variants=lay_out_variants(
+            structure.sub_blocks, settings.choices, settings.patterns, settings.mlp_step
+        ),
         adds_bias=Makers.of(settings).adds_bias,
     )
     return DenseModel(loaded=loaded, structure=structure, costs=costs)

@@ -8,7 +8,7 @@ from search_spaces.errors import SettingsError
 
 GROUPS = ("2:4", "4:8")
 """Patterns of so many weights kept in each group."""
-WORDS = ("heads", "channels", "drops", "layers", "sparsity", *GROUPS)
+WORDS = ("heads", "channels", "drops", "layers", "experts", "top_k", "sparsity", *GROUPS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +18,15 @@ class Choices:
     heads: bool = False
     """Key-value groups of attentions."""
     channels: bool = False
-    """Channels of MLPs."""
+    """Channels of MLPs, and of experts alike within each mixture."""
     drops: bool = False
-    """Whole attentions and MLPs."""
+    """Whole attentions, MLPs, and experts of a layer."""
     layers: bool = False
-    """Whole layers; the three above are then not cut."""
+    """Whole layers; the three above are then not cut, nor are experts."""
+    experts: bool = False
+    """Experts of mixtures."""
+    top_k: bool = False
+    """How many experts run for a token."""
     fractions: bool = False
     """So many of a hundred weights."""
     groups: tuple[str, ...] = ()
@@ -42,7 +46,7 @@ class Choices:
             )
         for word in words:
             _check_word(word)
-        finer = [word for word in ("heads", "channels", "drops") if word in words]
+        finer = [word for word in ("heads", "channels", "drops", "experts") if word in words]
         if "layers" in words and finer:
             raise SettingsError(
                 f"`space` must cut whole layers or what is in them, got `layers` and `{finer[0]}`;"
@@ -53,6 +57,8 @@ class Choices:
             channels="channels" in words,
             drops="drops" in words,
             layers="layers" in words,
+            experts="experts" in words,
+            top_k="top_k" in words,
             fractions="sparsity" in words,
             groups=tuple(group for group in GROUPS if group in words),
         )
@@ -63,7 +69,8 @@ class Choices:
         return self.fractions or bool(self.groups)
 
     def __str__(self) -> str:
-        named = (self.heads, self.channels, self.drops, self.layers, self.fractions)
+        units = (self.heads, self.channels, self.drops, self.layers)
+        named = (*units, self.experts, self.top_k, self.fractions)
         chosen = [word for word, is_chosen in zip(WORDS, named, strict=False) if is_chosen]
         return ",".join([*chosen, *self.groups])
 

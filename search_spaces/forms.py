@@ -1,8 +1,8 @@
-"""The form of a sub-block in one number: how many units it keeps, and how sparse they are.
+"""The form of a sub-block in one number: how many units it keeps, and how they are thinned out.
 
-A form below ``unit_count + 1`` is the number of units kept, with dense weights; each further
-pattern takes as many numbers again. Dropped is 0, whatever the pattern, and the dense sub-block is
-``unit_count``, so that without patterns a form is a count.
+A form below ``unit_count + 1`` is the number of units kept, all as they are; each further variant
+takes as many numbers again. Dropped is 0, whatever the variant, and the dense sub-block is
+``unit_count``, so that without variants a form is a count.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ def unit_counts(sub_blocks: Sequence[SubBlock]) -> NDArray[np.int_]:
 
 
 def forms_of(
-    kept: NDArray[np.int_], patterns: NDArray[np.int_], widths: NDArray[np.int_]
+    kept: NDArray[np.int_], variants: NDArray[np.int_], widths: NDArray[np.int_]
 ) -> Forms:
-    """Put counts and patterns together.
+    """Put counts and variants together.
 
     Args:
         kept: Units kept, ``(..., sub_blocks)``.
-        patterns: Position of the pattern in the space's list, ``(..., sub_blocks)``.
+        variants: Position of the variant among the sub-block's, ``(..., sub_blocks)``.
         widths: Units of each sub-block, ``(sub_blocks,)``.
     """
-    return np.where(kept > 0, kept + patterns * (widths + 1), 0)
+    return np.where(kept > 0, kept + variants * (widths + 1), 0)
 
 
 def kept_in(forms: Forms, widths: NDArray[np.int_]) -> NDArray[np.int_]:
@@ -39,6 +39,6 @@ def kept_in(forms: Forms, widths: NDArray[np.int_]) -> NDArray[np.int_]:
     return np.asarray(forms % (widths + 1))
 
 
-def patterns_in(forms: Forms, widths: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Give the position of each pattern in the space's list, ``(..., sub_blocks)``."""
+def variants_in(forms: Forms, widths: NDArray[np.int_]) -> NDArray[np.int_]:
+    """Give the position of each variant among its sub-block's, ``(..., sub_blocks)``."""
     return np.asarray(forms // (widths + 1))

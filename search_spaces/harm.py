@@ -10,19 +10,19 @@ from torch import Tensor
 
 from search_spaces.allocations import AllocationName, global_magnitude, lamp
 from search_spaces.allocations.owl import owl_shares
-from search_spaces.patterns import Pattern
+from search_spaces.errors import SettingsError
+from search_spaces.lost_energy import guess_experts, lost_shares
 from search_spaces.rankings.protocol import DepthRanking, Ranking
 from search_spaces.rankings.wanda import Wanda
 from search_spaces.statistics import Statistics
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
+from search_spaces.variants import Variant, variants_of
 
 Floats = NDArray[np.float64]
 
 _DAMPING = 0.01
 """Of the mean of a Gram matrix's diagonal: for the factor only, and taken off again."""
-_ROWS_LOOKED_AT = 64
-"""Of each matrix, spread evenly: enough for a share of its energy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +31,17 @@ class Guess:
 
     units: tuple[Floats, ...]
     """For each sub-block what losing each unit does, ``(units,)``."""
-    patterns: tuple[Floats, ...]
-    """For each sub-block what each pattern of sparsity does, the dense one first: 0."""
+    variants: tuple[Floats, ...]
+    """For each sub-block what each of its variants does, the dense one first: 0."""
     tilts: Floats | None = None
     """How much more than the common share of weights each sub-block is to keep, ``(sub_blocks,)``;
     none: that follows from the harms."""
 
 
 def guess_by_energy(
-    structure: ModelStructure, statistics: Sequence[Statistics], patterns: Sequence[Pattern]
+    structure: ModelStructure,
+    statistics: Sequence[Statistics],
+    variants: Sequence[Sequence[Variant]] | None = None,
 ) -> Guess:
     """Guess by the energy that is lost to the hidden states, relative to theirs.
 
@@ -51,37 +53,23 @@ def guess_by_energy(
     Args:
         structure: The dense model, not permuted yet.
         statistics: Of each layer.
-        patterns: Of sparsity, the dense one first.
+        variants: For each sub-block how it may be thinned out, the dense way first; none: not.
     """
-    units, by_pattern = [], []
-    for block, weights in structure.matrices():
-        known = statistics[block.layer]
-        energy = Wanda().importance(block, weights, known) / known["hidden_energy", ""]
-        units.append(energy.double().cpu().numpy())
-        lost = sum(_lost_shares(weights[path], known, path, patterns) for path in weights)
-        by_pattern.append(np.minimum(lost, 1.0) * float(energy.sum()))
-    return Guess(units=tuple(units), patterns=tuple(by_pattern))
-
-
-def _lost_shares(
-    weight: Tensor, known: Statistics, path: str, patterns: Sequence[Pattern]
-) -> Floats:
-    """Give the share of a matrix's output energy that each pattern takes, ``(patterns,)``."""
-    step = max(1, len(weight) // _ROWS_LOOKED_AT)
-    moment = known["input_second_moment", path].to(weight.device)
-    terms = weight[::step].square() * moment
-    total = float(terms.sum()) or 1.0
-    running = terms.sort(dim=1).values.cumsum(dim=1).sum(dim=0)
-    shares = []
-    for pattern in patterns:
-        zeros = pattern.zeros_each_row(terms.shape[1])
-        if pattern.group:
-            whole = terms[:, : terms.shape[1] // pattern.group * pattern.group]
-            groups = whole.reshape(len(terms), -1, pattern.group).sort(dim=2).values
-            shares.append(float(groups[:, :, : pattern.group - pattern.keep].sum()) / total)
+    variants = variants or [variants_of()] * len(structure.sub_blocks)
+    units, by_variant = [], []
+    for position, (block, weights) in enumerate(structure.matrices()):
+        known, own = statistics[block.layer], variants[position]
+        if block.experts is not None:
+            found = guess_experts(block, weights, known, own)
         else:
-            shares.append(float(running[zeros - 1]) / total if zeros else 0.0)
-    return np.array(shares)
+            energy = Wanda().importance(block, weights, known) / known["hidden_energy", ""]
+            patterns = [variant.pattern for variant in own]
+            moments = {path: known["input_second_moment", path] for path in weights}
+            lost = sum(lost_shares(weights[p], moments[p], patterns) for p in weights)
+            found = _numpy(energy), np.minimum(lost, 1.0) * float(energy.sum())
+        units.append(found[0])
+        by_variant.append(found[1])
+    return Guess(units=tuple(units), variants=tuple(by_variant))
 
 
 def guess_after_repair(
@@ -108,6 +96,9 @@ def guess_after_repair(
     """
     units = []
     for position, (block, weights) in enumerate(structure.matrices()):
+        if block.experts is not None:  # what goes is not made up for
+            units.append(energy.units[position])
+            continue
         output, order = block.projections[-1], orders[position]
         known = statistics[block.layer]
         features = torch.from_numpy(output.by_unit[order].ravel())
@@ -149,6 +140,11 @@ def guess_by_ranking(
     """
     units, sizes = [], []
     for block, weights in structure.matrices():
+        if block.experts is not None:
+            raise SettingsError(
+                "`guess ranking` compares heads and channels, and this model has experts; set "
+                "`--guess energy`"
+            )
         units.append(_numpy(ranking.importance(block, weights, statistics[block.layer])))
         sizes.append(sum(weight.numel() for weight in weights.values()) / block.unit_count)
     lowest = min(float(own.min()) for own in units)
@@ -167,10 +163,12 @@ def guess_by_depth(
     """Take the importance of whole layers, or of attentions and MLPs, for their harm."""
 
     def harm(block: SubBlock) -> Floats:
-        part = "" if whole_layers else block.kind
+        attention = block.kind == "attention"
+        beside = len(structure.layers[block.layer].feed_forward)
+        part = "" if whole_layers else "attention" if attention else "mlp"
         whole = ranking.importance(statistics[block.layer], part)
-        share = whole / 2 if whole_layers else whole
-        return np.full(block.unit_count, share / block.unit_count)
+        share = (whole / 2 if whole_layers else whole) / (1 if attention else beside)
+        return np.full(block.member_count, share / block.member_count)
 
     return replace(energy, units=tuple(map(harm, structure.sub_blocks)))
 
@@ -179,7 +177,7 @@ def guess_by_allocation(
     energy: Guess,
     structure: ModelStructure,
     statistics: Sequence[Statistics],
-    patterns: Sequence[Pattern],
+    variants: Sequence[Sequence[Variant]],
     name: AllocationName,
 ) -> Guess:
     """Share out sparsity as a published method does.
@@ -188,16 +186,25 @@ def guess_by_allocation(
         energy: What is guessed of units.
         structure: The dense model, not permuted yet.
         statistics: Of each layer.
-        patterns: Of sparsity, the dense one first.
+        variants: For each sub-block how it may be thinned out, the dense way first.
         name: The method.
+
+    Raises:
+        SettingsError: Where the model has experts, which these methods do not know.
     """
+    if any(block.experts is not None for block in structure.sub_blocks):
+        raise SettingsError(
+            f"`guess {name}` shares sparsity out among attentions and MLPs, and this model has "
+            "experts; set `--guess energy`"
+        )
+    patterns = [variant.pattern for variant in variants[0]]
     if name == "owl":
         by_block = [weights for _, weights in structure.matrices()]
         layers = [statistics[block.layer] for block in structure.sub_blocks]
         return replace(energy, tilts=owl_shares(by_block, layers))
     harms_of = lamp.pattern_harms if name == "lamp" else global_magnitude.pattern_harms
     harms = (harms_of(weights, patterns) for _, weights in structure.matrices())
-    return replace(energy, patterns=tuple(harms))
+    return replace(energy, variants=tuple(harms))
 
 
 def _numpy(values: Tensor) -> Floats:

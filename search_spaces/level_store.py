@@ -123,6 +123,8 @@ class LevelStore:
         """What the levels of all widths with dense weights would take."""
         total = 0
         for position, counts in enumerate(self._widths):
+            if not counts:
+                continue
             output = self._builder.blocks[position].projections[-1].path
             for count in counts:
                 rows, columns = self._builder.shapes(position, count)[output]

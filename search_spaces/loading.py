@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
@@ -27,7 +28,6 @@ from search_spaces.errors import ModelError, OutputError, StructureError
 from search_spaces.identity import identify, lasting
 from search_spaces.memory import weights_fit
 from search_spaces.plan import ModelIdentity
-from search_spaces.sites.probe import CORE
 from search_spaces.streaming import LayerStream, open_streamed
 from search_spaces.structure.backbone import find_stack
 
@@ -85,7 +85,10 @@ def load_model(
             name, config.architectures, config.model_type, trusted=trust_remote_code
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        options |= {"attn_implementation": CORE, "experts_implementation": EXPERTS}
+        options |= {
+            "attn_implementation": _attention(config),
+            "experts_implementation": EXPERTS,
+        }
         model, stream, info = _opened(source, config, options, offload, dtype, device)
     except ModelError:
         raise
@@ -137,6 +140,13 @@ def _without_weights(config: PreTrainedConfig, options: Mapping[str, Any]) -> Pr
     with torch.device("meta"):
         empty: PreTrainedModel = make(config, **options)
     return empty
+
+
+def _attention(config: PreTrainedConfig) -> str:
+    """Name the fastest attention that a model's class has everywhere."""
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, "")
+    made = getattr(transformers, name, None)
+    return "sdpa" if getattr(made, "_supports_sdpa", True) else "eager"
 
 
 def _cast_(model: PreTrainedModel, dtype: torch.dtype) -> None:

@@ -6,36 +6,63 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from search_spaces.expert_rankings.protocol import ExpertRanking
+from search_spaces.orders import Orders
 from search_spaces.rankings.protocol import Ranking
 from search_spaces.statistics import Statistics
+from search_spaces.structure.expert_matrices import output_energy
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import permute_
 
 
 def rank_units(
-    structure: ModelStructure, ranking: Ranking, statistics: Sequence[Statistics]
-) -> tuple[NDArray[np.int_], ...]:
-    """Order the units of each sub-block from the last to go to the first to go.
+    structure: ModelStructure,
+    ranking: Ranking,
+    statistics: Sequence[Statistics],
+    expert_ranking: ExpertRanking | None = None,
+) -> Orders:
+    """Order the members of each sub-block from the last to go to the first to go.
 
     Args:
         structure: The dense model, not permuted yet.
-        ranking: The criterion.
-        statistics: Of each layer, as the ranking asked.
+        ranking: The criterion for attentions and MLPs.
+        statistics: Of each layer, as the rankings asked.
+        expert_ranking: The criterion for experts; none: they keep their order.
 
     Returns:
-        For each sub-block its units, ``(units,)``; ties keep their order.
+        For each sub-block its members; ties keep their order. Channels of experts by the energy
+        that they add to the hidden states, where that was measured.
     """
-    orders = []
-    for block, weights in structure.matrices():
-        importance = ranking.importance(block, weights, statistics[block.layer])
-        order = torch.argsort(importance.float(), descending=True, stable=True)
-        orders.append(order.cpu().numpy().astype(np.int_))
-    return tuple(orders)
+    orders, channels = [], {}
+    for position, (block, weights) in enumerate(structure.matrices()):
+        own = statistics[block.layer]
+        if block.experts is None:
+            orders.append(_descending(ranking.importance(block, weights, own)))
+            continue
+        importance = torch.zeros(block.member_count)  # all alike
+        if expert_ranking is not None:
+            importance = expert_ranking.importance(block, weights, own)
+        by_group = _descending(importance.reshape(block.group_count, -1))
+        first = np.arange(block.group_count)[:, None] * block.unit_count
+        orders.append((first + by_group).ravel())
+        if ("expert_channel_energy", block.experts.holder) in own:
+            energy = own["expert_channel_energy", block.experts.holder]
+            channels[position] = _descending(output_energy(block.experts, weights, energy))
+    return Orders(members=tuple(orders), channels=channels)
 
 
 @torch.no_grad()
-def sort_units_(structure: ModelStructure, orders: Sequence[NDArray[np.int_]]) -> None:
+def sort_units_(structure: ModelStructure, orders: Orders | Sequence[NDArray[np.int_]]) -> None:
     """Permute a model in place so that the units that stay longest come first."""
-    for block, order in zip(structure.sub_blocks, orders, strict=True):
-        structure.backbone.change_(block.layer, partial(permute_, block=block, order=order))
+    channels = orders.channels if isinstance(orders, Orders) else {}
+    for position, (block, order) in enumerate(zip(structure.sub_blocks, orders, strict=True)):
+        change = partial(permute_, block=block, order=order, channels=channels.get(position))
+        structure.backbone.change_(block.layer, change)
+
+
+def _descending(importance: Tensor) -> NDArray[np.int_]:
+    """Give the positions along the last axis from the most important on; ties keep their order."""
+    order = torch.argsort(importance.float(), dim=-1, descending=True, stable=True)
+    return order.cpu().numpy().astype(np.int_)

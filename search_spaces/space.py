@@ -1,19 +1,22 @@
 """The joint space: every choice of every layer in one genome, and back to a plan."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.choices import Choices
 from search_spaces.errors import PlanError
-from search_spaces.forms import Forms, forms_of, kept_in, patterns_in, unit_counts
-from search_spaces.patterns import DENSE, Pattern
+from search_spaces.forms import Forms, forms_of, kept_in, unit_counts, variants_in
+from search_spaces.orders import Orders
+from search_spaces.patterns import DENSE
 from search_spaces.plan import Kept, ModelIdentity, Plan
-from search_spaces.sites.attention import attention_levels
-from search_spaces.sites.mlp import mlp_levels
 from search_spaces.structure.sub_block import SubBlock
+from search_spaces.variants import PLAIN, Variant
+
+Dial = Literal["units", "pattern", "channels", "top_k"]
+"""What a site turns: the units kept, or one way in which they are thinned out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +27,8 @@ class Site:
     targets: tuple[int, ...]
     """Positions of the sub-blocks that the choice changes."""
     levels: tuple[tuple[int, ...], ...]
-    """For each level, ascending, the units kept in each target, with dense weights; or, of a site
-    of weights, the form of each target with all its units."""
-    weights: bool = False
-    """Whether the choice is how sparse the weights are, and not which units stay."""
+    """For each level, ascending, the form of each target with all other sites at their top."""
+    dial: Dial = "units"
 
     @property
     def top_level(self) -> int:
@@ -50,10 +51,10 @@ class SearchSpace:
     identity: ModelIdentity
     sub_blocks: tuple[SubBlock, ...]
     sites: tuple[Site, ...]
-    orders: tuple[NDArray[np.int_], ...]
-    """For each sub-block its units from the last to go to the first to go."""
-    patterns: tuple[Pattern, ...] = (DENSE,)
-    """Of sparsity, the dense one first."""
+    orders: Orders
+    """For each sub-block its members from the last to go to the first to go."""
+    variants: tuple[tuple[Variant, ...], ...]
+    """For each sub-block how it may be thinned out, the dense way first."""
     repair: str = ""
     """What plans say of weights that are not the dense model's own."""
 
@@ -65,11 +66,13 @@ class SearchSpace:
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Sites whose savings multiply: that of a sub-block's units, and that of its weights."""
-        weights = {site.targets[0]: i for i, site in enumerate(self.sites) if site.weights}
+        weights = {
+            site.targets[0]: i for i, site in enumerate(self.sites) if site.dial == "pattern"
+        }
         return tuple(
             (i, weights[target])
             for i, site in enumerate(self.sites)
-            if not site.weights
+            if site.dial == "units"
             for target in site.targets
             if target in weights
         )
@@ -78,15 +81,15 @@ class SearchSpace:
         """Turn genomes ``(genomes, sites)`` into forms ``(genomes, sub_blocks)``."""
         widths = unit_counts(self.sub_blocks)
         kept = np.tile(widths, (len(genomes), 1))
-        patterns = np.zeros_like(kept)
+        variants = np.zeros_like(kept)
         for position, site in enumerate(self.sites):
             chosen = np.array(site.levels)[genomes[:, position]]
             targets = list(site.targets)
-            if site.weights:
-                patterns[:, targets] = patterns_in(chosen, widths[targets])
-            else:
+            if site.dial == "units":
                 kept[:, targets] = chosen
-        return forms_of(kept, patterns, widths)
+            else:  # the position of a combination is the sum of those of its parts
+                variants[:, targets] += variants_in(chosen, widths[targets])
+        return forms_of(kept, variants, widths)
 
     def mended(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
         """Give genomes that keep some attention, without which no token sees another.
@@ -101,7 +104,7 @@ class SearchSpace:
         blind = ~self.forms(genomes)[:, attention].any(axis=1)
         mended = genomes.copy()
         if blind.any():
-            units = (i for i, site in enumerate(self.sites) if not site.weights)
+            units = (i for i, site in enumerate(self.sites) if site.dial == "units")
             first = next(i for i in units if attention[0] in self.sites[i].targets)
             mended[blind, first] = 1
         return mended
@@ -114,26 +117,33 @@ class SearchSpace:
     def plan(self, genome: NDArray[np.int_]) -> Plan:
         """Make a genome ``(sites,)`` portable."""
         widths, forms = unit_counts(self.sub_blocks), self.forms(genome[None])[0]
-        choices = zip(
-            self.sub_blocks,
-            self.orders,
-            kept_in(forms, widths),
-            patterns_in(forms, widths),
-            strict=True,
-        )
+        kept, variants = kept_in(forms, widths), variants_in(forms, widths)
         # what is whole or gone holds the dense model's own weights
         altered = bool(((forms != 0) & (forms != widths)).any())
         return Plan(
             model=self.identity,
             sites={
-                block.name: Kept.of(order[:count], block.unit_count, self._written(pattern))
-                for block, order, count, pattern in choices
+                block.name: self._kept(position, kept[position], variants[position])
+                for position, block in enumerate(self.sub_blocks)
             },
             repair=self.repair if altered else "",
         )
 
-    def _written(self, pattern: int) -> str:
-        return str(self.patterns[pattern]) if pattern else ""
+    def _kept(self, position: int, count: int, variant: int) -> Kept:
+        """Write down what is kept of one sub-block."""
+        block, chosen = self.sub_blocks[position], self.variants[position][variant]
+        members = np.sort(block.members(self.orders[position], count))
+        pattern = "" if chosen.pattern.is_dense else str(chosen.pattern)
+        kept = Kept.of(members, block.member_count, pattern)
+        if block.experts is None or not count:
+            return kept
+        channels = ""
+        if chosen.channels:
+            own = self.orders.channels[position][members, : chosen.channels]
+            whole = block.experts.channel_count
+            flat = np.sort((members[:, None] * whole + own).ravel())
+            channels = Kept.of(flat, block.member_count * whole).kept
+        return kept.model_copy(update={"channels": channels, "top_k": chosen.top_k})
 
     def genome(self, plan: Plan) -> NDArray[np.int_]:
         """Turn a plan back into a genome ``(sites,)``.
@@ -165,38 +175,68 @@ class SearchSpace:
             )
         widths = unit_counts(self.sub_blocks)
         kept = [self._kept_count(plan, position) for position in range(len(widths))]
-        patterns = [self._pattern(plan, block.name) for block in self.sub_blocks]
-        return forms_of(np.array(kept), np.array(patterns), widths)
+        variants = [self._variant(plan, position) for position in range(len(widths))]
+        return forms_of(np.array(kept), np.array(variants), widths)
 
     def _kept_count(self, plan: Plan, position: int) -> int:
         block, order = self.sub_blocks[position], self.orders[position]
         choice = plan.sites.get(block.name)
         units = np.array([], dtype=np.int_) if choice is None else choice.units
-        if choice is None or not np.array_equal(units, np.sort(order[: len(units)])):
+        count = len(units) // block.group_count
+        if choice is None or not np.array_equal(units, np.sort(block.members(order, count))):
             raise PlanError(
                 f"a plan of this space keeps the best-ranked units of `{block.name}`, and this "
                 "one keeps others or names none; search with the ranking that made the plan"
             )
-        return len(units)
+        return count
 
-    def _pattern(self, plan: Plan, name: str) -> int:
-        written = plan.sites[name].pattern
-        known = [str(pattern) for pattern in self.patterns]
-        if written and written not in known:
+    def _variant(self, plan: Plan, position: int) -> int:
+        name, choice = self.sub_blocks[position].name, plan.sites[self.sub_blocks[position].name]
+        known = self.variants[position]
+        patterns = {str(variant.pattern): variant.pattern for variant in known}
+        if choice.pattern and choice.pattern not in patterns:
             raise PlanError(
-                f"a plan's sparsity must be one of {', '.join(known[1:]) or 'none'} here, and "
-                f"`{name}` is {written[:20]}; search with the space that made the plan"
+                f"a plan's sparsity must be one of {', '.join([*patterns][1:]) or 'none'} here, "
+                f"and `{name}` is {choice.pattern[:20]}; search with the space that made the plan"
             )
-        return known.index(written) if written else 0
+        channels = self._channel_count(choice, position)
+        pattern = patterns[choice.pattern] if choice.pattern else DENSE
+        wanted = Variant(pattern=pattern, channels=channels, top_k=choice.top_k)
+        if wanted not in known:
+            raise PlanError(
+                f"`{name}` keeps {channels or 'all'} channels of each expert and runs "
+                f"{choice.top_k or 'as many as ever'} in this plan, which is none of its levels; "
+                "search with the levels that made the plan"
+            )
+        return known.index(wanted)
+
+    def _channel_count(self, choice: Kept, position: int) -> int:
+        """Give the channels that each kept expert keeps; 0: all."""
+        experts = self.sub_blocks[position].experts
+        kept = None if experts is None else choice.kept_channels(experts.channel_count)
+        if kept is None:
+            return 0
+        own = self.orders.channels[position][choice.units, : kept.shape[1]]
+        if not np.array_equal(kept, np.sort(own, axis=1)):
+            raise PlanError(
+                f"a plan of this space keeps the best-ranked channels of the experts of "
+                f"`{self.sub_blocks[position].name}`, and this one keeps others; search with the "
+                "ranking that made the plan"
+            )
+        return int(kept.shape[1])
 
     def _level(self, site: Site, forms: Forms) -> int:
         targets = list(site.targets)
         widths = unit_counts(self.sub_blocks)[targets]
-        kept, patterns = kept_in(forms[targets], widths), patterns_in(forms[targets], widths)
-        if site.weights:
-            if not kept.all():  # dropped: how sparse it would be does not matter
+        kept, variants = kept_in(forms[targets], widths), variants_in(forms[targets], widths)
+        if site.dial != "units":
+            if not kept.all():  # dropped: how it would be thinned out does not matter
                 return site.top_level
-            wanted = tuple(forms_of(widths, patterns, widths).tolist())
+            known = self.variants[targets[0]]
+            value = getattr(known[variants[0]], site.dial)
+            alone = replace(PLAIN, **{site.dial: value})
+            kept, variants = widths, np.array([known.index(alone)])
+            wanted = tuple(forms_of(kept, variants, widths).tolist())
         else:
             wanted = tuple(kept.tolist())
         if wanted not in site.levels:
@@ -205,79 +245,3 @@ class SearchSpace:
                 "is none of its levels; search with the levels that made the plan"
             )
         return site.levels.index(wanted)
-
-
-def build_space(  # noqa: PLR0913  (all that a space is laid out from)
-    identity: ModelIdentity,
-    sub_blocks: tuple[SubBlock, ...],
-    orders: Sequence[NDArray[np.int_]],
-    *,
-    choices: Choices,
-    mlp_step: int | None = None,
-    patterns: tuple[Pattern, ...] = (DENSE,),
-    repair: str = "",
-) -> SearchSpace:
-    """Lay out the sites of a model.
-
-    Args:
-        identity: Whose space it is.
-        sub_blocks: Attention and MLP of each layer in turn.
-        orders: For each sub-block its units from the last to go to the first to go.
-        choices: What may be cut.
-        mlp_step: MLP channels a level; none: chosen for the width.
-        patterns: Of sparsity that weights may have, the dense one first.
-        repair: What its plans say of weights that are not the dense model's own.
-    """
-    sites: list[Site] = []
-    for start in range(0, len(sub_blocks), 2):
-        pair = sub_blocks[start : start + 2]
-        if choices.layers:
-            sites.append(_layer_site(start, pair))
-        for position, block in enumerate(pair, start):
-            sites += _own_sites(position, block, choices, mlp_step)
-            if len(patterns) > 1:
-                sites.append(_weights_site(position, block, len(patterns)))
-    return SearchSpace(
-        identity=identity,
-        sub_blocks=sub_blocks,
-        sites=tuple(sites),
-        orders=tuple(orders),
-        patterns=patterns,
-        repair=repair,
-    )
-
-
-def unit_levels(block: SubBlock, choices: Choices, mlp_step: int | None) -> tuple[int, ...]:
-    """Give the numbers of units to choose from in a sub-block, all of them the last."""
-    if block.kind == "attention":
-        finer = attention_levels(block) if choices.heads else (0, block.unit_count)
-    else:
-        finer = mlp_levels(block, mlp_step) if choices.channels else (0, block.unit_count)
-    drops = choices.drops or choices.layers
-    return tuple(count for count in finer if count or drops)
-
-
-def _own_sites(
-    position: int, block: SubBlock, choices: Choices, mlp_step: int | None
-) -> list[Site]:
-    """Give the site of a sub-block's units; none where they all stay, or go with the layer."""
-    kept = unit_levels(block, choices, mlp_step)
-    if choices.layers or len(kept) == 1:
-        return []
-    levels = tuple((count,) for count in kept)
-    return [Site(name=block.name, targets=(position,), levels=levels)]
-
-
-def _weights_site(position: int, block: SubBlock, patterns: int) -> Site:
-    whole = block.unit_count
-    forms = (whole + pattern * (whole + 1) for pattern in reversed(range(patterns)))
-    levels = tuple((form,) for form in forms)
-    return Site(name=f"{block.name}.weights", targets=(position,), levels=levels, weights=True)
-
-
-def _layer_site(position: int, blocks: Sequence[SubBlock]) -> Site:
-    return Site(
-        name=f"layers.{blocks[0].layer}",
-        targets=tuple(range(position, position + len(blocks))),
-        levels=(tuple(0 for _ in blocks), tuple(block.unit_count for block in blocks)),
-    )

@@ -1,6 +1,5 @@
 """Making layers smaller: as views of the dense weights for scoring, for real for export."""
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from itertools import zip_longest
 from types import MappingProxyType
@@ -10,6 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search_spaces.expert_surgery import (
+    WHOLE,
+    Thinned,
+    Unrouted,
+    cut_modules,
+    narrow_modules,
+    permute_experts_,
+    set_counts,
+    shallow,
+)
 from search_spaces.levels import Level, Matrix, in_own_order
 from search_spaces.structure.linears import (
     SlicedLinear,
@@ -22,6 +31,7 @@ from search_spaces.structure.linears import (
     sliced_rows,
 )
 from search_spaces.structure.sub_block import Projection, SubBlock
+from search_spaces.variants import PLAIN, Variant
 
 
 class Dropped(nn.Module):
@@ -55,7 +65,10 @@ class LayerConfig:
 
 
 def narrowed(
-    layer: nn.Module, choices: Iterable[tuple[SubBlock, int]], level: Level = MappingProxyType({})
+    layer: nn.Module,
+    choices: Iterable[tuple[SubBlock, int]],
+    level: Level = MappingProxyType({}),
+    variant: Variant = PLAIN,
 ) -> nn.Module:
     """Give a layer that keeps the first units of its sub-blocks, sharing all weights.
 
@@ -63,6 +76,7 @@ def narrowed(
         layer: The dense layer; it stays as it is.
         choices: Each sub-block with the number of units that it keeps; 0 drops it.
         level: What takes the place of slices, of all sub-blocks together.
+        variant: How its experts are thinned out, where it has some.
     """
 
     def slice_first(projection: Projection, count: int) -> nn.Module:
@@ -76,7 +90,16 @@ def narrowed(
 
     narrow = layer
     for block, count in choices:
-        narrow = _resized(narrow, block, count, level, slice_first)
+        if block.experts is None or not count:
+            narrow = _resized(narrow, block, count, level, slice_first)
+            continue
+        is_whole = count == block.unit_count and not variant.channels and not level
+        if not is_whole:
+            narrow = graft(narrow, narrow_modules(layer, block, count, variant, level))
+        elif variant.top_k:
+            narrow = graft(narrow, narrow_modules(layer, block, count))
+        if not is_whole or variant.top_k:
+            set_counts(narrow, block, count * block.group_count, variant.top_k)
     return narrow
 
 
@@ -84,17 +107,28 @@ def cut(
     layer: nn.Module,
     choices: Iterable[tuple[SubBlock, NDArray[np.int_]]],
     levels: Iterable[tuple[NDArray[np.int_], Level] | None] = (),
+    thinned: Thinned = WHOLE,
 ) -> nn.Module:
     """Give a layer that holds the kept units of its sub-blocks and nothing else.
 
     Args:
         layer: The dense layer, its units in their own order; it stays as it is.
-        choices: Each sub-block with the units that it keeps, ascending; none drops it.
+        choices: Each sub-block with the units (of a mixture, the experts) that it keeps,
+            ascending; none drops it.
         levels: For each of them its units from the last to go to the first to go, ``(units,)``,
             and what takes the place of slices of the model sorted so; none: nothing does.
+        thinned: How its experts are thinned out, where it has some.
     """
     narrow = layer
     for (block, kept), ordered in zip_longest(choices, levels):
+        if block.experts is not None and len(kept):
+            members, own = kept, ordered[1] if ordered else {}
+            if ordered and own:  # it is all here, and may stay sorted
+                members = block.members(ordered[0], len(kept) // block.group_count)
+                assert set(members) == set(kept), f"the level of {block.name} is of another order"
+            narrow = graft(narrow, cut_modules(layer, block, members, thinned, own))
+            set_counts(narrow, block, len(kept), thinned.top_k)
+            continue
         level = in_own_order(ordered[1], block, ordered[0], kept) if ordered else {}
 
         def slice_kept(
@@ -115,7 +149,12 @@ def cut(
     return narrow
 
 
-def permute_(layer: nn.Module, block: SubBlock, order: NDArray[np.int_]) -> None:
+def permute_(
+    layer: nn.Module,
+    block: SubBlock,
+    order: NDArray[np.int_],
+    channels: NDArray[np.int_] | None = None,
+) -> None:
     """Sort the units of a sub-block in place, so that every level is a prefix.
 
     The layer computes what it computed before, up to the order of its sums.
@@ -123,8 +162,11 @@ def permute_(layer: nn.Module, block: SubBlock, order: NDArray[np.int_]) -> None
     Args:
         layer: The layer that holds the sub-block.
         block: The sub-block.
-        order: Units from the last to go to the first to go, ``(units,)``.
+        order: Members from the last to go to the first to go, ``(members,)``.
+        channels: Of its experts, likewise, ``(members, channels)``; none: they keep their order.
     """
+    if block.experts is not None:
+        permute_experts_(layer, block, order, channels)
     for projection in block.projections:
         linear = layer.get_submodule(projection.path)
         permute = permute_rows_ if projection.side == "rows" else permute_columns_
@@ -138,14 +180,14 @@ def graft(layer: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:
         layer: The layer; it stays as it is.
         replacements: New modules by their path inside the layer.
     """
-    copied = _shallow(layer)
+    copied = shallow(layer)
     fresh: dict[str, nn.Module] = {"": copied}
     for path, module in replacements.items():
         names = path.split(".")
         for depth in range(1, len(names)):
             prefix, parent = ".".join(names[:depth]), ".".join(names[: depth - 1])
             if prefix not in fresh:
-                fresh[prefix] = _shallow(fresh[parent].get_submodule(names[depth - 1]))
+                fresh[prefix] = shallow(fresh[parent].get_submodule(names[depth - 1]))
                 setattr(fresh[parent], names[depth - 1], fresh[prefix])
         setattr(fresh[".".join(names[:-1])], names[-1], module)
     return copied
@@ -181,6 +223,8 @@ def _like(linear: nn.Module, matrix: Matrix) -> Matrix:
 def _without(block: SubBlock) -> dict[str, nn.Module]:
     """Give the replacements that drop a sub-block, its private norms included."""
     gone: dict[str, nn.Module] = {path: nn.Identity() for path in block.private}
+    if block.experts is not None and block.experts.router in gone:
+        gone[block.experts.router] = Unrouted()
     if block.module:
         return gone | {block.module: Dropped(block.returns)}
     *inputs, output = block.projections
@@ -195,10 +239,3 @@ def _set_widths(module: nn.Module, block: SubBlock, count: int) -> None:
     for name, value in own.items():
         if "." not in name:
             setattr(module, name, value)
-
-
-def _shallow(module: nn.Module) -> nn.Module:
-    copied = copy.copy(module)
-    copied._modules = dict(module._modules)
-    copied._parameters = dict(module._parameters)
-    return copied

@@ -273,7 +273,8 @@ def make_model(config: PreTrainedConfig) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         make: Any = AutoModelForCausalLM.from_config
-        model = make(config, attn_implementation="sdpa")
+        attention = "eager" if config.model_type == "gpt_oss" else "sdpa"  # which it has not
+        model = make(config, attn_implementation=attention, experts_implementation="eager")
         for weight in model.parameters():
             weight.data.add_(torch.randn_like(weight) * 0.1)
     made: PreTrainedModel = model.eval().requires_grad_(requires_grad=False)

@@ -1,5 +1,6 @@
 """The shape of a cost: what each sub-block costs at each width, and what each standing layer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from search_spaces.forms import Forms
 from search_spaces.structure.read import ModelStructure
+from search_spaces.variants import Variant
 
 Floats = NDArray[np.float64]
 
@@ -23,9 +25,10 @@ class Tally:
     rest: float
     """For everything outside the layers."""
 
-    def repeated(self, patterns: int) -> "Tally":
-        """Give a cost that takes no notice of sparsity: the same for each pattern."""
-        return replace(self, tables=tuple(np.tile(table, patterns) for table in self.tables))
+    def repeated(self, variants: Sequence[Sequence[Variant]]) -> "Tally":
+        """Give a cost that takes no notice of how sub-blocks are thinned out."""
+        tables = zip(self.tables, variants, strict=True)
+        return replace(self, tables=tuple(np.tile(table, len(own)) for table, own in tables))
 
 
 def proportional(unit_count: int, each: float, standing: float = 0.0) -> Floats:
@@ -47,7 +50,8 @@ def total(tally: Tally, structure: ModelStructure, forms: Forms) -> Floats:
         ``(candidates,)``
     """
     lasting = np.array([not layer.vanishes for layer in structure.layers])
-    there = (forms > 0).reshape(len(forms), -1, 2).any(axis=2) | lasting
+    starts = [span.start for span in structure.spans]
+    there = np.logical_or.reduceat(forms > 0, starts, axis=1) | lasting
     costs: Floats = there @ tally.shared + tally.rest
     for table, form in zip(tally.tables, forms.T, strict=True):
         costs += table[form]

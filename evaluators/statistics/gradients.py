@@ -69,7 +69,7 @@ def _leaves(
     """Let backward passes add up what is wanted of the matrices and gates of some layers."""
     hooks, weights = [], []
     for block in structure.sub_blocks:
-        if block.layer not in found:
+        if block.layer not in found or block.experts is not None:
             continue
         layer, sums = structure.backbone.layers[block.layer], found[block.layer]
         paths = [projection.path for projection in block.projections]

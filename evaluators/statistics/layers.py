@@ -55,7 +55,7 @@ def measure_layers(
                     leaving = backbone.run_layer(layer, hidden, call)
                 between = None
                 if wanted & OF_HIDDEN:
-                    without = narrowed(layer, [(own.mlp, 0)])
+                    without = narrowed(layer, [(block, 0) for block in own.feed_forward])
                     between = backbone.run_layer(without, hidden, call)
                 meter.saw(hidden, between, leaving)
                 states[position] = leaving
@@ -116,7 +116,7 @@ class _LayerMeter:
     def __init__(
         self, layer: LayerStructure, wanted: frozenset[StatisticName], tokens: int
     ) -> None:
-        blocks = (layer.attention, layer.mlp)
+        blocks = layer.sub_blocks
         self._paths = [projection.path for block in blocks for projection in block.projections]
         self._wanted = wanted
         self._tokens = tokens

@@ -24,7 +24,7 @@ Key = tuple[StatisticName, str]
 
 def keys_of(layer: LayerStructure, wanted: frozenset[StatisticName]) -> Iterator[Key]:
     """List names and paths of all that is measured of a layer."""
-    blocks = (layer.attention, layer.mlp)
+    blocks = [block for block in layer.sub_blocks if block.experts is None]
     for name in sorted(wanted | ALWAYS):
         if name in OF_INPUTS | OF_WEIGHTS:
             paths = [projection.path for block in blocks for projection in block.projections]

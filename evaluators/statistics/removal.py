@@ -42,14 +42,14 @@ def measure_removals(structure: ModelStructure, windows: Tensor) -> list[dict[Ke
 
 
 def removed_forms(structure: ModelStructure) -> Forms:
-    """List the dense model, and then of each layer: without it, its attention, its MLP."""
+    """List the dense model, then of each layer: without it, its attention, what comes after."""
     dense = unit_counts(structure.sub_blocks)
     forms = np.tile(dense, (1 + len(PARTS) * len(structure.layers), 1))
-    for layer in range(len(structure.layers)):
-        first, attention = 1 + len(PARTS) * layer, 2 * layer
-        forms[first, attention : attention + 2] = 0
-        forms[first + 1, attention] = 0
-        forms[first + 2, attention + 1] = 0
+    for layer, span in enumerate(structure.spans):
+        first = 1 + len(PARTS) * layer
+        forms[first, span] = 0
+        forms[first + 1, span.start] = 0
+        forms[first + 2, span.start + 1 : span.stop] = 0
     return forms
 
 

@@ -55,7 +55,20 @@ def find_attention(probe: LayerProbe) -> SubBlock:
         cached_features=head_dims,
         core_features=core.query_heads // core.groups * head_dims,
     )
-    return replace(block, attributes=_following_attributes(probe, block, core))
+    attributes = _following_attributes(probe, block, core)
+    return _whole(block) if attributes is None else replace(block, attributes=attributes)
+
+
+def _whole(block: SubBlock) -> SubBlock:
+    """Give an attention whose heads hang together, as by a norm over all of them: one unit."""
+    projections = (replace(p, units=np.zeros_like(p.units)) for p in block.projections)
+    return replace(
+        block,
+        unit_count=1,
+        projections=tuple(projections),
+        cached_features=block.cached_features * block.unit_count,
+        core_features=block.core_features * block.unit_count,
+    )
 
 
 def _output_projection(probe: LayerProbe, run: LayerRun, core: CoreRun, module: str) -> str:
@@ -93,7 +106,11 @@ def _column_groups(
 def _row_groups(
     probe: LayerProbe, module: str, output: str, columns: NDArray[np.int_]
 ) -> tuple[Projection, ...]:
-    """Give the input projections with the KV group of each of their rows."""
+    """Give the input projections with the KV group of each of their rows.
+
+    One of which every row serves several, as where keys are made from a latent, or which only
+    other projections read, belongs to no group and stays whole.
+    """
 
     def leaf(path: str, dense: Tensor) -> Tensor:
         if path == output or not path.startswith(f"{module}."):
@@ -106,7 +123,8 @@ def _row_groups(
     run = probe.run(substitute=leaf)
     paths = [path for path, out in run.outputs.items() if out.is_leaf and out.requires_grad]
     found = owners(run.inputs[output], columns, [run.outputs[path] for path in paths])
-    for path, units in zip(paths, found, strict=True):
+    grouped = {path: units for path, units in zip(paths, found, strict=True) if (units >= 0).any()}
+    for path, units in grouped.items():
         if (units < 0).any() or len(np.unique(np.bincount(units))) != 1:
             raise StructureError(
                 f"each row of `{probe.path}.{path}` must serve one key-value group, as many rows "
@@ -114,12 +132,13 @@ def _row_groups(
                 "planner does not know"
             )
     return tuple(
-        Projection(path=path, side="rows", units=units)
-        for path, units in zip(paths, found, strict=True)
+        Projection(path=path, side="rows", units=units) for path, units in grouped.items()
     )
 
 
-def _following_attributes(probe: LayerProbe, block: SubBlock, core: CoreRun) -> Mapping[str, int]:
+def _following_attributes(
+    probe: LayerProbe, block: SubBlock, core: CoreRun
+) -> Mapping[str, int] | None:
     """Find the integers of the attention module that must follow its width, by trying.
 
     Some forwards read a head count or a split size where others take it from the tensors. The
@@ -138,11 +157,7 @@ def _following_attributes(probe: LayerProbe, block: SubBlock, core: CoreRun) -> 
             for count, result in zip(counts, expected, strict=True)
         ):
             return attributes
-    raise StructureError(
-        f"`{probe.path}.{block.module}` must compute the same with heads removed as with heads "
-        "masked, and it does not; this attention reads its head count from a place that the "
-        "planner does not know"
-    )
+    return None
 
 
 def _candidates(block: SubBlock, core: CoreRun) -> Iterator[Mapping[str, int]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from search_spaces.errors import StructureError
 from search_spaces.sites.probe import LayerProbe, LayerRun
-from search_spaces.structure.sub_block import Projection, SubBlock
+from search_spaces.structure.sub_block import Projection, SubBlock, SubBlockKind
 from search_spaces.structure.wiring import owners
 
 LARGEST_STEP = 128
@@ -39,6 +39,20 @@ def find_mlp(probe: LayerProbe, attention: SubBlock) -> SubBlock:
         StructureError: Where there is none, or one of unknown wiring.
     """
     mine = [path for path in probe.linears if not path.startswith(f"{attention.module}.")]
+    return mlp_of(probe, mine, "mlp")
+
+
+def mlp_of(probe: LayerProbe, mine: list[str], kind: SubBlockKind) -> SubBlock:
+    """Read the MLP that some linear layers make up.
+
+    Args:
+        probe: Its layer.
+        mine: Paths of all its linear layers.
+        kind: Of the sub-block that it is.
+
+    Raises:
+        StructureError: Where they make up none, or one of unknown wiring.
+    """
     run = probe.run(substitute=lambda path, dense: _leaf(dense) if path in mine else dense)
     ran = [path for path in run.inputs if path in mine]
     if not ran or len(ran) != len(mine):
@@ -46,7 +60,7 @@ def find_mlp(probe: LayerProbe, attention: SubBlock) -> SubBlock:
         what = f"`{probe.path}.{odd[0]}` does not run" if odd else f"`{probe.path}` has none"
         raise StructureError(
             f"a layer must hold one MLP of linear layers that all run, and {what}; "
-            "this layer (a mixture of experts?) cannot be read"
+            "this layer cannot be read"
         )
     down = ran[-1]
     width = run.inputs[down].shape[-1]
@@ -56,7 +70,7 @@ def find_mlp(probe: LayerProbe, attention: SubBlock) -> SubBlock:
     )
     module = _holder([projection.path for projection in projections])
     return SubBlock(
-        kind="mlp",
+        kind=kind,
         layer=probe.index,
         unit_count=width,
         projections=projections,

@@ -1,5 +1,6 @@
 """Running one layer with strings attached: which linear layers run, and around which core."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -7,13 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from search_spaces.errors import StructureError
 from search_spaces.structure.backbone import Backbone, LayerCall
 from search_spaces.structure.linears import is_linear
 
-CORE = "sdpa"
-"""The attention function that models are loaded with; the probe wraps it."""
+_WATCHED = "watched"
+"""Name of the attention function that stands in for a model's own while it is watched."""
 
 Substitute = Callable[[str, Tensor], Tensor]
 """Replaces a linear layer's output, given the layer's path and the output."""
@@ -90,6 +93,8 @@ class LayerProbe:
 
         def note(path: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
             def hook(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+                if not isinstance(output, Tensor):  # a router may be one, and gives more
+                    return output
                 seen.inputs[path] = args[0]
                 seen.outputs[path] = substitute(path, output)
                 return seen.outputs[path]
@@ -99,12 +104,35 @@ class LayerProbe:
         linears = {path: m for path, m in layer.named_modules() if is_linear(m)}
         hooks = [module.register_forward_hook(note(path)) for path, module in linears.items()]
         try:
-            with torch.enable_grad(), _watched_core(seen, leaf_core=leaf_core):
+            with (
+                torch.enable_grad(),
+                _watched_core(self._backbone.model, seen, leaf_core=leaf_core),
+            ):
                 seen.result = self._backbone.run_layer(layer, hidden, self._call)
         finally:
             for hook in hooks:
                 hook.remove()
         return seen
+
+    def handed(self, path: str, layer: nn.Module | None = None) -> tuple[Any, ...]:
+        """Give the positional arguments that one module of the layer, or of a copy, is handed."""
+        seen: list[tuple[Any, ...]] = []
+
+        def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen.append((*args, *kwargs.values()))
+
+        module = (self.layer if layer is None else layer).get_submodule(path)
+        hook = module.register_forward_pre_hook(note, with_kwargs=True)
+        try:
+            self.run(layer=layer)
+        finally:
+            hook.remove()
+        if not seen:
+            raise StructureError(
+                f"each part of a layer must run, and `{self.path}.{path}` does not; this layer "
+                "cannot be read"
+            )
+        return seen[0]
 
     def returns(self, path: str) -> int:
         """Count the values that one module of the layer returns, 1 for a bare tensor."""
@@ -122,13 +150,18 @@ class LayerProbe:
 
 
 @contextmanager
-def _watched_core(seen: LayerRun, *, leaf_core: bool) -> Iterator[None]:
-    dense_core = ALL_ATTENTION_FUNCTIONS[CORE]
+def _watched_core(model: PreTrainedModel, seen: LayerRun, *, leaf_core: bool) -> Iterator[None]:
+    """Let attentions call a core that notes what passes by, and then their own."""
+    config = model.config.get_text_config()
+    name = config._attn_implementation
 
     def core(
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
-        output, weights = dense_core(module, query, key, value, *args, **kwargs)
+        # what no function of its own is registered for lies beside the class
+        plain = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+        own = ALL_ATTENTION_FUNCTIONS.get(name, plain)
+        output, weights = own(module, query, key, value, *args, **kwargs)
         flat = output.flatten(-2)  # (batch, tokens, query heads × value_dim)
         if leaf_core:
             flat = flat.detach().requires_grad_()
@@ -145,8 +178,10 @@ def _watched_core(seen: LayerRun, *, leaf_core: bool) -> Iterator[None]:
         )
         return flat.view(output.shape), weights
 
-    ALL_ATTENTION_FUNCTIONS[CORE] = core
+    ALL_ATTENTION_FUNCTIONS[_WATCHED] = core
+    config._attn_implementation_internal = _WATCHED
     try:
         yield
     finally:
-        del ALL_ATTENTION_FUNCTIONS[CORE]  # type: ignore[no-untyped-call]
+        config._attn_implementation_internal = name
+        del ALL_ATTENTION_FUNCTIONS[_WATCHED]  # type: ignore[no-untyped-call]

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from torch import Tensor
+
+from search_spaces.expert_surgery import known
 from search_spaces.patterns import Pattern
+from search_spaces.structure.expert_matrices import matrices_of
 from search_spaces.structure.sub_block import SubBlock
 
 
@@ -26,3 +30,27 @@ def check_patterns(
             kept = wide if projection.side == "rows" else wide * count // block.unit_count
             for pattern in patterns:
                 pattern.check_fits(kept, f"layers.{block.layer}.{projection.path}")
+
+
+def check_expert_patterns(
+    block: SubBlock,
+    stacks: Mapping[str, Tensor],
+    widths: Sequence[int],
+    patterns: Sequence[Pattern],
+) -> None:
+    """Refuse groups that the matrices of experts cannot be parted into.
+
+    Args:
+        block: The experts.
+        stacks: Theirs, by path.
+        widths: Channels that each keeps at the levels; none: all.
+        patterns: To choose from.
+
+    Raises:
+        SettingsError: Naming the stack and its width.
+    """
+    for stack, matrices in matrices_of(known(block), stacks):
+        wide = matrices.shape[2]
+        for kept in {wide, *widths} if stack.role == "down" else {wide}:
+            for pattern in patterns:
+                pattern.check_fits(kept, f"layers.{block.layer}.{stack.path}")

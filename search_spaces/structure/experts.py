@@ -31,9 +31,18 @@ class Stack:
             return 1
         return 1 if (self.role == "up") is not self.transposed else 2
 
-    def first(self, channel_count: int) -> NDArray[np.int_]:
-        """Give the features of the first channels, ascending."""
-        return np.flatnonzero(self.channels < channel_count)
+    def features(self, channels: NDArray[np.int_]) -> NDArray[np.int_]:
+        """Give the features along `axis` of some channels, laid out as the whole stack's are.
+
+        Args:
+            channels: In the order in which they are to come, ``(kept,)``.
+        """
+        count = int(self.channels.max()) + 1
+        of_channel = np.argsort(self.channels, kind="stable").reshape(count, -1)
+        chosen = of_channel[channels]  # (kept, features of each)
+        # a channel's gate lies beside it, or all gates come first
+        together = bool((np.diff(of_channel[0]) == 1).all())
+        return chosen.ravel() if together else chosen.T.ravel()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Reading a model: every layer's attention and MLP, found in the module graph and proved."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,12 @@ from transformers import PreTrainedModel
 
 from search_spaces.errors import ModelError, StructureError
 from search_spaces.sites.attention import find_attention
+from search_spaces.sites.experts import find_experts
 from search_spaces.sites.mlp import find_mlp
 from search_spaces.sites.probe import LayerProbe
 from search_spaces.streaming import LayerStream
 from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
+from search_spaces.structure.expert_matrices import stacks_of
 from search_spaces.structure.linears import matrix
 from search_spaces.structure.sub_block import SubBlock
 from search_spaces.surgery import narrowed
@@ -23,15 +26,31 @@ class LayerStructure:
     """One layer: its two sub-blocks and what belongs to neither alone."""
 
     attention: SubBlock
-    mlp: SubBlock
+    feed_forward: tuple[SubBlock, ...]
+    """Its MLP; or its experts, and the shared expert beside them if there is one."""
     shared: tuple[str, ...]
-    """Paths of norms that neither sub-block owns alone."""
+    """Paths of norms that no sub-block owns alone."""
     vanishes: bool
-    """Whether the layer gives back what it gets once both sub-blocks are dropped."""
+    """Whether the layer gives back what it gets once all sub-blocks are dropped."""
     parallel: bool
     """Whether the MLP reads what the attention reads, and not what it wrote."""
     splits: bool
     """Whether its attention alone and then its MLP alone give what it gives, bit for bit."""
+
+    @property
+    def sub_blocks(self) -> tuple[SubBlock, ...]:
+        """Its sub-blocks in the order in which they run."""
+        return (self.attention, *self.feed_forward)
+
+    @property
+    def mlp(self) -> SubBlock | None:
+        """Its MLP; none: it has experts."""
+        return next((block for block in self.feed_forward if block.kind == "mlp"), None)
+
+    @property
+    def experts(self) -> SubBlock | None:
+        """Its experts; none: it has an MLP."""
+        return next((block for block in self.feed_forward if block.kind == "experts"), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +63,32 @@ class ModelStructure:
     @property
     def sub_blocks(self) -> tuple[SubBlock, ...]:
         """All sub-blocks in the order in which they run: attention, MLP, attention, and so on."""
-        return tuple(block for layer in self.layers for block in (layer.attention, layer.mlp))
+        return tuple(block for layer in self.layers for block in layer.sub_blocks)
+
+    def span(self, layer: int) -> slice:
+        """Give the positions of a layer's sub-blocks among all of them."""
+        start = sum(len(before.sub_blocks) for before in self.layers[:layer])
+        return slice(start, start + len(self.layers[layer].sub_blocks))
+
+    @cached_property
+    def spans(self) -> tuple[slice, ...]:
+        """The positions of each layer's sub-blocks among all of them."""
+        return tuple(map(self.span, range(len(self.layers))))
 
     def matrices(self) -> Iterator[tuple[SubBlock, Mapping[str, Tensor]]]:
         """Give each sub-block with its projections' matrices ``(rows, columns)`` in float32.
 
-        By path, and for as long as the sub-block's turn lasts.
+        By path, and for as long as the sub-block's turn lasts. Of experts, which have no
+        projections, it gives the stacks as they are stored, and the router's rows.
         """
-        for index, found in enumerate(self.layers):
+        for index, own in enumerate(self.layers):
             with self.backbone.resident(index) as layer:
-                for block in (found.attention, found.mlp):
+                for block in own.sub_blocks:
                     paths = [projection.path for projection in block.projections]
-                    yield block, {p: matrix(layer.get_submodule(p)).float() for p in paths}
+                    found = {path: matrix(layer.get_submodule(path)) for path in paths}
+                    if block.experts is not None:
+                        found = stacks_of(layer, block.experts)
+                    yield block, {path: weight.float() for path, weight in found.items()}
 
 
 def read_structure(model: PreTrainedModel, stream: LayerStream | None = None) -> ModelStructure:
@@ -111,31 +144,39 @@ def _read(backbone: Backbone) -> ModelStructure:
 
 def _read_layer(probe: LayerProbe) -> LayerStructure:
     attention = find_attention(probe)
-    mlp = find_mlp(probe, attention)
-    norms = _norms(probe.layer, (attention, mlp))
-    attention = replace(attention, private=tuple(sorted(_idle(probe, norms, [attention]))))
-    mlp = replace(mlp, private=tuple(sorted(_idle(probe, norms, [mlp]))))
-    bare = probe.run(layer=narrowed(probe.layer, [(attention, 0), (mlp, 0)]))
+    found = find_experts(probe, attention) or (find_mlp(probe, attention),)
+    norms = _norms(probe.layer, (attention, *found))
+    attention, *feed_forward = (
+        replace(block, private=(*block.private, *sorted(_idle(probe, norms, [block]))))
+        for block in (attention, *found)
+    )
+    bare = probe.run(layer=narrowed(probe.layer, _dropped(attention, *feed_forward)))
     vanishes = bool((bare.result == probe.hidden).all())
+    owned = {path for block in (attention, *feed_forward) for path in block.private}
     return LayerStructure(
         attention=attention,
-        mlp=mlp,
-        shared=tuple(sorted(set(norms) - {*attention.private, *mlp.private})),
+        feed_forward=tuple(feed_forward),
+        shared=tuple(sorted(set(norms) - owned)),
         vanishes=vanishes,
-        parallel=_is_parallel(probe, attention, mlp),
-        splits=vanishes and _splits(probe, attention, mlp),
+        parallel=_is_parallel(probe, attention, feed_forward[0]),
+        splits=vanishes and _splits(probe, attention, feed_forward),
     )
 
 
-def _norms(layer: nn.Module, blocks: Iterable[SubBlock]) -> list[str]:
+def _dropped(*blocks: SubBlock) -> list[tuple[SubBlock, int]]:
+    return [(block, 0) for block in blocks]
+
+
+def _norms(layer: nn.Module, blocks: Sequence[SubBlock]) -> list[str]:
     """List the modules with parameters of their own that lie outside the sub-blocks."""
-    inside = [p.path for block in blocks for p in block.projections]
+    routers = [block.experts.router for block in blocks if block.experts is not None]
+    inside = [p.path for block in blocks for p in block.projections] + routers
     holders = tuple(f"{block.module}." for block in blocks if block.module)
     return [
         path
         for path, module in layer.named_modules()
         if next(module.parameters(recurse=False), None) is not None
-        and path not in inside
+        and path not in {*inside, *(block.module for block in blocks)}
         and not path.startswith(holders or ("\0",))
     ]
 
@@ -164,14 +205,15 @@ def _own(layer: nn.Module, path: str) -> list[nn.Parameter]:
     return list(layer.get_submodule(path).parameters(recurse=False))
 
 
-def _is_parallel(probe: LayerProbe, attention: SubBlock, mlp: SubBlock) -> bool:
-    first = mlp.projections[0].path
-    with_attention = probe.run().inputs[first]
-    without = probe.run(layer=narrowed(probe.layer, [(attention, 0)])).inputs[first]
+def _is_parallel(probe: LayerProbe, attention: SubBlock, after: SubBlock) -> bool:
+    """Tell whether what comes after the attention reads what the attention does."""
+    first = after.projections[0].path if after.experts is None else after.experts.holder
+    with_attention = probe.handed(first)[0]
+    without = probe.handed(first, narrowed(probe.layer, _dropped(attention)))[0]
     return torch.equal(with_attention, without)
 
 
-def _splits(probe: LayerProbe, attention: SubBlock, mlp: SubBlock) -> bool:
-    between = probe.run(layer=narrowed(probe.layer, [(mlp, 0)])).result
-    apart = probe.run(layer=narrowed(probe.layer, [(attention, 0)]), hidden=between).result
+def _splits(probe: LayerProbe, attention: SubBlock, feed_forward: Sequence[SubBlock]) -> bool:
+    between = probe.run(layer=narrowed(probe.layer, _dropped(*feed_forward))).result
+    apart = probe.run(layer=narrowed(probe.layer, _dropped(attention)), hidden=between).result
     return torch.equal(apart, probe.run().result)

@@ -34,6 +34,7 @@ from search_spaces.sparsifiers import (
     make_sparsifier,
 )
 from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
+from search_spaces.variants import variants_of
 from tests.benchmarks.contest import text_options
 
 STATISTICS: frozenset[StatisticName] = frozenset(
@@ -176,7 +177,8 @@ class Laboratory:
             refinement=make_refinement(refinement) if refinement else None,
             dtype=self.stored_dtype,
         )
-        return Shaper(self.structure, patterns, Given(builder))
+        variants = [variants_of(patterns)] * len(self.structure.sub_blocks)
+        return Shaper(self.structure, variants, Given(builder))
 
     def uniform(self, *, channels: float = 0.0, groups: float = 0.0, pattern: int = 0) -> Forms:
         """Give forms ``(sub_blocks,)`` that cut the same everywhere, as nearly as units allow.

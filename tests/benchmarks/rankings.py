@@ -18,6 +18,7 @@ from search_spaces.repairs import parse_repairs
 from search_spaces.shaping import Shaper
 from search_spaces.sparsifiers import RefinementName, SparsifierName
 from search_spaces.statistics import MatrixStatistics
+from search_spaces.variants import variants_of
 from tests.benchmarks.contest import text_name
 from tests.benchmarks.laboratory import Found, Laboratory, Matrices, levels_of
 from tests.benchmarks.report import Goal, Row, finish, is_quick
@@ -195,7 +196,8 @@ def _references(laboratory: Laboratory) -> Iterator[tuple[str, float]]:
                 if chosen[key[0]]
             }
             levels = levels_of(made, laboratory.stored_dtype)
-            literal = Shaper(laboratory.structure, (DENSE, pattern), levels)
+            variants = [variants_of((DENSE, pattern))] * len(forms)
+            literal = Shaper(laboratory.structure, variants, levels)
             fast = laboratory.shaper(sparsifier=name, patterns=(DENSE, pattern))
             reference, ours = (laboratory.score(forms, shaper) for shaper in (literal, fast))
             gap = abs(math.expm1(ours.nll.value - reference.nll.value))

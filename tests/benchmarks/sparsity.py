@@ -13,9 +13,10 @@ from planner.settings import SearchSettings
 from planner.verdict import Verdict, judged
 from planner.workbench import Workbench
 from search_spaces.allocations import global_magnitude, lamp
-from search_spaces.forms import forms_of, patterns_in, unit_counts
+from search_spaces.forms import forms_of, unit_counts, variants_in
 from search_spaces.patterns import Pattern
 from search_spaces.shaping import Shaper
+from search_spaces.variants import variants_of
 from tests.benchmarks.contest import Contest, text_name
 from tests.benchmarks.report import Goal, Row, finish, is_quick
 
@@ -82,7 +83,7 @@ def _measured(contest: Contest, share: float) -> dict[str, Measurement]:
     }
     searched = bench.space.forms(np.array([run.best(budget).genome]))[0]
     percent = {name: np.round(100 * own).astype(np.int_) for name, own in zeros.items()}
-    percent["searched"] = 10 * patterns_in(searched, unit_counts(bench.space.sub_blocks))
+    percent["searched"] = 10 * variants_in(searched, unit_counts(bench.space.sub_blocks))
     return {name: _scored(contest, own, most) for name, own in percent.items()}
 
 
@@ -91,13 +92,14 @@ def _scored(contest: Contest, percent: NDArray[np.int_], most: float) -> Measure
     bench = contest.bench
     structure, widths = bench.dense.structure, unit_counts(bench.space.sub_blocks)
     patterns = [Pattern(percent=number) for number in range(100)]
+    variants = [variants_of(patterns)] * len(widths)
     costs = CostModel(
-        structure, stored_dtype=bench.dense.loaded.stored_dtype, context=1, patterns=patterns
+        structure, stored_dtype=bench.dense.loaded.stored_dtype, context=1, variants=variants
     )
     forms = forms_of(widths, percent, widths)
     # an allocation in whole per cent may pass the budget by the rounding of a sub-block
     assert costs.costs(forms[None])["nonzero"][0] <= 1.005 * most
-    shaper = Shaper(structure, patterns, bench.shaper.levels)
+    shaper = Shaper(structure, variants, bench.shaper.levels)
     windows, fidelity = bench.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
     ((_, score),) = Evaluator(structure, windows, fidelity, shaper=shaper).score(forms[None])
     return score.quality["kl"]

@@ -15,12 +15,13 @@ from evaluators.cost_model import CostModel
 from search_spaces.choices import Choices
 from search_spaces.forms import forms_of, unit_counts
 from search_spaces.identity import identify
+from search_spaces.laying_out import build_space
 from search_spaces.packing import pack
 from search_spaces.patterns import DENSE, Pattern
-from search_spaces.space import build_space
 from search_spaces.structure.linears import matrix
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import cut
+from search_spaces.variants import variants_of
 from tests.evaluators import tiny
 
 CONTEXT = 16
@@ -185,7 +186,8 @@ def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(family: Make
     structure = family()
     widths = unit_counts(structure.sub_blocks)
     plain = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT)
-    judge = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT, patterns=SPARSE)
+    variants = [variants_of(SPARSE)] * len(widths)
+    judge = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT, variants=variants)
     rng = np.random.default_rng(3)
     kept = rng.integers(widths + 1, size=(12, len(widths)))
     chosen = rng.integers(len(SPARSE), size=kept.shape)

@@ -6,9 +6,9 @@ import pytest
 from planner.workbench import Workbench
 from search_spaces.choices import Choices
 from search_spaces.harm import Guess
+from search_spaces.laying_out import build_space
 from search_spaces.patterns import sparsity_patterns
 from search_spaces.plan import ModelIdentity
-from search_spaces.space import build_space
 from search_spaces.structure.sub_block import SubBlock, SubBlockKind
 
 UNITS: dict[SubBlockKind, int] = {"attention": 3, "mlp": 64}
@@ -42,7 +42,7 @@ def test_a_searcher_is_told_the_kind_of_every_site(space: str, kinds: tuple[str,
         calibration=cast("Any", None),
         guess=Guess(
             units=tuple(np.ones(block.unit_count) for block in BLOCKS),
-            patterns=(np.arange(len(patterns), dtype=np.float64),) * len(BLOCKS),
+            variants=(np.arange(len(patterns), dtype=np.float64),) * len(BLOCKS),
         ),
         shaper=cast("Any", None),
     )

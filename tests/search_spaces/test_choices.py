@@ -26,7 +26,10 @@ def test_layers_go_with_sparsity() -> None:
         ("", "`space` must name what may be cut, got nothing; choose from heads, channels"),
         (" , ", "got nothing"),
         ("heads,chanels", "got `chanels`; did you mean `channels`?"),
-        ("joint", "got `joint`; choose from heads, channels, drops, layers, sparsity, 2:4, 4:8"),
+        (
+            "joint",
+            "got `joint`; choose from heads, channels, drops, layers, experts, top_k, sparsity, 2:4, 4:8",
+        ),
         ("1:2", "got `1:2`; "),
         ("channels,layers", "got `layers` and `channels`; leave out one"),
         ("drops,layers", "got `layers` and `drops`; leave out one"),

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.harm import guess_after_repair, guess_by_energy
-from search_spaces.patterns import DENSE
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.linears import matrix
 from tests.families import dense
@@ -26,7 +25,7 @@ def test_energies_are_shares_of_the_hidden_states() -> None:
     structure = dense("gpt2")
     layers = structure.backbone.layers
     statistics = [statistics_of(layer, index) for index, layer in enumerate(layers)]
-    found = guess_by_energy(structure, statistics, (DENSE,)).units
+    found = guess_by_energy(structure, statistics).units
     assert len(found) == 12
 
     layer = layers[3]
@@ -61,7 +60,7 @@ def test_after_a_repair_a_width_loses_what_no_fit_brings_back() -> None:
                 own["input_second_moment", projection.path] = inputs.square().mean(dim=0)
         statistics.append(own)
     orders = [np.arange(block.unit_count) for block in structure.sub_blocks]
-    energy = guess_by_energy(structure, statistics, (DENSE,))
+    energy = guess_by_energy(structure, statistics)
     found = guess_after_repair(energy, structure, statistics, orders)
     for position, block in enumerate(structure.sub_blocks):
         lost = np.append(np.cumsum(found.units[position][::-1])[::-1], 0.0)

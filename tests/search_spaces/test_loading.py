@@ -19,7 +19,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from search_spaces.errors import ModelError, StructureError
+from search_spaces.errors import ModelError
 from search_spaces.loading import cache_folder, load_model
 from search_spaces.structure.read import ModelStructure, read_structure
 from tests.candidates import random_tokens
@@ -159,13 +159,14 @@ def test_a_type_without_architectures_is_refused_by_its_name(tmp_path: Path) -> 
         load_model(str(tmp_path))
 
 
-def test_an_attention_without_torchs_core_is_refused(tmp_path: Path) -> None:
+def test_an_attention_without_torchs_core_runs_its_own(tmp_path: Path) -> None:
     make: Any = AutoModelForCausalLM.from_config
     make(Gemma2Config(**GROUPED, head_dim=8)).save_pretrained(tmp_path)
     write_tokenizer(tmp_path)
-    complaint = "scaled_dot_product_attention, and .* cannot: Gemma2ForCausalLM does not support"
-    with pytest.raises(StructureError, match=complaint):
-        load_model(str(tmp_path))
+    model = load_model(str(tmp_path)).model
+    assert model.config._attn_implementation == "eager"
+    assert read_structure(model).layers[0].attention.unit_count == 2
+    assert model.config._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

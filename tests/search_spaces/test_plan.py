@@ -80,7 +80,7 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(PLAN.to_json(), encoding="utf-8")
     assert Plan.load(path) == PLAN
-    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 2
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 3
 
 
 def test_the_id_is_a_hash_of_model_and_units() -> None:
@@ -109,7 +109,7 @@ def test_the_id_differs_with_what_is_kept_and_of_whom() -> None:
         (b"{", "the file is wrong"),
         (b"[]", "the file is wrong"),
         (b"\xff\xfe", "must be a readable JSON file"),
-        (PLAN.to_json().replace('"version": 2', '"version": 3').encode(), "version is wrong"),
+        (PLAN.to_json().replace('"version": 3', '"version": 4').encode(), "version is wrong"),
         (PLAN.to_json().replace('"version"', '"edition"').encode(), "edition is wrong"),
         (PLAN.to_json().replace("48", '"x"').encode(), r"sites\.layers\.0\.mlp\.unit_count is"),
         (b'{"sites": {}}', "model is wrong: Field required"),

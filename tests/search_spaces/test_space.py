@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from search_spaces.choices import Choices
 from search_spaces.errors import PlanError
-from search_spaces.forms import kept_in, patterns_in, unit_counts
+from search_spaces.forms import kept_in, unit_counts, variants_in
+from search_spaces.laying_out import build_space
 from search_spaces.patterns import sparsity_patterns
 from search_spaces.plan import Kept, ModelIdentity
-from search_spaces.space import SearchSpace, build_space
+from search_spaces.space import SearchSpace
 from search_spaces.structure import SubBlock
 
 IDENTITY = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
@@ -171,7 +172,13 @@ def test_a_sparse_space_has_two_sites_for_each_sub_block() -> None:
         "layers.0.mlp",
         "layers.0.mlp.weights",
     ]
-    assert [str(pattern) for pattern in SPARSE.patterns] == ["0%", "30%", "2:4", "60%", "90%"]
+    assert [str(variant.pattern) for variant in SPARSE.variants[0]] == [
+        "0%",
+        "30%",
+        "2:4",
+        "60%",
+        "90%",
+    ]
     assert SPARSE.top_levels.tolist() == [3, 4] * 6
     assert SPARSE.pairs == tuple((i, i + 1) for i in range(0, 12, 2))
 
@@ -194,7 +201,7 @@ def test_forms_hold_counts_and_patterns() -> None:
     forms = SPARSE.forms(genome[None])[0]
     assert kept_in(forms, WIDTHS).tolist() == [2, 8, 0, 20, 3, 20]
     # a dropped sub-block has no pattern, so that it is one candidate and not five
-    assert patterns_in(forms, WIDTHS).tolist() == [4, 0, 0, 2, 1, 0]
+    assert variants_in(forms, WIDTHS).tolist() == [4, 0, 0, 2, 1, 0]
     assert forms[2] == 0
 
 
