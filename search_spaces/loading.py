@@ -33,8 +33,6 @@ from search_spaces.structure.backbone import find_stack
 
 Offload = Literal["auto", "never", "always"]
 """Whether a model's layers stay on disk; ``auto``: where its weights do not fit into memory."""
-EXPERTS = "eager"
-"""How a mixture of experts runs: in its own forward, which touches those alone that are hit."""
 LONGEST_NAME = 1024
 """Signs of a path; longer ones no file system takes."""
 
@@ -85,10 +83,7 @@ def load_model(
             name, config.architectures, config.model_type, trusted=trust_remote_code
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        options |= {
-            "attn_implementation": _attention(config),
-            "experts_implementation": EXPERTS,
-        }
+        options |= _implementations(config)
         model, stream, info = _opened(source, config, options, offload, dtype, device)
     except ModelError:
         raise
@@ -142,11 +137,13 @@ def _without_weights(config: PreTrainedConfig, options: Mapping[str, Any]) -> Pr
     return empty
 
 
-def _attention(config: PreTrainedConfig) -> str:
-    """Name the fastest attention that a model's class has everywhere."""
-    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, "")
-    made = getattr(transformers, name, None)
-    return "sdpa" if getattr(made, "_supports_sdpa", True) else "eager"
+def _implementations(config: PreTrainedConfig) -> dict[str, str]:
+    """Name the fastest attention a class has, and the forward of experts that skips idle ones."""
+    made = getattr(
+        transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, ""), None
+    )
+    attention = "sdpa" if getattr(made, "_supports_sdpa", True) else "eager"
+    return {"attn_implementation": attention, "experts_implementation": "eager"}
 
 
 def _cast_(model: PreTrainedModel, dtype: torch.dtype) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.export.layout import Part, Word, is_sequential
-from planner.export.stock import head_dim, shorten
+from planner.export.stock import by_block, head_dim, shorten
 from planner.export.wiring import describe_wiring
 from search_spaces.structure.read import ModelStructure
 
@@ -60,18 +60,15 @@ def pruned_config(
 
 def _head_counts(
     structure: ModelStructure, counts: NDArray[np.int_], attentions: list[int]
-) -> dict[str, dict[str, int]]:
+) -> dict[int | str, dict[str, Any]]:
     """Give the head counts of the blocks that have fewer heads than the dense model."""
     config = structure.backbone.model.config
-    digits = len(str(len(attentions) - 1))
-    own: dict[str, dict[str, int]] = {}
-    for index, layer in enumerate(attentions):
+    own: list[dict[str, Any]] = []
+    for layer in attentions:
         block = structure.layers[layer].attention
         groups = int(counts[structure.span(layer)][0])
-        if groups == block.unit_count:
-            continue
         heads = {"num_attention_heads": config.num_attention_heads // block.unit_count * groups}
         if hasattr(config, "num_key_value_heads"):
             heads["num_key_value_heads"] = groups
-        own[str(index).zfill(digits)] = heads
-    return own
+        own.append({} if groups == block.unit_count else heads)
+    return by_block(own)

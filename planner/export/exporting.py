@@ -233,6 +233,7 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             source=settings.model,
             model=plan.model,
             needs_remote_code=not pruned.is_stock,
+            experts=pruned.experts,
             costs=_exact_costs(dense, forms, pruned, folder),
             dense_costs=dict(dense.costs.dense()),
             calibration=_qualities(scores.calibration),

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 
 from planner.export import modeling_pruned
 from planner.export.config import CODE_FILE, pruned_config
-from planner.export.layout import Part, arrange, feed_forward_words
+from planner.export.layout import Part, arrange, describe_experts, feed_forward_words
 from planner.export.stock import as_published, stock_config
 from search_spaces.expert_surgery import WHOLE
 from search_spaces.identity import lasting
@@ -37,6 +37,8 @@ class CutModel:
     config: dict[str, Any]
     stock: PreTrainedConfig | None = None
     """With which a stock class loads it, without code of ours; none: no such class does."""
+    experts: str = ""
+    """What stays of its experts, in a sentence; empty: the dense model has none."""
 
     @property
     def is_stock(self) -> bool:
@@ -75,13 +77,17 @@ def cut_model(
     in_line = [[part] for block in arranged for part in block]
     plain = _weights(structure, layers, in_line, "")
     shapes = {name: tuple(weight.shape) for name, weight in plain.items()}
-    stock = stock_config(structure, counts, words, shapes)
+    stock, experts = (
+        stock_config(structure, counts, words, shapes),
+        describe_experts(structure, words),
+    )
     if stock is not None:
-        return CutModel(weights=plain, config=stock.to_dict(), stock=stock)
+        return CutModel(weights=plain, config=stock.to_dict(), stock=stock, experts=experts)
     adds_bias = _adds_bias(structure, layers)
     return CutModel(
         weights=_weights(structure, layers, arranged, ".parts.{part}"),
         config=pruned_config(structure, counts, words, arranged, adds_bias=adds_bias),
+        experts=experts,
     )
 
 

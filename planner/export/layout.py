@@ -73,7 +73,7 @@ def feed_forward_words(
                     block.experts.channel_count if channels is None else channels.shape[1]
                 )
                 word["top_k"] = own.top_k or block.experts.top_k
-        words.append(word["mlp"] if "mlp" in word else word)
+        words.append(word.get("mlp", word))
     return words
 
 
@@ -125,3 +125,33 @@ def _parts(structure: ModelStructure, counts: NDArray[np.int_]) -> list[Part]:
         else:
             parts.append(Part(layers=(index,), attention=attention, feed_forward=feed_forward))
     return parts
+
+
+def describe_experts(structure: ModelStructure, words: Sequence[Word]) -> str:
+    """Say in a sentence what stays of a model's experts; empty where it has none.
+
+    Args:
+        structure: The dense model.
+        words: As `feed_forward_words` gives them.
+    """
+    found = [layer.experts for layer in structure.layers]
+    blocks = [block.experts for block in found if block is not None and block.experts is not None]
+    if not blocks:
+        return ""
+    own = [word for word in words if isinstance(word, dict)]
+    standing = [word for word in own if word["experts"]]
+
+    def between(name: str, whole: int) -> str:
+        values = sorted({word[name] for word in standing})
+        return f"{'–'.join(map(str, dict.fromkeys((values[0], values[-1]))))} of {whole}"
+
+    gone = len(own) - len(standing)
+    dropped = f"; {gone} of {len(own)} layers with experts have none any more" if gone else ""
+    if not standing:
+        return "All experts are gone."
+    dense = blocks[0]
+    return (
+        f"Of each layer's experts {between('experts', dense.count)} stay, with "
+        f"{between('channels', dense.channel_count)} channels; "
+        f"{between('top_k', dense.top_k)} run for a token{dropped}."
+    )

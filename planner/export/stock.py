@@ -68,19 +68,19 @@ def stock_config(
     if "num_attention_heads" in changed:
         changed.add("head_dim")
     by_layer = [{n: value for n, value in own.items() if n in changed} for own in values]
-    shared: dict[str, Any] = {}
-    for own in by_layer:
-        shared |= own
-    for name, value in shared.items():
-        setattr(config, name, value)
+    shared = {name: value for own in by_layer for name, value in own.items()}
+    config.update(shared)
     varied = [dict(own.items() - shared.items()) for own in by_layer]
     if any(varied):
         # few classes read this, and the others have other shapes or refuse
-        digits = len(str(len(kept) - 1))
-        config.per_layer_config = {
-            str(place).zfill(digits): own for place, own in enumerate(varied) if own
-        }
+        config.per_layer_config = by_block(varied)
     return config if _makes(structure, config, kept, words, shapes) else None
+
+
+def by_block(values: Sequence[dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """Give what blocks have of their own as ``per_layer_config`` names them, those without out."""
+    digits = len(str(len(values) - 1))
+    return {str(place).zfill(digits): own for place, own in enumerate(values) if own}
 
 
 def shorten(config: PreTrainedConfig, kept: NDArray[np.int_]) -> dict[str, Any]:
@@ -90,15 +90,15 @@ def shorten(config: PreTrainedConfig, kept: NDArray[np.int_]) -> dict[str, Any]:
         What it changed, as it was.
     """
     count = config.num_hidden_layers
-    before: dict[str, Any] = {"num_hidden_layers": count}
-    for name, value in vars(config).items():
-        if isinstance(value, list) and len(value) == count and not name.endswith(_NOT_FOR_LAYERS):
-            before[name] = value
-    for name, value in before.items():
-        if isinstance(value, list):
-            setattr(config, name, [value[index] for index in kept])
+    lists: dict[str, list[Any]] = {
+        name: value
+        for name, value in vars(config).items()
+        if isinstance(value, list) and len(value) == count and not name.endswith(_NOT_FOR_LAYERS)
+    }
+    for name, value in lists.items():
+        setattr(config, name, [value[index] for index in kept])
     config.num_hidden_layers = len(kept)
-    return before
+    return {"num_hidden_layers": count, **lists}
 
 
 def _place_dense_layers(
@@ -209,4 +209,5 @@ def as_published(
     """
     made = _made(model_class, config)
     assert made is not None, "a stock class refuses what it has read before"
-    return revert_weight_conversion(made, dict(weights))
+    published: dict[str, Tensor] = revert_weight_conversion(made, dict(weights))
+    return published

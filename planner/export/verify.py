@@ -88,21 +88,25 @@ def plan_orders(structure: ModelStructure, plan: Plan) -> Orders:
     Raises:
         PlanError: Where the plan's sites are not the model's.
     """
+    blocks = structure.sub_blocks
     members: list[NDArray[np.int_]] = []
     channels: dict[int, NDArray[np.int_]] = {}
-    blocks = structure.sub_blocks
     for position, (block, kept) in enumerate(zip(blocks, plan.kept_units(blocks), strict=True)):
         gone = np.ones(block.member_count, dtype=np.bool_)
         gone[kept] = False
-        by_group = gone.reshape(block.group_count, -1).argsort(axis=1, kind="stable")
         first = np.arange(block.group_count)[:, None] * block.unit_count
-        members.append((first + by_group).ravel())
+        members.append((first + _kept_first(gone.reshape(block.group_count, -1))).ravel())
         own = plan.thinned(block).channels
         if block.experts is not None and own is not None:
-            lost = np.ones((block.member_count, block.experts.channel_count), dtype=np.bool_)
-            lost[kept[:, None], own] = False
-            channels[position] = lost.argsort(axis=1, kind="stable")
+            gone = np.ones((block.member_count, block.experts.channel_count), dtype=np.bool_)
+            gone[kept[:, None], own] = False
+            channels[position] = _kept_first(gone)
     return Orders(members=tuple(members), channels=channels)
+
+
+def _kept_first(gone: NDArray[np.bool_]) -> NDArray[np.int_]:
+    """Give the positions along the last axis, those that stay before those that go."""
+    return gone.argsort(axis=1, kind="stable")
 
 
 def plan_variants(structure: ModelStructure, plan: Plan) -> tuple[tuple[Variant, ...], ...]:

@@ -17,7 +17,9 @@ def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
     kind_of: list[int] = []
     for index, dense in enumerate(structure.layers):
         layer = structure.backbone.layers[index]
-        wiring = {block.kind: _describe(block, layer) for block in dense.sub_blocks}
+        wiring: dict[str, Any] = {
+            block.kind: _describe(block, layer) for block in dense.sub_blocks
+        }
         if wiring not in kinds:
             kinds.append(wiring)
         kind_of.append(kinds.index(wiring))

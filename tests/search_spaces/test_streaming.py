@@ -102,7 +102,7 @@ def test_a_narrow_layer_runs_its_own_modules(folder: Path) -> None:
     backbone, found = side.structure.backbone, side.structure.layers[0]
     inputs = backbone.enter(random_tokens())
     with backbone.resident(0) as layer:
-        bare = narrowed(layer, [(found.attention, 0), (found.mlp, 0)])
+        bare = narrowed(layer, [(block, 0) for block in found.sub_blocks])
         result = backbone.run_layer(bare, inputs.hidden, inputs.calls[0])
     assert torch.equal(result, inputs.hidden)
 

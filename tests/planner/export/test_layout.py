@@ -6,7 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.export.layout import Part, arrange, feed_forward_words, is_sequential
+from planner.export.layout import (
+    Part,
+    arrange,
+    describe_experts,
+    feed_forward_words,
+    is_sequential,
+)
 from search_spaces.expert_surgery import WHOLE, Thinned
 from search_spaces.structure.read import ModelStructure
 from tests.families import dense
@@ -128,6 +134,21 @@ def test_feed_forwards_of_a_mixture_beside_an_mlp() -> None:
         {"experts": 8, "channels": 16, "top_k": 2, "shared": 0},
         whole,
     ]
+
+
+def test_a_sentence_tells_what_stays_of_experts() -> None:
+    structure = mixture("mixtral")
+    few = {"experts": 2, "channels": 16, "top_k": 1}
+    more = {"experts": 8, "channels": 4, "top_k": 2}
+    assert describe_experts(structure, [few, more, more, {"experts": 0}]) == (
+        "Of each layer's experts 2–8 of 8 stay, with 4–16 of 16 channels; 1–2 of 2 run for a "
+        "token; 1 of 4 layers with experts have none any more."
+    )
+    assert describe_experts(structure, [few] * 4) == (
+        "Of each layer's experts 2 of 8 stay, with 16 of 16 channels; 1 of 2 run for a token."
+    )
+    assert describe_experts(structure, [{"experts": 0}] * 4) == "All experts are gone."
+    assert not describe_experts(dense("llama"), [48] * 6)
 
 
 def test_an_attention_and_experts_are_no_one_layer_with_an_mlp() -> None:

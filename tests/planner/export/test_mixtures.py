@@ -145,7 +145,7 @@ def test_generation_is_the_same_with_and_without_a_cache(exported: Exported) -> 
 def test_words_say_what_each_layer_keeps(exported: Exported) -> None:
     config = json.loads((exported.folder / "config.json").read_text(encoding="utf-8"))
     assert len(config["sublayers"]) == 3  # layer 2 has no attention
-    found = {}
+    found: dict[int, dict[str, int]] = {}
     for words, sources in zip(config["sublayers"], config["sources"], strict=True):
         assert len(words) == len(sources)
         found |= {
