@@ -229,7 +229,8 @@ def _check_complete(name: str, info: Mapping[str, object]) -> None:
 def _finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     """Pass weights on, and refuse those that are no numbers."""
     for path, weight in weights:
-        if not bool(torch.isfinite(weight).all()):
+        # in pieces, for this makes copies, and stacks of experts are large
+        if not all(bool(torch.isfinite(part).all()) for part in weight.reshape(-1).split(2**22)):
             raise ModelError(
                 f"weights must be finite, and `{path}` of `{name}` holds NaN or infinity; "
                 "the checkpoint is damaged, get a sound copy"
@@ -296,5 +297,4 @@ def cache_folder() -> Path:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
