@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -83,13 +84,34 @@ class CostModel:
         widths = unit_counts(self._structure.sub_blocks)
         return {name: float(cost[0]) for name, cost in self.costs(widths[None]).items()}
 
-    def level_costs(self, metric: str, space: SearchSpace) -> tuple[Floats, ...]:
-        """Give, for each site, the cost of each of its levels ``(levels,)``.
+    def joint_costs(
+        self, metric: str, space: SearchSpace
+    ) -> tuple[tuple[tuple[int, ...], Floats], ...]:
+        """Give, for each group of sites, the cost of each combination of their levels.
 
-        Norms that two sites share are left out.
+        Norms that two sub-blocks share are left out.
+
+        Returns:
+            Of each group the positions of its sites, and a table with an axis for each of them.
         """
         tables = self._tallies[metric].tables
-        return tuple(
-            np.sum([tables[t][list(forms)] for t, forms in site.forms_by_target.items()], axis=0)
-            for site in space.sites
-        )
+        return tuple((group, _joint_table(space, group, tables)) for group in space.groups)
+
+
+def _joint_table(space: SearchSpace, group: tuple[int, ...], tables: Sequence[Floats]) -> Floats:
+    """Add up what the targets of some sites cost at each combination of their levels."""
+    targets = sorted({target for site in group for target in space.sites[site].targets})
+    # a space of these alone, whose forms are quick to give
+    alone = replace(
+        space,
+        sub_blocks=tuple(space.sub_blocks[target] for target in targets),
+        variants=tuple(space.variants[target] for target in targets),
+        sites=tuple(
+            replace(site, targets=tuple(map(targets.index, site.targets)))
+            for site in (space.sites[position] for position in group)
+        ),
+    )
+    shape = [len(site.levels) for site in alone.sites]
+    forms = alone.forms(np.indices(shape).reshape(len(shape), -1).T)
+    costs = sum(tables[target][form] for target, form in zip(targets, forms.T, strict=True))
+    return np.reshape(costs, shape)

@@ -12,7 +12,7 @@ from evaluators.memory import keep_pages
 from evaluators.precision import pick_device, pick_dtype
 from planner.listener import Listener
 from planner.makers import Makers
-from planner.searchers.domain import Cost, Domain, Pair
+from planner.searchers.domain import Cost, Domain, Joint
 from planner.settings import SearchSettings
 from search_spaces.forms import unit_counts, variants_in
 from search_spaces.harm import Guess
@@ -109,17 +109,12 @@ class Workbench:
 
     def _cost(self, name: str, limit: float | None) -> Cost:
         dense = self.dense.costs.dense()[name]
-        tables = [t / dense for t in self.dense.costs.level_costs(name, self.space)]
-        fixed = 1.0 - sum(float(table[-1]) for table in tables)
-        pairs = [self._pair(width, weights) for width, weights in self.space.pairs]
-        return Cost(tables=tuple(tables), fixed=fixed, limit=limit, pairs=tuple(pairs))
-
-    def _pair(self, width: int, weights: int) -> Pair:
-        """Say how much of what sparsity saves is left at each level of the units' site."""
-        (target,) = self.space.sites[weights].targets
-        kept = self.space.sites[width].forms_by_target[target]
-        shares = np.array(kept) / self.space.sub_blocks[target].unit_count
-        return Pair(width=width, sparsity=weights, shares=shares)
+        joints = tuple(
+            Joint(sites=sites, table=table / dense)
+            for sites, table in self.dense.costs.joint_costs(name, self.space)
+        )
+        fixed = 1.0 - sum(float(joint.table.flat[-1]) for joint in joints)
+        return Cost(joints=joints, fixed=fixed, limit=limit)
 
 
 def arithmetic_of(dense: DenseModel) -> str:
@@ -156,6 +151,6 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
         variants=lay_out_variants(
             structure.sub_blocks, settings.choices, settings.patterns, settings.mlp_step
         ),
-        adds_bias=Makers.of(settings).adds_bias,
+        adds_bias=Makers.of(settings, structure).adds_bias,
     )
     return DenseModel(loaded=loaded, structure=structure, costs=costs)

@@ -64,18 +64,18 @@ class SearchSpace:
         return np.array([site.top_level for site in self.sites])
 
     @property
-    def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Sites whose savings multiply: that of a sub-block's units, and that of its weights."""
-        weights = {
-            site.targets[0]: i for i, site in enumerate(self.sites) if site.dial == "pattern"
-        }
-        return tuple(
-            (i, weights[target])
-            for i, site in enumerate(self.sites)
-            if site.dial == "units"
-            for target in site.targets
-            if target in weights
-        )
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Sites that change the same sub-blocks, and so cost together: each site is in one group.
+
+        Positions ascend in a group, and groups by their first.
+        """
+        head = np.arange(len(self.sites))
+        known: dict[int, int] = {}
+        for position, site in enumerate(self.sites):
+            for target in site.targets:
+                first, second = sorted(head[[known.setdefault(target, position), position]])
+                head[head == second] = first
+        return tuple(tuple(np.flatnonzero(head == first).tolist()) for first in np.unique(head))
 
     def forms(self, genomes: NDArray[np.int_]) -> Forms:
         """Turn genomes ``(genomes, sites)`` into forms ``(genomes, sub_blocks)``."""

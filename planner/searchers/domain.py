@@ -1,6 +1,7 @@
 """What a searcher knows of a search space: its levels and what they cost."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,80 +17,91 @@ _ROUNDING = 1e-12
 _TINY = 1e-30
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Pair:
-    """Two sites of one sub-block whose savings multiply: its width and its weights' sparsity."""
+DIALS = ("weights", "channels", "top_k")
+"""Kinds of sites that resize no sub-block: they thin out what others keep of it."""
 
-    width: int
-    """Position of the site that narrows or drops it."""
-    sparsity: int
-    """Position of the site that thins out its weights; in no other pair."""
-    shares: NDArray[np.float64]
-    """Share of the sparsity's saving that is left at each level of the width, ``(levels,)``: 1 at
-    the top, and 0 where the sub-block is dropped."""
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Joint:
+    """Sites whose costs hang together; with those of other sites they add up."""
+
+    sites: tuple[int, ...]
+    """Positions, ascending."""
+    table: NDArray[np.float64]
+    """Share of the dense model's cost at each combination of their levels, an axis for each site,
+    not decreasing along any; levels may cost alike."""
+
+    def __post_init__(self) -> None:
+        assert self.table.ndim == len(self.sites) > 0
+
+    def along(self, site: int, genome: NDArray[np.int_]) -> NDArray[np.float64]:
+        """Give the costs of the levels of a site with the others as in a genome, ``(levels,)``."""
+        if len(self.sites) == 1:
+            return self.table
+        chosen = (slice(None) if other == site else genome[other] for other in self.sites)
+        return np.asarray(self.table[tuple(chosen)])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cost:
-    """One cost, additive over sites but for pairs, as a share of the dense model's."""
+    """One cost, additive over joints, as a share of the dense model's."""
 
-    tables: tuple[NDArray[np.float64], ...]
-    """For each site ``(levels,)`` with all others dense, not decreasing; levels may cost alike."""
+    joints: tuple[Joint, ...]
+    """Each site is in one; most are alone in it."""
     fixed: float
     """What no site can remove."""
     limit: float | None = None
     """Most that the budget allows; none where it names none."""
-    pairs: tuple[Pair, ...] = ()
-    """Sites that do not add up: what sparsity saves shrinks with the width."""
+
+    def __post_init__(self) -> None:
+        sites = sorted(site for joint in self.joints for site in joint.sites)
+        assert sites == list(range(len(sites)))
+
+    @cached_property
+    def tables(self) -> tuple[NDArray[np.float64], ...]:
+        """For each site ``(levels,)`` with all others dense, not decreasing."""
+        dense = -np.ones(len(self._joint_of), dtype=np.int_)  # the last of each axis
+        return tuple(joint.along(site, dense) for site, joint in enumerate(self._joint_of))
 
     def of(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
         """Add it up, ``(genomes,)`` of ``(genomes, sites)``."""
-        sites = np.arange(len(self.tables))
-        alone = self._padded[sites, genomes]
-        total = self.fixed + alone.sum(axis=-1)
-        if not self.pairs:
-            return np.asarray(total)
-        widths, thinned, shares = self._paired
-        dense = np.array([self.tables[site][-1] for site in thinned])
-        left = shares[np.arange(len(shares)), genomes[..., widths]]
-        return np.asarray(total + ((alone[..., thinned] - dense) * (left - 1.0)).sum(axis=-1))
+        sites, strides, starts, offsets = self._places
+        places = np.add.reduceat(genomes[..., sites] * strides, starts, axis=-1) + offsets
+        return np.asarray(self.fixed + self._row[places].sum(axis=-1))
 
     def along(self, site: int, genome: NDArray[np.int_]) -> NDArray[np.float64]:
         """What each level of a site costs where the others are as in a genome, ``(levels,)``.
 
         But for a constant: differences are exact.
         """
-        table = self.tables[site]
-        for pair in self._pairs_of.get(site, ()):
-            if site == pair.sparsity:
-                left = pair.shares[genome[pair.width]]
-                table = table[-1] + (table - table[-1]) * left
-            else:
-                weights = self.tables[pair.sparsity]
-                saved = weights[genome[pair.sparsity]] - weights[-1]
-                table = table + saved * (pair.shares - 1.0)
-        return table
+        return self._joint_of[site].along(site, genome)
 
     @cached_property
-    def _padded(self) -> NDArray[np.float64]:
-        """The tables in one array, ``(sites, levels)``; no genome reads the padding."""
-        return _stacked(self.tables)
+    def _joint_of(self) -> tuple[Joint, ...]:
+        """The joint that each site is in."""
+        found = {site: joint for joint in self.joints for site in joint.sites}
+        return tuple(found[site] for site in sorted(found))
 
     @cached_property
-    def _paired(self) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.float64]]:
-        """Of each pair the width, the sparsity and the shares, padded."""
-        widths = np.array([pair.width for pair in self.pairs])
-        thinned = np.array([pair.sparsity for pair in self.pairs])
-        return widths, thinned, _stacked([pair.shares for pair in self.pairs])
+    def _row(self) -> NDArray[np.float64]:
+        """All tables, one after another."""
+        return np.concatenate([joint.table.ravel() for joint in self.joints])
 
     @cached_property
-    def _pairs_of(self) -> dict[int, tuple[Pair, ...]]:
-        """The pairs that each site is in."""
-        found: dict[int, tuple[Pair, ...]] = {}
-        for pair in self.pairs:
-            for site in (pair.width, pair.sparsity):
-                found[site] = (*found.get(site, ()), pair)
-        return found
+    def _places(self) -> tuple[NDArray[np.int_], ...]:
+        """Where a genome's costs lie in the row of all tables.
+
+        The sites joint by joint, how far a level of each moves, which of them is the first of
+        each joint, and where its table begins.
+        """
+        shapes = [joint.table.shape for joint in self.joints]
+        strides = [math.prod(shape[axis + 1 :]) for shape in shapes for axis in range(len(shape))]
+        return (
+            np.array([site for joint in self.joints for site in joint.sites]),
+            np.array(strides),
+            np.cumsum([0, *map(len, shapes[:-1])]),
+            np.cumsum([0, *map(math.prod, shapes[:-1])]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,8 +122,9 @@ class Domain:
     Additive, and only good to begin with. Empty where nothing is known.
     """
     kinds: tuple[str, ...] = ()
-    """For each site what it cuts: ``attention``, ``mlp``, the ``layer`` of both, or ``weights``
-    where it thins these out and resizes nothing.
+    """For each site what it cuts: ``attention``, ``mlp``, ``experts``, the ``shared`` one, a whole
+    ``layer``, or one of `DIALS`: what is left of the ``weights``, of the ``channels`` of each
+    expert, and the ``top_k`` experts that run for a token.
 
     Empty where that is not known.
     """
@@ -120,6 +133,10 @@ class Domain:
 
     Empty where no guess says so.
     """
+
+    def __post_init__(self) -> None:
+        # all costs part the sites alike
+        assert len({tuple(joint.sites for joint in cost.joints) for cost in self.costs}) <= 1
 
     @property
     def cost_ceiling(self) -> float:
@@ -193,7 +210,7 @@ class Domain:
     def guessed(self, target: float, tilt: NDArray[np.float64]) -> NDArray[np.int_]:
         """The plan within a cost that drops what is guessed to do least harm for its cost.
 
-        Of pairs, the cost of a step is the one with all else dense: the order is a guess.
+        The cost of a step is the one with all else dense: the order is a guess.
 
         Args:
             target: Cost not to pass, as in `tilted`.
@@ -277,9 +294,3 @@ def step_rates(harms: NDArray[np.float64], savings: NDArray[np.float64]) -> NDAr
     rates = np.full(len(saved), np.inf)
     np.divide(harm, saved, out=rates, where=saved > _ROUNDING)
     return np.asarray(np.maximum.accumulate(rates)[joined])
-
-
-def _stacked(tables: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Tables of unequal length in one array, ``(tables, longest)``."""
-    longest = max(map(len, tables))
-    return np.stack([np.pad(table, (0, longest - len(table))) for table in tables])

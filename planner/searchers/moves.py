@@ -51,9 +51,10 @@ def draw_new(
 
 
 def site_kinds(domain: Domain) -> NDArray[np.int_]:
-    """Number the kind of each site, ``(sites,)``: those with equal levels and costs are one."""
-    full_costs = [[round(float(table[-1]), 9) for table in cost.tables] for cost in domain.costs]
-    keys = np.stack([domain.top_levels, *full_costs], axis=1)
+    """Number the kind of each site, ``(sites,)``: those that cut and cost alike are one."""
+    spans = [[round(float(t[-1] - t[0]), 9) for t in cost.tables] for cost in domain.costs]
+    names = np.unique(domain.kinds or [""] * len(domain.top_levels), return_inverse=True)[1]
+    keys = np.stack([domain.top_levels, *spans, names], axis=1)
     _, kinds = np.unique(keys, axis=0, return_inverse=True)
     return np.asarray(kinds.ravel())
 
@@ -61,7 +62,7 @@ def site_kinds(domain: Domain) -> NDArray[np.int_]:
 def uneven_tilt(domain: Domain, rng: np.random.Generator) -> NDArray[np.float64]:
     """What sites keep beyond the common share: smooth over depth, plus a weight for each kind.
 
-    Sites are in order of depth; those with equal levels and costs count as one kind.
+    Sites are in order of depth; `site_kinds` tells their kinds.
     """
     sites = len(domain.top_levels)
     depth = np.linspace(0.0, 1.0, sites)

@@ -1,21 +1,27 @@
 """MultiPruner: whole sub-blocks first, then channels, then heads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
 
 from planner.searchers.course import Course, CourseSearcher
 from planner.searchers.descent import ROUNDING, Descent
-from planner.searchers.domain import Domain
+from planner.searchers.domain import DIALS, Domain
 from planner.searchers.greedy import PACE
 from planner.searchers.protocol import Genomes
 
-Stage = Literal["blocks", "mlp", "attention", "weights"]
+Stage = Literal["blocks", "mlp", "attention", "dials"]
 Split = tuple[float, float, float]
 
 _STAGES: tuple[Stage, ...] = ("blocks", "mlp", "attention")
-_LAST: Stage = "weights"
+_LAST: Stage = "dials"
+_STAGE_OF: Mapping[str, Stage] = {
+    "experts": "mlp",
+    "shared": "mlp",
+    **dict.fromkeys(DIALS, _LAST),
+}
+"""Of kinds that are no stage themselves."""
 _STEPS_PER_SITE = 8
 
 
@@ -33,8 +39,9 @@ class MultiPruner(CourseSearcher):
     the later ones do.
 
     Where sites are whole layers, layers are the blocks. Where the kinds of the sites are not
-    known, each is dropped in the first stage and narrowed in both others. Weights are thinned out
-    only where no stage can save any more, as the published method leaves them dense.
+    known, each is dropped in the first stage and narrowed in both others. Experts, and the shared
+    one, take an MLP's place. Weights and channels of experts are thinned out, and fewer of these
+    run for a token, only where no stage can save any more, as the published method leaves that be.
 
     Args:
         domain: Sites, levels and costs.
@@ -90,7 +97,8 @@ def _phases(descent: Descent, split: Split) -> Iterator[tuple[Stage, float, bool
 
 def _steps(descent: Descent, genome: Genomes, stage: Stage, least: float) -> Genomes:
     """Every step of a stage from a genome, ``(genomes, sites)``."""
-    kinds = np.array(descent.domain.kinds or [stage] * len(genome))
+    kinds = np.array([_STAGE_OF.get(kind, kind) for kind in descent.domain.kinds])
+    kinds = kinds if len(kinds) else np.full(len(genome), stage)
     if stage != "blocks":
         sites = np.flatnonzero(kinds == stage).tolist()
         return descent.lowered(genome, sites, least, lowest=0 if stage == _LAST else 1)

@@ -118,7 +118,8 @@ class _Watch:
             return
         assert self.routing is not None
         # in the order in which the experts' forward gathers them: choice by choice
-        place, tokens = torch.where(self.expert == self.routing.chosen.T)
+        chosen = self.routing.chosen.T == self.expert
+        place, tokens = chosen.nonzero(as_tuple=True)
         if not torch.equal(self.routing.hidden[tokens], self.inputs):
             raise StructureError(
                 f"an expert of `{self.experts.holder}` must read its tokens in the order in which "

@@ -1,6 +1,6 @@
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from search_spaces.forms import forms_of, unit_counts
 from search_spaces.identity import identify
 from search_spaces.laying_out import build_space
 from search_spaces.packing import pack
-from search_spaces.patterns import DENSE, Pattern
+from search_spaces.patterns import DENSE, Pattern, sparsity_patterns
 from search_spaces.structure.linears import matrix
 from search_spaces.structure.read import ModelStructure
 from search_spaces.surgery import cut
@@ -30,8 +30,13 @@ llama, opt, phi = cache(tiny.llama), cache(tiny.opt), cache(tiny.phi)
 families = pytest.mark.parametrize("family", [llama, opt, phi], ids=["llama", "opt", "phi"])
 
 
-def cost_model(structure: ModelStructure) -> CostModel:
-    return CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT)
+def cost_model(structure: ModelStructure, patterns: Sequence[Pattern] = (DENSE,)) -> CostModel:
+    return CostModel(
+        structure,
+        stored_dtype=torch.bfloat16,
+        context=CONTEXT,
+        variants=[variants_of(patterns)] * len(structure.sub_blocks),
+    )
 
 
 def costs(structure: ModelStructure, kept: list[int]) -> Mapping[str, float]:
@@ -153,28 +158,34 @@ def test_kv_is_what_a_real_cache_holds() -> None:
     assert cost_model(llama()).dense()["kv"] == 2 * values / 10
 
 
-@pytest.mark.parametrize("kind", ["heads,channels,drops", "layers"])
+@pytest.mark.parametrize(
+    "kind", ["heads,channels,drops", "layers", "heads,channels,drops,sparsity,2:4", "layers,2:4"]
+)
 @pytest.mark.parametrize("metric", ["params", "size", "macs", "kv", "nonzero", "packed"])
 @families
-def test_level_costs_add_up_to_the_costs_but_for_shared_norms(
+def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(
     family: Make, metric: str, kind: str
 ) -> None:
     structure = family()
     model = structure.backbone.model
     blocks = structure.sub_blocks
     orders = [np.arange(block.unit_count) for block in blocks]
-    space = build_space(identify(model), blocks, orders, choices=Choices.parse(kind))
+    choices = Choices.parse(kind)
+    patterns = sparsity_patterns(choices, 30)
+    space = build_space(identify(model), blocks, orders, choices=choices, patterns=patterns)
     rng = np.random.default_rng(2)
     genomes = rng.integers(space.top_levels + 1, size=(20, len(space.sites)))
-    counts = space.forms(genomes)
-    judge = cost_model(structure)
-    tables = judge.level_costs(metric, space)
-    assert [len(table) for table in tables] == [site.top_level + 1 for site in space.sites]
-    added = np.array([sum(t[i] for t, i in zip(tables, row, strict=True)) for row in genomes])
-    found = judge.costs(counts)[metric] - judge.costs(counts[:1] * 0)[metric]
+    forms = space.forms(genomes)
+    judge = cost_model(structure, patterns)
+    joints = judge.joint_costs(metric, space)
+    assert tuple(sites for sites, _ in joints) == space.groups
+    shapes = [tuple(space.top_levels[list(sites)] + 1) for sites, _ in joints]
+    assert [table.shape for _, table in joints] == shapes
+    added = sum(table[tuple(genomes[:, sites].T)] for sites, table in joints)
+    found = judge.costs(forms)[metric] - judge.costs(forms[:1] * 0)[metric]
     norms = {"params": 2 * 32, "size": 2 * 2 * 32, "nonzero": 2 * 32, "packed": 2 * 2 * 32}
     shared = norms.get(metric, 0) if family is phi else 0
-    standing = counts.reshape(len(counts), -1, 2).any(axis=2).sum(axis=1)
+    standing = forms.reshape(len(forms), -1, 2).any(axis=2).sum(axis=1)
     np.testing.assert_allclose(added + shared * standing, found)
 
 

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.searchers.additive import additive_best
-from planner.searchers.domain import Cost, Domain, Pair, step_rates
-from planner.searchers.groups import site_groups
+from planner.searchers.domain import Domain, step_rates
 from planner.searchers.moves import repaying, starting_genomes, transferred, uneven_tilt
+from planner.searchers.protocol import Floats
 from planner.searchers.uniform import van_der_corput
 from tests.planner.toy_search import all_genomes, domain_of_two_costs, paired_domain
+from tests.toys.costs import joined, summed, thinned
 
 seeds = st.integers(0, 10_000)
 
@@ -19,13 +20,13 @@ def domain(sites: int = 12) -> Domain:
     tops = np.array([3, 8] * (sites // 2))
     steps = [np.full(top, 0.75 / sites / top) for top in tops]
     tables = tuple(np.concatenate([[0.0], np.cumsum(step)]) for step in steps)
-    return Domain(top_levels=tops, costs=(Cost(tables=tables, fixed=0.25),), cost_floor=0.4)
+    return Domain(top_levels=tops, costs=(summed(tables, fixed=0.25),), cost_floor=0.4)
 
 
 def test_costs_add_up_by_hand() -> None:
     small = Domain(
         top_levels=np.array([2, 1]),
-        costs=(Cost(tables=(np.array([0.0, 0.1, 0.4]), np.array([0.05, 0.35])), fixed=0.25),),
+        costs=(summed((np.array([0.0, 0.1, 0.4]), np.array([0.05, 0.35])), fixed=0.25),),
         cost_floor=0.3,
     )
     genomes = np.array([[2, 1], [0, 0], [1, 1]])
@@ -107,8 +108,8 @@ def guessing() -> Domain:
     return Domain(
         top_levels=np.array([2, 2, 2]),
         costs=(
-            Cost(
-                tables=(
+            summed(
+                (
                     np.array([0.0, 0.2, 0.4]),
                     np.array([0.0, 0.2, 0.4]),
                     np.array([0.0, 0.0, 0.0]),
@@ -149,24 +150,18 @@ def test_a_start_with_a_guess_holds_the_guessed_plans() -> None:
     assert [1, 2, 2] in genomes
 
 
-def thinned() -> Domain:
+def sparse() -> Domain:
     """A layer that stays or goes, an MLP of two steps, and the sparsity of each one's weights.
 
     Half the layer's cost, 0.4, can be thinned out of it, and all of the MLP's, 0.3.
     """
-    cost = Cost(
-        tables=(
-            np.array([0.0, 0.4]),
-            np.array([-0.2, -0.1, 0.0]),
-            np.array([0.0, 0.1, 0.3]),
-            np.array([-0.3, -0.15, -0.15, 0.0]),
-        ),
-        fixed=0.3,
-        pairs=(
-            Pair(width=0, sparsity=1, shares=np.array([0.0, 1.0])),
-            Pair(width=2, sparsity=3, shares=np.array([0.0, 1 / 3, 1.0])),
-        ),
+    layer = thinned(np.array([0.0, 0.4]), np.array([-0.2, -0.1, 0.0]), np.array([0.0, 1.0]))
+    mlp = thinned(
+        np.array([0.0, 0.1, 0.3]),
+        np.array([-0.3, -0.15, -0.15, 0.0]),
+        np.array([0.0, 1 / 3, 1.0]),
     )
+    cost = joined(((0, 1), layer), ((2, 3), mlp), fixed=0.3)
     return Domain(top_levels=np.array([1, 2, 2, 3]), costs=(cost,), cost_floor=0.4)
 
 
@@ -176,14 +171,14 @@ def test_what_sparsity_saves_shrinks_with_the_width_by_hand() -> None:
          [1, 2, 0, 0], [0, 1, 0, 1], [1, 1, 1, 2]]
     )  # fmt: skip
     by_hand = [1.0, 0.8, 0.6, 0.7, 0.7, 0.75, 0.7, 0.3, 0.65]
-    assert thinned().cost(genomes) == pytest.approx(by_hand)
-    assert float(thinned().cost(genomes[-1])) == pytest.approx(0.65)
+    assert sparse().cost(genomes) == pytest.approx(by_hand)
+    assert float(sparse().cost(genomes[-1])) == pytest.approx(0.65)
     # some of each genome, in any shape
-    assert thinned().cost(genomes.reshape(3, 3, 4)).shape == (3, 3)
+    assert sparse().cost(genomes.reshape(3, 3, 4)).shape == (3, 3)
 
 
 def test_a_table_along_a_site_has_the_differences_of_whole_genomes() -> None:
-    space, rng = thinned(), np.random.default_rng(0)
+    space, rng = sparse(), np.random.default_rng(0)
     for genome in rng.integers(0, space.top_levels + 1, size=(40, 4)):
         for site, top in enumerate(space.top_levels):
             rows = np.tile(genome, (top + 1, 1))
@@ -192,20 +187,37 @@ def test_a_table_along_a_site_has_the_differences_of_whole_genomes() -> None:
             assert along - along[0] == pytest.approx(space.cost(rows) - space.cost(rows[0]))
 
 
-def test_one_width_may_have_two_sparsities() -> None:
-    """A layer with the weights of its attention and of its MLP."""
-    cost = Cost(
-        tables=(np.array([0.0, 0.8]), np.array([-0.1, 0.0]), np.array([-0.3, 0.0])),
-        fixed=0.2,
-        pairs=tuple(Pair(width=0, sparsity=s, shares=np.array([0.0, 1.0])) for s in (1, 2)),
+def test_tables_are_those_with_all_else_dense() -> None:
+    (cost,) = sparse().costs
+    by_hand = [[0.0, 0.4], [0.2, 0.3, 0.4], [0.0, 0.1, 0.3], [0.0, 0.15, 0.15, 0.3]]
+    for table, wanted in zip(cost.tables, by_hand, strict=True):
+        assert table == pytest.approx(wanted)
+
+
+def test_a_joint_may_have_any_sites_in_any_order() -> None:
+    """A layer with the weights of its attention and of its MLP, and others between these."""
+    table = np.zeros((2, 2, 2))
+    table[1] = 0.8 - np.array([[0.4, 0.1], [0.3, 0.0]])
+    cost = joined(
+        ((0, 2, 4), table), ((3,), np.array([0.0, 0.05])), ((1,), np.zeros(2)), fixed=0.2
     )
-    space = Domain(top_levels=np.ones(3, dtype=np.int_), costs=(cost,), cost_floor=0.2)
-    genomes = np.array([[1, 0, 0], [0, 0, 0], [0, 1, 0], [1, 0, 1]])
-    assert space.cost(genomes) == pytest.approx([0.6, 0.2, 0.2, 0.9])
-    assert cost.along(0, np.array([1, 0, 0])) == pytest.approx([0.4, 0.8])
-    (group,) = site_groups(space)
-    assert group.sites == (0, 1, 2)
-    assert len(group.levels) == 8
+    space = Domain(top_levels=np.ones(5, dtype=np.int_), costs=(cost,), cost_floor=0.2)
+    genomes = np.array([[1, 0, 0, 0, 0], [0, 1, 0, 1, 0], [0, 1, 1, 0, 0], [1, 0, 0, 0, 1]])
+    assert space.cost(genomes) == pytest.approx([0.6, 0.25, 0.2, 0.9])
+    assert space.cost(genomes.reshape(2, 2, 5)).shape == (2, 2)
+    assert cost.along(0, np.array([1, 0, 0, 0, 1])) == pytest.approx([0.0, 0.7])
+    assert cost.along(4, np.array([1, 0, 0, 0, 0])) == pytest.approx([0.4, 0.7])
+    assert cost.along(3, np.zeros(5, dtype=np.int_)) == pytest.approx([0.0, 0.05])
+
+
+def test_each_site_is_in_one_joint_and_all_costs_part_them_alike() -> None:
+    one, two = np.zeros(2), np.zeros((2, 2))
+    for tables in ([((0, 1), two), ((1,), one)], [((0,), one), ((2,), one)], [((0, 1), one)]):
+        with pytest.raises(AssertionError):
+            joined(*tables, fixed=1.0)
+    costs = joined(((0, 1), two), fixed=1.0), summed((one, one), fixed=1.0)
+    with pytest.raises(AssertionError):
+        Domain(top_levels=np.ones(2, dtype=np.int_), costs=costs, cost_floor=0.2)
 
 
 @given(seeds, st.floats(0.15, 1.0))
@@ -242,16 +254,57 @@ def test_the_additive_best_of_pairs_is_what_enumeration_finds(limit: float) -> N
     assert own == pytest.approx(total[space.cost(genomes) <= limit + 1e-9].min(), rel=2e-4)
 
 
-def test_the_additive_best_of_pairs_keeps_a_cost_that_does_not_pair() -> None:
-    """Zeros make no request faster: the other cost knows of no pair."""
+def test_the_additive_best_of_pairs_keeps_a_cost_that_adds_up() -> None:
+    """Zeros make no request faster: the other cost knows of none."""
     paired = paired_domain()
-    plain = domain_of_two_costs().costs[1]
-    space = replace(paired, costs=(*paired.costs, plain))
+    tables = domain_of_two_costs().cost_tables
+    sums = (((s, s + 1), np.add.outer(tables[s], tables[s + 1])) for s in range(0, 8, 2))
+    space = replace(paired, costs=(*paired.costs, joined(*sums, fixed=0.2)))
     harms = [np.array([0.9, 0.5, 0.2, 0.0]) * (1 + site) for site in range(8)]
     found = additive_best(space, harms, [0.6, 0.5])
     assert (space.prices(found) <= np.array([0.6, 0.5]) + 1e-9).all()
     only_first = additive_best(space, harms, [0.6, None])
     assert space.prices(only_first)[1] > 0.5
+
+
+def experts(layers: int, shape: tuple[int, ...]) -> tuple[Domain, list[Floats]]:
+    """Layers of experts kept, channels in each and experts that run, and the harm of all sites.
+
+    The first cost counts what is kept, the second what runs.
+    """
+    rng = np.random.default_rng(5)
+    kept, channels, run = np.meshgrid(*(np.arange(n) / (n - 1) for n in shape), indexing="ij")
+    stored = kept * (1 + 3 * channels) / 4 / layers
+    moved = np.where(kept > 0, (1 + 3 * channels) / 4 * (1 + run) / 2, 0.0) / layers
+    sites = [tuple(range(start, start + 3)) for start in range(0, 3 * layers, 3)]
+    costs = tuple(
+        joined(*((place, 0.9 * table) for place in sites), fixed=0.1) for table in (stored, moved)
+    )
+    tops = np.array(shape * layers) - 1
+    harms = [np.sort(rng.random(top + 1))[::-1] ** 2 for top in tops]
+    return Domain(top_levels=tops, costs=costs, cost_floor=0.1), [h - h[-1] for h in harms]
+
+
+@pytest.mark.parametrize(
+    "limits", [(0.5, None), (0.5, 0.6), (None, 0.3), (None, None), (0.05, None)]
+)
+def test_the_additive_best_of_many_choices_is_what_all_of_them_give(
+    limits: tuple[float | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A core of them is solved, and the gap to the relaxation proves that it is enough."""
+    space, harms = experts(4, (17, 8, 4))
+
+    def harm() -> float:
+        genome = additive_best(space, harms, limits)
+        allowed = [np.inf if limit is None else max(limit, 0.1) for limit in limits]
+        assert (space.prices(genome) <= np.array(allowed) + 1e-9).all()
+        return sum(float(own[level]) for own, level in zip(harms, genome, strict=True))
+
+    whole = harm()
+    monkeypatch.setattr("planner.searchers.additive._MANY", 0)
+    assert harm() == pytest.approx(whole, rel=3e-4)
+    monkeypatch.setattr("planner.searchers.additive._CORE", 1)  # too few: it has to grow
+    assert harm() == pytest.approx(whole, rel=3e-4)
 
 
 def test_steps_that_save_nothing_are_one_with_the_next_that_does() -> None:
@@ -265,7 +318,7 @@ def test_steps_that_save_nothing_are_one_with_the_next_that_does() -> None:
 
 def test_the_guess_passes_levels_of_equal_cost_at_once() -> None:
     """From dense to the lowest of three that cost alike, and never on one between."""
-    cost = Cost(tables=(np.array([0.0, 0.2, 0.2, 0.2, 0.4]),) * 2, fixed=0.2)
+    cost = summed((np.array([0.0, 0.2, 0.2, 0.2, 0.4]),) * 2, fixed=0.2)
     harm = np.array([0.9, 0.4, 0.3, 0.2, 0.0])
     space = Domain(
         top_levels=np.array([4, 4]), costs=(cost,), cost_floor=0.2, harm_tables=(harm, 2 * harm)

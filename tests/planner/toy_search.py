@@ -16,9 +16,10 @@ from planner.loop import Limits, SearchLoop, StopReason
 from planner.objectives import Objectives
 from planner.run import Run
 from planner.searchers import SearcherName, make_searcher
-from planner.searchers.domain import Cost, Domain, Pair
+from planner.searchers.domain import Domain
 from planner.searchers.protocol import Answer, Ask, Searcher, Text
 from planner.settings import SearchSettings
+from tests.toys.costs import joined, summed, thinned
 
 SITES = 8
 TOP = 3
@@ -36,8 +37,8 @@ def domain(
     return Domain(
         top_levels=np.full(SITES, TOP),
         costs=(
-            Cost(
-                tables=tuple(full * np.arange(TOP + 1) / TOP for full in _FULL),
+            summed(
+                tuple(full * np.arange(TOP + 1) / TOP for full in _FULL),
                 fixed=0.2,
                 limit=limit,
             ),
@@ -54,28 +55,22 @@ def uneven_domain() -> Domain:
     tables = tuple(
         table[: top + 1] for table, top in zip(whole.cost_tables, top_levels, strict=True)
     )
-    cost = Cost(tables=tables, fixed=1 - sum(float(table[-1]) for table in tables), limit=0.8)
+    cost = summed(tables, fixed=1 - sum(float(table[-1]) for table in tables), limit=0.8)
     return replace(whole, top_levels=top_levels, costs=(cost,), cost_floor=0.7)
 
 
 def domain_of_one_kind() -> Domain:
     """As `domain` for one budget, with sites that all cost the same."""
-    cost = Cost(tables=(0.1 * np.arange(TOP + 1) / TOP,) * SITES, fixed=0.2, limit=0.5)
+    cost = summed((0.1 * np.arange(TOP + 1) / TOP,) * SITES, fixed=0.2, limit=0.5)
     return replace(domain(), costs=(cost,), cost_floor=0.45, only_budget=True)
 
 
 def paired_domain(limit: float | None = 0.5, *, only_budget: bool = False) -> Domain:
     """Four widths, each before the sparsity of its weights, of which two levels cost alike."""
-    width, thinned = 0.2 * np.arange(TOP + 1) / TOP, np.array([-0.12, -0.07, -0.07, 0.0])
     shares = np.arange(TOP + 1) / TOP
-    cost = Cost(
-        tables=(width, thinned) * (SITES // 2),
-        fixed=0.2,
-        limit=limit,
-        pairs=tuple(
-            Pair(width=site, sparsity=site + 1, shares=shares) for site in range(0, SITES, 2)
-        ),
-    )
+    table = thinned(0.2 * shares, np.array([-0.12, -0.07, -0.07, 0.0]), shares)
+    pairs = (((site, site + 1), table) for site in range(0, SITES, 2))
+    cost = joined(*pairs, fixed=0.2, limit=limit)
     return Domain(
         top_levels=np.full(SITES, TOP),
         costs=(cost,),
@@ -88,14 +83,14 @@ def paired_domain(limit: float | None = 0.5, *, only_budget: bool = False) -> Do
 def small_domain() -> Domain:
     """Two sites of three levels: nine genomes."""
     tables = np.array([0.0, 0.2, 0.4]), np.array([0.0, 0.1, 0.4])
-    cost = Cost(tables=tables, fixed=0.2, limit=0.6)
+    cost = summed(tables, fixed=0.2, limit=0.6)
     return Domain(top_levels=np.array([2, 2]), costs=(cost,), cost_floor=0.2)
 
 
 def domain_of_two_costs(cost_floor: float = 0.2) -> Domain:
     """As `domain`, with a second cost to which other sites matter."""
     first = domain(cost_floor).costs[0]
-    second = Cost(tables=first.tables[1:] + first.tables[:1], fixed=0.2, limit=0.6)
+    second = summed(first.tables[1:] + first.tables[:1], fixed=0.2, limit=0.6)
     return replace(domain(cost_floor), costs=(first, second))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from planner.searchers.domain import Cost
 from planner.searchers.protocol import Floats
+from tests.toys.costs import summed
 from tests.toys.model import ToyModel
 
 TOPS = np.array([1, 3, 2, 4, 1, 3, 2, 4, 1, 1])
@@ -77,4 +78,4 @@ def two_costs() -> ToyModel:
 
 def _cost(shares: Floats) -> Cost:
     tables = tuple(s * np.arange(top + 1) / top for s, top in zip(shares, TOPS, strict=True))
-    return Cost(tables=tables, fixed=_FIXED)
+    return summed(tables, fixed=_FIXED)

@@ -6,9 +6,9 @@ from math import inf
 import numpy as np
 import pytest
 
-from planner.searchers.domain import Cost
 from planner.searchers.protocol import Ask
 from tests.toys import ToyModel, additive, noisy, pairwise, two_costs
+from tests.toys.costs import summed
 from tests.toys.trial import Account, Trial, additive_plans, try_searcher
 
 TINY = ToyModel(
@@ -17,8 +17,8 @@ TINY = ToyModel(
     power=np.array([2.0, 1.0, 1.5]),
     interactions=np.array([[0.0, 0.7, 0.0], [0.0, 0.0, -0.1], [0.0, 0.0, 0.0]]),
     costs=(
-        Cost(
-            tables=(np.array([0, 0.1, 0.3]), np.array([0, 0.2]), np.array([0, 0.1, 0.2, 0.3])),
+        summed(
+            (np.array([0, 0.1, 0.3]), np.array([0, 0.2]), np.array([0, 0.1, 0.2, 0.3])),
             fixed=0.2,
         ),
     ),

@@ -5,8 +5,9 @@ from itertools import product
 
 import numpy as np
 
-from planner.searchers.domain import Cost, Domain
+from planner.searchers.domain import Domain
 from planner.searchers.protocol import Answer, Ask, Floats, Genomes, Searcher
+from tests.toys.costs import summed
 
 Kl = Callable[[Genomes], Floats]
 
@@ -37,8 +38,8 @@ def whole_or_go(shares: list[float], floor: float, **budget: float | bool | None
     return Domain(
         top_levels=np.ones(len(shares), dtype=np.int_),
         costs=(
-            Cost(
-                tables=tuple(np.array([0.0, share]) for share in shares),
+            summed(
+                tuple(np.array([0.0, share]) for share in shares),
                 fixed=1.0 - sum(shares),
                 limit=limit,
             ),
@@ -57,8 +58,8 @@ def layered(
     return Domain(
         top_levels=tops,
         costs=(
-            Cost(
-                tables=tuple(
+            summed(
+                tuple(
                     share * np.arange(top + 1) / top for share, top in zip(full, tops, strict=True)
                 ),
                 fixed=0.2,
@@ -90,8 +91,8 @@ def two_costs(*, limits: tuple[float | None, float | None], only_budget: bool) -
     return Domain(
         top_levels=np.full(4, 2),
         costs=(
-            Cost(tables=(half, half, none, none), fixed=0.0, limit=limits[0]),
-            Cost(tables=(none, none, half, half), fixed=0.0, limit=limits[1]),
+            summed((half, half, none, none), fixed=0.0, limit=limits[0]),
+            summed((none, none, half, half), fixed=0.0, limit=limits[1]),
         ),
         cost_floor=0.5,
         only_budget=only_budget,

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from planner.searchers import SearcherName
-from planner.searchers.domain import Cost, Domain
+from planner.searchers.domain import Domain
 from planner.searchers.protocol import Genomes
 from tests.planner.searchers.plays import every_genome, play, quadratic, two_costs
 from tests.planner.toy_search import domain, kl, made
+from tests.toys.costs import summed
 
 NAMES: tuple[SearcherName, ...] = ("greedy", "multipruner", "bonsai", "knapsack")
 
@@ -54,7 +55,7 @@ def test_the_same_again(name: SearcherName) -> None:
 def test_a_tiny_domain_runs_out(name: SearcherName) -> None:
     space = Domain(
         top_levels=np.array([2, 2]),
-        costs=(Cost(tables=(np.array([0.0, 0.2, 0.4]), np.array([0.0, 0.1, 0.4])), fixed=0.2),),
+        costs=(summed((np.array([0.0, 0.2, 0.4]), np.array([0.0, 0.1, 0.4])), fixed=0.2),),
         cost_floor=0.2,
     )
     genomes = np.concatenate(asked(name, space))
@@ -78,7 +79,7 @@ def test_budgets_of_two_costs_are_met(
 def test_a_site_that_costs_nothing_is_left_alone(name: SearcherName) -> None:
     space = Domain(
         top_levels=np.array([2, 2, 2]),
-        costs=(Cost(tables=(np.zeros(3), *(np.array([0.0, 0.2, 0.4]),) * 2), fixed=0.2),),
+        costs=(summed((np.zeros(3), *(np.array([0.0, 0.2, 0.4]),) * 2), fixed=0.2),),
         cost_floor=0.4,
     )
     genomes = np.concatenate(asked(name, space)[1:])

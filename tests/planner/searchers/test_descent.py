@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from planner.searchers.descent import Descent
-from planner.searchers.domain import Cost, Domain
+from planner.searchers.domain import Domain
 from tests.planner.searchers.plays import layered, two_costs, whole_or_go
 from tests.planner.toy_search import domain
+from tests.toys.costs import summed
 
 
 def test_what_is_left_of_the_way_by_hand() -> None:
@@ -70,7 +71,7 @@ def test_nothing_is_lowered_where_nothing_is_saved() -> None:
 def test_a_level_that_saves_nothing_is_passed_over() -> None:
     space = Domain(
         top_levels=np.array([3]),
-        costs=(Cost(tables=(np.array([0.0, 0.4, 0.8, 0.8]),), fixed=0.2),),
+        costs=(summed((np.array([0.0, 0.4, 0.8, 0.8]),), fixed=0.2),),
         cost_floor=0.2,
     )
     assert Descent.to_end(space).lowered(np.array([3]), [0], 0.0).tolist() == [[1]]

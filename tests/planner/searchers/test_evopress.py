@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from planner.searchers.domain import Cost, Domain
+from planner.searchers.domain import Domain
 from planner.searchers.evopress import INITIAL, OFFSPRING, EvoPress
 from planner.searchers.protocol import Answer, Ask, Text
+from tests.toys.costs import summed
 
 TEXT = Text(rungs=(16, 64), tokens=128)
 
@@ -13,7 +14,7 @@ def drops(sites: int = 20) -> Domain:
     full = np.where(np.arange(sites) % 2, 0.06, 0.02)
     return Domain(
         top_levels=np.ones(sites, dtype=np.int_),
-        costs=(Cost(tables=tuple(np.array([0.0, f]) for f in full), fixed=0.2, limit=0.7),),
+        costs=(summed(tuple(np.array([0.0, f]) for f in full), fixed=0.2, limit=0.7),),
         cost_floor=0.6,
     )
 
@@ -77,7 +78,7 @@ def test_levels_move_one_step_at_a_time() -> None:
     tables = tuple(np.linspace(0.0, 0.1, 5) for _ in range(8))
     space = Domain(
         top_levels=np.full(8, 4),
-        costs=(Cost(tables=tables, fixed=0.2, limit=0.6),),
+        costs=(summed(tables, fixed=0.2, limit=0.6),),
         cost_floor=0.5,
     )
     searcher = EvoPress(space, 0, TEXT)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from planner.searchers.additive import additive_best
-from planner.searchers.domain import Cost, Domain
+from planner.searchers.domain import Domain
 from planner.searchers.frontier.gain import Budgets, pick
 from planner.searchers.frontier.guides import neighbours, never_raised, promises
 from planner.searchers.frontier.history import History
@@ -16,6 +16,7 @@ from planner.searchers.protocol import Answer, Text
 from planner.searchers.sensitivity import harm_tables, single_sites
 from tests.planner.toy_search import answer, domain, paired_domain
 from tests.toys import pairwise, two_costs
+from tests.toys.costs import summed
 from tests.toys.trial import try_searcher
 
 TEXT = Text(rungs=(4, 8, 16), tokens=32)
@@ -26,7 +27,7 @@ def switches(sites: int = 8, *, limit: float = 0.5, only_budget: bool = True) ->
     tables = tuple(np.array([0.0, 1.0 / sites]) for _ in range(sites))
     return Domain(
         top_levels=np.ones(sites, dtype=np.int_),
-        costs=(Cost(tables=tables, fixed=0.0, limit=limit),),
+        costs=(summed(tables, fixed=0.0, limit=limit),),
         cost_floor=limit - 0.05,
         only_budget=only_budget,
     )

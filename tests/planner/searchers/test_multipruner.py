@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.searchers.domain import Cost
+from planner.searchers.domain import DIALS, Domain
 from planner.searchers.multipruner import MultiPruner
 from planner.searchers.protocol import Genomes
 from tests.planner.searchers.plays import best_within, layered, play, quadratic, whole_or_go
 from tests.planner.toy_search import domain, kl, paired_domain
+from tests.toys.costs import joined, summed
 
 LAYERS = 10
 
@@ -44,12 +45,48 @@ def test_weights_are_thinned_only_where_widths_can_give_no_more() -> None:
     asked = play(MultiPruner(space), space, kl)
     assert (np.concatenate(asked)[:, 1::2] == 3).all()
     weights = [site for site in range(8) if space.kinds[site] == "weights"]
-    cost = Cost(tables=tuple(space.cost_tables[site] for site in weights), fixed=1.0, limit=0.8)
+    cost = summed(tuple(space.cost_tables[site] for site in weights), fixed=0.2, limit=0.8)
     alone = replace(space, top_levels=space.top_levels[weights], costs=(cost,), cost_floor=0.75)
     alone = replace(alone, kinds=("weights",) * 4)
     plan = best_within(play(MultiPruner(alone), alone, kl), alone, kl, 0.8)
     assert (plan > 0).all()
     assert float(alone.cost(plan)) == pytest.approx(0.8, abs=0.07)
+
+
+def test_experts_take_the_place_of_an_mlp_and_dials_come_last() -> None:
+    """Of each layer the attention, experts, their channels, how many run, and the shared one."""
+    kinds = ("attention", "experts", "channels", "top_k", "shared") * 2
+    steps = np.arange(9) / 8
+    held = 0.3 * np.multiply.outer(np.outer(steps, (1 + steps) / 2), np.ones(9))
+    layer = [((0,), 0.05 * steps), ((1, 2, 3), held), ((4,), 0.05 * steps)]
+    tables = [(tuple(5 * i + s for s in sites), table) for i in range(2) for sites, table in layer]
+    space = Domain(
+        top_levels=np.full(10, 8),
+        costs=(joined(*tables, fixed=0.2, limit=0.5),),
+        cost_floor=0.45,
+        only_budget=True,
+        kinds=kinds,
+    )
+    kl = quadratic(np.arange(1.0, 11.0), space)
+    asked = play(MultiPruner(space), space, kl)
+    dials = [site for site, kind in enumerate(kinds) if kind in DIALS]
+    everything = np.concatenate(asked)
+    assert (everything[:, dials] == 8).all()
+    narrowed = (everything > 0) & (everything < 8)
+    assert narrowed[:, [1, 6]].any()
+    assert narrowed[:, [4, 9]].any()
+    assert float(space.cost(best_within(asked, space, kl, 0.5))) == pytest.approx(0.5, abs=0.04)
+    # nothing but the channels can be cut: then they are
+    alone = [((0,), 0.3 * (1 + steps) / 2), ((1,), np.zeros(9))]
+    space = Domain(
+        top_levels=np.full(2, 8),
+        costs=(joined(*alone, fixed=0.7, limit=0.9),),
+        cost_floor=0.85,
+        only_budget=True,
+        kinds=("channels", "top_k"),
+    )
+    kl = quadratic(np.ones(2), space)
+    assert best_within(play(MultiPruner(space), space, kl), space, kl, 0.9).tolist() == [2, 8]
 
 
 def test_the_split_can_be_chosen() -> None:
@@ -85,7 +122,7 @@ def test_a_stage_with_nothing_to_cut_leaves_its_share_to_the_others() -> None:
     base = layered(LAYERS, 0.4, limit=0.7, heads=8)
     free = [np.zeros(9) if len(table) == 9 and kind == "mlp" else table
             for table, kind in zip(base.cost_tables, base.kinds, strict=True)]  # fmt: skip
-    cache = replace(base.costs[0], tables=tuple(free), fixed=0.8, limit=0.9)
+    cache = summed(free, fixed=0.8, limit=0.9)
     space = replace(base, costs=(cache,))
     kl = quadratic(np.arange(1.0, 21.0), space)
     plan = best_within(play(MultiPruner(space), space, kl), space, kl, 0.9)

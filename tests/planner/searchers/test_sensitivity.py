@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.searchers.additive import additive_best
-from planner.searchers.domain import Cost, Domain
+from planner.searchers.domain import Domain
 from planner.searchers.sensitivity import harm_tables, single_sites
 from tests.planner.searchers.plays import every_genome
+from tests.toys.costs import summed
 
 
 def space(*, guess: bool = False) -> Domain:
@@ -14,7 +15,7 @@ def space(*, guess: bool = False) -> Domain:
     guesses = (np.array([1.0, 0.5, 0.2, 0.1, 0.0]), np.array([3.0, 0.0]), np.zeros(3))
     return Domain(
         top_levels=np.array([4, 1, 2]),
-        costs=(Cost(tables=tables, fixed=0.1),),
+        costs=(summed(tables, fixed=0.1),),
         cost_floor=0.1,
         harm_tables=guesses if guess else (),
     )
