@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from evaluators.cost_model import CostModel
 from evaluators.costs.latency import predict
 from evaluators.latency import measure_latencies
 from evaluators.latency_table import Device
@@ -25,7 +26,14 @@ from planner.evaluation import Evaluation
 from planner.export.card import write_card
 from planner.export.folder import CutModel, OrderedLevel, cut_model, write_model
 from planner.export.manifest import Manifest, Prediction, Quality, describe_files
-from planner.export.verify import logits_of, plan_forms, prove, reload, scored_logits
+from planner.export.verify import (
+    logits_of,
+    plan_forms,
+    plan_variants,
+    prove,
+    reload,
+    scored_logits,
+)
 from planner.listener import Listener, Silence
 from planner.preparing import prepare, run_space
 from planner.run import Run
@@ -70,7 +78,7 @@ class Altered:
             (order, self.bench.shaper.level(position, int(form)))
             for position, (order, form) in enumerate(zip(space.orders, self.forms, strict=True))
         ]
-        sort_units_(structure, [np.argsort(order) for order in space.orders])
+        sort_units_(structure, space.orders.inverse())
         return logits, levels
 
 
@@ -222,12 +230,15 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
         proof = prove(exported, expected, tokens)
         listener.stage("measuring its latency")
         forms = altered.forms if altered else plan_forms(dense.structure, plan)
+        if altered is None:
+            dense = _with_costs_of(dense, plan, settings)
         timing = _time(dense, exported, forms, settings)
         manifest = Manifest(
             plan_id=plan.plan_id,
             source=settings.model,
             model=plan.model,
             needs_remote_code=not pruned.is_stock,
+            experts=pruned.experts,
             costs=_exact_costs(dense, forms, pruned, folder),
             dense_costs=dict(dense.costs.dense()),
             calibration=_qualities(scores.calibration),
@@ -289,6 +300,20 @@ def _time(
     }
 
 
+def _with_costs_of(dense: DenseModel, plan: Plan, settings: SearchSettings) -> DenseModel:
+    """Give the dense model with costs of the plan's own forms, whatever was searched."""
+    variants, known = plan_variants(dense.structure, plan), dense.costs
+    if all(len(own) == 1 for own in variants):
+        return dense
+    costs = CostModel(
+        dense.structure,
+        stored_dtype=dense.loaded.stored_dtype,
+        context=settings.window_tokens,
+        variants=variants,
+    )
+    return replace(dense, costs=costs if known.table is None else costs.timed(known.table))
+
+
 def _exact_costs(
     dense: DenseModel, forms: Forms, pruned: CutModel, folder: Path
 ) -> dict[str, float]:
@@ -298,14 +323,14 @@ def _exact_costs(
         VerificationError: Where the cost model and the files disagree.
     """
     costs = {name: float(cost[0]) for name, cost in dense.costs.costs(forms[None]).items()}
-    params = sum(weight.numel() for weight in pruned.weights.values())
+    params = sum(weight.numel() for weight in pruned.params)
     written = _tensor_bytes(folder)
     if (costs["params"], costs["size"]) != (params, written):
         raise VerificationError(
             f"an export must cost what was promised, {costs['params']:.0f} parameters and "
             f"{costs['size']:.0f} bytes, got {params} and {written}; please report this model"
         )
-    nonzero = sum(int(weight.count_nonzero()) for weight in pruned.weights.values())
+    nonzero = sum(int(weight.count_nonzero()) for weight in pruned.params)
     if nonzero > costs["nonzero"]:
         raise VerificationError(
             f"an export must hold at most the {costs['nonzero']:.0f} non-zero weights that were "
