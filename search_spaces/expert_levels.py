@@ -108,40 +108,22 @@ class ExpertLevelBuilder:
         }
         if not variant.pattern.is_dense:
             assert self._sparsifier is not None, "no one makes experts sparse"
-            own = _of_members(measured, members, kept)
+            own = measured.picked(experts=members.numpy(), channels=kept)
             sparse = sparse_stacks(experts, stacks, variant.pattern, self._sparsifier, own)
             stacks = {**stacks, **sparse}
         return {path: Matrix(stack.to(self._dtype)) for path, stack in stacks.items()}
 
     def _sorted(self, position: int) -> MatrixStatistics:
         """Give the statistics of a mixture in the order in which it is sorted."""
-        block = self._blocks[position]
-        found = MatrixStatistics.of(self._statistics[block.layer], known(block).holder)
-        order = _index(self._orders[position])
-        values: dict[StatisticName, Tensor] = {}
-        for name, value in found.values.items():
-            moved = value[order]
-            if name == "routing_gram":
-                moved = moved[:, order]
-            if name == "expert_channel_energy" and position in self._orders.channels:
-                channels = self._orders.channels[position][self._orders[position]]
-                moved = moved.gather(1, _index(channels))
-            values[name] = moved
-        return MatrixStatistics(tokens=found.tokens, values=values)
-
-
-def _of_members(
-    measured: MatrixStatistics, members: Tensor, channels: NDArray[np.int_]
-) -> MatrixStatistics:
-    """Give what was measured of the inputs of some experts and channels."""
-    energies: dict[StatisticName, Tensor] = {
-        name: value[members]
-        for name, value in measured.values.items()
-        if name in ("expert_input_energy", "expert_channel_energy")
-    }
-    if "expert_channel_energy" in energies:
-        energies["expert_channel_energy"] = energies["expert_channel_energy"][:, channels]
-    return MatrixStatistics(tokens=measured.tokens, values=energies)
+        block, order = self._blocks[position], self._orders[position]
+        holder = known(block).holder
+        found = MatrixStatistics.of(self._statistics[block.layer], holder).picked(experts=order)
+        name: StatisticName = "expert_channel_energy"
+        if name not in found.values or position not in self._orders.channels:
+            return found
+        channels = _index(self._orders.channels[position][order])
+        energy = found[name].gather(1, channels)
+        return MatrixStatistics(tokens=found.tokens, values={**found.values, name: energy})
 
 
 def _index(positions: NDArray[np.int_]) -> Tensor:

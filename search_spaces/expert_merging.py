@@ -12,6 +12,9 @@ from search_spaces.statistics import MatrixStatistics, StatisticName
 from search_spaces.structure.experts import Experts, Stack
 from search_spaces.structure.sub_block import SubBlock
 
+_Matches = dict[tuple[int, int], NDArray[np.int_]]
+"""Of an expert that stays and one that joins: for each channel of the one the other's."""
+
 
 class ExpertMerging:
     """Every expert that goes joins the one that stays to which it is routed most alike.
@@ -32,6 +35,9 @@ class ExpertMerging:
     """
 
     statistics: frozenset[StatisticName] = frozenset({"expert_frequency", "routing_gram"})
+
+    def __init__(self) -> None:
+        self._matches: dict[str, _Matches] = {}
 
     def merged(
         self,
@@ -56,7 +62,7 @@ class ExpertMerging:
         assert experts is not None, f"`{block.name}` has no experts"
         likeness = _cosines(statistics["routing_gram"])
         usage = statistics["expert_frequency"].double()
-        aligned = _Alignments(experts, stacks)
+        aligned = _Alignments(experts, stacks, self._matches.setdefault(block.name, {}))
         order = np.arange(block.member_count)
         for count in counts:
             kept = block.members(order, count)
@@ -88,10 +94,10 @@ def _groups(likeness: Tensor, kept: NDArray[np.int_]) -> list[tuple[int, list[in
 class _Alignments:
     """Which channel of one expert is like which of another, each pair computed once."""
 
-    def __init__(self, experts: Experts, stacks: Mapping[str, Tensor]) -> None:
+    def __init__(self, experts: Experts, stacks: Mapping[str, Tensor], known: _Matches) -> None:
         self._experts = experts
         self._stacks = stacks
-        self._known: dict[tuple[int, int], NDArray[np.int_]] = {}
+        self._known = known
 
     def mean(self, stack: Stack, staying: int, joining: Sequence[int], usage: Tensor) -> Tensor:
         """Give the mean of a group's weights in one stack, aligned to the expert that stays."""

@@ -118,7 +118,7 @@ class _Watch:
             return
         assert self.routing is not None
         # in the order in which the experts' forward gathers them: choice by choice
-        chosen = self.routing.chosen.T == self.expert
+        chosen = self.routing.chosen.T.eq(self.expert)
         place, tokens = chosen.nonzero(as_tuple=True)
         if not torch.equal(self.routing.hidden[tokens], self.inputs):
             raise StructureError(

@@ -1,5 +1,6 @@
 """Merging experts: known groups, known means, and duplicates that give the dense expert back."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -176,3 +177,20 @@ def test_the_stacks_stay_as_they_are() -> None:
     before = {path: value.clone() for path, value in stacks.items()}
     merged(block, stacks, 2, measured([0.5] * EXPERTS, {}))
     assert all(torch.equal(stacks[path], value) for path, value in before.items())
+
+
+def test_like_channels_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = mixture()
+    stacks = random_stacks(block)
+    statistics = measured([0.5] * 6, {})
+    merging = ExpertMerging()
+    (first,) = merging.merged(block, stacks, [2], statistics)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("known already")
+
+    monkeypatch.setattr("search_spaces.expert_merging.linear_sum_assignment", refuse)
+    (again,) = merging.merged(block, stacks, [2], statistics)
+    assert all(torch.equal(first[path], again[path]) for path in first)
+    with pytest.raises(AssertionError, match="known already"):
+        list(merging.merged(dataclasses.replace(block, layer=1), stacks, [2], statistics))

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -19,10 +20,13 @@ from search_spaces.expert_surgery import known
 from search_spaces.sites.expert_router import masked_router
 from search_spaces.sorting import rank_units
 from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.streaming import LayerStream
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
 from tests.candidates import random_tokens
+from tests.families import make_model, write_tokenizer
 from tests.moe_families import MOE_FAMILIES, mixture
+from tests.streamed import opened
 
 TOKENS = random_tokens(3, 16)
 ROUTED = OF_EXPERTS - OF_EXPERT_TURNS
@@ -153,7 +157,7 @@ def error(structure: ModelStructure, kept: Sequence[int]) -> float:
     return float((dense - masked).square().sum(dim=-1).mean())
 
 
-@pytest.mark.parametrize("name", [name for name in MOE_FAMILIES if name != "deepseek-v3"])
+@pytest.mark.parametrize("name", ["mixtral", "deepseek-v2", "gpt-oss", "phi-moe"])
 def test_turns_have_the_errors_of_the_model_without_those_experts(name: str) -> None:
     structure = mixture(name)
     block = experts_of(structure)
@@ -292,7 +296,7 @@ class _Alike:
         return torch.zeros(block.unit_count)
 
 
-def test_statistics_of_experts_are_found_again_on_disk(tmp_path: Any) -> None:
+def test_statistics_of_experts_are_found_again_on_disk(tmp_path: Path) -> None:
     structure, _ = blind()
     wanted = ROUTED | OF_EXPERT_REMOVAL
     told: list[str] = []
@@ -310,7 +314,7 @@ def test_statistics_of_experts_are_found_again_on_disk(tmp_path: Any) -> None:
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_fewer_windows_for_removals_are_another_measurement(tmp_path: Any) -> None:
+def test_fewer_windows_for_removals_are_another_measurement(tmp_path: Path) -> None:
     structure = mixture("mixtral")
     folder = tmp_path / "statistics"
     arguments: dict[str, Any] = {"wanted": OF_EXPERT_REMOVAL, "folder": folder}
@@ -318,3 +322,31 @@ def test_fewer_windows_for_removals_are_another_measurement(tmp_path: Any) -> No
     few = collect_statistics(structure, TOKENS, removal_windows=1, **arguments)[LAYER][key].clone()
     more = collect_statistics(structure, TOKENS, removal_windows=3, **arguments)[LAYER][key]
     assert not torch.equal(few, more)
+
+
+@pytest.mark.parametrize("name", ["mixtral"])
+def test_streamed_mixtures_are_measured_one_layer_in_memory_at_a_time(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = make_model(MOE_FAMILIES[name].config())
+    model.save_pretrained(tmp_path, max_shard_size="64KB")
+    write_tokenizer(tmp_path)
+    wanted = OF_EXPERTS | OF_EXPERT_REMOVAL
+    expected = collect_statistics(opened(tmp_path, "never").structure, TOKENS, wanted)
+    streamed = opened(tmp_path, "always")
+    layers = streamed.structure.backbone.layers
+    held: list[int] = []
+    read = LayerStream._read
+
+    def note(stream: LayerStream, index: int) -> None:
+        read(stream, index)
+        held.append(sum(not next(layer.parameters()).is_meta for layer in layers))
+
+    monkeypatch.setattr(LayerStream, "_read", note)
+    found = collect_statistics(streamed.structure, TOKENS, wanted)
+    assert set(held) == {1}
+    streamed.check_layers_absent()
+    for one, other in zip(expected, found, strict=True):
+        assert set(one) == set(other)
+        for key, value in one.items():
+            torch.testing.assert_close(other[key], value, rtol=1e-4, atol=1e-6, msg=str(key))
