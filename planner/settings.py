@@ -1,12 +1,12 @@
 """What a search is told: one frozen object that the command line, Python and YAML share."""
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from planner.searchers import SearcherName
 from search_spaces.allocations import AllocationName
@@ -123,7 +123,7 @@ class SearchSettings(BaseModel):
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError(_sentence(error.errors()[0])) from error
+            raise SettingsError(complaint(error, cls.model_fields)) from error
         _check_agreement(settings)
         if settings.holdout is not None and settings.data is None:
             rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
@@ -215,15 +215,20 @@ def _check_agreement(settings: SearchSettings) -> None:
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt")}
 
 
-def _sentence(error: ErrorDetails) -> str:
-    """Rule, value and remedy of pydantic's first complaint."""
+def complaint(refusal: ValidationError, known: Iterable[str]) -> str:
+    """Give rule, value and remedy of pydantic's first complaint, in one sentence.
+
+    Args:
+        refusal: What pydantic raised.
+        known: Names of all settings.
+    """
+    error = refusal.errors()[0]
     name = ".".join(str(part) for part in error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return f"`{name}` must be given, got nothing; set `{name}`"
     if kind == "extra_forbidden":
-        known = list(SearchSettings.model_fields)
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name, list(known), n=1)
         remedy = f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(known)}"
         return f"a setting must be one that exists, got `{name}`; {remedy}"
     if kind in _BOUNDS:

@@ -112,9 +112,7 @@ class _Alignments:
             return weights
         if (staying, joining) not in self._known:
             self._known[staying, joining] = self._matched(staying, joining)
-        features = _by_channel(stack)
-        places = np.empty(features.size, dtype=np.int_)
-        places[features] = features[self._known[staying, joining]]
+        places = stack.features(self._known[staying, joining])
         return weights.index_select(stack.axis - 1, torch.from_numpy(places).to(weights.device))
 
     def _matched(self, staying: int, joining: int) -> NDArray[np.int_]:
@@ -132,11 +130,6 @@ class _Alignments:
         """Give all the weights of each channel in one stack, ``(channels, weights)``."""
         assert stack.axis is not None
         features = self._stacks[stack.path][expert].movedim(stack.axis - 1, 0)
-        chosen = torch.from_numpy(_by_channel(stack)).to(features.device)
-        return features[chosen].flatten(1)
-
-
-def _by_channel(stack: Stack) -> NDArray[np.int_]:
-    """Give the features of each channel, ascending, ``(channels, features for each channel)``."""
-    order = np.argsort(stack.channels, kind="stable")
-    return order.reshape(int(stack.channels.max()) + 1, -1)
+        by_channel = np.argsort(stack.channels, kind="stable")
+        chosen = features[torch.from_numpy(by_channel).to(features.device)]
+        return chosen.reshape(self._experts.channel_count, -1)

@@ -76,7 +76,8 @@ gives an expert for a token, 0 where it does not choose it, and all means are ov
 
 - ``expert_frequency``: share of the tokens for which it is chosen, ``(experts,)``
 - ``expert_weight``: mean of ``g``, ``(experts,)``
-- ``expert_first``: share of the tokens for which it has the largest ``g``, ``(experts,)``
+- ``expert_first``: share of the tokens for which it has the largest ``g``, and of equal ones the
+  largest logit, ``(experts,)``
 - ``expert_confidence``: mean of ``g`` over the tokens for which it is the first, 0 where it never
   is, ``(experts,)``
 - ``expert_selection``: mean of the router's logit less the token's least one, where the expert is

@@ -101,7 +101,7 @@ def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None
         LatencyError: Where the run's latency table is another device's.
     """
     listener = listener or Silence()
-    _check_vacant(out)
+    check_vacant(out)
     chosen = Plan.load(Path(plan)) if plan.endswith(".json") else None
     evaluation = None if chosen else _find(run, plan)
     settings = _for_export(run.settings)
@@ -162,7 +162,7 @@ def export_from_model(
         OutputError: Where the folder exists or cannot be written.
     """
     listener = listener or Silence()
-    _check_vacant(out)
+    check_vacant(out)
     loaded = Plan.load(plan)
     if loaded.repair:
         raise PlanError(
@@ -189,7 +189,12 @@ def _find(run: Run, plan_id: str) -> Evaluation:
     )
 
 
-def _check_vacant(out: Path) -> None:
+def check_vacant(out: Path) -> None:
+    """Refuse a folder that is there already.
+
+    Raises:
+        OutputError: It is.
+    """
     if out.exists():
         raise OutputError(
             f"`--out` must not exist yet, and `{out}` does; choose another name or remove it"
@@ -208,10 +213,10 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
     plan.check_model(dense.loaded.identity)
     _check_fits(dense, settings)
     listener.stage("cutting")
-    tokens = _proof_tokens(dense.loaded.model)
+    tokens = proof_tokens(dense.loaded.model)
     expected, levels = altered.read(tokens) if altered else (None, ())
     pruned = cut_model(dense.structure, plan, levels)
-    with _scratch_beside(out, _weight_bytes(pruned, dense)) as scratch:
+    with scratch_beside(out, _weight_bytes(pruned, dense)) as scratch:
         folder = scratch / out.name
         with writing_weights(out):
             folder.mkdir()
@@ -334,7 +339,7 @@ def _exact_costs(
     return costs
 
 
-def _proof_tokens(model: PreTrainedModel) -> Tensor:
+def proof_tokens(model: PreTrainedModel) -> Tensor:
     """Give random token ids ``(windows, tokens)`` to compare logits on."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
@@ -358,7 +363,7 @@ def _weight_bytes(pruned: CutModel, dense: DenseModel) -> int:
 
 
 @contextmanager
-def _scratch_beside(out: Path, weight_bytes: int) -> Iterator[Path]:
+def scratch_beside(out: Path, weight_bytes: int) -> Iterator[Path]:
     """Give a folder on the same disk that is gone afterwards, whatever happens.
 
     Raises:

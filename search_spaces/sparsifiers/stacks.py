@@ -9,9 +9,10 @@ from search_spaces.errors import SettingsError
 from search_spaces.patterns import Pattern
 from search_spaces.sparsifiers.protocol import Sparsifier
 from search_spaces.statistics import MatrixStatistics, StatisticName
-from search_spaces.structure.experts import Experts, Stack
+from search_spaces.structure.expert_matrices import as_matrices, matrices_of
+from search_spaces.structure.experts import Experts, Stack, StackRole
 
-_ENERGIES: Mapping[str, StatisticName] = {
+_ENERGIES: Mapping[StackRole, StatisticName] = {
     "up": "expert_input_energy",
     "down": "expert_channel_energy",
 }
@@ -53,7 +54,7 @@ def sparse_stacks(
             hold some of the experts and channels only.
         pattern: Of every matrix.
         sparsifier: One for which `stack_statistics` has an answer.
-        statistics: Of the same experts and channels, as it says.
+        statistics: Of the same experts and channels, as it says, on the device of the stacks.
 
     Returns:
         The stacks that hold matrices, by path; those of biases are left out.
@@ -62,43 +63,27 @@ def sparse_stacks(
         SettingsError: Where the pattern does not fit a matrix.
     """
     found = {}
-    for stack in experts.stacks:
-        if stack.role not in _ENERGIES:
-            continue
-        whole = stacks[stack.path]
-        energies = None
-        if sparsifier.statistics:
-            energies = statistics[_ENERGIES[stack.role]].to(whole.device)
-        matrices = [
-            _sparse(
-                stack,
-                matrix,
-                pattern,
-                sparsifier,
-                _of_matrix(statistics.tokens, None if energies is None else energies[expert]),
-            )
-            for expert, matrix in enumerate(whole)
-        ]
-        found[stack.path] = torch.stack(matrices)
+    for stack, matrices in matrices_of(experts, stacks):
+        pattern.check_fits(matrices.shape[2], stack.path)
+        sparse = torch.stack(
+            [
+                sparsifier.sparsified(
+                    matrix.contiguous(), pattern, _of_matrix(sparsifier, stack, statistics, expert)
+                )
+                for expert, matrix in enumerate(matrices)
+            ]
+        )
+        found[stack.path] = as_matrices(stack, sparse).contiguous()
     return found
 
 
-def _of_matrix(tokens: int, energy: Tensor | None) -> MatrixStatistics:
-    """Give what a sparsifier is told of one matrix."""
-    if energy is None:
-        return MatrixStatistics(tokens=tokens, values={})
-    seen = energy if bool((energy > 0).any()) else torch.ones_like(energy)
-    return MatrixStatistics(tokens=tokens, values={"input_second_moment": seen})
-
-
-def _sparse(
-    stack: Stack,
-    matrix: Tensor,
-    pattern: Pattern,
-    sparsifier: Sparsifier,
-    statistics: MatrixStatistics,
-) -> Tensor:
-    weight = matrix.T if stack.transposed else matrix  # (outputs, inputs)
-    pattern.check_fits(weight.shape[1], stack.path)
-    sparse = sparsifier.sparsified(weight.contiguous(), pattern, statistics)
-    return sparse.T.contiguous() if stack.transposed else sparse
+def _of_matrix(
+    sparsifier: Sparsifier, stack: Stack, statistics: MatrixStatistics, expert: int
+) -> MatrixStatistics:
+    """Give what a sparsifier is told of one expert's matrix."""
+    values: dict[StatisticName, Tensor] = {}
+    if sparsifier.statistics:
+        energy = statistics[_ENERGIES[stack.role]][expert]
+        seen = bool((energy > 0).any())
+        values["input_second_moment"] = energy if seen else torch.ones_like(energy)
+    return MatrixStatistics(tokens=statistics.tokens, values=values)
