@@ -38,7 +38,9 @@ _ZEROS = """ Weights that were made sparse are stored as zeros in dense tensors,
 everywhere and compress in an archive; they make no dense kernel faster."""
 _NAMES = {
     "params": "parameters",
+    "active": "parameters that run for a token",
     "size": "weights on disk",
+    "loading": "weights read for a token",
     "macs": "multiply–accumulates a token",
     "kv": "cache a token",
     "nonzero": "parameters that are not zero",

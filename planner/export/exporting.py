@@ -277,6 +277,8 @@ def _time(
         What the manifest says of it.
     """
     models: dict[str, Any] = {"dense": dense.loaded.model, "pruned": exported}
+    # a stock class would run experts in another way than the dense model does here
+    exported.set_experts_implementation(dense.loaded.model.config._experts_implementation)
     table = dense.costs.table
     for model in models.values():
         if table is not None:  # both are proved by now, and needed for nothing else

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,21 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
 from planner.export.exporting import export_from_model
+from planner.export.folder import cut_model, write_model
 from planner.export.manifest import Manifest
+from planner.export.verify import logits_of as scored
+from planner.export.verify import plan_forms, plan_orders, reload
 from planner.settings import SearchSettings
 from search_spaces.identity import identify, lasting
+from search_spaces.levels import Level, Matrix
 from search_spaces.loading import LoadedModel, load_model
 from search_spaces.plan import Kept, Plan
+from search_spaces.shaping import Shaper
+from search_spaces.sorting import sort_units_
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
+from search_spaces.variants import Variant
+from tests.candidates import random_tokens
 from tests.families import twin, write_tokenizer
 from tests.moe_families import MOE_FAMILIES, MoeFamily, mixture
 from tests.planner.export.conftest import (
@@ -211,8 +220,10 @@ def test_counts_of_their_own_need_our_code(
 def test_an_export_of_a_mixture_is_proved_and_costs_what_was_promised(
     name: str, make: Callable[[ModelStructure], Plan], tmp_path: Path
 ) -> None:
-    structure = mixture(name)
-    structure.backbone.model.save_pretrained(tmp_path / "dense")
+    structure = twin(mixture(name))
+    model: Any = structure.backbone.model
+    # half as wide as the router's buffer, which keeps its precision
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "dense")
     write_tokenizer(tmp_path / "dense")
     settings = SearchSettings(model=str(tmp_path / "dense"))
     path = tmp_path / "plan.json"
@@ -222,3 +233,44 @@ def test_an_export_of_a_mixture_is_proved_and_costs_what_was_promised(
     assert manifest.needs_remote_code is (make is irregular)
     weights = load_file(out / "model.safetensors")
     assert manifest.costs["size"] == sum(weight.nbytes for weight in weights.values())
+
+
+class Doubled:
+    """Levels of the experts that stay, whose outputs are twice what they were."""
+
+    def __init__(self, structure: ModelStructure) -> None:
+        self._structure = structure
+
+    def level(self, position: int, count: int, _variant: Variant) -> Level:
+        block = self._structure.sub_blocks[position]
+        assert block.experts is not None
+        layer = self._structure.backbone.layers[block.layer]
+        members = torch.from_numpy(block.members(np.arange(block.member_count), count))
+        stacks = {s.path: (s, layer.get_parameter(s.path)[members]) for s in block.experts.stacks}
+        return {
+            path: Matrix(2 * weight if stack.role.startswith("down") else weight)
+            for path, (stack, weight) in stacks.items()
+        }
+
+
+def test_levels_of_experts_are_exported_as_they_were_scored(
+    biased: ModelStructure, loaded: LoadedModel, tmp_path: Path
+) -> None:
+    plan, tokens = varied(biased), random_tokens()
+    orders, forms = plan_orders(biased, plan), plan_forms(biased, plan)
+    structure = twin(biased)
+    sort_units_(structure, orders)
+    shaper = Shaper(structure, expert_levels=Doubled(structure))
+    expected = scored(structure, forms, tokens, shaper)
+    levels = [
+        (order, shaper.level(position, int(form)))
+        for position, (order, form) in enumerate(zip(orders, forms, strict=True))
+    ]
+    (tmp_path / "levels").mkdir()
+    write_model(tmp_path / "levels", cut_model(biased, plan, levels), loaded)
+    assert_close(logits_of(reload(tmp_path / "levels"), tokens), expected)
+    plain = scored(structure, forms, tokens, Shaper(structure))
+    changed = any(
+        0 < form < b.unit_count for form, b in zip(forms, biased.sub_blocks, strict=True)
+    )
+    assert torch.equal(plain, expected) is not changed
