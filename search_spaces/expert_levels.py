@@ -103,7 +103,9 @@ class ExpertLevelBuilder:
         stacks = {
             stack.path: stacks[stack.path]
             if stack.axis is None
-            else stacks[stack.path].index_select(stack.axis, _index(stack.features(kept)))
+            else stacks[stack.path].index_select(
+                stack.axis, _index(stack.features(kept)).to(stacks[stack.path].device)
+            )
             for stack in experts.stacks
         }
         if not variant.pattern.is_dense:

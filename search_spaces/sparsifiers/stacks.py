@@ -54,7 +54,7 @@ def sparse_stacks(
             hold some of the experts and channels only.
         pattern: Of every matrix.
         sparsifier: One for which `stack_statistics` has an answer.
-        statistics: Of the same experts and channels, as it says, on the device of the stacks.
+        statistics: Of the same experts and channels, as it says.
 
     Returns:
         The stacks that hold matrices, by path; those of biases are left out.
@@ -68,7 +68,9 @@ def sparse_stacks(
         sparse = torch.stack(
             [
                 sparsifier.sparsified(
-                    matrix.contiguous(), pattern, _of_matrix(sparsifier, stack, statistics, expert)
+                    matrix.contiguous(),
+                    pattern,
+                    _of_matrix(sparsifier, stack, statistics, expert).to(matrix.device),
                 )
                 for expert, matrix in enumerate(matrices)
             ]
