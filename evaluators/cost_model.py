@@ -49,7 +49,7 @@ class CostModel:
         adds_bias: bool = False,
     ) -> None:
         self._structure = structure
-        self._variants = own = tuple(variants or [variants_of()] * len(structure.sub_blocks))
+        self.variants = own = tuple(variants or [variants_of()] * len(structure.sub_blocks))
         self.table: LatencyTable | None = None
         params = tally_params(structure, own, adds_bias=adds_bias)
         size = tally_size(structure, own, stored_dtype, adds_bias=adds_bias)
@@ -72,7 +72,7 @@ class CostModel:
         """Give a cost model of the same model that knows latency and throughput too."""
         timed = copy.copy(self)
         timed.table = table
-        latency = tally_latency(self._structure, self._variants, table)
+        latency = tally_latency(self._structure, self.variants, table)
         timed._tallies = self._tallies | {"latency": latency}
         return timed
 

@@ -15,7 +15,6 @@ from search_spaces.forms import unit_counts
 from search_spaces.laying_out import build_space
 from search_spaces.structure.sub_block import SubBlock
 
-
 _PARTS = {
     "attention": "in attention",
     "mlp": "in MLPs",

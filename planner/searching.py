@@ -142,7 +142,7 @@ def open_bench(run: Run, listener: Listener) -> Workbench:
     dense = open_model(run.settings, listener)
     check_same(run, dense)
     if asked_budget(run.settings).measured:
-        table = find_table(dense.structure, workload(run.settings), run.folder, listener)
+        table = find_table(dense, workload(run.settings), run.folder, listener)
         dense = replace(dense, costs=dense.costs.timed(table))
     return prepare(dense, run.settings, run.folder, listener)
 
