@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := forward racing memory errorbars latency streaming truth search front rankings sparsity
+BENCHMARKS := forward racing memory errorbars latency streaming truth search front rankings sparsity moe
 
 .PHONY: help install demo evidence check format test coverage slow bench $(BENCHMARKS:%=bench-%) clean
 

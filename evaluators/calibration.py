@@ -194,6 +194,7 @@ def _draw(
     ids = tokenizer(text[start : start + LONGEST_TEXT], add_special_tokens=False, verbose=False)
     available, total = len(ids["input_ids"]) // body, sum(asked.values())
     if available < total:
+        asked = {option: count for option, count in asked.items() if count}
         raise DataError(
             f"calibration needs {' + '.join(map(str, asked.values()))} windows of {length} tokens "
             f"in {part.name} holds {available}; give more text, or lower "

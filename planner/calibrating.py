@@ -28,7 +28,7 @@ def calibrate(
             have to write the text.
         RunError: Where what the folder keeps is damaged.
     """
-    _check_window(dense.loaded.model, settings.window_tokens)
+    check_window(dense.loaded.model, settings.window_tokens)
     path = folder / CALIBRATION_FILE
     if path.is_file():
         return saved_calibration(folder)
@@ -80,7 +80,7 @@ def saved_calibration(folder: Path) -> Calibration:
         ) from error
 
 
-def _check_window(model: PreTrainedModel, tokens: int) -> None:
+def check_window(model: PreTrainedModel, tokens: int) -> None:
     """Refuse windows that are longer than the model reads.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The command line: ``planner inspect | search | compare | front | export | demo``.
+"""The command line: ``planner inspect | search | compare | front | export | split | demo``.
 
 Each command's parser is built only when the command is asked for, and heavy modules are imported
 only when it runs, so that ``planner --help`` answers at once.
@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "search by several recipes under one budget, and say which is best",
     "front": "show the front of a run, and the best plan within a budget",
     "export": "write a plan as a HuggingFace folder and prove it",
+    "split": "make a dense model a mixture of experts, without training",
     "demo": "search, compare and export SmolLM2-135M in a few minutes",
 }
 
@@ -83,11 +84,18 @@ def _quieten() -> None:
 def _add_settings(
     parser: ArgumentParser, *, only: tuple[str, ...] = (), but: tuple[str, ...] = ()
 ) -> None:
-    """Offer the fields of `SearchSettings`, which checks the values itself, in its own words."""
+    """Offer the fields of `SearchSettings`."""
     from planner.settings import SearchSettings
 
+    _add_fields(parser, SearchSettings, only=only, but=but)
+
+
+def _add_fields(
+    parser: ArgumentParser, settings: Any, *, only: tuple[str, ...] = (), but: tuple[str, ...] = ()
+) -> None:
+    """Offer the fields of some settings, which check the values themselves, in their own words."""
     parser.add_argument("model", type=str, help="folder, .gguf file or hub name of the model")
-    for name, field in SearchSettings.model_fields.items():
+    for name, field in settings.model_fields.items():
         if name in ("model", *but) or (only and name not in only):
             continue
         if field.annotation is bool:
@@ -302,6 +310,28 @@ def _export(options: Namespace) -> None:
     print(f"\nexported: {folder}")
 
 
+def _split_arguments(parser: ArgumentParser) -> None:
+    from planner.split_settings import SplitSettings
+
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    _add_fields(parser, SplitSettings)
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+
+
+def _split(options: Namespace) -> None:
+    from planner.split_settings import SplitSettings
+    from planner.splitting import split_model
+    from planner.terminal import Terminal
+
+    given = {name: value for name, value in vars(options).items() if name not in {"out", "config"}}
+    settings = SplitSettings.checked(**given)
+    with Terminal() as terminal:
+        folder = split_model(settings, options.out, listener=terminal)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    print(card[card.index("# ") : card.index("```")].strip())
+    print(f"\nsplit: {folder}")
+
+
 def _demo_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/demo"), help="folder to fill")
     parser.add_argument("--evidence", type=Path, help="copy the figures into this folder too")
@@ -329,6 +359,7 @@ _ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "compare": _compare_arguments,
     "front": _front_arguments,
     "export": _export_arguments,
+    "split": _split_arguments,
     "demo": _demo_arguments,
 }
 _RUN: dict[str, Callable[[Namespace], None]] = {
@@ -337,5 +368,6 @@ _RUN: dict[str, Callable[[Namespace], None]] = {
     "compare": _compare,
     "front": _front,
     "export": _export,
+    "split": _split,
     "demo": _demo,
 }

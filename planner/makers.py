@@ -2,19 +2,78 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast, get_args
 
 from evaluators.calibration import Calibration
 from planner.settings import SearchSettings
 from search_spaces.compensation import make_compensation
 from search_spaces.compensation.protocol import Compensation
+from search_spaces.expert_merging import ExpertMerging
+from search_spaces.expert_rankings import make_expert_ranking
+from search_spaces.expert_rankings.pretrained import read_pretrained_routers
+from search_spaces.expert_rankings.protocol import ExpertRanking
 from search_spaces.rankings import DepthRankingName, make_depth_ranking, make_ranking
 from search_spaces.rankings.protocol import DepthRanking, Ranking
-from search_spaces.sparsifiers import make_refinement, make_sparsifier
+from search_spaces.sparsifiers import SparsifierName, make_refinement, make_sparsifier
 from search_spaces.sparsifiers.protocol import Refinement, Sparsifier
+from search_spaces.sparsifiers.stacks import stack_statistics
 from search_spaces.statistics import StatisticName
+from search_spaces.structure.read import ModelStructure
 
 _FOR_GUESSES: frozenset[StatisticName] = frozenset({"input_second_moment", "hidden_energy"})
+_FOR_EXPERT_GUESSES: frozenset[StatisticName] = frozenset(
+    {"expert_channel_energy", "expert_input_energy", "expert_frequency"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertMakers:
+    """Who orders experts, merges them and makes them sparse."""
+
+    ranking: ExpertRanking
+    merging: ExpertMerging | None = None
+    sparsifier: Sparsifier | None = None
+    name: str = ""
+    """Of what changes their weights, with plus signs between; empty: nothing does."""
+
+    @classmethod
+    def of(cls, settings: SearchSettings, structure: ModelStructure) -> "ExpertMakers":
+        """Give those that settings name, as far as the space has a use for them."""
+        pretrained = None
+        if settings.pretrained_router is not None:
+            folder = Path(settings.pretrained_router)
+            pretrained = read_pretrained_routers(folder, structure.backbone, structure.sub_blocks)
+        merging = settings.repairs.merges
+        sparsifier = _of_stacks(settings.sparsifier) if settings.choices.sparse else None
+        names = ["merge" if merging else "", f"experts-{sparsifier}" if sparsifier else ""]
+        return cls(
+            ranking=make_expert_ranking(settings.expert_ranking, pretrained=pretrained),
+            merging=ExpertMerging() if merging else None,
+            sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
+            name="+".join(filter(None, names)),
+        )
+
+    @property
+    def for_order(self) -> frozenset[StatisticName]:
+        """Statistics that ranking and guessing need."""
+        return _FOR_EXPERT_GUESSES | self.ranking.statistics
+
+    @property
+    def statistics(self) -> frozenset[StatisticName]:
+        """Statistics that the weights of levels need."""
+        merged = frozenset() if self.merging is None else self.merging.statistics
+        return merged | (stack_statistics(self.sparsifier) if self.sparsifier else frozenset())
+
+
+def has_experts(structure: ModelStructure) -> bool:
+    """Tell whether some layer of a model is a mixture of experts."""
+    return any(block.experts is not None for block in structure.sub_blocks)
+
+
+def _of_stacks(name: SparsifierName) -> SparsifierName:
+    """Give who makes experts sparse: the same where it takes no more than their inputs' size."""
+    return name if name in ("magnitude", "wanda", "random") else "moe_pruner"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +85,18 @@ class Makers:
     compensation: Compensation | None = None
     sparsifier: Sparsifier | None = None
     refinement: Refinement | None = None
+    experts: ExpertMakers | None = None
+    """None where the model has no experts."""
 
     @classmethod
-    def of(cls, settings: SearchSettings) -> "Makers":
-        """Give those that settings name, as far as the space has a use for them."""
-        compensation, refinement = settings.repairs
+    def of(cls, settings: SearchSettings, structure: ModelStructure) -> "Makers":
+        """Give those that settings name, as far as model and space have a use for them.
+
+        Raises:
+            ModelError: Where the router before fine-tuning cannot be read.
+            SettingsError: Where a method does not know experts, and the model has some.
+        """
+        compensation, refinement, _ = settings.repairs
         choices = settings.choices
         sparse, narrows = choices.sparse, choices.heads or choices.channels
         depth = settings.guess in get_args(DepthRankingName)
@@ -40,6 +106,7 @@ class Makers:
             compensation=make_compensation(compensation) if compensation and narrows else None,
             sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
             refinement=make_refinement(refinement) if refinement and sparse else None,
+            experts=ExpertMakers.of(settings, structure) if has_experts(structure) else None,
         )
 
     @property
@@ -55,19 +122,21 @@ class Makers:
     @property
     def changes_weights(self) -> bool:
         """Whether levels hold other weights than the dense model's."""
-        return self.compensation is not None or self.sparsifier is not None
+        merges = self.experts is not None and self.experts.merging is not None
+        return self.compensation is not None or self.sparsifier is not None or merges
 
     @property
     def for_order(self) -> frozenset[StatisticName]:
         """Statistics that ranking and guessing need."""
         depth = frozenset() if self.depth is None else self.depth.statistics
         fitted: frozenset[StatisticName] = frozenset({"gram"} if self.fits else ())
-        return _FOR_GUESSES | self.ranking.statistics | depth | fitted
+        experts = frozenset() if self.experts is None else self.experts.for_order
+        return _FOR_GUESSES | self.ranking.statistics | depth | fitted | experts
 
     @property
     def for_levels(self) -> frozenset[StatisticName]:
         """Statistics that the weights of levels need."""
-        makers = (self.compensation, self.sparsifier, self.refinement)
+        makers = (self.compensation, self.sparsifier, self.refinement, self.experts)
         return frozenset().union(*(maker.statistics for maker in makers if maker is not None))
 
 
@@ -75,8 +144,9 @@ def repair_name(settings: SearchSettings, makers: Makers, calibration: Calibrati
     """Name how weights of levels are made, and from which text; empty: they are as they were."""
     if not makers.changes_weights:
         return ""
-    compensation, refinement = settings.repairs
+    compensation, refinement, _ = settings.repairs
     names: list[str] = [
+        "" if makers.experts is None else makers.experts.name,
         compensation or "" if makers.compensation else "",
         settings.sparsifier if makers.sparsifier else "",
         refinement or "" if makers.refinement else "",

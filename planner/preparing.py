@@ -23,6 +23,7 @@ from planner.tuning import TUNING_STATISTICS, tuning_statistics
 from planner.workbench import DenseModel, Workbench
 from search_spaces.allocations import AllocationName
 from search_spaces.errors import RunError, SettingsError
+from search_spaces.expert_levels import ExpertLevelBuilder
 from search_spaces.files import replacing
 from search_spaces.harm import (
     Guess,
@@ -60,7 +61,13 @@ def preparation(settings: SearchSettings) -> tuple[object, ...]:
     choices = settings.choices
     narrows, whole = choices.heads or choices.channels, choices.layers
     makers = (settings.ranking, settings.sparsifier, settings.compensate, settings.guess)
-    return (*makers, settings.patterns, settings.mlp_step, narrows, whole)
+    experts = (
+        settings.expert_ranking,
+        settings.pretrained_router,
+        choices.channels,
+        choices.top_k,
+    )
+    return (*makers, *experts, settings.patterns, settings.mlp_step, narrows, whole)
 
 
 def prepare(
@@ -88,10 +95,11 @@ def prepare(
         SettingsError: Where windows are longer than the model reads, a streamed model would
             have to write the text, or a pattern of sparsity does not fit its matrices.
     """
+    _check_space(dense, settings)
     _check_patterns(dense, settings)
     task = _Task(
         dense=dense,
-        makers=Makers.of(settings),
+        makers=Makers.of(settings, dense.structure),
         calibration=calibrate(dense, settings, folder, listener),
         folder=folder,
         level_gigabytes=settings.level_gigabytes,
@@ -107,7 +115,10 @@ def prepare(
         assert statistics is not None
         task.check_text(statistics)
         listener.stage("ranking heads and channels")
-        orders = rank_units(dense.structure, task.makers.ranking, statistics)
+        experts = task.makers.experts
+        orders = rank_units(
+            dense.structure, task.makers.ranking, statistics, experts.ranking if experts else None
+        )
         guess = _guess(dense, settings, task.makers, statistics, orders)
         _save_ranking(folder / RANKING_FILE, dense, orders, guess)
     repair = repair_name(settings, task.makers, task.calibration)
@@ -196,7 +207,25 @@ class _Task:
         )
         if makers.compensation is not None and self.remake:
             self._build(store, limit)
-        return Shaper(dense.structure, space.variants, store)
+        return Shaper(
+            dense.structure, space.variants, store, self._expert_levels(space, statistics)
+        )
+
+    def _expert_levels(
+        self, space: SearchSpace, statistics: Sequence[Statistics]
+    ) -> ExpertLevelBuilder | None:
+        """Give what makes weights of experts, where they are not all the dense model's own."""
+        experts = self.makers.experts
+        if experts is None or not experts.name:
+            return None
+        return ExpertLevelBuilder(
+            self.dense.structure,
+            statistics,
+            space.orders,
+            merging=experts.merging,
+            sparsifier=experts.sparsifier,
+            dtype=self.dense.loaded.stored_dtype,
+        )
 
     def _build(self, store: LevelStore, limit: int) -> None:
         """Make the levels of all widths, where they fit; statistics are not needed then."""
@@ -209,7 +238,8 @@ class _Task:
             return
         self.listener.stage("making up for heads and channels that go")
         store.build_all(on_step=self.listener.advance)
-        if self.makers.sparsifier is None:
+        experts = self.makers.experts
+        if self.makers.sparsifier is None and (experts is None or not experts.name):
             shutil.rmtree(self.folder / STATISTICS_FOLDER, ignore_errors=True)
 
     def check_text(self, statistics: Sequence[Statistics]) -> None:
@@ -365,7 +395,7 @@ def run_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> Sear
     Raises:
         RunError: Where the ranking or the text is missing, damaged or another model's.
     """
-    makers = Makers.of(settings)
+    makers = Makers.of(settings, dense.structure)
     repair = ""
     if makers.changes_weights:
         repair = repair_name(settings, makers, saved_calibration(folder))
@@ -382,6 +412,22 @@ def laid_out_for(bench: Workbench, settings: SearchSettings, folder: Path) -> Wo
     """
     space = ranked_space(bench.dense, settings, folder, repair=bench.space.repair)
     return replace(bench, space=space)
+
+
+def _check_space(dense: DenseModel, settings: SearchSettings) -> None:
+    """Refuse a space without a site.
+
+    Raises:
+        SettingsError: It has none.
+    """
+    blocks, choices = dense.structure.sub_blocks, settings.choices
+    widths = (unit_levels(block, choices, settings.mlp_step) for block in blocks)
+    variants = lay_out_variants(blocks, choices, settings.patterns, settings.mlp_step)
+    if all(len(levels) == 1 for levels in widths) and all(len(own) == 1 for own in variants):
+        raise SettingsError(
+            f"`space` must name something that this model has, and it has no {settings.space} to "
+            "cut; choose others of heads, channels, drops, layers and sparsity"
+        )
 
 
 def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:

@@ -19,6 +19,8 @@ class Recipe:
     searcher: SearcherName
     ranking: str | None = None
     """Order in which units are cut; none, here and below: what the user says."""
+    expert_ranking: str | None = None
+    """Order in which experts are cut."""
     sparsifier: str | None = None
     """Which weights are cut."""
     compensate: str | None = None
@@ -38,20 +40,34 @@ class Recipe:
         """
         own = {name: getattr(self, name) for name in _PRESET}
         own = {name: value for name, value in own.items() if value is not None}
-        return SearchSettings.checked(**asked.model_dump() | self._without_zeros(asked) | own)
+        return SearchSettings.checked(**asked.model_dump() | self._of_use(asked) | own)
 
-    def _without_zeros(self, asked: SearchSettings) -> dict[str, str]:
-        """Leave out what a user asks for sparse weights where the recipe has none."""
-        if self.space is None or Choices.parse(self.space).sparse:
+    def _of_use(self, asked: SearchSettings) -> dict[str, str]:
+        """Leave out what a user asks for sparse weights or experts where the recipe has none."""
+        if self.space is None:
             return {}
-        allocates = asked.guess in get_args(AllocationName)
+        choices, repairs = Choices.parse(self.space), asked.repairs
+        kept = [
+            repairs.compensation,
+            repairs.refinement if choices.sparse else None,
+            "merge" if repairs.merges and choices.experts else None,
+        ]
+        allocates = asked.guess in get_args(AllocationName) and not choices.sparse
         return {
-            "compensate": asked.repairs[0] or "none",
+            "compensate": ",".join(filter(None, kept)) or "none",
             "guess": "energy" if allocates else asked.guess,
         }
 
 
-_PRESET = ("searcher", "ranking", "sparsifier", "compensate", "guess", "space")
+_PRESET = (
+    "searcher",
+    "ranking",
+    "expert_ranking",
+    "sparsifier",
+    "compensate",
+    "guess",
+    "space",
+)
 
 RECIPES: dict[str, Recipe] = {
     "frontier": Recipe(
@@ -181,6 +197,40 @@ RECIPES: dict[str, Recipe] = {
         space="sparsity",
         description="fewer weights cut where more outliers are, the least by size times input",
         reference="Yin et al., 2024, arXiv:2310.05175",
+    ),
+    "reap": Recipe(
+        searcher="uniform",
+        expert_ranking="reap",
+        compensate="none",
+        space="experts",
+        description="as many experts in each layer, the last by routing weight times output",
+        reference="Lasby et al., 2025, arXiv:2510.13999",
+    ),
+    "evoesap": Recipe(
+        searcher="evopress",
+        expert_ranking="reap",
+        compensate="none",
+        space="experts",
+        description="evolution of how many experts each layer keeps in one order; judged by KL, "
+        "where the paper takes expected acceptance",
+        reference="Liu et al., 2026, arXiv:2603.06003",
+    ),
+    "m-smoe": Recipe(
+        searcher="uniform",
+        expert_ranking="frequency",
+        compensate="merge",
+        space="experts",
+        description="as many experts in each layer, those used least merged into the others; "
+        "without the paper's fine-tuning",
+        reference="Li et al., 2024, arXiv:2310.01334",
+    ),
+    "moe-pruner": Recipe(
+        searcher="uniform",
+        sparsifier="moe_pruner",
+        compensate="none",
+        space="sparsity",
+        description="the same share of weights everywhere, the least by size times routed input",
+        reference="Xie et al., 2024, arXiv:2410.12013",
     ),
 }
 DEFAULT_RECIPES = ("uniform", "knapsack", "greedy", "evopress", "frontier")

@@ -1,23 +1,23 @@
 """What a search is told: one frozen object that the command line, Python and YAML share."""
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from planner.searchers import SearcherName
 from search_spaces.allocations import AllocationName
 from search_spaces.choices import Choices
-from search_spaces.compensation import CompensationName
 from search_spaces.errors import SettingsError
+from search_spaces.expert_rankings import ExpertRankingName
 from search_spaces.files import atomic_write_text
 from search_spaces.patterns import Pattern, sparsity_patterns
 from search_spaces.rankings import DepthRankingName, RankingName
-from search_spaces.repairs import parse_repairs
-from search_spaces.sparsifiers import RefinementName, SparsifierName
+from search_spaces.repairs import Repairs, parse_repairs
+from search_spaces.sparsifiers import SparsifierName
 
 SETTINGS_FILE = "settings.yaml"
 GuessName = Literal["energy", "ranking", DepthRankingName, AllocationName]
@@ -72,20 +72,26 @@ class SearchSettings(BaseModel):
     """Steps in which the text that a plan is scored on doubles, as far as it can be halved."""
     positions: int | None = Field(default=None, ge=1)
     """Positions scored in each window, for models whose head is dear; by default all."""
-    space: str = "heads,channels,drops"
-    """What may be cut, comma separated: heads, channels, drops (of attentions and MLPs), sparsity
-    (of weights), 2:4, 4:8; or layers in the place of the first three."""
+    space: str = "heads,channels,drops,experts"
+    """What may be cut, comma separated: heads, channels, drops (of attentions, MLPs and experts),
+    experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8; or layers in
+    the place of the first four."""
     mlp_step: int | None = Field(default=None, ge=1)
     """MLP channels between two levels; by default chosen from the model's width."""
     sparsity_step: int = Field(default=10, ge=1, le=90)
     """Per cent of zeros between two levels of sparsity."""
     ranking: RankingName = "wanda"
-    """Order in which the units of a site are cut."""
+    """Order in which heads and channels are cut."""
+    expert_ranking: ExpertRankingName = "reap"
+    """Order in which experts are cut."""
+    pretrained_router: str | None = None
+    """Folder of the model before its fine-tuning, for the expert ranking router_change."""
     sparsifier: SparsifierName = "sparsegpt"
     """How weights are chosen that become zero, where the space has sparsity."""
     compensate: str = "obs"
     """How what stays makes up for what goes: none, or one of bias, least_squares, obs and tuning
-    for heads and channels, and one of admm and dsnot for sparse weights, comma separated."""
+    for heads and channels, merge for experts, and one of admm and dsnot for sparse weights, comma
+    separated."""
     level_gigabytes: float = Field(default=1.5, gt=0)
     """Most that compensated and sparse weights take of the disk; the rest is made when needed."""
     guess: GuessName = "energy"
@@ -117,7 +123,7 @@ class SearchSettings(BaseModel):
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError(_sentence(error.errors()[0])) from error
+            raise SettingsError(complaint(error, cls.model_fields)) from error
         _check_agreement(settings)
         if settings.holdout is not None and settings.data is None:
             rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
@@ -136,8 +142,8 @@ class SearchSettings(BaseModel):
         return sparsity_patterns(self.choices, self.sparsity_step)
 
     @property
-    def repairs(self) -> tuple[CompensationName | None, RefinementName | None]:
-        """What makes up for units that go, and what betters sparse matrices.
+    def repairs(self) -> Repairs:
+        """What makes up for what goes.
 
         Raises:
             SettingsError: An unknown name, or two of a kind.
@@ -191,7 +197,13 @@ def _check_agreement(settings: SearchSettings) -> None:
     Raises:
         SettingsError: They are so.
     """
-    choices, (_, refinement) = settings.choices, settings.repairs
+    choices, (_, refinement, merges) = settings.choices, settings.repairs
+    if merges and not choices.experts:
+        rule = "`compensate` merge needs a space with experts"
+        _refuse(rule, settings.space, "add `experts` to `--space`, or leave it out")
+    if settings.expert_ranking == "router_change" and settings.pretrained_router is None:
+        rule = "`expert_ranking` router_change needs the router before fine-tuning"
+        _refuse(rule, None, "name the folder of that model with `--pretrained_router`")
     if refinement and not choices.sparse:
         rule = f"`compensate` {refinement} needs a space with sparsity"
         _refuse(rule, settings.space, "add `sparsity` or `2:4` to `--space`, or leave it out")
@@ -203,15 +215,20 @@ def _check_agreement(settings: SearchSettings) -> None:
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt")}
 
 
-def _sentence(error: ErrorDetails) -> str:
-    """Rule, value and remedy of pydantic's first complaint."""
+def complaint(refusal: ValidationError, known: Iterable[str]) -> str:
+    """Give rule, value and remedy of pydantic's first complaint, in one sentence.
+
+    Args:
+        refusal: What pydantic raised.
+        known: Names of all settings.
+    """
+    error = refusal.errors()[0]
     name = ".".join(str(part) for part in error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return f"`{name}` must be given, got nothing; set `{name}`"
     if kind == "extra_forbidden":
-        known = list(SearchSettings.model_fields)
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name, list(known), n=1)
         remedy = f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(known)}"
         return f"a setting must be one that exists, got `{name}`; {remedy}"
     if kind in _BOUNDS:

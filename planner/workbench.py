@@ -151,6 +151,6 @@ def open_model(settings: SearchSettings, listener: Listener) -> DenseModel:
         variants=lay_out_variants(
             structure.sub_blocks, settings.choices, settings.patterns, settings.mlp_step
         ),
-        adds_bias=Makers.of(settings).adds_bias,
+        adds_bias=Makers.of(settings, structure).adds_bias,
     )
     return DenseModel(loaded=loaded, structure=structure, costs=costs)

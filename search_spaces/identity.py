@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from search_spaces.plan import ModelIdentity
@@ -22,17 +22,28 @@ def identify(
 
     Args:
         model: The model.
-        weights: By name and in the order of the names, where the model does not hold them.
+        weights: What lasts of it, by name and in the order of the names, where the model does not
+            hold it.
     """
     digest = hashlib.sha256()
     params = 0
-    for name, weight in sorted(model.named_parameters()) if weights is None else weights:
+    for name, weight in sorted(lasting(model).items()) if weights is None else weights:
         flat = weight.detach().reshape(-1)
         steps = torch.arange(SAMPLED_VALUES, device=flat.device)
         picks = steps * (len(flat) - 1) // SAMPLED_VALUES
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         digest.update(flat[picks].to("cpu", torch.float32).numpy().tobytes())
-        params += weight.numel()
+        params += weight.numel() if isinstance(weight, nn.Parameter) else 0
     return ModelIdentity(
         architecture=type(model).__name__, fingerprint=digest.hexdigest()[:16], params=params
     )
+
+
+def lasting(module: nn.Module) -> dict[str, Tensor]:
+    """Give by its name all that is stored of a module: parameters, and persistent buffers.
+
+    Tied ones come once.
+    """
+    stored = module.state_dict()
+    buffers = {name: buffer for name, buffer in module.named_buffers() if name in stored}
+    return {**dict(module.named_parameters()), **buffers}

@@ -25,10 +25,10 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from search_spaces.errors import ModelError, OutputError, StructureError
-from search_spaces.identity import identify
+from search_spaces.identity import identify, lasting
 from search_spaces.memory import weights_fit
 from search_spaces.plan import ModelIdentity
-from search_spaces.streaming import LayerStream, layers_on_disk, take_over
+from search_spaces.streaming import LayerStream, open_streamed
 from search_spaces.structure.backbone import find_stack
 
 Offload = Literal["auto", "never", "always"]
@@ -83,24 +83,14 @@ def load_model(
             name, config.architectures, config.model_type, trusted=trust_remote_code
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        options["attn_implementation"] = _attention(config)
-        places = _places_of_streamed(config, options, offload, dtype, device)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype="auto",
-            use_safetensors=True,
-            output_loading_info=True,
-            device_map=places,
-            **options,
-        )
+        options |= _implementations(config)
+        model, stream, info = _opened(source, config, options, offload, dtype, device)
     except ModelError:
         raise
     except Exception as error:  # tokenizers raises no class of its own over a bad file
         raise _refusal(name, error) from error
-    model, info = loaded
     _check_complete(name, info)
-    stream = take_over(model, find_stack(model)[0], device) if places else None
-    weights = stream.weights(model) if stream else sorted(model.named_parameters())
+    weights = stream.weights() if stream else sorted(lasting(model).items())
     identity = identify(model, _finite(name, weights))
     stored = next(model.parameters()).dtype
     _cast_(model.eval().requires_grad_(requires_grad=False), dtype or stored)
@@ -114,22 +104,46 @@ def load_model(
     )
 
 
-def _places_of_streamed(
+def _opened(
+    source: str,
     config: PreTrainedConfig,
     options: Mapping[str, Any],
     offload: Offload,
     dtype: torch.dtype | None,
     device: str,
-) -> dict[str, str] | None:
-    """Give the device map of a model that is to be streamed; none for one to be loaded whole."""
-    if offload == "never":
-        return None
+) -> tuple[Any, LayerStream | None, Mapping[str, object]]:
+    """Give the model as stored, what streams its layers, and what transformers says of it."""
+    empty = None if offload == "never" else _without_weights(config, options)
+    if empty is not None and (
+        offload == "always" or not weights_fit(empty, dtype or empty.dtype, device)
+    ):
+        if getattr(config, "quantization_config", None):
+            raise ModelError(
+                f"the weights of a streamed model must lie on disk as numbers, and `{source}` "
+                "holds quantised ones; load it whole, with `--offload never`"
+            )
+        return open_streamed(source, empty, find_stack(empty)[0], device, options)
+    load: Any = AutoModelForCausalLM.from_pretrained
+    model, info = load(
+        source, dtype="auto", use_safetensors=True, output_loading_info=True, **options
+    )
+    return model, None, info
+
+
+def _without_weights(config: PreTrainedConfig, options: Mapping[str, Any]) -> PreTrainedModel:
     make: Any = AutoModelForCausalLM.from_config
     with torch.device("meta"):
         empty: PreTrainedModel = make(config, **options)
-    if offload == "auto" and weights_fit(empty, dtype or empty.dtype, device):
-        return None
-    return layers_on_disk(empty, find_stack(empty)[0], device)
+    return empty
+
+
+def _implementations(config: PreTrainedConfig) -> dict[str, str]:
+    """Name the fastest attention a class has, and the forward of experts that skips idle ones."""
+    made = getattr(
+        transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, ""), None
+    )
+    attention = "sdpa" if getattr(made, "_supports_sdpa", True) else "eager"
+    return {"attn_implementation": attention, "experts_implementation": "eager"}
 
 
 def _cast_(model: PreTrainedModel, dtype: torch.dtype) -> None:
@@ -150,12 +164,6 @@ def _refusal(name: str, error: BaseException) -> ModelError:
             "a model must be able to run its attention through torch's "
             f"scaled_dot_product_attention, and `{name}` cannot: {_first_line(error)}; "
             "this architecture cannot be read"
-        )
-    if "offloaded to the disk" in str(error):
-        return ModelError(
-            "the layers of a streamed model must lie on disk as the model reads them, and those "
-            f"of `{name}` are converted while they are loaded; load it whole, on a machine with "
-            "more memory, with `--offload never`"
         )
     return ModelError(
         f"`{name}` must be a complete HuggingFace folder with safetensors weights, and it "
@@ -221,7 +229,8 @@ def _check_complete(name: str, info: Mapping[str, object]) -> None:
 def _finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     """Pass weights on, and refuse those that are no numbers."""
     for path, weight in weights:
-        if not bool(torch.isfinite(weight).all()):
+        # in pieces, for this makes copies, and stacks of experts are large
+        if not all(bool(torch.isfinite(part).all()) for part in weight.reshape(-1).split(2**22)):
             raise ModelError(
                 f"weights must be finite, and `{path}` of `{name}` holds NaN or infinity; "
                 "the checkpoint is damaged, get a sound copy"
@@ -288,12 +297,4 @@ def cache_folder() -> Path:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
-
-
-def _attention(config: PreTrainedConfig) -> str:
-    """Name the fastest attention that a model's class has everywhere."""
-    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, "")
-    made = getattr(transformers, name, None)
-    return "sdpa" if getattr(made, "_supports_sdpa", True) else "eager"
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

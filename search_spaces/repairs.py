@@ -1,25 +1,38 @@
-"""What makes up for what goes, in words: ``obs``, ``bias,dsnot``, ``none``."""
+"""What makes up for what goes, in words: ``obs``, ``bias,dsnot``, ``obs,merge``, ``none``."""
 
 import difflib
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from search_spaces.compensation import CompensationName
 from search_spaces.errors import SettingsError
 from search_spaces.sparsifiers import RefinementName
 
+_MERGE = "merge"
 
-def parse_repairs(text: str) -> tuple[CompensationName | None, RefinementName | None]:
-    """Read a list with commas: at most one compensation and one refinement.
+
+class Repairs(NamedTuple):
+    """What makes up for what goes."""
+
+    compensation: CompensationName | None = None
+    """For heads and channels."""
+    refinement: RefinementName | None = None
+    """For sparse weights."""
+    merges: bool = False
+    """Whether experts that go are merged into those that stay."""
+
+
+def parse_repairs(text: str) -> Repairs:
+    """Read a list with commas: at most one compensation and one refinement, and ``merge``.
 
     Raises:
         SettingsError: An unknown name, or two of a kind.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if words == ["none"]:
-        return None, None
+        return Repairs()
     compensations: tuple[CompensationName, ...] = get_args(CompensationName)
     refinements: tuple[RefinementName, ...] = get_args(RefinementName)
-    known = (*compensations, *refinements)
+    known = (*compensations, *refinements, _MERGE)
     for word in words:
         if word not in known:
             close = difflib.get_close_matches(word, known, n=1)
@@ -33,4 +46,4 @@ def parse_repairs(text: str) -> tuple[CompensationName | None, RefinementName | 
             f"`compensate` must be none, or at most one of {', '.join(compensations)} and one of "
             f"{', '.join(refinements)}, got `{text[:60]}`; leave some out"
         )
-    return next(iter(chosen), None), next(iter(refined), None)
+    return Repairs(next(iter(chosen), None), next(iter(refined), None), _MERGE in words)

@@ -76,26 +76,28 @@ gives an expert for a token, 0 where it does not choose it, and all means are ov
 
 - ``expert_frequency``: share of the tokens for which it is chosen, ``(experts,)``
 - ``expert_weight``: mean of ``g``, ``(experts,)``
-- ``expert_first``: share of the tokens for which it has the largest ``g``, ``(experts,)``
+- ``expert_first``: share of the tokens for which it has the largest ``g``, and of equal ones the
+  largest logit, ``(experts,)``
 - ``expert_confidence``: mean of ``g`` over the tokens for which it is the first, 0 where it never
   is, ``(experts,)``
-- ``expert_selection``: mean of the softmax of the router's logits over the chosen experts, 0 for
-  those that are not chosen, ``(experts,)``
+- ``expert_selection``: mean of the router's logit less the token's least one, where the expert is
+  chosen and has at least an even share of the softmax over the chosen ones, else 0, ``(experts,)``
 - ``expert_output``: mean over the tokens for which it is chosen of ``g`` times the norm of what it
   gives, 0 where it never is, ``(experts,)``
 - ``expert_input_energy``: mean of ``(g x)²`` for its inputs ``x``, ``(experts, hidden)``
 - ``expert_channel_energy``: mean of ``(g a)²`` for its channels ``a``, ``(experts, channels)``
-- ``expert_reconstruction``: squared error of the mixture's output that is added where the expert
-  goes in its turn, each mixture of the fewer ones being the best, ``(experts,)``
-- ``expert_acceptance``: what of the acceptance by the dense model is lost where it is removed
-  alone, ``(experts,)``
+- ``expert_reconstruction``: squared error of the mixture's output once the expert has gone in its
+  turn, rising from turn to turn, ``(experts,)``
+- ``expert_acceptance``: share of the tokens drafted by the model without it alone that the dense
+  model does not accept, ``(experts,)``
 - ``routing_gram``: mean of ``l lᵀ`` for the router's logits ``l``, ``(experts, experts)``
 """
 
 Statistics = Mapping[tuple[StatisticName, str], Tensor]
 """Of one layer, by name and path; float32."""
 
-_AXES: Mapping[StatisticName, tuple[Literal["rows", "columns"], ...]] = {
+_Axis = Literal["rows", "columns", "experts", "channels"]
+_AXES: Mapping[StatisticName, tuple[_Axis, ...]] = {
     "input_mean": ("columns",),
     "input_magnitude": ("columns",),
     "input_second_moment": ("columns",),
@@ -104,13 +106,27 @@ _AXES: Mapping[StatisticName, tuple[Literal["rows", "columns"], ...]] = {
     "gradient_second_moment": ("rows", "columns"),
     "student_gram": ("columns", "columns"),
     "teacher_cross": ("rows", "columns"),
+    "expert_frequency": ("experts",),
+    "expert_weight": ("experts",),
+    "expert_first": ("experts",),
+    "expert_confidence": ("experts",),
+    "expert_selection": ("experts",),
+    "expert_output": ("experts",),
+    "expert_input_energy": ("experts", "columns"),
+    "expert_channel_energy": ("experts", "channels"),
+    "expert_reconstruction": ("experts",),
+    "expert_acceptance": ("experts",),
+    "routing_gram": ("experts", "experts"),
 }
-"""What the axes of each statistic of a matrix run over."""
+"""What the axes of each statistic of a matrix, or of the stacks of a mixture, run over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixStatistics:
-    """What was measured of one matrix ``(rows, columns)``, in the order of its features."""
+    """What was measured of one matrix ``(rows, columns)``, in the order of its features.
+
+    Of a mixture, what was measured of its experts, in their order.
+    """
 
     tokens: int
     """How many tokens were seen."""
@@ -118,7 +134,7 @@ class MatrixStatistics:
 
     @classmethod
     def of(cls, statistics: Statistics, path: str) -> Self:
-        """Give the statistics of the projection at a path, as far as they were collected."""
+        """Give the statistics of the projection or holder at a path, as far as collected."""
         return cls(
             tokens=int(statistics["tokens", ""]),
             values={name: value for (name, at), value in statistics.items() if at == path},
@@ -133,15 +149,22 @@ class MatrixStatistics:
         return self.values[name]
 
     def picked(
-        self, *, rows: NDArray[np.int_] | None = None, columns: NDArray[np.int_] | None = None
+        self,
+        *,
+        rows: NDArray[np.int_] | None = None,
+        columns: NDArray[np.int_] | None = None,
+        experts: NDArray[np.int_] | None = None,
+        channels: NDArray[np.int_] | None = None,
     ) -> "MatrixStatistics":
-        """Give the statistics of a matrix with some of the features, in the order given.
+        """Give the statistics of a matrix or mixture with some of the features, in that order.
 
         Args:
             rows: Positions of the rows; none: all.
             columns: Positions of the columns; none: all.
+            experts: Positions of the experts; none: all.
+            channels: Positions of the channels of every expert; none: all.
         """
-        chosen = {"rows": rows, "columns": columns}
+        chosen = {"rows": rows, "columns": columns, "experts": experts, "channels": channels}
         values = {}
         for name, value in self.values.items():
             for axis, side in enumerate(_AXES.get(name, ())):

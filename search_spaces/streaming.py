@@ -1,64 +1,60 @@
 """Layers that stay on disk: each is read when it is used, and forgotten after its use."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import torch
-from accelerate.hooks import AlignDevicesHook, remove_hook_from_submodules
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from search_spaces.errors import ModelError
+from search_spaces.identity import lasting
+from search_spaces.stored import (
+    StoredWeight,
+    locate,
+    placeholder,
+    read_weights,
+    tensor_files,
+)
 
 Change = Callable[[nn.Module], None]
 """Alters the weights of one layer in place."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredWeight:
-    """Where a weight lies on disk."""
-
-    file: str
-    name: str
-    """In the file, which may differ from the model's."""
-    dtype: torch.dtype
-    """That transformers would load it in."""
-
-
 class LayerStream:
     """The layers of one model, of which only those in use are in memory.
 
-    The parameters of all others are on the ``meta`` device. A layer that is called reads itself;
-    whoever needs its weights at other times, or for several calls, asks for `resident`.
+    The parameters of all others, and the buffers that are stored with them, are on the ``meta``
+    device. A layer that is called reads itself; whoever needs its weights at other times, or for
+    several calls, asks for `resident`.
 
     Args:
-        layers: Their parameters on the ``meta`` device, in the dtype that they are stored in.
+        model: Its layers on the ``meta`` device, in the dtype that transformers would load.
         stack_path: Where the layers are in the model.
-        stored: Where each of the model's weights lies, by name.
+        stored: What lies on disk of each layer, ``(layers,)``.
         device: Where weights go that are read.
     """
 
     def __init__(
         self,
-        layers: nn.ModuleList,
+        model: PreTrainedModel,
         stack_path: str,
-        stored: Mapping[str, StoredWeight],
+        stored: Sequence[Sequence[StoredWeight]],
         device: str,
     ) -> None:
+        layers = model.get_submodule(stack_path)
+        assert isinstance(layers, nn.ModuleList)
+        self._model = model
         self._layers = layers
         self._prefix = f"{stack_path}."
         self._device = device
         self._users = [0] * len(layers)
-        self._absent: list[Mapping[str, nn.Parameter]] = [{}] * len(layers)
+        self._absent: list[Mapping[str, Tensor]] = [{}] * len(layers)
         self._changes: list[list[Change]] = [[] for _ in layers]
-        self._stored = [
-            {path: stored[f"{stack_path}.{index}.{path}"] for path, _ in layer.named_parameters()}
-            for index, layer in enumerate(layers)
-        ]
+        self._stored = stored
+        self._dtype = next(layers.parameters()).dtype
         for index, layer in enumerate(layers):
             self._read_when_called(index, layer)
 
@@ -80,13 +76,12 @@ class LayerStream:
         assert not self._users[index], "a layer in use cannot be changed"
         self._changes[index].append(change)
 
-    def weights(self, model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-        """Give all weights of the model in the order of their names, a layer at a time."""
-        names = sorted(name for name, _ in model.named_parameters())
-        for index, group in groupby(names, self._layer_of):
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Give what lasts of the model in the order of the names, a layer at a time."""
+        for index, group in groupby(sorted(lasting(self._model)), self._layer_of):
             with nullcontext() if index is None else self.resident(index):
                 for name in group:
-                    yield name, model.get_parameter(name)
+                    yield name, _tensor_at(self._model, name)
 
     def _layer_of(self, name: str) -> int | None:
         inside = name.removeprefix(self._prefix)
@@ -118,16 +113,21 @@ class LayerStream:
     @torch.no_grad()
     def _read(self, index: int) -> None:
         layer = self._layers[index]
-        absent = dict(layer.named_parameters())
+        absent = lasting(layer)
         self._absent[index] = absent
-        for path, weight in _read_weights(self._stored[index]):
+        prefix = f"{self._prefix}{index}."
+        for name, weight in read_weights(self._stored[index], self._model):
+            path = name.removeprefix(prefix)
             if weight.shape != absent[path].shape:
                 raise ModelError(
                     "a checkpoint must hold every weight of its model, and "
-                    f"`{self._prefix}{index}.{path}` has the shape {tuple(weight.shape)} in place "
+                    f"`{name}` has the shape {tuple(weight.shape)} in place "
                     f"of {tuple(absent[path].shape)}; download it again"
                 )
-            _place(layer, path, _parameter(weight.to(self._device)))
+            # buffers keep their precision, as they do in a model that is loaded whole
+            is_weight = isinstance(absent[path], nn.Parameter)
+            read = weight.to(self._device, self._dtype if is_weight else None)
+            _place(layer, path, _parameter(read) if is_weight else read)
         # as stored, for half the bytes are to be moved then
         for change in self._changes[index]:
             change(layer)
@@ -135,79 +135,76 @@ class LayerStream:
             _place(layer, path, _parameter(weight.to(absent[path].dtype)))
 
 
-def layers_on_disk(model: nn.Module, stack_path: str, device: str) -> dict[str, str]:
-    """Give the device map that leaves the layers on disk.
+def open_streamed(
+    source: str, empty: PreTrainedModel, stack_path: str, device: str, options: Mapping[str, Any]
+) -> tuple[PreTrainedModel, LayerStream, Mapping[str, object]]:
+    """Load what a model holds beside its layers, and stream these.
 
     Args:
-        model: May be without weights.
+        source: A HuggingFace folder or hub name.
+        empty: The model without weights.
         stack_path: Where the layers are in it.
-        device: For every module beside them.
-    """
-    places: dict[str, str] = {}
-    parent = ""
-    for name in stack_path.split("."):
-        inside = f"{parent}." if parent else ""
-        children = model.get_submodule(parent).named_children()
-        places |= {f"{inside}{child}": device for child, _ in children if child != name}
-        parent = f"{inside}{name}"
-    return places | {parent: "disk"}
-
-
-def take_over(model: PreTrainedModel, stack_path: str, device: str) -> LayerStream:
-    """Stream the layers that accelerate offloaded to disk, in the place of its own hooks.
-
-    Those read one module at a time, at each call, and know no permutation.
-
-    Args:
-        model: As transformers loads it with the device map `layers_on_disk`.
-        stack_path: Where the layers are in the model.
         device: Where weights go that are read.
+        options: For transformers, as the empty model was made with.
+
+    Returns:
+        The model, the stream, and what transformers says of the weights beside the layers.
+
+    Raises:
+        ModelError: Where the checkpoint lacks a weight of a layer.
     """
-    hooks: Iterator[Any] = (getattr(module, "_hf_hook", None) for module in model.modules())
-    index = next(
-        hook.weights_map.dataset.index
-        for hook in hooks
-        if isinstance(hook, AlignDevicesHook) and hook.offload and hook.weights_map is not None
+    stored = locate(empty, tensor_files(source))
+    prefix = f"{stack_path}."
+    beside = [weight for weight in stored if not weight.names[0].startswith(prefix)]
+    layers: list[list[StoredWeight]] = [[] for _ in empty.get_submodule(stack_path).children()]
+    for weight in stored:
+        if weight.names[0].startswith(prefix):
+            index = weight.names[0].removeprefix(prefix).partition(".")[0]
+            layers[int(index)].append(weight)
+    absent = {n: w for n, w in lasting(empty).items() if n.startswith(prefix)}
+    _check_held(source, absent, [name for weight in stored for name in weight.names])
+    weights = dict(read_weights(beside, empty))
+    found = (weight.dtype for weight in weights.values() if weight.is_floating_point())
+    dtype: Any = empty.config.dtype or next(found)
+    load: Any = type(empty).from_pretrained
+    model, info = load(
+        None,
+        config=empty.config,
+        # room is taken by what is read alone: the layers' own weights go again at once
+        state_dict=weights | {name: placeholder(w, dtype) for name, w in absent.items()},
+        dtype=dtype,
+        output_loading_info=True,
+        **options,
     )
-    remove_hook_from_submodules(model)
-    for module in model.modules():
-        # left behind, bound to this very module: a narrow copy would run the dense one
-        vars(module).pop("forward", None)
-    stored = {
-        name: StoredWeight(
-            file=place["safetensors_file"],
-            name=place["weight_name"],
-            dtype=getattr(torch, place["dtype"]),
+    for name, tensor in absent.items():
+        gone = torch.empty(tensor.shape, dtype=dtype, device="meta")
+        _place(model, name, _parameter(gone) if isinstance(tensor, nn.Parameter) else gone)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if not tensor.is_meta:
+            tensor.data = tensor.data.to(device)
+    return model, LayerStream(model, stack_path, layers, device), info
+
+
+def _check_held(source: str, wanted: Mapping[str, object], held: Sequence[str]) -> None:
+    missing = sorted(wanted.keys() - set(held))
+    if missing:
+        raise ModelError(
+            f"a checkpoint must hold every weight of its model, and `{source}` lacks or misshapes "
+            f"{len(missing)}, such as `{missing[0]}`; download it again"
         )
-        for name, place in index.items()
-    }
-    layers = model.get_submodule(stack_path)
-    assert isinstance(layers, nn.ModuleList)
-    return LayerStream(layers, stack_path, stored, device)
-
-
-def _read_weights(stored: Mapping[str, StoredWeight]) -> Iterator[tuple[str, Tensor]]:
-    """Give weights by their paths; each file is opened once and stays neither open nor mapped."""
-    for file, group in groupby(sorted(stored.items(), key=_file), _file):
-        try:
-            with safe_open(file, framework="pt", backend="pread") as opened:
-                for path, place in group:
-                    yield path, opened.get_tensor(place.name).to(place.dtype)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(
-                f"the files of a streamed model must stay as they are, and `{file}` cannot be "
-                f"read: {error}; bring it back and begin again"
-            ) from error
-
-
-def _file(item: tuple[str, StoredWeight]) -> str:
-    return item[1].file
 
 
 def _parameter(weight: Tensor) -> nn.Parameter:
     return nn.Parameter(weight, requires_grad=False)
 
 
-def _place(layer: nn.Module, path: str, weight: nn.Parameter) -> None:
+def _place(module: nn.Module, path: str, weight: Tensor) -> None:
     owner, _, name = path.rpartition(".")
-    setattr(layer.get_submodule(owner), name, weight)
+    setattr(module.get_submodule(owner), name, weight)
+
+
+def _tensor_at(module: nn.Module, path: str) -> Tensor:
+    owner, _, name = path.rpartition(".")
+    tensor = getattr(module.get_submodule(owner), name)
+    assert isinstance(tensor, Tensor)
+    return tensor

@@ -90,7 +90,6 @@ _FAMILIES = (
             moe_intermediate_size=CHANNELS,
             norm_topk_prob=True,
             mlp_only_layers=[1],
-            head_dim=8,
         ),
         dense_layers=1,
     ),

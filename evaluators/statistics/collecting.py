@@ -1,21 +1,22 @@
 """Collecting what is wanted of every layer, from files as far as they hold it already."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
+from evaluators.statistics.expert_removal import measure_expert_removals
 from evaluators.statistics.files import StatisticsFiles, digest_of
 from evaluators.statistics.gradients import measure_gradients
 from evaluators.statistics.layers import measure_layers
-from evaluators.statistics.names import BY_GRADIENT, OF_REMOVAL, Key
+from evaluators.statistics.names import BY_GRADIENT, OF_EXPERT_REMOVAL, OF_REMOVAL, Key
 from evaluators.statistics.removal import measure_removals
 from search_spaces.errors import DataError, ModelError
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.read import ModelStructure
 
 REMOVAL_WINDOWS = 4
-"""Windows on which layers and sub-blocks are removed one by one."""
+"""Windows on which layers, sub-blocks and experts are removed one by one."""
 
 
 def collect_statistics(  # noqa: PLR0913 - one place for all that decides what is measured
@@ -44,9 +45,11 @@ def collect_statistics(  # noqa: PLR0913 - one place for all that decides what i
             none: they stay in memory.
         identity: The model's fingerprint: files of another one are made again.
         batch_tokens: Tokens run at once.
-        removal_windows: Windows, the first ones, on which ``removal_nll`` is measured.
+        removal_windows: Windows, the first ones, on which ``removal_nll`` and
+            ``expert_acceptance`` are measured.
         on_layer: Told how many of how many layers are done.
-        on_notice: Told in a sentence where files cannot be used again.
+        on_notice: Told in a sentence where files cannot be used again, and where experts were
+            sent no token.
 
     Returns:
         Of each layer what was wanted, in float32 on the CPU; with a folder it is mapped from the
@@ -72,7 +75,29 @@ def collect_statistics(  # noqa: PLR0913 - one place for all that decides what i
             statistics = measured | beside.pop(index, {})
             found[index] = statistics if files is None else files.save(index, statistics)
             on_layer(index + 1, of)
-    return tuple(found[index] for index in range(of))
+    everything = tuple(found[index] for index in range(of))
+    _tell_unrouted(structure, everything, on_notice)
+    return everything
+
+
+def _tell_unrouted(
+    structure: ModelStructure,
+    statistics: Sequence[Statistics],
+    on_notice: Callable[[str], None],
+) -> None:
+    """Say which layers have experts that no token was sent to."""
+    unrouted = {}
+    for block in structure.sub_blocks:
+        own = statistics[block.layer]
+        if block.experts and ("expert_frequency", block.experts.holder) in own:
+            frequency = own["expert_frequency", block.experts.holder]
+            if count := int((frequency <= 0).sum()):
+                unrouted[block.layer] = f"{count} of {len(frequency)} in layer {block.layer}"
+    if unrouted:
+        on_notice(
+            "the calibration text sends no token to some experts, which are ranked last: "
+            f"{', '.join(unrouted.values())}; give longer or other `--data` if they should count"
+        )
 
 
 def _check_windows(windows: Tensor, wanted: frozenset[StatisticName]) -> None:
@@ -102,8 +127,20 @@ def _whole_model(
             )
         for index, gradients in measure_gradients(structure, windows, by_gradient, found).items():
             found[index] |= gradients
+    by_removal = _by_removal(structure, windows[:removal_windows], wanted)
+    for index, measured in found.items():
+        measured.update(by_removal.get(index, {}))
+    return found
+
+
+def _by_removal(
+    structure: ModelStructure, windows: Tensor, wanted: frozenset[StatisticName]
+) -> dict[int, dict[Key, Tensor]]:
+    """Give by layer what parts are missed for, each removed alone."""
+    found: dict[int, dict[Key, Tensor]] = {}
     if wanted & OF_REMOVAL:
-        removals = measure_removals(structure, windows[:removal_windows])
-        for index, measured in found.items():
-            measured.update(removals[index])
+        found |= dict(enumerate(measure_removals(structure, windows)))
+    if wanted & OF_EXPERT_REMOVAL:
+        for index, measured in measure_expert_removals(structure, windows).items():
+            found[index] = found.get(index, {}) | measured
     return found

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from evaluators.statistics.names import ALWAYS, OF_REMOVAL, Key, keys_of
+from evaluators.statistics.names import ALWAYS, OF_EXPERT_REMOVAL, OF_REMOVAL, Key, keys_of
 from search_spaces.errors import OutputError
 from search_spaces.files import replacing, writing
 from search_spaces.statistics import StatisticName, Statistics
@@ -34,7 +34,7 @@ def digest_of(
         identity,
         str(structure.backbone.model.dtype),
         sorted(wanted | ALWAYS),
-        removal_windows if wanted & OF_REMOVAL else 0,
+        removal_windows if wanted & (OF_REMOVAL | OF_EXPERT_REMOVAL) else 0,
         list(windows.shape),
     ]
     digest = hashlib.sha256(json.dumps(facts).encode())

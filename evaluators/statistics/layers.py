@@ -1,12 +1,13 @@
 """Layer by layer: what projections read, and what each layer does to the hidden states."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from evaluators.statistics.names import OF_HIDDEN, OF_INPUTS, Key
+from evaluators.statistics.experts import ExpertMeter
+from evaluators.statistics.names import OF_EXPERTS, OF_HIDDEN, OF_INPUTS, Key
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.backbone import Backbone, LayerCall
 from search_spaces.structure.read import LayerStructure, ModelStructure
@@ -41,7 +42,7 @@ def measure_layers(
     """
     backbone = structure.backbone
     batches = torch.split(windows, max(1, batch_tokens // windows.shape[1]))
-    states, calls = _enter(backbone, batches)
+    states, calls = enter_batches(backbone, batches)
     for index in range(max(layers) + 1):
         own = structure.layers[index]
         meter = _LayerMeter(own, wanted, windows.numel()) if index in layers else None
@@ -59,11 +60,12 @@ def measure_layers(
                     between = backbone.run_layer(without, hidden, call)
                 meter.saw(hidden, between, leaving)
                 states[position] = leaving
+            found = {} if meter is None else meter.statistics(layer)
         if meter is not None:
-            yield index, meter.statistics()
+            yield index, found
 
 
-def _enter(
+def enter_batches(
     backbone: Backbone, batches: tuple[Tensor, ...]
 ) -> tuple[list[Tensor], dict[int, tuple[LayerCall, ...]]]:
     """Give what enters the first layer for each batch, and each layer's calls by batch size."""
@@ -125,10 +127,13 @@ class _LayerMeter:
         """For each projection the first one that reads the very same tensor."""
         self._energies: list[Tensor] = []
         self._turns: dict[Key, float] = {}
+        self._experts: ExpertMeter | None = None
+        if layer.experts is not None and wanted & OF_EXPERTS:
+            self._experts = ExpertMeter(layer.experts, wanted, tokens)
 
     @contextmanager
     def watching(self, layer: nn.Module) -> Iterator[None]:
-        """Sum up what the projections read while the layer runs once."""
+        """Sum up what the projections read, and what experts do, while the layer runs once."""
         seen: list[tuple[str, Tensor]] = []  # holds them, so that none takes another's place
 
         def note(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -144,7 +149,8 @@ class _LayerMeter:
         paths = self._paths if self._wanted & OF_INPUTS else []
         hooks = [layer.get_submodule(p).register_forward_pre_hook(note(p)) for p in paths]
         try:
-            yield
+            with nullcontext() if self._experts is None else self._experts.watching(layer):
+                yield
         finally:
             for hook in hooks:
                 hook.remove()
@@ -170,7 +176,7 @@ class _LayerMeter:
             self._add("similarity", part, cosine)
             self._add("angle", part, cosine.arccos() / torch.pi)
 
-    def statistics(self) -> dict[Key, Tensor]:
+    def statistics(self, layer: nn.Module) -> dict[Key, Tensor]:
         """Give what was wanted of all passes; what projections share is one tensor."""
         means = {path: meter.means(self._tokens) for path, meter in self._inputs.items()}
         found: dict[Key, Tensor] = {
@@ -180,6 +186,8 @@ class _LayerMeter:
         }
         for key, total in self._turns.items():
             found[key] = torch.tensor(total / self._tokens, dtype=torch.float32)
+        if self._experts is not None:
+            found |= self._experts.statistics(layer)
         found["tokens", ""] = torch.tensor(float(self._tokens))
         # a median, for some models give their first token a thousand times the energy
         found["hidden_energy", ""] = torch.cat(self._energies).median().cpu()

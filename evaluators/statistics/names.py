@@ -14,6 +14,23 @@ BY_GRADIENT = OF_WEIGHTS | OF_GATES
 """They need the whole model in memory, with what autograd keeps of one window."""
 OF_HIDDEN: frozenset[StatisticName] = frozenset({"similarity", "angle"})
 OF_REMOVAL: frozenset[StatisticName] = frozenset({"removal_nll"})
+OF_ROUTES: frozenset[StatisticName] = frozenset(
+    {
+        "expert_frequency",
+        "expert_weight",
+        "expert_first",
+        "expert_confidence",
+        "expert_selection",
+        "routing_gram",
+    }
+)
+OF_EXPERT_RUNS: frozenset[StatisticName] = frozenset(
+    {"expert_output", "expert_input_energy", "expert_channel_energy"}
+)
+OF_EXPERT_TURNS: frozenset[StatisticName] = frozenset({"expert_reconstruction"})
+OF_EXPERTS = OF_ROUTES | OF_EXPERT_RUNS | OF_EXPERT_TURNS
+"""Measured as the layers pass."""
+OF_EXPERT_REMOVAL: frozenset[StatisticName] = frozenset({"expert_acceptance"})
 ALWAYS: frozenset[StatisticName] = frozenset({"tokens", "hidden_energy"})
 
 PARTS = ("", "attention", "mlp")
@@ -30,6 +47,8 @@ def keys_of(layer: LayerStructure, wanted: frozenset[StatisticName]) -> Iterator
             paths = [projection.path for block in blocks for projection in block.projections]
         elif name in OF_GATES:
             paths = [block.projections[-1].path for block in blocks]
+        elif name in OF_EXPERTS | OF_EXPERT_REMOVAL:
+            paths = [b.experts.holder for b in layer.sub_blocks if b.experts is not None]
         elif name in ALWAYS:
             paths = [""]
         else:

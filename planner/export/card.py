@@ -16,7 +16,7 @@ tags: [pruned, compression-planner]
 # {source}, pruned to {share:.0%} of its parameters
 
 Cut from `{source}` by compression-planner, plan `{plan_id}`: smaller tensors, no masks, no
-training.{zeros}
+training.{zeros}{experts}
 
 | | dense | pruned | |
 |---|---:|---:|---:|
@@ -76,6 +76,7 @@ def write_card(manifest: Manifest) -> str:
         share=manifest.costs["params"] / manifest.dense_costs["params"],
         plan_id=manifest.plan_id,
         zeros=_ZEROS if sparse else "",
+        experts=f"\n\n{manifest.experts}" if manifest.experts else "",
         rows="\n".join(rows),
         quality=_quality(manifest),
         gap=manifest.logit_gap,

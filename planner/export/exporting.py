@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from evaluators.cost_model import CostModel
 from evaluators.costs.latency import predict
 from evaluators.latency import measure_latencies
 from evaluators.latency_table import Device
@@ -25,7 +26,14 @@ from planner.evaluation import Evaluation
 from planner.export.card import write_card
 from planner.export.folder import CutModel, OrderedLevel, cut_model, write_model
 from planner.export.manifest import Manifest, Prediction, Quality, describe_files
-from planner.export.verify import logits_of, plan_forms, prove, reload, scored_logits
+from planner.export.verify import (
+    logits_of,
+    plan_forms,
+    plan_variants,
+    prove,
+    reload,
+    scored_logits,
+)
 from planner.listener import Listener, Silence
 from planner.preparing import prepare, run_space
 from planner.run import Run
@@ -70,7 +78,7 @@ class Altered:
             (order, self.bench.shaper.level(position, int(form)))
             for position, (order, form) in enumerate(zip(space.orders, self.forms, strict=True))
         ]
-        sort_units_(structure, [np.argsort(order) for order in space.orders])
+        sort_units_(structure, space.orders.inverse())
         return logits, levels
 
 
@@ -93,7 +101,7 @@ def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None
         LatencyError: Where the run's latency table is another device's.
     """
     listener = listener or Silence()
-    _check_vacant(out)
+    check_vacant(out)
     chosen = Plan.load(Path(plan)) if plan.endswith(".json") else None
     evaluation = None if chosen else _find(run, plan)
     settings = _for_export(run.settings)
@@ -154,7 +162,7 @@ def export_from_model(
         OutputError: Where the folder exists or cannot be written.
     """
     listener = listener or Silence()
-    _check_vacant(out)
+    check_vacant(out)
     loaded = Plan.load(plan)
     if loaded.repair:
         raise PlanError(
@@ -181,7 +189,12 @@ def _find(run: Run, plan_id: str) -> Evaluation:
     )
 
 
-def _check_vacant(out: Path) -> None:
+def check_vacant(out: Path) -> None:
+    """Refuse a folder that is there already.
+
+    Raises:
+        OutputError: It is.
+    """
     if out.exists():
         raise OutputError(
             f"`--out` must not exist yet, and `{out}` does; choose another name or remove it"
@@ -200,10 +213,10 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
     plan.check_model(dense.loaded.identity)
     _check_fits(dense, settings)
     listener.stage("cutting")
-    tokens = _proof_tokens(dense.loaded.model)
+    tokens = proof_tokens(dense.loaded.model)
     expected, levels = altered.read(tokens) if altered else (None, ())
     pruned = cut_model(dense.structure, plan, levels)
-    with _scratch_beside(out, _weight_bytes(pruned, dense)) as scratch:
+    with scratch_beside(out, _weight_bytes(pruned, dense)) as scratch:
         folder = scratch / out.name
         with writing_weights(out):
             folder.mkdir()
@@ -217,12 +230,15 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
         proof = prove(exported, expected, tokens)
         listener.stage("measuring its latency")
         forms = altered.forms if altered else plan_forms(dense.structure, plan)
+        if altered is None:
+            dense = _with_costs_of(dense, plan, settings)
         timing = _time(dense, exported, forms, settings)
         manifest = Manifest(
             plan_id=plan.plan_id,
             source=settings.model,
             model=plan.model,
             needs_remote_code=not pruned.is_stock,
+            experts=pruned.experts,
             costs=_exact_costs(dense, forms, pruned, folder),
             dense_costs=dict(dense.costs.dense()),
             calibration=_qualities(scores.calibration),
@@ -285,6 +301,20 @@ def _time(
     }
 
 
+def _with_costs_of(dense: DenseModel, plan: Plan, settings: SearchSettings) -> DenseModel:
+    """Give the dense model with costs of the plan's own forms, whatever was searched."""
+    variants, known = plan_variants(dense.structure, plan), dense.costs
+    if all(len(own) == 1 for own in variants):
+        return dense
+    costs = CostModel(
+        dense.structure,
+        stored_dtype=dense.loaded.stored_dtype,
+        context=settings.window_tokens,
+        variants=variants,
+    )
+    return replace(dense, costs=costs if known.table is None else costs.timed(known.table))
+
+
 def _exact_costs(
     dense: DenseModel, forms: Forms, pruned: CutModel, folder: Path
 ) -> dict[str, float]:
@@ -294,14 +324,14 @@ def _exact_costs(
         VerificationError: Where the cost model and the files disagree.
     """
     costs = {name: float(cost[0]) for name, cost in dense.costs.costs(forms[None]).items()}
-    params = sum(weight.numel() for weight in pruned.weights.values())
+    params = sum(weight.numel() for weight in pruned.params)
     written = _tensor_bytes(folder)
     if (costs["params"], costs["size"]) != (params, written):
         raise VerificationError(
             f"an export must cost what was promised, {costs['params']:.0f} parameters and "
             f"{costs['size']:.0f} bytes, got {params} and {written}; please report this model"
         )
-    nonzero = sum(int(weight.count_nonzero()) for weight in pruned.weights.values())
+    nonzero = sum(int(weight.count_nonzero()) for weight in pruned.params)
     if nonzero > costs["nonzero"]:
         raise VerificationError(
             f"an export must hold at most the {costs['nonzero']:.0f} non-zero weights that were "
@@ -310,7 +340,7 @@ def _exact_costs(
     return costs
 
 
-def _proof_tokens(model: PreTrainedModel) -> Tensor:
+def proof_tokens(model: PreTrainedModel) -> Tensor:
     """Give random token ids ``(windows, tokens)`` to compare logits on."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
@@ -334,7 +364,7 @@ def _weight_bytes(pruned: CutModel, dense: DenseModel) -> int:
 
 
 @contextmanager
-def _scratch_beside(out: Path, weight_bytes: int) -> Iterator[Path]:
+def scratch_beside(out: Path, weight_bytes: int) -> Iterator[Path]:
     """Give a folder on the same disk that is gone afterwards, whatever happens.
 
     Raises:

@@ -10,10 +10,14 @@ import numpy as np
 from huggingface_hub import save_torch_state_dict
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from planner.export import modeling_pruned
-from planner.export.config import CODE_FILE, pruned_config, stock_config
-from planner.export.layout import Part, arrange
+from planner.export.config import CODE_FILE, pruned_config
+from planner.export.layout import Part, arrange, describe_experts, feed_forward_words
+from planner.export.stock import as_published, stock_config
+from search_spaces.expert_surgery import WHOLE
+from search_spaces.identity import lasting
 from search_spaces.levels import Level
 from search_spaces.loading import LoadedModel
 from search_spaces.plan import Plan
@@ -29,9 +33,22 @@ class CutModel:
     """The weights of a pruned model and the config that reads them."""
 
     weights: Mapping[str, Tensor]
+    """And persistent buffers, which are no `Parameter`, by their names in memory."""
     config: dict[str, Any]
-    is_stock: bool
-    """Whether a stock class loads it, without code of ours."""
+    stock: PreTrainedConfig | None = None
+    """With which a stock class loads it, without code of ours; none: no such class does."""
+    experts: str = ""
+    """What stays of its experts, in a sentence; empty: the dense model has none."""
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether a stock class loads it, without code of ours."""
+        return self.stock is not None
+
+    @property
+    def params(self) -> list[Tensor]:
+        """Its weights without its buffers."""
+        return [weight for weight in self.weights.values() if isinstance(weight, nn.Parameter)]
 
 
 def cut_model(
@@ -48,21 +65,29 @@ def cut_model(
     blocks = structure.sub_blocks
     kept = plan.kept_units(blocks)
     counts = np.array([len(units) for units in kept])
-    layers = []
-    for i, dense in enumerate(structure.backbone.layers):
-        pair = slice(2 * i, 2 * i + 2)
-        layers.append(cut(dense, list(zip(blocks[pair], kept[pair], strict=True)), levels[pair]))
+    layers, thinned = [], []
+    for i, own in enumerate(structure.layers):
+        span = structure.span(i)
+        thinned.append(WHOLE if own.experts is None else plan.thinned(own.experts))
+        choices = list(zip(blocks[span], kept[span], strict=True))
+        with structure.backbone.resident(i) as dense:
+            layers.append(cut(dense, choices, levels[span], thinned[-1]))
     arranged = arrange(structure, counts)
+    words = feed_forward_words(structure, counts, thinned)
     in_line = [[part] for block in arranged for part in block]
     plain = _weights(structure, layers, in_line, "")
     shapes = {name: tuple(weight.shape) for name, weight in plain.items()}
-    stock = stock_config(structure, counts, shapes)
+    stock, experts = (
+        stock_config(structure, counts, words, shapes),
+        describe_experts(structure, words),
+    )
     if stock is not None:
-        return CutModel(weights=plain, config=stock.to_dict(), is_stock=True)
+        return CutModel(weights=plain, config=stock.to_dict(), stock=stock, experts=experts)
+    adds_bias = _adds_bias(structure, layers)
     return CutModel(
         weights=_weights(structure, layers, arranged, ".parts.{part}"),
-        config=pruned_config(structure, counts, arranged, adds_bias=_adds_bias(structure, layers)),
-        is_stock=False,
+        config=pruned_config(structure, counts, words, arranged, adds_bias=adds_bias),
+        experts=experts,
     )
 
 
@@ -78,18 +103,18 @@ def _adds_bias(structure: ModelStructure, layers: list[nn.Module]) -> bool:
 def _weights(
     structure: ModelStructure, layers: list[nn.Module], blocks: list[list[Part]], infix: str
 ) -> dict[str, Tensor]:
-    """Name all weights as the exported model will, tied ones once."""
+    """Name all weights and persistent buffers as the exported model will, tied ones once."""
     stack = structure.backbone.stack_path
     named: dict[str, Tensor] = {
         name: weight
-        for name, weight in structure.backbone.model.named_parameters()
+        for name, weight in lasting(structure.backbone.model).items()
         if not name.startswith(f"{stack}.")
     }
     for index, block in enumerate(blocks):
         for position, part in enumerate(block):
             prefix = f"{stack}.{index}{infix.format(part=position)}"
             for layer in part.layers:
-                for name, weight in layers[layer].named_parameters():
+                for name, weight in lasting(layers[layer]).items():
                     named[f"{prefix}.{name}"] = weight
     return named
 
@@ -102,10 +127,7 @@ def write_model(folder: Path, pruned: CutModel, dense: LoadedModel) -> None:
         pruned: What to write.
         dense: The model it was cut from.
     """
-    weights = {
-        name: weight.detach().to("cpu", dense.stored_dtype).contiguous()
-        for name, weight in pruned.weights.items()
-    }
+    weights = _as_stored(pruned, dense)
     save_torch_state_dict(weights, folder, metadata={"format": "pt"})
     config = {**pruned.config, "dtype": str(dense.stored_dtype).removeprefix("torch.")}
     config.pop("_name_or_path", None)
@@ -117,6 +139,25 @@ def write_model(folder: Path, pruned: CutModel, dense: LoadedModel) -> None:
     if not pruned.is_stock:
         code = _bundled_code(dense)
         (folder / f"{CODE_FILE}.py").write_text(code, encoding="utf-8")
+
+
+def _as_stored(pruned: CutModel, dense: LoadedModel) -> dict[str, Tensor]:
+    """Give weights in the dtype of the source and buffers in their own, as files name them."""
+    stored: dict[str, Tensor] = {}
+    for dtype, is_weight in ((dense.stored_dtype, True), (None, False)):
+        own: dict[str, Tensor] = {
+            name: weight.detach()
+            for name, weight in pruned.weights.items()
+            if isinstance(weight, nn.Parameter) is is_weight
+        }
+        if pruned.stock is not None:
+            own = as_published(own, type(dense.model), pruned.stock)
+        for name, weight in own.items():
+            written = weight.to("cpu", dtype or weight.dtype).contiguous()
+            # an expert by itself is a part of a stack, which cannot be written as one
+            is_part = written.untyped_storage().nbytes() > written.nbytes
+            stored[name] = written.clone() if is_part else written
+    return stored
 
 
 def _bundled_code(dense: LoadedModel) -> str:

@@ -6,11 +6,16 @@ regrouped, or its cache and its masks go wrong.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.expert_surgery import WHOLE, Thinned
 from search_spaces.structure.read import ModelStructure
+
+Word = int | str | dict[str, Any]
+"""What stands for an attention, an MLP or a mixture of experts in ``sublayers``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,22 +26,55 @@ class Part:
     """The dense layers that it is made from."""
     attention: int | None = None
     """The dense layer whose attention it has."""
-    mlp: int | None = None
-    """The dense layer whose MLP it has."""
+    feed_forward: int | None = None
+    """The dense layer whose MLP it has, or whose experts and shared expert."""
 
-    def words(self, widths: Sequence[int], *, sequential: bool) -> list[int | str]:
-        """Give what stands for the part in ``sublayers``.
+    def words(self, feed_forwards: Sequence[Word], *, sequential: bool) -> list[tuple[Word, int]]:
+        """Give what stands for the part in ``sublayers``, with the dense layer that it is from.
 
         Args:
-            widths: Channels kept in the MLP of each dense layer.
+            feed_forwards: Of each dense layer, as `feed_forward_words` gives them.
             sequential: As `is_sequential` tells.
         """
-        width = 0 if self.mlp is None else widths[self.mlp]
+        first, last = self.layers[0], self.layers[-1]
+        word = 0 if self.feed_forward is None else feed_forwards[self.feed_forward]
         if self.attention is None:
-            return [width]
-        if self.mlp is None:
-            return ["attn"]
-        return ["attn", width] if sequential else [f"attn+{width}"]
+            return [(word, last)]
+        if self.feed_forward is None:
+            return [("attn", first)]
+        if sequential:
+            return [("attn", first), (word, last)]
+        both = {"attn": True, **word} if isinstance(word, dict) else f"attn+{word}"
+        return [(both, first)]
+
+
+def feed_forward_words(
+    structure: ModelStructure,
+    counts: NDArray[np.int_],
+    thinned: Sequence[Thinned] | None = None,
+) -> list[Word]:
+    """Give what each layer keeps beside its attention: channels of an MLP, or more of experts.
+
+    Args:
+        structure: The dense model.
+        counts: Kept units, of experts all that stay, ``(sub_blocks,)``.
+        thinned: Of each layer, how its experts are thinned out; none: they are not.
+    """
+    words: list[Word] = []
+    for index, layer in enumerate(structure.layers):
+        own = thinned[index] if thinned else WHOLE
+        kept = counts[structure.span(index)][1:].tolist()
+        word: dict[str, Any] = {}
+        for block, count in zip(layer.feed_forward, kept, strict=True):
+            word[block.kind] = count
+            if block.experts is not None and count:
+                channels = own.channels
+                word["channels"] = (
+                    block.experts.channel_count if channels is None else channels.shape[1]
+                )
+                word["top_k"] = own.top_k or block.experts.top_k
+        words.append(word.get("mlp", word))
+    return words
 
 
 def is_sequential(structure: ModelStructure) -> bool:
@@ -68,16 +106,52 @@ def arrange(structure: ModelStructure, counts: NDArray[np.int_]) -> list[list[Pa
 
 def _parts(structure: ModelStructure, counts: NDArray[np.int_]) -> list[Part]:
     sequential = is_sequential(structure)
+    kinds = [tuple(block.kind for block in layer.sub_blocks) for layer in structure.layers]
     parts: list[Part] = []
     for index, layer in enumerate(structure.layers):
-        attention = index if counts[2 * index] else None
-        mlp = index if counts[2 * index + 1] else None
-        if attention is None and mlp is None and layer.vanishes:
+        kept = counts[structure.span(index)]
+        attention = index if kept[0] else None
+        feed_forward = index if kept[1:].any() else None
+        if attention is None and feed_forward is None and layer.vanishes:
             continue
-        if sequential and attention is None and parts and parts[-1].mlp is None:
+        joins = sequential and attention is None and parts and parts[-1].feed_forward is None
+        # what becomes one layer must be of one make: an MLP or experts
+        if joins and kinds[parts[-1].layers[0]] == kinds[index]:
             before = parts.pop()
             layers = (*before.layers, index)
-            parts.append(Part(layers=layers, attention=before.attention, mlp=mlp))
+            parts.append(
+                Part(layers=layers, attention=before.attention, feed_forward=feed_forward)
+            )
         else:
-            parts.append(Part(layers=(index,), attention=attention, mlp=mlp))
+            parts.append(Part(layers=(index,), attention=attention, feed_forward=feed_forward))
     return parts
+
+
+def describe_experts(structure: ModelStructure, words: Sequence[Word]) -> str:
+    """Say in a sentence what stays of a model's experts; empty where it has none.
+
+    Args:
+        structure: The dense model.
+        words: As `feed_forward_words` gives them.
+    """
+    found = [layer.experts for layer in structure.layers]
+    blocks = [block.experts for block in found if block is not None and block.experts is not None]
+    if not blocks:
+        return ""
+    own = [word for word in words if isinstance(word, dict)]
+    standing = [word for word in own if word["experts"]]
+
+    def between(name: str, whole: int) -> str:
+        values = sorted({word[name] for word in standing})
+        return f"{'–'.join(map(str, dict.fromkeys((values[0], values[-1]))))} of {whole}"
+
+    gone = len(own) - len(standing)
+    dropped = f"; {gone} of {len(own)} layers with experts have none any more" if gone else ""
+    if not standing:
+        return "All experts are gone."
+    dense = blocks[0]
+    return (
+        f"Of each layer's experts {between('experts', dense.count)} stay, with "
+        f"{between('channels', dense.channel_count)} channels; "
+        f"{between('top_k', dense.top_k)} run for a token{dropped}."
+    )

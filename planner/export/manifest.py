@@ -71,6 +71,8 @@ class Manifest(BaseModel):
     model: ModelIdentity
     needs_remote_code: bool
     """Whether loading takes ``trust_remote_code=True``."""
+    experts: str = ""
+    """What stays of a mixture's experts, in a sentence; empty: there are none."""
     costs: dict[str, float]
     """Of the export: params, size in bytes of tensors, macs and kv for each token; latency and
     throughput as predicted, where the run had a table."""

@@ -1,10 +1,13 @@
-"""A pruned causal language model: blocks of one attention and any number of MLPs.
+"""A pruned causal language model: blocks of one attention and any number of MLPs or experts.
 
 Written by compression-planner beside the weights that it describes. Each layer is the stock one
 with narrower matrices, so that norms, rotary tables, masks and caches stay the family's own.
 ``config.sublayers`` lists what each block runs, in order: ``"attn"`` is an attention, a number an
-MLP of that many channels, ``"attn+1024"`` both side by side on the same input. Head counts stand
-in ``config.per_layer_config``, and ``config.wiring`` says which matrices shrink with them.
+MLP of that many channels, ``"attn+1024"`` both side by side in one layer. A mixture of experts is
+a mapping: ``experts`` that stay, ``channels`` of each, ``top_k`` that run for a token, channels of
+the ``shared`` expert where there is one, and ``attn`` where an attention runs in the same layer.
+``config.sources`` names for each the layer of the dense model that it came from. Head counts stand
+in ``config.per_layer_config``, and ``config.wiring`` says which tensors shrink with them.
 """
 
 import copy
@@ -24,6 +27,7 @@ class PrunedConfig(StockConfig):
 
     model_type = "pruned_llama"
     sublayers: list | None = None
+    sources: list | None = None
     wiring: dict | None = None
 
     def validate_architecture(self):
@@ -41,7 +45,7 @@ class PrunedModel(StockModel):
     config_class = PrunedConfig
 
     def __init__(self, config):
-        super().__init__(_uniform(config))
+        super().__init__(_dense(config))
         _build_blocks(
             self, config, config.wiring["stack"].removeprefix(self.base_model_prefix + ".")
         )
@@ -53,7 +57,7 @@ class PrunedForCausalLM(StockForCausalLM):
     config_class = PrunedConfig
 
     def __init__(self, config):
-        super().__init__(_uniform(config))
+        super().__init__(_dense(config))
         _build_blocks(self, config, config.wiring["stack"])
 
 
@@ -72,7 +76,7 @@ class Block(nn.Module):
 
 
 class Dropped(nn.Module):
-    """Stands where an attention or an MLP was: adds nothing."""
+    """Stands where an attention, an MLP or experts were: adds nothing."""
 
     def __init__(self, returns):
         super().__init__()
@@ -81,6 +85,13 @@ class Dropped(nn.Module):
     def forward(self, hidden_states, *args, **kwargs):
         zeros = torch.zeros_like(hidden_states)
         return zeros if self.returns == 1 else (zeros, *[None] * (self.returns - 1))
+
+
+class Unrouted(nn.Module):
+    """Stands where the router of dropped experts was: chooses none."""
+
+    def forward(self, hidden_states):
+        return None, None, None
 
 
 class LayerConfig:
@@ -102,6 +113,14 @@ def _uniform(config):
     return uniform
 
 
+def _dense(config):
+    """Give the config of the dense model, whose layers those of the blocks are made from."""
+    dense = _uniform(config)
+    for name, value in config.wiring["dense"].items():
+        setattr(dense, name, value)
+    return dense
+
+
 def _apply_stock_rule(name, config):
     rule = getattr(StockConfig, name, None)
     if rule is not None:
@@ -109,55 +128,102 @@ def _apply_stock_rule(name, config):
 
 
 def _build_blocks(model, config, stack_path):
-    uniform = model.config
-    config._attn_implementation = uniform._attn_implementation
+    dense = model.config
+    config._attn_implementation = dense._attn_implementation
+    config._experts_implementation = dense._experts_implementation
     for module in model.modules():
-        if getattr(module, "config", None) is uniform:
+        if getattr(module, "config", None) is dense:
             module.config = config
     stack = model.get_submodule(stack_path)
-    heads = config.wiring["attention"]["heads"]
-    for index, entries in enumerate(config.sublayers):
-        groups = config.per_layer_config[index].num_attention_heads // heads
-        shapes = _shapes(entries, groups, config.wiring["sequential"])
-        # all copies share one config: a later change of the attention function reaches them
-        parts = [copy.deepcopy(stack[index], {id(config): config}) for _ in shapes]
-        stack[index] = Block([_narrow(p, config, *s) for p, s in zip(parts, shapes, strict=True)])
+    layers = list(stack)
+    blocks = []
+    for index, (entries, sources) in enumerate(zip(config.sublayers, config.sources, strict=True)):
+        heads = config.per_layer_config[index].num_attention_heads
+        groups = heads // config.wiring["heads"]
+        shapes = _shapes(entries, sources, groups, config.wiring)
+        blocks.append(Block([_part(layers[shape[0]], config, index, *shape) for shape in shapes]))
+    del stack[len(blocks) :]
+    for index, block in enumerate(blocks):
+        stack[index] = block
 
 
-def _shapes(entries, groups, sequential):
-    """Turn a block's words into (attention groups, MLP channels) for each layer that it runs.
+def _shapes(entries, sources, groups, wiring):
+    """Turn a block's words into (dense layer, attention groups, word of the rest) for each layer.
 
-    Where layers are sequential, an attention and the MLP after it run as one layer.
+    Where layers are sequential, an attention and the MLP after it run as one layer, if the dense
+    layers that they are from are of one kind.
     """
+    kind_of = wiring["kind_of"]
     shapes = []
-    for entry in entries:
+    for entry, source in zip(entries, sources, strict=True):
+        before = shapes[-1] if wiring["sequential"] and shapes else (0, 0, 1)
         if isinstance(entry, str):
-            shapes.append((groups, int(entry.removeprefix("attn").removeprefix("+") or 0)))
-        elif sequential and shapes and shapes[-1] == (groups, 0):
-            shapes[-1] = (groups, entry)
+            word = entry.removeprefix("attn").removeprefix("+")
+            shapes.append((source, groups, int(word or 0)))
+        elif isinstance(entry, dict) and entry.get("attn"):
+            shapes.append((source, groups, entry))
+        elif before[1] and not before[2] and kind_of[before[0]] == kind_of[source]:
+            shapes[-1] = (before[0], groups, entry)
         else:
-            shapes.append((0, entry))
+            shapes.append((source, 0, entry))
     return shapes
 
 
-def _narrow(layer, config, groups, channels):
-    for kind, count in (("attention", groups), ("mlp", channels)):
-        wiring = config.wiring[kind]
+def _part(dense, config, index, source, groups, word):
+    """Make one layer of a block from a layer of the dense model."""
+    # all copies share one config: a later change of the attention function reaches them
+    layer = copy.deepcopy(dense, {id(config): config})
+    for module in layer.modules():
+        if isinstance(getattr(module, "layer_idx", None), int):
+            module.layer_idx = index  # its place in the cache
+    counts = word if isinstance(word, dict) else {"mlp": word}
+    wiring = config.wiring["kinds"][config.wiring["kind_of"][source]]
+    for kind, own in wiring.items():
+        count = groups if kind == "attention" else counts.get(kind, 0)
         if count == 0:
-            _drop(layer, wiring)
-            continue
-        for path, amount in wiring["rows"].items():
-            _resize(layer, path, rows=amount * count)
-        gains = config.wiring["adds_bias"] and wiring["gains_bias"] and count < wiring["units"]
-        for path, amount in wiring["columns"].items():
-            _resize(layer, path, columns=amount * count, gains_bias=gains)
-        _follow(layer, wiring, count)
+            _drop(layer, own)
+        elif kind == "experts":
+            _narrow_experts(layer, own, word)
+        else:
+            _narrow(layer, own, count, adds_bias=config.wiring["adds_bias"])
     return layer
+
+
+def _narrow(layer, wiring, count, *, adds_bias):
+    for path, amount in wiring["rows"].items():
+        _resize(layer, path, rows=amount * count)
+    gains = adds_bias and wiring["gains_bias"] and count < wiring["units"]
+    for path, amount in wiring["columns"].items():
+        _resize(layer, path, columns=amount * count, gains_bias=gains)
+    _follow(layer, wiring, count)
+
+
+def _narrow_experts(layer, wiring, word):
+    for stack in wiring["stacks"]:
+        sizes = {0: word["experts"]}
+        if stack["axis"] is not None:
+            sizes[stack["axis"]] = stack["features"] * word["channels"]
+        _reshape(layer, stack["path"], sizes)
+    for path in wiring["router_rows"]:
+        _reshape(layer, path, {0: word["experts"]})
+    for name, count in (("count_attributes", "experts"), ("top_k_attributes", "top_k")):
+        for path, attribute in wiring[name]:
+            setattr(layer.get_submodule(path), attribute, word[count])
+
+
+def _reshape(layer, path, sizes):
+    """Give a parameter or buffer other sizes along some axes."""
+    owner, _, name = path.rpartition(".")
+    module = layer.get_submodule(owner)
+    old = getattr(module, name)
+    new = old.new_zeros([sizes.get(axis, size) for axis, size in enumerate(old.shape)])
+    setattr(module, name, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
 
 
 def _drop(layer, wiring):
     for path in wiring["private"]:
-        layer.set_submodule(path, nn.Identity())
+        unrouted = path == wiring.get("router")
+        layer.set_submodule(path, Unrouted() if unrouted else nn.Identity())
     if wiring["module"]:
         layer.set_submodule(wiring["module"], Dropped(wiring["returns"]))
     else:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Literal, assert_never
 if TYPE_CHECKING:
     from search_spaces.sparsifiers.protocol import Refinement, Sparsifier
 
-SparsifierName = Literal["magnitude", "wanda", "gblm", "pruner_zero", "sparsegpt", "random"]
+SparsifierName = Literal[
+    "magnitude", "wanda", "moe_pruner", "gblm", "pruner_zero", "sparsegpt", "random"
+]
 RefinementName = Literal["admm", "dsnot"]
 
 
@@ -14,7 +16,7 @@ def _silent(_notice: str) -> None:
     """Say nothing."""
 
 
-def make_sparsifier(
+def make_sparsifier(  # noqa: PLR0911  (one for each name)
     name: SparsifierName, *, seed: int = 0, on_notice: Callable[[str], None] = _silent
 ) -> "Sparsifier":
     """Give the sparsifier of a name.
@@ -33,6 +35,10 @@ def make_sparsifier(
             from search_spaces.sparsifiers.wanda import Wanda
 
             return Wanda()
+        case "moe_pruner":
+            from search_spaces.sparsifiers.moe_pruner import MoePruner
+
+            return MoePruner()
         case "gblm":
             from search_spaces.sparsifiers.gblm import GblmPruner
 

@@ -63,13 +63,15 @@ class Contest:
         self._scratch = tempfile.TemporaryDirectory()
         self.folder = Path(self._scratch.name)
         self.settings = SearchSettings.checked(
-            model=str(demo_model()),
-            seed=seed,
-            dtype="float32",
-            device="cpu",
-            evaluations=10**6,
-            **text_options(self.folder),
-            **options,
+            **{
+                "model": options.get("model") or str(demo_model()),
+                "seed": seed,
+                "dtype": "float32",
+                "device": "cpu",
+                "evaluations": 10**6,
+                **text_options(self.folder),
+                **options,
+            }
         )
         dense = open_model(self.settings, Silence())
         self.bench: Workbench = prepare(dense, self.settings, self.folder, Silence())

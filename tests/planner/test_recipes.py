@@ -27,7 +27,7 @@ def test_a_recipe_sets_its_own_and_leaves_the_rest() -> None:
 def test_a_recipe_asks_for_what_there_is(recipe: Recipe) -> None:
     settings = recipe.settings(SearchSettings(model="m", budget="params<=0.7x"))
     assert settings.searcher == recipe.searcher
-    assert settings.space == (recipe.space or "heads,channels,drops")
+    assert settings.space == (recipe.space or "heads,channels,drops,experts")
 
 
 def test_recipes_are_found_by_name_in_the_order_asked() -> None:

@@ -19,6 +19,7 @@ from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
 from search_spaces.surgery import cut, narrowed
 from search_spaces.variants import PLAIN, Variant
+from tests.mixed_forms import orders_of
 from tests.moe_families import CHANNELS, MOE_FAMILIES, mixture
 
 KEPT_CHANNELS = 10
@@ -28,21 +29,9 @@ KEPT_CHANNELS = 10
 def sorted_mixture(request: pytest.FixtureRequest) -> tuple[ModelStructure, Orders]:
     """A family's model in an order of its own, and that order."""
     structure = copy.deepcopy(mixture(request.param))
-    orders = _orders(structure)
+    orders = orders_of(structure)
     sort_units_(structure, orders)
     return structure, orders
-
-
-def _orders(structure: ModelStructure) -> Orders:
-    rng = np.random.default_rng(1)
-    members, channels = [], {}
-    for position, block in enumerate(structure.sub_blocks):
-        order = rng.permuted(np.arange(block.member_count).reshape(block.group_count, -1), axis=1)
-        members.append(order.ravel())
-        if block.experts is not None:
-            rows = np.tile(np.arange(CHANNELS), (block.member_count, 1))
-            channels[position] = rng.permuted(rows, axis=1)
-    return Orders(members=tuple(members), channels=channels)
 
 
 def _last(structure: ModelStructure) -> tuple[nn.Module, SubBlock, int]:

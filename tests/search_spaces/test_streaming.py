@@ -1,5 +1,6 @@
 """Layers on disk: where they are, how long they stay, and what is refused."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import MixtralConfig
 
 from search_spaces import memory
 from search_spaces.errors import ModelError
@@ -17,7 +17,6 @@ from search_spaces.streaming import LayerStream
 from search_spaces.structure.backbone import Backbone
 from search_spaces.surgery import narrowed
 from tests.candidates import random_tokens
-from tests.families import GROUPED, make_model, write_tokenizer
 from tests.streamed import opened
 
 LAYER = "model.layers.2."
@@ -103,7 +102,7 @@ def test_a_narrow_layer_runs_its_own_modules(folder: Path) -> None:
     backbone, found = side.structure.backbone, side.structure.layers[0]
     inputs = backbone.enter(random_tokens())
     with backbone.resident(0) as layer:
-        bare = narrowed(layer, [(found.attention, 0), (found.mlp, 0)])
+        bare = narrowed(layer, [(block, 0) for block in found.sub_blocks])
         result = backbone.run_layer(bare, inputs.hidden, inputs.calls[0])
     assert torch.equal(result, inputs.hidden)
 
@@ -112,7 +111,7 @@ def test_all_weights_pass_by_in_the_order_of_their_names(folder: Path) -> None:
     backbone, stream = streamed(folder)
     stored = load_file(folder / "model.safetensors")
     names = []
-    for name, weight in stream.weights(backbone.model):
+    for name, weight in stream.weights():
         assert torch.equal(weight, stored[name])
         assert sum(not is_absent(layer) for layer in backbone.layers) <= 1
         names.append(name)
@@ -165,11 +164,13 @@ def test_damaged_weights_are_refused(
         load_model(str(folder), offload="always")
 
 
-def test_weights_that_are_converted_while_they_are_loaded_are_refused(tmp_path: Path) -> None:
-    make_model(MixtralConfig(**GROUPED, num_local_experts=2)).save_pretrained(tmp_path)
-    write_tokenizer(tmp_path)
-    with pytest.raises(ModelError, match=r"are converted .* with `--offload never`"):
-        load_model(str(tmp_path), offload="always")
+def test_quantised_weights_are_refused(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    quantised = config | {"quantization_config": {"quant_method": "mxfp4"}}
+    path.write_text(json.dumps(quantised), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"holds quantised ones; .* with `--offload never`"):
+        load_model(str(folder), offload="always")
 
 
 def test_a_file_that_goes_is_named_and_read_once_it_is_back(folder: Path) -> None:

@@ -54,8 +54,15 @@ def plan_of(structure: ModelStructure, kept: list[Units]) -> Plan:
 def export(
     loaded: LoadedModel, structure: ModelStructure, kept: list[Units], folder: Path
 ) -> Exported:
+    """Export what is kept of each sub-block, and load it."""
+    return export_plan(loaded, structure, plan_of(structure, kept), folder)
+
+
+def export_plan(
+    loaded: LoadedModel, structure: ModelStructure, plan: Plan, folder: Path
+) -> Exported:
     """Export a plan and load it, with trust only where the export says that it takes some."""
-    plan, tokens = plan_of(structure, kept), random_tokens()
+    tokens = random_tokens()
     pruned = cut_model(structure, plan)
     folder.mkdir()
     write_model(folder, pruned, loaded)

@@ -16,7 +16,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from planner.export.config import head_dim
+from planner.export.stock import head_dim
 from search_spaces.identity import identify
 from search_spaces.loading import LoadedModel
 from search_spaces.structure.read import ModelStructure, read_structure
@@ -94,6 +94,10 @@ def test_layout_of_an_irregular_plan(family: Family, exported: Exported) -> None
         gone = [] if family.vanishes else [0]
         expected = [[width, "attn", 16, *gone], ["attn+24"], ["attn"]]
     assert config["sublayers"] == expected
+    sources = [[0, 1, 2, *([] if family.vanishes else [3])], [4, 4], [5]]
+    if not family.sequential:
+        sources[1] = [4]
+    assert config["sources"] == sources
     dense = exported.structure.backbone.model.config
     heads = dense.num_attention_heads * (family.groups - 1) // family.groups
     own = {"num_attention_heads": heads}

@@ -1,0 +1,217 @@
+"""How many experts each layer keeps: a search over all layers against the same number in each."""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from planner.split_settings import SplitSettings
+from planner.splitting import split_model
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM, MixtralConfig
+
+from evaluators.cost_model import CostModel
+from evaluators.evaluator import Evaluator, Fidelity
+from evaluators.metric import Measurement
+from evaluators.population import PrefixTree
+from planner.demo import demo_model
+from planner.verdict import Verdict, judged
+from search_spaces.expert_rankings import ExpertRankingName
+from search_spaces.forms import Forms, unit_counts
+from search_spaces.structure.read import ModelStructure, read_structure
+from tests.benchmarks.contest import Contest, text_name, text_options
+from tests.benchmarks.report import Goal, Row, finish, is_quick
+
+GONE = (0.25, 0.5)
+"""Experts removed, of all."""
+EXPERTS, SHARED, ACTIVE = 32, 512, 12
+"""Of the split model: experts of 32 channels, channels of the shared one, experts that run."""
+OTHER = "MOE"
+"""Environment variable that names another model to measure beside that one, a folder with experts,
+and after a colon its text."""
+NOTES = f"""
+SmolLM2-135M-Instruct split into experts by `planner split`, in float32: {EXPERTS} experts of 32
+channels a layer, of which {ACTIVE} run for a token beside a shared one of {SHARED} channels. KL is
+to that mixture with all of its experts. *uniform*: as many experts in each layer, ranked by REAP
+(the default), by frequency, or, *merged*, by frequency with those that go merged into those that
+stay (M-SMoE). *searched*: `--searcher frontier --focus budget --space experts` with at most as
+many parameters as uniform, experts ranked by REAP.
+
+Each cell: KL on hold-out text, nats a token, with its error. *gain*: how much lower the search's
+is, by paired differences on the windows, and in brackets whether Student's t test (97.5 %) takes
+it for lower. The figure counts comparisons, with uniform by REAP and by frequency, in which it
+does.
+"""
+
+
+def main() -> int:
+    """Measure, report, and give the exit status."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model = _split(Path(scratch))
+        rows, won, tokens = _compared("SmolLM2-135M, split", str(model))
+    other = os.environ.get(OTHER, "")
+    if other:
+        folder, _, text = other.partition(":")
+        rows += _compared(Path(folder).name, folder, data=text, holdout=None)[0]
+    rows += _touched()
+    goal = Goal(figure="won of 4", value=float(won), limit=4.0, at_least=True)
+    text = f"Text: {text_name()}; {tokens:,} candidate tokens a search."
+    return finish("moe", rows, [goal], f"{NOTES.strip()}\n\n{text}\n\n{_TOUCHED.strip()}", seed=0)
+
+
+def _split(folder: Path) -> Path:
+    """Split the demo's model on the calibration text."""
+    options = text_options(folder)
+    settings = SplitSettings.checked(
+        model=str(demo_model()),
+        data=options["data"],
+        experts=EXPERTS,
+        shared=SHARED,
+        active=ACTIVE,
+    )
+    return split_model(settings, folder / "mixture")
+
+
+def _compared(name: str, model: str, **options: str | None) -> tuple[list[Row], int, int]:
+    """Compare allocations on one model: rows, comparisons won, and tokens of a search."""
+    rows, won = [], 0
+    ours = _contest(model, "reap", **options)
+    others = {
+        "frequency": _contest(model, "frequency", **options),
+        "merged": _contest(model, "frequency", compensate="merge", **options),
+    }
+    tokens = 45_000 if is_quick() else 400_000
+    for share in GONE:
+        uniform = _uniform(ours, share)
+        most = ours.bench.costs_of(uniform)["params"]
+        budget = f"params<={most:.0f}"
+        run = ours.run(
+            f"searched-{share}", budget=budget, focus="budget", searcher="frontier", tokens=tokens
+        ).run
+        found = {
+            "searched": _scored(ours, ours.bench.space.forms(np.array([run.best(budget).genome]))),
+            "uniform": _scored(ours, ours.bench.space.forms(uniform[None])),
+        }
+        for ranking, contest in others.items():
+            genome = _uniform(contest, share)
+            found[ranking] = _scored(contest, contest.bench.space.forms(genome[None]))
+        gains = {other: judged(found["searched"], found[other]) for other in [*found][1:]}
+        won += sum(gains[other][1] == "better" for other in ("uniform", "frequency"))
+        rows.append(_row(name, share, found, gains))
+    return rows, won, tokens
+
+
+def _contest(model: str, ranking: ExpertRankingName, **options: str | None) -> Contest:
+    return Contest(
+        0,
+        model=model,
+        space="experts",
+        expert_ranking=ranking,
+        windows=8 if is_quick() else 64,
+        window_tokens=128,
+        rungs=3 if is_quick() else 5,
+        holdout_windows=24 if is_quick() else 64,
+        fresh_windows=2,
+        budget="params<=0.9x",
+        **{"compensate": "none", **options},
+    )
+
+
+def _uniform(contest: Contest, share: float) -> np.ndarray[tuple[int], np.dtype[np.int_]]:
+    """Give the genome ``(sites,)`` that keeps the same number of experts in each layer."""
+    space = contest.bench.space
+    genome = space.top_levels.copy()
+    for position, site in enumerate(space.sites):
+        whole = space.sub_blocks[site.targets[0]].unit_count
+        genome[position] = site.levels.index((round(whole * (1 - share)),))
+    return genome
+
+
+def _scored(contest: Contest, forms: Forms) -> Measurement:
+    bench = contest.bench
+    windows, fidelity = bench.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
+    evaluator = Evaluator(bench.dense.structure, windows, fidelity, shaper=bench.shaper)
+    ((_, score),) = evaluator.score(forms)
+    return score.quality["kl"]
+
+
+def _row(
+    name: str,
+    share: float,
+    found: Mapping[str, Measurement],
+    gains: Mapping[str, tuple[Measurement, Verdict]],
+) -> Row:
+    row: dict[str, str | float] = {"model": name, "experts removed": f"{share:.0%}"}
+    for method, kl in found.items():
+        row[method] = f"{kl.value:.3f} ± {kl.standard_error:.3f}"
+    for method, (gain, verdict) in gains.items():
+        row[f"gain on {method}"] = f"{gain.value:.3f} ± {gain.standard_error:.3f} ({verdict})"
+    return row
+
+
+_TOUCHED = """
+The second table: one candidate of a random model of 64 experts a layer (8 run for a token), scored
+as a search does, by the experts that each layer keeps. *touched*: expert weights read, of all.
+*counted* and *measured*: multiply–accumulates of a token in matrix products, by the cost model and
+by counting operations of the candidate while it runs; *time*: median of five.
+"""
+_LAYERS, _HIDDEN, _WINDOW = 4, 256, 256
+
+
+def _touched() -> list[Row]:
+    """Time and count one candidate of a model of 64 experts at several counts."""
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=512,
+        hidden_size=_HIDDEN,
+        intermediate_size=512,
+        num_hidden_layers=_LAYERS,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        num_local_experts=64,
+        num_experts_per_tok=8,
+    )
+    model = AutoModelForCausalLM.from_config(
+        config, attn_implementation="sdpa", experts_implementation="eager"
+    )
+    structure = read_structure(model.eval().requires_grad_(requires_grad=False))
+    return [_counted(structure, count) for count in (64, 32, 16, 8)]
+
+
+def _counted(structure: ModelStructure, count: int) -> Row:
+    """Count and time one candidate that keeps so many experts in each layer."""
+    blocks, backbone = structure.sub_blocks, structure.backbone
+    forms = unit_counts(blocks).copy()
+    forms[[block.experts is not None for block in blocks]] = count
+    costs = CostModel(structure, stored_dtype=torch.float32, context=_WINDOW)
+    windows = torch.randint(512, (4, _WINDOW), generator=torch.Generator().manual_seed(1))
+    evaluator = Evaluator(structure, windows, Fidelity(state_bytes=0))
+    dict(evaluator.score(unit_counts(blocks)[None]))  # the dense side is kept
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        dict(evaluator.score(forms[None]))
+        seconds.append(time.perf_counter() - started)
+    with torch.inference_mode():
+        inputs = backbone.enter(windows)
+        with FlopCounterMode(display=False) as counter:
+            ((_, final),) = PrefixTree(structure).walk(forms[None], inputs)
+            backbone.logits(final)
+    found = costs.costs(forms[None])
+    return {
+        "experts kept": f"{count} of 64",
+        "touched": f"{count / 64:.0%}",
+        "counted, M a token": float(found["macs"][0]) / 1e6,
+        "measured, M a token": counter.get_total_flops() / 2 / windows.numel() / 1e6,
+        "loaded, MB a token": float(found["loading"][0]) / 1e6,
+        "time, ms a token": 1e3 * median(seconds) / windows.numel(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
