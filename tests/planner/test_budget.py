@@ -86,7 +86,10 @@ def test_a_budget_of_several_terms() -> None:
         ("params<=0.7x,", "NAME<=VALUE"),
         ("params", "NAME<=VALUE"),
         ("parms<=0.7x", "did you mean `params`"),
-        ("speed<=0.7x", "params, size, macs, kv, nonzero, packed, active, loading, latency, throughput, kl"),
+        (
+            "speed<=0.7x",
+            "params, size, macs, kv, nonzero, packed, active, loading, latency, throughput, kl",
+        ),
         ("throughput<=1.5x", "write throughput>=1.5x"),
         ("latency>=25ms", "write latency<=25ms"),
         ("latency<=25ms/token", "a number in ms, s"),
