@@ -8,8 +8,10 @@ from typing import Self
 import numpy as np
 import torch
 
+from evaluators.costs.active import tally_active
 from evaluators.costs.kv import tally_kv
 from evaluators.costs.latency import tally_latency
+from evaluators.costs.loading import tally_loading
 from evaluators.costs.macs import tally_macs
 from evaluators.costs.nonzero import tally_nonzero
 from evaluators.costs.packed import tally_packed
@@ -24,7 +26,10 @@ from search_spaces.variants import Variant, variants_of
 
 
 class CostModel:
-    """The costs of every candidate of one model; latency and throughput where it has a table.
+    """The costs of every candidate of one model.
+
+    Latency and throughput where it has a table; what is active, and what is loaded for a token,
+    where it has experts.
 
     Args:
         structure: The model.
@@ -44,29 +49,30 @@ class CostModel:
         adds_bias: bool = False,
     ) -> None:
         self._structure = structure
-        self._variants = tuple(variants or [variants_of()] * len(structure.sub_blocks))
-        patterns = list(dict.fromkeys(variant.pattern for variant in self._variants[0]))
+        self.variants = own = tuple(variants or [variants_of()] * len(structure.sub_blocks))
         self.table: LatencyTable | None = None
-        params = tally_params(structure, adds_bias=adds_bias)
-        size = tally_size(structure, stored_dtype, adds_bias=adds_bias)
-        plain = {
+        params = tally_params(structure, own, adds_bias=adds_bias)
+        size = tally_size(structure, own, stored_dtype, adds_bias=adds_bias)
+        self._tallies = {
             "params": params,
             "size": size,
-            "macs": tally_macs(structure, context),
-            "kv": tally_kv(structure, stored_dtype),
+            "macs": tally_macs(structure, own, context),
+            "kv": tally_kv(structure, own, stored_dtype),
+            # zeros make no dense kernel faster: only what is stored can shrink
+            "nonzero": tally_nonzero(params, structure, own),
+            "packed": tally_packed(size, structure, own, stored_dtype),
         }
-        # zeros make no dense kernel faster: only what is stored can shrink
-        self._tallies = {name: tally.repeated(self._variants) for name, tally in plain.items()}
-        self._tallies |= {
-            "nonzero": tally_nonzero(params, structure, patterns),
-            "packed": tally_packed(size, structure, patterns, stored_dtype),
-        }
+        if any(block.experts is not None for block in structure.sub_blocks):
+            self._tallies |= {
+                "active": tally_active(structure, own, adds_bias=adds_bias),
+                "loading": tally_loading(structure, own, stored_dtype, size),
+            }
 
     def timed(self, table: LatencyTable) -> Self:
         """Give a cost model of the same model that knows latency and throughput too."""
         timed = copy.copy(self)
         timed.table = table
-        latency = tally_latency(self._structure, table).repeated(self._variants)
+        latency = tally_latency(self._structure, self.variants, table)
         timed._tallies = self._tallies | {"latency": latency}
         return timed
 

@@ -102,7 +102,7 @@ class Evaluator:
         self._batches: dict[int, list[_Batch]] = {}
         self._pool: Pool | None = None
         self._passed = np.zeros(len(self.rungs))  # candidates that were scored on each rung
-        macs = tally_macs(structure, windows.shape[1]).repeated(self._shaper.variants)
+        macs = tally_macs(structure, self._shaper.variants, windows.shape[1])
         self._head_work = macs.rest * self.positions.shape[1] / windows.shape[1]
         self._dense_work = sum(float(table.max()) for table in macs.tables) + self._head_work
         self.states = States(self.tree.steps, macs.tables, self._fidelity.state_bytes)

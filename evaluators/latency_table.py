@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,7 +14,9 @@ from torch import nn
 from evaluators.latency import Latency, Workload
 from evaluators.processor import processor_name
 from search_spaces.errors import LatencyError
+from search_spaces.structure.experts import Experts
 from search_spaces.structure.read import ModelStructure
+from search_spaces.variants import Variant
 
 _SETTINGS = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 # a layer's own number makes it no other kind of layer
@@ -64,16 +67,37 @@ class Setting(BaseModel):
     workload: Workload
     shapes: str
     """Hash of what decides the model's speed: its class, its layers and their shapes."""
+    thinned: str | None = None
+    """Of a mixture of experts how few run and how narrow they are; none: neither changes."""
 
     @classmethod
-    def of(cls, structure: ModelStructure, workload: Workload) -> Self:
-        """Describe a model as it stands on its device."""
+    def of(
+        cls,
+        structure: ModelStructure,
+        workload: Workload,
+        variants: Sequence[Sequence[Variant]] | None = None,
+    ) -> Self:
+        """Describe a model as it stands on its device.
+
+        Args:
+            structure: The model.
+            workload: What it is to do.
+            variants: For each sub-block how it may be thinned out; none: not.
+        """
         model = structure.backbone.model
+        grids = [
+            f"{experts_run} of {channels}"
+            for block, own in zip(structure.sub_blocks, variants or (), strict=False)
+            if block.experts is not None
+            for experts_run, channels in [timed_ways(block.experts, own)]
+            if len(experts_run) * len(channels) > 1
+        ]
         return cls(
             device=Device.here(model.device),
             dtype=str(model.dtype).removeprefix("torch."),
             workload=workload,
             shapes=_shapes(structure),
+            thinned="; ".join(dict.fromkeys(grids)) or None,
         )
 
     def __str__(self) -> str:
@@ -95,6 +119,21 @@ class Curve(BaseModel):
     latencies: tuple[Latency, ...]
 
 
+class Grid(BaseModel):
+    """A layer that keeps its experts only: so many, so many of them that run, and so wide."""
+
+    model_config = _SETTINGS
+
+    counts: tuple[int, ...]
+    """Units kept, ascending, the last all."""
+    top_ks: tuple[int, ...]
+    """Experts that run for a token, ascending, the last as many as in the dense model."""
+    channels: tuple[int, ...]
+    """Of each expert, ascending, the last all."""
+    latencies: tuple[Latency, ...]
+    """Of all combinations, the channels changing fastest and the counts slowest."""
+
+
 class LayerTimes(BaseModel):
     """One kind of layer."""
 
@@ -103,9 +142,11 @@ class LayerTimes(BaseModel):
     layers: tuple[int, ...]
     """Those of this kind."""
     call: Latency
-    """A layer that keeps neither sub-block."""
+    """A layer that keeps no sub-block."""
     attention: Curve
-    mlp: Curve
+    mlp: Curve | None = None
+    experts: Grid | None = None
+    shared: Curve | None = None
 
 
 class LatencyTable(BaseModel):
@@ -128,7 +169,7 @@ class LatencyTable(BaseModel):
 
     def to_json(self) -> str:
         """Give the file's text."""
-        return self.model_dump_json(indent=1) + "\n"
+        return self.model_dump_json(indent=1, exclude_none=True) + "\n"
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -182,7 +223,30 @@ class LatencyTable(BaseModel):
 
 
 def _digest(content: BaseModel) -> str:
-    return hashlib.sha256(content.model_dump_json().encode()).hexdigest()[:16]
+    # what a dense model has none of is left out, so that its tables stay what they were
+    text = content.model_dump_json(exclude_none=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def timed_ways(
+    experts: Experts, variants: Sequence[Variant]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Give the numbers of experts that run, and the widths, at which a mixture is timed.
+
+    Args:
+        experts: Of the dense model.
+        variants: How they may be thinned out, the dense way among them.
+
+    Returns:
+        Both ascending, the lowest, the middle and the dense one of what there is.
+    """
+    top_ks = sorted({variant.top_k or experts.top_k for variant in variants})
+    channels = sorted({variant.channels or experts.channel_count for variant in variants})
+    found = (
+        tuple(sorted({every[0], every[len(every) // 2], every[-1]}))
+        for every in (top_ks, channels)
+    )
+    return next(found), next(found)
 
 
 def layer_kinds(structure: ModelStructure) -> list[tuple[int, ...]]:

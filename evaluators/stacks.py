@@ -1,8 +1,9 @@
 """Measuring a latency table: stacks of a model's own layers, cut alike, against bare ones."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -10,9 +11,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from evaluators.latency import Latency, Workload, measure_latencies, next_token, now, prompt_of
-from evaluators.latency_table import Curve, LatencyTable, LayerTimes, Setting, layer_kinds
+from evaluators.latency_table import (
+    Curve,
+    Grid,
+    LatencyTable,
+    LayerTimes,
+    Setting,
+    layer_kinds,
+    timed_ways,
+)
+from search_spaces.expert_surgery import WHOLE, Thinned
 from search_spaces.structure.read import ModelStructure
+from search_spaces.structure.sub_block import SubBlock
 from search_spaces.surgery import cut
+from search_spaces.variants import PLAIN, Variant, variants_of
 
 TURNS = 5
 """How often each stack is timed."""
@@ -35,6 +47,7 @@ _TINY = 1e-12
 
 Times = NDArray[np.float64]
 OnStep = Callable[[int, int], None]
+Variants = tuple[Sequence[Variant], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +55,10 @@ class _Case:
     """Layers of one kind, all cut to the same widths."""
 
     layers: tuple[int, ...]
-    attention: int
-    mlp: int
+    kept: tuple[int, ...]
+    """Units of each of the layer's sub-blocks."""
+    variant: Variant = PLAIN
+    """How its experts are thinned out."""
     is_half: bool = False
     """Whether it is only there to tell what a bare layer takes."""
 
@@ -52,18 +67,32 @@ class _Case:
         return len(self.layers) // 2
 
 
-def _cases(structure: ModelStructure, group: tuple[int, ...]) -> list[_Case]:
+def _cases(structure: ModelStructure, group: tuple[int, ...], variants: Variants) -> list[_Case]:
     """List what is timed of one kind of layer: bare layers, half and all, then each sub-block."""
-    first = structure.layers[group[0]]
+    first, span = structure.layers[group[0]], structure.spans[group[0]]
     weight_bytes = sum(w.nbytes for w in structure.backbone.layers[group[0]].parameters())
     room = min(MOST_LAYERS, MOST_BYTES // max(1, weight_bytes))
     layers = group[: max(2, room)]
-    widths = [(0, 0)]
-    widths += [(count, 0) for count in timed_counts(first.attention.unit_count)]
-    widths += [(0, count) for count in timed_counts(first.mlp.unit_count)]
-    cases = [_Case(layers=layers, attention=a, mlp=m) for a, m in widths]
-    half = replace(cases[0], layers=layers[: cases[0].half], is_half=True)
-    return [half, *cases]
+    bare = _Case(layers=layers, kept=(0,) * len(first.sub_blocks))
+    cases = [replace(bare, layers=layers[: bare.half], is_half=True), bare]
+    for place, (block, own) in enumerate(zip(first.sub_blocks, variants[span], strict=True)):
+        for count, variant in _timed(block, own):
+            kept = (*bare.kept[:place], count, *bare.kept[place + 1 :])
+            cases.append(replace(bare, kept=kept, variant=variant))
+    return cases
+
+
+def _timed(block: SubBlock, variants: Sequence[Variant]) -> list[tuple[int, Variant]]:
+    """List the widths at which a sub-block is timed, and how it is thinned out at each."""
+    if block.experts is None:
+        return [(count, PLAIN) for count in timed_counts(block.unit_count)]
+    lowest = block.experts.lowest  # fewer cannot give as many as run
+    counts = {lowest, *(count for count in timed_counts(block.unit_count) if count > lowest)}
+    top_ks, channels = timed_ways(block.experts, variants)
+    return [
+        (count, Variant(channels=width, top_k=top_k))
+        for count, top_k, width in product(sorted(counts), top_ks, channels)
+    ]
 
 
 def timed_counts(unit_count: int) -> list[int]:
@@ -91,10 +120,15 @@ class _Bench:
         layers = self._structure.backbone.layers
         stack = []
         for index in case.layers:
-            own = self._structure.layers[index]
-            choices = ((own.attention, case.attention), (own.mlp, case.mlp))
-            kept = [(block, np.arange(count)) for block, count in choices]
-            stack.append(cut(layers[index], kept))
+            choices, thinned = [], WHOLE
+            blocks = self._structure.layers[index].sub_blocks
+            for block, count in zip(blocks, case.kept, strict=True):
+                members = np.sort(block.members(np.arange(block.member_count), count))
+                choices.append((block, members))
+                if block.experts is not None and count:
+                    channels = np.tile(np.arange(case.variant.channels), (len(members), 1))
+                    thinned = Thinned(channels=channels, top_k=case.variant.top_k)
+            stack.append(cut(layers[index], choices, (), thinned))
         return nn.ModuleList(stack)
 
     def time(self, stack: nn.ModuleList) -> Times:
@@ -144,7 +178,10 @@ def _standing_in(structure: ModelStructure, stack: nn.ModuleList) -> Iterator[No
 
 @torch.inference_mode()
 def measure_table(
-    structure: ModelStructure, workload: Workload, on_step: OnStep = lambda *_: None
+    structure: ModelStructure,
+    workload: Workload,
+    on_step: OnStep = lambda *_: None,
+    variants: Sequence[Sequence[Variant]] | None = None,
 ) -> LatencyTable:
     """Time the parts of a model on its device, in its dtype.
 
@@ -160,9 +197,12 @@ def measure_table(
         structure: The dense model; it is as before afterwards.
         workload: What is timed.
         on_step: Told how many of how many measurements are done.
+        variants: For each sub-block how it may be thinned out; none: not. Experts are timed on a
+            small grid of how many stay, how many run and how wide they are.
     """
     groups = layer_kinds(structure)
-    cases = [case for layers in groups for case in _cases(structure, layers)]
+    every = tuple(variants or [variants_of()] * len(structure.sub_blocks))
+    cases = [case for layers in groups for case in _cases(structure, layers, every)]
     bench = _Bench(structure, workload)
     bench.time(structure.backbone.layers)  # warm-up, not counted
     dense, rows = [], []
@@ -182,16 +222,16 @@ def measure_table(
     slowed = typical / np.maximum(whole, _TINY)
     found = {case: slowed * times for case, times in layers.items()}
     return LatencyTable(
-        setting=Setting.of(structure, workload),
+        setting=Setting.of(structure, workload, every),
         dense=_latency(slowed * whole),
         rest=_latency(slowed * rest),
-        kinds=tuple(_collect(group, found) for group in groups),
+        kinds=tuple(_collect(structure, group, found) for group in groups),
     )
 
 
 def _one_layer(case: _Case, stacks: Mapping[_Case, Times]) -> Times:
     """Give milliseconds of one layer of a case, its call included."""
-    bare = replace(case, attention=0, mlp=0)
+    bare = replace(case, kept=(0,) * len(case.kept), variant=PLAIN)
     half = replace(bare, layers=bare.layers[: bare.half], is_half=True)
     call: Times = np.maximum(stacks[bare] - stacks[half], 0.0) / (len(bare.layers) - bare.half)
     return call + np.maximum(stacks[case] - stacks[bare], 0.0) / len(case.layers)
@@ -199,30 +239,53 @@ def _one_layer(case: _Case, stacks: Mapping[_Case, Times]) -> Times:
 
 def _outside(stacks: Mapping[_Case, Times], layers: Mapping[_Case, Times]) -> Times:
     """Give milliseconds of everything outside the layers: bare stacks without their calls."""
-    bare = [case for case in layers if not case.attention + case.mlp]
+    bare = [case for case in layers if not any(case.kept)]
     found: Times = np.median([stacks[c] - len(c.layers) * layers[c] for c in bare], axis=0)
     return found
 
 
-def _collect(group: tuple[int, ...], found: Mapping[_Case, Times]) -> LayerTimes:
+def _collect(
+    structure: ModelStructure, group: tuple[int, ...], found: Mapping[_Case, Times]
+) -> LayerTimes:
     """Arrange what was found of one kind of layer."""
     mine = {case: times for case, times in found.items() if case.layers[0] == group[0]}
-    return LayerTimes(
-        layers=group,
-        call=next(_latency(t) for case, t in mine.items() if not case.attention + case.mlp),
-        attention=_curve({case.attention: t for case, t in mine.items() if case.attention}),
-        mlp=_curve({case.mlp: t for case, t in mine.items() if case.mlp}),
-    )
+    parts: dict[str, Curve | Grid] = {}
+    for place, block in enumerate(structure.layers[group[0]].sub_blocks):
+        own = {case: times for case, times in mine.items() if case.kept[place]}
+        points = {
+            (case.kept[place], case.variant.top_k, case.variant.channels): times
+            for case, times in own.items()
+        }
+        parts[block.kind] = _curve(points) if block.experts is None else _grid(points)
+    call = next(_latency(times) for case, times in mine.items() if not any(case.kept))
+    return LayerTimes.model_validate({"layers": group, "call": call, **parts})
 
 
-def _curve(times: Mapping[int, Times]) -> Curve:
+def _curve(points: Mapping[tuple[int, int, int], Times]) -> Curve:
     """Order points by width; one that took less than a narrower one is levelled with it."""
-    counts = sorted(times)
-    values = np.array([times[count] for count in counts])
-    rising = np.maximum.accumulate(values)
-    falling = np.minimum.accumulate(values[::-1])[::-1]
+    grid = _grid(points)
+    return Curve(counts=grid.counts, latencies=grid.latencies)
+
+
+def _grid(points: Mapping[tuple[int, int, int], Times]) -> Grid:
+    """Order points along each axis; one that took less than a smaller one is levelled with it."""
+    counts, top_ks, channels = (
+        tuple(sorted({point[axis] for point in points})) for axis in range(3)
+    )
+    shape = len(counts), len(top_ks), len(channels)
+    values = np.array([points[point] for point in product(counts, top_ks, channels)])
+    rising = falling = values.reshape(*shape, -1)
+    for axis in range(3):
+        rising = np.maximum.accumulate(rising, axis=axis)
+        falling = np.flip(np.minimum.accumulate(np.flip(falling, axis), axis=axis), axis)
     # midway between the bounds from either side: neither favours slow nor fast measurements
-    return Curve(counts=tuple(counts), latencies=tuple(map(_latency, (rising + falling) / 2)))
+    levelled = ((rising + falling) / 2).reshape(len(values), -1)
+    return Grid(
+        counts=counts,
+        top_ks=top_ks,
+        channels=channels,
+        latencies=tuple(map(_latency, levelled)),
+    )
 
 
 def _latency(times: Times) -> Latency:

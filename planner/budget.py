@@ -15,7 +15,9 @@ MEASURED_NAMES = ("latency", "throughput")
 """Milliseconds of a request and tokens per second, in runs that measured them."""
 SPARSE_NAMES = ("nonzero", "packed")
 """Parameters that are not zero, and bytes of the weights with zeros packed."""
-COST_NAMES = EXACT_NAMES + SPARSE_NAMES + MEASURED_NAMES
+EXPERT_NAMES = ("active", "loading")
+"""Parameters that one token meets, and bytes of experts read for it, of models with experts."""
+COST_NAMES = EXACT_NAMES + SPARSE_NAMES + EXPERT_NAMES + MEASURED_NAMES
 QUALITY_NAMES = ("kl",)
 """Divergence from the dense model, in nats per token."""
 
@@ -26,12 +28,14 @@ _SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "kv": (" B", " kB", " MB", " GB"),
     "nonzero": ("", "K", "M", "B"),
     "packed": (" B", " kB", " MB", " GB"),
+    "active": ("", "K", "M", "B"),
+    "loading": (" B", " kB", " MB", " GB"),
     "latency": (" ms", " s"),
     "throughput": (" tokens/s",),
 }
 _BINARY_UNITS = {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
-_BYTE_NAMES = ("size", "kv", "packed")
-_PER_TOKEN_NAMES = ("macs", "kv")
+_BYTE_NAMES = ("size", "kv", "packed", "loading")
+_PER_TOKEN_NAMES = ("macs", "kv", "active", "loading")
 _AT_LEAST_NAMES = ("throughput",)
 _TERM = re.compile(r"([^<>=≤≥\s]+)\s*([<>=≤≥]+)\s*(.*)")
 _VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*(?:/s)?)(/token)?")
@@ -140,7 +144,7 @@ class Budget:
         return min(1.0, *shares) if shares else None
 
     def check_measured(self, dense: Mapping[str, float]) -> None:
-        """Refuse limits on what a run did not measure.
+        """Refuse limits on what a run did not measure, and on experts where there are none.
 
         Args:
             dense: What the run knows of the dense model.
@@ -149,6 +153,11 @@ class Budget:
             BudgetError: Where there is one.
         """
         for limit in self.limits:
+            if limit.metric in EXPERT_NAMES and limit.metric not in dense:
+                raise BudgetError(
+                    f"`{limit}` needs a mixture of experts, got a model that runs all its weights "
+                    "for every token; limit `params`, `size` or `macs`"
+                )
             if limit.metric in MEASURED_NAMES and limit.metric not in dense:
                 raise BudgetError(
                     f"`{limit}` needs a run that measured {limit.metric}, got one that did not; "

@@ -1,6 +1,7 @@
 """What is in a model, what can be cut, and what it costs."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,14 @@ from planner.workbench import open_model
 from search_spaces.forms import unit_counts
 from search_spaces.laying_out import build_space
 from search_spaces.structure.sub_block import SubBlock
+
+_PARTS = {
+    "attention": "in attention",
+    "mlp": "in MLPs",
+    "experts": "in experts",
+    "shared": "in shared experts",
+}
+"""What the table calls the costs of each kind of sub-block."""
 
 
 def inspect_model(settings: SearchSettings, listener: Listener) -> str:
@@ -34,14 +43,11 @@ def inspect_model(settings: SearchSettings, listener: Listener) -> str:
         mlp_step=settings.mlp_step,
         patterns=settings.patterns,
     )
-    widths = unit_counts(blocks)
-    without = {}
-    for offset, kind in enumerate(("attention", "mlp")):
-        bare = widths.copy()
-        bare[offset::2] = 0
-        without[kind] = costs.costs(bare[None])
+    widths, kinds = unit_counts(blocks), np.array([block.kind for block in blocks])
+    parts_of = {kind: text for kind, text in _PARTS.items() if kind in kinds}
+    without = {kind: costs.costs(np.where(kinds == kind, 0, widths)[None]) for kind in parts_of}
     smallest = costs.costs(space.forms(space.smallest()[None]))
-    rows = [["", "", "dense", "in attention", "in MLPs", "smallest plan"]]
+    rows = [["", "", "dense", *parts_of.values(), "smallest plan"]]
     for name, total in costs.dense().items():
         parts = [f"{1 - float(without[kind][name][0]) / total:.0%}" for kind in without]
         least = float(smallest[name][0])
@@ -53,8 +59,7 @@ def inspect_model(settings: SearchSettings, listener: Listener) -> str:
         [
             f"{settings.model}: {identity.architecture}, {stored}, fingerprint "
             f"{identity.fingerprint}",
-            f"{len(structure.layers)} layers: {_widths(blocks[0::2], 'KV groups')} in attention, "
-            f"{_widths(blocks[1::2], 'channels')} in the MLP",
+            f"{len(structure.layers)} layers: {_contents(blocks)}",
             f"{len(space.sites)} sites with {_level_counts(space.top_levels)} levels: about "
             f"10^{plans:.0f} plans",
             "",
@@ -65,9 +70,33 @@ def inspect_model(settings: SearchSettings, listener: Listener) -> str:
     )
 
 
-def _widths(blocks: tuple[SubBlock, ...], unit: str) -> str:
-    counts = sorted({block.unit_count for block in blocks})
-    return f"{' or '.join(map(str, counts))} {unit}"
+def _contents(blocks: Sequence[SubBlock]) -> str:
+    """Say what the sub-blocks of each kind hold."""
+    of_kind = {kind: [b for b in blocks if b.kind == kind] for kind in _PARTS}
+    told = [f"{_widths(of_kind['attention'], 'KV groups')} in attention"]
+    mixtures = [block.experts for block in of_kind["experts"] if block.experts is not None]
+    if of_kind["mlp"]:
+        where = f"the MLP of {len(of_kind['mlp'])} of them" if mixtures else "the MLP"
+        told.append(f"{_widths(of_kind['mlp'], 'channels')} in {where}")
+    if mixtures:
+        groups = {block.group_count for block in of_kind["experts"]} - {1}
+        told.append(
+            f"{_counts(experts.count for experts in mixtures)} experts"
+            + (f" in {_counts(groups)} groups" if groups else "")
+            + f" of {_counts(experts.channel_count for experts in mixtures)} channels, "
+            f"{_counts(experts.top_k for experts in mixtures)} of which run for a token"
+        )
+    if of_kind["shared"]:
+        told.append(f"{_widths(of_kind['shared'], 'channels')} in the shared expert")
+    return ", ".join(told)
+
+
+def _widths(blocks: Iterable[SubBlock], unit: str) -> str:
+    return f"{_counts(block.unit_count for block in blocks)} {unit}"
+
+
+def _counts(counts: Iterable[int]) -> str:
+    return " or ".join(map(str, sorted(set(counts))))
 
 
 def _level_counts(top_levels: NDArray[np.int_]) -> str:

@@ -27,6 +27,7 @@ from planner.settings import SearchSettings
 from planner.tables import find_table, workload
 from planner.workbench import DenseModel, Workbench, arithmetic_of, open_model
 from search_spaces.errors import BudgetError, InputError, ModelError
+from search_spaces.space import SearchSpace
 
 _ENDS: Mapping[StopReason, str] = {
     "evaluations": "all plans that were asked for are scored",
@@ -142,7 +143,7 @@ def open_bench(run: Run, listener: Listener) -> Workbench:
     dense = open_model(run.settings, listener)
     check_same(run, dense)
     if asked_budget(run.settings).measured:
-        table = find_table(dense.structure, workload(run.settings), run.folder, listener)
+        table = find_table(dense, workload(run.settings), run.folder, listener)
         dense = replace(dense, costs=dense.costs.timed(table))
     return prepare(dense, run.settings, run.folder, listener)
 
@@ -247,13 +248,17 @@ def _loop(
         text=Text(
             rungs=scorer.rungs,
             tokens=bench.calibration.search.shape[1],
-            # of gates on units: nothing is known so of sparser weights
-            slopes=not (bench.dense.structure.backbone.streamed or run.settings.choices.sparse),
+            slopes=not bench.dense.structure.backbone.streamed and _all_gated(bench.space),
         ),
         say=listener.say,
     )
     limits, racing = _limits(run.settings), run.settings.racing
     return SearchLoop(searcher, scorer, run, limits, objectives, racing=racing)
+
+
+def _all_gated(space: SearchSpace) -> bool:
+    """Whether gates on units tell of every site: of how what stays is thinned out they do not."""
+    return all(site.dial == "units" for site in space.sites)
 
 
 def _domain(run: Run, bench: Workbench, budget: Budget) -> Domain:

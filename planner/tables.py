@@ -10,6 +10,7 @@ from evaluators.precision import pick_device
 from evaluators.stacks import measure_table
 from planner.listener import Listener
 from planner.settings import SearchSettings
+from planner.workbench import DenseModel
 from search_spaces.errors import LatencyError, SettingsError
 from search_spaces.files import atomic_write_text, writing
 from search_spaces.loading import cache_folder
@@ -29,12 +30,12 @@ def workload(settings: SearchSettings) -> Workload:
 
 
 def find_table(
-    structure: ModelStructure, wanted: Workload, folder: Path, listener: Listener
+    dense: DenseModel, wanted: Workload, folder: Path, listener: Listener
 ) -> LatencyTable:
     """Give the latency table of a model on its device: the run's, a kept one, or a new one.
 
     Args:
-        structure: The dense model, where and as it is scored.
+        dense: The model, where and as it is scored.
         wanted: What the table is for.
         folder: Of the run, which keeps a copy.
         listener: Told of progress.
@@ -44,6 +45,7 @@ def find_table(
         SettingsError: Where the workload is longer than the model reads.
         OutputError: Where a table cannot be written.
     """
+    structure, variants = dense.structure, dense.costs.variants
     _check_length(structure, wanted)
     if structure.backbone.streamed:
         raise LatencyError(
@@ -51,7 +53,7 @@ def find_table(
             "streamed from disk; leave latency and throughput out of the budget"
         )
     own = folder / TABLE_FILE
-    setting = Setting.of(structure, wanted)
+    setting = Setting.of(structure, wanted, variants)
     if own.is_file():
         found = LatencyTable.load(own)
         found.check(own, setting)
@@ -60,7 +62,7 @@ def find_table(
     table = _kept(kept, setting)
     if table is None:
         listener.stage(f"measuring latency on this device ({wanted})")
-        table = measure_table(structure, wanted, listener.advance)
+        table = measure_table(structure, wanted, listener.advance, variants)
         with writing(kept):
             kept.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(kept, table.to_json())
@@ -68,13 +70,11 @@ def find_table(
     return table
 
 
-def read_table(
-    structure: ModelStructure, settings: SearchSettings, folder: Path
-) -> LatencyTable | None:
+def read_table(dense: DenseModel, settings: SearchSettings, folder: Path) -> LatencyTable | None:
     """Give the latency table of a run, on the device that it was searched on.
 
     Args:
-        structure: The run's model, in any dtype and place.
+        dense: The run's model, in any dtype and place.
         settings: The run's.
         folder: The run's; without a table in it there is none.
 
@@ -86,7 +86,7 @@ def read_table(
         return None
     table = LatencyTable.load(own)
     table.check_device(own, Device.here(torch.device(pick_device(settings.device))))
-    here = Setting.of(structure, workload(settings))
+    here = Setting.of(dense.structure, workload(settings), dense.costs.variants)
     unplaced = {"device": table.setting.device, "dtype": table.setting.dtype}
     table.check(own, here.model_copy(update=unplaced))
     return table

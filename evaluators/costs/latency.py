@@ -1,15 +1,20 @@
 """Milliseconds of a request, put together from a table measured on the device; and throughput."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.costs.tally import Floats, Tally, total
+from evaluators.costs.mixture import MixtureForms
+from evaluators.costs.tally import Floats, Tally, Variants, tabulated, total
 from evaluators.latency import Latency
-from evaluators.latency_table import Curve, LatencyTable, LayerTimes
+from evaluators.latency_table import Curve, Grid, LatencyTable, LayerTimes
 from evaluators.metric import Metric
+from search_spaces.forms import Forms
+from search_spaces.structure.experts import Experts
 from search_spaces.structure.read import ModelStructure
+from search_spaces.structure.sub_block import SubBlock
+from search_spaces.variants import Variant
 
 Phase = Callable[[Latency], float]
 
@@ -27,13 +32,14 @@ THROUGHPUT = Metric(
 )
 
 
-def tally_latency(structure: ModelStructure, table: LatencyTable) -> Tally:
+def tally_latency(structure: ModelStructure, variants: Variants, table: LatencyTable) -> Tally:
     """Put together the latency of a request.
 
-    Each sub-block is interpolated between measured widths; what a layer's call takes is paid once
-    by a layer that keeps anything. One factor makes the parts add up to the dense model.
+    Each sub-block is interpolated between measured widths, experts between measured numbers of
+    them too; what a layer's call takes is paid once by a layer that keeps anything. One factor
+    makes the parts add up to the dense model.
     """
-    prefill, decode = _phases(structure, table)
+    prefill, decode = _phases(structure, variants, table)
     new_tokens = table.setting.workload.new_tokens
     return Tally(
         tables=tuple(
@@ -46,34 +52,52 @@ def tally_latency(structure: ModelStructure, table: LatencyTable) -> Tally:
 
 
 def predict(
-    structure: ModelStructure, table: LatencyTable, counts: NDArray[np.int_]
+    structure: ModelStructure, variants: Variants, table: LatencyTable, forms: Forms
 ) -> list[Latency]:
-    """Predict both phases of candidates from kept units ``(candidates, sub_blocks)``."""
-    prefill, decode = (total(tally, structure, counts) for tally in _phases(structure, table))
+    """Predict both phases of candidates.
+
+    Args:
+        structure: The model.
+        variants: For each sub-block how it may be thinned out.
+        table: Measured of the model.
+        forms: ``(candidates, sub_blocks)``
+    """
+    phases = _phases(structure, variants, table)
+    prefill, decode = (total(tally, structure, forms) for tally in phases)
     return [
         Latency(prefill_ms=float(first), decode_ms=float(second))
         for first, second in zip(prefill, decode, strict=True)
     ]
 
 
-def _phases(structure: ModelStructure, table: LatencyTable) -> tuple[Tally, Tally]:
+def _phases(
+    structure: ModelStructure, variants: Variants, table: LatencyTable
+) -> tuple[Tally, Tally]:
     """Take prefill apart, and a decode step."""
     return (
-        _tally(structure, table, lambda latency: latency.prefill_ms),
-        _tally(structure, table, lambda latency: latency.decode_ms),
+        _tally(structure, variants, table, lambda latency: latency.prefill_ms),
+        _tally(structure, variants, table, lambda latency: latency.decode_ms),
     )
 
 
-def _tally(structure: ModelStructure, table: LatencyTable, phase: Phase) -> Tally:
-    call = np.zeros(len(structure.layers))
-    attention: dict[int, Floats] = {}
-    mlp: dict[int, Floats] = {}
-    for kind in table.kinds:
-        call[list(kind.layers)] = phase(kind.call)
-        attention |= dict.fromkeys(kind.layers, _interpolated(kind, kind.attention, phase))
-        mlp |= dict.fromkeys(kind.layers, _interpolated(kind, kind.mlp, phase))
-    tables = [by_layer[index] for index in range(len(call)) for by_layer in (attention, mlp)]
-    parts = float(call.sum()) + sum(float(costs[-1]) for costs in tables)
+def _tally(
+    structure: ModelStructure, variants: Variants, table: LatencyTable, phase: Phase
+) -> Tally:
+    kind_of = {layer: kind for kind in table.kinds for layer in kind.layers}
+    call = np.array([phase(kind_of[index].call) for index in range(len(structure.layers))])
+
+    def added(block: SubBlock, own: Sequence[Variant]) -> Floats:
+        kind = kind_of[block.layer]
+        if block.experts is not None:
+            assert kind.experts is not None
+            return _of_experts(block, block.experts, own, kind, kind.experts, phase)
+        curve = {"attention": kind.attention, "mlp": kind.mlp, "shared": kind.shared}[block.kind]
+        assert curve is not None
+        return _interpolated(kind, curve, phase)
+
+    tables = tabulated(structure, variants, added)
+    dense = zip(tables, structure.sub_blocks, strict=True)
+    parts = float(call.sum()) + sum(float(costs[block.unit_count]) for costs, block in dense)
     scale = (phase(table.dense) - phase(table.rest)) / parts if parts else 0.0
     return Tally(
         tables=tuple(scale * costs for costs in tables),
@@ -88,7 +112,43 @@ def _interpolated(kind: LayerTimes, curve: Curve, phase: Phase) -> Floats:
     Below the narrowest width that was measured a sub-block costs as much as there: what is left
     of it is the calls and not the sums.
     """
-    added = [max(0.0, phase(latency) - phase(kind.call)) for latency in curve.latencies]
-    costs: Floats = np.interp(np.arange(curve.counts[-1] + 1), curve.counts, added)
+    costs: Floats = np.interp(
+        np.arange(curve.counts[-1] + 1), curve.counts, _added(kind, curve, phase)
+    )
     costs[0] = 0.0
     return costs
+
+
+def _of_experts(
+    block: SubBlock,
+    experts: Experts,
+    variants: Sequence[Variant],
+    kind: LayerTimes,
+    grid: Grid,
+    phase: Phase,
+) -> Floats:
+    """Give what experts add to their layer's call in each form, ``(variants, units + 1)``."""
+    forms = MixtureForms.of(block, experts, variants)
+    shape = len(grid.counts), len(grid.top_ks), len(grid.channels)
+    # so many run as may: fewer experts than these are no form of a candidate
+    top_ks = forms.running.max(axis=1)
+    costs: Floats = np.einsum(
+        "ctw,uc,vt,vw->vu",
+        _added(kind, grid, phase).reshape(shape),
+        _weights(grid.counts, np.arange(block.unit_count + 1)),
+        _weights(grid.top_ks, top_ks),
+        _weights(grid.channels, forms.channels[:, 0]),
+    )
+    costs[:, 0] = 0.0
+    return costs
+
+
+def _added(kind: LayerTimes, measured: Curve | Grid, phase: Phase) -> Floats:
+    """Give what was measured less a layer's call, ``(points,)``."""
+    bare = phase(kind.call)
+    return np.array([max(0.0, phase(latency) - bare) for latency in measured.latencies])
+
+
+def _weights(points: Sequence[int], wanted: NDArray[np.int_]) -> Floats:
+    """Give the weights of points in a linear interpolation, ``(wanted, points)``."""
+    return np.stack([np.interp(wanted, points, row) for row in np.eye(len(points))], axis=-1)

@@ -1,12 +1,17 @@
 """Multiply–accumulates for each token."""
 
-import numpy as np
+from collections.abc import Sequence
 
-from evaluators.costs.tally import Tally, proportional
+import numpy as np
+from torch import Tensor, nn
+
+from evaluators.costs.mixture import ExpertWeights, MixtureForms
+from evaluators.costs.tally import Floats, Tally, Variants, proportional, tabulated
 from evaluators.metric import Metric
 from search_spaces.structure.linears import is_linear, matrix
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
+from search_spaces.variants import Variant
 
 MACS = Metric(
     name="macs",
@@ -16,23 +21,50 @@ MACS = Metric(
 )
 
 
-def tally_macs(structure: ModelStructure, context: int) -> Tally:
-    """Count the multiply–accumulates of one token that attends to ``context`` tokens."""
+def tally_macs(structure: ModelStructure, variants: Variants, context: int) -> Tally:
+    """Count the multiply–accumulates of one token that attends to ``context`` tokens.
+
+    Of a mixture, those of the router's rows and of the experts that run for it.
+    """
     layers = structure.backbone.layers
 
-    def unit(block: SubBlock) -> float:
-        linears = [layers[block.layer].get_submodule(p.path) for p in block.projections]
-        products = sum(matrix(linear).numel() for linear in linears)
-        return products / block.unit_count + block.core_features * context
+    def table(block: SubBlock, own: Sequence[Variant]) -> Floats:
+        layer = layers[block.layer]
+        if block.experts is not None:
+            forms = MixtureForms.of(block, block.experts, own)
+            each = ExpertWeights.of(layer, block.experts, _products, matrices_only=True)
+            return np.asarray(forms.kept * each.row + forms.running * each.expert(forms.channels))
+        cut = [projection.path for projection in block.projections]
+        products = sum(_products(matrix(layer.get_submodule(path))) for path in cut)
+        unit = products / block.unit_count + block.core_features * context
+        standing = sum(_products(matrix(linear)) for linear in _standing(layer, block))
+        return proportional(block.unit_count, unit, standing)
 
     outside = [
         module
         for path, module in structure.backbone.model.named_modules()
         if is_linear(module) and not path.startswith(f"{structure.backbone.stack_path}.")
     ]
-    blocks = structure.sub_blocks
     return Tally(
-        tables=tuple(proportional(block.unit_count, unit(block)) for block in blocks),
+        tables=tabulated(structure, variants, table),
         shared=np.zeros(len(structure.layers)),
-        rest=float(sum(matrix(module).numel() for module in outside)),
+        rest=float(sum(_products(matrix(module)) for module in outside)),
     )
+
+
+def _products(weight: Tensor) -> float:
+    """Count those of a matrix, or of one for each expert; a vector is only added."""
+    return float(weight.numel()) if weight.ndim > 1 else 0.0
+
+
+def _standing(layer: nn.Module, block: SubBlock) -> list[nn.Module]:
+    """List the linear layers that run for as long as the sub-block keeps anything."""
+    cut = {projection.path for projection in block.projections}
+    roots = {block.module, *block.private} - {""}
+    return [
+        module
+        for path, module in layer.named_modules()
+        if is_linear(module)
+        and path not in cut
+        and any(path == root or path.startswith(f"{root}.") for root in roots)
+    ]

@@ -1,13 +1,10 @@
 """Parameters that are not zero, tied ones once."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from evaluators.costs.sparse import Zeros, tally_sparse
-from evaluators.costs.tally import Floats, Tally
+from evaluators.costs.tally import Floats, Tally, Variants
 from evaluators.metric import Metric
-from search_spaces.patterns import Pattern
 from search_spaces.structure.read import ModelStructure
 
 NONZERO = Metric(
@@ -18,10 +15,10 @@ NONZERO = Metric(
 )
 
 
-def tally_nonzero(params: Tally, structure: ModelStructure, patterns: Sequence[Pattern]) -> Tally:
+def tally_nonzero(params: Tally, structure: ModelStructure, variants: Variants) -> Tally:
     """Count what is left of the parameters ``params`` in each form."""
 
     def saved(zeros: Zeros) -> Floats:
         return zeros.count.astype(np.float64)
 
-    return tally_sparse(params, structure, patterns, saved)
+    return tally_sparse(params, structure, variants, saved)

@@ -3,16 +3,13 @@
 No runtime gets faster by it, and few load it: it is what a packed file would take on disk.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
 from evaluators.costs.sparse import Zeros, tally_sparse
-from evaluators.costs.tally import Floats, Tally
+from evaluators.costs.tally import Floats, Tally, Variants
 from evaluators.metric import Metric
 from search_spaces.packing import packed_bytes
-from search_spaces.patterns import Pattern
 from search_spaces.structure.read import ModelStructure
 
 PACKED = Metric(
@@ -24,7 +21,7 @@ PACKED = Metric(
 
 
 def tally_packed(
-    size: Tally, structure: ModelStructure, patterns: Sequence[Pattern], stored_dtype: torch.dtype
+    size: Tally, structure: ModelStructure, variants: Variants, stored_dtype: torch.dtype
 ) -> Tally:
     """Count what is left of the bytes ``size`` in each form; a matrix is packed where it helps."""
 
@@ -33,4 +30,4 @@ def tally_packed(
         packed = packed_bytes(zeros.rows, zeros.columns, zeros.count, stored_dtype.itemsize)
         return np.asarray(np.maximum(0.0, plain - packed), np.float64)
 
-    return tally_sparse(size, structure, patterns, saved)
+    return tally_sparse(size, structure, variants, saved)

@@ -2,14 +2,16 @@
 
 from torch import Tensor
 
-from evaluators.costs.tally import Tally
-from evaluators.costs.weights import tally_weights
+from evaluators.costs.tally import Tally, Variants
+from evaluators.costs.weights import Counted, tally_weights
 from evaluators.metric import Metric
 from search_spaces.structure.read import ModelStructure
 
 PARAMS = Metric(name="params", unit="parameters", direction="minimise", source="a count")
 
 
-def tally_params(structure: ModelStructure, *, adds_bias: bool = False) -> Tally:
+def tally_params(
+    structure: ModelStructure, variants: Variants, *, adds_bias: bool = False
+) -> Tally:
     """Count parameters."""
-    return tally_weights(structure, Tensor.numel, adds_bias=adds_bias)
+    return tally_weights(structure, variants, Tensor.numel, Counted(adds_bias=adds_bias))

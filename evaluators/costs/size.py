@@ -2,8 +2,8 @@
 
 import torch
 
-from evaluators.costs.tally import Tally
-from evaluators.costs.weights import tally_weights
+from evaluators.costs.tally import Tally, Variants
+from evaluators.costs.weights import Counted, tally_weights
 from evaluators.metric import Metric
 from search_spaces.structure.read import ModelStructure
 
@@ -11,9 +11,16 @@ SIZE = Metric(name="size", unit="bytes", direction="minimise", source="tensor da
 
 
 def tally_size(
-    structure: ModelStructure, stored_dtype: torch.dtype, *, adds_bias: bool = False
+    structure: ModelStructure,
+    variants: Variants,
+    stored_dtype: torch.dtype,
+    *,
+    adds_bias: bool = False,
 ) -> Tally:
     """Count bytes in the dtype that an export is stored in, tied weights once."""
     return tally_weights(
-        structure, lambda weight: weight.numel() * stored_dtype.itemsize, adds_bias=adds_bias
+        structure,
+        variants,
+        lambda weight: weight.numel() * stored_dtype.itemsize,
+        Counted(adds_bias=adds_bias, buffers=True),
     )

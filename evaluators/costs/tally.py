@@ -1,16 +1,22 @@
-"""The shape of a cost: what each sub-block costs at each width, and what each standing layer."""
+"""The shape of a cost: what each sub-block costs in each form, and what each standing layer."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from search_spaces.forms import Forms
 from search_spaces.structure.read import ModelStructure
+from search_spaces.structure.sub_block import SubBlock
 from search_spaces.variants import Variant
 
 Floats = NDArray[np.float64]
+Variants = Sequence[Sequence[Variant]]
+"""For each sub-block how it may be thinned out, the dense way first."""
+Weigh = Callable[[Tensor], float]
+"""What one weight tensor costs; must be proportional to its size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +25,32 @@ class Tally:
 
     tables: tuple[Floats, ...]
     """For each sub-block its cost in each form, ``(forms,)``: at each number of units kept, and so
-    again for each further pattern of sparsity."""
+    again for each further variant."""
     shared: Floats
-    """For each layer that is not gone: what neither sub-block owns alone, ``(layers,)``."""
+    """For each layer that is not gone: what no sub-block owns alone, ``(layers,)``."""
     rest: float
     """For everything outside the layers."""
 
-    def repeated(self, variants: Sequence[Sequence[Variant]]) -> "Tally":
-        """Give a cost that takes no notice of how sub-blocks are thinned out."""
-        tables = zip(self.tables, variants, strict=True)
-        return replace(self, tables=tuple(np.tile(table, len(own)) for table, own in tables))
+
+def tabulated(
+    structure: ModelStructure,
+    variants: Variants,
+    table: Callable[[SubBlock, Sequence[Variant]], Floats],
+) -> tuple[Floats, ...]:
+    """Give the table of each sub-block, as a `Tally` holds it; equal ones are one array.
+
+    Args:
+        structure: The model.
+        variants: For each sub-block how it may be thinned out.
+        table: Gives the costs of a sub-block in its variants, which broadcast to
+            ``(variants, units + 1)``: a row alone where they cost the same.
+    """
+    known: dict[bytes, Floats] = {}
+    found = []
+    for block, own in zip(structure.sub_blocks, variants, strict=True):
+        costs = np.broadcast_to(table(block, own), (len(own), block.unit_count + 1))
+        found.append(known.setdefault(costs.tobytes(), costs.ravel()))
+    return tuple(found)
 
 
 def proportional(unit_count: int, each: float, standing: float = 0.0) -> Floats:

@@ -42,7 +42,7 @@ from planner.tables import read_table, workload
 from planner.workbench import DenseModel, Workbench, arithmetic_of, open_model
 from search_spaces.errors import ModelError, OutputError, PlanError, RunError, VerificationError
 from search_spaces.files import writing
-from search_spaces.forms import Forms, kept_in, unit_counts
+from search_spaces.forms import Forms, unit_counts
 from search_spaces.plan import Plan
 from search_spaces.sorting import sort_units_
 from search_spaces.structure.backbone import position_count
@@ -107,7 +107,7 @@ def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None
     settings = _for_export(run.settings)
     dense = open_model(settings, listener)
     run.check_model(dense.loaded.identity)
-    table = read_table(dense.structure, run.settings, run.folder)
+    table = read_table(dense, run.settings, run.folder)
     if table is not None:
         dense = replace(dense, costs=dense.costs.timed(table))
     scores = Scores()
@@ -290,8 +290,9 @@ def _time(
     prediction = None
     if table is not None:
         widths = unit_counts(dense.structure.sub_blocks)
-        both = np.stack([widths, kept_in(forms, widths)])
-        predicted = dict(zip(models, predict(dense.structure, table, both), strict=True))
+        both = np.stack([widths, forms])
+        promised = predict(dense.structure, dense.costs.variants, table, both)
+        predicted = dict(zip(models, promised, strict=True))
         prediction = Prediction.judged(predicted, latency, asked)
     return {
         "workload": asked,

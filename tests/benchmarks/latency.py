@@ -167,7 +167,7 @@ def measure(bench: Workbench, kind: str, genome: NDArray[np.int_], repeats: int)
     assert table is not None
     genome = bench.space.mended(genome[None])[0]
     counts = bench.space.forms(np.stack([bench.space.top_levels, genome]))
-    dense_promised, promised = predict(structure, table, counts)
+    dense_promised, promised = predict(structure, bench.dense.costs.variants, table, counts)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_model(folder, cut_model(structure, bench.space.plan(genome)), bench.dense.loaded)

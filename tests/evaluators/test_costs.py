@@ -55,7 +55,7 @@ def pruned(structure: ModelStructure, kept: NDArray[np.int_]) -> nn.Module:
     layers = []
     for index, layer in enumerate(structure.layers):
         counts = kept[2 * index : 2 * index + 2]
-        choices = zip((layer.attention, layer.mlp), map(np.arange, counts), strict=True)
+        choices = zip(layer.sub_blocks, map(np.arange, counts), strict=True)
         if counts.any():
             layers.append(cut(structure.backbone.layers[index], choices))
     setattr(model.get_submodule(parent_path), name, nn.ModuleList(layers))

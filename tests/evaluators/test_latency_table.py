@@ -18,6 +18,7 @@ from evaluators.latency_table import Curve, LatencyTable, LayerTimes, Setting, l
 from evaluators.stacks import measure_table, timed_counts
 from search_spaces.errors import LatencyError
 from search_spaces.structure.read import ModelStructure, read_structure
+from search_spaces.variants import Variant, variants_of
 from tests.evaluators import tiny
 from tests.evaluators.test_costs import Make, pruned
 
@@ -45,6 +46,11 @@ def by_hand(structure: ModelStructure) -> LatencyTable:
     )
 
 
+def plain(structure: ModelStructure) -> list[tuple[Variant, ...]]:
+    """No sub-block can be thinned out."""
+    return [variants_of()] * len(structure.sub_blocks)
+
+
 def costs_by_hand(structure: ModelStructure) -> CostModel:
     return CostModel(structure, stored_dtype=torch.float32, context=1).timed(by_hand(structure))
 
@@ -63,7 +69,7 @@ def costs_by_hand(structure: ModelStructure) -> CostModel:
 def test_the_parts_add_up(kept: list[int], milliseconds: float) -> None:
     structure = tiny.llama()
     counts = np.array([kept])
-    (found,) = predict(structure, by_hand(structure), counts)
+    (found,) = predict(structure, plain(structure), by_hand(structure), counts)
     assert found.prefill_ms == pytest.approx(milliseconds)
     assert found.decode_ms == pytest.approx(milliseconds / 10)
     costs = costs_by_hand(structure).costs(counts)
@@ -82,7 +88,7 @@ def test_one_factor_makes_the_parts_add_up_to_the_dense_model() -> None:
     structure = tiny.llama()
     table = by_hand(structure).model_copy(update={"dense": both(5 + 2 * 42)})
     counts = np.array([[2, 48, 2, 48, 2, 48], [1, 0, 0, 0, 0, 0]])
-    dense, small = predict(structure, table, counts)
+    dense, small = predict(structure, plain(structure), table, counts)
     assert dense.prefill_ms == pytest.approx(89)
     assert small.prefill_ms == pytest.approx(5 + 2 * (1 + 2))
 
@@ -191,7 +197,7 @@ def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
     some = dense.copy()
     some[:4] = 1, 0, 0, dense[3] // 3  # a group, no MLP; no attention, a third of the channels
     for counts in (dense, some):
-        (found,) = predict(structure, table, counts[None])
+        (found,) = predict(structure, plain(structure), table, counts[None])
         model = structure.backbone.model if counts is dense else pruned(structure, counts)
         assert isinstance(model, PreTrainedModel)
         with counter:
@@ -218,6 +224,7 @@ def test_real_times_are_in_order_and_leave_the_model_as_it_was(
     assert table.dense.prefill_ms > table.rest.prefill_ms >= 0
     (kind,) = table.kinds
     assert kind.layers == (0, 1, 2)
+    assert kind.mlp is not None
     for curve, width in ((kind.attention, 2), (kind.mlp, 48)):
         assert curve.counts == tuple(timed_counts(width))
         for phase in ("prefill_ms", "decode_ms"):
@@ -225,7 +232,9 @@ def test_real_times_are_in_order_and_leave_the_model_as_it_was(
             assert times == sorted(times)
             assert times[0] >= 0
     counts = tiny.random_counts(structure, 20, np.random.default_rng(0))
-    assert all(taken.prefill_ms > 0 for taken in predict(structure, table, counts))
+    assert all(
+        taken.prefill_ms > 0 for taken in predict(structure, plain(structure), table, counts)
+    )
 
 
 def test_a_workload_that_writes_nothing_has_no_decode_step() -> None:
@@ -255,9 +264,9 @@ def test_widths_that_are_timed(unit_count: int, counts: list[int]) -> None:
 
 
 def test_a_layer_is_timed_with_its_call_which_costs_then_pay_once() -> None:
-    bare = stacks._Case(layers=(0, 1, 2, 3), attention=0, mlp=0)
+    bare = stacks._Case(layers=(0, 1, 2, 3), kept=(0, 0))
     half = replace(bare, layers=(0, 1), is_half=True)
-    cut = replace(bare, attention=2)
+    cut = replace(bare, kept=(2, 0))
     # 10 outside, 2 for each call, 3 for each attention
     times = {case: np.array([10.0 + 2 * calls]) for case, calls in ((bare, 4), (half, 2))}
     times[cut] = times[bare] + 4 * 3.0

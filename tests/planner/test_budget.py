@@ -53,6 +53,8 @@ def test_a_budget_reads_back_what_it_writes(budget: Budget) -> None:
         ("kv<=46.1 kB/token", "kv", 46_100),
         ("kv<=1KiB", "kv", 1024),
         ("kv<=0", "kv", 0),
+        ("active<=60M", "active", 60_000_000),
+        ("loading<=50MB/token", "loading", 50_000_000),
         ("latency<=25ms", "latency", 25),
         ("latency <= 0.5 s", "latency", 500),
         ("latency<=25", "latency", 25),
@@ -84,7 +86,10 @@ def test_a_budget_of_several_terms() -> None:
         ("params<=0.7x,", "NAME<=VALUE"),
         ("params", "NAME<=VALUE"),
         ("parms<=0.7x", "did you mean `params`"),
-        ("speed<=0.7x", "params, size, macs, kv, nonzero, packed, latency, throughput, kl"),
+        (
+            "speed<=0.7x",
+            "params, size, macs, kv, nonzero, packed, active, loading, latency, throughput, kl",
+        ),
         ("throughput<=1.5x", "write throughput>=1.5x"),
         ("latency>=25ms", "write latency<=25ms"),
         ("latency<=25ms/token", "a number in ms, s"),
@@ -220,6 +225,8 @@ def test_a_model_without_a_cost_has_a_share_of_none() -> None:
         ("size", 0, "0 B"),
         ("macs", 106_200_000, "106.2M/token"),
         ("kv", 46_080, "46.1 kB/token"),
+        ("active", 60_000_000, "60.0M/token"),
+        ("loading", 49_500_000, "49.5 MB/token"),
         ("latency", 24.64, "24.6 ms"),
         ("latency", 2540.0, "2.5 s"),
         ("throughput", 12345.67, "12345.7 tokens/s"),
@@ -229,6 +236,15 @@ def test_a_model_without_a_cost_has_a_share_of_none() -> None:
 )
 def test_amounts_for_people(name: str, value: float, shown: str) -> None:
     assert format_amount(name, value) == shown
+
+
+@pytest.mark.parametrize("text", ["active<=0.5x", "loading<=50MB", "params<=0.5x,active<=10M"])
+def test_a_dense_model_has_no_experts_to_limit(text: str) -> None:
+    with pytest.raises(BudgetError, match="needs a mixture of experts, got a model that runs all"):
+        check_reachable(Budget.parse(text), DENSE, SMALLEST)
+    dense, smallest = ({**costs, "active": 60e6, "loading": 100e6} for costs in (DENSE, SMALLEST))
+    smallest |= {"active": 5e6, "loading": 0.0}
+    check_reachable(Budget.parse(text), dense, smallest)
 
 
 @given(st.sampled_from(COST_NAMES), st.floats(min_value=1.0, max_value=1e12))

@@ -45,8 +45,12 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Workload]:
     asked: list[Workload] = []
 
     def measure(
-        structure: ModelStructure, workload: Workload, on_step: Callable[[int, int], None]
+        structure: ModelStructure,
+        workload: Workload,
+        on_step: Callable[[int, int], None],
+        variants: object,
     ) -> LatencyTable:
+        assert variants is not None
         asked.append(workload)
         on_step(1, 1)
         return table_by_hand(structure, workload)

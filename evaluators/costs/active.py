@@ -1,0 +1,23 @@
+"""Parameters that take part in a token: of the experts, those that run for it."""
+
+from torch import Tensor
+
+from evaluators.costs.tally import Tally, Variants
+from evaluators.costs.weights import Counted, tally_weights
+from evaluators.metric import Metric
+from search_spaces.structure.read import ModelStructure
+
+ACTIVE = Metric(
+    name="active",
+    unit="parameters/token",
+    direction="minimise",
+    source="parameters but for those of experts that do not run for the token",
+)
+
+
+def tally_active(
+    structure: ModelStructure, variants: Variants, *, adds_bias: bool = False
+) -> Tally:
+    """Count the parameters that one token meets; the router's and the shared expert's are."""
+    counted = Counted(adds_bias=adds_bias, running=True)
+    return tally_weights(structure, variants, Tensor.numel, counted)
