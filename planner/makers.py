@@ -9,6 +9,7 @@ from evaluators.calibration import Calibration
 from planner.settings import SearchSettings
 from search_spaces.compensation import make_compensation
 from search_spaces.compensation.protocol import Compensation
+from search_spaces.errors import SettingsError
 from search_spaces.expert_merging import ExpertMerging
 from search_spaces.expert_rankings import make_expert_ranking
 from search_spaces.expert_rankings.pretrained import read_pretrained_routers
@@ -97,6 +98,11 @@ class Makers:
             SettingsError: Where a method does not know experts, and the model has some.
         """
         compensation, refinement, _ = settings.repairs
+        if compensation == "tuning" and has_experts(structure):
+            raise SettingsError(
+                "`compensate` tuning fits attentions and MLPs one after another, and this model "
+                "has experts between them; take obs or least_squares"
+            )
         choices = settings.choices
         sparse, narrows = choices.sparse, choices.heads or choices.channels
         depth = settings.guess in get_args(DepthRankingName)

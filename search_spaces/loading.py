@@ -230,7 +230,8 @@ def _finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[
     """Pass weights on, and refuse those that are no numbers."""
     for path, weight in weights:
         # in pieces, for this makes copies, and stacks of experts are large
-        if not all(bool(torch.isfinite(part).all()) for part in weight.reshape(-1).split(2**22)):
+        pieces = torch.split(weight.reshape(-1), 2**22)
+        if not all(bool(torch.isfinite(piece).all()) for piece in pieces):
             raise ModelError(
                 f"weights must be finite, and `{path}` of `{name}` holds NaN or infinity; "
                 "the checkpoint is damaged, get a sound copy"

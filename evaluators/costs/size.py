@@ -1,6 +1,7 @@
 """Bytes of weights as they lie on disk."""
 
 import torch
+from torch import Tensor, nn
 
 from evaluators.costs.tally import Tally, Variants
 from evaluators.costs.weights import Counted, tally_weights
@@ -17,10 +18,13 @@ def tally_size(
     *,
     adds_bias: bool = False,
 ) -> Tally:
-    """Count bytes in the dtype that an export is stored in, tied weights once."""
-    return tally_weights(
-        structure,
-        variants,
-        lambda weight: weight.numel() * stored_dtype.itemsize,
-        Counted(adds_bias=adds_bias, buffers=True),
-    )
+    """Count bytes in the dtype that an export is stored in, tied weights once.
+
+    Buffers keep a dtype of their own.
+    """
+
+    def weigh(weight: Tensor) -> float:
+        is_parameter = isinstance(weight, nn.Parameter)
+        return weight.numel() * (stored_dtype if is_parameter else weight.dtype).itemsize
+
+    return tally_weights(structure, variants, weigh, Counted(adds_bias=adds_bias, buffers=True))

@@ -43,9 +43,11 @@ class LayerStructure:
         return (self.attention, *self.feed_forward)
 
     @property
-    def mlp(self) -> SubBlock | None:
-        """Its MLP; none: it has experts."""
-        return next((block for block in self.feed_forward if block.kind == "mlp"), None)
+    def mlp(self) -> SubBlock:
+        """The MLP of a layer that has no experts."""
+        (block,) = self.feed_forward
+        assert block.kind == "mlp", f"layer {block.layer} has experts in the place of an MLP"
+        return block
 
     @property
     def experts(self) -> SubBlock | None:

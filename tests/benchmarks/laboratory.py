@@ -145,7 +145,7 @@ class Laboratory:
         if ranking not in self._ranked:
             self._sort_by([np.arange(width) for width in self.widths])
             found = rank_units(self.structure, make_ranking(ranking), self.statistics)
-            self._ranked[ranking] = found
+            self._ranked[ranking] = tuple(found)
         self._sort_by(self._ranked[ranking])
 
     def _sort_by(self, orders: Sequence[NDArray[np.int_]]) -> None:

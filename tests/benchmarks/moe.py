@@ -7,11 +7,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
-from planner.split_settings import SplitSettings
-from planner.splitting import split_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, MixtralConfig
 
@@ -20,6 +19,8 @@ from evaluators.evaluator import Evaluator, Fidelity
 from evaluators.metric import Measurement
 from evaluators.population import PrefixTree
 from planner.demo import demo_model
+from planner.split_settings import SplitSettings
+from planner.splitting import split_model
 from planner.verdict import Verdict, judged
 from search_spaces.expert_rankings import ExpertRankingName
 from search_spaces.forms import Forms, unit_counts
@@ -176,9 +177,8 @@ def _touched() -> list[Row]:
         num_local_experts=64,
         num_experts_per_tok=8,
     )
-    model = AutoModelForCausalLM.from_config(
-        config, attn_implementation="sdpa", experts_implementation="eager"
-    )
+    make: Any = AutoModelForCausalLM.from_config
+    model = make(config, attn_implementation="sdpa", experts_implementation="eager")
     structure = read_structure(model.eval().requires_grad_(requires_grad=False))
     return [_counted(structure, count) for count in (64, 32, 16, 8)]
 

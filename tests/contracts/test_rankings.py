@@ -91,7 +91,7 @@ def measured(
 
 def ranked(structure: ModelStructure, name: RankingName) -> tuple[NDArray[np.int_], ...]:
     ranking = make_ranking(name)
-    return rank_units(structure, ranking, measured(structure, ranking.statistics))
+    return tuple(rank_units(structure, ranking, measured(structure, ranking.statistics)))
 
 
 @cache

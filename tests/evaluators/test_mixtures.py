@@ -89,7 +89,8 @@ def _kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
     layers = gated.get_submodule(structure.backbone.stack_path)
     for block, gate in zip(structure.sub_blocks, gates, strict=True):
         if block.experts is not None:
-            down = layers[block.layer].get_parameter(block.experts.stack("down").path)
+            path = block.experts.stack("down").path
+            down = layers.get_parameter(f"{block.layer}.{path}")
             down.mul_(torch.from_numpy(gate).view(-1, 1, 1))
     log_p, log_q = (
         m(input_ids=WINDOWS).logits[:, :-1].double().log_softmax(-1) for m in (dense, gated)

@@ -24,7 +24,7 @@ def _mixtures(structure: ModelStructure) -> list[int]:
 
 def test_layers_have_experts_where_the_family_has_them(family: MoeFamily) -> None:
     structure = mixture(family.name)
-    dense = [layer for layer in structure.layers if layer.mlp is not None]
+    dense = [layer for layer in structure.layers if layer.experts is None]
     assert len(dense) == family.dense_layers
     assert len(_mixtures(structure)) == len(structure.layers) - family.dense_layers
     spans = [len(layer.sub_blocks) for layer in structure.layers]
