@@ -15,7 +15,7 @@ from evaluators.statistics import collect_statistics
 from planner.calibrating import CALIBRATION_FILE, calibrate, saved_calibration
 from planner.lazily import Lazily
 from planner.listener import Listener
-from planner.makers import Makers, repair_name
+from planner.makers import Makers, has_experts, repair_name
 from planner.run import LEVELS_FOLDER, STATISTICS_FOLDER
 from planner.settings import SearchSettings
 from planner.tables import TABLE_FILE
@@ -38,7 +38,7 @@ from search_spaces.level_builder import LevelBuilder
 from search_spaces.level_store import LevelStore
 from search_spaces.orders import Orders
 from search_spaces.shaping import Shaper
-from search_spaces.sites.experts import channel_levels
+from search_spaces.sites.experts import ALIGNED_CHANNELS, channel_levels
 from search_spaces.sites.weights import check_expert_patterns, check_patterns
 from search_spaces.sorting import rank_units, sort_units_
 from search_spaces.space import SearchSpace
@@ -421,6 +421,15 @@ def _check_space(dense: DenseModel, settings: SearchSettings) -> None:
         SettingsError: It has none.
     """
     blocks, choices = dense.structure.sub_blocks, settings.choices
+    if (
+        has_experts(dense.structure)
+        and choices.channels
+        and (settings.mlp_step or 0) % ALIGNED_CHANNELS
+    ):
+        raise SettingsError(
+            f"`mlp_step` must be a multiple of {ALIGNED_CHANNELS} where channels of experts are "
+            f"cut, for the kernels that run them take no others, got {settings.mlp_step}; raise it"
+        )
     widths = (unit_levels(block, choices, settings.mlp_step) for block in blocks)
     variants = lay_out_variants(blocks, choices, settings.patterns, settings.mlp_step)
     if all(len(levels) == 1 for levels in widths) and all(len(own) == 1 for own in variants):

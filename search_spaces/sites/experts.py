@@ -13,6 +13,10 @@ from search_spaces.sites.mlp import mlp_levels, mlp_of
 from search_spaces.sites.probe import LayerProbe
 from search_spaces.structure.sub_block import SubBlock
 
+ALIGNED_CHANNELS = 8
+"""What an expert's channels must be a multiple of to be exported: the kernel that transformers
+runs experts with takes rows of 16 bytes, which are 8 channels in 16-bit numbers."""
+
 
 def expert_levels(block: SubBlock) -> tuple[int, ...]:
     """Give the numbers of units to choose from: none, then from what the router needs to all."""
@@ -24,9 +28,11 @@ def channel_levels(block: SubBlock, step: int | None = None) -> tuple[int, ...]:
 
     Args:
         block: The experts.
-        step: Channels a level; none: as for an MLP of that width.
+        step: Channels a level; none: as for an MLP of that width, but no fewer than kernels take.
     """
     inner = replace(block, unit_count=known(block).channel_count)
+    if step is None:
+        step = max(ALIGNED_CHANNELS, mlp_levels(inner)[1])
     return tuple(count for count in mlp_levels(inner, step) if count)
 
 

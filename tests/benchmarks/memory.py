@@ -107,7 +107,7 @@ def naive_faults(text: Text) -> float:
     counts = bench.space.forms(offspring(bench))
     windows = bench.calibration.search
     scorer = NaiveScorer(
-        str(demo_model()), torch.float32, bench.space.orders.members, windows, batch=len(windows)
+        str(demo_model()), torch.float32, tuple(bench.space.orders), windows, batch=len(windows)
     )
     scorer.score(counts[0])  # warm-up
     scores = [scorer.score(kept) for kept in counts[:: len(counts) // (GENERATION // 8)]]
