@@ -105,7 +105,7 @@ class Duel:
     def _naive(self, dtype: torch.dtype) -> NaiveScorer:
         windows = self.bench.calibration.search
         scorer = NaiveScorer(
-            str(demo_model()), dtype, self.tuple(self.bench.space.orders), windows, batch=8
+            str(demo_model()), dtype, tuple(self.bench.space.orders), windows, batch=8
         )
         scorer.score(self.elders[0])  # warm-up
         return scorer
