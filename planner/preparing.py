@@ -2,20 +2,21 @@
 
 import hashlib
 import shutil
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 
 from evaluators.calibration import Calibration
 from evaluators.statistics import collect_statistics
 from planner.calibrating import CALIBRATION_FILE, calibrate, saved_calibration
+from planner.fitting import check_space
 from planner.lazily import Lazily
 from planner.listener import Listener
-from planner.makers import Makers, has_experts, repair_name
+from planner.makers import Makers, repair_name
+from planner.ranked import RANKING_FILE, ranked_space, save_ranking, saved_guess
 from planner.run import LEVELS_FOLDER, STATISTICS_FOLDER
 from planner.settings import SearchSettings
 from planner.tables import TABLE_FILE
@@ -24,7 +25,6 @@ from planner.workbench import DenseModel, Workbench
 from search_spaces.allocations import AllocationName
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.expert_levels import ExpertLevelBuilder
-from search_spaces.files import replacing
 from search_spaces.harm import (
     Guess,
     guess_after_repair,
@@ -33,23 +33,15 @@ from search_spaces.harm import (
     guess_by_energy,
     guess_by_ranking,
 )
-from search_spaces.laying_out import build_space, lay_out_variants, unit_levels
+from search_spaces.laying_out import lay_out_variants
 from search_spaces.level_builder import LevelBuilder
 from search_spaces.level_store import LevelStore
 from search_spaces.orders import Orders
 from search_spaces.shaping import Shaper
-from search_spaces.sites.experts import ALIGNED_CHANNELS, channel_levels
-from search_spaces.sites.weights import check_expert_patterns, check_patterns
 from search_spaces.sorting import rank_units, sort_units_
 from search_spaces.space import SearchSpace
 from search_spaces.statistics import Statistics
-from search_spaces.structure.expert_matrices import stacks_of
-from search_spaces.structure.linears import matrix
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-RANKING_FILE = "ranking.npz"
 COMMON_FILES = (CALIBRATION_FILE, TABLE_FILE)
 """What every run on the same model and text shares of its preparation."""
 PREPARED_FILES = (*COMMON_FILES, RANKING_FILE)
@@ -95,8 +87,7 @@ def prepare(
         SettingsError: Where windows are longer than the model reads, a streamed model would
             have to write the text, or a pattern of sparsity does not fit its matrices.
     """
-    _check_space(dense, settings)
-    _check_patterns(dense, settings)
+    check_space(dense, settings)
     task = _Task(
         dense=dense,
         makers=Makers.of(settings, dense.structure),
@@ -120,7 +111,7 @@ def prepare(
             dense.structure, task.makers.ranking, statistics, experts.ranking if experts else None
         )
         guess = _guess(dense, settings, task.makers, statistics, orders)
-        _save_ranking(folder / RANKING_FILE, dense, orders, guess)
+        save_ranking(folder / RANKING_FILE, dense, orders, guess)
     repair = repair_name(settings, task.makers, task.calibration)
     space = ranked_space(dense, settings, folder, repair=repair)
     sort_units_(dense.structure, space.orders)
@@ -130,7 +121,7 @@ def prepare(
         dense=dense,
         space=space,
         calibration=task.calibration,
-        guess=_saved_guess(folder / RANKING_FILE, space),
+        guess=saved_guess(folder / RANKING_FILE, space),
         shaper=task.shaper(space, statistics),
     )
 
@@ -308,87 +299,6 @@ def _guess(
     return guess_by_ranking(energy, structure, statistics, makers.ranking)
 
 
-def _save_ranking(path: Path, dense: DenseModel, orders: Orders, guess: Guess) -> None:
-    arrays: dict[str, NDArray[Any]] = {}
-    for position, block in enumerate(dense.structure.sub_blocks):
-        harms = guess.units[position][orders[position]]
-        arrays |= {
-            block.name: orders[position],
-            f"{block.name}.harm": harms.reshape(block.group_count, -1).sum(axis=0),
-            f"{block.name}.variants": guess.variants[position],
-        }
-        if position in orders.channels:
-            arrays[f"{block.name}.channels"] = orders.channels[position]
-    if guess.tilts is not None:
-        arrays["tilts"] = guess.tilts
-    with replacing(path) as whole:
-        np.savez(whole, allow_pickle=False, **arrays)
-
-
-def _saved_guess(path: Path, space: SearchSpace) -> Guess:
-    names = [block.name for block in space.sub_blocks]
-    try:
-        return _read_guess(path, names)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"`{path}` must hold what cuts were guessed to do, and does not: {error}; "
-            "search again into another --out"
-        ) from error
-
-
-def _read_guess(path: Path, names: Sequence[str]) -> Guess:
-    with np.load(path, allow_pickle=False) as saved:
-        return Guess(
-            units=tuple(saved[f"{name}.harm"] for name in names),
-            variants=tuple(saved[f"{name}.variants"] for name in names),
-            tilts=saved.get("tilts"),
-        )
-
-
-def ranked_space(
-    dense: DenseModel, settings: SearchSettings, folder: Path, *, repair: str
-) -> SearchSpace:
-    """Lay out the space of a run whose ranking lies in its folder.
-
-    Args:
-        dense: The run's model, not sorted.
-        settings: The run's settings.
-        folder: The run's folder.
-        repair: What its plans say of weights that are not the dense model's own.
-
-    Raises:
-        RunError: Where the ranking is missing or is another model's.
-    """
-    blocks = dense.structure.sub_blocks
-    try:
-        with (
-            (folder / RANKING_FILE).open("rb") as file,
-            np.load(file, allow_pickle=False) as saved,
-        ):
-            orders = Orders(
-                members=tuple(saved[block.name] for block in blocks),
-                channels={
-                    position: saved[f"{block.name}.channels"]
-                    for position, block in enumerate(blocks)
-                    if f"{block.name}.channels" in saved
-                },
-            )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"`{folder}` must hold the ranking of its model, and {RANKING_FILE} does not: "
-            f"{error}; search again into another --out"
-        ) from error
-    return build_space(
-        dense.loaded.identity,
-        blocks,
-        orders,
-        choices=settings.choices,
-        mlp_step=settings.mlp_step,
-        patterns=settings.patterns,
-        repair=repair,
-    )
-
-
 def run_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> SearchSpace:
     """Lay out the space of a run from what its folder keeps.
 
@@ -412,48 +322,3 @@ def laid_out_for(bench: Workbench, settings: SearchSettings, folder: Path) -> Wo
     """
     space = ranked_space(bench.dense, settings, folder, repair=bench.space.repair)
     return replace(bench, space=space)
-
-
-def _check_space(dense: DenseModel, settings: SearchSettings) -> None:
-    """Refuse a space without a site.
-
-    Raises:
-        SettingsError: It has none.
-    """
-    blocks, choices = dense.structure.sub_blocks, settings.choices
-    if (
-        has_experts(dense.structure)
-        and choices.channels
-        and (settings.mlp_step or 0) % ALIGNED_CHANNELS
-    ):
-        raise SettingsError(
-            f"`mlp_step` must be a multiple of {ALIGNED_CHANNELS} where channels of experts are "
-            f"cut, for the kernels that run them take no others, got {settings.mlp_step}; raise it"
-        )
-    widths = (unit_levels(block, choices, settings.mlp_step) for block in blocks)
-    variants = lay_out_variants(blocks, choices, settings.patterns, settings.mlp_step)
-    if all(len(levels) == 1 for levels in widths) and all(len(own) == 1 for own in variants):
-        raise SettingsError(
-            f"`space` must name something that this model has, and it has no {settings.space} to "
-            "cut; choose others of heads, channels, drops, layers and sparsity"
-        )
-
-
-def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
-    """Refuse patterns that some level's matrices cannot be parted into.
-
-    Raises:
-        SettingsError: Naming the matrix and its width.
-    """
-    for block in dense.structure.sub_blocks:
-        layer = dense.structure.backbone.layers[block.layer]
-        if block.experts is not None:
-            channels = (
-                channel_levels(block, settings.mlp_step) if settings.choices.channels else ()
-            )
-            stacks = stacks_of(layer, block.experts)
-            check_expert_patterns(block, stacks, channels, settings.patterns)
-            continue
-        columns = {p.path: matrix(layer.get_submodule(p.path)).shape[1] for p in block.projections}
-        widths = [w for w in unit_levels(block, settings.choices, settings.mlp_step) if w]
-        check_patterns(block, columns, widths, settings.patterns)
