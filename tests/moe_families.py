@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from transformers import (
@@ -19,7 +20,7 @@ from transformers import (
 )
 
 from search_spaces.structure.read import ModelStructure, read_structure
-from tests.families import COMMON, GROUPED, make_model
+from tests.families import COMMON, GROUPED, make_model, write_tokenizer
 
 EXPERTS = 8
 CHANNELS = 16
@@ -158,3 +159,10 @@ MOE_FAMILIES = {family.name: family for family in _FAMILIES}
 def mixture(name: str) -> ModelStructure:
     """Give the dense model of a family; all tests share it."""
     return read_structure(make_model(MOE_FAMILIES[name].config()))
+
+
+def saved_mixture(name: str, folder: Path) -> Path:
+    """Write a family's model and its tokenizer, named on disk as the family publishes them."""
+    mixture(name).backbone.model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder

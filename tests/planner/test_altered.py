@@ -16,6 +16,7 @@ from planner.rescoring import BASELINE_ROUND
 from planner.settings import SearchSettings
 from search_spaces.errors import BudgetError, PlanError, SettingsError
 from search_spaces.plan import Plan
+from tests.moe_families import saved_mixture
 
 SMALL: dict[str, Any] = {
     "evaluations": 40,
@@ -38,13 +39,31 @@ KINDS: dict[str, dict[str, Any]] = {
         "sparsity_step": 30,
         "mlp_step": 8,
     },
+    "merged": {
+        "model": "mixtral",
+        "budget": "params<=0.7x",
+        "space": "heads,drops,experts,top_k",
+        "compensate": "obs,merge",
+        "expert_ranking": "frequency",
+    },
+    "sparse experts": {
+        "model": "deepseek-v3",
+        "budget": "nonzero<=0.5x",
+        "space": "heads,channels,experts,sparsity,4:8",
+        "compensate": "obs,merge",
+        "sparsity_step": 30,
+        "mlp_step": 8,
+    },
 }
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
 def altered(request: pytest.FixtureRequest, saved_llama: Path, tmp_path_factory: Any) -> Run:
-    out = tmp_path_factory.mktemp("runs") / request.param
-    return search(str(saved_llama), out=out, **{**SMALL, **KINDS[request.param]})
+    out = tmp_path_factory.mktemp("runs") / request.param.replace(" ", "-")
+    kind = dict(KINDS[request.param])
+    family = kind.pop("model", None)
+    model = saved_llama if family is None else saved_mixture(family, out.with_suffix(".model"))
+    return search(str(model), out=out, **{**SMALL, **kind})
 
 
 def chosen(run: Run) -> str:
@@ -70,7 +89,8 @@ def test_what_was_scored_is_what_is_exported(altered: Run, tmp_path: Path) -> No
     zeros = sum(int((weight == 0).sum()) for weight in stored.values())
     promised = manifest.costs["params"] - manifest.costs.get("nonzero", manifest.costs["params"])
     assert zeros >= promised
-    assert (zeros > 0) == ("sparsity" in altered.settings.space)
+    assert not zeros or "sparsity" in altered.settings.space
+    assert zeros or altered.settings.space != "sparsity,2:4"
     model = AutoModelForCausalLM.from_pretrained(out, trust_remote_code=True)
     tokens = torch.arange(8)[None] + 3
     assert torch.isfinite(model(tokens).logits).all()

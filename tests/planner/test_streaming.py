@@ -17,7 +17,7 @@ from planner.cli import main
 from search_spaces import memory
 from search_spaces.errors import ModelError, RunError, SettingsError
 from tests.families import VOCABULARY
-from tests.streamed import write_large
+from tests.streamed import write_large, write_large_mixture
 
 SMALL: dict[str, Any] = {
     "budget": "params<=0.8x",
@@ -29,6 +29,7 @@ SMALL: dict[str, Any] = {
 }
 RESIDENT_LIMIT = 2_500_000_000
 LARGE_LAYERS = 32
+MIXTURE_LAYERS = 23
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,26 @@ def test_a_model_larger_than_memory_is_searched(text: Path, tmp_path: Path) -> N
     front = Run.open(out).front()
     assert len(front) > 1
     assert np.isfinite(front[["kl", "nll", "holdout_kl"]].to_numpy(float)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.skipif(not psutil.LINUX, reason="reads the kernel's own account of memory")
+def test_experts_larger_than_memory_are_ranked_and_searched(text: Path, tmp_path: Path) -> None:
+    model, out, log = tmp_path / "model", tmp_path / "run", tmp_path / "log.txt"
+    write_large_mixture(model, layers=MIXTURE_LAYERS)
+    weight_bytes = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    assert weight_bytes > 8_000_000_000
+    command = ["search", str(model), "--data", str(text), "--dtype", "bfloat16"]
+    sizes = {"windows": 2, "holdout_windows": 2, "fresh_windows": 2, "window_tokens": 16}
+    command += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
+    command += ["--evaluations", "2", "--population", "2", "--budget", "params<=0.8x"]
+    command += ["--space", "experts", "--compensate", "none", "--statistics_windows", "4"]
+    status, peak = run_limited([*command, "--offload", "always", "--out", str(out)], log)
+    assert status == 0, log.read_text(encoding="utf-8")
+    assert peak <= RESIDENT_LIMIT
+    print(f"peak {peak / 1e9:.2f} GB of {weight_bytes / 1e9:.2f} GB of weights")  # noqa: T201
+    assert np.isfinite(Run.open(out).front()[["kl", "holdout_kl"]].to_numpy(float)).all()
 
 
 def run_limited(arguments: list[str], log: Path) -> tuple[int, int]:
