@@ -15,14 +15,9 @@ from evaluators.memory import release_pages
 from evaluators.splitting import mlp_inputs
 from planner.calibrating import check_window
 from planner.environment import describe_environment
-from planner.export.exporting import (
-    check_vacant,
-    proof_tokens,
-    scratch_beside,
-    writing_weights,
-)
 from planner.export.manifest import File, describe_files
-from planner.export.verify import prove, reload
+from planner.export.place import check_vacant, scratch_beside, writing_weights
+from planner.export.verify import proof_tokens, prove, reload
 from planner.listener import Listener, Silence
 from planner.split_settings import SplitSettings
 from search_spaces.loading import LoadedModel, load_model

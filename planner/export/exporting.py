@@ -1,16 +1,12 @@
 """Exporting a plan: cut, write beside the final name, prove, then rename."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -26,10 +22,12 @@ from planner.evaluation import Evaluation
 from planner.export.card import write_card
 from planner.export.folder import CutModel, OrderedLevel, cut_model, write_model
 from planner.export.manifest import Manifest, Prediction, Quality, describe_files
+from planner.export.place import check_vacant, scratch_beside, writing_weights
 from planner.export.verify import (
     logits_of,
     plan_forms,
     plan_variants,
+    proof_tokens,
     prove,
     reload,
     scored_logits,
@@ -40,16 +38,10 @@ from planner.run import Run
 from planner.settings import SearchSettings
 from planner.tables import read_table, workload
 from planner.workbench import DenseModel, Workbench, arithmetic_of, open_model
-from search_spaces.errors import ModelError, OutputError, PlanError, RunError, VerificationError
-from search_spaces.files import writing
+from search_spaces.errors import ModelError, PlanError, RunError, VerificationError
 from search_spaces.forms import Forms, unit_counts
 from search_spaces.plan import Plan
 from search_spaces.sorting import sort_units_
-from search_spaces.structure.backbone import position_count
-
-_PROOF_WINDOWS, _PROOF_TOKENS = 2, 48
-_SPARE_BYTES = 50 * 2**20
-"""Room for the tokenizer and the rest beside the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,18 +179,6 @@ def _find(run: Run, plan_id: str) -> Evaluation:
         f"`--plan` must be the id of a plan of this run or a .json file, got `{plan_id}`; "
         f"`planner front {run.folder}` lists the ids"
     )
-
-
-def check_vacant(out: Path) -> None:
-    """Refuse a folder that is there already.
-
-    Raises:
-        OutputError: It is.
-    """
-    if out.exists():
-        raise OutputError(
-            f"`--out` must not exist yet, and `{out}` does; choose another name or remove it"
-        )
 
 
 def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
@@ -342,14 +322,6 @@ def _exact_costs(
     return costs
 
 
-def proof_tokens(model: PreTrainedModel) -> Tensor:
-    """Give random token ids ``(windows, tokens)`` to compare logits on."""
-    generator = torch.Generator().manual_seed(0)
-    vocabulary = model.config.get_text_config().vocab_size
-    length = min(_PROOF_TOKENS, position_count(model) or _PROOF_TOKENS)
-    return torch.randint(vocabulary, (_PROOF_WINDOWS, length), generator=generator)
-
-
 def _tensor_bytes(folder: Path) -> int:
     """Count the bytes of tensor data in safetensors files, without their headers."""
     total = 0
@@ -363,36 +335,3 @@ def _tensor_bytes(folder: Path) -> int:
 def _weight_bytes(pruned: CutModel, dense: DenseModel) -> int:
     itemsize = dense.loaded.stored_dtype.itemsize
     return sum(weight.numel() for weight in pruned.weights.values()) * itemsize
-
-
-@contextmanager
-def scratch_beside(out: Path, weight_bytes: int) -> Iterator[Path]:
-    """Give a folder on the same disk that is gone afterwards, whatever happens.
-
-    Raises:
-        OutputError: Where the disk is full or the place cannot be written to.
-    """
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(out.parent).free
-    if free < weight_bytes + _SPARE_BYTES:
-        raise OutputError(
-            f"an export of {weight_bytes / 1e6:.0f} MB needs as much free space, and the disk of "
-            f"`{out.parent}` has {free / 1e6:.0f} MB; free some space or choose another place"
-        )
-    with writing(out):
-        scratch = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
-    with scratch as place:
-        yield Path(place)
-
-
-@contextmanager
-def writing_weights(out: Path) -> Iterator[None]:
-    """Turn what the system refuses while weights are written into an `OutputError`."""
-    try:
-        with writing(out):
-            yield
-    except SafetensorError as error:  # how safetensors reports what the system refused
-        raise OutputError(
-            f"`{out}` must be writable, got: {error}; free some space or choose another place"
-        ) from error

@@ -17,12 +17,14 @@ from search_spaces.orders import Orders
 from search_spaces.plan import Plan
 from search_spaces.shaping import Shaper
 from search_spaces.sorting import sort_units_
+from search_spaces.structure.backbone import position_count
 from search_spaces.structure.read import ModelStructure
 from search_spaces.structure.sub_block import SubBlock
 from search_spaces.variants import PLAIN, Variant, variants_of
 
 TOLERANCE = 1e-3
 """Of the logits' spread: float32 sums in another order, nothing more."""
+_PROOF_WINDOWS, _PROOF_TOKENS = 2, 48
 CACHED_TOKENS = 4
 """Tokens fed one by one to prove the cache."""
 
@@ -195,3 +197,11 @@ def _cached_logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
         )
         logits.append(output.logits)
     return torch.cat(logits, dim=1)
+
+
+def proof_tokens(model: PreTrainedModel) -> Tensor:
+    """Give random token ids ``(windows, tokens)`` to compare logits on."""
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = model.config.get_text_config().vocab_size
+    length = min(_PROOF_TOKENS, position_count(model) or _PROOF_TOKENS)
+    return torch.randint(vocabulary, (_PROOF_WINDOWS, length), generator=generator)
