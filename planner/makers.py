@@ -37,22 +37,32 @@ class ExpertMakers:
     sparsifier: Sparsifier | None = None
     name: str = ""
     """Of what changes their weights, with plus signs between; empty: nothing does."""
+    notice: str = ""
+    """What a user should know of that."""
 
     @classmethod
     def of(cls, settings: SearchSettings, structure: ModelStructure) -> "ExpertMakers":
         """Give those that settings name, as far as the space has a use for them."""
         pretrained = None
-        if settings.pretrained_router is not None:
+        if settings.expert_ranking == "router_change":
+            assert settings.pretrained_router is not None  # as settings check
             folder = Path(settings.pretrained_router)
             pretrained = read_pretrained_routers(folder, structure.backbone, structure.sub_blocks)
         merging = settings.repairs.merges
         sparsifier = _of_stacks(settings.sparsifier) if settings.choices.sparse else None
         names = ["merge" if merging else "", f"experts-{sparsifier}" if sparsifier else ""]
+        notice = ""
+        if sparsifier not in (None, settings.sparsifier):
+            notice = (
+                f"experts are made sparse by {sparsifier}, for {settings.sparsifier} needs more "
+                "than is measured of each of them"
+            )
         return cls(
             ranking=make_expert_ranking(settings.expert_ranking, pretrained=pretrained),
             merging=ExpertMerging() if merging else None,
             sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
             name="+".join(filter(None, names)),
+            notice=notice,
         )
 
     @property
@@ -98,6 +108,11 @@ class Makers:
             SettingsError: Where a method does not know experts, and the model has some.
         """
         compensation, refinement, _ = settings.repairs
+        if settings.repairs.merges and not has_experts(structure):
+            raise SettingsError(
+                "`compensate` merge joins experts of a mixture, and this model has none; leave it "
+                "out"
+            )
         if compensation == "tuning" and has_experts(structure):
             raise SettingsError(
                 "`compensate` tuning fits attentions and MLPs one after another, and this model "

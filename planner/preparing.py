@@ -10,7 +10,7 @@ from typing import cast, get_args
 import numpy as np
 
 from evaluators.calibration import Calibration
-from evaluators.statistics import collect_statistics
+from evaluators.statistics import collect_statistics, kept_statistics
 from planner.calibrating import CALIBRATION_FILE, calibrate, saved_calibration
 from planner.fitting import check_space
 from planner.lazily import Lazily
@@ -40,7 +40,7 @@ from search_spaces.orders import Orders
 from search_spaces.shaping import Shaper
 from search_spaces.sorting import rank_units, sort_units_
 from search_spaces.space import SearchSpace
-from search_spaces.statistics import Statistics
+from search_spaces.statistics import StatisticName, Statistics
 
 COMMON_FILES = (CALIBRATION_FILE, TABLE_FILE)
 """What every run on the same model and text shares of its preparation."""
@@ -138,13 +138,18 @@ class _Task:
     remake: bool
     listener: Listener
 
+    @property
+    def wanted(self) -> frozenset[StatisticName]:
+        """The statistics that are taken of the dense model."""
+        return (self.makers.for_order | self.makers.for_levels) - TUNING_STATISTICS
+
     def measured(self) -> Sequence[Statistics]:
         """Take statistics of the model in its own order of units."""
         self.listener.stage("measuring what goes through each layer")
         return collect_statistics(
             self.dense.structure,
             self.calibration.statistics,
-            (self.makers.for_order | self.makers.for_levels) - TUNING_STATISTICS,
+            self.wanted,
             # small ones need no files: they are used once, for the ranking
             folder=self.folder / STATISTICS_FOLDER if self.makers.changes_weights else None,
             identity=self.dense.loaded.identity.fingerprint,
@@ -153,7 +158,16 @@ class _Task:
         )
 
     def measured_sorted(self, space: SearchSpace) -> Sequence[Statistics]:
-        """Take them of a model that is sorted already."""
+        """Take them of a model that is sorted already, where they are not in their files."""
+        kept = kept_statistics(
+            self.dense.structure,
+            self.calibration.statistics,
+            self.wanted,
+            self.folder / STATISTICS_FOLDER,
+            self.dense.loaded.identity.fingerprint,
+        )
+        if kept is not None:
+            return kept
         if not self.remake:
             raise RunError(
                 f"an export needs the very weights that were scored, and `{self.folder}` lacks "
@@ -209,6 +223,8 @@ class _Task:
         experts = self.makers.experts
         if experts is None or not experts.name:
             return None
+        if experts.notice:
+            self.listener.say(experts.notice)
         return ExpertLevelBuilder(
             self.dense.structure,
             statistics,

@@ -60,7 +60,12 @@ def _read_guess(path: Path, names: Sequence[str]) -> Guess:
     with np.load(path, allow_pickle=False) as saved:
         return Guess(
             units=tuple(saved[f"{name}.harm"] for name in names),
-            variants=tuple(saved[f"{name}.variants"] for name in names),
+            # written under another name before there were other variants than patterns
+            variants=tuple(
+                saved[key if key in saved else f"{name}.patterns"]
+                for name in names
+                for key in [f"{name}.variants"]
+            ),
             tilts=saved.get("tilts"),
         )
 

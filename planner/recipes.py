@@ -221,7 +221,8 @@ RECIPES: dict[str, Recipe] = {
         compensate="merge",
         space="experts",
         description="as many experts in each layer, those used least merged into the others; "
-        "without the paper's fine-tuning",
+        "their tokens go to whom the router has next, where the paper leads them to the merged "
+        "one, and fine-tunes",
         reference="Li et al., 2024, arXiv:2310.01334",
     ),
     "moe-pruner": Recipe(

@@ -203,7 +203,12 @@ def _check_agreement(settings: SearchSettings) -> None:
         _refuse(rule, settings.space, "add `experts` to `--space`, or leave it out")
     if settings.expert_ranking == "router_change" and settings.pretrained_router is None:
         rule = "`expert_ranking` router_change needs the router before fine-tuning"
-        _refuse(rule, None, "name the folder of that model with `--pretrained_router`")
+        _refuse(rule, "none", "name the folder of that model with `--pretrained_router`")
+    if settings.expert_ranking != "router_change" and settings.pretrained_router is not None:
+        rule = "`pretrained_router` is read for the expert ranking router_change alone"
+        _refuse(
+            rule, settings.expert_ranking, "set `--expert_ranking router_change`, or leave it out"
+        )
     if refinement and not choices.sparse:
         rule = f"`compensate` {refinement} needs a space with sparsity"
         _refuse(rule, settings.space, "add `sparsity` or `2:4` to `--space`, or leave it out")

@@ -266,8 +266,9 @@ def _check_experts(block: SubBlock, members: NDArray[np.int_], kept: Kept) -> No
             f"`{block.name}` must keep as many experts of each of its {block.group_count} groups, "
             f"got {', '.join(map(str, by_group))}; keep as many of each"
         )
-    if top_k == experts.top_k and len(members) < experts.lowest * block.group_count:
+    # a router that compares groups reads several experts of each, however few it then chooses
+    if block.group_count > 1 and len(members) < experts.lowest * block.group_count:
         raise PlanError(
-            f"the router of `{block.name}` needs {experts.lowest} experts of each group to choose "
-            f"{top_k} from, got {by_group[0]}; keep more, or lower `top_k` with them"
+            f"the router of `{block.name}` needs at least {experts.lowest} experts of each of its "
+            f"{block.group_count} groups, got {by_group[0]}; keep more of each"
         )

@@ -164,7 +164,7 @@ def read_weights(
             try:
                 yield from weight.read(tensor_of, model)
             except (RuntimeError, ValueError, LookupError) as error:
-                if isinstance(error, ModelError):
+                if isinstance(error, ModelError) or "memory" in str(error):
                     raise
                 raise ModelError(
                     f"the tensors of `{weight.names[0]}` on disk must fit together, such as "

@@ -14,6 +14,7 @@ from search_spaces.expert_surgery import (
     Thinned,
     Unrouted,
     cut_modules,
+    known,
     narrow_modules,
     permute_experts_,
     set_counts,
@@ -93,7 +94,8 @@ def narrowed(
         if block.experts is None or not count:
             narrow = _resized(narrow, block, count, level, slice_first)
             continue
-        is_whole = count == block.unit_count and not variant.channels and not level
+        own = any(stack.path in level for stack in known(block).stacks)
+        is_whole = count == block.unit_count and not variant.channels and not own
         if not is_whole:
             narrow = graft(narrow, narrow_modules(layer, block, count, variant, level))
         elif variant.top_k:

@@ -65,7 +65,7 @@ def collect_statistics(  # noqa: PLR0913 - one place for all that decides what i
     files = None
     found: dict[int, Statistics] = {}
     if folder is not None:
-        digest = digest_of(structure, windows, wanted, removal_windows, identity)
+        digest = digest_of(windows, wanted, removal_windows, identity)
         files = StatisticsFiles(folder, digest)
         found = files.load(structure, wanted, on_notice)
     missing = [index for index in range(of) if index not in found]
@@ -78,6 +78,31 @@ def collect_statistics(  # noqa: PLR0913 - one place for all that decides what i
     everything = tuple(found[index] for index in range(of))
     _tell_unrouted(structure, everything, on_notice)
     return everything
+
+
+def kept_statistics(
+    structure: ModelStructure,
+    windows: Tensor,
+    wanted: frozenset[StatisticName],
+    folder: Path,
+    identity: str,
+) -> tuple[Statistics, ...] | None:
+    """Give what `collect_statistics` left in a folder; none: not all of it is there.
+
+    Args:
+        structure: The model, in whatever order of units.
+        windows: As they were then, and so below.
+        wanted: Names.
+        folder: Where the files lie.
+        identity: The model's fingerprint.
+    """
+    files = StatisticsFiles(folder, digest_of(windows, wanted, REMOVAL_WINDOWS, identity))
+    found = files.load(structure, wanted, lambda _: None)
+    return (
+        tuple(found[index] for index in sorted(found))
+        if len(found) == len(structure.layers)
+        else None
+    )
 
 
 def _tell_unrouted(

@@ -22,17 +22,15 @@ _VERSION = 1
 
 
 def digest_of(
-    structure: ModelStructure,
-    windows: Tensor,
-    wanted: frozenset[StatisticName],
-    removal_windows: int,
-    identity: str,
+    windows: Tensor, wanted: frozenset[StatisticName], removal_windows: int, identity: str
 ) -> str:
-    """Give what tells statistics of one model, text and choice from all others."""
+    """Give what tells statistics of one model, text and choice from all others.
+
+    Not the arithmetic: an export in another one needs the very numbers of the search.
+    """
     facts = [
         _VERSION,
         identity,
-        str(structure.backbone.model.dtype),
         sorted(wanted | ALWAYS),
         removal_windows if wanted & (OF_REMOVAL | OF_EXPERT_REMOVAL) else 0,
         list(windows.shape),

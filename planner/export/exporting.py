@@ -108,6 +108,7 @@ def export_from_run(run: Run, plan: str, out: Path, *, listener: Listener | None
         chosen = _plan_of(run, dense, settings, evaluation)
     assert chosen is not None
     chosen.check_model(dense.loaded.identity)
+    chosen.kept_units(dense.structure.sub_blocks)  # refused before anything long begins
     _check_fits(dense, run.settings)
     altered = None
     if chosen.repair:

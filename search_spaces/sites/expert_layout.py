@@ -89,7 +89,7 @@ def _layouts(probe: LayerProbe, routing: Routing) -> Iterator[tuple[tuple[Stack,
                 _bias(path, weights[path].shape[1], width, down, interleaved=interleaved)
                 for path in biases
             ]
-            if len(matrices) > 1:
+            if len(matrices) == 2:
                 yield tuple(stacks), width
 
 

@@ -33,11 +33,30 @@ class GatedMlp:
         Returns:
             ``(tokens, channels)`` in float32.
         """
-        read = inputs.to(self.gate.dtype)
-        written = self.activation(read @ self.gate.T) * (read @ self.up.T)  # (tokens, channels)
+        written = self._written(inputs)
         whole = (written @ self.down.T).float().square().sum(dim=1, keepdim=True)
+        return self._energies(written).div_(whole.clamp(min=_SMALLEST))
+
+    def loudest(self, inputs: Tensor, count: int) -> Tensor:
+        """Give the channels that write most into some token's hidden states, ``(count,)``.
+
+        A few make the massive activations of a model: all else hangs on their exact values.
+
+        Args:
+            inputs: ``(tokens, hidden)``.
+            count: How many.
+        """
+        return self._energies(self._written(inputs)).amax(dim=0).topk(count).indices
+
+    def _written(self, inputs: Tensor) -> Tensor:
+        """Give what the last matrix reads, ``(tokens, channels)``."""
+        read = inputs.to(self.gate.dtype)
+        return self.activation(read @ self.gate.T) * (read @ self.up.T)
+
+    def _energies(self, written: Tensor) -> Tensor:
+        """Give the energy of what each channel writes, ``(tokens, channels)`` in float32."""
         lengths = self.down.float().square().sum(dim=0)  # (channels,)
-        return written.float().square_().mul_(lengths).div_(whole.clamp(min=_SMALLEST))
+        return written.float().square().mul_(lengths)
 
 
 def sum_by_expert(shares: Tensor, experts: Tensor) -> Tensor:

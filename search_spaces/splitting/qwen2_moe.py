@@ -28,7 +28,7 @@ from search_spaces.splitting.split import Shape, Split
 MLP = "mlp"
 """Path of the MLP inside a layer of the families that can be split."""
 FAMILIES = ("llama", "mistral", "qwen2")
-UNEVENNESS = 2.0**-14
+UNEVENNESS = 2.0**-11
 """Largest logit that a scaled router gives: what the weights of experts differ by, relatively."""
 _COMMON = (
     "attention_dropout",

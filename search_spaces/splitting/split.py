@@ -21,6 +21,8 @@ _DAMPING = 1.0
 """Of the mean of the Gram matrix's diagonal, which a few large inputs make up."""
 _FLOOR = 1e-4
 """Share of an output's energy, over all experts, below which they all count as silent."""
+_LOUD_PART = 16
+"""One in so many of the shared channels is there because some token makes it very loud."""
 _SHARED_PART = 1 / 3
 """Of the channels, those that are shared by default, as nearly as can be."""
 _GRAIN = 8
@@ -97,7 +99,8 @@ def split_mlp(
 
     - An expert's worth to a token is the energy of what its channels write, as a share of the
       output's. The router is the ridge regression of its logarithm on the MLP's input.
-    - At first the shared channels are those of the highest mean share, and the others are
+    - A few channels that some token makes very loud are shared in any case.
+    - At first the other shared channels are those of the highest mean share, and the rest are
       clustered by the part of their amplitude that is linear in the input, for that is
       what a router can tell apart.
     - Then in turns the router is fitted, and all channels move to where most of their energy is
@@ -120,10 +123,12 @@ def split_mlp(
             f"text, got {len(inputs)}; raise `--windows` or `--window_tokens`"
         )
     shares = mlp.shares(inputs)
+    # massive activations always run: routed, they would feel that experts are weighed by a softmax
+    loud = mlp.loudest(inputs, shape.shared // _LOUD_PART)
     regression = _Regression(inputs.float(), on_notice)
-    split = _first_split(shares, regression, shape, rng)
+    split = _first_split(shares, loud, regression, shape, rng)
     for _ in range(ROUNDS):
-        split = _moved(shares, inputs.float() @ split.router.T, regression, shape)
+        split = _moved(shares, loud, inputs.float() @ split.router.T, regression, shape)
     return split
 
 
@@ -157,9 +162,11 @@ def fit_router(
 
 
 def _first_split(
-    shares: Tensor, regression: _Regression, shape: Shape, rng: np.random.Generator
+    shares: Tensor, loud: Tensor, regression: _Regression, shape: Shape, rng: np.random.Generator
 ) -> Split:
-    order = shares.mean(dim=0).argsort(descending=True, stable=True).cpu().numpy()
+    means = shares.mean(dim=0)
+    means[loud] = torch.inf
+    order = means.argsort(descending=True, stable=True).cpu().numpy()
     routed = np.sort(order[shape.shared :])
     coefficients = regression.fitted(shares[:, torch.from_numpy(routed)].sqrt())
     # distances between these points are those between fitted values over all tokens
@@ -169,7 +176,9 @@ def _first_split(
     return _split_by(labels, shares, regression, shape)
 
 
-def _moved(shares: Tensor, scores: Tensor, regression: _Regression, shape: Shape) -> Split:
+def _moved(
+    shares: Tensor, loud: Tensor, scores: Tensor, regression: _Regression, shape: Shape
+) -> Split:
     """Move channels to where most of their energy is kept.
 
     An expert that comes as the r-th of E is kept where r or more are active: in
@@ -178,9 +187,12 @@ def _moved(shares: Tensor, scores: Tensor, regression: _Regression, shape: Shape
     ranks = scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     kept = 1.0 - ranks.to(shares.dtype) / shape.experts  # (tokens, experts)
     always = shares.sum(dim=0)[:, None]
-    gains = torch.cat([shares.T @ kept, always], dim=1).double().cpu().numpy()
+    gains = torch.cat([shares.T @ kept, always], dim=1)
+    gains[loud] = 0.0
+    gains[loud, -1] = gains.max()  # more than they are worth elsewhere, and than any other is here
+    worth = gains.double().cpu().numpy()
     sizes = np.array([shape.channels] * shape.experts + [shape.shared])
-    return _split_by(assign_exactly(gains, sizes), shares, regression, shape)
+    return _split_by(assign_exactly(worth, sizes), shares, regression, shape)
 
 
 def _split_by(

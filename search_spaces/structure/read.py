@@ -90,7 +90,23 @@ class ModelStructure:
                     found = {path: matrix(layer.get_submodule(path)) for path in paths}
                     if block.experts is not None:
                         found = stacks_of(layer, block.experts)
-                    yield block, {path: weight.float() for path, weight in found.items()}
+                    yield block, _Floats(found)
+
+
+class _Floats(Mapping[str, Tensor]):
+    """Weights that become float32 when they are asked for: those of experts are large."""
+
+    def __init__(self, stored: Mapping[str, Tensor]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, path: str) -> Tensor:
+        return self._stored[path].float()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
 
 
 def read_structure(model: PreTrainedModel, stream: LayerStream | None = None) -> ModelStructure:

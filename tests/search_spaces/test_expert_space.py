@@ -102,7 +102,12 @@ def _refused(structure: ModelStructure, kept: Kept, complaint: str) -> None:
         ("mixtral", Kept(unit_count=8, kept="0-7", top_k=3), r"run from 1 to 2 .* got 3"),
         ("phi-moe", Kept(unit_count=8, kept="0-7", top_k=1), r"its code fixes that number, got 1"),
         ("deepseek-v3", Kept(unit_count=16, kept="0-4"), r"of each of its 4 groups, got 4, 1"),
-        ("deepseek-v3", Kept(unit_count=16, kept="0,4,8,12"), r"needs 2 experts of each group"),
+        ("deepseek-v3", Kept(unit_count=16, kept="0,4,8,12"), r"needs at least 2 experts of each"),
+        (
+            "deepseek-v3",
+            Kept(unit_count=16, kept="0,4,8,12", top_k=1),
+            r"needs at least 2 experts of each of its 4 groups, got 1; keep more of each",
+        ),
     ],
 )
 def test_what_a_router_cannot_choose_from_is_refused(
