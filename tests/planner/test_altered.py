@@ -14,7 +14,7 @@ from planner.export.exporting import export_from_model, export_from_run
 from planner.export.manifest import Manifest
 from planner.rescoring import BASELINE_ROUND
 from planner.settings import SearchSettings
-from search_spaces.errors import BudgetError, PlanError, SettingsError
+from search_spaces.errors import BudgetError, PlanError, RunError, SettingsError
 from search_spaces.plan import Plan
 from tests.moe_families import saved_mixture
 
@@ -171,3 +171,20 @@ def test_bad_input_is_one_sentence_and_leaves_no_run(
     with pytest.raises(error, match=message):
         search(str(saved_llama), out=tmp_path / "run", **{**SMALL, **options})
     assert not (tmp_path / "run" / "settings.yaml").exists()
+
+
+def test_merged_experts_of_a_search_in_other_arithmetic_are_exported(tmp_path: Path) -> None:
+    model = saved_mixture("mixtral", tmp_path / "model")
+    options: dict[str, Any] = {**SMALL, **KINDS["merged"], "evaluations": 12}
+    options |= {"model": str(model), "dtype": "bfloat16", "compensate": "merge"}
+    run = search(**options, out=tmp_path / "run")
+    out = export_from_run(run, chosen(run), tmp_path / "export")
+    assert Plan.load(out / "plan.json").repair
+    shutil.rmtree(run.folder / "statistics")
+    with pytest.raises(RunError, match="the very weights that were scored"):
+        export_from_run(run, chosen(run), tmp_path / "again")
+
+
+def test_merging_needs_experts(saved_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="joins experts of a mixture, and this model has none"):
+        search(str(saved_llama), out=tmp_path / "run", compensate="merge", **SMALL)
