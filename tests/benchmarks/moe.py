@@ -90,6 +90,7 @@ def _split(folder: Path) -> Path:
         experts=EXPERTS,
         shared=SHARED,
         active=ACTIVE,
+        windows=16 if is_quick() else 32,
     )
     return split_model(settings, folder / "mixture")
 
@@ -111,7 +112,7 @@ def _perplexities(model: Path) -> tuple[list[Row], dict[float, float]]:
         options = text_options(Path(scratch))
         text = Path(options.get("holdout", options["data"])).read_text(encoding="utf-8")
     loaded: Any = AutoModelForCausalLM.from_pretrained(model, experts_implementation="eager")
-    windows = 8 if is_quick() else 32
+    windows = 4 if is_quick() else 32
     ids = AutoTokenizer.from_pretrained(model)(text[: windows * 8192], return_tensors="pt")
     tokens = ids.input_ids[0, -windows * 512 :].reshape(windows, 512)
     width = SHARED + EXPERTS * (1536 - SHARED) // EXPERTS
@@ -153,7 +154,7 @@ def _compared(name: str, model: str, **options: str | None) -> tuple[list[Row], 
         "frequency": _contest(model, "frequency", **options),
         "merged": _contest(model, "frequency", compensate="merge", **options),
     }
-    tokens = 24_000 if is_quick() else 400_000
+    tokens = 16_000 if is_quick() else 400_000
     for share in GONE:
         uniform = _uniform(ours, share)
         most = ours.bench.costs_of(uniform)["params"]
@@ -184,6 +185,7 @@ def _contest(model: str, ranking: ExpertRankingName, **options: str | None) -> C
         window_tokens=128,
         rungs=3 if is_quick() else 5,
         holdout_windows=24 if is_quick() else 64,
+        statistics_windows=24 if is_quick() else 64,
         fresh_windows=2,
         budget="params<=0.9x",
         **{"compensate": "none", **options},
