@@ -43,8 +43,8 @@ SmolLM2-135M-Instruct split into experts by `planner split`, in float32: {EXPERT
 channels a layer, of which {ACTIVE} run for a token beside a shared one of {SHARED} channels. KL is
 to that mixture with all of its experts. *uniform*: as many experts in each layer, ranked by REAP
 (the default), by *frequency*, or, in the full run, *merged*: by frequency, those that go merged
-into those that stay (M-SMoE). *searched*: `--searcher frontier --focus budget --space experts` with
-at most as many parameters as uniform, experts ranked by REAP.
+into those that stay (M-SMoE). *searched*: `--searcher frontier --focus budget --space experts`
+with at most as many parameters as uniform, experts ranked by REAP.
 
 Each cell: KL on hold-out text, nats a token, with its error. *gain*: how much lower the search's
 is, by paired differences on the windows, and in brackets whether Student's t test (97.5 %) takes
