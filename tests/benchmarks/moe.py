@@ -111,7 +111,9 @@ def _perplexities(model: Path) -> tuple[list[Row], dict[float, float]]:
     with tempfile.TemporaryDirectory() as scratch:
         options = text_options(Path(scratch))
         text = Path(options.get("holdout", options["data"])).read_text(encoding="utf-8")
-    loaded: Any = AutoModelForCausalLM.from_pretrained(model, experts_implementation="eager")
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        model, experts_implementation="eager", dtype=torch.float32
+    )
     windows = 4 if is_quick() else 32
     ids = AutoTokenizer.from_pretrained(model)(text[: windows * 8192], return_tensors="pt")
     tokens = ids.input_ids[0, -windows * 512 :].reshape(windows, 512)
