@@ -82,7 +82,7 @@ class SearchSettings(BaseModel):
     """Per cent of zeros between two levels of sparsity."""
     ranking: RankingName = "wanda"
     """Order in which heads and channels are cut."""
-    expert_ranking: ExpertRankingName = "reap"
+    expert_ranking: ExpertRankingName = "router_weight"
     """Order in which experts are cut."""
     pretrained_router: str | None = None
     """Folder of the model before its fine-tuning, for the expert ranking router_change."""

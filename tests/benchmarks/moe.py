@@ -41,14 +41,14 @@ and after a colon its text."""
 NOTES = f"""
 SmolLM2-135M-Instruct split into experts by `planner split`, in float32: {EXPERTS} experts of 64
 channels a layer, of which {ACTIVE} run for a token beside a shared one of {SHARED} channels. KL is
-to that mixture with all of its experts. *uniform*: as many experts in each layer, ranked by REAP
-(the default), by *frequency*, or, in the full run, *merged*: by frequency, those that go merged
+to that mixture with all of its experts. *uniform*: as many experts in each layer, by the sum of
+their routing weights (the default), by *frequency*, or, in the full run, *merged*: by frequency, those that go merged
 into those that stay (M-SMoE). *searched*: `--searcher frontier --focus budget --space experts`
-with at most as many parameters as uniform, experts ranked by REAP.
+with at most as many parameters as uniform, in the default order.
 
 Each cell: KL on hold-out text, nats a token, with its error. *gain*: how much lower the search's
 is, by paired differences on the windows, and in brackets whether Student's t test (97.5 %) takes
-it for lower. The figure counts comparisons, with uniform by REAP and by frequency, in which it
+it for lower. The figure counts comparisons, with uniform by default and by frequency, in which it
 does. The split model's router weighs experts nearly alike by a softmax over all of them, so that
 those that stay weigh more once others are gone: that is the class's own behaviour, for all alike.
 """
@@ -151,7 +151,7 @@ def _perplexity(model: PreTrainedModel, tokens: Tensor) -> float:
 def _compared(name: str, model: str, **options: str | None) -> tuple[list[Row], int, int]:
     """Compare allocations on one model: rows, comparisons won, and tokens of a search."""
     rows, won = [], 0
-    ours = _contest(model, "reap", **options)
+    ours = _contest(model, "router_weight", **options)
     others = {"frequency": _contest(model, "frequency", **options)}
     if not is_quick():
         others["merged"] = _contest(model, "frequency", compensate="merge", **options)
