@@ -42,9 +42,9 @@ NOTES = f"""
 SmolLM2-135M-Instruct split into experts by `planner split`, in float32: {EXPERTS} experts of 64
 channels a layer, of which {ACTIVE} run for a token beside a shared one of {SHARED} channels. KL is
 to that mixture with all of its experts. *uniform*: as many experts in each layer, by the sum of
-their routing weights (the default), by *frequency*, or, in the full run, *merged*: by frequency, those that go merged
-into those that stay (M-SMoE). *searched*: `--searcher frontier --focus budget --space experts`
-with at most as many parameters as uniform, in the default order.
+their routing weights (the default), by *frequency*, or, in the full run, *merged*: by frequency,
+those that go merged into those that stay (M-SMoE). *searched*: `--searcher frontier --focus budget
+--space experts` with at most as many parameters as uniform, in the default order.
 
 Each cell: KL on hold-out text, nats a token, with its error. *gain*: how much lower the search's
 is, by paired differences on the windows, and in brackets whether Student's t test (97.5 %) takes
