@@ -62,7 +62,7 @@ class CostModel:
             "nonzero": tally_nonzero(params, structure, own),
             "packed": tally_packed(size, structure, own, stored_dtype),
         }
-        if any(block.experts is not None for block in structure.sub_blocks):
+        if structure.has_experts:
             self._tallies |= {
                 "active": tally_active(structure, own, adds_bias=adds_bias),
                 "loading": tally_loading(structure, own, stored_dtype, size),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evaluators.costs.macs import tally_macs
 from evaluators.gates import Slopes, gate_slopes
-from evaluators.memory import is_out_of_memory, keep_pages
+from evaluators.memory import keep_pages
 from evaluators.pool import Pool
 from evaluators.population import PrefixTree
 from evaluators.quality import SEARCH_METRICS
@@ -21,6 +21,7 @@ from evaluators.score import Score, is_finite
 from evaluators.states import STATE_BYTES, States
 from search_spaces.errors import SettingsError
 from search_spaces.forms import Forms, unit_counts
+from search_spaces.memory import is_out_of_memory
 from search_spaces.shaping import Shaper
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.read import ModelStructure

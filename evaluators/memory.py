@@ -4,8 +4,6 @@ import ctypes
 import functools
 import gc
 
-import torch
-
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
 NEVER = 2**31 - 1
 LARGEST_KEPT = (2**30, 2**25)
@@ -36,11 +34,3 @@ def release_pages() -> None:
     except (AttributeError, OSError, TypeError):  # not glibc
         return
     trim(0)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, on the CPU or an accelerator."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )

@@ -1,6 +1,5 @@
 """Whether a space fits its model: it has something to cut, in sizes that kernels take."""
 
-from planner.makers import has_experts
 from planner.settings import SearchSettings
 from planner.workbench import DenseModel
 from search_spaces.errors import SettingsError
@@ -30,7 +29,7 @@ def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
     """
     blocks, choices = dense.structure.sub_blocks, settings.choices
     if (
-        has_experts(dense.structure)
+        dense.structure.has_experts
         and choices.channels
         and (settings.mlp_step or 0) % ALIGNED_CHANNELS
     ):

@@ -77,11 +77,6 @@ class ExpertMakers:
         return merged | (stack_statistics(self.sparsifier) if self.sparsifier else frozenset())
 
 
-def has_experts(structure: ModelStructure) -> bool:
-    """Tell whether some layer of a model is a mixture of experts."""
-    return any(block.experts is not None for block in structure.sub_blocks)
-
-
 def _of_stacks(name: SparsifierName) -> SparsifierName:
     """Give who makes experts sparse: the same where it takes no more than their inputs' size."""
     return name if name in ("magnitude", "wanda", "random") else "moe_pruner"
@@ -108,12 +103,12 @@ class Makers:
             SettingsError: Where a method does not know experts, and the model has some.
         """
         compensation, refinement, _ = settings.repairs
-        if settings.repairs.merges and not has_experts(structure):
+        if settings.repairs.merges and not structure.has_experts:
             raise SettingsError(
                 "`compensate` merge joins experts of a mixture, and this model has none; leave it "
                 "out"
             )
-        if compensation == "tuning" and has_experts(structure):
+        if compensation == "tuning" and structure.has_experts:
             raise SettingsError(
                 "`compensate` tuning fits attentions and MLPs one after another, and this model "
                 "has experts between them; take obs or least_squares"
@@ -127,7 +122,7 @@ class Makers:
             compensation=make_compensation(compensation) if compensation and narrows else None,
             sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
             refinement=make_refinement(refinement) if refinement and sparse else None,
-            experts=ExpertMakers.of(settings, structure) if has_experts(structure) else None,
+            experts=ExpertMakers.of(settings, structure) if structure.has_experts else None,
         )
 
     @property

@@ -1,9 +1,9 @@
 """What a search is told: one frozen object that the command line, Python and YAML share."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self, get_args
+from typing import Any, Literal, NoReturn, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,7 @@ from search_spaces.repairs import Repairs, parse_repairs
 from search_spaces.sparsifiers import SparsifierName
 
 SETTINGS_FILE = "settings.yaml"
+Settings = TypeVar("Settings", bound=BaseModel)
 GuessName = Literal["energy", "ranking", DepthRankingName, AllocationName]
 _VERSION = 1
 _LEAVES_SCORES_ALONE = frozenset(
@@ -120,10 +121,7 @@ class SearchSettings(BaseModel):
         Raises:
             SettingsError: A value that breaks its rule, in one sentence.
         """
-        try:
-            settings = cls.model_validate(values)
-        except ValidationError as error:
-            raise SettingsError(complaint(error, cls.model_fields)) from error
+        settings = validated(cls, values)
         _check_agreement(settings)
         if settings.holdout is not None and settings.data is None:
             rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
@@ -218,6 +216,18 @@ def _check_agreement(settings: SearchSettings) -> None:
 
 
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt")}
+
+
+def validated(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Give settings of a kind from values that a user wrote.
+
+    Raises:
+        SettingsError: A value that breaks its rule, in one sentence.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(complaint(error, kind.model_fields)) from error
 
 
 def complaint(refusal: ValidationError, known: Iterable[str]) -> str:

@@ -2,9 +2,9 @@
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from planner.settings import complaint
+from planner.settings import validated
 from search_spaces.errors import SettingsError
 
 
@@ -44,10 +44,7 @@ class SplitSettings(BaseModel):
         Raises:
             SettingsError: A value that breaks its rule, in one sentence.
         """
-        try:
-            settings = cls.model_validate(values)
-        except ValidationError as error:
-            raise SettingsError(complaint(error, cls.model_fields)) from error
+        settings = validated(cls, values)
         if settings.active is not None and settings.active > settings.experts:
             raise SettingsError(
                 f"`active` must be at most the {settings.experts} experts, got {settings.active}; "

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from search_spaces.expert_surgery import known
 from search_spaces.statistics import MatrixStatistics, StatisticName
 from search_spaces.structure.experts import Experts, Stack
 from search_spaces.structure.sub_block import SubBlock
@@ -58,8 +59,7 @@ class ExpertMerging:
         Yields:
             For each count the stacks of the experts that stay, ``(kept, ...)`` in float32.
         """
-        experts = block.experts
-        assert experts is not None, f"`{block.name}` has no experts"
+        experts = known(block)
         likeness = _cosines(statistics["routing_gram"])
         usage = statistics["expert_frequency"].double()
         aligned = _Alignments(experts, stacks, self._matches.setdefault(block.name, {}))

@@ -192,7 +192,7 @@ def guess_by_allocation(
     Raises:
         SettingsError: Where the model has experts, which these methods do not know.
     """
-    if any(block.experts is not None for block in structure.sub_blocks):
+    if structure.has_experts:
         raise SettingsError(
             f"`guess {name}` shares sparsity out among attentions and MLPs, and this model has "
             "experts; set `--guess energy`"

@@ -52,3 +52,11 @@ def _room(cgroup: Path, limit: str, use: str, spare: str) -> int | None:
         return None
     counts = dict(line.split() for line in lines)
     return most - used + int(counts.get(spare, 0))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out, on the CPU or an accelerator."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )

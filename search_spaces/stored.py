@@ -26,6 +26,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from search_spaces.errors import ModelError
+from search_spaces.memory import is_out_of_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,7 @@ def read_weights(
             try:
                 yield from weight.read(tensor_of, model)
             except (RuntimeError, ValueError, LookupError) as error:
-                if isinstance(error, ModelError) or "memory" in str(error):
+                if isinstance(error, ModelError) or is_out_of_memory(error):
                     raise
                 raise ModelError(
                     f"the tensors of `{weight.names[0]}` on disk must fit together, such as "

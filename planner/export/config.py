@@ -66,7 +66,7 @@ def _head_counts(
     own: list[dict[str, Any]] = []
     for layer in attentions:
         block = structure.layers[layer].attention
-        groups = int(counts[structure.span(layer)][0])
+        groups = int(counts[structure.spans[layer]][0])
         heads = {"num_attention_heads": config.num_attention_heads // block.unit_count * groups}
         if hasattr(config, "num_key_value_heads"):
             heads["num_key_value_heads"] = groups

@@ -67,7 +67,7 @@ def cut_model(
     counts = np.array([len(units) for units in kept])
     layers, thinned = [], []
     for i, own in enumerate(structure.layers):
-        span = structure.span(i)
+        span = structure.spans[i]
         thinned.append(WHOLE if own.experts is None else plan.thinned(own.experts))
         choices = list(zip(blocks[span], kept[span], strict=True))
         with structure.backbone.resident(i) as dense:

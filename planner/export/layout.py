@@ -63,7 +63,7 @@ def feed_forward_words(
     words: list[Word] = []
     for index, layer in enumerate(structure.layers):
         own = thinned[index] if thinned else WHOLE
-        kept = counts[structure.span(index)][1:].tolist()
+        kept = counts[structure.spans[index]][1:].tolist()
         word: dict[str, Any] = {}
         for block, count in zip(layer.feed_forward, kept, strict=True):
             word[block.kind] = count
@@ -109,7 +109,7 @@ def _parts(structure: ModelStructure, counts: NDArray[np.int_]) -> list[Part]:
     kinds = [tuple(block.kind for block in layer.sub_blocks) for layer in structure.layers]
     parts: list[Part] = []
     for index, layer in enumerate(structure.layers):
-        kept = counts[structure.span(index)]
+        kept = counts[structure.spans[index]]
         attention = index if kept[0] else None
         feed_forward = index if kept[1:].any() else None
         if attention is None and feed_forward is None and layer.vanishes:

@@ -50,7 +50,7 @@ def stock_config(
         words: What each layer keeps beside its attention, as `feed_forward_words` gives it.
         shapes: Shape of each weight and persistent buffer, as the stock class names them.
     """
-    spans = [structure.span(index) for index in range(len(structure.layers))]
+    spans = [structure.spans[index] for index in range(len(structure.layers))]
     kept = [index for index, span in enumerate(spans) if counts[span].any()]
     if not all(counts[spans[index]].all() for index in kept):
         return None
@@ -125,7 +125,7 @@ def _values(
 ) -> dict[str, Any]:
     """Give what a config says of the widths of one layer."""
     config, attention = structure.backbone.model.config, structure.layers[index].attention
-    groups, word = int(counts[structure.span(index)][0]), words[index]
+    groups, word = int(counts[structure.spans[index]][0]), words[index]
     heads = config.num_attention_heads // attention.unit_count * groups
     values: dict[str, Any] = {"num_attention_heads": heads, "head_dim": head_dim(config)}
     if hasattr(config, "num_key_value_heads"):

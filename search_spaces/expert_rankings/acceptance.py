@@ -1,15 +1,9 @@
 """What the dense model would not accept of the model without an expert."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from search_spaces.expert_rankings.routing import ROUTED, measured, unrouted_last
-from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.sub_block import SubBlock
+from search_spaces.expert_rankings.routing import OneStatistic
 
 
-class Acceptance:
+class Acceptance(OneStatistic):
     """An expert counts by the acceptance that is lost where it goes alone.
 
     Were the model without it to draft tokens for the dense one, speculative decoding would accept
@@ -20,13 +14,4 @@ class Acceptance:
         (the expected speculative acceptance proxy), which scores whole models with it.
     """
 
-    statistics: frozenset[StatisticName] = ROUTED | {"expert_acceptance"}
-
-    def importance(
-        self,
-        block: SubBlock,
-        weights: Mapping[str, Tensor],  # noqa: ARG002
-        statistics: Statistics,
-    ) -> Tensor:
-        found = measured(block, statistics, "expert_acceptance")
-        return unrouted_last(block, found, statistics)
+    ordered_by = "expert_acceptance"

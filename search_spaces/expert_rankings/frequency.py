@@ -1,15 +1,9 @@
 """How often an expert is chosen."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from search_spaces.expert_rankings.routing import ROUTED, measured, unrouted_last
-from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.sub_block import SubBlock
+from search_spaces.expert_rankings.routing import OneStatistic
 
 
-class Frequency:
+class Frequency(OneStatistic):
     """An expert counts by the share of the tokens that are sent to it.
 
     References:
@@ -17,13 +11,4 @@ class Frequency:
         Mixture-of-Experts" (the actual count).
     """
 
-    statistics: frozenset[StatisticName] = ROUTED | {"expert_frequency"}
-
-    def importance(
-        self,
-        block: SubBlock,
-        weights: Mapping[str, Tensor],  # noqa: ARG002
-        statistics: Statistics,
-    ) -> Tensor:
-        found = measured(block, statistics, "expert_frequency")
-        return unrouted_last(block, found, statistics)
+    ordered_by = "expert_frequency"

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from search_spaces.expert_rankings.routing import ROUTED, mixture, unrouted_last
+from search_spaces.expert_rankings.routing import ROUTED, unrouted_last
+from search_spaces.expert_surgery import known
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.sub_block import SubBlock
 
@@ -18,6 +19,6 @@ class Magnitude:
     def importance(
         self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        stacks = [weights[stack.path] for stack in mixture(block).stacks]
+        stacks = [weights[stack.path] for stack in known(block).stacks]
         sums = torch.stack([stack.flatten(1).square().sum(dim=1) for stack in stacks])
         return unrouted_last(block, sums.sum(dim=0), statistics)

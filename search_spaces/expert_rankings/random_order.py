@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from search_spaces.expert_rankings.routing import ROUTED, mixture, unrouted_last
+from search_spaces.expert_rankings.routing import ROUTED, unrouted_last
+from search_spaces.expert_surgery import known
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.sub_block import SubBlock
 
@@ -24,5 +25,5 @@ class RandomOrder:
     ) -> Tensor:
         seed = hashlib.sha256(block.name.encode()).digest()[:8]
         generator = torch.Generator().manual_seed(int.from_bytes(seed) >> 1)
-        drawn = torch.rand(mixture(block).count, generator=generator)
+        drawn = torch.rand(known(block).count, generator=generator)
         return unrouted_last(block, drawn, statistics)

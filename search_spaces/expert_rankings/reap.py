@@ -1,15 +1,9 @@
 """What an expert adds, as loud as the router lets it."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from search_spaces.expert_rankings.routing import ROUTED, measured, unrouted_last
-from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.sub_block import SubBlock
+from search_spaces.expert_rankings.routing import OneStatistic
 
 
-class REAP:
+class REAP(OneStatistic):
     """An expert counts by what it adds to the output for the tokens that are sent to it.
 
     That is the mean over those tokens of the weight that the router gives it times the norm of
@@ -20,13 +14,4 @@ class REAP:
         Pruning Prevails for One-Shot MoE Compression" (equation 9).
     """
 
-    statistics: frozenset[StatisticName] = ROUTED | {"expert_output"}
-
-    def importance(
-        self,
-        block: SubBlock,
-        weights: Mapping[str, Tensor],  # noqa: ARG002
-        statistics: Statistics,
-    ) -> Tensor:
-        found = measured(block, statistics, "expert_output")
-        return unrouted_last(block, found, statistics)
+    ordered_by = "expert_output"

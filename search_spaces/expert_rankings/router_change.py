@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from search_spaces.errors import ModelError
-from search_spaces.expert_rankings.routing import ROUTED, mixture, unrouted_last
+from search_spaces.expert_rankings.routing import ROUTED, unrouted_last
+from search_spaces.expert_surgery import known
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.sub_block import SubBlock
 
@@ -32,7 +33,7 @@ class RouterChange:
     def importance(
         self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        rows = next(weights[p] for p in mixture(block).router_rows if weights[p].ndim == 2)
+        rows = next(weights[p] for p in known(block).router_rows if weights[p].ndim == 2)
         before = self._pretrained.get(block.layer)
         if before is None or before.shape != rows.shape:
             got = "none" if before is None else str(tuple(before.shape))

@@ -1,15 +1,9 @@
 """How surely the router selects an expert for the text at hand."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from search_spaces.expert_rankings.routing import ROUTED, measured, unrouted_last
-from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.sub_block import SubBlock
+from search_spaces.expert_rankings.routing import OneStatistic
 
 
-class TCESS:
+class TCESS(OneStatistic):
     """An expert counts by its expected selection score on the text: a task's, say.
 
     The score of a token is the router's logit where the expert is chosen with confidence, and 0
@@ -23,13 +17,4 @@ class TCESS:
         Memory by Expert Pruning and Retrieval" (the task-conditioned expected selection score).
     """
 
-    statistics: frozenset[StatisticName] = ROUTED | {"expert_selection"}
-
-    def importance(
-        self,
-        block: SubBlock,
-        weights: Mapping[str, Tensor],  # noqa: ARG002
-        statistics: Statistics,
-    ) -> Tensor:
-        found = measured(block, statistics, "expert_selection")
-        return unrouted_last(block, found, statistics)
+    ordered_by = "expert_selection"

@@ -64,6 +64,8 @@ def _layouts(probe: LayerProbe, routing: Routing) -> Iterator[tuple[tuple[Stack,
         if len(weight) == routing.count
     }
     matrices = [path for path, weight in weights.items() if weight.ndim == 3]
+    if len(matrices) != 2:
+        return
     # what reads the channels comes last in every class that is known
     for down in reversed(matrices):
         for up_turned, down_turned, interleaved in product((False, True), repeat=3):
@@ -89,8 +91,7 @@ def _layouts(probe: LayerProbe, routing: Routing) -> Iterator[tuple[tuple[Stack,
                 _bias(path, weights[path].shape[1], width, down, interleaved=interleaved)
                 for path in biases
             ]
-            if len(matrices) == 2:
-                yield tuple(stacks), width
+            yield tuple(stacks), width
 
 
 def _channel_features(weight: Tensor, hidden: int, is_down: bool, turned: bool) -> int:  # noqa: FBT001

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -67,15 +68,16 @@ class ModelStructure:
         """All sub-blocks in the order in which they run: attention, MLP, attention, and so on."""
         return tuple(block for layer in self.layers for block in layer.sub_blocks)
 
-    def span(self, layer: int) -> slice:
-        """Give the positions of a layer's sub-blocks among all of them."""
-        start = sum(len(before.sub_blocks) for before in self.layers[:layer])
-        return slice(start, start + len(self.layers[layer].sub_blocks))
-
     @cached_property
     def spans(self) -> tuple[slice, ...]:
         """The positions of each layer's sub-blocks among all of them."""
-        return tuple(map(self.span, range(len(self.layers))))
+        ends = [0, *accumulate(len(layer.sub_blocks) for layer in self.layers)]
+        return tuple(map(slice, ends, ends[1:]))
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether some layer is a mixture of experts."""
+        return any(layer.experts is not None for layer in self.layers)
 
     def matrices(self) -> Iterator[tuple[SubBlock, Mapping[str, Tensor]]]:
         """Give each sub-block with its projections' matrices ``(rows, columns)`` in float32.

@@ -125,7 +125,7 @@ def test_words_of_experts() -> None:
 def test_feed_forwards_of_a_mixture_beside_an_mlp() -> None:
     structure = mixture("deepseek-v3")
     counts = np.array([block.member_count for block in structure.sub_blocks])
-    counts[structure.span(2)][1:] = 8, 0
+    counts[structure.spans[2]][1:] = 8, 0
     thinned = [Thinned(top_k=2) if index == 2 else WHOLE for index in range(4)]
     whole = {"experts": 16, "channels": 16, "top_k": 3, "shared": 32}
     assert feed_forward_words(structure, counts, thinned) == [
@@ -155,13 +155,13 @@ def test_an_attention_and_experts_are_no_one_layer_with_an_mlp() -> None:
     structure = mixture("qwen3-moe")  # layer 1 has an MLP
     assert is_sequential(structure)
     counts = np.array([block.member_count for block in structure.sub_blocks])
-    counts[structure.span(0)] = 2, 0
-    counts[structure.span(1)] = 0, 48
-    counts[structure.span(2)] = 0, 8
+    counts[structure.spans[0]] = 2, 0
+    counts[structure.spans[1]] = 0, 48
+    counts[structure.spans[2]] = 0, 8
     assert arrange(structure, counts)[0] == [
         Part(layers=(0,), attention=0),
         Part(layers=(1,), feed_forward=1),
         Part(layers=(2,), feed_forward=2),
     ]
-    counts[structure.span(1)] = 0, 0
+    counts[structure.spans[1]] = 0, 0
     assert arrange(structure, counts)[0] == [Part(layers=(0, 2), attention=0, feed_forward=2)]
