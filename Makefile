@@ -48,7 +48,7 @@ slow: install  ## the tests that take longer
 bench: $(BENCHMARKS:%=bench-%)  ## all benchmarks
 
 $(BENCHMARKS:%=bench-%): bench-%: install
-	$(BIN)/python -m tests.benchmarks.$*
+	$(BIN)/python -m benchmarks.$*
 
 clean:  ## remove what can be made again
 	rm -rf $(VENV) results/demo .mypy_cache .ruff_cache .pytest_cache

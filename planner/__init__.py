@@ -7,24 +7,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from planner.budget import Budget
-    from planner.comparing import compare
-    from planner.run import Run
-    from planner.searching import search
-    from planner.settings import SearchSettings
+    from planner.recipes.compare import compare
+    from planner.run import Run, search
+    from planner.settings.budget import Budget
+    from planner.settings.search import SearchSettings
     from search_spaces.errors import PlannerError
-    from search_spaces.plan import Plan
+    from search_spaces.space.plan import Plan
 
 __all__ = ["Budget", "Plan", "PlannerError", "Run", "SearchSettings", "compare", "search"]
 
 _HOMES = {
-    "Budget": "planner.budget",
-    "Plan": "search_spaces.plan",
+    "Budget": "planner.settings.budget",
+    "Plan": "search_spaces.space.plan",
     "PlannerError": "search_spaces.errors",
     "Run": "planner.run",
-    "SearchSettings": "planner.settings",
-    "compare": "planner.comparing",
-    "search": "planner.searching",
+    "SearchSettings": "planner.settings.search",
+    "compare": "planner.recipes.compare",
+    "search": "planner.run",
 }
 
 

@@ -2,6 +2,10 @@
 
 import os
 import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout."""
 
 # read when transformers is imported: code bundled with exports is copied there
 _SCRATCH = tempfile.TemporaryDirectory(prefix="compression-planner-tests-")

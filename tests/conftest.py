@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import torch
 from hypothesis import settings
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from search_spaces.identity import identify
-from search_spaces.loading import LoadedModel
-from search_spaces.structure.read import ModelStructure
-from tests.families import FAMILIES, Family, dense, twin, write_tokenizer
+from search_spaces.models.fingerprint import identify
+from search_spaces.models.loading import LoadedModel
+from search_spaces.structure.model import ModelStructure
+from tests.models.families import FAMILIES, Family, dense, twin, write_tokenizer
 
 # a busy machine is no failure
 settings.register_profile("patient", deadline=None)
@@ -25,6 +26,30 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class _Remembering(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def notices() -> Iterator[list[str]]:
+    """What our packages log while a test runs."""
+    handler = _Remembering()
+    loggers = [logging.getLogger(name) for name in ("planner", "evaluators", "search_spaces")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    yield handler.lines
+    for logger, level in zip(loggers, before, strict=True):
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @pytest.fixture(params=FAMILIES.values(), ids=list(FAMILIES), scope="session")

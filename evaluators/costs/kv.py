@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from evaluators.costs.tally import Floats, Tally, Variants, proportional, tabulated
+from evaluators.costs.cost_table import Floats, Tally, Variants, proportional, tabulated
 from evaluators.metric import Metric
-from search_spaces.structure.read import ModelStructure
-from search_spaces.structure.sub_block import SubBlock
-from search_spaces.variants import Variant
+from search_spaces.space.block_options import Variant
+from search_spaces.structure.components import SubBlock
+from search_spaces.structure.model import ModelStructure
 
 KV = Metric(
     name="kv", unit="bytes/token", direction="minimise", source="keys and values of every layer"

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluators.costs.cost_table import Floats, Tally, Variants, tabulated, total
 from evaluators.costs.mixture import MixtureForms
-from evaluators.costs.tally import Floats, Tally, Variants, tabulated, total
-from evaluators.latency import Latency
-from evaluators.latency_table import Curve, Grid, LatencyTable, LayerTimes
+from evaluators.latency.latency_table import Curve, Grid, LatencyTable, LayerTimes
+from evaluators.latency.measure import Latency
 from evaluators.metric import Metric
-from search_spaces.forms import Forms
+from search_spaces.space.block_options import Variant
+from search_spaces.space.configuration import Forms
+from search_spaces.structure.components import SubBlock
 from search_spaces.structure.experts import Experts
-from search_spaces.structure.read import ModelStructure
-from search_spaces.structure.sub_block import SubBlock
-from search_spaces.variants import Variant
+from search_spaces.structure.model import ModelStructure
 
 Phase = Callable[[Latency], float]
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
+from evaluators.costs.cost_table import Floats, Tally, Variants, proportional, tabulated
 from evaluators.costs.mixture import ExpertWeights, MixtureForms
-from evaluators.costs.tally import Floats, Tally, Variants, proportional, tabulated
 from evaluators.metric import Metric
-from search_spaces.structure.linears import is_linear, matrix
-from search_spaces.structure.read import ModelStructure
-from search_spaces.structure.sub_block import SubBlock
-from search_spaces.variants import Variant
+from search_spaces.space.block_options import Variant
+from search_spaces.structure.components import SubBlock
+from search_spaces.structure.linear import is_linear, matrix
+from search_spaces.structure.model import ModelStructure
 
 MACS = Metric(
     name="macs",

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evaluators.costs.tally import Floats, Weigh
-from search_spaces.structure.expert_matrices import as_matrices, tensor_at
+from evaluators.costs.cost_table import Floats, Weigh
+from search_spaces.space.block_options import Variant
+from search_spaces.structure.components import SubBlock
+from search_spaces.structure.expert_tensors import as_matrices, tensor_at
 from search_spaces.structure.experts import Experts, StackRole
-from search_spaces.structure.sub_block import SubBlock
-from search_spaces.variants import Variant
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from evaluators.costs.sparse import Zeros, tally_sparse
-from evaluators.costs.tally import Floats, Tally, Variants
+from evaluators.costs.cost_table import Floats, Tally, Variants
+from evaluators.costs.zeros import Zeros, tally_sparse
 from evaluators.metric import Metric
-from search_spaces.structure.read import ModelStructure
+from search_spaces.structure.model import ModelStructure
 
 NONZERO = Metric(
     name="nonzero",

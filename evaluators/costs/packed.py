@@ -6,11 +6,11 @@ No runtime gets faster by it, and few load it: it is what a packed file would ta
 import numpy as np
 import torch
 
-from evaluators.costs.sparse import Zeros, tally_sparse
-from evaluators.costs.tally import Floats, Tally, Variants
+from evaluators.costs.cost_table import Floats, Tally, Variants
+from evaluators.costs.zeros import Zeros, tally_sparse
 from evaluators.metric import Metric
-from search_spaces.packing import packed_bytes
-from search_spaces.structure.read import ModelStructure
+from search_spaces.pruned_weights.bitmask import packed_bytes
+from search_spaces.structure.model import ModelStructure
 
 PACKED = Metric(
     name="packed",

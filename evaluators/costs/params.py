@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from evaluators.costs.tally import Tally, Variants
-from evaluators.costs.weights import Counted, tally_weights
+from evaluators.costs.cost_table import Tally, Variants
+from evaluators.costs.weight_count import Counted, tally_weights
 from evaluators.metric import Metric
-from search_spaces.structure.read import ModelStructure
+from search_spaces.structure.model import ModelStructure
 
 PARAMS = Metric(name="params", unit="parameters", direction="minimise", source="a count")
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from evaluators.costs.tally import Tally, Variants
-from evaluators.costs.weights import Counted, tally_weights
+from evaluators.costs.cost_table import Tally, Variants
+from evaluators.costs.weight_count import Counted, tally_weights
 from evaluators.metric import Metric
-from search_spaces.structure.read import ModelStructure
+from search_spaces.structure.model import ModelStructure
 
 SIZE = Metric(name="size", unit="bytes", direction="minimise", source="tensor data in safetensors")
 

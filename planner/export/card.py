@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from planner.budget import SPARSE_NAMES, format_amount
 from planner.export.manifest import Manifest
+from planner.settings.budget import SPARSE_NAMES, format_amount
 
 _CARD = """\
 ---

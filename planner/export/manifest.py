@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from evaluators.latency import Latency, Workload
-from search_spaces.plan import ModelIdentity
+from evaluators.latency.measure import Latency, Workload
+from search_spaces.models.identity import ModelIdentity
 
 
 class Quality(BaseModel):

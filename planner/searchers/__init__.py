@@ -1,12 +1,13 @@
-"""Searchers: who proposes genomes. The names are light; what a searcher needs comes with it."""
+"""Searchers: who proposes genomes.
 
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from inspect import signature
-from typing import TYPE_CHECKING, Literal, cast
+The names are light, so that settings read them without pymoo, optuna or scipy; a searcher's module
+is imported when it is made.
+"""
+
+from typing import TYPE_CHECKING, Literal, assert_never
 
 if TYPE_CHECKING:
-    from planner.searchers.domain import Domain
+    from planner.searchers.problem.domain import Domain
     from planner.searchers.protocol import Searcher, Text
 
 __all__ = ["SearcherName", "make_searcher"]
@@ -26,45 +27,77 @@ SearcherName = Literal[
     "random",
     "uniform",
 ]
-_CLASSES: Mapping[SearcherName, str] = {
-    "frontier": "frontier.searcher.Frontier",
-    "nsga2": "nsga2.NSGA2",
-    "smsemoa": "smsemoa.SMSEMOA",
-    "tpe": "tpe.TPE",
-    "optuna_nsga2": "optuna_nsga2.OptunaNSGA2",
-    "evopress": "evopress.EvoPress",
-    "greedy": "greedy.Greedy",
-    "multipruner": "multipruner.MultiPruner",
-    "bonsai": "bonsai.Bonsai",
-    "knapsack": "knapsack.Knapsack",
-    "one_shot": "one_shot.OneShot",
-    "random": "random_search.RandomSearch",
-    "uniform": "uniform.UniformSearch",
-}
 
 
-def make_searcher(
+def make_searcher(  # noqa: C901, PLR0911, PLR0912  (one case a name)
     name: SearcherName,
     domain: "Domain",
     *,
     population: int,
     seed: int,
     text: "Text",
-    say: Callable[[str], None] = lambda _: None,
 ) -> "Searcher":
     """Make the searcher of a name.
 
     Args:
-        name: Of the searcher.
+        name: Its name.
         domain: Levels, costs and budget.
-        population: Genomes that it proposes at a time, about.
-        seed: Of all its chance.
+        population: About how many genomes it proposes at a time.
+        seed: Seed of everything it draws.
         text: What plans are scored on.
-        say: Told in a sentence what users should know.
     """
-    module, _, cls = _CLASSES[name].rpartition(".")
-    made = getattr(import_module(f"planner.searchers.{module}"), cls)
-    offered = {"domain": domain, "population": population, "seed": seed, "text": text, "say": say}
-    # each takes of these what it needs, by name
-    taken = {key: value for key, value in offered.items() if key in signature(made).parameters}
-    return cast("Searcher", made(**taken))
+    match name:
+        case "frontier":
+            from planner.searchers.frontier.searcher import Frontier
+
+            return Frontier(domain, population, seed, text)
+        case "nsga2":
+            from planner.searchers.adapters.pymoo import NSGA2
+
+            return NSGA2(domain, population, seed)
+        case "smsemoa":
+            from planner.searchers.adapters.pymoo import SMSEMOA
+
+            return SMSEMOA(domain, population, seed)
+        case "tpe":
+            from planner.searchers.adapters.optuna import TPE
+
+            return TPE(domain, population, seed)
+        case "optuna_nsga2":
+            from planner.searchers.adapters.optuna import OptunaNSGA2
+
+            return OptunaNSGA2(domain, population, seed)
+        case "evopress":
+            from planner.searchers.published.evopress import EvoPress
+
+            return EvoPress(domain, seed, text)
+        case "greedy":
+            from planner.searchers.published.greedy import Greedy
+
+            return Greedy(domain)
+        case "multipruner":
+            from planner.searchers.published.multipruner import MultiPruner
+
+            return MultiPruner(domain)
+        case "bonsai":
+            from planner.searchers.published.bonsai import Bonsai
+
+            return Bonsai(domain, population, seed)
+        case "knapsack":
+            from planner.searchers.published.knapsack import Knapsack
+
+            return Knapsack(domain, population)
+        case "one_shot":
+            from planner.searchers.published.one_shot import OneShot
+
+            return OneShot(domain, population)
+        case "random":
+            from planner.searchers.baselines.random_search import RandomSearch
+
+            return RandomSearch(domain, population, seed)
+        case "uniform":
+            from planner.searchers.baselines.uniform import UniformSearch
+
+            return UniformSearch(domain, population)
+        case _:
+            assert_never(name)

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from search_spaces.errors import StructureError
-from search_spaces.streaming import LayerStream
+from search_spaces.models.layer_stack import find_stack
+from search_spaces.models.streaming import LayerStream
 
 
 @dataclass(frozen=True)
@@ -201,22 +202,6 @@ def check_path(backbone: Backbone) -> None:
             f"got a difference of {gap:.1e} after `{backbone.stack_path}`; this model does "
             "something between its layers and its logits that the planner cannot follow"
         )
-
-
-def find_stack(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """Find the layers of a model, and their path in it.
-
-    Raises:
-        StructureError: Where it does not hold them in one list.
-    """
-    count = model.config.get_text_config().num_hidden_layers
-    for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count > 0:
-            return path, module
-    raise StructureError(
-        f"a model must hold its layers in one list of {count} modules, and "
-        f"{type(model).__name__} has none; this architecture cannot be read"
-    )
 
 
 @contextmanager

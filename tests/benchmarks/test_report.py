@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import report
-from tests.benchmarks.report import INDEX_MARK, RESULTS, Goal, Row, finish, index
+from benchmarks import report
+from benchmarks.report import INDEX_MARK, RESULTS, Goal, Row, finish, index
 
 ROWS: list[Row] = [{"what": "tree", "seconds": 1.23456}, {"what": "separate", "seconds": 20.0}]
 
@@ -40,7 +40,7 @@ def test_a_benchmark_ends_in_its_figure_and_succeeds_only_within_its_goals(
     assert measured["rows"] == ROWS
     assert [found["holds"] for found in measured["goals"]] == [True, holds]
     environment = measured["environment"]
-    assert environment["command"] == "QUICK=1 python -m tests.benchmarks.toy"
+    assert environment["command"] == "QUICK=1 python -m benchmarks.toy"
     assert environment["seed"] == 3
     assert {"cpu", "threads", "date", "torch"} <= set(environment)
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.compensation import CompensationName, make_compensation
-from search_spaces.compensation.least_squares import LeastSquares
-from search_spaces.compensation.obs import OptimalBrainSurgeon
-from search_spaces.compensation.protocol import Compensation, Repair
-from search_spaces.compensation.tuning import SubLayerTuning
 from search_spaces.errors import DataError
+from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
+from search_spaces.pruned_weights.compensation.least_squares import LeastSquares
+from search_spaces.pruned_weights.compensation.optimal_brain_surgeon import OptimalBrainSurgeon
+from search_spaces.pruned_weights.compensation.protocol import Compensation, Repair
+from search_spaces.pruned_weights.compensation.sublayer_tuning import SubLayerTuning
 from search_spaces.statistics import MatrixStatistics
 
 NAMES: tuple[CompensationName, ...] = get_args(CompensationName)
@@ -284,5 +284,7 @@ def test_tuning_makes_up_for_inputs_that_went_wrong_before() -> None:
 
 
 def test_names_are_known_without_torch() -> None:
-    code = "import sys, search_spaces.compensation; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, search_spaces.pruned_weights.compensation; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from planner.evaluation import Evaluation, Genome
 from planner.run import Run
+from planner.runs.records import Evaluation
 from planner.searchers import SearcherName
-from planner.searchers.domain import Domain
-from planner.searchers.moves import as_genome
+from planner.searchers.problem.domain import Domain
+from planner.searchers.problem.moves import as_genome
 from planner.searchers.protocol import Ask
-from tests.planner.toy_search import (
+from search_spaces.space.space import Genome
+from tests import ROOT
+from tests.problems.toy_search import (
     SETTINGS,
     RacingScorer,
     all_genomes,
@@ -35,7 +37,6 @@ from tests.planner.toy_search import (
     uneven_domain,
 )
 
-ROOT = Path(__file__).parents[2]
 NAMES: tuple[SearcherName, ...] = get_args(SearcherName)
 EVALUATIONS = 224
 """Enough for evolution to tell itself from luck on a space of 65,536 genomes."""
@@ -308,7 +309,7 @@ def test_it_writes_nothing_on_the_terminal(
 
 
 def test_settings_are_light_and_searchers_are_not_loaded_before_they_are_made() -> None:
-    code = "import sys, planner.settings, planner.budget;"
+    code = "import sys, planner.settings.search, planner.settings.budget;"
     code += "print({'pymoo', 'optuna', 'numpy', 'torch', 'pandas'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import DataError, SettingsError
-from search_spaces.patterns import DENSE, Pattern
-from search_spaces.sparsifiers import (
+from search_spaces.pruned_weights.sparsifiers import (
     RefinementName,
     SparsifierName,
     make_refinement,
     make_sparsifier,
 )
-from search_spaces.sparsifiers.protocol import Refinement, Sparsifier
+from search_spaces.pruned_weights.sparsifiers.protocol import Refinement, Sparsifier
+from search_spaces.space.sparsity import DENSE, Pattern
 from search_spaces.statistics import MatrixStatistics
 
 NAMES: tuple[SparsifierName, ...] = get_args(SparsifierName)
@@ -239,7 +239,7 @@ def test_a_refinement_leaves_zeros_and_groups_that_do_not_fit(name: RefinementNa
 
 
 def test_the_names_are_known_without_torch() -> None:
-    code = "import sys, search_spaces.sparsifiers; sys.exit('torch' in sys.modules)"
+    code = "import sys, search_spaces.pruned_weights.sparsifiers; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

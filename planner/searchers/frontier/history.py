@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.evaluation import Genome
-from planner.searchers.domain import Domain
-from planner.searchers.frontier.gain import Budgets
+from planner.searchers.frontier.expected_improvement import Budgets
 from planner.searchers.frontier.surrogate import LEAST_KL
-from planner.searchers.moves import as_genome, worth_a_look
+from planner.searchers.problem.domain import Domain
+from planner.searchers.problem.moves import as_genome, worth_a_look
 from planner.searchers.protocol import Answer, Floats, Genomes
+from search_spaces.space.space import Genome
 
 
 class History:

@@ -1,21 +1,21 @@
 """`frontier`: seeds, a surrogate, expected gain, gradient-guided moves, races, and again."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.searchers.additive import additive_best
-from planner.searchers.domain import Domain
-from planner.searchers.frontier.gain import Budgets, pick
-from planner.searchers.frontier.guides import neighbours, never_raised, promises
+from planner.searchers.frontier.expected_improvement import Budgets, pick
+from planner.searchers.frontier.gradient_moves import neighbours, never_raised, promises
 from planner.searchers.frontier.history import History
-from planner.searchers.frontier.inner import evolve
+from planner.searchers.frontier.inner_search import evolve
 from planner.searchers.frontier.surrogate import MOST_FITTED, Surrogate
-from planner.searchers.frontier.trust import Trust
-from planner.searchers.moves import as_genome
+from planner.searchers.frontier.surrogate_check import Trust
+from planner.searchers.problem.additive import additive_best
+from planner.searchers.problem.domain import Domain
+from planner.searchers.problem.moves import as_genome
+from planner.searchers.problem.single_sites import harm_tables, single_sites
 from planner.searchers.protocol import Answer, Ask, Floats, Genomes, Text
-from planner.searchers.sensitivity import harm_tables, single_sites
 
 _LEVELS_EACH = 4
 _WAYPOINTS = 4
@@ -53,28 +53,20 @@ class Frontier:
         population: Plans proposed in five rounds.
         seed: Of all chance.
         text: What plans are scored on.
-        say: Told in a sentence how well the surrogate ranks.
 
     References:
         Surrogate-assisted evolution: Jin, 2011; expected gain with believed picks: Ginsbourger,
         Le Riche & Carraro, 2010 ("kriging believer").
     """
 
-    def __init__(
-        self,
-        domain: Domain,
-        population: int,
-        seed: int,
-        text: Text,
-        say: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, domain: Domain, population: int, seed: int, text: Text) -> None:
         self._domain = domain
         self._batch = max(4, population // _ROUNDS_EACH)
         self._rng = np.random.default_rng(seed)
         self._text = text
         self._rungs = (len(text.rungs) + 1) // 2
         self._history = History(domain)
-        self._trust = Trust(say)
+        self._trust = Trust()
         self._harms: tuple[Floats, ...] = ()
         self._script = self._search()
         self._next = next(self._script)

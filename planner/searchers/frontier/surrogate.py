@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 
-from planner.searchers.domain import Domain
+from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Floats, Genomes
 
 MOST_FITTED = 700

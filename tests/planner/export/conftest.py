@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from planner.export.folder import CutModel, cut_model, write_model
-from planner.export.verify import reload, scored_logits
-from search_spaces.identity import identify
-from search_spaces.loading import LoadedModel
-from search_spaces.plan import Kept, Plan
-from search_spaces.structure.read import ModelStructure
-from tests.candidates import irregular_plan, random_tokens
-from tests.families import Family, twin
+from planner.export.hf.folder import CutModel, cut_model, write_model
+from planner.export.proof import reload, scored_logits
+from search_spaces.models.fingerprint import identify
+from search_spaces.models.loading import LoadedModel
+from search_spaces.space.plan import Kept, Plan
+from search_spaces.structure.model import ModelStructure
+from tests.models.candidates import irregular_plan, random_tokens
+from tests.models.families import Family, twin
 
 Units = NDArray[np.int_]
 ROUNDING = 1e-4

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.latency import Latency, Workload
+from evaluators.latency.measure import Latency, Workload
 from planner.export.manifest import File, Manifest, Prediction, Quality, describe_files
-from search_spaces.plan import ModelIdentity
+from search_spaces.models.identity import ModelIdentity
 
 MANIFEST = Manifest(
     plan_id="0123456789",

@@ -8,10 +8,11 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
 from search_spaces.errors import StructureError
+from search_spaces.reading.read import read_structure
 from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
-from search_spaces.structure.read import ModelStructure, read_structure
-from tests.candidates import random_tokens, run_layers
-from tests.families import GROUPED, LAYERS, make_model
+from search_spaces.structure.model import ModelStructure
+from tests.models.candidates import random_tokens, run_layers
+from tests.models.families import GROUPED, LAYERS, make_model
 
 
 class Louder(LlamaModel):  # type: ignore[no-untyped-call]

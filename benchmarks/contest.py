@@ -1,0 +1,156 @@
+"""Searchers on one model and one text, each as a real run whose way down can be followed."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.smollm2 import write_topics
+from evaluators.metric import Measurement
+from evaluators.scoring.evaluator import Evaluator, Fidelity
+from planner.cli.demo import demo_model
+from planner.preparation.dense_model import open_model
+from planner.preparation.prepare import laid_out_for, prepare
+from planner.preparation.prepared_model import Workbench
+from planner.run import Run
+from planner.runs.records import Evaluation, Spent
+from planner.searching.problem import asked_budget
+from planner.searching.scorer import Scorer
+from planner.searching.search_model import search_on
+from planner.searching.spending import SearchProgress
+from planner.settings.search import SearchSettings
+from search_spaces.progress import NoProgress
+
+if TYPE_CHECKING:
+    from search_spaces.space.space import Genome
+
+WIKITEXT2 = "WIKITEXT2"
+"""Environment variable that names a folder with WikiText-2 as ``valid.txt`` and ``test.txt``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A plan that was the best within the budget when it landed."""
+
+    evaluation: Evaluation
+    tokens: int
+    """Candidate tokens spent by then."""
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Trace:
+    """One search."""
+
+    run: Run
+    steps: list[Step] = field(default_factory=list)
+    """The best plan within the budget, each time that there was a better one."""
+
+    @property
+    def spent(self) -> Spent:
+        """What it took."""
+        return self.run.spent
+
+
+class Contest:
+    """One model on one text, calibrated and sorted once for all searchers.
+
+    Args:
+        seed: Draws the windows.
+        options: Of `SearchSettings`, for all searchers.
+    """
+
+    def __init__(self, seed: int, **options: Any) -> None:
+        self._scratch = tempfile.TemporaryDirectory()
+        self.folder = Path(self._scratch.name)
+        self.settings = SearchSettings.checked(
+            **{
+                "model": options.get("model") or str(demo_model()),
+                "seed": seed,
+                "dtype": "float32",
+                "device": "cpu",
+                "evaluations": 10**6,
+                **text_options(self.folder),
+                **options,
+            }
+        )
+        dense = open_model(self.settings, NoProgress())
+        self.bench: Workbench = prepare(dense, self.settings, self.folder, NoProgress())
+        windows = self.bench.calibration.holdout
+        evaluator = Evaluator(
+            dense.structure, windows, Fidelity(state_bytes=0), shaper=self.bench.shaper
+        )
+        self._holdout = Scorer(self.bench, evaluator)
+        self._known: dict[Genome, Measurement] = {}
+
+    def run(self, name: str, **options: Any) -> Trace:
+        """Search once, as a run of its own.
+
+        Args:
+            name: Of the run's folder.
+            options: Of `SearchSettings`, beside those of the contest.
+        """
+        settings = self.settings.model_copy(update=options)
+        budget, dense = asked_budget(settings), self.bench.dense.costs.dense()
+        with Run.create(self.folder / name, settings) as run:
+            trace = Trace(run=run)
+            bench = laid_out_for(self._on(settings.windows), settings, self.folder)
+
+            def follow(progress: SearchProgress) -> None:
+                latest, rest = progress.latest, trace.steps[-1:]
+                if not progress.whole or not budget.admits(latest.costs, dense):
+                    return
+                # an elite that lost to its child is no step, though the last may be worse on this
+                if (
+                    not rest
+                    or settings.searcher == "evopress"
+                    or _kl(latest) < _kl(rest[0].evaluation)
+                ):
+                    step = Step(
+                        evaluation=latest, tokens=progress.tokens, seconds=progress.seconds
+                    )
+                    trace.steps.append(step)
+
+            search_on(run, bench, NoProgress(), with_baselines=False, on_progress=follow)
+        trace.run = Run.open(run.folder)
+        return trace
+
+    def _on(self, windows: int) -> Workbench:
+        """Give the bench with the first windows of its text only."""
+        text = self.bench.calibration
+        return replace(self.bench, calibration=replace(text, search=text.search[:windows]))
+
+    def holdout(self, evaluations: Sequence[Evaluation]) -> list[Measurement]:
+        """Give KL on the hold-out text, of each plan once."""
+        wanted = [e.genome for e in evaluations]
+        new = [genome for genome in dict.fromkeys(wanted) if genome not in self._known]
+        if new:
+            for index, found in self._holdout.score(np.array(new)):
+                self._known[new[index]] = found.quality["kl"]
+        return [self._known[genome] for genome in wanted]
+
+
+def text_options(folder: Path) -> dict[str, str]:
+    """Give WikiText-2 where it is at hand, and else text that ships with Python."""
+    place = os.environ.get(WIKITEXT2)
+    if place:
+        return {
+            "data": str(Path(place) / "valid.txt"),
+            "holdout": str(Path(place) / "test.txt"),
+        }
+    return {"data": str(write_topics(folder))}
+
+
+def text_name() -> str:
+    """Say which text that is."""
+    if os.environ.get(WIKITEXT2):
+        return "WikiText-2, validation to calibrate and test as hold-out"
+    return "Python's own help topics, the second half as hold-out"
+
+
+def _kl(evaluation: Evaluation) -> float:
+    return evaluation.quality["kl"].value

@@ -1,0 +1,294 @@
+"""How many experts each layer keeps: a search over all layers against the same number in each."""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from math import exp
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, PreTrainedModel
+
+from benchmarks.contest import Contest, text_name, text_options
+from benchmarks.report import Goal, Row, finish, is_quick
+from evaluators.costs.cost_model import CostModel
+from evaluators.metric import Measurement
+from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.prefix_tree import PrefixTree
+from planner.cli.demo import demo_model
+from planner.results.significance import Verdict, judged
+from planner.settings.to_moe import SplitSettings
+from planner.to_moe.convert import split_model
+from search_spaces.importance import ExpertImportanceName
+from search_spaces.reading.read import read_structure
+from search_spaces.space.configuration import Forms, unit_counts
+from search_spaces.structure.model import ModelStructure
+
+GONE = (0.25, 0.5)
+"""Experts removed, of all."""
+EXPERTS, SHARED, ACTIVE = 16, 512, 6
+"""Of the split model: experts of 64 channels, channels of the shared one, experts that run."""
+OTHER = "MOE"
+"""Environment variable that names another model to measure beside that one (with ``QUICK=1`` in
+its place): a folder with experts, and after a colon its text."""
+NOTES = f"""
+SmolLM2-135M-Instruct split into experts by `planner split`, in float32: {EXPERTS} experts of 64
+channels a layer, of which {ACTIVE} run for a token beside a shared one of {SHARED} channels. KL is
+to that mixture with all of its experts. *uniform*: as many experts in each layer, by the sum of
+their routing weights (the default), by *frequency*, or, in the full run, *merged*: by frequency,
+those that go merged into those that stay (M-SMoE). *searched*: `--searcher frontier --focus budget
+--space experts` with at most as many parameters as uniform, in the default order.
+
+Each cell: KL on hold-out text, nats a token, with its error. *gain*: how much lower the search's
+is, by paired differences on the windows, and in brackets whether Student's t test (97.5 %) takes
+it for lower. The figure counts comparisons, with uniform by default and by frequency, in which it
+does. The split model's router weighs experts nearly alike by a softmax over all of them, so that
+those that stay weigh more once others are gone: that is the class's own behaviour, for all alike.
+"""
+
+
+def main() -> int:
+    """Measure, report, and give the exit status."""
+    rows: list[Row] = []
+    ratios: dict[float, float] = {}
+    won, counts = 0, 0
+    other = os.environ.get(OTHER, "")
+    if not (other and is_quick()):  # experts of few channels take long to score
+        with tempfile.TemporaryDirectory() as scratch:
+            model = _split(Path(scratch))
+            rows, ratios = _perplexities(model)
+            compared, won, tokens = _compared("SmolLM2-135M, split", str(model))
+            rows, counts = rows + compared, 4
+    if other:
+        folder, _, text = other.partition(":")
+        more, beaten, tokens = _compared(Path(folder).name, folder, data=text, holdout=None)
+        rows, won, counts = rows + more, won + beaten, counts + 4
+    rows += _touched()
+    goals = [Goal(figure=f"won of {counts}", value=float(won), limit=counts, at_least=True)]
+    goals += [
+        Goal(
+            figure=f"perplexity at {share:.0%} active, of the dense model's",
+            value=ratio,
+            limit=PROTOTYPE[share],
+            at_least=False,
+        )
+        for share, ratio in ratios.items()
+    ]
+    text = f"Text: {text_name()}, of another model its own; {tokens:,} candidate tokens a search."
+    notes = "\n\n".join(part.strip() for part in (_SPLIT, NOTES, text, _TOUCHED))
+    return finish("moe", rows, goals, notes, seed=0)
+
+
+def _split(folder: Path) -> Path:
+    """Split the demo's model on the calibration text."""
+    options = text_options(folder)
+    settings = SplitSettings.checked(
+        model=str(demo_model()),
+        data=options["data"],
+        experts=EXPERTS,
+        shared=SHARED,
+        active=ACTIVE,
+        windows=16 if is_quick() else 32,
+    )
+    return split_model(settings, folder / "mixture")
+
+
+PROTOTYPE = {0.875: 24.3 / 21.2, 0.75: 31.4 / 21.2}
+"""Perplexities of a prototype of such a split, of the dense model's, by the share of channels that
+run for a token."""
+_SPLIT = """
+The first table: perplexity of the split model on hold-out text, by the share of MLP channels that
+run for a token, beside the dense model's. The goal is what a prototype reached (16 groups of 96
+channels, 4 of which always run, balanced k-means on activations, ridge-regression router): 24.3 at
+88 % and 31.4 at 75 %, where the dense model had 21.2 on other windows of WikiText-2.
+"""
+
+
+def _perplexities(model: Path) -> tuple[list[Row], dict[float, float]]:
+    """Give perplexities of the split model as more and fewer experts run, and ratios to dense."""
+    with tempfile.TemporaryDirectory() as scratch:
+        options = text_options(Path(scratch))
+        text = Path(options.get("holdout", options["data"])).read_text(encoding="utf-8")
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        model, experts_implementation="eager", dtype=torch.float32
+    )
+    windows = 4 if is_quick() else 32
+    ids = AutoTokenizer.from_pretrained(model)(text[: windows * 8192], return_tensors="pt")
+    tokens = ids.input_ids[0, -windows * 512 :].reshape(windows, 512)
+    width = SHARED + EXPERTS * (1536 - SHARED) // EXPERTS
+    rows: list[Row] = []
+    found = {}
+    for share in (1.0, *PROTOTYPE):
+        active = round((share * width - SHARED) / (width - SHARED) * EXPERTS)
+        for module in loaded.modules():
+            if hasattr(module, "top_k"):
+                module.top_k = active
+        found[share] = _perplexity(loaded, tokens)
+        rows.append(
+            {
+                "channels that run": f"{share:.1%}",
+                "experts that run": f"{active} of {EXPERTS}",
+                "perplexity": found[share],
+                "of the dense model's": found[share] / found[1.0],
+                "prototype's": PROTOTYPE.get(share, 1.0),
+            }
+        )
+    return rows, {share: found[share] / found[1.0] for share in PROTOTYPE}
+
+
+@torch.inference_mode()
+def _perplexity(model: PreTrainedModel, tokens: Tensor) -> float:
+    """Give the perplexity on windows ``(windows, tokens)``."""
+    total = 0.0
+    for window in tokens:
+        logits = model(window[None]).logits[0, :-1]
+        total += float(cross_entropy(logits.float(), window[1:]))
+    return exp(total / len(tokens))
+
+
+def _compared(name: str, model: str, **options: str | None) -> tuple[list[Row], int, int]:
+    """Compare allocations on one model: rows, comparisons won, and tokens of a search."""
+    rows, won = [], 0
+    ours = _contest(model, "router_weight", **options)
+    others = {"frequency": _contest(model, "frequency", **options)}
+    if not is_quick():
+        others["merged"] = _contest(model, "frequency", compensate="merge", **options)
+    tokens = 12_000 if is_quick() else 400_000
+    for share in GONE:
+        uniform = _uniform(ours, share)
+        most = ours.bench.costs_of(uniform)["params"]
+        budget = f"params<={most:.0f}"
+        run = ours.run(
+            f"searched-{share}", budget=budget, focus="budget", searcher="frontier", tokens=tokens
+        ).run
+        found = {
+            "searched": _scored(ours, ours.bench.space.forms(np.array([run.best(budget).genome]))),
+            "uniform": _scored(ours, ours.bench.space.forms(uniform[None])),
+        }
+        for ranking, contest in others.items():
+            genome = _uniform(contest, share)
+            found[ranking] = _scored(contest, contest.bench.space.forms(genome[None]))
+        gains = {other: judged(found["searched"], found[other]) for other in [*found][1:]}
+        won += sum(gains[other][1] == "better" for other in ("uniform", "frequency"))
+        rows.append(_row(name, share, found, gains))
+    return rows, won, tokens
+
+
+def _contest(model: str, ranking: ExpertImportanceName, **options: str | None) -> Contest:
+    return Contest(
+        0,
+        model=model,
+        space="experts",
+        expert_ranking=ranking,
+        windows=8 if is_quick() else 64,
+        window_tokens=128,
+        rungs=3 if is_quick() else 5,
+        holdout_windows=16 if is_quick() else 64,
+        statistics_windows=24 if is_quick() else 64,
+        fresh_windows=2,
+        budget="params<=0.9x",
+        **{"compensate": "none", **options},
+    )
+
+
+def _uniform(contest: Contest, share: float) -> np.ndarray[tuple[int], np.dtype[np.int_]]:
+    """Give the genome ``(sites,)`` that keeps the same number of experts in each layer."""
+    space = contest.bench.space
+    genome = space.top_levels.copy()
+    for position, site in enumerate(space.sites):
+        whole = space.sub_blocks[site.targets[0]].unit_count
+        genome[position] = site.levels.index((round(whole * (1 - share)),))
+    return genome
+
+
+def _scored(contest: Contest, forms: Forms) -> Measurement:
+    bench = contest.bench
+    windows, fidelity = bench.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
+    evaluator = Evaluator(bench.dense.structure, windows, fidelity, shaper=bench.shaper)
+    ((_, score),) = evaluator.score(forms)
+    return score.quality["kl"]
+
+
+def _row(
+    name: str,
+    share: float,
+    found: Mapping[str, Measurement],
+    gains: Mapping[str, tuple[Measurement, Verdict]],
+) -> Row:
+    row: dict[str, str | float] = {"model": name, "experts removed": f"{share:.0%}"}
+    for method, kl in found.items():
+        row[method] = f"{kl.value:.3f} ± {kl.standard_error:.3f}"
+    for method, (gain, verdict) in gains.items():
+        row[f"gain on {method}"] = f"{gain.value:.3f} ± {gain.standard_error:.3f} ({verdict})"
+    return row
+
+
+_TOUCHED = """
+The second table: one candidate of a random model of 64 experts a layer (8 run for a token), scored
+as a search does, by the experts that each layer keeps; no other is there to be read (a test fills
+them with NaN).
+*counted* and *measured*: multiply–accumulates of a token in matrix products, by the cost model and
+by counting operations of the candidate while it runs; *time*: median of five.
+"""
+_LAYERS, _HIDDEN, _WINDOW = 4, 256, 256
+
+
+def _touched() -> list[Row]:
+    """Time and count one candidate of a model of 64 experts at several counts."""
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=512,
+        hidden_size=_HIDDEN,
+        intermediate_size=512,
+        num_hidden_layers=_LAYERS,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        num_local_experts=64,
+        num_experts_per_tok=8,
+    )
+    make: Any = AutoModelForCausalLM.from_config
+    model = make(config, attn_implementation="sdpa", experts_implementation="eager")
+    structure = read_structure(model.eval().requires_grad_(requires_grad=False))
+    return [_counted(structure, count) for count in (64, 32, 16, 8)]
+
+
+def _counted(structure: ModelStructure, count: int) -> Row:
+    """Count and time one candidate that keeps so many experts in each layer."""
+    blocks, backbone = structure.sub_blocks, structure.backbone
+    forms = unit_counts(blocks).copy()
+    forms[[block.experts is not None for block in blocks]] = count
+    costs = CostModel(structure, stored_dtype=torch.float32, context=_WINDOW)
+    windows = torch.randint(512, (4, _WINDOW), generator=torch.Generator().manual_seed(1))
+    evaluator = Evaluator(structure, windows, Fidelity(state_bytes=0))
+    dict(evaluator.score(unit_counts(blocks)[None]))  # the dense side is kept
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        dict(evaluator.score(forms[None]))
+        seconds.append(time.perf_counter() - started)
+    with torch.inference_mode():
+        inputs = backbone.enter(windows)
+        with FlopCounterMode(display=False) as counter:
+            ((_, final),) = PrefixTree(structure).walk(forms[None], inputs)
+            backbone.logits(final)
+    found = costs.costs(forms[None])
+    return {
+        "experts kept": f"{count} of 64",
+        "expert weights there": f"{count / 64:.0%}",
+        "counted, M a token": float(found["macs"][0]) / 1e6,
+        "measured, M a token": counter.get_total_flops() / 2 / windows.numel() / 1e6,
+        "loaded, MB a token": float(found["loading"][0]) / 1e6,
+        "time, ms a token": 1e3 * median(seconds) / windows.numel(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

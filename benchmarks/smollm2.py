@@ -1,0 +1,84 @@
+"""SmolLM2-135M made ready for a benchmark, and the candidates that benchmarks score."""
+
+import pydoc_data.topics
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.cli.demo import demo_model
+from planner.preparation.dense_model import open_model
+from planner.preparation.prepare import prepare
+from planner.preparation.prepared_model import Workbench
+from planner.searchers.problem.domain import Domain
+from planner.searchers.problem.moves import transferred
+from planner.settings.search import SearchSettings
+from search_spaces.progress import NoProgress
+
+SEED = 0
+PARENT_COSTS = (0.5, 0.63, 0.77, 0.9)
+"""Parameters of the parents, as shares of the dense model's."""
+CHILDREN_EACH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """How much of Python's own help topics is read."""
+
+    windows: int
+    tokens: int
+
+
+def open_bench(text: Text) -> Workbench:
+    """Load, rank and sort the model, with text that ships with Python to calibrate on."""
+    with tempfile.TemporaryDirectory() as scratch:
+        topics = write_topics(Path(scratch))
+        settings = SearchSettings.checked(
+            model=str(demo_model()),
+            data=str(topics),
+            seed=SEED,
+            windows=text.windows,
+            fresh_windows=2,
+            holdout_windows=2,
+            window_tokens=text.tokens,
+            device="cpu",
+            compensate="none",  # what is timed here is the engine, on plain slices
+        )
+        dense = open_model(settings, NoProgress())
+        return prepare(dense, settings, Path(scratch), NoProgress())
+
+
+def write_topics(folder: Path) -> Path:
+    """Write down Python's own help topics."""
+    topics = folder / "topics.txt"
+    topics.write_text("\n\n".join(pydoc_data.topics.topics.values()), encoding="utf-8")
+    return topics
+
+
+def param_domain(bench: Workbench) -> Domain:
+    """Levels and what they cost in parameters, down to the smallest plan."""
+    return bench.domain(
+        {"params": None}, bench.smallest()["params"] / bench.dense.costs.dense()["params"]
+    )
+
+
+def parents(bench: Workbench) -> NDArray[np.int_]:
+    """Good plans from 0.5 to 0.9 of the parameters, ``(parents, sites)``."""
+    domain = param_domain(bench)
+    even = np.zeros(len(domain.top_levels))
+    return np.stack([domain.guessed(cost, even) for cost in PARENT_COSTS])
+
+
+def offspring(bench: Workbench, seed: int = SEED) -> NDArray[np.int_]:
+    """Eight children of each parent in turn, by one to four moves at about equal cost."""
+    domain, rng = param_domain(bench), np.random.default_rng(seed)
+    children = []
+    for parent in parents(bench):
+        for _ in range(CHILDREN_EACH):
+            child = parent
+            for _ in range(int(rng.integers(1, 5))):
+                child = transferred(child, domain, rng)
+            children.append(child)
+    return np.array(children)

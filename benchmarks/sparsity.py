@@ -1,0 +1,142 @@
+"""How sparse each sub-block's weights should be: a search over all against uniform and OWL."""
+
+import sys
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.contest import Contest, text_name
+from benchmarks.report import Goal, Row, finish, is_quick
+from evaluators.costs.cost_model import CostModel
+from evaluators.metric import Measurement
+from evaluators.scoring.evaluator import Evaluator, Fidelity
+from planner.preparation.prepared_model import Workbench
+from planner.results.significance import Verdict, judged
+from planner.settings.search import SearchSettings
+from search_spaces.priors import global_magnitude, lamp
+from search_spaces.space.block_options import variants_of
+from search_spaces.space.configuration import forms_of, unit_counts, variants_in
+from search_spaces.space.sparsity import Pattern
+from search_spaces.surgery.apply import Shaper
+
+SHARES = (0.6, 0.7)
+"""Zeros among the weights of all linear layers of attentions and MLPs."""
+NOTES = f"""
+SmolLM2-135M-Instruct in float32; each attention and each MLP is as sparse as an allocation says,
+the search's in steps of 10 %, at most 90 %, the others' to a per cent. The weights are made sparse
+by the default sparsifier, {SearchSettings(model="").sparsifier}, whoever allocates. All of a row
+have as many non-zero parameters as uniform, or (the search) at most so many.
+*searched*: `--searcher frontier --focus budget --space
+sparsity`. *OWL*: M = 5, λ = 0.08. *LAMP* and *global magnitude* (every matrix keeps a tenth): one
+threshold on the score over all sub-blocks; scores allocate, the sparsifier chooses weights.
+
+Each cell: KL to the dense model on hold-out text, nats a token, with its error. *gain*: how much
+lower the search's is, by paired differences on the windows, and in brackets whether Student's t
+test (97.5 %) takes it for lower. The figure counts comparisons, of the two with uniform and the
+two with OWL, in which it does.
+"""
+
+
+def main() -> int:
+    """Measure, report, and give the exit status."""
+    contest = Contest(
+        0,
+        space="sparsity",
+        guess="owl",
+        windows=8 if is_quick() else 64,
+        window_tokens=128,
+        rungs=3 if is_quick() else 5,
+        holdout_windows=24 if is_quick() else 64,
+        fresh_windows=2,
+        budget="nonzero<=0.5x",
+    )
+    rows, won = [], 0
+    for share in SHARES:
+        found = _measured(contest, share)
+        gains = {name: judged(found["searched"], found[name]) for name in ("uniform", "OWL")}
+        won += sum(verdict == "better" for _, verdict in gains.values())
+        rows.append(_row(share, found, gains))
+    goal = Goal(figure="won of 4", value=float(won), limit=4.0, at_least=True)
+    text = f"Text: {text_name()}; {_tokens():,} candidate tokens a search."
+    return finish("sparsity", rows, [goal], f"{NOTES.strip()}\n\n{text}", seed=0)
+
+
+def _tokens() -> int:
+    return 45_000 if is_quick() else 400_000
+
+
+def _measured(contest: Contest, share: float) -> dict[str, Measurement]:
+    """Give the hold-out KL of each allocation."""
+    bench = contest.bench
+    uniform = bench.space.top_levels - round(share / 0.1)
+    most = bench.costs_of(uniform)["nonzero"]
+    budget = f"nonzero<={most:.0f}"
+    run = contest.run(
+        f"searched-{share}", budget=budget, focus="budget", searcher="frontier", tokens=_tokens()
+    ).run
+    zeros = {
+        "uniform": np.full(len(bench.space.sub_blocks), share),
+        "OWL": share - _tilts(bench),
+        "LAMP": _threshold(bench, share, lamp.pattern_harms),
+        "global magnitude": _threshold(bench, share, global_magnitude.pattern_harms),
+    }
+    searched = bench.space.forms(np.array([run.best(budget).genome]))[0]
+    percent = {name: np.round(100 * own).astype(np.int_) for name, own in zeros.items()}
+    percent["searched"] = 10 * variants_in(searched, unit_counts(bench.space.sub_blocks))
+    return {name: _scored(contest, own, most) for name, own in percent.items()}
+
+
+def _scored(contest: Contest, percent: NDArray[np.int_], most: float) -> Measurement:
+    """Score an allocation with its own zeros, ``(sub_blocks,)``, whatever the search's levels."""
+    bench = contest.bench
+    structure, widths = bench.dense.structure, unit_counts(bench.space.sub_blocks)
+    patterns = [Pattern(percent=number) for number in range(100)]
+    variants = [variants_of(patterns)] * len(widths)
+    costs = CostModel(
+        structure, stored_dtype=bench.dense.loaded.stored_dtype, context=1, variants=variants
+    )
+    forms = forms_of(widths, percent, widths)
+    # an allocation in whole per cent may pass the budget by the rounding of a sub-block
+    assert costs.costs(forms[None])["nonzero"][0] <= 1.005 * most
+    shaper = Shaper(structure, variants, bench.shaper.levels)
+    windows, fidelity = bench.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
+    ((_, score),) = Evaluator(structure, windows, fidelity, shaper=shaper).score(forms[None])
+    return score.quality["kl"]
+
+
+def _tilts(bench: Workbench) -> NDArray[np.float64]:
+    assert bench.guess.tilts is not None
+    return bench.guess.tilts
+
+
+def _threshold(
+    bench: Workbench, share: float, rule: Callable[..., NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Give the zeros of each sub-block where one threshold on a score takes a share of all."""
+    patterns = [Pattern(percent=number) for number in range(0, 100, 2)]
+    weights = [weights for _, weights in bench.dense.structure.matrices()]
+    sizes = np.array([sum(weight.numel() for weight in own.values()) for own in weights])
+    harms = np.array([rule(own, patterns) for own in weights])
+    rates = np.diff(harms, axis=1) / sizes[:, None]
+    order = np.argsort(np.maximum.accumulate(rates, axis=1), axis=None, kind="stable")
+    blocks = order // rates.shape[1]
+    taken = np.cumsum(0.02 * sizes[blocks]) <= share * sizes.sum()
+    return np.asarray(0.02 * np.bincount(blocks[taken], minlength=len(sizes)), np.float64)
+
+
+def _row(
+    share: float,
+    found: Mapping[str, Measurement],
+    gains: Mapping[str, tuple[Measurement, Verdict]],
+) -> Row:
+    row: dict[str, str | float] = {"zeros": f"{share:.0%}"}
+    for name, kl in found.items():
+        row[name] = f"{kl.value:.3f} ± {kl.standard_error:.3f}"
+    for name, (gain, verdict) in gains.items():
+        row[f"gain on {name}"] = f"{gain.value:.3f} ± {gain.standard_error:.3f} ({verdict})"
+    return row
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""What a mixture of experts does with its tokens: whom its router chooses, and what they give."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from evaluators.collectors.names import OF_EXPERT_RUNS, OF_EXPERT_TURNS, Key
+from search_spaces.importance.experts.nested_subsets import turn_errors
+from search_spaces.statistics import StatisticName
+from search_spaces.structure.components import SubBlock
+from search_spaces.structure.expert_hooks import ExpertRun, Routed, masked_router, watched_experts
+from search_spaces.structure.experts import Experts
+
+SAMPLED_TOKENS = 256
+"""Tokens, spread evenly over the text, on which all experts run to find the best chain."""
+_ROUNDING = 1e-5
+"""By which an even share of a softmax may miss its value."""
+
+
+class ExpertMeter:
+    """Running sums over what the experts of one layer do.
+
+    Sums are taken in float32 inside a batch and in float64 across them.
+
+    Args:
+        block: The experts.
+        wanted: Names; those of other passes are left out.
+        tokens: How many will be seen in all.
+    """
+
+    def __init__(self, block: SubBlock, wanted: frozenset[StatisticName], tokens: int) -> None:
+        self._block = block
+        self._experts = block.mixture
+        self._wanted = wanted
+        self._tokens = tokens
+        self._sums: dict[str, Tensor] = {}
+        self._sample = _Sample(self._experts, tokens)
+
+    @contextmanager
+    def watching(self, layer: nn.Module) -> Iterator[None]:
+        """Sum up what the experts do while the layer runs once."""
+        runs = self._wanted & OF_EXPERT_RUNS
+        on_expert: Callable[[ExpertRun], None] = self._saw if runs else _pass_over
+        with watched_experts(layer, self._experts, self._routed, on_expert):
+            if not self._wanted & OF_EXPERT_TURNS:
+                yield
+                return
+            with self._sample.drawing(layer):
+                yield
+
+    def statistics(self, layer: nn.Module) -> dict[Key, Tensor]:
+        """Give what was wanted of all passes.
+
+        Args:
+            layer: Of which, in memory.
+        """
+        count = self._sums["count"]
+        first = self._sums["first"]
+        found: dict[StatisticName, Tensor] = {
+            "expert_frequency": count / self._tokens,
+            "expert_weight": self._sums["weight"] / self._tokens,
+            "expert_first": first / self._tokens,
+            "expert_confidence": self._sums["confidence"] / first.clamp(min=1),
+            "expert_selection": self._sums["selection"] / self._tokens,
+            "routing_gram": self._sums["gram"] / self._tokens,
+        }
+        if self._wanted & OF_EXPERT_RUNS:
+            found["expert_output"] = self._sums["output"][:, 0] / count.clamp(min=1)
+            found["expert_input_energy"] = self._sums["inputs"] / self._tokens
+            found["expert_channel_energy"] = self._sums["channels"] / self._tokens
+        if self._wanted & OF_EXPERT_TURNS:
+            found["expert_reconstruction"] = self._sample.errors(layer, self._block)
+        holder = self._experts.holder
+        return {(n, holder): value.float() for n, value in found.items() if n in self._wanted}
+
+    def _routed(self, routed: Routed) -> None:
+        chosen, logits = routed.chosen, routed.logits.float()
+        weights = routed.weights.float()
+        own = logits.gather(1, chosen)
+        best = weights.amax(dim=1, keepdim=True)
+        place = own.masked_fill(weights < best, -torch.inf).argmax(dim=1, keepdim=True)
+        first = chosen.gather(1, place)
+        above = logits - logits.amin(dim=1, keepdim=True)
+        shares = own.softmax(dim=1)
+        sure = shares >= 1 / chosen.shape[1] - _ROUNDING
+        self._add("gram", logits.T @ logits)
+        self._scatter("count", chosen, torch.ones_like(weights))
+        self._scatter("weight", chosen, weights)
+        self._scatter("first", first, torch.ones_like(best))
+        self._scatter("confidence", first, best)
+        self._scatter("selection", chosen, above.gather(1, chosen) * sure)
+
+    def _saw(self, run: ExpertRun) -> None:
+        weights = run.weights.float()
+        norms = run.outputs.float().norm(dim=1)
+        self._add_to("output", run.expert, (weights * norms).sum(dim=0, keepdim=True))
+        for name, rows in (("inputs", run.inputs), ("channels", run.channels)):
+            energies = (weights[:, None] * rows.float()).square().sum(dim=0)
+            self._add_to(name, run.expert, energies)
+
+    def _scatter(self, name: str, experts: Tensor, values: Tensor) -> None:
+        sums = values.new_zeros(self._experts.count)
+        self._add(name, sums.index_add_(0, experts.flatten(), values.flatten()))
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self._sums[name] = self._sums.get(name, 0) + value.cpu().double()
+
+    def _add_to(self, name: str, expert: int, value: Tensor) -> None:
+        if name not in self._sums:
+            self._sums[name] = torch.zeros(self._experts.count, len(value), dtype=torch.float64)
+        self._sums[name][expert] += value.cpu()
+
+
+def _pass_over(_run: ExpertRun) -> None:
+    """Look at no expert."""
+
+
+class _Sample:
+    """Some tokens as router and experts read them."""
+
+    def __init__(self, experts: Experts, tokens: int) -> None:
+        self._experts = experts
+        self._places = torch.linspace(0, tokens - 1, min(tokens, SAMPLED_TOKENS)).long()
+        self._read: dict[str, list[Tensor]] = {experts.router: [], experts.holder: []}
+        self._seen = dict.fromkeys(self._read, 0)
+        self._dimensions = 2
+
+    @contextmanager
+    def drawing(self, layer: nn.Module) -> Iterator[None]:
+        """Keep some of what is read while the layer runs once."""
+
+        def keep(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+                if path == self._experts.router:
+                    self._dimensions = args[0].ndim
+                rows = args[0].flatten(0, -2)
+                places = self._places - self._seen[path]
+                places = places[(places >= 0) & (places < len(rows))]
+                self._read[path].append(rows[places.to(rows.device)])
+                self._seen[path] += len(rows)
+
+            return hook
+
+        hooks = [
+            layer.get_submodule(path).register_forward_pre_hook(keep(path)) for path in self._read
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def errors(self, layer: nn.Module, block: SubBlock) -> Tensor:
+        """Give each expert the error of the mixture's output once it has gone in its turn."""
+        experts = self._experts
+        read = torch.cat(self._read[experts.router])
+        if self._dimensions == 3:
+            read = read[None]
+        router = layer.get_submodule(experts.router)
+
+        def route(kept: Tensor) -> tuple[Tensor, Tensor]:
+            gone = torch.ones(experts.count, dtype=torch.bool)
+            gone[kept.cpu()] = False
+            with masked_router(layer, experts, gone):
+                _, weights, chosen = router(read)
+            # places among the kept ones, which ascend
+            return weights, torch.searchsorted(kept, chosen.contiguous())
+
+        outputs = self._outputs(layer.get_submodule(experts.holder))
+        found = turn_errors(outputs, route, groups=block.group_count, lowest=experts.lowest)
+        return torch.from_numpy(found)
+
+    def _outputs(self, holder: nn.Module) -> Tensor:
+        """Run every expert on all of the tokens, ``(experts, tokens, hidden)``."""
+        rows = torch.cat(self._read[self._experts.holder])
+        ones = rows.new_ones(len(rows), 1)
+        everyone = range(self._experts.count)
+        alone = torch.zeros(len(rows), 1, dtype=torch.long, device=rows.device)
+        return torch.stack([holder(rows, alone + expert, ones).float() for expert in everyone])

@@ -1,0 +1,124 @@
+"""Derivatives of the NLL by weights and by gates, window by window."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.hooks import RemovableHandle
+
+from evaluators.collectors.names import OF_GATES, OF_WEIGHTS, Key
+from evaluators.scoring.gate_gradients import frozen, gate_hook
+from evaluators.scoring.likelihood import slope_by_final
+from search_spaces.statistics import StatisticName
+from search_spaces.structure.linear import as_matrix
+from search_spaces.structure.model import ModelStructure
+
+
+@torch.inference_mode(mode=False)
+@torch.no_grad()
+def measure_gradients(
+    structure: ModelStructure,
+    windows: Tensor,
+    wanted: frozenset[StatisticName],
+    layers: Collection[int],
+) -> dict[int, dict[Key, Tensor]]:
+    """Differentiate each window's NLL (nats a token) by the matrices and gates of some layers.
+
+    The gradient of a matrix is added up and forgotten as soon as the backward pass has it.
+    Matrices are summed in float32: in float64 the sums would be twice the model.
+
+    Args:
+        structure: The dense model, in memory.
+        windows: Token ids ``(windows, tokens)``.
+        wanted: Names of what needs gradients, and no others.
+        layers: Which layers.
+    """
+    backbone = structure.backbone
+    found: dict[int, dict[Key, Tensor]] = {index: {} for index in layers}
+    with frozen(backbone.model), _leaves(structure, wanted, found):
+        for window in torch.split(windows.to(backbone.model.device), 1):
+            _differentiate(structure, window)
+    return {
+        index: {key: (total / len(windows)).float().cpu() for key, total in sums.items()}
+        for index, sums in found.items()
+    }
+
+
+def _differentiate(structure: ModelStructure, window: Tensor) -> None:
+    """Send one window ``(1, tokens)`` forth and back."""
+    backbone = structure.backbone
+    targets = window[0, 1:]
+    with torch.enable_grad():
+        final = backbone.decoder(input_ids=window, use_cache=False).last_hidden_state
+    slope = slope_by_final(
+        backbone,
+        final.detach(),
+        lambda logits, part: cross_entropy(logits, targets[part], reduction="sum") / len(targets),
+    )
+    final.backward(slope)
+
+
+@contextmanager
+def _leaves(
+    structure: ModelStructure,
+    wanted: frozenset[StatisticName],
+    found: dict[int, dict[Key, Tensor]],
+) -> Iterator[None]:
+    """Let backward passes add up what is wanted of the matrices and gates of some layers."""
+    hooks, weights = [], []
+    for block in structure.sub_blocks:
+        if block.layer not in found or block.experts is not None:
+            continue
+        layer, sums = structure.backbone.layers[block.layer], found[block.layer]
+        paths = [projection.path for projection in block.projections]
+        for path in paths if wanted & OF_WEIGHTS else []:
+            linear = layer.get_submodule(path)
+            weight = linear.weight
+            assert isinstance(weight, Tensor)
+            weights.append(weight)
+            add = _adder(sums, path, wanted & OF_WEIGHTS, linear)
+            hooks.append(_on_gradient(weight.requires_grad_(), add))
+        if wanted & OF_GATES:
+            output = layer.get_submodule(paths[-1])
+            assert isinstance(output.weight, Tensor)
+            gate = output.weight.new_ones(block.unit_count).requires_grad_()
+            add = _adder(sums, paths[-1], wanted & OF_GATES, None)
+            hooks.append(_on_gradient(gate, add))
+            hooks.append(output.register_forward_pre_hook(gate_hook(block, gate)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for weight in weights:
+            weight.requires_grad_(False).grad = None  # noqa: FBT003
+
+
+def _on_gradient(leaf: Tensor, hook: Callable[[Tensor], None]) -> RemovableHandle:
+    register = leaf.register_post_accumulate_grad_hook
+    handle: RemovableHandle = register(hook)  # type: ignore[no-untyped-call]
+    return handle
+
+
+def _adder(
+    sums: dict[Key, Tensor],
+    path: str,
+    names: frozenset[StatisticName],
+    linear: nn.Module | None,
+) -> Callable[[Tensor], None]:
+    """Give what takes the gradient of a matrix, or without a layer of a gate, and adds it up."""
+
+    def add(leaf: Tensor) -> None:
+        assert leaf.grad is not None
+        slope = leaf.grad.double() if linear is None else as_matrix(linear, leaf.grad.float())
+        leaf.grad = None
+        for name in names:
+            term = slope if name == "gradient" else slope.square()
+            if (name, path) in sums:
+                sums[name, path] += term
+            else:
+                sums[name, path] = term.clone(memory_format=torch.contiguous_format)
+
+    return add

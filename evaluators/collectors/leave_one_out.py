@@ -1,0 +1,62 @@
+"""What removing a layer, an attention or an MLP alone does to the NLL of the text."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluators.collectors.names import PARTS, Key
+from evaluators.scoring.likelihood import nll_sum
+from evaluators.scoring.prefix_tree import PrefixTree
+from search_spaces.space.configuration import Forms, unit_counts
+from search_spaces.structure.backbone import LayerInputs
+from search_spaces.structure.model import ModelStructure
+
+
+@torch.no_grad()
+def measure_removals(structure: ModelStructure, windows: Tensor) -> list[dict[Key, Tensor]]:
+    """Remove each layer and each of its sub-blocks alone.
+
+    Args:
+        structure: The dense model.
+        windows: Token ids ``(windows, tokens)``.
+
+    Returns:
+        Of each layer the rise of NLL in nats a token.
+    """
+    backbone, tree = structure.backbone, PrefixTree(structure)
+    forms = removed_forms(structure)
+    tokens = windows.to(backbone.model.device)
+    nlls = np.zeros(len(forms))
+    for member, final in _finals(tree, forms, backbone.enter(tokens)):
+        nlls[member] = nll_sum(backbone, final, tokens) / windows[:, 1:].numel()
+    rises = (nlls[1:] - nlls[0]).reshape(-1, len(PARTS))
+    return [
+        {
+            ("removal_nll", part): torch.tensor(rise, dtype=torch.float32)
+            for part, rise in zip(PARTS, row, strict=True)
+        }
+        for row in rises
+    ]
+
+
+def removed_forms(structure: ModelStructure) -> Forms:
+    """List the dense model, then of each layer: without it, its attention, what comes after."""
+    dense = unit_counts(structure.sub_blocks)
+    forms = np.tile(dense, (1 + len(PARTS) * len(structure.layers), 1))
+    for layer, span in enumerate(structure.spans):
+        first = 1 + len(PARTS) * layer
+        forms[first, span] = 0
+        forms[first + 1, span.start] = 0
+        forms[first + 2, span.start + 1 : span.stop] = 0
+    return forms
+
+
+def _finals(tree: PrefixTree, forms: Forms, inputs: LayerInputs) -> Iterator[tuple[int, Tensor]]:
+    """Give the final hidden states of each candidate."""
+    if not tree.structure.backbone.streamed:
+        yield from tree.walk(forms, inputs)
+        return
+    for _, member, final in tree.walk_by_layer(forms, [inputs]):  # each layer is read once
+        yield member, final

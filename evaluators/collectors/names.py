@@ -1,0 +1,56 @@
+"""Which statistics come of which pass, and under which paths they stand."""
+
+from collections.abc import Iterator
+
+from search_spaces.statistics import StatisticName
+from search_spaces.structure.model import LayerStructure
+
+OF_INPUTS: frozenset[StatisticName] = frozenset(
+    {"input_mean", "input_magnitude", "input_second_moment", "gram"}
+)
+OF_WEIGHTS: frozenset[StatisticName] = frozenset({"gradient", "gradient_second_moment"})
+OF_GATES: frozenset[StatisticName] = frozenset({"gate_fisher"})
+BY_GRADIENT = OF_WEIGHTS | OF_GATES
+"""They need the whole model in memory, with what autograd keeps of one window."""
+OF_HIDDEN: frozenset[StatisticName] = frozenset({"similarity", "angle"})
+OF_REMOVAL: frozenset[StatisticName] = frozenset({"removal_nll"})
+OF_ROUTES: frozenset[StatisticName] = frozenset(
+    {
+        "expert_frequency",
+        "expert_weight",
+        "expert_first",
+        "expert_confidence",
+        "expert_selection",
+        "routing_gram",
+    }
+)
+OF_EXPERT_RUNS: frozenset[StatisticName] = frozenset(
+    {"expert_output", "expert_input_energy", "expert_channel_energy"}
+)
+OF_EXPERT_TURNS: frozenset[StatisticName] = frozenset({"expert_reconstruction"})
+OF_EXPERTS = OF_ROUTES | OF_EXPERT_RUNS | OF_EXPERT_TURNS
+"""Measured as the layers pass."""
+OF_EXPERT_REMOVAL: frozenset[StatisticName] = frozenset({"expert_acceptance"})
+ALWAYS: frozenset[StatisticName] = frozenset({"tokens", "hidden_energy"})
+
+PARTS = ("", "attention", "mlp")
+"""Paths of what is measured of a layer and of its two sub-blocks."""
+
+Key = tuple[StatisticName, str]
+
+
+def keys_of(layer: LayerStructure, wanted: frozenset[StatisticName]) -> Iterator[Key]:
+    """List names and paths of all that is measured of a layer."""
+    blocks = [block for block in layer.sub_blocks if block.experts is None]
+    for name in sorted(wanted | ALWAYS):
+        if name in OF_INPUTS | OF_WEIGHTS:
+            paths = [projection.path for block in blocks for projection in block.projections]
+        elif name in OF_GATES:
+            paths = [block.projections[-1].path for block in blocks]
+        elif name in OF_EXPERTS | OF_EXPERT_REMOVAL:
+            paths = [b.experts.holder for b in layer.sub_blocks if b.experts is not None]
+        elif name in ALWAYS:
+            paths = [""]
+        else:
+            paths = list(PARTS)
+        yield from ((name, path) for path in paths)

@@ -1,0 +1,139 @@
+"""Statistics on disk: a file a layer, mapped when it is read."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from evaluators.collectors.names import ALWAYS, OF_EXPERT_REMOVAL, OF_REMOVAL, Key, keys_of
+from search_spaces.atomic_files import replacing, writing
+from search_spaces.errors import OutputError
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.model import ModelStructure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+"""Rises when a statistic is computed otherwise than before."""
+
+
+def digest_of(
+    windows: Tensor, wanted: frozenset[StatisticName], removal_windows: int, identity: str
+) -> str:
+    """Give what tells statistics of one model, text and choice from all others.
+
+    Not the arithmetic: an export in another one needs the very numbers of the search.
+    """
+    facts = [
+        _VERSION,
+        identity,
+        sorted(wanted | ALWAYS),
+        removal_windows if wanted & (OF_REMOVAL | OF_EXPERT_REMOVAL) else 0,
+        list(windows.shape),
+    ]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    digest.update(windows.cpu().long().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class _ForeignError(Exception):
+    """A file of another digest."""
+
+
+@dataclass(frozen=True)
+class StatisticsFiles:
+    """The files of one model, text and choice.
+
+    Args:
+        folder: Where they lie; it is made where it is missing.
+        digest: As `digest_of` gives it.
+    """
+
+    folder: Path
+    digest: str
+
+    def save(self, index: int, statistics: Statistics) -> Statistics:
+        """Write the statistics of a layer and give them mapped; what is shared is written once.
+
+        Raises:
+            OutputError: The place cannot be written to; no file is half-written.
+        """
+        path = self._path(index)
+        names: dict[int, str] = {}
+        tensors: dict[str, Tensor] = {}
+        places: dict[str, str] = {}
+        for (name, at), value in statistics.items():
+            key = f"{name} {at}"
+            places[key] = names.setdefault(id(value), key)
+            tensors[places[key]] = value.contiguous()
+        metadata = {"digest": self.digest, "places": json.dumps(places)}
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with replacing(path) as whole:
+                save_file(tensors, whole, metadata=metadata)
+        except SafetensorError as error:  # how safetensors reports what the system refused
+            raise OutputError(
+                f"`{path}` must be writable, got: {error}; free some space or choose another place"
+            ) from error
+        return self._read(index)
+
+    def load(
+        self, structure: ModelStructure, wanted: frozenset[StatisticName]
+    ) -> dict[int, Statistics]:
+        """Give by layer, mapped, what was measured before.
+
+        Args:
+            structure: The model.
+            wanted: Names.
+        """
+        found: dict[int, Statistics] = {}
+        foreign = False
+        for index, layer in enumerate(structure.layers):
+            try:
+                statistics = self._read(index)
+                if set(statistics) != set(keys_of(layer, wanted)):
+                    raise ValueError("it lacks some of its statistics")  # noqa: TRY301
+                found[index] = statistics
+            except FileNotFoundError:
+                continue
+            except _ForeignError:
+                foreign = True
+            except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
+                reason = str(error).partition("\n")[0]
+                logger.warning("`%s` is damaged (%s) and is made again", self._path(index), reason)
+        if foreign:
+            logger.warning(
+                "`%s` holds statistics of another model, text or choice, and they are made again",
+                self.folder,
+            )
+        return found
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"layer-{index:03}.safetensors"
+
+    def _read(self, index: int) -> Statistics:
+        path = self._path(index)
+        with path.open("rb"):  # names what the system refuses as safetensors does not
+            pass
+        with safe_open(path, framework="pt") as opened:
+            metadata: Mapping[str, str] = opened.metadata() or {}
+            if metadata.get("digest") != self.digest:
+                raise _ForeignError
+            places: Mapping[str, str] = json.loads(metadata["places"])
+            tensors = {name: opened.get_tensor(name) for name in set(places.values())}
+        return {_key(text): tensors[name] for text, name in places.items()}
+
+
+def _key(text: str) -> Key:
+    name, _, path = text.partition(" ")
+    return cast("StatisticName", name), path

@@ -1,0 +1,1 @@
+"""Text: what models are calibrated, compared and judged on."""

@@ -1,0 +1,1 @@
+"""Timing models and their parts on the device at hand."""

@@ -1,0 +1,277 @@
+"""The latency table: what the parts of one model take on one device, for one workload."""
+
+import hashlib
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from evaluators.latency.measure import Latency, Workload
+from evaluators.runtime.device import processor_name
+from search_spaces.errors import LatencyError
+from search_spaces.space.block_options import Variant
+from search_spaces.structure.experts import Experts
+from search_spaces.structure.model import ModelStructure
+
+_SETTINGS = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+# a layer's own number makes it no other kind of layer
+_NUMBERS = ("layer_idx", "layer_index", "layer_id", "layer_number")
+
+
+class Device(BaseModel):
+    """Where, and with what, was measured."""
+
+    model_config = _SETTINGS
+
+    name: str
+    core_count: int
+    threads: int
+    """That torch computes with on the CPU."""
+    platform: str
+    torch_version: str
+
+    @classmethod
+    def here(cls, device: torch.device) -> Self:
+        """Describe a device of this machine."""
+        processor = processor_name() or platform.machine()
+        name = processor if device.type == "cpu" else f"{device.type} beside {processor}"
+        if device.type == "cuda":
+            name = torch.cuda.get_device_name(device)
+        return cls(
+            name=name,
+            core_count=os.cpu_count() or 1,
+            threads=torch.get_num_threads(),
+            platform=platform.system(),
+            torch_version=torch.__version__,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} ({self.core_count} cores, {self.threads} threads, {self.platform}, "
+            f"torch {self.torch_version})"
+        )
+
+
+class Setting(BaseModel):
+    """All that a table holds for; two tables of one setting are interchangeable."""
+
+    model_config = _SETTINGS
+
+    device: Device
+    dtype: str
+    workload: Workload
+    shapes: str
+    """Hash of what decides the model's speed: its class, its layers and their shapes."""
+    thinned: str | None = None
+    """Of a mixture of experts how few run and how narrow they are; none: neither changes."""
+
+    @classmethod
+    def of(
+        cls,
+        structure: ModelStructure,
+        workload: Workload,
+        variants: Sequence[Sequence[Variant]] | None = None,
+    ) -> Self:
+        """Describe a model as it stands on its device.
+
+        Args:
+            structure: The model.
+            workload: What it is to do.
+            variants: For each sub-block how it may be thinned out; none: not.
+        """
+        model = structure.backbone.model
+        grids = [
+            f"{experts_run} of {channels}"
+            for block, own in zip(structure.sub_blocks, variants or (), strict=False)
+            if block.experts is not None
+            for experts_run, channels in [timed_ways(block.experts, own)]
+            if len(experts_run) * len(channels) > 1
+        ]
+        return cls(
+            device=Device.here(model.device),
+            dtype=str(model.dtype).removeprefix("torch."),
+            workload=workload,
+            shapes=_shapes(structure),
+            thinned="; ".join(dict.fromkeys(grids)) or None,
+        )
+
+    def __str__(self) -> str:
+        return f"shapes {self.shapes} in {self.dtype} at {self.workload}"
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that stand for the setting."""
+        return _digest(self)
+
+
+class Curve(BaseModel):
+    """A layer that keeps one sub-block only, at some widths."""
+
+    model_config = _SETTINGS
+
+    counts: tuple[int, ...]
+    """Units kept, ascending, the last all."""
+    latencies: tuple[Latency, ...]
+
+
+class Grid(BaseModel):
+    """A layer that keeps its experts only: so many, so many of them that run, and so wide."""
+
+    model_config = _SETTINGS
+
+    counts: tuple[int, ...]
+    """Units kept, ascending, the last all."""
+    top_ks: tuple[int, ...]
+    """Experts that run for a token, ascending, the last as many as in the dense model."""
+    channels: tuple[int, ...]
+    """Of each expert, ascending, the last all."""
+    latencies: tuple[Latency, ...]
+    """Of all combinations, the channels changing fastest and the counts slowest."""
+
+
+class LayerTimes(BaseModel):
+    """One kind of layer."""
+
+    model_config = _SETTINGS
+
+    layers: tuple[int, ...]
+    """Those of this kind."""
+    call: Latency
+    """A layer that keeps no sub-block."""
+    attention: Curve
+    mlp: Curve | None = None
+    experts: Grid | None = None
+    shared: Curve | None = None
+
+
+class LatencyTable(BaseModel):
+    """What was measured, before anything is derived from it."""
+
+    model_config = _SETTINGS
+
+    version: Literal[1] = 1
+    setting: Setting
+    dense: Latency
+    """The whole model, measured in turns with its parts."""
+    rest: Latency
+    """Embedding, head and all else outside the layers."""
+    kinds: tuple[LayerTimes, ...]
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that stand for all that was measured."""
+        return _digest(self)
+
+    def to_json(self) -> str:
+        """Give the file's text."""
+        return self.model_dump_json(indent=1, exclude_none=True) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a table.
+
+        Raises:
+            LatencyError: Where the file is no table of this version.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise LatencyError(
+                f"`{path}` must be a latency table of version 1, got: "
+                f"{str(error).partition(chr(10))[0]}; search into another --out"
+            ) from error
+
+    def check_device(self, path: Path, device: Device) -> None:
+        """Refuse a table that was measured elsewhere.
+
+        Args:
+            path: Of the table, to be named.
+            device: That it is to be used on.
+
+        Raises:
+            LatencyError: Where the table is of another device; both are named.
+        """
+        if self.setting.device != device:
+            raise LatencyError(
+                f"a latency table holds only for the device that it was measured on, and `{path}` "
+                f"is of {self.setting.device}, got {device}; work on that device, search "
+                "here into another --out, or remove the file to export without a prediction"
+            )
+
+    def check(self, path: Path, setting: Setting) -> None:
+        """Refuse a table that was measured elsewhere, or of something else.
+
+        Args:
+            path: Of the table, to be named.
+            setting: That it is to be used in.
+
+        Raises:
+            LatencyError: Where the table is of another setting.
+        """
+        self.check_device(path, setting.device)
+        if self.setting != setting:
+            raise LatencyError(
+                f"a latency table holds only for the model, dtype and workload that it was "
+                f"measured with, and `{path}` is of {self.setting}, got {setting}; search into "
+                "another --out"
+            )
+
+
+def _digest(content: BaseModel) -> str:
+    # what a dense model has none of is left out, so that its tables stay what they were
+    text = content.model_dump_json(exclude_none=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def timed_ways(
+    experts: Experts, variants: Sequence[Variant]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Give the numbers of experts that run, and the widths, at which a mixture is timed.
+
+    Args:
+        experts: Of the dense model.
+        variants: How they may be thinned out, the dense way among them.
+
+    Returns:
+        Both ascending, the lowest, the middle and the dense one of what there is.
+    """
+    top_ks = sorted({variant.top_k or experts.top_k for variant in variants})
+    channels = sorted({variant.channels or experts.channel_count for variant in variants})
+    found = (
+        tuple(sorted({every[0], every[len(every) // 2], every[-1]}))
+        for every in (top_ks, channels)
+    )
+    return next(found), next(found)
+
+
+def layer_kinds(structure: ModelStructure) -> list[tuple[int, ...]]:
+    """Give the positions of the layers of each kind; those of one kind take the same time."""
+    kinds: dict[str, list[int]] = {}
+    for index, layer in enumerate(structure.backbone.layers):
+        kinds.setdefault(_signature(layer), []).append(index)
+    return [tuple(indices) for indices in kinds.values()]
+
+
+def _shapes(structure: ModelStructure) -> str:
+    model = structure.backbone.model
+    words = [type(model).__name__, str(model.config._attn_implementation)]
+    words += [f"{name} {tuple(weight.shape)}" for name, weight in model.named_parameters()]
+    words += [_signature(layer) for layer in structure.backbone.layers]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
+
+
+def _signature(layer: nn.Module) -> str:
+    """Describe what decides a layer's speed: shapes, and switches such as a sliding window."""
+    words = [f"{name} {tuple(weight.shape)}" for name, weight in layer.named_parameters()]
+    for path, module in layer.named_modules():
+        words += [
+            f"{path}.{name}={value}"
+            for name, value in sorted(vars(module).items())
+            if isinstance(value, int | str | None) and name not in _NUMBERS
+        ]
+    return "\n".join(words)

@@ -1,0 +1,1 @@
+"""Scoring candidates against the dense model."""

@@ -1,0 +1,206 @@
+"""Sending a population of candidates through a model as a prefix tree.
+
+Candidates that agree up to a step share the hidden states up to there. Depth first, memory grows
+with the branches on one path and not with the population; layer by layer, each layer's weights are
+needed once for all candidates and all text, so that a model larger than memory can be searched.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from search_spaces.space.configuration import Forms
+from search_spaces.structure.backbone import LayerInputs
+from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.apply import Shaper
+
+Members = NDArray[np.int_]
+"""Positions of some candidates in their population, ``(members,)``."""
+OnState = Callable[[Forms, Tensor], None]
+"""Told of each hidden state that was computed, with the forms that lead to it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The least that a tree runs at once: one sub-block, or a layer that cannot be split."""
+
+    layer: int
+    start: int
+    """Position of the first sub-block that it runs."""
+    stop: int
+    """Position after the last one."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Candidates that agree up to a step, and their hidden states after it."""
+
+    members: Members
+    depth: int
+    """Steps behind it."""
+    hidden: Tensor
+    """``(batch, tokens, hidden)``"""
+
+
+class PrefixTree:
+    """Runs narrow candidates of one sorted model, each shared prefix once.
+
+    A candidate's final hidden states are those that it would give by itself, bit for bit,
+    whichever way the tree is walked.
+
+    Args:
+        structure: The model, its units sorted so that the first ones stay.
+        shaper: Gives its layers their forms; none: parts of the dense ones.
+    """
+
+    def __init__(self, structure: ModelStructure, shaper: Shaper | None = None) -> None:
+        self.structure = structure
+        self._shaper = shaper or Shaper(structure)
+        self._backbone = structure.backbone
+        self.steps = _steps(structure)
+        self.sub_block_runs = 0
+        """Sub-blocks executed since the start, dropped ones not counted."""
+
+    def roots(self, forms: Forms, inputs: LayerInputs) -> list[Branch]:
+        """Give the branch that all candidates start from; none where there are none."""
+        return [Branch(np.arange(len(forms)), 0, inputs.hidden)] if len(forms) else []
+
+    def walk(
+        self,
+        forms: Forms,
+        inputs: LayerInputs,
+        starts: Sequence[Branch] | None = None,
+        on_state: OnState | None = None,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Give the final hidden states of each candidate, depth first.
+
+        Args:
+            forms: Forms, ``(candidates, sub_blocks)``.
+            inputs: What enters the stack for one batch of tokens.
+            starts: Branches whose hidden states are known, each candidate in one; none: the roots.
+            on_state: Told of each hidden state that is computed.
+
+        Yields:
+            Position of the candidate, and hidden states ``(batch, tokens, hidden)`` after the
+            final norm.
+        """
+        waiting = (self.roots(forms, inputs) if starts is None else list(starts))[::-1]
+        while waiting:
+            # a branch is forgotten before it is run further, so that no state outlives its use
+            branch = waiting.pop()
+            if branch.depth == len(self.steps):
+                yield from self._leave(branch)
+                continue
+            choices = self._choices(forms, branch)
+            choice, members = choices[0]
+            if len(choices) > 1:
+                rest = np.concatenate([below for _, below in choices[1:]])
+                waiting.append(Branch(rest, branch.depth, branch.hidden))
+            waiting.append(self._grown(forms, branch, choice, members, inputs, on_state))
+
+    def walk_by_layer(
+        self,
+        forms: Forms,
+        batches: Sequence[LayerInputs],
+        starts: Sequence[Sequence[Branch]] | None = None,
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """Give the final hidden states of each candidate on each batch, layer by layer.
+
+        Each layer is in memory once for all of them; the hidden states of all are held at once.
+
+        Args:
+            forms: Forms, ``(candidates, sub_blocks)``.
+            batches: What enters the stack for each batch of tokens.
+            starts: For each batch, as `walk` takes them.
+
+        Yields:
+            The batch, the position of the candidate, and hidden states as `walk` gives them.
+        """
+        alive = [
+            self.roots(forms, inputs) if starts is None else list(starts[index])
+            for index, inputs in enumerate(batches)
+        ]
+        for layer in range(len(self.structure.layers)):
+            steps = [depth for depth, step in enumerate(self.steps) if step.layer == layer]
+            with self._backbone.resident(layer):
+                for depth in steps:
+                    alive = [
+                        self._level(forms, branches, depth, inputs)
+                        for branches, inputs in zip(alive, batches, strict=True)
+                    ]
+        for index, branches in enumerate(alive):
+            while branches:
+                for member, final in self._leave(branches.pop()):
+                    yield index, member, final
+
+    def _level(
+        self, forms: Forms, branches: list[Branch], depth: int, inputs: LayerInputs
+    ) -> list[Branch]:
+        """Run one step of all branches that stand before it."""
+        grown = []
+        while branches:
+            branch = branches.pop()
+            if branch.depth > depth:  # it starts further up
+                grown.append(branch)
+                continue
+            grown += [
+                self._grown(forms, branch, choice, members, inputs, None)
+                for choice, members in self._choices(forms, branch)
+            ]
+        return grown[::-1]
+
+    def _choices(self, forms: Forms, branch: Branch) -> list[tuple[Forms, Members]]:
+        """Part the members of a branch by what they choose next."""
+        step = self.steps[branch.depth]
+        choices = forms[branch.members, step.start : step.stop]
+        return [
+            (choice, branch.members[(choices == choice).all(axis=1)])
+            for choice in np.unique(choices, axis=0)
+        ]
+
+    def _grown(
+        self,
+        forms: Forms,
+        branch: Branch,
+        choice: Forms,
+        members: Members,
+        inputs: LayerInputs,
+        on_state: OnState | None,
+    ) -> Branch:
+        hidden = self._run(branch.depth, choice, branch.hidden, inputs)
+        if on_state:
+            on_state(forms[members[0], : self.steps[branch.depth].stop], hidden)
+        return Branch(members, branch.depth + 1, hidden)
+
+    def _leave(self, branch: Branch) -> Iterator[tuple[int, Tensor]]:
+        final = self._backbone.leave(branch.hidden)
+        yield from ((int(member), final) for member in branch.members)
+
+    def _run(self, depth: int, choice: Forms, hidden: Tensor, inputs: LayerInputs) -> Tensor:
+        step = self.steps[depth]
+        self.sub_block_runs += int(np.count_nonzero(choice))
+        if self.structure.layers[step.layer].vanishes and not choice.any():
+            return hidden
+        return self._backbone.run_layer(
+            self._narrow(step, choice), hidden, inputs.calls[step.layer]
+        )
+
+    def _narrow(self, step: Step, choice: Forms) -> nn.Module:
+        """Give the layer with what the step runs at its width, and what it does not dropped."""
+        span = self.structure.spans[step.layer]
+        kept = np.zeros(span.stop - span.start, dtype=np.int_)
+        kept[step.start - span.start : step.stop - span.start] = choice
+        return self._shaper.layer(step.layer, kept)
+
+
+def _steps(structure: ModelStructure) -> tuple[Step, ...]:
+    steps = []
+    for index, (layer, span) in enumerate(zip(structure.layers, structure.spans, strict=True)):
+        # experts and the shared one beside them read the same input: they run as one
+        middle = [span.start + 1] if layer.splits else []
+        steps += [Step(index, *ends) for ends in pairwise([span.start, *middle, span.stop])]
+    return tuple(steps)

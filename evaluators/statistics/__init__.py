@@ -1,5 +1,0 @@
-"""What a pass over calibration text measures of each layer, as rankings and repairs ask for it."""
-
-from evaluators.statistics.collecting import collect_statistics, kept_statistics
-
-__all__ = ["collect_statistics", "kept_statistics"]

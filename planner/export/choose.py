@@ -1,0 +1,51 @@
+"""From what the user typed to the plan that is exported."""
+
+from pathlib import Path
+
+from planner.export.pipeline import export_from_model, export_from_run
+from planner.results.budgets import chooser
+from planner.runs.run_store import RunStore
+from planner.settings.budget import Budget
+from planner.settings.search import SETTINGS_FILE, SearchSettings
+from search_spaces.errors import PlanError, SettingsError
+from search_spaces.progress import Progress
+
+
+def export_chosen(
+    source: str,
+    *,
+    plan: str | None,
+    budget: str | None,
+    out: Path,
+    trust_remote_code: bool,
+    progress: Progress,
+) -> Path:
+    """Export the plan that a user named, by id, by file or by a budget.
+
+    Args:
+        source: Folder of a run; or a model, with ``plan`` a file.
+        plan: Id of a plan of the run, or a plan file.
+        budget: Take the best plan of the run within it.
+        out: The folder to make.
+        trust_remote_code: RunStore Python code from the folder of a model.
+        progress: Told of progress.
+
+    Raises:
+        InputError: For whatever the user can mend.
+    """
+    if (plan is None) == (budget is None):
+        raise SettingsError(
+            "an export needs one of `--plan` and `--budget`, got "
+            f"{'none' if plan is None else 'both'}; give one"
+        )
+    if (Path(source) / SETTINGS_FILE).is_file() or budget is not None:
+        run = RunStore.open(Path(source))
+        chosen = plan if plan is not None else chooser(run)(Budget.parse(budget or "")).plan_id
+        return export_from_run(run, chosen, out, progress=progress)
+    if plan is None or not plan.endswith(".json"):
+        raise PlanError(
+            f"`{source}` is no run, so `--plan` must be a plan file of that model, got `{plan}`; "
+            "give a .json file, or the folder of a run"
+        )
+    settings = SearchSettings.checked(model=source, trust_remote_code=trust_remote_code)
+    return export_from_model(settings, Path(plan), out, progress=progress)

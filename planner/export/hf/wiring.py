@@ -1,0 +1,68 @@
+"""What the bundled modelling code must know of a family: which tensors shrink with what."""
+
+from typing import Any
+
+from torch import nn
+
+from planner.export.hf.layout import is_sequential
+from search_spaces.structure.components import SubBlock
+from search_spaces.structure.experts import Experts
+from search_spaces.structure.linear import bias
+from search_spaces.structure.model import ModelStructure
+
+
+def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
+    """Give the wiring of each kind of layer, as it stands in ``config.wiring``."""
+    kinds: list[dict[str, Any]] = []
+    kind_of: list[int] = []
+    for index, dense in enumerate(structure.layers):
+        layer = structure.backbone.layers[index]
+        wiring: dict[str, Any] = {
+            block.kind: _describe(block, layer) for block in dense.sub_blocks
+        }
+        if wiring not in kinds:
+            kinds.append(wiring)
+        kind_of.append(kinds.index(wiring))
+    heads = structure.backbone.model.config.get_text_config().num_attention_heads
+    return {
+        "stack": structure.backbone.stack_path,
+        "sequential": is_sequential(structure),
+        "heads": heads // structure.layers[0].attention.unit_count,
+        "kinds": kinds,
+        "kind_of": kind_of,
+    }
+
+
+def _describe(block: SubBlock, layer: nn.Module) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "module": block.module,
+        "returns": block.returns,
+        "private": list(block.private),
+    }
+    if block.experts is not None:
+        return described | _describe_experts(block.experts)
+    amounts = {p.path: (p.side, len(p.units) // block.unit_count) for p in block.projections}
+    return described | {
+        "rows": {path: amount for path, (side, amount) in amounts.items() if side == "rows"},
+        "columns": {path: amount for path, (side, amount) in amounts.items() if side == "columns"},
+        "attributes": dict(block.attributes),
+        "units": block.unit_count,
+        "gains_bias": bias(layer.get_submodule(block.projections[-1].path)) is None,
+    }
+
+
+def _describe_experts(experts: Experts) -> dict[str, Any]:
+    return {
+        "router": experts.router,
+        "router_rows": list(experts.router_rows),
+        "stacks": [
+            {
+                "path": stack.path,
+                "axis": stack.axis,
+                "features": len(stack.channels) // experts.channel_count,
+            }
+            for stack in experts.stacks
+        ],
+        "count_attributes": [list(pair) for pair in experts.count_attributes],
+        "top_k_attributes": [list(pair) for pair in experts.top_k_attributes],
+    }

@@ -1,0 +1,1 @@
+"""From settings to a model that is read, calibrated, ordered and sorted."""

@@ -1,0 +1,65 @@
+"""The dense model, loaded and read, with what it costs."""
+
+import logging
+from dataclasses import dataclass
+
+from evaluators.costs.cost_model import CostModel
+from evaluators.runtime.allocator import keep_pages
+from evaluators.runtime.device import pick_device, pick_dtype
+from planner.preparation.pruning_methods import Makers
+from planner.settings.search import SearchSettings
+from search_spaces.models.loading import LoadedModel, load_model
+from search_spaces.progress import Progress
+from search_spaces.reading.read import check_exportable, read_structure
+from search_spaces.space.build import lay_out_variants
+from search_spaces.structure.model import ModelStructure
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseModel:
+    """A dense model whose structure and costs are known."""
+
+    loaded: LoadedModel
+    structure: ModelStructure
+    costs: CostModel
+
+
+def arithmetic_of(dense: DenseModel) -> str:
+    """Name the number format and the device that a model computes in."""
+    return f"{dense.loaded.model.dtype} on {dense.loaded.model.device}"
+
+
+def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
+    """Load a model and read its structure.
+
+    Raises:
+        ModelError: Where it cannot be loaded or read.
+    """
+    once = " (a GGUF file is unpacked the first time: a minute)"
+    progress.stage(f"loading {settings.model}{once if settings.model.endswith('.gguf') else ''}")
+    device = pick_device(settings.device)
+    loaded = load_model(
+        settings.model,
+        dtype=pick_dtype(settings.dtype, device),
+        device=device,
+        trust_remote_code=settings.trust_remote_code,
+        offload=settings.offload,
+    )
+    if loaded.stream:
+        keep_pages()  # each layer takes the place of the last: reading it costs a fifth
+        logger.info("its layers stay on disk, and each is read when it is used")
+    progress.stage("reading its structure")
+    check_exportable(loaded.model)
+    structure = read_structure(loaded.model, loaded.stream)
+    costs = CostModel(
+        structure,
+        stored_dtype=loaded.stored_dtype,
+        context=settings.window_tokens,
+        variants=lay_out_variants(
+            structure.sub_blocks, settings.choices, settings.patterns, settings.mlp_step
+        ),
+        adds_bias=Makers.of(settings, structure).adds_bias,
+    )
+    return DenseModel(loaded=loaded, structure=structure, costs=costs)

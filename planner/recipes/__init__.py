@@ -1,0 +1,1 @@
+"""Published methods and baselines as presets of settings, and comparing them."""

@@ -1,0 +1,103 @@
+"""What is in a model, what can be cut, and what it costs."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.preparation.dense_model import open_model
+from planner.reports.tables import aligned
+from planner.settings.budget import format_amount
+from planner.settings.search import SearchSettings
+from search_spaces.progress import Progress
+from search_spaces.space.build import build_space
+from search_spaces.space.configuration import unit_counts
+from search_spaces.structure.components import SubBlock
+
+_PARTS = {
+    "attention": "in attention",
+    "mlp": "in MLPs",
+    "experts": "in experts",
+    "shared": "in shared experts",
+}
+"""What the table calls the costs of each kind of sub-block."""
+
+
+def inspect_model(settings: SearchSettings, progress: Progress) -> str:
+    """Describe a model for a terminal.
+
+    Raises:
+        ModelError: Where it cannot be loaded or read.
+    """
+    dense = open_model(settings, progress)
+    structure, costs = dense.structure, dense.costs
+    blocks = structure.sub_blocks
+    orders = [np.arange(block.unit_count) for block in blocks]
+    identity = dense.loaded.identity
+    space = build_space(
+        identity,
+        blocks,
+        orders,
+        choices=settings.choices,
+        mlp_step=settings.mlp_step,
+        patterns=settings.patterns,
+    )
+    widths, kinds = unit_counts(blocks), np.array([block.kind for block in blocks])
+    parts_of = {kind: text for kind, text in _PARTS.items() if kind in kinds}
+    without = {kind: costs.costs(np.where(kinds == kind, 0, widths)[None]) for kind in parts_of}
+    smallest = costs.costs(space.forms(space.smallest()[None]))
+    rows = [["", "", "dense", *parts_of.values(), "smallest plan"]]
+    for name, total in costs.dense().items():
+        parts = [f"{1 - float(without[kind][name][0]) / total:.0%}" for kind in without]
+        least = float(smallest[name][0])
+        least_text = f"{format_amount(name, least)} {least / total:.2f}x"
+        rows.append([name, "", format_amount(name, total), *parts, least_text])
+    plans = sum(math.log10(site.top_level + 1) for site in space.sites)
+    stored = str(dense.loaded.stored_dtype).removeprefix("torch.")
+    return "\n".join(
+        [
+            f"{settings.model}: {identity.architecture}, {stored}, fingerprint "
+            f"{identity.fingerprint}",
+            f"{len(structure.layers)} layers: {_contents(blocks)}",
+            f"{len(space.sites)} sites with {_level_counts(space.top_levels)} levels: about "
+            f"10^{plans:.0f} plans",
+            "",
+            aligned(rows),
+            "",
+            f"macs for a token that attends to {settings.window_tokens} tokens",
+        ]
+    )
+
+
+def _contents(blocks: Sequence[SubBlock]) -> str:
+    """Say what the sub-blocks of each kind hold."""
+    of_kind = {kind: [b for b in blocks if b.kind == kind] for kind in _PARTS}
+    told = [f"{_widths(of_kind['attention'], 'KV groups')} in attention"]
+    mixtures = [block.experts for block in of_kind["experts"] if block.experts is not None]
+    if of_kind["mlp"]:
+        where = f"the MLP of {len(of_kind['mlp'])} of them" if mixtures else "the MLP"
+        told.append(f"{_widths(of_kind['mlp'], 'channels')} in {where}")
+    if mixtures:
+        groups = {block.group_count for block in of_kind["experts"]} - {1}
+        told.append(
+            f"{_counts(experts.count for experts in mixtures)} experts"
+            + (f" in {_counts(groups)} groups" if groups else "")
+            + f" of {_counts(experts.channel_count for experts in mixtures)} channels, "
+            f"{_counts(experts.top_k for experts in mixtures)} of which run for a token"
+        )
+    if of_kind["shared"]:
+        told.append(f"{_widths(of_kind['shared'], 'channels')} in the shared expert")
+    return ", ".join(told)
+
+
+def _widths(blocks: Iterable[SubBlock], unit: str) -> str:
+    return f"{_counts(block.unit_count for block in blocks)} {unit}"
+
+
+def _counts(counts: Iterable[int]) -> str:
+    return " or ".join(map(str, sorted(set(counts))))
+
+
+def _level_counts(top_levels: NDArray[np.int_]) -> str:
+    return " or ".join(str(count) for count in sorted({int(top) + 1 for top in top_levels}))

@@ -1,0 +1,144 @@
+"""The non-dominated plans of a run: as a table, as a file, cut by a budget."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import moocore
+import numpy as np
+
+from evaluators.metric import Measurement
+from planner.runs.folder import FRONT_FILE
+from planner.runs.records import Evaluation
+from planner.settings.budget import COST_NAMES, Budget, relative_cost
+from search_spaces.atomic_files import atomic_write_text
+from search_spaces.errors import BudgetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_QUALITY_ORDER = ("kl", "nll", "agreement", "acceptance", "cosine")
+
+
+def complete(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """The plans whose scores can be compared: sound, and on as many windows as any."""
+    sound = [e for e in evaluations if e.score.failure is None]
+    most = max((e.score.windows for e in sound), default=0)
+    return [e for e in sound if e.score.windows == most]
+
+
+def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[Evaluation]:
+    """The plans that no other plan beats in KL and the named costs, dearest first.
+
+    Of plans that are equal in all of these one is kept.
+    """
+    # sorted by genome, so that which of two equals is kept does not hang on who landed first
+    known = sorted(complete(evaluations), key=lambda e: e.genome)
+    if not known:
+        return []
+    points = [[e.quality["kl"].value, *(e.costs[name] for name in cost_names)] for e in known]
+    kept = moocore.is_nondominated(np.array(points))
+    best = [evaluation for evaluation, keep in zip(known, kept, strict=True) if keep]
+    return sorted(best, key=lambda e: (-e.costs[cost_names[0]], e.quality["kl"].value))
+
+
+def front_frame(
+    evaluations: Sequence[Evaluation], cost_names: Sequence[str], dense: Mapping[str, float]
+) -> "pd.DataFrame":
+    """The front as a table, dearest plan first.
+
+    Columns: ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
+    ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
+    again on fresh and on hold-out text where it was re-scored (``fresh_kl``, ``holdout_kl``, …).
+    """
+    import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
+
+    rows = [front_row(evaluation, dense) for evaluation in front(evaluations, cost_names)]
+    return pd.DataFrame(rows)
+
+
+def save_front(frame: "pd.DataFrame", folder: Path) -> None:
+    """Write ``front.csv`` into a run folder.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+    """
+    text = io.StringIO()
+    frame.to_csv(text, index=False)
+    atomic_write_text(folder / FRONT_FILE, text.getvalue())
+
+
+def best_within(
+    evaluations: Sequence[Evaluation],
+    budget: Budget,
+    dense: Mapping[str, float],
+    cost_names: Sequence[str],
+) -> Evaluation:
+    """The plan to take under a budget: the lowest KL, or the least cost if only KL is limited.
+
+    Args:
+        evaluations: Of a run.
+        budget: What is asked.
+        dense: The dense model's costs.
+        cost_names: Those that the run made small; the first decides where the budget names none.
+
+    Raises:
+        BudgetError: Nothing fits; the message says what the nearest plan reaches.
+    """
+    known = complete(evaluations)
+    fitting = [e for e in known if budget.admits(e.values, dense)]
+    names = budget.cost_names or cost_names
+    if not fitting:
+        raise BudgetError(_nothing_fits(known, budget, dense))
+
+    def rank(evaluation: Evaluation) -> tuple[object, ...]:
+        costs = tuple(evaluation.costs[name] for name in names)
+        kl = evaluation.quality["kl"].value
+        ordered = (kl, *costs) if budget.cost_names else (*costs, kl)
+        return (*ordered, evaluation.genome)
+
+    return min(fitting, key=rank)
+
+
+def _nothing_fits(
+    evaluations: Sequence[Evaluation], budget: Budget, dense: Mapping[str, float]
+) -> str:
+    if not evaluations:
+        return f"`{budget}` needs a run with scored plans, got none; go on with --resume"
+    nearest = min(evaluations, key=lambda evaluation: budget.excess(evaluation.values, dense))
+    reached = ", ".join(
+        limit.reached(nearest.values[limit.metric], dense) for limit in budget.limits
+    )
+    return (
+        f"no plan of this run meets `{budget}`: the nearest reaches {reached}; "
+        "ask for at least that, or search on with --resume and more --evaluations"
+    )
+
+
+def front_row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
+    """One plan's line of the table, by column."""
+    costs = {name: evaluation.costs[name] for name in COST_NAMES if name in evaluation.costs}
+    shares = {f"{name}_x": relative_cost(name, value, dense) for name, value in costs.items()}
+    return {
+        "plan_id": evaluation.plan_id,
+        **_quality_columns("", evaluation.quality),
+        **costs,
+        **shares,
+        **_quality_columns("fresh_", evaluation.fresh),
+        **_quality_columns("holdout_", evaluation.holdout),
+    }
+
+
+def _quality_columns(prefix: str, measurements: Mapping[str, Measurement]) -> dict[str, float]:
+    columns = {}
+    leading = [name for name in _QUALITY_ORDER if name in measurements]
+    for name in dict.fromkeys([*leading, *sorted(measurements)]):
+        measurement = measurements[name]
+        columns[f"{prefix}{name}"] = measurement.value
+        columns[f"{prefix}{name}_se"] = measurement.standard_error
+        if name == "nll":
+            # a ruined model may be beyond the largest float
+            columns[f"{prefix}perplexity"] = math.exp(min(measurement.value, 700.0))
+    return columns

@@ -1,0 +1,152 @@
+"""What fronts are worth in numbers: hypervolume, dominance beyond the errors, and the knee."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.runs.records import Evaluation, RescoreSplit
+from planner.settings.budget import relative_cost
+
+ERRORS = 2
+"""Standard errors of a difference that count as beyond the error."""
+_BEYOND_WORST = 1.1
+"""A reference this far beyond the worst KL gives the last plan of a front a volume too."""
+_LEAST_PLANS = 3
+"""Two plans are the ends of the chord themselves."""
+# a plan on the chord is no knee, whatever rounding makes of it
+_ROUNDING = 1e-9
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """Plans as points: what is minimised of each, with the error of its KL."""
+
+    kls: Floats
+    """``(plans,)``, nats a token."""
+    errors: Floats
+    """Standard errors of these, ``(plans,)``."""
+    shares: Floats
+    """Costs as shares of the dense model's, ``(plans, costs)``."""
+
+    @classmethod
+    def of(
+        cls,
+        plans: Sequence[Evaluation],
+        cost_names: Sequence[str],
+        dense: Mapping[str, float],
+        split: Literal["searched"] | RescoreSplit = "searched",
+    ) -> Self:
+        """Take plans by their KL on the text searched on, or on text that they are re-scored on.
+
+        Raises:
+            KeyError: A plan has no KL on that text.
+        """
+        scores = [e.quality if split == "searched" else getattr(e, split) for e in plans]
+        shares = [[relative_cost(n, e.costs[n], dense) for n in cost_names] for e in plans]
+        return cls(
+            kls=np.array([score["kl"].value for score in scores], dtype=np.float64),
+            errors=np.array([score["kl"].standard_error for score in scores], dtype=np.float64),
+            shares=np.array(shares, dtype=np.float64).reshape(len(plans), len(cost_names)),
+        )
+
+    @property
+    def objectives(self) -> Floats:
+        """``(plans, 1 + costs)``, minimised."""
+        return np.column_stack([self.kls, self.shares])
+
+
+def reference_kl(*fronts: Points) -> float:
+    """Give a KL to measure hypervolumes against: a tenth beyond the worst on any of the fronts.
+
+    Hypervolumes can be compared only against one reference, so that fronts to be compared are
+    given here together, or all measured against one KL that the user names.
+    """
+    return _BEYOND_WORST * max((float(kl) for front in fronts for kl in front.kls), default=0.0)
+
+
+def hypervolume(points: Points, reference: float, *, cheapest: float = 0.0) -> float:
+    """Give the share of all that could be reached which some plan is at least as good as.
+
+    All that could be reached is the box from no harm at all costs that can be wanted up to the
+    reference KL at the dense model's cost: 1 would be a harmless plan that costs nothing.
+
+    Args:
+        points: Plans; those beyond the box add nothing.
+        reference: The worst KL of the box, above 0.
+        cheapest: The least share of a cost that is of interest; what is cheaper counts as this.
+
+    References:
+        Zitzler & Thiele, 1999, "Multiobjective evolutionary algorithms: a comparative case study
+        and the strength Pareto approach", doi:10.1109/4235.797969; computed by moocore.
+    """
+    if reference <= 0 or not len(points.kls):
+        return 0.0
+    costs = points.shares.shape[1]
+    finite = np.isfinite(points.kls)
+    objectives = np.column_stack([points.kls, np.maximum(points.shares, cheapest)])[finite]
+    volume = float(moocore.hypervolume(objectives, ref=[reference, *[1.0] * costs]))
+    box: float = reference * (1.0 - cheapest) ** costs
+    return volume / box
+
+
+def margin(error: Floats | float, other: Floats | float) -> Floats:
+    """Give what a difference of two KL must be beyond to count, from their standard errors.
+
+    A cautious bound: where the same windows scored both, the error of the difference is smaller.
+    """
+    return np.asarray(ERRORS * np.hypot(error, other))
+
+
+def dominated(ours: Points, theirs: Points) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell which of our plans one of theirs beats: no dearer in any cost, and better.
+
+    Args:
+        ours: Plans of one front.
+        theirs: Plans of another, of the same model and costs.
+
+    Returns:
+        ``(plans,)`` each: by value, where equal KL at a lower cost is better too; and beyond the
+        errors of both KL.
+    """
+    # (ours, theirs) throughout
+    cheap = (theirs.shares[None] <= ours.shares[:, None]).all(axis=-1)
+    cheaper = cheap & (theirs.shares[None] < ours.shares[:, None]).any(axis=-1)
+    gain = ours.kls[:, None] - theirs.kls[None]
+    by_value = (cheap & (gain > 0)) | (cheaper & (gain >= 0))
+    beyond = cheap & (gain > margin(ours.errors[:, None], theirs.errors[None]))
+    return np.asarray(by_value.any(axis=1)), np.asarray(beyond.any(axis=1))
+
+
+def knee(front: Points) -> int | None:
+    """Find the plan beyond which a further saving begins to cost most: farthest below the chord.
+
+    Each objective is scaled to 0 … 1 over the front. Two objectives x and y then run from (0, 1)
+    to (1, 0), and 1 − x − y is √2 times the distance below the chord between these ends. With more
+    costs it is the distance below the plane through the ends of the axes, scaled alike. The knee
+    depends on where a front ends: it is that of the range that was searched.
+
+    Args:
+        front: Non-dominated plans.
+
+    Returns:
+        The plan's position; none of a front of fewer than three plans, or with no plan below the
+        chord.
+
+    References:
+        Das, 1999, "On characterizing the 'knee' of the Pareto curve based on Normal-Boundary
+        Intersection", doi:10.1007/BF01195985; Satopää, Albrecht, Irwin, Raghavan, 2011, "Finding a
+        'Kneedle' in a haystack", doi:10.1109/ICDCSW.2011.20, who scale a curve in the same way.
+    """
+    if len(front.kls) < _LEAST_PLANS:
+        return None
+    lowest, highest = front.objectives.min(axis=0), front.objectives.max(axis=0)
+    span = np.where(highest > lowest, highest - lowest, 1.0)
+    below = 1.0 - ((front.objectives - lowest) / span).sum(axis=1)
+    best = int(np.argmax(below))
+    return best if below[best] > _ROUNDING else None

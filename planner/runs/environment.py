@@ -1,0 +1,50 @@
+"""Where a run was made: code, packages, machine."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from evaluators.runtime.device import processor_name
+
+
+def describe_environment(*, device: str, seed: int) -> dict[str, object]:
+    """Everything of the surroundings that another machine would need to repeat a run."""
+    return {
+        "git": _git_state(Path(__file__).resolve().parents[2]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": processor_name(),
+        "core_count": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "device": device,
+        "seed": seed,
+        "packages": _package_versions(),
+    }
+
+
+def _git_state(checkout: Path) -> dict[str, object] | None:
+    """Commit and dirty flag; nothing where the planner is installed and not checked out."""
+    root = _git(checkout, "rev-parse", "--show-toplevel")
+    commit = _git(checkout, "rev-parse", "HEAD")
+    if root is None or commit is None or Path(root).resolve() != checkout:
+        return None
+    return {"commit": commit, "dirty": bool(_git(checkout, "status", "--porcelain"))}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _package_versions() -> dict[str, str]:
+    """Every installed package, so that no list of what matters can go stale."""
+    versions = {found.name: found.version for found in metadata.distributions()}
+    return dict(sorted(versions.items(), key=lambda item: item[0].lower()))

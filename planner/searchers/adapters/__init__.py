@@ -1,0 +1,1 @@
+"""Searchers of pymoo and optuna, each library behind one file."""

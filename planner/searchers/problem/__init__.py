@@ -1,0 +1,1 @@
+"""What searchers share: levels and costs, moves, the additive model."""

@@ -1,0 +1,1 @@
+"""Searchers as other papers have them."""

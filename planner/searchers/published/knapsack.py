@@ -1,0 +1,45 @@
+"""The additive solver: score every site alone, add up, solve exactly."""
+
+import numpy as np
+
+from planner.searchers.problem.additive import additive_best
+from planner.searchers.problem.descent import Descent
+from planner.searchers.problem.domain import Domain
+from planner.searchers.problem.scripted import Course, CourseSearcher
+from planner.searchers.problem.single_sites import harm_tables, single_sites
+
+_MOST_LEVELS = 4
+
+
+class Knapsack(CourseSearcher):
+    """Takes the plan whose single-site KLs have the least sum within each budget.
+
+    As in Puzzle: what a choice does is measured with all else dense, assumed to add up, and a
+    mixed-integer program picks one choice for each site under limits on all costs at once.
+    Different here: choices are levels of ranked units and are not distilled first; four levels of
+    a site are scored and the others interpolated; and the answer is scored jointly, which shows
+    what adding up was worth. With a front in focus it is solved for many budgets, evenly spread.
+
+    Args:
+        domain: Sites, levels and costs.
+        population: How many budgets, where not only one matters.
+
+    References:
+        Bercovich et al., 2024, "Puzzle: Distillation-Based NAS for Inference-Optimized LLMs".
+    """
+
+    def __init__(self, domain: Domain, population: int) -> None:
+        super().__init__(_course(domain, population), len(domain.top_levels))
+
+
+def _course(domain: Domain, population: int) -> Course:
+    singles = single_sites(domain, _MOST_LEVELS)
+    kls = yield singles
+    harms = harm_tables(domain, singles, kls)
+    budgets = [Descent.to_budget(domain).limits_at(1.0)]
+    if not domain.only_budget:
+        way = Descent.to_end(domain)
+        # the dense model, at 0, is known
+        shares = np.linspace(0.0, 1.0, population + 1)[1:]
+        budgets += [way.limits_at(float(share)) for share in shares]
+    yield np.array([additive_best(domain, harms, limits) for limits in budgets])

@@ -1,0 +1,61 @@
+"""Plans that take no search: what a search must beat to be worth its time."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.preparation.prepared_model import Workbench
+from planner.results.front import front
+from planner.results.indicators import Points, knee
+from planner.runs.run_store import RunStore
+from planner.searchers.problem.additive import additive_best
+from planner.searchers.problem.domain import Domain
+from planner.searching.rescoring import BASELINE_ROUND
+from planner.settings.budget import Budget, Limit
+
+_UNIFORM_STEPS = 1001
+_SQUEEZES = np.linspace(1.0, 0.9, 11)
+
+
+def baseline_genomes(
+    bench: Workbench, domain: Domain, budget: Budget
+) -> dict[str, NDArray[np.int_]]:
+    """Give the baselines that meet all cost limits of a budget, each a genome ``(sites,)``.
+
+    Returns:
+        ``uniform``, the largest plan that cuts the same share everywhere; ``additive``, the best
+        plan by the domain's harms, were they to add up; each as far as there is one.
+    """
+    dense, costs_only = bench.dense.costs.dense(), budget.costs_only()
+
+    def fits(genome: NDArray[np.int_]) -> bool:
+        return costs_only.admits(bench.costs_of(genome), dense)
+
+    uniform = (domain.uniform(float(target)) for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS))
+    # a domain's costs are shares, and a plan without attention is mended: the limits may be missed
+    additive = (_additive(domain, float(share)) for share in _SQUEEZES if domain.harm_tables)
+    tried = {"uniform": uniform, "additive": additive}
+    found = {name: next(filter(fits, genomes), None) for name, genomes in tried.items()}
+    return {name: genome for name, genome in found.items() if genome is not None}
+
+
+def budget_at_knee(run: RunStore) -> Budget | None:
+    """Give the budget to compare within where the user limits no cost: what the knee plan costs.
+
+    Without a knee it is the plan in the middle of the front; none where there is no front.
+    Baselines do not count, so that a resumed run compares at the same plan.
+    """
+    names = run.get_meta("cost_names")
+    proposed = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
+    plans = front(proposed, names)
+    if not plans:
+        return None
+    position = knee(Points.of(plans, names, run.dense))
+    costs = plans[len(plans) // 2 if position is None else position].costs
+    limits = (Limit(metric=n, value=float(costs[n]), relative=False) for n in names)
+    return Budget(limits=tuple(limits))
+
+
+def _additive(domain: Domain, share: float) -> NDArray[np.int_]:
+    """Give the exact best plan by the domain's guess, within a share of its limits."""
+    limits = [None if cost.limit is None else share * cost.limit for cost in domain.costs]
+    return additive_best(domain, domain.harm_tables, limits)

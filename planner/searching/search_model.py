@@ -1,0 +1,276 @@
+"""One search from start to end: prepare, search, re-score the front on text nobody searched on."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from evaluators.runtime.allocator import release_pages
+from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.racing import rungs_of
+from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
+from planner.preparation.latency_tables import find_table, workload
+from planner.preparation.prepare import prepare
+from planner.preparation.prepared_model import Workbench
+from planner.runs.records import Spent
+from planner.runs.run_store import RunStore
+from planner.searchers import make_searcher
+from planner.searchers.problem.domain import Domain
+from planner.searchers.protocol import Text
+from planner.searching.baselines import baseline_genomes, budget_at_knee
+from planner.searching.loop import SearchLoop
+from planner.searching.objectives import Objectives
+from planner.searching.problem import (
+    allowed_costs,
+    asked_budget,
+    check_budget,
+    default_costs,
+    search_domain,
+)
+from planner.searching.rescoring import complete_front, rescore_front, score_baselines
+from planner.searching.scorer import Scorer
+from planner.searching.spending import Limits, OnProgress, SearchProgress, StopReason
+from planner.settings.budget import check_reachable
+from planner.settings.search import SearchSettings
+from search_spaces.errors import InputError, ModelError
+from search_spaces.progress import Progress
+from search_spaces.space.space import SearchSpace
+
+logger = logging.getLogger(__name__)
+
+_ENDS: Mapping[StopReason, str] = {
+    "evaluations": "all plans that were asked for are scored",
+    "tokens": "stopped at the limit on tokens",
+    "minutes": "stopped at the limit on minutes: another run may come further",
+    "exhausted": "stopped: the searcher proposes nothing new",
+}
+DEFAULT_PLANS = 256
+"""Where no limit is given, a search takes the tokens of so many plans scored in full."""
+
+
+def run_search(settings: SearchSettings, out: Path, *, resume: bool, progress: Progress) -> None:
+    """Search with settings that are checked already, and leave a run on disk."""
+    check_budget(settings)  # a mistake in it comes before the folder
+    with opened(out, settings, resume=resume) as run:
+        run.check_search()
+        search_on(run, open_bench(run, progress), progress)
+    release_pages()
+
+
+@contextmanager
+def opened(out: Path, settings: SearchSettings, *, resume: bool) -> Iterator[RunStore]:
+    """Give a run to search; a new one in which nothing comes to be scored leaves its folder free.
+
+    Raises:
+        RunError: The folder holds something else, or not the run to go on with.
+        OutputError: The folder cannot be written to.
+    """
+    if Path(settings.model).exists():  # so that the run finds it from any folder
+        settings = settings.model_copy(update={"model": str(Path(settings.model).resolve())})
+    with RunStore.resume(out, settings) if resume else RunStore.create(out, settings) as run:
+        try:
+            yield run
+        except InputError:
+            if not resume and run.is_bare:
+                run.discard()  # nothing was searched: the mended command may use the folder
+            raise
+
+
+def open_bench(run: RunStore, progress: Progress) -> Workbench:
+    """Load the model of a run and make it ready, with what the run's folder keeps of that.
+
+    Raises:
+        InputError: For whatever the user can mend.
+    """
+    dense = open_model(run.settings, progress)
+    check_same(run, dense)
+    if asked_budget(run.settings).measured:
+        table = find_table(dense, workload(run.settings), run.folder, progress)
+        dense = replace(dense, costs=dense.costs.timed(table))
+    return prepare(dense, run.settings, run.folder, progress)
+
+
+def check_same(run: RunStore, dense: DenseModel) -> None:
+    """Refuse to go on with a run of another model, number format or device.
+
+    Raises:
+        RunError: Where it is one.
+    """
+    run.check_model(dense.loaded.identity)
+    run.check_arithmetic(arithmetic_of(dense))
+
+
+def search_on(
+    run: RunStore,
+    bench: Workbench,
+    progress: Progress,
+    *,
+    with_baselines: bool = True,
+    on_progress: OnProgress = lambda _: None,
+) -> None:
+    """Search a model that is ready and re-score the front.
+
+    Args:
+        run: New or to go on with; its settings decide.
+        bench: Laid out for them.
+        progress: Told of progress.
+        with_baselines: Whether plans that take no search are scored beside the searcher's.
+        on_progress: Called as each plan lands on a rung.
+
+    Raises:
+        BudgetError: No plan can meet the budget.
+        RunError: The run's latency table is another.
+        ModelError: No plan could be scored.
+    """
+    budget = asked_budget(run.settings)
+    costs, smallest = bench.dense.costs.dense(), bench.smallest()
+    check_reachable(budget, costs, smallest)
+    if bench.dense.costs.table is not None:
+        run.check_latency(bench.dense.costs.table.digest)
+    names = budget.cost_names or default_costs(run.settings)
+    for key, value in (("dense", costs), ("smallest", smallest), ("cost_names", names)):
+        run.set_meta(key, value)
+    run.set_meta("calibration", bench.calibration.source)
+
+    spent = _scored(run, bench, progress, with_baselines=with_baselines, on_progress=on_progress)
+    _check_scored(run)
+    rescore_front(run, bench, progress)
+    run.finish(spent)
+
+
+def _scored(
+    run: RunStore,
+    bench: Workbench,
+    progress: Progress,
+    *,
+    with_baselines: bool,
+    on_progress: OnProgress,
+) -> Spent:
+    """Score whatever needs the text searched on; its evaluator is gone with this call's end."""
+    budget = asked_budget(run.settings)
+    domain, scorer = search_domain(run, bench, budget), _search_scorer(bench, run.settings)
+    objectives = Objectives(
+        cost_names=tuple(run.get_meta("cost_names")),
+        dense=bench.dense.costs.dense(),
+        allowed=allowed_costs(domain),
+    )
+    logger.info(_forecast(bench, scorer, run.settings))
+    progress.stage("searching")
+    loop = _loop(run, bench, scorer, domain, objectives)
+
+    def show(come: SearchProgress) -> None:
+        progress.advance(round(100 * come.share), 100, _note(come))
+        on_progress(come)
+
+    logger.info(_ENDS[loop.run(show)])
+    spent = loop.spent
+    if budget.cost_names and with_baselines:
+        score_baselines(run, scorer, baseline_genomes(bench, domain, budget))
+    complete_front(run, scorer, objectives, progress)
+    if with_baselines and not budget.cost_names and (within := budget_at_knee(run)):
+        score_baselines(
+            run, scorer, baseline_genomes(bench, search_domain(run, bench, within), within)
+        )
+        run.set_meta("baselines_within", str(within))
+    return spent
+
+
+def _loop(
+    run: RunStore,
+    bench: Workbench,
+    scorer: Scorer,
+    domain: Domain,
+    objectives: Objectives,
+) -> SearchLoop:
+    """Put together who proposes, who scores and when it ends."""
+    searcher = make_searcher(
+        run.settings.searcher,
+        domain,
+        population=run.settings.population,
+        seed=run.settings.seed,
+        text=Text(
+            rungs=scorer.rungs,
+            tokens=bench.calibration.search.shape[1],
+            slopes=not bench.dense.structure.backbone.streamed and _all_gated(bench.space),
+        ),
+    )
+    limits, racing = _limits(run.settings), run.settings.racing
+    return SearchLoop(searcher, scorer, run, limits, objectives, racing=racing)
+
+
+def _all_gated(space: SearchSpace) -> bool:
+    """Whether gates on units tell of every site: of how what stays is thinned out they do not."""
+    return all(site.dial == "units" for site in space.sites)
+
+
+def _search_scorer(bench: Workbench, settings: SearchSettings) -> Scorer:
+    release_pages()  # what loading and ranking needed
+    streamed = bench.dense.structure.backbone.streamed
+    windows = bench.calibration.search
+    fidelity = Fidelity(
+        # a streamed model reads all weights for each rung: one is dearer than the text it saves
+        rungs=rungs_of(
+            len(windows), most_rungs=1 if settings.racing == "off" or streamed else settings.rungs
+        ),
+        positions=settings.positions,
+        seed=settings.seed,
+    )
+    structure, shaper = bench.dense.structure, bench.shaper
+    return Scorer(bench, Evaluator(structure, windows, fidelity, shaper=shaper))
+
+
+def _limits(settings: SearchSettings) -> Limits:
+    tokens = settings.tokens
+    if (settings.evaluations, tokens, settings.minutes) == (None, None, None):
+        tokens = DEFAULT_PLANS * settings.windows * settings.window_tokens
+    return Limits(evaluations=settings.evaluations, tokens=tokens, minutes=settings.minutes)
+
+
+def _forecast(bench: Workbench, scorer: Scorer, settings: SearchSettings) -> str:
+    """Time one plan and say how long the search will take."""
+    ((_, evaluation),) = scorer.score(bench.space.top_levels[None], 0)
+    score = evaluation.score
+    if score.failure is not None:
+        raise ModelError(
+            f"the dense model must give finite logits in {bench.dense.loaded.model.dtype}, and "
+            f"{score.failure}; set `--dtype float32`"
+        )
+    share = scorer.rungs[-1] / scorer.rungs[0]
+    limits = _limits(settings)
+    most = [math.inf if limits.minutes is None else limits.minutes]
+    if limits.evaluations is not None:
+        most.append(score.seconds * share * limits.evaluations / 60)
+    if limits.tokens is not None:
+        most.append(score.seconds / score.tokens * limits.tokens / 60)
+    return (
+        f"one plan takes {score.seconds * share:.1f} s on all {score.tokens * share:.0f} tokens: "
+        f"at most about {min(most):.1f} min of search"
+    )
+
+
+def _note(progress: SearchProgress) -> str:
+    note = f"{progress.done} plans, KL {progress.latest.quality['kl'].value:.3f}"
+    if progress.eta_seconds is None:
+        return note
+    return f"{note}, {progress.eta_seconds / 60:.1f} min left"
+
+
+def _check_scored(run: RunStore) -> None:
+    """Say how many plans failed.
+
+    Raises:
+        ModelError: Where all of them did.
+    """
+    evaluations = run.evaluations()
+    failed = [e for e in evaluations if e.score.failure]
+    if not failed:
+        return
+    reason = f"such as {failed[0].plan_id}: {failed[0].score.failure}"
+    if len(failed) == len(evaluations):
+        raise ModelError(
+            f"a search needs plans that can be scored, and all {len(failed)} failed, {reason}; "
+            "set `--dtype float32`"
+        )
+    logger.warning("%d plans could not be scored and are left out, %s", len(failed), reason)

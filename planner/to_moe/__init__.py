@@ -1,0 +1,1 @@
+"""From a dense model to a mixture of experts on disk."""

@@ -1,0 +1,228 @@
+"""From a dense model to a mixture of experts on disk, proved to hold the dense one."""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from evaluators.collectors.mlp_inputs import mlp_inputs
+from evaluators.data.windows import Calibration, TextSource, Windows, from_model, from_text
+from evaluators.runtime.allocator import release_pages
+from planner.export.manifest import File, describe_files
+from planner.export.proof import proof_tokens, prove, reload
+from planner.export.staging import check_vacant, scratch_beside, writing_weights
+from planner.preparation.calibration import check_window
+from planner.runs.environment import describe_environment
+from planner.settings.to_moe import SplitSettings
+from search_spaces.models.identity import ModelIdentity
+from search_spaces.models.loading import LoadedModel, load_model
+from search_spaces.moefication.qwen2_moe import (
+    MLP,
+    check_splittable,
+    gated_mlp,
+    mixture_config,
+    mixture_model,
+    mixture_weights,
+    scaled_router,
+)
+from search_spaces.moefication.split import Shape, split_mlp
+from search_spaces.progress import NoProgress, Progress
+from search_spaces.structure.backbone import Backbone
+
+_CARD = """\
+---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [mixture-of-experts, compression-planner]
+---
+
+# {source}, split into experts
+
+Each MLP of `{source}` as {experts} experts of {channels} channels and a shared one of {shared},
+by compression-planner, without training: channels were clustered by what {tokens:,} tokens make
+them do, and the router fitted by ridge regression. {active} experts run for a token, which makes
+{share:.0%} of the channels; with all of them (`num_experts_per_tok={experts}`) the model computes
+what the dense one does: logits differ by at most {gap:.1e} (allowed: {allowed:.1e}).
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(FOLDER)
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+```
+
+`manifest.json` says how it was made.
+"""
+
+
+class SplitManifest(BaseModel):
+    """What a split model is, where it came from, and what was proved of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    version: Literal[1] = 1
+    settings: SplitSettings
+    model: ModelIdentity
+    """The dense one."""
+    shared: int
+    """Channels of the shared expert of each layer."""
+    channels: int
+    """Of each other expert."""
+    active: int
+    """Experts that run for a token."""
+    text: str
+    """Where the calibration text came from."""
+    tokens: int
+    """Of it."""
+    logit_gap: float
+    """Largest difference from the dense model's logits, with all experts running."""
+    cache_gap: float
+    """Largest difference between its logits with a cache and without."""
+    logit_gap_allowed: float
+    seconds: float
+    """That the split took, without loading the model and without the proof."""
+    files: dict[str, File]
+    environment: dict[str, object]
+
+    @property
+    def share(self) -> float:
+        """Channels that run for a token, of all."""
+        width = self.shared + self.settings.experts * self.channels
+        return (self.shared + self.active * self.channels) / width
+
+    def card(self) -> str:
+        """Give the text of ``README.md``."""
+        return _CARD.format(
+            source=Path(self.settings.model).name,
+            experts=self.settings.experts,
+            channels=self.channels,
+            shared=self.shared,
+            active=self.active,
+            tokens=self.tokens,
+            share=self.share,
+            gap=self.logit_gap,
+            allowed=self.logit_gap_allowed,
+        )
+
+
+def split_model(settings: SplitSettings, out: Path, *, progress: Progress | None = None) -> Path:
+    """Split each MLP of a dense model into experts, and write a stock Qwen2-MoE.
+
+    It is computed in float32 on the CPU. The folder gets its name once the model that was written
+    has been reloaded and, with all experts running, gives the dense model's logits.
+
+    Args:
+        settings: Which model, and how.
+        out: The folder to make.
+        progress: Told of progress.
+
+    Returns:
+        The folder, as a client would load it.
+
+    Raises:
+        ModelError: Where the model cannot be loaded, or held by a stock mixture of experts.
+        SettingsError: Where its channels cannot be shared out as asked.
+        DataError: Where the text cannot be used.
+        OutputError: Where the folder exists or cannot be written.
+        VerificationError: Where the split does not compute what the dense model does.
+    """
+    progress = progress or NoProgress()
+    check_vacant(out)
+    progress.stage(f"loading {settings.model}")
+    dense = load_model(
+        settings.model, dtype=torch.float32, trust_remote_code=settings.trust_remote_code
+    )
+    check_splittable(dense.model)
+    shape = Shape.of(dense.model.config.intermediate_size, settings.experts, settings.shared)
+    calibration = _calibrate(dense, settings, progress)
+    started = time.monotonic()
+    mixture = _mixture(dense, shape, calibration.search, settings, progress)
+    seconds = time.monotonic() - started
+    weight_bytes = sum(weight.nbytes for weight in mixture.parameters())
+    with scratch_beside(out, weight_bytes) as scratch:
+        folder = scratch / out.name
+        with writing_weights(out):
+            mixture.save_pretrained(folder)
+            dense.tokenizer.save_pretrained(folder)
+        del mixture
+        release_pages()
+        progress.stage("proving that all experts together compute what the dense model does")
+        tokens = proof_tokens(dense.model)
+        with torch.inference_mode():
+            expected = dense.model(tokens, use_cache=False).logits
+        proof = prove(_with_all_experts(reload(folder)), expected, tokens)
+        manifest = SplitManifest(
+            settings=settings,
+            model=dense.identity,
+            shared=shape.shared,
+            channels=shape.channels,
+            active=settings.active or shape.experts,
+            text=calibration.source,
+            tokens=calibration.search.numel(),
+            logit_gap=proof.logit_gap,
+            cache_gap=proof.cache_gap,
+            logit_gap_allowed=proof.allowed,
+            seconds=seconds,
+            files=describe_files(folder),
+            environment=describe_environment(device="cpu", seed=settings.seed),
+        )
+        with writing_weights(out):
+            (folder / "README.md").write_text(manifest.card(), encoding="utf-8")
+            text = manifest.model_dump_json(indent=1) + "\n"
+            (folder / "manifest.json").write_text(text, encoding="utf-8")
+            folder.rename(out)
+    release_pages()
+    return out
+
+
+def _calibrate(dense: LoadedModel, settings: SplitSettings, progress: Progress) -> Calibration:
+    check_window(dense.model, settings.window_tokens)
+    windows = Windows(search=settings.windows, fresh=0, holdout=0, tokens=settings.window_tokens)
+    if settings.data is None:
+        progress.stage("sampling calibration text from the model")
+        return from_model(dense.model, windows, seed=settings.seed, progress=progress)
+    progress.stage(f"reading {settings.data}")
+    source = TextSource(data=settings.data, split=settings.split, column=settings.column)
+    rng = np.random.default_rng(settings.seed)
+    return from_text(source, dense.tokenizer, windows, rng=rng)
+
+
+def _mixture(
+    dense: LoadedModel,
+    shape: Shape,
+    windows: Tensor,
+    settings: SplitSettings,
+    progress: Progress,
+) -> PreTrainedModel:
+    """Give the split model in the type of the dense weights on disk."""
+    backbone = Backbone(dense.model)
+    rng = np.random.default_rng(settings.seed)
+    mixtures: list[dict[str, Tensor]] = []
+    progress.stage("splitting")
+    for index, inputs in mlp_inputs(backbone, windows, MLP):
+        mlp = gated_mlp(backbone.layers[index])
+        split = split_mlp(mlp, inputs, shape, rng)
+        weights = mixture_weights(mlp, split, scaled_router(split.router, inputs))
+        mixtures.append({path: weight.to(dense.stored_dtype) for path, weight in weights.items()})
+        progress.advance(index + 1, len(backbone.layers))
+    config = mixture_config(dense.model.config, shape, settings.active or shape.experts)
+    mixture = mixture_model(dense.model, config, mixtures)
+    for weight in mixture.parameters():
+        weight.data = weight.data.to(dense.stored_dtype)
+    mixture.config.dtype = dense.stored_dtype
+    mixture.generation_config = dense.model.generation_config
+    return mixture
+
+
+def _with_all_experts(model: PreTrainedModel) -> PreTrainedModel:
+    """Let all experts of a split model run for every token."""
+    layers: nn.ModuleList = model.get_submodule("model.layers")  # type: ignore[assignment]
+    for layer in layers:
+        gate = layer.get_submodule(f"{MLP}.gate")
+        gate.top_k = model.config.num_experts
+    return model

@@ -1,0 +1,87 @@
+"""Reading the routers of a model before its fine-tuning, and nothing else of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+from search_spaces.errors import ModelError
+from search_spaces.structure.backbone import Backbone
+from search_spaces.structure.components import SubBlock
+
+_REMEDY = (
+    "let `--pretrained_router` name a HuggingFace folder with the safetensors files of the model "
+    "that this one was fine-tuned from"
+)
+
+
+def read_pretrained_routers(
+    folder: Path, backbone: Backbone, blocks: Sequence[SubBlock]
+) -> dict[int, Tensor]:
+    """Read the routers' rows of a folder, by the names that they have in a fine-tuned model.
+
+    Args:
+        folder: With safetensors files, named as transformers reads them for that model.
+        backbone: The fine-tuned model; its weights need not be in memory.
+        blocks: Its sub-blocks; those without experts are passed over.
+
+    Returns:
+        By layer ``(experts, hidden)``, as stored.
+
+    Raises:
+        ModelError: Where the folder has no such files, or they lack a router or hold one of
+            another shape.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    layers: dict[str, int] = {}
+    for block in blocks:
+        if block.experts is not None:
+            layer = backbone.layers[block.layer]
+            known = dict(layer.named_parameters()) | dict(layer.named_buffers())
+            path = next(path for path in block.experts.router_rows if known[path].ndim == 2)
+            name = f"{backbone.stack_path}.{block.layer}.{path}"
+            shapes[name], layers[name] = tuple(known[path].shape), block.layer
+    found = {}
+    for name, rows in _tensors(folder, backbone.model, shapes):
+        if tuple(rows.shape) != shapes[name]:
+            raise ModelError(
+                f"the router before fine-tuning must have the shape {shapes[name]}, and `{name}` "
+                f"in `{folder}` has {tuple(rows.shape)}; {_REMEDY}"
+            )
+        found[layers[name]] = rows
+    missing = [name for name in shapes if layers[name] not in found]
+    if missing:
+        raise ModelError(
+            f"the model before fine-tuning must have the routers of this one, and `{folder}` has "
+            f"no `{missing[0]}`; {_REMEDY}"
+        )
+    return found
+
+
+def _tensors(
+    folder: Path, model: PreTrainedModel, wanted: Mapping[str, object]
+) -> Iterator[tuple[str, Tensor]]:
+    """Give the wanted tensors by the names that they have in the model."""
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not files:
+        raise ModelError(f"`{folder}` must be a folder with safetensors files; {_REMEDY}")
+    changes = get_model_conversion_mapping(model)
+    renamings = [change for change in changes if isinstance(change, WeightRenaming)]
+    converters = [change for change in changes if isinstance(change, WeightConverter)]
+    known = dict(model.named_parameters()) | dict(model.named_buffers())
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for key in opened.keys():  # noqa: SIM118 - it is no mapping
+                    name, _ = rename_source_key(
+                        key, renamings, converters, model.base_model_prefix, known
+                    )
+                    if name in wanted:
+                        yield name, opened.get_tensor(key)
+        except (OSError, SafetensorError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ModelError(f"`{file}` cannot be read ({reason}); {_REMEDY}") from error

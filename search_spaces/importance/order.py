@@ -1,0 +1,56 @@
+"""The order in which units are pruned, from their importance."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from search_spaces.importance.protocol import ExpertImportance, UnitImportance
+from search_spaces.space.orders import Orders
+from search_spaces.statistics import Statistics
+from search_spaces.structure.expert_tensors import output_energy
+from search_spaces.structure.model import ModelStructure
+
+
+def rank_units(
+    structure: ModelStructure,
+    ranking: UnitImportance,
+    statistics: Sequence[Statistics],
+    expert_ranking: ExpertImportance | None = None,
+) -> Orders:
+    """Order the members of each sub-block from the last to go to the first to go.
+
+    Args:
+        structure: The dense model, not permuted yet.
+        ranking: The criterion for attentions and MLPs.
+        statistics: Of each layer, as the rankings asked.
+        expert_ranking: The criterion for experts; none: they keep their order.
+
+    Returns:
+        For each sub-block its members; ties keep their order. Channels of experts by the energy
+        that they add to the hidden states, where that was measured.
+    """
+    orders, channels = [], {}
+    for position, (block, weights) in enumerate(structure.matrices()):
+        own = statistics[block.layer]
+        if block.experts is None:
+            orders.append(_descending(ranking.importance(block, weights, own)))
+            continue
+        importance = torch.zeros(block.member_count)  # all alike
+        if expert_ranking is not None:
+            importance = expert_ranking.importance(block, weights, own)
+        by_group = _descending(importance.reshape(block.group_count, -1))
+        first = np.arange(block.group_count)[:, None] * block.unit_count
+        orders.append((first + by_group).ravel())
+        if ("expert_channel_energy", block.experts.holder) in own:
+            energy = own["expert_channel_energy", block.experts.holder]
+            channels[position] = _descending(output_energy(block.experts, weights, energy))
+    return Orders(members=tuple(orders), channels=channels)
+
+
+def _descending(importance: Tensor) -> NDArray[np.int_]:
+    """Give the positions along the last axis from the most important on; ties keep their order."""
+    order = torch.argsort(importance.float(), dim=-1, descending=True, stable=True)
+    return order.cpu().numpy().astype(np.int_)

@@ -1,0 +1,85 @@
+"""What a ranking is: an importance for each unit of a sub-block, from declared statistics."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.components import SubBlock
+
+
+class UnitImportance(Protocol):
+    """Scores the units of a sub-block by importance."""
+
+    @property
+    def statistics(self) -> frozenset[StatisticName]:
+        """What must be collected for every projection before `importance` is asked."""
+        ...
+
+    @property
+    def comparable(self) -> bool:
+        """Whether importances can be compared across sub-blocks, or inside of one only."""
+        ...
+
+    def importance(
+        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+    ) -> Tensor:
+        """Score units; the lowest die first.
+
+        Args:
+            block: The sub-block.
+            weights: Matrix ``(rows, columns)`` of each projection, by path.
+            statistics: Of the sub-block's layer.
+
+        Returns:
+            Importance ``(units,)``.
+        """
+        ...
+
+
+class LayerImportance(Protocol):
+    """Scores whole layers, and attentions and MLPs, by importance."""
+
+    @property
+    def statistics(self) -> frozenset[StatisticName]:
+        """What must be collected before `importance` is asked."""
+        ...
+
+    def importance(self, statistics: Statistics, part: str) -> float:
+        """Score a layer or one of its sub-blocks; the lowest go first.
+
+        Args:
+            statistics: Of the layer.
+            part: ``attention`` or ``mlp``; empty: the whole layer.
+
+        Returns:
+            Importance, comparable across layers and parts, not negative.
+        """
+        ...
+
+
+class ExpertImportance(Protocol):
+    """Says how much each expert of a mixture matters."""
+
+    @property
+    def statistics(self) -> frozenset[StatisticName]:
+        """What must be collected before `importance` is asked."""
+        ...
+
+    def importance(
+        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+    ) -> Tensor:
+        """Score the experts of one mixture.
+
+        Args:
+            block: The mixture; its `experts` are not None.
+            weights: The stacks and the router's rows by their paths inside the layer, as stored,
+                in float32.
+            statistics: Of its layer, as `statistics` asks.
+
+        Returns:
+            Importance, ``(experts,)``, finite; the least important goes first. An expert to which
+            no token was sent has the least of all.
+        """
+        ...

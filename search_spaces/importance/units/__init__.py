@@ -1,0 +1,1 @@
+"""Importance of key-value groups and MLP channels: one file a criterion."""

@@ -1,0 +1,34 @@
+"""How loud a unit is, whatever is made of it."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from search_spaces.importance.units.reduce import by_unit
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.components import SubBlock
+
+
+class Activation:
+    """A unit counts by what it hands to the output projection, in the mean over tokens.
+
+    A channel by its mean size, ``mean |X_j|``; a head by its root mean square norm,
+    ``√ mean Σ_j X_j²``. No weight counts.
+
+    References:
+        Muralidharan et al., 2024, "Compact Language Models via Pruning and Knowledge Distillation"
+        (Minitron; the width criteria of MLPs and heads). There the mean over a batch is varied;
+        over tokens, it is that of sizes and of norms.
+    """
+
+    statistics: frozenset[StatisticName] = frozenset({"input_magnitude", "input_second_moment"})
+    comparable = False
+
+    def importance(
+        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+    ) -> Tensor:
+        output = block.projections[-1]
+        weight = weights[output.path]
+        if block.kind == "mlp":
+            return by_unit(output, statistics["input_magnitude", output.path].to(weight))
+        return by_unit(output, statistics["input_second_moment", output.path].to(weight)).sqrt()

@@ -1,0 +1,29 @@
+"""How much a mask on a unit changes what the model says: the mask's Fisher information."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.components import SubBlock
+
+
+class Fisher:
+    """A unit counts by the mean over windows of its mask's squared gradient.
+
+    ``1/N · Σ_n (∂L_n/∂m)²`` at a mask ``m`` of ones: the diagonal of the empirical Fisher matrix,
+    twice what the loss rises by to second order where the unit goes.
+
+    References:
+        Kwon, Kim, Mahoney, Hassoun, Keutzer & Gholami, 2022, "A Fast Post-Training Pruning
+        Framework for Transformers" (the diagonal approximation, by which masks are searched).
+    """
+
+    statistics: frozenset[StatisticName] = frozenset({"gate_fisher"})
+    comparable = True
+
+    def importance(
+        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+    ) -> Tensor:
+        output = block.projections[-1].path
+        return statistics["gate_fisher", output].to(weights[output].device)

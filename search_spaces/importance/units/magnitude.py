@@ -1,0 +1,31 @@
+"""The size of the weights, and nothing of what runs through them."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from search_spaces.importance.units.reduce import along, by_unit
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.components import SubBlock
+
+
+class Magnitude:
+    """A unit counts by the sum of its squared weights, ``Σ w²``, over all projections.
+
+    References:
+        Han, Pool, Tran & Dally, 2015, "Learning both Weights and Connections for Efficient Neural
+        Networks" (weights); Fang, Ma, Song, Mi & Wang, 2023, "DepGraph: Towards Any Structural
+        Pruning" (the norm of a group of coupled rows and columns).
+    """
+
+    statistics: frozenset[StatisticName] = frozenset()
+    comparable = False
+
+    def importance(
+        self,
+        block: SubBlock,
+        weights: Mapping[str, Tensor],
+        statistics: Statistics,  # noqa: ARG002
+    ) -> Tensor:
+        squares = [by_unit(p, weights[p.path].square().sum(along(p))) for p in block.projections]
+        return sum(squares[1:], start=squares[0])

@@ -1,0 +1,35 @@
+"""What the text's NLL changes by, to first order, where a unit's weights go one by one."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from search_spaces.importance.units.reduce import along, by_unit
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.components import SubBlock
+
+
+class Taylor:
+    """A weight counts by its size times its gradient; a unit by all of its weights.
+
+    Of LLM-Pruner's variants it is that of single elements, to first order, added up over the
+    group: ``Σ |w · ∂L/∂w|`` over the rows and columns of a unit in all projections, with the
+    gradient of the mean over the windows.
+
+    References:
+        Ma, Fang & Wang, 2023, "LLM-Pruner: On the Structural Pruning of Large Language Models"
+        (element-wise importance without its second-order term, and aggregation by sum).
+    """
+
+    statistics: frozenset[StatisticName] = frozenset({"gradient"})
+    comparable = True  # all are nats
+
+    def importance(
+        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+    ) -> Tensor:
+        changes = []
+        for projection in block.projections:
+            weight = weights[projection.path]
+            change = (weight * statistics["gradient", projection.path].to(weight)).abs()
+            changes.append(by_unit(projection, change.sum(along(projection))))
+        return sum(changes[1:], start=changes[0])

@@ -1,0 +1,179 @@
+"""Where a model's weights lie on disk, and how the model's own are made of what lies there.
+
+A mixture of experts keeps the matrices of all experts in one tensor, while its files hold one for
+each expert. transformers knows how to go from one to the other; asked layer by layer, it does so
+without the whole model in memory.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    dot_natural_key,
+    rename_source_key,
+)
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+
+from search_spaces.errors import ModelError
+from search_spaces.models.memory import is_out_of_memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """One tensor in a file."""
+
+    file: str
+    name: str
+    """In the file, which may differ from the model's."""
+    pattern: str
+    """Of the converter, which the name fits; empty: there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredWeight:
+    """What lies on disk of a weight, or of several weights that are stored as one."""
+
+    names: tuple[str, ...]
+    """In the model."""
+    pieces: tuple[Piece, ...]
+    """In the order of the experts that they belong to."""
+    converter: WeightConverter | None = None
+    """Makes the weights of the pieces; none: the one piece is the one weight."""
+
+    def read(
+        self, tensor_of: Callable[[Piece], Tensor], model: PreTrainedModel
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Give the weights by their names in the model.
+
+        Args:
+            tensor_of: Reads a piece.
+            model: Whose they are; its config may say how they are cut apart.
+        """
+        if self.converter is None:
+            yield self.names[0], tensor_of(self.pieces[0])
+            return
+        # it collects what it converts, so each reading takes a fresh one
+        converter: Any = copy.deepcopy(self.converter)
+        for piece in self.pieces:
+
+            def late(piece: Piece = piece) -> Tensor:
+                return tensor_of(piece)
+
+            converter.add_tensor(self.names[0], piece.name, piece.pattern, late)
+        for name, made in converter.convert(
+            self.names[0], model=model, config=model.config
+        ).items():
+            yield name, made[0] if isinstance(made, list) else made
+
+
+def locate(model: PreTrainedModel, files: Mapping[str, str]) -> list[StoredWeight]:
+    """Find what lies on disk of each of a model's weights and persistent buffers.
+
+    Args:
+        model: May be without weights.
+        files: Of each tensor on disk, by its name there, as `tensor_files` gives them.
+    """
+    wanted = model.state_dict()
+    transforms = get_model_conversion_mapping(model)
+    renamings = [entry for entry in transforms if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in transforms if isinstance(entry, WeightConverter)]
+    by_pattern = {pattern: entry for entry in converters for pattern in entry.source_patterns}
+    pieces: dict[str, list[Piece]] = {}
+    # experts are stacked in the order of their numbers
+    for name in sorted(files, key=dot_natural_key):
+        known: dict[str, Any] = {
+            "base_model_prefix": model.base_model_prefix,
+            "meta_state_dict": wanted,
+        }
+        target, pattern = rename_source_key(name, renamings, converters, **known)
+        if target not in wanted and name in wanted:
+            target, pattern = rename_source_key(name, [], [], **known)
+        if target in wanted:
+            piece = Piece(file=files[name], name=name, pattern=pattern or "")
+            pieces.setdefault(target, []).append(piece)
+    return [_stored(target, found, by_pattern) for target, found in pieces.items()]
+
+
+def _stored(
+    target: str, pieces: list[Piece], by_pattern: Mapping[str, WeightConverter]
+) -> StoredWeight:
+    converter = by_pattern.get(pieces[0].pattern)
+    if converter is None:
+        return StoredWeight(names=(target,), pieces=tuple(pieces[-1:]))
+    first, *others = converter.target_patterns
+    names = (target, *(target.replace(first, other) for other in others))
+    return StoredWeight(names=names, pieces=tuple(pieces), converter=converter)
+
+
+def tensor_files(source: str) -> dict[str, str]:
+    """Give the file of each tensor of a checkpoint, by the tensor's name.
+
+    Args:
+        source: A HuggingFace folder or hub name.
+
+    Raises:
+        OSError: Where it holds no safetensors.
+    """
+    find: Any = cached_file
+    file = find(source, SAFE_WEIGHTS_NAME, _raise_exceptions_for_missing_entries=False)
+    if file is not None:
+        with safe_open(file, framework="pt") as opened:
+            return dict.fromkeys(opened.keys(), file)
+    shards: Any = get_checkpoint_shard_files
+    paths, metadata = shards(source, find(source, SAFE_WEIGHTS_INDEX_NAME))
+    names = sorted(set(metadata["weight_map"].values()))
+    by_name = dict(zip(names, paths, strict=True))
+    return {tensor: by_name[name] for tensor, name in metadata["weight_map"].items()}
+
+
+def read_weights(
+    stored: Iterable[StoredWeight], model: PreTrainedModel
+) -> Iterator[tuple[str, Tensor]]:
+    """Give weights by their names; no file stays open or mapped after the last.
+
+    Raises:
+        ModelError: Where a file cannot be read, or holds what makes no weight of the model.
+    """
+    with ExitStack() as files:
+        opened: dict[str, Any] = {}
+
+        def tensor_of(piece: Piece) -> Tensor:
+            try:
+                if piece.file not in opened:
+                    file = safe_open(piece.file, framework="pt", backend="pread")
+                    opened[piece.file] = files.enter_context(file)
+                tensor: Tensor = opened[piece.file].get_tensor(piece.name)
+            except (OSError, SafetensorError) as error:
+                raise ModelError(
+                    f"the files of a streamed model must stay as they are, and `{piece.file}` "
+                    f"cannot be read: {error}; bring it back and begin again"
+                ) from error
+            return tensor
+
+        for weight in stored:
+            try:
+                yield from weight.read(tensor_of, model)
+            except (RuntimeError, ValueError, LookupError) as error:
+                if isinstance(error, ModelError) or is_out_of_memory(error):
+                    raise
+                raise ModelError(
+                    f"the tensors of `{weight.names[0]}` on disk must fit together, such as "
+                    f"`{weight.pieces[0].name}`, and they do not: "
+                    f"{str(error).partition(chr(10))[0]}; download the checkpoint again"
+                ) from error
+
+
+def placeholder(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Give a tensor of a weight's shape that takes the room of one number."""
+    return torch.zeros((), dtype=dtype).expand(weight.shape)

@@ -1,0 +1,74 @@
+"""Checkpoints in GGUF files, unpacked once into a cache."""
+
+import contextlib
+import hashlib
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from search_spaces.errors import ModelError, OutputError
+from search_spaces.models.checks import first_line
+
+
+def unpack_gguf(path: Path) -> Path:
+    """Turn a GGUF file into a HuggingFace folder in the user's cache, once.
+
+    transformers reads GGUF but cannot save what it read, and takes a minute over it each time.
+
+    Args:
+        path: The file; its name, size and modification time identify it.
+
+    Returns:
+        The folder, with bfloat16 safetensors.
+
+    Raises:
+        ModelError: Where the file cannot be read as GGUF.
+        OutputError: Where the cache cannot be written to.
+    """
+    stamp = path.stat()
+    identity = f"{path.resolve()}:{stamp.st_size}:{stamp.st_mtime_ns}"
+    folder = cache_folder() / "gguf" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    if folder.is_dir():
+        return folder
+    place, file = str(path.parent), path.name
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
+            tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                place, gguf_file=file, dtype=torch.bfloat16
+            )
+    except Exception as error:
+        raise ModelError(
+            f"`{path}` must be a GGUF file of an architecture that transformers reads, and it "
+            f"cannot be loaded: {first_line(error)}; give another file or a HuggingFace folder"
+        ) from error
+    # as loaded it believes itself quantised and refuses to be saved; its tensors are plain
+    vars(model.config).pop("quantization_config", None)
+    model.hf_quantizer = None
+    model.is_quantized = False
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            model.save_pretrained(scratch)
+            tokenizer.save_pretrained(scratch)
+            if not folder.is_dir():
+                Path(scratch).replace(folder)
+                Path(scratch).mkdir()
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"`{folder.parent}` must have room for the unpacked model, got: {first_line(error)}; "
+            "free some space, or set XDG_CACHE_HOME to another place"
+        ) from error
+    return folder
+
+
+def cache_folder() -> Path:
+    """Give the folder for what can be made again: ``$XDG_CACHE_HOME/compression-planner``."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "compression-planner"

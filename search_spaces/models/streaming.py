@@ -1,0 +1,210 @@
+"""Layers that stay on disk: each is read when it is used, and forgotten after its use."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from search_spaces.errors import ModelError
+from search_spaces.models.checkpoint import (
+    StoredWeight,
+    locate,
+    placeholder,
+    read_weights,
+    tensor_files,
+)
+from search_spaces.models.fingerprint import lasting
+
+Change = Callable[[nn.Module], None]
+"""Alters the weights of one layer in place."""
+
+
+class LayerStream:
+    """The layers of one model, of which only those in use are in memory.
+
+    The parameters of all others, and the buffers that are stored with them, are on the ``meta``
+    device. A layer that is called reads itself; whoever needs its weights at other times, or for
+    several calls, asks for `resident`.
+
+    Args:
+        model: Its layers on the ``meta`` device, in the dtype that transformers would load.
+        stack_path: Where the layers are in the model.
+        stored: What lies on disk of each layer, ``(layers,)``.
+        device: Where weights go that are read.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stack_path: str,
+        stored: Sequence[Sequence[StoredWeight]],
+        device: str,
+    ) -> None:
+        layers = model.get_submodule(stack_path)
+        assert isinstance(layers, nn.ModuleList)
+        self._model = model
+        self._layers = layers
+        self._prefix = f"{stack_path}."
+        self._device = device
+        self._users = [0] * len(layers)
+        self._absent: list[Mapping[str, Tensor]] = [{}] * len(layers)
+        self._changes: list[list[Change]] = [[] for _ in layers]
+        self._stored = stored
+        self._dtype = next(layers.parameters()).dtype
+        for index, layer in enumerate(layers):
+            self._read_when_called(index, layer)
+
+    @contextmanager
+    def resident(self, index: int) -> Iterator[nn.Module]:
+        """Give a layer whose weights are in memory for as long as any such context lasts.
+
+        Raises:
+            ModelError: Where they cannot be read any more, or are of another shape.
+        """
+        try:
+            self._take(index)
+            yield self._layers[index]
+        finally:
+            self._leave(index)
+
+    def change_(self, index: int, change: Change) -> None:
+        """Alter a layer after each time that it is read from now on."""
+        assert not self._users[index], "a layer in use cannot be changed"
+        self._changes[index].append(change)
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Give what lasts of the model in the order of the names, a layer at a time."""
+        for index, group in groupby(sorted(lasting(self._model)), self._layer_of):
+            with nullcontext() if index is None else self.resident(index):
+                for name in group:
+                    yield name, _tensor_at(self._model, name)
+
+    def _layer_of(self, name: str) -> int | None:
+        inside = name.removeprefix(self._prefix)
+        return None if inside == name else int(inside.partition(".")[0])
+
+    def _read_when_called(self, index: int, layer: nn.Module) -> None:
+        def before(*_: object) -> None:
+            self._take(index)
+
+        def after(*_: object) -> None:
+            self._leave(index)
+
+        layer.register_forward_pre_hook(before)
+        layer.register_forward_hook(after, always_call=True)
+
+    def _take(self, index: int) -> None:
+        if not self._users[index]:
+            self._read(index)
+        self._users[index] += 1
+
+    def _leave(self, index: int) -> None:
+        self._users[index] = max(0, self._users[index] - 1)  # it may not have been read whole
+        if not self._users[index]:
+            for path, weight in self._absent[index].items():
+                _place(self._layers[index], path, weight)
+
+    # not an inference tensor, whoever asks: the structure is read by following gradients
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def _read(self, index: int) -> None:
+        layer = self._layers[index]
+        absent = lasting(layer)
+        self._absent[index] = absent
+        prefix = f"{self._prefix}{index}."
+        for name, weight in read_weights(self._stored[index], self._model):
+            path = name.removeprefix(prefix)
+            if weight.shape != absent[path].shape:
+                raise ModelError(
+                    "a checkpoint must hold every weight of its model, and "
+                    f"`{name}` has the shape {tuple(weight.shape)} in place "
+                    f"of {tuple(absent[path].shape)}; download it again"
+                )
+            # buffers keep their precision, as they do in a model that is loaded whole
+            is_weight = isinstance(absent[path], nn.Parameter)
+            read = weight.to(self._device, self._dtype if is_weight else None)
+            _place(layer, path, _parameter(read) if is_weight else read)
+        # as stored, for half the bytes are to be moved then
+        for change in self._changes[index]:
+            change(layer)
+        for path, weight in list(layer.named_parameters()):
+            _place(layer, path, _parameter(weight.to(absent[path].dtype)))
+
+
+def open_streamed(
+    source: str, empty: PreTrainedModel, stack_path: str, device: str, options: Mapping[str, Any]
+) -> tuple[PreTrainedModel, LayerStream, Mapping[str, object]]:
+    """Load what a model holds beside its layers, and stream these.
+
+    Args:
+        source: A HuggingFace folder or hub name.
+        empty: The model without weights.
+        stack_path: Where the layers are in it.
+        device: Where weights go that are read.
+        options: For transformers, as the empty model was made with.
+
+    Returns:
+        The model, the stream, and what transformers says of the weights beside the layers.
+
+    Raises:
+        ModelError: Where the checkpoint lacks a weight of a layer.
+    """
+    stored = locate(empty, tensor_files(source))
+    prefix = f"{stack_path}."
+    beside = [weight for weight in stored if not weight.names[0].startswith(prefix)]
+    layers: list[list[StoredWeight]] = [[] for _ in empty.get_submodule(stack_path).children()]
+    for weight in stored:
+        if weight.names[0].startswith(prefix):
+            index = weight.names[0].removeprefix(prefix).partition(".")[0]
+            layers[int(index)].append(weight)
+    absent = {n: w for n, w in lasting(empty).items() if n.startswith(prefix)}
+    _check_held(source, absent, [name for weight in stored for name in weight.names])
+    weights = dict(read_weights(beside, empty))
+    found = (weight.dtype for weight in weights.values() if weight.is_floating_point())
+    dtype: Any = empty.config.dtype or next(found)
+    load: Any = type(empty).from_pretrained
+    model, info = load(
+        None,
+        config=empty.config,
+        # room is taken by what is read alone: the layers' own weights go again at once
+        state_dict=weights | {name: placeholder(w, dtype) for name, w in absent.items()},
+        dtype=dtype,
+        output_loading_info=True,
+        **options,
+    )
+    for name, tensor in absent.items():
+        gone = torch.empty(tensor.shape, dtype=dtype, device="meta")
+        _place(model, name, _parameter(gone) if isinstance(tensor, nn.Parameter) else gone)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if not tensor.is_meta:
+            tensor.data = tensor.data.to(device)
+    return model, LayerStream(model, stack_path, layers, device), info
+
+
+def _check_held(source: str, wanted: Mapping[str, object], held: Sequence[str]) -> None:
+    missing = sorted(wanted.keys() - set(held))
+    if missing:
+        raise ModelError(
+            f"a checkpoint must hold every weight of its model, and `{source}` lacks or misshapes "
+            f"{len(missing)}, such as `{missing[0]}`; download it again"
+        )
+
+
+def _parameter(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight, requires_grad=False)
+
+
+def _place(module: nn.Module, path: str, weight: Tensor) -> None:
+    owner, _, name = path.rpartition(".")
+    setattr(module.get_submodule(owner), name, weight)
+
+
+def _tensor_at(module: nn.Module, path: str) -> Tensor:
+    owner, _, name = path.rpartition(".")
+    tensor = getattr(module.get_submodule(owner), name)
+    assert isinstance(tensor, Tensor)
+    return tensor

@@ -1,0 +1,187 @@
+"""Split MLPs as a stock checkpoint: the weights and the config of a Qwen2-MoE.
+
+Of the stock mixtures of experts, Qwen2-MoE is the one whose attention is that of Llama, Mistral
+and Qwen2 (query, key and value biases as the config says, none on the output), and whose shared
+expert is an ordinary MLP. Two of its habits are worked around, without rounding:
+
+- The shared expert passes a gate, sigmoid of a linear map. With weights of 0 it is a half, and so
+  the shared down projection is doubled.
+- Experts are weighted by the softmax of the router, not renormalised over those chosen
+  (``norm_topk_prob`` false). Of a router scaled down by a power of two the softmax is 1 / experts
+  up to `UNEVENNESS`, and so the experts' down projections are multiplied by their number, a power
+  of two. The choice is by order, which scaling leaves alone. As no weight depends on how many are
+  chosen, fewer active experts leave the others' outputs as they are.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel, Qwen2MoeConfig, Qwen2MoeForCausalLM
+
+from search_spaces.errors import StructureError
+from search_spaces.moefication.gated_mlp import GatedMlp
+from search_spaces.moefication.split import Shape, Split
+
+MLP = "mlp"
+"""Path of the MLP inside a layer of the families that can be split."""
+FAMILIES = ("llama", "mistral", "qwen2")
+UNEVENNESS = 2.0**-11
+"""Largest logit that a scaled router gives: what the weights of experts differ by, relatively."""
+_COMMON = (
+    "attention_dropout",
+    "bos_token_id",
+    "eos_token_id",
+    "hidden_act",
+    "hidden_size",
+    "initializer_range",
+    "intermediate_size",
+    "layer_types",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "pad_token_id",
+    "rms_norm_eps",
+    "rope_parameters",
+    "tie_word_embeddings",
+    "use_cache",
+    "vocab_size",
+)
+
+
+def check_splittable(model: PreTrainedModel) -> None:
+    """Refuse a dense model that a Qwen2-MoE cannot hold exactly.
+
+    Raises:
+        StructureError: Where its family is another, or it has biases that Qwen2-MoE has not.
+    """
+    config = model.config
+    if config.model_type not in FAMILIES:
+        raise StructureError(
+            f"a model to split must be one of {', '.join(FAMILIES)}, whose attention and norms a "
+            f"stock mixture of experts can hold, got {config.model_type}; split another model"
+        )
+    biased = [
+        name
+        for name, _ in model.named_parameters()
+        if name.endswith(
+            ("o_proj.bias", "mlp.gate_proj.bias", "mlp.up_proj.bias", "down_proj.bias")
+        )
+    ]
+    if biased:
+        raise StructureError(
+            "a model to split must have no biases but those of queries, keys and values, for "
+            f"stock mixtures of experts have no others, got `{biased[0]}`; split another model"
+        )
+
+
+def gated_mlp(layer: nn.Module) -> GatedMlp:
+    """Give the MLP of a layer of one of `FAMILIES`."""
+    mlp: Any = layer.get_submodule(MLP)
+    return GatedMlp(
+        gate=mlp.gate_proj.weight.detach(),
+        up=mlp.up_proj.weight.detach(),
+        down=mlp.down_proj.weight.detach(),
+        activation=mlp.act_fn,
+    )
+
+
+def scaled_router(router: Tensor, inputs: Tensor) -> Tensor:
+    """Scale a router by a power of two so that its softmax is all but uniform.
+
+    Args:
+        router: ``(experts, hidden)``.
+        inputs: What it reads, ``(tokens, hidden)``.
+
+    Returns:
+        The router whose largest logit on these inputs is at most `UNEVENNESS`.
+    """
+    largest = float((inputs.float() @ router.T).abs().max())
+    if not largest:
+        return router
+    return router * 2.0 ** math.floor(math.log2(UNEVENNESS / largest))
+
+
+def mixture_weights(mlp: GatedMlp, split: Split, router: Tensor) -> dict[str, Tensor]:
+    """Give the weights of a layer's mixture of experts, named as Qwen2-MoE holds them in memory.
+
+    Args:
+        mlp: The dense MLP.
+        split: Of its channels.
+        router: As `scaled_router` gives it.
+
+    Returns:
+        By path inside the layer, in the type of the dense weights.
+    """
+    experts, shared = torch.from_numpy(split.experts), torch.from_numpy(split.shared)
+    count = len(experts)
+    routed = torch.cat([mlp.gate[experts], mlp.up[experts]], dim=1)
+    down = mlp.down[:, experts].transpose(0, 1)  # (experts, hidden, channels)
+    return {
+        "mlp.gate.weight": router.to(mlp.gate),
+        "mlp.experts.gate_up_proj": routed,  # (experts, 2 · channels, hidden)
+        "mlp.experts.down_proj": (down * count).contiguous(),
+        "mlp.shared_expert.gate_proj.weight": mlp.gate[shared],
+        "mlp.shared_expert.up_proj.weight": mlp.up[shared],
+        "mlp.shared_expert.down_proj.weight": mlp.down[:, shared] * 2,
+        "mlp.shared_expert_gate.weight": mlp.gate.new_zeros(1, mlp.gate.shape[1]),
+    }
+
+
+def mixture_config(dense: PreTrainedConfig, shape: Shape, active: int) -> Qwen2MoeConfig:
+    """Give the config of the split model.
+
+    Args:
+        dense: Config of the dense one, of one of `FAMILIES`.
+        shape: Of each layer's experts.
+        active: Experts that a token is sent to.
+    """
+    common = {name: getattr(dense, name) for name in _COMMON if hasattr(dense, name)}
+    heads = dense.num_attention_heads
+    window = getattr(dense, "sliding_window", None)
+    types = getattr(dense, "layer_types", None)
+    if types is None:
+        kind = "sliding_attention" if window else "full_attention"
+        types = [kind] * dense.num_hidden_layers
+    # of any, for the class passes names on that it does not declare, `head_dim` among them
+    make: Any = Qwen2MoeConfig
+    config: Qwen2MoeConfig = make(
+        **{**common, "layer_types": types},
+        head_dim=getattr(dense, "head_dim", None) or dense.hidden_size // heads,
+        sliding_window=window,
+        use_sliding_window="sliding_attention" in types,
+        qkv_bias=dense.model_type == "qwen2" or bool(getattr(dense, "attention_bias", False)),
+        num_experts=shape.experts,
+        num_experts_per_tok=active,
+        moe_intermediate_size=shape.channels,
+        shared_expert_intermediate_size=shape.shared,
+        norm_topk_prob=False,
+        decoder_sparse_step=1,
+    )
+    return config
+
+
+def mixture_model(
+    dense: PreTrainedModel, config: Qwen2MoeConfig, mixtures: Sequence[Mapping[str, Tensor]]
+) -> Qwen2MoeForCausalLM:
+    """Put the split model together; what is not an MLP it shares with the dense one.
+
+    Args:
+        dense: Of one of `FAMILIES`.
+        config: As `mixture_config` gives it.
+        mixtures: The weights of each layer, as `mixture_weights` gives them.
+    """
+    weights = {
+        name: weight for name, weight in dense.state_dict().items() if f".{MLP}." not in name
+    }
+    for index, mixture in enumerate(mixtures):
+        weights |= {f"model.layers.{index}.{path}": weight for path, weight in mixture.items()}
+    with torch.device("meta"):
+        model = Qwen2MoeForCausalLM(config)
+    model.load_state_dict(weights, strict=True, assign=True)
+    model.tie_weights()
+    model.requires_grad_(requires_grad=False).train(mode=False)
+    return model

@@ -1,0 +1,46 @@
+"""What is lost where the smallest weights of matrices become zero."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from search_spaces.pruned_weights.sparsifiers.masks import zeros_by_matrix
+from search_spaces.space.sparsity import Pattern
+
+
+def removed_scores(
+    weights: Mapping[str, Tensor],
+    patterns: Sequence[Pattern],
+    scores_of: Callable[[Tensor], Tensor],
+) -> NDArray[np.float64]:
+    """Add up the scores of the weights that magnitude would set to zero.
+
+    Args:
+        weights: Matrix ``(rows, columns)`` of each projection, by path.
+        patterns: How many weights go.
+        scores_of: Gives the score of each weight of a matrix from their sizes, ascending,
+            ``(weights,)`` in float64.
+
+    Returns:
+        Of all matrices together, ``(patterns,)``.
+
+    Raises:
+        SettingsError: Where the rows of a matrix cannot be parted into a pattern's groups.
+    """
+    found = np.zeros(len(patterns))
+    for path, weight in weights.items():
+        sizes = weight.abs()
+        ascending, order = sizes.flatten().sort(stable=True)
+        scores = scores_of(ascending.double())
+        running = torch.nn.functional.pad(scores.cumsum(dim=0), (1, 0))
+        in_place = torch.empty_like(scores).scatter_(0, order, scores).view(sizes.shape)
+        for index, pattern in enumerate(patterns):
+            pattern.check_fits(weight.shape[1], path)
+            if pattern.group:
+                found[index] += float(in_place[zeros_by_matrix(sizes, pattern)].sum())
+            else:
+                found[index] += float(running[pattern.zeros(*weight.shape)])
+    return found

@@ -1,0 +1,1 @@
+"""Weights that are no slices of the dense ones: making them, keeping them."""

@@ -1,0 +1,1 @@
+"""Improvements of matrices that are sparse already."""

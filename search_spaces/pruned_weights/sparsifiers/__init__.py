@@ -1,0 +1,72 @@
+"""One file for each way to make matrices sparse, and for each way to better a sparse one."""
+
+from typing import TYPE_CHECKING, Literal, assert_never
+
+if TYPE_CHECKING:
+    from search_spaces.pruned_weights.sparsifiers.protocol import Refinement, Sparsifier
+
+SparsifierName = Literal[
+    "magnitude", "wanda", "moe_pruner", "gblm", "pruner_zero", "sparsegpt", "random"
+]
+RefinementName = Literal["admm", "dsnot"]
+
+
+def make_sparsifier(  # noqa: PLR0911  (one for each name)
+    name: SparsifierName, *, seed: int = 0
+) -> "Sparsifier":
+    """Give the sparsifier of a name.
+
+    Args:
+        name: Its name.
+        seed: Of the random one.
+    """
+    match name:
+        case "magnitude":
+            from search_spaces.pruned_weights.sparsifiers.magnitude_mask import Magnitude
+
+            return Magnitude()
+        case "wanda":
+            from search_spaces.pruned_weights.sparsifiers.wanda_mask import Wanda
+
+            return Wanda()
+        case "moe_pruner":
+            from search_spaces.pruned_weights.sparsifiers.moe_pruner import MoePruner
+
+            return MoePruner()
+        case "gblm":
+            from search_spaces.pruned_weights.sparsifiers.gblm_mask import GblmPruner
+
+            return GblmPruner()
+        case "pruner_zero":
+            from search_spaces.pruned_weights.sparsifiers.pruner_zero import PrunerZero
+
+            return PrunerZero()
+        case "sparsegpt":
+            from search_spaces.pruned_weights.sparsifiers.sparsegpt import SparseGpt
+
+            return SparseGpt()
+        case "random":
+            from search_spaces.pruned_weights.sparsifiers.random_mask import RandomOrder
+
+            return RandomOrder(seed)
+        case _:
+            assert_never(name)
+
+
+def make_refinement(name: RefinementName) -> "Refinement":
+    """Give the refinement of a name.
+
+    Args:
+        name: Its name.
+    """
+    match name:
+        case "admm":
+            from search_spaces.pruned_weights.refinements.admm import Admm
+
+            return Admm()
+        case "dsnot":
+            from search_spaces.pruned_weights.refinements.dsnot import DSnoT
+
+            return DSnoT()
+        case _:
+            assert_never(name)

@@ -1,0 +1,91 @@
+"""Making the stacks of a mixture sparse, one expert's matrix after another."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from search_spaces.errors import SettingsError
+from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
+from search_spaces.space.sparsity import Pattern
+from search_spaces.statistics import MatrixStatistics, StatisticName
+from search_spaces.structure.expert_tensors import as_matrices, matrices_of
+from search_spaces.structure.experts import Experts, Stack, StackRole
+
+_ENERGIES: Mapping[StackRole, StatisticName] = {
+    "up": "expert_input_energy",
+    "down": "expert_channel_energy",
+}
+"""What is measured of the inputs of an expert's matrices, each token as the router weighs it."""
+
+
+def stack_statistics(sparsifier: Sparsifier) -> frozenset[StatisticName]:
+    """Give what must be collected of a mixture for a sparsifier.
+
+    Raises:
+        SettingsError: Where it needs what is not measured of single experts.
+    """
+    if not sparsifier.statistics:
+        return frozenset()
+    if sparsifier.statistics - {"input_second_moment"}:
+        raise SettingsError(
+            "experts can be made sparse by what is measured of each of their inputs alone, and "
+            f"`{type(sparsifier).__name__}` needs {', '.join(sorted(sparsifier.statistics))}; "
+            "choose `moe_pruner`, `wanda`, `magnitude` or `random`, or no sparse experts"
+        )
+    return frozenset(_ENERGIES.values())
+
+
+def sparse_stacks(
+    experts: Experts,
+    stacks: Mapping[str, Tensor],
+    pattern: Pattern,
+    sparsifier: Sparsifier,
+    statistics: MatrixStatistics,
+) -> dict[str, Tensor]:
+    """Give the matrices of all experts, each with the zeros of a pattern.
+
+    The mean square of an expert's inputs is taken with the router's weights. An expert to which no
+    token was sent has none, and its weights are compared by their size.
+
+    Args:
+        experts: The mixture.
+        stacks: Its stacks by path, ``(experts, ...)`` in float32; they stay as they are. They may
+            hold some of the experts and channels only.
+        pattern: Of every matrix.
+        sparsifier: One for which `stack_statistics` has an answer.
+        statistics: Of the same experts and channels, as it says.
+
+    Returns:
+        The stacks that hold matrices, by path; those of biases are left out.
+
+    Raises:
+        SettingsError: Where the pattern does not fit a matrix.
+    """
+    found = {}
+    for stack, matrices in matrices_of(experts, stacks):
+        pattern.check_fits(matrices.shape[2], stack.path)
+        sparse = torch.stack(
+            [
+                sparsifier.sparsified(
+                    matrix.contiguous(),
+                    pattern,
+                    _of_matrix(sparsifier, stack, statistics, expert).to(matrix.device),
+                )
+                for expert, matrix in enumerate(matrices)
+            ]
+        )
+        found[stack.path] = as_matrices(stack, sparse).contiguous()
+    return found
+
+
+def _of_matrix(
+    sparsifier: Sparsifier, stack: Stack, statistics: MatrixStatistics, expert: int
+) -> MatrixStatistics:
+    """Give what a sparsifier is told of one expert's matrix."""
+    values: dict[StatisticName, Tensor] = {}
+    if sparsifier.statistics:
+        energy = statistics[_ENERGIES[stack.role]][expert]
+        seen = bool((energy > 0).any())
+        values["input_second_moment"] = energy if seen else torch.ones_like(energy)
+    return MatrixStatistics(tokens=statistics.tokens, values=values)

@@ -1,0 +1,1 @@
+"""From a module graph to a structure, by shapes, gradients and trying."""

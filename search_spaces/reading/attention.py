@@ -1,0 +1,191 @@
+"""Attention as a choice: which key–value groups stay, each with its query heads.
+
+The unit is a KV group, so that the cache shrinks with it and grouped-query attention stays
+grouped. A group's rows and columns are found by following gradients through the attention core,
+whatever the layout: separate, fused, or interleaved head by head.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from search_spaces.errors import StructureError
+from search_spaces.reading.dependencies import owners
+from search_spaces.reading.probe import CoreRun, LayerProbe, LayerRun
+from search_spaces.structure.components import Projection, SubBlock
+from search_spaces.structure.linear import SlicedLinear, bias, matrix
+from search_spaces.surgery.slice_and_cut import graft, narrowed
+
+
+def find_attention(probe: LayerProbe) -> SubBlock:
+    """Find the attention of one layer.
+
+    Raises:
+        StructureError: Where the layer has none, more than one, or one of unknown wiring.
+    """
+    run = probe.run(leaf_core=True)
+    if len(run.cores) != 1:
+        raise StructureError(
+            f"a layer must call transformers' attention interface once, got {len(run.cores)} "
+            f"calls in `{probe.path}`; this layer cannot be read"
+        )
+    core = run.cores[0]
+    module = next(path for path, m in probe.layer.named_modules() if m is core.module)
+    output = _output_projection(probe, run, core, module)
+    columns = _column_groups(probe, run, core, output)
+    rows = _row_groups(probe, module, output, columns)
+    head_dims = core.key_dim + core.value_dim
+    block = SubBlock(
+        kind="attention",
+        layer=probe.index,
+        unit_count=core.groups,
+        projections=(*rows, Projection(path=output, side="columns", units=columns)),
+        module=module,
+        returns=probe.returns(module),
+        cached_features=head_dims,
+        core_features=core.query_heads // core.groups * head_dims,
+    )
+    attributes = _following_attributes(probe, block, core)
+    return _whole(block) if attributes is None else replace(block, attributes=attributes)
+
+
+def _whole(block: SubBlock) -> SubBlock:
+    """Give an attention whose heads hang together, as by a norm over all of them: one unit."""
+    projections = (replace(p, units=np.zeros_like(p.units)) for p in block.projections)
+    return replace(
+        block,
+        unit_count=1,
+        projections=tuple(projections),
+        cached_features=block.cached_features * block.unit_count,
+        core_features=block.core_features * block.unit_count,
+    )
+
+
+def _output_projection(probe: LayerProbe, run: LayerRun, core: CoreRun, module: str) -> str:
+    after = [
+        path
+        for path in run.inputs
+        if path.startswith(f"{module}.") and path not in core.linears_before
+    ]
+    if len(after) != 1:
+        raise StructureError(
+            f"an attention must end in one linear layer, got {len(after)} after the core of "
+            f"`{probe.path}.{module}`; this attention cannot be read"
+        )
+    return after[0]
+
+
+def _column_groups(
+    probe: LayerProbe, run: LayerRun, core: CoreRun, output: str
+) -> NDArray[np.int_]:
+    """Give the KV group of each input of the output projection, ``(columns,)``."""
+    target = run.inputs[output]
+    width = target.shape[-1]
+    (column_of,) = owners(target, np.arange(width), [core.output])
+    group_of = np.arange(len(column_of)) // core.value_dim * core.groups // core.query_heads
+    columns = np.full(width, -1)
+    columns[column_of[column_of >= 0]] = group_of[column_of >= 0]
+    if (columns < 0).any() or (np.diff(columns) < 0).any():
+        raise StructureError(
+            f"the inputs of `{probe.path}.{output}` must be the heads one after another; "
+            "this attention is wired in a way that the planner does not know"
+        )
+    return columns
+
+
+def _row_groups(
+    probe: LayerProbe, module: str, output: str, columns: NDArray[np.int_]
+) -> tuple[Projection, ...]:
+    """Give the input projections with the KV group of each of their rows.
+
+    One of which every row serves several, as where keys are made from a latent, or which only
+    other projections read, belongs to no group and stays whole.
+    """
+
+    def leaf(path: str, dense: Tensor) -> Tensor:
+        if path == output or not path.startswith(f"{module}."):
+            return dense
+        generator = torch.Generator().manual_seed(0)
+        # small values keep the softmax soft, so that no gradient underflows to zero
+        noise = torch.randn(dense.shape, generator=generator).to(dense) * 0.3
+        return noise.requires_grad_()
+
+    run = probe.run(substitute=leaf)
+    paths = [path for path, out in run.outputs.items() if out.is_leaf and out.requires_grad]
+    found = owners(run.inputs[output], columns, [run.outputs[path] for path in paths])
+    grouped = {path: units for path, units in zip(paths, found, strict=True) if (units >= 0).any()}
+    for path, units in grouped.items():
+        if (units < 0).any() or len(np.unique(np.bincount(units))) != 1:
+            raise StructureError(
+                f"each row of `{probe.path}.{path}` must serve one key-value group, as many rows "
+                "each, and some serve none or several; this attention is wired in a way that the "
+                "planner does not know"
+            )
+    return tuple(
+        Projection(path=path, side="rows", units=units) for path, units in grouped.items()
+    )
+
+
+def _following_attributes(
+    probe: LayerProbe, block: SubBlock, core: CoreRun
+) -> Mapping[str, int] | None:
+    """Find the integers of the attention module that must follow its width, by trying.
+
+    Some forwards read a head count or a split size where others take it from the tensors. The
+    smallest set of such attributes with which the narrow attention computes what the dense one
+    with masked heads computes is the right one.
+    """
+    if block.unit_count == 1:
+        return {}
+    # fewer groups than all, and not a number that another attribute could be mistaken for
+    counts = sorted({1, block.unit_count - 1})
+    expected = [_masked_result(probe, block, count) for count in counts]
+    for attributes in _candidates(block, core):
+        trial = replace(block, attributes=attributes)
+        if all(
+            _agrees(probe, trial, count, result)
+            for count, result in zip(counts, expected, strict=True)
+        ):
+            return attributes
+    return None
+
+
+def _candidates(block: SubBlock, core: CoreRun) -> Iterator[Mapping[str, int]]:
+    head_counts = {core.query_heads, core.groups}
+    widths = head_counts | {count * core.value_dim for count in head_counts}
+    own = vars(core.module)
+    shared = vars(own["config"]) if "config" in own else {}
+    named = [*own.items(), *((f"config.{name}", value) for name, value in shared.items())]
+    follow = {
+        name: value // block.unit_count
+        for name, value in named
+        if type(value) is int and value in widths
+    }
+    for size in range(4):
+        for names in combinations(follow, size):
+            yield {name: follow[name] for name in names}
+
+
+def _masked_result(probe: LayerProbe, block: SubBlock, count: int) -> Tensor:
+    """Run the dense layer with the output projection blind to all but the first groups."""
+    output = block.projections[-1]
+    dense = probe.layer.get_submodule(output.path)
+    keep = torch.from_numpy(output.units < count).to(matrix(dense))
+    masked = SlicedLinear([(matrix(dense) * keep, bias(dense))])
+    return probe.run(layer=graft(probe.layer, {output.path: masked})).result
+
+
+def _agrees(probe: LayerProbe, block: SubBlock, count: int, expected: Tensor) -> bool:
+    try:
+        result = probe.run(layer=narrowed(probe.layer, [(block, count)])).result
+    except (RuntimeError, ValueError):  # shapes that do not fit: not these attributes
+        return False
+    # rounding only; a wrong head count changes the result wholly
+    tolerance = 1e-3 if expected.dtype == torch.float32 else 0.1
+    gap = (result - expected).abs().max()
+    return bool(gap <= tolerance * (expected - probe.hidden).std())

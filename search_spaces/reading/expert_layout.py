@@ -1,0 +1,142 @@
+"""What the axes of stacked experts run over, found by trying.
+
+Right is what computes the same with channels cut as with channels masked.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from search_spaces.errors import StructureError
+from search_spaces.reading.expert_router import Routing, agrees
+from search_spaces.reading.probe import LayerProbe
+from search_spaces.space.block_options import Variant
+from search_spaces.structure.components import SubBlock
+from search_spaces.structure.expert_tensors import tensor_at
+from search_spaces.structure.experts import Experts, Stack
+
+
+def read_stacks(probe: LayerProbe, block: SubBlock, routing: Routing) -> SubBlock:
+    """Find which stack of the experts does what.
+
+    Args:
+        probe: The layer.
+        block: Its experts, of which nothing is known yet.
+        routing: What is seen of them from outside.
+
+    Raises:
+        StructureError: Where they are laid out in a way that the planner does not know.
+    """
+    for stacks, width in _layouts(probe, routing):
+        experts = Experts(
+            router=routing.router,
+            holder=routing.holder,
+            count=routing.count,
+            channel_count=width,
+            top_k=routing.top_k,
+            stacks=stacks,
+            router_rows=routing.rows,
+        )
+        trial = replace(block, experts=experts)
+        fewer = max(1, width // 2)
+        expected = _with_masked_channels(probe, experts, fewer)
+        if agrees(probe, trial, routing.count, expected, Variant(channels=fewer)):
+            return trial
+    raise StructureError(
+        f"the experts of `{probe.path}.{routing.holder}` must compute the same with channels "
+        "removed as with channels masked, and they do not however their weights are read; these "
+        "experts are laid out in a way that the planner does not know"
+    )
+
+
+def _layouts(probe: LayerProbe, routing: Routing) -> Iterator[tuple[tuple[Stack, ...], int]]:
+    """List what the stacks could be, with the number of channels of an expert."""
+    holder = probe.layer.get_submodule(routing.holder)
+    weights = {
+        f"{routing.holder}.{name}": weight
+        for name, weight in holder.named_parameters(recurse=False)
+        if len(weight) == routing.count
+    }
+    matrices = [path for path, weight in weights.items() if weight.ndim == 3]
+    if len(matrices) != 2:
+        return
+    # what reads the channels comes last in every class that is known
+    for down in reversed(matrices):
+        for up_turned, down_turned, interleaved in product((False, True), repeat=3):
+            turned = dict.fromkeys(matrices, up_turned) | {down: down_turned}
+            sizes = {
+                path: _channel_features(weights[path], routing.hidden, path == down, turned[path])
+                for path in matrices
+            }
+            width = sizes[down]
+            if not width or any(not size or size % width for size in sizes.values()):
+                continue
+            stacks = [
+                Stack(
+                    path=path,
+                    role="down" if path == down else "up",
+                    channels=_channels(width, sizes[path] // width, interleaved=interleaved),
+                    transposed=turned[path],
+                )
+                for path in matrices
+            ]
+            biases = [path for path, weight in weights.items() if weight.ndim == 2]
+            stacks += [
+                _bias(path, weights[path].shape[1], width, down, interleaved=interleaved)
+                for path in biases
+            ]
+            yield tuple(stacks), width
+
+
+def _channel_features(weight: Tensor, hidden: int, is_down: bool, turned: bool) -> int:  # noqa: FBT001
+    """Give the size of the axis over channels; 0 where the other is not over hidden states."""
+    outputs, inputs = weight.shape[:0:-1] if turned else weight.shape[1:]
+    ours, other = (inputs, outputs) if is_down else (outputs, inputs)
+    return int(ours) if other == hidden else 0
+
+
+def _channels(width: int, parts: int, *, interleaved: bool) -> NDArray[np.int_]:
+    whole = np.arange(width)
+    return np.repeat(whole, parts) if interleaved else np.tile(whole, parts)
+
+
+def _bias(path: str, size: int, width: int, down: str, *, interleaved: bool) -> Stack:
+    """Tell a bias by the name of the stack that it belongs to: sizes may be equal."""
+    if path.startswith(down) or size % width:
+        return Stack(path=path, role="down_bias", channels=np.empty(0, dtype=np.int_))
+    channels = _channels(width, size // width, interleaved=interleaved)
+    return Stack(path=path, role="up_bias", channels=channels)
+
+
+def _with_masked_channels(probe: LayerProbe, experts: Experts, kept: int) -> Tensor:
+    """Run the dense layer blind to all but the first channels."""
+    down = experts.stack("down")
+    assert down.axis is not None
+    weight = tensor_at(probe.layer, down.path)
+    shape = [1, 1, 1]
+    shape[down.axis] = len(down.channels)
+    mask = torch.from_numpy(down.channels < kept).to(weight).view(shape)
+    with _standing_in(probe.layer, {down.path: weight * mask}):
+        return probe.run().result
+
+
+@contextmanager
+def _standing_in(layer: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let a layer compute with other weights."""
+    before: list[tuple[nn.Module, str, nn.Parameter | None]] = []
+    for path, weight in weights.items():
+        holder, _, name = path.rpartition(".")
+        owner = layer.get_submodule(holder)
+        before.append((owner, name, owner._parameters[name]))
+        owner._parameters[name] = nn.Parameter(weight, requires_grad=False)
+    try:
+        yield
+    finally:
+        for owner, name, own in before:
+            owner._parameters[name] = own

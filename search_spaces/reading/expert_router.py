@@ -1,0 +1,262 @@
+"""How a router chooses experts, found by trying.
+
+Right is what computes the same with experts cut as with experts masked.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from search_spaces.errors import StructureError
+from search_spaces.reading.probe import LayerProbe
+from search_spaces.space.block_options import PLAIN, Variant
+from search_spaces.structure.components import SubBlock
+from search_spaces.structure.expert_hooks import masked_router
+from search_spaces.structure.experts import Experts
+from search_spaces.surgery.slice_and_cut import graft, narrowed
+from search_spaces.surgery.slice_experts import narrow_modules, set_counts
+
+_MOST_TOKENS = 0.75
+"""Share of the tokens for which a right reading gives what is expected."""
+_MOST_FOLLOWING = 3
+"""Integers that follow the number of experts, at most, where not all do that could."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routing:
+    """What is seen of a mixture of experts from outside."""
+
+    holder: str
+    router: str
+    rows: tuple[str, ...]
+    """Paths of the router's parameters and buffers with a row for each expert."""
+    count: int
+    top_k: int
+    hidden: int
+
+
+def read_routing(probe: LayerProbe, holder: str) -> Routing:
+    """Find what chooses the experts of one layer.
+
+    Args:
+        probe: The layer.
+        holder: Path in it of the module that owns the experts' stacks.
+
+    Raises:
+        StructureError: Where nothing does, or its shape does not fit the experts.
+    """
+    hidden, *rest = probe.handed(holder)
+    chosen = [value for value in rest if _is_choice(value)]
+    if len(chosen) != 1:
+        raise StructureError(
+            f"`{probe.path}.{holder}` must be handed hidden states, chosen experts and their "
+            "weights, and it is handed something else; these experts cannot be read"
+        )
+    owned = probe.layer.get_submodule(holder).parameters(recurse=False)
+    count = next(len(weight) for weight in owned if weight.ndim == 3)
+    router = _router(probe, holder, chosen[0])
+    module = probe.layer.get_submodule(router)
+    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    rows = tuple(f"{router}.{name}" for name, value in own if value.ndim and len(value) == count)
+    if not rows:
+        shapes = " and ".join(str(tuple(value.shape)) for _, value in own) or "no weights"
+        raise StructureError(
+            f"the router `{probe.path}.{router}` must have a row for each of the {count} experts, "
+            f"got {shapes}; this checkpoint's router does not fit its experts"
+        )
+    return Routing(
+        holder=holder,
+        router=router,
+        rows=rows,
+        count=count,
+        top_k=chosen[0].shape[-1],
+        hidden=hidden.shape[-1],
+    )
+
+
+def read_counts(probe: LayerProbe, block: SubBlock) -> SubBlock:
+    """Find what follows the number of experts, their groups, and how many may run.
+
+    Args:
+        probe: The layer.
+        block: Its experts, of which the stacks are known.
+
+    Raises:
+        StructureError: Where experts cut do not compute what experts masked do.
+    """
+    experts = block.mixture
+    if experts.count == 1:
+        return block
+    for groups in _group_counts(probe, experts):
+        units = experts.count // groups
+        if units < 2:
+            continue
+        for following in _following(probe, experts):
+            trial = replace(
+                block,
+                unit_count=units,
+                group_count=groups,
+                experts=replace(experts, count_attributes=following),
+            )
+            members = trial.members(np.arange(experts.count), units - 1)
+            if len(members) < experts.top_k:
+                continue
+            expected = _with_masked_experts(probe, trial, members)
+            if agrees(probe, trial, units - 1, expected):
+                return _with_limits(probe, trial)
+    if experts.top_k == experts.count:  # all run for every token: none can go
+        alone = replace(experts, lowest=block.unit_count)
+        return _with_top_k(probe, replace(block, experts=alone))
+    raise StructureError(
+        f"`{probe.path}.{experts.router}` must compute the same with experts removed as with "
+        "experts masked, and it does not; this router chooses in a way that the planner does not "
+        "know"
+    )
+
+
+def agrees(
+    probe: LayerProbe,
+    block: SubBlock,
+    count: int,
+    expected: Tensor,
+    variant: Variant = PLAIN,
+) -> bool:
+    """Tell whether the layer with narrow experts computes what is expected.
+
+    For most tokens: where a router scores two experts alike, rounding says which of them it takes.
+    """
+    try:
+        result = probe.run(layer=narrowed(probe.layer, [(block, count)], variant=variant)).result
+    except (RuntimeError, ValueError, IndexError):  # shapes that do not fit
+        return False
+    # rounding only; a wrong reading changes the result wholly
+    tolerance = 1e-3 if expected.dtype == torch.float32 else 0.1
+    gaps = (result - expected).abs().amax(dim=-1)  # (batch, tokens)
+    close = gaps <= tolerance * (expected - probe.hidden).std()
+    return bool(close.float().mean() >= _MOST_TOKENS)
+
+
+def _is_choice(value: object) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 2 and not value.is_floating_point()
+
+
+def _router(probe: LayerProbe, holder: str, chosen: Tensor) -> str:
+    """Find the innermost module that gave the chosen experts."""
+    found: list[str] = []
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: object, output: object) -> None:
+            values = output if isinstance(output, tuple) else ()
+            if any(_is_choice(value) and torch.equal(value, chosen) for value in values):
+                found.append(path)
+
+        return hook
+
+    modules = {path: m for path, m in probe.layer.named_modules() if path and path != holder}
+    hooks = [module.register_forward_hook(note(path)) for path, module in modules.items()]
+    try:
+        probe.run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not found:
+        raise StructureError(
+            f"the experts of `{probe.path}.{holder}` must be chosen by a module of their layer, "
+            "and none gives what they are handed; these experts cannot be read"
+        )
+    return found[0]
+
+
+def _around(experts: Experts) -> list[str]:
+    """List the paths of router, holder and what is around both."""
+    paths = [experts.router, experts.holder]
+    parent = experts.holder.rpartition(".")[0]
+    return [*paths, parent] if parent else paths
+
+
+def _integers(probe: LayerProbe, experts: Experts, value: int) -> list[tuple[str, str]]:
+    """List the integers of the mixture that have a value."""
+    return [
+        (path, name)
+        for path in _around(experts)
+        for name, own in vars(probe.layer.get_submodule(path)).items()
+        if type(own) is int and own == value
+    ]
+
+
+def _following(probe: LayerProbe, experts: Experts) -> Iterator[tuple[tuple[str, str], ...]]:
+    """List what could follow the number of experts: all that is named so, then as few as do."""
+    found = _integers(probe, experts, experts.count)
+    named = tuple((path, name) for path, name in found if "expert" in name)
+    yield named
+    for size in range(_MOST_FOLLOWING + 1):
+        yield from (chosen for chosen in combinations(found, size) if chosen != named)
+
+
+def _group_counts(probe: LayerProbe, experts: Experts) -> list[int]:
+    """List how many groups there could be: none, or an integer of the router."""
+    own = vars(probe.layer.get_submodule(experts.router)).values()
+    sizes = {v for v in own if type(v) is int and 1 < v < experts.count}
+    return [1, *sorted(size for size in sizes if experts.count % size == 0)]
+
+
+def _with_masked_experts(probe: LayerProbe, block: SubBlock, members: NDArray[np.int_]) -> Tensor:
+    """Run the dense layer with a router that is blind to all but some experts."""
+    gone = torch.ones(block.mixture.count, dtype=torch.bool)
+    gone[torch.from_numpy(members)] = False
+    with masked_router(probe.layer, block.mixture, gone):
+        return probe.run().result
+
+
+def _with_limits(probe: LayerProbe, block: SubBlock) -> SubBlock:
+    """Find how few units the router can choose from, and whether fewer experts may run."""
+    experts, most = block.mixture, _groups_chosen(probe, block, block.unit_count)
+    for count in range(-(-experts.top_k // block.group_count), block.unit_count + 1):
+        chosen = _groups_chosen(probe, block, count)
+        if chosen and chosen <= most:
+            return _with_top_k(probe, replace(block, experts=replace(experts, lowest=count)))
+    raise AssertionError("a router that chooses among all experts chooses among none")
+
+
+def _groups_chosen(probe: LayerProbe, block: SubBlock, count: int) -> int:
+    """Give how many groups one token's experts come from, at most; 0: it cannot choose."""
+    try:
+        chosen = _chosen(probe, block, count)
+    except (RuntimeError, ValueError, IndexError):
+        return 0
+    sorted_groups = torch.sort(chosen // count, dim=-1).values
+    return int((sorted_groups.diff(dim=-1) != 0).sum(dim=-1).max()) + 1
+
+
+def _chosen(probe: LayerProbe, block: SubBlock, count: int, top_k: int = 0) -> Tensor:
+    """Give the experts that a narrow router chooses, ``(tokens, top_k)``."""
+    experts = block.mixture
+    hidden = probe.handed(experts.router)[0]
+    narrow = graft(probe.layer, narrow_modules(probe.layer, block, count))
+    set_counts(narrow, block, count * block.group_count, top_k)
+    output = narrow.get_submodule(experts.router)(hidden)
+    chosen: Tensor = next(value for value in output if _is_choice(value))
+    return chosen
+
+
+def _with_top_k(probe: LayerProbe, block: SubBlock) -> SubBlock:
+    """Find the integers that say how many experts run for a token."""
+    experts = block.mixture
+    if experts.top_k < 2:
+        return block
+    fewer = experts.top_k - 1
+    for size in (1, 2):
+        for names in combinations(_integers(probe, experts, experts.top_k), size):
+            trial = replace(block, experts=replace(experts, top_k_attributes=names))
+            try:
+                chosen = _chosen(probe, trial, block.unit_count, fewer)
+            except (RuntimeError, ValueError, IndexError):
+                continue
+            if chosen.shape[-1] == fewer and int(chosen.max()) < experts.count:
+                return trial
+    return block

@@ -1,0 +1,65 @@
+"""A mixture of experts as a choice: which experts stay, how wide they are and how many run.
+
+The unit is an expert, or one of each group where the router chooses groups first.
+"""
+
+from search_spaces.errors import StructureError
+from search_spaces.reading.expert_layout import read_stacks
+from search_spaces.reading.expert_router import Routing, read_counts, read_routing
+from search_spaces.reading.mlp import mlp_of
+from search_spaces.reading.probe import LayerProbe
+from search_spaces.structure.components import SubBlock
+
+
+def find_experts(probe: LayerProbe, attention: SubBlock) -> tuple[SubBlock, ...]:
+    """Find the experts of one layer, and the shared expert beside them; nothing: it has none.
+
+    Raises:
+        StructureError: Where they are wired in a way that the planner does not know.
+    """
+    holders = [
+        path
+        for path, module in probe.layer.named_modules()
+        if any(weight.ndim == 3 for weight in module.parameters(recurse=False))
+    ]
+    if not holders:
+        return ()
+    if len(holders) > 1:
+        raise StructureError(
+            f"a layer must hold its experts in one module, and `{probe.path}` has stacks in "
+            f"{', '.join(f'`{path}`' for path in holders)}; this layer cannot be read"
+        )
+    routing = read_routing(probe, holders[0])
+    shared = _shared(probe, attention, routing)
+    # alone, all of the mixture goes; beside a shared expert its own part of it
+    module = routing.holder if shared else routing.holder.rpartition(".")[0]
+    block = SubBlock(
+        kind="experts",
+        layer=probe.index,
+        unit_count=routing.count,
+        projections=(),
+        module=module,
+        returns=probe.returns(module),
+        private=(routing.router,) if shared else (),
+    )
+    block = read_counts(probe, read_stacks(probe, block, routing))
+    return (block, shared) if shared else (block,)
+
+
+def _shared(probe: LayerProbe, attention: SubBlock, routing: Routing) -> SubBlock | None:
+    """Read the expert that runs for every token, where there is one."""
+    others = (f"{attention.module}.", f"{routing.holder}.", f"{routing.router}.")
+    by_parent: dict[str, list[str]] = {}
+    for path in probe.linears:
+        if path != routing.router and not path.startswith(others):
+            by_parent.setdefault(path.rpartition(".")[0], []).append(path)
+    # one linear layer by itself is no MLP: it weighs the shared expert
+    wholes = [paths for paths in by_parent.values() if len(paths) > 1]
+    if not wholes:
+        return None
+    if len(wholes) > 1:
+        raise StructureError(
+            f"a layer must have one shared expert at most, and `{probe.path}` has {len(wholes)}; "
+            "this layer cannot be read"
+        )
+    return mlp_of(probe, wholes[0], "shared")

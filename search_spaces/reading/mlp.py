@@ -1,0 +1,97 @@
+"""The MLP as a choice: how many of its inner channels stay, gated or plain, fused or not."""
+
+import os.path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search_spaces.errors import StructureError
+from search_spaces.reading.dependencies import owners
+from search_spaces.reading.probe import LayerProbe, LayerRun
+from search_spaces.structure.components import Projection, SubBlock, SubBlockKind
+
+
+def find_mlp(probe: LayerProbe, attention: SubBlock) -> SubBlock:
+    """Find the MLP of one layer: what is linear in it and not part of the attention.
+
+    Raises:
+        StructureError: Where there is none, or one of unknown wiring.
+    """
+    mine = [path for path in probe.linears if not path.startswith(f"{attention.module}.")]
+    return mlp_of(probe, mine, "mlp")
+
+
+def mlp_of(probe: LayerProbe, mine: list[str], kind: SubBlockKind) -> SubBlock:
+    """Read the MLP that some linear layers make up.
+
+    Args:
+        probe: Its layer.
+        mine: Paths of all its linear layers.
+        kind: Of the sub-block that it is.
+
+    Raises:
+        StructureError: Where they make up none, or one of unknown wiring.
+    """
+    run = probe.run(substitute=lambda path, dense: _leaf(dense) if path in mine else dense)
+    ran = [path for path in run.inputs if path in mine]
+    if not ran or len(ran) != len(mine):
+        odd = sorted(set(mine) - set(ran))
+        what = f"`{probe.path}.{odd[0]}` does not run" if odd else f"`{probe.path}` has none"
+        raise StructureError(
+            f"a layer must hold one MLP of linear layers that all run, and {what}; "
+            "this layer cannot be read"
+        )
+    down = ran[-1]
+    width = run.inputs[down].shape[-1]
+    projections = (
+        *_row_channels(probe, run, down, ran[:-1]),
+        Projection(path=down, side="columns", units=np.arange(width)),
+    )
+    module = _holder([projection.path for projection in projections])
+    return SubBlock(
+        kind=kind,
+        layer=probe.index,
+        unit_count=width,
+        projections=projections,
+        module=module,
+        returns=probe.returns(module) if module else 1,
+    )
+
+
+def _leaf(dense: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    # positive values, so that no activation function is flat there
+    return (torch.rand(dense.shape, generator=generator).to(dense) + 0.5).requires_grad_()
+
+
+def _row_channels(
+    probe: LayerProbe, run: LayerRun, down: str, ups: list[str]
+) -> tuple[Projection, ...]:
+    """Give the linear layers before the last one with the channel of each of their rows."""
+    target = run.inputs[down]
+    channels = target.shape[-1]
+    leaves = [run.outputs[path] for path in ups]
+    found = owners(target, np.arange(channels), leaves) if target.requires_grad else []
+    for path, units in zip(ups, found, strict=False):
+        if (units < 0).any() or len(np.unique(np.bincount(units, minlength=channels))) != 1:
+            raise StructureError(
+                f"each row of `{probe.path}.{path}` must feed one channel of "
+                f"`{probe.path}.{down}`, and some feed none or several; this MLP is wired in a "
+                "way that the planner does not know"
+            )
+    if not found:
+        raise StructureError(
+            f"`{probe.path}.{down}` must read what other linear layers of the MLP give, and it "
+            "reads none; this MLP cannot be read"
+        )
+    return tuple(
+        Projection(path=path, side="rows", units=units)
+        for path, units in zip(ups, found, strict=True)
+    )
+
+
+def _holder(paths: list[str]) -> str:
+    """Give the path of the innermost module that holds all paths; empty: the layer itself."""
+    parents = [path.replace(".", os.path.sep).rpartition(os.path.sep)[0] for path in paths]
+    return os.path.commonpath(parents).replace(os.path.sep, ".") if all(parents) else ""

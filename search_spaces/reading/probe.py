@@ -1,0 +1,187 @@
+"""Running one layer with strings attached: which linear layers run, and around which core."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from search_spaces.errors import StructureError
+from search_spaces.structure.backbone import Backbone, LayerCall
+from search_spaces.structure.linear import is_linear
+
+_WATCHED = "watched"
+"""Name of the attention function that stands in for a model's own while it is watched."""
+
+Substitute = Callable[[str, Tensor], Tensor]
+"""Replaces a linear layer's output, given the layer's path and the output."""
+
+
+@dataclass
+class LayerRun:
+    """What was seen while one layer ran."""
+
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    """Input of each linear layer, ``(..., columns)``, in the order in which they ran."""
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    """Output of each linear layer, ``(..., rows)``."""
+    cores: list["CoreRun"] = field(default_factory=list)
+    """Calls of the attention core."""
+    result: Tensor = field(default_factory=lambda: torch.empty(0))
+    """The layer's output, ``(batch, tokens, hidden)``."""
+
+
+@dataclass(frozen=True)
+class CoreRun:
+    """One call of the attention core: scores, softmax and weighted values."""
+
+    module: nn.Module
+    """Who called it."""
+    linears_before: frozenset[str]
+    """Paths of the linear layers that had run by then."""
+    query_heads: int
+    groups: int
+    key_dim: int
+    value_dim: int
+    output: Tensor
+    """Heads laid end to end, ``(batch, tokens, query heads × value_dim)``."""
+
+
+class LayerProbe:
+    """One layer of a model and what it is handed, ready to be run and watched.
+
+    Args:
+        backbone: The model that the layer is part of.
+        index: Which layer.
+        call: What the model hands to it for ``hidden``.
+        hidden: Hidden states ``(batch, tokens, hidden)`` of ordinary size.
+    """
+
+    def __init__(self, backbone: Backbone, index: int, call: LayerCall, hidden: Tensor) -> None:
+        self.index = index
+        self.layer = backbone.layers[index]
+        self.path = f"{backbone.stack_path}.{index}"
+        self.linears = {path: m for path, m in self.layer.named_modules() if is_linear(m)}
+        self.hidden = hidden
+        self._backbone = backbone
+        self._call = call
+
+    def run(
+        self,
+        *,
+        layer: nn.Module | None = None,
+        hidden: Tensor | None = None,
+        substitute: Substitute = lambda _, output: output,
+        leaf_core: bool = False,
+    ) -> LayerRun:
+        """Run the layer, or a changed copy of it, and note what passes by.
+
+        Args:
+            layer: The copy; none: the layer itself.
+            hidden: What enters it; none: what the dense model hands it.
+            substitute: Puts another tensor in the place of a linear layer's output.
+            leaf_core: Cut the graph at the attention core's output, which becomes a leaf.
+        """
+        seen = LayerRun()
+        layer = self.layer if layer is None else layer
+        hidden = self.hidden if hidden is None else hidden
+
+        def note(path: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+            def hook(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+                if not isinstance(output, Tensor):  # a router may be one, and gives more
+                    return output
+                seen.inputs[path] = args[0]
+                seen.outputs[path] = substitute(path, output)
+                return seen.outputs[path]
+
+            return hook
+
+        linears = {path: m for path, m in layer.named_modules() if is_linear(m)}
+        hooks = [module.register_forward_hook(note(path)) for path, module in linears.items()]
+        try:
+            with (
+                torch.enable_grad(),
+                _watched_core(self._backbone.model, seen, leaf_core=leaf_core),
+            ):
+                seen.result = self._backbone.run_layer(layer, hidden, self._call)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return seen
+
+    def handed(self, path: str, layer: nn.Module | None = None) -> tuple[Any, ...]:
+        """Give the positional arguments that one module of the layer, or of a copy, is handed."""
+        seen: list[tuple[Any, ...]] = []
+
+        def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen.append((*args, *kwargs.values()))
+
+        module = (self.layer if layer is None else layer).get_submodule(path)
+        hook = module.register_forward_pre_hook(note, with_kwargs=True)
+        try:
+            self.run(layer=layer)
+        finally:
+            hook.remove()
+        if not seen:
+            raise StructureError(
+                f"each part of a layer must run, and `{self.path}.{path}` does not; this layer "
+                "cannot be read"
+            )
+        return seen[0]
+
+    def returns(self, path: str) -> int:
+        """Count the values that one module of the layer returns, 1 for a bare tensor."""
+        counts: list[int] = []
+
+        def count(_module: nn.Module, _args: object, output: object) -> None:
+            counts.append(len(output) if isinstance(output, tuple) else 1)
+
+        hook = self.layer.get_submodule(path).register_forward_hook(count)
+        try:
+            self.run()
+        finally:
+            hook.remove()
+        return counts[0]
+
+
+@contextmanager
+def _watched_core(model: PreTrainedModel, seen: LayerRun, *, leaf_core: bool) -> Iterator[None]:
+    """Let attentions call a core that notes what passes by, and then their own."""
+    config = model.config.get_text_config()
+    name = config._attn_implementation
+
+    def core(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        # what no function of its own is registered for lies beside the class
+        plain = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+        own = ALL_ATTENTION_FUNCTIONS.get(name, plain)
+        output, weights = own(module, query, key, value, *args, **kwargs)
+        flat = output.flatten(-2)  # (batch, tokens, query heads × value_dim)
+        if leaf_core:
+            flat = flat.detach().requires_grad_()
+        seen.cores.append(
+            CoreRun(
+                module=module,
+                linears_before=frozenset(seen.inputs),
+                query_heads=query.shape[1],
+                groups=key.shape[1],
+                key_dim=key.shape[-1],
+                value_dim=value.shape[-1],
+                output=flat,
+            )
+        )
+        return flat.view(output.shape), weights
+
+    ALL_ATTENTION_FUNCTIONS[_WATCHED] = core
+    config._attn_implementation_internal = _WATCHED
+    try:
+        yield
+    finally:
+        config._attn_implementation_internal = name
+        del ALL_ATTENTION_FUNCTIONS[_WATCHED]  # type: ignore[no-untyped-call]

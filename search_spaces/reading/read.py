@@ -1,0 +1,147 @@
+"""Reading a model: every layer's attention and MLP, found in the module graph and proved."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from search_spaces.errors import ModelError, StructureError
+from search_spaces.models.streaming import LayerStream
+from search_spaces.reading.attention import find_attention
+from search_spaces.reading.find_experts import find_experts
+from search_spaces.reading.mlp import find_mlp
+from search_spaces.reading.probe import LayerProbe
+from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
+from search_spaces.structure.components import SubBlock
+from search_spaces.structure.model import LayerStructure, ModelStructure
+from search_spaces.surgery.slice_and_cut import narrowed
+
+
+def read_structure(model: PreTrainedModel, stream: LayerStream | None = None) -> ModelStructure:
+    """Find out what can be cut in a model.
+
+    Args:
+        model: Any HuggingFace causal language model, in evaluation mode, without gradients.
+        stream: What reads its layers from disk; none: they are in memory.
+
+    Raises:
+        StructureError: Naming the module that could not be read.
+    """
+    try:
+        return _read(Backbone(model, stream))
+    except ModelError:
+        raise
+    except (TypeError, AttributeError, RuntimeError, LookupError, ValueError) as error:
+        raise StructureError(
+            f"a model must run layer by layer as causal language models do, and "
+            f"{type(model).__name__} does not: {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}; this architecture cannot be read"
+        ) from error
+
+
+def check_exportable(model: PreTrainedModel) -> None:
+    """Refuse a model whose classes transformers does not hold, for no export could name them.
+
+    Raises:
+        StructureError: Where the model brings Python code of its own.
+    """
+    home = type(model).__module__
+    if home.startswith("transformers_modules."):
+        raise StructureError(
+            f"a model must be of a class that transformers holds, and {type(model).__name__} "
+            "comes with its own code, which an export could not build on; this model cannot be "
+            "searched"
+        )
+
+
+def _read(backbone: Backbone) -> ModelStructure:
+    check_path(backbone)
+    with torch.no_grad():
+        inputs = backbone.enter(probe_tokens(backbone.model))
+    hidden = inputs.hidden
+    layers: list[LayerStructure] = []
+    for index, call in enumerate(inputs.calls):
+        with backbone.resident(index) as layer:
+            layers.append(_read_layer(LayerProbe(backbone, index, call, hidden)))
+            with torch.no_grad():
+                hidden = backbone.run_layer(layer, hidden, call)
+    return ModelStructure(backbone=backbone, layers=tuple(layers))
+
+
+def _read_layer(probe: LayerProbe) -> LayerStructure:
+    attention = find_attention(probe)
+    found = find_experts(probe, attention) or (find_mlp(probe, attention),)
+    norms = _norms(probe.layer, (attention, *found))
+    attention, *feed_forward = (
+        replace(block, private=(*block.private, *sorted(_idle(probe, norms, [block]))))
+        for block in (attention, *found)
+    )
+    bare = probe.run(layer=narrowed(probe.layer, _dropped(attention, *feed_forward)))
+    vanishes = bool((bare.result == probe.hidden).all())
+    owned = {path for block in (attention, *feed_forward) for path in block.private}
+    return LayerStructure(
+        attention=attention,
+        feed_forward=tuple(feed_forward),
+        shared=tuple(sorted(set(norms) - owned)),
+        vanishes=vanishes,
+        parallel=_is_parallel(probe, attention, feed_forward[0]),
+        splits=vanishes and _splits(probe, attention, feed_forward),
+    )
+
+
+def _dropped(*blocks: SubBlock) -> list[tuple[SubBlock, int]]:
+    return [(block, 0) for block in blocks]
+
+
+def _norms(layer: nn.Module, blocks: Sequence[SubBlock]) -> list[str]:
+    """List the modules with parameters of their own that lie outside the sub-blocks."""
+    routers = [block.experts.router for block in blocks if block.experts is not None]
+    inside = [p.path for block in blocks for p in block.projections] + routers
+    holders = tuple(f"{block.module}." for block in blocks if block.module)
+    return [
+        path
+        for path, module in layer.named_modules()
+        if next(module.parameters(recurse=False), None) is not None
+        and path not in {*inside, *(block.module for block in blocks)}
+        and not path.startswith(holders or ("\0",))
+    ]
+
+
+def _idle(probe: LayerProbe, norms: list[str], dropped: list[SubBlock]) -> set[str]:
+    """Find the norms that no longer influence the layer once sub-blocks are dropped."""
+    layer = narrowed(probe.layer, [(block, 0) for block in dropped])
+    weights = [(path, weight) for path in norms for weight in _own(probe.layer, path)]
+    for _, weight in weights:
+        weight.requires_grad = True
+    result = probe.run(layer=layer).result
+    generator = torch.Generator().manual_seed(0)
+    cotangent = torch.rand(result.shape, generator=generator).to(result)
+    gradients = (
+        torch.autograd.grad(result, [w for _, w in weights], cotangent, materialize_grads=True)
+        if result.requires_grad
+        else [torch.zeros_like(weight) for _, weight in weights]
+    )
+    for _, weight in weights:
+        weight.requires_grad = False
+    busy = {path for (path, _), grad in zip(weights, gradients, strict=True) if bool(grad.any())}
+    return set(norms) - busy
+
+
+def _own(layer: nn.Module, path: str) -> list[nn.Parameter]:
+    return list(layer.get_submodule(path).parameters(recurse=False))
+
+
+def _is_parallel(probe: LayerProbe, attention: SubBlock, after: SubBlock) -> bool:
+    """Tell whether what comes after the attention reads what the attention does."""
+    first = after.projections[0].path if after.experts is None else after.experts.holder
+    with_attention = probe.handed(first)[0]
+    without = probe.handed(first, narrowed(probe.layer, _dropped(attention)))[0]
+    return torch.equal(with_attention, without)
+
+
+def _splits(probe: LayerProbe, attention: SubBlock, feed_forward: Sequence[SubBlock]) -> bool:
+    between = probe.run(layer=narrowed(probe.layer, _dropped(*feed_forward))).result
+    apart = probe.run(layer=narrowed(probe.layer, _dropped(attention)), hidden=between).result
+    return torch.equal(apart, probe.run().result)

@@ -1,0 +1,1 @@
+"""What may be chosen: sites and levels, genomes, configurations, plans."""

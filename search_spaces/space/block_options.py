@@ -1,0 +1,59 @@
+"""How what a sub-block keeps is thinned out, beside how many units it keeps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.space.sparsity import DENSE, Pattern
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way to thin out what is kept; the first of a sub-block's is the dense one."""
+
+    pattern: Pattern = DENSE
+    """How sparse its matrices are."""
+    channels: int = 0
+    """Channels that each expert keeps; 0: all."""
+    top_k: int = 0
+    """Experts that run for a token; 0: as many as in the dense model."""
+
+
+PLAIN = Variant()
+"""The dense way."""
+
+
+def variants_of(
+    patterns: Sequence[Pattern] = (DENSE,),
+    channels: Sequence[int] = (0,),
+    top_ks: Sequence[int] = (0,),
+) -> tuple[Variant, ...]:
+    """Give all combinations, the pattern changing fastest and the number that run slowest.
+
+    The position of a combination is then the sum of those of its parts alone.
+
+    Args:
+        patterns: The dense one first.
+        channels: 0 first.
+        top_ks: 0 first.
+    """
+    return tuple(
+        Variant(pattern=pattern, channels=count, top_k=top_k)
+        for top_k, count, pattern in product(top_ks, channels, patterns)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thinned:
+    """How the experts that a plan keeps are thinned out."""
+
+    channels: NDArray[np.int_] | None = None
+    """Of each kept expert the channels that stay, ``(kept, channels)``; none: all."""
+    top_k: int = 0
+    """Experts that run for a token; 0: as many as in the dense model."""
+
+
+WHOLE = Thinned()

@@ -1,0 +1,63 @@
+"""How many units a site may keep: the levels of each kind of component."""
+
+from dataclasses import replace
+
+from search_spaces.structure.components import SubBlock
+
+
+def attention_levels(block: SubBlock) -> tuple[int, ...]:
+    """Give the kept counts to choose from: every number of KV groups, from none to all."""
+    return tuple(range(block.unit_count + 1))
+
+
+LARGEST_STEP = 128
+"""Channels a level by default: a multiple of what matrix units and quantised blocks like."""
+
+
+FEWEST_LEVELS = 8
+
+
+def mlp_levels(block: SubBlock, step: int | None = None) -> tuple[int, ...]:
+    """Give the kept counts to choose from: none, then steps of channels, then all.
+
+    Args:
+        block: The MLP.
+        step: Channels a level; none: the largest power of two up to 128 that divides the width
+            and leaves at least eight levels.
+    """
+    width = block.unit_count
+    if step is None:
+        step = LARGEST_STEP
+        while step > 1 and (width % step or width // step < FEWEST_LEVELS):
+            step //= 2
+    return (*range(0, width, step), width)
+
+
+ALIGNED_CHANNELS = 8
+"""What an expert's channels must be a multiple of to be exported: the kernel that transformers
+runs experts with takes rows of 16 bytes, which are 8 channels in 16-bit numbers."""
+
+
+def expert_levels(block: SubBlock) -> tuple[int, ...]:
+    """Give the numbers of units to choose from: none, then from what the router needs to all."""
+    return (0, *range(block.mixture.lowest, block.unit_count + 1))
+
+
+def channel_levels(block: SubBlock, step: int | None = None) -> tuple[int, ...]:
+    """Give the channels of each expert to choose from, all of them the last.
+
+    Args:
+        block: The experts.
+        step: Channels a level; none: as for an MLP of that width, but no fewer than kernels take.
+    """
+    inner = replace(block, unit_count=block.mixture.channel_count)
+    if step is None:
+        step = max(ALIGNED_CHANNELS, mlp_levels(inner)[1])
+    return tuple(count for count in mlp_levels(inner, step) if count)
+
+
+def top_k_levels(block: SubBlock) -> tuple[int, ...]:
+    """Give how many experts may run for a token, as many as in the dense model the last."""
+    experts = block.mixture
+    lowest = 1 if experts.top_k_attributes else experts.top_k
+    return tuple(range(lowest, experts.top_k + 1))

@@ -1,0 +1,262 @@
+"""The plan: what is kept of one model, as portable JSON."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from search_spaces.errors import PlanError
+from search_spaces.models.identity import ModelIdentity
+from search_spaces.space.block_options import WHOLE, Thinned
+from search_spaces.space.sparsity import Pattern
+from search_spaces.structure.components import SubBlock
+
+
+class Kept(BaseModel):
+    """What a plan keeps of one sub-block."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    unit_count: int
+    """Units of the dense sub-block."""
+    kept: str
+    """Units that stay, as ascending ranges such as ``0-3,7``; empty where it is dropped."""
+    pattern: str = ""
+    """How sparse the weights of its matrices are, such as ``50%`` or ``2:4``; empty: dense."""
+    channels: str = ""
+    """Of kept experts the channels that stay, as ranges: those of expert ``e`` are numbered from
+    ``e`` times the channels of an expert on; empty: all."""
+    top_k: int = 0
+    """Experts that run for a token; 0: as many as in the dense model."""
+
+    @classmethod
+    def of(cls, units: NDArray[np.int_], unit_count: int, pattern: str = "") -> Self:
+        """Write units down as ranges."""
+        ordered = np.sort(units)
+        starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
+        stops = np.append(starts, len(ordered))[1:]
+        ranges = [
+            f"{ordered[a]}" if b - a == 1 else f"{ordered[a]}-{ordered[b - 1]}"
+            for a, b in zip(starts, stops, strict=True)
+        ]
+        return cls(unit_count=unit_count, kept=",".join(ranges), pattern=pattern)
+
+    @property
+    def content(self) -> str | list[str]:
+        """All that it says beside its width, in the fewest words."""
+        thinned = [self.channels, str(self.top_k)] if self.channels or self.top_k else []
+        words = [self.kept, self.pattern, *thinned]
+        return words if any(words[1:]) else self.kept
+
+    @property
+    def units(self) -> NDArray[np.int_]:
+        """The kept units, ascending.
+
+        Raises:
+            PlanError: Where the text is no list of ascending ranges of known units.
+        """
+        return _from_ranges(self.kept, self.unit_count)
+
+    def kept_channels(self, channel_count: int) -> NDArray[np.int_] | None:
+        """Give of each kept expert the channels that stay, ``(kept, channels)``; none: all.
+
+        Args:
+            channel_count: Channels of each expert of the dense model.
+
+        Raises:
+            PlanError: Where the text is no such list, or experts keep different numbers.
+        """
+        if not self.channels:
+            return None
+        flat, units = _from_ranges(self.channels, self.unit_count * channel_count), self.units
+        each = len(flat) // max(1, len(units))
+        owners = flat // channel_count
+        if not each or not np.array_equal(owners, np.repeat(units, each)):
+            raise PlanError(
+                "a plan must keep as many channels of each kept expert and none of others, got "
+                f"`{self.channels[:60]}`; export the plan again from its run"
+            )
+        return (flat % channel_count).reshape(len(units), each)
+
+
+def _from_ranges(text: str, end: int) -> NDArray[np.int_]:
+    """Read ascending ranges of numbers below an end.
+
+    Raises:
+        PlanError: Where the text is no list of them.
+    """
+    kept: list[int] = []
+    for part in filter(None, text.split(",")):
+        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        if not found:
+            raise PlanError(
+                f"kept units must be ranges such as `0-3,7`, got `{part[:60]}`; "
+                "export the plan again from its run"
+            )
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not (kept[-1] if kept else -1) < first <= last < end:
+            raise PlanError(
+                f"kept units must ascend and lie below {end}, got `{text[:60]}`; "
+                "export the plan again from its run"
+            )
+        kept.extend(range(first, last + 1))
+    return np.asarray(kept, dtype=np.int_)
+
+
+class Plan(BaseModel):
+    """A genome made portable: what is kept of each sub-block of one model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    version: Literal[1, 2, 3] = 3
+    model: ModelIdentity
+    sites: dict[str, Kept]
+    """By sub-block name such as ``layers.3.mlp``."""
+    repair: str = ""
+    """How weights were made that are not the dense model's own, and from which text, in one hash;
+    empty: what is kept is as it was."""
+
+    @property
+    def plan_id(self) -> str:
+        """Ten hexadecimal digits that stand for what is kept, whatever the file's layout."""
+        content: dict[str, str | list[str]] = {
+            name: kept.content for name, kept in sorted(self.sites.items())
+        }
+        text = json.dumps([self.model.fingerprint, content, *filter(None, [self.repair])])
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @model_validator(mode="after")
+    def _check_patterns(self) -> Self:
+        for kept in self.sites.values():
+            if kept.pattern:
+                Pattern.parse(kept.pattern)
+                if not self.repair:
+                    raise PlanError(
+                        "a plan with sparse weights must say how they were made, and `repair` is "
+                        "empty; export the plan again from its run"
+                    )
+        return self
+
+    def to_json(self) -> str:
+        """Give the file's text."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a plan file.
+
+        Raises:
+            PlanError: Where the file is missing or is no plan of this version.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise PlanError(
+                f"a plan must be a readable JSON file, and `{path}` is not: {error}; "
+                "check the path"
+            ) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise PlanError(
+                f"`{path}` must be a plan of version 1 to 3, and {where} is wrong: "
+                f"{first['msg']}; export the plan again from its run"
+            ) from error
+
+    def check_model(self, identity: ModelIdentity) -> None:
+        """Refuse a model that the plan was not made for.
+
+        Raises:
+            PlanError: Where the model's weights are not those the plan was made for.
+        """
+        if identity != self.model:
+            raise PlanError(
+                f"a plan fits only the model it was made for, {self.model.architecture} "
+                f"{self.model.fingerprint}, got {identity.architecture} {identity.fingerprint}; "
+                "give that model, or search this one"
+            )
+
+    def kept_units(self, sub_blocks: Sequence[SubBlock]) -> list[NDArray[np.int_]]:
+        """Give the kept units of each sub-block, ascending.
+
+        Raises:
+            PlanError: Where the plan's sites are not the model's, or it keeps no attention.
+        """
+        widths = {block.name: block.member_count for block in sub_blocks}
+        named = {name: kept.unit_count for name, kept in self.sites.items()}
+        if named != widths:
+            odd = sorted(dict(named.items() ^ widths.items()))[0]
+            raise PlanError(
+                f"a plan must name each sub-block of its model with its width, and `{odd}` is "
+                "missing, unknown or of another width; export the plan again from its run"
+            )
+        kept = [self.sites[block.name].units for block in sub_blocks]
+        for block, units in zip(sub_blocks, kept, strict=True):
+            _check_experts(block, units, self.sites[block.name])
+        heads = [units for units, b in zip(kept, sub_blocks, strict=True) if b.kind == "attention"]
+        if not any(len(units) for units in heads):
+            raise PlanError(
+                "a plan must keep some attention, and this one drops all; keep one KV group"
+            )
+        return kept
+
+    def thinned(self, block: SubBlock) -> Thinned:
+        """Give how the experts that it keeps of a mixture are thinned out.
+
+        Raises:
+            PlanError: Where it does not keep as many channels of each.
+        """
+        if block.experts is None:
+            return WHOLE
+        kept = self.sites[block.name]
+        channels = kept.kept_channels(block.experts.channel_count)
+        return Thinned(channels=channels, top_k=kept.top_k)
+
+
+def _check_experts(block: SubBlock, members: NDArray[np.int_], kept: Kept) -> None:
+    """Refuse experts that the router could not choose from.
+
+    Raises:
+        PlanError: Where there are fewer than run for a token, or groups keep different numbers.
+    """
+    experts = block.experts
+    if experts is None:
+        if kept.channels or kept.top_k:
+            raise PlanError(
+                f"only a mixture of experts has channels of each and a number that run, and "
+                f"`{block.name}` has none; export the plan again from its run"
+            )
+        return
+    if not len(members):
+        return
+    top_k = kept.top_k or experts.top_k
+    fits = 1 <= top_k <= experts.top_k and (top_k == experts.top_k or experts.top_k_attributes)
+    if not fits:
+        raise PlanError(
+            f"`{block.name}` must run from 1 to {experts.top_k} experts for a token"
+            f"{'' if experts.top_k_attributes else ', and its code fixes that number'}, got "
+            f"{top_k}; lower `top_k` in the plan, or leave it out"
+        )
+    if len(members) < top_k:
+        raise PlanError(
+            f"`{block.name}` must keep at least as many experts as run for a token, {top_k}, got "
+            f"{len(members)}; keep more, or lower `top_k` with them"
+        )
+    by_group = np.bincount(members // block.unit_count, minlength=block.group_count)
+    if len(set(by_group.tolist())) > 1:
+        raise PlanError(
+            f"`{block.name}` must keep as many experts of each of its {block.group_count} groups, "
+            f"got {', '.join(map(str, by_group))}; keep as many of each"
+        )
+    # a router that compares groups reads several experts of each, however few it then chooses
+    if block.group_count > 1 and len(members) < experts.lowest * block.group_count:
+        raise PlanError(
+            f"the router of `{block.name}` needs at least {experts.lowest} experts of each of its "
+            f"{block.group_count} groups, got {by_group[0]}; keep more of each"
+        )

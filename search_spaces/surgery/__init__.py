@@ -1,0 +1,1 @@
+"""Slicing layers for scoring and cutting them for export."""

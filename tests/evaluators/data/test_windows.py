@@ -1,0 +1,309 @@
+import io
+import pickle
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from evaluators.data.windows import Calibration, TextSource, Windows, from_model, from_text
+from search_spaces.errors import DataError
+from tests.models import prepared as tiny
+from tests.progress import RecordedProgress
+
+WORDS = 4000
+BEGIN = WORDS
+WINDOWS = Windows(search=6, fresh=7, holdout=5, tokens=20)
+
+
+@cache
+def tokenizer(*, begin: bool = False) -> PreTrainedTokenizerFast:
+    """Word ``w17`` is token 17; every letter and Chinese character has a token of its own."""
+    vocabulary = {f"w{number}": number for number in range(WORDS)} | {"<s>": BEGIN, "?": BEGIN + 1}
+    plain = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    if begin:
+        plain.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", BEGIN)]
+        )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=plain, bos_token="<s>", unk_token="?"
+    )
+
+
+def words(start: int, stop: int) -> str:
+    return " ".join(f"w{number}" for number in range(start, stop))
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Every word once, in order: a token is its own place in the text."""
+    path = tmp_path / "corpus.txt"
+    path.write_text(words(0, WORDS))
+    return path
+
+
+def drawn(
+    path: Path,
+    windows: Windows = WINDOWS,
+    *,
+    holdout: Path | None = None,
+    seed: int = 0,
+    begin: bool = False,
+) -> Calibration:
+    rng = np.random.default_rng(seed)
+    source = TextSource(data=str(path), holdout=None if holdout is None else str(holdout))
+    return from_text(source, tokenizer(begin=begin), windows, rng=rng)
+
+
+def every_window(found: Calibration) -> Tensor:
+    return torch.cat([found.search, found.fresh, found.holdout])
+
+
+def is_run(window: Tensor) -> bool:
+    return bool((window.diff() == 1).all())
+
+
+def test_windows_are_runs_of_the_text_of_the_asked_number_and_length(text: Path) -> None:
+    found = drawn(text)
+    assert found.search.shape == (6, 20)
+    assert found.fresh.shape == (7, 20)
+    assert found.holdout.shape == (5, 20)
+    assert all(is_run(window) for window in every_window(found))
+    assert found.source == str(text)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_only_the_holdout_lies_in_the_second_half_and_no_token_is_drawn_twice(
+    text: Path, seed: int
+) -> None:
+    found = drawn(text, seed=seed)
+    # the cut is in the middle of the characters, a little after word 2000
+    assert max(found.search.max(), found.fresh.max()) < 2100 < found.holdout.min()
+    tokens = every_window(found).flatten().tolist()
+    assert len(set(tokens)) == len(tokens)
+
+
+def test_the_cut_falls_between_documents_that_end_near_the_middle(tmp_path: Path) -> None:
+    for name, part in (("a", words(0, 1800)), ("b", words(1800, 1850)), ("c", words(1850, WORDS))):
+        (tmp_path / f"{name}.txt").write_text(part)
+    found = drawn(tmp_path, Windows(search=50, fresh=40, holdout=90, tokens=20))
+    # of the two borders the one after document b is nearer; nothing before it is held out
+    assert max(found.search.max(), found.fresh.max()) < 1850 <= found.holdout.min()
+
+
+def test_a_text_without_spaces_is_cut_too(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("字" * 40 + "\n" + "字" * 40)
+    lone = Tokenizer(models.WordLevel({"字": 0, "?": 1}, unk_token="?"))
+    lone.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    found = from_text(
+        TextSource(data=str(tmp_path / "a.txt")),
+        PreTrainedTokenizerFast(tokenizer_object=lone, unk_token="?"),  # type: ignore[no-untyped-call]
+        Windows(search=1, fresh=2, holdout=3, tokens=10),
+        rng=np.random.default_rng(0),
+    )
+    assert found.search.shape == (1, 10)
+    assert found.fresh.shape == (2, 10)
+    assert found.holdout.shape == (3, 10)
+
+
+def test_the_same_seed_draws_the_same_windows_and_another_seed_others(text: Path) -> None:
+    first, again, other = (drawn(text, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(first.search, again.search)
+    assert torch.equal(first.fresh, again.fresh)
+    assert torch.equal(first.holdout, again.holdout)
+    assert not torch.equal(first.search, other.search)
+    assert not torch.equal(first.fresh, other.fresh)
+    assert not torch.equal(first.holdout, other.holdout)
+
+
+def test_what_a_tokenizer_puts_before_a_text_stands_before_every_window(text: Path) -> None:
+    found = drawn(text, begin=True)
+    windows = every_window(found)
+    assert (windows[:, 0] == BEGIN).all()
+    assert all(is_run(window) for window in windows[:, 1:])
+    assert (windows[:, 1:] < BEGIN).all()
+
+
+@pytest.fixture
+def halves(tmp_path: Path) -> Path:
+    """Two documents of 100 words."""
+    for half in (0, 1):
+        (tmp_path / f"{half}.txt").write_text(words(100 * half, 100 * half + 100))
+    return tmp_path
+
+
+def test_too_short_a_text_is_refused_with_what_is_needed_and_what_there_is(halves: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        drawn(halves)
+    assert str(caught.value) == (
+        "calibration needs 6 + 7 windows of 20 tokens in one half of the text, and that half "
+        "holds 5; give more text, or lower `--windows`, `--fresh_windows` or `--window_tokens`"
+    )
+    with pytest.raises(DataError) as caught:
+        drawn(halves, Windows(search=2, fresh=2, holdout=6, tokens=20))
+    assert str(caught.value) == (
+        "calibration needs 6 windows of 20 tokens in one half of the text, and that half holds "
+        "5; give more text, or lower `--holdout_windows` or `--window_tokens`"
+    )
+
+
+def test_text_held_out_leaves_all_of_the_other_to_the_search(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(words(0, 200))
+    (tmp_path / "b.txt").write_text(words(200, 300))
+    # 200 words hold ten windows of 20, and 100 words five: nothing is left over
+    asked = Windows(search=6, fresh=4, holdout=5, tokens=20)
+    found = drawn(tmp_path / "a.txt", asked, holdout=tmp_path / "b.txt")
+    assert sorted(torch.cat([found.search, found.fresh]).flatten().tolist()) == [*range(200)]
+    assert sorted(found.holdout.flatten().tolist()) == [*range(200, 300)]
+    assert found.source == f"{tmp_path / 'a.txt'}, held out {tmp_path / 'b.txt'}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            Windows(search=6, fresh=5, holdout=5, tokens=20),
+            "calibration needs 6 + 5 windows of 20 tokens in `{a}`, and it holds 10; give more "
+            "text, or lower `--windows`, `--fresh_windows` or `--window_tokens`",
+        ),
+        (
+            Windows(search=6, fresh=4, holdout=6, tokens=20),
+            "calibration needs 6 windows of 20 tokens in `{b}`, and it holds 5; give more text, "
+            "or lower `--holdout_windows` or `--window_tokens`",
+        ),
+    ],
+)
+def test_too_short_a_text_of_two_is_named(tmp_path: Path, asked: Windows, said: str) -> None:
+    (tmp_path / "a.txt").write_text(words(0, 200))
+    (tmp_path / "b.txt").write_text(words(200, 300))
+    with pytest.raises(DataError) as caught:
+        drawn(tmp_path / "a.txt", asked, holdout=tmp_path / "b.txt")
+    assert str(caught.value) == said.format(a=tmp_path / "a.txt", b=tmp_path / "b.txt")
+
+
+def test_text_that_is_searched_on_cannot_be_held_out(text: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.txt"
+    copy.write_text(text.read_text())
+    with pytest.raises(DataError, match="`--holdout` must be other text than `--data`"):
+        drawn(text, holdout=copy)
+
+
+def test_exactly_enough_text_is_enough(halves: Path) -> None:
+    drawn(halves, Windows(search=3, fresh=2, holdout=5, tokens=20))
+    drawn(halves, Windows(search=2, fresh=3, holdout=5, tokens=20))
+    for more in (
+        Windows(search=3, fresh=3, holdout=5, tokens=20),
+        Windows(search=3, fresh=2, holdout=6, tokens=20),
+        Windows(search=3, fresh=2, holdout=5, tokens=21),
+    ):
+        with pytest.raises(DataError):
+            drawn(halves, more)
+
+
+def test_tokens_survive_the_file_without_pickle(text: Path, tmp_path: Path) -> None:
+    found = drawn(text)
+    path = tmp_path / "tokens.npz"
+    found.save(path)
+    again = Calibration.load(path)
+    assert torch.equal(again.search, found.search)
+    assert torch.equal(again.fresh, found.fresh)
+    assert torch.equal(again.holdout, found.holdout)
+    assert again.search.dtype == torch.long
+    assert again.source == found.source
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
+
+
+def test_a_pickle_in_the_file_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.npz"
+    bomb = np.array([pickle], dtype=object)
+    bomb[0] = ValueError
+    np.savez(path, search=bomb, fresh=bomb, holdout=bomb, source=bomb)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        Calibration.load(path)
+
+
+SAMPLED = Windows(search=25, fresh=10, holdout=5, tokens=30)
+
+
+def sampled(model: PreTrainedModel, seed: int = 0) -> Calibration:
+    return from_model(model, SAMPLED, seed=seed)
+
+
+def test_sampled_windows_repeat_under_their_seed_and_leave_the_global_one_alone() -> None:
+    model = tiny.llama(layers=1).backbone.model
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = sampled(model, 1), sampled(model, 1), sampled(model, 2)
+    assert torch.equal(torch.rand(3), expected)
+    assert first.search.shape == (25, 30)
+    assert first.fresh.shape == (10, 30)
+    assert first.holdout.shape == (5, 30)
+    assert torch.equal(first.search, again.search)
+    assert torch.equal(first.fresh, again.fresh)
+    assert torch.equal(first.holdout, again.holdout)
+    assert not torch.equal(first.search, other.search)
+    assert not torch.equal(first.fresh, other.fresh)
+    windows = every_window(first)
+    assert len(set(map(tuple, windows.tolist()))) == 40
+    assert first.source == "sampled from the model, seed 1"
+
+
+def test_sampled_windows_begin_with_the_first_token_and_never_end() -> None:
+    model = tiny.llama(layers=1).backbone.model
+    found = sampled(model)
+    windows = every_window(found)
+    begin, end = model.config.bos_token_id, model.config.eos_token_id
+    assert (windows[:, 0] == begin).all()
+    # 1,160 draws from 101 tokens: it would be drawn about eleven times
+    assert not (windows[:, 1:] == end).any()
+    assert len(set(windows[:, 1:].flatten().tolist())) > 90
+
+
+def test_a_model_without_a_first_token_begins_with_its_end_of_text() -> None:
+    model = tiny.llama(layers=1).backbone.model
+    model.config.bos_token_id = None
+    model.config.eos_token_id = [7, 9]
+    assert (sampled(model).search[:, 0] == 7).all()
+
+
+def test_samples_are_drawn_at_temperature_one_whatever_the_model_prefers() -> None:
+    model = tiny.llama(layers=1).backbone.model
+    plain = sampled(model)
+    for name, value in (("temperature", 0.1), ("top_k", 1), ("top_p", 0.1)):
+        setattr(model.generation_config, name, value)
+    model.generation_config.repetition_penalty = 3.0
+    assert torch.equal(sampled(model).search, plain.search)
+
+
+def test_samples_are_as_likely_as_the_model_says() -> None:
+    model = tiny.llama(layers=1).backbone.model
+    found = from_model(model, Windows(search=200, fresh=1, holdout=1, tokens=30), seed=0).search
+    log_p = model(input_ids=found).logits[:, :-1].double()
+    log_p[..., model.config.eos_token_id] = -torch.inf
+    log_p = log_p.log_softmax(dim=-1)
+    entropy = -(log_p.exp() * log_p.nan_to_num(neginf=0)).sum(dim=-1)
+    surprise = -log_p.gather(2, found[:, 1:, None]).squeeze(2)
+    # on average a draw surprises by the entropy: a sum of martingale differences
+    excess = surprise - entropy
+    error = float(excess.std()) / excess.numel() ** 0.5
+    assert abs(float(excess.mean())) < 4 * error
+    assert error < 0.1
+
+
+def test_progress_counts_tokens_up_to_all_of_them() -> None:
+    progress = RecordedProgress()
+    model = tiny.llama(layers=1).backbone.model
+    from_model(model, SAMPLED, seed=0, progress=progress)
+    steps = progress.counts
+    assert steps == sorted(steps)
+    assert steps[-1] == (40 * 30, 40 * 30)
+    assert {total for _, total in steps} == {40 * 30}

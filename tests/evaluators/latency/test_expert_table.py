@@ -1,0 +1,165 @@
+"""The latency of mixtures of experts: interpolated by hand, and measured by a counting clock."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from evaluators.costs.latency import predict
+from evaluators.latency import layer_benchmark as stacks
+from evaluators.latency import measure as latency
+from evaluators.latency.latency_table import (
+    Curve,
+    Grid,
+    LatencyTable,
+    LayerTimes,
+    Setting,
+    timed_ways,
+)
+from evaluators.latency.layer_benchmark import measure_table
+from evaluators.latency.measure import Latency, Workload, measure_latencies
+from search_spaces.space.block_options import variants_of
+from search_spaces.space.configuration import forms_of, unit_counts
+from search_spaces.structure.model import ModelStructure
+from tests.evaluators.costs.test_mixture import cut_layers, random_forms, ways
+from tests.evaluators.latency.test_latency_table import by_hand as dense_by_hand
+from tests.models import prepared as tiny
+from tests.models.moe_families import CHANNELS, EXPERTS, mixture
+
+WORKLOAD = Workload(batch_size=2, prompt_tokens=12, new_tokens=3)
+
+
+def both(milliseconds: float) -> Latency:
+    """A decode step takes a tenth of the prefill."""
+    return Latency(prefill_ms=milliseconds, decode_ms=milliseconds / 10)
+
+
+def grid(counts: Sequence[int], top_ks: Sequence[int], channels: Sequence[int]) -> Grid:
+    """A millisecond for the call, a tenth for each expert kept, one for each channel run."""
+    times = [1 + c / 10 + k * w for c in counts for k in top_ks for w in channels]
+    return Grid(
+        counts=tuple(counts),
+        top_ks=tuple(top_ks),
+        channels=tuple(channels),
+        latencies=tuple(map(both, times)),
+    )
+
+
+def by_hand(structure: ModelStructure, experts: Grid) -> LatencyTable:
+    """Four layers alike, of which the attention takes 2 ms and all experts 32.8."""
+    attention = Curve(counts=(1, 2), latencies=(both(2), both(3)))
+    kind = LayerTimes(layers=(0, 1, 2, 3), call=both(1), attention=attention, experts=experts)
+    return LatencyTable(
+        setting=Setting.of(structure, WORKLOAD, ways(structure)),
+        dense=both(5 + 4 * (1 + 2 + 32.8)),
+        rest=both(5),
+        kinds=(kind,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kept", "variant", "milliseconds"),
+    [
+        (8, 0, 0.8 + 2 * 16),
+        (5, 0, 0.5 + 2 * 16),
+        (5, 1, 0.5 + 2 * 4),
+        (3, 2, 0.3 + 1 * 16),
+        (3, 3, 0.3 + 1 * 4),
+        (0, 3, 0.0),
+    ],
+)
+def test_experts_are_interpolated_between_what_was_timed(
+    kept: int, variant: int, milliseconds: float
+) -> None:
+    structure = mixture("mixtral")
+    widths = unit_counts(structure.sub_blocks)
+    table = by_hand(structure, grid((2, 4, 8), (1, 2), (4, CHANNELS)))
+    forms = forms_of(
+        np.array([[2, kept] + [2, 8] * 3]), np.array([[0, variant] + [0] * 6]), widths
+    )
+    (found,) = predict(structure, ways(structure), table, forms)
+    others = 5 + 3 * (1 + 2 + 32.8)
+    assert found.prefill_ms == pytest.approx(others + 1 + 2 + milliseconds)
+    assert found.decode_ms == pytest.approx(found.prefill_ms / 10)
+
+
+def test_an_axis_that_does_not_change_needs_one_point() -> None:
+    structure = mixture("mixtral")
+    table = by_hand(structure, grid((2, 8), (2,), (CHANNELS,)))
+    plain = [variants_of()] * len(structure.sub_blocks)
+    (found,) = predict(structure, plain, table, np.array([[2, 5] + [2, 8] * 3]))
+    assert found.prefill_ms == pytest.approx(5 + 4 * 35.8 - 0.3)
+
+
+def test_what_is_timed_of_experts_is_little() -> None:
+    experts = mixture("mixtral").layers[0].experts
+    assert experts is not None
+    assert experts.experts is not None
+    ten = variants_of(channels=(0, *range(1, 10)), top_ks=(0, 1))
+    assert timed_ways(experts.experts, ten) == ((1, 2), (1, 6, CHANNELS))
+    assert timed_ways(experts.experts, variants_of()) == ((2,), (CHANNELS,))
+    timed = stacks._timed(experts, ten)
+    assert {count for count, _ in timed} == {2, 4, 6, EXPERTS}
+    assert len(timed) == 4 * 2 * 3
+
+
+def test_a_table_holds_for_the_ways_that_it_was_timed_in(tmp_path: Path) -> None:
+    structure = mixture("mixtral")
+    plain = [variants_of()] * len(structure.sub_blocks)
+    bare, without = Setting.of(structure, WORKLOAD), Setting.of(structure, WORKLOAD, plain)
+    assert bare == without
+    assert bare.thinned is None
+    assert Setting.of(structure, WORKLOAD, ways(structure)).thinned == "(1, 2) of (4, 16)"
+    table = by_hand(structure, grid((2, 4, 8), (1, 2), (4, CHANNELS)))
+    path = tmp_path / "latency.json"
+    path.write_text(table.to_json())
+    assert LatencyTable.load(path) == table
+
+
+def test_the_table_of_a_dense_model_says_nothing_of_experts() -> None:
+    """So that those in the cache and in finished runs, and their digests, stay what they were."""
+    text = dense_by_hand(tiny.llama()).to_json()
+    assert not any(word in text for word in ("experts", "shared", "thinned", "null"))
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> FlopCounterMode:
+    """Makes a clock that counts multiplications: a second each."""
+    counter = FlopCounterMode(display=False)
+
+    def now(_model: PreTrainedModel) -> float:
+        return counter.get_total_flops()
+
+    monkeypatch.setattr(latency, "now", now)
+    monkeypatch.setattr(stacks, "now", now)
+    monkeypatch.setattr(stacks, "TURNS", 1)
+    monkeypatch.setattr(stacks, "PREFILLS", 1)
+    monkeypatch.setattr(stacks, "MOST_LAYERS", 2)
+    monkeypatch.setattr(stacks, "STEPS", 1)  # the middle one of three
+    return counter
+
+
+def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
+    counter: FlopCounterMode,
+) -> None:
+    """Of groups of experts, beside a shared one, after a layer that has none."""
+    structure = mixture("deepseek-v3")
+    variants = ways(structure)
+    with counter:
+        table = measure_table(structure, WORKLOAD, variants=variants)
+    assert {kind.experts is None for kind in table.kinds} == {True, False}
+    for row in random_forms(structure, 4)[[0, 2]]:
+        (found,) = predict(structure, variants, table, row[None])
+        model = copy.deepcopy(structure.backbone.model)
+        parent, _, stack = structure.backbone.stack_path.rpartition(".")
+        layers = nn.ModuleList(cut_layers(structure, row).values())
+        setattr(model.get_submodule(parent), stack, layers)
+        with counter:
+            measured = measure_latencies({"it": model}, WORKLOAD, repeats=1)["it"]
+        assert found.prefill_ms == pytest.approx(measured.prefill_ms, rel=1e-9)
+        assert found.decode_ms == pytest.approx(measured.decode_ms, rel=1e-9)

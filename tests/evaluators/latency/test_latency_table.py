@@ -1,0 +1,277 @@
+"""A latency table: what it predicts, what it holds for, and how it is measured."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel
+
+from evaluators.costs.cost_model import CostModel
+from evaluators.costs.latency import predict
+from evaluators.latency import layer_benchmark as stacks
+from evaluators.latency import measure as latency
+from evaluators.latency.latency_table import Curve, LatencyTable, LayerTimes, Setting, layer_kinds
+from evaluators.latency.layer_benchmark import measure_table, timed_counts
+from evaluators.latency.measure import Latency, Workload, measure_latencies
+from search_spaces.errors import LatencyError
+from search_spaces.reading.read import read_structure
+from search_spaces.space.block_options import Variant, variants_of
+from search_spaces.structure.model import ModelStructure
+from tests.evaluators.costs.test_cost_model import Make, pruned
+from tests.models import prepared as tiny
+from tests.progress import RecordedProgress
+
+WORKLOAD = Workload(batch_size=2, prompt_tokens=12, new_tokens=3)
+
+
+def both(milliseconds: float) -> Latency:
+    """A decode step takes a tenth of the prefill."""
+    return Latency(prefill_ms=milliseconds, decode_ms=milliseconds / 10)
+
+
+def by_hand(structure: ModelStructure) -> LatencyTable:
+    """Three layers: a call of 1 ms, attention of 2 and 3 ms more, an MLP of 4, 6 and 10 more."""
+    kind = LayerTimes(
+        layers=(0, 1, 2),
+        call=both(1),
+        attention=Curve(counts=(1, 2), latencies=(both(3), both(4))),
+        mlp=Curve(counts=(12, 24, 48), latencies=(both(5), both(7), both(11))),
+    )
+    return LatencyTable(
+        setting=Setting.of(structure, WORKLOAD),
+        dense=both(5 + 3 * (1 + 3 + 10)),
+        rest=both(5),
+        kinds=(kind,),
+    )
+
+
+def plain(structure: ModelStructure) -> list[tuple[Variant, ...]]:
+    """No sub-block can be thinned out."""
+    return [variants_of()] * len(structure.sub_blocks)
+
+
+def costs_by_hand(structure: ModelStructure) -> CostModel:
+    return CostModel(structure, stored_dtype=torch.float32, context=1).timed(by_hand(structure))
+
+
+@pytest.mark.parametrize(
+    ("kept", "milliseconds"),
+    [
+        ([2, 48, 2, 48, 2, 48], 47.0),
+        ([0, 0, 0, 0, 1, 0], 5 + 1 + 2),
+        ([1, 12, 0, 24, 0, 0], 5 + (1 + 2 + 4) + (1 + 6)),
+        ([1, 18, 0, 36, 2, 0], 5 + (1 + 2 + 5) + (1 + 8) + (1 + 3)),
+        ([1, 1, 1, 5, 1, 0], 5 + 2 * (1 + 2 + 4) + (1 + 2)),
+    ],
+    ids=["dense", "little", "measured widths", "between them", "below them"],
+)
+def test_the_parts_add_up(kept: list[int], milliseconds: float) -> None:
+    structure = tiny.llama()
+    counts = np.array([kept])
+    (found,) = predict(structure, plain(structure), by_hand(structure), counts)
+    assert found.prefill_ms == pytest.approx(milliseconds)
+    assert found.decode_ms == pytest.approx(milliseconds / 10)
+    costs = costs_by_hand(structure).costs(counts)
+    request = milliseconds * (1 + 3 / 10)
+    assert costs["latency"] == pytest.approx([request])
+    assert costs["throughput"] == pytest.approx([2 * 3 / (request / 1000)])
+
+
+def test_throughput_counts_what_is_read_where_nothing_is_written() -> None:
+    workload = Workload(batch_size=2, prompt_tokens=12, new_tokens=0)
+    assert workload.request_ms(both(7)) == 7
+    assert workload.throughput(np.array([7.0])) == pytest.approx([24 / 0.007])
+
+
+def test_one_factor_makes_the_parts_add_up_to_the_dense_model() -> None:
+    structure = tiny.llama()
+    table = by_hand(structure).model_copy(update={"dense": both(5 + 2 * 42)})
+    counts = np.array([[2, 48, 2, 48, 2, 48], [1, 0, 0, 0, 0, 0]])
+    dense, small = predict(structure, plain(structure), table, counts)
+    assert dense.prefill_ms == pytest.approx(89)
+    assert small.prefill_ms == pytest.approx(5 + 2 * (1 + 2))
+
+
+def test_exact_costs_stay_as_they_are() -> None:
+    structure = tiny.llama()
+    plain = CostModel(structure, stored_dtype=torch.float32, context=1)
+    assert set(costs_by_hand(structure).dense()) == {*plain.dense(), "latency", "throughput"}
+    assert "latency" not in plain.dense()
+
+
+# ---- what a table holds for
+
+
+def test_a_table_reads_back_what_it_writes(tmp_path: Path) -> None:
+    table = by_hand(tiny.llama())
+    path = tmp_path / "latency.json"
+    path.write_text(table.to_json())
+    assert LatencyTable.load(path) == table
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"version": 2}'])
+def test_what_is_no_table_is_refused(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "latency.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(LatencyError, match=r"latency\.json` must be a latency table of version 1"):
+        LatencyTable.load(path)
+
+
+def test_another_device_is_refused_and_both_are_named() -> None:
+    table = by_hand(tiny.llama())
+    here = table.setting.device
+    table.check(Path("latency.json"), table.setting)
+    for other in (
+        here.model_copy(update={"name": "Other CPU"}),
+        here.model_copy(update={"threads": here.threads + 1}),
+        here.model_copy(update={"torch_version": "1.0"}),
+    ):
+        with pytest.raises(LatencyError) as caught:
+            table.check_device(Path("latency.json"), other)
+        assert str(other) in str(caught.value)
+        assert str(here) in str(caught.value)
+
+
+def test_another_workload_dtype_or_shape_is_refused() -> None:
+    table = by_hand(tiny.llama())
+    for update in ({"dtype": "bfloat16"}, {"workload": Workload()}, {"shapes": "0"}):
+        with pytest.raises(LatencyError, match="only for the model, dtype and workload"):
+            table.check(Path("latency.json"), table.setting.model_copy(update=update))
+
+
+def test_models_of_one_shape_share_a_table_and_others_do_not() -> None:
+    first, second = (Setting.of(tiny.llama(), WORKLOAD) for _ in range(2))
+    assert first.digest == second.digest
+    assert Setting.of(tiny.llama(layers=2), WORKLOAD).digest != first.digest
+    assert Setting.of(tiny.llama(), Workload()).digest != first.digest
+
+
+# ---- measuring
+
+
+def sliding() -> ModelStructure:
+    """Gemma 3: layers 0, 1 and 3 look back on a window, layer 2 on all."""
+    config = Gemma3TextConfig(
+        vocab_size=tiny.VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=8,
+        layer_types=["sliding_attention"] * 2 + ["full_attention", "sliding_attention"],
+        max_position_embeddings=64,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Gemma3ForCausalLM(config)
+    return read_structure(model.train(mode=False).requires_grad_(False))
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> FlopCounterMode:
+    """Makes a clock that counts multiplications: a second each."""
+    counter = FlopCounterMode(display=False)
+
+    def now(_model: PreTrainedModel) -> float:
+        return counter.get_total_flops()
+
+    monkeypatch.setattr(latency, "now", now)
+    monkeypatch.setattr(stacks, "now", now)
+    monkeypatch.setattr(stacks, "TURNS", 2)
+    monkeypatch.setattr(stacks, "STEPS", 1)  # the middle one of three
+    return counter
+
+
+@pytest.mark.parametrize("family", [tiny.llama, tiny.opt, tiny.phi, sliding])
+def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
+    family: Make, counter: FlopCounterMode
+) -> None:
+    structure = family()
+    with counter:
+        table = measure_table(structure, WORKLOAD)
+    dense = tiny.dense_counts(structure)
+    some = dense.copy()
+    some[:4] = 1, 0, 0, dense[3] // 3  # a group, no MLP; no attention, a third of the channels
+    for counts in (dense, some):
+        (found,) = predict(structure, plain(structure), table, counts[None])
+        model = structure.backbone.model if counts is dense else pruned(structure, counts)
+        assert isinstance(model, PreTrainedModel)
+        with counter:
+            measured = measure_latencies({"it": model}, WORKLOAD, repeats=1)["it"]
+        assert found.prefill_ms == pytest.approx(measured.prefill_ms, rel=1e-9)
+        assert found.decode_ms == pytest.approx(measured.decode_ms, rel=1e-9)
+
+
+def test_real_times_are_in_order_and_leave_the_model_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stacks, "TURNS", 2)
+    structure = tiny.llama()
+    model = structure.backbone.model
+    before = copy.deepcopy(model.state_dict())
+    progress = RecordedProgress()
+    table = measure_table(structure, WORKLOAD, progress)
+    assert {name: value.tolist() for name, value in model.state_dict().items()} == {
+        name: value.tolist() for name, value in before.items()
+    }
+    assert structure.backbone.decoder.layers is structure.backbone.layers
+    cases = 2 + 2 + len(timed_counts(48))  # half and all bare layers, two groups, the MLP's widths
+    assert progress.counts == [(done, 2 * cases) for done in range(1, 2 * cases + 1)]
+    assert table.dense.prefill_ms > table.rest.prefill_ms >= 0
+    (kind,) = table.kinds
+    assert kind.layers == (0, 1, 2)
+    assert kind.mlp is not None
+    for curve, width in ((kind.attention, 2), (kind.mlp, 48)):
+        assert curve.counts == tuple(timed_counts(width))
+        for phase in ("prefill_ms", "decode_ms"):
+            times = [getattr(taken, phase) for taken in curve.latencies]
+            assert times == sorted(times)
+            assert times[0] >= 0
+    counts = tiny.random_counts(structure, 20, np.random.default_rng(0))
+    assert all(
+        taken.prefill_ms > 0 for taken in predict(structure, plain(structure), table, counts)
+    )
+
+
+def test_a_workload_that_writes_nothing_has_no_decode_step() -> None:
+    table = measure_table(tiny.llama(layers=1), Workload(prompt_tokens=4, new_tokens=0))
+    assert table.dense.decode_ms == 0
+    assert table.dense.prefill_ms > 0
+
+
+def test_layers_are_told_apart_by_what_they_look_back_on() -> None:
+    assert layer_kinds(sliding()) == [(0, 1, 3), (2,)]
+    assert layer_kinds(tiny.llama()) == [(0, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("unit_count", "counts"),
+    [
+        (1, [1]),
+        (6, [1, 2, 3, 4, 5, 6]),
+        (12, [1, 3, 6, 9, 12]),
+        (48, [3, 12, 24, 36, 48]),
+        (1536, [96, 384, 768, 1152, 1536]),
+        (1000, [64, 256, 496, 752, 1000]),
+    ],
+)
+def test_widths_that_are_timed(unit_count: int, counts: list[int]) -> None:
+    assert timed_counts(unit_count) == counts
+
+
+def test_a_layer_is_timed_with_its_call_which_costs_then_pay_once() -> None:
+    bare = stacks._Case(layers=(0, 1, 2, 3), kept=(0, 0))
+    half = replace(bare, layers=(0, 1), is_half=True)
+    cut = replace(bare, kept=(2, 0))
+    # 10 outside, 2 for each call, 3 for each attention
+    times = {case: np.array([10.0 + 2 * calls]) for case, calls in ((bare, 4), (half, 2))}
+    times[cut] = times[bare] + 4 * 3.0
+    assert stacks._one_layer(bare, times) == pytest.approx([2.0])
+    assert stacks._one_layer(cut, times) == pytest.approx([2.0 + 3.0])

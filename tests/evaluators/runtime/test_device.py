@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from evaluators.runtime.device import DTypeName, pick_device, pick_dtype
+from search_spaces.errors import SettingsError
+
+
+def test_a_named_device_is_taken_as_it_is() -> None:
+    assert pick_device("cpu:0") == "cpu:0"
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_auto_takes_the_accelerator_that_is_there(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
+    assert pick_device("auto") == kind
+
+
+def test_auto_takes_the_cpu_where_no_accelerator_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    # built for CUDA, no card: what the build names must not be taken
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    assert pick_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("float32", torch.float32),
+        ("bfloat16", torch.bfloat16),
+        ("float16", torch.float16),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_a_named_dtype_is_taken_on_every_device(
+    name: DTypeName, dtype: torch.dtype, device: str
+) -> None:
+    assert pick_dtype(name, device) == dtype
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "dtype"),
+    [
+        (False, False, torch.float32),
+        (True, False, torch.bfloat16),
+        (False, True, torch.bfloat16),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_only_where_it_has_instructions(
+    avx512: bool, amx: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert pick_dtype("auto", "cpu") == dtype
+
+
+@pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_card_computes_in_bfloat16_where_it_can(
+    supported: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
+    assert pick_dtype("auto", "cuda:1") == dtype
+
+
+def test_unknown_accelerators_compute_in_float32() -> None:
+    assert pick_dtype("auto", "mps") == torch.float32
+
+
+@pytest.mark.parametrize("name", ["nonsense", "cuda:7", "xpu", "meta"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"got `{name}`.*choose `cpu`"):
+        pick_device(name)

@@ -1,0 +1,169 @@
+"""A tiny random model of each family of mixtures of experts, and what is known of it by hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    DeepseekV2Config,
+    DeepseekV3Config,
+    GptOssConfig,
+    GraniteMoeConfig,
+    MixtralConfig,
+    OlmoeConfig,
+    PhimoeConfig,
+    PreTrainedConfig,
+    Qwen2MoeConfig,
+    Qwen3MoeConfig,
+)
+
+from search_spaces.reading.read import read_structure
+from search_spaces.structure.model import ModelStructure
+from tests.models.families import COMMON, GROUPED, make_model, write_tokenizer
+
+EXPERTS = 8
+CHANNELS = 16
+_COMMON: dict[str, Any] = {**GROUPED, "num_hidden_layers": 4, "num_experts_per_tok": 2}
+_LATENT: dict[str, Any] = {
+    **COMMON,
+    "num_hidden_layers": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 48,
+    "moe_intermediate_size": CHANNELS,
+    "n_routed_experts": EXPERTS,
+    "num_experts_per_tok": 3,
+    "n_shared_experts": 2,
+    "first_k_dense_replace": 1,
+    "n_group": 4,
+    "topk_group": 2,
+    "q_lora_rank": None,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "routed_scaling_factor": 1.5,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoeFamily:
+    """One family: how to make it, and what a reader of its source would say of its layers."""
+
+    name: str
+    config: Callable[[], PreTrainedConfig]
+    holder: str = "mlp.experts"
+    router: str = "mlp.gate"
+    groups: int = 1
+    top_k: int = 2
+    lowest: int = 2
+    """Fewest units with which the router can choose as many as ever."""
+    shared: str = ""
+    dense_layers: int = 0
+    top_k_varies: bool = True
+    transposed: bool = False
+    interleaved: bool = False
+
+
+_FAMILIES = (
+    MoeFamily(
+        name="mixtral",
+        config=lambda: MixtralConfig(
+            **{**_COMMON, "intermediate_size": CHANNELS}, num_local_experts=EXPERTS
+        ),
+    ),
+    MoeFamily(
+        name="qwen2-moe",
+        config=lambda: Qwen2MoeConfig(
+            **_COMMON,
+            num_experts=EXPERTS,
+            moe_intermediate_size=CHANNELS,
+            shared_expert_intermediate_size=24,
+            norm_topk_prob=True,
+        ),
+        shared="mlp.shared_expert",
+    ),
+    MoeFamily(
+        name="qwen3-moe",
+        config=lambda: Qwen3MoeConfig(
+            **_COMMON,
+            num_experts=EXPERTS,
+            moe_intermediate_size=CHANNELS,
+            norm_topk_prob=True,
+            mlp_only_layers=[1],
+        ),
+        dense_layers=1,
+    ),
+    MoeFamily(
+        name="olmoe",
+        config=lambda: OlmoeConfig(
+            **{**_COMMON, "intermediate_size": CHANNELS, "num_experts_per_tok": 3},
+            num_experts=EXPERTS,
+        ),
+        top_k=3,
+        lowest=3,
+    ),
+    MoeFamily(
+        name="deepseek-v2",
+        config=lambda: DeepseekV2Config(**_LATENT, topk_method="group_limited_greedy"),
+        groups=4,
+        top_k=3,
+        lowest=2,
+        shared="mlp.shared_experts",
+        dense_layers=1,
+    ),
+    MoeFamily(
+        name="deepseek-v3",
+        config=lambda: DeepseekV3Config(
+            **{**_LATENT, "n_routed_experts": 16}, norm_topk_prob=True
+        ),
+        groups=4,
+        top_k=3,
+        lowest=2,
+        shared="mlp.shared_experts",
+        dense_layers=1,
+    ),
+    MoeFamily(
+        name="gpt-oss",
+        config=lambda: GptOssConfig(
+            **{**_COMMON, "intermediate_size": CHANNELS},
+            num_local_experts=EXPERTS,
+            head_dim=8,
+            sliding_window=8,
+        ),
+        router="mlp.router",
+        transposed=True,
+        interleaved=True,
+    ),
+    MoeFamily(
+        name="granite-moe",
+        config=lambda: GraniteMoeConfig(
+            **{**_COMMON, "intermediate_size": CHANNELS}, num_local_experts=EXPERTS
+        ),
+        holder="block_sparse_moe.experts",
+        router="block_sparse_moe.router",
+    ),
+    MoeFamily(
+        name="phi-moe",
+        config=lambda: PhimoeConfig(
+            **{**_COMMON, "intermediate_size": CHANNELS}, num_local_experts=EXPERTS
+        ),
+        router="mlp.router",
+        top_k_varies=False,
+    ),
+)
+MOE_FAMILIES = {family.name: family for family in _FAMILIES}
+
+
+@cache
+def mixture(name: str) -> ModelStructure:
+    """Give the dense model of a family; all tests share it."""
+    return read_structure(make_model(MOE_FAMILIES[name].config()))
+
+
+def saved_mixture(name: str, folder: Path) -> Path:
+    """Write a family's model and its tokenizer, named on disk as the family publishes them."""
+    mixture(name).backbone.model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder

@@ -1,0 +1,277 @@
+"""Mixtures of experts are exported with counts, widths and numbers of their own in each layer."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerBase
+
+from planner.export.hf.folder import cut_model, write_model
+from planner.export.manifest import Manifest
+from planner.export.pipeline import export_from_model
+from planner.export.proof import logits_of as scored
+from planner.export.proof import reload
+from planner.settings.search import SearchSettings
+from search_spaces.models.fingerprint import identify, lasting
+from search_spaces.models.loading import LoadedModel, load_model
+from search_spaces.pruned_weights.types import Level, Matrix
+from search_spaces.space.block_options import Variant
+from search_spaces.space.plan import Kept, Plan
+from search_spaces.space.plan_configuration import plan_forms, plan_orders
+from search_spaces.structure.components import SubBlock
+from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.sort import sort_units_
+from tests.models.candidates import random_tokens
+from tests.models.families import twin, write_tokenizer
+from tests.models.moe_families import MOE_FAMILIES, MoeFamily, mixture
+from tests.planner.export.conftest import (
+    Exported,
+    assert_close,
+    assert_same_logits,
+    export_plan,
+    logits_of,
+)
+
+
+@pytest.fixture(params=MOE_FAMILIES.values(), ids=list(MOE_FAMILIES), scope="module")
+def moe_family(request: pytest.FixtureRequest) -> MoeFamily:
+    chosen = request.param
+    assert isinstance(chosen, MoeFamily)
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def biased(moe_family: MoeFamily) -> ModelStructure:
+    """A mixture whose router's buffers are no zeros; no test may change it."""
+    structure = twin(mixture(moe_family.name))
+    generator = torch.Generator().manual_seed(1)
+    for buffer in lasting(structure.backbone.model).values():
+        if not isinstance(buffer, torch.nn.Parameter):
+            buffer.copy_(torch.rand(buffer.shape, generator=generator))
+    return structure
+
+
+@pytest.fixture(scope="module")
+def loaded(biased: ModelStructure, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    model = biased.backbone.model
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        source="memory",
+        stored_dtype=torch.float32,
+        identity=identify(model),
+    )
+
+
+def kept_of(
+    block: SubBlock, units: int, *, channels: int = 0, top_k: int = 0, seed: int = 0
+) -> Kept:
+    """Keep units drawn at random, and of experts channels drawn at random for each."""
+    rng = np.random.default_rng([seed, block.layer])
+    first = np.arange(block.group_count)[:, None] * block.unit_count
+    drawn = [np.sort(rng.permutation(block.unit_count)[:units]) for _ in first]
+    members = (first + np.array(drawn)).ravel()
+    kept = Kept.of(members, block.member_count)
+    if block.experts is None or not units:
+        return kept
+    whole = block.experts.channel_count
+    own = [np.sort(rng.permutation(whole)[:channels]) for _ in members]
+    flat = (members[:, None] * whole + np.array(own)).ravel() if channels else members[:0]
+    text = Kept.of(flat.astype(np.int_), block.member_count * whole).kept
+    return kept.model_copy(update={"channels": text, "top_k": top_k})
+
+
+def irregular(structure: ModelStructure) -> Plan:
+    """Keep other experts, channels and numbers that run in each layer, and drop sub-blocks."""
+    sites: dict[str, Kept] = {}
+    for index, layer in enumerate(structure.layers):
+        for block in layer.sub_blocks:
+            whole = block.unit_count
+            if block.experts is None:
+                half = max(1, whole // 2)
+                units = {0: whole, 1: half, 2: 0, 3: whole}[index]
+                if block.kind != "attention" and index == 2:
+                    units = half
+                sites[block.name] = kept_of(block, units)
+                continue
+            varies, lowest = block.experts.top_k_attributes, block.experts.lowest
+            units, channels, top_k = {
+                0: (whole, 8, 0),
+                1: (lowest, 0, 1 if varies else 0),
+                2: (max(lowest, whole - 1), 4, block.experts.top_k - 1 if varies else 0),
+                3: (0, 0, 0),
+            }[index]
+            sites[block.name] = kept_of(block, units, channels=channels, top_k=top_k)
+    return Plan(model=identify(structure.backbone.model), sites=sites)
+
+
+def uniform(structure: ModelStructure) -> Plan:
+    """Keep the same number of experts and channels everywhere, and drop layer 2."""
+    sites: dict[str, Kept] = {}
+    for index, layer in enumerate(structure.layers):
+        for block in layer.sub_blocks:
+            whole = 0 if index == 2 else block.unit_count
+            if block.experts is None or not whole:
+                # of the shared expert as much as the channels of the others say, where they do
+                ratio = 2 if block.kind == "shared" and block.unit_count == 32 else 1
+                sites[block.name] = kept_of(block, whole // ratio)
+                continue
+            top_k = block.experts.top_k - 1 if block.experts.top_k_attributes else 0
+            units = max(block.experts.lowest, whole // 2)
+            sites[block.name] = kept_of(block, units, channels=8, top_k=top_k)
+    return Plan(model=identify(structure.backbone.model), sites=sites)
+
+
+@pytest.fixture(scope="module")
+def exported(
+    loaded: LoadedModel, biased: ModelStructure, tmp_path_factory: pytest.TempPathFactory
+) -> Exported:
+    folder = tmp_path_factory.mktemp("mixtures") / "irregular"
+    return export_plan(loaded, biased, irregular(biased), folder)
+
+
+def test_an_irregular_plan_computes_what_was_scored(exported: Exported) -> None:
+    assert not exported.cut.is_stock
+    assert_same_logits(exported.model, exported)
+
+
+def test_generation_is_the_same_with_and_without_a_cache(exported: Exported) -> None:
+    prompt = exported.tokens[:1]
+    outputs = [
+        exported.model.generate(
+            prompt, max_new_tokens=5, min_new_tokens=5, do_sample=False, use_cache=use_cache
+        )
+        for use_cache in (True, False)
+    ]
+    assert torch.equal(*outputs)
+
+
+def test_words_say_what_each_layer_keeps(exported: Exported) -> None:
+    config = json.loads((exported.folder / "config.json").read_text(encoding="utf-8"))
+    assert len(config["sublayers"]) == 3  # layer 2 has no attention
+    found: dict[int, dict[str, int]] = {}
+    for words, sources in zip(config["sublayers"], config["sources"], strict=True):
+        assert len(words) == len(sources)
+        found |= {
+            source: word
+            for word, source in zip(words, sources, strict=True)
+            if isinstance(word, dict)
+        }
+    for index, layer in enumerate(exported.structure.layers):
+        block = layer.experts
+        if block is None or index == 3:
+            continue
+        kept = exported.plan.sites[block.name]
+        thinned = exported.plan.thinned(block)
+        assert block.experts is not None
+        channels = thinned.channels
+        assert found[index]["experts"] == len(kept.units)
+        assert found[index]["top_k"] == (kept.top_k or block.experts.top_k)
+        assert found[index]["channels"] == (16 if channels is None else channels.shape[1])
+
+
+def test_a_uniform_plan_loads_without_our_code(
+    loaded: LoadedModel, biased: ModelStructure, tmp_path: Path
+) -> None:
+    exported = export_plan(loaded, biased, uniform(biased), tmp_path / "uniform")
+    assert exported.cut.is_stock
+    assert type(exported.model) is type(biased.backbone.model)
+    assert_same_logits(exported.model, exported)
+    # as the family's own checkpoints are
+    exported.model.save_pretrained(tmp_path / "again")
+    again = load_file(tmp_path / "again" / "model.safetensors")
+    stored = load_file(exported.folder / "model.safetensors")
+    assert stored.keys() == again.keys()
+    assert {n: w.shape for n, w in stored.items()} == {n: w.shape for n, w in again.items()}
+    reopened = load_model(str(exported.folder), offload="always")
+    assert_close(logits_of(reopened.model, exported.tokens), exported.expected)
+
+
+def varied(structure: ModelStructure) -> Plan:
+    """Keep other numbers of experts in each layer, and drop nothing."""
+    sites: dict[str, Kept] = {}
+    for index, layer in enumerate(structure.layers):
+        for block in layer.sub_blocks:
+            units = block.unit_count
+            if block.experts is not None:
+                units = max(block.experts.lowest, units - index % 2)
+            sites[block.name] = kept_of(block, units)
+    return Plan(model=identify(structure.backbone.model), sites=sites)
+
+
+def test_counts_of_their_own_need_our_code(
+    loaded: LoadedModel, biased: ModelStructure, tmp_path: Path
+) -> None:
+    plan = varied(biased)
+    counts = {
+        len(plan.sites[layer.experts.name].units) for layer in biased.layers if layer.experts
+    }
+    exported = export_plan(loaded, biased, plan, tmp_path / "varied")
+    assert exported.cut.is_stock is (len(counts) == 1)
+    assert_same_logits(exported.model, exported)
+
+
+@pytest.mark.parametrize(("name", "make"), [("deepseek-v3", irregular), ("mixtral", uniform)])
+def test_an_export_of_a_mixture_is_proved_and_costs_what_was_promised(
+    name: str, make: Callable[[ModelStructure], Plan], tmp_path: Path
+) -> None:
+    structure = twin(mixture(name))
+    model: Any = structure.backbone.model
+    # half as wide as the router's buffer, which keeps its precision
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "dense")
+    write_tokenizer(tmp_path / "dense")
+    settings = SearchSettings(model=str(tmp_path / "dense"))
+    path = tmp_path / "plan.json"
+    path.write_text(make(structure).to_json(), encoding="utf-8")
+    out = export_from_model(settings, path, tmp_path / "export")
+    manifest = Manifest.model_validate_json((out / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest.needs_remote_code is (make is irregular)
+    weights = load_file(out / "model.safetensors")
+    assert manifest.costs["size"] == sum(weight.nbytes for weight in weights.values())
+
+
+class Doubled:
+    """Levels of the experts that stay, whose outputs are twice what they were."""
+
+    def __init__(self, structure: ModelStructure) -> None:
+        self._structure = structure
+
+    def level(self, position: int, count: int, _variant: Variant) -> Level:
+        block = self._structure.sub_blocks[position]
+        assert block.experts is not None
+        layer = self._structure.backbone.layers[block.layer]
+        members = torch.from_numpy(block.members(np.arange(block.member_count), count))
+        stacks = {s.path: (s, layer.get_parameter(s.path)[members]) for s in block.experts.stacks}
+        return {
+            path: Matrix(2 * weight if stack.role.startswith("down") else weight)
+            for path, (stack, weight) in stacks.items()
+        }
+
+
+def test_levels_of_experts_are_exported_as_they_were_scored(
+    biased: ModelStructure, loaded: LoadedModel, tmp_path: Path
+) -> None:
+    plan, tokens = varied(biased), random_tokens()
+    orders, forms = plan_orders(biased, plan), plan_forms(biased, plan)
+    structure = twin(biased)
+    sort_units_(structure, orders)
+    shaper = Shaper(structure, expert_levels=Doubled(structure))
+    expected = scored(structure, forms, tokens, shaper)
+    levels = [
+        (order, shaper.level(position, int(form)))
+        for position, (order, form) in enumerate(zip(orders, forms, strict=True))
+    ]
+    (tmp_path / "levels").mkdir()
+    write_model(tmp_path / "levels", cut_model(biased, plan, levels), loaded)
+    assert_close(logits_of(reload(tmp_path / "levels"), tokens), expected)
+    plain = scored(structure, forms, tokens, Shaper(structure))
+    changed = any(
+        0 < form < b.unit_count for form, b in zip(forms, biased.sub_blocks, strict=True)
+    )
+    assert torch.equal(plain, expected) is not changed

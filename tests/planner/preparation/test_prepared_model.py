@@ -1,0 +1,55 @@
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from planner.preparation.prepared_model import Workbench
+from search_spaces.models.identity import ModelIdentity
+from search_spaces.priors.sensitivity import Guess
+from search_spaces.space.build import build_space
+from search_spaces.space.choices import Choices
+from search_spaces.space.sparsity import sparsity_patterns
+from search_spaces.structure.components import SubBlock, SubBlockKind
+
+UNITS: dict[SubBlockKind, int] = {"attention": 3, "mlp": 64}
+BLOCKS = tuple(
+    SubBlock(kind=kind, layer=layer, unit_count=count, projections=(), module=kind)
+    for layer in range(2)
+    for kind, count in UNITS.items()
+)
+
+
+@pytest.mark.parametrize(
+    ("space", "kinds"),
+    [
+        ("heads,channels,drops", ("attention", "mlp", "attention", "mlp")),
+        ("drops", ("attention", "mlp", "attention", "mlp")),
+        ("layers", ("layer", "layer")),
+        ("channels", ("mlp", "mlp")),
+        ("sparsity", ("weights",) * 4),
+        ("heads,2:4", ("attention", "weights", "weights", "attention", "weights", "weights")),
+        ("layers,sparsity", ("layer", "weights", "weights", "layer", "weights", "weights")),
+    ],
+)
+def test_a_searcher_is_told_the_kind_of_every_site(space: str, kinds: tuple[str, ...]) -> None:
+    units = [np.arange(block.unit_count) for block in BLOCKS]
+    identity = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
+    choices = Choices.parse(space)
+    patterns = sparsity_patterns(choices)
+    bench = Workbench(
+        dense=cast("Any", None),  # no cost is asked for
+        space=build_space(identity, BLOCKS, units, choices=choices, patterns=patterns),
+        calibration=cast("Any", None),
+        guess=Guess(
+            units=tuple(np.ones(block.unit_count) for block in BLOCKS),
+            variants=(np.arange(len(patterns), dtype=np.float64),) * len(BLOCKS),
+        ),
+        shaper=cast("Any", None),
+    )
+    domain = bench.domain({}, 0.5)
+    assert domain.kinds == kinds
+    assert len(domain.kinds) == len(domain.top_levels) == len(domain.harm_tables)
+    for top, harms in zip(domain.top_levels, domain.harm_tables, strict=True):
+        assert len(harms) == top + 1
+        assert (np.diff(harms) <= 0).all()
+        assert harms[-1] == 0

@@ -1,0 +1,267 @@
+"""Several recipes on a tiny saved model, under one budget."""
+
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluators.data.windows import Calibration
+from planner import Run, compare, search
+from planner.preparation.prepared_model import Workbench
+from planner.recipes.recipe import RECIPES
+from planner.recipes.recipe_comparison import Comparison
+from planner.reports.recipes import comparison_sentences, comparison_table, draw_comparison
+from planner.runs.run_store import RunStore
+from planner.searching.rescoring import BASELINE_ROUND
+from planner.searching.search_model import open_bench
+from planner.settings.search import SearchSettings
+from search_spaces.errors import BudgetError, RunError, SettingsError
+from search_spaces.progress import Progress
+
+BUDGET = "params<=0.8x"
+SMALL: dict[str, Any] = {
+    "budget": BUDGET,
+    "evaluations": 8,
+    "population": 4,
+    "windows": 4,
+    "window_tokens": 16,
+    "fresh_windows": 2,
+    "holdout_windows": 4,
+}
+NAMES = ("uniform", "random", "nsga2")
+
+
+@pytest.fixture(scope="module")
+def found(saved_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    out = tmp_path_factory.mktemp("comparisons") / "all"
+    return compare(str(saved_llama), out=out, recipes=NAMES, **SMALL)
+
+
+def test_every_recipe_is_a_whole_run_under_the_same_limits(found: Comparison) -> None:
+    assert {each.recipe for each in found.found} == set(NAMES)
+    for each in found.found:
+        run = Run.open(found.folder / each.recipe)
+        assert run.settings.searcher == each.recipe
+        assert run.settings.evaluations == SMALL["evaluations"]
+        assert run.is_finished
+        assert run.spent.plans == len(run.evaluations()) == SMALL["evaluations"]
+        assert run.spent.tokens == sum(e.score.tokens for e in run.evaluations())
+        # a baseline that the recipe did not find would be to its credit
+        assert run.baselines() == {}
+        assert all(e.round != BASELINE_ROUND for e in run.evaluations())
+
+
+def test_all_recipes_see_the_same_text_and_ranking(found: Comparison) -> None:
+    for name in ("calibration.npz", "ranking.npz"):
+        files = [found.folder / each.recipe / name for each in found.found]
+        assert len({file.read_bytes() for file in files}) == 1
+    dense = [each.run.front().iloc[0] for each in found.found if each.recipe != "random"]
+    assert len({row["holdout_nll"] for row in dense}) == 1
+
+
+def test_a_run_of_a_comparison_stands_alone(found: Comparison, tmp_path: Path) -> None:
+    shutil.copytree(found.folder / "nsga2", tmp_path / "moved")
+    run = Run.open(tmp_path / "moved")
+    folder = run.export(run.best(BUDGET).plan_id, tmp_path / "export")
+    assert (folder / "manifest.json").is_file()
+
+
+def test_the_table_is_sorted_by_hold_out_and_pairs_the_windows(found: Comparison) -> None:
+    table = found.table
+    assert table["holdout_kl"].is_monotonic_increasing
+    assert (table["params_x"] <= 0.8).all()
+    first, *others = found.found
+    assert first.plan is not None
+    for row, each in zip(table.iloc[1:].to_dict(orient="records"), others, strict=True):
+        assert each.plan is not None
+        differences = np.subtract(
+            each.plan.holdout["kl"].by_window, first.plan.holdout["kl"].by_window
+        )
+        assert len(differences) == SMALL["holdout_windows"]
+        assert row["behind"] == pytest.approx(differences.mean())
+        assert row["behind_se"] == pytest.approx(differences.std(ddof=1) / 2)
+    saved = pd.read_csv(found.folder / "compare.csv")
+    pd.testing.assert_frame_equal(saved, table, check_dtype=False)
+
+
+def test_the_report_names_every_recipe_and_its_best_plan(
+    found: Comparison, tmp_path: Path
+) -> None:
+    text = comparison_table(found)
+    lines = text.splitlines()
+    assert len(lines) == 1 + len(NAMES)
+    assert lines[1].startswith("→")
+    for each, line in zip(found.found, lines[1:], strict=True):
+        assert each.plan is not None
+        assert each.recipe in line
+        assert each.plan.plan_id in line
+        assert line.count("±") == 2
+    said = comparison_sentences(found)
+    assert said.startswith(f"within {BUDGET} {found.best.recipe} is best on hold-out text")
+    assert all(name in said for name in NAMES)
+    assert "on the same 4 windows" in said
+    draw_comparison(found, tmp_path / "compare.png")
+    assert (tmp_path / "compare.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_recipe_without_a_plan_within_the_budget_comes_last(found: Comparison) -> None:
+    lost = replace(found.found[0], plan=None)
+    poor = Comparison(folder=found.folder, budget=BUDGET, found=(*found.found[1:], lost))
+    assert math.isinf(lost.kl)
+    assert comparison_table(poor).splitlines()[-1].split()[:2] == [lost.recipe, "none"]
+    assert f"no plan within the budget: {lost.recipe}" in comparison_sentences(poor)
+    nobody = Comparison(folder=found.folder, budget=BUDGET, found=(lost,))
+    assert "no recipe came to a plan within" in comparison_sentences(nobody)
+    assert "none" in comparison_table(nobody)
+
+
+def test_a_killed_comparison_goes_on_and_runs_nothing_twice(
+    found: Comparison,
+    saved_llama: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    notices: list[str],
+) -> None:
+    out, record = tmp_path / "all", RunStore.record
+    landed: list[str] = []
+
+    def failing(self: RunStore, *scored: Any) -> None:
+        if len(landed) == 11:  # in the middle of the second
+            raise KeyboardInterrupt
+        landed.append(self.folder.name)
+        record(self, *scored)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "record", failing)
+        with pytest.raises(KeyboardInterrupt):
+            compare(str(saved_llama), out=out, recipes=NAMES, **SMALL)
+    assert landed == ["uniform"] * 8 + ["random"] * 3
+    with pytest.raises(RunError, match="go on with `planner compare … --resume`"):
+        Comparison.open(out)
+    notices.clear()
+    again = compare(str(saved_llama), out=out, recipes=NAMES, resume=True, **SMALL)
+    begun = [line for line in notices if line.startswith("recipe")]
+    assert begun == ["recipe random (1 of 2)", "recipe nsga2 (2 of 2)"]
+    timed = ["seconds", "choosing_seconds"]
+    pd.testing.assert_frame_equal(again.table.drop(columns=timed), found.table.drop(columns=timed))
+
+
+def test_a_finished_comparison_is_read_without_the_model(
+    found: Comparison, saved_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.recipes.compare.open_bench", None)
+    again = compare(str(saved_llama), out=found.folder, recipes=NAMES, resume=True, **SMALL)
+    pd.testing.assert_frame_equal(again.table, found.table)
+
+
+def test_recipes_may_join_and_bring_a_space_of_their_own(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = replace(RECIPES["uniform"], space="layers")
+    monkeypatch.setitem(RECIPES, "layers", layers)
+    few = {**SMALL, "evaluations": 4}
+    compare(str(saved_llama), out=tmp_path / "all", recipes="uniform", **few)
+    both = compare(
+        str(saved_llama), out=tmp_path / "all", recipes="uniform,layers", resume=True, **few
+    )
+    genomes = {each.recipe: [e.genome for e in each.run.evaluations()] for each in both.found}
+    assert {len(genome) for genome in genomes["uniform"]} == {12}
+    assert {len(genome) for genome in genomes["layers"]} == {6}
+    tokens = [Calibration.load(each.run.folder / "calibration.npz") for each in both.found]
+    assert (tokens[0].holdout == tokens[1].holdout).all()
+
+
+def test_recipes_are_prepared_once_for_each_preparation_on_the_same_text(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, sparsifier in (("a", "wanda"), ("b", None), ("c", "wanda")):
+        own = replace(RECIPES["uniform"], sparsifier=sparsifier)
+        monkeypatch.setitem(RECIPES, name, own)
+    prepared: list[tuple[str, str]] = []
+
+    def counted(run: Run, progress: Progress) -> Workbench:
+        prepared.append((run.folder.name, run.settings.sparsifier))
+        return open_bench(run, progress)
+
+    monkeypatch.setattr("planner.recipes.compare.open_bench", counted)
+    few = {**SMALL, "evaluations": 3}
+    found = compare(str(saved_llama), out=tmp_path / "all", recipes="a,b,c", **few)
+    # the comparison's own, which `b` shares, and one for both others
+    assert prepared == [("all", "sparsegpt"), ("a", "wanda")]
+    tokens = {(each.run.folder / "calibration.npz").read_bytes() for each in found.found}
+    assert len(tokens) == 1
+    assert all((each.run.folder / "ranking.npz").is_file() for each in found.found)
+    assert len({each.kl for each in found.found}) == 1
+
+
+@pytest.mark.parametrize("budget", ["kl<=0.1", None])
+def test_a_budget_without_a_cost_is_refused(
+    budget: str | None, saved_llama: Path, tmp_path: Path
+) -> None:
+    options = {**SMALL, "budget": budget}
+    with pytest.raises(BudgetError, match="needs a budget with a limit on a cost"):
+        compare(str(saved_llama), out=tmp_path / "all", recipes=NAMES, **options)
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_budget_that_cannot_be_met_leaves_the_folder_free(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    options = {**SMALL, "budget": "params<=0.01x"}
+    with pytest.raises(BudgetError, match="the smallest plan of this model"):
+        compare(str(saved_llama), out=tmp_path, recipes="uniform", **options)
+    Run.create(tmp_path, SearchSettings(model="m")).close()
+
+
+def test_a_folder_that_holds_something_else_is_refused(
+    found: Comparison, saved_llama: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match="must not hold a run already"):
+        compare(str(saved_llama), out=found.folder, recipes=NAMES, **SMALL)
+    with pytest.raises(RunError, match="must hold a comparison, got a search"):
+        compare(
+            str(saved_llama),
+            out=found.folder / "nsga2",
+            resume=True,
+            recipes=NAMES,
+            **SMALL,
+        )
+    with pytest.raises(RunError, match="must be the folder of a run"):
+        compare(str(saved_llama), out=tmp_path, resume=True, recipes=NAMES, **SMALL)
+    with pytest.raises(RunError, match="must hold a comparison, got none"):
+        Comparison.open(found.folder / "nsga2")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"must be new or empty, got 'notes\.txt'"):
+        compare(str(saved_llama), out=tmp_path, recipes=NAMES, **SMALL)
+
+
+def test_other_settings_are_another_comparison(found: Comparison, saved_llama: Path) -> None:
+    options = {**SMALL, "holdout_windows": 3}
+    with pytest.raises(RunError, match="`holdout_windows` was 4, now 3"):
+        compare(str(saved_llama), out=found.folder, recipes=NAMES, resume=True, **options)
+
+
+def test_the_folder_of_a_comparison_is_no_search(found: Comparison, saved_llama: Path) -> None:
+    with pytest.raises(RunError, match=r"give the folder of one recipe, such as .*uniform"):
+        Run.open(found.folder).front()
+    with pytest.raises(RunError, match=r"give the folder of one recipe, such as .*uniform"):
+        search(str(saved_llama), out=found.folder, resume=True, **SMALL)
+
+
+def test_the_uniform_recipe_tries_the_largest_uniform_plan_within_the_budget(
+    found: Comparison,
+) -> None:
+    best = next(each.plan for each in found.found if each.recipe == "uniform")
+    assert best is not None
+    # a step of a level or two below the limit and no more
+    assert 0.78 < best.costs["params"] / found.best.run.dense["params"] <= 0.8
+
+
+def test_an_unknown_recipe_is_refused(saved_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="did you mean `uniform`"):
+        compare(str(saved_llama), out=tmp_path / "all", recipes="uniorm", **SMALL)

@@ -1,0 +1,75 @@
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from evaluators.metric import Measurement
+from planner.reports.sentences import rivalry_sentences
+from planner.results.compare_fronts import rivalry
+from planner.run import Run
+from search_spaces.errors import RunError
+from tests.problems.toy_search import DENSE, SETTINGS, evaluation
+
+DENSE_PLAN, HALF, EMPTY = (3,) * 8, (0, 3) * 4, (0,) * 8
+
+
+def made(folder: Path, kls: Mapping[tuple[int, ...], float], error: float = 0.0) -> Run:
+    """A run whose front has these KL on hold-out text."""
+    run = Run.create(folder, SETTINGS)
+    run.set_meta("dense", DENSE)
+    run.set_meta("cost_names", ["params"])
+    run.set_meta("model", {"fingerprint": "abc"})
+    for genome, kl in kls.items():
+        plan = evaluation(genome)
+        run.record(plan)
+        measured = {"kl": Measurement(value=kl, standard_error=error)}
+        run.record_rescore(plan.plan_id, "holdout", measured)
+    return run
+
+
+def test_two_runs_stand_against_each_other(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        good = made(tmp_path / "good", {DENSE_PLAN: 0.0, HALF: 1.0, EMPTY: 4.0}, 0.1)
+        poor = made(tmp_path / "poor", {DENSE_PLAN: 0.0, HALF: 1.2, EMPTY: 5.0}, 0.1)
+        for run in (good, poor):
+            stack.enter_context(run)
+        ours, theirs, reference = rivalry(good, poor)
+        assert reference == pytest.approx(5.5)
+        # HALF costs 0.8, EMPTY 0.2
+        volume = ((5.5 - 4.0) * 0.6 + (5.5 - 1.0) * 0.2) / 5.5
+        assert ours.hypervolume == pytest.approx(volume)
+        assert ours.hypervolume > theirs.hypervolume
+        assert (ours.plans, ours.beaten, ours.beaten_beyond) == (3, 0, 0)
+        assert (theirs.plans, theirs.beaten, theirs.beaten_beyond) == (3, 2, 1)
+        assert rivalry(poor, good) == (theirs, ours, reference)
+        _, first, second = rivalry_sentences(good, poor).splitlines()
+        assert f"{volume:.4f}; 0 of 3 plans beaten" in first
+        assert "2 of 3 plans beaten by the other run, 1 beyond the error" in second
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model", {"fingerprint": "other"}, "the same model"),
+        ("cost_names", ["kv"], "the same costs"),
+        ("calibration", "other.txt", "the same text"),
+    ],
+)
+def test_runs_that_differ_cannot_be_compared(
+    key: str, value: object, said: str, tmp_path: Path
+) -> None:
+    with made(tmp_path / "a", {HALF: 1.0}) as ours, made(tmp_path / "b", {HALF: 1.0}) as theirs:
+        theirs.set_meta(key, value)
+        with pytest.raises(RunError, match=said):
+            rivalry(ours, theirs)
+
+
+def test_a_front_that_is_not_re_scored_cannot_be_compared(tmp_path: Path) -> None:
+    with made(tmp_path / "a", {HALF: 1.0}) as ours, made(tmp_path / "b", {}) as theirs:
+        for found, other in ((ours, theirs), (theirs, ours)):
+            with pytest.raises(RunError, match="re-scored on hold-out text"):
+                rivalry(found, other)
+        theirs.record(evaluation(EMPTY))
+        with pytest.raises(RunError, match="re-scored on hold-out text"):
+            rivalry(ours, theirs)

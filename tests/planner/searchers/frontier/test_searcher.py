@@ -1,0 +1,239 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from planner.searchers.frontier.expected_improvement import Budgets, pick
+from planner.searchers.frontier.gradient_moves import neighbours, never_raised, promises
+from planner.searchers.frontier.history import History
+from planner.searchers.frontier.inner_search import evolve, moved, objectives
+from planner.searchers.frontier.searcher import Frontier
+from planner.searchers.frontier.surrogate import Surrogate
+from planner.searchers.frontier.surrogate_check import Trust, rank_correlation
+from planner.searchers.problem.additive import additive_best
+from planner.searchers.problem.domain import Domain
+from planner.searchers.problem.single_sites import harm_tables, single_sites
+from planner.searchers.protocol import Answer, Text
+from tests.problems import pairwise, two_costs
+from tests.problems.costs import summed
+from tests.problems.toy_search import answer, domain, paired_domain
+from tests.problems.trial import try_searcher
+
+TEXT = Text(rungs=(4, 8, 16), tokens=32)
+
+
+def switches(sites: int = 8, *, limit: float = 0.5, only_budget: bool = True) -> Domain:
+    """Sites that stay or go, of equal cost."""
+    tables = tuple(np.array([0.0, 1.0 / sites]) for _ in range(sites))
+    return Domain(
+        top_levels=np.ones(sites, dtype=np.int_),
+        costs=(summed(tables, fixed=0.0, limit=limit),),
+        cost_floor=limit - 0.05,
+        only_budget=only_budget,
+    )
+
+
+def test_the_expected_gain_is_the_mean_improvement_over_budgets() -> None:
+    budgets = Budgets(np.array([[0.3], [0.6], [0.9]]), np.array([2.0, 1.0, 0.5]))
+    draws = 0.8 + 0.4 * np.random.default_rng(0).normal(size=200_000)
+    found = budgets.gains(np.array([[0.5]]), np.array([0.8]), np.array([0.4]))[0]
+    expected = [0.0, *(np.maximum(best - draws, 0).mean() for best in (1.0, 0.5))]
+    assert found == pytest.approx(expected, abs=2e-3)
+
+
+def test_several_costs_admit_only_what_is_within_all() -> None:
+    budgets = Budgets(np.array([[0.5, 0.5], [0.9, 0.4]]), np.array([0.0, 0.0]))
+    assert budgets.admit(np.array([[0.4, 0.45], [0.4, 0.3]])).tolist() == [
+        [True, False],
+        [True, True],
+    ]
+
+
+def test_budgets_of_a_front_span_its_costs_and_hold_the_named_one() -> None:
+    spread = Budgets.of(domain(cost_floor=0.3)).limits[:, 0]
+    assert spread.min() < 0.32
+    assert spread.max() > 0.98
+    assert 0.5 in spread
+    assert Budgets.of(domain(only_budget=True)).limits.tolist() == [[0.5]]
+
+
+def test_copies_of_what_is_picked_promise_nothing_more() -> None:
+    budgets = Budgets(np.linspace(0.1, 1.0, 19)[:, None], np.full(19, 2.0))
+    prices = np.array([[0.5], [0.5], [0.9]])
+    picked = pick(2, budgets, prices, np.array([1.0, 1.01, 0.7]), np.full(3, 0.05))
+    assert picked == [0, 2]
+    assert (budgets.best == 2.0).all()
+
+
+def test_promises_follow_the_gradient_up_and_both_guesses_down() -> None:
+    space, genome = switches(2), np.array([0, 1])
+    slopes = np.array([0.0, -0.4, 0.2, 0.0])
+    harms = (np.array([0.5, 0.0]), np.array([0.1, 0.0]))
+    up, down = promises(space, genome, slopes, harms)
+    assert up.tolist() == [0.0, -0.4]
+    # single-site harm of what is kept, 0.1, is brought to the gradient's 0.2
+    assert down == pytest.approx([0.2, 0.0])
+    raised = never_raised((up, down), genome)
+    assert raised[0][1] > 1e3
+    assert raised[1].tolist() == down.tolist()
+
+
+def test_neighbours_are_moves_and_swaps_with_the_sum_of_their_promises() -> None:
+    space, genome = switches(4), np.array([1, 1, 0, 0])
+    promised = tuple(np.array(t) for t in ([0.1, 0.0], [0.3, 0.0], [0.0, -0.5], [0.0, -0.2]))
+    genomes, changes = neighbours(space, genome, promised)
+    told = {tuple(row): change for row, change in zip(genomes.tolist(), changes, strict=True)}
+    assert told[0, 1, 1, 0] == pytest.approx(-0.4)
+    assert told[0, 1, 0, 0] == pytest.approx(0.1)
+    assert told[0, 0, 1, 1] == pytest.approx(-0.3)  # two swaps joined
+    assert tuple(genome) not in told
+
+
+def test_the_surrogate_learns_what_adding_up_cannot() -> None:
+    rng = np.random.default_rng(1)
+    toy = pairwise()
+    space = toy.domain()
+    singles = single_sites(space, 4)
+    surrogate = Surrogate(space, harm_tables(space, singles, toy.kl(singles)))
+    genomes = rng.integers(0, space.top_levels + 1, size=(400, len(space.top_levels)))
+    known, rest = genomes[:250], genomes[250:]
+    surrogate.fit(known, toy.kl(known), np.ones(len(known)))
+    truth = toy.kl(rest)
+    learned = rank_correlation(surrogate.predict(rest), truth)
+    assert learned > 0.9
+    assert learned > rank_correlation(surrogate.additive(rest), truth) + 0.05
+    assert surrogate.spread(known).mean() < 0.6 * surrogate.spread(rest).mean()
+    gap = np.abs(surrogate.predict(known) - np.log(toy.kl(known)))
+    assert gap.mean() < 0.1
+
+
+def test_a_score_on_little_text_weighs_less() -> None:
+    space = switches(6)
+    harms = tuple(np.array([0.1, 0.0]) for _ in range(6))
+    rng = np.random.default_rng(0)
+    genomes = rng.integers(0, 2, size=(40, 6))
+    kls = np.exp(-genomes.sum(axis=1) / 3.0)
+    off = kls.copy()
+    off[0] *= 3
+    found = []
+    for share in (0.1, 1.0):
+        surrogate = Surrogate(space, harms)
+        seen = np.ones(40)
+        seen[0] = share
+        surrogate.fit(genomes, off, seen)
+        found.append(float(surrogate.predict(genomes[:1])[0] - np.log(kls[0])))
+    assert 0 <= found[0] < found[1]
+
+
+def test_trust_is_lost_to_the_additive_ranks_and_won_back(notices: list[str]) -> None:
+    trust = Trust()
+    truth = np.linspace(1.0, 2.0, 24)
+    assert trust.learned
+    trust.observe(-truth, truth, truth)
+    assert not trust.learned
+    assert "surrogate -1.00" in notices[-1]
+    assert "going by single-site harm" in notices[-1]
+    for _ in range(3):
+        trust.observe(truth, -truth, truth)
+    assert trust.learned
+    assert "going by the surrogate again" in notices[-1]
+
+
+def test_ranks_without_spread_correlate_with_nothing() -> None:
+    assert rank_correlation(np.ones(4), np.arange(4.0)) == 0.0
+    assert rank_correlation(np.arange(4.0), np.arange(4.0) ** 3) == pytest.approx(1.0)
+
+
+def test_moves_stay_within_levels_and_mostly_keep_the_cost() -> None:
+    toy = pairwise()
+    space, rng = toy.domain(), np.random.default_rng(0)
+    genomes = rng.integers(0, space.top_levels + 1, size=(500, len(space.top_levels)))
+    changed = moved(genomes, space, rng)
+    assert (changed >= 0).all()
+    assert (changed <= space.top_levels).all()
+    assert (changed != genomes).any(axis=1).mean() > 0.8
+    assert np.median(np.abs(space.cost(changed) - space.cost(genomes))) < 0.07
+
+
+def test_evolution_ends_near_the_best_that_it_is_told_of() -> None:
+    toy = pairwise()
+    space, rng = toy.domain(), np.random.default_rng(0)
+    start = rng.integers(0, space.top_levels + 1, size=(16, len(space.top_levels)))
+    found = evolve(space, lambda genomes: np.log(toy.kl(genomes) + 1e-5), start, rng)
+    assert toy.hypervolume(found) > toy.hypervolume(start) + 0.05
+
+
+def test_what_is_of_no_interest_is_punished() -> None:
+    space = switches(4, limit=0.5)
+    told = objectives(space, np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]), np.zeros(3))
+    assert told[0].tolist() == [0.0, 0.5]
+    assert told[1, 0] > 100
+    assert told[2, 0] > 100
+    assert told[2, 1] == 0.5  # cheaper than allowed is no better
+
+
+def test_leaders_are_the_answers_that_did_not_see_all_text() -> None:
+    history = History(switches(3, limit=0.7))
+    genomes = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]])
+    kls, seen = np.array([0.5, 0.4, 0.3]), np.array([0.5, 0.5, 0.25])
+    history.add(genomes, Answer(objectives=np.stack([kls, kls], axis=1), seen=seen))
+    assert history.leaders(0.5).tolist() == [[1, 0, 1]]
+    centre = history.centre(history.budgets(0.5), 0.5)
+    assert centre is not None
+    assert centre.tolist() == [1, 0, 1]
+    assert history.centre(history.budgets(0.5), 0.5) is None  # once is enough
+    history.add(genomes[1:2], Answer(objectives=np.array([[0.4, 0.4]]), seen=np.ones(1)))
+    assert history.leaders(0.5).tolist() == []
+
+
+@pytest.mark.parametrize("only_budget", [False, True])
+def test_what_the_guess_says_is_scored_before_anything_is_learned(only_budget: bool) -> None:
+    harms = tuple(weight * np.array([1.0, 0.5, 0.2, 0.0]) for weight in range(1, 9))
+    space = replace(domain(cost_floor=0.45, only_budget=only_budget), harm_tables=harms)
+    searcher = Frontier(space, 20, 0, TEXT)
+    searcher.tell(singles := searcher.ask(), answer(singles, space))
+    seeds = searcher.ask().genomes
+    limits = [0.5] if only_budget else [0.5, 0.45, 0.725]
+    for limit in limits:
+        assert additive_best(space, harms, [limit]).tolist() in seeds.tolist()
+    assert len(np.unique(seeds, axis=0)) == len(seeds)
+
+
+def test_moves_between_pairs_mostly_keep_the_cost() -> None:
+    space, rng = paired_domain(), np.random.default_rng(0)
+    genomes = rng.integers(0, space.top_levels + 1, size=(300, len(space.top_levels)))
+    changed = moved(genomes, space, rng)
+    assert ((changed >= 0) & (changed <= space.top_levels)).all()
+    assert np.median(np.abs(space.cost(changed) - space.cost(genomes))) < 0.05
+
+
+def test_what_a_width_leaves_nothing_of_is_no_neighbour() -> None:
+    """The weights of a dropped MLP save nothing, and two levels of the others cost alike."""
+    space, genome = paired_domain(), np.array([0, 3, 3, 1, 3, 3, 3, 3])
+    promised = tuple(np.array([0.3, 0.2, 0.1, 0.0]) - 0.1 * (3 - level) for level in genome)
+    genomes, _ = neighbours(space, genome, promised)
+    alone = genomes[(genomes != genome).sum(axis=1) == 1]
+    assert not (alone[:, 1] != 3).any()
+    assert not (alone[:, 3] == 2).any()
+    assert (alone[:, 3] == 3).any()
+
+
+def test_without_slopes_none_are_asked() -> None:
+    toy = pairwise()
+    searcher = Frontier(toy.domain(), 20, 0, Text(rungs=(4, 8, 16), tokens=32, slopes=False))
+    for _ in range(12):
+        ask = searcher.ask()
+        assert not ask.slopes
+        searcher.tell(ask, toy.answer(ask))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_interacting_sites_are_solved_with_few_evaluations(seed: int) -> None:
+    found = try_searcher("frontier", pairwise(), seed, most=200)
+    assert found.needed(0.97) < 200  # of 57,600
+
+
+def test_two_costs_are_searched_together() -> None:
+    found = try_searcher("frontier", two_costs(), 0, most=250)
+    rival = try_searcher("nsga2", two_costs(), 0, most=250)
+    assert found.share_at(250) > rival.share_at(250) + 0.1

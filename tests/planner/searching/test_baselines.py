@@ -1,0 +1,67 @@
+"""Baselines on the toy domain, whose plans can be enumerated."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from planner.searchers.problem.domain import Domain
+from planner.searching.baselines import baseline_genomes
+from planner.settings.budget import Budget
+from tests.problems import toy_search
+
+GUESSED = tuple(
+    weight * (1 - np.arange(toy_search.TOP + 1) / toy_search.TOP)
+    for weight in (8.0, 1.0, 4.0, 0.5, 2.0, 0.3, 6.0, 1.5)
+)
+
+
+def guessed_harm(genomes: NDArray[np.int_]) -> NDArray[np.float64]:
+    harms = [table[genomes[:, site]] for site, table in enumerate(GUESSED)]
+    return np.asarray(np.sum(harms, axis=0))
+
+
+def bench(domain: Domain, *, surcharge: float = 0.0) -> Any:
+    """A workbench that knows costs only: the domain's, or dearer ones."""
+
+    def costs_of(genome: NDArray[np.int_]) -> Mapping[str, float]:
+        share = float(domain.cost(genome[None])[0]) + surcharge
+        return {name: share * amount for name, amount in toy_search.DENSE.items()}
+
+    costs = SimpleNamespace(dense=lambda: toy_search.DENSE)
+    return SimpleNamespace(dense=SimpleNamespace(costs=costs), costs_of=costs_of)
+
+
+@pytest.mark.parametrize("limit", [0.35, 0.5, 0.8])
+def test_the_additive_plan_is_the_best_by_the_guess_within_the_budget(limit: float) -> None:
+    domain = replace(toy_search.domain(limit=limit), harm_tables=GUESSED)
+    found = baseline_genomes(bench(domain), domain, Budget.parse(f"params<={limit}x,kl<=9"))
+    assert list(found) == ["uniform", "additive"]
+    every = toy_search.all_genomes()
+    affordable = every[domain.affords(every)]
+    (additive,) = guessed_harm(found["additive"][None])
+    assert additive == pytest.approx(guessed_harm(affordable).min(), rel=1e-3)
+    (uniform,) = guessed_harm(found["uniform"][None])
+    assert additive < uniform
+    assert domain.affords(np.stack(list(found.values()))).all()
+
+
+def test_baselines_keep_to_the_exact_costs_where_the_domain_misses_them() -> None:
+    domain = replace(toy_search.domain(limit=0.5), harm_tables=GUESSED)
+    dearer = bench(domain, surcharge=0.01)
+    found = baseline_genomes(dearer, domain, Budget.parse("params<=0.5x"))
+    for genome in found.values():
+        assert dearer.costs_of(genome)["params"] <= 0.5 * toy_search.DENSE["params"] + 1e-6
+    nothing = baseline_genomes(bench(domain, surcharge=1.0), domain, Budget.parse("params<=0.5x"))
+    assert nothing == {}
+
+
+def test_without_a_guess_there_is_no_additive_plan() -> None:
+    domain = toy_search.domain(limit=0.5)
+    assert list(baseline_genomes(bench(domain), domain, Budget.parse("params<=0.5x"))) == [
+        "uniform"
+    ]

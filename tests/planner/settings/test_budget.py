@@ -1,0 +1,256 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.settings.budget import (
+    COST_NAMES,
+    QUALITY_NAMES,
+    Budget,
+    Limit,
+    check_reachable,
+    format_amount,
+    relative_cost,
+)
+from search_spaces.errors import BudgetError
+
+DENSE = {"params": 134.5e6, "size": 269e6, "macs": 106e6, "kv": 46080.0}
+MEASURED = {"latency": 2500.0, "throughput": 12.8}
+"""32 tokens in 2.5 s."""
+SMALLEST = {"params": 28.3e6, "size": 56.6e6, "macs": 28.3e6, "kv": 0.0}
+
+
+def amounts(metric: str) -> st.SearchStrategy[Limit]:
+    positive = st.floats(min_value=1e-9, max_value=1e15)
+    relative = st.booleans() if metric in COST_NAMES else st.just(False)
+    return st.builds(Limit, metric=st.just(metric), value=positive, relative=relative)
+
+
+budgets = (
+    st.permutations(COST_NAMES + QUALITY_NAMES)
+    .flatmap(lambda names: st.tuples(*(amounts(name) for name in names)))
+    .flatmap(lambda limits: st.integers(1, len(limits)).map(lambda n: limits[:n]))
+    .map(lambda limits: Budget(limits=limits))
+)
+
+
+@given(budgets)
+def test_a_budget_reads_back_what_it_writes(budget: Budget) -> None:
+    assert Budget.parse(str(budget)) == budget
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "value"),
+    [
+        ("params<=100M", "params", 100_000_000),
+        ("params <= 1.5b", "params", 1_500_000_000),
+        ("params<=12345", "params", 12345),
+        ("size<=180MB", "size", 180_000_000),
+        ("SIZE<=180mib", "size", 180 * 1024 * 1024),
+        ("size<=2 GB", "size", 2_000_000_000),
+        ("size<=512B", "size", 512),
+        ("macs<=3T", "macs", 3e12),
+        ("macs<=106.5M/token", "macs", 106_500_000),
+        ("kv<=46.1 kB/token", "kv", 46_100),
+        ("kv<=1KiB", "kv", 1024),
+        ("kv<=0", "kv", 0),
+        ("active<=60M", "active", 60_000_000),
+        ("loading<=50MB/token", "loading", 50_000_000),
+        ("latency<=25ms", "latency", 25),
+        ("latency <= 0.5 s", "latency", 500),
+        ("latency<=25", "latency", 25),
+        ("throughput>=40", "throughput", 40),
+        ("throughput >= 12.5 tokens/s", "throughput", 12.5),
+        ("kl<=0.05", "kl", 0.05),
+        ("kl<=5e-2", "kl", 0.05),
+    ],
+)
+def test_absolute_limits(text: str, metric: str, value: float) -> None:
+    (limit,) = Budget.parse(text).limits
+    assert (limit.metric, limit.relative) == (metric, False)
+    assert limit.value == pytest.approx(value, rel=1e-15)
+
+
+def test_a_budget_of_several_terms() -> None:
+    budget = Budget.parse(" params<=0.7X , kl<=0.05,size <= 180MB ")
+    assert budget.cost_names == ("params", "size")
+    limits = [limit.absolute(DENSE) for limit in budget.limits]
+    assert limits == pytest.approx([94.15e6, 0.05, 180e6])
+    assert str(budget) == "params<=0.7x,kl<=0.05,size<=180MB"
+    assert str(Budget.parse("size<=188743680,macs<=0.5g")) == "size<=180MiB,macs<=500M"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "NAME<=VALUE"),
+        ("params<=0.7x,", "NAME<=VALUE"),
+        ("params", "NAME<=VALUE"),
+        ("parms<=0.7x", "did you mean `params`"),
+        (
+            "speed<=0.7x",
+            "params, size, macs, kv, nonzero, packed, active, loading, latency, throughput, kl",
+        ),
+        ("throughput<=1.5x", "write throughput>=1.5x"),
+        ("latency>=25ms", "write latency<=25ms"),
+        ("latency<=25ms/token", "a number in ms, s"),
+        ("latency<=25MB", "a number in ms, s"),
+        ("throughput>=40/s", "a number in tokens/s"),
+        ("throughput>=0", "above 0"),
+        ("params<=5M/token", "a number in K, M, B"),
+        ("params>=0.7x", "only <="),
+        ("params<0.7x", "only <="),
+        ("params=0.7x", "write params<=0.7x"),
+        ("params<=", "mend the value"),
+        ("params<=lots", "a number in K, M, B"),
+        ("params<=180MB", "a number in"),
+        ("size<=180M", "GIB"),
+        ("params<=nan", "mend the value"),
+        ("params<=1e999", "0 up"),
+        ("params<=0x", "above 0"),
+        ("params<=-0.5x", "above 0"),
+        ("params<=-5M", "0 up"),
+        ("kl<=-0.1", "0 up"),
+        ("kl<=0.5x", "absolute"),
+        ("kl<=5M", "`kl` takes a number"),
+        ("params<=0.7x,PARAMS<=100M", "keep one limit on `params`"),
+    ],
+)
+def test_a_mistake_is_named(text: str, said: str) -> None:
+    with pytest.raises(BudgetError) as caught:
+        Budget.parse(text)
+    assert said.lower() in str(caught.value).lower()
+    assert ", got " in str(caught.value)
+
+
+def test_admits_what_meets_every_limit() -> None:
+    budget = Budget.parse("params<=0.7x,kl<=0.05")
+    assert budget.admits({"params": 0.7 * 134.5e6, "kl": 0.05}, DENSE)
+    assert not budget.admits({"params": 0.701 * 134.5e6, "kl": 0.05}, DENSE)
+    assert not budget.admits({"params": 1.0, "kl": 0.0501}, DENSE)
+
+
+def test_throughput_is_to_be_large() -> None:
+    budget = Budget.parse("throughput>=1.5x,latency<=2s")
+    assert str(budget) == "throughput>=1.5x,latency<=2s"
+    assert budget.measured
+    assert budget.cost_names == ("latency",)
+    assert budget.admits({"throughput": 19.2, "latency": 2000}, MEASURED)
+    assert not budget.admits({"throughput": 19.1, "latency": 2000}, MEASURED)
+    assert not budget.admits({"throughput": 19.2, "latency": 2001}, MEASURED)
+    # it asks for 1/1.5 of the latency, which is less than 2 s of 2.5
+    assert budget.share("latency", MEASURED) == pytest.approx(1 / 1.5)
+    assert Budget.parse("throughput>=0.1").share("latency", MEASURED) == 1.0
+    assert Budget.parse("latency<=2s").share("latency", MEASURED) == pytest.approx(0.8)
+    assert Budget.parse("params<=0.5x").share("latency", DENSE | MEASURED) is None
+
+
+def test_the_limit_that_is_missed_most_counts() -> None:
+    budget = Budget.parse("throughput>=20,latency<=2s")
+    assert budget.excess({"throughput": 10, "latency": 1000}, MEASURED) == pytest.approx(0.5)
+    assert budget.excess({"throughput": 19, "latency": 5000}, MEASURED) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("text", ["latency<=25ms", "params<=0.5x,throughput>=1.5x"])
+def test_a_limit_on_what_was_not_measured_is_refused(text: str) -> None:
+    with pytest.raises(BudgetError, match=r"needs a run that measured (latency|throughput), got"):
+        check_reachable(Budget.parse(text), DENSE, SMALLEST)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("latency<=0.1x", "latency 0.334x (833.4 ms); ask for at least that"),
+        ("latency<=100ms", "latency 833.4 ms (0.334x); ask for at least that"),
+        ("throughput>=4x", "throughput 2.999x (38.3 tokens/s); ask for at most that"),
+        ("throughput>=100", "throughput 38.3 tokens/s (2.999x); ask for at most that"),
+    ],
+)
+def test_what_can_be_reached_is_never_rounded_for_the_better(text: str, said: str) -> None:
+    smallest = {"latency": 833.34, "throughput": 38.396}
+    with pytest.raises(BudgetError) as caught:
+        check_reachable(Budget.parse(text), MEASURED, smallest)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("params<=0.05x", "params 0.211x (28.3M)"),
+        ("params<=5M", "params 28.3M (0.211x)"),
+        ("kl<=0.1,size<=1MB", "size 56.6 MB (0.211x)"),
+    ],
+)
+def test_an_unreachable_budget_says_what_can_be_reached(text: str, said: str) -> None:
+    with pytest.raises(BudgetError) as caught:
+        check_reachable(Budget.parse(text), DENSE, SMALLEST)
+    assert said in str(caught.value)
+
+
+@given(
+    st.sampled_from(COST_NAMES),
+    st.booleans(),
+    st.floats(min_value=1.0, max_value=1e11),
+    st.floats(min_value=1.0, max_value=100.0),
+)
+def test_what_the_message_offers_can_be_reached(
+    name: str, relative: bool, best: float, ratio: float
+) -> None:
+    upward = name == "throughput"
+    dense = {name: best / ratio if upward else best * ratio}
+    limit = Limit(metric=name, value=1e20 if upward else 1e-9, relative=relative)
+    with pytest.raises(BudgetError) as caught:
+        check_reachable(Budget(limits=(limit,)), dense, {name: best})
+    offered = str(caught.value).partition(f"has {name} ")[2].partition(" (")[0]
+    check_reachable(Budget.parse(f"{name}{limit.operator}{offered}"), dense, {name: best})
+
+
+def test_a_budget_that_can_be_met_passes() -> None:
+    check_reachable(Budget.parse("params<=0.3x,kv<=0,kl<=0"), DENSE, SMALLEST)
+
+
+def test_a_model_without_a_cost_has_a_share_of_none() -> None:
+    assert relative_cost("kv", 0.0, {"kv": 0.0}) == 0.0
+    assert relative_cost("params", 50.0, {"params": 200.0}) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("params", 134_515_008, "134.5M"),
+        ("params", 999_960, "1.0M"),
+        ("params", 999_940, "999.9K"),
+        ("params", 576, "576"),
+        ("params", 7.24e9, "7.2B"),
+        ("size", 180_200_000, "180.2 MB"),
+        ("size", 0, "0 B"),
+        ("macs", 106_200_000, "106.2M/token"),
+        ("kv", 46_080, "46.1 kB/token"),
+        ("active", 60_000_000, "60.0M/token"),
+        ("loading", 49_500_000, "49.5 MB/token"),
+        ("latency", 24.64, "24.6 ms"),
+        ("latency", 2540.0, "2.5 s"),
+        ("throughput", 12345.67, "12345.7 tokens/s"),
+        ("kl", 0.012344, "0.01234"),
+        ("perplexity", 27.618, "27.62"),
+    ],
+)
+def test_amounts_for_people(name: str, value: float, shown: str) -> None:
+    assert format_amount(name, value) == shown
+
+
+@pytest.mark.parametrize("text", ["active<=0.5x", "loading<=50MB", "params<=0.5x,active<=10M"])
+def test_a_dense_model_has_no_experts_to_limit(text: str) -> None:
+    with pytest.raises(BudgetError, match="needs a mixture of experts, got a model that runs all"):
+        check_reachable(Budget.parse(text), DENSE, SMALLEST)
+    dense, smallest = ({**costs, "active": 60e6, "loading": 100e6} for costs in (DENSE, SMALLEST))
+    smallest |= {"active": 5e6, "loading": 0.0}
+    check_reachable(Budget.parse(text), dense, smallest)
+
+
+@given(st.sampled_from(COST_NAMES), st.floats(min_value=1.0, max_value=1e12))
+def test_a_shown_amount_can_be_asked_for(name: str, value: float) -> None:
+    operator = ">=" if name == "throughput" else "<="
+    (limit,) = Budget.parse(f"{name}{operator}{format_amount(name, value)}").limits
+    assert limit.value == pytest.approx(value, rel=0.51)
+    if value > 1000:
+        assert limit.value == pytest.approx(value, rel=0.051)

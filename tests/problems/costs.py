@@ -1,0 +1,33 @@
+"""Costs of toy models, put together from tables."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from planner.searchers.problem.domain import Cost, Joint
+from planner.searchers.protocol import Floats
+
+
+def summed(tables: Iterable[Floats], *, fixed: float, limit: float | None = None) -> Cost:
+    """Sites that simply add up, for each ``(levels,)``."""
+    joints = tuple(Joint(sites=(site,), table=table) for site, table in enumerate(tables))
+    return Cost(joints=joints, fixed=fixed, limit=limit)
+
+
+def joined(
+    *tables: tuple[tuple[int, ...], Floats], fixed: float, limit: float | None = None
+) -> Cost:
+    """Sites that hang together, and the cost of each combination of their levels."""
+    joints = tuple(Joint(sites=sites, table=table) for sites, table in tables)
+    return Cost(joints=joints, fixed=fixed, limit=limit)
+
+
+def thinned(width: Floats, saved: Floats, shares: Floats) -> Floats:
+    """A width and the sparsity of its weights, ``(widths, patterns)``.
+
+    Args:
+        width: What each costs with dense weights.
+        saved: What each pattern changes of the widest.
+        shares: How much of that is left at each width.
+    """
+    return np.add.outer(width, np.zeros(len(saved))) + np.outer(shares, saved)

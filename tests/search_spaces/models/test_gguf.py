@@ -1,0 +1,128 @@
+"""A GGUF file becomes a folder in the cache once; a damaged one is refused."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gguf import GGUFWriter, TokenType
+from torch import Tensor
+from transformers import AutoTokenizer, LlamaConfig, PreTrainedModel
+
+from search_spaces.errors import ModelError
+from search_spaces.models.gguf import unpack_gguf
+from search_spaces.models.loading import load_model
+from tests.models.families import GROUPED, SPECIAL, VOCABULARY, make_model
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GGUF", b"GGUF" + bytes(30), b"not a model at all, only some text", None]
+)
+def test_a_damaged_gguf_file_is_refused(content: bytes | None, cache: Path, gguf: Path) -> None:
+    gguf.write_bytes(gguf.read_bytes()[:-2000] if content is None else content)
+    with pytest.raises(ModelError, match="must be a GGUF file of an architecture that"):
+        load_model(str(gguf))
+    assert not any(cache.rglob("*.safetensors"))
+
+
+def test_a_gguf_file_becomes_a_folder_once(
+    cache: Path, gguf: Path, gguf_model: PreTrainedModel
+) -> None:
+    loaded = load_model(str(gguf), dtype=torch.float32)
+    assert loaded.stored_dtype == torch.bfloat16
+    assert Path(loaded.source).parent == cache / "compression-planner" / "gguf"
+    expected = dict(gguf_model.named_parameters())
+    for name, weight in loaded.model.named_parameters():
+        assert torch.equal(weight, expected[name])
+    assert loaded.tokenizer.convert_ids_to_tokens([3, 95]) == ["w3", "w95"]
+    stamps = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    assert unpack_gguf(gguf) == Path(loaded.source)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == stamps
+
+
+def test_a_folder_that_another_process_made_meanwhile_stays(
+    cache: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = unpack_gguf(gguf).name
+    folder = cache / "compression-planner" / "gguf" / digest
+    shutil.rmtree(folder)
+    read = AutoTokenizer.from_pretrained
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        folder.mkdir()
+        (folder / "theirs").touch()
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", slowly)
+    assert unpack_gguf(gguf) == folder
+    assert [path.name for path in folder.iterdir()] == ["theirs"]
+    assert [path.name for path in folder.parent.iterdir()] == [digest]
+
+
+@pytest.fixture(scope="module")
+def gguf_model() -> PreTrainedModel:
+    """A Llama whose weights bfloat16 holds exactly."""
+    config = LlamaConfig(**{**GROUPED, "num_hidden_layers": 1}, tie_word_embeddings=False)
+    model: Any = make_model(config)
+    rounded: PreTrainedModel = model.to(torch.bfloat16).to(torch.float32)
+    return rounded
+
+
+@pytest.fixture
+def gguf(gguf_model: PreTrainedModel, tmp_path: Path) -> Path:
+    """The Llama as a GGUF file, written as llama.cpp's converter would."""
+    path = tmp_path / "tiny.gguf"
+    writer = GGUFWriter(path, "llama")
+    config = gguf_model.config
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_rope_dimension_count(8)
+    writer.add_vocab_size(VOCABULARY)
+    words = ["<pad>", "<s>", "</s>", *(f"w{index}" for index in range(3, VOCABULARY))]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(words)
+    writer.add_token_scores([-float(index) for index in range(VOCABULARY)])
+    kinds = [TokenType.CONTROL] * 3 + [TokenType.NORMAL] * (VOCABULARY - 3)
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(SPECIAL["bos_token_id"])
+    writer.add_eos_token_id(SPECIAL["eos_token_id"])
+    writer.add_unk_token_id(0)
+    names = {
+        "model.embed_tokens": "token_embd",
+        "model.norm": "output_norm",
+        "lm_head": "output",
+        "model.layers.0.input_layernorm": "blk.0.attn_norm",
+        "model.layers.0.post_attention_layernorm": "blk.0.ffn_norm",
+        "model.layers.0.self_attn.q_proj": "blk.0.attn_q",
+        "model.layers.0.self_attn.k_proj": "blk.0.attn_k",
+        "model.layers.0.self_attn.v_proj": "blk.0.attn_v",
+        "model.layers.0.self_attn.o_proj": "blk.0.attn_output",
+        "model.layers.0.mlp.gate_proj": "blk.0.ffn_gate",
+        "model.layers.0.mlp.up_proj": "blk.0.ffn_up",
+        "model.layers.0.mlp.down_proj": "blk.0.ffn_down",
+    }
+    for name, weight in gguf_model.named_parameters():
+        own = name.removesuffix(".weight")
+        stored: Tensor = weight
+        heads = {"q_proj": 4, "k_proj": 2}.get(own.rpartition(".")[2])
+        if heads:  # llama.cpp turns neighbouring features, not the two halves
+            stored = weight.view(heads, 2, 4, -1).transpose(1, 2).flatten(0, 2)
+        writer.add_tensor(f"{names[own]}.weight", stored.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -1,0 +1,284 @@
+"""Levels give the same model by three roads: by hand, as views, and cut for real."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from search_spaces.errors import DataError, SettingsError
+from search_spaces.pruned_weights.builder import Choice, LevelBuilder
+from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
+from search_spaces.pruned_weights.types import Level, Matrix, in_own_order
+from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.structure.linear import SlicedLinear, bias, matrix
+from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.slice_and_cut import cut, narrowed
+from search_spaces.surgery.sort import sort_units_
+from tests.models.candidates import irregular_plan, random_tokens, run_layers
+from tests.models.families import FAMILIES, dense, twin
+from tests.models.pruned_weights import (
+    Halved,
+    RowMagnitude,
+    Units,
+    equal,
+    measured,
+    random_orders,
+    set_by_hand_,
+)
+from tests.models.streamed import opened
+
+HALF = Pattern(percent=50)
+ROUNDING = 1e-4
+"""Of the logits' spread: the same float32 sums in another order, through six layers."""
+TEXT = random_tokens(batch=16, length=16, seed=3)
+
+
+def assert_close(got: Tensor, expected: Tensor) -> None:
+    gap = float((got - expected).abs().max())
+    assert gap <= ROUNDING * float(expected.std())
+
+
+def sorted_twin(structure: ModelStructure, orders: list[Units]) -> ModelStructure:
+    copy = twin(structure)
+    sort_units_(copy, orders)
+    return copy
+
+
+def llama_builder(
+    name: CompensationName | None = None, **options: object
+) -> tuple[LevelBuilder, ModelStructure]:
+    structure = dense("llama")
+    orders = random_orders(structure)
+    copy = sorted_twin(structure, orders)
+    compensation = make_compensation(name) if name else None
+    made = LevelBuilder(
+        copy,
+        measured(structure, TEXT),
+        orders,
+        compensation=compensation,
+        sparsifier=RowMagnitude(),
+        **options,  # type: ignore[arg-type]
+    )
+    return made, copy
+
+
+CASES = [(name, "least_squares") for name in FAMILIES]
+CASES += [(name, method) for name in ("llama", "gpt2", "phi3") for method in ("bias", "")]
+
+
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_levels_are_the_same_by_hand_as_views_and_cut(name: str, method: str) -> None:
+    family, structure = FAMILIES[name], dense(name)
+    tokens, orders = random_tokens(), random_orders(structure)
+    statistics = measured(structure, TEXT)
+    counts = [len(units) for units in irregular_plan(family)]
+    patterns = [HALF if position % 3 else DENSE for position in range(len(counts))]
+    kept = [np.sort(order[:count]) for order, count in zip(orders, counts, strict=True)]
+
+    by_hand = twin(structure)
+    for position, (units, pattern) in enumerate(zip(kept, patterns, strict=True)):
+        set_by_hand_(by_hand, statistics, position, units, pattern, method)
+    expected = run_layers(by_hand, list(by_hand.backbone.layers), tokens)
+
+    copy = sorted_twin(structure, orders)
+    compensation = make_compensation(method) if method else None  # type: ignore[arg-type]
+    builder = LevelBuilder(
+        copy, statistics, orders, compensation=compensation, sparsifier=RowMagnitude()
+    )
+    levels: list[Level] = []
+    for position, choice in enumerate(zip(counts, patterns, strict=True)):
+        levels += builder.build(position, [choice])
+    views, cuts = [], []
+    for index, layer in enumerate(copy.backbone.layers):
+        own = slice(2 * index, 2 * index + 2)
+        blocks = structure.sub_blocks[own]
+        first, second = levels[own]
+        views.append(narrowed(layer, zip(blocks, counts[own], strict=True), {**first, **second}))
+        cuts.append(
+            cut(
+                structure.backbone.layers[index],
+                zip(blocks, kept[own], strict=True),
+                zip(orders[own], levels[own], strict=True),
+            )
+        )
+    assert_close(run_layers(copy, views, tokens), expected)
+    assert_close(run_layers(structure, cuts, tokens), expected)
+    plain = structure.backbone.model(tokens, use_cache=False).logits
+    assert (plain - expected).abs().max() > 0.1 * plain.std()
+
+
+def test_what_is_a_slice_is_no_level() -> None:
+    builder, _ = llama_builder("least_squares")
+    attention, mlp = 6, 7
+    assert list(builder.build(attention, [(0, DENSE), (0, HALF), (2, DENSE)])) == [{}, {}, {}]
+    narrow, sparse = builder.build(mlp, [(16, DENSE), (16, HALF)])
+    assert list(narrow) == ["mlp.down_proj"]
+    assert list(sparse) == ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    builder, _ = llama_builder()
+    assert list(builder.build(mlp, [(16, DENSE)])) == [{}]
+    for count, pattern in ((0, DENSE), (0, HALF), (16, DENSE), (48, DENSE)):
+        assert builder.is_plain(mlp, count, pattern)
+    assert not builder.is_plain(mlp, 48, HALF)
+
+
+def test_sparse_matrices_are_made_of_mended_ones_and_hold_their_zeros() -> None:
+    builder, _ = llama_builder("least_squares")
+    choices: list[Choice] = [(16, DENSE), (16, HALF), (32, HALF), (48, HALF)]
+    mended, sparse, wider, whole = builder.build(3, choices)
+    weight = sparse["mlp.down_proj"].weight
+    assert torch.equal(weight[weight != 0], mended["mlp.down_proj"].weight[weight != 0])
+    for level, count in ((sparse, 16), (wider, 32), (whole, 48)):
+        for matrix_of in level.values():
+            rows, columns = matrix_of.weight.shape
+            assert int((matrix_of.weight == 0).sum()) == HALF.zeros(rows, columns)
+        assert {path: tuple(m.weight.shape) for path, m in level.items()} == builder.shapes(
+            3, count
+        )
+
+
+def test_refinements_come_after_sparsifiers() -> None:
+    before, _ = llama_builder()
+    after, _ = llama_builder(refinement=Halved())
+    (sparse,), (refined,) = (list(b.build(3, [(16, HALF)])) for b in (before, after))
+    assert all(torch.equal(refined[path].weight * 2, sparse[path].weight) for path in sparse)
+
+
+def test_weights_are_rounded_to_what_is_stored() -> None:
+    builder, structure = llama_builder("bias", dtype=torch.bfloat16)
+    (level,) = builder.build(3, [(16, DENSE)])
+    found = level["mlp.down_proj"]
+    assert found.weight.dtype == torch.bfloat16
+    assert found.bias is not None
+    assert found.bias.dtype == torch.bfloat16
+    layer = narrowed(structure.backbone.layers[1], [(structure.sub_blocks[3], 16)], level)
+    ((weight, offset),) = layer.get_submodule("mlp.down_proj").pieces  # type: ignore[misc]
+    assert isinstance(weight, Tensor)
+    assert isinstance(offset, Tensor)
+    assert torch.equal(weight, found.weight.float())
+    assert torch.equal(offset, found.bias.float())
+
+
+def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
+    for name, has_bias in (("qwen2", False), ("gpt2", True)):
+        structure = dense(name)
+        orders, statistics = random_orders(structure), measured(structure, TEXT)
+        copy = sorted_twin(structure, orders)
+        builder = LevelBuilder(copy, statistics, orders, compensation=make_compensation("bias"))
+        (level,) = builder.build(3, [(16, DENSE)])
+        block = structure.sub_blocks[3]
+        output = block.projections[-1]
+        linear = structure.backbone.layers[1].get_submodule(output.path)
+        removed = torch.from_numpy(orders[3][16:])
+        mean = statistics[1]["input_mean", output.path][removed]
+        expected = matrix(linear)[:, removed] @ mean
+        own = bias(linear)
+        assert (own is not None) == has_bias
+        expected = expected if own is None else expected + own
+        narrow = cut(
+            structure.backbone.layers[1], [(block, np.sort(orders[3][:16]))], [(orders[3], level)]
+        ).get_submodule(output.path)
+        assert type(narrow) is type(linear)
+        got = bias(narrow)
+        assert got is not None
+        assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_whole_sparse_layers_replace_only_what_changed() -> None:
+    builder, structure = llama_builder()
+    (level,) = builder.build(3, [(48, HALF)])
+    layer = structure.backbone.layers[1]
+    block, other = structure.sub_blocks[3], structure.sub_blocks[2]
+    narrow = narrowed(layer, [(other, 2), (block, 48)], level)
+    assert isinstance(narrow.get_submodule("mlp.up_proj"), SlicedLinear)
+    assert narrow.get_submodule("self_attn") is layer.get_submodule("self_attn")
+    only = {"mlp.up_proj": level["mlp.up_proj"]}
+    partly = narrowed(layer, [(block, 48)], only)
+    assert partly.get_submodule("mlp.gate_proj") is layer.get_submodule("mlp.gate_proj")
+
+
+def test_a_level_of_another_order_is_refused() -> None:
+    structure = dense("llama")
+    block = structure.sub_blocks[1]
+    level = {"mlp.down_proj": Matrix(torch.zeros(32, 2))}
+    with pytest.raises(AssertionError, match=r"layers\.0\.mlp is of another order"):
+        in_own_order(level, block, np.arange(48), np.array([0, 5]))
+
+
+def test_statistics_asked_for_are_those_of_all_parts() -> None:
+    assert llama_builder()[0].wanted == {"tokens", "input_second_moment"}
+    builder, _ = llama_builder("obs", refinement=Halved())
+    assert builder.wanted == {"tokens", "input_second_moment", "input_mean", "gram"}
+
+
+def test_layers_on_disk_give_the_same_levels(saved_llama: Path) -> None:
+    structure = dense("llama")
+    orders, statistics = random_orders(structure), measured(structure, TEXT)
+    levels: list[list[Level]] = []
+    for found in (opened(saved_llama, "never"), opened(saved_llama, "always")):
+        sort_units_(found.structure, orders)
+        builder = LevelBuilder(
+            found.structure,
+            statistics,
+            orders,
+            compensation=make_compensation("least_squares"),
+            sparsifier=RowMagnitude(),
+        )
+        levels.append(list(builder.build(3, [(16, DENSE), (32, HALF)])))
+        assert builder.shapes(3, 16)["mlp.up_proj"] == (16, 32)
+    found.check_layers_absent()
+    for whole, streamed in zip(*levels, strict=True):
+        assert equal(whole, streamed)
+
+
+def test_notices_come_once_for_each_sub_block(notices: list[str]) -> None:
+    structure = dense("llama")
+    orders = random_orders(structure)
+    few = measured(structure, random_tokens(batch=1, length=20))
+    builder = LevelBuilder(
+        sorted_twin(structure, orders),
+        few,
+        orders,
+        compensation=make_compensation("obs"),
+    )
+    for _ in range(2):
+        list(builder.build(1, [(16, DENSE), (24, DENSE), (32, DENSE)]))
+        list(builder.build(3, [(32, DENSE)]))
+    assert len(notices) == 2
+    assert notices[0].startswith("`layers.0.mlp`: 20 tokens cannot tell 24 inputs apart")
+    assert notices[1].startswith("`layers.1.mlp`: 20 tokens")
+
+
+def test_a_repair_that_falls_back_is_a_slice_and_is_told(notices: list[str]) -> None:
+    structure = dense("llama")
+    orders = random_orders(structure)
+    statistics = [dict(found) for found in measured(structure, TEXT)]
+    gram = statistics[0]["gram", "mlp.down_proj"]
+    statistics[0]["gram", "mlp.down_proj"] = torch.zeros_like(gram)
+    builder = LevelBuilder(
+        sorted_twin(structure, orders),
+        statistics,
+        orders,
+        compensation=make_compensation("least_squares"),
+    )
+    assert list(builder.build(1, [(16, DENSE), (24, DENSE)])) == [{}, {}]
+    assert notices == [
+        "`layers.0.mlp`: its inputs are all zero, so that it keeps its dense weights"
+    ]
+
+
+def test_bad_input_is_named() -> None:
+    builder, _ = llama_builder()
+    with pytest.raises(SettingsError, match=r"`layers\.1\.mlp\.down_proj` has 18"):
+        list(builder.build(3, [(18, Pattern(keep=2, group=4))]))
+    structure = dense("llama")
+    orders = random_orders(structure)
+    builder = LevelBuilder(
+        sorted_twin(structure, orders),
+        measured(structure, random_tokens(batch=1, length=8)),
+        orders,
+        compensation=make_compensation("least_squares"),
+    )
+    with pytest.raises(DataError, match="at least 12 tokens"):
+        list(builder.build(3, [(16, DENSE)]))

@@ -1,0 +1,77 @@
+"""What is read of each family is what a reader of its source would say."""
+
+import numpy as np
+import pytest
+from transformers import FalconConfig, Olmo2Config, PreTrainedConfig
+
+from search_spaces.errors import StructureError
+from search_spaces.reading.read import read_structure
+from search_spaces.structure.model import ModelStructure
+from tests.models.families import COMMON, GROUPED, HEAD_DIM, HEADS, LAYERS, Family, make_model
+
+
+def test_units_of_rows_and_columns_are_those_of_the_source(
+    family: Family, structure: ModelStructure
+) -> None:
+    for layer in structure.layers:
+        for block, expected in ((layer.attention, family.attention), (layer.mlp, family.mlp)):
+            got = {projection.path: projection.units for projection in block.projections}
+            assert list(got) == list(expected)
+            for path, units in expected.items():
+                np.testing.assert_array_equal(got[path], units)
+            sides = [projection.side for projection in block.projections]
+            assert sides == [*["rows"] * (len(sides) - 1), "columns"]
+
+
+def test_sub_blocks_know_their_place_and_norms(family: Family, structure: ModelStructure) -> None:
+    names = [f"layers.{layer}.{kind}" for layer in range(LAYERS) for kind in ("attention", "mlp")]
+    assert [block.name for block in structure.sub_blocks] == names
+    for layer in structure.layers:
+        assert layer.attention.module == family.attention_module
+        assert layer.mlp.module == family.mlp_module
+        assert layer.attention.private == family.attention_private
+        assert layer.mlp.private == family.mlp_private
+        assert layer.shared == family.shared
+        assert layer.parallel is family.parallel
+        assert layer.vanishes is family.vanishes
+        assert sorted(layer.attention.attributes.items()) == list(family.attributes)
+        assert not layer.mlp.attributes
+
+
+def test_cache_and_core_are_counted_for_each_group(
+    family: Family, structure: ModelStructure
+) -> None:
+    config = structure.backbone.model.config
+    head_dim = getattr(config, "head_dim", None) or HEAD_DIM
+    for layer in structure.layers:
+        assert layer.attention.unit_count == family.groups
+        assert layer.attention.cached_features == 2 * head_dim
+        assert layer.attention.core_features == HEADS // family.groups * 2 * head_dim
+        assert layer.mlp.unit_count == family.channels
+        assert layer.mlp.cached_features == layer.mlp.core_features == 0
+
+
+def test_reading_leaves_the_model_as_it_was(structure: ModelStructure) -> None:
+    weights = list(structure.backbone.model.parameters())
+    assert weights
+    assert not any(weight.requires_grad or weight.grad is not None for weight in weights)
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        pytest.param(
+            FalconConfig(**COMMON),
+            r"attention interface once, got 0 calls in `transformer\.h\.0`",
+            id="attention of its own",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named(config: PreTrainedConfig, complaint: str) -> None:
+    with pytest.raises(StructureError, match=complaint):
+        read_structure(make_model(config))
+
+
+def test_heads_under_one_norm_stay_or_go_together() -> None:
+    structure = read_structure(make_model(Olmo2Config(**GROUPED)))
+    assert [layer.attention.unit_count for layer in structure.layers] == [1] * 6

@@ -1,0 +1,85 @@
+"""Units are ordered by importance, ties by their own order."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from search_spaces.importance.order import rank_units
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure import SubBlock
+from search_spaces.structure.linear import matrix
+from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.sort import sort_units_
+from tests.models.families import dense, twin
+
+
+class Given:
+    """Gives importances that were decided before, and keeps what it was handed."""
+
+    statistics: frozenset[StatisticName] = frozenset()
+    comparable = False
+
+    def __init__(self, importances: Mapping[str, Tensor]) -> None:
+        self._importances = importances
+        self.handed: dict[str, tuple[Mapping[str, Tensor], Statistics]] = {}
+
+    def importance(
+        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+    ) -> Tensor:
+        self.handed[block.name] = (weights, statistics)
+        return self._importances.get(block.name, torch.zeros(block.unit_count))
+
+
+def statistics_of(layers: int) -> list[Statistics]:
+    return [{("input_second_moment", "here"): torch.tensor(float(i))} for i in range(layers)]
+
+
+@pytest.fixture
+def gpt2() -> ModelStructure:
+    return dense("gpt2")
+
+
+def test_units_are_ordered_from_the_last_to_go(gpt2: ModelStructure) -> None:
+    ranking = Given({"layers.1.attention": torch.tensor([0.5, 2.0, -1.0, 1.0])})
+    orders = rank_units(gpt2, ranking, statistics_of(6))
+    assert len(orders) == 12
+    assert orders[2].tolist() == [1, 3, 0, 2]
+
+
+def test_ties_keep_their_order(gpt2: ModelStructure) -> None:
+    tied = torch.tensor([1.0, 2.0, 1.0, 2.0])
+    orders = rank_units(gpt2, Given({"layers.0.attention": tied}), statistics_of(6))
+    assert orders[0].tolist() == [1, 3, 0, 2]
+    assert orders[1].tolist() == list(range(128))
+
+
+def test_a_ranking_is_handed_matrices_and_its_layers_statistics(gpt2: ModelStructure) -> None:
+    ranking = Given({})
+    rank_units(gpt2, ranking, statistics_of(6))
+    weights, statistics = ranking.handed["layers.4.mlp"]
+    assert {path: tuple(w.shape) for path, w in weights.items()} == {
+        "mlp.c_fc": (128, 32),
+        "mlp.c_proj": (32, 128),
+    }
+    assert statistics["input_second_moment", "here"] == 4.0
+
+
+def test_importances_in_half_precision_are_ordered(gpt2: ModelStructure) -> None:
+    half = torch.tensor([1.0, 3.0, 2.0, 0.0], dtype=torch.bfloat16)
+    orders = rank_units(gpt2, Given({"layers.0.attention": half}), statistics_of(6))
+    assert orders[0].tolist() == [1, 2, 0, 3]
+
+
+def test_sorting_puts_the_best_units_first(gpt2: ModelStructure) -> None:
+    changed = twin(gpt2)
+    order = np.array([2, 0, 3, 1])
+    orders = [order if b.kind == "attention" else np.arange(128) for b in changed.sub_blocks]
+    sort_units_(changed, orders)
+    before, after = (
+        matrix(s.backbone.layers[3].get_submodule("attn.c_attn")) for s in (gpt2, changed)
+    )
+    heads = before.reshape(3, 4, 8, 32)  # (query key value, head, feature, hidden)
+    assert torch.equal(after.reshape(3, 4, 8, 32), heads[:, torch.from_numpy(order)])
