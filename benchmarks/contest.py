@@ -15,7 +15,7 @@ from evaluators.scoring.evaluator import Evaluator, Fidelity
 from planner.cli.demo import demo_model
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import laid_out_for, prepare
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.run import Run
 from planner.runs.records import Evaluation, Spent
 from planner.searching.problem import asked_budget
@@ -79,12 +79,15 @@ class Contest:
             }
         )
         dense = open_model(self.settings, NoProgress())
-        self.bench: Workbench = prepare(dense, self.settings, self.folder, NoProgress())
-        windows = self.bench.calibration.holdout
+        self.prepared: PreparedModel = prepare(dense, self.settings, self.folder, NoProgress())
+        windows = self.prepared.calibration.holdout
         evaluator = Evaluator(
-            dense.structure, windows, Fidelity(state_bytes=0), shaper=self.bench.shaper
+            dense.structure,
+            windows,
+            Fidelity(state_bytes=0),
+            layer_builder=self.prepared.layer_builder,
         )
-        self._holdout = Scorer(self.bench, evaluator)
+        self._holdout = Scorer(self.prepared, evaluator)
         self._known: dict[Genome, Measurement] = {}
 
     def run(self, name: str, **options: Any) -> Trace:
@@ -95,10 +98,10 @@ class Contest:
             options: Of `SearchSettings`, beside those of the contest.
         """
         settings = self.settings.model_copy(update=options)
-        budget, dense = asked_budget(settings), self.bench.dense.costs.dense()
+        budget, dense = asked_budget(settings), self.prepared.dense.costs.dense()
         with Run.create(self.folder / name, settings) as run:
             trace = Trace(run=run)
-            bench = laid_out_for(self._on(settings.windows), settings, self.folder)
+            prepared = laid_out_for(self._on(settings.search_windows), settings, self.folder)
 
             def follow(progress: SearchProgress) -> None:
                 latest, rest = progress.latest, trace.steps[-1:]
@@ -115,14 +118,14 @@ class Contest:
                     )
                     trace.steps.append(step)
 
-            search_on(run, bench, NoProgress(), with_baselines=False, on_progress=follow)
+            search_on(run, prepared, NoProgress(), with_baselines=False, on_progress=follow)
         trace.run = Run.open(run.folder)
         return trace
 
-    def _on(self, windows: int) -> Workbench:
+    def _on(self, windows: int) -> PreparedModel:
         """Give the bench with the first windows of its text only."""
-        text = self.bench.calibration
-        return replace(self.bench, calibration=replace(text, search=text.search[:windows]))
+        text = self.prepared.calibration
+        return replace(self.prepared, calibration=replace(text, search=text.search[:windows]))
 
     def holdout(self, evaluations: Sequence[Evaluation]) -> list[Measurement]:
         """Give KL on the hold-out text, of each plan once."""

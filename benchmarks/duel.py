@@ -13,7 +13,7 @@ from benchmarks.naive import NaiveScorer
 from benchmarks.report import Row
 from benchmarks.smollm2 import CHILDREN_EACH, PARENT_COSTS, Text, offspring, parents
 from planner.cli.demo import demo_model
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 
 WANTED = 8
 """Children that the decision takes, of all families."""
@@ -22,7 +22,7 @@ SAMPLED = 2
 FAMILIES = len(PARENT_COSTS)
 
 Decide = Callable[[NDArray[np.int_]], tuple[list[int], int]]
-"""Given all children's counts ``(members, sub_blocks)``: whom it wants, and the tokens spent."""
+"""Given all children's counts ``(members, components)``: whom it wants, and the tokens spent."""
 
 NOTES = f"""
 **Against naive scoring.** {CHILDREN_EACH} children of each of {FAMILIES} plans of
@@ -58,18 +58,18 @@ class Duel:
     """Two sides on one set of candidates.
 
     Args:
-        bench: The model, sorted, with its text.
+        prepared: The model, sorted, with its text.
     """
 
-    bench: Workbench
+    prepared: PreparedModel
     children: NDArray[np.int_] = field(init=False)
-    """Kept units, ``(members, sub_blocks)``, family by family."""
+    """Kept units, ``(members, components)``, family by family."""
     elders: NDArray[np.int_] = field(init=False)
-    """Their parents, ``(families, sub_blocks)``."""
+    """Their parents, ``(families, components)``."""
 
     def __post_init__(self) -> None:
-        self.children = self.bench.space.forms(offspring(self.bench))
-        self.elders = self.bench.space.forms(parents(self.bench))
+        self.children = self.prepared.space.configurations(offspring(self.prepared))
+        self.elders = self.prepared.space.configurations(parents(self.prepared))
 
     def fight(self, decide: Decide, repeats: int) -> tuple[Row, Row]:
         """Let both sides decide in turns.
@@ -103,15 +103,15 @@ class Duel:
         )
 
     def _naive(self, dtype: torch.dtype) -> NaiveScorer:
-        windows = self.bench.calibration.search
+        windows = self.prepared.calibration.search
         scorer = NaiveScorer(
-            str(demo_model()), dtype, tuple(self.bench.space.orders), windows, batch=8
+            str(demo_model()), dtype, tuple(self.prepared.space.orders), windows, batch=8
         )
         scorer.score(self.elders[0])  # warm-up
         return scorer
 
     def _share(self, measured: list[Spent]) -> float:
-        everything = len(self.children) * self.bench.calibration.search.numel()
+        everything = len(self.children) * self.prepared.calibration.search.numel()
         return statistics.median(spent.tokens for spent in measured) / everything
 
 

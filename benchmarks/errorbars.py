@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from benchmarks.report import Goal, Row, finish, is_quick
-from benchmarks.smollm2 import SEED, Text, open_bench, parents
+from benchmarks.smollm2 import SEED, Text, open_prepared, parents
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.score import estimate
 
@@ -32,10 +32,10 @@ the difference of a plan from the next smaller one, which is what races test.
 def main() -> int:
     """Measure, report, and give the exit status."""
     text = Text(windows=192, tokens=64) if is_quick() else Text(windows=512, tokens=128)
-    bench = open_bench(text)
-    windows = bench.calibration.search
-    engine = Evaluator(bench.dense.structure, windows)
-    counts = bench.space.forms(parents(bench))
+    prepared = open_prepared(text)
+    windows = prepared.calibration.search
+    engine = Evaluator(prepared.dense.structure, windows)
+    counts = prepared.space.configurations(parents(prepared))
     found = dict(engine.score(counts))
     values = np.stack([found[member].by_window["kl"] for member in range(len(counts))])
     rng = np.random.default_rng(SEED)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from benchmarks import duel
 from benchmarks.report import Goal, Row, finish, is_quick
-from benchmarks.smollm2 import CHILDREN_EACH, SEED, Text, open_bench, param_domain
+from benchmarks.smollm2 import CHILDREN_EACH, SEED, Text, open_prepared, param_domain
 from evaluators.scoring.evaluator import HEADS_AT_ONCE, Evaluator, Fidelity
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.searchers import make_searcher, protocol
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import uneven_tilt
@@ -31,14 +31,14 @@ computed twice: as one population by the prefix tree (`Evaluator.score` once) an
 (`Evaluator.score` once for each candidate, narrow layers as views here too). Both give the same
 scores, bit for bit; a difference stops the benchmark.
 
-- single sites: each of the 60 sub-blocks dropped by itself.
+- single sites: each of the 60 components dropped by itself.
 - offspring: {CHILDREN} children of one uneven plan at {PARENT_COST} of the dense parameters, each
   with one to three sites set to another level, sites and levels uniform.
 - nsga2: what NSGA-II asks for in round {SEARCH_ROUNDS + 1} of populations of {CHILDREN}. In the
   rounds before it was told true parameter counts and an invented, additive quality, so that they
   took no time. It has no goal.
 
-*saved* counts sub-blocks executed and does not depend on the machine. *time* is wall time of the
+*saved* counts components executed and does not depend on the machine. *time* is wall time of the
 tree over that of separate scoring, in one process, in turns of a few candidates each; medians of
 the repeats. It includes everything, the head above all: a candidate by itself computes the
 teacher's logits beside its own, whereas a population computes them once for {HEADS_AT_ONCE}
@@ -54,13 +54,13 @@ class Side:
     """What one way of scoring a set of candidates took."""
 
     runs: int = 0
-    """Sub-blocks executed."""
+    """Components executed."""
     seconds: float = 0.0
     layer_seconds: float = 0.0
 
 
 class Meter:
-    """Reads what an evaluator spends: time, time inside layers, sub-blocks executed."""
+    """Reads what an evaluator spends: time, time inside layers, components executed."""
 
     def __init__(self, judge: Evaluator) -> None:
         self._tree = judge.tree
@@ -91,7 +91,7 @@ def main() -> int:
     tree_text = Text(windows=2 if is_quick() else 4, tokens=64)
     naive_text = duel.text(quick=is_quick())
     repeats = 1 if is_quick() else 3
-    shared = compare_with_separate(open_bench(tree_text), repeats)
+    shared = compare_with_separate(open_prepared(tree_text), repeats)
     naive, ours = equal_tokens(naive_text, repeats)
     notes = (
         f"{NOTES.strip()}\n\n{duel.NOTES.strip()}\n\nText: Python's own help topics, "
@@ -111,27 +111,29 @@ def main() -> int:
     return finish("forward", [*shared, naive, ours], goals, notes, seed=SEED)
 
 
-def compare_with_separate(bench: Workbench, repeats: int) -> list[Row]:
+def compare_with_separate(prepared: PreparedModel, repeats: int) -> list[Row]:
     """Score three sets of candidates as populations and one by one."""
-    judge = Evaluator(bench.dense.structure, bench.calibration.search, Fidelity(state_bytes=0))
+    judge = Evaluator(
+        prepared.dense.structure, prepared.calibration.search, Fidelity(state_bytes=0)
+    )
     meter = Meter(judge)
     rng = np.random.default_rng(SEED)
-    domain = param_domain(bench)
+    domain = param_domain(prepared)
     return [
         summary(name, len(counts), [compare(judge, meter, counts) for _ in range(repeats)])
         for name, counts in (
-            ("single sites", single_drops(bench)),
-            ("offspring", bench.space.forms(switched(domain, rng))),
-            ("nsga2", bench.space.forms(later_generation(domain, rng))),
+            ("single sites", single_drops(prepared)),
+            ("offspring", prepared.space.configurations(switched(domain, rng))),
+            ("nsga2", prepared.space.configurations(later_generation(domain, rng))),
         )
     ]
 
 
 def equal_tokens(text: Text, repeats: int) -> tuple[Row, Row]:
     """Score the offspring of four plans on all of the text, against naive scoring."""
-    bench = open_bench(text)
-    engine = Evaluator(bench.dense.structure, bench.calibration.search)
-    both = duel.Duel(bench)
+    prepared = open_prepared(text)
+    engine = Evaluator(prepared.dense.structure, prepared.calibration.search)
+    both = duel.Duel(prepared)
     elders = dict(engine.score(both.elders))
     base = [elders[family].quality["kl"].value for family in range(duel.FAMILIES)]
     engine.expect(both.elders)
@@ -145,9 +147,9 @@ def equal_tokens(text: Text, repeats: int) -> tuple[Row, Row]:
     return both.fight(decide, repeats)
 
 
-def single_drops(bench: Workbench) -> NDArray[np.int_]:
-    """Each sub-block dropped by itself, ``(candidates, sub_blocks)``."""
-    dense = bench.space.forms(bench.space.top_levels[None])[0]
+def single_drops(prepared: PreparedModel) -> NDArray[np.int_]:
+    """Each component dropped by itself, ``(candidates, components)``."""
+    dense = prepared.space.configurations(prepared.space.top_levels[None])[0]
     dropped = np.tile(dense, (len(dense), 1))
     np.fill_diagonal(dropped, 0)
     return dropped

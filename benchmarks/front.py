@@ -39,7 +39,7 @@ def main() -> int:
         0,
         space="heads,channels,drops",
         budget=BUDGET,
-        windows=8 if is_quick() else 64,
+        search_windows=8 if is_quick() else 64,
         window_tokens=64 if is_quick() else 128,
         rungs=2 if is_quick() else 5,
         holdout_windows=12 if is_quick() else 64,
@@ -76,7 +76,9 @@ def _baseline(contest: Contest, name: str) -> Trace:
     if name == "uniform":
         return contest.run(name, searcher=name, evaluations=12 if is_quick() else 40)
     if name == "greedy":
-        return contest.run(name, searcher=name, windows=max(1, contest.settings.windows // 16))
+        return contest.run(
+            name, searcher=name, search_windows=max(1, contest.settings.search_windows // 16)
+        )
     return contest.run(name, searcher=name)  # until it has nothing left to propose
 
 
@@ -90,7 +92,7 @@ def _rows(
     methods: Mapping[str, Sequence[Trace]],
     fronts: Mapping[str, list[Evaluation]],
 ) -> list[Row]:
-    dense = contest.bench.dense.costs.dense()
+    dense = contest.prepared.dense.costs.dense()
     points = {n: Points.of(plans, ("params",), dense, "holdout") for n, plans in fronts.items()}
     reference = reference_kl(points["frontier"], points["evopress"])
     chosen = {

@@ -22,7 +22,7 @@ from planner.settings.search import SearchSettings
 from search_spaces.importance import UnitImportanceName, make_unit_importance
 from search_spaces.importance.order import rank_units
 from search_spaces.progress import NoProgress
-from search_spaces.pruned_weights.builder import LevelBuilder
+from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
 from search_spaces.pruned_weights.sparsifiers import (
     RefinementName,
@@ -30,12 +30,12 @@ from search_spaces.pruned_weights.sparsifiers import (
     make_refinement,
     make_sparsifier,
 )
-from search_spaces.pruned_weights.types import Level, Matrix
-from search_spaces.space.block_options import variants_of
-from search_spaces.space.configuration import Forms, forms_of, unit_counts
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.space.block_options import combined_options
+from search_spaces.space.configuration import Configurations, configurations_of, unit_counts
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
-from search_spaces.surgery.apply import Levels, Shaper
+from search_spaces.surgery.apply import LayerBuilder, WeightSource
 from search_spaces.surgery.sort import sort_units_
 
 STATISTICS: frozenset[StatisticName] = frozenset(
@@ -65,23 +65,23 @@ class Found:
         return f"{value:.1f} ± {value * self.nll.standard_error:.1f}"
 
 
-class Switch(Shaper):
+class Switch(LayerBuilder):
     """Shapes layers as another shaper does, which can be exchanged."""
 
-    now: Shaper
+    now: LayerBuilder
 
-    def layer(self, index: int, forms: NDArray[np.int_]) -> nn.Module:
-        return self.now.layer(index, forms)
+    def layer(self, index: int, configurations: NDArray[np.int_]) -> nn.Module:
+        return self.now.layer(index, configurations)
 
 
 class Given:
     """Levels made beforehand, by position, count and pattern; widths when they are asked for."""
 
-    def __init__(self, builder: LevelBuilder) -> None:
+    def __init__(self, builder: WeightBuilder) -> None:
         self._builder = builder
-        self._made: dict[tuple[int, int, Pattern], Level] = {}
+        self._made: dict[tuple[int, int, SparsityPattern], PrunedWeights] = {}
 
-    def level(self, position: int, count: int, pattern: Pattern) -> Level:
+    def level(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
         key = (position, count, pattern)
         if key not in self._made:
             (self._made[key],) = self._builder.build(position, [(count, pattern)])
@@ -92,7 +92,7 @@ class Laboratory:
     """One model with all statistics, and hold-out text that none of them has seen.
 
     Args:
-        statistics_windows: To take statistics from.
+        calibration_windows: To take statistics from.
         holdout_windows: To score on.
         tokens: In each window.
         wanted: Which statistics.
@@ -102,7 +102,7 @@ class Laboratory:
     def __init__(
         self,
         *,
-        statistics_windows: int,
+        calibration_windows: int,
         holdout_windows: int,
         tokens: int,
         wanted: frozenset[StatisticName] = STATISTICS,
@@ -117,14 +117,14 @@ class Laboratory:
             device="cpu",
             windows=2,
             fresh_windows=2,
-            statistics_windows=statistics_windows,
+            calibration_windows=calibration_windows,
             holdout_windows=holdout_windows,
             window_tokens=tokens,
             **text_options(folder),
         )
         dense = open_model(settings, NoProgress())
         self.structure = dense.structure
-        self.widths = unit_counts(self.structure.sub_blocks)
+        self.widths = unit_counts(self.structure.components)
         self.stored_dtype = dense.loaded.stored_dtype
         calibration = calibrate(dense, settings, folder, NoProgress())
         self.statistics = collect_statistics(
@@ -138,7 +138,7 @@ class Laboratory:
             self.structure,
             calibration.holdout,
             Fidelity(metrics=("kl", "nll"), state_bytes=0),
-            shaper=self._switch,
+            layer_builder=self._switch,
         )
 
     def sort(self, ranking: UnitImportanceName) -> None:
@@ -155,21 +155,21 @@ class Laboratory:
         sort_units_(self.structure, steps)
         self._orders = list(orders)
 
-    def shaper(
+    def layer_builder(
         self,
         *,
         compensation: CompensationName | None = None,
         sparsifier: SparsifierName | None = None,
         refinement: RefinementName | None = None,
-        patterns: Sequence[Pattern] = (DENSE,),
-    ) -> Shaper:
+        patterns: Sequence[SparsityPattern] = (DENSE,),
+    ) -> LayerBuilder:
         """Give what shapes layers of the model as it is sorted now."""
         known: Sequence[Statistics] = self.statistics
         if compensation == "tuning":
             known = tuning_statistics(
                 self.structure, self._orders, known, self._windows, NoProgress()
             )
-        builder = LevelBuilder(
+        builder = WeightBuilder(
             self.structure,
             known,
             self._orders,
@@ -178,32 +178,34 @@ class Laboratory:
             refinement=make_refinement(refinement) if refinement else None,
             dtype=self.stored_dtype,
         )
-        variants = [variants_of(patterns)] * len(self.structure.sub_blocks)
-        return Shaper(self.structure, variants, Given(builder))
+        block_options = [combined_options(patterns)] * len(self.structure.components)
+        return LayerBuilder(self.structure, block_options, Given(builder))
 
-    def uniform(self, *, channels: float = 0.0, groups: float = 0.0, pattern: int = 0) -> Forms:
-        """Give forms ``(sub_blocks,)`` that cut the same everywhere, as nearly as units allow.
+    def uniform(
+        self, *, channels: float = 0.0, groups: float = 0.0, pattern: int = 0
+    ) -> Configurations:
+        """Give forms ``(components,)`` that cut the same everywhere, as nearly as units allow.
 
         Args:
             channels: Share of each MLP's channels that goes.
             groups: Share of all KV groups that goes, spread evenly over the layers.
-            pattern: Position of the pattern of sparsity of all sub-blocks.
+            pattern: Position of the pattern of sparsity of all components.
         """
         layers = len(self.widths) // 2
         gone = groups * self.widths[0::2] * np.arange(1, layers + 1)
         kept = self.widths.copy()
         kept[0::2] -= np.diff(np.round(gone), prepend=0.0).astype(np.int_)
         kept[1::2] -= np.round(channels * self.widths[1::2]).astype(np.int_)
-        return forms_of(kept, np.full(len(kept), pattern), self.widths)
+        return configurations_of(kept, np.full(len(kept), pattern), self.widths)
 
-    def score(self, forms: Forms, shaper: Shaper) -> Found:
+    def score(self, configurations: Configurations, layer_builder: LayerBuilder) -> Found:
         """Score a candidate on the hold-out text."""
-        self._switch.now = shaper
-        ((_, found),) = self._evaluator.score(forms[None])
+        self._switch.now = layer_builder
+        ((_, found),) = self._evaluator.score(configurations[None])
         return Found(kl=found.quality["kl"], nll=found.quality["nll"])
 
     def matrices(self) -> "Matrices":
-        """Give each projection's matrix, by position of its sub-block and path."""
+        """Give each projection's matrix, by position of its component and path."""
         return {
             (position, path): weight.clone()
             for position, (_, weights) in enumerate(self.structure.matrices())
@@ -212,27 +214,27 @@ class Laboratory:
 
     def known(self, position: int, path: str) -> MatrixStatistics:
         """Give the statistics of one matrix, features in the order that they have now."""
-        block = self.structure.sub_blocks[position]
-        projection = next(p for p in block.projections if p.path == path)
+        component = self.structure.components[position]
+        projection = next(p for p in component.projections if p.path == path)
         features = projection.sorted_features(self._orders[position])
-        found = MatrixStatistics.of(self.statistics[block.layer], path)
+        found = MatrixStatistics.of(self.statistics[component.layer], path)
         if projection.side == "rows":
             return found.picked(rows=features)
         return found.picked(columns=features)
 
 
 Matrices = dict[tuple[int, str], Tensor]
-"""By position of the sub-block and path."""
+"""By position of the component and path."""
 
 
-def levels_of(matrices: Matrices, dtype: torch.dtype) -> Levels:
+def levels_of(matrices: Matrices, dtype: torch.dtype) -> WeightSource:
     """Turn matrices that other code made into levels of full width, whatever the pattern."""
-    made: dict[int, dict[str, Matrix]] = {}
+    made: dict[int, dict[str, LinearWeights]] = {}
     for (position, path), weight in matrices.items():
-        made.setdefault(position, {})[path] = Matrix(weight.to(dtype))
+        made.setdefault(position, {})[path] = LinearWeights(weight.to(dtype))
 
     class Fixed:
-        def level(self, position: int, count: int, pattern: Pattern) -> Level:
+        def level(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
             return made[position]
 
     return Fixed()

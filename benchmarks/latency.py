@@ -13,14 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.report import Goal, Row, finish, is_quick
-from benchmarks.smollm2 import SEED, Text, open_bench
+from benchmarks.smollm2 import SEED, Text, open_prepared
 from evaluators.costs.latency import predict
 from evaluators.latency.layer_benchmark import measure_table
 from evaluators.latency.measure import Latency, Workload, measure_latencies
 from evaluators.runtime.allocator import release_pages
 from planner.export.hf.folder import cut_model, write_model
 from planner.export.proof import reload
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import uneven_tilt
 
@@ -34,9 +34,9 @@ search under a latency budget does. Then plans between {CHEAPEST} and {DEAREST} 
 model's latency are exported to a folder, reloaded as a user would, and run end to end on the same
 workload, in turns with the dense model; medians of the repeats.
 
-- uniform: the same share of every sub-block.
-- uneven: shares that differ at random from sub-block to sub-block.
-- drops: half of what goes is cut unevenly, the other half in whole sub-blocks, picked at random.
+- uniform: the same share of every component.
+- uneven: shares that differ at random from component to component.
+- drops: half of what goes is cut unevenly, the other half in whole components, picked at random.
 
 *prefill* and *decode* are milliseconds, for the prompt and for each new token. *share error* is
 predicted over measured, less one, both as shares of the dense model's: the one as the table has
@@ -94,16 +94,18 @@ class Case:
 def main() -> int:
     """Measure, report, and give the exit status."""
     count, repeats = (12, 2) if is_quick() else (18, 5)
-    bench = open_bench(Text(windows=2, tokens=64))
-    table = measure_table(bench.dense.structure, WORKLOAD)
-    bench = replace(bench, dense=replace(bench.dense, costs=bench.dense.costs.timed(table)))
-    floor = bench.smallest()["latency"] / bench.dense.costs.dense()["latency"]
+    prepared = open_prepared(Text(windows=2, tokens=64))
+    table = measure_table(prepared.dense.structure, WORKLOAD)
+    prepared = replace(
+        prepared, dense=replace(prepared.dense, costs=prepared.dense.costs.timed(table))
+    )
+    floor = prepared.smallest()["latency"] / prepared.dense.costs.dense()["latency"]
     plans = list(
-        spread(bench.domain({"latency": None}, floor), count, np.random.default_rng(SEED))
+        spread(prepared.domain({"latency": None}, floor), count, np.random.default_rng(SEED))
     )
     cases = []
     for kind, genome in plans:
-        cases.append(measure(bench, kind, genome, repeats))
+        cases.append(measure(prepared, kind, genome, repeats))
         print(*cases[-1].row().values(), flush=True)
     errors = [
         predicted / measured - 1
@@ -132,7 +134,9 @@ def main() -> int:
             at_least=True,
         ),
     ]
-    notes = f"{NOTES.strip()}\n\n{repeats} repeats; {bench.dense.loaded.model.dtype} on the CPU."
+    notes = (
+        f"{NOTES.strip()}\n\n{repeats} repeats; {prepared.dense.loaded.model.dtype} on the CPU."
+    )
     return finish("latency", [case.row() for case in cases], goals, notes, seed=SEED)
 
 
@@ -151,7 +155,7 @@ def spread(
 
 
 def with_drops(domain: Domain, share: float, rng: np.random.Generator) -> NDArray[np.int_]:
-    """Give an uneven plan without some sub-blocks, ``(sites,)``."""
+    """Give an uneven plan without some components, ``(sites,)``."""
     genome = domain.tilted((1 + share) / 2, uneven_tilt(domain, rng))
     for site in rng.permutation(len(genome)):
         if domain.cost(genome[None])[0] <= share:
@@ -160,17 +164,21 @@ def with_drops(domain: Domain, share: float, rng: np.random.Generator) -> NDArra
     return genome
 
 
-def measure(bench: Workbench, kind: str, genome: NDArray[np.int_], repeats: int) -> Case:
+def measure(prepared: PreparedModel, kind: str, genome: NDArray[np.int_], repeats: int) -> Case:
     """Export one plan and run it beside the dense model."""
-    structure, model = bench.dense.structure, bench.dense.loaded.model
-    table = bench.dense.costs.table
+    structure, model = prepared.dense.structure, prepared.dense.loaded.model
+    table = prepared.dense.costs.table
     assert table is not None
-    genome = bench.space.mended(genome[None])[0]
-    counts = bench.space.forms(np.stack([bench.space.top_levels, genome]))
-    dense_promised, promised = predict(structure, bench.dense.costs.variants, table, counts)
+    genome = prepared.space.repaired(genome[None])[0]
+    counts = prepared.space.configurations(np.stack([prepared.space.top_levels, genome]))
+    dense_promised, promised = predict(
+        structure, prepared.dense.costs.block_options, table, counts
+    )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_model(folder, cut_model(structure, bench.space.plan(genome)), bench.dense.loaded)
+        write_model(
+            folder, cut_model(structure, prepared.space.plan(genome)), prepared.dense.loaded
+        )
         exported: Any = reload(folder)
     exported.to(device=model.device, dtype=model.dtype)
     release_pages()

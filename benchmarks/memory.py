@@ -11,12 +11,12 @@ import torch
 
 from benchmarks.naive import NaiveScorer
 from benchmarks.report import Goal, Row, finish, is_quick
-from benchmarks.smollm2 import SEED, Text, offspring, open_bench, parents
+from benchmarks.smollm2 import SEED, Text, offspring, open_prepared, parents
 from evaluators.runtime.allocator import release_pages
 from evaluators.scoring.evaluator import Evaluator, Fidelity
 from evaluators.scoring.racing import rungs_of
 from planner.cli.demo import demo_model
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 
 GENERATION = 64
 MEGABYTE = 1e6
@@ -68,14 +68,18 @@ def main() -> int:
 
 def score_generation(pipe: Connection, text: Text) -> None:
     """Score two generations in this process and send what the second took."""
-    bench = open_bench(text)
+    prepared = open_prepared(text)
     release_pages()  # as a search does before it scores
     engine = Evaluator(
-        bench.dense.structure, bench.calibration.search, Fidelity(rungs=rungs_of(text.windows))
+        prepared.dense.structure,
+        prepared.calibration.search,
+        Fidelity(rungs=rungs_of(text.windows)),
     )
-    elders = bench.space.forms(parents(bench))
+    elders = prepared.space.configurations(parents(prepared))
     first, second = (
-        bench.space.forms(np.concatenate([offspring(bench, seed), offspring(bench, seed + 1)]))
+        prepared.space.configurations(
+            np.concatenate([offspring(prepared, seed), offspring(prepared, seed + 1)])
+        )
         for seed in (SEED, SEED + 2)
     )
     list(engine.score(elders))
@@ -86,7 +90,7 @@ def score_generation(pipe: Connection, text: Text) -> None:
     list(engine.score(second))
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     measured = {"faults": faults / len(second), "peak": float(peak_bytes())}
-    pipe.send((measured, model_bytes(bench)))
+    pipe.send((measured, model_bytes(prepared)))
 
 
 def peak_bytes() -> int:
@@ -96,18 +100,18 @@ def peak_bytes() -> int:
     return 1024 * int(line.split()[1])
 
 
-def model_bytes(bench: Workbench) -> int:
+def model_bytes(prepared: PreparedModel) -> int:
     """Give the bytes of the weights, tied ones once."""
-    return sum(weight.nbytes for weight in bench.dense.structure.backbone.model.parameters())
+    return sum(weight.nbytes for weight in prepared.dense.structure.backbone.model.parameters())
 
 
 def naive_faults(text: Text) -> float:
     """Give the minor faults that the published way of scoring takes for one candidate."""
-    bench = open_bench(text)
-    counts = bench.space.forms(offspring(bench))
-    windows = bench.calibration.search
+    prepared = open_prepared(text)
+    counts = prepared.space.configurations(offspring(prepared))
+    windows = prepared.calibration.search
     scorer = NaiveScorer(
-        str(demo_model()), torch.float32, tuple(bench.space.orders), windows, batch=len(windows)
+        str(demo_model()), torch.float32, tuple(prepared.space.orders), windows, batch=len(windows)
     )
     scorer.score(counts[0])  # warm-up
     scores = [scorer.score(kept) for kept in counts[:: len(counts) // (GENERATION // 8)]]

@@ -25,11 +25,11 @@ from evaluators.scoring.evaluator import Evaluator, Fidelity
 from evaluators.scoring.prefix_tree import PrefixTree
 from planner.cli.demo import demo_model
 from planner.results.significance import Verdict, judged
-from planner.settings.to_moe import SplitSettings
-from planner.to_moe.convert import split_model
+from planner.settings.to_moe import ToMoeSettings
+from planner.to_moe.convert import convert_to_moe
 from search_spaces.importance import ExpertImportanceName
 from search_spaces.reading.read import read_structure
-from search_spaces.space.configuration import Forms, unit_counts
+from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.structure.model import ModelStructure
 
 GONE = (0.25, 0.5)
@@ -40,7 +40,7 @@ OTHER = "MOE"
 """Environment variable that names another model to measure beside that one (with ``QUICK=1`` in
 its place): a folder with experts, and after a colon its text."""
 NOTES = f"""
-SmolLM2-135M-Instruct split into experts by `planner split`, in float32: {EXPERTS} experts of 64
+SmolLM2-135M-Instruct split into experts by `planner to-moe`, in float32: {EXPERTS} experts of 64
 channels a layer, of which {ACTIVE} run for a token beside a shared one of {SHARED} channels. KL is
 to that mixture with all of its experts. *uniform*: as many experts in each layer, by the sum of
 their routing weights (the default), by *frequency*, or, in the full run, *merged*: by frequency,
@@ -90,15 +90,15 @@ def main() -> int:
 def _split(folder: Path) -> Path:
     """Split the demo's model on the calibration text."""
     options = text_options(folder)
-    settings = SplitSettings.checked(
+    settings = ToMoeSettings.checked(
         model=str(demo_model()),
         data=options["data"],
         experts=EXPERTS,
         shared=SHARED,
         active=ACTIVE,
-        windows=16 if is_quick() else 32,
+        search_windows=16 if is_quick() else 32,
     )
-    return split_model(settings, folder / "mixture")
+    return convert_to_moe(settings, folder / "mixture")
 
 
 PROTOTYPE = {0.875: 24.3 / 21.2, 0.75: 31.4 / 21.2}
@@ -164,18 +164,20 @@ def _compared(name: str, model: str, **options: str | None) -> tuple[list[Row], 
     tokens = 12_000 if is_quick() else 400_000
     for share in GONE:
         uniform = _uniform(ours, share)
-        most = ours.bench.costs_of(uniform)["params"]
+        most = ours.prepared.costs_of(uniform)["params"]
         budget = f"params<={most:.0f}"
         run = ours.run(
             f"searched-{share}", budget=budget, focus="budget", searcher="frontier", tokens=tokens
         ).run
         found = {
-            "searched": _scored(ours, ours.bench.space.forms(np.array([run.best(budget).genome]))),
-            "uniform": _scored(ours, ours.bench.space.forms(uniform[None])),
+            "searched": _scored(
+                ours, ours.prepared.space.configurations(np.array([run.best(budget).genome]))
+            ),
+            "uniform": _scored(ours, ours.prepared.space.configurations(uniform[None])),
         }
         for ranking, contest in others.items():
             genome = _uniform(contest, share)
-            found[ranking] = _scored(contest, contest.bench.space.forms(genome[None]))
+            found[ranking] = _scored(contest, contest.prepared.space.configurations(genome[None]))
         gains = {other: judged(found["searched"], found[other]) for other in [*found][1:]}
         won += sum(gains[other][1] == "better" for other in ("uniform", "frequency"))
         rows.append(_row(name, share, found, gains))
@@ -187,12 +189,12 @@ def _contest(model: str, ranking: ExpertImportanceName, **options: str | None) -
         0,
         model=model,
         space="experts",
-        expert_ranking=ranking,
-        windows=8 if is_quick() else 64,
+        expert_importance=ranking,
+        search_windows=8 if is_quick() else 64,
         window_tokens=128,
         rungs=3 if is_quick() else 5,
         holdout_windows=16 if is_quick() else 64,
-        statistics_windows=24 if is_quick() else 64,
+        calibration_windows=24 if is_quick() else 64,
         fresh_windows=2,
         budget="params<=0.9x",
         **{"compensate": "none", **options},
@@ -201,19 +203,21 @@ def _contest(model: str, ranking: ExpertImportanceName, **options: str | None) -
 
 def _uniform(contest: Contest, share: float) -> np.ndarray[tuple[int], np.dtype[np.int_]]:
     """Give the genome ``(sites,)`` that keeps the same number of experts in each layer."""
-    space = contest.bench.space
+    space = contest.prepared.space
     genome = space.top_levels.copy()
     for position, site in enumerate(space.sites):
-        whole = space.sub_blocks[site.targets[0]].unit_count
+        whole = space.components[site.targets[0]].unit_count
         genome[position] = site.levels.index((round(whole * (1 - share)),))
     return genome
 
 
-def _scored(contest: Contest, forms: Forms) -> Measurement:
-    bench = contest.bench
-    windows, fidelity = bench.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
-    evaluator = Evaluator(bench.dense.structure, windows, fidelity, shaper=bench.shaper)
-    ((_, score),) = evaluator.score(forms)
+def _scored(contest: Contest, configurations: Configurations) -> Measurement:
+    prepared = contest.prepared
+    windows, fidelity = prepared.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
+    evaluator = Evaluator(
+        prepared.dense.structure, windows, fidelity, layer_builder=prepared.layer_builder
+    )
+    ((_, score),) = evaluator.score(configurations)
     return score.quality["kl"]
 
 
@@ -262,24 +266,24 @@ def _touched() -> list[Row]:
 
 def _counted(structure: ModelStructure, count: int) -> Row:
     """Count and time one candidate that keeps so many experts in each layer."""
-    blocks, backbone = structure.sub_blocks, structure.backbone
-    forms = unit_counts(blocks).copy()
-    forms[[block.experts is not None for block in blocks]] = count
+    components, backbone = structure.components, structure.backbone
+    configurations = unit_counts(components).copy()
+    configurations[[component.experts is not None for component in components]] = count
     costs = CostModel(structure, stored_dtype=torch.float32, context=_WINDOW)
     windows = torch.randint(512, (4, _WINDOW), generator=torch.Generator().manual_seed(1))
     evaluator = Evaluator(structure, windows, Fidelity(state_bytes=0))
-    dict(evaluator.score(unit_counts(blocks)[None]))  # the dense side is kept
+    dict(evaluator.score(unit_counts(components)[None]))  # the dense side is kept
     seconds = []
     for _ in range(5):
         started = time.perf_counter()
-        dict(evaluator.score(forms[None]))
+        dict(evaluator.score(configurations[None]))
         seconds.append(time.perf_counter() - started)
     with torch.inference_mode():
         inputs = backbone.enter(windows)
         with FlopCounterMode(display=False) as counter:
-            ((_, final),) = PrefixTree(structure).walk(forms[None], inputs)
+            ((_, final),) = PrefixTree(structure).walk(configurations[None], inputs)
             backbone.logits(final)
-    found = costs.costs(forms[None])
+    found = costs.costs(configurations[None])
     return {
         "experts kept": f"{count} of 64",
         "expert weights there": f"{count / 64:.0%}",

@@ -41,7 +41,7 @@ class NaiveScorer:
     Args:
         model: As `load_model` takes it.
         dtype: To compute in.
-        orders: Units of each sub-block, as the other side sorted them.
+        orders: Units of each component, as the other side sorted them.
         windows: Token ids ``(windows, tokens)``.
         batch: Windows run at once.
     """
@@ -65,7 +65,7 @@ class NaiveScorer:
         self._ours.recv()  # it is ready
 
     def score(self, counts: NDArray[np.int_]) -> NaiveScore:
-        """Score a candidate: units kept of each sub-block, ``(sub_blocks,)``."""
+        """Score a candidate: units kept of each component, ``(components,)``."""
         self._ours.send(counts)
         found: NaiveScore = self._ours.recv()
         return found
@@ -121,12 +121,12 @@ def _kl(logits: Tensor, teacher: Tensor) -> float:
 
 @contextmanager
 def _blind(structure: ModelStructure, counts: NDArray[np.int_]) -> Iterator[None]:
-    """Hide the removed units from the output projections, and dropped sub-blocks altogether."""
+    """Hide the removed units from the output projections, and dropped components altogether."""
     hooks = []
-    for block, count in zip(structure.sub_blocks, counts.tolist(), strict=True):
-        output = block.projections[-1]
-        linear = structure.backbone.layers[block.layer].get_submodule(output.path)
-        if count < block.unit_count:
+    for component, count in zip(structure.components, counts.tolist(), strict=True):
+        output = component.projections[-1]
+        linear = structure.backbone.layers[component.layer].get_submodule(output.path)
+        if count < component.unit_count:
             mask = torch.from_numpy(output.units < count)
             hooks.append(linear.register_forward_pre_hook(_masking(mask)))
     try:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks import duel
 from benchmarks.report import Goal, finish, is_quick
-from benchmarks.smollm2 import CHILDREN_EACH, SEED, open_bench
+from benchmarks.smollm2 import CHILDREN_EACH, SEED, open_prepared
 from evaluators.scoring.evaluator import Evaluator, Fidelity
 from evaluators.scoring.prefix_tree import Members
 from evaluators.scoring.racing import Race, judge_best, rungs_of
@@ -24,10 +24,12 @@ Our side drops on the way what is surely not wanted, by paired t tests on the wi
 def main() -> int:
     """Measure, report, and give the exit status."""
     text, repeats = duel.text(quick=is_quick()), 1 if is_quick() else 3
-    bench = open_bench(text)
+    prepared = open_prepared(text)
     rungs = rungs_of(text.windows, most_rungs=4)
-    engine = Evaluator(bench.dense.structure, bench.calibration.search, Fidelity(rungs=rungs))
-    both = duel.Duel(bench)
+    engine = Evaluator(
+        prepared.dense.structure, prepared.calibration.search, Fidelity(rungs=rungs)
+    )
+    both = duel.Duel(prepared)
     for rung in range(len(rungs)):
         list(engine.score(both.elders, rung))
     engine.expect(both.elders)
@@ -65,7 +67,7 @@ def main() -> int:
     ]
     facts = (
         f"Text: Python's own help topics, {text.windows} windows of {text.tokens} tokens, rungs "
-        f"{rungs}; {repeats} repeat(s); our engine in {bench.dense.loaded.model.dtype}."
+        f"{rungs}; {repeats} repeat(s); our engine in {prepared.dense.loaded.model.dtype}."
     )
     notes = f"{duel.NOTES.strip()}\n\n{NOTES.strip()}\n\n{facts}"
     return finish("racing", [naive, ours], goals, notes, seed=SEED)

@@ -17,18 +17,20 @@ from planner.settings.search import SearchSettings
 from search_spaces.importance import UnitImportanceName
 from search_spaces.pruned_weights.compensation import CompensationName
 from search_spaces.pruned_weights.sparsifiers import RefinementName, SparsifierName
-from search_spaces.pruned_weights.weight_methods import parse_repairs
-from search_spaces.space.block_options import variants_of
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.pruned_weights.weight_methods import parse_weight_methods
+from search_spaces.space.block_options import combined_options
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import MatrixStatistics
-from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.apply import LayerBuilder
 from tests.models.references import sparsegpt_reference, wanda_reference
 
 LOWER = 3.0
 """How much lower the default's KL is to be than plain magnitude's at 20 % joint width pruning."""
 REFERENCE = 0.02
 """Of the reference's perplexity."""
-PATTERNS = tuple(map(Pattern.parse, ("50%", "2:4") if is_quick() else ("50%", "60%", "2:4")))
+PATTERNS = tuple(
+    map(SparsityPattern.parse, ("50%", "2:4") if is_quick() else ("50%", "60%", "2:4"))
+)
 JOINT = "joint 20 %"
 PUBLISHED_WIDTH: tuple[tuple[str, UnitImportanceName, CompensationName | None], ...] = (
     ("magnitude", "magnitude", None),
@@ -86,7 +88,7 @@ Scored = dict[str, Found]
 def main() -> int:
     """Measure, report, and give the exit status."""
     laboratory = Laboratory(
-        statistics_windows=40 if is_quick() else 128,
+        calibration_windows=40 if is_quick() else 128,
         holdout_windows=8 if is_quick() else 32,
         tokens=128,
     )
@@ -127,21 +129,29 @@ def _widths(laboratory: Laboratory) -> Iterator[tuple[Method, Scored]]:
         cuts["channels 40 %"] = laboratory.uniform(channels=0.4)
         cuts["groups 40 %"] = laboratory.uniform(groups=0.4)
     default = SearchSettings(model="")
-    chosen = (default.ranking, parse_repairs(default.compensate)[0])
-    published = {(ranking, repair): name for name, ranking, repair in PUBLISHED_WIDTH}
+    chosen = (default.importance, parse_weight_methods(default.compensate)[0])
+    published = {
+        (ranking, weights_digest): name for name, ranking, weights_digest in PUBLISHED_WIDTH
+    }
     rankings: tuple[UnitImportanceName, ...] = get_args(UnitImportanceName)
     for ranking in rankings:
         laboratory.sort(ranking)
-        for repair in _repairs(ranking, chosen):
-            shaper = laboratory.shaper(compensation=repair)
-            how, name = (ranking, repair), f"{ranking} + {repair or 'none'}"
+        for weights_digest in _repairs(ranking, chosen):
+            layer_builder = laboratory.layer_builder(compensation=weights_digest)
+            how, name = (ranking, weights_digest), f"{ranking} + {weights_digest or 'none'}"
             method = Method(
                 name=published.get(how, name),
                 how=name,
                 published=how in published,
                 default=how == chosen,
             )
-            yield method, {cut: laboratory.score(forms, shaper) for cut, forms in cuts.items()}
+            yield (
+                method,
+                {
+                    cut: laboratory.score(configurations, layer_builder)
+                    for cut, configurations in cuts.items()
+                },
+            )
 
 
 def _repairs(
@@ -156,13 +166,13 @@ def _repairs(
 
 def _sparse(laboratory: Laboratory) -> Iterator[tuple[Method, Scored]]:
     default = SearchSettings(model="", space="sparsity")
-    chosen = (default.sparsifier, parse_repairs(default.compensate)[1])
+    chosen = (default.sparsifier, parse_weight_methods(default.compensate)[1])
     published = {(maker, refinement): name for name, maker, refinement in PUBLISHED_SPARSE}
-    makers: tuple[SparsifierName, ...] = get_args(SparsifierName)
-    pairs: list[tuple[SparsifierName, RefinementName | None]] = [(m, None) for m in makers]
+    methods: tuple[SparsifierName, ...] = get_args(SparsifierName)
+    pairs: list[tuple[SparsifierName, RefinementName | None]] = [(m, None) for m in methods]
     pairs += [("wanda", "dsnot"), ("wanda", "admm"), ("sparsegpt", "admm")]
     for maker, refinement in pairs:
-        shaper = laboratory.shaper(
+        layer_builder = laboratory.layer_builder(
             sparsifier=maker, refinement=refinement, patterns=(DENSE, *PATTERNS)
         )
         how, name = (maker, refinement), f"{maker} + {refinement or 'none'}"
@@ -172,24 +182,24 @@ def _sparse(laboratory: Laboratory) -> Iterator[tuple[Method, Scored]]:
             published=how in published,
             default=how == chosen,
         )
-        yield method, _by_pattern(laboratory, shaper)
+        yield method, _by_pattern(laboratory, layer_builder)
 
 
-def _by_pattern(laboratory: Laboratory, shaper: Shaper) -> Scored:
-    forms = {
+def _by_pattern(laboratory: Laboratory, layer_builder: LayerBuilder) -> Scored:
+    configurations = {
         str(pattern): laboratory.uniform(pattern=index)
         for index, pattern in enumerate(PATTERNS, start=1)
     }
-    return {name: laboratory.score(own, shaper) for name, own in forms.items()}
+    return {name: laboratory.score(own, layer_builder) for name, own in configurations.items()}
 
 
 def _references(laboratory: Laboratory) -> Iterator[tuple[str, float]]:
     """Give how far our perplexity is from that of the literal algorithms on the same matrices."""
     positions = np.arange(len(laboratory.widths))
     chosen = positions // 2 % 10 == 0 if is_quick() else positions >= 0
-    forms = np.where(chosen, laboratory.uniform(pattern=1), laboratory.widths)
-    makers: tuple[SparsifierName, ...] = ("wanda", "sparsegpt")
-    for name in makers:
+    configurations = np.where(chosen, laboratory.uniform(pattern=1), laboratory.widths)
+    methods: tuple[SparsifierName, ...] = ("wanda", "sparsegpt")
+    for name in methods:
         for pattern in PATTERNS[:1] if is_quick() else PATTERNS:
             made: Matrices = {
                 key: _literal(name, weight, laboratory.known(*key), pattern)
@@ -197,15 +207,20 @@ def _references(laboratory: Laboratory) -> Iterator[tuple[str, float]]:
                 if chosen[key[0]]
             }
             levels = levels_of(made, laboratory.stored_dtype)
-            variants = [variants_of((DENSE, pattern))] * len(forms)
-            literal = Shaper(laboratory.structure, variants, levels)
-            fast = laboratory.shaper(sparsifier=name, patterns=(DENSE, pattern))
-            reference, ours = (laboratory.score(forms, shaper) for shaper in (literal, fast))
+            block_options = [combined_options((DENSE, pattern))] * len(configurations)
+            literal = LayerBuilder(laboratory.structure, block_options, levels)
+            fast = laboratory.layer_builder(sparsifier=name, patterns=(DENSE, pattern))
+            reference, ours = (
+                laboratory.score(configurations, layer_builder)
+                for layer_builder in (literal, fast)
+            )
             gap = abs(math.expm1(ours.nll.value - reference.nll.value))
-            yield f"{name}, {pattern} of {int(chosen.sum())} sub-blocks", gap
+            yield f"{name}, {pattern} of {int(chosen.sum())} components", gap
 
 
-def _literal(name: str, weight: Tensor, known: MatrixStatistics, pattern: Pattern) -> Tensor:
+def _literal(
+    name: str, weight: Tensor, known: MatrixStatistics, pattern: SparsityPattern
+) -> Tensor:
     if name == "wanda":
         return wanda_reference(weight, known["input_second_moment"], pattern)
     return sparsegpt_reference(weight, known["gram"], pattern)

@@ -57,7 +57,7 @@ def finish(name: str, rows: Sequence[Row], goals: Sequence[Goal], notes: str, *,
     """Print and write down a benchmark's result.
 
     Args:
-        name: As in ``make bench-NAME``.
+        name: As in ``make prepared-NAME``.
         rows: Of the table; where the columns change, another table begins.
         goals: What must hold.
         notes: Markdown that says what the figures are.

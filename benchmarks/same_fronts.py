@@ -3,9 +3,9 @@
     python -m benchmarks.same_fronts OTHER_CHECKOUT
 
 searches tiny random models by the code of this checkout and of another – dense and joint, sparse
-with compensation, a mixture of experts – and compares `front.csv`, every genome that was scored and
-the plan of every evaluation. Exit status 1 where anything differs. Options that are spelt otherwise
-in the other checkout are translated.
+with compensation, a mixture of experts – and compares `front.csv`, every genome that was scored
+and the plan of every evaluation. Exit status 1 where anything differs. Options that are spelt
+otherwise in the other checkout are translated.
 """
 
 import hashlib

@@ -30,8 +30,8 @@ _ATTENTIONS = 19 / 30
 CASES = (
     # 19 attentions and 19 MLPs of 30 stay: KV cache counts attentions, parameters the rest
     Case(name="11 + 11 of 60 dropped", budget="params<=0.7107x,kv<=0.6334x", seeds=3),
-    Case(name="25 % of sub-block params", budget="params<=0.8027x", seeds=1),
-    Case(name="50 % of sub-block params", budget="params<=0.6054x", seeds=1),
+    Case(name="25 % of component params", budget="params<=0.8027x", seeds=1),
+    Case(name="50 % of component params", budget="params<=0.6054x", seeds=1),
 )
 
 NOTES = f"""
@@ -82,7 +82,7 @@ def _row(case: Case, seed: int) -> Row:
         space="drops",
         budget=case.budget,
         focus="budget",
-        windows=64,
+        search_windows=64,
         window_tokens=128,
         rungs=5,
         holdout_windows=32 if is_quick() else 64,

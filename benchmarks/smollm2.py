@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from planner.cli.demo import demo_model
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import transferred
 from planner.settings.search import SearchSettings
@@ -31,7 +31,7 @@ class Text:
     tokens: int
 
 
-def open_bench(text: Text) -> Workbench:
+def open_prepared(text: Text) -> PreparedModel:
     """Load, rank and sort the model, with text that ships with Python to calibrate on."""
     with tempfile.TemporaryDirectory() as scratch:
         topics = write_topics(Path(scratch))
@@ -39,7 +39,7 @@ def open_bench(text: Text) -> Workbench:
             model=str(demo_model()),
             data=str(topics),
             seed=SEED,
-            windows=text.windows,
+            search_windows=text.windows,
             fresh_windows=2,
             holdout_windows=2,
             window_tokens=text.tokens,
@@ -57,25 +57,25 @@ def write_topics(folder: Path) -> Path:
     return topics
 
 
-def param_domain(bench: Workbench) -> Domain:
+def param_domain(prepared: PreparedModel) -> Domain:
     """Levels and what they cost in parameters, down to the smallest plan."""
-    return bench.domain(
-        {"params": None}, bench.smallest()["params"] / bench.dense.costs.dense()["params"]
+    return prepared.domain(
+        {"params": None}, prepared.smallest()["params"] / prepared.dense.costs.dense()["params"]
     )
 
 
-def parents(bench: Workbench) -> NDArray[np.int_]:
+def parents(prepared: PreparedModel) -> NDArray[np.int_]:
     """Good plans from 0.5 to 0.9 of the parameters, ``(parents, sites)``."""
-    domain = param_domain(bench)
+    domain = param_domain(prepared)
     even = np.zeros(len(domain.top_levels))
     return np.stack([domain.guessed(cost, even) for cost in PARENT_COSTS])
 
 
-def offspring(bench: Workbench, seed: int = SEED) -> NDArray[np.int_]:
+def offspring(prepared: PreparedModel, seed: int = SEED) -> NDArray[np.int_]:
     """Eight children of each parent in turn, by one to four moves at about equal cost."""
-    domain, rng = param_domain(bench), np.random.default_rng(seed)
+    domain, rng = param_domain(prepared), np.random.default_rng(seed)
     children = []
-    for parent in parents(bench):
+    for parent in parents(prepared):
         for _ in range(CHILDREN_EACH):
             child = parent
             for _ in range(int(rng.integers(1, 5))):

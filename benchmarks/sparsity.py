@@ -1,4 +1,4 @@
-"""How sparse each sub-block's weights should be: a search over all against uniform and OWL."""
+"""How sparse each component's weights should be: a search over all against uniform and OWL."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ from benchmarks.report import Goal, Row, finish, is_quick
 from evaluators.costs.cost_model import CostModel
 from evaluators.metric import Measurement
 from evaluators.scoring.evaluator import Evaluator, Fidelity
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.results.significance import Verdict, judged
 from planner.settings.search import SearchSettings
 from search_spaces.priors import global_magnitude, lamp
-from search_spaces.space.block_options import variants_of
-from search_spaces.space.configuration import forms_of, unit_counts, variants_in
-from search_spaces.space.sparsity import Pattern
-from search_spaces.surgery.apply import Shaper
+from search_spaces.space.block_options import combined_options
+from search_spaces.space.configuration import configurations_of, options_in, unit_counts
+from search_spaces.space.sparsity import SparsityPattern
+from search_spaces.surgery.apply import LayerBuilder
 
 SHARES = (0.6, 0.7)
 """Zeros among the weights of all linear layers of attentions and MLPs."""
@@ -29,7 +29,7 @@ by the default sparsifier, {SearchSettings(model="").sparsifier}, whoever alloca
 have as many non-zero parameters as uniform, or (the search) at most so many.
 *searched*: `--searcher frontier --focus budget --space
 sparsity`. *OWL*: M = 5, λ = 0.08. *LAMP* and *global magnitude* (every matrix keeps a tenth): one
-threshold on the score over all sub-blocks; scores allocate, the sparsifier chooses weights.
+threshold on the score over all components; scores allocate, the sparsifier chooses weights.
 
 Each cell: KL to the dense model on hold-out text, nats a token, with its error. *gain*: how much
 lower the search's is, by paired differences on the windows, and in brackets whether Student's t
@@ -43,8 +43,8 @@ def main() -> int:
     contest = Contest(
         0,
         space="sparsity",
-        guess="owl",
-        windows=8 if is_quick() else 64,
+        prior="owl",
+        search_windows=8 if is_quick() else 64,
         window_tokens=128,
         rungs=3 if is_quick() else 5,
         holdout_windows=24 if is_quick() else 64,
@@ -68,61 +68,66 @@ def _tokens() -> int:
 
 def _measured(contest: Contest, share: float) -> dict[str, Measurement]:
     """Give the hold-out KL of each allocation."""
-    bench = contest.bench
-    uniform = bench.space.top_levels - round(share / 0.1)
-    most = bench.costs_of(uniform)["nonzero"]
+    prepared = contest.prepared
+    uniform = prepared.space.top_levels - round(share / 0.1)
+    most = prepared.costs_of(uniform)["nonzero"]
     budget = f"nonzero<={most:.0f}"
     run = contest.run(
         f"searched-{share}", budget=budget, focus="budget", searcher="frontier", tokens=_tokens()
     ).run
     zeros = {
-        "uniform": np.full(len(bench.space.sub_blocks), share),
-        "OWL": share - _tilts(bench),
-        "LAMP": _threshold(bench, share, lamp.pattern_harms),
-        "global magnitude": _threshold(bench, share, global_magnitude.pattern_harms),
+        "uniform": np.full(len(prepared.space.components), share),
+        "OWL": share - _tilts(prepared),
+        "LAMP": _threshold(prepared, share, lamp.pattern_sensitivities),
+        "global magnitude": _threshold(prepared, share, global_magnitude.pattern_sensitivities),
     }
-    searched = bench.space.forms(np.array([run.best(budget).genome]))[0]
+    searched = prepared.space.configurations(np.array([run.best(budget).genome]))[0]
     percent = {name: np.round(100 * own).astype(np.int_) for name, own in zeros.items()}
-    percent["searched"] = 10 * variants_in(searched, unit_counts(bench.space.sub_blocks))
+    percent["searched"] = 10 * options_in(searched, unit_counts(prepared.space.components))
     return {name: _scored(contest, own, most) for name, own in percent.items()}
 
 
 def _scored(contest: Contest, percent: NDArray[np.int_], most: float) -> Measurement:
-    """Score an allocation with its own zeros, ``(sub_blocks,)``, whatever the search's levels."""
-    bench = contest.bench
-    structure, widths = bench.dense.structure, unit_counts(bench.space.sub_blocks)
-    patterns = [Pattern(percent=number) for number in range(100)]
-    variants = [variants_of(patterns)] * len(widths)
+    """Score an allocation with its own zeros, ``(components,)``, whatever the search's levels."""
+    prepared = contest.prepared
+    structure, widths = prepared.dense.structure, unit_counts(prepared.space.components)
+    patterns = [SparsityPattern(percent=number) for number in range(100)]
+    block_options = [combined_options(patterns)] * len(widths)
     costs = CostModel(
-        structure, stored_dtype=bench.dense.loaded.stored_dtype, context=1, variants=variants
+        structure,
+        stored_dtype=prepared.dense.loaded.stored_dtype,
+        context=1,
+        block_options=block_options,
     )
-    forms = forms_of(widths, percent, widths)
-    # an allocation in whole per cent may pass the budget by the rounding of a sub-block
-    assert costs.costs(forms[None])["nonzero"][0] <= 1.005 * most
-    shaper = Shaper(structure, variants, bench.shaper.levels)
-    windows, fidelity = bench.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
-    ((_, score),) = Evaluator(structure, windows, fidelity, shaper=shaper).score(forms[None])
+    configurations = configurations_of(widths, percent, widths)
+    # an allocation in whole per cent may pass the budget by the rounding of a component
+    assert costs.costs(configurations[None])["nonzero"][0] <= 1.005 * most
+    layer_builder = LayerBuilder(structure, block_options, prepared.layer_builder.levels)
+    windows, fidelity = prepared.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
+    ((_, score),) = Evaluator(structure, windows, fidelity, layer_builder=layer_builder).score(
+        configurations[None]
+    )
     return score.quality["kl"]
 
 
-def _tilts(bench: Workbench) -> NDArray[np.float64]:
-    assert bench.guess.tilts is not None
-    return bench.guess.tilts
+def _tilts(prepared: PreparedModel) -> NDArray[np.float64]:
+    assert prepared.prior.tilts is not None
+    return prepared.prior.tilts
 
 
 def _threshold(
-    bench: Workbench, share: float, rule: Callable[..., NDArray[np.float64]]
+    prepared: PreparedModel, share: float, rule: Callable[..., NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """Give the zeros of each sub-block where one threshold on a score takes a share of all."""
-    patterns = [Pattern(percent=number) for number in range(0, 100, 2)]
-    weights = [weights for _, weights in bench.dense.structure.matrices()]
+    """Give the zeros of each component where one threshold on a score takes a share of all."""
+    patterns = [SparsityPattern(percent=number) for number in range(0, 100, 2)]
+    weights = [weights for _, weights in prepared.dense.structure.matrices()]
     sizes = np.array([sum(weight.numel() for weight in own.values()) for own in weights])
-    harms = np.array([rule(own, patterns) for own in weights])
-    rates = np.diff(harms, axis=1) / sizes[:, None]
+    sensitivities = np.array([rule(own, patterns) for own in weights])
+    rates = np.diff(sensitivities, axis=1) / sizes[:, None]
     order = np.argsort(np.maximum.accumulate(rates, axis=1), axis=None, kind="stable")
-    blocks = order // rates.shape[1]
-    taken = np.cumsum(0.02 * sizes[blocks]) <= share * sizes.sum()
-    return np.asarray(0.02 * np.bincount(blocks[taken], minlength=len(sizes)), np.float64)
+    components = order // rates.shape[1]
+    taken = np.cumsum(0.02 * sizes[components]) <= share * sizes.sum()
+    return np.asarray(0.02 * np.bincount(components[taken], minlength=len(sizes)), np.float64)
 
 
 def _row(

@@ -36,13 +36,13 @@ Scores of one generation of candidates of a random Llama (hidden size 2,048, 8,1
   weights cast, once for the generation.
 - *read*: the bytes of all weight files read once into one small buffer, nothing else.
 - *arithmetic*: `Evaluator.score` on the same model loaded whole: the same candidates, text and
-  sub-blocks. Scores are compared, and a difference stops the benchmark.
+  components. Scores are compared, and a difference stops the benchmark.
 
 *ratio* is streamed / (read + arithmetic), the median over the repeats of the ratio inside each.
 Before each reading the kernel is asked to drop the files from its cache, as a model larger than
 memory would drop out of it. The model is small enough to be loaded whole, so that the arithmetic
 is measured and not extrapolated; all three grow with the number of layers alike. Candidates keep
-60 to 100 % of each sub-block, at random. The goal is held by the larger generation; a default
+60 to 100 % of each component, at random. The goal is held by the larger generation; a default
 search has 32 candidates on 2,048 tokens, with much more arithmetic for each byte read. The smaller
 one shows what sorting and casting cost where there is little to do beside.
 """
@@ -111,14 +111,16 @@ def open_judge(
     loaded = load_model(str(folder), dtype=dtype, offload=offload)
     structure = read_structure(loaded.model, loaded.stream)
     rng = np.random.default_rng(SEED)
-    sort_units_(structure, [rng.permutation(block.unit_count) for block in structure.sub_blocks])
+    sort_units_(
+        structure, [rng.permutation(component.unit_count) for component in structure.components]
+    )
     shape = (fidelity.windows, fidelity.tokens)
     return Evaluator(structure, torch.from_numpy(rng.integers(VOCABULARY, size=shape)))
 
 
 def generation(structure: ModelStructure, count: int) -> NDArray[np.int_]:
-    """Candidates that keep 60 to 100 % of each sub-block, ``(candidates, sub_blocks)``."""
-    widths = np.array([block.unit_count for block in structure.sub_blocks])
+    """Candidates that keep 60 to 100 % of each component, ``(candidates, components)``."""
+    widths = np.array([component.unit_count for component in structure.components])
     shares = np.random.default_rng(SEED).uniform(0.6, 1.0, size=(count, len(widths)))
     kept: NDArray[np.int_] = np.ceil(shares * widths).astype(np.int_)
     return kept

@@ -47,13 +47,13 @@ StatisticName = Literal[
   NLL (nats a token) by the weight, and of its square, ``(rows, columns)``
 
 Of each output projection, where a pruned model, the student, runs beside the dense one; ``x`` are
-the inputs that the dense sub-block's output projection has where the student's hidden states enter
-the sub-block, ``t`` the output that would take the student to the dense model's hidden states:
+the inputs that the dense component's output projection has where the student's hidden states enter
+the component, ``t`` the output that would take the student to the dense model's hidden states:
 
 - ``student_gram``: mean over the tokens of ``x xᵀ``, ``(columns, columns)``
 - ``teacher_cross``: mean over the tokens of ``t xᵀ``, ``(rows, columns)``
 
-Of each sub-block, under the path of its last projection:
+Of each component, under the path of its last projection:
 
 - ``gate_fisher``: mean over the windows of the squared derivative of a window's NLL by a gate on
   each unit, ``(units,)``
@@ -64,7 +64,7 @@ Of each layer, under the empty path:
 - ``hidden_energy``: median over the tokens of the squared norm of the hidden states that enter the
   layer, ``()``
 
-Of each layer under the empty path, and of its sub-blocks under ``attention`` and ``mlp``, over the
+Of each layer under the empty path, and of its components under ``attention`` and ``mlp``, over the
 hidden states that enter and leave:
 
 - ``similarity``: mean over the tokens of their cosine, ``()``
@@ -185,6 +185,6 @@ def check_tokens(tokens: int, columns: int, asker: str) -> None:
     if tokens * 4 < columns:
         raise DataError(
             f"{asker} of {columns} inputs needs at least {-(-columns // 4)} tokens of calibration "
-            f"text, got {tokens}; raise `--statistics_windows`, give longer `--data`, or take a "
+            f"text, got {tokens}; raise `--calibration_windows`, give longer `--data`, or take a "
             "method that needs no second moments"
         )

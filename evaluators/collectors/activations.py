@@ -56,7 +56,7 @@ def measure_layers(
                     leaving = backbone.run_layer(layer, hidden, call)
                 between = None
                 if wanted & OF_HIDDEN:
-                    without = narrowed(layer, [(block, 0) for block in own.feed_forward])
+                    without = narrowed(layer, [(component, 0) for component in own.feed_forward])
                     between = backbone.run_layer(without, hidden, call)
                 meter.saw(hidden, between, leaving)
                 states[position] = leaving
@@ -118,8 +118,10 @@ class _LayerMeter:
     def __init__(
         self, layer: LayerStructure, wanted: frozenset[StatisticName], tokens: int
     ) -> None:
-        blocks = layer.sub_blocks
-        self._paths = [projection.path for block in blocks for projection in block.projections]
+        components = layer.components
+        self._paths = [
+            projection.path for component in components for projection in component.projections
+        ]
         self._wanted = wanted
         self._tokens = tokens
         self._inputs: dict[str, _InputMeter] = {}

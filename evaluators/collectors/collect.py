@@ -20,7 +20,7 @@ from search_spaces.structure.model import ModelStructure
 logger = logging.getLogger(__name__)
 
 REMOVAL_WINDOWS = 4
-"""Windows on which layers, sub-blocks and experts are removed one by one."""
+"""Windows on which layers, components and experts are removed one by one."""
 
 
 def collect_statistics(  # noqa: PLR0913 - one place for all that decides what is measured
@@ -109,12 +109,14 @@ def kept_statistics(
 def _tell_unrouted(structure: ModelStructure, statistics: Sequence[Statistics]) -> None:
     """Warn which layers have experts that no token was sent to."""
     unrouted = {}
-    for block in structure.sub_blocks:
-        own = statistics[block.layer]
-        if block.experts and ("expert_frequency", block.experts.holder) in own:
-            frequency = own["expert_frequency", block.experts.holder]
+    for component in structure.components:
+        own = statistics[component.layer]
+        if component.experts and ("expert_frequency", component.experts.holder) in own:
+            frequency = own["expert_frequency", component.experts.holder]
             if count := int((frequency <= 0).sum()):
-                unrouted[block.layer] = f"{count} of {len(frequency)} in layer {block.layer}"
+                unrouted[component.layer] = (
+                    f"{count} of {len(frequency)} in layer {component.layer}"
+                )
     if unrouted:
         logger.warning(
             "the calibration text sends no token to some experts, which are ranked last: %s; "

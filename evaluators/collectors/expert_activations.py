@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from evaluators.collectors.names import OF_EXPERT_RUNS, OF_EXPERT_TURNS, Key
 from search_spaces.importance.experts.nested_subsets import turn_errors
 from search_spaces.statistics import StatisticName
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import ExpertRun, Routed, masked_router, watched_experts
 from search_spaces.structure.experts import Experts
 
@@ -25,14 +25,16 @@ class ExpertMeter:
     Sums are taken in float32 inside a batch and in float64 across them.
 
     Args:
-        block: The experts.
+        component: The experts.
         wanted: Names; those of other passes are left out.
         tokens: How many will be seen in all.
     """
 
-    def __init__(self, block: SubBlock, wanted: frozenset[StatisticName], tokens: int) -> None:
-        self._block = block
-        self._experts = block.mixture
+    def __init__(
+        self, component: Component, wanted: frozenset[StatisticName], tokens: int
+    ) -> None:
+        self._block = component
+        self._experts = component.mixture
         self._wanted = wanted
         self._tokens = tokens
         self._sums: dict[str, Tensor] = {}
@@ -152,7 +154,7 @@ class _Sample:
             for hook in hooks:
                 hook.remove()
 
-    def errors(self, layer: nn.Module, block: SubBlock) -> Tensor:
+    def errors(self, layer: nn.Module, component: Component) -> Tensor:
         """Give each expert the error of the mixture's output once it has gone in its turn."""
         experts = self._experts
         read = torch.cat(self._read[experts.router])
@@ -169,7 +171,7 @@ class _Sample:
             return weights, torch.searchsorted(kept, chosen.contiguous())
 
         outputs = self._outputs(layer.get_submodule(experts.holder))
-        found = turn_errors(outputs, route, groups=block.group_count, lowest=experts.lowest)
+        found = turn_errors(outputs, route, groups=component.group_count, lowest=experts.lowest)
         return torch.from_numpy(found)
 
     def _outputs(self, holder: nn.Module) -> Tensor:

@@ -68,11 +68,11 @@ def _leaves(
 ) -> Iterator[None]:
     """Let backward passes add up what is wanted of the matrices and gates of some layers."""
     hooks, weights = [], []
-    for block in structure.sub_blocks:
-        if block.layer not in found or block.experts is not None:
+    for component in structure.components:
+        if component.layer not in found or component.experts is not None:
             continue
-        layer, sums = structure.backbone.layers[block.layer], found[block.layer]
-        paths = [projection.path for projection in block.projections]
+        layer, sums = structure.backbone.layers[component.layer], found[component.layer]
+        paths = [projection.path for projection in component.projections]
         for path in paths if wanted & OF_WEIGHTS else []:
             linear = layer.get_submodule(path)
             weight = linear.weight
@@ -83,10 +83,10 @@ def _leaves(
         if wanted & OF_GATES:
             output = layer.get_submodule(paths[-1])
             assert isinstance(output.weight, Tensor)
-            gate = output.weight.new_ones(block.unit_count).requires_grad_()
+            gate = output.weight.new_ones(component.unit_count).requires_grad_()
             add = _adder(sums, paths[-1], wanted & OF_GATES, None)
             hooks.append(_on_gradient(gate, add))
-            hooks.append(output.register_forward_pre_hook(gate_hook(block, gate)))
+            hooks.append(output.register_forward_pre_hook(gate_hook(component, gate)))
     try:
         yield
     finally:

@@ -55,9 +55,9 @@ def measure_expert_removals(
         ):
             lost[layer][expert] = value
     return {
-        block.layer: {("expert_acceptance", block.mixture.holder): lost[block.layer]}
-        for block in structure.sub_blocks
-        if block.experts is not None
+        component.layer: {("expert_acceptance", component.mixture.holder): lost[component.layer]}
+        for component in structure.components
+        if component.experts is not None
     }
 
 
@@ -115,11 +115,11 @@ def _finals(
         with backbone.resident(index) as layer:
             for place, hidden in enumerate(live):
                 live[place] = backbone.run_layer(layer, hidden, call)
-            block = structure.layers[index].experts
-            if block is not None:
+            component = structure.layers[index].experts
+            if component is not None:
                 for expert in removals.get(index, ()):
-                    gone = torch.arange(block.mixture.count) == expert
-                    with masked_router(layer, block.mixture, gone):
+                    gone = torch.arange(component.mixture.count) == expert
+                    with masked_router(layer, component.mixture, gone):
                         live.append(backbone.run_layer(layer, state, call))
             if index < max(removals):
                 state = backbone.run_layer(layer, state, call)

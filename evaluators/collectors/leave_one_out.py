@@ -9,14 +9,14 @@ from torch import Tensor
 from evaluators.collectors.names import PARTS, Key
 from evaluators.scoring.likelihood import nll_sum
 from evaluators.scoring.prefix_tree import PrefixTree
-from search_spaces.space.configuration import Forms, unit_counts
+from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure
 
 
 @torch.no_grad()
 def measure_removals(structure: ModelStructure, windows: Tensor) -> list[dict[Key, Tensor]]:
-    """Remove each layer and each of its sub-blocks alone.
+    """Remove each layer and each of its components alone.
 
     Args:
         structure: The dense model.
@@ -26,10 +26,10 @@ def measure_removals(structure: ModelStructure, windows: Tensor) -> list[dict[Ke
         Of each layer the rise of NLL in nats a token.
     """
     backbone, tree = structure.backbone, PrefixTree(structure)
-    forms = removed_forms(structure)
+    configurations = removed_forms(structure)
     tokens = windows.to(backbone.model.device)
-    nlls = np.zeros(len(forms))
-    for member, final in _finals(tree, forms, backbone.enter(tokens)):
+    nlls = np.zeros(len(configurations))
+    for member, final in _finals(tree, configurations, backbone.enter(tokens)):
         nlls[member] = nll_sum(backbone, final, tokens) / windows[:, 1:].numel()
     rises = (nlls[1:] - nlls[0]).reshape(-1, len(PARTS))
     return [
@@ -41,22 +41,26 @@ def measure_removals(structure: ModelStructure, windows: Tensor) -> list[dict[Ke
     ]
 
 
-def removed_forms(structure: ModelStructure) -> Forms:
+def removed_forms(structure: ModelStructure) -> Configurations:
     """List the dense model, then of each layer: without it, its attention, what comes after."""
-    dense = unit_counts(structure.sub_blocks)
-    forms = np.tile(dense, (1 + len(PARTS) * len(structure.layers), 1))
+    dense = unit_counts(structure.components)
+    configurations = np.tile(dense, (1 + len(PARTS) * len(structure.layers), 1))
     for layer, span in enumerate(structure.spans):
         first = 1 + len(PARTS) * layer
-        forms[first, span] = 0
-        forms[first + 1, span.start] = 0
-        forms[first + 2, span.start + 1 : span.stop] = 0
-    return forms
+        configurations[first, span] = 0
+        configurations[first + 1, span.start] = 0
+        configurations[first + 2, span.start + 1 : span.stop] = 0
+    return configurations
 
 
-def _finals(tree: PrefixTree, forms: Forms, inputs: LayerInputs) -> Iterator[tuple[int, Tensor]]:
+def _finals(
+    tree: PrefixTree, configurations: Configurations, inputs: LayerInputs
+) -> Iterator[tuple[int, Tensor]]:
     """Give the final hidden states of each candidate."""
     if not tree.structure.backbone.streamed:
-        yield from tree.walk(forms, inputs)
+        yield from tree.walk(configurations, inputs)
         return
-    for _, member, final in tree.walk_by_layer(forms, [inputs]):  # each layer is read once
+    for _, member, final in tree.walk_by_layer(
+        configurations, [inputs]
+    ):  # each layer is read once
         yield member, final

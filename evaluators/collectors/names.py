@@ -34,21 +34,23 @@ OF_EXPERT_REMOVAL: frozenset[StatisticName] = frozenset({"expert_acceptance"})
 ALWAYS: frozenset[StatisticName] = frozenset({"tokens", "hidden_energy"})
 
 PARTS = ("", "attention", "mlp")
-"""Paths of what is measured of a layer and of its two sub-blocks."""
+"""Paths of what is measured of a layer and of its two components."""
 
 Key = tuple[StatisticName, str]
 
 
 def keys_of(layer: LayerStructure, wanted: frozenset[StatisticName]) -> Iterator[Key]:
     """List names and paths of all that is measured of a layer."""
-    blocks = [block for block in layer.sub_blocks if block.experts is None]
+    components = [component for component in layer.components if component.experts is None]
     for name in sorted(wanted | ALWAYS):
         if name in OF_INPUTS | OF_WEIGHTS:
-            paths = [projection.path for block in blocks for projection in block.projections]
+            paths = [
+                projection.path for component in components for projection in component.projections
+            ]
         elif name in OF_GATES:
-            paths = [block.projections[-1].path for block in blocks]
+            paths = [component.projections[-1].path for component in components]
         elif name in OF_EXPERTS | OF_EXPERT_REMOVAL:
-            paths = [b.experts.holder for b in layer.sub_blocks if b.experts is not None]
+            paths = [b.experts.holder for b in layer.components if b.experts is not None]
         elif name in ALWAYS:
             paths = [""]
         else:

@@ -1,4 +1,4 @@
-"""What a sub-block's output must be for a pruned model to follow the dense one."""
+"""What a component's output must be for a pruned model to follow the dense one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,20 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.pruned_weights.types import Level
+from search_spaces.pruned_weights.types import PrunedWeights
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.backbone import LayerCall
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import LayerStructure, ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
 
 STEADY = 0.02
-"""Most by which, at the median token, what a sub-block adds may differ from its projection's
+"""Most by which, at the median token, what a component adds may differ from its projection's
 output times a constant, as a share of it and beside rounding."""
 
-Repaired = Callable[[int, Statistics], Level]
-"""Gives the student's weights of a sub-block that are no slices, from its position and from what
+Repaired = Callable[[int, Statistics], PrunedWeights]
+"""Gives the student's weights of a component that are no slices, from its position and from what
 tuning noted of its layer so far."""
 
 
@@ -59,8 +59,8 @@ class _Sums:
         self.cross += t.T @ x
 
 
-_Choice = tuple[int, Level]
-"""What the student keeps of a sub-block, and its weights that are no slices."""
+_Choice = tuple[int, PrunedWeights]
+"""What the student keeps of a component, and its weights that are no slices."""
 _Repair = Callable[[int, _Sums], _Choice]
 """Decides that for the attention or the MLP of a layer, 0 or 1, from what was noted."""
 
@@ -77,13 +77,13 @@ def collect_tuning(
 ) -> tuple[Statistics, ...]:
     """Run a pruned model, the student, beside the dense one, and note what tuning fits.
 
-    Both advance layer by layer. In each sub-block the student's hidden states first pass the
-    dense sub-block, for the inputs ``x`` of its output projection at full width; the target ``t``
-    is what that projection must give for the sub-block to end in the dense model's hidden states,
-    its bias not counted. Then the student goes on through its own narrow sub-block.
+    Both advance layer by layer. In each component the student's hidden states first pass the
+    dense component, for the inputs ``x`` of its output projection at full width; the target ``t``
+    is what that projection must give for the component to end in the dense model's hidden states,
+    its bias not counted. Then the student goes on through its own narrow component.
 
-    That takes a sub-block that adds its projection to the hidden states, at most times a
-    constant. Where a layer does not split into its sub-blocks, and where a norm stands behind the
+    That takes a component that adds its projection to the hidden states, at most times a
+    constant. Where a layer does not split into its components, and where a norm stands behind the
     projection, ``x`` and ``t`` are the dense projection's own inputs and outputs instead: tuning
     does then what Optimal Brain Surgeon does.
 
@@ -91,10 +91,10 @@ def collect_tuning(
 
     Args:
         structure: The model, its units sorted already.
-        orders: For each sub-block its units from the last to go to the first to go.
-        kept: Units that the student keeps, ``(sub_blocks,)``.
+        orders: For each component its units from the last to go to the first to go.
+        kept: Units that the student keeps, ``(components,)``.
         windows: Token ids ``(windows, tokens)``.
-        levels: Repairs the student as it goes, so that what one sub-block makes up for is not
+        levels: Repairs the student as it goes, so that what one component makes up for is not
             made up for again above it.
         batch_tokens: Tokens run at once.
 
@@ -136,12 +136,14 @@ def collect_tuning(
 def _advance_apart(
     structure: ModelStructure, index: int, repaired: _Repair, pairs: Sequence[_Pair]
 ) -> None:
-    """Send both models through the sub-blocks of a layer, one after the other."""
-    backbone, blocks = structure.backbone, _blocks(structure.layers[index])
+    """Send both models through the components of a layer, one after the other."""
+    backbone, components = structure.backbone, _blocks(structure.layers[index])
     with backbone.resident(index) as layer:
-        for offset, (block, other) in enumerate(zip(blocks, blocks[::-1], strict=True)):
+        for offset, (component, other) in enumerate(
+            zip(components, components[::-1], strict=True)
+        ):
             alone = narrowed(layer, [(other, 0)])
-            linear = layer.get_submodule(block.projections[-1].path)
+            linear = layer.get_submodule(component.projections[-1].path)
             noted, factor = _Sums.at(linear), None
             for pair in pairs:
                 call = pair.calls[index]
@@ -157,7 +159,7 @@ def _advance_apart(
                 else:
                     noted.add(own.inputs, own.output - _offset(linear))
             count, level = repaired(offset, noted)
-            narrow = narrowed(layer, [(block, count), (other, 0)], level)
+            narrow = narrowed(layer, [(component, count), (other, 0)], level)
             for pair in pairs if count else ():
                 pair.student = backbone.run_layer(narrow, pair.student, pair.calls[index])
 
@@ -166,9 +168,9 @@ def _advance_whole(
     structure: ModelStructure, index: int, repaired: _Repair, pairs: Sequence[_Pair]
 ) -> None:
     """Send both models through a layer at once, and note what the dense one does there."""
-    backbone, blocks = structure.backbone, _blocks(structure.layers[index])
+    backbone, components = structure.backbone, _blocks(structure.layers[index])
     with backbone.resident(index) as layer:
-        linears = [layer.get_submodule(block.projections[-1].path) for block in blocks]
+        linears = [layer.get_submodule(component.projections[-1].path) for component in components]
         sums = [_Sums.at(linear) for linear in linears]
         for pair in pairs:
             with ExitStack() as stack:
@@ -177,13 +179,15 @@ def _advance_whole(
             for linear, noted, seen in zip(linears, sums, watched, strict=True):
                 noted.add(seen.inputs, seen.output - _offset(linear))
         student = [repaired(offset, noted) for offset, noted in enumerate(sums)]
-        choices = [(block, count) for block, (count, _) in zip(blocks, student, strict=True)]
+        choices = [
+            (component, count) for component, (count, _) in zip(components, student, strict=True)
+        ]
         narrow = narrowed(layer, choices, {**student[0][1], **student[1][1]})
         for pair in pairs:
             pair.student = backbone.run_layer(narrow, pair.student, pair.calls[index])
 
 
-def _blocks(layer: LayerStructure) -> tuple[SubBlock, SubBlock]:
+def _blocks(layer: LayerStructure) -> tuple[Component, Component]:
     return layer.attention, layer.mlp
 
 
@@ -196,7 +200,7 @@ def _factor(before: Tensor, after: Tensor, output: Tensor) -> float:
     """Give what a projection's output is multiplied by before it is added; 0: nothing fixed.
 
     Args:
-        before: Hidden states that enter the sub-block, ``(batch, tokens, hidden)``.
+        before: Hidden states that enter the component, ``(batch, tokens, hidden)``.
         after: Those that leave it.
         output: Of its projection, in the same shape.
     """

@@ -1,4 +1,4 @@
-"""Cost metrics, one a file; additive over sub-blocks. Those listed here are exact."""
+"""Cost metrics, one a file; additive over components. Those listed here are exact."""
 
 from evaluators.costs.kv import KV
 from evaluators.costs.macs import MACS

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from evaluators.costs.cost_table import Tally, Variants
+from evaluators.costs.cost_table import CostTable, Variants
 from evaluators.costs.weight_count import Counted, tally_weights
 from evaluators.metric import Metric
 from search_spaces.structure.model import ModelStructure
@@ -16,8 +16,8 @@ ACTIVE = Metric(
 
 
 def tally_active(
-    structure: ModelStructure, variants: Variants, *, adds_bias: bool = False
-) -> Tally:
+    structure: ModelStructure, block_options: Variants, *, adds_bias: bool = False
+) -> CostTable:
     """Count the parameters that one token meets; the router's and the shared expert's are."""
     counted = Counted(adds_bias=adds_bias, running=True)
-    return tally_weights(structure, variants, Tensor.numel, counted)
+    return tally_weights(structure, block_options, Tensor.numel, counted)

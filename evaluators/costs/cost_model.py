@@ -19,8 +19,8 @@ from evaluators.costs.packed import tally_packed
 from evaluators.costs.params import tally_params
 from evaluators.costs.size import tally_size
 from evaluators.latency.latency_table import LatencyTable
-from search_spaces.space.block_options import Variant, variants_of
-from search_spaces.space.configuration import Forms, unit_counts
+from search_spaces.space.block_options import BlockOptions, combined_options
+from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.model import ModelStructure
 
@@ -35,8 +35,9 @@ class CostModel:
         structure: The model.
         stored_dtype: Of its weights on disk, and so of an export's.
         context: Tokens that a token attends to, for the multiply–accumulates of attention.
-        variants: For each sub-block how it may be thinned out, the dense way first; none: not.
-        adds_bias: Whether sub-blocks that lose units gain a bias.
+        block_options: For each component how it may be thinned out, the dense way first; none:
+            not.
+        adds_bias: Whether components that lose units gain a bias.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class CostModel:
         *,
         stored_dtype: torch.dtype,
         context: int,
-        variants: Sequence[Sequence[Variant]] | None = None,
+        block_options: Sequence[Sequence[BlockOptions]] | None = None,
         adds_bias: bool = False,
     ) -> None:
         self._structure = structure
-        self.variants = own = tuple(variants or [variants_of()] * len(structure.sub_blocks))
+        self.block_options = own = tuple(
+            block_options or [combined_options()] * len(structure.components)
+        )
         self.table: LatencyTable | None = None
         params = tally_params(structure, own, adds_bias=adds_bias)
         size = tally_size(structure, own, stored_dtype, adds_bias=adds_bias)
@@ -72,14 +75,15 @@ class CostModel:
         """Give a cost model of the same model that knows latency and throughput too."""
         timed = copy.copy(self)
         timed.table = table
-        latency = tally_latency(self._structure, self.variants, table)
+        latency = tally_latency(self._structure, self.block_options, table)
         timed._tallies = self._tallies | {"latency": latency}
         return timed
 
-    def costs(self, forms: Forms) -> Mapping[str, Floats]:
-        """Give each metric's cost ``(candidates,)`` of forms ``(candidates, sub_blocks)``."""
+    def costs(self, configurations: Configurations) -> Mapping[str, Floats]:
+        """Give each metric's cost ``(candidates,)`` of forms ``(candidates, components)``."""
         costs = {
-            name: total(tally, self._structure, forms) for name, tally in self._tallies.items()
+            name: total(tally, self._structure, configurations)
+            for name, tally in self._tallies.items()
         }
         if self.table is not None:
             costs["throughput"] = self.table.setting.workload.throughput(costs["latency"])
@@ -87,7 +91,7 @@ class CostModel:
 
     def dense(self) -> Mapping[str, float]:
         """Give the dense model's cost in each metric."""
-        widths = unit_counts(self._structure.sub_blocks)
+        widths = unit_counts(self._structure.components)
         return {name: float(cost[0]) for name, cost in self.costs(widths[None]).items()}
 
     def joint_costs(
@@ -95,7 +99,7 @@ class CostModel:
     ) -> tuple[tuple[tuple[int, ...], Floats], ...]:
         """Give, for each group of sites, the cost of each combination of their levels.
 
-        Norms that two sub-blocks share are left out.
+        Norms that two components share are left out.
 
         Returns:
             Of each group the positions of its sites, and a table with an axis for each of them.
@@ -110,14 +114,17 @@ def _joint_table(space: SearchSpace, group: tuple[int, ...], tables: Sequence[Fl
     # a space of these alone, whose forms are quick to give
     alone = replace(
         space,
-        sub_blocks=tuple(space.sub_blocks[target] for target in targets),
-        variants=tuple(space.variants[target] for target in targets),
+        components=tuple(space.components[target] for target in targets),
+        block_options=tuple(space.block_options[target] for target in targets),
         sites=tuple(
             replace(site, targets=tuple(map(targets.index, site.targets)))
             for site in (space.sites[position] for position in group)
         ),
     )
     shape = [len(site.levels) for site in alone.sites]
-    forms = alone.forms(np.indices(shape).reshape(len(shape), -1).T)
-    costs = sum(tables[target][form] for target, form in zip(targets, forms.T, strict=True))
+    configurations = alone.configurations(np.indices(shape).reshape(len(shape), -1).T)
+    costs = sum(
+        tables[target][configuration]
+        for target, configuration in zip(targets, configurations.T, strict=True)
+    )
     return np.reshape(costs, shape)

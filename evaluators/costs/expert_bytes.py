@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluators.costs.cost_table import Floats, Tally, Variants, tabulated
+from evaluators.costs.cost_table import CostTable, Floats, Variants, tabulated
 from evaluators.costs.mixture import ExpertWeights, MixtureForms
 from evaluators.metric import Metric
-from search_spaces.space.block_options import Variant
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
 LOADING = Metric(
@@ -22,8 +22,8 @@ LOADING = Metric(
 
 
 def tally_loading(
-    structure: ModelStructure, variants: Variants, stored_dtype: torch.dtype, size: Tally
-) -> Tally:
+    structure: ModelStructure, block_options: Variants, stored_dtype: torch.dtype, size: CostTable
+) -> CostTable:
     """Count the bytes of experts that a decode step of one request reads.
 
     It is what a token waits for where memory is the limit, or where experts lie in slower memory
@@ -31,7 +31,7 @@ def tally_loading(
 
     Args:
         structure: The model.
-        variants: For each sub-block how it may be thinned out.
+        block_options: For each component how it may be thinned out.
         stored_dtype: Of the weights.
         size: Bytes of all that is kept, of which the shared expert is read whole.
     """
@@ -39,19 +39,19 @@ def tally_loading(
     def weigh(weight: Tensor) -> float:
         return weight.numel() * stored_dtype.itemsize
 
-    def table(block: SubBlock, own: Sequence[Variant]) -> Floats:
-        if block.experts is None:
+    def table(component: Component, own: Sequence[BlockOptions]) -> Floats:
+        if component.experts is None:
             return np.zeros(1)
-        forms = MixtureForms.of(block, block.experts, own)
-        layer = structure.backbone.layers[block.layer]
-        each = ExpertWeights.of(layer, block.experts, weigh)
-        return np.asarray(forms.running * each.expert(forms.channels))
+        configurations = MixtureForms.of(component, component.experts, own)
+        layer = structure.backbone.layers[component.layer]
+        each = ExpertWeights.of(layer, component.experts, weigh)
+        return np.asarray(configurations.running * each.expert(configurations.channels))
 
-    routed = zip(structure.sub_blocks, tabulated(structure, variants, table), strict=True)
-    return Tally(
+    routed = zip(structure.components, tabulated(structure, block_options, table), strict=True)
+    return CostTable(
         tables=tuple(
-            whole if block.kind == "shared" else own
-            for (block, own), whole in zip(routed, size.tables, strict=True)
+            whole if component.kind == "shared" else own
+            for (component, own), whole in zip(routed, size.tables, strict=True)
         ),
         shared=np.zeros(len(structure.layers)),
         rest=0.0,

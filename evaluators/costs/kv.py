@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from evaluators.costs.cost_table import Floats, Tally, Variants, proportional, tabulated
+from evaluators.costs.cost_table import CostTable, Floats, Variants, proportional, tabulated
 from evaluators.metric import Metric
-from search_spaces.space.block_options import Variant
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
 KV = Metric(
@@ -16,14 +16,18 @@ KV = Metric(
 )
 
 
-def tally_kv(structure: ModelStructure, variants: Variants, stored_dtype: torch.dtype) -> Tally:
+def tally_kv(
+    structure: ModelStructure, block_options: Variants, stored_dtype: torch.dtype
+) -> CostTable:
     """Count cache bytes in the weights' dtype; layers with a sliding window count in full."""
 
-    def table(block: SubBlock, _variants: Sequence[Variant]) -> Floats:
-        return proportional(block.unit_count, block.cached_features * stored_dtype.itemsize)
+    def table(component: Component, _variants: Sequence[BlockOptions]) -> Floats:
+        return proportional(
+            component.unit_count, component.cached_features * stored_dtype.itemsize
+        )
 
-    return Tally(
-        tables=tabulated(structure, variants, table),
+    return CostTable(
+        tables=tabulated(structure, block_options, table),
         shared=np.zeros(len(structure.layers)),
         rest=0.0,
     )

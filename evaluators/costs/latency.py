@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.costs.cost_table import Floats, Tally, Variants, tabulated, total
+from evaluators.costs.cost_table import CostTable, Floats, Variants, tabulated, total
 from evaluators.costs.mixture import MixtureForms
 from evaluators.latency.latency_table import Curve, Grid, LatencyTable, LayerTimes
 from evaluators.latency.measure import Latency
 from evaluators.metric import Metric
-from search_spaces.space.block_options import Variant
-from search_spaces.space.configuration import Forms
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.configuration import Configurations
+from search_spaces.structure.components import Component
 from search_spaces.structure.experts import Experts
 from search_spaces.structure.model import ModelStructure
 
@@ -32,16 +32,18 @@ THROUGHPUT = Metric(
 )
 
 
-def tally_latency(structure: ModelStructure, variants: Variants, table: LatencyTable) -> Tally:
+def tally_latency(
+    structure: ModelStructure, block_options: Variants, table: LatencyTable
+) -> CostTable:
     """Put together the latency of a request.
 
-    Each sub-block is interpolated between measured widths, experts between measured numbers of
+    Each component is interpolated between measured widths, experts between measured numbers of
     them too; what a layer's call takes is paid once by a layer that keeps anything. One factor
     makes the parts add up to the dense model.
     """
-    prefill, decode = _phases(structure, variants, table)
+    prefill, decode = _phases(structure, block_options, table)
     new_tokens = table.setting.workload.new_tokens
-    return Tally(
+    return CostTable(
         tables=tuple(
             first + new_tokens * second
             for first, second in zip(prefill.tables, decode.tables, strict=True)
@@ -52,18 +54,21 @@ def tally_latency(structure: ModelStructure, variants: Variants, table: LatencyT
 
 
 def predict(
-    structure: ModelStructure, variants: Variants, table: LatencyTable, forms: Forms
+    structure: ModelStructure,
+    block_options: Variants,
+    table: LatencyTable,
+    configurations: Configurations,
 ) -> list[Latency]:
     """Predict both phases of candidates.
 
     Args:
         structure: The model.
-        variants: For each sub-block how it may be thinned out.
+        block_options: For each component how it may be thinned out.
         table: Measured of the model.
-        forms: ``(candidates, sub_blocks)``
+        configurations: ``(candidates, components)``
     """
-    phases = _phases(structure, variants, table)
-    prefill, decode = (total(tally, structure, forms) for tally in phases)
+    phases = _phases(structure, block_options, table)
+    prefill, decode = (total(tally, structure, configurations) for tally in phases)
     return [
         Latency(prefill_ms=float(first), decode_ms=float(second))
         for first, second in zip(prefill, decode, strict=True)
@@ -71,35 +76,39 @@ def predict(
 
 
 def _phases(
-    structure: ModelStructure, variants: Variants, table: LatencyTable
-) -> tuple[Tally, Tally]:
+    structure: ModelStructure, block_options: Variants, table: LatencyTable
+) -> tuple[CostTable, CostTable]:
     """Take prefill apart, and a decode step."""
     return (
-        _tally(structure, variants, table, lambda latency: latency.prefill_ms),
-        _tally(structure, variants, table, lambda latency: latency.decode_ms),
+        _tally(structure, block_options, table, lambda latency: latency.prefill_ms),
+        _tally(structure, block_options, table, lambda latency: latency.decode_ms),
     )
 
 
 def _tally(
-    structure: ModelStructure, variants: Variants, table: LatencyTable, phase: Phase
-) -> Tally:
+    structure: ModelStructure, block_options: Variants, table: LatencyTable, phase: Phase
+) -> CostTable:
     kind_of = {layer: kind for kind in table.kinds for layer in kind.layers}
     call = np.array([phase(kind_of[index].call) for index in range(len(structure.layers))])
 
-    def added(block: SubBlock, own: Sequence[Variant]) -> Floats:
-        kind = kind_of[block.layer]
-        if block.experts is not None:
+    def added(component: Component, own: Sequence[BlockOptions]) -> Floats:
+        kind = kind_of[component.layer]
+        if component.experts is not None:
             assert kind.experts is not None
-            return _of_experts(block, block.experts, own, kind, kind.experts, phase)
-        curve = {"attention": kind.attention, "mlp": kind.mlp, "shared": kind.shared}[block.kind]
+            return _of_experts(component, component.experts, own, kind, kind.experts, phase)
+        curve = {"attention": kind.attention, "mlp": kind.mlp, "shared": kind.shared}[
+            component.kind
+        ]
         assert curve is not None
         return _interpolated(kind, curve, phase)
 
-    tables = tabulated(structure, variants, added)
-    dense = zip(tables, structure.sub_blocks, strict=True)
-    parts = float(call.sum()) + sum(float(costs[block.unit_count]) for costs, block in dense)
+    tables = tabulated(structure, block_options, added)
+    dense = zip(tables, structure.components, strict=True)
+    parts = float(call.sum()) + sum(
+        float(costs[component.unit_count]) for costs, component in dense
+    )
     scale = (phase(table.dense) - phase(table.rest)) / parts if parts else 0.0
-    return Tally(
+    return CostTable(
         tables=tuple(scale * costs for costs in tables),
         shared=scale * call,
         rest=phase(table.dense) - scale * parts,
@@ -107,9 +116,9 @@ def _tally(
 
 
 def _interpolated(kind: LayerTimes, curve: Curve, phase: Phase) -> Floats:
-    """Give what a sub-block adds to its layer's call, ``(units + 1,)``.
+    """Give what a component adds to its layer's call, ``(units + 1,)``.
 
-    Below the narrowest width that was measured a sub-block costs as much as there: what is left
+    Below the narrowest width that was measured a component costs as much as there: what is left
     of it is the calls and not the sums.
     """
     costs: Floats = np.interp(
@@ -120,24 +129,24 @@ def _interpolated(kind: LayerTimes, curve: Curve, phase: Phase) -> Floats:
 
 
 def _of_experts(
-    block: SubBlock,
+    component: Component,
     experts: Experts,
-    variants: Sequence[Variant],
+    block_options: Sequence[BlockOptions],
     kind: LayerTimes,
     grid: Grid,
     phase: Phase,
 ) -> Floats:
-    """Give what experts add to their layer's call in each form, ``(variants, units + 1)``."""
-    forms = MixtureForms.of(block, experts, variants)
+    """Give what experts add to their layer's call in each form, ``(block_options, units + 1)``."""
+    configurations = MixtureForms.of(component, experts, block_options)
     shape = len(grid.counts), len(grid.top_ks), len(grid.channels)
     # so many run as may: fewer experts than these are no form of a candidate
-    top_ks = forms.running.max(axis=1)
+    top_ks = configurations.running.max(axis=1)
     costs: Floats = np.einsum(
         "ctw,uc,vt,vw->vu",
         _added(kind, grid, phase).reshape(shape),
-        _weights(grid.counts, np.arange(block.unit_count + 1)),
+        _weights(grid.counts, np.arange(component.unit_count + 1)),
         _weights(grid.top_ks, top_ks),
-        _weights(grid.channels, forms.channels[:, 0]),
+        _weights(grid.channels, configurations.channels[:, 0]),
     )
     costs[:, 0] = 0.0
     return costs

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from evaluators.costs.cost_table import Floats, Tally, Variants, proportional, tabulated
+from evaluators.costs.cost_table import CostTable, Floats, Variants, proportional, tabulated
 from evaluators.costs.mixture import ExpertWeights, MixtureForms
 from evaluators.metric import Metric
-from search_spaces.space.block_options import Variant
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.structure.components import Component
 from search_spaces.structure.linear import is_linear, matrix
 from search_spaces.structure.model import ModelStructure
 
@@ -21,32 +21,35 @@ MACS = Metric(
 )
 
 
-def tally_macs(structure: ModelStructure, variants: Variants, context: int) -> Tally:
+def tally_macs(structure: ModelStructure, block_options: Variants, context: int) -> CostTable:
     """Count the multiply–accumulates of one token that attends to ``context`` tokens.
 
     Of a mixture, those of the router's rows and of the experts that run for it.
     """
     layers = structure.backbone.layers
 
-    def table(block: SubBlock, own: Sequence[Variant]) -> Floats:
-        layer = layers[block.layer]
-        if block.experts is not None:
-            forms = MixtureForms.of(block, block.experts, own)
-            each = ExpertWeights.of(layer, block.experts, _products, matrices_only=True)
-            return np.asarray(forms.kept * each.row + forms.running * each.expert(forms.channels))
-        cut = [projection.path for projection in block.projections]
+    def table(component: Component, own: Sequence[BlockOptions]) -> Floats:
+        layer = layers[component.layer]
+        if component.experts is not None:
+            configurations = MixtureForms.of(component, component.experts, own)
+            each = ExpertWeights.of(layer, component.experts, _products, matrices_only=True)
+            return np.asarray(
+                configurations.kept * each.row
+                + configurations.running * each.expert(configurations.channels)
+            )
+        cut = [projection.path for projection in component.projections]
         products = sum(_products(matrix(layer.get_submodule(path))) for path in cut)
-        unit = products / block.unit_count + block.core_features * context
-        standing = sum(_products(matrix(linear)) for linear in _standing(layer, block))
-        return proportional(block.unit_count, unit, standing)
+        unit = products / component.unit_count + component.core_features * context
+        standing = sum(_products(matrix(linear)) for linear in _standing(layer, component))
+        return proportional(component.unit_count, unit, standing)
 
     outside = [
         module
         for path, module in structure.backbone.model.named_modules()
         if is_linear(module) and not path.startswith(f"{structure.backbone.stack_path}.")
     ]
-    return Tally(
-        tables=tabulated(structure, variants, table),
+    return CostTable(
+        tables=tabulated(structure, block_options, table),
         shared=np.zeros(len(structure.layers)),
         rest=float(sum(_products(matrix(module)) for module in outside)),
     )
@@ -57,10 +60,10 @@ def _products(weight: Tensor) -> float:
     return float(weight.numel()) if weight.ndim > 1 else 0.0
 
 
-def _standing(layer: nn.Module, block: SubBlock) -> list[nn.Module]:
-    """List the linear layers that run for as long as the sub-block keeps anything."""
-    cut = {projection.path for projection in block.projections}
-    roots = {block.module, *block.private} - {""}
+def _standing(layer: nn.Module, component: Component) -> list[nn.Module]:
+    """List the linear layers that run for as long as the component keeps anything."""
+    cut = {projection.path for projection in component.projections}
+    roots = {component.module, *component.private} - {""}
     return [
         module
         for path, module in layer.named_modules()

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluators.costs.cost_table import Floats, Weigh
-from search_spaces.space.block_options import Variant
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_tensors import as_matrices, tensor_at
 from search_spaces.structure.experts import Experts, StackRole
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureForms:
-    """What a mixture keeps in each of its forms; arrays broadcast to ``(variants, units + 1)``."""
+    """What a mixture keeps in each configuration; arrays broadcast to ``(options, units + 1)``."""
 
     kept: NDArray[np.int_]
     """Experts that stay."""
@@ -27,17 +27,19 @@ class MixtureForms:
     """Channels of each of them."""
 
     @classmethod
-    def of(cls, block: SubBlock, experts: Experts, variants: Sequence[Variant]) -> Self:
-        """Lay out the forms of a sub-block.
+    def of(
+        cls, component: Component, experts: Experts, block_options: Sequence[BlockOptions]
+    ) -> Self:
+        """Lay out the forms of a component.
 
         Args:
-            block: Its units.
+            component: Its units.
             experts: What else is known of it.
-            variants: How it may be thinned out.
+            block_options: How it may be thinned out.
         """
-        kept = block.group_count * np.arange(block.unit_count + 1)[None]
-        top_ks = np.array([variant.top_k or experts.top_k for variant in variants])[:, None]
-        channels = [variant.channels or experts.channel_count for variant in variants]
+        kept = component.group_count * np.arange(component.unit_count + 1)[None]
+        top_ks = np.array([options.top_k or experts.top_k for options in block_options])[:, None]
+        channels = [options.channels or experts.channel_count for options in block_options]
         return cls(
             kept=kept, running=np.minimum(top_ks, kept), channels=np.array(channels)[:, None]
         )

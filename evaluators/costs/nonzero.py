@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluators.costs.cost_table import Floats, Tally, Variants
+from evaluators.costs.cost_table import CostTable, Floats, Variants
 from evaluators.costs.zeros import Zeros, tally_sparse
 from evaluators.metric import Metric
 from search_spaces.structure.model import ModelStructure
@@ -15,10 +15,12 @@ NONZERO = Metric(
 )
 
 
-def tally_nonzero(params: Tally, structure: ModelStructure, variants: Variants) -> Tally:
+def tally_nonzero(
+    params: CostTable, structure: ModelStructure, block_options: Variants
+) -> CostTable:
     """Count what is left of the parameters ``params`` in each form."""
 
     def saved(zeros: Zeros) -> Floats:
         return zeros.count.astype(np.float64)
 
-    return tally_sparse(params, structure, variants, saved)
+    return tally_sparse(params, structure, block_options, saved)

@@ -6,7 +6,7 @@ No runtime gets faster by it, and few load it: it is what a packed file would ta
 import numpy as np
 import torch
 
-from evaluators.costs.cost_table import Floats, Tally, Variants
+from evaluators.costs.cost_table import CostTable, Floats, Variants
 from evaluators.costs.zeros import Zeros, tally_sparse
 from evaluators.metric import Metric
 from search_spaces.pruned_weights.bitmask import packed_bytes
@@ -21,8 +21,8 @@ PACKED = Metric(
 
 
 def tally_packed(
-    size: Tally, structure: ModelStructure, variants: Variants, stored_dtype: torch.dtype
-) -> Tally:
+    size: CostTable, structure: ModelStructure, block_options: Variants, stored_dtype: torch.dtype
+) -> CostTable:
     """Count what is left of the bytes ``size`` in each form; a matrix is packed where it helps."""
 
     def saved(zeros: Zeros) -> Floats:
@@ -30,4 +30,4 @@ def tally_packed(
         packed = packed_bytes(zeros.rows, zeros.columns, zeros.count, stored_dtype.itemsize)
         return np.asarray(np.maximum(0.0, plain - packed), np.float64)
 
-    return tally_sparse(size, structure, variants, saved)
+    return tally_sparse(size, structure, block_options, saved)

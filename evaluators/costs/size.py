@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from evaluators.costs.cost_table import Tally, Variants
+from evaluators.costs.cost_table import CostTable, Variants
 from evaluators.costs.weight_count import Counted, tally_weights
 from evaluators.metric import Metric
 from search_spaces.structure.model import ModelStructure
@@ -13,11 +13,11 @@ SIZE = Metric(name="size", unit="bytes", direction="minimise", source="tensor da
 
 def tally_size(
     structure: ModelStructure,
-    variants: Variants,
+    block_options: Variants,
     stored_dtype: torch.dtype,
     *,
     adds_bias: bool = False,
-) -> Tally:
+) -> CostTable:
     """Count bytes in the dtype that an export is stored in, tied weights once.
 
     Buffers keep a dtype of their own.
@@ -27,4 +27,6 @@ def tally_size(
         is_parameter = isinstance(weight, nn.Parameter)
         return weight.numel() * (stored_dtype if is_parameter else weight.dtype).itemsize
 
-    return tally_weights(structure, variants, weigh, Counted(adds_bias=adds_bias, buffers=True))
+    return tally_weights(
+        structure, block_options, weigh, Counted(adds_bias=adds_bias, buffers=True)
+    )

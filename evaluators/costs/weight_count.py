@@ -1,4 +1,4 @@
-"""Counting weights: what each unit owns, what a sub-block needs while it stands, and the rest."""
+"""Counting weights: what each unit owns, what a component needs while it stands, and the rest."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from evaluators.costs.cost_table import Floats, Tally, Variants, Weigh, proportional, tabulated
+from evaluators.costs.cost_table import CostTable, Floats, Variants, Weigh, proportional, tabulated
 from evaluators.costs.mixture import ExpertWeights, MixtureForms
-from search_spaces.space.block_options import Variant
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.structure.components import Component
 from search_spaces.structure.experts import Experts
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
@@ -20,7 +20,7 @@ class Counted:
     """What of a model's weights is counted."""
 
     adds_bias: bool = False
-    """Whether a sub-block that lost units has a bias that the dense one has not."""
+    """Whether a component that lost units has a bias that the dense one has not."""
     buffers: bool = False
     """Whether all that a checkpoint holds is counted, and not parameters alone."""
     running: bool = False
@@ -28,19 +28,19 @@ class Counted:
 
 
 def tally_weights(
-    structure: ModelStructure, variants: Variants, weigh: Weigh, counted: Counted
-) -> Tally:
+    structure: ModelStructure, block_options: Variants, weigh: Weigh, counted: Counted
+) -> CostTable:
     """Take a cost apart that is a sum over weight tensors, tied ones once.
 
     Args:
         structure: The model.
-        variants: For each sub-block how it may be thinned out.
+        block_options: For each component how it may be thinned out.
         weigh: What one weight tensor costs.
         counted: Of all tensors.
     """
     scale = _Scale(structure, weigh, counted)
     everything = scale.all(structure.backbone.model)
-    wholes = sum(map(scale.whole, structure.sub_blocks))
+    wholes = sum(map(scale.whole, structure.components))
     shared = np.array(
         [
             sum(scale.own(layer.get_submodule(path)) for path in found.shared)
@@ -48,8 +48,8 @@ def tally_weights(
         ],
         dtype=np.float64,
     )
-    return Tally(
-        tables=tabulated(structure, variants, scale.table),
+    return CostTable(
+        tables=tabulated(structure, block_options, scale.table),
         shared=shared,
         rest=everything - wholes - float(shared.sum()),
     )
@@ -69,21 +69,25 @@ class _Scale:
     def own(self, module: nn.Module) -> float:
         return sum(self._weigh(weight) for weight in module.parameters(recurse=False))
 
-    def whole(self, block: SubBlock) -> float:
-        """Weigh all that goes when the sub-block is dropped."""
-        holder = {block.module} if block.module else {p.path for p in block.projections}
-        layer = self._layers[block.layer]
-        return sum(self.all(layer.get_submodule(path)) for path in holder | set(block.private))
+    def whole(self, component: Component) -> float:
+        """Weigh all that goes when the component is dropped."""
+        holder = (
+            {component.module} if component.module else {p.path for p in component.projections}
+        )
+        layer = self._layers[component.layer]
+        return sum(self.all(layer.get_submodule(path)) for path in holder | set(component.private))
 
-    def table(self, block: SubBlock, variants: Sequence[Variant]) -> Floats:
-        """Weigh a sub-block in each of its forms."""
-        whole = self.whole(block)
-        if block.experts is not None:
-            return self._mixture(block, block.experts, variants, whole)
-        units = self._units(block)
-        table = proportional(block.unit_count, units / block.unit_count, standing=whole - units)
+    def table(self, component: Component, block_options: Sequence[BlockOptions]) -> Floats:
+        """Weigh a component in each of its forms."""
+        whole = self.whole(component)
+        if component.experts is not None:
+            return self._mixture(component, component.experts, block_options, whole)
+        units = self._units(component)
+        table = proportional(
+            component.unit_count, units / component.unit_count, standing=whole - units
+        )
         if self._counted.adds_bias:
-            table[1:-1] += self._missing_bias(block)
+            table[1:-1] += self._missing_bias(component)
         return table
 
     def _tensors(self, module: nn.Module) -> Iterator[Tensor]:
@@ -93,32 +97,40 @@ class _Scale:
             yield from (inner.get_buffer(name) for name in sorted(lasting))
 
     def _mixture(
-        self, block: SubBlock, experts: Experts, variants: Sequence[Variant], whole: float
+        self,
+        component: Component,
+        experts: Experts,
+        block_options: Sequence[BlockOptions],
+        whole: float,
     ) -> Floats:
-        forms = MixtureForms.of(block, experts, variants)
-        each = ExpertWeights.of(self._layers[block.layer], experts, self._weigh_counted)
+        configurations = MixtureForms.of(component, experts, block_options)
+        each = ExpertWeights.of(self._layers[component.layer], experts, self._weigh_counted)
         units = experts.count * (each.row + each.expert(experts.channel_count))
-        present = forms.running if self._counted.running else forms.kept
-        standing = (whole - units) * (forms.kept > 0)
-        return np.asarray(standing + forms.kept * each.row + present * each.expert(forms.channels))
+        present = configurations.running if self._counted.running else configurations.kept
+        standing = (whole - units) * (configurations.kept > 0)
+        return np.asarray(
+            standing
+            + configurations.kept * each.row
+            + present * each.expert(configurations.channels)
+        )
 
     def _weigh_counted(self, weight: Tensor) -> float:
         """Weigh a tensor of a mixture, of which buffers may not count."""
         counts = self._counted.buffers or isinstance(weight, nn.Parameter)
         return self._weigh(weight) if counts else 0.0
 
-    def _units(self, block: SubBlock) -> float:
+    def _units(self, component: Component) -> float:
         """Weigh what shrinks with the units: matrices, and the biases of the cut rows."""
         cost = 0.0
-        for projection in block.projections:
-            linear = self._layers[block.layer].get_submodule(projection.path)
+        for projection in component.projections:
+            linear = self._layers[component.layer].get_submodule(projection.path)
             offset = bias(linear)
             cost += self._weigh(matrix(linear))
             if projection.side == "rows" and offset is not None:
                 cost += self._weigh(offset)
         return cost
 
-    def _missing_bias(self, block: SubBlock) -> float:
+    def _missing_bias(self, component: Component) -> float:
         """Weigh a bias of the output projection, where the dense model has none."""
-        output = self._layers[block.layer].get_submodule(block.projections[-1].path)
+        output = self._layers[component.layer].get_submodule(component.projections[-1].path)
         return 0.0 if bias(output) is not None else self._weigh(matrix(output)[:, 0])

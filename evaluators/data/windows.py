@@ -32,6 +32,8 @@ class Windows:
     """In each window."""
     statistics: int = 0
     """Those of the search among them; as many as a text holds."""
+    search_option: str = "--search_windows"
+    """What users set ``search`` by."""
 
     @property
     def extra(self) -> int:
@@ -124,7 +126,7 @@ def from_text(
             is searched on.
     """
     first, second = _parts(source)
-    asked = {"--windows": windows.search, "--fresh_windows": windows.fresh}
+    asked = {windows.search_option: windows.search, "--fresh_windows": windows.fresh}
     search, fresh, extra = _draw(first, tokenizer, asked, windows, rng)
     asked = {"--holdout_windows": windows.holdout}
     (holdout, _) = _draw(second, tokenizer, asked, replace(windows, statistics=0), rng)

@@ -14,7 +14,7 @@ from torch import nn
 from evaluators.latency.measure import Latency, Workload
 from evaluators.runtime.device import processor_name
 from search_spaces.errors import LatencyError
-from search_spaces.space.block_options import Variant
+from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.experts import Experts
 from search_spaces.structure.model import ModelStructure
 
@@ -75,21 +75,21 @@ class Setting(BaseModel):
         cls,
         structure: ModelStructure,
         workload: Workload,
-        variants: Sequence[Sequence[Variant]] | None = None,
+        block_options: Sequence[Sequence[BlockOptions]] | None = None,
     ) -> Self:
         """Describe a model as it stands on its device.
 
         Args:
             structure: The model.
             workload: What it is to do.
-            variants: For each sub-block how it may be thinned out; none: not.
+            block_options: For each component how it may be thinned out; none: not.
         """
         model = structure.backbone.model
         grids = [
             f"{experts_run} of {channels}"
-            for block, own in zip(structure.sub_blocks, variants or (), strict=False)
-            if block.experts is not None
-            for experts_run, channels in [timed_ways(block.experts, own)]
+            for component, own in zip(structure.components, block_options or (), strict=False)
+            if component.experts is not None
+            for experts_run, channels in [timed_ways(component.experts, own)]
             if len(experts_run) * len(channels) > 1
         ]
         return cls(
@@ -110,7 +110,7 @@ class Setting(BaseModel):
 
 
 class Curve(BaseModel):
-    """A layer that keeps one sub-block only, at some widths."""
+    """A layer that keeps one component only, at some widths."""
 
     model_config = _SETTINGS
 
@@ -142,7 +142,7 @@ class LayerTimes(BaseModel):
     layers: tuple[int, ...]
     """Those of this kind."""
     call: Latency
-    """A layer that keeps no sub-block."""
+    """A layer that keeps no component."""
     attention: Curve
     mlp: Curve | None = None
     experts: Grid | None = None
@@ -229,19 +229,19 @@ def _digest(content: BaseModel) -> str:
 
 
 def timed_ways(
-    experts: Experts, variants: Sequence[Variant]
+    experts: Experts, block_options: Sequence[BlockOptions]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Give the numbers of experts that run, and the widths, at which a mixture is timed.
 
     Args:
         experts: Of the dense model.
-        variants: How they may be thinned out, the dense way among them.
+        block_options: How they may be thinned out, the dense way among them.
 
     Returns:
         Both ascending, the lowest, the middle and the dense one of what there is.
     """
-    top_ks = sorted({variant.top_k or experts.top_k for variant in variants})
-    channels = sorted({variant.channels or experts.channel_count for variant in variants})
+    top_ks = sorted({options.top_k or experts.top_k for options in block_options})
+    channels = sorted({options.channels or experts.channel_count for options in block_options})
     found = (
         tuple(sorted({every[0], every[len(every) // 2], every[-1]}))
         for every in (top_ks, channels)

@@ -28,8 +28,14 @@ from evaluators.latency.measure import (
     prompt_of,
 )
 from search_spaces.progress import NO_PROGRESS, Progress
-from search_spaces.space.block_options import PLAIN, WHOLE, Thinned, Variant, variants_of
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import (
+    DENSE_OPTIONS,
+    UNCUT,
+    BlockOptions,
+    ExpertCut,
+    combined_options,
+)
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
 
@@ -53,7 +59,7 @@ EVICTED_BYTES = 2**27
 _TINY = 1e-12
 
 Times = NDArray[np.float64]
-Variants = tuple[Sequence[Variant], ...]
+Variants = tuple[Sequence[BlockOptions], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +68,8 @@ class _Case:
 
     layers: tuple[int, ...]
     kept: tuple[int, ...]
-    """Units of each of the layer's sub-blocks."""
-    variant: Variant = PLAIN
+    """Units of each of the layer's components."""
+    options: BlockOptions = DENSE_OPTIONS
     """How its experts are thinned out."""
     is_half: bool = False
     """Whether it is only there to tell what a bare layer takes."""
@@ -73,30 +79,36 @@ class _Case:
         return len(self.layers) // 2
 
 
-def _cases(structure: ModelStructure, group: tuple[int, ...], variants: Variants) -> list[_Case]:
-    """List what is timed of one kind of layer: bare layers, half and all, then each sub-block."""
+def _cases(
+    structure: ModelStructure, group: tuple[int, ...], block_options: Variants
+) -> list[_Case]:
+    """List what is timed of one kind of layer: bare layers, half and all, then each component."""
     first, span = structure.layers[group[0]], structure.spans[group[0]]
     weight_bytes = sum(w.nbytes for w in structure.backbone.layers[group[0]].parameters())
     room = min(MOST_LAYERS, MOST_BYTES // max(1, weight_bytes))
     layers = group[: max(2, room)]
-    bare = _Case(layers=layers, kept=(0,) * len(first.sub_blocks))
+    bare = _Case(layers=layers, kept=(0,) * len(first.components))
     cases = [replace(bare, layers=layers[: bare.half], is_half=True), bare]
-    for place, (block, own) in enumerate(zip(first.sub_blocks, variants[span], strict=True)):
-        for count, variant in _timed(block, own):
+    for place, (component, own) in enumerate(
+        zip(first.components, block_options[span], strict=True)
+    ):
+        for count, options in _timed(component, own):
             kept = (*bare.kept[:place], count, *bare.kept[place + 1 :])
-            cases.append(replace(bare, kept=kept, variant=variant))
+            cases.append(replace(bare, kept=kept, options=options))
     return cases
 
 
-def _timed(block: SubBlock, variants: Sequence[Variant]) -> list[tuple[int, Variant]]:
-    """List the widths at which a sub-block is timed, and how it is thinned out at each."""
-    if block.experts is None:
-        return [(count, PLAIN) for count in timed_counts(block.unit_count)]
-    lowest = block.experts.lowest  # fewer cannot give as many as run
-    counts = {lowest, *(count for count in timed_counts(block.unit_count) if count > lowest)}
-    top_ks, channels = timed_ways(block.experts, variants)
+def _timed(
+    component: Component, block_options: Sequence[BlockOptions]
+) -> list[tuple[int, BlockOptions]]:
+    """List the widths at which a component is timed, and how it is thinned out at each."""
+    if component.experts is None:
+        return [(count, DENSE_OPTIONS) for count in timed_counts(component.unit_count)]
+    lowest = component.experts.lowest  # fewer cannot give as many as run
+    counts = {lowest, *(count for count in timed_counts(component.unit_count) if count > lowest)}
+    top_ks, channels = timed_ways(component.experts, block_options)
     return [
-        (count, Variant(channels=width, top_k=top_k))
+        (count, BlockOptions(channels=width, top_k=top_k))
         for count, top_k, width in product(sorted(counts), top_ks, channels)
     ]
 
@@ -126,14 +138,14 @@ class _Bench:
         layers = self._structure.backbone.layers
         stack = []
         for index in case.layers:
-            choices, thinned = [], WHOLE
-            blocks = self._structure.layers[index].sub_blocks
-            for block, count in zip(blocks, case.kept, strict=True):
-                members = np.sort(block.members(np.arange(block.member_count), count))
-                choices.append((block, members))
-                if block.experts is not None and count:
-                    channels = np.tile(np.arange(case.variant.channels), (len(members), 1))
-                    thinned = Thinned(channels=channels, top_k=case.variant.top_k)
+            choices, thinned = [], UNCUT
+            components = self._structure.layers[index].components
+            for component, count in zip(components, case.kept, strict=True):
+                members = np.sort(component.members(np.arange(component.member_count), count))
+                choices.append((component, members))
+                if component.experts is not None and count:
+                    channels = np.tile(np.arange(case.options.channels), (len(members), 1))
+                    thinned = ExpertCut(channels=channels, top_k=case.options.top_k)
             stack.append(cut(layers[index], choices, (), thinned))
         return nn.ModuleList(stack)
 
@@ -187,13 +199,13 @@ def measure_table(
     structure: ModelStructure,
     workload: Workload,
     progress: Progress = NO_PROGRESS,
-    variants: Sequence[Sequence[Variant]] | None = None,
+    block_options: Sequence[Sequence[BlockOptions]] | None = None,
 ) -> LatencyTable:
     """Time the parts of a model on its device, in its dtype.
 
     A stack of a model's layers, all cut alike, runs through the model's own forward. What it takes
     more than the same stack with nothing left in its layers, shared out, is the time of one
-    sub-block at that width: all else cancels. (A line fitted through none, half and all of them
+    component at that width: all else cancels. (A line fitted through none, half and all of them
     has that slope too, and half of them against all has twice the error.) What a bare layer takes
     is the whole bare stack against half of it. Distinct layers are stacked and the caches emptied
     before each step: repeating one layer would read its weights from the cache, where a real model
@@ -203,11 +215,11 @@ def measure_table(
         structure: The dense model; it is as before afterwards.
         workload: What is timed.
         progress: Told how many of how many measurements are done.
-        variants: For each sub-block how it may be thinned out; none: not. Experts are timed on a
-            small grid of how many stay, how many run and how wide they are.
+        block_options: For each component how it may be thinned out; none: not. Experts are timed
+            on a small grid of how many stay, how many run and how wide they are.
     """
     groups = layer_kinds(structure)
-    every = tuple(variants or [variants_of()] * len(structure.sub_blocks))
+    every = tuple(block_options or [combined_options()] * len(structure.components))
     cases = [case for layers in groups for case in _cases(structure, layers, every)]
     bench = _Bench(structure, workload)
     bench.time(structure.backbone.layers)  # warm-up, not counted
@@ -237,7 +249,7 @@ def measure_table(
 
 def _one_layer(case: _Case, stacks: Mapping[_Case, Times]) -> Times:
     """Give milliseconds of one layer of a case, its call included."""
-    bare = replace(case, kept=(0,) * len(case.kept), variant=PLAIN)
+    bare = replace(case, kept=(0,) * len(case.kept), options=DENSE_OPTIONS)
     half = replace(bare, layers=bare.layers[: bare.half], is_half=True)
     call: Times = np.maximum(stacks[bare] - stacks[half], 0.0) / (len(bare.layers) - bare.half)
     return call + np.maximum(stacks[case] - stacks[bare], 0.0) / len(case.layers)
@@ -256,13 +268,13 @@ def _collect(
     """Arrange what was found of one kind of layer."""
     mine = {case: times for case, times in found.items() if case.layers[0] == group[0]}
     parts: dict[str, Curve | Grid] = {}
-    for place, block in enumerate(structure.layers[group[0]].sub_blocks):
+    for place, component in enumerate(structure.layers[group[0]].components):
         own = {case: times for case, times in mine.items() if case.kept[place]}
         points = {
-            (case.kept[place], case.variant.top_k, case.variant.channels): times
+            (case.kept[place], case.options.top_k, case.options.channels): times
             for case, times in own.items()
         }
-        parts[block.kind] = _curve(points) if block.experts is None else _grid(points)
+        parts[component.kind] = _curve(points) if component.experts is None else _grid(points)
     call = next(_latency(times) for case, times in mine.items() if not any(case.kept))
     return LayerTimes.model_validate({"layers": group, "call": call, **parts})
 

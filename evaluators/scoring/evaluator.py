@@ -22,10 +22,10 @@ from evaluators.scoring.score import Score, is_finite
 from evaluators.scoring.state_cache import STATE_BYTES, States
 from search_spaces.errors import SettingsError
 from search_spaces.models.memory import is_out_of_memory
-from search_spaces.space.configuration import Forms, unit_counts
+from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.apply import LayerBuilder
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Evaluator:
         structure: The model, its units sorted.
         windows: Token ids ``(windows, tokens)``, at least two tokens each.
         fidelity: How finely.
-        shaper: Gives layers their forms; none: parts of the dense ones.
+        layer_builder: Gives layers their forms; none: parts of the dense ones.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Evaluator:
         windows: Tensor,
         fidelity: Fidelity | None = None,
         *,
-        shaper: Shaper | None = None,
+        layer_builder: LayerBuilder | None = None,
     ) -> None:
         keep_pages()
         self._fidelity = fidelity or Fidelity()
         self._structure = structure
         self._windows = windows
         self.rungs = self._fidelity.rungs or (len(windows),)
-        self._shaper = shaper or Shaper(structure)
+        self._shaper = layer_builder or LayerBuilder(structure)
         self.tree = PrefixTree(structure, self._shaper)
         self.positions = _positions(windows, self._fidelity)
         at_once = self._fidelity.batch_tokens // windows.shape[1]
@@ -103,16 +103,18 @@ class Evaluator:
         self._batches: dict[int, list[_Batch]] = {}
         self._pool: Pool | None = None
         self._passed = np.zeros(len(self.rungs))  # candidates that were scored on each rung
-        macs = tally_macs(structure, self._shaper.variants, windows.shape[1])
+        macs = tally_macs(structure, self._shaper.block_options, windows.shape[1])
         self._head_work = macs.rest * self.positions.shape[1] / windows.shape[1]
         self._dense_work = sum(float(table.max()) for table in macs.tables) + self._head_work
         self.states = States(self.tree.steps, macs.tables, self._fidelity.state_bytes)
 
-    def score(self, forms: Forms, rung: int | None = None) -> Iterator[tuple[int, Score]]:
+    def score(
+        self, configurations: Configurations, rung: int | None = None
+    ) -> Iterator[tuple[int, Score]]:
         """Score candidates; each is given as soon as it is known.
 
         Args:
-            forms: Forms, ``(candidates, sub_blocks)``.
+            configurations: Forms, ``(candidates, components)``.
             rung: Score the windows of this rung only; none: all windows.
 
         Yields:
@@ -125,29 +127,33 @@ class Evaluator:
         rungs = range(len(self.rungs)) if rung is None else [rung]
         scores: dict[int, Score] = {}
         for number in rungs:
-            for member, score in self._score_rung(forms, number):
+            for member, score in self._score_rung(configurations, number):
                 scores[member] = scores[member].then(score) if member in scores else score
                 if number == rungs[-1]:
                     yield member, scores[member]
 
-    def sample(self, forms: Forms, windows: Sequence[int]) -> Iterator[tuple[int, Score]]:
+    def sample(
+        self, configurations: Configurations, windows: Sequence[int]
+    ) -> Iterator[tuple[int, Score]]:
         """Score candidates on some windows only, in the order given; yields as `score` does."""
-        return self._until_done(forms, lambda waiting: self._attempt_sample(waiting, windows))
+        return self._until_done(
+            configurations, lambda waiting: self._attempt_sample(waiting, windows)
+        )
 
-    def slopes(self, forms: Forms) -> Iterator[tuple[int, Slopes]]:
+    def slopes(self, configurations: Configurations) -> Iterator[tuple[int, Slopes]]:
         """Differentiate KL to the dense model by a gate on every unit, kept or not.
 
         On the windows of the first rung.
 
         Args:
-            forms: Forms, ``(candidates, sub_blocks)``.
+            configurations: Forms, ``(candidates, components)``.
 
         Yields:
             Position of the candidate, and its slopes.
 
         Where memory runs out, fewer windows are differentiated at once.
         """
-        for member, kept in enumerate(forms):
+        for member, kept in enumerate(configurations):
             done: list[tuple[int, Slopes]] = []
             while not done:
                 try:
@@ -168,13 +174,13 @@ class Evaluator:
         # made in inference mode, which autograd does not take
         return [(ids, final.clone()) for ids, final in parts]
 
-    def expect(self, parents: Forms) -> None:
+    def expect(self, parents: Configurations) -> None:
         """Keep the hidden states from which children of these candidates can start.
 
         Args:
-            parents: Forms, ``(parents, sub_blocks)``; the dense model need not be among them.
+            parents: Forms, ``(parents, components)``; the dense model need not be among them.
         """
-        dense = unit_counts(self._structure.sub_blocks)[None]
+        dense = unit_counts(self._structure.components)[None]
         share = self._passed / max(1.0, self._passed[0])
         sizes = {
             _key(rung, index): (batch.inputs.hidden.nbytes, float(share[rung]))
@@ -183,33 +189,39 @@ class Evaluator:
         }
         self.states.expect(np.unique(np.concatenate([dense, parents]), axis=0), sizes)
 
-    def price(self, forms: Forms) -> NDArray[np.float64]:
+    def price(self, configurations: Configurations) -> NDArray[np.float64]:
         """Tell what scoring each candidate by itself would cost now, given what is kept.
 
         Args:
-            forms: Forms, ``(candidates, sub_blocks)``.
+            configurations: Forms, ``(candidates, components)``.
 
         Returns:
             Multiply–accumulates on the first rung, as a share of the dense model's,
             ``(candidates,)``.
         """
-        left = self.states.work_left(_key(0, 0), forms)
+        left = self.states.work_left(_key(0, 0), configurations)
         shares: NDArray[np.float64] = (left + self._head_work) / self._dense_work
         return shares
 
-    def _score_rung(self, forms: Forms, rung: int) -> Iterator[tuple[int, Score]]:
-        yield from self._until_done(forms, lambda waiting: self._attempt_rung(waiting, rung))
-        self._passed[rung] += len(forms)
+    def _score_rung(
+        self, configurations: Configurations, rung: int
+    ) -> Iterator[tuple[int, Score]]:
+        yield from self._until_done(
+            configurations, lambda waiting: self._attempt_rung(waiting, rung)
+        )
+        self._passed[rung] += len(configurations)
 
     def _until_done(
-        self, forms: Forms, attempt: Callable[[Forms], Iterator[tuple[int, Score]]]
+        self,
+        configurations: Configurations,
+        attempt: Callable[[Configurations], Iterator[tuple[int, Score]]],
     ) -> Iterator[tuple[int, Score]]:
         """Attempt the candidates that are left, with smaller batches where memory ran out."""
-        waiting = np.arange(len(forms))
+        waiting = np.arange(len(configurations))
         while len(waiting):
             landed: list[int] = []
             try:
-                for position, score in attempt(forms[waiting]):
+                for position, score in attempt(configurations[waiting]):
                     landed.append(position)
                     yield int(waiting[position]), score
             except (MemoryError, RuntimeError) as error:
@@ -218,26 +230,30 @@ class Evaluator:
                 self._halve(error)
             waiting = np.delete(waiting, landed)
 
-    def _attempt_rung(self, forms: Forms, rung: int) -> Iterator[tuple[int, Score]]:
+    def _attempt_rung(
+        self, configurations: Configurations, rung: int
+    ) -> Iterator[tuple[int, Score]]:
         if rung == 0:
-            self.states.observe(forms)
+            self.states.observe(configurations)
         batches = self._rung_batches(rung)
-        return self._attempt(forms, batches, [_key(rung, i) for i in range(len(batches))])
+        return self._attempt(configurations, batches, [_key(rung, i) for i in range(len(batches))])
 
-    def _attempt_sample(self, forms: Forms, windows: Sequence[int]) -> Iterator[tuple[int, Score]]:
+    def _attempt_sample(
+        self, configurations: Configurations, windows: Sequence[int]
+    ) -> Iterator[tuple[int, Score]]:
         parts = [windows[i : i + self._at_once] for i in range(0, len(windows), self._at_once)]
-        return self._attempt(forms, [self._sampled(part) for part in parts])
+        return self._attempt(configurations, [self._sampled(part) for part in parts])
 
     def _attempt(
-        self, forms: Forms, batches: Sequence[_Batch], keys: Sequence[int] = ()
+        self, configurations: Configurations, batches: Sequence[_Batch], keys: Sequence[int] = ()
     ) -> Iterator[tuple[int, Score]]:
         """Score candidates on batches, and keep hidden states of those that have a key."""
-        readings = [_Reading() for _ in forms]
+        readings = [_Reading() for _ in configurations]
         started = time.monotonic()
-        for index, company, measured in self._companies(forms, batches, keys):
+        for index, company, measured in self._companies(configurations, batches, keys):
             landed = time.monotonic()
             # a sweep is done for all of its candidates before the first of them lands
-            sharers = range(len(forms)) if self._structure.backbone.streamed else company
+            sharers = range(len(configurations)) if self._structure.backbone.streamed else company
             for member in sharers:
                 readings[member].seconds += (landed - started) / len(sharers)
             for member, values in zip(company, measured, strict=True):
@@ -249,37 +265,39 @@ class Evaluator:
 
     @torch.inference_mode()
     def _companies(
-        self, forms: Forms, batches: Sequence[_Batch], keys: Sequence[int]
+        self, configurations: Configurations, batches: Sequence[_Batch], keys: Sequence[int]
     ) -> Iterator[tuple[int, list[int], list[dict[str, NDArray[np.float64]]]]]:
         """Give candidates in small companies: the batch, its members and what was measured."""
-        walk = self._walk(forms, batches, keys)
+        walk = self._walk(configurations, batches, keys)
         for index, arriving in groupby(walk, key=lambda arrival: arrival[0]):
             readout = batches[index].readout
             while company := list(islice(arriving, HEADS_AT_ONCE)):
                 yield index, [m for _, m, _ in company], readout.compare([f for *_, f in company])
 
     def _walk(
-        self, forms: Forms, batches: Sequence[_Batch], keys: Sequence[int]
+        self, configurations: Configurations, batches: Sequence[_Batch], keys: Sequence[int]
     ) -> Iterator[tuple[int, int, Tensor]]:
         """Give the batch, the candidate and those of its final hidden states that are scored."""
         if self._structure.backbone.streamed:
-            yield from self._sweep(forms, batches)
+            yield from self._sweep(configurations, batches)
             return
         for index, batch in enumerate(batches):
             starts = keep = None
             if keys:
-                starts = self.states.starts(keys[index], forms, batch.inputs.hidden)
+                starts = self.states.starts(keys[index], configurations, batch.inputs.hidden)
                 keep = self.states.keeper(keys[index])
-            for member, final in self.tree.walk(forms, batch.inputs, starts, keep):
+            for member, final in self.tree.walk(configurations, batch.inputs, starts, keep):
                 yield index, member, batch.readout.pick(final)
 
-    def _sweep(self, forms: Forms, batches: Sequence[_Batch]) -> Iterator[tuple[int, int, Tensor]]:
+    def _sweep(
+        self, configurations: Configurations, batches: Sequence[_Batch]
+    ) -> Iterator[tuple[int, int, Tensor]]:
         """Walk layer by layer, as many candidates at a time as their hidden states allow."""
         each = sum(batch.inputs.hidden.nbytes for batch in batches)
         group = max(1, self._sweep_bytes // each)
         inputs = [batch.inputs for batch in batches]
-        for first in range(0, len(forms), group):
-            walk = self.tree.walk_by_layer(forms[first : first + group], inputs)
+        for first in range(0, len(configurations), group):
+            walk = self.tree.walk_by_layer(configurations[first : first + group], inputs)
             for index, member, final in walk:
                 yield index, first + member, batches[index].readout.pick(final)
 

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evaluators.scoring.likelihood import slope_by_final
-from search_spaces.pruned_weights.types import Matrix
-from search_spaces.space.configuration import kept_in, unit_counts
-from search_spaces.structure.components import Projection, SubBlock
+from search_spaces.pruned_weights.types import LinearWeights
+from search_spaces.space.configuration import unit_counts, units_in
+from search_spaces.structure.components import Component, Projection
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.apply import LayerBuilder
 
 Slopes = tuple[NDArray[np.float64], ...]
-"""For each sub-block the derivative of KL by each unit's gate, ``(units,)``, in nats a token."""
+"""For each component the derivative of KL by each unit's gate, ``(units,)``, in nats a token."""
 
 PASSES = 3
 """Forward passes that one gradient costs: one forward, and a backward of about two."""
@@ -27,12 +27,12 @@ PASSES = 3
 def gate_slopes(
     structure: ModelStructure,
     parts: Sequence[tuple[Tensor, Tensor]],
-    forms: NDArray[np.int_],
-    shaper: Shaper | None = None,
+    configurations: NDArray[np.int_],
+    layer_builder: LayerBuilder | None = None,
 ) -> Slopes:
     """Differentiate a candidate's KL to the dense model by a gate on every unit.
 
-    A gate multiplies what a unit hands to its sub-block's last projection: 1 keeps the unit, 0
+    A gate multiplies what a unit hands to its component's last projection: 1 keeps the unit, 0
     drops it. The candidate is the dense model with its gates; the slope of a dropped unit tells
     what restoring it promises, and that of a kept one what dropping it costs, to first order.
 
@@ -40,35 +40,38 @@ def gate_slopes(
         structure: The model, its units sorted.
         parts: Batches of token ids ``(windows, tokens)``, each with the dense model's final hidden
             states ``(windows, tokens, hidden)``.
-        forms: Of the candidate's sub-blocks, ``(sub_blocks,)``.
-        shaper: Knows weights that are not the dense model's; a unit that comes back brings its
-            dense weights.
+        configurations: Of the candidate's components, ``(components,)``.
+        layer_builder: Knows weights that are not the dense model's; a unit that comes back brings
+            its dense weights.
 
     References:
         Michel, Levy & Neubig, 2019, "Are Sixteen Heads Really Better than One?" (gates on heads);
         Molchanov et al., 2017 (first-order Taylor).
     """
     model = structure.backbone.model
-    kept = kept_in(forms, unit_counts(structure.sub_blocks))
-    shaper = shaper or Shaper(structure)
+    kept = units_in(configurations, unit_counts(structure.components))
+    layer_builder = layer_builder or LayerBuilder(structure)
     gates = [
-        (torch.arange(block.unit_count, device=model.device) < count).to(model.dtype)
-        for block, count in zip(structure.sub_blocks, kept, strict=True)
+        (torch.arange(component.unit_count, device=model.device) < count).to(model.dtype)
+        for component, count in zip(structure.components, kept, strict=True)
     ]
     total = [torch.zeros(len(gate), dtype=torch.float64) for gate in gates]
     positions = sum(tokens.numel() - len(tokens) for tokens, _ in parts)
     for tokens, dense in parts:
         with torch.enable_grad(), frozen(model):
             leaves = [gate.clone().requires_grad_() for gate in gates]
-            with _shaped(structure, forms, shaper), _gated(structure, leaves, kept):
+            with (
+                _shaped(structure, configurations, layer_builder),
+                _gated(structure, leaves, kept),
+            ):
                 decoder = structure.backbone.decoder
                 final = decoder(input_ids=tokens, use_cache=False).last_hidden_state
             found = torch.autograd.grad(
                 final, leaves, _by_hidden(structure, final.detach(), dense), allow_unused=True
             )
-        for block, slope in enumerate(found):
+        for component, slope in enumerate(found):
             if slope is not None:
-                total[block] += slope.double().cpu()
+                total[component] += slope.double().cpu()
     return tuple((sums / positions).numpy() for sums in total)
 
 
@@ -86,16 +89,21 @@ def _by_hidden(structure: ModelStructure, final: Tensor, dense: Tensor) -> Tenso
 
 
 @contextmanager
-def _shaped(structure: ModelStructure, forms: NDArray[np.int_], shaper: Shaper) -> Iterator[None]:
+def _shaped(
+    structure: ModelStructure, configurations: NDArray[np.int_], layer_builder: LayerBuilder
+) -> Iterator[None]:
     """Let the projections of the dense model compute with the candidate's weights."""
     changed: list[nn.Module] = []
-    kept = kept_in(forms, unit_counts(structure.sub_blocks)).tolist()
+    kept = units_in(configurations, unit_counts(structure.components)).tolist()
     # all before the first change, for a level that must be made may run the dense model
-    levels = [shaper.level(position, int(form)) for position, form in enumerate(forms)]
-    for block, count, level in zip(structure.sub_blocks, kept, levels, strict=True):
-        for projection in block.projections:
+    levels = [
+        layer_builder.level(position, int(configuration))
+        for position, configuration in enumerate(configurations)
+    ]
+    for component, count, level in zip(structure.components, kept, levels, strict=True):
+        for projection in component.projections:
             if projection.path in level:
-                module = structure.backbone.layers[block.layer].get_submodule(projection.path)
+                module = structure.backbone.layers[component.layer].get_submodule(projection.path)
                 module.forward = _forward(module, projection, count, level[projection.path])
                 changed.append(module)
     try:
@@ -106,7 +114,7 @@ def _shaped(structure: ModelStructure, forms: NDArray[np.int_], shaper: Shaper) 
 
 
 def _forward(
-    module: nn.Module, projection: Projection, count: int, own: Matrix
+    module: nn.Module, projection: Projection, count: int, own: LinearWeights
 ) -> Callable[[Tensor], Tensor]:
     """Give a projection's forward with the candidate's weights for the units that it keeps."""
     dense = matrix(module)
@@ -125,14 +133,14 @@ def _gated(
     structure: ModelStructure, gates: Sequence[Tensor], kept: NDArray[np.int_]
 ) -> Iterator[None]:
     hooks = []
-    for block, gate, count in zip(structure.sub_blocks, gates, kept, strict=True):
-        layer = structure.backbone.layers[block.layer]
-        if block.experts is not None:
-            holder = layer.get_submodule(block.experts.holder)
-            hooks.append(holder.register_forward_pre_hook(expert_gate_hook(block, gate)))
+    for component, gate, count in zip(structure.components, gates, kept, strict=True):
+        layer = structure.backbone.layers[component.layer]
+        if component.experts is not None:
+            holder = layer.get_submodule(component.experts.holder)
+            hooks.append(holder.register_forward_pre_hook(expert_gate_hook(component, gate)))
             continue
-        module = layer.get_submodule(block.projections[-1].path)
-        hooks.append(module.register_forward_pre_hook(gate_hook(block, gate)))
+        module = layer.get_submodule(component.projections[-1].path)
+        hooks.append(module.register_forward_pre_hook(gate_hook(component, gate)))
         if count == 0 and getattr(module, "bias", None) is not None:
             hooks.append(module.register_forward_hook(_without_bias))
     try:
@@ -142,9 +150,9 @@ def _gated(
             hook.remove()
 
 
-def gate_hook(block: SubBlock, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-    """Give a hook before a sub-block's last projection that multiplies units by ``(units,)``."""
-    units = torch.from_numpy(block.projections[-1].units).to(gate.device)
+def gate_hook(component: Component, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+    """Give a hook before a component's last projection that multiplies units by ``(units,)``."""
+    units = torch.from_numpy(component.projections[-1].units).to(gate.device)
 
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0] * gate[units], *args[1:])
@@ -152,7 +160,7 @@ def gate_hook(block: SubBlock, gate: Tensor) -> Callable[..., tuple[Tensor, ...]
     return hook
 
 
-def expert_gate_hook(block: SubBlock, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+def expert_gate_hook(component: Component, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
     """Give a hook before experts that multiplies their routing weights by ``(units,)``.
 
     What the router chooses stays what it is: a slope holds for the experts that run.
@@ -160,13 +168,13 @@ def expert_gate_hook(block: SubBlock, gate: Tensor) -> Callable[..., tuple[Tenso
 
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, chosen, weights = args
-        return hidden, chosen, weights * gate[chosen % block.unit_count]
+        return hidden, chosen, weights * gate[chosen % component.unit_count]
 
     return hook
 
 
 def _without_bias(module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    """Take the bias off: a dropped sub-block adds none either."""
+    """Take the bias off: a dropped component adds none either."""
     assert isinstance(module.bias, Tensor)
     return output - module.bias
 

@@ -13,24 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.space.configuration import Forms
+from search_spaces.space.configuration import Configurations
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.apply import LayerBuilder
 
 Members = NDArray[np.int_]
 """Positions of some candidates in their population, ``(members,)``."""
-OnState = Callable[[Forms, Tensor], None]
+OnState = Callable[[Configurations, Tensor], None]
 """Told of each hidden state that was computed, with the forms that lead to it."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The least that a tree runs at once: one sub-block, or a layer that cannot be split."""
+    """The least that a tree runs at once: one component, or a layer that cannot be split."""
 
     layer: int
     start: int
-    """Position of the first sub-block that it runs."""
+    """Position of the first component that it runs."""
     stop: int
     """Position after the last one."""
 
@@ -54,24 +54,30 @@ class PrefixTree:
 
     Args:
         structure: The model, its units sorted so that the first ones stay.
-        shaper: Gives its layers their forms; none: parts of the dense ones.
+        layer_builder: Gives its layers their forms; none: parts of the dense ones.
     """
 
-    def __init__(self, structure: ModelStructure, shaper: Shaper | None = None) -> None:
+    def __init__(
+        self, structure: ModelStructure, layer_builder: LayerBuilder | None = None
+    ) -> None:
         self.structure = structure
-        self._shaper = shaper or Shaper(structure)
+        self._shaper = layer_builder or LayerBuilder(structure)
         self._backbone = structure.backbone
         self.steps = _steps(structure)
         self.sub_block_runs = 0
-        """Sub-blocks executed since the start, dropped ones not counted."""
+        """Components executed since the start, dropped ones not counted."""
 
-    def roots(self, forms: Forms, inputs: LayerInputs) -> list[Branch]:
+    def roots(self, configurations: Configurations, inputs: LayerInputs) -> list[Branch]:
         """Give the branch that all candidates start from; none where there are none."""
-        return [Branch(np.arange(len(forms)), 0, inputs.hidden)] if len(forms) else []
+        return (
+            [Branch(np.arange(len(configurations)), 0, inputs.hidden)]
+            if len(configurations)
+            else []
+        )
 
     def walk(
         self,
-        forms: Forms,
+        configurations: Configurations,
         inputs: LayerInputs,
         starts: Sequence[Branch] | None = None,
         on_state: OnState | None = None,
@@ -79,7 +85,7 @@ class PrefixTree:
         """Give the final hidden states of each candidate, depth first.
 
         Args:
-            forms: Forms, ``(candidates, sub_blocks)``.
+            configurations: Forms, ``(candidates, components)``.
             inputs: What enters the stack for one batch of tokens.
             starts: Branches whose hidden states are known, each candidate in one; none: the roots.
             on_state: Told of each hidden state that is computed.
@@ -88,23 +94,23 @@ class PrefixTree:
             Position of the candidate, and hidden states ``(batch, tokens, hidden)`` after the
             final norm.
         """
-        waiting = (self.roots(forms, inputs) if starts is None else list(starts))[::-1]
+        waiting = (self.roots(configurations, inputs) if starts is None else list(starts))[::-1]
         while waiting:
             # a branch is forgotten before it is run further, so that no state outlives its use
             branch = waiting.pop()
             if branch.depth == len(self.steps):
                 yield from self._leave(branch)
                 continue
-            choices = self._choices(forms, branch)
+            choices = self._choices(configurations, branch)
             choice, members = choices[0]
             if len(choices) > 1:
                 rest = np.concatenate([below for _, below in choices[1:]])
                 waiting.append(Branch(rest, branch.depth, branch.hidden))
-            waiting.append(self._grown(forms, branch, choice, members, inputs, on_state))
+            waiting.append(self._grown(configurations, branch, choice, members, inputs, on_state))
 
     def walk_by_layer(
         self,
-        forms: Forms,
+        configurations: Configurations,
         batches: Sequence[LayerInputs],
         starts: Sequence[Sequence[Branch]] | None = None,
     ) -> Iterator[tuple[int, int, Tensor]]:
@@ -113,7 +119,7 @@ class PrefixTree:
         Each layer is in memory once for all of them; the hidden states of all are held at once.
 
         Args:
-            forms: Forms, ``(candidates, sub_blocks)``.
+            configurations: Forms, ``(candidates, components)``.
             batches: What enters the stack for each batch of tokens.
             starts: For each batch, as `walk` takes them.
 
@@ -121,7 +127,7 @@ class PrefixTree:
             The batch, the position of the candidate, and hidden states as `walk` gives them.
         """
         alive = [
-            self.roots(forms, inputs) if starts is None else list(starts[index])
+            self.roots(configurations, inputs) if starts is None else list(starts[index])
             for index, inputs in enumerate(batches)
         ]
         for layer in range(len(self.structure.layers)):
@@ -129,7 +135,7 @@ class PrefixTree:
             with self._backbone.resident(layer):
                 for depth in steps:
                     alive = [
-                        self._level(forms, branches, depth, inputs)
+                        self._level(configurations, branches, depth, inputs)
                         for branches, inputs in zip(alive, batches, strict=True)
                     ]
         for index, branches in enumerate(alive):
@@ -138,7 +144,11 @@ class PrefixTree:
                     yield index, member, final
 
     def _level(
-        self, forms: Forms, branches: list[Branch], depth: int, inputs: LayerInputs
+        self,
+        configurations: Configurations,
+        branches: list[Branch],
+        depth: int,
+        inputs: LayerInputs,
     ) -> list[Branch]:
         """Run one step of all branches that stand before it."""
         grown = []
@@ -148,15 +158,17 @@ class PrefixTree:
                 grown.append(branch)
                 continue
             grown += [
-                self._grown(forms, branch, choice, members, inputs, None)
-                for choice, members in self._choices(forms, branch)
+                self._grown(configurations, branch, choice, members, inputs, None)
+                for choice, members in self._choices(configurations, branch)
             ]
         return grown[::-1]
 
-    def _choices(self, forms: Forms, branch: Branch) -> list[tuple[Forms, Members]]:
+    def _choices(
+        self, configurations: Configurations, branch: Branch
+    ) -> list[tuple[Configurations, Members]]:
         """Part the members of a branch by what they choose next."""
         step = self.steps[branch.depth]
-        choices = forms[branch.members, step.start : step.stop]
+        choices = configurations[branch.members, step.start : step.stop]
         return [
             (choice, branch.members[(choices == choice).all(axis=1)])
             for choice in np.unique(choices, axis=0)
@@ -164,23 +176,25 @@ class PrefixTree:
 
     def _grown(
         self,
-        forms: Forms,
+        configurations: Configurations,
         branch: Branch,
-        choice: Forms,
+        choice: Configurations,
         members: Members,
         inputs: LayerInputs,
         on_state: OnState | None,
     ) -> Branch:
         hidden = self._run(branch.depth, choice, branch.hidden, inputs)
         if on_state:
-            on_state(forms[members[0], : self.steps[branch.depth].stop], hidden)
+            on_state(configurations[members[0], : self.steps[branch.depth].stop], hidden)
         return Branch(members, branch.depth + 1, hidden)
 
     def _leave(self, branch: Branch) -> Iterator[tuple[int, Tensor]]:
         final = self._backbone.leave(branch.hidden)
         yield from ((int(member), final) for member in branch.members)
 
-    def _run(self, depth: int, choice: Forms, hidden: Tensor, inputs: LayerInputs) -> Tensor:
+    def _run(
+        self, depth: int, choice: Configurations, hidden: Tensor, inputs: LayerInputs
+    ) -> Tensor:
         step = self.steps[depth]
         self.sub_block_runs += int(np.count_nonzero(choice))
         if self.structure.layers[step.layer].vanishes and not choice.any():
@@ -189,7 +203,7 @@ class PrefixTree:
             self._narrow(step, choice), hidden, inputs.calls[step.layer]
         )
 
-    def _narrow(self, step: Step, choice: Forms) -> nn.Module:
+    def _narrow(self, step: Step, choice: Configurations) -> nn.Module:
         """Give the layer with what the step runs at its width, and what it does not dropped."""
         span = self.structure.spans[step.layer]
         kept = np.zeros(span.stop - span.start, dtype=np.int_)

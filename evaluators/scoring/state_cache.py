@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluators.scoring.prefix_tree import Branch, OnState, Step
-from search_spaces.space.configuration import Forms
+from search_spaces.space.configuration import Configurations
 
 Floats = NDArray[np.float64]
 STATE_BYTES = 32 * 2**20
@@ -33,7 +33,7 @@ class States:
 
     Args:
         steps: Of the tree.
-        work: Multiply–accumulates a token of each sub-block, by units kept, ``(units + 1,)`` each.
+        work: Multiply–accumulates a token of each component, by units kept, ``(units + 1,)`` each.
         limit_bytes: Most that the states may take.
     """
 
@@ -47,7 +47,7 @@ class States:
         self._kept: dict[tuple[int, bytes], Tensor] = {}
         # one candidate expected to leave at each step, until some were seen to
         self._departures = np.ones(len(steps) + 1)
-        self._parents: Forms = np.empty((0, len(work)), dtype=np.int_)
+        self._parents: Configurations = np.empty((0, len(work)), dtype=np.int_)
 
     @property
     def bytes_held(self) -> int:
@@ -58,11 +58,13 @@ class States:
         """Let go of all states; they come back as candidates pass."""
         self._kept.clear()
 
-    def expect(self, parents: Forms, batch_bytes: Mapping[int, tuple[int, float]]) -> None:
+    def expect(
+        self, parents: Configurations, batch_bytes: Mapping[int, tuple[int, float]]
+    ) -> None:
         """Choose the states to keep for the children of some candidates.
 
         Args:
-            parents: Candidates likely to have children, ``(parents, sub_blocks)``.
+            parents: Candidates likely to have children, ``(parents, components)``.
             batch_bytes: For each batch, the bytes of one state, and the share of candidates
                 that are scored on it.
         """
@@ -81,22 +83,22 @@ class States:
                 self._wanted.add((batch, prefix))
         self._kept = {key: state for key, state in self._kept.items() if key in self._wanted}
 
-    def starts(self, batch: int, forms: Forms, hidden: Tensor) -> list[Branch]:
+    def starts(self, batch: int, configurations: Configurations, hidden: Tensor) -> list[Branch]:
         """Give the deepest known branch of each candidate.
 
         Args:
             batch: Of the text.
-            forms: Forms, ``(candidates, sub_blocks)``.
+            configurations: Forms, ``(candidates, components)``.
             hidden: What enters the first layer.
         """
         members: dict[bytes, list[int]] = {}
-        for member, kept in enumerate(forms):
+        for member, kept in enumerate(configurations):
             members.setdefault(self._deepest(batch, kept), []).append(member)
         depths = {int(stop): depth + 1 for depth, stop in enumerate(self._stops)}
         return [
             Branch(
                 np.array(below),
-                depths[len(prefix) // forms.itemsize] if prefix else 0,
+                depths[len(prefix) // configurations.itemsize] if prefix else 0,
                 self._kept[batch, prefix] if prefix else hidden,
             )
             for prefix, below in members.items()
@@ -105,41 +107,45 @@ class States:
     def keeper(self, batch: int) -> OnState:
         """Give the callback that keeps what is wanted of a walk over a batch."""
 
-        def keep(prefix: Forms, hidden: Tensor) -> None:
+        def keep(prefix: Configurations, hidden: Tensor) -> None:
             key = (batch, prefix.tobytes())
             if key in self._wanted:
                 self._kept[key] = hidden
 
         return keep
 
-    def observe(self, forms: Forms) -> None:
+    def observe(self, configurations: Configurations) -> None:
         """Learn from candidates where they leave the parents that were expected."""
         if len(self._parents):
-            shared = np.array([self._shared_steps(kept) for kept in forms])
+            shared = np.array([self._shared_steps(kept) for kept in configurations])
             self._departures += np.bincount(shared, minlength=len(self._departures))
 
-    def work_left(self, batch: int, forms: Forms) -> Floats:
+    def work_left(self, batch: int, configurations: Configurations) -> Floats:
         """Give the multiply–accumulates a token that each candidate would take by itself now."""
-        spent = self._spent(forms)
-        known = [len(self._deepest(batch, kept)) // forms.itemsize for kept in forms]
+        spent = self._spent(configurations)
+        known = [
+            len(self._deepest(batch, kept)) // configurations.itemsize for kept in configurations
+        ]
         return np.array([row[start:].sum() for row, start in zip(spent, known, strict=True)])
 
-    def _spent(self, forms: Forms) -> Floats:
-        """Give the work of each sub-block, ``(candidates, sub_blocks)``."""
-        return np.column_stack([table[k] for table, k in zip(self._work, forms.T, strict=True)])
+    def _spent(self, configurations: Configurations) -> Floats:
+        """Give the work of each component, ``(candidates, components)``."""
+        return np.column_stack(
+            [table[k] for table, k in zip(self._work, configurations.T, strict=True)]
+        )
 
-    def _deepest(self, batch: int, kept: Forms) -> bytes:
+    def _deepest(self, batch: int, kept: Configurations) -> bytes:
         for stop in self._stops[::-1]:
             prefix = kept[:stop].tobytes()
             if (batch, prefix) in self._kept:
                 return prefix
         return b""
 
-    def _shared_steps(self, kept: Forms) -> int:
+    def _shared_steps(self, kept: Configurations) -> int:
         equal = np.cumprod(self._parents == kept, axis=1).astype(bool)
         return int(equal[:, self._stops - 1].sum(axis=1).max())
 
-    def _choices(self, parents: Forms, slots: int) -> list[_Choice]:
+    def _choices(self, parents: Configurations, slots: int) -> list[_Choice]:
         """Choose prefixes one by one, each for what it saves beyond those before it.
 
         Greedy is within 1 − 1/e of the best choice (Nemhauser, Wolsey & Fisher, 1978).

@@ -61,7 +61,7 @@ def demo_settings() -> SearchSettings:
         tokens=60_000,
         minutes=4,  # only a slow or busy machine comes to that
         population=16,
-        windows=8,
+        search_windows=8,
         window_tokens=96,
         fresh_windows=6,
         holdout_windows=10,

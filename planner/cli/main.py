@@ -1,4 +1,4 @@
-"""The command line: ``planner inspect | search | compare | front | export | split | demo``.
+"""The command line: ``planner inspect | search | compare | front | export | to-moe | demo``.
 
 Each command's parser is built only when the command is asked for, and heavy modules are imported
 only when it runs, so that ``planner --help`` answers at once.
@@ -19,7 +19,7 @@ COMMANDS = {
     "compare": "search by several recipes under one budget, and say which is best",
     "front": "show the front of a run, and the best plan within a budget",
     "export": "write a plan as a HuggingFace folder and prove it",
-    "split": "make a dense model a mixture of experts, without training",
+    "to-moe": "make a dense model a mixture of experts, without training",
     "demo": "search, compare and export SmolLM2-135M in a few minutes",
 }
 
@@ -305,26 +305,26 @@ def _export(options: Namespace) -> None:
     print(f"\nexported: {folder}")
 
 
-def _split_arguments(parser: ArgumentParser) -> None:
-    from planner.settings.to_moe import SplitSettings
+def _to_moe_arguments(parser: ArgumentParser) -> None:
+    from planner.settings.to_moe import ToMoeSettings
 
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
-    _add_fields(parser, SplitSettings)
+    _add_fields(parser, ToMoeSettings)
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
 
 
-def _split(options: Namespace) -> None:
+def _to_moe(options: Namespace) -> None:
     from planner.cli.terminal import Terminal
-    from planner.settings.to_moe import SplitSettings
-    from planner.to_moe.convert import split_model
+    from planner.settings.to_moe import ToMoeSettings
+    from planner.to_moe.convert import convert_to_moe
 
     given = {name: value for name, value in vars(options).items() if name not in {"out", "config"}}
-    settings = SplitSettings.checked(**given)
+    settings = ToMoeSettings.checked(**given)
     with Terminal() as terminal:
-        folder = split_model(settings, options.out, progress=terminal)
+        folder = convert_to_moe(settings, options.out, progress=terminal)
     card = (folder / "README.md").read_text(encoding="utf-8")
     print(card[card.index("# ") : card.index("```")].strip())
-    print(f"\nsplit: {folder}")
+    print(f"\nmixture of experts: {folder}")
 
 
 def _demo_arguments(parser: ArgumentParser) -> None:
@@ -354,7 +354,7 @@ _ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "compare": _compare_arguments,
     "front": _front_arguments,
     "export": _export_arguments,
-    "split": _split_arguments,
+    "to-moe": _to_moe_arguments,
     "demo": _demo_arguments,
 }
 _RUN: dict[str, Callable[[Namespace], None]] = {
@@ -363,6 +363,6 @@ _RUN: dict[str, Callable[[Namespace], None]] = {
     "compare": _compare,
     "front": _front,
     "export": _export,
-    "split": _split,
+    "to-moe": _to_moe,
     "demo": _demo,
 }

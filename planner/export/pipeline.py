@@ -18,23 +18,23 @@ from evaluators.metric import Measurement
 from evaluators.runtime.allocator import release_pages
 from evaluators.runtime.device import pick_device
 from planner.export.card import write_card
-from planner.export.hf.folder import CutModel, OrderedLevel, cut_model, write_model
+from planner.export.hf.folder import CutModel, OrderedWeights, cut_model, write_model
 from planner.export.manifest import Manifest, Prediction, Quality, describe_files
 from planner.export.proof import logits_of, proof_tokens, prove, reload, scored_logits
 from planner.export.staging import check_vacant, scratch_beside, writing_weights
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
 from planner.preparation.latency_tables import read_table, workload
 from planner.preparation.prepare import prepare, run_space
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.runs.environment import describe_environment
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
 from search_spaces.errors import ModelError, PlanError, RunError, VerificationError
 from search_spaces.progress import NoProgress, Progress
-from search_spaces.space.configuration import Forms, unit_counts
+from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.space.plan import Plan
-from search_spaces.space.plan_configuration import plan_forms, plan_variants
+from search_spaces.space.plan_configuration import plan_configurations, plan_options
 from search_spaces.surgery.sort import sort_units_
 
 
@@ -50,19 +50,21 @@ class Scores:
 class Altered:
     """A candidate whose weights are not all the dense model's own."""
 
-    bench: Workbench
+    prepared: PreparedModel
     """Prepared as its search was; sorted."""
-    forms: Forms
-    """``(sub_blocks,)``"""
+    configurations: Configurations
+    """``(components,)``"""
 
     @torch.inference_mode()
-    def read(self, tokens: Tensor) -> tuple[Tensor, list[OrderedLevel]]:
+    def read(self, tokens: Tensor) -> tuple[Tensor, list[OrderedWeights]]:
         """Give its logits as they were scored, and its levels; the model is unsorted again."""
-        structure, space = self.bench.dense.structure, self.bench.space
-        logits = logits_of(structure, self.forms, tokens, self.bench.shaper)
+        structure, space = self.prepared.dense.structure, self.prepared.space
+        logits = logits_of(structure, self.configurations, tokens, self.prepared.layer_builder)
         levels = [
-            (order, self.bench.shaper.level(position, int(form)))
-            for position, (order, form) in enumerate(zip(space.orders, self.forms, strict=True))
+            (order, self.prepared.layer_builder.level(position, int(configuration)))
+            for position, (order, configuration) in enumerate(
+                zip(space.orders, self.configurations, strict=True)
+            )
         ]
         sort_units_(structure, space.orders.inverse())
         return logits, levels
@@ -104,13 +106,15 @@ def export_from_run(
         chosen = _plan_of(run, dense, settings, evaluation)
     assert chosen is not None
     chosen.check_model(dense.loaded.identity)
-    chosen.kept_units(dense.structure.sub_blocks)  # refused before anything long begins
+    chosen.kept_units(dense.structure.components)  # refused before anything long begins
     _check_fits(dense, run.settings)
     altered = None
-    if chosen.repair:
+    if chosen.weights_digest:
         remake = run.arithmetic == arithmetic_of(dense)
-        bench = prepare(dense, settings, run.folder, progress, remake=remake)
-        altered = Altered(bench=bench, forms=bench.space.forms_of(chosen))
+        prepared = prepare(dense, settings, run.folder, progress, remake=remake)
+        altered = Altered(
+            prepared=prepared, configurations=prepared.space.configurations_of(chosen)
+        )
     return _export(dense, chosen, altered, scores, out, run.settings, progress)
 
 
@@ -131,7 +135,7 @@ def _plan_of(
         RunError: Where the run's folder holds another ranking or text.
     """
     space = run_space(dense, settings, run.folder)
-    plan = space.plan(space.mended(np.array([evaluation.genome]))[0])
+    plan = space.plan(space.repaired(np.array([evaluation.genome]))[0])
     if plan.plan_id != evaluation.plan_id:
         raise RunError(
             f"`{run.folder}` must hold the ranking and text that its plans were scored with, "
@@ -153,9 +157,9 @@ def export_from_model(
     progress = progress or NoProgress()
     check_vacant(out)
     loaded = Plan.load(plan)
-    if loaded.repair:
+    if loaded.weights_digest:
         raise PlanError(
-            f"`{plan}` keeps weights that were made from a run's text ({loaded.repair}), which "
+            f"`{plan}` keeps weights made from a run's text ({loaded.weights_digest}), which "
             "the model alone does not give; export it from that run, `planner export RUN --plan`"
         )
     dense = open_model(_for_export(settings), progress)
@@ -206,17 +210,19 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             expected = scored_logits(dense.structure, plan, tokens)
         proof = prove(exported, expected, tokens)
         progress.stage("measuring its latency")
-        forms = altered.forms if altered else plan_forms(dense.structure, plan)
+        configurations = (
+            altered.configurations if altered else plan_configurations(dense.structure, plan)
+        )
         if altered is None:
             dense = _with_costs_of(dense, plan, settings)
-        timing = _time(dense, exported, forms, settings)
+        timing = _time(dense, exported, configurations, settings)
         manifest = Manifest(
             plan_id=plan.plan_id,
             source=settings.model,
             model=plan.model,
             needs_remote_code=not pruned.is_stock,
             experts=pruned.experts,
-            costs=_exact_costs(dense, forms, pruned, folder),
+            costs=_exact_costs(dense, configurations, pruned, folder),
             dense_costs=dict(dense.costs.dense()),
             calibration=_qualities(scores.calibration),
             holdout=_qualities(scores.holdout),
@@ -246,7 +252,10 @@ def _qualities(measured: Mapping[str, Measurement]) -> dict[str, Quality]:
 
 
 def _time(
-    dense: DenseModel, exported: PreTrainedModel, forms: Forms, settings: SearchSettings
+    dense: DenseModel,
+    exported: PreTrainedModel,
+    configurations: Configurations,
+    settings: SearchSettings,
 ) -> dict[str, Any]:
     """Measure both models end to end, in place and dtype of the run's table if there is one.
 
@@ -266,9 +275,9 @@ def _time(
     latency = measure_latencies(models, asked)
     prediction = None
     if table is not None:
-        widths = unit_counts(dense.structure.sub_blocks)
-        both = np.stack([widths, forms])
-        promised = predict(dense.structure, dense.costs.variants, table, both)
+        widths = unit_counts(dense.structure.components)
+        both = np.stack([widths, configurations])
+        promised = predict(dense.structure, dense.costs.block_options, table, both)
         predicted = dict(zip(models, promised, strict=True))
         prediction = Prediction.judged(predicted, latency, asked)
     return {
@@ -282,27 +291,29 @@ def _time(
 
 def _with_costs_of(dense: DenseModel, plan: Plan, settings: SearchSettings) -> DenseModel:
     """Give the dense model with costs of the plan's own forms, whatever was searched."""
-    variants, known = plan_variants(dense.structure, plan), dense.costs
-    if all(len(own) == 1 for own in variants):
+    block_options, known = plan_options(dense.structure, plan), dense.costs
+    if all(len(own) == 1 for own in block_options):
         return dense
     costs = CostModel(
         dense.structure,
         stored_dtype=dense.loaded.stored_dtype,
         context=settings.window_tokens,
-        variants=variants,
+        block_options=block_options,
     )
     return replace(dense, costs=costs if known.table is None else costs.timed(known.table))
 
 
 def _exact_costs(
-    dense: DenseModel, forms: Forms, pruned: CutModel, folder: Path
+    dense: DenseModel, configurations: Configurations, pruned: CutModel, folder: Path
 ) -> dict[str, float]:
     """Give the plan's costs, proved against the tensors that were written.
 
     Raises:
         VerificationError: Where the cost model and the files disagree.
     """
-    costs = {name: float(cost[0]) for name, cost in dense.costs.costs(forms[None]).items()}
+    costs = {
+        name: float(cost[0]) for name, cost in dense.costs.costs(configurations[None]).items()
+    }
     params = sum(weight.numel() for weight in pruned.params)
     written = _tensor_bytes(folder)
     if (costs["params"], costs["size"]) != (params, written):

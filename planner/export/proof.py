@@ -10,12 +10,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.errors import VerificationError
-from search_spaces.space.configuration import Forms
+from search_spaces.space.configuration import Configurations
 from search_spaces.space.plan import Plan
-from search_spaces.space.plan_configuration import plan_forms, plan_orders, plan_variants
+from search_spaces.space.plan_configuration import plan_configurations, plan_options, plan_orders
 from search_spaces.structure.backbone import position_count
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.apply import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
 
 TOLERANCE = 1e-3
@@ -76,24 +76,29 @@ def scored_logits(structure: ModelStructure, plan: Plan, tokens: Tensor) -> Tens
         ``(batch, tokens, vocabulary)``
     """
     sort_units_(structure, plan_orders(structure, plan))
-    shaper = Shaper(structure, plan_variants(structure, plan))
-    return logits_of(structure, plan_forms(structure, plan), tokens, shaper)
+    layer_builder = LayerBuilder(structure, plan_options(structure, plan))
+    return logits_of(structure, plan_configurations(structure, plan), tokens, layer_builder)
 
 
 @torch.inference_mode()
 def logits_of(
-    structure: ModelStructure, forms: Forms, tokens: Tensor, shaper: Shaper | None = None
+    structure: ModelStructure,
+    configurations: Configurations,
+    tokens: Tensor,
+    layer_builder: LayerBuilder | None = None,
 ) -> Tensor:
     """Give the logits of a candidate as the search scores it.
 
     Args:
         structure: The model, sorted.
-        forms: ``(sub_blocks,)``
+        configurations: ``(components,)``
         tokens: Token ids ``(batch, tokens)``.
-        shaper: Gives layers their forms; none: parts of the dense ones.
+        layer_builder: Gives layers their forms; none: parts of the dense ones.
     """
     backbone = structure.backbone
-    ((_, final),) = PrefixTree(structure, shaper).walk(forms[None], backbone.enter(tokens))
+    ((_, final),) = PrefixTree(structure, layer_builder).walk(
+        configurations[None], backbone.enter(tokens)
+    )
     return backbone.logits(final)
 
 

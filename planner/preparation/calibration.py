@@ -32,11 +32,11 @@ def calibrate(
     if path.is_file():
         return saved_calibration(folder)
     windows = Windows(
-        search=settings.windows,
+        search=settings.search_windows,
         fresh=settings.fresh_windows,
         holdout=settings.holdout_windows,
         tokens=settings.window_tokens,
-        statistics=settings.statistics_windows,
+        statistics=settings.calibration_windows,
     )
     if settings.data is None:
         if dense.structure.backbone.streamed:

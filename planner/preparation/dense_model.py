@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from evaluators.costs.cost_model import CostModel
 from evaluators.runtime.allocator import keep_pages
 from evaluators.runtime.device import pick_device, pick_dtype
-from planner.preparation.pruning_methods import Makers
+from planner.preparation.pruning_methods import PruningMethods
 from planner.settings.search import SearchSettings
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.progress import Progress
 from search_spaces.reading.read import check_exportable, read_structure
-from search_spaces.space.build import lay_out_variants
+from search_spaces.space.build import lay_out_options
 from search_spaces.structure.model import ModelStructure
 
 logger = logging.getLogger(__name__)
@@ -57,9 +57,9 @@ def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
         structure,
         stored_dtype=loaded.stored_dtype,
         context=settings.window_tokens,
-        variants=lay_out_variants(
-            structure.sub_blocks, settings.choices, settings.patterns, settings.mlp_step
+        block_options=lay_out_options(
+            structure.components, settings.choices, settings.patterns, settings.mlp_step
         ),
-        adds_bias=Makers.of(settings, structure).adds_bias,
+        adds_bias=PruningMethods.of(settings, structure).adds_bias,
     )
     return DenseModel(loaded=loaded, structure=structure, costs=costs)

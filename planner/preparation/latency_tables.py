@@ -44,7 +44,7 @@ def find_table(
         SettingsError: Where the workload is longer than the model reads.
         OutputError: Where a table cannot be written.
     """
-    structure, variants = dense.structure, dense.costs.variants
+    structure, block_options = dense.structure, dense.costs.block_options
     _check_length(structure, wanted)
     if structure.backbone.streamed:
         raise LatencyError(
@@ -52,7 +52,7 @@ def find_table(
             "streamed from disk; leave latency and throughput out of the budget"
         )
     own = folder / LATENCY_FILE
-    setting = Setting.of(structure, wanted, variants)
+    setting = Setting.of(structure, wanted, block_options)
     if own.is_file():
         found = LatencyTable.load(own)
         found.check(own, setting)
@@ -61,7 +61,7 @@ def find_table(
     table = _kept(kept, setting)
     if table is None:
         progress.stage(f"measuring latency on this device ({wanted})")
-        table = measure_table(structure, wanted, progress, variants)
+        table = measure_table(structure, wanted, progress, block_options)
         with writing(kept):
             kept.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(kept, table.to_json())
@@ -85,7 +85,7 @@ def read_table(dense: DenseModel, settings: SearchSettings, folder: Path) -> Lat
         return None
     table = LatencyTable.load(own)
     table.check_device(own, Device.here(torch.device(pick_device(settings.device))))
-    here = Setting.of(dense.structure, workload(settings), dense.costs.variants)
+    here = Setting.of(dense.structure, workload(settings), dense.costs.block_options)
     unplaced = {"device": table.setting.device, "dtype": table.setting.dtype}
     table.check(own, here.model_copy(update=unplaced))
     return table

@@ -14,10 +14,10 @@ from evaluators.data.windows import Calibration
 from planner.preparation.calibration import calibrate, saved_calibration
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.lazy import Lazily
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.prior import make_prior
-from planner.preparation.pruning_methods import Makers, repair_name
-from planner.preparation.ranking_file import ranked_space, save_ranking, saved_guess
+from planner.preparation.pruning_methods import PruningMethods, weights_digest_of
+from planner.preparation.ranking_file import ranked_space, save_ranking, saved_prior
 from planner.preparation.student_statistics import TUNING_STATISTICS, tuning_statistics
 from planner.preparation.validate_space import check_space
 from planner.runs.folder import (
@@ -31,12 +31,12 @@ from planner.settings.search import SearchSettings
 from search_spaces.errors import RunError
 from search_spaces.importance.order import rank_units
 from search_spaces.progress import Progress
-from search_spaces.pruned_weights.builder import LevelBuilder
-from search_spaces.pruned_weights.cache import LevelStore
-from search_spaces.pruned_weights.expert_builder import ExpertLevelBuilder
+from search_spaces.pruned_weights.builder import WeightBuilder
+from search_spaces.pruned_weights.cache import WeightCache
+from search_spaces.pruned_weights.expert_builder import ExpertWeightBuilder
 from search_spaces.space.space import SearchSpace
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.apply import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
 
 logger = logging.getLogger(__name__)
@@ -51,14 +51,14 @@ def preparation(settings: SearchSettings) -> tuple[object, ...]:
     """Tell runs of one model apart that cannot share a workbench."""
     choices = settings.choices
     narrows, whole = choices.heads or choices.channels, choices.layers
-    makers = (settings.ranking, settings.sparsifier, settings.compensate, settings.guess)
+    methods = (settings.importance, settings.sparsifier, settings.compensate, settings.prior)
     experts = (
-        settings.expert_ranking,
+        settings.expert_importance,
         settings.pretrained_router,
         choices.channels,
         choices.top_k,
     )
-    return (*makers, *experts, settings.patterns, settings.mlp_step, narrows, whole)
+    return (*methods, *experts, settings.patterns, settings.mlp_step, narrows, whole)
 
 
 def prepare(
@@ -68,7 +68,7 @@ def prepare(
     progress: Progress,
     *,
     remake: bool = True,
-) -> Workbench:
+) -> PreparedModel:
     """Calibrate, rank and sort a dense model; its weights are permuted in place.
 
     Args:
@@ -89,39 +89,42 @@ def prepare(
     check_space(dense, settings)
     task = _Task(
         dense=dense,
-        makers=Makers.of(settings, dense.structure),
+        methods=PruningMethods.of(settings, dense.structure),
         calibration=calibrate(dense, settings, folder, progress),
         folder=folder,
-        level_gigabytes=settings.level_gigabytes,
+        weight_cache_gigabytes=settings.weight_cache_gigabytes,
         remake=remake,
         progress=progress,
     )
     statistics: Sequence[Statistics] | None = None
     ranked = (folder / RANKING_FILE).is_file()
     # a streamed model cannot be measured while some level of it is in use, so it is now
-    if not ranked or (dense.structure.backbone.streamed and task.makers.changes_weights):
+    if not ranked or (dense.structure.backbone.streamed and task.methods.changes_weights):
         statistics = task.measured()
     if not ranked:
         assert statistics is not None
         task.check_text(statistics)
         progress.stage("ranking heads and channels")
-        experts = task.makers.experts
+        experts = task.methods.experts
         orders = rank_units(
-            dense.structure, task.makers.ranking, statistics, experts.ranking if experts else None
+            dense.structure,
+            task.methods.unit_importance,
+            statistics,
+            experts.importance if experts else None,
         )
-        guess = make_prior(dense, settings, task.makers, statistics, orders)
-        save_ranking(folder / RANKING_FILE, dense, orders, guess)
-    repair = repair_name(settings, task.makers, task.calibration)
-    space = ranked_space(dense, settings, folder, repair=repair)
+        prior = make_prior(dense, settings, task.methods, statistics, orders)
+        save_ranking(folder / RANKING_FILE, dense, orders, prior)
+    weights_digest = weights_digest_of(settings, task.methods, task.calibration)
+    space = ranked_space(dense, settings, folder, weights_digest=weights_digest)
     sort_units_(dense.structure, space.orders)
     if statistics is None:  # only levels that are not on disk any more need them
         statistics = Lazily(lambda: task.measured_sorted(space))
-    return Workbench(
+    return PreparedModel(
         dense=dense,
         space=space,
         calibration=task.calibration,
-        guess=saved_guess(folder / RANKING_FILE, space),
-        shaper=task.shaper(space, statistics),
+        prior=saved_prior(folder / RANKING_FILE, space),
+        layer_builder=task.layer_builder(space, statistics),
     )
 
 
@@ -130,17 +133,17 @@ class _Task:
     """What is prepared, and with what."""
 
     dense: DenseModel
-    makers: Makers
+    methods: PruningMethods
     calibration: Calibration
     folder: Path
-    level_gigabytes: float
+    weight_cache_gigabytes: float
     remake: bool
     progress: Progress
 
     @property
     def wanted(self) -> frozenset[StatisticName]:
         """The statistics that are taken of the dense model."""
-        return (self.makers.for_order | self.makers.for_levels) - TUNING_STATISTICS
+        return (self.methods.for_order | self.methods.for_levels) - TUNING_STATISTICS
 
     def measured(self) -> Sequence[Statistics]:
         """Take statistics of the model in its own order of units."""
@@ -150,7 +153,7 @@ class _Task:
             self.calibration.statistics,
             self.wanted,
             # small ones need no files: they are used once, for the ranking
-            folder=self.folder / STATISTICS_FOLDER if self.makers.changes_weights else None,
+            folder=self.folder / STATISTICS_FOLDER if self.methods.changes_weights else None,
             identity=self.dense.loaded.identity.fingerprint,
             progress=self.progress,
         )
@@ -179,49 +182,51 @@ class _Task:
         finally:
             sort_units_(structure, space.orders)
 
-    def shaper(self, space: SearchSpace, statistics: Sequence[Statistics]) -> Shaper:
+    def layer_builder(self, space: SearchSpace, statistics: Sequence[Statistics]) -> LayerBuilder:
         """Give what shapes layers; widths are made up for now, patterns when they come up."""
-        dense, makers = self.dense, self.makers
-        if not makers.changes_weights:
-            return Shaper(dense.structure, space.variants)
-        if makers.for_levels & TUNING_STATISTICS:
+        dense, methods = self.dense, self.methods
+        if not methods.changes_weights:
+            return LayerBuilder(dense.structure, space.block_options)
+        if methods.for_levels & TUNING_STATISTICS:
             text = self.calibration.statistics
             statistics = tuning_statistics(
                 dense.structure, space.orders.members, statistics, text, self.progress
             )
-        builder = LevelBuilder(
+        builder = WeightBuilder(
             dense.structure,
             statistics,
             space.orders.members,
-            compensation=makers.compensation,
-            sparsifier=makers.sparsifier,
-            refinement=makers.refinement,
+            compensation=methods.compensation,
+            sparsifier=methods.sparsifier,
+            refinement=methods.refinement,
             dtype=dense.loaded.stored_dtype,
         )
-        limit = round(self.level_gigabytes * 1e9)
-        store = LevelStore(
+        limit = round(self.weight_cache_gigabytes * 1e9)
+        store = WeightCache(
             self.folder / LEVELS_FOLDER,
             builder,
-            widths=[_widths(space, position) for position in range(len(space.sub_blocks))],
-            digest=f"{dense.loaded.identity.fingerprint} {space.repair} {_orders_digest(space)}",
+            widths=[_widths(space, position) for position in range(len(space.components))],
+            digest=" ".join(
+                (dense.loaded.identity.fingerprint, space.weights_digest, _orders_digest(space))
+            ),
             limit_bytes=limit,
         )
-        if makers.compensation is not None and self.remake:
+        if methods.compensation is not None and self.remake:
             self._build(store, limit)
-        return Shaper(
-            dense.structure, space.variants, store, self._expert_levels(space, statistics)
+        return LayerBuilder(
+            dense.structure, space.block_options, store, self._expert_levels(space, statistics)
         )
 
     def _expert_levels(
         self, space: SearchSpace, statistics: Sequence[Statistics]
-    ) -> ExpertLevelBuilder | None:
+    ) -> ExpertWeightBuilder | None:
         """Give what makes weights of experts, where they are not all the dense model's own."""
-        experts = self.makers.experts
+        experts = self.methods.experts
         if experts is None or not experts.name:
             return None
         if experts.notice:
             logger.info(experts.notice)
-        return ExpertLevelBuilder(
+        return ExpertWeightBuilder(
             self.dense.structure,
             statistics,
             space.orders,
@@ -230,46 +235,46 @@ class _Task:
             dtype=self.dense.loaded.stored_dtype,
         )
 
-    def _build(self, store: LevelStore, limit: int) -> None:
+    def _build(self, store: WeightCache, limit: int) -> None:
         """Make the levels of all widths, where they fit; statistics are not needed then."""
         size = store.dense_bytes
         if size > limit:
             logger.warning(
                 "levels would take %.1f GB, more than %g: each is made when it is needed; raise "
-                "--level_gigabytes, or --mlp_step for fewer",
+                "--weight_cache_gigabytes, or --mlp_step for fewer",
                 size / 1e9,
                 limit / 1e9,
             )
             return
         self.progress.stage("making up for heads and channels that go")
         store.build_all(progress=self.progress)
-        experts = self.makers.experts
-        if self.makers.sparsifier is None and (experts is None or not experts.name):
+        experts = self.methods.experts
+        if self.methods.sparsifier is None and (experts is None or not experts.name):
             shutil.rmtree(self.folder / STATISTICS_FOLDER, ignore_errors=True)
 
     def check_text(self, statistics: Sequence[Statistics]) -> None:
         """Say where the ranking leans on damping, for there are fewer tokens than inputs."""
-        blocks = self.dense.structure.sub_blocks
-        widest = max(len(p.units) for block in blocks for p in block.projections)
+        components = self.dense.structure.components
+        widest = max(len(p.units) for component in components for p in component.projections)
         tokens = int(statistics[0]["tokens", ""])
-        if "gram" in self.makers.ranking.statistics and tokens < widest:
+        if "gram" in self.methods.unit_importance.statistics and tokens < widest:
             logger.warning(
                 "%d tokens cannot tell %d inputs apart, so that the ranking leans on damping; "
-                "raise `--statistics_windows`",
+                "raise `--calibration_windows`",
                 tokens,
                 widest,
             )
 
 
 def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:
-    """Give the numbers of units that the levels of a sub-block keep, all and none left out."""
-    whole = space.sub_blocks[position].unit_count
-    if space.sub_blocks[position].experts is not None:  # theirs are made when they are needed
+    """Give the numbers of units that the levels of a component keep, all and none left out."""
+    whole = space.components[position].unit_count
+    if space.components[position].experts is not None:  # theirs are made when they are needed
         return ()
     kept = {
-        form % (whole + 1)
+        configuration % (whole + 1)
         for site in space.sites
-        for form in site.forms_by_target.get(position, ())
+        for configuration in site.configurations_by_target.get(position, ())
     }
     return tuple(sorted(kept - {0, whole}))
 
@@ -286,20 +291,22 @@ def run_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> Sear
     Raises:
         RunError: Where the ranking or the text is missing, damaged or another model's.
     """
-    makers = Makers.of(settings, dense.structure)
-    repair = ""
-    if makers.changes_weights:
-        repair = repair_name(settings, makers, saved_calibration(folder))
-    return ranked_space(dense, settings, folder, repair=repair)
+    methods = PruningMethods.of(settings, dense.structure)
+    weights_digest = ""
+    if methods.changes_weights:
+        weights_digest = weights_digest_of(settings, methods, saved_calibration(folder))
+    return ranked_space(dense, settings, folder, weights_digest=weights_digest)
 
 
-def laid_out_for(bench: Workbench, settings: SearchSettings, folder: Path) -> Workbench:
+def laid_out_for(prepared: PreparedModel, settings: SearchSettings, folder: Path) -> PreparedModel:
     """Give the same model another space: what is loaded, sorted and calibrated is shared.
 
     Args:
-        bench: A workbench.
+        prepared: A workbench.
         settings: Of the search to come; all but what may be cut as those of the workbench.
         folder: Of its run, which must hold the ranking.
     """
-    space = ranked_space(bench.dense, settings, folder, repair=bench.space.repair)
-    return replace(bench, space=space)
+    space = ranked_space(
+        prepared.dense, settings, folder, weights_digest=prepared.space.weights_digest
+    )
+    return replace(prepared, space=space)

@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 from evaluators.data.windows import Calibration
 from planner.preparation.dense_model import DenseModel
 from planner.searchers.problem.domain import Cost, Domain, Joint
-from search_spaces.priors.sensitivity import Guess
-from search_spaces.space.configuration import unit_counts, variants_in
+from search_spaces.priors.sensitivity import SensitivityPrior
+from search_spaces.space.configuration import options_in, unit_counts
 from search_spaces.space.space import SearchSpace, Site
-from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.apply import LayerBuilder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workbench:
+class PreparedModel:
     """All that scoring needs; the model's units are sorted."""
 
     dense: DenseModel
     space: SearchSpace
     calibration: Calibration
-    guess: Guess
+    prior: SensitivityPrior
     """What cuts are guessed to do, units in the space's order."""
-    shaper: Shaper
+    layer_builder: LayerBuilder
     """Gives layers the forms that candidates choose."""
 
     def smallest(self) -> Mapping[str, float]:
@@ -33,8 +33,10 @@ class Workbench:
 
     def costs_of(self, genome: NDArray[np.int_]) -> Mapping[str, float]:
         """Give the costs of one genome ``(sites,)``."""
-        forms = self.space.forms(self.space.mended(genome[None]))
-        return {name: float(cost[0]) for name, cost in self.dense.costs.costs(forms).items()}
+        configurations = self.space.configurations(self.space.repaired(genome[None]))
+        return {
+            name: float(cost[0]) for name, cost in self.dense.costs.costs(configurations).items()
+        }
 
     def domain(
         self,
@@ -56,39 +58,43 @@ class Workbench:
             costs=tuple(self._cost(name, limit) for name, limit in limits.items()),
             cost_floor=cost_floor,
             only_budget=only_budget,
-            harm_tables=tuple(map(self._harms, self.space.sites)),
+            sensitivity_tables=tuple(map(self._harms, self.space.sites)),
             kinds=tuple(map(self._kind, self.space.sites)),
             tilt=self._tilt(),
         )
 
     def _harms(self, site: Site) -> NDArray[np.float64]:
         """Give what each level of a site is guessed to do, all else dense, ``(levels,)``."""
-        widths = unit_counts(self.space.sub_blocks)
+        widths = unit_counts(self.space.components)
         total = np.zeros(len(site.levels))
-        for target, forms in site.forms_by_target.items():
-            if site.dial != "units":
-                total += self.guess.variants[target][variants_in(np.array(forms), widths[target])]
+        for target, configurations in site.configurations_by_target.items():
+            if site.kind != "units":
+                total += self.prior.block_options[target][
+                    options_in(np.array(configurations), widths[target])
+                ]
             else:
-                gone = np.append(np.cumsum(self.guess.units[target][::-1])[::-1], 0.0)
-                total += gone[list(forms)]
+                gone = np.append(np.cumsum(self.prior.units[target][::-1])[::-1], 0.0)
+                total += gone[list(configurations)]
         return total
 
     def _tilt(self) -> NDArray[np.float64]:
         """Give what sites keep beyond the common share, where the guess says so; else none."""
-        if self.guess.tilts is None:
+        if self.prior.tilts is None:
             return np.zeros(0)
         # a site's levels share out what is between its sparsest pattern and all
-        known = (variant for variants in self.space.variants for variant in variants)
-        span = 1.0 - min(variant.pattern.density for variant in known)
-        tilts, sites = self.guess.tilts / (span or 1.0), self.space.sites
-        return np.array([tilts[s.targets[0]] if s.dial == "pattern" else 0.0 for s in sites])
+        known = (
+            options for block_options in self.space.block_options for options in block_options
+        )
+        span = 1.0 - min(options.pattern.density for options in known)
+        tilts, sites = self.prior.tilts / (span or 1.0), self.space.sites
+        return np.array([tilts[s.targets[0]] if s.kind == "pattern" else 0.0 for s in sites])
 
     def _kind(self, site: Site) -> str:
-        if site.dial != "units":
-            return "weights" if site.dial == "pattern" else site.dial
+        if site.kind != "units":
+            return "weights" if site.kind == "pattern" else site.kind
         if len(site.targets) > 1:
             return "layer"
-        return self.space.sub_blocks[site.targets[0]].kind
+        return self.space.components[site.targets[0]].kind
 
     def _cost(self, name: str, limit: float | None) -> Cost:
         dense = self.dense.costs.dense()[name]

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from typing import cast, get_args
 
 from planner.preparation.dense_model import DenseModel
-from planner.preparation.pruning_methods import Makers
+from planner.preparation.pruning_methods import PruningMethods
 from planner.settings.search import SearchSettings
 from search_spaces.errors import SettingsError
 from search_spaces.priors import AllocationName
 from search_spaces.priors.sensitivity import (
-    Guess,
-    guess_after_repair,
-    guess_by_allocation,
-    guess_by_depth,
-    guess_by_energy,
-    guess_by_ranking,
+    SensitivityPrior,
+    prior_after_compensation,
+    prior_from_allocation,
+    prior_from_energy,
+    prior_from_importance,
+    prior_from_layer_importance,
 )
-from search_spaces.space.build import lay_out_variants
+from search_spaces.space.build import lay_out_options
 from search_spaces.space.orders import Orders
 from search_spaces.statistics import Statistics
 
@@ -24,33 +24,35 @@ from search_spaces.statistics import Statistics
 def make_prior(
     dense: DenseModel,
     settings: SearchSettings,
-    makers: Makers,
+    methods: PruningMethods,
     statistics: Sequence[Statistics],
     orders: Orders,
-) -> Guess:
+) -> SensitivityPrior:
     """Guess what cuts do, as the settings say.
 
     Raises:
-        SettingsError: Where the ranking is to guess and cannot be compared across sub-blocks.
+        SettingsError: Where the ranking is to guess and cannot be compared across components.
     """
-    structure, name = dense.structure, settings.guess
-    variants = lay_out_variants(
-        structure.sub_blocks, settings.choices, settings.patterns, settings.mlp_step
+    structure, name = dense.structure, settings.prior
+    block_options = lay_out_options(
+        structure.components, settings.choices, settings.patterns, settings.mlp_step
     )
-    energy = guess_by_energy(structure, statistics, variants)
-    if makers.fits:
-        energy = guess_after_repair(energy, structure, statistics, orders.members)
-    if makers.depth is not None:
+    energy = prior_from_energy(structure, statistics, block_options)
+    if methods.fits:
+        energy = prior_after_compensation(energy, structure, statistics, orders.members)
+    if methods.layer_importance is not None:
         whole = settings.choices.layers
-        return guess_by_depth(energy, structure, statistics, makers.depth, whole_layers=whole)
+        return prior_from_layer_importance(
+            energy, structure, statistics, methods.layer_importance, whole_layers=whole
+        )
     if name in get_args(AllocationName):
         method = cast("AllocationName", name)
-        return guess_by_allocation(energy, structure, statistics, variants, method)
+        return prior_from_allocation(energy, structure, statistics, block_options, method)
     if name == "energy":
         return energy
-    if not makers.ranking.comparable:
+    if not methods.unit_importance.comparable:
         raise SettingsError(
-            "`guess ranking` needs a ranking whose scores compare across layers, got "
-            f"`{settings.ranking}`; set `--ranking flap` or `--guess energy`"
+            "`prior importance` needs an importance that compares across layers, got "
+            f"`{settings.importance}`; set `--importance flap` or `--prior energy`"
         )
-    return guess_by_ranking(energy, structure, statistics, makers.ranking)
+    return prior_from_importance(energy, structure, statistics, methods.unit_importance)

@@ -29,17 +29,17 @@ from search_spaces.pruned_weights.sparsifiers.protocol import Refinement, Sparsi
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.model import ModelStructure
 
-_FOR_GUESSES: frozenset[StatisticName] = frozenset({"input_second_moment", "hidden_energy"})
-_FOR_EXPERT_GUESSES: frozenset[StatisticName] = frozenset(
+_FOR_PRIORS: frozenset[StatisticName] = frozenset({"input_second_moment", "hidden_energy"})
+_FOR_EXPERT_PRIORS: frozenset[StatisticName] = frozenset(
     {"expert_channel_energy", "expert_input_energy", "expert_frequency"}
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpertMakers:
+class ExpertMethods:
     """Who orders experts, merges them and makes them sparse."""
 
-    ranking: ExpertImportance
+    importance: ExpertImportance
     merging: ExpertMerging | None = None
     sparsifier: Sparsifier | None = None
     name: str = ""
@@ -48,14 +48,14 @@ class ExpertMakers:
     """What a user should know of that."""
 
     @classmethod
-    def of(cls, settings: SearchSettings, structure: ModelStructure) -> "ExpertMakers":
+    def of(cls, settings: SearchSettings, structure: ModelStructure) -> "ExpertMethods":
         """Give those that settings name, as far as the space has a use for them."""
         pretrained = None
-        if settings.expert_ranking == "router_change":
+        if settings.expert_importance == "router_change":
             assert settings.pretrained_router is not None  # as settings check
             folder = Path(settings.pretrained_router)
-            pretrained = read_pretrained_routers(folder, structure.backbone, structure.sub_blocks)
-        merging = settings.repairs.merges
+            pretrained = read_pretrained_routers(folder, structure.backbone, structure.components)
+        merging = settings.weight_methods.merges
         sparsifier = _of_stacks(settings.sparsifier) if settings.choices.sparse else None
         names = ["merge" if merging else "", f"experts-{sparsifier}" if sparsifier else ""]
         notice = ""
@@ -65,7 +65,7 @@ class ExpertMakers:
                 "than is measured of each of them"
             )
         return cls(
-            ranking=make_expert_importance(settings.expert_ranking, pretrained=pretrained),
+            importance=make_expert_importance(settings.expert_importance, pretrained=pretrained),
             merging=ExpertMerging() if merging else None,
             sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
             name="+".join(filter(None, names)),
@@ -75,7 +75,7 @@ class ExpertMakers:
     @property
     def for_order(self) -> frozenset[StatisticName]:
         """Statistics that ranking and guessing need."""
-        return _FOR_EXPERT_GUESSES | self.ranking.statistics
+        return _FOR_EXPERT_PRIORS | self.importance.statistics
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
@@ -90,27 +90,27 @@ def _of_stacks(name: SparsifierName) -> SparsifierName:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Makers:
+class PruningMethods:
     """Who orders units, and who makes the weights of levels."""
 
-    ranking: UnitImportance
-    depth: LayerImportance | None = None
+    unit_importance: UnitImportance
+    layer_importance: LayerImportance | None = None
     compensation: Compensation | None = None
     sparsifier: Sparsifier | None = None
     refinement: Refinement | None = None
-    experts: ExpertMakers | None = None
+    experts: ExpertMethods | None = None
     """None where the model has no experts."""
 
     @classmethod
-    def of(cls, settings: SearchSettings, structure: ModelStructure) -> "Makers":
+    def of(cls, settings: SearchSettings, structure: ModelStructure) -> "PruningMethods":
         """Give those that settings name, as far as model and space have a use for them.
 
         Raises:
             ModelError: Where the router before fine-tuning cannot be read.
             SettingsError: Where a method does not know experts, and the model has some.
         """
-        compensation, refinement, _ = settings.repairs
-        if settings.repairs.merges and not structure.has_experts:
+        compensation, refinement, _ = settings.weight_methods
+        if settings.weight_methods.merges and not structure.has_experts:
             raise SettingsError(
                 "`compensate` merge joins experts of a mixture, and this model has none; leave it "
                 "out"
@@ -122,21 +122,21 @@ class Makers:
             )
         choices = settings.choices
         sparse, narrows = choices.sparse, choices.heads or choices.channels
-        depth = settings.guess in get_args(LayerImportanceName)
+        depth = settings.prior in get_args(LayerImportanceName)
         return cls(
-            ranking=make_unit_importance(settings.ranking),
-            depth=make_layer_importance(cast("LayerImportanceName", settings.guess))
+            unit_importance=make_unit_importance(settings.importance),
+            layer_importance=make_layer_importance(cast("LayerImportanceName", settings.prior))
             if depth
             else None,
             compensation=make_compensation(compensation) if compensation and narrows else None,
             sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
             refinement=make_refinement(refinement) if refinement and sparse else None,
-            experts=ExpertMakers.of(settings, structure) if structure.has_experts else None,
+            experts=ExpertMethods.of(settings, structure) if structure.has_experts else None,
         )
 
     @property
     def adds_bias(self) -> bool:
-        """Whether sub-blocks that lose units gain a bias."""
+        """Whether components that lose units gain a bias."""
         return self.compensation is not None and self.compensation.adds_bias
 
     @property
@@ -153,30 +153,32 @@ class Makers:
     @property
     def for_order(self) -> frozenset[StatisticName]:
         """Statistics that ranking and guessing need."""
-        depth = frozenset() if self.depth is None else self.depth.statistics
+        depth = frozenset() if self.layer_importance is None else self.layer_importance.statistics
         fitted: frozenset[StatisticName] = frozenset({"gram"} if self.fits else ())
         experts = frozenset() if self.experts is None else self.experts.for_order
-        return _FOR_GUESSES | self.ranking.statistics | depth | fitted | experts
+        return _FOR_PRIORS | self.unit_importance.statistics | depth | fitted | experts
 
     @property
     def for_levels(self) -> frozenset[StatisticName]:
         """Statistics that the weights of levels need."""
-        makers = (self.compensation, self.sparsifier, self.refinement, self.experts)
-        return frozenset().union(*(maker.statistics for maker in makers if maker is not None))
+        methods = (self.compensation, self.sparsifier, self.refinement, self.experts)
+        return frozenset().union(*(maker.statistics for maker in methods if maker is not None))
 
 
-def repair_name(settings: SearchSettings, makers: Makers, calibration: Calibration) -> str:
+def weights_digest_of(
+    settings: SearchSettings, methods: PruningMethods, calibration: Calibration
+) -> str:
     """Name how weights of levels are made, and from which text; empty: they are as they were."""
-    if not makers.changes_weights:
+    if not methods.changes_weights:
         return ""
-    compensation, refinement, _ = settings.repairs
+    compensation, refinement, _ = settings.weight_methods
     names: list[str] = [
-        "" if makers.experts is None else makers.experts.name,
-        compensation or "" if makers.compensation else "",
-        settings.sparsifier if makers.sparsifier else "",
-        refinement or "" if makers.refinement else "",
+        "" if methods.experts is None else methods.experts.name,
+        compensation or "" if methods.compensation else "",
+        settings.sparsifier if methods.sparsifier else "",
+        refinement or "" if methods.refinement else "",
     ]
     digest = hashlib.sha256(calibration.statistics.numpy().tobytes())
-    if makers.compensation:  # its constants, such as the damping
-        digest.update(repr(sorted(vars(makers.compensation).items())).encode())
+    if methods.compensation:  # its constants, such as the damping
+        digest.update(repr(sorted(vars(methods.compensation).items())).encode())
     return f"{'+'.join(filter(None, names))}@{digest.hexdigest()[:10]}"

@@ -12,7 +12,7 @@ from planner.runs.folder import RANKING_FILE
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
 from search_spaces.errors import RunError
-from search_spaces.priors.sensitivity import Guess
+from search_spaces.priors.sensitivity import SensitivityPrior
 from search_spaces.space.build import build_space
 from search_spaces.space.orders import Orders
 from search_spaces.space.space import SearchSpace
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def save_ranking(path: Path, dense: DenseModel, orders: Orders, guess: Guess) -> None:
+def save_ranking(path: Path, dense: DenseModel, orders: Orders, prior: SensitivityPrior) -> None:
     """Write down orders, and what cuts are guessed to do."""
     arrays: dict[str, NDArray[Any]] = {}
-    for position, block in enumerate(dense.structure.sub_blocks):
-        harms = guess.units[position][orders[position]]
+    for position, component in enumerate(dense.structure.components):
+        sensitivities = prior.units[position][orders[position]]
         arrays |= {
-            block.name: orders[position],
-            f"{block.name}.harm": harms.reshape(block.group_count, -1).sum(axis=0),
-            f"{block.name}.variants": guess.variants[position],
+            component.name: orders[position],
+            f"{component.name}.harm": sensitivities.reshape(component.group_count, -1).sum(axis=0),
+            f"{component.name}.variants": prior.block_options[position],
         }
         if position in orders.channels:
-            arrays[f"{block.name}.channels"] = orders.channels[position]
-    if guess.tilts is not None:
-        arrays["tilts"] = guess.tilts
+            arrays[f"{component.name}.channels"] = orders.channels[position]
+    if prior.tilts is not None:
+        arrays["tilts"] = prior.tilts
     with replacing(path) as whole:
         np.savez(whole, allow_pickle=False, **arrays)
 
 
-def saved_guess(path: Path, space: SearchSpace) -> Guess:
+def saved_prior(path: Path, space: SearchSpace) -> SensitivityPrior:
     """Read what cuts are guessed to do.
 
     Raises:
         RunError: Where the file does not say.
     """
-    names = [block.name for block in space.sub_blocks]
+    names = [component.name for component in space.components]
     try:
         return _read_guess(path, names)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -55,12 +55,12 @@ def saved_guess(path: Path, space: SearchSpace) -> Guess:
         ) from error
 
 
-def _read_guess(path: Path, names: Sequence[str]) -> Guess:
+def _read_guess(path: Path, names: Sequence[str]) -> SensitivityPrior:
     with np.load(path, allow_pickle=False) as saved:
-        return Guess(
+        return SensitivityPrior(
             units=tuple(saved[f"{name}.harm"] for name in names),
             # written under another name before there were other variants than patterns
-            variants=tuple(
+            block_options=tuple(
                 saved[key if key in saved else f"{name}.patterns"]
                 for name in names
                 for key in [f"{name}.variants"]
@@ -70,7 +70,7 @@ def _read_guess(path: Path, names: Sequence[str]) -> Guess:
 
 
 def ranked_space(
-    dense: DenseModel, settings: SearchSettings, folder: Path, *, repair: str
+    dense: DenseModel, settings: SearchSettings, folder: Path, *, weights_digest: str
 ) -> SearchSpace:
     """Lay out the space of a run whose ranking lies in its folder.
 
@@ -78,23 +78,23 @@ def ranked_space(
         dense: The run's model, not sorted.
         settings: The run's settings.
         folder: The run's folder.
-        repair: What its plans say of weights that are not the dense model's own.
+        weights_digest: What its plans say of weights that are not the dense model's own.
 
     Raises:
         RunError: Where the ranking is missing or is another model's.
     """
-    blocks = dense.structure.sub_blocks
+    components = dense.structure.components
     try:
         with (
             (folder / RANKING_FILE).open("rb") as file,
             np.load(file, allow_pickle=False) as saved,
         ):
             orders = Orders(
-                members=tuple(saved[block.name] for block in blocks),
+                members=tuple(saved[component.name] for component in components),
                 channels={
-                    position: saved[f"{block.name}.channels"]
-                    for position, block in enumerate(blocks)
-                    if f"{block.name}.channels" in saved
+                    position: saved[f"{component.name}.channels"]
+                    for position, component in enumerate(components)
+                    if f"{component.name}.channels" in saved
                 },
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -104,10 +104,10 @@ def ranked_space(
         ) from error
     return build_space(
         dense.loaded.identity,
-        blocks,
+        components,
         orders,
         choices=settings.choices,
         mlp_step=settings.mlp_step,
         patterns=settings.patterns,
-        repair=repair,
+        weights_digest=weights_digest,
     )

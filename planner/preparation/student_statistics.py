@@ -9,9 +9,9 @@ from torch import Tensor
 from evaluators.collectors.teacher_student import collect_tuning
 from planner.preparation.lazy import Lazily
 from search_spaces.progress import Progress
-from search_spaces.pruned_weights.builder import LevelBuilder
+from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.compensation.sublayer_tuning import SubLayerTuning
-from search_spaces.pruned_weights.types import Level
+from search_spaces.pruned_weights.types import PrunedWeights
 from search_spaces.space.configuration import unit_counts
 from search_spaces.space.sparsity import DENSE
 from search_spaces.statistics import StatisticName, Statistics
@@ -19,7 +19,7 @@ from search_spaces.structure.model import ModelStructure
 
 TUNING_STATISTICS: frozenset[StatisticName] = frozenset({"student_gram", "teacher_cross"})
 STUDENT_KEEPS = 0.85
-"""Of the units of each sub-block of the model that tuning makes up for, rounded up: a little
+"""Of the units of each component of the model that tuning makes up for, rounded up: a little
 pruned, as the plans are that a search is for."""
 
 
@@ -34,17 +34,17 @@ def tuning_statistics(
 
     Args:
         structure: The model, its units sorted.
-        orders: For each sub-block its units from the last to go to the first to go.
+        orders: For each component its units from the last to go to the first to go.
         statistics: Of the dense model, in its own order of units.
         windows: Token ids ``(windows, tokens)`` to measure on.
         progress: Told of progress.
     """
-    kept = np.ceil(STUDENT_KEEPS * unit_counts(structure.sub_blocks)).astype(np.int_)
+    kept = np.ceil(STUDENT_KEEPS * unit_counts(structure.components)).astype(np.int_)
 
-    def level(position: int, noted: Statistics) -> Level:
-        layer = structure.sub_blocks[position].layer
+    def level(position: int, noted: Statistics) -> PrunedWeights:
+        layer = structure.components[position].layer
         known = [*statistics[:layer], {**statistics[layer], **noted}]
-        builder = LevelBuilder(structure, known, orders, compensation=SubLayerTuning())
+        builder = WeightBuilder(structure, known, orders, compensation=SubLayerTuning())
         (made,) = builder.build(position, [(int(kept[position]), DENSE)])
         return made
 

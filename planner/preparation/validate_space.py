@@ -3,7 +3,7 @@
 from planner.preparation.dense_model import DenseModel
 from planner.settings.search import SearchSettings
 from search_spaces.errors import SettingsError
-from search_spaces.space.build import lay_out_variants, unit_levels
+from search_spaces.space.build import lay_out_options, unit_levels
 from search_spaces.space.levels import ALIGNED_CHANNELS, channel_levels
 from search_spaces.space.validate import check_expert_patterns, check_patterns
 from search_spaces.structure.expert_tensors import stacks_of
@@ -27,7 +27,7 @@ def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
     Raises:
         SettingsError: It has none.
     """
-    blocks, choices = dense.structure.sub_blocks, settings.choices
+    components, choices = dense.structure.components, settings.choices
     if (
         dense.structure.has_experts
         and choices.channels
@@ -37,9 +37,9 @@ def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
             f"`mlp_step` must be a multiple of {ALIGNED_CHANNELS} where channels of experts are "
             f"cut, for the kernels that run them take no others, got {settings.mlp_step}; raise it"
         )
-    widths = (unit_levels(block, choices, settings.mlp_step) for block in blocks)
-    variants = lay_out_variants(blocks, choices, settings.patterns, settings.mlp_step)
-    if all(len(levels) == 1 for levels in widths) and all(len(own) == 1 for own in variants):
+    widths = (unit_levels(component, choices, settings.mlp_step) for component in components)
+    block_options = lay_out_options(components, choices, settings.patterns, settings.mlp_step)
+    if all(len(levels) == 1 for levels in widths) and all(len(own) == 1 for own in block_options):
         raise SettingsError(
             f"`space` must name something that this model has, and it has no {settings.space} to "
             "cut; choose others of heads, channels, drops, layers and sparsity"
@@ -52,15 +52,17 @@ def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
     Raises:
         SettingsError: Naming the matrix and its width.
     """
-    for block in dense.structure.sub_blocks:
-        layer = dense.structure.backbone.layers[block.layer]
-        if block.experts is not None:
+    for component in dense.structure.components:
+        layer = dense.structure.backbone.layers[component.layer]
+        if component.experts is not None:
             channels = (
-                channel_levels(block, settings.mlp_step) if settings.choices.channels else ()
+                channel_levels(component, settings.mlp_step) if settings.choices.channels else ()
             )
-            stacks = stacks_of(layer, block.experts)
-            check_expert_patterns(block, stacks, channels, settings.patterns)
+            stacks = stacks_of(layer, component.experts)
+            check_expert_patterns(component, stacks, channels, settings.patterns)
             continue
-        columns = {p.path: matrix(layer.get_submodule(p.path)).shape[1] for p in block.projections}
-        widths = [w for w in unit_levels(block, settings.choices, settings.mlp_step) if w]
-        check_patterns(block, columns, widths, settings.patterns)
+        columns = {
+            p.path: matrix(layer.get_submodule(p.path)).shape[1] for p in component.projections
+        }
+        widths = [w for w in unit_levels(component, settings.choices, settings.mlp_step) if w]
+        check_patterns(component, columns, widths, settings.patterns)

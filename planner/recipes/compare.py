@@ -14,13 +14,13 @@ from typing import Any
 
 from evaluators.runtime.allocator import release_pages
 from planner.preparation.prepare import COMMON_FILES, PREPARED_FILES, laid_out_for, preparation
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.recipes.recipe import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.recipes.recipe_comparison import RECIPES_KEY, Comparison
 from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER
 from planner.runs.run_store import RunStore
 from planner.searching.problem import asked_budget
-from planner.searching.search_model import check_same, open_bench, opened, search_on
+from planner.searching.search_model import check_same, open_prepared, opened, search_on
 from planner.settings.budget import check_reachable
 from planner.settings.search import SETTINGS_FILE, SearchSettings
 from search_spaces.atomic_files import replacing
@@ -108,7 +108,7 @@ def _check_comparison(shared: RunStore) -> None:
 
 
 def _run_all(shared: RunStore, waiting: Mapping[str, SearchSettings], progress: Progress) -> None:
-    benches = _Benches(shared, progress)
+    prepared_models = _PreparedModels(shared, progress)
     keys = list(dict.fromkeys([preparation(shared.settings), *map(preparation, waiting.values())]))
     # those that share a workbench follow each other, so that each is made once
     ordered = sorted(waiting.items(), key=lambda item: keys.index(preparation(item[1])))
@@ -118,14 +118,14 @@ def _run_all(shared: RunStore, waiting: Mapping[str, SearchSettings], progress: 
         try:
             with opened(folder, settings, resume=(folder / SETTINGS_FILE).is_file()) as run:
                 # baselines would count as the recipe's own finds
-                search_on(run, benches.for_recipe(run), progress, with_baselines=False)
-                benches.leave_levels(run)
+                search_on(run, prepared_models.for_recipe(run), progress, with_baselines=False)
+                prepared_models.leave_levels(run)
         except InputError:
             _remove_empty(folder)
             raise
 
 
-class _Benches:
+class _PreparedModels:
     """Workbenches for recipes: one at a time, made anew where a recipe is prepared otherwise.
 
     Args:
@@ -139,17 +139,17 @@ class _Benches:
     def __init__(self, shared: RunStore, progress: Progress) -> None:
         self._shared, self._progress = shared, progress
         self._prepared, self._folder = preparation(shared.settings), shared.folder
-        self._bench: Workbench | None = open_bench(shared, progress)
+        self._bench: PreparedModel | None = open_prepared(shared, progress)
         budget = asked_budget(shared.settings)
         check_reachable(budget, self._bench.dense.costs.dense(), self._bench.smallest())
 
-    def for_recipe(self, run: RunStore) -> Workbench:
+    def for_recipe(self, run: RunStore) -> PreparedModel:
         """Give the workbench of a recipe's run, and its folder what it needs of that."""
         prepared = preparation(run.settings)
         if self._bench is None or prepared != self._prepared:
             _copy(COMMON_FILES, self._shared.folder, run.folder)
             self._bench = None  # memory need not hold two models
-            self._bench = open_bench(run, self._progress)
+            self._bench = open_prepared(run, self._progress)
             self._prepared, self._folder = prepared, run.folder
         _copy(PREPARED_FILES, self._folder, run.folder)
         check_same(run, self._bench.dense)

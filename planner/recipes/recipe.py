@@ -17,15 +17,15 @@ class Recipe:
     """A method as settings of a search: what it sets itself stands above what the user sets."""
 
     searcher: SearcherName
-    ranking: str | None = None
+    importance: str | None = None
     """Order in which units are cut; none, here and below: what the user says."""
-    expert_ranking: str | None = None
+    expert_importance: str | None = None
     """Order in which experts are cut."""
     sparsifier: str | None = None
     """Which weights are cut."""
     compensate: str | None = None
     """How what stays is mended."""
-    guess: str | None = None
+    prior: str | None = None
     """What a cut is guessed to do."""
     space: str | None = None
     """What it may cut."""
@@ -46,26 +46,26 @@ class Recipe:
         """Leave out what a user asks for sparse weights or experts where the recipe has none."""
         if self.space is None:
             return {}
-        choices, repairs = Choices.parse(self.space), asked.repairs
+        choices, weight_methods = Choices.parse(self.space), asked.weight_methods
         kept = [
-            repairs.compensation,
-            repairs.refinement if choices.sparse else None,
-            "merge" if repairs.merges and choices.experts else None,
+            weight_methods.compensation,
+            weight_methods.refinement if choices.sparse else None,
+            "merge" if weight_methods.merges and choices.experts else None,
         ]
-        allocates = asked.guess in get_args(AllocationName) and not choices.sparse
+        allocates = asked.prior in get_args(AllocationName) and not choices.sparse
         return {
             "compensate": ",".join(filter(None, kept)) or "none",
-            "guess": "energy" if allocates else asked.guess,
+            "prior": "energy" if allocates else asked.prior,
         }
 
 
 _PRESET = (
     "searcher",
-    "ranking",
-    "expert_ranking",
+    "importance",
+    "expert_importance",
     "sparsifier",
     "compensate",
-    "guess",
+    "prior",
     "space",
 )
 
@@ -134,16 +134,16 @@ RECIPES: dict[str, Recipe] = {
     ),
     "flap": Recipe(
         searcher="one_shot",
-        ranking="flap",
+        importance="flap",
         compensate="bias",
-        guess="ranking",
+        prior="importance",
         space="heads,channels",
         description="heads and channels that fluctuate least, their mean put into biases",
         reference="An et al., 2024, arXiv:2312.11983",
     ),
     "llm-pruner": Recipe(
         searcher="uniform",
-        ranking="taylor",
+        importance="taylor",
         compensate="none",
         space="heads,channels",
         description="heads and channels of the least first-order change of the loss; here all "
@@ -152,7 +152,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "darwinlm": Recipe(
         searcher="evopress",
-        ranking="obs",
+        importance="obs",
         compensate="obs",
         space="heads,channels",
         description="evolution over levels that are mended by second-order updates; without the "
@@ -161,14 +161,14 @@ RECIPES: dict[str, Recipe] = {
     ),
     "shortened-llama": Recipe(
         searcher="one_shot",
-        guess="removal",
+        prior="removal",
         space="layers",
         description="whole layers whose removal alone does the least harm",
         reference="Kim et al., 2024, arXiv:2402.02834",
     ),
     "shortgpt": Recipe(
         searcher="one_shot",
-        guess="block_influence",
+        prior="block_influence",
         space="layers",
         description="whole layers that turn their input the least",
         reference="Men et al., 2024, arXiv:2403.03853",
@@ -193,14 +193,14 @@ RECIPES: dict[str, Recipe] = {
         searcher="one_shot",
         sparsifier="wanda",
         compensate="none",
-        guess="owl",
+        prior="owl",
         space="sparsity",
         description="fewer weights cut where more outliers are, the least by size times input",
         reference="Yin et al., 2024, arXiv:2310.05175",
     ),
     "reap": Recipe(
         searcher="uniform",
-        expert_ranking="reap",
+        expert_importance="reap",
         compensate="none",
         space="experts",
         description="as many experts in each layer, the last by routing weight times output",
@@ -208,7 +208,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "evoesap": Recipe(
         searcher="evopress",
-        expert_ranking="reap",
+        expert_importance="reap",
         compensate="none",
         space="experts",
         description="evolution of how many experts each layer keeps in one order; judged by KL, "
@@ -217,7 +217,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "m-smoe": Recipe(
         searcher="uniform",
-        expert_ranking="frequency",
+        expert_importance="frequency",
         compensate="merge",
         space="experts",
         description="as many experts in each layer, those used least merged into the others; "

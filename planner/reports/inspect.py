@@ -13,7 +13,7 @@ from planner.settings.search import SearchSettings
 from search_spaces.progress import Progress
 from search_spaces.space.build import build_space
 from search_spaces.space.configuration import unit_counts
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 _PARTS = {
     "attention": "in attention",
@@ -21,7 +21,7 @@ _PARTS = {
     "experts": "in experts",
     "shared": "in shared experts",
 }
-"""What the table calls the costs of each kind of sub-block."""
+"""What the table calls the costs of each kind of component."""
 
 
 def inspect_model(settings: SearchSettings, progress: Progress) -> str:
@@ -32,21 +32,21 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
     """
     dense = open_model(settings, progress)
     structure, costs = dense.structure, dense.costs
-    blocks = structure.sub_blocks
-    orders = [np.arange(block.unit_count) for block in blocks]
+    components = structure.components
+    orders = [np.arange(component.unit_count) for component in components]
     identity = dense.loaded.identity
     space = build_space(
         identity,
-        blocks,
+        components,
         orders,
         choices=settings.choices,
         mlp_step=settings.mlp_step,
         patterns=settings.patterns,
     )
-    widths, kinds = unit_counts(blocks), np.array([block.kind for block in blocks])
+    widths, kinds = unit_counts(components), np.array([component.kind for component in components])
     parts_of = {kind: text for kind, text in _PARTS.items() if kind in kinds}
     without = {kind: costs.costs(np.where(kinds == kind, 0, widths)[None]) for kind in parts_of}
-    smallest = costs.costs(space.forms(space.smallest()[None]))
+    smallest = costs.costs(space.configurations(space.smallest()[None]))
     rows = [["", "", "dense", *parts_of.values(), "smallest plan"]]
     for name, total in costs.dense().items():
         parts = [f"{1 - float(without[kind][name][0]) / total:.0%}" for kind in without]
@@ -59,7 +59,7 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
         [
             f"{settings.model}: {identity.architecture}, {stored}, fingerprint "
             f"{identity.fingerprint}",
-            f"{len(structure.layers)} layers: {_contents(blocks)}",
+            f"{len(structure.layers)} layers: {_contents(components)}",
             f"{len(space.sites)} sites with {_level_counts(space.top_levels)} levels: about "
             f"10^{plans:.0f} plans",
             "",
@@ -70,16 +70,18 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
     )
 
 
-def _contents(blocks: Sequence[SubBlock]) -> str:
-    """Say what the sub-blocks of each kind hold."""
-    of_kind = {kind: [b for b in blocks if b.kind == kind] for kind in _PARTS}
+def _contents(components: Sequence[Component]) -> str:
+    """Say what the components of each kind hold."""
+    of_kind = {kind: [b for b in components if b.kind == kind] for kind in _PARTS}
     told = [f"{_widths(of_kind['attention'], 'KV groups')} in attention"]
-    mixtures = [block.experts for block in of_kind["experts"] if block.experts is not None]
+    mixtures = [
+        component.experts for component in of_kind["experts"] if component.experts is not None
+    ]
     if of_kind["mlp"]:
         where = f"the MLP of {len(of_kind['mlp'])} of them" if mixtures else "the MLP"
         told.append(f"{_widths(of_kind['mlp'], 'channels')} in {where}")
     if mixtures:
-        groups = {block.group_count for block in of_kind["experts"]} - {1}
+        groups = {component.group_count for component in of_kind["experts"]} - {1}
         told.append(
             f"{_counts(experts.count for experts in mixtures)} experts"
             + (f" in {_counts(groups)} groups" if groups else "")
@@ -91,8 +93,8 @@ def _contents(blocks: Sequence[SubBlock]) -> str:
     return ", ".join(told)
 
 
-def _widths(blocks: Iterable[SubBlock], unit: str) -> str:
-    return f"{_counts(block.unit_count for block in blocks)} {unit}"
+def _widths(components: Iterable[Component], unit: str) -> str:
+    return f"{_counts(component.unit_count for component in components)} {unit}"
 
 
 def _counts(counts: Iterable[int]) -> str:

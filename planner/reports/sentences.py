@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from planner.results.compare_fronts import rivalry
+from planner.results.compare_fronts import compare_fronts
 from planner.results.front import front
 from planner.results.indicators import Points, hypervolume, reference_kl
 from planner.results.significance import Verdict, judged
@@ -59,7 +59,7 @@ def front_sentence(run: Run, *, reference: float | None = None) -> str:
 
 def rivalry_sentences(ours: Run, theirs: Run) -> str:
     """Say how the fronts of two runs stand against each other on hold-out text."""
-    *standings, reference = rivalry(ours, theirs)
+    *standings, reference = compare_fronts(ours, theirs)
     lines = [f"on hold-out text, hypervolumes to KL {reference:.4g}:"]
     for run, found in zip((ours, theirs), standings, strict=True):
         lines.append(

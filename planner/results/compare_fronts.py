@@ -9,7 +9,7 @@ from search_spaces.errors import RunError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class FrontStanding:
     """How one run's front stands against another's, on hold-out text."""
 
     hypervolume: float
@@ -21,7 +21,7 @@ class Standing:
     """Those of them that are beaten beyond the errors of both KL."""
 
 
-def rivalry(ours: RunStore, theirs: RunStore) -> tuple[Standing, Standing, float]:
+def compare_fronts(ours: RunStore, theirs: RunStore) -> tuple[FrontStanding, FrontStanding, float]:
     """Compare two runs of one model, searched for the same costs on the same text.
 
     By KL on hold-out text, which neither chose by.
@@ -58,9 +58,9 @@ def _points(run: RunStore) -> Points:
     return Points.of(plans, names, run.dense, "holdout")
 
 
-def _standing(own: Points, other: Points, reference: float) -> Standing:
+def _standing(own: Points, other: Points, reference: float) -> FrontStanding:
     by_value, beyond = dominated(own, other)
-    return Standing(
+    return FrontStanding(
         hypervolume=hypervolume(own, reference),
         plans=len(own.kls),
         beaten=int(by_value.sum()),

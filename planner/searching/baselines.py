@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.results.front import front
 from planner.results.indicators import Points, knee
 from planner.runs.run_store import RunStore
@@ -17,7 +17,7 @@ _SQUEEZES = np.linspace(1.0, 0.9, 11)
 
 
 def baseline_genomes(
-    bench: Workbench, domain: Domain, budget: Budget
+    prepared: PreparedModel, domain: Domain, budget: Budget
 ) -> dict[str, NDArray[np.int_]]:
     """Give the baselines that meet all cost limits of a budget, each a genome ``(sites,)``.
 
@@ -25,14 +25,16 @@ def baseline_genomes(
         ``uniform``, the largest plan that cuts the same share everywhere; ``additive``, the best
         plan by the domain's harms, were they to add up; each as far as there is one.
     """
-    dense, costs_only = bench.dense.costs.dense(), budget.costs_only()
+    dense, costs_only = prepared.dense.costs.dense(), budget.costs_only()
 
     def fits(genome: NDArray[np.int_]) -> bool:
-        return costs_only.admits(bench.costs_of(genome), dense)
+        return costs_only.admits(prepared.costs_of(genome), dense)
 
     uniform = (domain.uniform(float(target)) for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS))
     # a domain's costs are shares, and a plan without attention is mended: the limits may be missed
-    additive = (_additive(domain, float(share)) for share in _SQUEEZES if domain.harm_tables)
+    additive = (
+        _additive(domain, float(share)) for share in _SQUEEZES if domain.sensitivity_tables
+    )
     tried = {"uniform": uniform, "additive": additive}
     found = {name: next(filter(fits, genomes), None) for name, genomes in tried.items()}
     return {name: genome for name, genome in found.items() if genome is not None}
@@ -58,4 +60,4 @@ def budget_at_knee(run: RunStore) -> Budget | None:
 def _additive(domain: Domain, share: float) -> NDArray[np.int_]:
     """Give the exact best plan by the domain's guess, within a share of its limits."""
     limits = [None if cost.limit is None else share * cost.limit for cost in domain.costs]
-    return additive_best(domain, domain.harm_tables, limits)
+    return additive_best(domain, domain.sensitivity_tables, limits)

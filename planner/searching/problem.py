@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.runs.run_store import RunStore
 from planner.searchers.problem.domain import Domain
 from planner.settings.budget import Budget, relative_cost
@@ -53,12 +53,12 @@ def default_costs(settings: SearchSettings) -> tuple[str, ...]:
     return ("nonzero",) if settings.choices.sparse else ("params",)
 
 
-def search_domain(run: RunStore, bench: Workbench, budget: Budget) -> Domain:
+def search_domain(run: RunStore, prepared: PreparedModel, budget: Budget) -> Domain:
     """Tell the searcher what of the costs is of interest."""
-    costs, only = bench.dense.costs.dense(), run.settings.focus == "budget"
+    costs, only = prepared.dense.costs.dense(), run.settings.focus == "budget"
     limits = {name: budget.share(name, costs) for name in run.get_meta("cost_names")}
-    floor = _cost_floor(next(iter(limits)), budget, costs, bench.smallest(), only_budget=only)
-    domain = bench.domain(limits, floor, only_budget=only)
+    floor = _cost_floor(next(iter(limits)), budget, costs, prepared.smallest(), only_budget=only)
+    domain = prepared.domain(limits, floor, only_budget=only)
     # another cost's limit may take all plans that meet it below
     lowest = float(domain.cost(domain.uniform_within()[None])[0])
     return replace(domain, cost_floor=min(floor, lowest)) if only else domain

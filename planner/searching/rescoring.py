@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from evaluators.quality import QUALITY
 from evaluators.scoring.evaluator import Evaluator, Fidelity
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.results.front import front, front_frame, save_front
 from planner.runs.records import RESCORE_SPLITS, Evaluation, RescoreSplit
 from planner.runs.run_store import RunStore
@@ -63,7 +63,7 @@ def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Eva
     return [found for genome in genomes if (found := run.find(genome)) is not None]
 
 
-def rescore_front(run: RunStore, bench: Workbench, progress: Progress) -> None:
+def rescore_front(run: RunStore, prepared: PreparedModel, progress: Progress) -> None:
     """Measure the front and the baselines on tokens nobody searched on; write the front down."""
     cost_names = tuple(run.get_meta("cost_names"))
     evaluations = run.evaluations()
@@ -71,13 +71,13 @@ def rescore_front(run: RunStore, bench: Workbench, progress: Progress) -> None:
     wanted += run.baselines().values()
     plans = list({e.genome: e for e in wanted}.values())
     for split in RESCORE_SPLITS:
-        _rescore(run, bench, split, plans, progress)
+        _rescore(run, prepared, split, plans, progress)
     save_front(front_frame(run.evaluations(), cost_names, run.get_meta("dense")), run.folder)
 
 
 def _rescore(
     run: RunStore,
-    bench: Workbench,
+    prepared: PreparedModel,
     split: RescoreSplit,
     plans: Sequence[Evaluation],
     progress: Progress,
@@ -87,10 +87,10 @@ def _rescore(
     if not waiting:
         return
     progress.stage(f"re-scoring the front on {RESCORE_SPLITS[split]} text")
-    windows = getattr(bench.calibration, split)
+    windows = getattr(prepared.calibration, split)
     fidelity = Fidelity(metrics=tuple(QUALITY), state_bytes=0)
-    structure, shaper = bench.dense.structure, bench.shaper
-    scorer = Scorer(bench, Evaluator(structure, windows, fidelity, shaper=shaper))
+    structure, layer_builder = prepared.dense.structure, prepared.layer_builder
+    scorer = Scorer(prepared, Evaluator(structure, windows, fidelity, layer_builder=layer_builder))
     genomes = np.array([plan.genome for plan in waiting])
     for done, (index, scored) in enumerate(scorer.score(genomes), start=1):
         run.record_rescore(waiting[index].plan_id, split, scored.quality)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.gate_gradients import PASSES, Slopes
 from evaluators.scoring.score import Score
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.runs.records import Evaluation, Reply
-from search_spaces.space.configuration import kept_in, unit_counts
+from search_spaces.space.configuration import unit_counts, units_in
 from search_spaces.space.space import Site
 
 
@@ -19,12 +19,12 @@ class Scorer:
     """Scores genomes of one workbench's space on one set of windows, a rung at a time.
 
     Args:
-        bench: Model, space and costs.
+        prepared: Model, space and costs.
         evaluator: On the windows.
     """
 
-    def __init__(self, bench: Workbench, evaluator: Evaluator) -> None:
-        self._bench = bench
+    def __init__(self, prepared: PreparedModel, evaluator: Evaluator) -> None:
+        self._bench = prepared
         self._evaluator = evaluator
         self.rungs = evaluator.rungs
 
@@ -37,15 +37,19 @@ class Scorer:
             genomes: What to score.
             rung: On the windows of this rung only; none: on all.
         """
-        forms = self._forms(genomes)
-        yield from self._evaluations(genomes, forms, self._evaluator.score(forms, rung))
+        configurations = self._configurations(genomes)
+        yield from self._evaluations(
+            genomes, configurations, self._evaluator.score(configurations, rung)
+        )
 
     def sample(
         self, genomes: NDArray[np.int_], windows: Sequence[int]
     ) -> Iterator[tuple[int, Evaluation]]:
         """Score genomes ``(genomes, sites)`` on some windows only; yields as `score` does."""
-        forms = self._forms(genomes)
-        yield from self._evaluations(genomes, forms, self._evaluator.sample(forms, windows))
+        configurations = self._configurations(genomes)
+        yield from self._evaluations(
+            genomes, configurations, self._evaluator.sample(configurations, windows)
+        )
 
     def slopes(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
         """Tell the change of KL that a step from a genome to each level promises.
@@ -57,10 +61,13 @@ class Scorer:
             Position of the genome, and the changes level by level, site by site.
         """
         tokens = PASSES * self._evaluator.rungs[0] * self._bench.calibration.search.shape[1]
-        forms = self._forms(genomes)
+        configurations = self._configurations(genomes)
         started = time.monotonic()
-        for index, slopes in self._evaluator.slopes(forms):
-            values = [self._steps(site, forms[index], slopes) for site in self._bench.space.sites]
+        for index, slopes in self._evaluator.slopes(configurations):
+            values = [
+                self._steps(site, configurations[index], slopes)
+                for site in self._bench.space.sites
+            ]
             seconds = time.monotonic() - started
             yield index, Reply(values=np.concatenate(values), tokens=tokens, seconds=seconds)
             started = time.monotonic()
@@ -68,17 +75,17 @@ class Scorer:
     def _evaluations(
         self,
         genomes: NDArray[np.int_],
-        forms: NDArray[np.int_],
+        configurations: NDArray[np.int_],
         scores: Iterator[tuple[int, Score]],
     ) -> Iterator[tuple[int, Evaluation]]:
-        mended = self._bench.space.mended(genomes)
-        costs = self._bench.dense.costs.costs(forms)
+        repaired = self._bench.space.repaired(genomes)
+        costs = self._bench.dense.costs.costs(configurations)
         for index, score in scores:
             yield (
                 index,
                 Evaluation(
                     genome=tuple(genomes[index].tolist()),
-                    plan_id=self._bench.space.plan(mended[index]).plan_id,
+                    plan_id=self._bench.space.plan(repaired[index]).plan_id,
                     round=0,
                     score=score,
                     costs={name: float(values[index]) for name, values in costs.items()},
@@ -87,21 +94,23 @@ class Scorer:
 
     def expect(self, parents: NDArray[np.int_]) -> None:
         """Prepare for children of these genomes ``(parents, sites)``."""
-        self._evaluator.expect(self._forms(parents))
+        self._evaluator.expect(self._configurations(parents))
 
     def price(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
         """Tell what scoring each genome would cost now, as a share of the dense model's pass."""
-        return self._evaluator.price(self._forms(genomes))
+        return self._evaluator.price(self._configurations(genomes))
 
-    def _forms(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
-        return self._bench.space.forms(self._bench.space.mended(genomes))
+    def _configurations(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
+        return self._bench.space.configurations(self._bench.space.repaired(genomes))
 
-    def _steps(self, site: Site, forms: NDArray[np.int_], slopes: Slopes) -> NDArray[np.float64]:
+    def _steps(
+        self, site: Site, configurations: NDArray[np.int_], slopes: Slopes
+    ) -> NDArray[np.float64]:
         """Add up, for each level of a site, the slopes of units that it keeps more or less."""
-        widths = unit_counts(self._bench.space.sub_blocks)
+        widths = unit_counts(self._bench.space.components)
         promised = np.zeros(len(site.levels))
-        for target, levels in site.forms_by_target.items():
+        for target, levels in site.configurations_by_target.items():
             worth = np.concatenate([[0.0], np.cumsum(slopes[target])])  # of the first units
-            kept = kept_in(np.array(levels), widths[target])
-            promised += worth[kept] - worth[kept_in(forms, widths)[target]]
+            kept = units_in(np.array(levels), widths[target])
+            promised += worth[kept] - worth[units_in(configurations, widths)[target]]
         return promised

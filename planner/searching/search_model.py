@@ -13,7 +13,7 @@ from evaluators.scoring.racing import rungs_of
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
 from planner.preparation.latency_tables import find_table, workload
 from planner.preparation.prepare import prepare
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.runs.records import Spent
 from planner.runs.run_store import RunStore
 from planner.searchers import make_searcher
@@ -55,7 +55,7 @@ def run_search(settings: SearchSettings, out: Path, *, resume: bool, progress: P
     check_budget(settings)  # a mistake in it comes before the folder
     with opened(out, settings, resume=resume) as run:
         run.check_search()
-        search_on(run, open_bench(run, progress), progress)
+        search_on(run, open_prepared(run, progress), progress)
     release_pages()
 
 
@@ -78,7 +78,7 @@ def opened(out: Path, settings: SearchSettings, *, resume: bool) -> Iterator[Run
             raise
 
 
-def open_bench(run: RunStore, progress: Progress) -> Workbench:
+def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     """Load the model of a run and make it ready, with what the run's folder keeps of that.
 
     Raises:
@@ -104,7 +104,7 @@ def check_same(run: RunStore, dense: DenseModel) -> None:
 
 def search_on(
     run: RunStore,
-    bench: Workbench,
+    prepared: PreparedModel,
     progress: Progress,
     *,
     with_baselines: bool = True,
@@ -114,7 +114,7 @@ def search_on(
 
     Args:
         run: New or to go on with; its settings decide.
-        bench: Laid out for them.
+        prepared: Laid out for them.
         progress: Told of progress.
         with_baselines: Whether plans that take no search are scored beside the searcher's.
         on_progress: Called as each plan lands on a rung.
@@ -125,24 +125,26 @@ def search_on(
         ModelError: No plan could be scored.
     """
     budget = asked_budget(run.settings)
-    costs, smallest = bench.dense.costs.dense(), bench.smallest()
+    costs, smallest = prepared.dense.costs.dense(), prepared.smallest()
     check_reachable(budget, costs, smallest)
-    if bench.dense.costs.table is not None:
-        run.check_latency(bench.dense.costs.table.digest)
+    if prepared.dense.costs.table is not None:
+        run.check_latency(prepared.dense.costs.table.digest)
     names = budget.cost_names or default_costs(run.settings)
     for key, value in (("dense", costs), ("smallest", smallest), ("cost_names", names)):
         run.set_meta(key, value)
-    run.set_meta("calibration", bench.calibration.source)
+    run.set_meta("calibration", prepared.calibration.source)
 
-    spent = _scored(run, bench, progress, with_baselines=with_baselines, on_progress=on_progress)
+    spent = _scored(
+        run, prepared, progress, with_baselines=with_baselines, on_progress=on_progress
+    )
     _check_scored(run)
-    rescore_front(run, bench, progress)
+    rescore_front(run, prepared, progress)
     run.finish(spent)
 
 
 def _scored(
     run: RunStore,
-    bench: Workbench,
+    prepared: PreparedModel,
     progress: Progress,
     *,
     with_baselines: bool,
@@ -150,15 +152,15 @@ def _scored(
 ) -> Spent:
     """Score whatever needs the text searched on; its evaluator is gone with this call's end."""
     budget = asked_budget(run.settings)
-    domain, scorer = search_domain(run, bench, budget), _search_scorer(bench, run.settings)
+    domain, scorer = search_domain(run, prepared, budget), _search_scorer(prepared, run.settings)
     objectives = Objectives(
         cost_names=tuple(run.get_meta("cost_names")),
-        dense=bench.dense.costs.dense(),
+        dense=prepared.dense.costs.dense(),
         allowed=allowed_costs(domain),
     )
-    logger.info(_forecast(bench, scorer, run.settings))
+    logger.info(_forecast(prepared, scorer, run.settings))
     progress.stage("searching")
-    loop = _loop(run, bench, scorer, domain, objectives)
+    loop = _loop(run, prepared, scorer, domain, objectives)
 
     def show(come: SearchProgress) -> None:
         progress.advance(round(100 * come.share), 100, _note(come))
@@ -167,11 +169,11 @@ def _scored(
     logger.info(_ENDS[loop.run(show)])
     spent = loop.spent
     if budget.cost_names and with_baselines:
-        score_baselines(run, scorer, baseline_genomes(bench, domain, budget))
+        score_baselines(run, scorer, baseline_genomes(prepared, domain, budget))
     complete_front(run, scorer, objectives, progress)
     if with_baselines and not budget.cost_names and (within := budget_at_knee(run)):
         score_baselines(
-            run, scorer, baseline_genomes(bench, search_domain(run, bench, within), within)
+            run, scorer, baseline_genomes(prepared, search_domain(run, prepared, within), within)
         )
         run.set_meta("baselines_within", str(within))
     return spent
@@ -179,7 +181,7 @@ def _scored(
 
 def _loop(
     run: RunStore,
-    bench: Workbench,
+    prepared: PreparedModel,
     scorer: Scorer,
     domain: Domain,
     objectives: Objectives,
@@ -192,8 +194,8 @@ def _loop(
         seed=run.settings.seed,
         text=Text(
             rungs=scorer.rungs,
-            tokens=bench.calibration.search.shape[1],
-            slopes=not bench.dense.structure.backbone.streamed and _all_gated(bench.space),
+            tokens=prepared.calibration.search.shape[1],
+            slopes=not prepared.dense.structure.backbone.streamed and _all_gated(prepared.space),
         ),
     )
     limits, racing = _limits(run.settings), run.settings.racing
@@ -202,13 +204,13 @@ def _loop(
 
 def _all_gated(space: SearchSpace) -> bool:
     """Whether gates on units tell of every site: of how what stays is thinned out they do not."""
-    return all(site.dial == "units" for site in space.sites)
+    return all(site.kind == "units" for site in space.sites)
 
 
-def _search_scorer(bench: Workbench, settings: SearchSettings) -> Scorer:
+def _search_scorer(prepared: PreparedModel, settings: SearchSettings) -> Scorer:
     release_pages()  # what loading and ranking needed
-    streamed = bench.dense.structure.backbone.streamed
-    windows = bench.calibration.search
+    streamed = prepared.dense.structure.backbone.streamed
+    windows = prepared.calibration.search
     fidelity = Fidelity(
         # a streamed model reads all weights for each rung: one is dearer than the text it saves
         rungs=rungs_of(
@@ -217,24 +219,24 @@ def _search_scorer(bench: Workbench, settings: SearchSettings) -> Scorer:
         positions=settings.positions,
         seed=settings.seed,
     )
-    structure, shaper = bench.dense.structure, bench.shaper
-    return Scorer(bench, Evaluator(structure, windows, fidelity, shaper=shaper))
+    structure, layer_builder = prepared.dense.structure, prepared.layer_builder
+    return Scorer(prepared, Evaluator(structure, windows, fidelity, layer_builder=layer_builder))
 
 
 def _limits(settings: SearchSettings) -> Limits:
     tokens = settings.tokens
     if (settings.evaluations, tokens, settings.minutes) == (None, None, None):
-        tokens = DEFAULT_PLANS * settings.windows * settings.window_tokens
+        tokens = DEFAULT_PLANS * settings.search_windows * settings.window_tokens
     return Limits(evaluations=settings.evaluations, tokens=tokens, minutes=settings.minutes)
 
 
-def _forecast(bench: Workbench, scorer: Scorer, settings: SearchSettings) -> str:
+def _forecast(prepared: PreparedModel, scorer: Scorer, settings: SearchSettings) -> str:
     """Time one plan and say how long the search will take."""
-    ((_, evaluation),) = scorer.score(bench.space.top_levels[None], 0)
+    ((_, evaluation),) = scorer.score(prepared.space.top_levels[None], 0)
     score = evaluation.score
     if score.failure is not None:
         raise ModelError(
-            f"the dense model must give finite logits in {bench.dense.loaded.model.dtype}, and "
+            f"the dense model must give finite logits in {prepared.dense.loaded.model.dtype}, and "
             f"{score.failure}; set `--dtype float32`"
         )
     share = scorer.rungs[-1] / scorer.rungs[0]

@@ -13,15 +13,15 @@ from search_spaces.errors import SettingsError
 from search_spaces.importance import ExpertImportanceName, LayerImportanceName, UnitImportanceName
 from search_spaces.priors import AllocationName
 from search_spaces.pruned_weights.sparsifiers import SparsifierName
-from search_spaces.pruned_weights.weight_methods import Repairs, parse_repairs
+from search_spaces.pruned_weights.weight_methods import WeightMethods, parse_weight_methods
 from search_spaces.space.choices import Choices
-from search_spaces.space.sparsity import Pattern, sparsity_patterns
+from search_spaces.space.sparsity import SparsityPattern, sparsity_patterns
 
 SETTINGS_FILE = "settings.yaml"
-GuessName = Literal["energy", "ranking", LayerImportanceName, AllocationName]
-_VERSION = 1
+PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
+_VERSION = 2
 _LEAVES_SCORES_ALONE = frozenset(
-    {"evaluations", "tokens", "minutes", "offload", "level_gigabytes"}
+    {"evaluations", "tokens", "minutes", "offload", "weight_cache_gigabytes"}
 )
 
 
@@ -56,8 +56,8 @@ class SearchSettings(BaseModel):
     """Stop after this many minutes of scoring."""
     population: int = Field(default=32, ge=2)
     """Plans that a searcher keeps and proposes at a time."""
-    windows: int = Field(default=16, ge=2)
-    """Calibration windows that plans are scored on; a race drops some plans before the last."""
+    search_windows: int = Field(default=16, ge=2)
+    """Windows that plans are scored on; a race drops some plans before the last."""
     window_tokens: int = Field(default=128, ge=8)
     """Tokens in a window."""
     fresh_windows: int = Field(default=16, ge=2)
@@ -78,23 +78,23 @@ class SearchSettings(BaseModel):
     """MLP channels between two levels; by default chosen from the model's width."""
     sparsity_step: int = Field(default=10, ge=1, le=90)
     """Per cent of zeros between two levels of sparsity."""
-    ranking: UnitImportanceName = "wanda"
+    importance: UnitImportanceName = "wanda"
     """Order in which heads and channels are cut."""
-    expert_ranking: ExpertImportanceName = "router_weight"
+    expert_importance: ExpertImportanceName = "router_weight"
     """Order in which experts are cut."""
     pretrained_router: str | None = None
-    """Folder of the model before its fine-tuning, for the expert ranking router_change."""
+    """Folder of the model before its fine-tuning, for the expert importance router_change."""
     sparsifier: SparsifierName = "sparsegpt"
     """How weights are chosen that become zero, where the space has sparsity."""
     compensate: str = "obs"
     """How what stays makes up for what goes: none, or one of bias, least_squares, obs and tuning
     for heads and channels, merge for experts, and one of admm and dsnot for sparse weights, comma
     separated."""
-    level_gigabytes: float = Field(default=1.5, gt=0)
+    weight_cache_gigabytes: float = Field(default=1.5, gt=0)
     """Most that compensated and sparse weights take of the disk; the rest is made when needed."""
-    guess: GuessName = "energy"
+    prior: PriorName = "energy"
     """What cuts are guessed to do before any plan is scored; a good start, and no more."""
-    statistics_windows: int = Field(default=64, ge=1)
+    calibration_windows: int = Field(default=64, ge=1)
     """Windows that statistics of activations are taken from, as far as the text goes."""
     batch_size: int = Field(default=1, ge=1)
     """Sequences side by side in the request that latency is measured for."""
@@ -132,18 +132,18 @@ class SearchSettings(BaseModel):
         return Choices.parse(self.space)
 
     @property
-    def patterns(self) -> tuple[Pattern, ...]:
+    def patterns(self) -> tuple[SparsityPattern, ...]:
         """Of sparsity, the dense one first."""
         return sparsity_patterns(self.choices, self.sparsity_step)
 
     @property
-    def repairs(self) -> Repairs:
+    def weight_methods(self) -> WeightMethods:
         """What makes up for what goes.
 
         Raises:
             SettingsError: An unknown name, or two of a kind.
         """
-        return parse_repairs(self.compensate)
+        return parse_weight_methods(self.compensate)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -192,24 +192,26 @@ def _check_agreement(settings: SearchSettings) -> None:
     Raises:
         SettingsError: They are so.
     """
-    choices, (_, refinement, merges) = settings.choices, settings.repairs
+    choices, (_, refinement, merges) = settings.choices, settings.weight_methods
     if merges and not choices.experts:
         rule = "`compensate` merge needs a space with experts"
         _refuse(rule, settings.space, "add `experts` to `--space`, or leave it out")
-    if settings.expert_ranking == "router_change" and settings.pretrained_router is None:
-        rule = "`expert_ranking` router_change needs the router before fine-tuning"
+    if settings.expert_importance == "router_change" and settings.pretrained_router is None:
+        rule = "`expert_importance` router_change needs the router before fine-tuning"
         _refuse(rule, "none", "name the folder of that model with `--pretrained_router`")
-    if settings.expert_ranking != "router_change" and settings.pretrained_router is not None:
-        rule = "`pretrained_router` is read for the expert ranking router_change alone"
+    if settings.expert_importance != "router_change" and settings.pretrained_router is not None:
+        rule = "`pretrained_router` is read for the expert importance router_change alone"
         _refuse(
-            rule, settings.expert_ranking, "set `--expert_ranking router_change`, or leave it out"
+            rule,
+            settings.expert_importance,
+            "set `--expert_importance router_change`, or leave it out",
         )
     if refinement and not choices.sparse:
         rule = f"`compensate` {refinement} needs a space with sparsity"
         _refuse(rule, settings.space, "add `sparsity` or `2:4` to `--space`, or leave it out")
-    if settings.guess in get_args(AllocationName) and not choices.sparse:
-        rule = f"`guess` {settings.guess} shares out sparsity, and needs a space with some"
-        _refuse(rule, settings.space, "add `sparsity` to `--space`, or set another guess")
+    if settings.prior in get_args(AllocationName) and not choices.sparse:
+        rule = f"`prior` {settings.prior} shares out sparsity, and needs a space with some"
+        _refuse(rule, settings.space, "add `sparsity` to `--space`, or set another prior")
 
 
 def _refuse(rule: str, got: object, remedy: str) -> NoReturn:

@@ -8,7 +8,7 @@ from planner.settings.validation import validated
 from search_spaces.errors import SettingsError
 
 
-class SplitSettings(BaseModel):
+class ToMoeSettings(BaseModel):
     """Everything that decides how a dense model is split into experts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -28,7 +28,7 @@ class SplitSettings(BaseModel):
     """Split of the data set to read."""
     column: str = "text"
     """Column of the data set that holds the text."""
-    windows: int = Field(default=32, ge=1)
+    calibration_windows: int = Field(default=32, ge=1)
     """Calibration windows that clusters and routers are made from."""
     window_tokens: int = Field(default=512, ge=8)
     """Tokens in a window."""

@@ -18,7 +18,7 @@ from planner.export.proof import proof_tokens, prove, reload
 from planner.export.staging import check_vacant, scratch_beside, writing_weights
 from planner.preparation.calibration import check_window
 from planner.runs.environment import describe_environment
-from planner.settings.to_moe import SplitSettings
+from planner.settings.to_moe import ToMoeSettings
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.moefication.qwen2_moe import (
@@ -66,7 +66,7 @@ class SplitManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     version: Literal[1] = 1
-    settings: SplitSettings
+    settings: ToMoeSettings
     model: ModelIdentity
     """The dense one."""
     shared: int
@@ -110,7 +110,9 @@ class SplitManifest(BaseModel):
         )
 
 
-def split_model(settings: SplitSettings, out: Path, *, progress: Progress | None = None) -> Path:
+def convert_to_moe(
+    settings: ToMoeSettings, out: Path, *, progress: Progress | None = None
+) -> Path:
     """Split each MLP of a dense model into experts, and write a stock Qwen2-MoE.
 
     It is computed in float32 on the CPU. The folder gets its name once the model that was written
@@ -180,9 +182,15 @@ def split_model(settings: SplitSettings, out: Path, *, progress: Progress | None
     return out
 
 
-def _calibrate(dense: LoadedModel, settings: SplitSettings, progress: Progress) -> Calibration:
+def _calibrate(dense: LoadedModel, settings: ToMoeSettings, progress: Progress) -> Calibration:
     check_window(dense.model, settings.window_tokens)
-    windows = Windows(search=settings.windows, fresh=0, holdout=0, tokens=settings.window_tokens)
+    windows = Windows(
+        search=settings.calibration_windows,
+        fresh=0,
+        holdout=0,
+        tokens=settings.window_tokens,
+        search_option="--calibration_windows",
+    )
     if settings.data is None:
         progress.stage("sampling calibration text from the model")
         return from_model(dense.model, windows, seed=settings.seed, progress=progress)
@@ -196,7 +204,7 @@ def _mixture(
     dense: LoadedModel,
     shape: Shape,
     windows: Tensor,
-    settings: SplitSettings,
+    settings: ToMoeSettings,
     progress: Progress,
 ) -> PreTrainedModel:
     """Give the split model in the type of the dense weights on disk."""

@@ -4,7 +4,7 @@ from search_spaces.statistics import StatisticName, Statistics
 
 
 class BlockInfluence:
-    """A layer or sub-block counts by ``1 −`` the mean cosine of what enters and what leaves it.
+    """A layer or component counts by ``1 −`` the mean cosine of what enters and what leaves it.
 
     References:
         Men et al., 2024, "ShortGPT: Layers in Large Language Models are More Redundant Than You
@@ -18,7 +18,7 @@ class BlockInfluence:
 
 
 class Angular:
-    """A layer or sub-block counts by the mean angle between what enters and leaves it, over π.
+    """A layer or component counts by the mean angle between what enters and leaves it, over π.
 
     References:
         Gromov, Tirumala, Shapourian, Glorioso & Roberts, 2024, "The Unreasonable Ineffectiveness
@@ -33,7 +33,7 @@ class Angular:
 
 
 class Removal:
-    """A layer or sub-block counts by the rise of NLL without it, and by 0 where it falls.
+    """A layer or component counts by the rise of NLL without it, and by 0 where it falls.
 
     References:
         Kim et al., 2024, "Shortened LLaMA: Depth Pruning for Large Language Models with Comparison

@@ -18,35 +18,35 @@ def rank_units(
     structure: ModelStructure,
     ranking: UnitImportance,
     statistics: Sequence[Statistics],
-    expert_ranking: ExpertImportance | None = None,
+    expert_importance: ExpertImportance | None = None,
 ) -> Orders:
-    """Order the members of each sub-block from the last to go to the first to go.
+    """Order the members of each component from the last to go to the first to go.
 
     Args:
         structure: The dense model, not permuted yet.
         ranking: The criterion for attentions and MLPs.
         statistics: Of each layer, as the rankings asked.
-        expert_ranking: The criterion for experts; none: they keep their order.
+        expert_importance: The criterion for experts; none: they keep their order.
 
     Returns:
-        For each sub-block its members; ties keep their order. Channels of experts by the energy
+        For each component its members; ties keep their order. Channels of experts by the energy
         that they add to the hidden states, where that was measured.
     """
     orders, channels = [], {}
-    for position, (block, weights) in enumerate(structure.matrices()):
-        own = statistics[block.layer]
-        if block.experts is None:
-            orders.append(_descending(ranking.importance(block, weights, own)))
+    for position, (component, weights) in enumerate(structure.matrices()):
+        own = statistics[component.layer]
+        if component.experts is None:
+            orders.append(_descending(ranking.importance(component, weights, own)))
             continue
-        importance = torch.zeros(block.member_count)  # all alike
-        if expert_ranking is not None:
-            importance = expert_ranking.importance(block, weights, own)
-        by_group = _descending(importance.reshape(block.group_count, -1))
-        first = np.arange(block.group_count)[:, None] * block.unit_count
+        importance = torch.zeros(component.member_count)  # all alike
+        if expert_importance is not None:
+            importance = expert_importance.importance(component, weights, own)
+        by_group = _descending(importance.reshape(component.group_count, -1))
+        first = np.arange(component.group_count)[:, None] * component.unit_count
         orders.append((first + by_group).ravel())
-        if ("expert_channel_energy", block.experts.holder) in own:
-            energy = own["expert_channel_energy", block.experts.holder]
-            channels[position] = _descending(output_energy(block.experts, weights, energy))
+        if ("expert_channel_energy", component.experts.holder) in own:
+            energy = own["expert_channel_energy", component.experts.holder]
+            channels[position] = _descending(output_energy(component.experts, weights, energy))
     return Orders(members=tuple(orders), channels=channels)
 
 

@@ -1,4 +1,4 @@
-"""What a ranking is: an importance for each unit of a sub-block, from declared statistics."""
+"""What a ranking is: an importance for each unit of a component, from declared statistics."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -6,11 +6,11 @@ from typing import Protocol
 from torch import Tensor
 
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class UnitImportance(Protocol):
-    """Scores the units of a sub-block by importance."""
+    """Scores the units of a component by importance."""
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
@@ -19,18 +19,18 @@ class UnitImportance(Protocol):
 
     @property
     def comparable(self) -> bool:
-        """Whether importances can be compared across sub-blocks, or inside of one only."""
+        """Whether importances can be compared across components, or inside of one only."""
         ...
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
         """Score units; the lowest die first.
 
         Args:
-            block: The sub-block.
+            component: The component.
             weights: Matrix ``(rows, columns)`` of each projection, by path.
-            statistics: Of the sub-block's layer.
+            statistics: Of the component's layer.
 
         Returns:
             Importance ``(units,)``.
@@ -47,7 +47,7 @@ class LayerImportance(Protocol):
         ...
 
     def importance(self, statistics: Statistics, part: str) -> float:
-        """Score a layer or one of its sub-blocks; the lowest go first.
+        """Score a layer or one of its components; the lowest go first.
 
         Args:
             statistics: Of the layer.
@@ -68,12 +68,12 @@ class ExpertImportance(Protocol):
         ...
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
         """Score the experts of one mixture.
 
         Args:
-            block: The mixture; its `experts` are not None.
+            component: The mixture; its `experts` are not None.
             weights: The stacks and the router's rows by their paths inside the layer, as stored,
                 in float32.
             statistics: Of its layer, as `statistics` asks.

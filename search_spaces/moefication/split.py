@@ -118,7 +118,7 @@ def split_mlp(
     if len(inputs) < inputs.shape[1]:
         raise DataError(
             f"{ASKER} with {inputs.shape[1]} inputs needs at least as many tokens of calibration "
-            f"text, got {len(inputs)}; raise `--windows` or `--window_tokens`"
+            f"text, got {len(inputs)}; raise `--calibration_windows` or `--window_tokens`"
         )
     shares = mlp.shares(inputs)
     # massive activations always run: routed, they would feel that experts are weighed by a softmax

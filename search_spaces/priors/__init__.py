@@ -1,4 +1,4 @@
-"""One file for each published rule that tells sub-blocks how much of their weights stays."""
+"""One file for each published rule that tells components how much of their weights stays."""
 
 from typing import Literal
 

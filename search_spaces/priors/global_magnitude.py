@@ -7,36 +7,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.priors.magnitude_curve import removed_scores
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 
 # the size that a weight below the floor counts as: above any real one, and not infinite, so that
 # differences of harms are numbers
 _BARRED = 1e6
 
 
-def pattern_harms(
-    weights: Mapping[str, Tensor], patterns: Sequence[Pattern], *, floor: float = 0.1
+def pattern_sensitivities(
+    weights: Mapping[str, Tensor], patterns: Sequence[SparsityPattern], *, floor: float = 0.1
 ) -> NDArray[np.float64]:
-    """Give the summed size of what magnitude would set to zero in one sub-block.
+    """Give the summed size of what magnitude would set to zero in one component.
 
-    What does least harm for each weight, over all sub-blocks, is what lies below one threshold.
+    What does least harm for each weight, over all components, is what lies below one threshold.
     Without a floor, that empties matrices whose weights are small throughout.
 
     Args:
-        weights: Matrix ``(rows, columns)`` of each projection of the sub-block, by path.
+        weights: Matrix ``(rows, columns)`` of each projection of the component, by path.
         patterns: How many weights go.
         floor: Share of its weights that every matrix keeps; each one below it counts as a million.
 
     Returns:
-        Additive over sub-blocks, ``(patterns,)``.
+        Additive over components, ``(patterns,)``.
 
     References:
         Blalock, Gonzalez Ortiz, Frankle & Guttag, 2020, "What is the State of Neural Network
         Pruning?" (global magnitude).
     """
-    harms = removed_scores(weights, patterns, lambda sizes: sizes)
+    sensitivities = removed_scores(weights, patterns, lambda sizes: sizes)
     for weight in weights.values():
         allowed = int(weight.numel() * (1.0 - floor))
         gone = np.array([pattern.zeros(*weight.shape) for pattern in patterns])
-        harms += _BARRED * np.maximum(gone - allowed, 0)
-    return harms
+        sensitivities += _BARRED * np.maximum(gone - allowed, 0)
+    return sensitivities

@@ -7,24 +7,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.priors.magnitude_curve import removed_scores
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 
 
-def pattern_harms(
-    weights: Mapping[str, Tensor], patterns: Sequence[Pattern]
+def pattern_sensitivities(
+    weights: Mapping[str, Tensor], patterns: Sequence[SparsityPattern]
 ) -> NDArray[np.float64]:
-    """Give the summed LAMP score of what magnitude would set to zero in one sub-block.
+    """Give the summed LAMP score of what magnitude would set to zero in one component.
 
     With the weights of a matrix ascending by size, ``score(u) = W_u² / Σ_{v ≥ u} W_v²``. It rises
-    with the size, so that what does least harm for each weight, over all sub-blocks, is what lies
+    with the size, so that what does least harm for each weight, over all components, is what lies
     below one threshold on the score.
 
     Args:
-        weights: Matrix ``(rows, columns)`` of each projection of the sub-block, by path.
+        weights: Matrix ``(rows, columns)`` of each projection of the component, by path.
         patterns: How many weights go.
 
     Returns:
-        Additive over sub-blocks, ``(patterns,)``.
+        Additive over components, ``(patterns,)``.
 
     References:
         Lee, Park, Mo, Ahn & Shin, 2021, "Layer-Adaptive Sparsity for the Magnitude-Based Pruning"

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.pruned_weights.sparsifiers.masks import zeros_by_matrix
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 
 
 def removed_scores(
     weights: Mapping[str, Tensor],
-    patterns: Sequence[Pattern],
+    patterns: Sequence[SparsityPattern],
     scores_of: Callable[[Tensor], Tensor],
 ) -> NDArray[np.float64]:
     """Add up the scores of the weights that magnitude would set to zero.

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from search_spaces.space.block_options import Variant
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_tensors import matrices_of, output_energy
 from search_spaces.structure.experts import Experts
 
@@ -19,7 +19,7 @@ _ROWS_LOOKED_AT = 64
 """Of each matrix, spread evenly: enough for a share of its energy."""
 
 
-def lost_shares(weight: Tensor, moment: Tensor, patterns: Sequence[Pattern]) -> Floats:
+def lost_shares(weight: Tensor, moment: Tensor, patterns: Sequence[SparsityPattern]) -> Floats:
     """Give the share of a matrix's output energy that each pattern takes, ``(patterns,)``.
 
     Args:
@@ -43,8 +43,11 @@ def lost_shares(weight: Tensor, moment: Tensor, patterns: Sequence[Pattern]) -> 
     return np.array(shares)
 
 
-def guess_experts(
-    block: SubBlock, weights: Mapping[str, Tensor], known: Statistics, variants: Sequence[Variant]
+def expert_prior(
+    component: Component,
+    weights: Mapping[str, Tensor],
+    known: Statistics,
+    block_options: Sequence[BlockOptions],
 ) -> tuple[Floats, Floats]:
     """Guess what losing each expert does, and each way to thin them out.
 
@@ -52,33 +55,36 @@ def guess_experts(
     fewer that run, the square of the share that no longer does, for the last ones weigh least.
 
     Args:
-        block: The experts.
+        component: The experts.
         weights: Their stacks by path.
         known: Statistics of their layer.
-        variants: How they may be thinned out, the dense way first.
+        block_options: How they may be thinned out, the dense way first.
 
     Returns:
-        ``(experts,)`` and ``(variants,)``
+        ``(experts,)`` and ``(block_options,)``
     """
-    experts = block.experts
+    experts = component.experts
     assert experts is not None
     measured = known["expert_channel_energy", experts.holder]
     by_channel = output_energy(experts, weights, measured).cpu() / known["hidden_energy", ""]
     whole = float(by_channel.sum())
     rising = by_channel.double().sort(dim=1).values.sum(dim=0).cumsum(dim=0).numpy()
-    patterns = list(dict.fromkeys(variant.pattern for variant in variants))
+    patterns = list(dict.fromkeys(options.pattern for options in block_options))
     lost = dict(zip(patterns, _lost_of_experts(experts, weights, known, patterns), strict=True))
-    harms = []
-    for variant in variants:
-        gone = experts.channel_count - variant.channels if variant.channels else 0
-        idle = 1 - variant.top_k / experts.top_k if variant.top_k else 0.0
+    sensitivities = []
+    for options in block_options:
+        gone = experts.channel_count - options.channels if options.channels else 0
+        idle = 1 - options.top_k / experts.top_k if options.top_k else 0.0
         narrow = rising[gone - 1] if gone else 0.0
-        harms.append(min(narrow + whole * (idle**2 + lost[variant.pattern]), whole))
-    return by_channel.double().sum(dim=1).numpy(), np.array(harms)
+        sensitivities.append(min(narrow + whole * (idle**2 + lost[options.pattern]), whole))
+    return by_channel.double().sum(dim=1).numpy(), np.array(sensitivities)
 
 
 def _lost_of_experts(
-    experts: Experts, weights: Mapping[str, Tensor], known: Statistics, patterns: Sequence[Pattern]
+    experts: Experts,
+    weights: Mapping[str, Tensor],
+    known: Statistics,
+    patterns: Sequence[SparsityPattern],
 ) -> Floats:
     """Give the share of all experts' energy that each pattern takes, ``(patterns,)``."""
     lost = np.zeros(len(patterns))

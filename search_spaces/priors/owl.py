@@ -1,4 +1,4 @@
-"""Sub-blocks with more outliers keep more."""
+"""Components with more outliers keep more."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,20 +17,20 @@ def owl_shares(
     multiple: float = 5.0,
     bound: float = 0.08,
 ) -> NDArray[np.float64]:
-    """Tell by how much more than the average share of its weights each sub-block keeps.
+    """Tell by how much more than the average share of its weights each component keeps.
 
-    A sub-block's outliers are the share of its ``|W_ij| · ‖X_j‖`` above a multiple of their mean.
+    A component's outliers are the share of its ``|W_ij| · ‖X_j‖`` above a multiple of their mean.
     These shares are stretched to a range of twice the bound and shifted to the mean 0, weighted by
     size; where one then lies beyond the bound, which the published code lets be, all shrink.
 
     Args:
-        weights: For each sub-block the matrix ``(rows, columns)`` of each projection, by path.
-        statistics: For each sub-block those of its layer.
+        weights: For each component the matrix ``(rows, columns)`` of each projection, by path.
+        statistics: For each component those of its layer.
         multiple: M, of the mean.
         bound: λ, the most that a share differs from the average.
 
     Returns:
-        ``(sub_blocks,)``.
+        ``(components,)``.
 
     References:
         Yin et al., 2024, "Outlier Weighed Layerwise Sparsity (OWL): A Missing Secret Sauce for
@@ -49,7 +49,7 @@ def owl_shares(
 
 
 def _outliers(weights: Mapping[str, Tensor], statistics: Statistics, multiple: float) -> float:
-    """Give the share of the outliers of one sub-block."""
+    """Give the share of the outliers of one component."""
     products = []
     for path, weight in weights.items():
         norms = statistics["input_second_moment", path].sqrt().to(weight.device)

@@ -1,4 +1,4 @@
-"""Making levels: a sub-block's width first, mended, then the zeros in what is left of it."""
+"""Making levels: a component's width first, mended, then the zeros in what is left of it."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,32 +8,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.pruned_weights.compensation.protocol import Compensation, Repair
+from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights, Compensation
 from search_spaces.pruned_weights.sparsifiers.protocol import Refinement, Sparsifier
-from search_spaces.pruned_weights.types import Level, Matrix
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
-from search_spaces.structure.components import Projection, SubBlock
+from search_spaces.structure.components import Component, Projection
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
 
 logger = logging.getLogger(__name__)
 
-Choice = tuple[int, Pattern]
-"""Units that a sub-block keeps, and how sparse its matrices are."""
+Choice = tuple[int, SparsityPattern]
+"""Units that a component keeps, and how sparse its matrices are."""
 
 
-class LevelBuilder:
-    """Makes the weights of any choice of any sub-block.
+class WeightBuilder:
+    """Makes the weights of any choice of any component.
 
     Compensation first: the output projection at its width. Then, where the pattern has zeros, the
-    sparsifier and the refinement on every projection of the narrow sub-block, with the statistics
+    sparsifier and the refinement on every projection of the narrow component, with the statistics
     of the dense model for the rows and columns that it keeps.
 
     Args:
         structure: The model, its units sorted already.
         statistics: Of each layer, in the model's own order, as `wanted` asks.
-        orders: For each sub-block its units from the last to go to the first to go.
+        orders: For each component its units from the last to go to the first to go.
         compensation: Mends narrow output projections; none: they stay slices.
         sparsifier: Makes matrices sparse; none: patterns other than dense are not asked for.
         refinement: Betters sparse matrices; none: they stay as they are.
@@ -51,7 +51,7 @@ class LevelBuilder:
         refinement: Refinement | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.blocks = structure.sub_blocks
+        self.components = structure.components
         self._backbone = structure.backbone
         self._statistics = statistics
         self._orders = orders
@@ -68,17 +68,17 @@ class LevelBuilder:
         names: frozenset[StatisticName] = frozenset({"tokens"})
         return names.union(*(part.statistics for part in parts if part))
 
-    def is_plain(self, position: int, count: int, pattern: Pattern) -> bool:
+    def is_plain(self, position: int, count: int, pattern: SparsityPattern) -> bool:
         """Tell whether a choice has no weights of its own, without making any."""
-        narrow = 0 < count < self.blocks[position].unit_count
+        narrow = 0 < count < self.components[position].unit_count
         return not count or (pattern.is_dense and not (narrow and self._compensation))
 
     def shapes(self, position: int, count: int) -> Mapping[str, tuple[int, int]]:
-        """Give the rows and columns of each projection of a sub-block that keeps some units."""
-        block = self.blocks[position]
-        layer = self._backbone.layers[block.layer]
+        """Give the rows and columns of each projection of a component that keeps some units."""
+        component = self.components[position]
+        layer = self._backbone.layers[component.layer]
         shapes = {}
-        for projection in block.projections:
+        for projection in component.projections:
             rows, columns = matrix(layer.get_submodule(projection.path)).shape
             size = len(projection.first(count))
             own = (size, columns) if projection.side == "rows" else (rows, size)
@@ -86,11 +86,11 @@ class LevelBuilder:
         return shapes
 
     @torch.no_grad()
-    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[Level]:
-        """Make the weights of several choices of one sub-block.
+    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
+        """Make the weights of several choices of one component.
 
         Args:
-            position: Of the sub-block.
+            position: Of the component.
             choices: Ascending by the units kept; all widths among them share a factor.
 
         Yields:
@@ -100,58 +100,70 @@ class LevelBuilder:
             DataError: Where the statistics are of far too few tokens.
             SettingsError: Where a pattern does not fit a matrix.
         """
-        block = self.blocks[position]
-        self._statistics[block.layer]  # may have to run the model, which must not be in use then
+        component = self.components[position]
+        self._statistics[
+            component.layer
+        ]  # may have to run the model, which must not be in use then
         narrow = [count for count, _ in choices if not self.is_plain(position, count, DENSE)]
-        with self._backbone.resident(block.layer) as layer:
-            repairs = self._repairs(position, layer, sorted(set(narrow)))
-            width, repair = 0, None
+        with self._backbone.resident(component.layer) as layer:
+            compensate = self._repairs(position, layer, sorted(set(narrow)))
+            width, compensated = 0, None
             for count, pattern in choices:
                 assert count >= width, "choices must ascend by their width"
                 if count in narrow and count > width:
-                    repair = next(repairs)
-                    self._tell(block, repair)
+                    compensated = next(compensate)
+                    self._tell(component, compensated)
                 elif count not in narrow:
-                    repair = None
+                    compensated = None
                 width = count
-                yield self._level(position, layer, (count, pattern), repair)
+                yield self._level(position, layer, (count, pattern), compensated)
 
-    def _repairs(self, position: int, layer: nn.Module, counts: list[int]) -> Iterator[Repair]:
+    def _repairs(
+        self, position: int, layer: nn.Module, counts: list[int]
+    ) -> Iterator[CompensatedWeights]:
         if self._compensation is None or not counts:
             return iter(())
-        output = self.blocks[position].projections[-1]
+        output = self.components[position].projections[-1]
         widths = [len(output.first(count)) for count in counts]
         weight = matrix(layer.get_submodule(output.path)).float()
-        everything = self.blocks[position].unit_count
-        return self._compensation.repairs(
+        everything = self.components[position].unit_count
+        return self._compensation.compensate(
             weight, widths, self._picked(position, output, everything)
         )
 
     def _level(
-        self, position: int, layer: nn.Module, choice: Choice, repair: Repair | None
-    ) -> Level:
+        self,
+        position: int,
+        layer: nn.Module,
+        choice: Choice,
+        compensated: CompensatedWeights | None,
+    ) -> PrunedWeights:
         count, pattern = choice
         if self.is_plain(position, count, pattern):
             return {}
-        block = self.blocks[position]
+        component = self.components[position]
         level = {}
-        for projection in block.projections:
-            mended = repair if projection is block.projections[-1] else None
-            is_changed = mended is not None and not mended.fallback
+        for projection in component.projections:
+            compensated_here = compensated if projection is component.projections[-1] else None
+            is_changed = compensated_here is not None and not compensated_here.fallback
             if pattern.is_dense and not is_changed:
                 continue
-            whole = _sliced(layer.get_submodule(projection.path), projection, count, mended)
+            whole = _sliced(
+                layer.get_submodule(projection.path), projection, count, compensated_here
+            )
             weight = whole.weight
             if not pattern.is_dense:
-                pattern.check_fits(weight.shape[1], f"layers.{block.layer}.{projection.path}")
+                pattern.check_fits(weight.shape[1], f"layers.{component.layer}.{projection.path}")
                 measured = self._picked(position, projection, count).to(weight.device)
-                self._check_text(block, measured.tokens, weight.shape[1])
+                self._check_text(component, measured.tokens, weight.shape[1])
                 weight = self._sparse(weight, pattern, measured)
             offset = None if whole.bias is None else whole.bias.to(self.dtype)
-            level[projection.path] = Matrix(weight.to(self.dtype).contiguous(), offset)
+            level[projection.path] = LinearWeights(weight.to(self.dtype).contiguous(), offset)
         return level
 
-    def _sparse(self, weight: Tensor, pattern: Pattern, measured: MatrixStatistics) -> Tensor:
+    def _sparse(
+        self, weight: Tensor, pattern: SparsityPattern, measured: MatrixStatistics
+    ) -> Tensor:
         assert self._sparsifier is not None, f"nothing makes matrices {pattern} sparse"
         sparse = self._sparsifier.sparsified(weight, pattern, measured)
         if self._refinement is not None:
@@ -160,47 +172,47 @@ class LevelBuilder:
 
     def _picked(self, position: int, projection: Projection, count: int) -> MatrixStatistics:
         """Give the statistics of a projection that keeps the first units, in sorted order."""
-        layer = self.blocks[position].layer
+        layer = self.components[position].layer
         found = MatrixStatistics.of(self._statistics[layer], projection.path)
         features = projection.sorted_features(self._orders[position])[projection.first(count)]
         if projection.side == "rows":
             return found.picked(rows=features)
         return found.picked(columns=features)
 
-    def _check_text(self, block: SubBlock, tokens: int, columns: int) -> None:
+    def _check_text(self, component: Component, tokens: int, columns: int) -> None:
         """Say where there are too few tokens to tell the inputs of a matrix apart."""
         wanted = frozenset().union(
             *(part.statistics for part in (self._sparsifier, self._refinement) if part)
         )
-        if "gram" in wanted and tokens < columns and (block.kind, "text") not in self._told:
-            self._told.add((block.kind, "text"))
+        if "gram" in wanted and tokens < columns and (component.kind, "text") not in self._told:
+            self._told.add((component.kind, "text"))
             logger.warning(
                 "`%s` and others like it: %d tokens cannot tell %d inputs apart, so that sparse "
-                "weights lean on damping; raise `--statistics_windows`",
-                block.name,
+                "weights lean on damping; raise `--calibration_windows`",
+                component.name,
                 tokens,
                 columns,
             )
 
-    def _tell(self, block: SubBlock, repair: Repair) -> None:
-        for text in filter(None, (repair.fallback, repair.notice)):
+    def _tell(self, component: Component, compensated: CompensatedWeights) -> None:
+        for text in filter(None, (compensated.fallback, compensated.notice)):
             # widths differ in their numbers only: the first one stands for all
-            kind = "fallback" if text == repair.fallback else "notice"
-            if (block.name, kind) not in self._told:
-                self._told.add((block.name, kind))
-                logger.warning("`%s`: %s", block.name, text)
+            kind = "fallback" if text == compensated.fallback else "notice"
+            if (component.name, kind) not in self._told:
+                self._told.add((component.name, kind))
+                logger.warning("`%s`: %s", component.name, text)
 
 
 def _sliced(
-    linear: nn.Module, projection: Projection, count: int, repair: Repair | None
-) -> Matrix:
+    linear: nn.Module, projection: Projection, count: int, compensated: CompensatedWeights | None
+) -> LinearWeights:
     """Give a projection of the first units, in float32."""
     weight, offset = matrix(linear).float(), bias(linear)
     offset = None if offset is None else offset.float()
     first = torch.from_numpy(projection.first(count)).to(weight.device)
     if projection.side == "rows":
-        return Matrix(weight[first], None if offset is None else offset[first])
-    if repair is None:
-        return Matrix(weight[:, first], offset)
-    added = [value for value in (offset, repair.bias) if value is not None]
-    return Matrix(repair.weight, sum(added[1:], added[0]) if added else None)
+        return LinearWeights(weight[first], None if offset is None else offset[first])
+    if compensated is None:
+        return LinearWeights(weight[:, first], offset)
+    added = [value for value in (offset, compensated.bias) if value is not None]
+    return LinearWeights(compensated.weight, sum(added[1:], added[0]) if added else None)

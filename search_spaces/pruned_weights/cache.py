@@ -16,9 +16,9 @@ from search_spaces.atomic_files import discard, is_temporary, replacing, writing
 from search_spaces.models.memory import available_bytes
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.pruned_weights.bitmask import pack, unpack
-from search_spaces.pruned_weights.builder import LevelBuilder
-from search_spaces.pruned_weights.types import Level, Matrix
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.pruned_weights.builder import WeightBuilder
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,11 @@ is free where that is less."""
 VERSION = "1"
 """Of the layout of a file, and of how weights are made."""
 
-_Key = tuple[int, int, Pattern]
-"""Position of the sub-block, units kept, pattern."""
+_Key = tuple[int, int, SparsityPattern]
+"""Position of the component, units kept, pattern."""
 
 
-class LevelStore:
+class WeightCache:
     """The levels of one model in a folder, a file each.
 
     Several processes may share a folder: files are written under another name and renamed, and one
@@ -43,7 +43,7 @@ class LevelStore:
     Args:
         folder: Where the files are; made where there is none.
         builder: Makes what is not there.
-        widths: For each sub-block the counts of units that are made together, ascending.
+        widths: For each component the counts of units that are made together, ascending.
         digest: Of all that the weights follow from: model, text, orders, settings. A file of
             another digest is made anew.
         limit_bytes: Of disk; the levels not read for longest are deleted.
@@ -52,7 +52,7 @@ class LevelStore:
     def __init__(
         self,
         folder: Path,
-        builder: LevelBuilder,
+        builder: WeightBuilder,
         widths: Sequence[Sequence[int]],
         *,
         digest: str,
@@ -63,15 +63,15 @@ class LevelStore:
         self._widths = widths
         self._digest = digest
         self._limit_bytes = limit_bytes
-        self._unpacked: dict[_Key, Level] = {}
+        self._unpacked: dict[_Key, PrunedWeights] = {}
         self._room = min(UNPACKED_BYTES, available_bytes("cpu") // 4)
         _clear_unfinished(folder)
 
-    def level(self, position: int, count: int, pattern: Pattern = DENSE) -> Level:
+    def level(self, position: int, count: int, pattern: SparsityPattern = DENSE) -> PrunedWeights:
         """Give the weights of a choice, mapped from disk where they are stored dense.
 
         Args:
-            position: Of the sub-block.
+            position: Of the component.
             count: Units that it keeps.
             pattern: How sparse its matrices are.
 
@@ -97,15 +97,15 @@ class LevelStore:
     def build_all(
         self,
         positions: Iterable[int] | None = None,
-        patterns: Sequence[Pattern] = (DENSE,),
+        patterns: Sequence[SparsityPattern] = (DENSE,),
         progress: Progress = NO_PROGRESS,
     ) -> None:
         """Make all levels that are not there.
 
         Args:
-            positions: Of the sub-blocks; none: of all.
+            positions: Of the components; none: of all.
             patterns: At each of which every width is made.
-            progress: Told of each sub-block that is done.
+            progress: Told of each component that is done.
 
         Raises:
             OutputError: Where they cannot be written.
@@ -124,7 +124,7 @@ class LevelStore:
         for position, counts in enumerate(self._widths):
             if not counts:
                 continue
-            output = self._builder.blocks[position].projections[-1].path
+            output = self._builder.components[position].projections[-1].path
             for count in counts:
                 rows, columns = self._builder.shapes(position, count)[output]
                 total += rows * columns * self._builder.dtype.itemsize
@@ -135,13 +135,13 @@ class LevelStore:
         """What the levels take of the disk now."""
         return sum(size for _, size, _ in self._files())
 
-    def _make(self, key: _Key) -> Level:
+    def _make(self, key: _Key) -> PrunedWeights:
         """Make a level, and where it is dense the other widths, which share its factor."""
         position, count, pattern = key
         counts = [count]
         if pattern.is_dense:
             counts = sorted({count, *self._missing_siblings(position, count)})
-        asked: Level = {}
+        asked: PrunedWeights = {}
         levels = self._builder.build(position, [(c, pattern) for c in counts])
         for made, level in zip(counts, levels, strict=True):
             self._write((position, made, pattern), level)
@@ -161,7 +161,7 @@ class LevelStore:
             and not self._builder.is_plain(position, c, DENSE)
             and self._read((position, c, DENSE)) is None
         ]
-        output = self._builder.blocks[position].projections[-1].path
+        output = self._builder.components[position].projections[-1].path
         shapes = [self._builder.shapes(position, c)[output] for c in (count, *missing)]
         size = sum(rows * columns for rows, columns in shapes) * self._builder.dtype.itemsize
         return missing if self.bytes_held + size <= self._limit_bytes else []
@@ -169,14 +169,14 @@ class LevelStore:
     def _path(self, key: _Key) -> Path:
         position, count, pattern = key
         name = f"{count}" if pattern.is_dense else f"{count}-{pattern}"
-        return self._folder / self._builder.blocks[position].name / f"{name}.safetensors"
+        return self._folder / self._builder.components[position].name / f"{name}.safetensors"
 
     def _marks(self, key: _Key) -> dict[str, str]:
         position, count, pattern = key
-        level = f"{self._builder.blocks[position].name} {count} {pattern}"
+        level = f"{self._builder.components[position].name} {count} {pattern}"
         return {"version": VERSION, "digest": self._digest, "level": level}
 
-    def _read(self, key: _Key) -> Level | None:
+    def _read(self, key: _Key) -> PrunedWeights | None:
         """Give a level as it is stored; none where it is not, or not as it should be."""
         position, count, _ = key
         path = self._path(key)
@@ -199,7 +199,7 @@ class LevelStore:
             os.utime(path, ns=(used, used))
         return level
 
-    def _write(self, key: _Key, level: Level) -> None:
+    def _write(self, key: _Key, level: PrunedWeights) -> None:
         path = self._path(key)
         is_sparse = not key[2].is_dense
         with writing(path):
@@ -240,11 +240,11 @@ def _clear_unfinished(folder: Path) -> None:
             discard(path)
 
 
-def _size(levels: Mapping[_Key, Level]) -> int:
+def _size(levels: Mapping[_Key, PrunedWeights]) -> int:
     return sum(matrix.weight.nbytes for level in levels.values() for matrix in level.values())
 
 
-def _packed(level: Level, *, is_sparse: bool) -> dict[str, Tensor]:
+def _packed(level: PrunedWeights, *, is_sparse: bool) -> dict[str, Tensor]:
     """Name the tensors of a level as its file does."""
     tensors = {}
     for path, matrix in level.items():
@@ -258,7 +258,9 @@ def _packed(level: Level, *, is_sparse: bool) -> dict[str, Tensor]:
     return tensors
 
 
-def _unpacked(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]]) -> Level:
+def _unpacked(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]]
+) -> PrunedWeights:
     """Give the level that `_packed` named.
 
     Raises:
@@ -273,5 +275,5 @@ def _unpacked(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int
             continue
         if weight.shape != (rows, columns):
             raise ValueError(f"{path} is {tuple(weight.shape)}, not {(rows, columns)}")
-        level[path] = Matrix(weight, tensors.get(f"{path}.bias"))
+        level[path] = LinearWeights(weight, tensors.get(f"{path}.bias"))
     return level

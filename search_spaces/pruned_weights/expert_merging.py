@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from search_spaces.statistics import MatrixStatistics, StatisticName
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.experts import Experts, Stack
 
 _Matches = dict[tuple[int, int], NDArray[np.int_]]
@@ -41,7 +41,7 @@ class ExpertMerging:
 
     def merged(
         self,
-        block: SubBlock,
+        component: Component,
         stacks: Mapping[str, Tensor],
         counts: Sequence[int],
         statistics: MatrixStatistics,
@@ -49,7 +49,7 @@ class ExpertMerging:
         """Merge the experts of one mixture at several counts.
 
         Args:
-            block: The mixture.
+            component: The mixture.
             stacks: Its stacks by path, ``(experts, ...)`` in float32, the experts of each group
                 sorted so that the first ones stay longest.
             counts: Units that stay, none of them 0.
@@ -58,13 +58,13 @@ class ExpertMerging:
         Yields:
             For each count the stacks of the experts that stay, ``(kept, ...)`` in float32.
         """
-        experts = block.mixture
+        experts = component.mixture
         likeness = _cosines(statistics["routing_gram"])
         usage = statistics["expert_frequency"].double()
-        aligned = _Alignments(experts, stacks, self._matches.setdefault(block.name, {}))
-        order = np.arange(block.member_count)
+        aligned = _Alignments(experts, stacks, self._matches.setdefault(component.name, {}))
+        order = np.arange(component.member_count)
         for count in counts:
-            kept = block.members(order, count)
+            kept = component.members(order, count)
             groups = _groups(likeness, kept)
             yield {
                 stack.path: torch.stack(

@@ -10,7 +10,7 @@ from search_spaces.pruned_weights.sparsifiers import RefinementName
 _MERGE = "merge"
 
 
-class Repairs(NamedTuple):
+class WeightMethods(NamedTuple):
     """What makes up for what goes."""
 
     compensation: CompensationName | None = None
@@ -21,7 +21,7 @@ class Repairs(NamedTuple):
     """Whether experts that go are merged into those that stay."""
 
 
-def parse_repairs(text: str) -> Repairs:
+def parse_weight_methods(text: str) -> WeightMethods:
     """Read a list with commas: at most one compensation and one refinement, and ``merge``.
 
     Raises:
@@ -29,7 +29,7 @@ def parse_repairs(text: str) -> Repairs:
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if words == ["none"]:
-        return Repairs()
+        return WeightMethods()
     compensations: tuple[CompensationName, ...] = get_args(CompensationName)
     refinements: tuple[RefinementName, ...] = get_args(RefinementName)
     known = (*compensations, *refinements, _MERGE)
@@ -46,4 +46,4 @@ def parse_repairs(text: str) -> Repairs:
             f"`compensate` must be none, or at most one of {', '.join(compensations)} and one of "
             f"{', '.join(refinements)}, got `{text[:60]}`; leave some out"
         )
-    return Repairs(next(iter(chosen), None), next(iter(refined), None), _MERGE in words)
+    return WeightMethods(next(iter(chosen), None), next(iter(refined), None), _MERGE in words)

@@ -17,12 +17,12 @@ from torch import Tensor
 from search_spaces.errors import StructureError
 from search_spaces.reading.dependencies import owners
 from search_spaces.reading.probe import CoreRun, LayerProbe, LayerRun
-from search_spaces.structure.components import Projection, SubBlock
+from search_spaces.structure.components import Component, Projection
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
 from search_spaces.surgery.slice_and_cut import graft, narrowed
 
 
-def find_attention(probe: LayerProbe) -> SubBlock:
+def find_attention(probe: LayerProbe) -> Component:
     """Find the attention of one layer.
 
     Raises:
@@ -40,7 +40,7 @@ def find_attention(probe: LayerProbe) -> SubBlock:
     columns = _column_groups(probe, run, core, output)
     rows = _row_groups(probe, module, output, columns)
     head_dims = core.key_dim + core.value_dim
-    block = SubBlock(
+    component = Component(
         kind="attention",
         layer=probe.index,
         unit_count=core.groups,
@@ -50,19 +50,19 @@ def find_attention(probe: LayerProbe) -> SubBlock:
         cached_features=head_dims,
         core_features=core.query_heads // core.groups * head_dims,
     )
-    attributes = _following_attributes(probe, block, core)
-    return _whole(block) if attributes is None else replace(block, attributes=attributes)
+    attributes = _following_attributes(probe, component, core)
+    return _whole(component) if attributes is None else replace(component, attributes=attributes)
 
 
-def _whole(block: SubBlock) -> SubBlock:
+def _whole(component: Component) -> Component:
     """Give an attention whose heads hang together, as by a norm over all of them: one unit."""
-    projections = (replace(p, units=np.zeros_like(p.units)) for p in block.projections)
+    projections = (replace(p, units=np.zeros_like(p.units)) for p in component.projections)
     return replace(
-        block,
+        component,
         unit_count=1,
         projections=tuple(projections),
-        cached_features=block.cached_features * block.unit_count,
-        core_features=block.core_features * block.unit_count,
+        cached_features=component.cached_features * component.unit_count,
+        core_features=component.core_features * component.unit_count,
     )
 
 
@@ -132,7 +132,7 @@ def _row_groups(
 
 
 def _following_attributes(
-    probe: LayerProbe, block: SubBlock, core: CoreRun
+    probe: LayerProbe, component: Component, core: CoreRun
 ) -> Mapping[str, int] | None:
     """Find the integers of the attention module that must follow its width, by trying.
 
@@ -140,13 +140,13 @@ def _following_attributes(
     smallest set of such attributes with which the narrow attention computes what the dense one
     with masked heads computes is the right one.
     """
-    if block.unit_count == 1:
+    if component.unit_count == 1:
         return {}
     # fewer groups than all, and not a number that another attribute could be mistaken for
-    counts = sorted({1, block.unit_count - 1})
-    expected = [_masked_result(probe, block, count) for count in counts]
-    for attributes in _candidates(block, core):
-        trial = replace(block, attributes=attributes)
+    counts = sorted({1, component.unit_count - 1})
+    expected = [_masked_result(probe, component, count) for count in counts]
+    for attributes in _candidates(component, core):
+        trial = replace(component, attributes=attributes)
         if all(
             _agrees(probe, trial, count, result)
             for count, result in zip(counts, expected, strict=True)
@@ -155,14 +155,14 @@ def _following_attributes(
     return None
 
 
-def _candidates(block: SubBlock, core: CoreRun) -> Iterator[Mapping[str, int]]:
+def _candidates(component: Component, core: CoreRun) -> Iterator[Mapping[str, int]]:
     head_counts = {core.query_heads, core.groups}
     widths = head_counts | {count * core.value_dim for count in head_counts}
     own = vars(core.module)
     shared = vars(own["config"]) if "config" in own else {}
     named = [*own.items(), *((f"config.{name}", value) for name, value in shared.items())]
     follow = {
-        name: value // block.unit_count
+        name: value // component.unit_count
         for name, value in named
         if type(value) is int and value in widths
     }
@@ -171,18 +171,18 @@ def _candidates(block: SubBlock, core: CoreRun) -> Iterator[Mapping[str, int]]:
             yield {name: follow[name] for name in names}
 
 
-def _masked_result(probe: LayerProbe, block: SubBlock, count: int) -> Tensor:
+def _masked_result(probe: LayerProbe, component: Component, count: int) -> Tensor:
     """Run the dense layer with the output projection blind to all but the first groups."""
-    output = block.projections[-1]
+    output = component.projections[-1]
     dense = probe.layer.get_submodule(output.path)
     keep = torch.from_numpy(output.units < count).to(matrix(dense))
     masked = SlicedLinear([(matrix(dense) * keep, bias(dense))])
     return probe.run(layer=graft(probe.layer, {output.path: masked})).result
 
 
-def _agrees(probe: LayerProbe, block: SubBlock, count: int, expected: Tensor) -> bool:
+def _agrees(probe: LayerProbe, component: Component, count: int, expected: Tensor) -> bool:
     try:
-        result = probe.run(layer=narrowed(probe.layer, [(block, count)])).result
+        result = probe.run(layer=narrowed(probe.layer, [(component, count)])).result
     except (RuntimeError, ValueError):  # shapes that do not fit: not these attributes
         return False
     # rounding only; a wrong head count changes the result wholly

@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from search_spaces.errors import StructureError
 from search_spaces.reading.expert_router import Routing, agrees
 from search_spaces.reading.probe import LayerProbe
-from search_spaces.space.block_options import Variant
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_tensors import tensor_at
 from search_spaces.structure.experts import Experts, Stack
 
 
-def read_stacks(probe: LayerProbe, block: SubBlock, routing: Routing) -> SubBlock:
+def read_stacks(probe: LayerProbe, component: Component, routing: Routing) -> Component:
     """Find which stack of the experts does what.
 
     Args:
         probe: The layer.
-        block: Its experts, of which nothing is known yet.
+        component: Its experts, of which nothing is known yet.
         routing: What is seen of them from outside.
 
     Raises:
@@ -43,10 +43,10 @@ def read_stacks(probe: LayerProbe, block: SubBlock, routing: Routing) -> SubBloc
             stacks=stacks,
             router_rows=routing.rows,
         )
-        trial = replace(block, experts=experts)
+        trial = replace(component, experts=experts)
         fewer = max(1, width // 2)
         expected = _with_masked_channels(probe, experts, fewer)
-        if agrees(probe, trial, routing.count, expected, Variant(channels=fewer)):
+        if agrees(probe, trial, routing.count, expected, BlockOptions(channels=fewer)):
             return trial
     raise StructureError(
         f"the experts of `{probe.path}.{routing.holder}` must compute the same with channels "

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from search_spaces.errors import StructureError
 from search_spaces.reading.probe import LayerProbe
-from search_spaces.space.block_options import PLAIN, Variant
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
 from search_spaces.structure.experts import Experts
 from search_spaces.surgery.slice_and_cut import graft, narrowed
@@ -79,26 +79,26 @@ def read_routing(probe: LayerProbe, holder: str) -> Routing:
     )
 
 
-def read_counts(probe: LayerProbe, block: SubBlock) -> SubBlock:
+def read_counts(probe: LayerProbe, component: Component) -> Component:
     """Find what follows the number of experts, their groups, and how many may run.
 
     Args:
         probe: The layer.
-        block: Its experts, of which the stacks are known.
+        component: Its experts, of which the stacks are known.
 
     Raises:
         StructureError: Where experts cut do not compute what experts masked do.
     """
-    experts = block.mixture
+    experts = component.mixture
     if experts.count == 1:
-        return block
+        return component
     for groups in _group_counts(probe, experts):
         units = experts.count // groups
         if units < 2:
             continue
         for following in _following(probe, experts):
             trial = replace(
-                block,
+                component,
                 unit_count=units,
                 group_count=groups,
                 experts=replace(experts, count_attributes=following),
@@ -110,8 +110,8 @@ def read_counts(probe: LayerProbe, block: SubBlock) -> SubBlock:
             if agrees(probe, trial, units - 1, expected):
                 return _with_limits(probe, trial)
     if experts.top_k == experts.count:  # all run for every token: none can go
-        alone = replace(experts, lowest=block.unit_count)
-        return _with_top_k(probe, replace(block, experts=alone))
+        alone = replace(experts, lowest=component.unit_count)
+        return _with_top_k(probe, replace(component, experts=alone))
     raise StructureError(
         f"`{probe.path}.{experts.router}` must compute the same with experts removed as with "
         "experts masked, and it does not; this router chooses in a way that the planner does not "
@@ -121,17 +121,19 @@ def read_counts(probe: LayerProbe, block: SubBlock) -> SubBlock:
 
 def agrees(
     probe: LayerProbe,
-    block: SubBlock,
+    component: Component,
     count: int,
     expected: Tensor,
-    variant: Variant = PLAIN,
+    options: BlockOptions = DENSE_OPTIONS,
 ) -> bool:
     """Tell whether the layer with narrow experts computes what is expected.
 
     For most tokens: where a router scores two experts alike, rounding says which of them it takes.
     """
     try:
-        result = probe.run(layer=narrowed(probe.layer, [(block, count)], variant=variant)).result
+        result = probe.run(
+            layer=narrowed(probe.layer, [(component, count)], options=options)
+        ).result
     except (RuntimeError, ValueError, IndexError):  # shapes that do not fit
         return False
     # rounding only; a wrong reading changes the result wholly
@@ -205,58 +207,60 @@ def _group_counts(probe: LayerProbe, experts: Experts) -> list[int]:
     return [1, *sorted(size for size in sizes if experts.count % size == 0)]
 
 
-def _with_masked_experts(probe: LayerProbe, block: SubBlock, members: NDArray[np.int_]) -> Tensor:
+def _with_masked_experts(
+    probe: LayerProbe, component: Component, members: NDArray[np.int_]
+) -> Tensor:
     """Run the dense layer with a router that is blind to all but some experts."""
-    gone = torch.ones(block.mixture.count, dtype=torch.bool)
+    gone = torch.ones(component.mixture.count, dtype=torch.bool)
     gone[torch.from_numpy(members)] = False
-    with masked_router(probe.layer, block.mixture, gone):
+    with masked_router(probe.layer, component.mixture, gone):
         return probe.run().result
 
 
-def _with_limits(probe: LayerProbe, block: SubBlock) -> SubBlock:
+def _with_limits(probe: LayerProbe, component: Component) -> Component:
     """Find how few units the router can choose from, and whether fewer experts may run."""
-    experts, most = block.mixture, _groups_chosen(probe, block, block.unit_count)
-    for count in range(-(-experts.top_k // block.group_count), block.unit_count + 1):
-        chosen = _groups_chosen(probe, block, count)
+    experts, most = component.mixture, _groups_chosen(probe, component, component.unit_count)
+    for count in range(-(-experts.top_k // component.group_count), component.unit_count + 1):
+        chosen = _groups_chosen(probe, component, count)
         if chosen and chosen <= most:
-            return _with_top_k(probe, replace(block, experts=replace(experts, lowest=count)))
+            return _with_top_k(probe, replace(component, experts=replace(experts, lowest=count)))
     raise AssertionError("a router that chooses among all experts chooses among none")
 
 
-def _groups_chosen(probe: LayerProbe, block: SubBlock, count: int) -> int:
+def _groups_chosen(probe: LayerProbe, component: Component, count: int) -> int:
     """Give how many groups one token's experts come from, at most; 0: it cannot choose."""
     try:
-        chosen = _chosen(probe, block, count)
+        chosen = _chosen(probe, component, count)
     except (RuntimeError, ValueError, IndexError):
         return 0
     sorted_groups = torch.sort(chosen // count, dim=-1).values
     return int((sorted_groups.diff(dim=-1) != 0).sum(dim=-1).max()) + 1
 
 
-def _chosen(probe: LayerProbe, block: SubBlock, count: int, top_k: int = 0) -> Tensor:
+def _chosen(probe: LayerProbe, component: Component, count: int, top_k: int = 0) -> Tensor:
     """Give the experts that a narrow router chooses, ``(tokens, top_k)``."""
-    experts = block.mixture
+    experts = component.mixture
     hidden = probe.handed(experts.router)[0]
-    narrow = graft(probe.layer, narrow_modules(probe.layer, block, count))
-    set_counts(narrow, block, count * block.group_count, top_k)
+    narrow = graft(probe.layer, narrow_modules(probe.layer, component, count))
+    set_counts(narrow, component, count * component.group_count, top_k)
     output = narrow.get_submodule(experts.router)(hidden)
     chosen: Tensor = next(value for value in output if _is_choice(value))
     return chosen
 
 
-def _with_top_k(probe: LayerProbe, block: SubBlock) -> SubBlock:
+def _with_top_k(probe: LayerProbe, component: Component) -> Component:
     """Find the integers that say how many experts run for a token."""
-    experts = block.mixture
+    experts = component.mixture
     if experts.top_k < 2:
-        return block
+        return component
     fewer = experts.top_k - 1
     for size in (1, 2):
         for names in combinations(_integers(probe, experts, experts.top_k), size):
-            trial = replace(block, experts=replace(experts, top_k_attributes=names))
+            trial = replace(component, experts=replace(experts, top_k_attributes=names))
             try:
-                chosen = _chosen(probe, trial, block.unit_count, fewer)
+                chosen = _chosen(probe, trial, component.unit_count, fewer)
             except (RuntimeError, ValueError, IndexError):
                 continue
             if chosen.shape[-1] == fewer and int(chosen.max()) < experts.count:
                 return trial
-    return block
+    return component

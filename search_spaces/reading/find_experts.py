@@ -8,10 +8,10 @@ from search_spaces.reading.expert_layout import read_stacks
 from search_spaces.reading.expert_router import Routing, read_counts, read_routing
 from search_spaces.reading.mlp import mlp_of
 from search_spaces.reading.probe import LayerProbe
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
-def find_experts(probe: LayerProbe, attention: SubBlock) -> tuple[SubBlock, ...]:
+def find_experts(probe: LayerProbe, attention: Component) -> tuple[Component, ...]:
     """Find the experts of one layer, and the shared expert beside them; nothing: it has none.
 
     Raises:
@@ -33,7 +33,7 @@ def find_experts(probe: LayerProbe, attention: SubBlock) -> tuple[SubBlock, ...]
     shared = _shared(probe, attention, routing)
     # alone, all of the mixture goes; beside a shared expert its own part of it
     module = routing.holder if shared else routing.holder.rpartition(".")[0]
-    block = SubBlock(
+    component = Component(
         kind="experts",
         layer=probe.index,
         unit_count=routing.count,
@@ -42,11 +42,11 @@ def find_experts(probe: LayerProbe, attention: SubBlock) -> tuple[SubBlock, ...]
         returns=probe.returns(module),
         private=(routing.router,) if shared else (),
     )
-    block = read_counts(probe, read_stacks(probe, block, routing))
-    return (block, shared) if shared else (block,)
+    component = read_counts(probe, read_stacks(probe, component, routing))
+    return (component, shared) if shared else (component,)
 
 
-def _shared(probe: LayerProbe, attention: SubBlock, routing: Routing) -> SubBlock | None:
+def _shared(probe: LayerProbe, attention: Component, routing: Routing) -> Component | None:
     """Read the expert that runs for every token, where there is one."""
     others = (f"{attention.module}.", f"{routing.holder}.", f"{routing.router}.")
     by_parent: dict[str, list[str]] = {}

@@ -9,10 +9,10 @@ from torch import Tensor
 from search_spaces.errors import StructureError
 from search_spaces.reading.dependencies import owners
 from search_spaces.reading.probe import LayerProbe, LayerRun
-from search_spaces.structure.components import Projection, SubBlock, SubBlockKind
+from search_spaces.structure.components import Component, ComponentKind, Projection
 
 
-def find_mlp(probe: LayerProbe, attention: SubBlock) -> SubBlock:
+def find_mlp(probe: LayerProbe, attention: Component) -> Component:
     """Find the MLP of one layer: what is linear in it and not part of the attention.
 
     Raises:
@@ -22,13 +22,13 @@ def find_mlp(probe: LayerProbe, attention: SubBlock) -> SubBlock:
     return mlp_of(probe, mine, "mlp")
 
 
-def mlp_of(probe: LayerProbe, mine: list[str], kind: SubBlockKind) -> SubBlock:
+def mlp_of(probe: LayerProbe, mine: list[str], kind: ComponentKind) -> Component:
     """Read the MLP that some linear layers make up.
 
     Args:
         probe: Its layer.
         mine: Paths of all its linear layers.
-        kind: Of the sub-block that it is.
+        kind: Of the component that it is.
 
     Raises:
         StructureError: Where they make up none, or one of unknown wiring.
@@ -49,7 +49,7 @@ def mlp_of(probe: LayerProbe, mine: list[str], kind: SubBlockKind) -> SubBlock:
         Projection(path=down, side="columns", units=np.arange(width)),
     )
     module = _holder([projection.path for projection in projections])
-    return SubBlock(
+    return Component(
         kind=kind,
         layer=probe.index,
         unit_count=width,

@@ -14,7 +14,7 @@ from search_spaces.reading.find_experts import find_experts
 from search_spaces.reading.mlp import find_mlp
 from search_spaces.reading.probe import LayerProbe
 from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import LayerStructure, ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
 
@@ -75,12 +75,12 @@ def _read_layer(probe: LayerProbe) -> LayerStructure:
     found = find_experts(probe, attention) or (find_mlp(probe, attention),)
     norms = _norms(probe.layer, (attention, *found))
     attention, *feed_forward = (
-        replace(block, private=(*block.private, *sorted(_idle(probe, norms, [block]))))
-        for block in (attention, *found)
+        replace(component, private=(*component.private, *sorted(_idle(probe, norms, [component]))))
+        for component in (attention, *found)
     )
     bare = probe.run(layer=narrowed(probe.layer, _dropped(attention, *feed_forward)))
     vanishes = bool((bare.result == probe.hidden).all())
-    owned = {path for block in (attention, *feed_forward) for path in block.private}
+    owned = {path for component in (attention, *feed_forward) for path in component.private}
     return LayerStructure(
         attention=attention,
         feed_forward=tuple(feed_forward),
@@ -91,27 +91,29 @@ def _read_layer(probe: LayerProbe) -> LayerStructure:
     )
 
 
-def _dropped(*blocks: SubBlock) -> list[tuple[SubBlock, int]]:
-    return [(block, 0) for block in blocks]
+def _dropped(*components: Component) -> list[tuple[Component, int]]:
+    return [(component, 0) for component in components]
 
 
-def _norms(layer: nn.Module, blocks: Sequence[SubBlock]) -> list[str]:
-    """List the modules with parameters of their own that lie outside the sub-blocks."""
-    routers = [block.experts.router for block in blocks if block.experts is not None]
-    inside = [p.path for block in blocks for p in block.projections] + routers
-    holders = tuple(f"{block.module}." for block in blocks if block.module)
+def _norms(layer: nn.Module, components: Sequence[Component]) -> list[str]:
+    """List the modules with parameters of their own that lie outside the components."""
+    routers = [
+        component.experts.router for component in components if component.experts is not None
+    ]
+    inside = [p.path for component in components for p in component.projections] + routers
+    holders = tuple(f"{component.module}." for component in components if component.module)
     return [
         path
         for path, module in layer.named_modules()
         if next(module.parameters(recurse=False), None) is not None
-        and path not in {*inside, *(block.module for block in blocks)}
+        and path not in {*inside, *(component.module for component in components)}
         and not path.startswith(holders or ("\0",))
     ]
 
 
-def _idle(probe: LayerProbe, norms: list[str], dropped: list[SubBlock]) -> set[str]:
-    """Find the norms that no longer influence the layer once sub-blocks are dropped."""
-    layer = narrowed(probe.layer, [(block, 0) for block in dropped])
+def _idle(probe: LayerProbe, norms: list[str], dropped: list[Component]) -> set[str]:
+    """Find the norms that no longer influence the layer once components are dropped."""
+    layer = narrowed(probe.layer, [(component, 0) for component in dropped])
     weights = [(path, weight) for path in norms for weight in _own(probe.layer, path)]
     for _, weight in weights:
         weight.requires_grad = True
@@ -133,7 +135,7 @@ def _own(layer: nn.Module, path: str) -> list[nn.Parameter]:
     return list(layer.get_submodule(path).parameters(recurse=False))
 
 
-def _is_parallel(probe: LayerProbe, attention: SubBlock, after: SubBlock) -> bool:
+def _is_parallel(probe: LayerProbe, attention: Component, after: Component) -> bool:
     """Tell whether what comes after the attention reads what the attention does."""
     first = after.projections[0].path if after.experts is None else after.experts.holder
     with_attention = probe.handed(first)[0]
@@ -141,7 +143,7 @@ def _is_parallel(probe: LayerProbe, attention: SubBlock, after: SubBlock) -> boo
     return torch.equal(with_attention, without)
 
 
-def _splits(probe: LayerProbe, attention: SubBlock, feed_forward: Sequence[SubBlock]) -> bool:
+def _splits(probe: LayerProbe, attention: Component, feed_forward: Sequence[Component]) -> bool:
     between = probe.run(layer=narrowed(probe.layer, _dropped(*feed_forward))).result
     apart = probe.run(layer=narrowed(probe.layer, _dropped(attention)), hidden=between).result
     return torch.equal(apart, probe.run().result)

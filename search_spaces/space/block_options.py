@@ -1,4 +1,4 @@
-"""How what a sub-block keeps is thinned out, beside how many units it keeps."""
+"""How what a component keeps is thinned out, beside how many units it keeps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One way to thin out what is kept; the first of a sub-block's is the dense one."""
+class BlockOptions:
+    """One way to thin out what is kept; the first of a component's is the dense one."""
 
-    pattern: Pattern = DENSE
+    pattern: SparsityPattern = DENSE
     """How sparse its matrices are."""
     channels: int = 0
     """Channels that each expert keeps; 0: all."""
@@ -22,15 +22,15 @@ class Variant:
     """Experts that run for a token; 0: as many as in the dense model."""
 
 
-PLAIN = Variant()
+DENSE_OPTIONS = BlockOptions()
 """The dense way."""
 
 
-def variants_of(
-    patterns: Sequence[Pattern] = (DENSE,),
+def combined_options(
+    patterns: Sequence[SparsityPattern] = (DENSE,),
     channels: Sequence[int] = (0,),
     top_ks: Sequence[int] = (0,),
-) -> tuple[Variant, ...]:
+) -> tuple[BlockOptions, ...]:
     """Give all combinations, the pattern changing fastest and the number that run slowest.
 
     The position of a combination is then the sum of those of its parts alone.
@@ -41,13 +41,13 @@ def variants_of(
         top_ks: 0 first.
     """
     return tuple(
-        Variant(pattern=pattern, channels=count, top_k=top_k)
+        BlockOptions(pattern=pattern, channels=count, top_k=top_k)
         for top_k, count, pattern in product(top_ks, channels, patterns)
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thinned:
+class ExpertCut:
     """How the experts that a plan keeps are thinned out."""
 
     channels: NDArray[np.int_] | None = None
@@ -56,4 +56,4 @@ class Thinned:
     """Experts that run for a token; 0: as many as in the dense model."""
 
 
-WHOLE = Thinned()
+UNCUT = ExpertCut()

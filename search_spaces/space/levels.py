@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
-def attention_levels(block: SubBlock) -> tuple[int, ...]:
+def attention_levels(component: Component) -> tuple[int, ...]:
     """Give the kept counts to choose from: every number of KV groups, from none to all."""
-    return tuple(range(block.unit_count + 1))
+    return tuple(range(component.unit_count + 1))
 
 
 LARGEST_STEP = 128
@@ -17,15 +17,15 @@ LARGEST_STEP = 128
 FEWEST_LEVELS = 8
 
 
-def mlp_levels(block: SubBlock, step: int | None = None) -> tuple[int, ...]:
+def mlp_levels(component: Component, step: int | None = None) -> tuple[int, ...]:
     """Give the kept counts to choose from: none, then steps of channels, then all.
 
     Args:
-        block: The MLP.
+        component: The MLP.
         step: Channels a level; none: the largest power of two up to 128 that divides the width
             and leaves at least eight levels.
     """
-    width = block.unit_count
+    width = component.unit_count
     if step is None:
         step = LARGEST_STEP
         while step > 1 and (width % step or width // step < FEWEST_LEVELS):
@@ -38,26 +38,26 @@ ALIGNED_CHANNELS = 8
 runs experts with takes rows of 16 bytes, which are 8 channels in 16-bit numbers."""
 
 
-def expert_levels(block: SubBlock) -> tuple[int, ...]:
+def expert_levels(component: Component) -> tuple[int, ...]:
     """Give the numbers of units to choose from: none, then from what the router needs to all."""
-    return (0, *range(block.mixture.lowest, block.unit_count + 1))
+    return (0, *range(component.mixture.lowest, component.unit_count + 1))
 
 
-def channel_levels(block: SubBlock, step: int | None = None) -> tuple[int, ...]:
+def channel_levels(component: Component, step: int | None = None) -> tuple[int, ...]:
     """Give the channels of each expert to choose from, all of them the last.
 
     Args:
-        block: The experts.
+        component: The experts.
         step: Channels a level; none: as for an MLP of that width, but no fewer than kernels take.
     """
-    inner = replace(block, unit_count=block.mixture.channel_count)
+    inner = replace(component, unit_count=component.mixture.channel_count)
     if step is None:
         step = max(ALIGNED_CHANNELS, mlp_levels(inner)[1])
     return tuple(count for count in mlp_levels(inner, step) if count)
 
 
-def top_k_levels(block: SubBlock) -> tuple[int, ...]:
+def top_k_levels(component: Component) -> tuple[int, ...]:
     """Give how many experts may run for a token, as many as in the dense model the last."""
-    experts = block.mixture
+    experts = component.mixture
     lowest = 1 if experts.top_k_attributes else experts.top_k
     return tuple(range(lowest, experts.top_k + 1))

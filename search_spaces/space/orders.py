@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Orders:
-    """For each sub-block its members from the last to go to the first to go."""
+    """For each component its members from the last to go to the first to go."""
 
     members: Sequence[NDArray[np.int_]]
     """``(members,)`` each: units, or experts group by group, as the model has them."""

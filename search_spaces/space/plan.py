@@ -9,22 +9,22 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.space.block_options import WHOLE, Thinned
-from search_spaces.space.sparsity import Pattern
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.block_options import UNCUT, ExpertCut
+from search_spaces.space.sparsity import SparsityPattern
+from search_spaces.structure.components import Component
 
 
-class Kept(BaseModel):
-    """What a plan keeps of one sub-block."""
+class ComponentPlan(BaseModel):
+    """What a plan keeps of one component."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     unit_count: int
-    """Units of the dense sub-block."""
+    """Units of the dense component."""
     kept: str
     """Units that stay, as ascending ranges such as ``0-3,7``; empty where it is dropped."""
     pattern: str = ""
@@ -110,15 +110,17 @@ def _from_ranges(text: str, end: int) -> NDArray[np.int_]:
 
 
 class Plan(BaseModel):
-    """A genome made portable: what is kept of each sub-block of one model."""
+    """A genome made portable: what is kept of each component of one model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    version: Literal[1, 2, 3] = 3
+    version: Literal[1, 2, 3, 4] = 4
     model: ModelIdentity
-    sites: dict[str, Kept]
-    """By sub-block name such as ``layers.3.mlp``."""
-    repair: str = ""
+    sites: dict[str, ComponentPlan]
+    """By component name such as ``layers.3.mlp``."""
+    weights_digest: str = Field(
+        default="", validation_alias=AliasChoices("weights_digest", "repair")
+    )
     """How weights were made that are not the dense model's own, and from which text, in one hash;
     empty: what is kept is as it was."""
 
@@ -128,15 +130,15 @@ class Plan(BaseModel):
         content: dict[str, str | list[str]] = {
             name: kept.content for name, kept in sorted(self.sites.items())
         }
-        text = json.dumps([self.model.fingerprint, content, *filter(None, [self.repair])])
+        text = json.dumps([self.model.fingerprint, content, *filter(None, [self.weights_digest])])
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     @model_validator(mode="after")
     def _check_patterns(self) -> Self:
         for kept in self.sites.values():
             if kept.pattern:
-                Pattern.parse(kept.pattern)
-                if not self.repair:
+                SparsityPattern.parse(kept.pattern)
+                if not self.weights_digest:
                     raise PlanError(
                         "a plan with sparse weights must say how they were made, and `repair` is "
                         "empty; export the plan again from its run"
@@ -165,7 +167,7 @@ class Plan(BaseModel):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise PlanError(
-                f"`{path}` must be a plan of version 1 to 3, and {where} is wrong: "
+                f"`{path}` must be a plan of version 1 to 4, and {where} is wrong: "
                 f"{first['msg']}; export the plan again from its run"
             ) from error
 
@@ -182,55 +184,55 @@ class Plan(BaseModel):
                 "give that model, or search this one"
             )
 
-    def kept_units(self, sub_blocks: Sequence[SubBlock]) -> list[NDArray[np.int_]]:
-        """Give the kept units of each sub-block, ascending.
+    def kept_units(self, components: Sequence[Component]) -> list[NDArray[np.int_]]:
+        """Give the kept units of each component, ascending.
 
         Raises:
             PlanError: Where the plan's sites are not the model's, or it keeps no attention.
         """
-        widths = {block.name: block.member_count for block in sub_blocks}
+        widths = {component.name: component.member_count for component in components}
         named = {name: kept.unit_count for name, kept in self.sites.items()}
         if named != widths:
             odd = sorted(dict(named.items() ^ widths.items()))[0]
             raise PlanError(
-                f"a plan must name each sub-block of its model with its width, and `{odd}` is "
+                f"a plan must name each component of its model with its width, and `{odd}` is "
                 "missing, unknown or of another width; export the plan again from its run"
             )
-        kept = [self.sites[block.name].units for block in sub_blocks]
-        for block, units in zip(sub_blocks, kept, strict=True):
-            _check_experts(block, units, self.sites[block.name])
-        heads = [units for units, b in zip(kept, sub_blocks, strict=True) if b.kind == "attention"]
+        kept = [self.sites[component.name].units for component in components]
+        for component, units in zip(components, kept, strict=True):
+            _check_experts(component, units, self.sites[component.name])
+        heads = [units for units, b in zip(kept, components, strict=True) if b.kind == "attention"]
         if not any(len(units) for units in heads):
             raise PlanError(
                 "a plan must keep some attention, and this one drops all; keep one KV group"
             )
         return kept
 
-    def thinned(self, block: SubBlock) -> Thinned:
+    def thinned(self, component: Component) -> ExpertCut:
         """Give how the experts that it keeps of a mixture are thinned out.
 
         Raises:
             PlanError: Where it does not keep as many channels of each.
         """
-        if block.experts is None:
-            return WHOLE
-        kept = self.sites[block.name]
-        channels = kept.kept_channels(block.experts.channel_count)
-        return Thinned(channels=channels, top_k=kept.top_k)
+        if component.experts is None:
+            return UNCUT
+        kept = self.sites[component.name]
+        channels = kept.kept_channels(component.experts.channel_count)
+        return ExpertCut(channels=channels, top_k=kept.top_k)
 
 
-def _check_experts(block: SubBlock, members: NDArray[np.int_], kept: Kept) -> None:
+def _check_experts(component: Component, members: NDArray[np.int_], kept: ComponentPlan) -> None:
     """Refuse experts that the router could not choose from.
 
     Raises:
         PlanError: Where there are fewer than run for a token, or groups keep different numbers.
     """
-    experts = block.experts
+    experts = component.experts
     if experts is None:
         if kept.channels or kept.top_k:
             raise PlanError(
                 f"only a mixture of experts has channels of each and a number that run, and "
-                f"`{block.name}` has none; export the plan again from its run"
+                f"`{component.name}` has none; export the plan again from its run"
             )
         return
     if not len(members):
@@ -239,24 +241,25 @@ def _check_experts(block: SubBlock, members: NDArray[np.int_], kept: Kept) -> No
     fits = 1 <= top_k <= experts.top_k and (top_k == experts.top_k or experts.top_k_attributes)
     if not fits:
         raise PlanError(
-            f"`{block.name}` must run from 1 to {experts.top_k} experts for a token"
+            f"`{component.name}` must run from 1 to {experts.top_k} experts for a token"
             f"{'' if experts.top_k_attributes else ', and its code fixes that number'}, got "
             f"{top_k}; lower `top_k` in the plan, or leave it out"
         )
     if len(members) < top_k:
         raise PlanError(
-            f"`{block.name}` must keep at least as many experts as run for a token, {top_k}, got "
-            f"{len(members)}; keep more, or lower `top_k` with them"
+            f"`{component.name}` must keep at least as many experts as run for a token, {top_k}, "
+            f"got {len(members)}; keep more, or lower `top_k` with them"
         )
-    by_group = np.bincount(members // block.unit_count, minlength=block.group_count)
+    by_group = np.bincount(members // component.unit_count, minlength=component.group_count)
     if len(set(by_group.tolist())) > 1:
         raise PlanError(
-            f"`{block.name}` must keep as many experts of each of its {block.group_count} groups, "
-            f"got {', '.join(map(str, by_group))}; keep as many of each"
+            f"`{component.name}` must keep as many experts of each of its "
+            f"{component.group_count} groups, got {', '.join(map(str, by_group))}; keep as many "
+            "of each"
         )
     # a router that compares groups reads several experts of each, however few it then chooses
-    if block.group_count > 1 and len(members) < experts.lowest * block.group_count:
+    if component.group_count > 1 and len(members) < experts.lowest * component.group_count:
         raise PlanError(
-            f"the router of `{block.name}` needs at least {experts.lowest} experts of each of its "
-            f"{block.group_count} groups, got {by_group[0]}; keep more of each"
+            f"the router of `{component.name}` needs at least {experts.lowest} experts of each of "
+            f"its {component.group_count} groups, got {by_group[0]}; keep more of each"
         )

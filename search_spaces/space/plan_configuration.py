@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.space.block_options import PLAIN, Variant, variants_of
-from search_spaces.space.configuration import Forms, forms_of, unit_counts
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, combined_options
+from search_spaces.space.configuration import Configurations, configurations_of, unit_counts
 from search_spaces.space.orders import Orders
 from search_spaces.space.plan import Plan
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
 
@@ -17,17 +17,21 @@ def plan_orders(structure: ModelStructure, plan: Plan) -> Orders:
     Raises:
         PlanError: Where the plan's sites are not the model's.
     """
-    blocks = structure.sub_blocks
+    components = structure.components
     members: list[NDArray[np.int_]] = []
     channels: dict[int, NDArray[np.int_]] = {}
-    for position, (block, kept) in enumerate(zip(blocks, plan.kept_units(blocks), strict=True)):
-        gone = np.ones(block.member_count, dtype=np.bool_)
+    for position, (component, kept) in enumerate(
+        zip(components, plan.kept_units(components), strict=True)
+    ):
+        gone = np.ones(component.member_count, dtype=np.bool_)
         gone[kept] = False
-        first = np.arange(block.group_count)[:, None] * block.unit_count
-        members.append((first + _kept_first(gone.reshape(block.group_count, -1))).ravel())
-        own = plan.thinned(block).channels
-        if block.experts is not None and own is not None:
-            gone = np.ones((block.member_count, block.experts.channel_count), dtype=np.bool_)
+        first = np.arange(component.group_count)[:, None] * component.unit_count
+        members.append((first + _kept_first(gone.reshape(component.group_count, -1))).ravel())
+        own = plan.thinned(component).channels
+        if component.experts is not None and own is not None:
+            gone = np.ones(
+                (component.member_count, component.experts.channel_count), dtype=np.bool_
+            )
             gone[kept[:, None], own] = False
             channels[position] = _kept_first(gone)
     return Orders(members=tuple(members), channels=channels)
@@ -38,30 +42,30 @@ def _kept_first(gone: NDArray[np.bool_]) -> NDArray[np.int_]:
     return gone.argsort(axis=1, kind="stable")
 
 
-def plan_variants(structure: ModelStructure, plan: Plan) -> tuple[tuple[Variant, ...], ...]:
-    """Give the ways of thinning out that a plan with dense weights needs, for each sub-block."""
+def plan_options(structure: ModelStructure, plan: Plan) -> tuple[tuple[BlockOptions, ...], ...]:
+    """Give the ways of thinning out that a plan with dense weights needs, for each component."""
     return tuple(
-        variants_of() if own == PLAIN else (PLAIN, own)
-        for own in (_variant(plan, block) for block in structure.sub_blocks)
+        combined_options() if own == DENSE_OPTIONS else (DENSE_OPTIONS, own)
+        for own in (_options(plan, component) for component in structure.components)
     )
 
 
-def plan_forms(structure: ModelStructure, plan: Plan) -> Forms:
-    """Give the forms ``(sub_blocks,)`` of a plan with dense weights, among `plan_variants`.
+def plan_configurations(structure: ModelStructure, plan: Plan) -> Configurations:
+    """Give the forms ``(components,)`` of a plan with dense weights, among `plan_options`.
 
     Raises:
         PlanError: Where the plan's sites are not the model's.
     """
-    blocks = structure.sub_blocks
+    components = structure.components
     kept = [
-        len(members) // block.group_count
-        for members, block in zip(plan.kept_units(blocks), blocks, strict=True)
+        len(members) // component.group_count
+        for members, component in zip(plan.kept_units(components), components, strict=True)
     ]
-    thinned = [int(_variant(plan, block) != PLAIN) for block in blocks]
-    return forms_of(np.array(kept), np.array(thinned), unit_counts(blocks))
+    thinned = [int(_options(plan, component) != DENSE_OPTIONS) for component in components]
+    return configurations_of(np.array(kept), np.array(thinned), unit_counts(components))
 
 
-def _variant(plan: Plan, block: SubBlock) -> Variant:
-    own = plan.thinned(block)
+def _options(plan: Plan, component: Component) -> BlockOptions:
+    own = plan.thinned(component)
     channels = 0 if own.channels is None else own.channels.shape[1]
-    return Variant(channels=channels, top_k=own.top_k)
+    return BlockOptions(channels=channels, top_k=own.top_k)

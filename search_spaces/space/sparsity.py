@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # settings read patterns without NumPy
 
 
 @dataclass(frozen=True)
-class Pattern:
+class SparsityPattern:
     """How sparse a matrix ``(rows, columns)`` is, whichever weights are zero.
 
     Args:
@@ -85,7 +85,7 @@ class Pattern:
             )
 
 
-DENSE = Pattern()
+DENSE = SparsityPattern()
 """Nothing is zero."""
 SPARSEST = 90
 """Per cent of zeros beyond which no level goes."""
@@ -93,7 +93,7 @@ STEP = 10
 """Per cent between two levels by default."""
 
 
-def sparsity_patterns(choices: Choices, step: int = STEP) -> tuple[Pattern, ...]:
+def sparsity_patterns(choices: Choices, step: int = STEP) -> tuple[SparsityPattern, ...]:
     """Give the patterns to choose from, the dense one first and then by falling density.
 
     Args:
@@ -101,7 +101,7 @@ def sparsity_patterns(choices: Choices, step: int = STEP) -> tuple[Pattern, ...]
         step: Per cent of zeros between two fractions.
     """
     fractions = range(step, SPARSEST + 1, step) if choices.fractions else ()
-    found = [*(Pattern(percent=percent) for percent in fractions)]
-    found += [Pattern.parse(group) for group in choices.groups]
+    found = [*(SparsityPattern(percent=percent) for percent in fractions)]
+    found += [SparsityPattern.parse(group) for group in choices.groups]
     # groups before the fraction of the same density: they leave less choice, and cost the same
     return (DENSE, *sorted(found, key=lambda p: (-p.density, p.group == 0, p.group)))

@@ -1,21 +1,24 @@
-"""The weights of a sub-block as a choice: whether its matrices can be as sparse as asked."""
+"""The weights of a component as a choice: whether its matrices can be as sparse as asked."""
 
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from search_spaces.space.sparsity import Pattern
-from search_spaces.structure.components import SubBlock
+from search_spaces.space.sparsity import SparsityPattern
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_tensors import matrices_of
 
 
 def check_patterns(
-    block: SubBlock, columns: Mapping[str, int], widths: Sequence[int], patterns: Sequence[Pattern]
+    component: Component,
+    columns: Mapping[str, int],
+    widths: Sequence[int],
+    patterns: Sequence[SparsityPattern],
 ) -> None:
-    """Refuse groups that the matrices of a sub-block cannot be parted into.
+    """Refuse groups that the matrices of a component cannot be parted into.
 
     Args:
-        block: The sub-block.
+        component: The component.
         columns: Inputs of each of its projections, by path.
         widths: Units that its levels keep.
         patterns: To choose from.
@@ -23,24 +26,24 @@ def check_patterns(
     Raises:
         SettingsError: Naming the matrix and its width.
     """
-    for projection in block.projections:
+    for projection in component.projections:
         wide = columns[projection.path]
         for count in widths:
-            kept = wide if projection.side == "rows" else wide * count // block.unit_count
+            kept = wide if projection.side == "rows" else wide * count // component.unit_count
             for pattern in patterns:
-                pattern.check_fits(kept, f"layers.{block.layer}.{projection.path}")
+                pattern.check_fits(kept, f"layers.{component.layer}.{projection.path}")
 
 
 def check_expert_patterns(
-    block: SubBlock,
+    component: Component,
     stacks: Mapping[str, Tensor],
     widths: Sequence[int],
-    patterns: Sequence[Pattern],
+    patterns: Sequence[SparsityPattern],
 ) -> None:
     """Refuse groups that the matrices of experts cannot be parted into.
 
     Args:
-        block: The experts.
+        component: The experts.
         stacks: Theirs, by path.
         widths: Channels that each keeps at the levels; none: all.
         patterns: To choose from.
@@ -48,8 +51,8 @@ def check_expert_patterns(
     Raises:
         SettingsError: Naming the stack and its width.
     """
-    for stack, matrices in matrices_of(block.mixture, stacks):
+    for stack, matrices in matrices_of(component.mixture, stacks):
         wide = matrices.shape[2]
         for kept in {wide, *widths} if stack.role == "down" else {wide}:
             for pattern in patterns:
-                pattern.check_fits(kept, f"layers.{block.layer}.{stack.path}")
+                pattern.check_fits(kept, f"layers.{component.layer}.{stack.path}")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from search_spaces.structure.experts import Experts
 
-SubBlockKind = Literal["attention", "mlp", "experts", "shared"]
+ComponentKind = Literal["attention", "mlp", "experts", "shared"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +51,13 @@ class Projection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubBlock:
+class Component:
     """The attention of a layer, its MLP, or the experts or shared expert that stand for one.
 
     The smallest thing that can be dropped whole.
     """
 
-    kind: SubBlockKind
+    kind: ComponentKind
     layer: int
     unit_count: int
     projections: tuple[Projection, ...]
@@ -66,7 +66,7 @@ class SubBlock:
     returns: int = 1
     """How many values that module returns; 1 stands for a bare tensor."""
     private: tuple[str, ...] = ()
-    """Paths inside the layer of norms that do nothing once the sub-block is dropped."""
+    """Paths inside the layer of norms that do nothing once the component is dropped."""
     attributes: Mapping[str, int] = field(default_factory=dict)
     """Integers its forward reads that must follow the width: name → amount for each unit."""
     cached_features: int = 0

@@ -8,43 +8,47 @@ from itertools import accumulate
 from torch import Tensor
 
 from search_spaces.structure.backbone import Backbone
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_tensors import stacks_of
 from search_spaces.structure.linear import matrix
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerStructure:
-    """One layer: its two sub-blocks and what belongs to neither alone."""
+    """One layer: its two components and what belongs to neither alone."""
 
-    attention: SubBlock
-    feed_forward: tuple[SubBlock, ...]
+    attention: Component
+    feed_forward: tuple[Component, ...]
     """Its MLP; or its experts, and the shared expert beside them if there is one."""
     shared: tuple[str, ...]
-    """Paths of norms that no sub-block owns alone."""
+    """Paths of norms that no component owns alone."""
     vanishes: bool
-    """Whether the layer gives back what it gets once all sub-blocks are dropped."""
+    """Whether the layer gives back what it gets once all components are dropped."""
     parallel: bool
     """Whether the MLP reads what the attention reads, and not what it wrote."""
     splits: bool
     """Whether its attention alone and then its MLP alone give what it gives, bit for bit."""
 
     @property
-    def sub_blocks(self) -> tuple[SubBlock, ...]:
-        """Its sub-blocks in the order in which they run."""
+    def components(self) -> tuple[Component, ...]:
+        """Its components in the order in which they run."""
         return (self.attention, *self.feed_forward)
 
     @property
-    def mlp(self) -> SubBlock:
+    def mlp(self) -> Component:
         """The MLP of a layer that has no experts."""
-        (block,) = self.feed_forward
-        assert block.kind == "mlp", f"layer {block.layer} has experts in the place of an MLP"
-        return block
+        (component,) = self.feed_forward
+        assert component.kind == "mlp", (
+            f"layer {component.layer} has experts in the place of an MLP"
+        )
+        return component
 
     @property
-    def experts(self) -> SubBlock | None:
+    def experts(self) -> Component | None:
         """Its experts; none: it has an MLP."""
-        return next((block for block in self.feed_forward if block.kind == "experts"), None)
+        return next(
+            (component for component in self.feed_forward if component.kind == "experts"), None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +59,14 @@ class ModelStructure:
     layers: tuple[LayerStructure, ...]
 
     @property
-    def sub_blocks(self) -> tuple[SubBlock, ...]:
-        """All sub-blocks in the order in which they run: attention, MLP, attention, and so on."""
-        return tuple(block for layer in self.layers for block in layer.sub_blocks)
+    def components(self) -> tuple[Component, ...]:
+        """All components in the order in which they run: attention, MLP, attention, and so on."""
+        return tuple(component for layer in self.layers for component in layer.components)
 
     @cached_property
     def spans(self) -> tuple[slice, ...]:
-        """The positions of each layer's sub-blocks among all of them."""
-        ends = [0, *accumulate(len(layer.sub_blocks) for layer in self.layers)]
+        """The positions of each layer's components among all of them."""
+        ends = [0, *accumulate(len(layer.components) for layer in self.layers)]
         return tuple(map(slice, ends, ends[1:]))
 
     @property
@@ -70,20 +74,20 @@ class ModelStructure:
         """Whether some layer is a mixture of experts."""
         return any(layer.experts is not None for layer in self.layers)
 
-    def matrices(self) -> Iterator[tuple[SubBlock, Mapping[str, Tensor]]]:
-        """Give each sub-block with its projections' matrices ``(rows, columns)`` in float32.
+    def matrices(self) -> Iterator[tuple[Component, Mapping[str, Tensor]]]:
+        """Give each component with its projections' matrices ``(rows, columns)`` in float32.
 
-        By path, and for as long as the sub-block's turn lasts. Of experts, which have no
+        By path, and for as long as the component's turn lasts. Of experts, which have no
         projections, it gives the stacks as they are stored, and the router's rows.
         """
         for index, own in enumerate(self.layers):
             with self.backbone.resident(index) as layer:
-                for block in own.sub_blocks:
-                    paths = [projection.path for projection in block.projections]
+                for component in own.components:
+                    paths = [projection.path for projection in component.projections]
                     found = {path: matrix(layer.get_submodule(path)) for path in paths}
-                    if block.experts is not None:
-                        found = stacks_of(layer, block.experts)
-                    yield block, _Floats(found)
+                    if component.experts is not None:
+                        found = stacks_of(layer, component.experts)
+                    yield component, _Floats(found)
 
 
 class _Floats(Mapping[str, Tensor]):

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.pruned_weights.types import Level, Matrix, in_own_order
-from search_spaces.space.block_options import PLAIN, WHOLE, Thinned, Variant
-from search_spaces.structure.components import Projection, SubBlock
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights, in_own_order
+from search_spaces.space.block_options import DENSE_OPTIONS, UNCUT, BlockOptions, ExpertCut
+from search_spaces.structure.components import Component, Projection
 from search_spaces.structure.linear import (
     SlicedLinear,
     cut_columns,
@@ -64,17 +64,17 @@ class LayerConfig:
 
 def narrowed(
     layer: nn.Module,
-    choices: Iterable[tuple[SubBlock, int]],
-    level: Level = MappingProxyType({}),
-    variant: Variant = PLAIN,
+    choices: Iterable[tuple[Component, int]],
+    level: PrunedWeights = MappingProxyType({}),
+    options: BlockOptions = DENSE_OPTIONS,
 ) -> nn.Module:
-    """Give a layer that keeps the first units of its sub-blocks, sharing all weights.
+    """Give a layer that keeps the first units of its components, sharing all weights.
 
     Args:
         layer: The dense layer; it stays as it is.
-        choices: Each sub-block with the number of units that it keeps; 0 drops it.
-        level: What takes the place of slices, of all sub-blocks together.
-        variant: How its experts are thinned out, where it has some.
+        choices: Each component with the number of units that it keeps; 0 drops it.
+        level: What takes the place of slices, of all components together.
+        options: How its experts are thinned out, where it has some.
     """
 
     def slice_first(projection: Projection, count: int) -> nn.Module:
@@ -87,54 +87,56 @@ def narrowed(
         return cut(linear, keep)
 
     narrow = layer
-    for block, count in choices:
-        if block.experts is None or not count:
-            narrow = _resized(narrow, block, count, level, slice_first)
+    for component, count in choices:
+        if component.experts is None or not count:
+            narrow = _resized(narrow, component, count, level, slice_first)
             continue
-        own = any(stack.path in level for stack in block.mixture.stacks)
-        is_whole = count == block.unit_count and not variant.channels and not own
+        own = any(stack.path in level for stack in component.mixture.stacks)
+        is_whole = count == component.unit_count and not options.channels and not own
         if not is_whole:
-            narrow = graft(narrow, narrow_modules(layer, block, count, variant, level))
-        elif variant.top_k:
-            narrow = graft(narrow, narrow_modules(layer, block, count))
-        if not is_whole or variant.top_k:
-            set_counts(narrow, block, count * block.group_count, variant.top_k)
+            narrow = graft(narrow, narrow_modules(layer, component, count, options, level))
+        elif options.top_k:
+            narrow = graft(narrow, narrow_modules(layer, component, count))
+        if not is_whole or options.top_k:
+            set_counts(narrow, component, count * component.group_count, options.top_k)
     return narrow
 
 
 def cut(
     layer: nn.Module,
-    choices: Iterable[tuple[SubBlock, NDArray[np.int_]]],
-    levels: Iterable[tuple[NDArray[np.int_], Level] | None] = (),
-    thinned: Thinned = WHOLE,
+    choices: Iterable[tuple[Component, NDArray[np.int_]]],
+    levels: Iterable[tuple[NDArray[np.int_], PrunedWeights] | None] = (),
+    thinned: ExpertCut = UNCUT,
 ) -> nn.Module:
-    """Give a layer that holds the kept units of its sub-blocks and nothing else.
+    """Give a layer that holds the kept units of its components and nothing else.
 
     Args:
         layer: The dense layer, its units in their own order; it stays as it is.
-        choices: Each sub-block with the units (of a mixture, the experts) that it keeps,
+        choices: Each component with the units (of a mixture, the experts) that it keeps,
             ascending; none drops it.
         levels: For each of them its units from the last to go to the first to go, ``(units,)``,
             and what takes the place of slices of the model sorted so; none: nothing does.
         thinned: How its experts are thinned out, where it has some.
     """
     narrow = layer
-    for (block, kept), ordered in zip_longest(choices, levels):
-        if block.experts is not None and len(kept):
+    for (component, kept), ordered in zip_longest(choices, levels):
+        if component.experts is not None and len(kept):
             members, own = kept, ordered[1] if ordered else {}
             if ordered and own:  # it is all here, and may stay sorted
-                members = block.members(ordered[0], len(kept) // block.group_count)
-                assert set(members) == set(kept), f"the level of {block.name} is of another order"
-            narrow = graft(narrow, cut_modules(layer, block, members, thinned, own))
-            set_counts(narrow, block, len(kept), thinned.top_k)
+                members = component.members(ordered[0], len(kept) // component.group_count)
+                assert set(members) == set(kept), (
+                    f"the level of {component.name} is of another order"
+                )
+            narrow = graft(narrow, cut_modules(layer, component, members, thinned, own))
+            set_counts(narrow, component, len(kept), thinned.top_k)
             continue
-        level = in_own_order(ordered[1], block, ordered[0], kept) if ordered else {}
+        level = in_own_order(ordered[1], component, ordered[0], kept) if ordered else {}
 
         def slice_kept(
             projection: Projection,
             _count: int,
             kept: NDArray[np.int_] = kept,
-            level: Level = level,
+            level: PrunedWeights = level,
         ) -> nn.Module:
             linear = layer.get_submodule(projection.path)
             if projection.path in level:
@@ -144,29 +146,29 @@ def cut(
             cut_side = cut_rows if projection.side == "rows" else cut_columns
             return cut_side(linear, features)
 
-        narrow = _resized(narrow, block, len(kept), level, slice_kept)
+        narrow = _resized(narrow, component, len(kept), level, slice_kept)
     return narrow
 
 
 def permute_(
     layer: nn.Module,
-    block: SubBlock,
+    component: Component,
     order: NDArray[np.int_],
     channels: NDArray[np.int_] | None = None,
 ) -> None:
-    """Sort the units of a sub-block in place, so that every level is a prefix.
+    """Sort the units of a component in place, so that every level is a prefix.
 
     The layer computes what it computed before, up to the order of its sums.
 
     Args:
-        layer: The layer that holds the sub-block.
-        block: The sub-block.
+        layer: The layer that holds the component.
+        component: The component.
         order: Members from the last to go to the first to go, ``(members,)``.
         channels: Of its experts, likewise, ``(members, channels)``; none: they keep their order.
     """
-    if block.experts is not None:
-        permute_experts_(layer, block, order, channels)
-    for projection in block.projections:
+    if component.experts is not None:
+        permute_experts_(layer, component, order, channels)
+    for projection in component.projections:
         linear = layer.get_submodule(projection.path)
         permute = permute_rows_ if projection.side == "rows" else permute_columns_
         permute(linear, projection.sorted_features(order))
@@ -194,44 +196,44 @@ def graft(layer: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:
 
 def _resized(
     layer: nn.Module,
-    block: SubBlock,
+    component: Component,
     count: int,
-    level: Level,
+    level: PrunedWeights,
     slice_projection: Callable[[Projection, int], nn.Module],
 ) -> nn.Module:
     if count == 0:
-        return graft(layer, _without(block))
-    is_whole = count == block.unit_count
-    changed = [p for p in block.projections if not is_whole or p.path in level]
+        return graft(layer, _without(component))
+    is_whole = count == component.unit_count
+    changed = [p for p in component.projections if not is_whole or p.path in level]
     if not changed:
         return layer
     narrow = graft(layer, {p.path: slice_projection(p, count) for p in changed})
-    if block.attributes and not is_whole:
-        _set_widths(narrow.get_submodule(block.module), block, count)
+    if component.attributes and not is_whole:
+        _set_widths(narrow.get_submodule(component.module), component, count)
     return narrow
 
 
-def _like(linear: nn.Module, matrix: Matrix) -> Matrix:
+def _like(linear: nn.Module, matrix: LinearWeights) -> LinearWeights:
     """Give a matrix in the dtype and on the device of a layer's weights."""
     dense = linear.weight
     assert isinstance(dense, Tensor)
     bias = None if matrix.bias is None else matrix.bias.to(dense)
-    return Matrix(matrix.weight.to(dense), bias)
+    return LinearWeights(matrix.weight.to(dense), bias)
 
 
-def _without(block: SubBlock) -> dict[str, nn.Module]:
-    """Give the replacements that drop a sub-block, its private norms included."""
-    gone: dict[str, nn.Module] = {path: nn.Identity() for path in block.private}
-    if block.experts is not None and block.experts.router in gone:
-        gone[block.experts.router] = Unrouted()
-    if block.module:
-        return gone | {block.module: Dropped(block.returns)}
-    *inputs, output = block.projections
+def _without(component: Component) -> dict[str, nn.Module]:
+    """Give the replacements that drop a component, its private norms included."""
+    gone: dict[str, nn.Module] = {path: nn.Identity() for path in component.private}
+    if component.experts is not None and component.experts.router in gone:
+        gone[component.experts.router] = Unrouted()
+    if component.module:
+        return gone | {component.module: Dropped(component.returns)}
+    *inputs, output = component.projections
     return gone | {p.path: nn.Identity() for p in inputs} | {output.path: Dropped()}
 
 
-def _set_widths(module: nn.Module, block: SubBlock, count: int) -> None:
-    own = {name: amount * count for name, amount in block.attributes.items()}
+def _set_widths(module: nn.Module, component: Component, count: int) -> None:
+    own = {name: amount * count for name, amount in component.attributes.items()}
     shared = {name.removeprefix("config."): value for name, value in own.items() if "." in name}
     if shared:
         module.config = LayerConfig(module.config, shared)  # type: ignore[assignment]

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.pruned_weights.types import Level
-from search_spaces.space.block_options import PLAIN, WHOLE, Thinned, Variant
-from search_spaces.structure.components import SubBlock
+from search_spaces.pruned_weights.types import PrunedWeights
+from search_spaces.space.block_options import DENSE_OPTIONS, UNCUT, BlockOptions, ExpertCut
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_tensors import tensor_at
 from search_spaces.structure.experts import Experts, Stack
 from search_spaces.structure.linear import runs
 
-_NOTHING: Level = MappingProxyType({})
+_NOTHING: PrunedWeights = MappingProxyType({})
 
 
 class ExpertSlices:
@@ -63,49 +63,49 @@ class Unrouted(nn.Module):
 
 def narrow_modules(
     layer: nn.Module,
-    block: SubBlock,
+    component: Component,
     count: int,
-    variant: Variant = PLAIN,
-    level: Level = _NOTHING,
+    options: BlockOptions = DENSE_OPTIONS,
+    level: PrunedWeights = _NOTHING,
 ) -> dict[str, nn.Module]:
     """Give narrow copies of router and holder by their paths, sharing all weights.
 
     Args:
         layer: The dense layer, sorted; it stays as it is.
-        block: Its experts.
+        component: Its experts.
         count: Units that they keep, at least 1.
-        variant: How these are thinned out.
+        options: How these are thinned out.
         level: What takes the place of slices.
     """
-    members = block.members(np.arange(block.member_count), count)
+    members = component.members(np.arange(component.member_count), count)
     everyone = np.arange(len(members))
 
     def view(stack: Stack, weight: Tensor) -> Tensor | ExpertSlices:
         own = level.get(stack.path)
         source, chosen = (weight, members) if own is None else (own.weight.to(weight), everyone)
-        cut_already = own is not None or not variant.channels or stack.axis is None
+        cut_already = own is not None or not options.channels or stack.axis is None
         if not cut_already:
-            kept = stack.features(np.arange(variant.channels))
+            kept = stack.features(np.arange(options.channels))
             return ExpertSlices(source, chosen, stack.axis, kept)
         if np.array_equal(chosen, everyone):
             return source[: len(chosen)]
         return ExpertSlices(source, chosen)
 
-    return _swapped(layer, block.mixture, members, view)
+    return _swapped(layer, component.mixture, members, view)
 
 
 def cut_modules(
     layer: nn.Module,
-    block: SubBlock,
+    component: Component,
     members: NDArray[np.int_],
-    thinned: Thinned = WHOLE,
-    level: Level = _NOTHING,
+    thinned: ExpertCut = UNCUT,
+    level: PrunedWeights = _NOTHING,
 ) -> dict[str, nn.Module]:
     """Give a router and a holder that own the weights of some experts and nothing else.
 
     Args:
         layer: The dense layer, in the order of which the members are.
-        block: Its experts.
+        component: Its experts.
         members: Those that stay, group by group, ``(kept,)``; they keep this order.
         thinned: How they are thinned out.
         level: What takes the place of slices, already of these members and channels.
@@ -124,19 +124,19 @@ def cut_modules(
         ]
         return torch.stack(picked)
 
-    return _swapped(layer, block.mixture, members, owned)
+    return _swapped(layer, component.mixture, members, owned)
 
 
-def set_counts(layer: nn.Module, block: SubBlock, member_count: int, top_k: int = 0) -> None:
+def set_counts(layer: nn.Module, component: Component, member_count: int, top_k: int = 0) -> None:
     """Set the integers that the forward of a narrow copy reads.
 
     Args:
         layer: The copy, whose router, holder and all modules around them are its own.
-        block: Its experts.
+        component: Its experts.
         member_count: Experts that it keeps.
         top_k: Of them run for a token; 0: as many as before.
     """
-    experts = block.mixture
+    experts = component.mixture
     for path, name in experts.count_attributes:
         setattr(layer.get_submodule(path), name, member_count)
     for path, name in experts.top_k_attributes if top_k else ():
@@ -145,7 +145,7 @@ def set_counts(layer: nn.Module, block: SubBlock, member_count: int, top_k: int 
 
 def permute_experts_(
     layer: nn.Module,
-    block: SubBlock,
+    component: Component,
     order: NDArray[np.int_],
     channels: NDArray[np.int_] | None = None,
 ) -> None:
@@ -153,12 +153,12 @@ def permute_experts_(
 
     Args:
         layer: The layer that holds them.
-        block: The experts.
+        component: The experts.
         order: Those from the last to go to the first to go within each group, ``(members,)``.
         channels: Of each expert, in the order that it has now, its channels from the last to go to
             the first to go, ``(members, channels)``; none: they keep their order.
     """
-    experts = block.mixture
+    experts = component.mixture
     for stack in experts.stacks:
         weight = tensor_at(layer, stack.path)
         if channels is not None and stack.axis is not None:

@@ -16,6 +16,8 @@ from search_spaces.surgery.slice_and_cut import permute_
 def sort_units_(structure: ModelStructure, orders: Orders | Sequence[NDArray[np.int_]]) -> None:
     """Permute a model in place so that the units that stay longest come first."""
     channels = orders.channels if isinstance(orders, Orders) else {}
-    for position, (block, order) in enumerate(zip(structure.sub_blocks, orders, strict=True)):
-        change = partial(permute_, block=block, order=order, channels=channels.get(position))
-        structure.backbone.change_(block.layer, change)
+    for position, (component, order) in enumerate(zip(structure.components, orders, strict=True)):
+        change = partial(
+            permute_, component=component, order=order, channels=channels.get(position)
+        )
+        structure.backbone.change_(component.layer, change)

@@ -13,7 +13,7 @@ from search_spaces.errors import DataError
 from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
 from search_spaces.pruned_weights.compensation.least_squares import LeastSquares
 from search_spaces.pruned_weights.compensation.optimal_brain_surgeon import OptimalBrainSurgeon
-from search_spaces.pruned_weights.compensation.protocol import Compensation, Repair
+from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights, Compensation
 from search_spaces.pruned_weights.compensation.sublayer_tuning import SubLayerTuning
 from search_spaces.statistics import MatrixStatistics
 
@@ -55,20 +55,22 @@ def measured(inputs: Tensor, weight: Tensor) -> MatrixStatistics:
     )
 
 
-def repaired(name: CompensationName, weight: Tensor, statistics: MatrixStatistics) -> list[Repair]:
-    return list(make_compensation(name).repairs(weight, WIDTHS, statistics))
+def repaired(
+    name: CompensationName, weight: Tensor, statistics: MatrixStatistics
+) -> list[CompensatedWeights]:
+    return list(make_compensation(name).compensate(weight, WIDTHS, statistics))
 
 
-def error(repair: Repair, weight: Tensor, inputs: Tensor) -> float:
+def error(compensated: CompensatedWeights, weight: Tensor, inputs: Tensor) -> float:
     """Give the mean squared error of the output over tokens."""
-    got = inputs[:, : repair.weight.shape[1]] @ repair.weight.T
-    if repair.bias is not None:
-        got = got + repair.bias
+    got = inputs[:, : compensated.weight.shape[1]] @ compensated.weight.T
+    if compensated.bias is not None:
+        got = got + compensated.bias
     return float((inputs @ weight.T - got).square().mean())
 
 
-def slices(weight: Tensor) -> list[Repair]:
-    return [Repair(weight=weight[:, :count]) for count in WIDTHS]
+def slices(weight: Tensor) -> list[CompensatedWeights]:
+    return [CompensatedWeights(weight=weight[:, :count]) for count in WIDTHS]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -77,21 +79,23 @@ def test_outputs_are_nearer_to_the_dense_ones_than_a_slice_gives(
     name: CompensationName, seed: int
 ) -> None:
     weight = random_weight()
-    repairs = repaired(name, weight, measured(correlated(2000, 0), weight))
-    for repair, plain in zip(repairs, slices(weight), strict=True):
-        assert not repair.fallback
+    compensate = repaired(name, weight, measured(correlated(2000, 0), weight))
+    for compensated, plain in zip(compensate, slices(weight), strict=True):
+        assert not compensated.fallback
         inputs = correlated(2000, seed)  # the second draw was held out
-        assert error(repair, weight, inputs) < 0.95 * error(plain, weight, inputs)
+        assert error(compensated, weight, inputs) < 0.95 * error(plain, weight, inputs)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_repairs_have_the_asked_widths_and_leave_the_weight_alone(name: CompensationName) -> None:
     weight = random_weight()
     before = weight.clone()
-    repairs = repaired(name, weight, measured(correlated(500, 0), weight))
-    assert [tuple(repair.weight.shape) for repair in repairs] == [(ROWS, k) for k in WIDTHS]
-    assert all(repair.weight.dtype == torch.float32 for repair in repairs)
-    biases = [repair.bias for repair in repairs]
+    compensate = repaired(name, weight, measured(correlated(500, 0), weight))
+    assert [tuple(compensated.weight.shape) for compensated in compensate] == [
+        (ROWS, k) for k in WIDTHS
+    ]
+    assert all(compensated.weight.dtype == torch.float32 for compensated in compensate)
+    biases = [compensated.bias for compensated in compensate]
     assert all((found is not None) == make_compensation(name).adds_bias for found in biases)
     assert torch.equal(weight, before)
 
@@ -101,9 +105,9 @@ def test_one_width_alone_is_that_width_among_others(name: CompensationName) -> N
     weight = random_weight()
     statistics = measured(correlated(500, 0), weight)
     for count, among in zip(WIDTHS, repaired(name, weight, statistics), strict=True):
-        (alone,) = make_compensation(name).repairs(weight, [count], statistics)
+        (alone,) = make_compensation(name).compensate(weight, [count], statistics)
         assert torch.allclose(alone.weight, among.weight, rtol=1e-5, atol=1e-6)
-    assert list(make_compensation(name).repairs(weight, [], statistics)) == []
+    assert list(make_compensation(name).compensate(weight, [], statistics)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,9 +121,9 @@ def test_the_same_statistics_give_the_same_weights(name: CompensationName) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_zero_weights_stay_zero(name: CompensationName) -> None:
     weight = torch.zeros(ROWS, COLUMNS)
-    for repair in repaired(name, weight, measured(correlated(500, 0), weight)):
-        assert not repair.weight.any()
-        assert repair.bias is None or not repair.bias.any()
+    for compensated in repaired(name, weight, measured(correlated(500, 0), weight)):
+        assert not compensated.weight.any()
+        assert compensated.bias is None or not compensated.bias.any()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -127,31 +131,31 @@ def test_inputs_that_are_always_zero_do_no_harm(name: CompensationName) -> None:
     weight, inputs = random_weight(), correlated(500, 0)
     inputs[:, [0, 3, 20]] = 0
     statistics = measured(inputs, weight)
-    for repair, plain in zip(repaired(name, weight, statistics), slices(weight), strict=True):
-        assert repair.weight.isfinite().all()
-        assert error(repair, weight, inputs) <= error(plain, weight, inputs) * (1 + 1e-5)
+    for compensated, plain in zip(repaired(name, weight, statistics), slices(weight), strict=True):
+        assert compensated.weight.isfinite().all()
+        assert error(compensated, weight, inputs) <= error(plain, weight, inputs) * (1 + 1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_statistics_that_are_not_finite_leave_the_dense_weights(name: CompensationName) -> None:
     weight, inputs = random_weight(), correlated(500, 0)
     inputs[3] = torch.inf
-    for repair, plain in zip(
+    for compensated, plain in zip(
         repaired(name, weight, measured(inputs, weight)), slices(weight), strict=True
     ):
-        assert "not finite" in repair.fallback + repair.notice
-        assert torch.equal(repair.weight, plain.weight)
+        assert "not finite" in compensated.fallback + compensated.notice
+        assert torch.equal(compensated.weight, plain.weight)
         # where one is paid for there is one, which adds nothing
-        assert repair.bias is None or (name == "bias" and not repair.bias.any())
+        assert compensated.bias is None or (name == "bias" and not compensated.bias.any())
 
 
 def test_a_bias_gives_the_output_its_mean_back() -> None:
     weight, inputs = random_weight(), correlated(500, 0)
-    for repair in repaired("bias", weight, measured(inputs, weight)):
-        count = repair.weight.shape[1]
-        assert torch.equal(repair.weight, weight[:, :count])
-        assert repair.bias is not None
-        mean = (inputs[:, :count] @ repair.weight.T + repair.bias).mean(dim=0)
+    for compensated in repaired("bias", weight, measured(inputs, weight)):
+        count = compensated.weight.shape[1]
+        assert torch.equal(compensated.weight, weight[:, :count])
+        assert compensated.bias is not None
+        mean = (inputs[:, :count] @ compensated.weight.T + compensated.bias).mean(dim=0)
         assert torch.allclose(mean, (inputs @ weight.T).mean(dim=0), atol=1e-4)
 
 
@@ -164,9 +168,11 @@ def test_inputs_that_the_kept_ones_tell_are_not_missed(
         5, COLUMNS - 5, generator=torch.Generator().manual_seed(3)
     )
     statistics = measured(inputs.double().float(), weight)
-    for repair in make(1e-9).repairs(weight, [5, 12, 23], statistics):
+    for compensated in make(1e-9).compensate(weight, [5, 12, 23], statistics):
         scale = float((inputs @ weight.T).square().mean())
-        assert error(repair, weight, inputs) <= 1e-6 * scale  # float32 statistics, and damping
+        assert (
+            error(compensated, weight, inputs) <= 1e-6 * scale
+        )  # float32 statistics, and damping
 
 
 def share_of(name: CompensationName) -> float:
@@ -181,13 +187,13 @@ def test_weights_are_those_of_the_formula(name: CompensationName) -> None:
     statistics = measured(correlated(500, 0), weight)
     gram, dense = statistics["gram"].double(), weight.double()
     damping = share_of(name) * float(gram.diagonal().mean())
-    for count, repair in zip(WIDTHS, repaired(name, weight, statistics), strict=True):
+    for count, compensated in zip(WIDTHS, repaired(name, weight, statistics), strict=True):
         inverse = torch.linalg.inv(gram[:count, :count] + damping * torch.eye(count).double())
         if name == "least_squares":
             expected = dense @ gram[:, :count] @ inverse
         else:
             expected = dense[:, :count] + dense[:, count:] @ gram[count:, :count] @ inverse
-        assert torch.allclose(repair.weight.double(), expected, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(compensated.weight.double(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FITTED)
@@ -195,12 +201,12 @@ def test_fewer_tokens_than_inputs_are_told_once_and_used_where_they_help(
     name: CompensationName,
 ) -> None:
     weight, inputs = random_weight(), correlated(15, 0)
-    repairs = repaired(name, weight, measured(inputs, weight))
-    for repair, plain in zip(repairs, slices(weight), strict=True):
-        assert error(repair, weight, inputs) < error(plain, weight, inputs)
-    assert [bool(repair.notice) for repair in repairs] == [False, False, False, True]
-    assert "15 tokens" in repairs[-1].notice
-    assert "--statistics_windows" in repairs[-1].notice
+    compensate = repaired(name, weight, measured(inputs, weight))
+    for compensated, plain in zip(compensate, slices(weight), strict=True):
+        assert error(compensated, weight, inputs) < error(plain, weight, inputs)
+    assert [bool(compensated.notice) for compensated in compensate] == [False, False, False, True]
+    assert "15 tokens" in compensate[-1].notice
+    assert "--calibration_windows" in compensate[-1].notice
 
 
 @pytest.mark.parametrize("name", FITTED)
@@ -213,8 +219,8 @@ def test_hopelessly_few_tokens_are_refused(name: CompensationName) -> None:
 @pytest.mark.parametrize("name", FITTED)
 def test_inputs_that_are_all_zero_leave_the_dense_weights(name: CompensationName) -> None:
     weight = random_weight()
-    repairs = repaired(name, weight, measured(torch.zeros(50, COLUMNS), weight))
-    assert all("all zero" in repair.fallback for repair in repairs)
+    compensate = repaired(name, weight, measured(torch.zeros(50, COLUMNS), weight))
+    assert all("all zero" in compensated.fallback for compensated in compensate)
 
 
 @pytest.mark.parametrize("name", FITTED)
@@ -224,11 +230,11 @@ def test_a_matrix_that_no_damping_mends_leaves_the_dense_weights(name: Compensat
     broken = statistics["gram"] - 200 * torch.ones(COLUMNS, COLUMNS)
     broken.fill_diagonal_(1.0)
     values = {**statistics.values, "gram": broken, "student_gram": broken}
-    repairs = repaired(name, weight, MatrixStatistics(tokens=500, values=values))
-    for repair, plain in zip(repairs, slices(weight), strict=True):
+    compensate = repaired(name, weight, MatrixStatistics(tokens=500, values=values))
+    for compensated, plain in zip(compensate, slices(weight), strict=True):
         most = f"{100 * 1000 * share_of(name):g} %"
-        assert f"not positive definite with damping of {most}" in repair.fallback
-        assert torch.equal(repair.weight, plain.weight)
+        assert f"not positive definite with damping of {most}" in compensated.fallback
+        assert torch.equal(compensated.weight, plain.weight)
 
 
 @pytest.mark.parametrize("name", FITTED)
@@ -241,9 +247,9 @@ def test_damping_is_raised_where_that_is_enough_and_said(name: CompensationName)
     values[0] = -5 * share_of(name) * values.mean()
     off = ((vectors * values) @ vectors.T).float()
     changed = {**statistics.values, "gram": off, "student_gram": off}
-    repairs = repaired(name, weight, MatrixStatistics(tokens=500, values=changed))
+    compensate = repaired(name, weight, MatrixStatistics(tokens=500, values=changed))
     raised = f"damping of {100 * 10 * share_of(name):g} %"
-    assert any(raised in repair.notice for repair in repairs)
+    assert any(raised in compensated.notice for compensated in compensate)
 
 
 def test_least_squares_that_damping_spoils_leaves_the_dense_weights() -> None:
@@ -251,10 +257,10 @@ def test_least_squares_that_damping_spoils_leaves_the_dense_weights() -> None:
     inputs = torch.randn(5000, COLUMNS, generator=torch.Generator().manual_seed(0))
     inputs[:, 20:] = 0  # nothing is lost, and damping pulls towards zero
     statistics = measured(inputs, weight)
-    (plain,) = LeastSquares().repairs(weight, [20], statistics)
+    (plain,) = LeastSquares().compensate(weight, [20], statistics)
     assert "larger error" in plain.fallback
     assert torch.equal(plain.weight, weight[:, :20])
-    (same,) = OptimalBrainSurgeon().repairs(weight, [20], statistics)
+    (same,) = OptimalBrainSurgeon().compensate(weight, [20], statistics)
     assert not same.fallback
     assert torch.allclose(same.weight, weight[:, :20], atol=1e-5)
 
@@ -272,10 +278,10 @@ def test_tuning_makes_up_for_inputs_that_went_wrong_before() -> None:
         },
     )
 
-    def gap(repairs: Sequence[Repair]) -> list[float]:
+    def gap(compensate: Sequence[CompensatedWeights]) -> list[float]:
         return [
-            float((outputs - student[:, :count] @ repair.weight.T).square().mean())
-            for count, repair in zip(WIDTHS, repairs, strict=True)
+            float((outputs - student[:, :count] @ compensated.weight.T).square().mean())
+            for count, compensated in zip(WIDTHS, compensate, strict=True)
         ]
 
     tuned, blind = (gap(repaired(name, weight, statistics)) for name in ("tuning", "obs"))

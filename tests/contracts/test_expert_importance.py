@@ -48,8 +48,8 @@ def statistics(unused: tuple[int, ...] = ()) -> dict[tuple[StatisticName, str], 
 
 
 def importance(name: ExpertImportanceName, found: Statistics) -> Tensor:
-    block = mixture()
-    return ranking(name).importance(block, random_stacks(block), found)
+    component = mixture()
+    return ranking(name).importance(component, random_stacks(component), found)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,9 +78,9 @@ def test_experts_to_which_nothing_was_sent_go_first(
 def test_unused_experts_are_below_used_ones_that_do_nothing(name: ExpertImportanceName) -> None:
     found = {key: torch.zeros(EXPERTS) for key in statistics()}
     found["expert_frequency", HOLDER] = torch.tensor([0.5, 0.5, 0.0, 0.5, 0.5, 0.5])
-    block = mixture()
-    silent = {path: torch.zeros_like(value) for path, value in random_stacks(block).items()}
-    scores = ranking(name).importance(block, silent, found)
+    component = mixture()
+    silent = {path: torch.zeros_like(value) for path, value in random_stacks(component).items()}
+    scores = ranking(name).importance(component, silent, found)
     assert int(scores.argmin()) == 2
     assert int((scores == scores.min()).sum()) == 1
 
@@ -106,9 +106,9 @@ def test_nllb_weighs_activity_by_the_exponent_of_confidence() -> None:
 
 
 def test_magnitude_sums_the_squares_of_all_the_stacks_of_an_expert() -> None:
-    block = mixture(biased=True)
-    weights = random_stacks(block)
-    found = ranking("magnitude").importance(block, weights, statistics())
+    component = mixture(biased=True)
+    weights = random_stacks(component)
+    found = ranking("magnitude").importance(component, weights, statistics())
     expected = [
         sum(float(weights[path][expert].square().sum()) for path in weights if "gate" not in path)
         for expert in range(EXPERTS)
@@ -117,33 +117,33 @@ def test_magnitude_sums_the_squares_of_all_the_stacks_of_an_expert() -> None:
 
 
 def test_the_experts_whose_router_rows_grew_least_go_first() -> None:
-    block = mixture()
-    weights = random_stacks(block)
+    component = mixture()
+    weights = random_stacks(component)
     growth = torch.tensor([0.5, 2.0, 1.0, 1.5, 3.0, 0.9])
     before = {0: weights["mlp.gate.weight"] / growth[:, None]}
     made = make_expert_importance("router_change", pretrained=before)
     norms = weights["mlp.gate.weight"].norm(dim=1)
     expected = (norms - norms / growth).tolist()
-    found = made.importance(block, weights, statistics())
+    found = made.importance(component, weights, statistics())
     assert found.tolist() == pytest.approx(expected)
     assert int(found.argmin()) == 0, "its row shrank"
 
 
 @pytest.mark.parametrize("rows", [EXPERTS - 1, EXPERTS + 1])
 def test_a_router_of_another_shape_is_refused(rows: int) -> None:
-    block = mixture()
+    component = mixture()
     made = make_expert_importance("router_change", pretrained={0: torch.zeros(rows, HIDDEN)})
     with pytest.raises(
         ModelError, match=rf"shape \(6, 4\) in `layers.0.experts`, got \({rows}, 4"
     ):
-        made.importance(block, random_stacks(block), statistics())
+        made.importance(component, random_stacks(component), statistics())
 
 
 def test_a_layer_without_a_router_before_fine_tuning_is_refused() -> None:
-    block = mixture()
+    component = mixture()
     made = make_expert_importance("router_change", pretrained={3: torch.zeros(EXPERTS, HIDDEN)})
     with pytest.raises(ModelError, match=r"got none.*--pretrained_router"):
-        made.importance(block, random_stacks(block), statistics())
+        made.importance(component, random_stacks(component), statistics())
 
 
 def test_router_change_needs_the_router_before_fine_tuning() -> None:
@@ -152,13 +152,13 @@ def test_router_change_needs_the_router_before_fine_tuning() -> None:
 
 
 def test_the_random_order_differs_from_layer_to_layer_only() -> None:
-    block = mixture()
-    weights = random_stacks(block)
-    first = ranking("random").importance(block, weights, statistics())
+    component = mixture()
+    weights = random_stacks(component)
+    first = ranking("random").importance(component, weights, statistics())
     again = ranking("random").importance(mixture(), weights, statistics((1,)))
     assert torch.equal(first[[0, 2, 3, 4, 5]], again[[0, 2, 3, 4, 5]])
     other = ranking("random").importance(
-        dataclasses.replace(block, layer=1), weights, statistics()
+        dataclasses.replace(component, layer=1), weights, statistics()
     )
     assert not torch.equal(first, other)
 

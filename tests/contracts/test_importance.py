@@ -41,7 +41,7 @@ ALL = frozenset(get_args(StatisticName)) - {"removal_nll"}
 def graded(name: str) -> tuple[ModelStructure, list[NDArray[np.int_]]]:
     """Give a model whose units differ in nothing but what is made of them, and their true order.
 
-    All units of a sub-block have the same rows; the columns of the output projection are the same
+    All units of a component have the same rows; the columns of the output projection are the same
     too, times a factor for each unit.
     """
     structure = twin(dense(name))
@@ -61,21 +61,21 @@ def louder() -> tuple[ModelStructure, list[NDArray[np.int_]]]:
 def _grade(
     structure: ModelStructure, is_scaled: Callable[[Projection], bool]
 ) -> list[NDArray[np.int_]]:
-    """Make the units of each sub-block alike, but for factors in some projections."""
+    """Make the units of each component alike, but for factors in some projections."""
     rng = np.random.default_rng(0)
     orders = []
-    for block in structure.sub_blocks:
-        layer = structure.backbone.layers[block.layer]
-        order = rng.permutation(block.unit_count)
-        loudness = np.empty(block.unit_count)
-        loudness[order] = np.geomspace(4.0, 0.25, block.unit_count)
-        for projection in block.projections:
+    for component in structure.components:
+        layer = structure.backbone.layers[component.layer]
+        order = rng.permutation(component.unit_count)
+        loudness = np.empty(component.unit_count)
+        loudness[order] = np.geomspace(4.0, 0.25, component.unit_count)
+        for projection in component.projections:
             linear = layer.get_submodule(projection.path)
             features = projection.by_unit  # (units, features)
             weight, offset = matrix(linear), bias(linear)
             stacked = weight if projection.side == "rows" else weight.t()
             first = stacked[features[0]].clone()
-            for unit in range(block.unit_count):
+            for unit in range(component.unit_count):
                 factor = float(loudness[unit]) if is_scaled(projection) else 1.0
                 stacked[features[unit]] = first * factor
                 if offset is not None and projection.side == "rows":
@@ -121,8 +121,8 @@ def test_units_known_to_be_louder_stay_longer(name: UnitImportanceName) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_orders_hold_every_unit_once(name: UnitImportanceName, structure: ModelStructure) -> None:
     orders = ranked(structure, name)
-    for order, block in zip(orders, structure.sub_blocks, strict=True):
-        assert sorted(order.tolist()) == list(range(block.unit_count))
+    for order, component in zip(orders, structure.components, strict=True):
+        assert sorted(order.tolist()) == list(range(component.unit_count))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -135,7 +135,7 @@ def test_the_same_model_and_text_give_the_same_order(name: UnitImportanceName) -
 def test_the_order_follows_the_units_wherever_they_lie(name: UnitImportanceName) -> None:
     structure = twin(dense("llama"))
     before = ranked(structure, name)
-    shuffles = [np.arange(block.unit_count)[::-1].copy() for block in structure.sub_blocks]
+    shuffles = [np.arange(component.unit_count)[::-1].copy() for component in structure.components]
     sort_units_(structure, shuffles)
     after = ranked(structure, name)
     for old, shuffle, new in zip(before, shuffles, after, strict=True):
@@ -146,8 +146,8 @@ def importances(
     structure: ModelStructure, ranking: UnitImportance, statistics: tuple[Statistics, ...]
 ) -> list[torch.Tensor]:
     return [
-        ranking.importance(block, weights, statistics[block.layer])
-        for block, weights in structure.matrices()
+        ranking.importance(component, weights, statistics[component.layer])
+        for component, weights in structure.matrices()
     ]
 
 
@@ -156,8 +156,8 @@ def test_importances_are_finite_and_one_for_each_unit(name: UnitImportanceName) 
     structure = dense("qwen3")
     ranking = make_unit_importance(name)
     found = importances(structure, ranking, measured(structure, ranking.statistics))
-    for block, importance in zip(structure.sub_blocks, found, strict=True):
-        assert importance.shape == (block.unit_count,)
+    for component, importance in zip(structure.components, found, strict=True):
+        assert importance.shape == (component.unit_count,)
         assert bool(torch.isfinite(importance).all())
 
 
@@ -236,9 +236,11 @@ def test_comparable_importances_tell_a_loud_block_or_standardise_it(
             assert float(importance.std(correction=0)) == pytest.approx(1)
         return
     quiet = twin(structure)
-    block = structure.sub_blocks[5]
+    component = structure.components[5]
     with torch.no_grad():
-        linear = quiet.backbone.layers[block.layer].get_submodule(block.projections[-1].path)
+        linear = quiet.backbone.layers[component.layer].get_submodule(
+            component.projections[-1].path
+        )
         matrix(linear).mul_(1e-3)
     less = importances(quiet, ranking, measured(quiet, ranking.statistics))
     assert float(less[5].max()) < 0.1 * float(found[5].max())

@@ -16,13 +16,15 @@ from search_spaces.pruned_weights.sparsifiers import (
     make_sparsifier,
 )
 from search_spaces.pruned_weights.sparsifiers.protocol import Refinement, Sparsifier
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import MatrixStatistics
 
 NAMES: tuple[SparsifierName, ...] = get_args(SparsifierName)
 REFINEMENTS: tuple[RefinementName, ...] = get_args(RefinementName)
 INFORMED = tuple(name for name in NAMES if make_sparsifier(name).statistics)
-PATTERNS = tuple(map(Pattern.parse, ("0%", "1%", "37%", "50%", "90%", "99%", "2:4", "4:8", "1:3")))
+PATTERNS = tuple(
+    map(SparsityPattern.parse, ("0%", "1%", "37%", "50%", "90%", "99%", "2:4", "4:8", "1:3"))
+)
 ROWS, COLUMNS, TOKENS = 24, 168, 1024  # more than a block of 128 columns, a multiple of 3 and 8
 
 
@@ -62,7 +64,7 @@ def declared(method: Sparsifier | Refinement, full: MatrixStatistics) -> MatrixS
     return MatrixStatistics(tokens=full.tokens, values=values)
 
 
-def assert_fits(sparse: Tensor, pattern: Pattern) -> None:
+def assert_fits(sparse: Tensor, pattern: SparsityPattern) -> None:
     rows, columns = sparse.shape
     zeros = sparse == 0
     assert int(zeros.sum()) == pattern.zeros(rows, columns)
@@ -74,7 +76,7 @@ def assert_fits(sparse: Tensor, pattern: Pattern) -> None:
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pattern_holds_exactly(name: SparsifierName, pattern: Pattern) -> None:
+def test_a_pattern_holds_exactly(name: SparsifierName, pattern: SparsityPattern) -> None:
     weight, inputs = problem()
     before = weight.clone()
     statistics = measured(weight, inputs)
@@ -94,7 +96,7 @@ def test_a_dense_pattern_changes_nothing_and_shares_nothing(name: SparsifierName
 
 @pytest.mark.parametrize("pattern", PATTERNS[3:5] + PATTERNS[6:8], ids=str)
 @pytest.mark.parametrize("name", INFORMED)
-def test_what_is_measured_beats_chance(name: SparsifierName, pattern: Pattern) -> None:
+def test_what_is_measured_beats_chance(name: SparsifierName, pattern: SparsityPattern) -> None:
     weight, inputs = problem()
     statistics = measured(weight, inputs)
     errors = [
@@ -107,9 +109,9 @@ def test_what_is_measured_beats_chance(name: SparsifierName, pattern: Pattern) -
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_matrix_gives_the_same_zeros(name: SparsifierName) -> None:
     weight, inputs = problem()
-    sparsifier, pattern = make_sparsifier(name), Pattern.parse("50%")
+    sparsifier, pattern = make_sparsifier(name), SparsityPattern.parse("50%")
     first = sparsifier.sparsified(weight, pattern, measured(weight, inputs))
-    sparsifier.sparsified(weight, Pattern.parse("2:4"), measured(weight, 2 * inputs))
+    sparsifier.sparsified(weight, SparsityPattern.parse("2:4"), measured(weight, 2 * inputs))
     again = sparsifier.sparsified(weight, pattern, measured(weight, inputs))
     afresh = make_sparsifier(name).sparsified(weight, pattern, measured(weight, inputs))
     assert torch.equal(first, again)
@@ -121,7 +123,7 @@ def test_only_declared_statistics_are_asked_for(name: SparsifierName) -> None:
     weight, inputs = problem()
     sparsifier, full = make_sparsifier(name), measured(weight, inputs)
     few = declared(sparsifier, full)
-    pattern = Pattern.parse("50%")
+    pattern = SparsityPattern.parse("50%")
     assert torch.equal(
         sparsifier.sparsified(weight, pattern, few), sparsifier.sparsified(weight, pattern, full)
     )
@@ -131,12 +133,16 @@ def test_only_declared_statistics_are_asked_for(name: SparsifierName) -> None:
 def test_groups_that_do_not_fit_are_refused(name: SparsifierName) -> None:
     weight, inputs = problem(columns=90)
     with pytest.raises(SettingsError, match=r"2:4 needs rows of a multiple of 4 .* has 90"):
-        make_sparsifier(name).sparsified(weight, Pattern.parse("2:4"), measured(weight, inputs))
+        make_sparsifier(name).sparsified(
+            weight, SparsityPattern.parse("2:4"), measured(weight, inputs)
+        )
 
 
 @pytest.mark.parametrize("pattern", PATTERNS[3:8], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_breaks_on_a_matrix_of_zeros(name: SparsifierName, pattern: Pattern) -> None:
+def test_nothing_breaks_on_a_matrix_of_zeros(
+    name: SparsifierName, pattern: SparsityPattern
+) -> None:
     weight, inputs = problem()
     zeros = torch.zeros_like(weight)
     sparse = make_sparsifier(name).sparsified(zeros, pattern, measured(zeros, inputs))
@@ -145,7 +151,7 @@ def test_nothing_breaks_on_a_matrix_of_zeros(name: SparsifierName, pattern: Patt
 
 @pytest.mark.parametrize("pattern", PATTERNS[3:8], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_equal_weights_leave_exact_counts(name: SparsifierName, pattern: Pattern) -> None:
+def test_equal_weights_leave_exact_counts(name: SparsifierName, pattern: SparsityPattern) -> None:
     ones = torch.ones(ROWS, COLUMNS)
     values = measured(ones, torch.ones(TOKENS, COLUMNS))
     if name == "sparsegpt":  # equal inputs would make up for all of each other
@@ -155,7 +161,7 @@ def test_equal_weights_leave_exact_counts(name: SparsifierName, pattern: Pattern
 
 @pytest.mark.parametrize("pattern", PATTERNS[3:8], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_dead_inputs_break_nothing(name: SparsifierName, pattern: Pattern) -> None:
+def test_dead_inputs_break_nothing(name: SparsifierName, pattern: SparsityPattern) -> None:
     weight, inputs = problem(dead=(0, 3, 4, 5, 6, 7, 167))
     sparse = make_sparsifier(name).sparsified(weight, pattern, measured(weight, inputs))
     assert_fits(sparse, pattern)
@@ -167,7 +173,7 @@ def test_dead_inputs_go_first(name: SparsifierName) -> None:
     weight, inputs = problem(dead=dead)
     weight[:, list(dead)] *= 100.0
     sparse = make_sparsifier(name).sparsified(
-        weight, Pattern.parse("50%"), measured(weight, inputs)
+        weight, SparsityPattern.parse("50%"), measured(weight, inputs)
     )
     assert not sparse[:, list(dead)].any()
 
@@ -175,7 +181,7 @@ def test_dead_inputs_go_first(name: SparsifierName) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_all_inputs_may_be_dead(name: SparsifierName) -> None:
     weight, inputs = problem(dead=tuple(range(COLUMNS)))
-    pattern = Pattern.parse("50%")
+    pattern = SparsityPattern.parse("50%")
     sparse = make_sparsifier(name).sparsified(weight, pattern, measured(weight, inputs))
     assert_fits(sparse, pattern)
 
@@ -183,7 +189,7 @@ def test_all_inputs_may_be_dead(name: SparsifierName) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_seed_gives_its_own_zeros(seed: int) -> None:
     weight, inputs = problem()
-    statistics, pattern = measured(weight, inputs), Pattern.parse("50%")
+    statistics, pattern = measured(weight, inputs), SparsityPattern.parse("50%")
     one = make_sparsifier("random", seed=0).sparsified(weight, pattern, statistics)
     other = make_sparsifier("random", seed=seed).sparsified(weight, pattern, statistics)
     assert torch.equal(one, other) == (seed == 0)
@@ -193,7 +199,7 @@ def test_a_seed_gives_its_own_zeros(seed: int) -> None:
 @pytest.mark.parametrize("maker", ["magnitude", "wanda", "sparsegpt"])
 @pytest.mark.parametrize("name", REFINEMENTS)
 def test_a_refinement_keeps_the_pattern(
-    name: RefinementName, maker: SparsifierName, pattern: Pattern
+    name: RefinementName, maker: SparsifierName, pattern: SparsityPattern
 ) -> None:
     weight, inputs = problem()
     statistics = measured(weight, inputs)
@@ -209,7 +215,7 @@ def test_a_refinement_keeps_the_pattern(
 def test_a_refinement_lets_the_weights_of_dead_inputs_be(name: RefinementName) -> None:
     dead = [2, 50]
     weight, inputs = problem(dead=(2, 50))
-    statistics, pattern = measured(weight, inputs), Pattern.parse("50%")
+    statistics, pattern = measured(weight, inputs), SparsityPattern.parse("50%")
     sparse = make_sparsifier("magnitude").sparsified(weight, pattern, statistics)
     refined = make_refinement(name).refined(sparse, weight, pattern, statistics)
     assert_fits(refined, pattern)
@@ -221,7 +227,7 @@ def test_a_refinement_asks_only_for_what_it_declares(name: RefinementName) -> No
     weight, inputs = problem()
     refinement, full = make_refinement(name), measured(weight, inputs)
     few = declared(refinement, full)
-    pattern = Pattern.parse("50%")
+    pattern = SparsityPattern.parse("50%")
     sparse = make_sparsifier("magnitude").sparsified(weight, pattern, full)
     refined = [refinement.refined(sparse, weight, pattern, each) for each in (few, full)]
     assert torch.equal(*refined)
@@ -231,11 +237,11 @@ def test_a_refinement_asks_only_for_what_it_declares(name: RefinementName) -> No
 def test_a_refinement_leaves_zeros_and_groups_that_do_not_fit(name: RefinementName) -> None:
     weight, inputs = problem(columns=90)
     zeros, statistics = torch.zeros_like(weight), measured(weight, inputs)
-    pattern = Pattern.parse("50%")
+    pattern = SparsityPattern.parse("50%")
     refined = make_refinement(name).refined(zeros, zeros, pattern, statistics)
     assert torch.equal(refined, zeros)
     with pytest.raises(SettingsError, match="2:4 needs"):
-        make_refinement(name).refined(zeros, weight, Pattern.parse("2:4"), statistics)
+        make_refinement(name).refined(zeros, weight, SparsityPattern.parse("2:4"), statistics)
 
 
 def test_the_names_are_known_without_torch() -> None:
@@ -245,7 +251,7 @@ def test_the_names_are_known_without_torch() -> None:
 
 def test_short_text_is_refused_by_what_needs_a_gram_matrix() -> None:
     weight, inputs = problem()
-    statistics, pattern = measured(weight, inputs), Pattern.parse("50%")
+    statistics, pattern = measured(weight, inputs), SparsityPattern.parse("50%")
     short = MatrixStatistics(tokens=41, values=statistics.values)
     with pytest.raises(DataError, match=r"SparseGPT of 168 inputs needs at least 42 .* got 41"):
         make_sparsifier("sparsegpt").sparsified(weight, pattern, short)

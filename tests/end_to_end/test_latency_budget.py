@@ -30,7 +30,7 @@ def both(milliseconds: float) -> Latency:
 
 def table_by_hand(structure: ModelStructure, workload: Workload) -> LatencyTable:
     """A layer's call takes 1 ms, a KV group and a channel one more each, all else 20."""
-    counts = [layer.unit_count for layer in structure.sub_blocks[:2]]
+    counts = [layer.unit_count for layer in structure.components[:2]]
     curves = [Curve(counts=(1, count), latencies=(both(2), both(1 + count))) for count in counts]
     layers = tuple(range(len(structure.layers)))
     return LatencyTable(
@@ -50,9 +50,9 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Workload]:
         structure: ModelStructure,
         workload: Workload,
         progress: Progress,
-        variants: object,
+        block_options: object,
     ) -> LatencyTable:
-        assert variants is not None
+        assert block_options is not None
         asked.append(workload)
         progress.advance(1, 1)
         return table_by_hand(structure, workload)

@@ -21,15 +21,15 @@ from tests.models.moe_families import saved_mixture
 SMALL: dict[str, Any] = {
     "evaluations": 40,
     "population": 8,
-    "windows": 4,
+    "search_windows": 4,
     "window_tokens": 16,
-    "statistics_windows": 12,
+    "calibration_windows": 12,
     "fresh_windows": 3,
     "holdout_windows": 3,
 }
 KINDS: dict[str, dict[str, Any]] = {
     "obs": {"budget": "params<=0.8x", "compensate": "obs"},
-    "bias": {"budget": "params<=0.8x", "compensate": "bias", "ranking": "flap"},
+    "bias": {"budget": "params<=0.8x", "compensate": "bias", "importance": "flap"},
     "sparse": {"budget": "nonzero<=0.6x", "space": "sparsity,2:4"},
     "mixed": {
         "budget": "nonzero<=0.5x",
@@ -44,7 +44,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "budget": "params<=0.7x",
         "space": "heads,drops,experts,top_k",
         "compensate": "obs,merge",
-        "expert_ranking": "frequency",
+        "expert_importance": "frequency",
     },
     "sparse experts": {
         "model": "deepseek-v3",
@@ -84,7 +84,7 @@ def test_what_was_scored_is_what_is_exported(altered: Run, tmp_path: Path) -> No
     manifest = Manifest.model_validate_json((out / "manifest.json").read_text(encoding="utf-8"))
     assert manifest.logit_gap <= manifest.logit_gap_allowed
     plan = Plan.load(out / "plan.json")
-    assert plan.repair
+    assert plan.weights_digest
     stored = load_file(out / "model.safetensors")
     zeros = sum(int((weight == 0).sum()) for weight in stored.values())
     promised = manifest.costs["params"] - manifest.costs.get("nonzero", manifest.costs["params"])
@@ -156,8 +156,8 @@ def test_a_killed_search_goes_on_with_the_levels_that_are_there(
         ({"compensate": "admm"}, SettingsError, "needs a space with sparsity"),
         ({"compensate": "lsq"}, SettingsError, "choose from none, bias"),
         ({"budget": "params<=0.5x", "space": "2:4"}, BudgetError, "params"),
-        ({"guess": "ranking"}, SettingsError, "compare across layers"),
-        ({"guess": "owl"}, SettingsError, "needs a space with some"),
+        ({"prior": "importance"}, SettingsError, "compare across layers"),
+        ({"prior": "owl"}, SettingsError, "needs a space with some"),
         ({"space": "channels,2:4", "mlp_step": 3}, SettingsError, r"`layers\.0\.mlp\.down_proj`"),
     ],
 )
@@ -179,7 +179,7 @@ def test_merged_experts_of_a_search_in_other_arithmetic_are_exported(tmp_path: P
     options |= {"model": str(model), "dtype": "bfloat16", "compensate": "merge"}
     run = search(**options, out=tmp_path / "run")
     out = export_from_run(run, chosen(run), tmp_path / "export")
-    assert Plan.load(out / "plan.json").repair
+    assert Plan.load(out / "plan.json").weights_digest
     shutil.rmtree(run.folder / "statistics")
     with pytest.raises(RunError, match="the very weights that were scored"):
         export_from_run(run, chosen(run), tmp_path / "again")

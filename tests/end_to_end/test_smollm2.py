@@ -30,10 +30,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         budget=BUDGET,
         evaluations=14,
         population=8,
-        windows=4,
+        search_windows=4,
         window_tokens=48,
         fresh_windows=4,
-        statistics_windows=16,
+        calibration_windows=16,
         mlp_step=256,
         holdout_windows=4,
     )

@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
     "budget": "params<=0.8x",
     "evaluations": 12,
     "population": 4,
-    "windows": 3,
+    "search_windows": 3,
     "window_tokens": 16,
     "holdout_windows": 2,
 }
@@ -107,7 +107,7 @@ def test_a_model_larger_than_memory_is_searched(text: Path, tmp_path: Path) -> N
     weight_bytes = sum(path.stat().st_size for path in model.glob("*.safetensors"))
     assert weight_bytes > 4_000_000_000 > RESIDENT_LIMIT
     command = ["search", str(model), "--data", str(text), "--dtype", "float32"]
-    sizes = {"windows": 2, "holdout_windows": 2, "window_tokens": 16}
+    sizes = {"search_windows": 2, "holdout_windows": 2, "window_tokens": 16}
     command += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
     command += ["--evaluations", "4", "--population", "4", "--budget", "params<=0.8x"]
     log = tmp_path / "log.txt"
@@ -135,10 +135,10 @@ def test_experts_larger_than_memory_are_ranked_and_searched(text: Path, tmp_path
     weight_bytes = sum(path.stat().st_size for path in model.glob("*.safetensors"))
     assert weight_bytes > 8_000_000_000
     command = ["search", str(model), "--data", str(text), "--dtype", "bfloat16"]
-    sizes = {"windows": 2, "holdout_windows": 2, "fresh_windows": 2, "window_tokens": 16}
+    sizes = {"search_windows": 2, "holdout_windows": 2, "fresh_windows": 2, "window_tokens": 16}
     command += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
     command += ["--evaluations", "2", "--population", "2", "--budget", "params<=0.8x"]
-    command += ["--space", "experts", "--compensate", "none", "--statistics_windows", "4"]
+    command += ["--space", "experts", "--compensate", "none", "--calibration_windows", "4"]
     status, peak = run_limited([*command, "--offload", "always", "--out", str(out)], log)
     assert status == 0, log.read_text(encoding="utf-8")
     assert peak <= RESIDENT_LIMIT

@@ -20,7 +20,7 @@ def random_tokens(batch: int = 2, length: int = 12, *, seed: int = 0) -> Tensor:
 
 
 def irregular_plan(family: Family) -> list[NDArray[np.int_]]:
-    """Give kept units of each sub-block that show every kind of hole.
+    """Give kept units of each component that show every kind of hole.
 
     Layer 0 has no attention, 1 no MLP and 2 no attention, so that 1 and 2 can run as one; 3 is
     gone, 4 has fewer groups and channels, the last has no MLP.
@@ -72,7 +72,7 @@ def masked_logits(
 ) -> Tensor:
     """Give the logits of the dense model whose output projections are blind to removed units.
 
-    A sub-block that keeps nothing gives zero. None of the planner's surgery takes part.
+    A component that keeps nothing gives zero. None of the planner's surgery takes part.
     """
     backbone = structure.backbone
     with _hooks() as hooks:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.experts import Experts, Stack
 
 EXPERTS, CHANNELS, HIDDEN = 6, 5, 4
@@ -18,7 +18,7 @@ def mixture(
     transposed: bool = False,
     biased: bool = False,
     experts: int = EXPERTS,
-) -> SubBlock:
+) -> Component:
     """Give a mixture of gated experts, stored in one of the ways that families do it."""
     one = np.arange(CHANNELS)
     pairs = np.repeat(one, 2) if interleaved else np.tile(one, 2)
@@ -31,7 +31,7 @@ def mixture(
             Stack(path="up_bias", role="up_bias", channels=pairs),
             Stack(path="down_bias", role="down_bias", channels=np.empty(0, dtype=np.int_)),
         ]
-    return SubBlock(
+    return Component(
         kind="experts",
         layer=0,
         unit_count=experts // groups,
@@ -50,10 +50,10 @@ def mixture(
     )
 
 
-def random_stacks(block: SubBlock) -> dict[str, Tensor]:
+def random_stacks(component: Component) -> dict[str, Tensor]:
     """Give random weights for the stacks of a mixture and for its router."""
     rng = torch.Generator().manual_seed(0)
-    experts = block.experts
+    experts = component.experts
     assert experts is not None
     shapes = {"up": (2 * CHANNELS, HIDDEN), "down": (HIDDEN, CHANNELS)}
     flat = {"up_bias": (2 * CHANNELS,), "down_bias": (HIDDEN,)}
@@ -67,11 +67,11 @@ def random_stacks(block: SubBlock) -> dict[str, Tensor]:
 
 
 def expert_output(
-    block: SubBlock, stacks: dict[str, Tensor], expert: int, inputs: Tensor
+    component: Component, stacks: dict[str, Tensor], expert: int, inputs: Tensor
 ) -> Tensor:
     """Give what a gated expert makes of inputs ``(tokens, hidden)``."""
-    assert block.experts is not None
-    up, down = (block.experts.stack(role) for role in ("up", "down"))
+    assert component.experts is not None
+    up, down = (component.experts.stack(role) for role in ("up", "down"))
     made = inputs @ (stacks["up"][expert] if up.transposed else stacks["up"][expert].T)
     made = made + (stacks["up_bias"][expert] if "up_bias" in stacks else 0)
     interleaved = bool(up.channels[1] == 0)

@@ -74,14 +74,14 @@ def windows(count: int = 4, length: int = 12, seed: int = 0) -> Tensor:
 
 
 def dense_counts(structure: ModelStructure) -> NDArray[np.int_]:
-    """Kept units of the dense model, ``(sub_blocks,)``."""
-    return np.array([block.unit_count for block in structure.sub_blocks])
+    """Kept units of the dense model, ``(components,)``."""
+    return np.array([component.unit_count for component in structure.components])
 
 
 def random_counts(
     structure: ModelStructure, count: int, rng: np.random.Generator
 ) -> NDArray[np.int_]:
-    """Kept units from none to all, a third of the sub-blocks dropped, ``(count, sub_blocks)``."""
+    """Kept units from none to all, a third of the components dropped, ``(count, components)``."""
     dense = dense_counts(structure)
     kept = rng.integers(1, dense + 1, size=(count, len(dense)))
     return np.where(rng.random(kept.shape) < 1 / 3, 0, kept)

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.pruned_weights.builder import Choice, LevelBuilder
-from search_spaces.pruned_weights.cache import LevelStore
+from search_spaces.pruned_weights.builder import Choice, WeightBuilder
+from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.compensation import make_compensation
-from search_spaces.pruned_weights.types import Level
-from search_spaces.space.sparsity import Pattern
+from search_spaces.pruned_weights.types import PrunedWeights
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
@@ -29,7 +29,9 @@ class RowMagnitude:
 
     statistics: frozenset[StatisticName] = frozenset({"input_second_moment"})
 
-    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
+    def sparsified(
+        self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
+    ) -> Tensor:
         return by_row(weight, statistics["input_second_moment"], pattern)
 
 
@@ -39,13 +41,17 @@ class Halved:
     statistics: frozenset[StatisticName] = frozenset({"input_mean"})
 
     def refined(
-        self, sparse: Tensor, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics
+        self,
+        sparse: Tensor,
+        weight: Tensor,
+        pattern: SparsityPattern,
+        statistics: MatrixStatistics,
     ) -> Tensor:
         assert statistics["input_mean"].shape == (weight.shape[1],)
         return sparse / 2
 
 
-def by_row(weight: Tensor, moments: Tensor, pattern: Pattern) -> Tensor:
+def by_row(weight: Tensor, moments: Tensor, pattern: SparsityPattern) -> Tensor:
     size = weight.abs() * moments.sqrt()
     zeros = pattern.zeros_each_row(weight.shape[1])
     lowest = size.argsort(dim=1, stable=True)[:, :zeros]
@@ -57,9 +63,9 @@ def measured(structure: ModelStructure, tokens: Tensor) -> tuple[Statistics, ...
     """Give means, second moments and Gram matrices of every projection's inputs."""
     seen: dict[tuple[int, str], Tensor] = {}
     hooks = []
-    for block in structure.sub_blocks:
-        for projection in block.projections:
-            key = (block.layer, projection.path)
+    for component in structure.components:
+        for projection in component.projections:
+            key = (component.layer, projection.path)
 
             def note(
                 _module: nn.Module,
@@ -69,7 +75,7 @@ def measured(structure: ModelStructure, tokens: Tensor) -> tuple[Statistics, ...
             ) -> None:
                 seen[key] = args[0].flatten(0, -2)
 
-            layer = structure.backbone.layers[block.layer]
+            layer = structure.backbone.layers[component.layer]
             module = layer.get_submodule(projection.path)
             hooks.append(module.register_forward_hook(note))
     structure.backbone.model(tokens, use_cache=False)
@@ -87,7 +93,7 @@ def measured(structure: ModelStructure, tokens: Tensor) -> tuple[Statistics, ...
 
 def random_orders(structure: ModelStructure) -> list[Units]:
     rng = np.random.default_rng(0)
-    return [rng.permutation(block.unit_count) for block in structure.sub_blocks]
+    return [rng.permutation(component.unit_count) for component in structure.components]
 
 
 @torch.no_grad()
@@ -96,19 +102,19 @@ def set_by_hand_(
     statistics: Sequence[Statistics],
     position: int,
     kept: Units,
-    pattern: Pattern,
+    pattern: SparsityPattern,
     method: str,
 ) -> None:
-    """Overwrite the dense weights of one sub-block, in the model's own order.
+    """Overwrite the dense weights of one component, in the model's own order.
 
     Removed units stay, but nothing reads what they give.
 
     Args:
         method: ``least_squares``, ``bias``, or empty: the kept columns stay as they are.
     """
-    block = structure.sub_blocks[position]
-    layer, of_layer = structure.backbone.layers[block.layer], statistics[block.layer]
-    for projection in block.projections:
+    component = structure.components[position]
+    layer, of_layer = structure.backbone.layers[component.layer], statistics[component.layer]
+    for projection in component.projections:
         linear = layer.get_submodule(projection.path)
         found = MatrixStatistics.of(of_layer, projection.path)
         if projection.side == "rows":
@@ -119,7 +125,7 @@ def set_by_hand_(
 
 
 def _set_output_(
-    linear: nn.Module, found: MatrixStatistics, mask: Tensor, pattern: Pattern, method: str
+    linear: nn.Module, found: MatrixStatistics, mask: Tensor, pattern: SparsityPattern, method: str
 ) -> None:
     weight, offset = matrix(linear), bias(linear)
     columns, rest = mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]
@@ -143,20 +149,20 @@ def _set_output_(
     weight[:, columns] = left
 
 
-def _sparse(weight: Tensor, moments: Tensor, pattern: Pattern) -> Tensor:
+def _sparse(weight: Tensor, moments: Tensor, pattern: SparsityPattern) -> Tensor:
     return weight.clone() if pattern.is_dense else by_row(weight, moments, pattern)
 
 
 WIDTHS = [(0, 1, 2), (0, 16, 32, 48)] * 6
-"""Counts of the tiny Llama's sub-blocks that are built together."""
+"""Counts of the tiny Llama's components that are built together."""
 
 
-class Counted(LevelBuilder):
+class Counted(WeightBuilder):
     """Notes what it is asked for."""
 
     asked: list[tuple[int, list[Choice]]]
 
-    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[Level]:
+    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
         self.asked.append((position, list(choices)))
         return super().build(position, choices)
 
@@ -179,11 +185,11 @@ def counted_builder() -> Counted:
     return made
 
 
-def opened(folder: Path, builder: LevelBuilder) -> LevelStore:
-    return LevelStore(folder, builder, WIDTHS, digest="a")
+def opened(folder: Path, builder: WeightBuilder) -> WeightCache:
+    return WeightCache(folder, builder, WIDTHS, digest="a")
 
 
-def equal(first: Level, second: Level) -> bool:
+def equal(first: PrunedWeights, second: PrunedWeights) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(first[path].weight, second[path].weight) for path in first
     )

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 
 DAMPING = 0.01
 BLOCK = 128
 
 
-def wanda_reference(weight: Tensor, second_moment: Tensor, pattern: Pattern) -> Tensor:
+def wanda_reference(weight: Tensor, second_moment: Tensor, pattern: SparsityPattern) -> Tensor:
     """Wanda, weight by weight.
 
     Args:
@@ -30,7 +30,7 @@ def wanda_reference(weight: Tensor, second_moment: Tensor, pattern: Pattern) -> 
     return pruned
 
 
-def sparsegpt_reference(weight: Tensor, gram: Tensor, pattern: Pattern) -> Tensor:
+def sparsegpt_reference(weight: Tensor, gram: Tensor, pattern: SparsityPattern) -> Tensor:
     """SparseGPT, column by column, in float64.
 
     The inverse of the Gram matrix of the columns from a block's first on is taken anew for every

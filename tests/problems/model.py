@@ -28,7 +28,7 @@ class ToyModel:
 
     top_levels: NDArray[np.int_]
     """``(sites,)``."""
-    harm: Floats
+    sensitivity: Floats
     """KL with all of a site lost and all else dense, ``(sites,)``."""
     power: Floats
     """How suddenly a site's harm comes, at least 1, ``(sites,)``."""
@@ -48,7 +48,7 @@ class ToyModel:
     def kl(self, genomes: Genomes) -> Floats:
         """``(genomes,)`` of ``(genomes, sites)``."""
         lost = self.lost(genomes)
-        alone = lost**self.power @ self.harm
+        alone = lost**self.power @ self.sensitivity
         return np.asarray(alone + ((lost @ self.interactions) * lost).sum(axis=-1))
 
     def slopes(self, genome: NDArray[np.int_]) -> Floats:
@@ -58,7 +58,7 @@ class ToyModel:
         steps, and 0 at the dense genome for sites whose harm comes suddenly.
         """
         lost = self.lost(genome)
-        gradient = self.harm * self.power * lost ** (self.power - 1)
+        gradient = self.sensitivity * self.power * lost ** (self.power - 1)
         gradient += (self.interactions + self.interactions.T) @ lost
         steps = [1 - np.arange(top + 1) / top - lost[s] for s, top in enumerate(self.top_levels)]
         return np.concatenate([slope * step for slope, step in zip(gradient, steps, strict=True)])

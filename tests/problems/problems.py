@@ -25,7 +25,7 @@ def additive() -> ToyModel:
     """Harms that simply add up."""
     return ToyModel(
         top_levels=TOPS,
-        harm=_HARM,
+        sensitivity=_HARM,
         power=_POWER,
         interactions=np.zeros((len(TOPS), len(TOPS))),
         costs=(_cost(_SHARES),),
@@ -56,7 +56,7 @@ def pairwise() -> ToyModel:
         interactions[first, second] = strength
     return ToyModel(
         top_levels=TOPS,
-        harm=np.array([0.06, 0.10, 0.05, 0.09, 0.04, 0.08, 0.30, 0.30, 0.05, 0.12]),
+        sensitivity=np.array([0.06, 0.10, 0.05, 0.09, 0.04, 0.08, 0.30, 0.30, 0.05, 0.12]),
         power=np.array([1.0, 1.4, 1.2, 1.3, 1.0, 1.5, 1.0, 1.0, 1.0, 1.3]),
         interactions=interactions,
         costs=(_cost(_SHARES),),

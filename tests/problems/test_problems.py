@@ -13,7 +13,7 @@ from tests.problems.trial import Account, Trial, additive_plans, try_searcher
 
 TINY = ToyModel(
     top_levels=np.array([2, 1, 3]),
-    harm=np.array([0.5, 0.2, 0.4]),
+    sensitivity=np.array([0.5, 0.2, 0.4]),
     power=np.array([2.0, 1.0, 1.5]),
     interactions=np.array([[0.0, 0.7, 0.0], [0.0, 0.0, -0.1], [0.0, 0.0, 0.0]]),
     costs=(
@@ -95,7 +95,7 @@ def test_adding_up_solves_the_additive_problem_and_not_the_pairwise_one() -> Non
 def test_slopes_are_derivatives() -> None:
     fine = ToyModel(
         top_levels=np.array([1000, 500, 2000]),
-        harm=TINY.harm,
+        sensitivity=TINY.sensitivity,
         power=TINY.power,
         interactions=TINY.interactions,
         costs=TINY.costs,

@@ -9,7 +9,7 @@ from planner.searchers import SearcherName, make_searcher
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import as_genome
-from planner.searchers.problem.single_sites import harm_tables, single_sites
+from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
 from planner.searchers.protocol import Ask, Genomes, Text
 from search_spaces.space.space import Genome
 from tests.problems.model import ToyModel
@@ -119,7 +119,9 @@ def additive_plans(toy: ToyModel, count: int = 40) -> Genomes:
     """
     domain = toy.domain()
     single = single_sites(domain, most_levels=int(toy.top_levels.max()))
-    harms = harm_tables(domain, single, toy.kl(single))
+    sensitivities = sensitivity_tables(domain, single, toy.kl(single))
     others: list[float | None] = [None] * (len(toy.costs) - 1)
     limits = np.linspace(domain.cost_floor, 1.0, count)
-    return np.array([additive_best(domain, harms, [float(limit), *others]) for limit in limits])
+    return np.array(
+        [additive_best(domain, sensitivities, [float(limit), *others]) for limit in limits]
+    )

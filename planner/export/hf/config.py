@@ -19,7 +19,7 @@ def pruned_config(
     structure: ModelStructure,
     counts: NDArray[np.int_],
     words: Sequence[Word],
-    blocks: list[list[Part]],
+    components: list[list[Part]],
     *,
     adds_bias: bool = False,
 ) -> dict[str, Any]:
@@ -27,26 +27,28 @@ def pruned_config(
 
     Args:
         structure: The dense model.
-        counts: Kept units, of experts all that stay, ``(sub_blocks,)``.
+        counts: Kept units, of experts all that stay, ``(components,)``.
         words: What each dense layer keeps beside its attention.
-        blocks: The parts of each block.
+        components: The parts of each block.
         adds_bias: Whether what lost units has a bias that the dense model has not.
     """
     config = copy.deepcopy(structure.backbone.model.config)
-    attentions = [next(p.attention for p in block if p.attention is not None) for block in blocks]
+    attentions = [
+        next(p.attention for p in component if p.attention is not None) for component in components
+    ]
     before = shorten(config, np.array(attentions))
     config.head_dim = head_dim(config)
     sequential = is_sequential(structure)
     written = [
-        [pair for part in block for pair in part.words(words, sequential=sequential)]
-        for block in blocks
+        [pair for part in component for pair in part.words(words, sequential=sequential)]
+        for component in components
     ]
     described: dict[str, Any] = config.to_dict()
     described.update(
         model_type=f"pruned_{config.model_type}",
         architectures=["PrunedForCausalLM"],
-        sublayers=[[word for word, _ in block] for block in written],
-        sources=[[source for _, source in block] for block in written],
+        sublayers=[[word for word, _ in component] for component in written],
+        sources=[[source for _, source in component] for component in written],
         per_layer_config=_head_counts(structure, counts, attentions),
         wiring=describe_wiring(structure) | {"dense": before, "adds_bias": adds_bias},
         auto_map={
@@ -65,10 +67,12 @@ def _head_counts(
     config = structure.backbone.model.config
     own: list[dict[str, Any]] = []
     for layer in attentions:
-        block = structure.layers[layer].attention
+        component = structure.layers[layer].attention
         groups = int(counts[structure.spans[layer]][0])
-        heads = {"num_attention_heads": config.num_attention_heads // block.unit_count * groups}
+        heads = {
+            "num_attention_heads": config.num_attention_heads // component.unit_count * groups
+        }
         if hasattr(config, "num_key_value_heads"):
             heads["num_key_value_heads"] = groups
-        own.append({} if groups == block.unit_count else heads)
+        own.append({} if groups == component.unit_count else heads)
     return by_block(own)

@@ -18,14 +18,14 @@ from planner.export.hf.layout import Part, arrange, describe_experts, feed_forwa
 from planner.export.hf.stock import as_published, stock_config
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
-from search_spaces.pruned_weights.types import Level
-from search_spaces.space.block_options import WHOLE
+from search_spaces.pruned_weights.types import PrunedWeights
+from search_spaces.space.block_options import UNCUT
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
 
-OrderedLevel = tuple[NDArray[np.int_], Level]
-"""The order of a sub-block's units, and a level of the model sorted so."""
+OrderedWeights = tuple[NDArray[np.int_], PrunedWeights]
+"""The order of a component's units, and a level of the model sorted so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,29 +52,29 @@ class CutModel:
 
 
 def cut_model(
-    structure: ModelStructure, plan: Plan, levels: Sequence[OrderedLevel] = ()
+    structure: ModelStructure, plan: Plan, levels: Sequence[OrderedWeights] = ()
 ) -> CutModel:
     """Cut a dense model down to a plan.
 
     Args:
         structure: The dense model, its units in their own order.
         plan: What to keep.
-        levels: For each sub-block its units from the last to go to the first to go, and what
+        levels: For each component its units from the last to go to the first to go, and what
             takes the place of slices of the model sorted so; none: nothing does.
     """
-    blocks = structure.sub_blocks
-    kept = plan.kept_units(blocks)
+    components = structure.components
+    kept = plan.kept_units(components)
     counts = np.array([len(units) for units in kept])
     layers, thinned = [], []
     for i, own in enumerate(structure.layers):
         span = structure.spans[i]
-        thinned.append(WHOLE if own.experts is None else plan.thinned(own.experts))
-        choices = list(zip(blocks[span], kept[span], strict=True))
+        thinned.append(UNCUT if own.experts is None else plan.thinned(own.experts))
+        choices = list(zip(components[span], kept[span], strict=True))
         with structure.backbone.resident(i) as dense:
             layers.append(cut(dense, choices, levels[span], thinned[-1]))
     arranged = arrange(structure, counts)
     words = feed_forward_words(structure, counts, thinned)
-    in_line = [[part] for block in arranged for part in block]
+    in_line = [[part] for component in arranged for part in component]
     plain = _weights(structure, layers, in_line, "")
     shapes = {name: tuple(weight.shape) for name, weight in plain.items()}
     stock, experts = (
@@ -101,7 +101,7 @@ def _adds_bias(structure: ModelStructure, layers: list[nn.Module]) -> bool:
 
 
 def _weights(
-    structure: ModelStructure, layers: list[nn.Module], blocks: list[list[Part]], infix: str
+    structure: ModelStructure, layers: list[nn.Module], components: list[list[Part]], infix: str
 ) -> dict[str, Tensor]:
     """Name all weights and persistent buffers as the exported model will, tied ones once."""
     stack = structure.backbone.stack_path
@@ -110,8 +110,8 @@ def _weights(
         for name, weight in lasting(structure.backbone.model).items()
         if not name.startswith(f"{stack}.")
     }
-    for index, block in enumerate(blocks):
-        for position, part in enumerate(block):
+    for index, component in enumerate(components):
+        for position, part in enumerate(component):
             prefix = f"{stack}.{index}{infix.format(part=position)}"
             for layer in part.layers:
                 for name, weight in lasting(layers[layer]).items():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.space.block_options import WHOLE, Thinned
+from search_spaces.space.block_options import UNCUT, ExpertCut
 from search_spaces.structure.model import ModelStructure
 
 Word = int | str | dict[str, Any]
@@ -51,18 +51,18 @@ class Part:
 def feed_forward_words(
     structure: ModelStructure,
     counts: NDArray[np.int_],
-    thinned: Sequence[Thinned] | None = None,
+    thinned: Sequence[ExpertCut] | None = None,
 ) -> list[Word]:
     """Give what each layer keeps beside its attention: channels of an MLP, or more of experts.
 
     Args:
         structure: The dense model.
-        counts: Kept units, of experts all that stay, ``(sub_blocks,)``.
+        counts: Kept units, of experts all that stay, ``(components,)``.
         thinned: Of each layer, how its experts are thinned out; none: they are not.
     """
     words: list[Word] = []
     for index, layer in enumerate(structure.layers):
-        own = thinned[index] if thinned else WHOLE
+        own = thinned[index] if thinned else UNCUT
         kept = counts[structure.spans[index]][1:].tolist()
         word: dict[str, Any] = {}
         for block, count in zip(layer.feed_forward, kept, strict=True):
@@ -90,7 +90,7 @@ def arrange(structure: ModelStructure, counts: NDArray[np.int_]) -> list[list[Pa
 
     Args:
         structure: The dense model.
-        counts: Kept units ``(sub_blocks,)``; at least one attention.
+        counts: Kept units ``(components,)``; at least one attention.
 
     Returns:
         The parts of each block, in the order in which they run.
@@ -106,7 +106,7 @@ def arrange(structure: ModelStructure, counts: NDArray[np.int_]) -> list[list[Pa
 
 def _parts(structure: ModelStructure, counts: NDArray[np.int_]) -> list[Part]:
     sequential = is_sequential(structure)
-    kinds = [tuple(block.kind for block in layer.sub_blocks) for layer in structure.layers]
+    kinds = [tuple(block.kind for block in layer.components) for layer in structure.layers]
     parts: list[Part] = []
     for index, layer in enumerate(structure.layers):
         kept = counts[structure.spans[index]]

@@ -46,7 +46,7 @@ def stock_config(
 
     Args:
         structure: The dense model.
-        counts: Kept units, of experts all that stay, ``(sub_blocks,)``.
+        counts: Kept units, of experts all that stay, ``(components,)``.
         words: What each layer keeps beside its attention, as `feed_forward_words` gives it.
         shapes: Shape of each weight and persistent buffer, as the stock class names them.
     """
@@ -116,7 +116,7 @@ def _place_dense_layers(
 
 def _whole(structure: ModelStructure) -> tuple[NDArray[np.int_], list[Word]]:
     """Give counts and words of the dense model."""
-    counts = np.array([block.member_count for block in structure.sub_blocks])
+    counts = np.array([component.member_count for component in structure.components])
     return counts, feed_forward_words(structure, counts)
 
 
@@ -170,16 +170,16 @@ def _makes(
         return False
     stack = made.get_submodule(structure.backbone.stack_path)
     for place, index in enumerate(kept):
-        block, word = structure.layers[index].experts, words[index]
-        if block is None or block.experts is None or not isinstance(word, dict):
+        component, word = structure.layers[index].experts, words[index]
+        if component is None or component.experts is None or not isinstance(word, dict):
             continue
         layer = stack.get_submodule(str(place))
         read = [
             getattr(layer.get_submodule(path), name) == word["experts"]
-            for path, name in block.experts.count_attributes
+            for path, name in component.experts.count_attributes
         ] + [
             getattr(layer.get_submodule(path), name) == word["top_k"]
-            for path, name in block.experts.top_k_attributes
+            for path, name in component.experts.top_k_attributes
         ]
         if not all(read):
             return False

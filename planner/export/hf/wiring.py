@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from planner.export.hf.layout import is_sequential
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.experts import Experts
 from search_spaces.structure.linear import bias
 from search_spaces.structure.model import ModelStructure
@@ -18,7 +18,7 @@ def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
     for index, dense in enumerate(structure.layers):
         layer = structure.backbone.layers[index]
         wiring: dict[str, Any] = {
-            block.kind: _describe(block, layer) for block in dense.sub_blocks
+            component.kind: _describe(component, layer) for component in dense.components
         }
         if wiring not in kinds:
             kinds.append(wiring)
@@ -33,21 +33,23 @@ def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
     }
 
 
-def _describe(block: SubBlock, layer: nn.Module) -> dict[str, Any]:
+def _describe(component: Component, layer: nn.Module) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "module": block.module,
-        "returns": block.returns,
-        "private": list(block.private),
+        "module": component.module,
+        "returns": component.returns,
+        "private": list(component.private),
     }
-    if block.experts is not None:
-        return described | _describe_experts(block.experts)
-    amounts = {p.path: (p.side, len(p.units) // block.unit_count) for p in block.projections}
+    if component.experts is not None:
+        return described | _describe_experts(component.experts)
+    amounts = {
+        p.path: (p.side, len(p.units) // component.unit_count) for p in component.projections
+    }
     return described | {
         "rows": {path: amount for path, (side, amount) in amounts.items() if side == "rows"},
         "columns": {path: amount for path, (side, amount) in amounts.items() if side == "columns"},
-        "attributes": dict(block.attributes),
-        "units": block.unit_count,
-        "gains_bias": bias(layer.get_submodule(block.projections[-1].path)) is None,
+        "attributes": dict(component.attributes),
+        "units": component.unit_count,
+        "gains_bias": bias(layer.get_submodule(component.projections[-1].path)) is None,
     }
 
 

@@ -21,7 +21,7 @@ _MOST_SWAPS = 24
 
 
 def promises(
-    domain: Domain, genome: NDArray[np.int_], slopes: Floats, harms: Sequence[Floats]
+    domain: Domain, genome: NDArray[np.int_], slopes: Floats, sensitivities: Sequence[Floats]
 ) -> tuple[Floats, ...]:
     """Guess the change of KL by a move to each level of each site, for each site ``(levels,)``.
 
@@ -33,10 +33,10 @@ def promises(
         domain: Sites and levels.
         genome: Where the slopes were taken, ``(sites,)``.
         slopes: As an answer gives them, ``(levels of all sites,)``.
-        harms: Tables of the single-site pass, for each site ``(levels,)``.
+        sensitivities: Tables of the single-site pass, for each site ``(levels,)``.
     """
     by_site = np.split(slopes, np.cumsum(domain.top_levels + 1)[:-1])
-    alone = [table - table[level] for table, level in zip(harms, genome, strict=True)]
+    alone = [table - table[level] for table, level in zip(sensitivities, genome, strict=True)]
     costly = sum(float(np.maximum(own[0], 0.0)) for own in by_site)
     known = sum(float(own[0]) for own in alone)
     scale = costly / known if known > 0 and costly > 0 else 1.0

@@ -10,16 +10,16 @@ from planner.searchers.frontier.gradient_moves import neighbours, never_raised, 
 from planner.searchers.frontier.history import History
 from planner.searchers.frontier.inner_search import evolve
 from planner.searchers.frontier.surrogate import MOST_FITTED, Surrogate
-from planner.searchers.frontier.surrogate_check import Trust
+from planner.searchers.frontier.surrogate_check import SurrogateCheck
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import as_genome
-from planner.searchers.problem.single_sites import harm_tables, single_sites
+from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
 from planner.searchers.protocol import Answer, Ask, Floats, Genomes, Text
 
 _LEVELS_EACH = 4
 _WAYPOINTS = 4
-_GUESSES = 4
+_PRIOR_BUDGETS = 4
 """Budgets for which the guess alone has its plan scored."""
 _ROUNDS_EACH = 5
 """Rounds in which a population's worth of plans is proposed."""
@@ -66,7 +66,7 @@ class Frontier:
         self._text = text
         self._rungs = (len(text.rungs) + 1) // 2
         self._history = History(domain)
-        self._trust = Trust()
+        self._check = SurrogateCheck()
         self._harms: tuple[Floats, ...] = ()
         self._script = self._search()
         self._next = next(self._script)
@@ -81,9 +81,11 @@ class Frontier:
 
     def _search(self) -> Script:
         # where there is a guess, it has the shape inside of a site, and dropping it whole the size
-        singles = single_sites(self._domain, 1 if self._domain.harm_tables else _LEVELS_EACH)
+        singles = single_sites(
+            self._domain, 1 if self._domain.sensitivity_tables else _LEVELS_EACH
+        )
         answer = yield Ask(genomes=singles, rungs=1, racing=False)
-        self._harms = harm_tables(self._domain, singles, answer.objectives[:, 0])
+        self._harms = sensitivity_tables(self._domain, singles, answer.objectives[:, 0])
         surrogate = Surrogate(self._domain, self._harms)
         yield from self._score(self._history.wanted(self._seeds()), self._rungs)
         if self._text.slopes:
@@ -128,23 +130,27 @@ class Frontier:
     def _guessed(self) -> list[NDArray[np.int_]]:
         """The best plans by the domain's guess, so that the search ends no worse than these."""
         domain = self._domain
-        if not domain.harm_tables:
+        if not domain.sensitivity_tables:
             return []
-        at_budget = self._budgeted(domain.harm_tables)  # the dense plan where there is none
+        at_budget = self._budgeted(domain.sensitivity_tables)  # the dense plan where there is none
         if domain.only_budget:
             return [at_budget]
-        shares = np.linspace(domain.cost_floor, 1.0, _GUESSES, endpoint=False)
-        return [at_budget, *(self._planned(domain.harm_tables, share) for share in shares)]
+        shares = np.linspace(domain.cost_floor, 1.0, _PRIOR_BUDGETS, endpoint=False)
+        return [at_budget, *(self._planned(domain.sensitivity_tables, share) for share in shares)]
 
-    def _budgeted(self, harms: tuple[Floats, ...]) -> NDArray[np.int_]:
+    def _budgeted(self, sensitivities: tuple[Floats, ...]) -> NDArray[np.int_]:
         """Give the best additive plan within the budget."""
-        return additive_best(self._domain, harms, [cost.limit for cost in self._domain.costs])
+        return additive_best(
+            self._domain, sensitivities, [cost.limit for cost in self._domain.costs]
+        )
 
-    def _planned(self, harms: tuple[Floats, ...], share: float) -> NDArray[np.int_]:
+    def _planned(self, sensitivities: tuple[Floats, ...], share: float) -> NDArray[np.int_]:
         """Give the best additive plan at a share of the first cost, or within the budget."""
         if self._domain.only_budget and share <= self._domain.cost_ceiling:
-            return self._budgeted(harms)
-        return additive_best(self._domain, harms, [share, *[None] * (len(self._domain.costs) - 1)])
+            return self._budgeted(sensitivities)
+        return additive_best(
+            self._domain, sensitivities, [share, *[None] * (len(self._domain.costs) - 1)]
+        )
 
     def _trajectory(self) -> Script:
         """From dense down to the lowest cost of interest, re-planned at each waypoint."""
@@ -177,7 +183,7 @@ class Frontier:
         if len(batch):
             expected, additive = surrogate.predict(batch), surrogate.additive(batch)
             answer = yield Ask(genomes=batch, rungs=self._rungs, risk=_RISK)
-            self._trust.observe(expected, additive, answer.objectives[:, 0])
+            self._check.observe(expected, additive, answer.objectives[:, 0])
 
     def _picked(self, budgets: Budgets, pools: list[Pool]) -> list[Genomes]:
         """Give each pool's share of the batch: what of it promises most."""
@@ -189,7 +195,7 @@ class Frontier:
 
     def _evolved(self, surrogate: Surrogate) -> Pool:
         """Evolve what the surrogate expects most of; the additive one where it ranks no worse."""
-        expect = surrogate.predict if self._trust.learned else surrogate.trend
+        expect = surrogate.predict if self._check.learned else surrogate.trend
         genomes, _, _ = self._history.scores()
         start = genomes[self._history.nearest_front(_NEAREST)]
         found = evolve(self._domain, expect, start, self._rng)

@@ -52,18 +52,18 @@ class Surrogate:
 
     Args:
         domain: Sites and levels.
-        harms: Tables of the single-site pass, for each site ``(levels,)``.
+        sensitivities: Tables of the single-site pass, for each site ``(levels,)``.
 
     References:
         Rasmussen & Williams, 2006, "Gaussian Processes for Machine Learning", sections 2.2, 2.7
         and 5.4.1.
     """
 
-    def __init__(self, domain: Domain, harms: tuple[Floats, ...]) -> None:
-        self._harms = harms
+    def __init__(self, domain: Domain, sensitivities: tuple[Floats, ...]) -> None:
+        self._harms = sensitivities
         self._coordinates = [
             _coordinate(table, int(top))
-            for table, top in zip(harms, domain.top_levels, strict=True)
+            for table, top in zip(sensitivities, domain.top_levels, strict=True)
         ]
         self._kernel: _Kernel | None = None
         self._chosen_at = 0
@@ -72,8 +72,8 @@ class Surrogate:
 
     def additive(self, genomes: Genomes) -> Floats:
         """Give the logarithm of the summed harm of single sites, ``(genomes,)``."""
-        harm = sum(table[genomes[:, site]] for site, table in enumerate(self._harms))
-        return np.log(np.maximum(harm, LEAST_KL))
+        sensitivity = sum(table[genomes[:, site]] for site, table in enumerate(self._harms))
+        return np.log(np.maximum(sensitivity, LEAST_KL))
 
     def trend(self, genomes: Genomes) -> Floats:
         """Give log KL by single-site harm alone, on the scores' line, ``(genomes,)``."""

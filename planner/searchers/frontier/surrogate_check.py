@@ -15,7 +15,7 @@ _ENOUGH = 16
 _SAID_EACH = 5
 
 
-class Trust:
+class SurrogateCheck:
     """Keeps what was expected of each batch beside what it came to.
 
     How both rank is logged now and then, and when the decision changes.

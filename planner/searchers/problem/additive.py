@@ -33,7 +33,7 @@ _ATTEMPTS = 5
 
 
 def additive_best(
-    domain: Domain, harms: Sequence[Floats], limits: Sequence[float | None]
+    domain: Domain, sensitivities: Sequence[Floats], limits: Sequence[float | None]
 ) -> NDArray[np.int_]:
     """Solve the multiple-choice knapsack: one level for each site, least harm, within all limits.
 
@@ -41,7 +41,7 @@ def additive_best(
 
     Args:
         domain: Sites, levels and costs.
-        harms: For each site ``(levels,)``.
+        sensitivities: For each site ``(levels,)``.
         limits: For each cost the most allowed, as a share of the dense model's; none: any amount.
 
     Returns:
@@ -53,7 +53,7 @@ def additive_best(
     """
     tightened = list(limits)
     for _ in range(_ATTEMPTS):
-        genome = _solved(domain, harms, tightened)
+        genome = _solved(domain, sensitivities, tightened)
         excess = [
             0.0 if limit is None else float(cost.of(genome[None])[0]) - limit
             for cost, limit in zip(domain.costs, limits, strict=True)
@@ -68,16 +68,16 @@ def additive_best(
 
 
 def _solved(
-    domain: Domain, harms: Sequence[Floats], limits: Sequence[float | None]
+    domain: Domain, sensitivities: Sequence[Floats], limits: Sequence[float | None]
 ) -> NDArray[np.int_]:
     """Give what HiGHS finds; the smallest genome where it finds nothing."""
-    choices = [_choices(joints, harms, limits) for joints in _by_sites(domain)]
-    sizes = [len(choice.harms) for choice in choices]
+    choices = [_choices(joints, sensitivities, limits) for joints in _by_sites(domain)]
+    sizes = [len(choice.sensitivities) for choice in choices]
     dense = domain.prices(domain.top_levels[None])[0]
     limited = np.array([limit is not None for limit in limits])
     allowed = np.array([limit for limit in limits if limit is not None])
     knapsack = _Knapsack(
-        harms=np.concatenate([choice.harms for choice in choices]),
+        sensitivities=np.concatenate([choice.sensitivities for choice in choices]),
         savings=np.concatenate([choice.savings[:, limited] for choice in choices]),
         owners=np.repeat(np.arange(len(sizes)), sizes),
         rooms=allowed - dense[limited] + _ROUNDING,
@@ -96,7 +96,7 @@ def _solved(
 class _Knapsack:
     """One choice of each owner, least harm, within all limits."""
 
-    harms: Floats
+    sensitivities: Floats
     """``(choices,)``"""
     savings: Floats
     """What each changes of each limited cost, ``(choices, limits)``."""
@@ -112,11 +112,11 @@ class _Knapsack:
         in the relaxation is above the gap between a plan and the relaxation cannot be in a better
         plan.
         """
-        everything = np.arange(len(self.harms))
+        everything = np.arange(len(self.sensitivities))
         if len(everything) <= _MANY:
             return self._within(everything)
         relaxed = linprog(
-            self.harms,
+            self.sensitivities,
             A_eq=self._one_each(everything),
             b_eq=np.ones(self.owners[-1] + 1),
             A_ub=self.savings.T if len(self.rooms) else None,
@@ -133,7 +133,7 @@ class _Knapsack:
             taken = self._within(core)
             if count >= len(order):
                 return taken
-            gap = float(self.harms[taken].sum()) - relaxed.fun if len(taken) else np.inf
+            gap = float(self.sensitivities[taken].sum()) - relaxed.fun if len(taken) else np.inf
             if gap <= max(reduced[order[count]], _GAP * abs(relaxed.fun)):
                 return taken
             count *= _GROWTH
@@ -144,7 +144,7 @@ class _Knapsack:
         if len(self.rooms):
             constraints.append(LinearConstraint(self.savings[core].T, -np.inf, self.rooms))
         found = milp(
-            self.harms[core],
+            self.sensitivities[core],
             integrality=np.ones(len(core)),
             bounds=Bounds(0, 1),
             constraints=constraints,
@@ -174,16 +174,16 @@ class _Choices:
     """``(choices, sites)``"""
     savings: Floats
     """What each changes of each cost from the dense model on, ``(choices, costs)``."""
-    harms: Floats
+    sensitivities: Floats
     """``(choices,)``"""
 
 
 def _choices(
-    joints: tuple[Joint, ...], harms: Sequence[Floats], limits: Sequence[float | None]
+    joints: tuple[Joint, ...], sensitivities: Sequence[Floats], limits: Sequence[float | None]
 ) -> _Choices:
     """Give what sites may choose, without what another choice beats in harm and all limits."""
     sites = joints[0].sites
-    total = reduce(np.add.outer, [harms[site] for site in sites])
+    total = reduce(np.add.outer, [sensitivities[site] for site in sites])
     flat = total.ravel()
     savings = np.column_stack([joint.table.ravel() - joint.table.flat[-1] for joint in joints])
     kept = np.arange(len(flat))
@@ -195,7 +195,7 @@ def _choices(
         sites=sites,
         levels=np.column_stack(np.unravel_index(kept, total.shape)),
         savings=savings[kept],
-        harms=flat[kept],
+        sensitivities=flat[kept],
     )
 
 

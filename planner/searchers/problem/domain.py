@@ -18,7 +18,7 @@ _TINY = 1e-30
 
 
 DIALS = ("weights", "channels", "top_k")
-"""Kinds of sites that resize no sub-block: they thin out what others keep of it."""
+"""Kinds of sites that resize no component: they thin out what others keep of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,7 +116,7 @@ class Domain:
     """Lowest share of the first cost that is worth looking at."""
     only_budget: bool = False
     """Whether the best plan within the budget is all that is wanted, and not a front."""
-    harm_tables: tuple[NDArray[np.float64], ...] = ()
+    sensitivity_tables: tuple[NDArray[np.float64], ...] = ()
     """For each site ``(levels,)``: what the level is guessed to do to the model, not increasing.
 
     Additive, and only good to begin with. Empty where nothing is known.
@@ -268,19 +268,24 @@ class Domain:
     @cached_property
     def _rates(self) -> NDArray[np.float64]:
         """Of every step, what dropping it is guessed to harm for each cost that it saves."""
-        tables = zip(self.harm_tables, self.cost_tables, strict=True)
-        down = [step_rates(-np.diff(harm)[::-1], np.diff(cost)[::-1]) for harm, cost in tables]
+        tables = zip(self.sensitivity_tables, self.cost_tables, strict=True)
+        down = [
+            step_rates(-np.diff(sensitivity)[::-1], np.diff(cost)[::-1])
+            for sensitivity, cost in tables
+        ]
         return np.concatenate([rates[::-1] for rates in down])
 
 
-def step_rates(harms: NDArray[np.float64], savings: NDArray[np.float64]) -> NDArray[np.float64]:
+def step_rates(
+    sensitivities: NDArray[np.float64], savings: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Weigh the steps down of a site: harm for what is saved, as they must be taken in turn.
 
     A level goes only after those above it, so none looks cheaper than they do. Steps that save
     nothing, between levels of equal cost, are one with the next that saves.
 
     Args:
-        harms: Of each step, from the highest level down, ``(steps,)``.
+        sensitivities: Of each step, from the highest level down, ``(steps,)``.
         savings: Of each step, at least 0, ``(steps,)``.
 
     Returns:
@@ -290,7 +295,7 @@ def step_rates(harms: NDArray[np.float64], savings: NDArray[np.float64]) -> NDAr
         return np.empty(0)
     saves = savings > _ROUNDING
     joined = np.concatenate([[0], np.cumsum(saves)[:-1]])
-    harm, saved = np.bincount(joined, harms), np.bincount(joined, savings)
+    sensitivity, saved = np.bincount(joined, sensitivities), np.bincount(joined, savings)
     rates = np.full(len(saved), np.inf)
-    np.divide(harm, saved, out=rates, where=saved > _ROUNDING)
+    np.divide(sensitivity, saved, out=rates, where=saved > _ROUNDING)
     return np.asarray(np.maximum.accumulate(rates)[joined])

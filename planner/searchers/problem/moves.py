@@ -105,7 +105,7 @@ def _uneven(
     domain: Domain, target: float, attempt: int, rng: np.random.Generator
 ) -> NDArray[np.int_]:
     """A plan that cuts unevenly: by the guess where there is one, each second time varied."""
-    if not domain.harm_tables:
+    if not domain.sensitivity_tables:
         return domain.tilted(target, uneven_tilt(domain, rng))
     tilt = uneven_tilt(domain, rng) if attempt % 2 else np.zeros(len(domain.top_levels))
     return domain.guessed(target, tilt)

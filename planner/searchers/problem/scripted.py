@@ -11,27 +11,27 @@ from planner.searchers.protocol import Answer, Ask, Floats, Genomes
 if TYPE_CHECKING:
     from search_spaces.space.space import Genome
 
-Course = Generator[Genomes, Floats, None]
+Script = Generator[Genomes, Floats, None]
 """Yields the genomes that it wants to know next, ``(genomes, sites)``, is sent their KL,
 ``(genomes,)``, and ends when it has nothing left to ask."""
 
 
-class CourseSearcher:
+class ScriptedSearcher:
     """Asks what a course wants to know, and remembers what it was told.
 
     All that are compared are scored alike, on all text and without a race, as the published
     methods do. A genome that is known already is not asked again.
 
     Args:
-        course: What to ask, in turn.
+        script: What to ask, in turn.
         sites: How many sites a genome has.
     """
 
-    def __init__(self, course: Course, sites: int) -> None:
-        self._course = course
+    def __init__(self, script: Script, sites: int) -> None:
+        self._script = script
         self._sites = sites
         self._known: dict[Genome, float] = {}
-        self._wanted = next(course, None)
+        self._wanted = next(script, None)
 
     def ask(self) -> Ask:
         while self._wanted is not None:
@@ -51,6 +51,6 @@ class CourseSearcher:
     def _go_on(self, wanted: Genomes) -> None:
         kls = np.array([self._known[as_genome(genome)] for genome in wanted])
         try:
-            self._wanted = self._course.send(kls)
+            self._wanted = self._script.send(kls)
         except StopIteration:
             self._wanted = None

@@ -27,7 +27,7 @@ def single_sites(domain: Domain, most_levels: int) -> Genomes:
     return np.array(rows)
 
 
-def harm_tables(domain: Domain, genomes: Genomes, kls: Floats) -> tuple[Floats, ...]:
+def sensitivity_tables(domain: Domain, genomes: Genomes, kls: Floats) -> tuple[Floats, ...]:
     """Turn the scores of a single-site pass into a table of harm for each site.
 
     Args:
@@ -45,10 +45,10 @@ def harm_tables(domain: Domain, genomes: Genomes, kls: Floats) -> tuple[Floats, 
     for site, top in enumerate(domain.top_levels):
         own = lowered[:, site]
         levels = np.append(genomes[own, site], top)
-        harms = np.append(kls[own], 0.0)
+        sensitivities = np.append(kls[own], 0.0)
         order = np.argsort(-levels)
         place = _places(domain, site)
-        table = np.interp(place, place[levels[order]], harms[order])
+        table = np.interp(place, place[levels[order]], sensitivities[order])
         # a level holds all that the one below it does: what looks better for keeping less is noise
         tables.append(np.maximum.accumulate(np.maximum(table, 0.0)[::-1])[::-1])
     return tuple(tables)
@@ -57,5 +57,5 @@ def harm_tables(domain: Domain, genomes: Genomes, kls: Floats) -> tuple[Floats, 
 def _places(domain: Domain, site: int) -> Floats:
     """Place the levels of a site from 1 (nothing kept) to 0 (dense), ``(levels,)``."""
     top = int(domain.top_levels[site])
-    guess = domain.harm_tables[site] if domain.harm_tables else np.zeros(top + 1)
+    guess = domain.sensitivity_tables[site] if domain.sensitivity_tables else np.zeros(top + 1)
     return guess / guess[0] if guess[0] > 0 else 1.0 - np.arange(top + 1) / top

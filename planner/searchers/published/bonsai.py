@@ -4,7 +4,7 @@ import numpy as np
 
 from planner.searchers.problem.descent import ROUNDING, Descent
 from planner.searchers.problem.domain import Domain, step_rates
-from planner.searchers.problem.scripted import Course, CourseSearcher
+from planner.searchers.problem.scripted import Script, ScriptedSearcher
 from planner.searchers.protocol import Floats, Genomes
 
 _ITERATIONS = 8
@@ -14,7 +14,7 @@ _STRENGTHS = np.logspace(-6, 2, 25)
 _TINY = 1e-30
 
 
-class Bonsai(CourseSearcher):
+class Bonsai(ScriptedSearcher):
     """Prunes a part at a time by a regression of KL on what random sub-models keep.
 
     As published: forward passes only; each iteration draws sub-models at its own target around a
@@ -44,12 +44,14 @@ class Bonsai(CourseSearcher):
         self._descent = Descent.to_end(domain)
         self._population = population
         self._rng = np.random.default_rng(seed)
-        harms = domain.harm_tables or [-t for t in self._descent.tables(domain.top_levels)]
-        self._prior = [-np.diff(table) for table in harms]
+        sensitivities = domain.sensitivity_tables or [
+            -t for t in self._descent.tables(domain.top_levels)
+        ]
+        self._prior = [-np.diff(table) for table in sensitivities]
         goals = 1.0 - np.arange(1, iterations + 1) / iterations
         super().__init__(self._prune(goals), len(domain.top_levels))
 
-    def _prune(self, goals: Floats) -> Course:
+    def _prune(self, goals: Floats) -> Script:
         plan = self._descent.domain.top_levels
         for goal in goals.tolist():
             if self._descent.left(plan[None])[0] <= goal + ROUNDING:

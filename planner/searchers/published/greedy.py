@@ -4,14 +4,14 @@ import numpy as np
 
 from planner.searchers.problem.descent import Descent
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.scripted import Course, CourseSearcher
+from planner.searchers.problem.scripted import Script, ScriptedSearcher
 
 PACE = 1 / 20
 """Part of the way to the target that a round of steps saves: about twenty rounds."""
 _STEPS_PER_SITE = 4
 
 
-class Greedy(CourseSearcher):
+class Greedy(ScriptedSearcher):
     """Lowers one site a step, each time the one with the least rise of KL for what it saves.
 
     Where sites stay whole or go this is a published method: on whole layers SLEB, on attentions
@@ -39,10 +39,10 @@ class Greedy(CourseSearcher):
     """
 
     def __init__(self, domain: Domain, *, pace: float = PACE) -> None:
-        super().__init__(_course(Descent.to_end(domain), pace), len(domain.top_levels))
+        super().__init__(_script(Descent.to_end(domain), pace), len(domain.top_levels))
 
 
-def _course(descent: Descent, pace: float) -> Course:
+def _script(descent: Descent, pace: float) -> Script:
     genome = descent.domain.top_levels
     # where sites stay whole or go, one goes at a time, as published
     most = len(genome) if genome.max() > 1 else 1

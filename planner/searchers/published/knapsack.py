@@ -5,13 +5,13 @@ import numpy as np
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.descent import Descent
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.scripted import Course, CourseSearcher
-from planner.searchers.problem.single_sites import harm_tables, single_sites
+from planner.searchers.problem.scripted import Script, ScriptedSearcher
+from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
 
 _MOST_LEVELS = 4
 
 
-class Knapsack(CourseSearcher):
+class Knapsack(ScriptedSearcher):
     """Takes the plan whose single-site KLs have the least sum within each budget.
 
     As in Puzzle: what a choice does is measured with all else dense, assumed to add up, and a
@@ -29,17 +29,17 @@ class Knapsack(CourseSearcher):
     """
 
     def __init__(self, domain: Domain, population: int) -> None:
-        super().__init__(_course(domain, population), len(domain.top_levels))
+        super().__init__(_script(domain, population), len(domain.top_levels))
 
 
-def _course(domain: Domain, population: int) -> Course:
+def _script(domain: Domain, population: int) -> Script:
     singles = single_sites(domain, _MOST_LEVELS)
     kls = yield singles
-    harms = harm_tables(domain, singles, kls)
+    sensitivities = sensitivity_tables(domain, singles, kls)
     budgets = [Descent.to_budget(domain).limits_at(1.0)]
     if not domain.only_budget:
         way = Descent.to_end(domain)
         # the dense model, at 0, is known
         shares = np.linspace(0.0, 1.0, population + 1)[1:]
         budgets += [way.limits_at(float(share)) for share in shares]
-    yield np.array([additive_best(domain, harms, limits) for limits in budgets])
+    yield np.array([additive_best(domain, sensitivities, limits) for limits in budgets])

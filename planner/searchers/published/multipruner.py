@@ -1,4 +1,4 @@
-"""MultiPruner: whole sub-blocks first, then channels, then heads."""
+"""MultiPruner: whole components first, then channels, then heads."""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal
@@ -7,7 +7,7 @@ import numpy as np
 
 from planner.searchers.problem.descent import ROUNDING, Descent
 from planner.searchers.problem.domain import DIALS, Domain
-from planner.searchers.problem.scripted import Course, CourseSearcher
+from planner.searchers.problem.scripted import Script, ScriptedSearcher
 from planner.searchers.protocol import Genomes
 from planner.searchers.published.greedy import PACE
 
@@ -25,7 +25,7 @@ _STAGE_OF: Mapping[str, Stage] = {
 _STEPS_PER_SITE = 8
 
 
-class MultiPruner(CourseSearcher):
+class MultiPruner(ScriptedSearcher):
     """Goes to one budget in three stages, in each always by the removal of the lowest KL.
 
     As published: residual blocks, that is attentions and MLPs one by one, are dropped until their
@@ -56,10 +56,10 @@ class MultiPruner(CourseSearcher):
         self, domain: Domain, *, split: Split = (44.0, 52.0, 4.0), pace: float = PACE
     ) -> None:
         descent = Descent.to_budget(domain)
-        super().__init__(_course(descent, split, pace), len(domain.top_levels))
+        super().__init__(_script(descent, split, pace), len(domain.top_levels))
 
 
-def _course(descent: Descent, split: Split, pace: float) -> Course:
+def _script(descent: Descent, split: Split, pace: float) -> Script:
     genome = descent.domain.top_levels
     for stage, goal, fitting in _phases(descent, split):
         while (left := float(descent.left(genome[None])[0]) - goal) > ROUNDING:

@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.descent import Descent
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.scripted import Course, CourseSearcher
+from planner.searchers.problem.scripted import Script, ScriptedSearcher
 
 
-class OneShot(CourseSearcher):
+class OneShot(ScriptedSearcher):
     """Takes the plan within each budget that the domain's guess holds for the best one.
 
     So do the methods that rank all parts of a model once and cut the last. Where the guess is of
@@ -27,10 +27,10 @@ class OneShot(CourseSearcher):
     """
 
     def __init__(self, domain: Domain, population: int) -> None:
-        super().__init__(_course(domain, population), len(domain.top_levels))
+        super().__init__(_script(domain, population), len(domain.top_levels))
 
 
-def _course(domain: Domain, population: int) -> Course:
+def _script(domain: Domain, population: int) -> Script:
     budgets = [Descent.to_budget(domain).limits_at(1.0)]
     if not domain.only_budget:
         way = Descent.to_end(domain)
@@ -42,9 +42,9 @@ def _course(domain: Domain, population: int) -> Course:
 
 def _plan(domain: Domain, limits: list[float | None]) -> NDArray[np.int_]:
     """Give the plan that the guess is for, within a limit on each cost."""
-    if len(domain.tilt) or not domain.harm_tables:
+    if len(domain.tilt) or not domain.sensitivity_tables:
         tilt = domain.tilt if len(domain.tilt) else domain.even
         return domain.tilted_within(
             tilt, np.array([np.inf if limit is None else limit for limit in limits])
         )
-    return additive_best(domain, domain.harm_tables, limits)
+    return additive_best(domain, domain.sensitivity_tables, limits)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from search_spaces.importance.experts.unrouted import ROUTED, unrouted_last
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class ExpertMagnitude:
@@ -16,8 +16,8 @@ class ExpertMagnitude:
     statistics: frozenset[StatisticName] = ROUTED
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        stacks = [weights[stack.path] for stack in block.mixture.stacks]
+        stacks = [weights[stack.path] for stack in component.mixture.stacks]
         sums = torch.stack([stack.flatten(1).square().sum(dim=1) for stack in stacks])
-        return unrouted_last(block, sums.sum(dim=0), statistics)
+        return unrouted_last(component, sums.sum(dim=0), statistics)

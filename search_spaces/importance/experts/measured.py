@@ -8,7 +8,7 @@ from torch import Tensor
 from search_spaces.importance import MeasuredImportanceName
 from search_spaces.importance.experts.unrouted import ROUTED, measured, unrouted_last
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +25,14 @@ class MeasuredImportance:
 
     def importance(
         self,
-        block: SubBlock,
+        component: Component,
         weights: Mapping[str, Tensor],  # noqa: ARG002
         statistics: Statistics,
     ) -> Tensor:
-        importance = measured(block, statistics, self.statistic)
+        importance = measured(component, statistics, self.statistic)
         if self.exponent is not None:
-            importance = importance * measured(block, statistics, self.exponent).exp()
-        return unrouted_last(block, importance, statistics)
+            importance = importance * measured(component, statistics, self.exponent).exp()
+        return unrouted_last(component, importance, statistics)
 
 
 MEASURED: Mapping[MeasuredImportanceName, MeasuredImportance] = {

@@ -11,7 +11,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from search_spaces.errors import ModelError
 from search_spaces.structure.backbone import Backbone
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 _REMEDY = (
     "let `--pretrained_router` name a HuggingFace folder with the safetensors files of the model "
@@ -20,14 +20,14 @@ _REMEDY = (
 
 
 def read_pretrained_routers(
-    folder: Path, backbone: Backbone, blocks: Sequence[SubBlock]
+    folder: Path, backbone: Backbone, components: Sequence[Component]
 ) -> dict[int, Tensor]:
     """Read the routers' rows of a folder, by the names that they have in a fine-tuned model.
 
     Args:
         folder: With safetensors files, named as transformers reads them for that model.
         backbone: The fine-tuned model; its weights need not be in memory.
-        blocks: Its sub-blocks; those without experts are passed over.
+        components: Its components; those without experts are passed over.
 
     Returns:
         By layer ``(experts, hidden)``, as stored.
@@ -38,13 +38,13 @@ def read_pretrained_routers(
     """
     shapes: dict[str, tuple[int, ...]] = {}
     layers: dict[str, int] = {}
-    for block in blocks:
-        if block.experts is not None:
-            layer = backbone.layers[block.layer]
+    for component in components:
+        if component.experts is not None:
+            layer = backbone.layers[component.layer]
             known = dict(layer.named_parameters()) | dict(layer.named_buffers())
-            path = next(path for path in block.experts.router_rows if known[path].ndim == 2)
-            name = f"{backbone.stack_path}.{block.layer}.{path}"
-            shapes[name], layers[name] = tuple(known[path].shape), block.layer
+            path = next(path for path in component.experts.router_rows if known[path].ndim == 2)
+            name = f"{backbone.stack_path}.{component.layer}.{path}"
+            shapes[name], layers[name] = tuple(known[path].shape), component.layer
     found = {}
     for name, rows in _tensors(folder, backbone.model, shapes):
         if tuple(rows.shape) != shapes[name]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from search_spaces.errors import ModelError
 from search_spaces.importance.experts.unrouted import ROUTED, unrouted_last
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class RouterChange:
@@ -30,16 +30,16 @@ class RouterChange:
         self._pretrained = pretrained
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        rows = next(weights[p] for p in block.mixture.router_rows if weights[p].ndim == 2)
-        before = self._pretrained.get(block.layer)
+        rows = next(weights[p] for p in component.mixture.router_rows if weights[p].ndim == 2)
+        before = self._pretrained.get(component.layer)
         if before is None or before.shape != rows.shape:
             got = "none" if before is None else str(tuple(before.shape))
             raise ModelError(
                 f"the router before fine-tuning must have the shape {tuple(rows.shape)} in "
-                f"`{block.name}`, got {got}; let `--pretrained_router` name the folder of the "
+                f"`{component.name}`, got {got}; let `--pretrained_router` name the folder of the "
                 "model that this one was fine-tuned from"
             )
         change = rows.norm(dim=1) - before.to(rows).norm(dim=1)
-        return unrouted_last(block, change, statistics)
+        return unrouted_last(component, change, statistics)

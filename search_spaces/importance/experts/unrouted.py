@@ -4,20 +4,20 @@ import torch
 from torch import Tensor
 
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 ROUTED: frozenset[StatisticName] = frozenset({"expert_frequency"})
 """What every ranking needs to tell those experts."""
 
 
-def measured(block: SubBlock, statistics: Statistics, name: StatisticName) -> Tensor:
-    """Give a statistic of the experts of a sub-block, ``(experts, ...)``."""
-    return statistics[name, block.mixture.holder]
+def measured(component: Component, statistics: Statistics, name: StatisticName) -> Tensor:
+    """Give a statistic of the experts of a component, ``(experts, ...)``."""
+    return statistics[name, component.mixture.holder]
 
 
-def unrouted_last(block: SubBlock, importance: Tensor, statistics: Statistics) -> Tensor:
+def unrouted_last(component: Component, importance: Tensor, statistics: Statistics) -> Tensor:
     """Give importances ``(experts,)`` in which unused experts have less than all others."""
-    unused = measured(block, statistics, "expert_frequency").to(importance.device) <= 0
+    unused = measured(component, statistics, "expert_frequency").to(importance.device) <= 0
     if bool(unused.all()):  # of a text without tokens, say: nothing tells them apart
         return torch.zeros_like(importance)
     least = importance[~unused].min()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from search_spaces.importance.units.reduce import by_unit
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class Activation:
@@ -25,10 +25,10 @@ class Activation:
     comparable = False
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        output = block.projections[-1]
+        output = component.projections[-1]
         weight = weights[output.path]
-        if block.kind == "mlp":
+        if component.kind == "mlp":
             return by_unit(output, statistics["input_magnitude", output.path].to(weight))
         return by_unit(output, statistics["input_second_moment", output.path].to(weight)).sqrt()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from search_spaces.importance.units.reduce import along, by_unit
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class CFSP:
@@ -32,12 +32,12 @@ class CFSP:
     comparable = False
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        output = block.projections[-1]
+        output = component.projections[-1]
         energy = statistics["input_second_moment", output.path].to(weights[output.path])
         shares = []
-        for projection in block.projections:
+        for projection in component.projections:
             size = weights[projection.path].abs()
             if projection is output:
                 size = size * energy.sqrt()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class Fisher:
@@ -23,7 +23,7 @@ class Fisher:
     comparable = True
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        output = block.projections[-1].path
+        output = component.projections[-1].path
         return statistics["gate_fisher", output].to(weights[output].device)

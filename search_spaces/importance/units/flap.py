@@ -7,16 +7,16 @@ from torch import Tensor
 
 from search_spaces.importance.units.reduce import by_unit
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class FLAP:
     """A column counts by the variance of its input times its squared norm.
 
     The columns of a unit are added up, ``Σ_j Var(X_j) · ‖W_:j‖²`` (WIFV, weighted input feature
-    variance), and the units of a sub-block standardised to mean 0 and deviation 1, so that layers,
+    variance), and the units of a component standardised to mean 0 and deviation 1, so that layers,
     and attentions and MLPs, compare. (The paper standardises columns and then takes a head's mean:
-    the same order inside of a sub-block.) Where all units are alike, each counts 0.
+    the same order inside of a component.) Where all units are alike, each counts 0.
 
     References:
         An, Zhao, Yu, Tang & Wang, 2024, "Fluctuation-based Adaptive Structured Pruning for Large
@@ -27,9 +27,9 @@ class FLAP:
     comparable = True
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        output = block.projections[-1]
+        output = component.projections[-1]
         weight = weights[output.path]
         mean = statistics["input_mean", output.path].to(weight).double()
         second = statistics["input_second_moment", output.path].to(weight).double()

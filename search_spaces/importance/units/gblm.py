@@ -6,7 +6,7 @@ from torch import Tensor
 
 from search_spaces.importance.units.reduce import by_unit
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 # The published 100 weighs gradients' norms over 128 windows against inputs' norms over the 2,048
 # tokens of one; for root mean squares that is 100 · √(128 / 2048).
@@ -32,9 +32,9 @@ class GBLM:
     comparable = False
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        output = block.projections[-1]
+        output = component.projections[-1]
         weight = weights[output.path]
         inputs = statistics["input_second_moment", output.path].to(weight).sqrt()  # (columns,)
         slopes = statistics["gradient_second_moment", output.path].to(weight).sqrt()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from search_spaces.importance.units.reduce import along, by_unit
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class Magnitude:
@@ -23,9 +23,11 @@ class Magnitude:
 
     def importance(
         self,
-        block: SubBlock,
+        component: Component,
         weights: Mapping[str, Tensor],
         statistics: Statistics,  # noqa: ARG002
     ) -> Tensor:
-        squares = [by_unit(p, weights[p.path].square().sum(along(p))) for p in block.projections]
+        squares = [
+            by_unit(p, weights[p.path].square().sum(along(p))) for p in component.projections
+        ]
         return sum(squares[1:], start=squares[0])

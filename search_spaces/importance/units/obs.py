@@ -7,7 +7,7 @@ from torch import Tensor
 
 from search_spaces.linalg import damped_inverse, dead_inputs
 from search_spaces.statistics import StatisticName, Statistics, check_tokens
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 STEPS = 96
 """In which all units go: those of a step are chosen together and removed at once."""
@@ -31,16 +31,16 @@ class OBS:
     comparable = False
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        output = block.projections[-1]
+        output = component.projections[-1]
         check_tokens(int(statistics["tokens", ""]), len(output.units), "the ranking `obs`")
         order = torch.from_numpy(output.by_unit).to(weights[output.path].device).flatten()
         # the columns of a unit lie together
         columns = weights[output.path].double().t()[order].contiguous()
         gram = statistics["gram", output.path].to(columns.device)[order][:, order]
         columns[dead_inputs(gram)] = 0.0  # what is never put in costs nothing
-        return _removal_costs(columns, damped_inverse(gram), block.unit_count)
+        return _removal_costs(columns, damped_inverse(gram), component.unit_count)
 
 
 def _removal_costs(columns: Tensor, inverse: Tensor, unit_count: int) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from search_spaces.importance.units.reduce import along, by_unit
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class Taylor:
@@ -25,10 +25,10 @@ class Taylor:
     comparable = True  # all are nats
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
         changes = []
-        for projection in block.projections:
+        for projection in component.projections:
             weight = weights[projection.path]
             change = (weight * statistics["gradient", projection.path].to(weight)).abs()
             changes.append(by_unit(projection, change.sum(along(projection))))

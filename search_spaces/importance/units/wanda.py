@@ -6,7 +6,7 @@ from torch import Tensor
 
 from search_spaces.importance.units.reduce import by_unit
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 
 
 class Wanda:
@@ -24,9 +24,9 @@ class Wanda:
     comparable = False
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        output = block.projections[-1]
+        output = component.projections[-1]
         weight = weights[output.path]
         energy = statistics["input_second_moment", output.path].to(weight)  # ‖X_j‖² / tokens
         return by_unit(output, weight.square().sum(dim=0) * energy)

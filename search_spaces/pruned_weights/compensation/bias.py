@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from search_spaces.pruned_weights.compensation.protocol import Repair
+from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
@@ -22,17 +22,17 @@ class Bias:
     statistics: frozenset[StatisticName] = frozenset({"input_mean"})
     adds_bias = True
 
-    def repairs(
+    def compensate(
         self, weight: Tensor, kept: Sequence[int], statistics: MatrixStatistics
-    ) -> Iterator[Repair]:
+    ) -> Iterator[CompensatedWeights]:
         dense = weight.double()
         mean = statistics["input_mean"].to(dense)  # (columns,)
         for count in kept:
             bias = (dense[:, count:] @ mean[count:]).float()
             if bias.isfinite().all():
-                yield Repair(weight=weight[:, :count], bias=bias)
+                yield CompensatedWeights(weight=weight[:, :count], bias=bias)
             else:
-                yield Repair(
+                yield CompensatedWeights(
                     weight=weight[:, :count],
                     bias=torch.zeros_like(bias),  # there is one all the same: it was paid for
                     notice="the means of its inputs are not finite, so that its bias is zero; "

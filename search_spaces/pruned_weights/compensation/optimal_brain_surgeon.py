@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from search_spaces.pruned_weights.compensation.protocol import Repair
+from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights
 from search_spaces.pruned_weights.compensation.ridge import Ridge
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
@@ -35,10 +35,10 @@ class OptimalBrainSurgeon:
     def __init__(self, damping: float = _DAMPING) -> None:
         self.damping = damping
 
-    def repairs(
+    def compensate(
         self, weight: Tensor, kept: Sequence[int], statistics: MatrixStatistics
-    ) -> Iterator[Repair]:
+    ) -> Iterator[CompensatedWeights]:
         gram = statistics["gram"].to(weight.device).double()
         cross = weight.double() @ gram
         ridge = Ridge(gram=gram, cross=cross, centred=True, damping=self.damping)
-        return ridge.repairs(weight, kept, statistics.tokens, "obs")
+        return ridge.compensate(weight, kept, statistics.tokens, "obs")

@@ -10,8 +10,8 @@ from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
 @dataclass(frozen=True)
-class Repair:
-    """The output projection of a sub-block that keeps the first of its columns."""
+class CompensatedWeights:
+    """The output projection of a component that keeps the first of its columns."""
 
     weight: Tensor
     """``(rows, kept)`` in float32"""
@@ -24,11 +24,11 @@ class Repair:
 
 
 class Compensation(Protocol):
-    """Repairs the output projection of a sub-block that loses units."""
+    """Repairs the output projection of a component that loses units."""
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
-        """What must be collected for every projection before `repairs` is asked."""
+        """What must be collected for every projection before `compensate` is asked."""
         ...
 
     @property
@@ -36,9 +36,9 @@ class Compensation(Protocol):
         """Whether repairs come with a bias."""
         ...
 
-    def repairs(
+    def compensate(
         self, weight: Tensor, kept: Sequence[int], statistics: MatrixStatistics
-    ) -> Iterator[Repair]:
+    ) -> Iterator[CompensatedWeights]:
         """Repair one output projection at several widths.
 
         Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from search_spaces.pruned_weights.compensation.protocol import Repair
+from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights
 from search_spaces.statistics import check_tokens
 
 DAMPING = 0.01
@@ -36,9 +36,9 @@ class Ridge:
     damping: float = DAMPING
     """λ as a share of the mean of the Gram matrix's diagonal."""
 
-    def repairs(
+    def compensate(
         self, weight: Tensor, kept: Sequence[int], tokens: int, asker: str
-    ) -> Iterator[Repair]:
+    ) -> Iterator[CompensatedWeights]:
         """Repair a matrix at several widths; where that would make it worse, leave it.
 
         Args:
@@ -61,7 +61,9 @@ class Ridge:
         mean = float(self.gram.diagonal().double().mean())
         found = _factored(gram, cross, mean, self.damping)
         if isinstance(found, str):
-            yield from (Repair(weight=weight[:, :count], fallback=found) for count in kept)
+            yield from (
+                CompensatedWeights(weight=weight[:, :count], fallback=found) for count in kept
+            )
             return
         factor, damping, notice = found
         right = cross + damping * dense if self.centred else cross
@@ -77,14 +79,14 @@ class Ridge:
             after = moved - 2 * (fitted * target).sum()
             if not after <= before + _ROUNDING * before.abs():
                 why = f"the damped fit of {count} inputs has a larger error than the dense weights"
-                yield Repair(weight=weight[:, :count], fallback=why)
+                yield CompensatedWeights(weight=weight[:, :count], fallback=why)
                 continue
             if tokens < count and not notice:
                 notice = (
                     f"{tokens} tokens cannot tell {count} inputs apart, so that {asker} leans on "
-                    "damping; raise `--statistics_windows`"
+                    "damping; raise `--calibration_windows`"
                 )
-            yield Repair(weight=fitted.float().contiguous(), notice=notice)
+            yield CompensatedWeights(weight=fitted.float().contiguous(), notice=notice)
 
 
 def _factored(

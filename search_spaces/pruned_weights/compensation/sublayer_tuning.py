@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from search_spaces.pruned_weights.compensation.protocol import Repair
+from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights
 from search_spaces.pruned_weights.compensation.ridge import DAMPING, Ridge
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
@@ -13,8 +13,8 @@ class SubLayerTuning:
     """``W' = (E[t x_Sᵀ] + λ W_S) (E[x_S x_Sᵀ] + λI)⁻¹`` for the kept columns ``S``.
 
     Here ``x`` is what the output projection gets where a pruned model runs, and ``t`` what would
-    take that model's hidden states to the dense model's: the fit makes up for this sub-block and
-    for what the sub-blocks below it lost. It minimises ``E‖t − W' x_S‖² + λ‖W' − W_S‖²``. Where
+    take that model's hidden states to the dense model's: the fit makes up for this component and
+    for what the components below it lost. It minimises ``E‖t − W' x_S‖² + λ‖W' − W_S‖²``. Where
     the pruned model is the dense one it is `OptimalBrainSurgeon`.
 
     Args:
@@ -32,13 +32,13 @@ class SubLayerTuning:
     def __init__(self, damping: float = DAMPING) -> None:
         self.damping = damping
 
-    def repairs(
+    def compensate(
         self, weight: Tensor, kept: Sequence[int], statistics: MatrixStatistics
-    ) -> Iterator[Repair]:
+    ) -> Iterator[CompensatedWeights]:
         ridge = Ridge(
             gram=statistics["student_gram"],
             cross=statistics["teacher_cross"],
             centred=True,
             damping=self.damping,
         )
-        return ridge.repairs(weight, kept, statistics.tokens, "tuning")
+        return ridge.compensate(weight, kept, statistics.tokens, "tuning")

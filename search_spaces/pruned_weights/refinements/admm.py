@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.linalg import damped_cholesky
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, check_tokens
 
 _PENALTY = 1.0  # for inputs of norm 1
@@ -39,7 +39,11 @@ class Admm:
         self._last: tuple[Tensor, Tensor] | None = None
 
     def refined(
-        self, sparse: Tensor, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics
+        self,
+        sparse: Tensor,
+        weight: Tensor,
+        pattern: SparsityPattern,
+        statistics: MatrixStatistics,
     ) -> Tensor:
         pattern.check_fits(weight.shape[1], "weight")
         check_tokens(statistics.tokens, weight.shape[1], "ADMM")

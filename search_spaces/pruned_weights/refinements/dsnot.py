@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
 _CYCLES = 50
@@ -31,7 +31,11 @@ class DSnoT:
     statistics: frozenset[StatisticName] = frozenset({"input_mean", "input_second_moment"})
 
     def refined(
-        self, sparse: Tensor, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics
+        self,
+        sparse: Tensor,
+        weight: Tensor,
+        pattern: SparsityPattern,
+        statistics: MatrixStatistics,
     ) -> Tensor:
         pattern.check_fits(weight.shape[1], "weight")
         mean, second = statistics["input_mean"], statistics["input_second_moment"]
@@ -60,7 +64,9 @@ class DSnoT:
         return refined
 
 
-def _swaps(growing: Tensor, going: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor, Tensor]:
+def _swaps(
+    growing: Tensor, going: Tensor, pattern: SparsityPattern
+) -> tuple[Tensor, Tensor, Tensor]:
     """Pick in each row the column that grows, the one that goes, and tell whether there are both.
 
     Args:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from search_spaces.errors import SettingsError
 from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName
 from search_spaces.structure.expert_tensors import as_matrices, matrices_of
 from search_spaces.structure.experts import Experts, Stack, StackRole
@@ -39,7 +39,7 @@ def stack_statistics(sparsifier: Sparsifier) -> frozenset[StatisticName]:
 def sparse_stacks(
     experts: Experts,
     stacks: Mapping[str, Tensor],
-    pattern: Pattern,
+    pattern: SparsityPattern,
     sparsifier: Sparsifier,
     statistics: MatrixStatistics,
 ) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from search_spaces.pruned_weights.sparsifiers.masks import zeros_by_row
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
 # The published 100 weighs gradients' norms over 128 windows against inputs' norms over the 2,048
@@ -32,7 +32,9 @@ class GblmPruner:
     def __init__(self, gradient_weight: float = _GRADIENT_WEIGHT) -> None:
         self._gradient_weight = gradient_weight
 
-    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
+    def sparsified(
+        self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
+    ) -> Tensor:
         inputs = statistics["input_second_moment"].sqrt()  # (columns,)
         gradients = statistics["gradient_second_moment"].sqrt()  # (rows, columns)
         scores = weight.abs() * (inputs + self._gradient_weight * gradients)

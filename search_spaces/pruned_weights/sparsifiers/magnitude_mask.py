@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from search_spaces.pruned_weights.sparsifiers.masks import zeros_by_matrix
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
@@ -20,7 +20,7 @@ class Magnitude:
     def sparsified(
         self,
         weight: Tensor,
-        pattern: Pattern,
+        pattern: SparsityPattern,
         statistics: MatrixStatistics,  # noqa: ARG002
     ) -> Tensor:
         return weight.masked_fill(zeros_by_matrix(weight.abs(), pattern), 0.0)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 
 
 def lowest(scores: Tensor, count: int) -> Tensor:
@@ -26,7 +26,7 @@ def lowest(scores: Tensor, count: int) -> Tensor:
     return below | tied
 
 
-def zeros_by_row(scores: Tensor, pattern: Pattern) -> Tensor:
+def zeros_by_row(scores: Tensor, pattern: SparsityPattern) -> Tensor:
     """Mark the lowest scores, compared within their row or group, ``(rows, columns)``.
 
     Raises:
@@ -39,7 +39,7 @@ def zeros_by_row(scores: Tensor, pattern: Pattern) -> Tensor:
     return lowest(scores, pattern.zeros_each_row(scores.shape[1]))
 
 
-def zeros_by_matrix(scores: Tensor, pattern: Pattern) -> Tensor:
+def zeros_by_matrix(scores: Tensor, pattern: SparsityPattern) -> Tensor:
     """Mark the lowest scores, compared across the matrix or within a group, ``(rows, columns)``.
 
     Raises:

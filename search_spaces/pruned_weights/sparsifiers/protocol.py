@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
@@ -16,7 +16,9 @@ class Sparsifier(Protocol):
         """What must be collected for every projection before `sparsified` is asked."""
         ...
 
-    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
+    def sparsified(
+        self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
+    ) -> Tensor:
         """Give the sparse matrix.
 
         Args:
@@ -40,7 +42,11 @@ class Refinement(Protocol):
         ...
 
     def refined(
-        self, sparse: Tensor, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics
+        self,
+        sparse: Tensor,
+        weight: Tensor,
+        pattern: SparsityPattern,
+        statistics: MatrixStatistics,
     ) -> Tensor:
         """Give the refined matrix.
 

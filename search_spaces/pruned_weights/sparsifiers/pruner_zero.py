@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.pruned_weights.sparsifiers.masks import zeros_by_row
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
@@ -22,7 +22,9 @@ class PrunerZero:
 
     statistics: frozenset[StatisticName] = frozenset({"gradient_second_moment"})
 
-    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
+    def sparsified(
+        self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
+    ) -> Tensor:
         gradients = statistics["gradient_second_moment"].sqrt()  # (rows, columns)
         least, most = gradients.aminmax()
         shares = (gradients - least) / (most - least)

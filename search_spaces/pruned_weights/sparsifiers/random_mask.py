@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.pruned_weights.sparsifiers.masks import zeros_by_matrix
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
@@ -23,7 +23,7 @@ class RandomOrder:
     def sparsified(
         self,
         weight: Tensor,
-        pattern: Pattern,
+        pattern: SparsityPattern,
         statistics: MatrixStatistics,  # noqa: ARG002
     ) -> Tensor:
         generator = torch.Generator().manual_seed(self._seed)  # on the CPU: one order everywhere

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from search_spaces.linalg import damped_cholesky, dead_inputs
 from search_spaces.pruned_weights.sparsifiers.masks import lowest
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, check_tokens
 
 _DAMPING = 0.01
@@ -36,7 +36,9 @@ class SparseGpt:
     def __init__(self) -> None:
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
+    def sparsified(
+        self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
+    ) -> Tensor:
         columns = weight.shape[1]
         pattern.check_fits(columns, "weight")
         if pattern.is_dense:
@@ -62,7 +64,9 @@ class SparseGpt:
         return last[1:]
 
 
-def _pruned(weight: Tensor, pattern: Pattern, updates: Tensor, importance: Tensor) -> Tensor:
+def _pruned(
+    weight: Tensor, pattern: SparsityPattern, updates: Tensor, importance: Tensor
+) -> Tensor:
     """Prune and update all rows at once.
 
     Args:
@@ -90,7 +94,7 @@ def _pruned(weight: Tensor, pattern: Pattern, updates: Tensor, importance: Tenso
 
 
 def _block_pruned_(
-    block: Tensor, updates: Tensor, importance: Tensor, pattern: Pattern, start: int
+    block: Tensor, updates: Tensor, importance: Tensor, pattern: SparsityPattern, start: int
 ) -> Tensor:
     """Prune a block of columns in place, and give what became zero, ``(columns, rows)``.
 
@@ -113,7 +117,7 @@ def _block_pruned_(
     return errors
 
 
-def _zeros(scores: Tensor, pattern: Pattern, start: int) -> Tensor:
+def _zeros(scores: Tensor, pattern: SparsityPattern, start: int) -> Tensor:
     """Pick the zeros of a block or group of columns from the given one on, ``(columns, rows)``."""
     width, rows = scores.shape
     if pattern.group:

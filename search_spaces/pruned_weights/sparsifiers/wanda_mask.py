@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from search_spaces.pruned_weights.sparsifiers.masks import zeros_by_row
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
@@ -19,6 +19,8 @@ class Wanda:
 
     statistics: frozenset[StatisticName] = frozenset({"input_second_moment"})
 
-    def sparsified(self, weight: Tensor, pattern: Pattern, statistics: MatrixStatistics) -> Tensor:
+    def sparsified(
+        self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
+    ) -> Tensor:
         scores = weight.abs() * statistics["input_second_moment"].sqrt()
         return weight.masked_fill(zeros_by_row(scores, pattern), 0.0)

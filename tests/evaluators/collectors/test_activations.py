@@ -49,7 +49,9 @@ def test_second_moments_equal_those_of_inputs_caught_by_hand(
     found = collect_statistics(structure, tokens, WANTED, batch_tokens=batch_tokens)
     assert len(found) == len(structure.layers)
     for index, layer in enumerate(structure.layers):
-        paths = [p.path for block in (layer.attention, layer.mlp) for p in block.projections]
+        paths = [
+            p.path for component in (layer.attention, layer.mlp) for p in component.projections
+        ]
         names = [
             ("hidden_energy", ""),
             ("tokens", ""),
@@ -123,20 +125,20 @@ def test_moments_of_inputs_equal_those_of_inputs_caught_by_hand(
     seen = inputs_by_hand(structure, tokens)
     wanted: frozenset[StatisticName] = frozenset({"input_mean", "input_magnitude", "gram"})
     found = collect_statistics(structure, tokens, wanted, batch_tokens=batch_tokens)
-    for block in structure.sub_blocks:
-        for projection in block.projections:
+    for component in structure.components:
+        for projection in component.projections:
             at = projection.path
-            inputs = seen[f"{structure.backbone.stack_path}.{block.layer}.{at}"]
+            inputs = seen[f"{structure.backbone.stack_path}.{component.layer}.{at}"]
             for name, expected in (
                 ("input_mean", inputs.mean(dim=0)),
                 ("input_magnitude", inputs.abs().mean(dim=0)),
                 ("gram", inputs.t() @ inputs / len(inputs)),
             ):
-                value = found[block.layer][cast("StatisticName", name), at]
+                value = found[component.layer][cast("StatisticName", name), at]
                 assert value.dtype == torch.float32
                 # float32 sums over 48 tokens
                 torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-5)
-            assert ("input_second_moment", at) not in found[block.layer]
+            assert ("input_second_moment", at) not in found[component.layer]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from search_spaces.importance import ExpertImportanceName, make_expert_importanc
 from search_spaces.importance.order import rank_units
 from search_spaces.models.streaming import LayerStream
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens
@@ -38,10 +38,10 @@ def collected(name: str) -> tuple[Statistics, ...]:
     return collect_statistics(mixture(name), TOKENS, ROUTED)
 
 
-def experts_of(structure: ModelStructure) -> SubBlock:
-    block = structure.layers[LAYER].experts
-    assert block is not None
-    return block
+def experts_of(structure: ModelStructure) -> Component:
+    component = structure.layers[LAYER].experts
+    assert component is not None
+    return component
 
 
 def seen(structure: ModelStructure) -> dict[str, Tensor]:
@@ -160,14 +160,14 @@ def error(structure: ModelStructure, kept: Sequence[int]) -> float:
 @pytest.mark.parametrize("name", ["mixtral", "deepseek-v2", "gpt-oss", "phi-moe"])
 def test_turns_have_the_errors_of_the_model_without_those_experts(name: str) -> None:
     structure = mixture(name)
-    block = experts_of(structure)
-    experts = block.mixture
+    component = experts_of(structure)
+    experts = component.mixture
     found = collect_statistics(structure, TOKENS, frozenset({"expert_reconstruction"}))
     errors = found[LAYER]["expert_reconstruction", experts.holder]
-    order = errors.reshape(block.group_count, -1).argsort(dim=1, descending=True, stable=True)
+    order = errors.reshape(component.group_count, -1).argsort(dim=1, descending=True, stable=True)
     reached = 0.0
-    for count in range(block.unit_count - 1, experts.lowest - 1, -1):
-        first = torch.arange(block.group_count)[:, None] * block.unit_count
+    for count in range(component.unit_count - 1, experts.lowest - 1, -1):
+        first = torch.arange(component.group_count)[:, None] * component.unit_count
         kept = (first + order)[:, :count].flatten().tolist()
         gone = errors[(first + order)[:, count]]
         reached = max(reached, error(structure, kept))
@@ -237,14 +237,14 @@ def test_removals_in_small_parts_give_the_same() -> None:
 
 
 @cache
-def blind() -> tuple[ModelStructure, SubBlock]:
+def blind() -> tuple[ModelStructure, Component]:
     """Give a model of which one router chooses some experts only, two of them by a bias."""
     structure = copy.deepcopy(mixture("gpt-oss"))
-    block = experts_of(structure)
-    router: Any = structure.backbone.layers[LAYER].get_submodule(block.mixture.router)
+    component = experts_of(structure)
+    router: Any = structure.backbone.layers[LAYER].get_submodule(component.mixture.router)
     with torch.no_grad():
         router.bias[[1, 6]] = -1000.0
-    return structure, block
+    return structure, component
 
 
 def dead(found: Statistics) -> list[int]:
@@ -279,7 +279,7 @@ def test_every_ranking_lets_experts_go_first_that_saw_nothing(name: ExpertImport
     ranking = make_expert_importance(name, pretrained=routers)
     found = collect_statistics(structure, TOKENS, ranking.statistics)
     orders = rank_units(structure, _Alike(), found, ranking)
-    order = orders[structure.sub_blocks.index(experts_of(structure))]
+    order = orders[structure.components.index(experts_of(structure))]
     assert sorted(order.tolist()) == list(range(8))
     unused = dead(found[LAYER])
     assert set(order[-len(unused) :].tolist()) == set(unused) >= {1, 6}
@@ -291,8 +291,8 @@ class _Alike:
     statistics: frozenset[StatisticName] = frozenset()
     comparable = False
 
-    def importance(self, block: SubBlock, weights: object, statistics: object) -> Tensor:
-        return torch.zeros(block.unit_count)
+    def importance(self, component: Component, weights: object, statistics: object) -> Tensor:
+        return torch.zeros(component.unit_count)
 
 
 def test_statistics_of_experts_are_found_again_on_disk(tmp_path: Path) -> None:

@@ -28,14 +28,14 @@ def by_autograd(name: str) -> list[dict[tuple[int, str], Tensor]]:
         model.zero_grad()
         model(input_ids=window[None], labels=window[None]).loss.backward()
         slopes = {}
-        for block in structure.sub_blocks:
-            layer = structure.backbone.layers[block.layer]
-            for projection in block.projections:
+        for component in structure.components:
+            layer = structure.backbone.layers[component.layer]
+            for projection in component.projections:
                 linear = layer.get_submodule(projection.path)
                 assert isinstance(linear.weight, Tensor)
                 assert linear.weight.grad is not None
                 slope = as_matrix(linear, linear.weight.grad).double()
-                slopes[block.layer, projection.path] = slope.clone()
+                slopes[component.layer, projection.path] = slope.clone()
         found.append(slopes)
     return found
 
@@ -44,12 +44,12 @@ def by_autograd(name: str) -> list[dict[tuple[int, str], Tensor]]:
 def test_gradients_are_those_of_the_models_own_loss(name: str) -> None:
     structure, expected = dense(name), by_autograd(name)
     found = collect_statistics(structure, WINDOWS, WANTED)
-    for block in structure.sub_blocks:
-        for projection in block.projections:
+    for component in structure.components:
+        for projection in component.projections:
             at = projection.path
-            slopes = torch.stack([window[block.layer, at] for window in expected])
-            mean = found[block.layer]["gradient", at]
-            squares = found[block.layer]["gradient_second_moment", at]
+            slopes = torch.stack([window[component.layer, at] for window in expected])
+            mean = found[component.layer]["gradient", at]
+            squares = found[component.layer]["gradient_second_moment", at]
             assert mean.dtype == squares.dtype == torch.float32
             scale = float(slopes.abs().max())
             torch.testing.assert_close(mean.double(), slopes.mean(0), rtol=1e-3, atol=1e-5 * scale)
@@ -63,16 +63,16 @@ def test_a_gates_slope_is_what_its_columns_slopes_add_up_to(name: str) -> None:
     """A gate scales the columns of its unit: the chain rule gives its slope from theirs."""
     structure, expected = dense(name), by_autograd(name)
     found = collect_statistics(structure, WINDOWS, frozenset({"gate_fisher"}))
-    for block in structure.sub_blocks:
-        output = block.projections[-1]
-        linear = structure.backbone.layers[block.layer].get_submodule(output.path)
+    for component in structure.components:
+        output = component.projections[-1]
+        linear = structure.backbone.layers[component.layer].get_submodule(output.path)
         slopes = []
         for window in expected:
-            by_column = (window[block.layer, output.path] * matrix(linear).double()).sum(dim=0)
+            by_column = (window[component.layer, output.path] * matrix(linear).double()).sum(dim=0)
             slopes.append(by_column[torch.from_numpy(output.by_unit)].sum(dim=1))
         fisher = torch.stack(slopes).square().mean(dim=0)
-        got = found[block.layer]["gate_fisher", output.path]
-        assert got.shape == (block.unit_count,)
+        got = found[component.layer]["gate_fisher", output.path]
+        assert got.shape == (component.unit_count,)
         tolerance = 1e-4 * float(fisher.max())
         torch.testing.assert_close(got.double(), fisher, rtol=1e-3, atol=tolerance)
 

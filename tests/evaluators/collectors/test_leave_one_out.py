@@ -16,11 +16,14 @@ WINDOWS = random_tokens(batch=3)
 @pytest.mark.parametrize("name", ["llama", "gpt2", "phi", "neox"])
 def test_rises_are_those_of_models_without_the_part(name: str) -> None:
     family, structure = FAMILIES[name], dense(name)
-    blocks = structure.sub_blocks
+    components = structure.components
     used = WINDOWS[:2]
 
     def nll(gone: list[int]) -> float:
-        kept = [np.arange(0 if i in gone else block.unit_count) for i, block in enumerate(blocks)]
+        kept = [
+            np.arange(0 if i in gone else component.unit_count)
+            for i, component in enumerate(components)
+        ]
         logits = masked_logits(family, structure, kept, used)[:, :-1].double()
         said = torch.log_softmax(logits, dim=-1).gather(-1, used[:, 1:, None])
         return -float(said.mean())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from evaluators.collectors.teacher_student import collect_tuning
-from search_spaces.pruned_weights.types import Level, Matrix
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.statistics import Statistics
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
@@ -17,7 +17,7 @@ from tests.models.families import dense, twin
 from tests.models.pruned_weights import measured, random_orders
 
 TEXT = random_tokens(batch=8, length=12, seed=4)
-WHOLE = [2, 48] * 6
+UNCUT = [2, 48] * 6
 
 
 def sorted_twin(name: str) -> ModelStructure:
@@ -39,26 +39,26 @@ def close(got: Tensor, expected: Tensor) -> bool:
 @pytest.mark.parametrize("name", ["llama", "qwen2", "granite", "gemma3", "neox", "opt-post-norm"])
 def test_a_student_that_is_the_dense_model_lacks_nothing(name: str) -> None:
     structure = dense(name)
-    kept = [block.unit_count for block in structure.sub_blocks]
+    kept = [component.unit_count for component in structure.components]
     expected = measured(structure, TEXT)
     got = collected(name, kept)
-    for block in structure.sub_blocks:
-        path = block.projections[-1].path
-        weight = matrix(structure.backbone.layers[block.layer].get_submodule(path))
-        gram = expected[block.layer]["gram", path]
-        assert close(got[block.layer]["student_gram", path], gram)
-        assert close(got[block.layer]["teacher_cross", path], weight @ gram)
-        assert int(got[block.layer]["tokens", ""]) == TEXT.numel()
+    for component in structure.components:
+        path = component.projections[-1].path
+        weight = matrix(structure.backbone.layers[component.layer].get_submodule(path))
+        gram = expected[component.layer]["gram", path]
+        assert close(got[component.layer]["student_gram", path], gram)
+        assert close(got[component.layer]["teacher_cross", path], weight @ gram)
+        assert int(got[component.layer]["tokens", ""]) == TEXT.numel()
 
 
 @pytest.mark.parametrize("batch_tokens", [24, 4096])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "granite"])
 def test_targets_are_what_the_student_lacks(name: str, batch_tokens: int) -> None:
     structure = sorted_twin(name)
-    kept = [block.unit_count for block in structure.sub_blocks]
+    kept = [component.unit_count for component in structure.components]
     kept[0], kept[1] = 0, 16
-    backbone, block = structure.backbone, structure.sub_blocks[3]
-    output = block.projections[-1]
+    backbone, component = structure.backbone, structure.components[3]
+    output = component.projections[-1]
     linear = backbone.layers[1].get_submodule(output.path)
     seen: list[Tensor] = []
     inputs = backbone.enter(TEXT)
@@ -89,9 +89,9 @@ def test_targets_are_what_the_student_lacks(name: str, batch_tokens: int) -> Non
 
 
 def test_students_run_with_levels_of_their_own() -> None:
-    zero: Level = {"self_attn.o_proj": Matrix(torch.zeros(32, 32))}
-    silent = collected("llama", WHOLE, levels=lambda at, _noted: zero if at == 2 else {})
-    dropped = collected("llama", [2, 48, 0, 48, *WHOLE[4:]])
+    zero: PrunedWeights = {"self_attn.o_proj": LinearWeights(torch.zeros(32, 32))}
+    silent = collected("llama", UNCUT, levels=lambda at, _noted: zero if at == 2 else {})
+    dropped = collected("llama", [2, 48, 0, 48, *UNCUT[4:]])
     for one, other in zip(silent, dropped, strict=True):
         assert all(close(one[key], other[key]) for key in one)
 
@@ -106,9 +106,9 @@ def test_rounding_beside_large_hidden_states_is_no_norm() -> None:
     structure = twin(dense("llama"))
     model = structure.backbone.model.to(torch.bfloat16)  # type: ignore[arg-type]
     model.get_input_embeddings().weight.mul_(20)
-    orders = [np.arange(block.unit_count) for block in structure.sub_blocks]
-    narrow = collect_tuning(structure, orders, [1, 16, *WHOLE[2:]], TEXT)
-    whole = collect_tuning(structure, orders, WHOLE, TEXT)
+    orders = [np.arange(component.unit_count) for component in structure.components]
+    narrow = collect_tuning(structure, orders, [1, 16, *UNCUT[2:]], TEXT)
+    whole = collect_tuning(structure, orders, UNCUT, TEXT)
     for path in ("self_attn.o_proj", "mlp.down_proj"):
         # were a norm suspected, the student would not matter
         key = ("teacher_cross", path)

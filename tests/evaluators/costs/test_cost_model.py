@@ -14,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from evaluators.costs.cost_model import CostModel
 from search_spaces.models.fingerprint import identify
 from search_spaces.pruned_weights.bitmask import pack
-from search_spaces.space.block_options import variants_of
+from search_spaces.space.block_options import combined_options
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
-from search_spaces.space.configuration import forms_of, unit_counts
-from search_spaces.space.sparsity import DENSE, Pattern, sparsity_patterns
+from search_spaces.space.configuration import configurations_of, unit_counts
+from search_spaces.space.sparsity import DENSE, SparsityPattern, sparsity_patterns
 from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
@@ -30,12 +30,14 @@ llama, opt, phi = cache(tiny.llama), cache(tiny.opt), cache(tiny.phi)
 families = pytest.mark.parametrize("family", [llama, opt, phi], ids=["llama", "opt", "phi"])
 
 
-def cost_model(structure: ModelStructure, patterns: Sequence[Pattern] = (DENSE,)) -> CostModel:
+def cost_model(
+    structure: ModelStructure, patterns: Sequence[SparsityPattern] = (DENSE,)
+) -> CostModel:
     return CostModel(
         structure,
         stored_dtype=torch.bfloat16,
         context=CONTEXT,
-        variants=[variants_of(patterns)] * len(structure.sub_blocks),
+        block_options=[combined_options(patterns)] * len(structure.components),
     )
 
 
@@ -55,7 +57,7 @@ def pruned(structure: ModelStructure, kept: NDArray[np.int_]) -> nn.Module:
     layers = []
     for index, layer in enumerate(structure.layers):
         counts = kept[2 * index : 2 * index + 2]
-        choices = zip(layer.sub_blocks, map(np.arange, counts), strict=True)
+        choices = zip(layer.components, map(np.arange, counts), strict=True)
         if counts.any():
             layers.append(cut(structure.backbone.layers[index], choices))
     setattr(model.get_submodule(parent_path), name, nn.ModuleList(layers))
@@ -168,50 +170,57 @@ def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(
 ) -> None:
     structure = family()
     model = structure.backbone.model
-    blocks = structure.sub_blocks
-    orders = [np.arange(block.unit_count) for block in blocks]
+    components = structure.components
+    orders = [np.arange(component.unit_count) for component in components]
     choices = Choices.parse(kind)
     patterns = sparsity_patterns(choices, 30)
-    space = build_space(identify(model), blocks, orders, choices=choices, patterns=patterns)
+    space = build_space(identify(model), components, orders, choices=choices, patterns=patterns)
     rng = np.random.default_rng(2)
     genomes = rng.integers(space.top_levels + 1, size=(20, len(space.sites)))
-    forms = space.forms(genomes)
+    configurations = space.configurations(genomes)
     judge = cost_model(structure, patterns)
     joints = judge.joint_costs(metric, space)
     assert tuple(sites for sites, _ in joints) == space.groups
     shapes = [tuple(space.top_levels[list(sites)] + 1) for sites, _ in joints]
     assert [table.shape for _, table in joints] == shapes
     added = sum(table[tuple(genomes[:, sites].T)] for sites, table in joints)
-    found = judge.costs(forms)[metric] - judge.costs(forms[:1] * 0)[metric]
+    found = judge.costs(configurations)[metric] - judge.costs(configurations[:1] * 0)[metric]
     norms = {"params": 2 * 32, "size": 2 * 2 * 32, "nonzero": 2 * 32, "packed": 2 * 2 * 32}
     shared = norms.get(metric, 0) if family is phi else 0
-    standing = forms.reshape(len(forms), -1, 2).any(axis=2).sum(axis=1)
+    standing = configurations.reshape(len(configurations), -1, 2).any(axis=2).sum(axis=1)
     np.testing.assert_allclose(added + shared * standing, found)
 
 
-SPARSE = (DENSE, Pattern(percent=30), Pattern(keep=2, group=4), Pattern(percent=90))
+SPARSE = (
+    DENSE,
+    SparsityPattern(percent=30),
+    SparsityPattern(keep=2, group=4),
+    SparsityPattern(percent=90),
+)
 
 
 @families
 def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(family: Make) -> None:
     structure = family()
-    widths = unit_counts(structure.sub_blocks)
+    widths = unit_counts(structure.components)
     plain = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT)
-    variants = [variants_of(SPARSE)] * len(widths)
-    judge = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT, variants=variants)
+    block_options = [combined_options(SPARSE)] * len(widths)
+    judge = CostModel(
+        structure, stored_dtype=torch.bfloat16, context=CONTEXT, block_options=block_options
+    )
     rng = np.random.default_rng(3)
     kept = rng.integers(widths + 1, size=(12, len(widths)))
     chosen = rng.integers(len(SPARSE), size=kept.shape)
-    found = judge.costs(forms_of(kept, chosen, widths))
+    found = judge.costs(configurations_of(kept, chosen, widths))
     for name, values in plain.costs(kept).items():
         assert name in ("nonzero", "packed") or (found[name] == values).all()
     for row, patterns, nonzero, packed in zip(
         kept, chosen, found["nonzero"], found["packed"], strict=True
     ):
         zeros, saved = 0, 0
-        for block, count, pattern in zip(structure.sub_blocks, row, patterns, strict=True):
-            layer = structure.backbone.layers[block.layer]
-            for projection in block.projections:
+        for component, count, pattern in zip(structure.components, row, patterns, strict=True):
+            layer = structure.backbone.layers[component.layer]
+            for projection in component.projections:
                 rows, columns = matrix(layer.get_submodule(projection.path)).shape
                 stay = int((projection.units < count).sum())
                 shape = (stay, columns) if projection.side == "rows" else (rows, stay)
@@ -229,11 +238,14 @@ def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(family: Make
 def test_a_bias_is_paid_where_units_went_and_there_was_none() -> None:
     for family, rows in ((llama, 32), (opt, 0)):  # opt has biases of its own
         structure = family()
-        widths = unit_counts(structure.sub_blocks)
+        widths = unit_counts(structure.components)
         plain = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT)
         judge = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT, adds_bias=True)
         kept = widths.copy()
         kept[:3] = [widths[0] - 1, 0, widths[2] - 1]
-        for forms, biases in ((widths, 0), (kept, 2)):
-            more = judge.costs(forms[None])["params"] - plain.costs(forms[None])["params"]
+        for configurations, biases in ((widths, 0), (kept, 2)):
+            more = (
+                judge.costs(configurations[None])["params"]
+                - plain.costs(configurations[None])["params"]
+            )
             assert more == biases * rows

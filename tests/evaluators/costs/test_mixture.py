@@ -13,11 +13,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from evaluators.costs.cost_model import CostModel
 from search_spaces.models.fingerprint import identify
 from search_spaces.pruned_weights.bitmask import pack
-from search_spaces.space.block_options import Thinned, Variant, variants_of
+from search_spaces.space.block_options import BlockOptions, ExpertCut, combined_options
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
-from search_spaces.space.configuration import Forms, forms_of, kept_in, unit_counts, variants_in
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.space.configuration import (
+    Configurations,
+    configurations_of,
+    options_in,
+    unit_counts,
+    units_in,
+)
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
 from tests.models import prepared as tiny
@@ -26,56 +32,69 @@ from tests.models.moe_families import CHANNELS, EXPERTS, MOE_FAMILIES, mixture
 CONTEXT = 12
 HIDDEN = 32
 EXPERT = 3 * HIDDEN * CHANNELS
-SPARSE = (DENSE, Pattern(percent=30), Pattern(keep=2, group=4), Pattern(percent=90))
+SPARSE = (
+    DENSE,
+    SparsityPattern(percent=30),
+    SparsityPattern(keep=2, group=4),
+    SparsityPattern(percent=90),
+)
 families = pytest.mark.parametrize("name", list(MOE_FAMILIES))
 
 
 def ways(
-    structure: ModelStructure, patterns: tuple[Pattern, ...] = (DENSE,)
-) -> list[tuple[Variant, ...]]:
-    """Ways to thin out each sub-block: two widths of experts, and one or all that run."""
+    structure: ModelStructure, patterns: tuple[SparsityPattern, ...] = (DENSE,)
+) -> list[tuple[BlockOptions, ...]]:
+    """Ways to thin out each component: two widths of experts, and one or all that run."""
     return [
-        variants_of(patterns)
-        if block.experts is None
-        else variants_of(patterns, (0, 4), (0, 1) if block.experts.top_k_attributes else (0,))
-        for block in structure.sub_blocks
+        combined_options(patterns)
+        if component.experts is None
+        else combined_options(
+            patterns, (0, 4), (0, 1) if component.experts.top_k_attributes else (0,)
+        )
+        for component in structure.components
     ]
 
 
-def cost_model(structure: ModelStructure, patterns: tuple[Pattern, ...] = (DENSE,)) -> CostModel:
-    variants = ways(structure, patterns)
-    return CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT, variants=variants)
+def cost_model(
+    structure: ModelStructure, patterns: tuple[SparsityPattern, ...] = (DENSE,)
+) -> CostModel:
+    block_options = ways(structure, patterns)
+    return CostModel(
+        structure, stored_dtype=torch.bfloat16, context=CONTEXT, block_options=block_options
+    )
 
 
-def random_forms(structure: ModelStructure, count: int, patterns: int = 1) -> Forms:
+def random_configurations(
+    structure: ModelStructure, count: int, patterns: int = 1
+) -> Configurations:
     """The dense model, one with nothing left in its feed-forwards, and others."""
     rng = np.random.default_rng(7)
-    widths = unit_counts(structure.sub_blocks)
-    kinds = np.array([block.kind for block in structure.sub_blocks])
-    lowest = [b.experts.lowest if b.experts is not None else 1 for b in structure.sub_blocks]
+    widths = unit_counts(structure.components)
+    kinds = np.array([component.kind for component in structure.components])
+    lowest = [b.experts.lowest if b.experts is not None else 1 for b in structure.components]
     kept = rng.integers(lowest, widths + 1, size=(count, len(widths)))
     kept *= rng.random(kept.shape) < 0.8
     each = [len(own) for own in ways(structure, (DENSE,) * patterns)]
     chosen = rng.integers(each, size=kept.shape)
     kept[0], chosen[0] = widths, 0
     kept[1] = np.where(kinds == "attention", widths, 0)
-    return forms_of(kept, chosen, widths)
+    return configurations_of(kept, chosen, widths)
 
 
-def cut_layers(structure: ModelStructure, form: NDArray[np.int_]) -> dict[int, nn.Module]:
+def cut_layers(structure: ModelStructure, configuration: NDArray[np.int_]) -> dict[int, nn.Module]:
     """The layers that keep anything, cut for real."""
-    widths = unit_counts(structure.sub_blocks)
-    kept, chosen = kept_in(form, widths), variants_in(form, widths)
+    widths = unit_counts(structure.components)
+    kept, chosen = units_in(configuration, widths), options_in(configuration, widths)
     layers = {}
     for index, (layer, span) in enumerate(zip(structure.layers, structure.spans, strict=True)):
-        choices, thinned = [], Thinned()
-        for position, block in enumerate(layer.sub_blocks, span.start):
-            members = block.members(np.arange(block.member_count), int(kept[position]))
-            choices.append((block, np.sort(members)))
-            if block.experts is not None:
+        choices, thinned = [], ExpertCut()
+        for position, component in enumerate(layer.components, span.start):
+            members = component.members(np.arange(component.member_count), int(kept[position]))
+            choices.append((component, np.sort(members)))
+            if component.experts is not None:
                 way = ways(structure)[position][chosen[position]]
                 width = np.tile(np.arange(way.channels), (len(members), 1))
-                thinned = Thinned(channels=width if way.channels else None, top_k=way.top_k)
+                thinned = ExpertCut(channels=width if way.channels else None, top_k=way.top_k)
         if kept[span].any():
             layers[index] = cut(structure.backbone.layers[index], choices, (), thinned)
     return layers
@@ -108,12 +127,12 @@ def test_a_mixtral_is_counted_by_hand() -> None:
 def test_what_a_mixtral_keeps_is_counted_by_hand() -> None:
     """Of two layers 5 experts, one of which runs, and 3 of a quarter of the channels."""
     structure = mixture("mixtral")
-    widths, model = unit_counts(structure.sub_blocks), cost_model(structure)
-    alone = forms_of(
+    widths, model = unit_counts(structure.components), cost_model(structure)
+    alone = configurations_of(
         np.array([[2, 5, 2, 3, 2, 0, 2, 0]]), np.array([[0, 2, 0, 1] + [0] * 4]), widths
     )
-    bare = forms_of(np.array([[2, 0] * 4]), np.zeros((1, 8), dtype=np.int_), widths)
-    assert ways(structure)[1][1:3] == (Variant(channels=4), Variant(top_k=1))
+    bare = configurations_of(np.array([[2, 0] * 4]), np.zeros((1, 8), dtype=np.int_), widths)
+    assert ways(structure)[1][1:3] == (BlockOptions(channels=4), BlockOptions(top_k=1))
     found, less = model.costs(alone), model.costs(bare)
     own = {name: float(found[name][0] - less[name][0]) for name in found}
     rows, norms = (5 + 3) * HIDDEN, 2 * HIDDEN
@@ -167,10 +186,10 @@ def test_biases_of_a_gpt_oss_are_counted_by_hand() -> None:
 @families
 def test_weights_are_those_of_layers_cut_for_real(name: str) -> None:
     structure = mixture(name)
-    forms = random_forms(structure, 6)
-    found = cost_model(structure).costs(forms)
+    configurations = random_configurations(structure, 6)
+    found = cost_model(structure).costs(configurations)
     model = copy.copy(structure.backbone.model)
-    for row, params, size in zip(forms, found["params"], found["size"], strict=True):
+    for row, params, size in zip(configurations, found["params"], found["size"], strict=True):
         model = copy.deepcopy(structure.backbone.model)
         parent, _, stack = structure.backbone.stack_path.rpartition(".")
         layers = nn.ModuleList(cut_layers(structure, row).values())
@@ -185,7 +204,7 @@ def test_weights_are_those_of_layers_cut_for_real(name: str) -> None:
 def test_macs_are_half_of_the_flops_of_layers_cut_for_real(name: str) -> None:
     structure = mixture(name)
     backbone, inputs = structure.backbone, structure.backbone.enter(torch.arange(CONTEXT)[None])
-    for row in random_forms(structure, 4):
+    for row in random_configurations(structure, 4):
         counter = FlopCounterMode(display=False)
         with torch.inference_mode(), counter:
             hidden = inputs.hidden
@@ -200,26 +219,30 @@ def test_macs_are_half_of_the_flops_of_layers_cut_for_real(name: str) -> None:
 @pytest.mark.parametrize("name", ["qwen2-moe", "deepseek-v3", "gpt-oss"])
 def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(name: str) -> None:
     structure = mixture(name)
-    forms = random_forms(structure, 8, len(SPARSE))
-    found = cost_model(structure, SPARSE).costs(forms)
-    widths = unit_counts(structure.sub_blocks)
-    kept, chosen = kept_in(forms, widths), variants_in(forms, widths)
-    plain = cost_model(structure).costs(forms_of(kept, chosen // len(SPARSE), widths))
+    configurations = random_configurations(structure, 8, len(SPARSE))
+    found = cost_model(structure, SPARSE).costs(configurations)
+    widths = unit_counts(structure.components)
+    kept, chosen = units_in(configurations, widths), options_in(configurations, widths)
+    plain = cost_model(structure).costs(configurations_of(kept, chosen // len(SPARSE), widths))
     for metric in set(plain) - {"nonzero", "packed"}:
         np.testing.assert_array_equal(found[metric], plain[metric])
-    for row, (counts, variants) in enumerate(zip(kept, chosen, strict=True)):
+    for row, (counts, block_options) in enumerate(zip(kept, chosen, strict=True)):
         zeros, saved = 0, 0
-        layers = cut_layers(structure, forms_of(counts, chosen[row] // len(SPARSE), widths))
-        for block, count, variant in zip(structure.sub_blocks, counts, variants, strict=True):
-            pattern = SPARSE[variant % len(SPARSE)]
+        layers = cut_layers(
+            structure, configurations_of(counts, chosen[row] // len(SPARSE), widths)
+        )
+        for component, count, options in zip(
+            structure.components, counts, block_options, strict=True
+        ):
+            pattern = SPARSE[options % len(SPARSE)]
             if not count:
                 continue
-            paths = [(p.path + ".weight", False) for p in block.projections]
-            if block.experts is not None:
-                stacks = [s for s in block.experts.stacks if s.role in ("up", "down")]
+            paths = [(p.path + ".weight", False) for p in component.projections]
+            if component.experts is not None:
+                stacks = [s for s in component.experts.stacks if s.role in ("up", "down")]
                 paths = [(stack.path, stack.transposed) for stack in stacks]
             for path, transposed in paths:
-                weight = layers[block.layer].get_parameter(path)
+                weight = layers[component.layer].get_parameter(path)
                 for expert in weight if weight.ndim == 3 else [weight]:
                     matrix = torch.ones(tuple(expert.T.shape if transposed else expert.shape))
                     matrix = matrix.bfloat16()
@@ -236,27 +259,27 @@ def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(name: str) -
 @pytest.mark.parametrize("name", ["mixtral", "deepseek-v3", "phi-moe"])
 def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(name: str, words: str) -> None:
     structure = mixture(name)
-    blocks, choices = structure.sub_blocks, Choices.parse(words)
-    patterns = (DENSE, Pattern(keep=2, group=4)) if "2:4" in words else (DENSE,)
-    orders = [np.arange(block.member_count) for block in blocks]
+    components, choices = structure.components, Choices.parse(words)
+    patterns = (DENSE, SparsityPattern(keep=2, group=4)) if "2:4" in words else (DENSE,)
+    orders = [np.arange(component.member_count) for component in components]
     space = build_space(
         identify(structure.backbone.model),
-        blocks,
+        components,
         orders,
         choices=choices,
         mlp_step=4,
         patterns=patterns,
     )
     judge = CostModel(
-        structure, stored_dtype=torch.bfloat16, context=CONTEXT, variants=space.variants
+        structure, stored_dtype=torch.bfloat16, context=CONTEXT, block_options=space.block_options
     )
     rng = np.random.default_rng(2)
     genomes = rng.integers(space.top_levels + 1, size=(20, len(space.sites)))
     genomes = np.concatenate([genomes, space.top_levels[None]])
-    forms = space.forms(genomes)
-    found, none = judge.costs(forms), judge.costs(forms[:1] * 0)
+    configurations = space.configurations(genomes)
+    found, none = judge.costs(configurations), judge.costs(configurations[:1] * 0)
     starts = [span.start for span in structure.spans]
-    there = np.logical_or.reduceat(forms > 0, starts, axis=1)
+    there = np.logical_or.reduceat(configurations > 0, starts, axis=1)
     norms = there @ np.array([HIDDEN * len(layer.shared) for layer in structure.layers])
     shares = {"params": 1, "nonzero": 1, "active": 1, "size": 2, "packed": 2}
     for metric, values in found.items():

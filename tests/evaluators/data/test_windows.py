@@ -143,7 +143,8 @@ def test_too_short_a_text_is_refused_with_what_is_needed_and_what_there_is(halve
         drawn(halves)
     assert str(caught.value) == (
         "calibration needs 6 + 7 windows of 20 tokens in one half of the text, and that half "
-        "holds 5; give more text, or lower `--windows`, `--fresh_windows` or `--window_tokens`"
+        "holds 5; give more text, or lower `--search_windows`, `--fresh_windows` or "
+        "`--window_tokens`"
     )
     with pytest.raises(DataError) as caught:
         drawn(halves, Windows(search=2, fresh=2, holdout=6, tokens=20))
@@ -170,7 +171,7 @@ def test_text_held_out_leaves_all_of_the_other_to_the_search(tmp_path: Path) -> 
         (
             Windows(search=6, fresh=5, holdout=5, tokens=20),
             "calibration needs 6 + 5 windows of 20 tokens in `{a}`, and it holds 10; give more "
-            "text, or lower `--windows`, `--fresh_windows` or `--window_tokens`",
+            "text, or lower `--search_windows`, `--fresh_windows` or `--window_tokens`",
         ),
         (
             Windows(search=6, fresh=4, holdout=6, tokens=20),

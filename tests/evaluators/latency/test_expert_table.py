@@ -23,10 +23,10 @@ from evaluators.latency.latency_table import (
 )
 from evaluators.latency.layer_benchmark import measure_table
 from evaluators.latency.measure import Latency, Workload, measure_latencies
-from search_spaces.space.block_options import variants_of
-from search_spaces.space.configuration import forms_of, unit_counts
+from search_spaces.space.block_options import combined_options
+from search_spaces.space.configuration import configurations_of, unit_counts
 from search_spaces.structure.model import ModelStructure
-from tests.evaluators.costs.test_mixture import cut_layers, random_forms, ways
+from tests.evaluators.costs.test_mixture import cut_layers, random_configurations, ways
 from tests.evaluators.latency.test_latency_table import by_hand as dense_by_hand
 from tests.models import prepared as tiny
 from tests.models.moe_families import CHANNELS, EXPERTS, mixture
@@ -63,7 +63,7 @@ def by_hand(structure: ModelStructure, experts: Grid) -> LatencyTable:
 
 
 @pytest.mark.parametrize(
-    ("kept", "variant", "milliseconds"),
+    ("kept", "options", "milliseconds"),
     [
         (8, 0, 0.8 + 2 * 16),
         (5, 0, 0.5 + 2 * 16),
@@ -74,15 +74,15 @@ def by_hand(structure: ModelStructure, experts: Grid) -> LatencyTable:
     ],
 )
 def test_experts_are_interpolated_between_what_was_timed(
-    kept: int, variant: int, milliseconds: float
+    kept: int, options: int, milliseconds: float
 ) -> None:
     structure = mixture("mixtral")
-    widths = unit_counts(structure.sub_blocks)
+    widths = unit_counts(structure.components)
     table = by_hand(structure, grid((2, 4, 8), (1, 2), (4, CHANNELS)))
-    forms = forms_of(
-        np.array([[2, kept] + [2, 8] * 3]), np.array([[0, variant] + [0] * 6]), widths
+    configurations = configurations_of(
+        np.array([[2, kept] + [2, 8] * 3]), np.array([[0, options] + [0] * 6]), widths
     )
-    (found,) = predict(structure, ways(structure), table, forms)
+    (found,) = predict(structure, ways(structure), table, configurations)
     others = 5 + 3 * (1 + 2 + 32.8)
     assert found.prefill_ms == pytest.approx(others + 1 + 2 + milliseconds)
     assert found.decode_ms == pytest.approx(found.prefill_ms / 10)
@@ -91,7 +91,7 @@ def test_experts_are_interpolated_between_what_was_timed(
 def test_an_axis_that_does_not_change_needs_one_point() -> None:
     structure = mixture("mixtral")
     table = by_hand(structure, grid((2, 8), (2,), (CHANNELS,)))
-    plain = [variants_of()] * len(structure.sub_blocks)
+    plain = [combined_options()] * len(structure.components)
     (found,) = predict(structure, plain, table, np.array([[2, 5] + [2, 8] * 3]))
     assert found.prefill_ms == pytest.approx(5 + 4 * 35.8 - 0.3)
 
@@ -100,9 +100,9 @@ def test_what_is_timed_of_experts_is_little() -> None:
     experts = mixture("mixtral").layers[0].experts
     assert experts is not None
     assert experts.experts is not None
-    ten = variants_of(channels=(0, *range(1, 10)), top_ks=(0, 1))
+    ten = combined_options(channels=(0, *range(1, 10)), top_ks=(0, 1))
     assert timed_ways(experts.experts, ten) == ((1, 2), (1, 6, CHANNELS))
-    assert timed_ways(experts.experts, variants_of()) == ((2,), (CHANNELS,))
+    assert timed_ways(experts.experts, combined_options()) == ((2,), (CHANNELS,))
     timed = stacks._timed(experts, ten)
     assert {count for count, _ in timed} == {2, 4, 6, EXPERTS}
     assert len(timed) == 4 * 2 * 3
@@ -110,7 +110,7 @@ def test_what_is_timed_of_experts_is_little() -> None:
 
 def test_a_table_holds_for_the_ways_that_it_was_timed_in(tmp_path: Path) -> None:
     structure = mixture("mixtral")
-    plain = [variants_of()] * len(structure.sub_blocks)
+    plain = [combined_options()] * len(structure.components)
     bare, without = Setting.of(structure, WORKLOAD), Setting.of(structure, WORKLOAD, plain)
     assert bare == without
     assert bare.thinned is None
@@ -149,12 +149,12 @@ def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
 ) -> None:
     """Of groups of experts, beside a shared one, after a layer that has none."""
     structure = mixture("deepseek-v3")
-    variants = ways(structure)
+    block_options = ways(structure)
     with counter:
-        table = measure_table(structure, WORKLOAD, variants=variants)
+        table = measure_table(structure, WORKLOAD, block_options=block_options)
     assert {kind.experts is None for kind in table.kinds} == {True, False}
-    for row in random_forms(structure, 4)[[0, 2]]:
-        (found,) = predict(structure, variants, table, row[None])
+    for row in random_configurations(structure, 4)[[0, 2]]:
+        (found,) = predict(structure, block_options, table, row[None])
         model = copy.deepcopy(structure.backbone.model)
         parent, _, stack = structure.backbone.stack_path.rpartition(".")
         layers = nn.ModuleList(cut_layers(structure, row).values())

@@ -19,7 +19,7 @@ from evaluators.latency.layer_benchmark import measure_table, timed_counts
 from evaluators.latency.measure import Latency, Workload, measure_latencies
 from search_spaces.errors import LatencyError
 from search_spaces.reading.read import read_structure
-from search_spaces.space.block_options import Variant, variants_of
+from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.structure.model import ModelStructure
 from tests.evaluators.costs.test_cost_model import Make, pruned
 from tests.models import prepared as tiny
@@ -49,9 +49,9 @@ def by_hand(structure: ModelStructure) -> LatencyTable:
     )
 
 
-def plain(structure: ModelStructure) -> list[tuple[Variant, ...]]:
-    """No sub-block can be thinned out."""
-    return [variants_of()] * len(structure.sub_blocks)
+def plain(structure: ModelStructure) -> list[tuple[BlockOptions, ...]]:
+    """No component can be thinned out."""
+    return [combined_options()] * len(structure.components)
 
 
 def costs_by_hand(structure: ModelStructure) -> CostModel:

@@ -47,9 +47,9 @@ def masked_outputs(
     """Logits and what the head reads, of a float64 copy with removed units' weights at zero."""
     model = copy.deepcopy(structure.backbone.model).double()
     layers = model.get_submodule(structure.backbone.stack_path)
-    for block, count in zip(structure.sub_blocks, kept.tolist(), strict=True):
-        output = block.projections[-1]
-        linear = layers.get_submodule(f"{block.layer}.{output.path}")
+    for component, count in zip(structure.components, kept.tolist(), strict=True):
+        output = component.projections[-1]
+        linear = layers.get_submodule(f"{component.layer}.{output.path}")
         matrix(linear)[:, torch.from_numpy(output.units >= count)] = 0
         offset = bias(linear)
         if count == 0 and offset is not None:

@@ -24,9 +24,9 @@ def kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
     dense = copy.deepcopy(structure.backbone.model).double()
     gated = copy.deepcopy(dense)
     layers = gated.get_submodule(structure.backbone.stack_path)
-    for block, gate in zip(structure.sub_blocks, gates, strict=True):
-        output = block.projections[-1]
-        linear = layers.get_submodule(f"{block.layer}.{output.path}")
+    for component, gate in zip(structure.components, gates, strict=True):
+        output = component.projections[-1]
+        linear = layers.get_submodule(f"{component.layer}.{output.path}")
         matrix(linear).mul_(torch.from_numpy(gate[output.units]))
         offset = bias(linear)
         if not gate.round().any() and offset is not None:
@@ -37,16 +37,16 @@ def kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
 
 
 def by_difference(
-    structure: ModelStructure, kept: NDArray[np.int_], block: int, unit: int
+    structure: ModelStructure, kept: NDArray[np.int_], component: int, unit: int
 ) -> float:
     """The slope of one gate by central differences."""
     found = []
     for step in (STEP, -STEP):
         gates = [
             (np.arange(b.unit_count) < count).astype(np.float64)
-            for b, count in zip(structure.sub_blocks, kept, strict=True)
+            for b, count in zip(structure.components, kept, strict=True)
         ]
-        gates[block][unit] += step
+        gates[component][unit] += step
         found.append(kl(structure, gates))
     return (found[0] - found[1]) / (2 * STEP)
 
@@ -68,10 +68,10 @@ def test_slopes_are_derivatives_for_kept_and_dropped_units(
     kept = tiny.dense_counts(structure)
     kept[0], kept[1], kept[3] = 1, 20, 0
     slopes = gate_slopes(structure, parts(structure, tiny.windows(), 3), kept)
-    assert [len(slope) for slope in slopes] == [b.unit_count for b in structure.sub_blocks]
-    for block, unit in ((0, 0), (0, 1), (1, 3), (1, 40), (2, 1), (3, 7)):
-        expected = by_difference(structure, kept, block, unit)
-        assert slopes[block][unit] == pytest.approx(expected, rel=2e-3, abs=2e-6)
+    assert [len(slope) for slope in slopes] == [b.unit_count for b in structure.components]
+    for component, unit in ((0, 0), (0, 1), (1, 3), (1, 40), (2, 1), (3, 7)):
+        expected = by_difference(structure, kept, component, unit)
+        assert slopes[component][unit] == pytest.approx(expected, rel=2e-3, abs=2e-6)
 
 
 def test_the_dense_model_is_at_the_bottom_and_its_weights_stay_as_they_were() -> None:

@@ -11,11 +11,11 @@ from torch import Tensor
 from evaluators.scoring.evaluator import Evaluator, Fidelity
 from evaluators.scoring.gate_gradients import gate_slopes
 from evaluators.scoring.prefix_tree import PrefixTree
-from search_spaces.space.configuration import Forms, unit_counts
+from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.apply import LayerBuilder
 from tests.models.mixed_configurations import mixed_forms, space_of
 from tests.models.moe_families import MOE_FAMILIES, mixture
 
@@ -24,12 +24,14 @@ STEP = 1e-2
 
 
 @torch.inference_mode()
-def _alone(structure: ModelStructure, space: SearchSpace, forms: Forms, at: LayerInputs) -> Tensor:
+def _alone(
+    structure: ModelStructure, space: SearchSpace, configurations: Configurations, at: LayerInputs
+) -> Tensor:
     """One candidate, one layer after another, every layer run."""
-    backbone, shaper = structure.backbone, Shaper(structure, space.variants)
+    backbone, layer_builder = structure.backbone, LayerBuilder(structure, space.block_options)
     hidden = at.hidden
     for index, span in enumerate(structure.spans):
-        layer = shaper.layer(index, forms[span])
+        layer = layer_builder.layer(index, configurations[span])
         hidden = backbone.run_layer(layer, hidden, at.calls[index])
     return backbone.leave(hidden)
 
@@ -38,14 +40,14 @@ def _alone(structure: ModelStructure, space: SearchSpace, forms: Forms, at: Laye
 def test_both_walks_give_what_separate_ones_give_bit_for_bit(name: str) -> None:
     structure = mixture(name)
     space = space_of(structure)
-    forms = mixed_forms(space, np.random.default_rng(5))
-    shaper = Shaper(structure, space.variants)
+    configurations = mixed_forms(space, np.random.default_rng(5))
+    layer_builder = LayerBuilder(structure, space.block_options)
     with torch.inference_mode():
         inputs = structure.backbone.enter(WINDOWS)
-        deep = dict(PrefixTree(structure, shaper).walk(forms, inputs))
-        swept = PrefixTree(structure, shaper).walk_by_layer(forms, [inputs])
+        deep = dict(PrefixTree(structure, layer_builder).walk(configurations, inputs))
+        swept = PrefixTree(structure, layer_builder).walk_by_layer(configurations, [inputs])
         wide = {member: final for _, member, final in swept}
-    for member, own in enumerate(forms):
+    for member, own in enumerate(configurations):
         expected = _alone(structure, space, own, inputs)
         assert torch.equal(deep[member], expected)
         assert torch.equal(wide[member], expected)
@@ -57,26 +59,34 @@ def test_a_shared_prefix_runs_once() -> None:
     first = space.top_levels.copy()
     second = first.copy()
     second[-1] -= 1  # the last layer's shared expert is narrower
-    shaper = Shaper(structure, space.variants)
-    tree = PrefixTree(structure, shaper)
+    layer_builder = LayerBuilder(structure, space.block_options)
+    tree = PrefixTree(structure, layer_builder)
     with torch.inference_mode():
-        list(tree.walk(space.forms(np.stack([first, second])), structure.backbone.enter(WINDOWS)))
+        list(
+            tree.walk(
+                space.configurations(np.stack([first, second])), structure.backbone.enter(WINDOWS)
+            )
+        )
     # experts and the shared one are one step: both run twice in the last layer
-    assert tree.sub_block_runs == len(structure.sub_blocks) + 2
+    assert tree.sub_block_runs == len(structure.components) + 2
 
 
 def test_a_candidate_of_many_experts_touches_none_that_is_gone() -> None:
     structure = copy.deepcopy(mixture("mixtral"))
     space = space_of(structure, "experts")
-    forms = space.forms(np.zeros((1, len(space.sites)), dtype=np.int_))  # two of eight each
-    expected = dict(Evaluator(structure, WINDOWS, Fidelity()).score(forms))[0].quality["nll"]
+    configurations = space.configurations(
+        np.zeros((1, len(space.sites)), dtype=np.int_)
+    )  # two of eight each
+    expected = dict(Evaluator(structure, WINDOWS, Fidelity()).score(configurations))[0].quality[
+        "nll"
+    ]
     evaluator = Evaluator(structure, WINDOWS, Fidelity())
-    list(evaluator.score(unit_counts(structure.sub_blocks)[None]))  # the dense side is kept
+    list(evaluator.score(unit_counts(structure.components)[None]))  # the dense side is kept
     for layer, read in zip(structure.backbone.layers, structure.layers, strict=True):
         assert read.experts is not None
         for stack in read.experts.mixture.stacks:
             layer.get_parameter(stack.path)[2:] = torch.nan
-    found = dict(evaluator.score(forms))[0].quality["nll"]
+    found = dict(evaluator.score(configurations))[0].quality["nll"]
     assert found.value == expected.value
 
 
@@ -86,10 +96,10 @@ def _kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
     dense = copy.deepcopy(structure.backbone.model).double()
     gated = copy.deepcopy(dense)
     layers = gated.get_submodule(structure.backbone.stack_path)
-    for block, gate in zip(structure.sub_blocks, gates, strict=True):
-        if block.experts is not None:
-            path = block.experts.stack("down").path
-            down = layers.get_parameter(f"{block.layer}.{path}")
+    for component, gate in zip(structure.components, gates, strict=True):
+        if component.experts is not None:
+            path = component.experts.stack("down").path
+            down = layers.get_parameter(f"{component.layer}.{path}")
             down.mul_(torch.from_numpy(gate).view(-1, 1, 1))
     log_p, log_q = (
         m(input_ids=WINDOWS).logits[:, :-1].double().log_softmax(-1) for m in (dense, gated)
@@ -99,15 +109,15 @@ def _kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
 
 def test_slopes_of_experts_are_differences() -> None:
     structure = mixture("mixtral")
-    blocks, backbone = structure.sub_blocks, structure.backbone
-    forms = unit_counts(blocks).copy()
-    forms[3], forms[5] = 5, 6
+    components, backbone = structure.components, structure.backbone
+    configurations = unit_counts(components).copy()
+    configurations[3], configurations[5] = 5, 6
     with torch.no_grad():
         final = backbone.decoder(input_ids=WINDOWS, use_cache=False).last_hidden_state
-    slopes = gate_slopes(structure, [(WINDOWS, final)], forms)
+    slopes = gate_slopes(structure, [(WINDOWS, final)], configurations)
     gates = [
-        (np.arange(block.unit_count) < count).astype(np.float64)
-        for block, count in zip(blocks, forms, strict=True)
+        (np.arange(component.unit_count) < count).astype(np.float64)
+        for component, count in zip(components, configurations, strict=True)
     ]
     for position, expert in ((1, 3), (3, 2), (3, 6), (5, 7)):
         found = []

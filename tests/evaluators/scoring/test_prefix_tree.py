@@ -24,7 +24,7 @@ families = pytest.mark.parametrize("family", FAMILIES, ids=["llama", "opt", "phi
 
 @torch.inference_mode()
 def walked(structure: ModelStructure, counts: NDArray[np.int_]) -> tuple[list[Tensor], int]:
-    """Hidden states of each candidate in the order of ``counts``, and the sub-blocks run."""
+    """Hidden states of each candidate in the order of ``counts``, and the components run."""
     tree = PrefixTree(structure)
     found = dict(tree.walk(counts, structure.backbone.enter(tiny.windows())))
     assert sorted(found) == list(range(len(counts)))
@@ -166,7 +166,7 @@ def test_every_shared_prefix_is_run_once(family: Make, seed: int) -> None:
 
 
 def single_drops(structure: ModelStructure) -> NDArray[np.int_]:
-    """Each sub-block dropped by itself."""
+    """Each component dropped by itself."""
     dense = tiny.dense_counts(structure)
     return dense * (1 - np.eye(len(dense), dtype=np.int_))
 
@@ -176,9 +176,9 @@ def test_a_single_site_pass_costs_about_half_of_separate_ones(layers: int) -> No
     structure = tiny.llama(layers=layers)
     counts = single_drops(structure)
     _, shared = walked(structure, counts)
-    # the one that drops a sub-block runs all later ones by itself, the others that one together
-    sub_blocks = 2 * layers
-    assert shared == sub_blocks * (sub_blocks - 1) // 2 + sub_blocks - 1
+    # the one that drops a component runs all later ones by itself, the others that one together
+    components = 2 * layers
+    assert shared == components * (components - 1) // 2 + components - 1
     separate = sum(walked(structure, kept[None])[1] for kept in counts)
     assert separate == 2 * layers * (2 * layers - 1)
 

@@ -16,7 +16,7 @@ NEVER = 10**9
 
 
 def children(parent: NDArray[np.int_], count: int, seed: int = 0) -> NDArray[np.int_]:
-    """Children with one sub-block changed."""
+    """Children with one component changed."""
     rng = np.random.default_rng(seed)
     grown = np.tile(parent, (count, 1))
     for child in grown:

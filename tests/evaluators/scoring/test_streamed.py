@@ -14,7 +14,7 @@ from evaluators.scoring.evaluator import Evaluator, Fidelity
 from search_spaces.importance import make_unit_importance
 from search_spaces.importance.order import rank_units
 from search_spaces.models.streaming import LayerStream
-from search_spaces.priors.sensitivity import guess_by_energy
+from search_spaces.priors.sensitivity import prior_from_energy
 from search_spaces.statistics import StatisticName
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
@@ -65,7 +65,7 @@ def test_statistics_orders_and_harms_are_the_same(pair: tuple[Opened, Opened]) -
         statistics = collect_statistics(side.structure, WINDOWS, WITHOUT_GRADIENTS)
         orders = rank_units(side.structure, make_unit_importance("wanda"), statistics)
         values = [{key: value.numpy() for key, value in layer.items()} for layer in statistics]
-        found.append((values, orders.members, guess_by_energy(side.structure, statistics).units))
+        found.append((values, orders.members, prior_from_energy(side.structure, statistics).units))
     whole, streamed = found
     np.testing.assert_equal(streamed, whole)
     pair[1].check_layers_absent()
@@ -99,7 +99,7 @@ def test_scores_of_sorted_models_are_the_same(name: str, tmp_path: Path) -> None
     save_sharded(name, tmp_path)
     whole, streamed = opened(tmp_path, "never"), opened(tmp_path, "always")
     rng = np.random.default_rng(0)
-    orders = [rng.permutation(block.unit_count) for block in whole.structure.sub_blocks]
+    orders = [rng.permutation(component.unit_count) for component in whole.structure.components]
     counts = random_counts(whole.structure, 6, rng)
 
     def scores(side: Opened) -> dict[int, object]:

@@ -15,7 +15,7 @@ from planner.export.hf.folder import CutModel, cut_model, write_model
 from planner.export.proof import reload, scored_logits
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
-from search_spaces.space.plan import Kept, Plan
+from search_spaces.space.plan import ComponentPlan, Plan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, random_tokens
 from tests.models.families import Family, twin
@@ -45,8 +45,8 @@ def plan_of(structure: ModelStructure, kept: list[Units]) -> Plan:
     return Plan(
         model=identify(structure.backbone.model),
         sites={
-            block.name: Kept.of(units, block.unit_count)
-            for block, units in zip(structure.sub_blocks, kept, strict=True)
+            component.name: ComponentPlan.of(units, component.unit_count)
+            for component, units in zip(structure.components, kept, strict=True)
         },
     )
 
@@ -54,7 +54,7 @@ def plan_of(structure: ModelStructure, kept: list[Units]) -> Plan:
 def export(
     loaded: LoadedModel, structure: ModelStructure, kept: list[Units], folder: Path
 ) -> Exported:
-    """Export what is kept of each sub-block, and load it."""
+    """Export what is kept of each component, and load it."""
     return export_plan(loaded, structure, plan_of(structure, kept), folder)
 
 

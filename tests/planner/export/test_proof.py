@@ -49,7 +49,7 @@ def misshapen(weights: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "complaint"),
+    ("sensitivity", "complaint"),
     [
         (without_a_norm, r"missing_keys \['model\.norm\.weight'\]"),
         (with_one_more, r"unexpected_keys \['model\.layers\.0\.extra\.weight'\]"),
@@ -57,12 +57,15 @@ def misshapen(weights: dict[str, Tensor]) -> None:
     ],
 )
 def test_every_weight_must_be_there(
-    harm: Callable[[dict[str, Tensor]], None], complaint: str, sound: Exported, tmp_path: Path
+    sensitivity: Callable[[dict[str, Tensor]], None],
+    complaint: str,
+    sound: Exported,
+    tmp_path: Path,
 ) -> None:
     folder = tmp_path / "harmed"
     shutil.copytree(sound.folder, folder)
     weights = load_file(folder / "model.safetensors")
-    harm(weights)
+    sensitivity(weights)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(VerificationError, match=complaint):
         reload(folder)

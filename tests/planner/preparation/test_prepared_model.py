@@ -3,17 +3,17 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.priors.sensitivity import Guess
+from search_spaces.priors.sensitivity import SensitivityPrior
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
 from search_spaces.space.sparsity import sparsity_patterns
-from search_spaces.structure.components import SubBlock, SubBlockKind
+from search_spaces.structure.components import Component, ComponentKind
 
-UNITS: dict[SubBlockKind, int] = {"attention": 3, "mlp": 64}
+UNITS: dict[ComponentKind, int] = {"attention": 3, "mlp": 64}
 BLOCKS = tuple(
-    SubBlock(kind=kind, layer=layer, unit_count=count, projections=(), module=kind)
+    Component(kind=kind, layer=layer, unit_count=count, projections=(), module=kind)
     for layer in range(2)
     for kind, count in UNITS.items()
 )
@@ -32,24 +32,24 @@ BLOCKS = tuple(
     ],
 )
 def test_a_searcher_is_told_the_kind_of_every_site(space: str, kinds: tuple[str, ...]) -> None:
-    units = [np.arange(block.unit_count) for block in BLOCKS]
+    units = [np.arange(component.unit_count) for component in BLOCKS]
     identity = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
     choices = Choices.parse(space)
     patterns = sparsity_patterns(choices)
-    bench = Workbench(
+    prepared = PreparedModel(
         dense=cast("Any", None),  # no cost is asked for
         space=build_space(identity, BLOCKS, units, choices=choices, patterns=patterns),
         calibration=cast("Any", None),
-        guess=Guess(
-            units=tuple(np.ones(block.unit_count) for block in BLOCKS),
-            variants=(np.arange(len(patterns), dtype=np.float64),) * len(BLOCKS),
+        prior=SensitivityPrior(
+            units=tuple(np.ones(component.unit_count) for component in BLOCKS),
+            block_options=(np.arange(len(patterns), dtype=np.float64),) * len(BLOCKS),
         ),
-        shaper=cast("Any", None),
+        layer_builder=cast("Any", None),
     )
-    domain = bench.domain({}, 0.5)
+    domain = prepared.domain({}, 0.5)
     assert domain.kinds == kinds
-    assert len(domain.kinds) == len(domain.top_levels) == len(domain.harm_tables)
-    for top, harms in zip(domain.top_levels, domain.harm_tables, strict=True):
-        assert len(harms) == top + 1
-        assert (np.diff(harms) <= 0).all()
-        assert harms[-1] == 0
+    assert len(domain.kinds) == len(domain.top_levels) == len(domain.sensitivity_tables)
+    for top, sensitivities in zip(domain.top_levels, domain.sensitivity_tables, strict=True):
+        assert len(sensitivities) == top + 1
+        assert (np.diff(sensitivities) <= 0).all()
+        assert sensitivities[-1] == 0

@@ -12,13 +12,13 @@ import pytest
 
 from evaluators.data.windows import Calibration
 from planner import Run, compare, search
-from planner.preparation.prepared_model import Workbench
+from planner.preparation.prepared_model import PreparedModel
 from planner.recipes.recipe import RECIPES
 from planner.recipes.recipe_comparison import Comparison
 from planner.reports.recipes import comparison_sentences, comparison_table, draw_comparison
 from planner.runs.run_store import RunStore
 from planner.searching.rescoring import BASELINE_ROUND
-from planner.searching.search_model import open_bench
+from planner.searching.search_model import open_prepared
 from planner.settings.search import SearchSettings
 from search_spaces.errors import BudgetError, RunError, SettingsError
 from search_spaces.progress import Progress
@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
     "budget": BUDGET,
     "evaluations": 8,
     "population": 4,
-    "windows": 4,
+    "search_windows": 4,
     "window_tokens": 16,
     "fresh_windows": 2,
     "holdout_windows": 4,
@@ -154,7 +154,7 @@ def test_a_killed_comparison_goes_on_and_runs_nothing_twice(
 def test_a_finished_comparison_is_read_without_the_model(
     found: Comparison, saved_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.recipes.compare.open_bench", None)
+    monkeypatch.setattr("planner.recipes.compare.open_prepared", None)
     again = compare(str(saved_llama), out=found.folder, recipes=NAMES, resume=True, **SMALL)
     pd.testing.assert_frame_equal(again.table, found.table)
 
@@ -184,11 +184,11 @@ def test_recipes_are_prepared_once_for_each_preparation_on_the_same_text(
         monkeypatch.setitem(RECIPES, name, own)
     prepared: list[tuple[str, str]] = []
 
-    def counted(run: Run, progress: Progress) -> Workbench:
+    def counted(run: Run, progress: Progress) -> PreparedModel:
         prepared.append((run.folder.name, run.settings.sparsifier))
-        return open_bench(run, progress)
+        return open_prepared(run, progress)
 
-    monkeypatch.setattr("planner.recipes.compare.open_bench", counted)
+    monkeypatch.setattr("planner.recipes.compare.open_prepared", counted)
     few = {**SMALL, "evaluations": 3}
     found = compare(str(saved_llama), out=tmp_path / "all", recipes="a,b,c", **few)
     # the comparison's own, which `b` shares, and one for both others

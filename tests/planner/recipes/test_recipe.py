@@ -6,21 +6,21 @@ from search_spaces.errors import SettingsError
 
 
 def test_a_recipe_sets_its_own_and_leaves_the_rest() -> None:
-    asked = SearchSettings(model="m", space="heads,sparsity", seed=7, tokens=99, guess="lamp")
+    asked = SearchSettings(model="m", space="heads,sparsity", seed=7, tokens=99, prior="lamp")
     assert RECIPES["random"].settings(asked) == asked.model_copy(update={"searcher": "random"})
     assert RECIPES["sleb"].settings(asked).space == "layers"
-    assert RECIPES["sleb"].settings(asked).guess == "energy"  # it has no weights to share out
+    assert RECIPES["sleb"].settings(asked).prior == "energy"  # it has no weights to share out
     assert RECIPES["blockpruner"].settings(asked).space == "drops"
     own = {
         "searcher": "one_shot",
         "sparsifier": "wanda",
         "compensate": "none",
-        "guess": "owl",
+        "prior": "owl",
         "space": "sparsity",
     }
     assert RECIPES["owl"].settings(asked) == asked.model_copy(update=own)
     # what it does not set stays as the user has it
-    assert RECIPES["wanda"].settings(asked).guess == "lamp"
+    assert RECIPES["wanda"].settings(asked).prior == "lamp"
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

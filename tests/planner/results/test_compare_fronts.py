@@ -6,7 +6,7 @@ import pytest
 
 from evaluators.metric import Measurement
 from planner.reports.sentences import rivalry_sentences
-from planner.results.compare_fronts import rivalry
+from planner.results.compare_fronts import compare_fronts
 from planner.run import Run
 from search_spaces.errors import RunError
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation
@@ -34,7 +34,7 @@ def test_two_runs_stand_against_each_other(tmp_path: Path) -> None:
         poor = made(tmp_path / "poor", {DENSE_PLAN: 0.0, HALF: 1.2, EMPTY: 5.0}, 0.1)
         for run in (good, poor):
             stack.enter_context(run)
-        ours, theirs, reference = rivalry(good, poor)
+        ours, theirs, reference = compare_fronts(good, poor)
         assert reference == pytest.approx(5.5)
         # HALF costs 0.8, EMPTY 0.2
         volume = ((5.5 - 4.0) * 0.6 + (5.5 - 1.0) * 0.2) / 5.5
@@ -42,7 +42,7 @@ def test_two_runs_stand_against_each_other(tmp_path: Path) -> None:
         assert ours.hypervolume > theirs.hypervolume
         assert (ours.plans, ours.beaten, ours.beaten_beyond) == (3, 0, 0)
         assert (theirs.plans, theirs.beaten, theirs.beaten_beyond) == (3, 2, 1)
-        assert rivalry(poor, good) == (theirs, ours, reference)
+        assert compare_fronts(poor, good) == (theirs, ours, reference)
         _, first, second = rivalry_sentences(good, poor).splitlines()
         assert f"{volume:.4f}; 0 of 3 plans beaten" in first
         assert "2 of 3 plans beaten by the other run, 1 beyond the error" in second
@@ -62,14 +62,14 @@ def test_runs_that_differ_cannot_be_compared(
     with made(tmp_path / "a", {HALF: 1.0}) as ours, made(tmp_path / "b", {HALF: 1.0}) as theirs:
         theirs.set_meta(key, value)
         with pytest.raises(RunError, match=said):
-            rivalry(ours, theirs)
+            compare_fronts(ours, theirs)
 
 
 def test_a_front_that_is_not_re_scored_cannot_be_compared(tmp_path: Path) -> None:
     with made(tmp_path / "a", {HALF: 1.0}) as ours, made(tmp_path / "b", {}) as theirs:
         for found, other in ((ours, theirs), (theirs, ours)):
             with pytest.raises(RunError, match="re-scored on hold-out text"):
-                rivalry(found, other)
+                compare_fronts(found, other)
         theirs.record(evaluation(EMPTY))
         with pytest.raises(RunError, match="re-scored on hold-out text"):
-            rivalry(ours, theirs)
+            compare_fronts(ours, theirs)

@@ -21,11 +21,11 @@ GUESSED = tuple(
 
 
 def guessed_harm(genomes: NDArray[np.int_]) -> NDArray[np.float64]:
-    harms = [table[genomes[:, site]] for site, table in enumerate(GUESSED)]
-    return np.asarray(np.sum(harms, axis=0))
+    sensitivities = [table[genomes[:, site]] for site, table in enumerate(GUESSED)]
+    return np.asarray(np.sum(sensitivities, axis=0))
 
 
-def bench(domain: Domain, *, surcharge: float = 0.0) -> Any:
+def prepared(domain: Domain, *, surcharge: float = 0.0) -> Any:
     """A workbench that knows costs only: the domain's, or dearer ones."""
 
     def costs_of(genome: NDArray[np.int_]) -> Mapping[str, float]:
@@ -38,8 +38,8 @@ def bench(domain: Domain, *, surcharge: float = 0.0) -> Any:
 
 @pytest.mark.parametrize("limit", [0.35, 0.5, 0.8])
 def test_the_additive_plan_is_the_best_by_the_guess_within_the_budget(limit: float) -> None:
-    domain = replace(toy_search.domain(limit=limit), harm_tables=GUESSED)
-    found = baseline_genomes(bench(domain), domain, Budget.parse(f"params<={limit}x,kl<=9"))
+    domain = replace(toy_search.domain(limit=limit), sensitivity_tables=GUESSED)
+    found = baseline_genomes(prepared(domain), domain, Budget.parse(f"params<={limit}x,kl<=9"))
     assert list(found) == ["uniform", "additive"]
     every = toy_search.all_genomes()
     affordable = every[domain.affords(every)]
@@ -51,17 +51,19 @@ def test_the_additive_plan_is_the_best_by_the_guess_within_the_budget(limit: flo
 
 
 def test_baselines_keep_to_the_exact_costs_where_the_domain_misses_them() -> None:
-    domain = replace(toy_search.domain(limit=0.5), harm_tables=GUESSED)
-    dearer = bench(domain, surcharge=0.01)
+    domain = replace(toy_search.domain(limit=0.5), sensitivity_tables=GUESSED)
+    dearer = prepared(domain, surcharge=0.01)
     found = baseline_genomes(dearer, domain, Budget.parse("params<=0.5x"))
     for genome in found.values():
         assert dearer.costs_of(genome)["params"] <= 0.5 * toy_search.DENSE["params"] + 1e-6
-    nothing = baseline_genomes(bench(domain, surcharge=1.0), domain, Budget.parse("params<=0.5x"))
+    nothing = baseline_genomes(
+        prepared(domain, surcharge=1.0), domain, Budget.parse("params<=0.5x")
+    )
     assert nothing == {}
 
 
 def test_without_a_guess_there_is_no_additive_plan() -> None:
     domain = toy_search.domain(limit=0.5)
-    assert list(baseline_genomes(bench(domain), domain, Budget.parse("params<=0.5x"))) == [
+    assert list(baseline_genomes(prepared(domain), domain, Budget.parse("params<=0.5x"))) == [
         "uniform"
     ]

@@ -39,7 +39,7 @@ SMALL: dict[str, Any] = {
     "budget": "params<=0.8x",
     "evaluations": 40,
     "population": 8,
-    "windows": 4,
+    "search_windows": 4,
     "window_tokens": 16,
     "fresh_windows": 5,
     "holdout_windows": 3,
@@ -247,7 +247,7 @@ def test_without_a_limit_on_costs_the_whole_range_is_searched_and_judged_at_the_
     assert list(run.baselines()) == ["uniform", "additive"]
     for baseline in run.baselines().values():
         assert baseline.costs["params"] <= plan.costs["params"] < run.dense["params"]
-        assert baseline.score.windows == SMALL["windows"]
+        assert baseline.score.windows == SMALL["search_windows"]
     within = run.get_meta("baselines_within")
     assert within == f"params<={plan.costs['params']:.0f}"
     assert len(compared_with_baselines(run, run.best(within))) == 3
@@ -323,7 +323,8 @@ def command() -> Callable[..., list[str]]:
 
     def build(*arguments: str) -> list[str]:
         code = (
-            "import sys, time, torch; torch.set_num_threads(1); from planner.searching import loop; "
+            "import sys, time, torch; torch.set_num_threads(1); "
+            "from planner.searching import loop; "
             "record = loop.RunStore.record; "
             "loop.RunStore.record = lambda *a: (record(*a), time.sleep(0.05))[0]; "
             "from planner.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -427,7 +428,7 @@ def test_families_with_short_contexts_are_searched_and_exported(
     assert (exported / "manifest.json").is_file()
 
 
-RACED: dict[str, Any] = {**SMALL, "windows": 16, "window_tokens": 8, "evaluations": 24}
+RACED: dict[str, Any] = {**SMALL, "search_windows": 16, "window_tokens": 8, "evaluations": 24}
 
 
 def test_a_race_on_a_model_drops_some_plans_and_scores_the_front_in_full(

@@ -74,13 +74,13 @@ def test_a_file_that_is_not_settings_is_refused(tmp_path: Path, text: str) -> No
 def test_differences_name_what_asks_for_another_search() -> None:
     before = SearchSettings(model="m")
     further = SearchSettings(model="m", evaluations=999, tokens=5, minutes=1.0)
-    other = SearchSettings(model="m", seed=1, windows=8, evaluations=999)
+    other = SearchSettings(model="m", seed=1, search_windows=8, evaluations=999)
     assert before.differences(further) == {}
-    assert before.differences(other) == {"seed": (0, 1), "windows": (16, 8)}
+    assert before.differences(other) == {"seed": (0, 1), "search_windows": (16, 8)}
 
 
 def test_names_agree_with_the_rooms_that_they_name() -> None:
     """Settings repeat the names, for the rooms import torch and settings must not."""
     fields = SearchSettings.model_fields
-    for name, room in (("ranking", UnitImportanceName), ("dtype", DTypeName)):
+    for name, room in (("importance", UnitImportanceName), ("dtype", DTypeName)):
         assert get_args(fields[name].annotation) == get_args(room)

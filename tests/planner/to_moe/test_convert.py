@@ -11,12 +11,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from planner.cli.main import main
-from planner.settings.to_moe import SplitSettings
-from planner.to_moe.convert import split_model
+from planner.settings.to_moe import ToMoeSettings
+from planner.to_moe.convert import convert_to_moe
 from search_spaces.errors import InputError, StructureError, VerificationError
 from tests.models.families import FAMILIES, WIDTH, dense, make_model, write_tokenizer
 
-SMALL: dict[str, Any] = {"experts": 4, "shared": 16, "windows": 6, "window_tokens": 32}
+SMALL: dict[str, Any] = {"experts": 4, "shared": 16, "calibration_windows": 6, "window_tokens": 32}
 
 
 def folder_of(name: str, place: Path) -> Path:
@@ -39,14 +39,14 @@ def tokens_to_compare() -> Tensor:
 
 @pytest.fixture(scope="module")
 def split_llama(saved_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = SplitSettings.checked(model=str(saved_llama), active=3, **SMALL)
-    return split_model(settings, tmp_path_factory.mktemp("split") / "moe")
+    settings = ToMoeSettings.checked(model=str(saved_llama), active=3, **SMALL)
+    return convert_to_moe(settings, tmp_path_factory.mktemp("split") / "moe")
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "qwen2"])
 def test_all_experts_together_are_the_dense_model(name: str, tmp_path: Path) -> None:
-    settings = SplitSettings.checked(model=str(folder_of(name, tmp_path)), **SMALL)
-    model = loaded(split_model(settings, tmp_path / "moe"))
+    settings = ToMoeSettings.checked(model=str(folder_of(name, tmp_path)), **SMALL)
+    model = loaded(convert_to_moe(settings, tmp_path / "moe"))
     assert type(model).__name__ == "Qwen2MoeForCausalLM"
     tokens = tokens_to_compare()  # longer than Mistral's window
     with torch.no_grad():
@@ -58,17 +58,17 @@ def test_all_experts_together_are_the_dense_model(name: str, tmp_path: Path) -> 
 
 def test_fewer_active_experts_leave_out_what_the_router_wants_least(split_llama: Path) -> None:
     model = loaded(split_llama)
-    block: Any = model.get_submodule("model.layers.2.mlp")
+    component: Any = model.get_submodule("model.layers.2.mlp")
     inputs = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        got = block(inputs)[0]
-        logits = inputs[0] @ block.gate.weight.T
-        expected = block.shared_expert(inputs[0]) / 2
+        got = component(inputs)[0]
+        logits = inputs[0] @ component.gate.weight.T
+        expected = component.shared_expert(inputs[0]) / 2
         for token, row in enumerate(logits):
             for expert in row.argsort(descending=True)[:3].tolist():
-                up = block.experts.gate_up_proj[expert] @ inputs[0, token]
+                up = component.experts.gate_up_proj[expert] @ inputs[0, token]
                 gate, value = up.chunk(2)
-                written = block.experts.down_proj[expert] @ (
+                written = component.experts.down_proj[expert] @ (
                     torch.nn.functional.silu(gate) * value
                 )
                 expected[token] += written / 4
@@ -90,8 +90,8 @@ def test_every_channel_is_somewhere_once(split_llama: Path, saved_llama: Path) -
 def test_the_same_seed_gives_the_same_split(
     split_llama: Path, saved_llama: Path, tmp_path: Path
 ) -> None:
-    settings = SplitSettings.checked(model=str(saved_llama), active=3, **SMALL)
-    again = split_model(settings, tmp_path / "again")
+    settings = ToMoeSettings.checked(model=str(saved_llama), active=3, **SMALL)
+    again = convert_to_moe(settings, tmp_path / "again")
     first, second = (load_file(f / "model.safetensors") for f in (split_llama, again))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -110,16 +110,16 @@ def test_the_manifest_says_what_was_proved(split_llama: Path) -> None:
 def test_text_of_the_user_is_read(saved_llama: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text(" ".join(f"w{3 + index * 7 % 93}" for index in range(2000)), encoding="utf-8")
-    settings = SplitSettings.checked(model=str(saved_llama), data=str(text), **SMALL)
-    folder = split_model(settings, tmp_path / "moe")
+    settings = ToMoeSettings.checked(model=str(saved_llama), data=str(text), **SMALL)
+    folder = convert_to_moe(settings, tmp_path / "moe")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["text"] == str(text)
 
 
 def test_a_family_that_no_stock_class_holds_is_refused(tmp_path: Path) -> None:
-    settings = SplitSettings.checked(model=str(folder_of("gemma3", tmp_path)), **SMALL)
+    settings = ToMoeSettings.checked(model=str(folder_of("gemma3", tmp_path)), **SMALL)
     with pytest.raises(StructureError, match=r"one of llama, mistral, qwen2.*gemma3"):
-        split_model(settings, tmp_path / "moe")
+        convert_to_moe(settings, tmp_path / "moe")
     assert not (tmp_path / "moe").exists()
 
 
@@ -130,16 +130,16 @@ def test_biases_without_a_home_are_refused(tmp_path: Path) -> None:
     make_model(config).save_pretrained(folder)
     write_tokenizer(folder)
     with pytest.raises(StructureError, match=r"no biases but those.*o_proj\.bias"):
-        split_model(SplitSettings.checked(model=str(folder), **SMALL), tmp_path / "moe")
+        convert_to_moe(ToMoeSettings.checked(model=str(folder), **SMALL), tmp_path / "moe")
 
 
 def test_what_is_not_the_dense_model_gets_no_name(
     saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("planner.to_moe.convert.scaled_router", lambda router, _: router * 100)
-    settings = SplitSettings.checked(model=str(saved_llama), **SMALL)
+    settings = ToMoeSettings.checked(model=str(saved_llama), **SMALL)
     with pytest.raises(VerificationError, match="within"):
-        split_model(settings, tmp_path / "moe")
+        convert_to_moe(settings, tmp_path / "moe")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,8 +156,14 @@ def test_what_is_not_the_dense_model_gets_no_name(
         (["--experts=4", "--shared=48"], "`shared` must leave each of 4 experts"),
         (["--experts=4", "--active=5"], "`active` must be at most the 4 experts, got 5"),
         (["--experts=4", "--active=0"], "`active` must be at least 1"),
-        (["--experts=4", "--windows=1", "--window_tokens=99"], "at most the 64 positions"),
-        (["--experts=4", "--windows=1", "--window_tokens=8"], "needs at least as many tokens"),
+        (
+            ["--experts=4", "--calibration_windows=1", "--window_tokens=99"],
+            "at most the 64 positions",
+        ),
+        (
+            ["--experts=4", "--calibration_windows=1", "--window_tokens=8"],
+            "needs at least as many tokens",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -167,7 +173,7 @@ def test_mistakes_are_one_sentence(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["split", str(saved_llama), f"--out={tmp_path / 'moe'}", *options]) == 2
+    assert main(["to-moe", str(saved_llama), f"--out={tmp_path / 'moe'}", *options]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("planner:")]
     assert len(lines) == 1
     assert said in lines[0]
@@ -175,15 +181,15 @@ def test_mistakes_are_one_sentence(
 
 
 def test_a_folder_that_is_there_is_left_alone(saved_llama: Path, tmp_path: Path) -> None:
-    settings = SplitSettings.checked(model=str(saved_llama), **SMALL)
+    settings = ToMoeSettings.checked(model=str(saved_llama), **SMALL)
     with pytest.raises(InputError, match="must not exist yet"):
-        split_model(settings, tmp_path)
+        convert_to_moe(settings, tmp_path)
 
 
 def test_the_command_writes_what_it_says(
     saved_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [f"--{name}={value}" for name, value in SMALL.items()]
-    assert main(["split", str(saved_llama), f"--out={tmp_path / 'moe'}", *options]) == 0
-    assert f"split: {tmp_path / 'moe'}" in capsys.readouterr().out
+    assert main(["to-moe", str(saved_llama), f"--out={tmp_path / 'moe'}", *options]) == 0
+    assert f"mixture of experts: {tmp_path / 'moe'}" in capsys.readouterr().out
     assert loaded(tmp_path / "moe").config.num_experts == 4

@@ -13,14 +13,14 @@ from search_spaces.errors import DataError
 from search_spaces.importance import UnitImportanceName, make_unit_importance
 from search_spaces.linalg import damped_inverse
 from search_spaces.statistics import StatisticName
-from search_spaces.structure import Projection, SubBlock
+from search_spaces.structure import Component, Projection
 
 Values = dict[tuple[StatisticName, str], Tensor]
 # columns and rows 0 and 2 are unit 0, 1 and 3 are unit 1
 DOWN = torch.tensor([[1.0, 2.0, 3.0, 0.0], [-1.0, 0.0, 1.0, 2.0]])
 UP = torch.tensor([[1.0, -1.0], [2.0, 0.0], [0.0, 3.0], [-1.0, 1.0]])
 WEIGHTS = {"up": UP, "down": DOWN}
-BLOCK = SubBlock(
+BLOCK = Component(
     kind="mlp",
     layer=0,
     unit_count=2,
@@ -33,7 +33,7 @@ BLOCK = SubBlock(
 
 
 def importance(
-    name: UnitImportanceName, block: SubBlock = BLOCK, **values: list[Any]
+    name: UnitImportanceName, component: Component = BLOCK, **values: list[Any]
 ) -> list[float]:
     """Importances from statistics of the output projection; those of ``up`` are far away."""
     statistics: Values = {("tokens", ""): torch.tensor(100.0)}
@@ -41,7 +41,9 @@ def importance(
         key = cast("StatisticName", statistic)
         statistics[key, "down"] = torch.tensor(value)
         statistics[key, "up"] = torch.full((2,), 1e6)
-    found: list[float] = make_unit_importance(name).importance(block, WEIGHTS, statistics).tolist()
+    found: list[float] = (
+        make_unit_importance(name).importance(component, WEIGHTS, statistics).tolist()
+    )
     return found
 
 
@@ -144,7 +146,7 @@ def test_surgery_costs_what_the_best_update_leaves(size: int) -> None:
         unit = min(costs, key=lambda u: costs[u])
         expected[unit] = costs[unit]
         gone.append(unit)
-    block = SubBlock(
+    component = Component(
         kind="mlp",
         layer=0,
         unit_count=units,
@@ -155,16 +157,16 @@ def test_surgery_costs_what_the_best_update_leaves(size: int) -> None:
         ("tokens", ""): torch.tensor(200.0),
         ("gram", "down"): gram,
     }
-    found = make_unit_importance("obs").importance(block, {"down": weight}, statistics)
+    found = make_unit_importance("obs").importance(component, {"down": weight}, statistics)
     assert found.numpy() == pytest.approx(expected, rel=1e-6)
 
 
-def channels(count: int, gram: Tensor, tokens: float = 1e4) -> tuple[SubBlock, Values]:
+def channels(count: int, gram: Tensor, tokens: float = 1e4) -> tuple[Component, Values]:
     projection = Projection(path="down", side="columns", units=np.arange(count))
-    block = SubBlock(
+    component = Component(
         kind="mlp", layer=0, unit_count=count, projections=(projection,), module="mlp"
     )
-    return block, {("tokens", ""): torch.tensor(tokens), ("gram", "down"): gram}
+    return component, {("tokens", ""): torch.tensor(tokens), ("gram", "down"): gram}
 
 
 def test_surgery_in_steps_of_several_units_ends_in_the_same_error() -> None:
@@ -173,8 +175,8 @@ def test_surgery_in_steps_of_several_units_ends_in_the_same_error() -> None:
     weight = torch.from_numpy(rng.normal(size=(8, count)))
     inputs = torch.from_numpy(rng.normal(size=(900, count)) * rng.uniform(0.1, 2, count))
     gram = (inputs.t() @ inputs / len(inputs)).float()
-    block, statistics = channels(count, gram)
-    found = make_unit_importance("obs").importance(block, {"down": weight}, statistics)
+    component, statistics = channels(count, gram)
+    found = make_unit_importance("obs").importance(component, {"down": weight}, statistics)
     damped = gram.double() + 0.01 * gram.double().diagonal().mean() * torch.eye(count)
     order = found.argsort()
     for done in (3, 90, 297, 300):
@@ -187,19 +189,19 @@ def test_surgery_in_steps_of_several_units_ends_in_the_same_error() -> None:
 def test_surgery_prefers_what_others_can_stand_in_for() -> None:
     """Two channels that always say the same, louder than a third: one of the two goes first."""
     inputs = torch.tensor([[2.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
-    block, statistics = channels(3, inputs.t() @ inputs / 2)
+    component, statistics = channels(3, inputs.t() @ inputs / 2)
     weight = torch.tensor([[1.0, 1.1, 1.0]])
-    found = make_unit_importance("obs").importance(block, {"down": weight}, statistics)
+    found = make_unit_importance("obs").importance(component, {"down": weight}, statistics)
     assert int(found.argmin()) == 0
     energies = weight.square()[0] * (inputs.square().mean(dim=0))
     assert int(energies.argmin()) == 2
 
 
 def test_surgery_needs_enough_text() -> None:
-    block, statistics = channels(100, torch.eye(100), tokens=24)
+    component, statistics = channels(100, torch.eye(100), tokens=24)
     said = "the ranking `obs` of 100 inputs needs at least 25 tokens of calibration text, got 24"
     with pytest.raises(DataError, match=said):
-        make_unit_importance("obs").importance(block, {"down": torch.ones(2, 100)}, statistics)
+        make_unit_importance("obs").importance(component, {"down": torch.ones(2, 100)}, statistics)
 
 
 @pytest.mark.parametrize("rank", [0, 1, 6])

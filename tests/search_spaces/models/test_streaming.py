@@ -102,7 +102,7 @@ def test_a_narrow_layer_runs_its_own_modules(folder: Path) -> None:
     backbone, found = side.structure.backbone, side.structure.layers[0]
     inputs = backbone.enter(random_tokens())
     with backbone.resident(0) as layer:
-        bare = narrowed(layer, [(block, 0) for block in found.sub_blocks])
+        bare = narrowed(layer, [(component, 0) for component in found.components])
         result = backbone.run_layer(bare, inputs.hidden, inputs.calls[0])
     assert torch.equal(result, inputs.hidden)
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_without_the_models_prefix_is_streamed(
             rf"lacks or misshapes 1, such as `{WEIGHT}`; download it again",
         ),
         (
-            lambda w: {name.replace("layers", "blocks"): weight for name, weight in w.items()},
+            lambda w: {name.replace("layers", "components"): weight for name, weight in w.items()},
             r"lacks or misshapes 54, such as `model\.layers\.0\.input_layernorm\.weight`",
         ),
         (lambda w: w | {WEIGHT: torch.ones(3)}, rf"`{WEIGHT}` has the shape \(3,\) in place of"),

@@ -9,10 +9,10 @@ from search_spaces.priors.owl import owl_shares
 from search_spaces.statistics import Statistics
 
 
-def blocks(
+def components(
     outlier_counts: list[int], rows: list[int] | None = None
 ) -> tuple[list[dict[str, Tensor]], list[Statistics]]:
-    """Give sub-blocks whose products are all 1 but for some that are 100, ``(rows, 100)``."""
+    """Give components whose products are all 1 but for some that are 100, ``(rows, 100)``."""
     weights: list[dict[str, Tensor]] = []
     statistics: list[Statistics] = []
     for count, height in zip(outlier_counts, rows or [1] * len(outlier_counts), strict=True):
@@ -34,20 +34,20 @@ def blocks(
 
 def test_shares_by_hand() -> None:
     # outliers 0 %, 1 %, 2 %: a range of 0.16 about the mean
-    assert owl_shares(*blocks([0, 1, 2])) == pytest.approx([-0.08, 0.0, 0.08])
-    assert owl_shares(*blocks([0, 1, 2]), bound=0.2) == pytest.approx([-0.2, 0.0, 0.2])
+    assert owl_shares(*components([0, 1, 2])) == pytest.approx([-0.08, 0.0, 0.08])
+    assert owl_shares(*components([0, 1, 2]), bound=0.2) == pytest.approx([-0.2, 0.0, 0.2])
 
 
 def test_shares_stay_within_the_bound_though_the_mean_is_not_midway() -> None:
     # 0.16 · (0, 0, 0, 1) − 0.04 would reach 0.12
-    shares = owl_shares(*blocks([0, 0, 0, 2]))
+    shares = owl_shares(*components([0, 0, 0, 2]))
     assert shares == pytest.approx(np.array([-1, -1, -1, 3]) * 0.08 / 3)
 
 
 @pytest.mark.parametrize("counts", [[0, 3, 1, 2], [5, 0, 0, 1], [2, 2, 2, 9]])
 def test_the_mean_weighted_by_size_is_zero(counts: list[int]) -> None:
     rows = [1, 2, 3, 10]
-    shares = owl_shares(*blocks(counts, rows))
+    shares = owl_shares(*components(counts, rows))
     assert np.average(shares, weights=rows) == pytest.approx(0.0, abs=1e-12)
     assert np.abs(shares).max() <= 0.08 + 1e-12
     assert np.array_equal(np.argsort(shares, kind="stable"), np.argsort(counts, kind="stable"))
@@ -61,4 +61,4 @@ def test_the_multiple_says_what_an_outlier_is() -> None:
 
 
 def test_equal_sub_blocks_share_alike() -> None:
-    assert owl_shares(*blocks([2, 2, 2])).tolist() == [0.0, 0.0, 0.0]
+    assert owl_shares(*components([2, 2, 2])).tolist() == [0.0, 0.0, 0.0]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.priors.sensitivity import guess_after_repair, guess_by_energy
+from search_spaces.priors.sensitivity import prior_after_compensation, prior_from_energy
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.linear import matrix
 from tests.models.families import dense
@@ -25,7 +25,7 @@ def test_energies_are_shares_of_the_hidden_states() -> None:
     structure = dense("gpt2")
     layers = structure.backbone.layers
     statistics = [statistics_of(layer, index) for index, layer in enumerate(layers)]
-    found = guess_by_energy(structure, statistics).units
+    found = prior_from_energy(structure, statistics).units
     assert len(found) == 12
 
     layer = layers[3]
@@ -48,9 +48,9 @@ def test_after_a_repair_a_width_loses_what_no_fit_brings_back() -> None:
     statistics: list[dict[tuple[StatisticName, str], Tensor]] = []
     for layer in structure.layers:
         own: dict[tuple[StatisticName, str], Tensor] = {("hidden_energy", ""): torch.tensor(2.0)}
-        for block in (layer.attention, layer.mlp):
-            for projection in block.projections:
-                linear = structure.backbone.layers[block.layer].get_submodule(projection.path)
+        for component in (layer.attention, layer.mlp):
+            for projection in component.projections:
+                linear = structure.backbone.layers[component.layer].get_submodule(projection.path)
                 columns = matrix(linear).shape[1]
                 # the second half of the inputs follows from the first but for some noise
                 half = torch.randn(500, columns // 2, generator=generator)
@@ -59,18 +59,18 @@ def test_after_a_repair_a_width_loses_what_no_fit_brings_back() -> None:
                 own["gram", projection.path] = inputs.T @ inputs / len(inputs)
                 own["input_second_moment", projection.path] = inputs.square().mean(dim=0)
         statistics.append(own)
-    orders = [np.arange(block.unit_count) for block in structure.sub_blocks]
-    energy = guess_by_energy(structure, statistics)
-    found = guess_after_repair(energy, structure, statistics, orders)
-    for position, block in enumerate(structure.sub_blocks):
+    orders = [np.arange(component.unit_count) for component in structure.components]
+    energy = prior_from_energy(structure, statistics)
+    found = prior_after_compensation(energy, structure, statistics, orders)
+    for position, component in enumerate(structure.components):
         lost = np.append(np.cumsum(found.units[position][::-1])[::-1], 0.0)
         assert (np.diff(lost) <= 0).all()
         assert lost[0] >= energy.units[position].sum() * (1 - 1e-6)
-        count = block.unit_count // 2
-        kept = slice(0, count * len(block.projections[-1].units) // block.unit_count)
-        gram = statistics[block.layer]["gram", block.projections[-1].path].double()
-        owner = structure.backbone.layers[block.layer]
-        weight = matrix(owner.get_submodule(block.projections[-1].path)).double()
+        count = component.unit_count // 2
+        kept = slice(0, count * len(component.projections[-1].units) // component.unit_count)
+        gram = statistics[component.layer]["gram", component.projections[-1].path].double()
+        owner = structure.backbone.layers[component.layer]
+        weight = matrix(owner.get_submodule(component.projections[-1].path)).double()
         fitted = torch.linalg.solve(gram[kept, kept], gram[kept] @ weight.T)
         left = (weight @ gram @ weight.T).trace() - (fitted.T @ gram[kept] @ weight.T).trace()
         assert lost[count] == pytest.approx(float(left) / 2, rel=0.1)

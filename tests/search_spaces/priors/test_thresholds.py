@@ -10,14 +10,14 @@ from torch import Tensor
 
 from search_spaces.errors import SettingsError
 from search_spaces.priors import global_magnitude, lamp
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 
-PATTERNS = [Pattern(percent=percent) for percent in range(100)]
+PATTERNS = [SparsityPattern(percent=percent) for percent in range(100)]
 Harms = Callable[..., NDArray[np.float64]]
 
 
 def matrices() -> list[dict[str, Tensor]]:
-    """Give sub-blocks of one matrix ``(1, 100)`` each, so that each percent is one weight."""
+    """Give components of one matrix ``(1, 100)`` each, so that each percent is one weight."""
     rng = torch.Generator().manual_seed(0)
     spreads = (0.2, 1.0, 1.0, 5.0)
     return [
@@ -26,10 +26,10 @@ def matrices() -> list[dict[str, Tensor]]:
     ]
 
 
-def greedy(harms: Harms, blocks: list[dict[str, Tensor]], budget: int) -> list[int]:
+def greedy(sensitivities: Harms, components: list[dict[str, Tensor]], budget: int) -> list[int]:
     """Take the step that does least harm for each weight until so many weights are gone."""
-    tables = [harms(block, PATTERNS) for block in blocks]
-    counts = [0] * len(blocks)
+    tables = [sensitivities(component, PATTERNS) for component in components]
+    counts = [0] * len(components)
     for _ in range(budget):
         steps = [
             table[count + 1] - table[count] if count + 1 < len(table) else np.inf
@@ -41,71 +41,77 @@ def greedy(harms: Harms, blocks: list[dict[str, Tensor]], budget: int) -> list[i
 
 def brute_force(scores: list[list[float]], budget: int) -> list[int]:
     """Sort all weights of all matrices by score and count whose the lowest are."""
-    owners = sorted((score, block) for block, row in enumerate(scores) for score in row)
-    gone = [block for _, block in owners[:budget]]
-    return [gone.count(block) for block in range(len(scores))]
+    owners = sorted((score, component) for component, row in enumerate(scores) for score in row)
+    gone = [component for _, component in owners[:budget]]
+    return [gone.count(component) for component in range(len(scores))]
 
 
 @pytest.mark.parametrize("budget", [1, 50, 130, 200, 300])
 def test_lamp_is_one_threshold(budget: int) -> None:
-    blocks, scores = matrices(), []
-    for block in blocks:
-        squares = sorted(float(value) ** 2 for value in block["weight"][0].double())
+    components, scores = matrices(), []
+    for component in components:
+        squares = sorted(float(value) ** 2 for value in component["weight"][0].double())
         scores.append([square / sum(squares[at:]) for at, square in enumerate(squares)])
-    assert greedy(lamp.pattern_harms, blocks, budget) == brute_force(scores, budget)
+    assert greedy(lamp.pattern_sensitivities, components, budget) == brute_force(scores, budget)
 
 
 @pytest.mark.parametrize("budget", [1, 50, 130, 200])
 def test_global_magnitude_is_one_threshold(budget: int) -> None:
-    blocks = matrices()
-    sizes = [sorted(map(float, block["weight"][0])) for block in blocks]
+    components = matrices()
+    sizes = [sorted(map(float, component["weight"][0])) for component in components]
 
-    def harms(block: dict[str, Tensor], patterns: list[Pattern]) -> NDArray[np.float64]:
-        return global_magnitude.pattern_harms(block, patterns, floor=0.0)
+    def sensitivities(
+        component: dict[str, Tensor], patterns: list[SparsityPattern]
+    ) -> NDArray[np.float64]:
+        return global_magnitude.pattern_sensitivities(component, patterns, floor=0.0)
 
-    assert greedy(harms, blocks, budget) == brute_force(sizes, budget)
+    assert greedy(sensitivities, components, budget) == brute_force(sizes, budget)
 
 
 def test_no_matrix_falls_below_the_floor_while_another_has_weights_above() -> None:
     tiny, large = {"weight": torch.full((1, 100), 0.01)}, {"weight": torch.full((1, 100), 10.0)}
 
-    def harms(block: dict[str, Tensor], patterns: list[Pattern]) -> NDArray[np.float64]:
-        return global_magnitude.pattern_harms(block, patterns, floor=0.25)
+    def sensitivities(
+        component: dict[str, Tensor], patterns: list[SparsityPattern]
+    ) -> NDArray[np.float64]:
+        return global_magnitude.pattern_sensitivities(component, patterns, floor=0.25)
 
-    assert greedy(harms, [tiny, large], 75) == [75, 0]
-    assert greedy(harms, [tiny, large], 100) == [75, 25]
-    assert greedy(harms, [tiny, large], 150) == [75, 75]
+    assert greedy(sensitivities, [tiny, large], 75) == [75, 0]
+    assert greedy(sensitivities, [tiny, large], 100) == [75, 25]
+    assert greedy(sensitivities, [tiny, large], 150) == [75, 75]
 
 
 @pytest.mark.parametrize("module", [lamp, global_magnitude])
 def test_harms_rise_with_zeros_and_add_up_over_matrices(module: object) -> None:
-    harms: Harms = module.pattern_harms  # type: ignore[attr-defined]
+    sensitivities: Harms = module.pattern_sensitivities  # type: ignore[attr-defined]
     rng = torch.Generator().manual_seed(1)
     one, other = torch.randn(6, 40, generator=rng), torch.randn(9, 16, generator=rng)
-    both = harms({"one": one, "other": other}, PATTERNS)
+    both = sensitivities({"one": one, "other": other}, PATTERNS)
     assert both[0] == 0.0
     assert bool((np.diff(both) >= 0).all())
-    apart = harms({"one": one}, PATTERNS) + harms({"other": other}, PATTERNS)
+    apart = sensitivities({"one": one}, PATTERNS) + sensitivities({"other": other}, PATTERNS)
     assert both == pytest.approx(apart)
 
 
 @pytest.mark.parametrize("module", [lamp, global_magnitude])
 def test_groups_take_the_scores_of_their_own_lowest(module: object) -> None:
-    harms: Harms = module.pattern_harms  # type: ignore[attr-defined]
+    sensitivities: Harms = module.pattern_sensitivities  # type: ignore[attr-defined]
     weight = torch.tensor([[4.0, 3.0, 2.0, 1.0, 8.0, 7.0, 6.0, 5.0]])
     scores = [float(size) for size in range(1, 9)]
     if module is lamp:
         squares = [size**2 for size in scores]
         scores = [square / sum(squares[at:]) for at, square in enumerate(squares)]
-    found = harms({"weight": weight}, [Pattern.parse("2:4"), Pattern.parse("50%")])
+    found = sensitivities(
+        {"weight": weight}, [SparsityPattern.parse("2:4"), SparsityPattern.parse("50%")]
+    )
     assert found == pytest.approx(
         [sum(scores[size - 1] for size in (1, 2, 5, 6)), sum(scores[:4])]
     )
     with pytest.raises(SettingsError, match=r"1:3 needs .*`weight` has 8"):
-        harms({"weight": weight}, [Pattern.parse("1:3")])
+        sensitivities({"weight": weight}, [SparsityPattern.parse("1:3")])
 
 
 def test_weights_that_are_zero_do_no_harm() -> None:
     zeros = {"weight": torch.zeros(2, 10)}
-    assert not lamp.pattern_harms(zeros, PATTERNS).any()
-    assert not global_magnitude.pattern_harms(zeros, PATTERNS, floor=0.0).any()
+    assert not lamp.pattern_sensitivities(zeros, PATTERNS).any()
+    assert not global_magnitude.pattern_sensitivities(zeros, PATTERNS, floor=0.0).any()

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import DataError, SettingsError
-from search_spaces.pruned_weights.builder import Choice, LevelBuilder
+from search_spaces.pruned_weights.builder import Choice, WeightBuilder
 from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
-from search_spaces.pruned_weights.types import Level, Matrix, in_own_order
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights, in_own_order
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut, narrowed
@@ -29,7 +29,7 @@ from tests.models.pruned_weights import (
 )
 from tests.models.streamed import opened
 
-HALF = Pattern(percent=50)
+HALF = SparsityPattern(percent=50)
 ROUNDING = 1e-4
 """Of the logits' spread: the same float32 sums in another order, through six layers."""
 TEXT = random_tokens(batch=16, length=16, seed=3)
@@ -48,12 +48,12 @@ def sorted_twin(structure: ModelStructure, orders: list[Units]) -> ModelStructur
 
 def llama_builder(
     name: CompensationName | None = None, **options: object
-) -> tuple[LevelBuilder, ModelStructure]:
+) -> tuple[WeightBuilder, ModelStructure]:
     structure = dense("llama")
     orders = random_orders(structure)
     copy = sorted_twin(structure, orders)
     compensation = make_compensation(name) if name else None
-    made = LevelBuilder(
+    made = WeightBuilder(
         copy,
         measured(structure, TEXT),
         orders,
@@ -84,22 +84,24 @@ def test_levels_are_the_same_by_hand_as_views_and_cut(name: str, method: str) ->
 
     copy = sorted_twin(structure, orders)
     compensation = make_compensation(method) if method else None  # type: ignore[arg-type]
-    builder = LevelBuilder(
+    builder = WeightBuilder(
         copy, statistics, orders, compensation=compensation, sparsifier=RowMagnitude()
     )
-    levels: list[Level] = []
+    levels: list[PrunedWeights] = []
     for position, choice in enumerate(zip(counts, patterns, strict=True)):
         levels += builder.build(position, [choice])
     views, cuts = [], []
     for index, layer in enumerate(copy.backbone.layers):
         own = slice(2 * index, 2 * index + 2)
-        blocks = structure.sub_blocks[own]
+        components = structure.components[own]
         first, second = levels[own]
-        views.append(narrowed(layer, zip(blocks, counts[own], strict=True), {**first, **second}))
+        views.append(
+            narrowed(layer, zip(components, counts[own], strict=True), {**first, **second})
+        )
         cuts.append(
             cut(
                 structure.backbone.layers[index],
-                zip(blocks, kept[own], strict=True),
+                zip(components, kept[own], strict=True),
                 zip(orders[own], levels[own], strict=True),
             )
         )
@@ -126,9 +128,9 @@ def test_what_is_a_slice_is_no_level() -> None:
 def test_sparse_matrices_are_made_of_mended_ones_and_hold_their_zeros() -> None:
     builder, _ = llama_builder("least_squares")
     choices: list[Choice] = [(16, DENSE), (16, HALF), (32, HALF), (48, HALF)]
-    mended, sparse, wider, whole = builder.build(3, choices)
+    compensated_here, sparse, wider, whole = builder.build(3, choices)
     weight = sparse["mlp.down_proj"].weight
-    assert torch.equal(weight[weight != 0], mended["mlp.down_proj"].weight[weight != 0])
+    assert torch.equal(weight[weight != 0], compensated_here["mlp.down_proj"].weight[weight != 0])
     for level, count in ((sparse, 16), (wider, 32), (whole, 48)):
         for matrix_of in level.values():
             rows, columns = matrix_of.weight.shape
@@ -152,7 +154,7 @@ def test_weights_are_rounded_to_what_is_stored() -> None:
     assert found.weight.dtype == torch.bfloat16
     assert found.bias is not None
     assert found.bias.dtype == torch.bfloat16
-    layer = narrowed(structure.backbone.layers[1], [(structure.sub_blocks[3], 16)], level)
+    layer = narrowed(structure.backbone.layers[1], [(structure.components[3], 16)], level)
     ((weight, offset),) = layer.get_submodule("mlp.down_proj").pieces  # type: ignore[misc]
     assert isinstance(weight, Tensor)
     assert isinstance(offset, Tensor)
@@ -165,10 +167,10 @@ def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
         structure = dense(name)
         orders, statistics = random_orders(structure), measured(structure, TEXT)
         copy = sorted_twin(structure, orders)
-        builder = LevelBuilder(copy, statistics, orders, compensation=make_compensation("bias"))
+        builder = WeightBuilder(copy, statistics, orders, compensation=make_compensation("bias"))
         (level,) = builder.build(3, [(16, DENSE)])
-        block = structure.sub_blocks[3]
-        output = block.projections[-1]
+        component = structure.components[3]
+        output = component.projections[-1]
         linear = structure.backbone.layers[1].get_submodule(output.path)
         removed = torch.from_numpy(orders[3][16:])
         mean = statistics[1]["input_mean", output.path][removed]
@@ -177,7 +179,9 @@ def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
         assert (own is not None) == has_bias
         expected = expected if own is None else expected + own
         narrow = cut(
-            structure.backbone.layers[1], [(block, np.sort(orders[3][:16]))], [(orders[3], level)]
+            structure.backbone.layers[1],
+            [(component, np.sort(orders[3][:16]))],
+            [(orders[3], level)],
         ).get_submodule(output.path)
         assert type(narrow) is type(linear)
         got = bias(narrow)
@@ -189,21 +193,21 @@ def test_whole_sparse_layers_replace_only_what_changed() -> None:
     builder, structure = llama_builder()
     (level,) = builder.build(3, [(48, HALF)])
     layer = structure.backbone.layers[1]
-    block, other = structure.sub_blocks[3], structure.sub_blocks[2]
-    narrow = narrowed(layer, [(other, 2), (block, 48)], level)
+    component, other = structure.components[3], structure.components[2]
+    narrow = narrowed(layer, [(other, 2), (component, 48)], level)
     assert isinstance(narrow.get_submodule("mlp.up_proj"), SlicedLinear)
     assert narrow.get_submodule("self_attn") is layer.get_submodule("self_attn")
     only = {"mlp.up_proj": level["mlp.up_proj"]}
-    partly = narrowed(layer, [(block, 48)], only)
+    partly = narrowed(layer, [(component, 48)], only)
     assert partly.get_submodule("mlp.gate_proj") is layer.get_submodule("mlp.gate_proj")
 
 
 def test_a_level_of_another_order_is_refused() -> None:
     structure = dense("llama")
-    block = structure.sub_blocks[1]
-    level = {"mlp.down_proj": Matrix(torch.zeros(32, 2))}
+    component = structure.components[1]
+    level = {"mlp.down_proj": LinearWeights(torch.zeros(32, 2))}
     with pytest.raises(AssertionError, match=r"layers\.0\.mlp is of another order"):
-        in_own_order(level, block, np.arange(48), np.array([0, 5]))
+        in_own_order(level, component, np.arange(48), np.array([0, 5]))
 
 
 def test_statistics_asked_for_are_those_of_all_parts() -> None:
@@ -215,10 +219,10 @@ def test_statistics_asked_for_are_those_of_all_parts() -> None:
 def test_layers_on_disk_give_the_same_levels(saved_llama: Path) -> None:
     structure = dense("llama")
     orders, statistics = random_orders(structure), measured(structure, TEXT)
-    levels: list[list[Level]] = []
+    levels: list[list[PrunedWeights]] = []
     for found in (opened(saved_llama, "never"), opened(saved_llama, "always")):
         sort_units_(found.structure, orders)
-        builder = LevelBuilder(
+        builder = WeightBuilder(
             found.structure,
             statistics,
             orders,
@@ -236,7 +240,7 @@ def test_notices_come_once_for_each_sub_block(notices: list[str]) -> None:
     structure = dense("llama")
     orders = random_orders(structure)
     few = measured(structure, random_tokens(batch=1, length=20))
-    builder = LevelBuilder(
+    builder = WeightBuilder(
         sorted_twin(structure, orders),
         few,
         orders,
@@ -256,7 +260,7 @@ def test_a_repair_that_falls_back_is_a_slice_and_is_told(notices: list[str]) -> 
     statistics = [dict(found) for found in measured(structure, TEXT)]
     gram = statistics[0]["gram", "mlp.down_proj"]
     statistics[0]["gram", "mlp.down_proj"] = torch.zeros_like(gram)
-    builder = LevelBuilder(
+    builder = WeightBuilder(
         sorted_twin(structure, orders),
         statistics,
         orders,
@@ -271,10 +275,10 @@ def test_a_repair_that_falls_back_is_a_slice_and_is_told(notices: list[str]) -> 
 def test_bad_input_is_named() -> None:
     builder, _ = llama_builder()
     with pytest.raises(SettingsError, match=r"`layers\.1\.mlp\.down_proj` has 18"):
-        list(builder.build(3, [(18, Pattern(keep=2, group=4))]))
+        list(builder.build(3, [(18, SparsityPattern(keep=2, group=4))]))
     structure = dense("llama")
     orders = random_orders(structure)
-    builder = LevelBuilder(
+    builder = WeightBuilder(
         sorted_twin(structure, orders),
         measured(structure, random_tokens(batch=1, length=8)),
         orders,

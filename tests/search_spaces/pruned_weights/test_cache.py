@@ -9,18 +9,18 @@ import torch
 
 from search_spaces.pruned_weights import cache as level_store
 from search_spaces.pruned_weights.bitmask import pack, unpack
-from search_spaces.pruned_weights.builder import Choice, LevelBuilder
-from search_spaces.pruned_weights.cache import LevelStore
-from search_spaces.pruned_weights.types import Level, Matrix
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.pruned_weights.builder import Choice, WeightBuilder
+from search_spaces.pruned_weights.cache import WeightCache
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 from tests.models.families import dense
 from tests.models.pruned_weights import WIDTHS, Counted, counted_builder, equal, files, opened
 from tests.progress import RecordedProgress
 
-HALF = Pattern(percent=50)
-PAIRS = Pattern(keep=2, group=4)
+HALF = SparsityPattern(percent=50)
+PAIRS = SparsityPattern(keep=2, group=4)
 MLP = 3
-"""Position of a sub-block of 48 channels and 32 hidden features."""
+"""Position of a component of 48 channels and 32 hidden features."""
 DENSE_FILE = 16 * 32 * 4
 
 
@@ -34,7 +34,7 @@ def builder() -> Counted:
 def test_what_is_stored_is_what_was_built(tmp_path: Path, builder: Counted) -> None:
     store = opened(tmp_path, builder)
     for position, count, pattern in ((3, 32, DENSE), (3, 48, HALF), (2, 1, HALF), (3, 16, PAIRS)):
-        (expected,) = LevelBuilder.build(builder, position, [(count, pattern)])
+        (expected,) = WeightBuilder.build(builder, position, [(count, pattern)])
         for _ in range(2):
             assert equal(store.level(position, count, pattern), expected)
         fresh = opened(tmp_path, builder)
@@ -99,7 +99,7 @@ def test_the_bound_is_kept_by_forgetting_what_was_not_read(
 ) -> None:
     limit = 3 * DENSE_FILE + 2000  # three files of width 16, with their headers
     widths = [(0, 2), (0, 16, 48)] * 6
-    store = LevelStore(tmp_path, builder, widths, digest="a", limit_bytes=limit)
+    store = WeightCache(tmp_path, builder, widths, digest="a", limit_bytes=limit)
     for position in (1, 3, 5):
         store.level(position, 16)
         assert store.bytes_held <= limit
@@ -117,7 +117,7 @@ def test_the_bound_is_kept_by_forgetting_what_was_not_read(
     store.level(5, 16)
     assert builder.asked == [(5, [(16, DENSE)])]
     # what was read stays, though its file is gone
-    (expected,) = LevelBuilder.build(builder, 3, [(16, DENSE)])
+    (expected,) = WeightBuilder.build(builder, 3, [(16, DENSE)])
     store.level(9, 16)
     store.level(11, 16)
     assert "layers.1.mlp/16.safetensors" not in files(tmp_path)
@@ -127,7 +127,7 @@ def test_the_bound_is_kept_by_forgetting_what_was_not_read(
 def test_a_bound_below_one_level_leaves_the_one_asked_for(
     tmp_path: Path, builder: Counted
 ) -> None:
-    store = LevelStore(tmp_path, builder, WIDTHS, digest="a", limit_bytes=10)
+    store = WeightCache(tmp_path, builder, WIDTHS, digest="a", limit_bytes=10)
     for position in (1, 3):
         level = store.level(position, 32)
         assert level["mlp.down_proj"].weight.shape == (32, 32)
@@ -136,27 +136,27 @@ def test_a_bound_below_one_level_leaves_the_one_asked_for(
     assert builder.asked == [(1, [(32, DENSE)]), (3, [(32, DENSE)])]
 
 
-class Large(LevelBuilder):
+class Large(WeightBuilder):
     """Gives a matrix of 64 MiB."""
 
     def __init__(self) -> None:
-        self.blocks = dense("llama").sub_blocks
+        self.components = dense("llama").components
         self.dtype = torch.float32
 
-    def is_plain(self, position: int, count: int, pattern: Pattern) -> bool:
+    def is_plain(self, position: int, count: int, pattern: SparsityPattern) -> bool:
         return False
 
     def shapes(self, position: int, count: int) -> dict[str, tuple[int, int]]:
         return {"mlp.down_proj": (4096, 4096)}
 
-    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[Level]:
+    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
         for _ in choices:
-            yield {"mlp.down_proj": Matrix(torch.ones(4096, 4096))}
+            yield {"mlp.down_proj": LinearWeights(torch.ones(4096, 4096))}
 
 
 def test_reading_a_level_maps_it_and_copies_nothing(tmp_path: Path) -> None:
-    LevelStore(tmp_path, Large(), [(), (16,)], digest="a").level(1, 16)
-    store, process = LevelStore(tmp_path, Large(), [(), (16,)], digest="a"), psutil.Process()
+    WeightCache(tmp_path, Large(), [(), (16,)], digest="a").level(1, 16)
+    store, process = WeightCache(tmp_path, Large(), [(), (16,)], digest="a"), psutil.Process()
 
     def anonymous_and_mapped() -> tuple[int, int]:
         memory = process.memory_info()

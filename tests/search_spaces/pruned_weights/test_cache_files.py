@@ -12,15 +12,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from search_spaces.errors import OutputError
-from search_spaces.pruned_weights.builder import LevelBuilder
-from search_spaces.pruned_weights.cache import LevelStore
-from search_spaces.pruned_weights.types import Matrix
-from search_spaces.space.sparsity import DENSE, Pattern
+from search_spaces.pruned_weights.builder import WeightBuilder
+from search_spaces.pruned_weights.cache import WeightCache
+from search_spaces.pruned_weights.types import LinearWeights
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 from tests.models.pruned_weights import WIDTHS, Counted, counted_builder, equal, files, opened
 
-HALF = Pattern(percent=50)
+HALF = SparsityPattern(percent=50)
 MLP = 3
-"""Position of a sub-block of 48 channels and 32 hidden features."""
+"""Position of a component of 48 channels and 32 hidden features."""
 
 
 @pytest.fixture
@@ -50,18 +50,18 @@ def _reshape(path: Path) -> None:
     save_file({name: load_file(path)[name][:, :8].contiguous()}, path, marks)
 
 
-@pytest.mark.parametrize("harm", [_truncate, _scribble, _empty, _reshape])
+@pytest.mark.parametrize("sensitivity", [_truncate, _scribble, _empty, _reshape])
 def test_damaged_files_are_made_anew_and_told(
     tmp_path: Path,
     builder: Counted,
-    harm: Callable[[Path], None],
+    sensitivity: Callable[[Path], None],
     notices: list[str],
 ) -> None:
     before = {p: m.weight.clone() for p, m in opened(tmp_path, builder).level(MLP, 16).items()}
     path = tmp_path / "layers.1.mlp" / "16.safetensors"
-    harm(path)
+    sensitivity(path)
     level = opened(tmp_path, builder).level(MLP, 16)
-    assert equal(level, {path: Matrix(weight) for path, weight in before.items()})
+    assert equal(level, {path: LinearWeights(weight) for path, weight in before.items()})
     (text,) = notices
     assert text.startswith(f"`{path}` is damaged (")
     assert text.endswith("made anew")
@@ -85,7 +85,7 @@ def test_too_many_values_are_damage(tmp_path: Path, builder: Counted, notices: l
 def test_files_of_another_search_are_made_anew_and_told(
     tmp_path: Path, builder: Counted, notices: list[str]
 ) -> None:
-    LevelStore(tmp_path, builder, WIDTHS, digest="other").level(MLP, 16)
+    WeightCache(tmp_path, builder, WIDTHS, digest="other").level(MLP, 16)
     store = opened(tmp_path, builder)
     builder.asked = []
     store.level(MLP, 16)
@@ -112,7 +112,7 @@ def test_a_level_that_another_process_deletes_at_once_is_given(
 ) -> None:
     store = opened(tmp_path, builder)
     monkeypatch.setattr(store, "_shrink", lambda spared: spared.unlink())
-    (expected,) = LevelBuilder.build(builder, MLP, [(16, DENSE)])
+    (expected,) = WeightBuilder.build(builder, MLP, [(16, DENSE)])
     assert equal(store.level(MLP, 16), expected)
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from evaluators.collectors import collect_statistics
-from search_spaces.pruned_weights.expert_builder import ExpertLevelBuilder
+from search_spaces.pruned_weights.expert_builder import ExpertWeightBuilder
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
 from search_spaces.pruned_weights.sparsifiers import make_sparsifier
-from search_spaces.space.block_options import Variant
+from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.orders import Orders
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sort_units_
@@ -34,14 +34,14 @@ def sorted_model(
     structure = copy.deepcopy(mixture(name))
     rng = np.random.default_rng(0)
     members, channels = [], {}
-    for position, block in enumerate(structure.sub_blocks):
+    for position, component in enumerate(structure.components):
         by_group = [
-            group * block.unit_count + rng.permutation(block.unit_count)
-            for group in range(block.group_count)
+            group * component.unit_count + rng.permutation(component.unit_count)
+            for group in range(component.group_count)
         ]
         members.append(np.concatenate(by_group))
-        if block.experts is not None:
-            width = (block.experts.count, block.experts.channel_count)
+        if component.experts is not None:
+            width = (component.experts.count, component.experts.channel_count)
             channels[position] = rng.permuted(np.tile(np.arange(width[1]), (width[0], 1)), axis=1)
     orders = Orders(members=tuple(members), channels=channels)
     tokens = random_tokens(3, 16)
@@ -54,23 +54,23 @@ def sorted_model(
 @pytest.mark.parametrize("merging", [True, False], ids=["merged", "lost"])
 def test_levels_are_those_of_statistics_of_the_sorted_model(name: str, *, merging: bool) -> None:
     structure, orders, before, after = sorted_model(name)
-    block = next(b for b in structure.sub_blocks if b.experts and b.layer == LAYER)
-    position = structure.sub_blocks.index(block)
+    component = next(b for b in structure.components if b.experts and b.layer == LAYER)
+    position = structure.components.index(component)
     same = Orders(members=tuple(np.arange(len(order)) for order in orders))
-    variant = Variant(pattern=Pattern(percent=50), channels=8)
-    count = block.mixture.lowest if block.unit_count > 2 else 1
+    options = BlockOptions(pattern=SparsityPattern(percent=50), channels=8)
+    count = component.mixture.lowest if component.unit_count > 2 else 1
     made = [
-        ExpertLevelBuilder(
+        ExpertWeightBuilder(
             structure,
             statistics,
             own,
             merging=ExpertMerging() if merging else None,
             sparsifier=make_sparsifier("moe_pruner"),
-        ).level(position, count, variant)
+        ).level(position, count, options)
         for statistics, own in ((before, orders), (after, same))
     ]
     assert set(made[0]) == set(made[1])
-    assert set(made[0]) == {stack.path for stack in block.mixture.stacks}
+    assert set(made[0]) == {stack.path for stack in component.mixture.stacks}
     for path, matrix in made[0].items():
         torch.testing.assert_close(matrix.weight, made[1][path].weight, rtol=1e-5, atol=1e-7)
         zeros = float((matrix.weight == 0).float().mean())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
 from search_spaces.statistics import MatrixStatistics
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from tests.models.mixtures import CHANNELS, EXPERTS, HIDDEN, expert_output, mixture, random_stacks
 
 LAYOUTS: tuple[dict[str, Any], ...] = (
@@ -38,17 +38,17 @@ def measured(frequency: list[float], likeness: dict[tuple[int, int], float]) -> 
 
 
 def merged(
-    block: SubBlock, stacks: dict[str, Tensor], count: int, statistics: MatrixStatistics
+    component: Component, stacks: dict[str, Tensor], count: int, statistics: MatrixStatistics
 ) -> dict[str, Tensor]:
-    return dict(next(iter(ExpertMerging().merged(block, stacks, [count], statistics))))
+    return dict(next(iter(ExpertMerging().merged(component, stacks, [count], statistics))))
 
 
-def permuted(block: SubBlock, stacks: dict[str, Tensor], source: int, place: int) -> None:
+def permuted(component: Component, stacks: dict[str, Tensor], source: int, place: int) -> None:
     """Overwrite an expert by another whose channels are in another order."""
-    assert block.experts is not None
+    assert component.experts is not None
     order = np.random.default_rng(0).permutation(CHANNELS)
     assert (order != np.arange(CHANNELS)).any()
-    for stack in block.experts.stacks:
+    for stack in component.experts.stacks:
         weights = stacks[stack.path][source].clone()
         if stack.axis is not None:
             by_channel = [np.flatnonzero(stack.channels == c) for c in range(CHANNELS)]
@@ -61,36 +61,36 @@ def permuted(block: SubBlock, stacks: dict[str, Tensor], source: int, place: int
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_a_duplicate_with_permuted_channels_gives_the_expert_back(layout: dict[str, Any]) -> None:
-    block = mixture(**layout)
-    stacks = random_stacks(block)
-    permuted(block, stacks, source=1, place=5)
+    component = mixture(**layout)
+    stacks = random_stacks(component)
+    permuted(component, stacks, source=1, place=5)
     inputs = torch.randn(9, HIDDEN, generator=torch.Generator().manual_seed(2))
-    ours, theirs = (expert_output(block, stacks, expert, inputs) for expert in (1, 5))
+    ours, theirs = (expert_output(component, stacks, expert, inputs) for expert in (1, 5))
     torch.testing.assert_close(ours, theirs)  # the same expert indeed
     assert not torch.equal(stacks["up"][1], stacks["up"][5])
-    found = merged(block, stacks, 5, measured([0.1, 0.2, 0.3, 0.4, 0.5, 0.7], {(1, 5): 0.9}))
-    assert block.experts is not None
-    for stack in block.experts.stacks:
+    found = merged(component, stacks, 5, measured([0.1, 0.2, 0.3, 0.4, 0.5, 0.7], {(1, 5): 0.9}))
+    assert component.experts is not None
+    for stack in component.experts.stacks:
         # a mean of two equal numbers, rounded once
         torch.testing.assert_close(found[stack.path], stacks[stack.path][:5], rtol=1e-6, atol=0)
 
 
 def test_weights_are_means_by_how_often_experts_are_chosen() -> None:
-    block = mixture(experts=3)
+    component = mixture(experts=3)
     stacks = {path: value[:3] for path, value in random_stacks(mixture()).items()}
     for path in ("up", "down"):  # so alike that no channel moves
         stacks[path][2] = stacks[path][0] * 2
-    found = merged(block, stacks, 2, measured([0.75, 0.5, 0.25], {(0, 2): 0.5, (1, 2): 0.4}))
+    found = merged(component, stacks, 2, measured([0.75, 0.5, 0.25], {(0, 2): 0.5, (1, 2): 0.4}))
     for path in ("up", "down"):
         torch.testing.assert_close(found[path][0], stacks[path][0] * 1.25)
         assert torch.equal(found[path][1], stacks[path][1])
 
 
 def test_experts_join_whom_they_are_routed_most_alike() -> None:
-    block = mixture()
-    stacks = random_stacks(block)
+    component = mixture()
+    stacks = random_stacks(component)
     statistics = measured([0.5] * 6, {(3, 1): 0.2, (3, 0): 0.1, (4, 1): 0.6, (5, 2): -0.1})
-    found = merged(block, stacks, 3, statistics)
+    found = merged(component, stacks, 3, statistics)
     # 3 and 4 join 1; 5 is unlike 2 and joins the first of those to which it is nothing
     assert torch.equal(found["down"][2], stacks["down"][2])
     inner = stacks["up"].sum(dim=(1, 2))
@@ -99,9 +99,9 @@ def test_experts_join_whom_they_are_routed_most_alike() -> None:
 
 
 def test_channels_are_matched_by_all_their_weights() -> None:
-    block = mixture(biased=True)
-    stacks = random_stacks(block)
-    found = merged(block, stacks, 5, measured([0.5] * 6, {(0, 5): 0.9}))
+    component = mixture(biased=True)
+    stacks = random_stacks(component)
+    found = merged(component, stacks, 5, measured([0.5] * 6, {(0, 5): 0.9}))
     kept = {path: value.clone() for path, value in stacks.items()}
     gaps = []
     for order in [np.random.default_rng(seed).permutation(CHANNELS) for seed in range(200)]:
@@ -115,37 +115,37 @@ def test_channels_are_matched_by_all_their_weights() -> None:
 
 
 def test_an_expert_that_is_never_chosen_weighs_nothing() -> None:
-    block = mixture()
-    stacks = random_stacks(block)
-    found = merged(block, stacks, 4, measured([0.5, 0.5, 0.5, 0.5, 0.0, 0.0], {}))
+    component = mixture()
+    stacks = random_stacks(component)
+    found = merged(component, stacks, 4, measured([0.5, 0.5, 0.5, 0.5, 0.0, 0.0], {}))
     for path in ("up", "down"):
         assert torch.equal(found[path], stacks[path][:4])
 
 
 def test_a_group_that_is_never_chosen_keeps_the_expert_that_stays() -> None:
-    block = mixture()
-    stacks = random_stacks(block)
-    found = merged(block, stacks, 1, measured([0.0] * 6, {}))
+    component = mixture()
+    stacks = random_stacks(component)
+    found = merged(component, stacks, 1, measured([0.0] * 6, {}))
     for path in ("up", "down"):
         assert torch.equal(found[path], stacks[path][:1])
         assert found[path].isfinite().all()
 
 
 def test_a_router_without_logits_divides_nothing_by_zero() -> None:
-    block = mixture()
-    stacks = random_stacks(block)
+    component = mixture()
+    stacks = random_stacks(component)
     values = dict(measured([0.5] * 6, {}).values) | {"routing_gram": torch.zeros(6, 6)}
-    found = merged(block, stacks, 2, MatrixStatistics(tokens=1, values=values))
+    found = merged(component, stacks, 2, MatrixStatistics(tokens=1, values=values))
     assert found["up"].isfinite().all()
 
 
 def test_counts_are_made_one_after_another_as_each_alone() -> None:
-    block = mixture(biased=True)
-    stacks = random_stacks(block)
+    component = mixture(biased=True)
+    stacks = random_stacks(component)
     statistics = measured([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], {(5, 1): 0.3, (4, 0): 0.2, (4, 3): 0.5})
-    together = list(ExpertMerging().merged(block, stacks, [1, 3, 6], statistics))
+    together = list(ExpertMerging().merged(component, stacks, [1, 3, 6], statistics))
     for count, found in zip([1, 3, 6], together, strict=True):
-        alone = merged(block, stacks, count, statistics)
+        alone = merged(component, stacks, count, statistics)
         for path, value in found.items():
             assert value.shape == (count, *stacks[path].shape[1:])
             assert torch.equal(value, alone[path])
@@ -153,9 +153,9 @@ def test_counts_are_made_one_after_another_as_each_alone() -> None:
 
 
 def test_each_group_of_the_router_keeps_its_first_experts() -> None:
-    block = mixture(groups=2)
-    stacks = random_stacks(block)
-    found = merged(block, stacks, 2, measured([1, 1, 0, 1, 1, 0], {(2, 4): 0.5}))
+    component = mixture(groups=2)
+    stacks = random_stacks(component)
+    found = merged(component, stacks, 2, measured([1, 1, 0, 1, 1, 0], {(2, 4): 0.5}))
     for path in ("up", "down"):
         assert torch.equal(found[path], stacks[path][[0, 1, 3, 4]])
 
@@ -172,19 +172,19 @@ def test_statistics_are_sorted_as_the_stacks_are() -> None:
 
 
 def test_the_stacks_stay_as_they_are() -> None:
-    block = mixture()
-    stacks = random_stacks(block)
+    component = mixture()
+    stacks = random_stacks(component)
     before = {path: value.clone() for path, value in stacks.items()}
-    merged(block, stacks, 2, measured([0.5] * EXPERTS, {}))
+    merged(component, stacks, 2, measured([0.5] * EXPERTS, {}))
     assert all(torch.equal(stacks[path], value) for path, value in before.items())
 
 
 def test_like_channels_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = mixture()
-    stacks = random_stacks(block)
+    component = mixture()
+    stacks = random_stacks(component)
     statistics = measured([0.5] * 6, {})
     merging = ExpertMerging()
-    (first,) = merging.merged(block, stacks, [2], statistics)
+    (first,) = merging.merged(component, stacks, [2], statistics)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("known already")
@@ -192,7 +192,7 @@ def test_like_channels_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(
         "search_spaces.pruned_weights.expert_merging.linear_sum_assignment", refuse
     )
-    (again,) = merging.merged(block, stacks, [2], statistics)
+    (again,) = merging.merged(component, stacks, [2], statistics)
     assert all(torch.equal(first[path], again[path]) for path in first)
     with pytest.raises(AssertionError, match="known already"):
-        list(merging.merged(dataclasses.replace(block, layer=1), stacks, [2], statistics))
+        list(merging.merged(dataclasses.replace(component, layer=1), stacks, [2], statistics))

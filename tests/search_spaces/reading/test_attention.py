@@ -11,7 +11,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
 from search_spaces.space.levels import attention_levels
-from search_spaces.structure import SubBlock
+from search_spaces.structure import Component
 from tests.models.families import GATED, GROUPED, make_model
 
 
@@ -55,8 +55,8 @@ def attention_of(model: PreTrainedModel, layer: int) -> Any:
 
 
 def test_levels_are_every_number_of_groups() -> None:
-    block = SubBlock(kind="attention", layer=0, unit_count=3, projections=(), module="")
-    assert attention_levels(block) == (0, 1, 2, 3)
+    component = Component(kind="attention", layer=0, unit_count=3, projections=(), module="")
+    assert attention_levels(component) == (0, 1, 2, 3)
 
 
 def test_two_linear_layers_after_the_core_are_refused(model: PreTrainedModel) -> None:

@@ -28,23 +28,23 @@ def test_layers_have_experts_where_the_family_has_them(family: MoeFamily) -> Non
     dense = [layer for layer in structure.layers if layer.experts is None]
     assert len(dense) == family.dense_layers
     assert len(_mixtures(structure)) == len(structure.layers) - family.dense_layers
-    spans = [len(layer.sub_blocks) for layer in structure.layers]
+    spans = [len(layer.components) for layer in structure.layers]
     assert [span.stop - span.start for span in structure.spans] == spans
-    assert structure.spans[-1].stop == len(structure.sub_blocks)
+    assert structure.spans[-1].stop == len(structure.components)
 
 
 def test_experts_are_what_the_source_says(family: MoeFamily) -> None:
     structure = mixture(family.name)
     for index in _mixtures(structure):
-        block = structure.layers[index].experts
-        assert block is not None
-        experts = block.experts
+        component = structure.layers[index].experts
+        assert component is not None
+        experts = component.experts
         assert experts is not None
-        assert block.name == f"layers.{index}.experts"
+        assert component.name == f"layers.{index}.experts"
         assert (experts.holder, experts.router) == (family.holder, family.router)
-        assert (block.group_count, experts.top_k) == (family.groups, family.top_k)
+        assert (component.group_count, experts.top_k) == (family.groups, family.top_k)
         assert experts.lowest == family.lowest
-        assert block.member_count == experts.count == block.unit_count * family.groups
+        assert component.member_count == experts.count == component.unit_count * family.groups
         assert experts.channel_count == CHANNELS
         assert bool(experts.top_k_attributes) is family.top_k_varies
         up, down = experts.stack("up"), experts.stack("down")
@@ -59,7 +59,7 @@ def test_a_shared_expert_is_an_mlp_beside_the_others(family: MoeFamily) -> None:
     structure = mixture(family.name)
     for index in _mixtures(structure):
         layer = structure.layers[index]
-        names = [block.kind for block in layer.sub_blocks]
+        names = [component.kind for component in layer.components]
         assert names == ["attention", "experts", *(["shared"] if family.shared else [])]
         if family.shared:
             assert layer.feed_forward[1].module == family.shared
@@ -77,8 +77,8 @@ def test_a_router_that_does_not_fit_its_experts_is_refused() -> None:
 def test_experts_that_all_run_cannot_go_but_fewer_may_run() -> None:
     config = MOE_FAMILIES["qwen2-moe"].config()
     config.num_experts_per_tok = 8
-    block = read_structure(make_model(config)).layers[0].experts
-    assert block is not None
-    assert block.experts is not None
-    assert block.experts.lowest == 8
-    assert block.experts.top_k_attributes == (("mlp.gate", "top_k"),)
+    component = read_structure(make_model(config)).layers[0].experts
+    assert component is not None
+    assert component.experts is not None
+    assert component.experts.lowest == 8
+    assert component.experts.top_k_attributes == (("mlp.gate", "top_k"),)

@@ -11,7 +11,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
 from search_spaces.space.levels import mlp_levels
-from search_spaces.structure import SubBlock
+from search_spaces.structure import Component
 from tests.models.families import GROUPED, make_model
 
 
@@ -60,8 +60,8 @@ def layer_of(model: PreTrainedModel, index: int) -> Any:
 def test_levels_are_steps_of_channels(
     width: int, step: int | None, expected: tuple[int, ...]
 ) -> None:
-    block = SubBlock(kind="mlp", layer=0, unit_count=width, projections=(), module="")
-    assert mlp_levels(block, step) == expected
+    component = Component(kind="mlp", layer=0, unit_count=width, projections=(), module="")
+    assert mlp_levels(component, step) == expected
 
 
 def test_rows_that_reach_several_channels_are_refused(model: PreTrainedModel) -> None:

@@ -14,18 +14,18 @@ def test_units_of_rows_and_columns_are_those_of_the_source(
     family: Family, structure: ModelStructure
 ) -> None:
     for layer in structure.layers:
-        for block, expected in ((layer.attention, family.attention), (layer.mlp, family.mlp)):
-            got = {projection.path: projection.units for projection in block.projections}
+        for component, expected in ((layer.attention, family.attention), (layer.mlp, family.mlp)):
+            got = {projection.path: projection.units for projection in component.projections}
             assert list(got) == list(expected)
             for path, units in expected.items():
                 np.testing.assert_array_equal(got[path], units)
-            sides = [projection.side for projection in block.projections]
+            sides = [projection.side for projection in component.projections]
             assert sides == [*["rows"] * (len(sides) - 1), "columns"]
 
 
 def test_sub_blocks_know_their_place_and_norms(family: Family, structure: ModelStructure) -> None:
     names = [f"layers.{layer}.{kind}" for layer in range(LAYERS) for kind in ("attention", "mlp")]
-    assert [block.name for block in structure.sub_blocks] == names
+    assert [component.name for component in structure.components] == names
     for layer in structure.layers:
         assert layer.attention.module == family.attention_module
         assert layer.mlp.module == family.mlp_module

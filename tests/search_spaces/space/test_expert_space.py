@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from search_spaces.errors import PlanError
-from search_spaces.space.configuration import kept_in, unit_counts
-from search_spaces.space.plan import Kept, Plan
+from search_spaces.space.configuration import unit_counts, units_in
+from search_spaces.space.plan import ComponentPlan, Plan
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.model import ModelStructure
 from tests.models.mixed_configurations import EVERYTHING, random_genomes, space_of
@@ -53,10 +53,10 @@ def test_a_number_that_the_code_fixes_is_no_site() -> None:
 def test_genome_plan_file_and_back(name: str) -> None:
     space = space_of(mixture(name))
     genomes = random_genomes(space, 8, np.random.default_rng(2))
-    for genome, forms in zip(genomes, space.forms(genomes), strict=True):
+    for genome, configurations in zip(genomes, space.configurations(genomes), strict=True):
         plan = Plan.model_validate_json(space.plan(genome).to_json())
-        assert (space.forms_of(plan) == forms).all()
-        assert (space.forms(space.genome(plan)[None])[0] == forms).all()
+        assert (space.configurations_of(plan) == configurations).all()
+        assert (space.configurations(space.genome(plan)[None])[0] == configurations).all()
 
 
 def test_a_plan_names_the_experts_that_stay() -> None:
@@ -73,7 +73,7 @@ def test_a_plan_names_the_experts_that_stay() -> None:
     channels = kept.kept_channels(CHANNELS)
     assert channels is not None
     assert channels.shape == (8, 8)
-    position = [block.name for block in space.sub_blocks].index("layers.2.experts")
+    position = [component.name for component in space.components].index("layers.2.experts")
     own = np.sort(space.orders.channels[position][kept.units, :8], axis=1)
     assert np.array_equal(channels, own)
     assert kept.top_k == 2
@@ -83,35 +83,51 @@ def test_a_plan_names_the_experts_that_stay() -> None:
 def test_the_dense_plan_says_nothing_of_thinning() -> None:
     space = space_of(mixture("mixtral"))
     plan = space.plan(space.top_levels)
-    assert plan.sites["layers.0.experts"] == Kept(unit_count=8, kept="0-7")
-    assert (kept_in(space.forms_of(plan), unit_counts(space.sub_blocks)) > 0).all()
+    assert plan.sites["layers.0.experts"] == ComponentPlan(unit_count=8, kept="0-7")
+    assert (units_in(space.configurations_of(plan), unit_counts(space.components)) > 0).all()
 
 
-def _refused(structure: ModelStructure, kept: Kept, complaint: str) -> None:
+def _refused(structure: ModelStructure, kept: ComponentPlan, complaint: str) -> None:
     space = space_of(structure)
     plan = space.plan(space.top_levels)
     sites = {**plan.sites, "layers.3.experts": kept}
     with pytest.raises(PlanError, match=complaint):
-        plan.model_copy(update={"sites": sites}).kept_units(structure.sub_blocks)
+        plan.model_copy(update={"sites": sites}).kept_units(structure.components)
 
 
 @pytest.mark.parametrize(
     ("family", "kept", "complaint"),
     [
-        ("mixtral", Kept(unit_count=8, kept="3"), r"as run for a token, 2, got 1; keep more"),
-        ("mixtral", Kept(unit_count=8, kept="0-7", top_k=3), r"run from 1 to 2 .* got 3"),
-        ("phi-moe", Kept(unit_count=8, kept="0-7", top_k=1), r"its code fixes that number, got 1"),
-        ("deepseek-v3", Kept(unit_count=16, kept="0-4"), r"of each of its 4 groups, got 4, 1"),
-        ("deepseek-v3", Kept(unit_count=16, kept="0,4,8,12"), r"needs at least 2 experts of each"),
+        (
+            "mixtral",
+            ComponentPlan(unit_count=8, kept="3"),
+            r"as run for a token, 2, got 1; keep more",
+        ),
+        ("mixtral", ComponentPlan(unit_count=8, kept="0-7", top_k=3), r"run from 1 to 2 .* got 3"),
+        (
+            "phi-moe",
+            ComponentPlan(unit_count=8, kept="0-7", top_k=1),
+            r"its code fixes that number, got 1",
+        ),
         (
             "deepseek-v3",
-            Kept(unit_count=16, kept="0,4,8,12", top_k=1),
+            ComponentPlan(unit_count=16, kept="0-4"),
+            r"of each of its 4 groups, got 4, 1",
+        ),
+        (
+            "deepseek-v3",
+            ComponentPlan(unit_count=16, kept="0,4,8,12"),
+            r"needs at least 2 experts of each",
+        ),
+        (
+            "deepseek-v3",
+            ComponentPlan(unit_count=16, kept="0,4,8,12", top_k=1),
             r"needs at least 2 experts of each of its 4 groups, got 1; keep more of each",
         ),
     ],
 )
 def test_what_a_router_cannot_choose_from_is_refused(
-    family: str, kept: Kept, complaint: str
+    family: str, kept: ComponentPlan, complaint: str
 ) -> None:
     _refused(mixture(family), kept, complaint)
 
@@ -120,13 +136,13 @@ def test_fewer_experts_are_fine_where_fewer_run() -> None:
     structure = mixture("mixtral")
     space = space_of(structure)
     plan = space.plan(space.top_levels)
-    sites = {**plan.sites, "layers.3.experts": Kept(unit_count=8, kept="3", top_k=1)}
-    units = plan.model_copy(update={"sites": sites}).kept_units(structure.sub_blocks)
+    sites = {**plan.sites, "layers.3.experts": ComponentPlan(unit_count=8, kept="3", top_k=1)}
+    units = plan.model_copy(update={"sites": sites}).kept_units(structure.components)
     assert units[-1].tolist() == [3]
 
 
 def test_channels_of_experts_that_go_are_refused() -> None:
-    kept = Kept(unit_count=8, kept="0-1", channels="0-3,32-35")
+    kept = ComponentPlan(unit_count=8, kept="0-1", channels="0-3,32-35")
     with pytest.raises(PlanError, match="as many channels of each kept expert and none of others"):
         kept.kept_channels(CHANNELS)
 
@@ -135,13 +151,13 @@ def test_an_mlp_has_no_experts_to_thin_out() -> None:
     structure = mixture("deepseek-v3")
     space = space_of(structure)
     plan = space.plan(space.top_levels)
-    sites = {**plan.sites, "layers.0.mlp": Kept(unit_count=48, kept="0-47", top_k=1)}
+    sites = {**plan.sites, "layers.0.mlp": ComponentPlan(unit_count=48, kept="0-47", top_k=1)}
     with pytest.raises(PlanError, match=r"`layers\.0\.mlp` has none"):
-        plan.model_copy(update={"sites": sites}).kept_units(structure.sub_blocks)
+        plan.model_copy(update={"sites": sites}).kept_units(structure.components)
 
 
 def test_each_site_turns_one_dial() -> None:
-    assert {site.dial for site in space_of(mixture("mixtral"), EVERYTHING).sites} == {
+    assert {site.kind for site in space_of(mixture("mixtral"), EVERYTHING).sites} == {
         "units",
         "channels",
         "top_k",

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.space.plan import Kept, Plan
-from search_spaces.structure import SubBlock, SubBlockKind
+from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.structure import Component, ComponentKind
 
 IDENTITY = ModelIdentity(architecture="LlamaForCausalLM", fingerprint="0123abcd", params=1000)
 SITES = {
-    "layers.0.attention": Kept(unit_count=4, kept="0-1,3"),
-    "layers.0.mlp": Kept(unit_count=48, kept=""),
+    "layers.0.attention": ComponentPlan(unit_count=4, kept="0-1,3"),
+    "layers.0.mlp": ComponentPlan(unit_count=48, kept=""),
 }
 PLAN = Plan(model=IDENTITY, sites=SITES)
-KINDS: tuple[tuple[SubBlockKind, int], ...] = (("attention", 4), ("mlp", 48))
+KINDS: tuple[tuple[ComponentKind, int], ...] = (("attention", 4), ("mlp", 48))
 BLOCKS = tuple(
-    SubBlock(kind=kind, layer=0, unit_count=width, projections=(), module="")
+    Component(kind=kind, layer=0, unit_count=width, projections=(), module="")
     for kind, width in KINDS
 )
 
@@ -38,7 +38,7 @@ BLOCKS = tuple(
     ],
 )
 def test_units_are_written_as_ranges(units: list[int], text: str) -> None:
-    kept = Kept.of(np.array(units, dtype=np.int_), 8)
+    kept = ComponentPlan.of(np.array(units, dtype=np.int_), 8)
     assert kept.kept == text
     assert kept.unit_count == 8
     assert kept.units.tolist() == sorted(units)
@@ -47,9 +47,9 @@ def test_units_are_written_as_ranges(units: list[int], text: str) -> None:
 @given(st.sets(st.integers(0, 200)), st.integers(0, 9))
 def test_any_units_survive(units: set[int], seed: int) -> None:
     order = np.random.default_rng(seed).permutation(sorted(units)).astype(np.int_)
-    kept = Kept.of(order, 201)
+    kept = ComponentPlan.of(order, 201)
     assert kept.units.tolist() == sorted(units)
-    assert Kept.model_validate_json(kept.model_dump_json()) == kept
+    assert ComponentPlan.model_validate_json(kept.model_dump_json()) == kept
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_any_units_survive(units: set[int], seed: int) -> None:
 )
 def test_malformed_ranges_are_refused(text: str, complaint: str) -> None:
     with pytest.raises(PlanError, match=complaint):
-        _ = Kept(unit_count=8, kept=text).units
+        _ = ComponentPlan(unit_count=8, kept=text).units
 
 
 def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(PLAN.to_json(), encoding="utf-8")
     assert Plan.load(path) == PLAN
-    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 3
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 4
 
 
 def test_the_id_is_a_hash_of_model_and_units() -> None:
@@ -98,7 +98,9 @@ def test_the_id_knows_nothing_of_layout() -> None:
 
 
 def test_the_id_differs_with_what_is_kept_and_of_whom() -> None:
-    other = Plan(model=IDENTITY, sites={**SITES, "layers.0.mlp": Kept(unit_count=48, kept="0")})
+    other = Plan(
+        model=IDENTITY, sites={**SITES, "layers.0.mlp": ComponentPlan(unit_count=48, kept="0")}
+    )
     foreign = Plan(model=IDENTITY.model_copy(update={"fingerprint": "ffff"}), sites=SITES)
     assert len({PLAN.plan_id, other.plan_id, foreign.plan_id}) == 3
 
@@ -110,7 +112,7 @@ def test_the_id_differs_with_what_is_kept_and_of_whom() -> None:
         (b"{", "the file is wrong"),
         (b"[]", "the file is wrong"),
         (b"\xff\xfe", "must be a readable JSON file"),
-        (PLAN.to_json().replace('"version": 3', '"version": 4').encode(), "version is wrong"),
+        (PLAN.to_json().replace('"version": 4', '"version": 5').encode(), "version is wrong"),
         (PLAN.to_json().replace('"version"', '"edition"').encode(), "edition is wrong"),
         (PLAN.to_json().replace("48", '"x"').encode(), r"sites\.layers\.0\.mlp\.unit_count is"),
         (b'{"sites": {}}', "model is wrong: Field required"),
@@ -146,13 +148,15 @@ def test_kept_units_come_in_the_order_of_the_sub_blocks() -> None:
     [
         ({"layers.0.attention": SITES["layers.0.attention"]}, r"`layers\.0\.mlp` is missing"),
         ({**SITES, "layers.1.mlp": SITES["layers.0.mlp"]}, r"`layers\.1\.mlp` is missing, unkn"),
-        ({**SITES, "layers.0.mlp": Kept(unit_count=40, kept="")}, "of another width"),
+        ({**SITES, "layers.0.mlp": ComponentPlan(unit_count=40, kept="")}, "of another width"),
         (
-            {**SITES, "layers.0.attention": Kept(unit_count=4, kept="")},
+            {**SITES, "layers.0.attention": ComponentPlan(unit_count=4, kept="")},
             "must keep some attention, and this one drops all",
         ),
     ],
 )
-def test_a_plan_of_other_sub_blocks_is_refused(sites: dict[str, Kept], complaint: str) -> None:
+def test_a_plan_of_other_sub_blocks_is_refused(
+    sites: dict[str, ComponentPlan], complaint: str
+) -> None:
     with pytest.raises(PlanError, match=complaint):
         Plan(model=IDENTITY, sites=sites).kept_units(BLOCKS)

@@ -12,18 +12,18 @@ from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
-from search_spaces.space.configuration import kept_in, unit_counts, variants_in
-from search_spaces.space.plan import Kept
+from search_spaces.space.configuration import options_in, unit_counts, units_in
+from search_spaces.space.plan import ComponentPlan
 from search_spaces.space.space import SearchSpace
 from search_spaces.space.sparsity import sparsity_patterns
-from search_spaces.structure import SubBlock
+from search_spaces.structure import Component
 
 IDENTITY = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
 GROUPS, CHANNELS, LAYERS = 3, 20, 3
 
 
-def block(kind: str, layer: int) -> SubBlock:
-    return SubBlock(
+def component(kind: str, layer: int) -> Component:
+    return Component(
         kind="attention" if kind == "attention" else "mlp",
         layer=layer,
         unit_count=GROUPS if kind == "attention" else CHANNELS,
@@ -32,11 +32,11 @@ def block(kind: str, layer: int) -> SubBlock:
     )
 
 
-BLOCKS = tuple(block(kind, layer) for layer in range(LAYERS) for kind in ("attention", "mlp"))
+BLOCKS = tuple(component(kind, layer) for layer in range(LAYERS) for kind in ("attention", "mlp"))
 ORDERS = [np.random.default_rng(i).permutation(b.unit_count) for i, b in enumerate(BLOCKS)]
 
 
-def space(words: str, mlp_step: int | None = 8, repair: str = "") -> SearchSpace:
+def space(words: str, mlp_step: int | None = 8, weights_digest: str = "") -> SearchSpace:
     choices = Choices.parse(words)
     return build_space(
         IDENTITY,
@@ -45,12 +45,12 @@ def space(words: str, mlp_step: int | None = 8, repair: str = "") -> SearchSpace
         choices=choices,
         mlp_step=mlp_step,
         patterns=sparsity_patterns(choices, 30),
-        repair=repair,
+        weights_digest=weights_digest,
     )
 
 
-JOINT, WHOLE = space("heads,channels,drops"), space("layers")
-SPARSE = space("heads,channels,drops,sparsity,2:4", repair="sparsegpt@cafe")
+JOINT, UNCUT = space("heads,channels,drops"), space("layers")
+SPARSE = space("heads,channels,drops,sparsity,2:4", weights_digest="sparsegpt@cafe")
 WIDTHS = unit_counts(BLOCKS)
 
 
@@ -75,16 +75,16 @@ def test_the_step_of_channels_is_chosen_where_none_is_given() -> None:
 
 
 def test_the_space_of_blocks_has_a_site_for_each_layer() -> None:
-    assert [site.name for site in WHOLE.sites] == ["layers.0", "layers.1", "layers.2"]
-    assert [site.targets for site in WHOLE.sites] == [(0, 1), (2, 3), (4, 5)]
-    assert WHOLE.sites[0].levels == ((0, 0), (3, 20))
-    assert WHOLE.top_levels.tolist() == [1, 1, 1]
+    assert [site.name for site in UNCUT.sites] == ["layers.0", "layers.1", "layers.2"]
+    assert [site.targets for site in UNCUT.sites] == [(0, 1), (2, 3), (4, 5)]
+    assert UNCUT.sites[0].levels == ((0, 0), (3, 20))
+    assert UNCUT.top_levels.tolist() == [1, 1, 1]
 
 
 def test_genomes_become_kept_units() -> None:
     genomes = np.array([[3, 3, 0, 1, 2, 2], [0, 0, 1, 0, 3, 3]])
-    assert JOINT.forms(genomes).tolist() == [[3, 20, 0, 8, 2, 16], [0, 0, 1, 0, 3, 20]]
-    assert WHOLE.forms(np.array([[1, 0, 1]])).tolist() == [[3, 20, 0, 0, 3, 20]]
+    assert JOINT.configurations(genomes).tolist() == [[3, 20, 0, 8, 2, 16], [0, 0, 1, 0, 3, 20]]
+    assert UNCUT.configurations(np.array([[1, 0, 1]])).tolist() == [[3, 20, 0, 0, 3, 20]]
 
 
 def test_a_plan_names_the_best_ranked_units() -> None:
@@ -102,14 +102,14 @@ def test_every_joint_genome_survives_its_plan(genome: NDArray[np.int_]) -> None:
     assert JOINT.genome(JOINT.plan(genome)).tolist() == genome.tolist()
 
 
-@given(genomes_of(WHOLE))
+@given(genomes_of(UNCUT))
 def test_every_genome_of_blocks_survives_its_plan(genome: NDArray[np.int_]) -> None:
-    assert WHOLE.genome(WHOLE.plan(genome)).tolist() == genome.tolist()
+    assert UNCUT.genome(UNCUT.plan(genome)).tolist() == genome.tolist()
 
 
-@given(genomes_of(WHOLE))
+@given(genomes_of(UNCUT))
 def test_a_plan_of_blocks_is_one_of_the_joint_space(genome: NDArray[np.int_]) -> None:
-    joint = JOINT.genome(WHOLE.plan(genome))
+    joint = JOINT.genome(UNCUT.plan(genome))
     assert joint.tolist() == np.repeat(genome * 3, 2).tolist()
 
 
@@ -117,9 +117,9 @@ def test_a_plan_of_blocks_is_one_of_the_joint_space(genome: NDArray[np.int_]) ->
 def test_mended_genomes_keep_some_attention(genomes: list[NDArray[np.int_]]) -> None:
     stacked = np.array(genomes)
     before = stacked.copy()
-    mended = JOINT.mended(stacked)
+    repaired = JOINT.repaired(stacked)
     assert (stacked == before).all()
-    for old, new in zip(before, mended, strict=True):
+    for old, new in zip(before, repaired, strict=True):
         expected = old.copy()
         if not old[0::2].any():
             expected[0] = 1
@@ -128,12 +128,12 @@ def test_mended_genomes_keep_some_attention(genomes: list[NDArray[np.int_]]) -> 
 
 def test_mended_genomes_of_blocks_keep_the_first_layer() -> None:
     genomes = np.array([[0, 0, 0], [0, 1, 0]])
-    assert WHOLE.mended(genomes).tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert UNCUT.repaired(genomes).tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
 def test_the_smallest_genome_keeps_one_group() -> None:
     assert JOINT.smallest().tolist() == [1, 0, 0, 0, 0, 0]
-    assert WHOLE.smallest().tolist() == [1, 0, 0]
+    assert UNCUT.smallest().tolist() == [1, 0, 0]
 
 
 def test_a_plan_of_another_model_is_refused() -> None:
@@ -145,7 +145,7 @@ def test_a_plan_of_another_model_is_refused() -> None:
 
 def test_a_plan_that_keeps_other_units_is_refused() -> None:
     plan = JOINT.plan(np.array([1, 1, 1, 1, 1, 1]))
-    worst = Kept.of(ORDERS[1][-8:], CHANNELS)
+    worst = ComponentPlan.of(ORDERS[1][-8:], CHANNELS)
     other = plan.model_copy(update={"sites": {**plan.sites, "layers.0.mlp": worst}})
     with pytest.raises(PlanError, match=r"best-ranked units of `layers\.0\.mlp`"):
         JOINT.genome(other)
@@ -163,7 +163,7 @@ def test_a_plan_between_levels_is_refused() -> None:
     with pytest.raises(PlanError, match=r"`layers\.0\.mlp` keeps 4 units"):
         JOINT.genome(plan)
     with pytest.raises(PlanError, match=r"`layers\.0` keeps 3 and 4 units"):
-        WHOLE.genome(plan)
+        UNCUT.genome(plan)
 
 
 def test_a_sparse_space_has_two_sites_for_each_sub_block() -> None:
@@ -173,7 +173,7 @@ def test_a_sparse_space_has_two_sites_for_each_sub_block() -> None:
         "layers.0.mlp",
         "layers.0.mlp.weights",
     ]
-    assert [str(variant.pattern) for variant in SPARSE.variants[0]] == [
+    assert [str(options.pattern) for options in SPARSE.block_options[0]] == [
         "0%",
         "30%",
         "2:4",
@@ -186,9 +186,13 @@ def test_a_sparse_space_has_two_sites_for_each_sub_block() -> None:
 
 def test_without_units_to_cut_there_are_sites_of_weights_alone() -> None:
     alone = space("2:4")
-    assert [site.name for site in alone.sites] == [f"{block.name}.weights" for block in BLOCKS]
+    assert [site.name for site in alone.sites] == [
+        f"{component.name}.weights" for component in BLOCKS
+    ]
     assert alone.groups == tuple((i,) for i in range(6))
-    assert alone.forms(np.zeros((1, 6), dtype=np.int_)).tolist() == [[7, 41, 7, 41, 7, 41]]
+    assert alone.configurations(np.zeros((1, 6), dtype=np.int_)).tolist() == [
+        [7, 41, 7, 41, 7, 41]
+    ]
 
 
 def test_sites_that_share_a_sub_block_are_one_group() -> None:
@@ -209,33 +213,38 @@ def test_heads_without_drops_keep_a_group() -> None:
 
 def test_forms_hold_counts_and_patterns() -> None:
     genome = np.array([2, 0, 1, 4, 0, 1, 3, 2, 3, 3, 3, 4])
-    forms = SPARSE.forms(genome[None])[0]
-    assert kept_in(forms, WIDTHS).tolist() == [2, 8, 0, 20, 3, 20]
-    # a dropped sub-block has no pattern, so that it is one candidate and not five
-    assert variants_in(forms, WIDTHS).tolist() == [4, 0, 0, 2, 1, 0]
-    assert forms[2] == 0
+    configurations = SPARSE.configurations(genome[None])[0]
+    assert units_in(configurations, WIDTHS).tolist() == [2, 8, 0, 20, 3, 20]
+    # a dropped component has no pattern, so that it is one candidate and not five
+    assert options_in(configurations, WIDTHS).tolist() == [4, 0, 0, 2, 1, 0]
+    assert configurations[2] == 0
 
 
 @given(genomes_of(SPARSE))
 def test_every_sparse_genome_survives_its_plan(genome: NDArray[np.int_]) -> None:
     plan = SPARSE.plan(genome)
     back = SPARSE.genome(plan)
-    assert SPARSE.forms(back[None]).tolist() == SPARSE.forms(genome[None]).tolist()
+    assert (
+        SPARSE.configurations(back[None]).tolist() == SPARSE.configurations(genome[None]).tolist()
+    )
     assert SPARSE.plan(back).plan_id == plan.plan_id
 
 
 def test_a_plan_says_how_sparse_it_is_and_who_made_its_weights() -> None:
     genome = SPARSE.top_levels
     dense = SPARSE.plan(genome)
-    assert dense.repair == ""
+    assert dense.weights_digest == ""
     assert dense.plan_id == JOINT.plan(JOINT.top_levels).plan_id
     genome[1] = 2
     plan = SPARSE.plan(genome)
     assert plan.sites["layers.0.attention"].pattern == "2:4"
     assert plan.sites["layers.0.mlp"].pattern == ""
-    assert plan.repair == "sparsegpt@cafe"
+    assert plan.weights_digest == "sparsegpt@cafe"
     assert (
-        len({plan.plan_id, dense.plan_id, replace(SPARSE, repair="x").plan(genome).plan_id}) == 3
+        len(
+            {plan.plan_id, dense.plan_id, replace(SPARSE, weights_digest="x").plan(genome).plan_id}
+        )
+        == 3
     )
 
 
@@ -244,7 +253,7 @@ def test_a_plan_of_other_weights_or_patterns_is_refused() -> None:
     genome[1] = 1
     plan = SPARSE.plan(genome)
     with pytest.raises(PlanError, match="made as this run makes them"):
-        replace(SPARSE, repair="wanda@cafe").genome(plan)
-    other = space("heads,channels,drops,4:8", repair="sparsegpt@cafe")
+        replace(SPARSE, weights_digest="wanda@cafe").genome(plan)
+    other = space("heads,channels,drops,4:8", weights_digest="sparsegpt@cafe")
     with pytest.raises(PlanError, match=r"`layers\.0\.attention` is 60%"):
         other.genome(plan)

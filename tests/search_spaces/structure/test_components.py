@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from search_spaces.structure import Projection, SubBlock
+from search_spaces.structure import Component, Projection
 
 
 def test_rows_of_each_unit_ascend() -> None:
@@ -11,5 +11,5 @@ def test_rows_of_each_unit_ascend() -> None:
 
 
 def test_a_sub_block_is_named_after_its_layer() -> None:
-    block = SubBlock(kind="mlp", layer=3, unit_count=8, projections=(), module="mlp")
-    assert block.name == "layers.3.mlp"
+    component = Component(kind="mlp", layer=3, unit_count=8, projections=(), module="mlp")
+    assert component.name == "layers.3.mlp"

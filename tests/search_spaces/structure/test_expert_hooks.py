@@ -13,9 +13,9 @@ from tests.models.moe_families import CHANNELS, MOE_FAMILIES, mixture
 @torch.no_grad()
 def test_weighed_outputs_add_up_to_what_the_holder_gives(name: str) -> None:
     structure = mixture(name)
-    backbone, block = structure.backbone, structure.layers[-1].experts
-    assert block is not None
-    experts, layer = block.mixture, backbone.layers[-1]
+    backbone, component = structure.backbone, structure.layers[-1].experts
+    assert component is not None
+    experts, layer = component.mixture, backbone.layers[-1]
     before = [name for name, _ in layer.named_parameters()]
     routings: list[Routed] = []
     runs: list[ExpertRun] = []
@@ -44,10 +44,10 @@ def test_weighed_outputs_add_up_to_what_the_holder_gives(name: str) -> None:
 
 def test_an_error_leaves_the_layer_as_it_was() -> None:
     structure = copy.deepcopy(mixture("mixtral"))
-    layer, block = structure.backbone.layers[-1], structure.layers[-1].experts
-    assert block is not None
+    layer, component = structure.backbone.layers[-1], structure.layers[-1].experts
+    assert component is not None
     weights = dict(layer.named_parameters())
-    with pytest.raises(ValueError, match="out"), watched_experts(layer, block.mixture):
+    with pytest.raises(ValueError, match="out"), watched_experts(layer, component.mixture):
         raise ValueError("out")
     assert dict(layer.named_parameters()).keys() == weights.keys()
     assert list(weights) == [name for name, _ in layer.named_parameters()]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.linear import SlicedLinear, matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import Dropped, LayerConfig, cut, graft, narrowed
@@ -33,16 +33,16 @@ def assert_close(got: Tensor, expected: Tensor) -> None:
     assert gap <= ROUNDING * float(expected.std())
 
 
-def by_layer(structure: ModelStructure, kept: list[Units]) -> list[list[tuple[SubBlock, Units]]]:
-    pairs = list(zip(structure.sub_blocks, kept, strict=True))
+def by_layer(structure: ModelStructure, kept: list[Units]) -> list[list[tuple[Component, Units]]]:
+    pairs = list(zip(structure.components, kept, strict=True))
     return [pairs[start : start + 2] for start in range(0, len(pairs), 2)]
 
 
 def kept_first(structure: ModelStructure, kept: list[Units]) -> list[Units]:
     """Put the kept units first, in an order that is not their own."""
     return [
-        np.concatenate([units[::-1], np.setdiff1d(np.arange(block.unit_count), units)])
-        for units, block in zip(kept, structure.sub_blocks, strict=True)
+        np.concatenate([units[::-1], np.setdiff1d(np.arange(component.unit_count), units)])
+        for units, component in zip(kept, structure.components, strict=True)
     ]
 
 
@@ -66,13 +66,15 @@ def test_sorting_changes_no_logit(sortable: ModelStructure) -> None:
 
     def matrices() -> list[Tensor]:
         return [
-            matrix(layers[block.layer].get_submodule(projection.path)).clone()
-            for block in sortable.sub_blocks
-            for projection in block.projections
+            matrix(layers[component.layer].get_submodule(projection.path)).clone()
+            for component in sortable.components
+            for projection in component.projections
         ]
 
     before = matrices()
-    sort_units_(sortable, [np.arange(block.unit_count)[::-1] for block in sortable.sub_blocks])
+    sort_units_(
+        sortable, [np.arange(component.unit_count)[::-1] for component in sortable.components]
+    )
     assert_close(model(tokens, use_cache=False).logits, expected)
     assert not any(torch.equal(a, b) for a, b in zip(before, matrices(), strict=True))
 
@@ -95,7 +97,7 @@ def test_cut_views_and_masks_agree(
 
     sort_units_(sortable, kept_first(sortable, kept))
     views = [
-        narrowed(layer, [(block, len(units)) for block, units in choice])
+        narrowed(layer, [(component, len(units)) for component, units in choice])
         for layer, choice in zip(sortable.backbone.layers, choices, strict=True)
     ]
     assert_close(run_layers(sortable, views, tokens), masked)
@@ -106,7 +108,9 @@ def test_views_copy_no_weight(family: Family, structure: ModelStructure) -> None
         structure.backbone.layers, by_layer(structure, irregular_plan(family)), strict=True
     ):
         own = {weight.untyped_storage().data_ptr() for weight in layer.parameters()}
-        tensors = tensors_of(narrowed(layer, [(block, len(units)) for block, units in choice]))
+        tensors = tensors_of(
+            narrowed(layer, [(component, len(units)) for component, units in choice])
+        )
         assert {tensor.untyped_storage().data_ptr() for tensor in tensors} <= own
 
 
@@ -115,23 +119,23 @@ def test_cut_layers_hold_what_is_kept_and_nothing_else(
 ) -> None:
     kept = irregular_plan(family)
     for layer, choice in zip(structure.backbone.layers, by_layer(structure, kept), strict=True):
-        for block, units in choice:
-            smaller = cut(layer, [(block, units)])
+        for component, units in choice:
+            smaller = cut(layer, [(component, units)])
             names = dict(smaller.named_parameters())
             for path, unit_of in (family.attention | family.mlp).items():
-                belongs = any(projection.path == path for projection in block.projections)
+                belongs = any(projection.path == path for projection in component.projections)
                 dense: Any = layer.get_submodule(path)
                 if belongs and not len(units):
                     assert f"{path}.weight" not in names
                     continue
-                share = len(units) / block.unit_count if belongs else 1.0
+                share = len(units) / component.unit_count if belongs else 1.0
                 weight = names[f"{path}.weight"]
                 assert weight.numel() == dense.weight.numel() * share
                 is_output = path in (list(family.attention)[-1], list(family.mlp)[-1])
                 if dense.bias is not None and belongs and not is_output:
                     expected = dense.bias[torch.from_numpy(np.isin(unit_of, units))]
                     assert torch.equal(names[f"{path}.bias"], expected)
-                if belongs and len(units) < block.unit_count:
+                if belongs and len(units) < component.unit_count:
                     assert weight.untyped_storage().nbytes() == weight.nbytes
 
 
@@ -144,7 +148,7 @@ def test_narrow_layers_leave_the_dense_one_alone(
         structure.backbone.layers, by_layer(structure, irregular_plan(family)), strict=True
     ):
         names = list(dict(layer.named_modules()))
-        narrowed(layer, [(block, len(units)) for block, units in choice])
+        narrowed(layer, [(component, len(units)) for component, units in choice])
         cut(layer, choice)
         assert list(dict(layer.named_modules())) == names
     assert torch.equal(structure.backbone.model(tokens, use_cache=False).logits, before)

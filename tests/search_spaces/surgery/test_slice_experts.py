@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.space.block_options import PLAIN, Thinned, Variant
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertCut
 from search_spaces.space.orders import Orders
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
 from search_spaces.structure.expert_tensors import tensor_at
 from search_spaces.structure.model import ModelStructure
@@ -33,12 +33,12 @@ def sorted_mixture(request: pytest.FixtureRequest) -> tuple[ModelStructure, Orde
     return structure, orders
 
 
-def _last(structure: ModelStructure) -> tuple[nn.Module, SubBlock, int]:
+def _last(structure: ModelStructure) -> tuple[nn.Module, Component, int]:
     """The last layer, its experts and their position: all families end in a mixture."""
     index = len(structure.layers) - 1
-    block = structure.layers[index].experts
-    assert block is not None
-    return structure.backbone.layers[index], block, structure.spans[index].start + 1
+    component = structure.layers[index].experts
+    assert component is not None
+    return structure.backbone.layers[index], component, structure.spans[index].start + 1
 
 
 @torch.no_grad()
@@ -56,8 +56,8 @@ def _masked(
     structure: ModelStructure, members: NDArray[np.int_], channels: int, top_k: int
 ) -> Iterator[nn.Module]:
     """The dense layer, blind to the experts and channels that go."""
-    layer, block, _ = _last(structure)
-    experts = block.mixture
+    layer, component, _ = _last(structure)
+    experts = component.mixture
     layer = copy.deepcopy(layer)
     for path, name in experts.top_k_attributes if top_k else ():
         setattr(layer.get_submodule(path), name, top_k)
@@ -74,35 +74,40 @@ def _masked(
 
 
 @pytest.mark.parametrize(
-    "variant",
-    [PLAIN, Variant(channels=KEPT_CHANNELS), Variant(top_k=1), Variant(channels=3, top_k=1)],
+    "options",
+    [
+        DENSE_OPTIONS,
+        BlockOptions(channels=KEPT_CHANNELS),
+        BlockOptions(top_k=1),
+        BlockOptions(channels=3, top_k=1),
+    ],
 )
 def test_sliced_equals_masked_equals_cut(
-    sorted_mixture: tuple[ModelStructure, Orders], variant: Variant
+    sorted_mixture: tuple[ModelStructure, Orders], options: BlockOptions
 ) -> None:
     structure, orders = sorted_mixture
-    layer, block, position = _last(structure)
-    experts = block.mixture
-    if variant.top_k and not experts.top_k_attributes:
+    layer, component, position = _last(structure)
+    experts = component.mixture
+    if options.top_k and not experts.top_k_attributes:
         pytest.skip("its code fixes how many run")
-    count = experts.lowest if experts.lowest < block.unit_count else block.unit_count
-    members = block.members(np.arange(block.member_count), count)
-    with _masked(structure, members, variant.channels, variant.top_k) as masked:
+    count = experts.lowest if experts.lowest < component.unit_count else component.unit_count
+    members = component.members(np.arange(component.member_count), count)
+    with _masked(structure, members, options.channels, options.top_k) as masked:
         expected = _run(structure, masked)
-    sliced = _run(structure, narrowed(layer, [(block, count)], variant=variant))
+    sliced = _run(structure, narrowed(layer, [(component, count)], options=options))
     torch.testing.assert_close(sliced, expected, rtol=1e-4, atol=1e-5)
 
     sort_units_(structure, orders.inverse())
-    kept = np.sort(block.members(orders[position], count))
+    kept = np.sort(component.members(orders[position], count))
     channels = None
-    if variant.channels:
-        channels = np.sort(orders.channels[position][kept, : variant.channels], axis=1)
-    thinned = Thinned(channels=channels, top_k=variant.top_k)
-    small = cut(layer, [(block, kept)], thinned=thinned)
+    if options.channels:
+        channels = np.sort(orders.channels[position][kept, : options.channels], axis=1)
+    thinned = ExpertCut(channels=channels, top_k=options.top_k)
+    small = cut(layer, [(component, kept)], thinned=thinned)
     torch.testing.assert_close(_run(structure, small), expected, rtol=1e-4, atol=1e-5)
     held = sum(weight.numel() for weight in small.parameters())
     whole = sum(weight.numel() for weight in layer.parameters())
-    assert held < whole or (count == block.unit_count and not variant.channels)
+    assert held < whole or (count == component.unit_count and not options.channels)
 
 
 def test_sorting_keeps_the_function_and_its_inverse_every_bit(
@@ -127,21 +132,21 @@ def test_dropped_experts_leave_the_shared_one(
     sorted_mixture: tuple[ModelStructure, Orders],
 ) -> None:
     structure, _ = sorted_mixture
-    layer, block, _ = _last(structure)
+    layer, component, _ = _last(structure)
     shared = [b for b in structure.layers[-1].feed_forward if b.kind == "shared"]
-    without = _run(structure, narrowed(layer, [(block, 0)]))
-    bare = _run(structure, narrowed(layer, [(block, 0), *((b, 0) for b in shared)]))
+    without = _run(structure, narrowed(layer, [(component, 0)]))
+    bare = _run(structure, narrowed(layer, [(component, 0), *((b, 0) for b in shared)]))
     assert torch.equal(without, bare) is not bool(shared)
     assert not torch.equal(without, _run(structure, layer))
 
 
 def test_only_experts_that_are_kept_are_touched() -> None:
     structure = copy.deepcopy(mixture("mixtral"))
-    layer, block, _ = _last(structure)
-    narrow = narrowed(layer, [(block, 3)], variant=Variant(channels=4))
-    tensor_at(layer, block.mixture.stack("up").path)[3:] = torch.nan
+    layer, component, _ = _last(structure)
+    narrow = narrowed(layer, [(component, 3)], options=BlockOptions(channels=4))
+    tensor_at(layer, component.mixture.stack("up").path)[3:] = torch.nan
     assert _run(structure, narrow).isfinite().all()
-    path = block.mixture.stack("down").path
-    prefix = tensor_at(narrowed(layer, [(block, 3)]), path)
+    path = component.mixture.stack("down").path
+    prefix = tensor_at(narrowed(layer, [(component, 3)]), path)
     assert len(prefix) == 3
     assert prefix.data_ptr() == tensor_at(layer, path).data_ptr()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from search_spaces.importance.order import rank_units
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure import SubBlock
+from search_spaces.structure import Component
 from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sort_units_
@@ -27,10 +27,10 @@ class Given:
         self.handed: dict[str, tuple[Mapping[str, Tensor], Statistics]] = {}
 
     def importance(
-        self, block: SubBlock, weights: Mapping[str, Tensor], statistics: Statistics
+        self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        self.handed[block.name] = (weights, statistics)
-        return self._importances.get(block.name, torch.zeros(block.unit_count))
+        self.handed[component.name] = (weights, statistics)
+        return self._importances.get(component.name, torch.zeros(component.unit_count))
 
 
 def statistics_of(layers: int) -> list[Statistics]:
@@ -76,7 +76,7 @@ def test_importances_in_half_precision_are_ordered(gpt2: ModelStructure) -> None
 def test_sorting_puts_the_best_units_first(gpt2: ModelStructure) -> None:
     changed = twin(gpt2)
     order = np.array([2, 0, 3, 1])
-    orders = [order if b.kind == "attention" else np.arange(128) for b in changed.sub_blocks]
+    orders = [order if b.kind == "attention" else np.arange(128) for b in changed.components]
     sort_units_(changed, orders)
     before, after = (
         matrix(s.backbone.layers[3].get_submodule("attn.c_attn")) for s in (gpt2, changed)

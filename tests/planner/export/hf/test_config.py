@@ -153,7 +153,7 @@ def test_dense_plan_is_the_stock_model(
         stored_dtype=torch.float32,
         identity=identify(model),
     )
-    kept = [np.arange(block.unit_count) for block in llama.sub_blocks]
+    kept = [np.arange(block.unit_count) for block in llama.components]
     exported = export(loaded, llama, kept, tmp_path / "export")
     assert exported.cut.is_stock
     tokens = random_tokens()

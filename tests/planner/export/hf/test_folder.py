@@ -17,7 +17,7 @@ from planner.export.hf.folder import cut_model
 from search_spaces.errors import PlanError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
-from search_spaces.space.plan import Kept
+from search_spaces.space.plan import ComponentPlan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan
 from tests.models.families import FAMILIES, dense
@@ -123,7 +123,7 @@ def test_our_code_does_not_run_unasked(exported: Exported) -> None:
 def test_a_plan_with_unknown_sites_is_refused(llama: ModelStructure) -> None:
     plan = plan_of(llama, irregular_plan(FAMILIES["llama"]))
     wrong = plan.model_copy(
-        update={"sites": {**plan.sites, "layers.9.mlp": Kept(unit_count=48, kept="0-3")}}
+        update={"sites": {**plan.sites, "layers.9.mlp": ComponentPlan(unit_count=48, kept="0-3")}}
     )
     with pytest.raises(PlanError, match=r"`layers\.9\.mlp` is missing, unknown or"):
         cut_model(llama, wrong)

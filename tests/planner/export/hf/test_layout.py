@@ -13,7 +13,7 @@ from planner.export.hf.layout import (
     feed_forward_words,
     is_sequential,
 )
-from search_spaces.space.block_options import WHOLE, Thinned
+from search_spaces.space.block_options import UNCUT, ExpertCut
 from search_spaces.structure.model import ModelStructure
 from tests.models.families import dense
 from tests.models.moe_families import mixture
@@ -124,9 +124,9 @@ def test_words_of_experts() -> None:
 
 def test_feed_forwards_of_a_mixture_beside_an_mlp() -> None:
     structure = mixture("deepseek-v3")
-    counts = np.array([block.member_count for block in structure.sub_blocks])
+    counts = np.array([block.member_count for block in structure.components])
     counts[structure.spans[2]][1:] = 8, 0
-    thinned = [Thinned(top_k=2) if index == 2 else WHOLE for index in range(4)]
+    thinned = [ExpertCut(top_k=2) if index == 2 else UNCUT for index in range(4)]
     whole = {"experts": 16, "channels": 16, "top_k": 3, "shared": 32}
     assert feed_forward_words(structure, counts, thinned) == [
         48,
@@ -154,7 +154,7 @@ def test_a_sentence_tells_what_stays_of_experts() -> None:
 def test_an_attention_and_experts_are_no_one_layer_with_an_mlp() -> None:
     structure = mixture("qwen3-moe")  # layer 1 has an MLP
     assert is_sequential(structure)
-    counts = np.array([block.member_count for block in structure.sub_blocks])
+    counts = np.array([block.member_count for block in structure.components])
     counts[structure.spans[0]] = 2, 0
     counts[structure.spans[1]] = 0, 48
     counts[structure.spans[2]] = 0, 8

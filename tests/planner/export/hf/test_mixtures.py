@@ -19,13 +19,13 @@ from planner.export.proof import reload
 from planner.settings.search import SearchSettings
 from search_spaces.models.fingerprint import identify, lasting
 from search_spaces.models.loading import LoadedModel, load_model
-from search_spaces.pruned_weights.types import Level, Matrix
-from search_spaces.space.block_options import Variant
-from search_spaces.space.plan import Kept, Plan
-from search_spaces.space.plan_configuration import plan_forms, plan_orders
-from search_spaces.structure.components import SubBlock
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.space.plan_configuration import plan_configurations, plan_orders
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.apply import Shaper
+from search_spaces.surgery.apply import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
 from tests.models.families import twin, write_tokenizer
@@ -70,61 +70,61 @@ def loaded(biased: ModelStructure, tokenizer: PreTrainedTokenizerBase) -> Loaded
 
 
 def kept_of(
-    block: SubBlock, units: int, *, channels: int = 0, top_k: int = 0, seed: int = 0
-) -> Kept:
+    component: Component, units: int, *, channels: int = 0, top_k: int = 0, seed: int = 0
+) -> ComponentPlan:
     """Keep units drawn at random, and of experts channels drawn at random for each."""
-    rng = np.random.default_rng([seed, block.layer])
-    first = np.arange(block.group_count)[:, None] * block.unit_count
-    drawn = [np.sort(rng.permutation(block.unit_count)[:units]) for _ in first]
+    rng = np.random.default_rng([seed, component.layer])
+    first = np.arange(component.group_count)[:, None] * component.unit_count
+    drawn = [np.sort(rng.permutation(component.unit_count)[:units]) for _ in first]
     members = (first + np.array(drawn)).ravel()
-    kept = Kept.of(members, block.member_count)
-    if block.experts is None or not units:
+    kept = ComponentPlan.of(members, component.member_count)
+    if component.experts is None or not units:
         return kept
-    whole = block.experts.channel_count
+    whole = component.experts.channel_count
     own = [np.sort(rng.permutation(whole)[:channels]) for _ in members]
     flat = (members[:, None] * whole + np.array(own)).ravel() if channels else members[:0]
-    text = Kept.of(flat.astype(np.int_), block.member_count * whole).kept
+    text = ComponentPlan.of(flat.astype(np.int_), component.member_count * whole).kept
     return kept.model_copy(update={"channels": text, "top_k": top_k})
 
 
 def irregular(structure: ModelStructure) -> Plan:
-    """Keep other experts, channels and numbers that run in each layer, and drop sub-blocks."""
-    sites: dict[str, Kept] = {}
+    """Keep other experts, channels and numbers that run in each layer, and drop components."""
+    sites: dict[str, ComponentPlan] = {}
     for index, layer in enumerate(structure.layers):
-        for block in layer.sub_blocks:
-            whole = block.unit_count
-            if block.experts is None:
+        for component in layer.components:
+            whole = component.unit_count
+            if component.experts is None:
                 half = max(1, whole // 2)
                 units = {0: whole, 1: half, 2: 0, 3: whole}[index]
-                if block.kind != "attention" and index == 2:
+                if component.kind != "attention" and index == 2:
                     units = half
-                sites[block.name] = kept_of(block, units)
+                sites[component.name] = kept_of(component, units)
                 continue
-            varies, lowest = block.experts.top_k_attributes, block.experts.lowest
+            varies, lowest = component.experts.top_k_attributes, component.experts.lowest
             units, channels, top_k = {
                 0: (whole, 8, 0),
                 1: (lowest, 0, 1 if varies else 0),
-                2: (max(lowest, whole - 1), 4, block.experts.top_k - 1 if varies else 0),
+                2: (max(lowest, whole - 1), 4, component.experts.top_k - 1 if varies else 0),
                 3: (0, 0, 0),
             }[index]
-            sites[block.name] = kept_of(block, units, channels=channels, top_k=top_k)
+            sites[component.name] = kept_of(component, units, channels=channels, top_k=top_k)
     return Plan(model=identify(structure.backbone.model), sites=sites)
 
 
 def uniform(structure: ModelStructure) -> Plan:
     """Keep the same number of experts and channels everywhere, and drop layer 2."""
-    sites: dict[str, Kept] = {}
+    sites: dict[str, ComponentPlan] = {}
     for index, layer in enumerate(structure.layers):
-        for block in layer.sub_blocks:
-            whole = 0 if index == 2 else block.unit_count
-            if block.experts is None or not whole:
+        for component in layer.components:
+            whole = 0 if index == 2 else component.unit_count
+            if component.experts is None or not whole:
                 # of the shared expert as much as the channels of the others say, where they do
-                ratio = 2 if block.kind == "shared" and block.unit_count == 32 else 1
-                sites[block.name] = kept_of(block, whole // ratio)
+                ratio = 2 if component.kind == "shared" and component.unit_count == 32 else 1
+                sites[component.name] = kept_of(component, whole // ratio)
                 continue
-            top_k = block.experts.top_k - 1 if block.experts.top_k_attributes else 0
-            units = max(block.experts.lowest, whole // 2)
-            sites[block.name] = kept_of(block, units, channels=8, top_k=top_k)
+            top_k = component.experts.top_k - 1 if component.experts.top_k_attributes else 0
+            units = max(component.experts.lowest, whole // 2)
+            sites[component.name] = kept_of(component, units, channels=8, top_k=top_k)
     return Plan(model=identify(structure.backbone.model), sites=sites)
 
 
@@ -164,15 +164,15 @@ def test_words_say_what_each_layer_keeps(exported: Exported) -> None:
             if isinstance(word, dict)
         }
     for index, layer in enumerate(exported.structure.layers):
-        block = layer.experts
-        if block is None or index == 3:
+        component = layer.experts
+        if component is None or index == 3:
             continue
-        kept = exported.plan.sites[block.name]
-        thinned = exported.plan.thinned(block)
-        assert block.experts is not None
+        kept = exported.plan.sites[component.name]
+        thinned = exported.plan.thinned(component)
+        assert component.experts is not None
         channels = thinned.channels
         assert found[index]["experts"] == len(kept.units)
-        assert found[index]["top_k"] == (kept.top_k or block.experts.top_k)
+        assert found[index]["top_k"] == (kept.top_k or component.experts.top_k)
         assert found[index]["channels"] == (16 if channels is None else channels.shape[1])
 
 
@@ -195,13 +195,13 @@ def test_a_uniform_plan_loads_without_our_code(
 
 def varied(structure: ModelStructure) -> Plan:
     """Keep other numbers of experts in each layer, and drop nothing."""
-    sites: dict[str, Kept] = {}
+    sites: dict[str, ComponentPlan] = {}
     for index, layer in enumerate(structure.layers):
-        for block in layer.sub_blocks:
-            units = block.unit_count
-            if block.experts is not None:
-                units = max(block.experts.lowest, units - index % 2)
-            sites[block.name] = kept_of(block, units)
+        for component in layer.components:
+            units = component.unit_count
+            if component.experts is not None:
+                units = max(component.experts.lowest, units - index % 2)
+            sites[component.name] = kept_of(component, units)
     return Plan(model=identify(structure.backbone.model), sites=sites)
 
 
@@ -242,14 +242,16 @@ class Doubled:
     def __init__(self, structure: ModelStructure) -> None:
         self._structure = structure
 
-    def level(self, position: int, count: int, _variant: Variant) -> Level:
-        block = self._structure.sub_blocks[position]
-        assert block.experts is not None
-        layer = self._structure.backbone.layers[block.layer]
-        members = torch.from_numpy(block.members(np.arange(block.member_count), count))
-        stacks = {s.path: (s, layer.get_parameter(s.path)[members]) for s in block.experts.stacks}
+    def level(self, position: int, count: int, _options: BlockOptions) -> PrunedWeights:
+        component = self._structure.components[position]
+        assert component.experts is not None
+        layer = self._structure.backbone.layers[component.layer]
+        members = torch.from_numpy(component.members(np.arange(component.member_count), count))
+        stacks = {
+            s.path: (s, layer.get_parameter(s.path)[members]) for s in component.experts.stacks
+        }
         return {
-            path: Matrix(2 * weight if stack.role.startswith("down") else weight)
+            path: LinearWeights(2 * weight if stack.role.startswith("down") else weight)
             for path, (stack, weight) in stacks.items()
         }
 
@@ -258,20 +260,21 @@ def test_levels_of_experts_are_exported_as_they_were_scored(
     biased: ModelStructure, loaded: LoadedModel, tmp_path: Path
 ) -> None:
     plan, tokens = varied(biased), random_tokens()
-    orders, forms = plan_orders(biased, plan), plan_forms(biased, plan)
+    orders, configurations = plan_orders(biased, plan), plan_configurations(biased, plan)
     structure = twin(biased)
     sort_units_(structure, orders)
-    shaper = Shaper(structure, expert_levels=Doubled(structure))
-    expected = scored(structure, forms, tokens, shaper)
+    layer_builder = LayerBuilder(structure, expert_levels=Doubled(structure))
+    expected = scored(structure, configurations, tokens, layer_builder)
     levels = [
-        (order, shaper.level(position, int(form)))
-        for position, (order, form) in enumerate(zip(orders, forms, strict=True))
+        (order, layer_builder.level(position, int(configuration)))
+        for position, (order, configuration) in enumerate(zip(orders, configurations, strict=True))
     ]
     (tmp_path / "levels").mkdir()
     write_model(tmp_path / "levels", cut_model(biased, plan, levels), loaded)
     assert_close(logits_of(reload(tmp_path / "levels"), tokens), expected)
-    plain = scored(structure, forms, tokens, Shaper(structure))
+    plain = scored(structure, configurations, tokens, LayerBuilder(structure))
     changed = any(
-        0 < form < b.unit_count for form, b in zip(forms, biased.sub_blocks, strict=True)
+        0 < configuration < b.unit_count
+        for configuration, b in zip(configurations, biased.components, strict=True)
     )
     assert torch.equal(plain, expected) is not changed

@@ -18,7 +18,7 @@ from tests.planner.export.conftest import Exported, assert_close, assert_same_lo
 
 
 def costs(exported: Exported, context: int) -> dict[str, float]:
-    blocks = exported.structure.sub_blocks
+    blocks = exported.structure.components
     counts = np.array([[len(exported.plan.sites[block.name].units) for block in blocks]])
     model = CostModel(exported.structure, stored_dtype=torch.float32, context=context)
     return {name: float(cost[0]) for name, cost in model.costs(counts).items()}

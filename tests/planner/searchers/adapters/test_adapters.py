@@ -15,8 +15,8 @@ NAMES: tuple[SearcherName, ...] = ("greedy", "multipruner", "bonsai", "knapsack"
 
 def asked(name: SearcherName, space: Domain) -> list[Genomes]:
     weights = np.arange(1.0, len(space.top_levels) + 1)
-    harm = kl if len(weights) == 8 else quadratic(weights, space)
-    return play(made(name, space, 16, 0), space, harm)
+    sensitivity = kl if len(weights) == 8 else quadratic(weights, space)
+    return play(made(name, space, 16, 0), space, sensitivity)
 
 
 @pytest.mark.parametrize("name", NAMES)

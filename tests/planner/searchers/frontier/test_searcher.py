@@ -9,10 +9,10 @@ from planner.searchers.frontier.history import History
 from planner.searchers.frontier.inner_search import evolve, moved, objectives
 from planner.searchers.frontier.searcher import Frontier
 from planner.searchers.frontier.surrogate import Surrogate
-from planner.searchers.frontier.surrogate_check import Trust, rank_correlation
+from planner.searchers.frontier.surrogate_check import SurrogateCheck, rank_correlation
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.single_sites import harm_tables, single_sites
+from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
 from planner.searchers.protocol import Answer, Text
 from tests.problems import pairwise, two_costs
 from tests.problems.costs import summed
@@ -68,8 +68,8 @@ def test_copies_of_what_is_picked_promise_nothing_more() -> None:
 def test_promises_follow_the_gradient_up_and_both_guesses_down() -> None:
     space, genome = switches(2), np.array([0, 1])
     slopes = np.array([0.0, -0.4, 0.2, 0.0])
-    harms = (np.array([0.5, 0.0]), np.array([0.1, 0.0]))
-    up, down = promises(space, genome, slopes, harms)
+    sensitivities = (np.array([0.5, 0.0]), np.array([0.1, 0.0]))
+    up, down = promises(space, genome, slopes, sensitivities)
     assert up.tolist() == [0.0, -0.4]
     # single-site harm of what is kept, 0.1, is brought to the gradient's 0.2
     assert down == pytest.approx([0.2, 0.0])
@@ -94,7 +94,7 @@ def test_the_surrogate_learns_what_adding_up_cannot() -> None:
     toy = pairwise()
     space = toy.domain()
     singles = single_sites(space, 4)
-    surrogate = Surrogate(space, harm_tables(space, singles, toy.kl(singles)))
+    surrogate = Surrogate(space, sensitivity_tables(space, singles, toy.kl(singles)))
     genomes = rng.integers(0, space.top_levels + 1, size=(400, len(space.top_levels)))
     known, rest = genomes[:250], genomes[250:]
     surrogate.fit(known, toy.kl(known), np.ones(len(known)))
@@ -109,7 +109,7 @@ def test_the_surrogate_learns_what_adding_up_cannot() -> None:
 
 def test_a_score_on_little_text_weighs_less() -> None:
     space = switches(6)
-    harms = tuple(np.array([0.1, 0.0]) for _ in range(6))
+    sensitivities = tuple(np.array([0.1, 0.0]) for _ in range(6))
     rng = np.random.default_rng(0)
     genomes = rng.integers(0, 2, size=(40, 6))
     kls = np.exp(-genomes.sum(axis=1) / 3.0)
@@ -117,7 +117,7 @@ def test_a_score_on_little_text_weighs_less() -> None:
     off[0] *= 3
     found = []
     for share in (0.1, 1.0):
-        surrogate = Surrogate(space, harms)
+        surrogate = Surrogate(space, sensitivities)
         seen = np.ones(40)
         seen[0] = share
         surrogate.fit(genomes, off, seen)
@@ -126,7 +126,7 @@ def test_a_score_on_little_text_weighs_less() -> None:
 
 
 def test_trust_is_lost_to_the_additive_ranks_and_won_back(notices: list[str]) -> None:
-    trust = Trust()
+    trust = SurrogateCheck()
     truth = np.linspace(1.0, 2.0, 24)
     assert trust.learned
     trust.observe(-truth, truth, truth)
@@ -188,14 +188,16 @@ def test_leaders_are_the_answers_that_did_not_see_all_text() -> None:
 
 @pytest.mark.parametrize("only_budget", [False, True])
 def test_what_the_guess_says_is_scored_before_anything_is_learned(only_budget: bool) -> None:
-    harms = tuple(weight * np.array([1.0, 0.5, 0.2, 0.0]) for weight in range(1, 9))
-    space = replace(domain(cost_floor=0.45, only_budget=only_budget), harm_tables=harms)
+    sensitivities = tuple(weight * np.array([1.0, 0.5, 0.2, 0.0]) for weight in range(1, 9))
+    space = replace(
+        domain(cost_floor=0.45, only_budget=only_budget), sensitivity_tables=sensitivities
+    )
     searcher = Frontier(space, 20, 0, TEXT)
     searcher.tell(singles := searcher.ask(), answer(singles, space))
     seeds = searcher.ask().genomes
     limits = [0.5] if only_budget else [0.5, 0.45, 0.725]
     for limit in limits:
-        assert additive_best(space, harms, [limit]).tolist() in seeds.tolist()
+        assert additive_best(space, sensitivities, [limit]).tolist() in seeds.tolist()
     assert len(np.unique(seeds, axis=0)) == len(seeds)
 
 

@@ -118,7 +118,7 @@ def guessing() -> Domain:
             ),
         ),
         cost_floor=0.2,
-        harm_tables=(
+        sensitivity_tables=(
             np.array([1.0, 0.2, 0.0]),
             np.array([1.0, 0.4, 0.0]),
             np.array([0.2, 0.1, 0.0]),
@@ -226,7 +226,7 @@ def test_no_plan_of_pairs_passes_its_cost_and_the_next_step_would(
 ) -> None:
     space = paired_domain()
     tilt = uneven_tilt(space, np.random.default_rng(seed))
-    guess = replace(space, harm_tables=(np.array([1.0, 0.5, 0.3, 0.0]),) * 8)
+    guess = replace(space, sensitivity_tables=(np.array([1.0, 0.5, 0.3, 0.0]),) * 8)
     plans = [space.uniform(target), space.tilted(target, tilt), guess.guessed(target, tilt)]
     costs = space.cost(np.array(plans))
     assert (costs <= max(target, 0.2) + 1e-11).all()
@@ -245,12 +245,20 @@ def test_the_uniform_plan_within_a_budget_of_pairs_leaves_no_room() -> None:
 @pytest.mark.parametrize("limit", [0.2, 0.35, 0.5, 0.62, 0.81, 1.0])
 def test_the_additive_best_of_pairs_is_what_enumeration_finds(limit: float) -> None:
     space, rng = paired_domain(), np.random.default_rng(3)
-    harms = [np.sort(rng.random(4))[::-1] - 0.0 for _ in range(8)]
+    sensitivities = [np.sort(rng.random(4))[::-1] - 0.0 for _ in range(8)]
     genomes = all_genomes()
-    total = np.sum([harm[levels] for harm, levels in zip(harms, genomes.T, strict=True)], axis=0)
-    found = additive_best(space, harms, [limit])
+    total = np.sum(
+        [
+            sensitivity[levels]
+            for sensitivity, levels in zip(sensitivities, genomes.T, strict=True)
+        ],
+        axis=0,
+    )
+    found = additive_best(space, sensitivities, [limit])
     assert space.cost(found) <= limit + 1e-9
-    own = sum(float(harm[level]) for harm, level in zip(harms, found, strict=True))
+    own = sum(
+        float(sensitivity[level]) for sensitivity, level in zip(sensitivities, found, strict=True)
+    )
     assert own == pytest.approx(total[space.cost(genomes) <= limit + 1e-9].min(), rel=2e-4)
 
 
@@ -260,10 +268,10 @@ def test_the_additive_best_of_pairs_keeps_a_cost_that_adds_up() -> None:
     tables = domain_of_two_costs().cost_tables
     sums = (((s, s + 1), np.add.outer(tables[s], tables[s + 1])) for s in range(0, 8, 2))
     space = replace(paired, costs=(*paired.costs, joined(*sums, fixed=0.2)))
-    harms = [np.array([0.9, 0.5, 0.2, 0.0]) * (1 + site) for site in range(8)]
-    found = additive_best(space, harms, [0.6, 0.5])
+    sensitivities = [np.array([0.9, 0.5, 0.2, 0.0]) * (1 + site) for site in range(8)]
+    found = additive_best(space, sensitivities, [0.6, 0.5])
     assert (space.prices(found) <= np.array([0.6, 0.5]) + 1e-9).all()
-    only_first = additive_best(space, harms, [0.6, None])
+    only_first = additive_best(space, sensitivities, [0.6, None])
     assert space.prices(only_first)[1] > 0.5
 
 
@@ -281,8 +289,8 @@ def experts(layers: int, shape: tuple[int, ...]) -> tuple[Domain, list[Floats]]:
         joined(*((place, 0.9 * table) for place in sites), fixed=0.1) for table in (stored, moved)
     )
     tops = np.array(shape * layers) - 1
-    harms = [np.sort(rng.random(top + 1))[::-1] ** 2 for top in tops]
-    return Domain(top_levels=tops, costs=costs, cost_floor=0.1), [h - h[-1] for h in harms]
+    sensitivities = [np.sort(rng.random(top + 1))[::-1] ** 2 for top in tops]
+    return Domain(top_levels=tops, costs=costs, cost_floor=0.1), [h - h[-1] for h in sensitivities]
 
 
 @pytest.mark.parametrize(
@@ -292,19 +300,19 @@ def test_the_additive_best_of_many_choices_is_what_all_of_them_give(
     limits: tuple[float | None, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A core of them is solved, and the gap to the relaxation proves that it is enough."""
-    space, harms = experts(4, (17, 8, 4))
+    space, sensitivities = experts(4, (17, 8, 4))
 
-    def harm() -> float:
-        genome = additive_best(space, harms, limits)
+    def sensitivity() -> float:
+        genome = additive_best(space, sensitivities, limits)
         allowed = [np.inf if limit is None else max(limit, 0.1) for limit in limits]
         assert (space.prices(genome) <= np.array(allowed) + 1e-9).all()
-        return sum(float(own[level]) for own, level in zip(harms, genome, strict=True))
+        return sum(float(own[level]) for own, level in zip(sensitivities, genome, strict=True))
 
-    whole = harm()
+    whole = sensitivity()
     monkeypatch.setattr("planner.searchers.problem.additive._MANY", 0)
-    assert harm() == pytest.approx(whole, rel=3e-4)
+    assert sensitivity() == pytest.approx(whole, rel=3e-4)
     monkeypatch.setattr("planner.searchers.problem.additive._CORE", 1)  # too few: it has to grow
-    assert harm() == pytest.approx(whole, rel=3e-4)
+    assert sensitivity() == pytest.approx(whole, rel=3e-4)
 
 
 def test_steps_that_save_nothing_are_one_with_the_next_that_does() -> None:
@@ -319,9 +327,12 @@ def test_steps_that_save_nothing_are_one_with_the_next_that_does() -> None:
 def test_the_guess_passes_levels_of_equal_cost_at_once() -> None:
     """From dense to the lowest of three that cost alike, and never on one between."""
     cost = summed((np.array([0.0, 0.2, 0.2, 0.2, 0.4]),) * 2, fixed=0.2)
-    harm = np.array([0.9, 0.4, 0.3, 0.2, 0.0])
+    sensitivity = np.array([0.9, 0.4, 0.3, 0.2, 0.0])
     space = Domain(
-        top_levels=np.array([4, 4]), costs=(cost,), cost_floor=0.2, harm_tables=(harm, 2 * harm)
+        top_levels=np.array([4, 4]),
+        costs=(cost,),
+        cost_floor=0.2,
+        sensitivity_tables=(sensitivity, 2 * sensitivity),
     )
     plans = [space.guessed(target, np.zeros(2)).tolist() for target in (1.0, 0.8, 0.6, 0.4, 0.2)]
     assert plans == [[4, 4], [3, 4], [3, 3], [0, 3], [0, 0]]

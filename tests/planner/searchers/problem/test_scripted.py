@@ -1,6 +1,6 @@
 import numpy as np
 
-from planner.searchers.problem.scripted import Course, CourseSearcher
+from planner.searchers.problem.scripted import Script, ScriptedSearcher
 from planner.searchers.protocol import Answer, Ask
 
 
@@ -13,13 +13,13 @@ def answer(ask: Ask) -> Answer:
 def test_it_asks_what_is_new_and_remembers_the_rest() -> None:
     told = []
 
-    def course() -> Course:
+    def script() -> Script:
         told.append((yield np.array([[1, 0], [2, 0], [1, 0]])))
         told.append((yield np.array([[2, 0], [3, 3]])))
         told.append((yield np.array([[3, 3], [1, 0]])))
         told.append((yield np.array([[0, 5]])))
 
-    searcher = CourseSearcher(course(), 2)
+    searcher = ScriptedSearcher(script(), 2)
     asked = []
     while len((ask := searcher.ask()).genomes):
         asked.append(ask.genomes.tolist())
@@ -31,9 +31,9 @@ def test_it_asks_what_is_new_and_remembers_the_rest() -> None:
 
 
 def test_a_course_without_a_step_asks_nothing() -> None:
-    def course() -> Course:
+    def script() -> Script:
         yield from ()
 
-    searcher = CourseSearcher(course(), 3)
+    searcher = ScriptedSearcher(script(), 3)
     assert searcher.ask().genomes.shape == (0, 3)
     assert np.issubdtype(searcher.ask().genomes.dtype, np.integer)

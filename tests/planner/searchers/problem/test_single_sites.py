@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.single_sites import harm_tables, single_sites
+from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
 from tests.problems.costs import summed
 from tests.problems.plays import every_genome
 
@@ -17,7 +17,7 @@ def space(*, guess: bool = False) -> Domain:
         top_levels=np.array([4, 1, 2]),
         costs=(summed(tables, fixed=0.1),),
         cost_floor=0.1,
-        harm_tables=guesses if guess else (),
+        sensitivity_tables=guesses if guess else (),
     )
 
 
@@ -28,7 +28,7 @@ def test_single_sites_are_lowered_one_by_one() -> None:
 
 def test_levels_not_looked_at_lie_on_the_line_between_their_neighbours() -> None:
     genomes = single_sites(space(), 2)
-    tables = harm_tables(space(), genomes, np.array([0.0, 0.8, 0.2, 0.5, 0.3, 0.1]))
+    tables = sensitivity_tables(space(), genomes, np.array([0.0, 0.8, 0.2, 0.5, 0.3, 0.1]))
     assert tables[0] == pytest.approx([0.8, 0.5, 0.2, 0.1, 0.0])
     assert tables[1] == pytest.approx([0.5, 0.0])
     assert tables[2] == pytest.approx([0.3, 0.1, 0.0])
@@ -36,14 +36,14 @@ def test_levels_not_looked_at_lie_on_the_line_between_their_neighbours() -> None
 
 def test_the_guess_gives_the_shape_inside_of_a_site() -> None:
     genomes = single_sites(space(), 1)
-    tables = harm_tables(space(guess=True), genomes, np.array([0.0, 0.8, 0.5, 0.3]))
+    tables = sensitivity_tables(space(guess=True), genomes, np.array([0.0, 0.8, 0.5, 0.3]))
     assert tables[0] == pytest.approx([0.8, 0.4, 0.16, 0.08, 0.0])
     assert tables[2] == pytest.approx([0.3, 0.15, 0.0])  # no guess: by what is kept
 
 
 def test_what_looks_better_for_keeping_less_is_noise() -> None:
     genomes = single_sites(space(), 2)
-    tables = harm_tables(space(), genomes, np.array([0.0, 0.1, 0.4, 0.5, -0.2, 0.1]))
+    tables = sensitivity_tables(space(), genomes, np.array([0.0, 0.1, 0.4, 0.5, -0.2, 0.1]))
     assert tables[0] == pytest.approx([0.4, 0.4, 0.4, 0.2, 0.0])
     assert tables[2] == pytest.approx([0.1, 0.1, 0.0])
 
@@ -52,16 +52,16 @@ def test_what_looks_better_for_keeping_less_is_noise() -> None:
 @given(st.floats(0.1, 1.0), st.integers(0, 1000))
 def test_the_additive_best_is_the_best_by_enumeration(limit: float, seed: int) -> None:
     domain, rng = space(), np.random.default_rng(seed)
-    harms = [np.sort(rng.exponential(size=top + 1))[::-1] for top in domain.top_levels]
+    sensitivities = [np.sort(rng.exponential(size=top + 1))[::-1] for top in domain.top_levels]
     every = every_genome(domain)
-    harm = sum(table[every[:, site]] for site, table in enumerate(harms))
-    best = float(np.where(domain.cost(every) <= limit + 1e-9, harm, np.inf).min())
-    found = additive_best(domain, harms, [limit])
+    sensitivity = sum(table[every[:, site]] for site, table in enumerate(sensitivities))
+    best = float(np.where(domain.cost(every) <= limit + 1e-9, sensitivity, np.inf).min())
+    found = additive_best(domain, sensitivities, [limit])
     assert domain.cost(found[None])[0] <= limit + 1e-9
-    got = sum(float(table[level]) for table, level in zip(harms, found, strict=True))
+    got = sum(float(table[level]) for table, level in zip(sensitivities, found, strict=True))
     assert got <= best * (1 + 1e-3) + 1e-9
 
 
 def test_where_nothing_fits_the_smallest_is_given() -> None:
-    harms = [np.linspace(1.0, 0.0, top + 1) for top in space().top_levels]
-    assert additive_best(space(), harms, [0.05]).tolist() == [0, 0, 0]
+    sensitivities = [np.linspace(1.0, 0.0, top + 1) for top in space().top_levels]
+    assert additive_best(space(), sensitivities, [0.05]).tolist() == [0, 0, 0]

@@ -44,17 +44,17 @@ def test_it_does_better_than_its_prior_and_than_none() -> None:
         guess * np.linspace(1, 0, top + 1) ** 2
         for guess, top in zip(guesses, space.top_levels, strict=True)
     )
-    informed = replace(space, harm_tables=tables)
-    harm = quadratic(weights, space)
+    informed = replace(space, sensitivity_tables=tables)
+    sensitivity = quadratic(weights, space)
 
     def found(seed: int) -> float:
-        asked = play(Bonsai(informed, 32, seed), informed, harm)
-        return float(harm(best_within(asked, space, harm, 0.55)[None])[0])
+        asked = play(Bonsai(informed, 32, seed), informed, sensitivity)
+        return float(sensitivity(best_within(asked, space, sensitivity, 0.55)[None])[0])
 
     guessed = informed.guessed(0.55, np.zeros(24))
     mean = np.mean([found(seed) for seed in range(3)])
-    assert mean < harm(guessed[None])[0]
-    assert mean < harm(space.uniform_within()[None])[0]
+    assert mean < sensitivity(guessed[None])[0]
+    assert mean < sensitivity(space.uniform_within()[None])[0]
 
 
 def test_it_ends_within_the_budget_in_two_costs() -> None:

@@ -49,11 +49,11 @@ def test_the_budget_is_among_those_of_a_front() -> None:
 @pytest.mark.parametrize("only_budget", [True, False])
 def test_it_is_exact_under_two_budgets_at_once(only_budget: bool) -> None:
     space = two_costs(limits=(0.75, 0.5), only_budget=only_budget)
-    harm = quadratic(np.array([1.0, 2.0, 4.0, 3.0]), space)
-    found = np.concatenate(play(Knapsack(space, 6), space, harm))
+    sensitivity = quadratic(np.array([1.0, 2.0, 4.0, 3.0]), space)
+    found = np.concatenate(play(Knapsack(space, 6), space, sensitivity))
     everything = every_genome(space)
-    best = harm(everything[space.affords(everything)]).min()
-    assert harm(found[space.affords(found)]).min() <= best * CLOSE
+    best = sensitivity(everything[space.affords(everything)]).min()
+    assert sensitivity(found[space.affords(found)]).min() <= best * CLOSE
 
 
 def test_a_budget_below_the_smallest_plan_gives_the_smallest() -> None:

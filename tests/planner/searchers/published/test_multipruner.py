@@ -69,9 +69,9 @@ def test_experts_take_the_place_of_an_mlp_and_dials_come_last() -> None:
     )
     kl = quadratic(np.arange(1.0, 11.0), space)
     asked = play(MultiPruner(space), space, kl)
-    dials = [site for site, kind in enumerate(kinds) if kind in DIALS]
+    turned = [site for site, kind in enumerate(kinds) if kind in DIALS]
     everything = np.concatenate(asked)
-    assert (everything[:, dials] == 8).all()
+    assert (everything[:, turned] == 8).all()
     narrowed = (everything > 0) & (everything < 8)
     assert narrowed[:, [1, 6]].any()
     assert narrowed[:, [4, 9]].any()

@@ -12,7 +12,7 @@ HARMS = tuple(weight * np.array([1.0, 0.5, 0.2, 0.0]) for weight in (8, 1, 4, 0.
 
 
 def test_it_proposes_what_the_guess_says_for_the_budget_and_for_others_and_then_nothing() -> None:
-    space = replace(domain(cost_floor=0.3), harm_tables=HARMS)
+    space = replace(domain(cost_floor=0.3), sensitivity_tables=HARMS)
     (asked,) = play(OneShot(space, 6), space, kl)
     assert asked[0].tolist() == additive_best(space, HARMS, [0.5]).tolist()
     assert (space.cost(asked[1:]) <= np.linspace(1.0, 0.3, 7)[1:] + 1e-9).all()
@@ -22,14 +22,14 @@ def test_it_proposes_what_the_guess_says_for_the_budget_and_for_others_and_then_
 
 
 def test_for_one_budget_it_proposes_one_plan() -> None:
-    space = replace(domain(cost_floor=0.45, only_budget=True), harm_tables=HARMS)
+    space = replace(domain(cost_floor=0.45, only_budget=True), sensitivity_tables=HARMS)
     (asked,) = play(OneShot(space, 6), space, kl)
     assert asked.tolist() == [additive_best(space, HARMS, [0.5]).tolist()]
 
 
 def test_a_tilt_stands_above_harms_and_its_plans_are_within_each_budget() -> None:
     tilt = np.where(np.arange(8) < 4, 0.2, -0.2)
-    space = replace(paired_domain(limit=0.6), harm_tables=HARMS, tilt=tilt)
+    space = replace(paired_domain(limit=0.6), sensitivity_tables=HARMS, tilt=tilt)
     (asked,) = play(OneShot(space, 5), space, kl)
     assert space.affords(asked[:1])[0]
     assert asked[0].tolist() == space.tilted(0.6, tilt).tolist()
@@ -40,7 +40,7 @@ def test_a_tilt_stands_above_harms_and_its_plans_are_within_each_budget() -> Non
 def test_several_limits_are_kept_at_once(guess: bool) -> None:
     space = two_costs(limits=(0.75, 0.5), only_budget=True)
     if guess:
-        space = replace(space, harm_tables=(np.array([1.0, 0.4, 0.0]),) * 4)
+        space = replace(space, sensitivity_tables=(np.array([1.0, 0.4, 0.0]),) * 4)
     ((plan,),) = play(OneShot(space, 4), space, quadratic(np.ones(4), space))
     assert space.affords(plan[None])[0]
     if guess:

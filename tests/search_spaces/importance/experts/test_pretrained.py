@@ -23,7 +23,7 @@ from transformers import (
 from search_spaces.errors import ModelError
 from search_spaces.importance.experts.pretrained import read_pretrained_routers
 from search_spaces.structure.backbone import Backbone
-from search_spaces.structure.components import SubBlock
+from search_spaces.structure.components import Component
 from tests.models.mixtures import mixture
 
 SIZES: dict[str, Any] = {
@@ -55,19 +55,19 @@ def make_model(config: PreTrainedConfig) -> PreTrainedModel:
     return model
 
 
-def made(name: str) -> tuple[PreTrainedModel, Backbone, list[SubBlock]]:
-    """Give a model, and of its backbone and its sub-blocks what a reader of routers looks at."""
+def made(name: str) -> tuple[PreTrainedModel, Backbone, list[Component]]:
+    """Give a model, and of its backbone and its components what a reader of routers looks at."""
     config, router = FAMILIES[name]
     model = make_model(config())
     layers = cast("nn.ModuleList", model.get_submodule("model.layers"))
     backbone = SimpleNamespace(model=model, layers=layers, stack_path="model.layers")
-    blocks = []
+    components = []
     for layer in range(len(layers)):
-        block = mixture(experts=4)
-        assert block.experts is not None
-        experts = dataclasses.replace(block.experts, router_rows=(router,))
-        blocks.append(dataclasses.replace(block, layer=layer, experts=experts))
-    return model, cast("Backbone", backbone), blocks
+        component = mixture(experts=4)
+        assert component.experts is not None
+        experts = dataclasses.replace(component.experts, router_rows=(router,))
+        components.append(dataclasses.replace(component, layer=layer, experts=experts))
+    return model, cast("Backbone", backbone), components
 
 
 def weights(model: PreTrainedModel, name: str) -> list[torch.Tensor]:
@@ -78,55 +78,55 @@ def weights(model: PreTrainedModel, name: str) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_routers_are_read_as_a_family_stores_them(name: str, tmp_path: Path) -> None:
-    model, backbone, blocks = made(name)
+    model, backbone, components = made(name)
     before = weights(model, name)
     model.save_pretrained(tmp_path)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
-    found = read_pretrained_routers(tmp_path, backbone, blocks)
+    found = read_pretrained_routers(tmp_path, backbone, components)
     assert sorted(found) == [0, 1]
     for layer, rows in enumerate(before):
         assert torch.equal(found[layer], rows)
 
 
 def test_shards_are_read_too_and_other_layers_passed_over(tmp_path: Path) -> None:
-    model, backbone, blocks = made("mixtral")
+    model, backbone, components = made("mixtral")
     model.save_pretrained(tmp_path, max_shard_size="2KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
-    dense = SubBlock(kind="mlp", layer=0, unit_count=8, projections=(), module="mlp")
-    found = read_pretrained_routers(tmp_path, backbone, [dense, blocks[1]])
+    dense = Component(kind="mlp", layer=0, unit_count=8, projections=(), module="mlp")
+    found = read_pretrained_routers(tmp_path, backbone, [dense, components[1]])
     assert list(found) == [1]
     assert torch.equal(found[1], weights(model, "mixtral")[1])
 
 
 def test_a_router_of_another_shape_is_refused(tmp_path: Path) -> None:
-    _, backbone, blocks = made("mixtral")
+    _, backbone, components = made("mixtral")
     other = MixtralConfig(**SIZES, num_local_experts=8)
     make_model(other).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"shape \(4, 16\), and .* has \(8, 16\); let `--pretr"):
-        read_pretrained_routers(tmp_path, backbone, blocks)
+        read_pretrained_routers(tmp_path, backbone, components)
 
 
 def test_a_folder_without_one_of_the_routers_is_refused(tmp_path: Path) -> None:
-    model, backbone, blocks = made("mixtral")
+    model, backbone, components = made("mixtral")
     model.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
     left = {key: value for key, value in load_file(file).items() if "layers.1." not in key}
     save_file(left, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"has no `model.layers.1.mlp.gate.weight`"):
-        read_pretrained_routers(tmp_path, backbone, blocks)
+        read_pretrained_routers(tmp_path, backbone, components)
 
 
 @pytest.mark.parametrize("folder", ["", "missing"])
 def test_a_folder_without_weights_is_refused(folder: str, tmp_path: Path) -> None:
-    _, backbone, blocks = made("mixtral")
+    _, backbone, components = made("mixtral")
     with pytest.raises(ModelError, match="must be a folder with safetensors files"):
-        read_pretrained_routers(tmp_path / folder, backbone, blocks)
+        read_pretrained_routers(tmp_path / folder, backbone, components)
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    _, backbone, blocks = made("mixtral")
+    _, backbone, components = made("mixtral")
     (tmp_path / "model.safetensors").write_bytes(b"no header")
     with pytest.raises(ModelError, match="cannot be read"):
-        read_pretrained_routers(tmp_path, backbone, blocks)
+        read_pretrained_routers(tmp_path, backbone, components)

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 
 from search_spaces.importance.units.wanda import Wanda
-from search_spaces.structure import Projection, SubBlock
+from search_spaces.structure import Component, Projection
 
 # two rows, four columns; columns 0 and 2 are unit 0, columns 1 and 3 unit 1
 MATRIX = torch.tensor([[1.0, 2.0, 3.0, 0.0], [-1.0, 0.0, 1.0, 2.0]])
 MOMENTS = torch.tensor([1.0, 4.0, 0.5, 0.25])
-BLOCK = SubBlock(
+BLOCK = Component(
     kind="mlp",
     layer=0,
     unit_count=2,

@@ -11,10 +11,10 @@ from search_spaces.pruned_weights.sparsifiers import (
     make_refinement,
     make_sparsifier,
 )
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics
 
-PATTERNS = tuple(map(Pattern.parse, ("50%", "80%", "2:4")))
+PATTERNS = tuple(map(SparsityPattern.parse, ("50%", "80%", "2:4")))
 
 
 def problem() -> tuple[Tensor, MatrixStatistics]:
@@ -40,7 +40,7 @@ def row_errors(weight: Tensor, sparse: Tensor, gram: Tensor) -> Tensor:
 @pytest.mark.parametrize("maker", ["magnitude", "wanda", "sparsegpt"])
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_admm_comes_near_least_squares_on_its_mask(
-    pattern: Pattern, maker: SparsifierName
+    pattern: SparsityPattern, maker: SparsifierName
 ) -> None:
     weight, statistics = problem()
     gram = statistics["gram"]
@@ -64,14 +64,16 @@ def test_admm_comes_near_least_squares_on_its_mask(
 def test_admm_leaves_a_row_that_is_best_already() -> None:
     weight, statistics = problem()
     sparse = weight.clone()
-    refined = make_refinement("admm").refined(sparse, weight, Pattern.parse("0%"), statistics)
+    refined = make_refinement("admm").refined(
+        sparse, weight, SparsityPattern.parse("0%"), statistics
+    )
     assert torch.equal(refined, weight)
 
 
 @pytest.mark.parametrize("maker", ["magnitude", "wanda", "sparsegpt"])
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_dsnot_lowers_the_expected_error_of_every_row(
-    pattern: Pattern, maker: SparsifierName
+    pattern: SparsityPattern, maker: SparsifierName
 ) -> None:
     weight, statistics = problem()
     sparse = make_sparsifier(maker).sparsified(weight, pattern, statistics)
@@ -95,7 +97,7 @@ def test_dsnot_swaps_by_hand() -> None:
     statistics = MatrixStatistics(
         tokens=100, values={"input_mean": mean, "input_second_moment": variance + 1}
     )
-    refined = DSnoT().refined(sparse, weight, Pattern.parse("33%"), statistics)
+    refined = DSnoT().refined(sparse, weight, SparsityPattern.parse("33%"), statistics)
     # ε = 2; the second grows (variance 1) and −0.5 goes (0.5 · √2 < 0.4 · √10): ε = 0.5; the first
     # would take off more than is left, and −0.5 would add to ε: nothing else
     assert refined.tolist() == [[0.0, 1.0, 3.0, 0.0, pytest.approx(-0.4), pytest.approx(0.1)]]

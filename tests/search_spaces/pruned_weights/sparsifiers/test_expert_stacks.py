@@ -9,11 +9,11 @@ import torch
 from search_spaces.errors import SettingsError
 from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsifier
 from search_spaces.pruned_weights.sparsifiers.expert_stacks import sparse_stacks, stack_statistics
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics
 from tests.models.mixtures import CHANNELS, EXPERTS, HIDDEN, mixture, random_stacks
 
-HALF = Pattern(percent=50)
+HALF = SparsityPattern(percent=50)
 SIMPLE: tuple[SparsifierName, ...] = ("magnitude", "random", "wanda", "moe_pruner")
 LAYOUTS: tuple[dict[str, Any], ...] = ({}, {"transposed": True, "biased": True})
 
@@ -34,10 +34,10 @@ def measured(unused: tuple[int, ...] = ()) -> MatrixStatistics:
 def test_every_matrix_has_the_zeros_of_the_pattern(
     name: SparsifierName, layout: dict[str, Any]
 ) -> None:
-    block = mixture(**layout)
-    stacks = random_stacks(block)
-    assert block.experts is not None
-    found = sparse_stacks(block.experts, stacks, HALF, make_sparsifier(name), measured())
+    component = mixture(**layout)
+    stacks = random_stacks(component)
+    assert component.experts is not None
+    found = sparse_stacks(component.experts, stacks, HALF, make_sparsifier(name), measured())
     assert set(found) == {"up", "down"}
     for path, (rows, columns) in (("up", (2 * CHANNELS, HIDDEN)), ("down", (HIDDEN, CHANNELS))):
         assert found[path].shape == stacks[path].shape
@@ -49,11 +49,13 @@ def test_every_matrix_has_the_zeros_of_the_pattern(
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_moe_pruner_multiplies_weights_by_what_the_router_lets_in(layout: dict[str, Any]) -> None:
-    block = mixture(**layout)
-    stacks = random_stacks(block)
-    assert block.experts is not None
+    component = mixture(**layout)
+    stacks = random_stacks(component)
+    assert component.experts is not None
     statistics = measured()
-    found = sparse_stacks(block.experts, stacks, HALF, make_sparsifier("moe_pruner"), statistics)
+    found = sparse_stacks(
+        component.experts, stacks, HALF, make_sparsifier("moe_pruner"), statistics
+    )
     names = (("up", "expert_input_energy"), ("down", "expert_channel_energy"))
     for path, name in names:
         for expert in range(EXPERTS):
@@ -66,11 +68,11 @@ def test_moe_pruner_multiplies_weights_by_what_the_router_lets_in(layout: dict[s
 
 
 def test_an_expert_that_saw_nothing_is_judged_by_size() -> None:
-    block = mixture()
-    stacks = random_stacks(block)
-    assert block.experts is not None
+    component = mixture()
+    stacks = random_stacks(component)
+    assert component.experts is not None
     pruner = make_sparsifier("moe_pruner")
-    found = sparse_stacks(block.experts, stacks, HALF, pruner, measured(unused=(2,)))
+    found = sparse_stacks(component.experts, stacks, HALF, pruner, measured(unused=(2,)))
     rows = stacks["up"][2].abs()
     kept = found["up"][2] != 0
     for row, stays in zip(rows, kept, strict=True):
@@ -78,15 +80,15 @@ def test_an_expert_that_saw_nothing_is_judged_by_size() -> None:
 
 
 def test_groups_of_weights_have_the_pattern_too() -> None:
-    block = mixture()
-    stacks = random_stacks(block)
-    assert block.experts is not None
-    experts = dataclasses.replace(block.experts, stacks=block.experts.stacks[:1])
-    pattern = Pattern.parse("2:4")
+    component = mixture()
+    stacks = random_stacks(component)
+    assert component.experts is not None
+    experts = dataclasses.replace(component.experts, stacks=component.experts.stacks[:1])
+    pattern = SparsityPattern.parse("2:4")
     found = sparse_stacks(experts, stacks, pattern, make_sparsifier("moe_pruner"), measured())
     assert ((found["up"] != 0).sum(dim=2) == 2).all()
     with pytest.raises(SettingsError, match="multiple of 4 inputs, and `down` has 5"):
-        sparse_stacks(block.experts, stacks, pattern, make_sparsifier("wanda"), measured())
+        sparse_stacks(component.experts, stacks, pattern, make_sparsifier("wanda"), measured())
 
 
 @pytest.mark.parametrize("name", SIMPLE)

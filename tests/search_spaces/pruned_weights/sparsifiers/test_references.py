@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from search_spaces.pruned_weights.sparsifiers import make_sparsifier
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics
 from tests.models.references import sparsegpt_reference, wanda_reference
 
-PATTERNS = tuple(map(Pattern.parse, ("10%", "50%", "77%", "2:4", "4:8", "1:4")))
+PATTERNS = tuple(map(SparsityPattern.parse, ("10%", "50%", "77%", "2:4", "4:8", "1:4")))
 
 
 def problem(columns: int, tokens: int = 2000) -> tuple[Tensor, MatrixStatistics]:
@@ -25,7 +25,7 @@ def problem(columns: int, tokens: int = 2000) -> tuple[Tensor, MatrixStatistics]
 
 @pytest.mark.parametrize("columns", [64, 128, 344])
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_wanda_is_the_published_one(pattern: Pattern, columns: int) -> None:
+def test_wanda_is_the_published_one(pattern: SparsityPattern, columns: int) -> None:
     weight, statistics = problem(columns)
     ours = make_sparsifier("wanda").sparsified(weight, pattern, statistics)
     assert torch.equal(ours, wanda_reference(weight, statistics["input_second_moment"], pattern))
@@ -36,7 +36,9 @@ def test_wanda_is_the_published_one(pattern: Pattern, columns: int) -> None:
 )  # fewer than columns: only damping makes it regular
 @pytest.mark.parametrize("columns", [64, 128, 344])
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_sparsegpt_is_the_published_one(pattern: Pattern, columns: int, tokens: int) -> None:
+def test_sparsegpt_is_the_published_one(
+    pattern: SparsityPattern, columns: int, tokens: int
+) -> None:
     weight, statistics = problem(columns, tokens)
     ours = make_sparsifier("sparsegpt").sparsified(weight, pattern, statistics)
     theirs = sparsegpt_reference(weight, statistics["gram"], pattern)
@@ -48,7 +50,7 @@ def test_sparsegpt_and_the_published_one_agree_on_dead_inputs() -> None:
     weight, statistics = problem(344)
     gram, dead = statistics["gram"].clone(), [0, 5, 130, 343]
     gram[dead], gram[:, dead] = 0.0, 0.0
-    pattern = Pattern.parse("50%")
+    pattern = SparsityPattern.parse("50%")
     ours = make_sparsifier("sparsegpt").sparsified(
         weight, pattern, MatrixStatistics(tokens=2000, values={"gram": gram})
     )
@@ -62,7 +64,7 @@ def test_the_reference_solves_what_it_claims_to() -> None:
     gram = statistics["gram"] / norms / norms[:, None]
     # the first columns go, all of them: then the others are what least squares gives
     weight[:, :4], weight[:, 4:] = 0.1 * weight[:, :4], weight[:, 4:].sign() + weight[:, 4:]
-    pruned = sparsegpt_reference(weight, gram, Pattern.parse("50%"))
+    pruned = sparsegpt_reference(weight, gram, SparsityPattern.parse("50%"))
     assert bool((pruned[:, :4] == 0).all())
     damped = gram.double() + 0.01 * torch.eye(8)
     exact = torch.linalg.solve(damped[4:, 4:], damped[4:] @ weight.double().T).T

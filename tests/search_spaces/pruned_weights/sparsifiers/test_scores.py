@@ -7,10 +7,10 @@ from search_spaces.pruned_weights.sparsifiers.gblm_mask import GblmPruner
 from search_spaces.pruned_weights.sparsifiers.magnitude_mask import Magnitude
 from search_spaces.pruned_weights.sparsifiers.masks import lowest, zeros_by_matrix, zeros_by_row
 from search_spaces.pruned_weights.sparsifiers.pruner_zero import PrunerZero
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics
 
-HALF = Pattern.parse("50%")
+HALF = SparsityPattern.parse("50%")
 
 
 def kept(sparse: torch.Tensor) -> list[list[int]]:
@@ -62,7 +62,7 @@ def test_ties_go_by_position(count: int) -> None:
 
 
 def test_ties_across_rows_go_by_position() -> None:
-    assert zeros_by_matrix(torch.ones(2, 3), Pattern.parse("34%")).tolist() == [
+    assert zeros_by_matrix(torch.ones(2, 3), SparsityPattern.parse("34%")).tolist() == [
         [True, True, False],
         [False, False, False],
     ]
@@ -71,5 +71,5 @@ def test_ties_across_rows_go_by_position() -> None:
 def test_groups_are_compared_within() -> None:
     scores = torch.tensor([[9.0, 8.0, 7.0, 6.0, 1.0, 2.0, 3.0, 4.0]])
     for zeros in (zeros_by_row, zeros_by_matrix):
-        marked = zeros(scores, Pattern.parse("2:4"))
+        marked = zeros(scores, SparsityPattern.parse("2:4"))
         assert marked.int().tolist() == [[0, 0, 1, 1, 1, 1, 0, 0]]

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from search_spaces.errors import DataError
 from search_spaces.pruned_weights.sparsifiers import make_sparsifier
-from search_spaces.space.sparsity import Pattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics
 
-HALF = Pattern.parse("50%")
+HALF = SparsityPattern.parse("50%")
 
 
 def statistics(gram: Tensor, tokens: int = 10_000) -> MatrixStatistics:
@@ -73,7 +73,7 @@ def test_the_factor_is_made_once_for_all_patterns(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.linalg, "cholesky_ex", counted)
     weight, gram = torch.randn(8, 32), torch.eye(32)
     sparsifier = make_sparsifier("sparsegpt")
-    for pattern in map(Pattern.parse, ("50%", "2:4", "70%")):
+    for pattern in map(SparsityPattern.parse, ("50%", "2:4", "70%")):
         sparsifier.sparsified(weight, pattern, statistics(gram))
     assert calls == [32]
     sparsifier.sparsified(weight, HALF, statistics(gram.clone()))
@@ -84,7 +84,9 @@ def test_zeros_are_shared_out_evenly_over_the_blocks() -> None:
     weight = torch.randn(10, 300, generator=torch.Generator().manual_seed(1))
     weight[:, :128] *= 100.0
     gram = torch.eye(300)
-    zeros = make_sparsifier("sparsegpt").sparsified(weight, Pattern.parse("37%"), statistics(gram))
+    zeros = make_sparsifier("sparsegpt").sparsified(
+        weight, SparsityPattern.parse("37%"), statistics(gram)
+    )
     counts = [int((zeros[:, a:b] == 0).sum()) for a, b in ((0, 128), (128, 256), (256, 300))]
     assert counts == [10 * 47, 10 * (94 - 47), 10 * (111 - 94)]
 
@@ -95,6 +97,6 @@ def test_weights_that_stay_make_up_for_those_that_go() -> None:
     gram = inputs.T @ inputs / 1000
     weight = torch.tensor([[1.0, 2.0]])
     sparse = make_sparsifier("sparsegpt").sparsified(
-        weight, Pattern.parse("1:2"), statistics(gram)
+        weight, SparsityPattern.parse("1:2"), statistics(gram)
     )
     assert sparse.tolist()[0] == [0.0, pytest.approx(3.0, abs=0.02)]  # short by the damping
