@@ -52,7 +52,7 @@ def make_prior(
         return energy
     if not methods.unit_importance.comparable:
         raise SettingsError(
-            "`prior importance` needs an importance that compares across layers, got "
+            "`prior importance` needs an importance whose scores compare across layers, got "
             f"`{settings.importance}`; set `--importance flap` or `--prior energy`"
         )
     return prior_from_importance(energy, structure, statistics, methods.unit_importance)

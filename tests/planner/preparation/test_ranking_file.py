@@ -11,7 +11,7 @@ from tests.models.mixed_configurations import space_of
 from tests.models.moe_families import mixture
 
 
-@pytest.mark.parametrize("key", ["block_options", "patterns"])
+@pytest.mark.parametrize("key", ["variants", "patterns"])
 def test_harms_are_read_under_both_names(key: str, tmp_path: Path) -> None:
     space = space_of(mixture("mixtral"), "heads")
     arrays = {}

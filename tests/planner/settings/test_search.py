@@ -14,7 +14,7 @@ def test_settings_come_back_from_disk(tmp_path: Path) -> None:
     settings = SearchSettings(model="some/model", budget="params<=0.7x", minutes=2.5, seed=7)
     settings.save(tmp_path)
     assert SearchSettings.load(tmp_path) == settings
-    assert yaml.safe_load((tmp_path / "settings.yaml").read_text())["version"] == 1
+    assert yaml.safe_load((tmp_path / "settings.yaml").read_text())["version"] == 2
 
 
 def test_every_field_says_what_it_does() -> None:
@@ -64,7 +64,7 @@ def test_a_model_must_be_given() -> None:
         SearchSettings.checked()
 
 
-@pytest.mark.parametrize("text", ["a: [", "just words", "version: 2\nmodel: m", "model: m", ""])
+@pytest.mark.parametrize("text", ["a: [", "just words", "version: 1\nmodel: m", "model: m", ""])
 def test_a_file_that_is_not_settings_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "settings.yaml").write_text(text)
     with pytest.raises(SettingsError, match=r"settings\.yaml"):
