@@ -144,7 +144,6 @@ def _environment(name: str, seed: int) -> dict[str, object]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **found,
         "threads": torch.get_num_threads(),
-        "bfloat16_instructions": bool(torch.cpu._is_avx512_bf16_supported()),
         "torch": packages["torch"],
         "transformers": packages["transformers"],
     }

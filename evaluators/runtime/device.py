@@ -1,5 +1,6 @@
-"""Which dtype to compute in, and where."""
+"""Device and dtype to compute in, and what the CPU can do."""
 
+import os
 import platform
 from pathlib import Path
 from typing import Literal
@@ -10,12 +11,15 @@ from search_spaces.errors import SettingsError
 
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
+BFLOAT16_VARIABLE = "PLANNER_BFLOAT16"
+"""Environment variable that overrides what the CPU reports: `1` for instructions, `0` for none."""
+
 
 def pick_device(name: str) -> str:
-    """Turn ``auto`` into the accelerator that is there, or the CPU.
+    """Return the device to compute on: ``auto`` is the accelerator present, or else the CPU.
 
     Raises:
-        SettingsError: Where the device is not there.
+        SettingsError: If torch cannot use the device.
     """
     if name != "auto":
         try:
@@ -33,25 +37,45 @@ def pick_device(name: str) -> str:
 
 
 def pick_dtype(name: DTypeName, device: str) -> torch.dtype:
-    """Turn ``auto`` into the dtype that the device multiplies fastest without losing the scale.
+    """Return the dtype to compute in: ``auto`` is the fastest one that keeps float32's range.
 
     A CPU with bfloat16 instructions runs it about three times as fast as float32; one without
-    emulates it at half the speed.
+    emulates it at half the speed. A CUDA device without bfloat16 computes in float16, which has a
+    smaller range.
+
+    Raises:
+        SettingsError: If `PLANNER_BFLOAT16` is set to anything but `0` or `1`.
     """
     if name != "auto":
         dtype = getattr(torch, name)
         assert isinstance(dtype, torch.dtype)
         return dtype
     if device == "cpu":
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if has_bfloat16_instructions() else torch.float32
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.float32
 
 
+def has_bfloat16_instructions() -> bool:
+    """Return whether the CPU multiplies in bfloat16, unless `PLANNER_BFLOAT16` overrides it.
+
+    Raises:
+        SettingsError: If `PLANNER_BFLOAT16` is set to anything but `0` or `1`.
+    """
+    override = os.environ.get(BFLOAT16_VARIABLE)
+    if override is None:
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if override not in {"0", "1"}:
+        raise SettingsError(
+            f"the environment variable `{BFLOAT16_VARIABLE}` must be `0` or `1`, got "
+            f"`{override}`: set one of them, or unset it to use what the CPU reports"
+        )
+    return override == "1"
+
+
 def processor_name() -> str:
-    """Give the model name of the CPU."""
+    """Return the model name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

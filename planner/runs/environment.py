@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from evaluators.runtime.device import processor_name
+from evaluators.runtime.device import has_bfloat16_instructions, processor_name
 
 
 def describe_environment(*, device: str, seed: int) -> dict[str, object]:
@@ -18,6 +18,7 @@ def describe_environment(*, device: str, seed: int) -> dict[str, object]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": processor_name(),
+        "bfloat16_instructions": has_bfloat16_instructions(),
         "core_count": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": device,

@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from evaluators.runtime.device import DTypeName, pick_device, pick_dtype
+from evaluators.runtime.device import (
+    DTypeName,
+    has_bfloat16_instructions,
+    pick_device,
+    pick_dtype,
+)
 from search_spaces.errors import SettingsError
 
 
@@ -51,9 +56,33 @@ def test_a_named_dtype_is_taken_on_every_device(
 def test_a_cpu_computes_in_bfloat16_only_where_it_has_instructions(
     avx512: bool, amx: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("PLANNER_BFLOAT16", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert has_bfloat16_instructions() == (dtype == torch.bfloat16)
     assert pick_dtype("auto", "cpu") == dtype
+
+
+@pytest.mark.parametrize("reported", [False, True])
+@pytest.mark.parametrize(("value", "dtype"), [("0", torch.float32), ("1", torch.bfloat16)])
+def test_the_environment_variable_overrides_what_the_cpu_reports(
+    value: str, dtype: torch.dtype, reported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: reported)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: reported)
+    monkeypatch.setenv("PLANNER_BFLOAT16", value)
+    assert has_bfloat16_instructions() == (value == "1")
+    assert pick_dtype("auto", "cpu") == dtype
+    assert pick_dtype("float16", "cpu") == torch.float16
+
+
+@pytest.mark.parametrize("value", ["", "yes", "2", "true"])
+def test_another_value_of_the_environment_variable_is_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANNER_BFLOAT16", value)
+    with pytest.raises(SettingsError, match=f"must be `0` or `1`, got `{value}`.*unset it"):
+        pick_dtype("auto", "cpu")
 
 
 @pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
