@@ -15,7 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.models.families import dense, write_tokenizer
+from tests.models.factory import write_tokenizer
+from tests.models.families import dense
 from tests.models.moe_families import saved_mixture
 
 ROOT = Path(__file__).resolve().parents[1]

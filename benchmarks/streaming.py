@@ -20,7 +20,7 @@ from search_spaces.models.loading import Offload, load_model
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sort_units_
-from tests.models.families import VOCABULARY
+from tests.models.factory import VOCABULARY
 from tests.models.streamed import write_large
 
 SEED = 0

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
 from search_spaces.structure.model import ModelStructure
-from tests.models.families import FAMILIES, Family, dense, twin, write_tokenizer
+from tests.models.factory import twin, write_tokenizer
+from tests.models.families import FAMILIES, Family, dense
 
 # a busy machine is no failure
 settings.register_profile("patient", deadline=None)

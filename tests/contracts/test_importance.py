@@ -27,7 +27,8 @@ from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
-from tests.models.families import dense, twin
+from tests.models.factory import twin
+from tests.models.families import dense
 
 NAMES: tuple[UnitImportanceName, ...] = get_args(UnitImportanceName)
 DEPTH_NAMES: tuple[LayerImportanceName, ...] = get_args(LayerImportanceName)

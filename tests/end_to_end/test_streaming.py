@@ -17,7 +17,7 @@ from planner.cli.main import main
 from search_spaces.errors import ModelError, RunError, SettingsError
 from search_spaces.models import memory
 from tests import ROOT
-from tests.models.families import VOCABULARY
+from tests.models.factory import VOCABULARY
 from tests.models.streamed import write_large, write_large_mixture
 
 SMALL: dict[str, Any] = {

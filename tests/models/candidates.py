@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.structure.model import ModelStructure
-from tests.models.families import LAYERS, VOCABULARY, Family
+from tests.models.factory import LAYERS, VOCABULARY
+from tests.models.families import Family
 
 
 def random_tokens(batch: int = 2, length: int = 12, *, seed: int = 0) -> Tensor:

@@ -1,23 +1,17 @@
-"""A tiny random model of each family, and what is known of it by hand.
+"""A tiny random model of each dense family, and what is known of it by hand.
 
-All have six layers of four query heads of eight features, on 32 hidden features and 96 tokens.
+All have six layers of four query heads.
 """
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import pytest
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
-    AutoModelForCausalLM,
     CohereConfig,
     Gemma3TextConfig,
     GPT2Config,
@@ -28,34 +22,25 @@ from transformers import (
     OPTConfig,
     Phi3Config,
     PhiConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
     SmolLM3Config,
     StableLmConfig,
 )
 
-from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
-
-VOCABULARY = 96
-LAYERS = 6
-HEADS = 4
-HEAD_DIM = 8
-WIDTH = 48
-SPECIAL: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-COMMON: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": HEADS * HEAD_DIM,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": HEADS,
-    "max_position_embeddings": 64,
-    **SPECIAL,
-}
-GATED: dict[str, Any] = {**COMMON, "intermediate_size": WIDTH}
-GROUPED: dict[str, Any] = {**GATED, "num_key_value_heads": 2}
+from tests.models.factory import (
+    COMMON,
+    GATED,
+    GROUPED,
+    HEAD_DIM,
+    HEADS,
+    LAYERS,
+    SPECIAL,
+    VOCABULARY,
+    WIDTH,
+    Architecture,
+)
 
 # units of rows and columns by hand: heads one after another, KV groups of neighbouring heads
 _EACH_HEAD = np.repeat(np.arange(HEADS), HEAD_DIM)
@@ -80,11 +65,9 @@ def _separate(output: str) -> dict[str, NDArray[np.int_]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class Family(Architecture):
     """One family: how to make it, and what a reader of its source would say of its layers."""
 
-    name: str
-    config: Callable[[], PreTrainedConfig]
     attention: dict[str, NDArray[np.int_]]
     """Unit of each row, for the output projection (the last) of each column, by path."""
     mlp: dict[str, NDArray[np.int_]]
@@ -115,40 +98,45 @@ class Family:
 def _families() -> Iterator[Family]:
     yield Family(
         name="llama",
-        config=lambda: LlamaConfig(**GROUPED),
+        config_class=LlamaConfig,
+        options=GROUPED,
         attention=_grouped(),
         mlp=_GATED_MLP,
         stock_narrow=True,
     )
     yield Family(
         name="mistral",
-        config=lambda: MistralConfig(**GROUPED, sliding_window=8),
+        config_class=MistralConfig,
+        options={**GROUPED, "sliding_window": 8},
         attention=_grouped(),
         mlp=_GATED_MLP,
         stock_narrow=True,
     )
     yield Family(
         name="qwen2",
-        config=lambda: Qwen2Config(**GROUPED, tie_word_embeddings=True),
+        config_class=Qwen2Config,
+        options={**GROUPED, "tie_word_embeddings": True},
         attention=_grouped(),
         mlp=_GATED_MLP,
         stock_narrow=True,
     )
     yield Family(
         name="qwen3",
-        config=lambda: Qwen3Config(**GROUPED, head_dim=2 * HEAD_DIM),
+        config_class=Qwen3Config,
+        options={**GROUPED, "head_dim": 2 * HEAD_DIM},
         attention=_grouped(wider=2),
         mlp=_GATED_MLP,
         stock_narrow=True,
     )
     yield Family(
         name="gemma3",
-        config=lambda: Gemma3TextConfig(
+        config_class=Gemma3TextConfig,
+        options={
             **GROUPED,
-            head_dim=2 * HEAD_DIM,
-            sliding_window=4,
-            layer_types=["sliding_attention", "sliding_attention", "full_attention"] * 2,
-        ),
+            "head_dim": 2 * HEAD_DIM,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+        },
         attention=_grouped(wider=2),
         mlp=_GATED_MLP,
         attention_private=("input_layernorm", "post_attention_layernorm"),
@@ -157,7 +145,8 @@ def _families() -> Iterator[Family]:
     )
     yield Family(
         name="phi3",
-        config=lambda: Phi3Config(**GROUPED),
+        config_class=Phi3Config,
+        options=GROUPED,
         attention={
             "self_attn.qkv_proj": np.concatenate([_HALVES, _PAIR, _PAIR]),
             "self_attn.o_proj": _HALVES,
@@ -168,14 +157,15 @@ def _families() -> Iterator[Family]:
     )
     yield Family(
         name="gpt2",
-        config=lambda: GPT2Config(
-            vocab_size=VOCABULARY,
-            n_embd=HEADS * HEAD_DIM,
-            n_layer=LAYERS,
-            n_head=HEADS,
-            n_positions=64,
+        config_class=GPT2Config,
+        options={
+            "vocab_size": VOCABULARY,
+            "n_embd": HEADS * HEAD_DIM,
+            "n_layer": LAYERS,
+            "n_head": HEADS,
+            "n_positions": 64,
             **SPECIAL,
-        ),
+        },
         attention={"attn.c_attn": np.tile(_EACH_HEAD, 3), "attn.c_proj": _EACH_HEAD},
         mlp={"mlp.c_fc": np.arange(128), "mlp.c_proj": np.arange(128)},
         attention_module="attn",
@@ -185,7 +175,8 @@ def _families() -> Iterator[Family]:
     )
     yield Family(
         name="opt",
-        config=lambda: OPTConfig(**COMMON, ffn_dim=WIDTH, word_embed_proj_dim=HEADS * HEAD_DIM),
+        config_class=OPTConfig,
+        options={**COMMON, "ffn_dim": WIDTH, "word_embed_proj_dim": HEADS * HEAD_DIM},
         attention=_separate("out_proj"),
         mlp=_PLAIN_MLP,
         mlp_module="",
@@ -195,9 +186,13 @@ def _families() -> Iterator[Family]:
     )
     yield Family(
         name="opt-post-norm",
-        config=lambda: OPTConfig(
-            **COMMON, ffn_dim=WIDTH, word_embed_proj_dim=16, do_layer_norm_before=False
-        ),
+        config_class=OPTConfig,
+        options={
+            **COMMON,
+            "ffn_dim": WIDTH,
+            "word_embed_proj_dim": 16,
+            "do_layer_norm_before": False,
+        },
         attention=_separate("out_proj"),
         mlp=_PLAIN_MLP,
         mlp_module="",
@@ -210,9 +205,8 @@ def _families() -> Iterator[Family]:
     for name, parallel in (("neox", True), ("neox-sequential", False)):
         yield Family(
             name=name,
-            config=lambda parallel=parallel: GPTNeoXConfig(  # type: ignore[misc]
-                **GATED, use_parallel_residual=parallel
-            ),
+            config_class=GPTNeoXConfig,
+            options={**GATED, "use_parallel_residual": parallel},
             attention={
                 "attention.query_key_value": np.repeat(np.arange(HEADS), 3 * HEAD_DIM),
                 "attention.dense": _EACH_HEAD,
@@ -223,7 +217,8 @@ def _families() -> Iterator[Family]:
         )
     yield Family(
         name="phi",
-        config=lambda: PhiConfig(**GATED),
+        config_class=PhiConfig,
+        options=GATED,
         attention=_separate("dense"),
         mlp={f"mlp.{name}": units for name, units in _PLAIN_MLP.items()},
         attention_private=(),
@@ -234,7 +229,8 @@ def _families() -> Iterator[Family]:
     )
     yield Family(
         name="cohere",
-        config=lambda: CohereConfig(**GROUPED),
+        config_class=CohereConfig,
+        options=GROUPED,
         attention=_grouped(),
         mlp=_GATED_MLP,
         attention_private=(),
@@ -245,21 +241,24 @@ def _families() -> Iterator[Family]:
     )
     yield Family(
         name="granite",
-        config=lambda: GraniteConfig(**GROUPED, logits_scaling=2.0, residual_multiplier=0.5),
+        config_class=GraniteConfig,
+        options={**GROUPED, "logits_scaling": 2.0, "residual_multiplier": 0.5},
         attention=_grouped(),
         mlp=_GATED_MLP,
         stock_narrow=True,
     )
     yield Family(
         name="stablelm",
-        config=lambda: StableLmConfig(**GROUPED),
+        config_class=StableLmConfig,
+        options=GROUPED,
         attention=_grouped(),
         mlp=_GATED_MLP,
         attributes=(("num_heads", 2), ("num_key_value_heads", 1)),
     )
     yield Family(
         name="smollm3",
-        config=lambda: SmolLM3Config(**GROUPED),
+        config_class=SmolLM3Config,
+        options=GROUPED,
         attention=_grouped(),
         mlp=_GATED_MLP,
         stock_narrow=True,
@@ -268,38 +267,32 @@ def _families() -> Iterator[Family]:
 
 FAMILIES = {family.name: family for family in _families()}
 
+# One family for each way in which layers are wired; the others are alike to one of them:
+# llama            grouped queries, gated MLP, no biases      mistral, granite, smollm3, stablelm
+# qwen2            biases before the heads, tied embeddings
+# gemma3           norms on heads and behind components, heads wider than hidden / heads    qwen3
+# phi3             fused query, key, value and fused gate, up
+# gpt2             fused and transposed, plain MLP with biases
+# opt              biases everywhere, an MLP that lies in the layer itself
+# opt-post-norm    norms on the residual stream, embeddings of another width
+# neox             interleaved query, key, value; parallel, each with a norm      neox-sequential
+# phi              parallel behind one norm, plain MLP                                     cohere
+REPRESENTATIVES = frozenset(
+    {"llama", "qwen2", "gemma3", "phi3", "gpt2", "opt", "opt-post-norm", "neox", "phi"}
+)
 
-def make_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """Make a random model without biases of 0 or norms of 1, where mistakes would not show."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        make: Any = AutoModelForCausalLM.from_config
-        attention = "eager" if config.model_type == "gpt_oss" else "sdpa"  # which it has not
-        model = make(config, attn_implementation=attention, experts_implementation="eager")
-        for weight in model.parameters():
-            weight.data.add_(torch.randn_like(weight) * 0.1)
-    made: PreTrainedModel = model.eval().requires_grad_(requires_grad=False)
-    return made
+
+def family_params(*values: Any, name: str) -> Any:
+    """Return a case of a parametrised test, left to `-m families` if others are wired alike."""
+    marks = () if name in REPRESENTATIVES else (pytest.mark.families,)
+    return pytest.param(*values, marks=marks, id=name)
+
+
+EACH_FAMILY = [family_params(name, name=name) for name in FAMILIES]
+"""Names of all families, as cases of a parametrised test."""
 
 
 @cache
 def dense(name: str) -> ModelStructure:
-    """Give the dense model of a family; all tests share it."""
-    return read_structure(make_model(FAMILIES[name].config()))
-
-
-def twin(structure: ModelStructure) -> ModelStructure:
-    """Give an independent copy that may be changed."""
-    return copy.deepcopy(structure)
-
-
-def write_tokenizer(folder: Path) -> None:
-    """Write a fast tokenizer that knows ``w3`` to ``w95`` beside the three special tokens."""
-    words = ["<pad>", "<s>", "</s>", *(f"w{index}" for index in range(3, VOCABULARY))]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    make: Any = PreTrainedTokenizerFast
-    make(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    ).save_pretrained(folder)
+    """Return the dense model of a family; all tests share it."""
+    return FAMILIES[name].structure()

@@ -1,11 +1,11 @@
 """A tiny random model of each family of mixtures of experts, and what is known of it by hand."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from transformers import (
     DeepseekV2Config,
     DeepseekV3Config,
@@ -14,14 +14,12 @@ from transformers import (
     MixtralConfig,
     OlmoeConfig,
     PhimoeConfig,
-    PreTrainedConfig,
     Qwen2MoeConfig,
     Qwen3MoeConfig,
 )
 
-from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
-from tests.models.families import COMMON, GROUPED, make_model, write_tokenizer
+from tests.models.factory import COMMON, GROUPED, Architecture, save_model
 
 EXPERTS = 8
 CHANNELS = 16
@@ -48,11 +46,9 @@ _LATENT: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class MoeFamily:
+class MoeFamily(Architecture):
     """One family: how to make it, and what a reader of its source would say of its layers."""
 
-    name: str
-    config: Callable[[], PreTrainedConfig]
     holder: str = "mlp.experts"
     router: str = "mlp.gate"
     groups: int = 1
@@ -69,44 +65,49 @@ class MoeFamily:
 _FAMILIES = (
     MoeFamily(
         name="mixtral",
-        config=lambda: MixtralConfig(
-            **{**_COMMON, "intermediate_size": CHANNELS}, num_local_experts=EXPERTS
-        ),
+        config_class=MixtralConfig,
+        options={**_COMMON, "intermediate_size": CHANNELS, "num_local_experts": EXPERTS},
     ),
     MoeFamily(
         name="qwen2-moe",
-        config=lambda: Qwen2MoeConfig(
+        config_class=Qwen2MoeConfig,
+        options={
             **_COMMON,
-            num_experts=EXPERTS,
-            moe_intermediate_size=CHANNELS,
-            shared_expert_intermediate_size=24,
-            norm_topk_prob=True,
-        ),
+            "num_experts": EXPERTS,
+            "moe_intermediate_size": CHANNELS,
+            "shared_expert_intermediate_size": 24,
+            "norm_topk_prob": True,
+        },
         shared="mlp.shared_expert",
     ),
     MoeFamily(
         name="qwen3-moe",
-        config=lambda: Qwen3MoeConfig(
+        config_class=Qwen3MoeConfig,
+        options={
             **_COMMON,
-            num_experts=EXPERTS,
-            moe_intermediate_size=CHANNELS,
-            norm_topk_prob=True,
-            mlp_only_layers=[1],
-        ),
+            "num_experts": EXPERTS,
+            "moe_intermediate_size": CHANNELS,
+            "norm_topk_prob": True,
+            "mlp_only_layers": [1],
+        },
         dense_layers=1,
     ),
     MoeFamily(
         name="olmoe",
-        config=lambda: OlmoeConfig(
-            **{**_COMMON, "intermediate_size": CHANNELS, "num_experts_per_tok": 3},
-            num_experts=EXPERTS,
-        ),
+        config_class=OlmoeConfig,
+        options={
+            **_COMMON,
+            "intermediate_size": CHANNELS,
+            "num_experts_per_tok": 3,
+            "num_experts": EXPERTS,
+        },
         top_k=3,
         lowest=3,
     ),
     MoeFamily(
         name="deepseek-v2",
-        config=lambda: DeepseekV2Config(**_LATENT, topk_method="group_limited_greedy"),
+        config_class=DeepseekV2Config,
+        options={**_LATENT, "topk_method": "group_limited_greedy"},
         groups=4,
         top_k=3,
         lowest=2,
@@ -115,9 +116,8 @@ _FAMILIES = (
     ),
     MoeFamily(
         name="deepseek-v3",
-        config=lambda: DeepseekV3Config(
-            **{**_LATENT, "n_routed_experts": 16}, norm_topk_prob=True
-        ),
+        config_class=DeepseekV3Config,
+        options={**_LATENT, "n_routed_experts": 16, "norm_topk_prob": True},
         groups=4,
         top_k=3,
         lowest=2,
@@ -126,44 +126,61 @@ _FAMILIES = (
     ),
     MoeFamily(
         name="gpt-oss",
-        config=lambda: GptOssConfig(
-            **{**_COMMON, "intermediate_size": CHANNELS},
-            num_local_experts=EXPERTS,
-            head_dim=8,
-            sliding_window=8,
-        ),
+        config_class=GptOssConfig,
+        options={
+            **_COMMON,
+            "intermediate_size": CHANNELS,
+            "num_local_experts": EXPERTS,
+            "head_dim": 8,
+            "sliding_window": 8,
+        },
         router="mlp.router",
         transposed=True,
         interleaved=True,
     ),
     MoeFamily(
         name="granite-moe",
-        config=lambda: GraniteMoeConfig(
-            **{**_COMMON, "intermediate_size": CHANNELS}, num_local_experts=EXPERTS
-        ),
+        config_class=GraniteMoeConfig,
+        options={**_COMMON, "intermediate_size": CHANNELS, "num_local_experts": EXPERTS},
         holder="block_sparse_moe.experts",
         router="block_sparse_moe.router",
     ),
     MoeFamily(
         name="phi-moe",
-        config=lambda: PhimoeConfig(
-            **{**_COMMON, "intermediate_size": CHANNELS}, num_local_experts=EXPERTS
-        ),
+        config_class=PhimoeConfig,
+        options={**_COMMON, "intermediate_size": CHANNELS, "num_local_experts": EXPERTS},
         router="mlp.router",
         top_k_varies=False,
     ),
 )
 MOE_FAMILIES = {family.name: family for family in _FAMILIES}
 
+# One family for each way in which experts are stored and chosen; the others are alike to one:
+# mixtral        stacked experts                                            olmoe, granite-moe
+# qwen2-moe      a shared expert behind a gate
+# deepseek-v3    groups of experts, a bias of the router, shared experts, dense layers, attention
+#                that stays whole                                       deepseek-v2, qwen3-moe
+# gpt-oss        transposed and interleaved, biases everywhere
+# phi-moe        a router whose number of experts the code fixes
+MOE_REPRESENTATIVES = frozenset({"mixtral", "qwen2-moe", "deepseek-v3", "gpt-oss", "phi-moe"})
+
+
+def moe_family_params(*values: Any, name: str) -> Any:
+    """Return a case of a parametrised test, left to `-m families` if others are wired alike."""
+    marks = () if name in MOE_REPRESENTATIVES else (pytest.mark.families,)
+    return pytest.param(*values, marks=marks, id=name)
+
+
+EACH_MOE_FAMILY = [moe_family_params(name, name=name) for name in MOE_FAMILIES]
+"""Names of all families, as cases of a parametrised test."""
+
 
 @cache
 def mixture(name: str) -> ModelStructure:
-    """Give the dense model of a family; all tests share it."""
-    return read_structure(make_model(MOE_FAMILIES[name].config()))
+    """Return the dense model of a family; all tests share it."""
+    return MOE_FAMILIES[name].structure()
 
 
 def saved_mixture(name: str, folder: Path) -> Path:
     """Write a family's model and its tokenizer, named on disk as the family publishes them."""
-    mixture(name).backbone.model.save_pretrained(folder)
-    write_tokenizer(folder)
-    return folder
+    return save_model(mixture(name).backbone.model, folder)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -20,7 +19,8 @@ from transformers import (
 from search_spaces.models.loading import LoadedModel, Offload, load_model
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
-from tests.models.families import FAMILIES, SPECIAL, VOCABULARY, make_model, write_tokenizer
+from tests.models.factory import SPECIAL, VOCABULARY, make_model, save_model, write_tokenizer
+from tests.models.families import FAMILIES
 
 STREAMED_FAMILIES = ("llama", "qwen2", "gpt2", "opt", "phi3")
 """Untied and tied heads, transposed weights, biases, and fused projections."""
@@ -43,9 +43,8 @@ class Opened:
 
 def save_sharded(name: str, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a family's model in many small files, with its tokenizer."""
-    model: Any = make_model(FAMILIES[name].config())
-    model.to(dtype).save_pretrained(folder, max_shard_size="64KB")
-    write_tokenizer(folder)
+    model = make_model(FAMILIES[name].config(), dtype=dtype)
+    save_model(model, folder, max_shard_size="64KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
 
 

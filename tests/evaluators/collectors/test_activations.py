@@ -12,7 +12,7 @@ from search_spaces.errors import DataError
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
-from tests.models import prepared as tiny
+from tests.models import tiny
 from tests.progress import RecordedProgress
 
 WANTED: frozenset[StatisticName] = frozenset({"input_second_moment"})

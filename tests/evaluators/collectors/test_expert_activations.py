@@ -23,7 +23,7 @@ from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens
-from tests.models.families import make_model, write_tokenizer
+from tests.models.factory import make_model, write_tokenizer
 from tests.models.moe_families import MOE_FAMILIES, mixture
 from tests.models.streamed import opened
 from tests.progress import RecordedProgress

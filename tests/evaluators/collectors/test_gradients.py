@@ -11,7 +11,8 @@ from search_spaces.errors import DataError, ModelError
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.linear import as_matrix, matrix
 from tests.models.candidates import random_tokens
-from tests.models.families import dense, twin
+from tests.models.factory import twin
+from tests.models.families import dense
 from tests.models.streamed import opened, save_sharded
 
 WANTED: frozenset[StatisticName] = frozenset({"gradient", "gradient_second_moment", "gate_fisher"})

@@ -15,7 +15,7 @@ from torch import Tensor
 from evaluators.collectors import collect_statistics
 from search_spaces.errors import OutputError
 from search_spaces.statistics import StatisticName, Statistics
-from tests.models import prepared as tiny
+from tests.models import tiny
 from tests.progress import RecordedProgress
 
 WANTED: frozenset[StatisticName] = frozenset({"gram", "input_mean", "gate_fisher", "angle"})

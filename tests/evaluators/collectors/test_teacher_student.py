@@ -13,7 +13,8 @@ from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
-from tests.models.families import dense, twin
+from tests.models.factory import twin
+from tests.models.families import dense
 from tests.models.pruned_weights import measured, random_orders
 
 TEXT = random_tokens(batch=8, length=12, seed=4)

@@ -22,7 +22,7 @@ from search_spaces.space.sparsity import DENSE, SparsityPattern, sparsity_patter
 from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
-from tests.models import prepared as tiny
+from tests.models import tiny
 
 CONTEXT = 16
 Make = Callable[[], ModelStructure]

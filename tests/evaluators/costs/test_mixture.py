@@ -26,7 +26,7 @@ from search_spaces.space.configuration import (
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
-from tests.models import prepared as tiny
+from tests.models import tiny
 from tests.models.moe_families import CHANNELS, EXPERTS, MOE_FAMILIES, mixture
 
 CONTEXT = 12

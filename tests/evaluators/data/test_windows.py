@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from evaluators.data.windows import Calibration, TextSource, Windows, from_model, from_text
 from search_spaces.errors import DataError
-from tests.models import prepared as tiny
+from tests.models import tiny
 from tests.progress import RecordedProgress
 
 WORDS = 4000

@@ -28,7 +28,7 @@ from search_spaces.space.configuration import configurations_of, unit_counts
 from search_spaces.structure.model import ModelStructure
 from tests.evaluators.costs.test_mixture import cut_layers, random_configurations, ways
 from tests.evaluators.latency.test_latency_table import by_hand as dense_by_hand
-from tests.models import prepared as tiny
+from tests.models import tiny
 from tests.models.moe_families import CHANNELS, EXPERTS, mixture
 
 WORKLOAD = Workload(batch_size=2, prompt_tokens=12, new_tokens=3)

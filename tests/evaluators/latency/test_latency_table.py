@@ -22,7 +22,7 @@ from search_spaces.reading.read import read_structure
 from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.structure.model import ModelStructure
 from tests.evaluators.costs.test_cost_model import Make, pruned
-from tests.models import prepared as tiny
+from tests.models import tiny
 from tests.progress import RecordedProgress
 
 WORKLOAD = Workload(batch_size=2, prompt_tokens=12, new_tokens=3)

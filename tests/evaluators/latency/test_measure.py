@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from evaluators.latency import measure as latency
 from evaluators.latency.measure import Workload, measure_latencies
-from tests.models import prepared as tiny
+from tests.models import tiny
 
 
 class Clock:

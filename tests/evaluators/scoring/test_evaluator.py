@@ -18,7 +18,7 @@ from search_spaces.reading.read import read_structure
 from search_spaces.structure.backbone import LayerCall
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
 from search_spaces.structure.model import ModelStructure
-from tests.models import prepared as tiny
+from tests.models import tiny
 
 llama, opt = cache(tiny.llama), cache(tiny.opt)
 

@@ -12,7 +12,7 @@ from evaluators.scoring.evaluator import Evaluator, Fidelity
 from evaluators.scoring.gate_gradients import gate_slopes
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
-from tests.models import prepared as tiny
+from tests.models import tiny
 
 llama, opt, phi = cache(tiny.llama), cache(tiny.opt), cache(tiny.phi)
 STEP = 1e-2  # wide, for attention inside transformers rounds to single precision

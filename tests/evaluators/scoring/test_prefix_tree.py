@@ -15,7 +15,7 @@ from evaluators.scoring.prefix_tree import Branch, PrefixTree
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
-from tests.models import prepared as tiny
+from tests.models import tiny
 
 Make = Callable[[], ModelStructure]
 FAMILIES: list[Make] = [cache(tiny.llama), cache(tiny.opt), cache(tiny.phi)]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from evaluators.scoring.evaluator import Evaluator, Fidelity
 from evaluators.scoring.prefix_tree import PrefixTree
 from evaluators.scoring.state_cache import States
-from tests.models import prepared as tiny
+from tests.models import tiny
 
 llama = cache(lambda: tiny.llama(layers=4))
 STATE = 4 * 12 * 32 * 4  # windows × tokens × hidden × bytes

@@ -18,8 +18,8 @@ from search_spaces.priors.sensitivity import prior_from_energy
 from search_spaces.statistics import StatisticName
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
-from tests.models.prepared import random_counts
 from tests.models.streamed import STREAMED_FAMILIES, Opened, opened, save_sharded
+from tests.models.tiny import random_counts
 
 WINDOWS = random_tokens(batch=3)
 WITHOUT_GRADIENTS = frozenset(get_args(StatisticName)) - {

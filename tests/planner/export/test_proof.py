@@ -16,7 +16,8 @@ from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, masked_logits, random_tokens
-from tests.models.families import FAMILIES, twin
+from tests.models.factory import twin
+from tests.models.families import FAMILIES
 from tests.planner.export.conftest import Exported, export, plan_of
 
 KEPT = irregular_plan(FAMILIES["llama"])

@@ -14,7 +14,8 @@ from planner.cli.main import main
 from planner.settings.to_moe import ToMoeSettings
 from planner.to_moe.convert import convert_to_moe
 from search_spaces.errors import InputError, StructureError, VerificationError
-from tests.models.families import FAMILIES, WIDTH, dense, make_model, write_tokenizer
+from tests.models.factory import WIDTH, make_model, write_tokenizer
+from tests.models.families import FAMILIES, dense
 
 SMALL: dict[str, Any] = {"experts": 4, "shared": 16, "calibration_windows": 6, "window_tokens": 32}
 

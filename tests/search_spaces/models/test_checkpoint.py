@@ -23,7 +23,7 @@ from search_spaces.models.checkpoint import locate, read_weights, tensor_files
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel, load_model
 from tests.models.candidates import random_tokens
-from tests.models.families import GATED, GROUPED, write_tokenizer
+from tests.models.factory import GATED, GROUPED, write_tokenizer
 
 CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "mixtral": lambda: MixtralConfig(**GROUPED, num_local_experts=4),

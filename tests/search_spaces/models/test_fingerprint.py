@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, PreTrainedModel
 
 from search_spaces.models.fingerprint import identify
-from tests.models.families import GROUPED, make_model
+from tests.models.factory import GROUPED, make_model
 
 
 @pytest.fixture

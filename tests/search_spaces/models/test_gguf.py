@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, LlamaConfig, PreTrainedModel
 from search_spaces.errors import ModelError
 from search_spaces.models.gguf import unpack_gguf
 from search_spaces.models.loading import load_model
-from tests.models.families import GROUPED, SPECIAL, VOCABULARY, make_model
+from tests.models.factory import GROUPED, SPECIAL, VOCABULARY, make_model
 
 
 @pytest.fixture

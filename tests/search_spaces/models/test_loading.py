@@ -25,7 +25,7 @@ from search_spaces.models.loading import load_model
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens
-from tests.models.families import GROUPED, VOCABULARY, make_model, write_tokenizer
+from tests.models.factory import GROUPED, VOCABULARY, make_model, write_tokenizer
 
 
 @pytest.fixture

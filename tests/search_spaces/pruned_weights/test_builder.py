@@ -17,7 +17,8 @@ from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut, narrowed
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import irregular_plan, random_tokens, run_layers
-from tests.models.families import FAMILIES, dense, twin
+from tests.models.factory import twin
+from tests.models.families import FAMILIES, dense
 from tests.models.pruned_weights import (
     Halved,
     RowMagnitude,

@@ -8,7 +8,7 @@ from torch import nn
 from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
-from tests.models.families import make_model
+from tests.models.factory import make_model
 from tests.models.moe_families import CHANNELS, MOE_FAMILIES, MoeFamily, mixture
 
 

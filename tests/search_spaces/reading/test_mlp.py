@@ -12,7 +12,7 @@ from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
 from search_spaces.space.levels import mlp_levels
 from search_spaces.structure import Component
-from tests.models.families import GROUPED, make_model
+from tests.models.factory import GROUPED, make_model
 
 
 class Mixing(LlamaMLP):

@@ -8,7 +8,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from search_spaces.reading.probe import LayerProbe
 from search_spaces.structure.backbone import probe_tokens
 from search_spaces.structure.model import ModelStructure
-from tests.models.families import HEAD_DIM, HEADS, dense
+from tests.models.factory import HEAD_DIM, HEADS
+from tests.models.families import dense
 
 
 @pytest.fixture

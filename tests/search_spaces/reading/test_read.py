@@ -7,7 +7,8 @@ from transformers import FalconConfig, Olmo2Config, PreTrainedConfig
 from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
-from tests.models.families import COMMON, GROUPED, HEAD_DIM, HEADS, LAYERS, Family, make_model
+from tests.models.factory import COMMON, GROUPED, HEAD_DIM, HEADS, LAYERS, make_model
+from tests.models.families import Family
 
 
 def test_units_of_rows_and_columns_are_those_of_the_source(

@@ -12,7 +12,7 @@ from search_spaces.reading.read import read_structure
 from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens, run_layers
-from tests.models.families import GROUPED, LAYERS, make_model
+from tests.models.factory import GROUPED, LAYERS, make_model
 
 
 class Louder(LlamaModel):  # type: ignore[no-untyped-call]

@@ -13,7 +13,8 @@ from search_spaces.structure import Component
 from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sort_units_
-from tests.models.families import dense, twin
+from tests.models.factory import twin
+from tests.models.families import dense
 
 
 class Given:

@@ -22,7 +22,8 @@ from search_spaces.models.loading import LoadedModel
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens, shorter_plan, uniform_plan
-from tests.models.families import FAMILIES, GATED, LAYERS, Family, make_model
+from tests.models.factory import GATED, LAYERS, make_model
+from tests.models.families import FAMILIES, Family
 from tests.planner.export.conftest import Exported, assert_same_logits, export
 
 

@@ -28,7 +28,7 @@ from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.apply import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
-from tests.models.families import twin, write_tokenizer
+from tests.models.factory import twin, write_tokenizer
 from tests.models.moe_families import MOE_FAMILIES, MoeFamily, mixture
 from tests.planner.export.conftest import (
     Exported,
