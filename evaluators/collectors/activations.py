@@ -10,6 +10,7 @@ from evaluators.collectors.expert_activations import ExpertMeter
 from evaluators.collectors.names import OF_EXPERTS, OF_HIDDEN, OF_INPUTS, Key
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.backbone import Backbone, LayerCall
+from search_spaces.structure.hooks import hooked
 from search_spaces.structure.model import LayerStructure, ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
 
@@ -149,13 +150,10 @@ class _LayerMeter:
             return hook
 
         paths = self._paths if self._wanted & OF_INPUTS else []
-        hooks = [layer.get_submodule(p).register_forward_pre_hook(note(p)) for p in paths]
-        try:
-            with nullcontext() if self._experts is None else self._experts.watching(layer):
-                yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+        hooks = (layer.get_submodule(p).register_forward_pre_hook(note(p)) for p in paths)
+        watched_experts = self._experts.watching(layer) if self._experts else nullcontext()
+        with hooked(hooks), watched_experts:
+            yield
 
     def saw(self, entering: Tensor, between: Tensor | None, leaving: Tensor) -> None:
         """Sum up hidden states ``(batch, tokens, hidden)``.

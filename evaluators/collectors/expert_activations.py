@@ -12,6 +12,7 @@ from search_spaces.statistics import StatisticName
 from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import ExpertRun, Routed, masked_router, watched_experts
 from search_spaces.structure.experts import Experts
+from search_spaces.structure.hooks import hooked
 
 SAMPLED_TOKENS = 256
 """Tokens, spread evenly over the text, on which all experts run to find the best chain."""
@@ -145,14 +146,10 @@ class _Sample:
 
             return hook
 
-        hooks = [
+        with hooked(
             layer.get_submodule(path).register_forward_pre_hook(keep(path)) for path in self._read
-        ]
-        try:
+        ):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def errors(self, layer: nn.Module, component: Component) -> Tensor:
         """Give each expert the error of the mixture's output once it has gone in its turn."""

@@ -12,6 +12,7 @@ from evaluators.collectors.names import OF_GATES, OF_WEIGHTS, Key
 from evaluators.scoring.gate_gradients import frozen, gate_hook
 from evaluators.scoring.likelihood import slope_by_final
 from search_spaces.statistics import StatisticName
+from search_spaces.structure.hooks import hooked
 from search_spaces.structure.linear import as_matrix
 from search_spaces.structure.model import ModelStructure
 
@@ -88,10 +89,9 @@ def _leaves(
             hooks.append(_on_gradient(gate, add))
             hooks.append(output.register_forward_pre_hook(gate_hook(component, gate)))
     try:
-        yield
+        with hooked(hooks):
+            yield
     finally:
-        for hook in hooks:
-            hook.remove()
         for weight in weights:
             weight.requires_grad_(False).grad = None  # noqa: FBT003
 

@@ -76,11 +76,8 @@ def _used(structure: ModelStructure, inputs: LayerInputs) -> dict[int, Tensor]:
             def note(_holder: object, args: tuple[Tensor, ...], marks: Tensor = marks) -> None:
                 marks[args[1].flatten().cpu()] = True
 
-            hook = layer.get_submodule(experts.holder).register_forward_pre_hook(note)
-            try:
+            with layer.get_submodule(experts.holder).register_forward_pre_hook(note):
                 state = backbone.run_layer(layer, state, inputs.calls[index])
-            finally:
-                hook.remove()
     return used
 
 

@@ -34,12 +34,11 @@ def mlp_inputs(
         def note(_module: nn.Module, args: tuple[Tensor, ...], seen: list[Tensor] = seen) -> None:
             seen.append(args[0].flatten(0, -2))
 
-        with backbone.resident(index) as layer:
-            hook = layer.get_submodule(module).register_forward_pre_hook(note)
-            try:
-                for position, hidden in enumerate(states):
-                    call = calls[len(hidden)][index]
-                    states[position] = backbone.run_layer(layer, hidden, call)
-            finally:
-                hook.remove()
+        with (
+            backbone.resident(index) as layer,
+            layer.get_submodule(module).register_forward_pre_hook(note),
+        ):
+            for position, hidden in enumerate(states):
+                call = calls[len(hidden)][index]
+                states[position] = backbone.run_layer(layer, hidden, call)
         yield index, torch.cat(seen)

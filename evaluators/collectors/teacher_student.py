@@ -230,8 +230,5 @@ def _watched(linear: nn.Module) -> Iterator[_Seen]:
     def note(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         seen.inputs, seen.output = args[0], output.float()
 
-    hook = linear.register_forward_hook(note)
-    try:
+    with linear.register_forward_hook(note):
         yield seen
-    finally:
-        hook.remove()

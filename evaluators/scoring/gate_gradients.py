@@ -13,6 +13,7 @@ from evaluators.scoring.likelihood import slope_by_final
 from search_spaces.pruned_weights.types import LinearWeights
 from search_spaces.space.configuration import unit_counts, units_in
 from search_spaces.structure.components import Component, Projection
+from search_spaces.structure.hooks import hooked
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.apply import LayerBuilder
@@ -143,11 +144,8 @@ def _gated(
         hooks.append(module.register_forward_pre_hook(gate_hook(component, gate)))
         if count == 0 and getattr(module, "bias", None) is not None:
             hooks.append(module.register_forward_hook(_without_bias))
-    try:
+    with hooked(hooks):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def gate_hook(component: Component, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:

@@ -18,6 +18,7 @@ from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
 from search_spaces.structure.experts import Experts
+from search_spaces.structure.hooks import hooked
 from search_spaces.surgery.slice_and_cut import graft, narrowed
 from search_spaces.surgery.slice_experts import narrow_modules, set_counts
 
@@ -161,11 +162,8 @@ def _router(probe: LayerProbe, holder: str, chosen: Tensor) -> str:
 
     modules = {path: m for path, m in probe.layer.named_modules() if path and path != holder}
     hooks = [module.register_forward_hook(note(path)) for path, module in modules.items()]
-    try:
+    with hooked(hooks):
         probe.run()
-    finally:
-        for hook in hooks:
-            hook.remove()
     if not found:
         raise StructureError(
             f"the experts of `{probe.path}.{holder}` must be chosen by a module of their layer, "

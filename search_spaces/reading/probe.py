@@ -13,6 +13,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from search_spaces.errors import StructureError
 from search_spaces.structure.backbone import Backbone, LayerCall
+from search_spaces.structure.hooks import hooked
 from search_spaces.structure.linear import is_linear
 
 _WATCHED = "watched"
@@ -103,15 +104,12 @@ class LayerProbe:
 
         linears = {path: m for path, m in layer.named_modules() if is_linear(m)}
         hooks = [module.register_forward_hook(note(path)) for path, module in linears.items()]
-        try:
-            with (
-                torch.enable_grad(),
-                _watched_core(self._backbone.model, seen, leaf_core=leaf_core),
-            ):
-                seen.result = self._backbone.run_layer(layer, hidden, self._call)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with (
+            hooked(hooks),
+            torch.enable_grad(),
+            _watched_core(self._backbone.model, seen, leaf_core=leaf_core),
+        ):
+            seen.result = self._backbone.run_layer(layer, hidden, self._call)
         return seen
 
     def handed(self, path: str, layer: nn.Module | None = None) -> tuple[Any, ...]:
@@ -122,11 +120,8 @@ class LayerProbe:
             seen.append((*args, *kwargs.values()))
 
         module = (self.layer if layer is None else layer).get_submodule(path)
-        hook = module.register_forward_pre_hook(note, with_kwargs=True)
-        try:
+        with module.register_forward_pre_hook(note, with_kwargs=True):
             self.run(layer=layer)
-        finally:
-            hook.remove()
         if not seen:
             raise StructureError(
                 f"each part of a layer must run, and `{self.path}.{path}` does not; this layer "
@@ -141,11 +136,8 @@ class LayerProbe:
         def count(_module: nn.Module, _args: object, output: object) -> None:
             counts.append(len(output) if isinstance(output, tuple) else 1)
 
-        hook = self.layer.get_submodule(path).register_forward_hook(count)
-        try:
+        with self.layer.get_submodule(path).register_forward_hook(count):
             self.run()
-        finally:
-            hook.remove()
         return counts[0]
 
 

@@ -13,6 +13,7 @@ from transformers.utils.generic import ModelOutput
 from search_spaces.errors import StructureError
 from search_spaces.models.layer_stack import find_stack
 from search_spaces.models.streaming import LayerStream
+from search_spaces.structure.hooks import hooked
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,8 @@ class Backbone:
             calls.append(LayerCall(args[1:], rest))
 
         hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in self.layers]
-        try:
+        with hooked(hooks):
             final = self.decoder(input_ids=input_ids, use_cache=False).last_hidden_state
-        finally:
-            for hook in hooks:
-                hook.remove()
         if len(calls) != len(self.layers):
             raise StructureError(
                 f"each layer of `{self.stack_path}` must run once in a forward pass, got "
@@ -99,11 +97,10 @@ class Backbone:
         # before the layer's own hooks, so that a streamed one is not read
         hook = self.layers[0].register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
         try:
-            self.decoder(input_ids=input_ids, use_cache=False)
+            with hook:
+                self.decoder(input_ids=input_ids, use_cache=False)
         except _Entered as entered:
             return entered.hidden
-        finally:
-            hook.remove()
         raise AssertionError("a model whose layers were seen to run has run none")
 
     @property
@@ -158,12 +155,8 @@ class Backbone:
         hooks = [
             child.register_forward_hook(lambda module, *_: ran.append(module)) for child in watched
         ]
-        try:
-            with torch.inference_mode():
-                output = self.decoder(input_ids=probe_tokens(self.model), use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with hooked(hooks), torch.inference_mode():
+            output = self.decoder(input_ids=probe_tokens(self.model), use_cache=False)
         return ran[ran.index(self.layers[-1]) + 1 :], output
 
 

@@ -1,7 +1,7 @@
 """Watching a mixture of experts run: who is chosen for which token, and what each of them does."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from search_spaces.errors import StructureError
 from search_spaces.structure.expert_tensors import tensor_at
 from search_spaces.structure.experts import Experts
+from search_spaces.structure.hooks import hooked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +72,12 @@ def watched_experts(
                 name = stack.path.removeprefix(f"{experts.holder}.")
                 del holder._parameters[name]
                 holder.__dict__[name] = _WatchedStack(watch, stack.role, own[name])
-        with ExitStack() as hooks:
-            for hook in (
-                router.register_forward_hook(watch.routed),
-                holder.register_forward_pre_hook(watch.enter),
-                holder.register_forward_hook(watch.leave, always_call=True),
-            ):
-                hooks.callback(hook.remove)
+        hooks = (
+            router.register_forward_hook(watch.routed),
+            holder.register_forward_pre_hook(watch.enter),
+            holder.register_forward_hook(watch.leave, always_call=True),
+        )
+        with hooked(hooks):
             yield
     finally:
         for name in own.keys() - holder._parameters.keys():
@@ -198,17 +198,16 @@ def masked_router(layer: nn.Module, experts: Experts, gone: Tensor) -> Iterator[
     def leave(*_: object) -> None:
         modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    hooks = [
+    hooks = (
         router.register_forward_pre_hook(enter),
         router.register_forward_hook(leave, always_call=True),
-    ]
+    )
     for name, rows in buffers.items():
         router._buffers[name] = rows.masked_fill(gone.to(rows.device), -torch.inf)
     try:
-        yield
+        with hooked(hooks):
+            yield
     finally:
-        for hook in hooks:
-            hook.remove()
         for name, rows in buffers.items():
             router._buffers[name] = rows
 
