@@ -1,1 +1,1 @@
-"""Published methods and baselines as presets of settings, and comparing them."""
+"""Published methods and baselines as presets of settings, and their comparison."""

@@ -1,7 +1,7 @@
-"""Several recipes on one model: equal tokens, ranking, budget and limits, each a run of its own.
+"""Several recipes on one model: same tokens, importance, budget and limits, each its own run.
 
 A comparison is a run without a search: its folder keeps what all recipes share, and the folder of
-each recipe in it is a whole run that stands alone.
+each recipe inside it is a whole run that stands alone.
 """
 
 import logging
@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.runtime.allocator import release_pages
-from planner.preparation.prepare import COMMON_FILES, PREPARED_FILES, laid_out_for, preparation
+from planner.preparation.prepare import (
+    COMMON_FILES,
+    PREPARED_FILES,
+    preparation_key,
+    with_search_space,
+)
 from planner.preparation.prepared_model import PreparedModel
 from planner.recipes.recipe import DEFAULT_RECIPES, Recipe, chosen_recipes
-from planner.recipes.recipe_comparison import RECIPES_KEY, Comparison
+from planner.recipes.recipe_comparison import RECIPES_KEY, RecipeComparison
 from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER
 from planner.runs.run_store import RunStore
 from planner.searching.problem import asked_budget
@@ -39,7 +44,7 @@ def compare(
     resume: bool = False,
     progress: Progress | None = None,
     **options: Any,
-) -> Comparison:
+) -> RecipeComparison:
     """Search a model by several recipes under the same budget and limits.
 
     Args:
@@ -49,14 +54,14 @@ def compare(
         recipes: Names in `planner.recipes.recipe.RECIPES`.
         resume: Go on with the comparison in ``out``: what is finished is not run again, and
             recipes may join.
-        progress: Told of progress.
-        options: Any other field of `SearchSettings`; what a recipe sets itself stands above it.
+        progress: Receives the progress.
+        options: Any other field of `SearchSettings`; what a recipe sets itself overrides it.
 
     Returns:
-        What was found, written down too.
+        The comparison, which is written to ``out`` too.
 
     Raises:
-        InputError: For whatever the user can mend.
+        InputError: For whatever the user can fix.
     """
     settings = SearchSettings.checked(model=model, budget=budget, **options)
     chosen = chosen_recipes(recipes)
@@ -72,7 +77,7 @@ def run_comparison(
     *,
     resume: bool,
     progress: Progress,
-) -> Comparison:
+) -> RecipeComparison:
     """Compare as `compare` does, with settings that are checked already."""
     if not asked_budget(settings).cost_names:
         raise BudgetError(
@@ -84,22 +89,26 @@ def run_comparison(
             _check_comparison(earlier)
     with opened(out, settings, resume=resume) as shared:
         shared.set_meta(RECIPES_KEY, list(recipes))
-        # the model's place is made whole by now
+        # `shared.settings` name the model by its absolute path
         planned = {name: recipe.settings(shared.settings) for name, recipe in recipes.items()}
-        waiting = {n: own for n, own in planned.items() if not _is_finished(out / n, own)}
-        if waiting:
-            _run_all(shared, waiting, progress)
+        unfinished = {
+            name: recipe_settings
+            for name, recipe_settings in planned.items()
+            if not _is_finished(out / name, recipe_settings)
+        }
+        if unfinished:
+            _run_all(shared, unfinished, progress)
     release_pages()
-    found = Comparison.open(out)
-    found.save()
-    return found
+    comparison = RecipeComparison.open(out)
+    comparison.save()
+    return comparison
 
 
 def _check_comparison(shared: RunStore) -> None:
     """Refuse the folder of a search.
 
     Raises:
-        RunError: Where it is one.
+        RunError: If it is one.
     """
     if shared.evaluations():
         raise RunError(
@@ -107,17 +116,20 @@ def _check_comparison(shared: RunStore) -> None:
         )
 
 
-def _run_all(shared: RunStore, waiting: Mapping[str, SearchSettings], progress: Progress) -> None:
+def _run_all(
+    shared: RunStore, unfinished: Mapping[str, SearchSettings], progress: Progress
+) -> None:
     prepared_models = _PreparedModels(shared, progress)
-    keys = list(dict.fromkeys([preparation(shared.settings), *map(preparation, waiting.values())]))
-    # those that share a workbench follow each other, so that each is made once
-    ordered = sorted(waiting.items(), key=lambda item: keys.index(preparation(item[1])))
+    preparations = [preparation_key(shared.settings), *map(preparation_key, unfinished.values())]
+    keys = list(dict.fromkeys(preparations))
+    # recipes that share a prepared model follow each other, so that each is made once
+    ordered = sorted(unfinished.items(), key=lambda item: keys.index(preparation_key(item[1])))
     for position, (name, settings) in enumerate(ordered, start=1):
-        logger.info("recipe %s (%d of %d)", name, position, len(waiting))
+        logger.info("recipe %s (%d of %d)", name, position, len(unfinished))
         folder = shared.folder / name
         try:
             with opened(folder, settings, resume=(folder / SETTINGS_FILE).is_file()) as run:
-                # baselines would count as the recipe's own finds
+                # baselines would count as plans that the recipe proposed
                 search_on(run, prepared_models.for_recipe(run), progress, with_baselines=False)
                 prepared_models.leave_levels(run)
         except InputError:
@@ -126,60 +138,62 @@ def _run_all(shared: RunStore, waiting: Mapping[str, SearchSettings], progress: 
 
 
 class _PreparedModels:
-    """Workbenches for recipes: one at a time, made anew where a recipe is prepared otherwise.
+    """Prepared models for recipes: one at a time, made anew for a recipe prepared otherwise.
 
     Args:
-        shared: The comparison, whose own settings and text the first workbench is made with.
-        progress: Told of progress.
+        shared: The comparison, whose own settings and text the first prepared model is made with.
+        progress: Receives the progress.
 
     Raises:
-        BudgetError: No plan can meet the budget.
+        BudgetError: If no plan can meet the budget.
     """
 
     def __init__(self, shared: RunStore, progress: Progress) -> None:
         self._shared, self._progress = shared, progress
-        self._prepared, self._folder = preparation(shared.settings), shared.folder
-        self._bench: PreparedModel | None = open_prepared(shared, progress)
+        self._preparation, self._folder = preparation_key(shared.settings), shared.folder
+        self._prepared: PreparedModel | None = open_prepared(shared, progress)
         budget = asked_budget(shared.settings)
-        check_reachable(budget, self._bench.dense.costs.dense(), self._bench.smallest())
+        check_reachable(
+            budget, self._prepared.dense.costs.dense(), self._prepared.smallest_costs()
+        )
 
     def for_recipe(self, run: RunStore) -> PreparedModel:
-        """Give the workbench of a recipe's run, and its folder what it needs of that."""
-        prepared = preparation(run.settings)
-        if self._bench is None or prepared != self._prepared:
+        """Return the prepared model of a recipe's run, and copy its files to the run's folder."""
+        recipe_preparation = preparation_key(run.settings)
+        if self._prepared is None or recipe_preparation != self._preparation:
             _copy(COMMON_FILES, self._shared.folder, run.folder)
-            self._bench = None  # memory need not hold two models
-            self._bench = open_prepared(run, self._progress)
-            self._prepared, self._folder = prepared, run.folder
+            self._prepared = None  # memory need not hold two models
+            self._prepared = open_prepared(run, self._progress)
+            self._preparation, self._folder = recipe_preparation, run.folder
         _copy(PREPARED_FILES, self._folder, run.folder)
-        check_same(run, self._bench.dense)
-        return laid_out_for(self._bench, run.settings, run.folder)
+        check_same(run, self._prepared.dense)
+        return with_search_space(self._prepared, run.settings, run.folder)
 
     def leave_levels(self, run: RunStore) -> None:
-        """Give the folder of a recipe the weights that it was scored with."""
-        source, own = self._folder / LEVELS_FOLDER, run.folder / LEVELS_FOLDER
-        if source.is_dir() and not own.exists():
-            shutil.copytree(source, own, copy_function=_linked)
+        """Link the pruned weights that a recipe was scored with into its folder."""
+        source, target = self._folder / LEVELS_FOLDER, run.folder / LEVELS_FOLDER
+        if source.is_dir() and not target.exists():
+            shutil.copytree(source, target, copy_function=_linked)
 
 
-def _linked(source: str, place: str) -> None:
-    """Give a file a second name, for it is never written to again; copy it where that fails."""
+def _linked(source: str, target: str) -> None:
+    """Hard-link a file, which is never written to again; copy it where that fails."""
     try:
-        os.link(source, place)
+        os.link(source, target)
     except OSError:
-        shutil.copyfile(source, place)
+        shutil.copyfile(source, target)
 
 
 def _copy(names: Sequence[str], source: Path, folder: Path) -> None:
-    """Copy the files that there are and that the folder does not have."""
+    """Copy those files that exist and that the folder does not have."""
     for name in names:
         if (source / name).is_file() and not (folder / name).is_file():
-            with replacing(folder / name) as whole:
-                shutil.copyfile(source / name, whole)
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(source / name, temporary)
 
 
 def _is_finished(folder: Path, settings: SearchSettings) -> bool:
-    """Whether a recipe was searched to the end that the settings set."""
+    """Whether a recipe was searched up to the limits of its settings."""
     if not (folder / SETTINGS_FILE).is_file():
         return False
     with RunStore.resume(folder, settings) as run:

@@ -1,266 +1,138 @@
 """Recipes: published methods and plain baselines as presets of settings, to be compared."""
 
-import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import get_args
 
+import yaml
+from pydantic import BaseModel, ConfigDict
+
 from planner.searchers import SearcherName
-from planner.settings.search import SearchSettings
+from planner.settings.search import PriorName, SearchSettings
+from planner.settings.validation import validated
 from search_spaces.errors import SettingsError
+from search_spaces.importance import ExpertImportanceName, UnitImportanceName
 from search_spaces.priors import AllocationName
+from search_spaces.pruned_weights.sparsifiers import SparsifierName
 from search_spaces.space.choices import Choices
+from search_spaces.suggestions import suggestion
+
+DEFAULT_RECIPES = ("uniform", "knapsack", "greedy", "evopress", "frontier")
+_RECIPES_FILE = "recipes.yaml"
+_ABOUT = frozenset({"description", "reference", "differs"})
+"""Fields that are no settings."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A method as settings of a search: what it sets itself stands above what the user sets."""
+class Recipe(BaseModel):
+    """A method as settings of a search: what it sets itself overrides what the user sets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     searcher: SearcherName
-    importance: str | None = None
-    """Order in which units are cut; none, here and below: what the user says."""
-    expert_importance: str | None = None
-    """Order in which experts are cut."""
-    sparsifier: str | None = None
-    """Which weights are cut."""
+    """Searcher that proposes plans."""
+    importance: UnitImportanceName | None = None
+    """Order in which heads and channels are pruned; none, here and below: the user's setting."""
+    expert_importance: ExpertImportanceName | None = None
+    """Order in which experts are pruned."""
+    sparsifier: SparsifierName | None = None
+    """How the weights that become zero are chosen."""
     compensate: str | None = None
-    """How what stays is mended."""
-    prior: str | None = None
-    """What a cut is guessed to do."""
+    """How the kept weights are compensated for the pruned ones."""
+    prior: PriorName | None = None
+    """Sensitivity prior that the search starts from."""
     space: str | None = None
-    """What it may cut."""
+    """What may be pruned."""
     description: str
+    """What the method does, in one line."""
     reference: str
+    """Where it was published."""
+    differs: str | None = None
+    """What differs from the publication; none: nothing that changes its plans."""
 
-    def settings(self, asked: SearchSettings) -> SearchSettings:
-        """Give the user's settings with the recipe's own.
+    def settings(self, user: SearchSettings) -> SearchSettings:
+        """Return the user's settings with those of the recipe in their place.
 
         Raises:
-            SettingsError: Where a value breaks its rule.
+            SettingsError: If a value breaks its rule.
         """
-        own = {name: getattr(self, name) for name in _PRESET}
-        own = {name: value for name, value in own.items() if value is not None}
-        return SearchSettings.checked(**asked.model_dump() | self._of_use(asked) | own)
+        preset = self.model_dump(exclude=set(_ABOUT), exclude_none=True)
+        return SearchSettings.checked(**user.model_dump() | self._applicable(user) | preset)
 
-    def _of_use(self, asked: SearchSettings) -> dict[str, str]:
-        """Leave out what a user asks for sparse weights or experts where the recipe has none."""
+    def _applicable(self, user: SearchSettings) -> dict[str, str]:
+        """Return the user's compensation and prior without what the recipe's space cannot use.
+
+        A user may ask for compensation of sparse weights or experts where the recipe has none.
+        """
         if self.space is None:
             return {}
-        choices, weight_methods = Choices.parse(self.space), asked.weight_methods
-        kept = [
+        choices, weight_methods = Choices.parse(self.space), user.weight_methods
+        methods = [
             weight_methods.compensation,
             weight_methods.refinement if choices.sparse else None,
             "merge" if weight_methods.merges and choices.experts else None,
         ]
-        allocates = asked.prior in get_args(AllocationName) and not choices.sparse
+        allocates = user.prior in get_args(AllocationName) and not choices.sparse
         return {
-            "compensate": ",".join(filter(None, kept)) or "none",
-            "prior": "energy" if allocates else asked.prior,
+            "compensate": ",".join(filter(None, methods)) or "none",
+            "prior": "energy" if allocates else user.prior,
         }
 
 
-_PRESET = (
-    "searcher",
-    "importance",
-    "expert_importance",
-    "sparsifier",
-    "compensate",
-    "prior",
-    "space",
-)
+RECIPES: dict[str, Recipe]
+"""All recipes by name, in the order in which they are listed; read on first use."""
 
-RECIPES: dict[str, Recipe] = {
-    "frontier": Recipe(
-        searcher="frontier",
-        description="additive and greedy plans, then a surrogate that learns from all scores",
-        reference="this planner's own",
-    ),
-    "nsga2": Recipe(
-        searcher="nsga2",
-        description="non-dominated sorting genetic algorithm",
-        reference="Deb et al., 2002, doi:10.1109/4235.996017",
-    ),
-    "random": Recipe(
-        searcher="random",
-        description="uneven plans drawn at random",
-        reference="Bergstra & Bengio, 2012, Journal of Machine Learning Research 13",
-    ),
-    "uniform": Recipe(
-        searcher="uniform",
-        description="the same share cut everywhere",
-        reference="the plainest baseline",
-    ),
-    "evopress": Recipe(
-        searcher="evopress",
-        description="(1+λ) evolution at exactly the budget, which selects on more and more text",
-        reference="Sieberling et al., 2024, arXiv:2410.14649",
-    ),
-    "greedy": Recipe(
-        searcher="greedy",
-        description="again and again the cut that costs the least quality",
-        reference="Zhang et al., 2024 (FinerCut), arXiv:2405.18218",
-    ),
-    "sleb": Recipe(
-        searcher="greedy",
-        space="layers",
-        description="greedy removal of whole layers",
-        reference="Song et al., 2024, arXiv:2402.09025",
-    ),
-    "blockpruner": Recipe(
-        searcher="greedy",
-        space="drops",
-        description="greedy removal of whole attentions and MLPs",
-        reference="Zhong et al., 2024, arXiv:2406.10594",
-    ),
-    "multipruner": Recipe(
-        searcher="multipruner",
-        description="attentions and MLPs one by one, then MLP channels, then attention heads",
-        reference="Muñoz et al., 2025, arXiv:2501.09949",
-    ),
-    "bonsai": Recipe(
-        searcher="bonsai",
-        description="regression on the scores of random sub-models",
-        reference="Dery et al., 2024, arXiv:2402.05406",
-    ),
-    "knapsack": Recipe(
-        searcher="knapsack",
-        description="each site scored alone, then the exact best plan if these scores added up",
-        reference="Sinha & Zoltners, 1979, doi:10.1287/opre.27.3.503",
-    ),
-    "tpe": Recipe(
-        searcher="tpe",
-        description="tree-structured Parzen estimator for several objectives, by Optuna",
-        reference="Ozaki et al., 2020, doi:10.1145/3377930.3389817",
-    ),
-    "flap": Recipe(
-        searcher="one_shot",
-        importance="flap",
-        compensate="bias",
-        prior="importance",
-        space="heads,channels",
-        description="heads and channels that fluctuate least, their mean put into biases",
-        reference="An et al., 2024, arXiv:2312.11983",
-    ),
-    "llm-pruner": Recipe(
-        searcher="uniform",
-        importance="taylor",
-        compensate="none",
-        space="heads,channels",
-        description="heads and channels of the least first-order change of the loss; here all "
-        "layers are cut alike, where the paper leaves the first and last ones whole",
-        reference="Ma et al., 2023, arXiv:2305.11627",
-    ),
-    "darwinlm": Recipe(
-        searcher="evopress",
-        importance="obs",
-        compensate="obs",
-        space="heads,channels",
-        description="evolution over levels that are mended by second-order updates; without the "
-        "training of the paper",
-        reference="Tang et al., 2025, arXiv:2502.07780",
-    ),
-    "shortened-llama": Recipe(
-        searcher="one_shot",
-        prior="removal",
-        space="layers",
-        description="whole layers whose removal alone does the least harm",
-        reference="Kim et al., 2024, arXiv:2402.02834",
-    ),
-    "shortgpt": Recipe(
-        searcher="one_shot",
-        prior="block_influence",
-        space="layers",
-        description="whole layers that turn their input the least",
-        reference="Men et al., 2024, arXiv:2403.03853",
-    ),
-    "wanda": Recipe(
-        searcher="uniform",
-        sparsifier="wanda",
-        compensate="none",
-        space="sparsity",
-        description="the same share of weights everywhere, the least by size times input",
-        reference="Sun et al., 2024, arXiv:2306.11695",
-    ),
-    "sparsegpt": Recipe(
-        searcher="uniform",
-        sparsifier="sparsegpt",
-        compensate="none",
-        space="sparsity",
-        description="the same share of weights everywhere, the others updated for each cut",
-        reference="Frantar & Alistarh, 2023, arXiv:2301.00774",
-    ),
-    "owl": Recipe(
-        searcher="one_shot",
-        sparsifier="wanda",
-        compensate="none",
-        prior="owl",
-        space="sparsity",
-        description="fewer weights cut where more outliers are, the least by size times input",
-        reference="Yin et al., 2024, arXiv:2310.05175",
-    ),
-    "reap": Recipe(
-        searcher="uniform",
-        expert_importance="reap",
-        compensate="none",
-        space="experts",
-        description="as many experts in each layer, the last by routing weight times output",
-        reference="Lasby et al., 2025, arXiv:2510.13999",
-    ),
-    "evoesap": Recipe(
-        searcher="evopress",
-        expert_importance="reap",
-        compensate="none",
-        space="experts",
-        description="evolution of how many experts each layer keeps in one order; judged by KL, "
-        "where the paper takes expected acceptance",
-        reference="Liu et al., 2026, arXiv:2603.06003",
-    ),
-    "m-smoe": Recipe(
-        searcher="uniform",
-        expert_importance="frequency",
-        compensate="merge",
-        space="experts",
-        description="as many experts in each layer, those used least merged into the others; "
-        "their tokens go to whom the router has next, where the paper leads them to the merged "
-        "one, and fine-tunes",
-        reference="Li et al., 2024, arXiv:2310.01334",
-    ),
-    "moe-pruner": Recipe(
-        searcher="uniform",
-        sparsifier="moe_pruner",
-        compensate="none",
-        space="sparsity",
-        description="the same share of weights everywhere, the least by size times routed input",
-        reference="Xie et al., 2024, arXiv:2410.12013",
-    ),
-}
-DEFAULT_RECIPES = ("uniform", "knapsack", "greedy", "evopress", "frontier")
+
+def __getattr__(name: str) -> object:
+    if name != "RECIPES":
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    return _shipped_recipes()
+
+
+@cache
+def _shipped_recipes() -> dict[str, Recipe]:
+    text = files(__package__).joinpath(_RECIPES_FILE).read_text(encoding="utf-8")
+    return parse_recipes(text)
+
+
+def parse_recipes(text: str) -> dict[str, Recipe]:
+    """Return the recipes of a YAML document, by name in its order.
+
+    Raises:
+        SettingsError: If one has an unknown field or a value that breaks its rule.
+    """
+    recipes = {}
+    for name, fields in yaml.safe_load(text).items():
+        try:
+            recipes[name] = validated(Recipe, fields)
+        except SettingsError as error:
+            raise SettingsError(f"recipe `{name}`: {error}") from error
+    return recipes
 
 
 def chosen_recipes(names: str | Sequence[str]) -> dict[str, Recipe]:
-    """Give recipes by their names.
+    """Return recipes by their names, in the order asked for.
 
     Args:
         names: A sequence, or one text with commas.
 
     Raises:
-        SettingsError: None named, one that does not exist, or one twice.
+        SettingsError: If no name is given, one does not exist, or one is given twice.
     """
+    recipes = _shipped_recipes()
     listed = names.split(",") if isinstance(names, str) else names
-    wanted = [name.strip() for name in listed if name.strip()]
-    if not wanted:
+    stripped_names = [name.strip() for name in listed if name.strip()]
+    if not stripped_names:
         raise SettingsError(
-            f"`recipes` must name one or more, got none; choose from {', '.join(RECIPES)}"
+            f"`recipes` must name one or more, got none; choose from {', '.join(recipes)}"
         )
-    for name in wanted:
-        if name not in RECIPES:
-            close = difflib.get_close_matches(name, RECIPES, n=1)
-            known = f"choose from {', '.join(RECIPES)}"
-            remedy = f"did you mean `{close[0]}`?" if close else known
-            raise SettingsError(f"a recipe must be one that exists, got `{name}`; {remedy}")
-        if wanted.count(name) > 1:
+    for name in stripped_names:
+        if name not in recipes:
+            rule = f"a recipe must be one that exists, got `{name}`"
+            raise SettingsError(f"{rule}; {suggestion(name, recipes)}")
+        if stripped_names.count(name) > 1:
             raise SettingsError(
-                f"a recipe must be named once, got `{name}` {wanted.count(name)} times; "
+                f"a recipe must be named once, got `{name}` {stripped_names.count(name)} times; "
                 "leave out the others"
             )
-    return {name: RECIPES[name] for name in wanted}
+    return {name: recipes[name] for name in stripped_names}

@@ -1,4 +1,4 @@
-"""What several recipes found under one budget: a table, and who is better beyond the error."""
+"""Recipes compared under one budget: a table, and which one is significantly better."""
 
 import io
 import math
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECIPES_KEY = "recipes"
-"""Under which the run that the recipes share keeps their names."""
+"""Key under which the run that the recipes share stores their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What one recipe found."""
+class RecipeResult:
+    """One recipe's run and its best plan."""
 
     recipe: str
     run: Run
     plan: Evaluation | None
-    """Its best plan within the budget, by the text searched on; none where it has none."""
+    """Best plan within the budget, by the search text; none where the recipe has none."""
 
     @property
     def kl(self) -> float:
-        """Of the best plan on hold-out text; infinite where there is no such number."""
+        """KL of the best plan on hold-out text; infinite where there is no such number."""
         kl = self.plan.holdout["kl"].value if self.plan else math.inf
         return kl if math.isfinite(kl) else math.inf
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Comparison:
+class RecipeComparison:
     """Several recipes that were run under the same budget and limits."""
 
     folder: Path
     budget: str
-    found: tuple[Found, ...]
+    results: tuple[RecipeResult, ...]
     """Lowest hold-out KL first."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read a comparison that is finished.
+        """Read a finished comparison.
 
         Raises:
-            RunError: No comparison there, or one that is not finished.
+            RunError: If the folder holds no comparison, or one that is not finished.
         """
         with Run.open(folder) as shared:
             names, budget = shared.get_meta(RECIPES_KEY), shared.settings.budget
@@ -60,15 +60,14 @@ class Comparison:
             raise RunError(
                 f"`{folder}` must hold a comparison, got none; give the --out of `planner compare`"
             )
-        found = [_found(name, Run.open(folder / name), budget) for name in names]
-        return cls(
-            folder=folder, budget=budget, found=tuple(sorted(found, key=lambda each: each.kl))
-        )
+        results = [_result(name, Run.open(folder / name), budget) for name in names]
+        by_kl = sorted(results, key=lambda result: result.kl)
+        return cls(folder=folder, budget=budget, results=tuple(by_kl))
 
     @property
-    def best(self) -> Found:
-        """What the best recipe found, by hold-out text."""
-        return self.found[0]
+    def best(self) -> RecipeResult:
+        """Result of the best recipe by hold-out text."""
+        return self.results[0]
 
     @cached_property
     def table(self) -> "pd.DataFrame":
@@ -76,24 +75,23 @@ class Comparison:
 
         Columns: ``recipe``; those of a front for its best plan within the budget, empty where it
         has none; ``behind`` and ``behind_se``, by how much its hold-out KL is higher than the
-        best recipe's, paired by window; ``verdict`` on that; ``plans``, ``tokens``, ``seconds``
-        and ``choosing_seconds`` that its search took.
+        best recipe's, paired by window, with the standard error; ``verdict`` on that; ``plans``,
+        ``tokens``, ``seconds`` and ``choosing_seconds`` that its search took.
         """
         import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
-        return pd.DataFrame([self._row(found) for found in self.found])
+        return pd.DataFrame([self._row(result) for result in self.results])
 
-    def _row(self, found: Found) -> dict[str, object]:
-        spent = found.run.spent
-        row: dict[str, object] = {"recipe": found.recipe}
-        if found.plan is not None:
-            row |= front_row(found.plan, found.run.dense)
-        if found.plan is not None and self.best.plan is not None and found is not self.best:
-            behind, verdict = judged(self.best.plan.holdout["kl"], found.plan.holdout["kl"])
+    def _row(self, result: RecipeResult) -> dict[str, object]:
+        spent = result.run.spent
+        row: dict[str, object] = {"recipe": result.recipe}
+        if result.plan is not None:
+            row |= front_row(result.plan, result.run.dense)
+        if result.plan is not None and self.best.plan is not None and result is not self.best:
+            behind, verdict = judged(self.best.plan.holdout["kl"], result.plan.holdout["kl"])
             row |= {"behind": behind.value, "behind_se": behind.standard_error}
-            row["verdict"] = (
-                "same plan" if found.plan.plan_id == self.best.plan.plan_id else verdict
-            )
+            is_same = result.plan.plan_id == self.best.plan.plan_id
+            row["verdict"] = "same plan" if is_same else verdict
         return row | {
             "plans": spent.plans,
             "tokens": spent.tokens,
@@ -105,20 +103,20 @@ class Comparison:
         """Write ``compare.csv`` into the comparison's folder.
 
         Raises:
-            OutputError: The folder cannot be written to.
+            OutputError: If the folder cannot be written to.
         """
         text = io.StringIO()
         self.table.to_csv(text, index=False)
         atomic_write_text(self.folder / COMPARISON_FILE, text.getvalue())
 
 
-def _found(recipe: str, run: Run, budget: str) -> Found:
+def _result(recipe: str, run: Run, budget: str) -> RecipeResult:
     if not run.is_finished:
         raise RunError(
             f"`{run.folder}` must hold a finished search, got one that was stopped; "
             "go on with `planner compare … --resume`"
         )
     try:
-        return Found(recipe=recipe, run=run, plan=run.best(budget))
-    except BudgetError:  # it came to no plan that small
-        return Found(recipe=recipe, run=run, plan=None)
+        return RecipeResult(recipe=recipe, run=run, plan=run.best(budget))
+    except BudgetError:  # no plan of its front is that small
+        return RecipeResult(recipe=recipe, run=run, plan=None)

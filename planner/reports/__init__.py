@@ -1,1 +1,1 @@
-"""What is shown to people: tables, sentences, pictures."""
+"""Runs as tables, sentences and pictures for people."""

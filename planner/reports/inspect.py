@@ -1,4 +1,4 @@
-"""What is in a model, what can be cut, and what it costs."""
+"""A model's structure, what can be pruned of it, and what its parts cost."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -21,14 +21,14 @@ _PARTS = {
     "experts": "in experts",
     "shared": "in shared experts",
 }
-"""What the table calls the costs of each kind of component."""
+"""Titles of the table's columns: the share of the costs in each kind of component."""
 
 
 def inspect_model(settings: SearchSettings, progress: Progress) -> str:
-    """Describe a model for a terminal.
+    """Return a description of a model for a terminal.
 
     Raises:
-        ModelError: Where it cannot be loaded or read.
+        ModelError: If it cannot be loaded or read.
     """
     dense = open_model(settings, progress)
     structure, costs = dense.structure, dense.costs
@@ -71,26 +71,26 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
 
 
 def _contents(components: Sequence[Component]) -> str:
-    """Say what the components of each kind hold."""
-    of_kind = {kind: [b for b in components if b.kind == kind] for kind in _PARTS}
-    told = [f"{_widths(of_kind['attention'], 'KV groups')} in attention"]
+    """Return what the components of each kind hold, in words."""
+    of_kind = {kind: [each for each in components if each.kind == kind] for kind in _PARTS}
+    parts = [f"{_widths(of_kind['attention'], 'KV groups')} in attention"]
     mixtures = [
         component.experts for component in of_kind["experts"] if component.experts is not None
     ]
     if of_kind["mlp"]:
         where = f"the MLP of {len(of_kind['mlp'])} of them" if mixtures else "the MLP"
-        told.append(f"{_widths(of_kind['mlp'], 'channels')} in {where}")
+        parts.append(f"{_widths(of_kind['mlp'], 'channels')} in {where}")
     if mixtures:
         groups = {component.group_count for component in of_kind["experts"]} - {1}
-        told.append(
+        parts.append(
             f"{_counts(experts.count for experts in mixtures)} experts"
             + (f" in {_counts(groups)} groups" if groups else "")
             + f" of {_counts(experts.channel_count for experts in mixtures)} channels, "
             f"{_counts(experts.top_k for experts in mixtures)} of which run for a token"
         )
     if of_kind["shared"]:
-        told.append(f"{_widths(of_kind['shared'], 'channels')} in the shared expert")
-    return ", ".join(told)
+        parts.append(f"{_widths(of_kind['shared'], 'channels')} in the shared expert")
+    return ", ".join(parts)
 
 
 def _widths(components: Iterable[Component], unit: str) -> str:

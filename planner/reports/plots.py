@@ -13,37 +13,37 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SERIES = (
-    ("kl", "text searched on", "oC0-"),
+    ("kl", "search text", "oC0-"),
     ("fresh_kl", "fresh text", "^C2--"),
     ("holdout_kl", "hold-out text", "sC1:"),
 )
-"""Columns of a front that are drawn, each with its name and style."""
+"""Columns of a front that are drawn, each with its label and style."""
 
 
 def draw_front(run: Run, path: Path) -> None:
-    """Draw KL against the first cost for every plan scored, with the front and its errors.
+    """Draw KL against the first cost: all scored plans, and the front with its errors.
 
     Args:
         run: The run.
-        path: Of the picture, PNG.
+        path: PNG file to write.
     """
     # Figure and not pyplot: no global state, no window, no configuration
     from matplotlib.figure import Figure  # noqa: PLC0415  (a second, and only pictures need it)
 
     frame, cost = run.front(), str(run.get_meta("cost_names")[0])
     dense = run.dense[cost]
-    others = complete(run.evaluations())
+    scored = complete(run.evaluations())
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(
-        [e.costs[cost] / dense for e in others],
-        [e.quality["kl"].value for e in others],
-        s=10, color="0.75", label=f"all {len(others)} plans scored in full",
+        [e.costs[cost] / dense for e in scored],
+        [e.quality["kl"].value for e in scored],
+        s=10, color="0.75", label=f"all {len(scored)} plans scored in full",
     )  # fmt: skip
-    for column, name, style in _SERIES:
+    for column, label, style in _SERIES:
         if column in frame:
             points = frame[[f"{cost}_x", column, f"{column}_se"]]
-            draw_series(axes, points, f"front, {name} ± 2 s.e.", style)
+            draw_series(axes, points, f"front, {label} ± 2 s.e.", style)
     for (name, baseline), marker in zip(run.baselines().items(), "x+", strict=False):
         axes.plot(
             [baseline.costs[cost] / dense], [baseline.holdout["kl"].value],
@@ -56,8 +56,8 @@ def draw_front(run: Run, path: Path) -> None:
     axes.set_title(f"{Path(run.settings.model).name}: {cost} against quality")
     axes.grid(alpha=0.3)
     axes.legend()
-    with replacing(path) as whole:
-        figure.savefig(whole, dpi=120)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def draw_series(axes: "Axes", points: "pd.DataFrame", label: str, style: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run says in sentences."""
+"""A run reported in sentences."""
 
 import math
 from typing import TYPE_CHECKING
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 BASELINES = {
     "uniform": "the plan that cuts the same share everywhere",
-    "additive": "the best plan if guessed harms added up",
+    "additive": "the best plan if prior sensitivities added up",
 }
-"""What the baselines of a run are."""
+"""Descriptions of the baselines of a run."""
 
 
 def front_sentence(run: Run, *, reference: float | None = None) -> str:
-    """Say how large the hypervolume of a run's front is, against what, and where its knee lies.
+    """Return two sentences: the hypervolume of a run's front with its reference, and its knee.
 
     Args:
         run: The run.
-        reference: The KL to measure against; none: a tenth beyond the front's worst.
+        reference: KL of the reference point; none: a tenth above the front's highest.
 
     Raises:
-        SettingsError: The reference is not above 0.
+        SettingsError: If the reference is not above 0.
     """
     if reference is not None and not 0 < reference < math.inf:
         raise SettingsError(
@@ -46,40 +46,41 @@ def front_sentence(run: Run, *, reference: float | None = None) -> str:
         f"hypervolume {hypervolume(points, against):.4f} of the box from {corner} to KL "
         f"{against:.4g} at the dense model's (other runs compare at --reference {against:.4g})"
     )
-    found = run.knee()
-    if found is None:
+    plan = run.knee()
+    if plan is None:
         return f"{volume}\nknee: none, for no plan lies below the line between the front's ends"
-    costs = ", ".join(f"{n} {relative_cost(n, found.costs[n], dense):.3f}x" for n in names)
-    kl = found.quality["kl"]
+    costs = ", ".join(f"{n} {relative_cost(n, plan.costs[n], dense):.3f}x" for n in names)
+    kl = plan.quality["kl"]
     return (
-        f"{volume}\nknee: plan {found.plan_id} at {costs}, "
+        f"{volume}\nknee: plan {plan.plan_id} at {costs}, "
         f"KL {with_error(kl.value, kl.standard_error)}; what is saved beyond it costs most"
     )
 
 
-def rivalry_sentences(ours: Run, theirs: Run) -> str:
-    """Say how the fronts of two runs stand against each other on hold-out text."""
-    *standings, reference = compare_fronts(ours, theirs)
+def rivalry_sentences(first: Run, second: Run) -> str:
+    """Return how the fronts of two runs compare on hold-out text, one line a run."""
+    *standings, reference = compare_fronts(first, second)
     lines = [f"on hold-out text, hypervolumes to KL {reference:.4g}:"]
-    for run, found in zip((ours, theirs), standings, strict=True):
+    for run, standing in zip((first, second), standings, strict=True):
         lines.append(
-            f"  {run.folder}: hypervolume {found.hypervolume:.4f}; {found.beaten} of "
-            f"{found.plans} plans beaten by the other run, {found.beaten_beyond} beyond the error"
+            f"  {run.folder}: hypervolume {standing.hypervolume:.4f}; {standing.beaten} of "
+            f"{standing.plans} plans beaten by the other run, {standing.beaten_beyond} "
+            "significantly"
         )
     return "\n".join(lines)
 
 
 def with_error(value: float, error: float) -> str:
-    """Write a value with its standard error."""
+    """Return a value with its standard error as text."""
     return f"{value:.3f} ± {error:.3f}"
 
 
 def compared_with_baselines(run: Run, chosen: Evaluation) -> list[str]:
-    """Say whether a plan beats those that take no search, beyond the error.
+    """Return whether a plan is significantly better than the baselines, in sentences.
 
     Returns:
-        A sentence for each that the run has; first one on the plan itself. None where either was
-        not scored on hold-out text.
+        First a sentence on the plan itself, then one for each baseline of the run; empty where
+        the plan or every baseline was not scored on hold-out text.
     """
     cost = str(run.get_meta("cost_names")[0])
     against = [
@@ -93,20 +94,18 @@ def compared_with_baselines(run: Run, chosen: Evaluation) -> list[str]:
     return [f"on hold-out text KL {_kl(chosen)} at {cost} {amount}", *against]
 
 
-def _against(chosen: Evaluation, baseline: Evaluation, cost: str, what: str) -> str:
+def _against(chosen: Evaluation, baseline: Evaluation, cost: str, description: str) -> str:
     if chosen.plan_id == baseline.plan_id:
-        return f"it is {what}: the search found none better"
-    gain, verdict = judged(chosen.holdout["kl"], baseline.holdout["kl"])
-    by = with_error(gain.value, gain.standard_error)
-    said: Mapping[Verdict, str] = {
-        "better": f"beats it beyond the error, by {by}",
-        "perhaps": f"is better, but within the error, by {by}",
-        "no better": "does NOT beat it",
+        return f"it is {description}: the search found none better"
+    advantage, verdict = judged(chosen.holdout["kl"], baseline.holdout["kl"])
+    by = with_error(advantage.value, advantage.standard_error)
+    wordings: Mapping[Verdict, str] = {
+        "better": f"is significantly better (2.5 %), by {by}",
+        "perhaps": f"is better, but not significantly, by {by}",
+        "no better": "is NOT better",
     }
-    return (
-        f"against {_kl(baseline)} at {format_amount(cost, baseline.costs[cost])} for {what}: "
-        f"the search {said[verdict]}"
-    )
+    amount = format_amount(cost, baseline.costs[cost])
+    return f"against {_kl(baseline)} at {amount} for {description}: the search {wordings[verdict]}"
 
 
 def _is_finite(evaluation: Evaluation) -> bool:
@@ -118,18 +117,18 @@ def _kl(evaluation: Evaluation) -> str:
     return with_error(kl.value, kl.standard_error)
 
 
-def stability_sentences(found: Stability) -> str:
-    """Say whether a front would look the same on other text of the same kind."""
-    moved = list(found.ranks["plan_id"][found.ranks["moved"]])
-    gap = found.optimism
+def stability_sentences(stability: Stability) -> str:
+    """Return whether a front would look the same on other text of the same kind."""
+    moved_count = int(stability.ranks["moved"].sum())
+    gap = stability.optimism
     if gap.value > 2 * gap.standard_error:
-        verdict = "the search flatters itself, so go by the fresh and hold-out figures"
+        verdict = "the search is optimistic, so go by the fresh and hold-out figures"
     else:
-        verdict = "the search does not flatter itself beyond the error"
+        verdict = "the search is not significantly optimistic"
     return (
-        f"order: Spearman {found.spearman:.3f} between both rankings (1: the same, 0: unrelated); "
-        f"{len(moved) or 'none'} of {len(found.ranks)} plans moved to a rank that the errors of "
-        f"the searched KL do not allow\n"
+        f"order: Spearman {stability.spearman:.3f} between both rankings (1: the same, 0: "
+        f"unrelated); {moved_count or 'none'} of {len(stability.ranks)} plans moved to a rank "
+        f"that the errors of the search KL do not allow\n"
         f"level: on fresh text KL is {'higher' if gap.value > 0 else 'lower'} by "
         f"{with_error(abs(gap.value), gap.standard_error)} nats a token on average: {verdict}"
     )

@@ -1,4 +1,4 @@
-"""What a run shows to people: the front as a table and as a picture."""
+"""A run's front, answers and stability as tables for a terminal."""
 
 import math
 from collections.abc import Sequence
@@ -15,40 +15,42 @@ if TYPE_CHECKING:
 def front_table(
     frame: "pd.DataFrame", *, marked: str | None = None, knee: str | None = None
 ) -> str:
-    """Lay out a front for a terminal.
+    """Return a front as a table.
 
-    KL stands there thrice: as the search saw it, which flatters; on a fresh draw of the same text;
-    and on hold-out text, which perplexity and agreement are of too.
+    KL has three columns: on the search text, which is optimistic; on a fresh draw of the same
+    text; and on hold-out text, which perplexity and agreement are measured on too.
 
     Args:
-        frame: As `Run.front` gives it.
+        frame: As `Run.front` returns it.
         marked: Id of a plan to point at.
         knee: Id of the front's knee.
     """
-    shown = _shown_costs(frame)
-    rows = [_header("", shown)]
+    cost_names = _shown_costs(frame)
+    marks = {"→": marked, "knee": knee}
+    rows = [_header("", cost_names)]
     for _, row in frame.iterrows():
-        marks = {"→": marked, "knee": knee}
-        names = " ".join(mark for mark, plan_id in marks.items() if row["plan_id"] == plan_id)
-        rows.append([names, *_cells(row, shown)])
+        row_marks = [mark for mark, plan_id in marks.items() if row["plan_id"] == plan_id]
+        rows.append([" ".join(row_marks), *_cells(row, cost_names)])
     return aligned(rows)
 
 
 def answers_table(frame: "pd.DataFrame") -> str:
-    """Lay out for a terminal which plan answers each budget, or why none does.
+    """Return as a table which plan answers each budget, or why none does.
 
     Args:
-        frame: As `Run.answers` gives it.
+        frame: As `Run.answers` returns it.
     """
-    shown = _shown_costs(frame)
-    rows = [_header("budget", shown)]
+    cost_names = _shown_costs(frame)
+    rows = [_header("budget", cost_names)]
     for _, row in frame.iterrows():
-        cells = ["none"] + [""] * (len(rows[0]) - 2) if row["refusal"] else _cells(row, shown)
-        rows.append([row["budget"], *cells])
+        empty = ["none"] + [""] * (len(rows[0]) - 2)
+        rows.append([row["budget"], *(empty if row["refusal"] else _cells(row, cost_names))])
     header, *lines = aligned(rows).splitlines()
-    # a sentence would widen its column for all
-    said = zip(lines, frame["refusal"], strict=True)
-    return "\n".join([header, *(f"{line}: {why}" if why else line for line, why in said)])
+    # refusals are appended after the layout: a sentence would widen its column for all
+    answers = zip(lines, frame["refusal"], strict=True)
+    return "\n".join(
+        [header, *(f"{line}: {refusal}" if refusal else line for line, refusal in answers)]
+    )
 
 
 _SHARED = ("params", "nonzero")
@@ -58,12 +60,12 @@ _SHARED = ("params", "nonzero")
 def _header(first: str, names: Sequence[str]) -> list[str]:
     costs = [word for name in names for word in ([name, ""] if name in _SHARED else [name])]
     return [
-        first, "plan", *costs, "KL searched", "KL fresh", "KL hold-out", "perplexity", "agreement",
+        first, "plan", *costs, "KL search", "KL fresh", "KL hold-out", "perplexity", "agreement",
     ]  # fmt: skip
 
 
 def _shown_costs(frame: "pd.DataFrame") -> list[str]:
-    """List the costs of a table; without zeros those that count them say nothing new."""
+    """Return the costs to show: those that count zeros only where some weights are zero."""
     same = "nonzero" in frame and bool((frame["nonzero"] == frame["params"]).all())
     hidden = SPARSE_NAMES if same else ()
     return [name for name in COST_NAMES if name in frame and name not in hidden]
@@ -81,15 +83,16 @@ def _cells(row: "pd.Series", names: Sequence[str]) -> list[str]:
         quality[2] = with_error(row["holdout_kl"], row["holdout_kl_se"])
         quality[3] = f"{row['holdout_perplexity']:.2f}"
         quality[4] = f"{row['holdout_agreement']:.1%}"
-    return [
-        row["plan_id"],
-        *costs,
-        *quality,
-    ]
+    return [row["plan_id"], *costs, *quality]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Lay out rows in columns: the first two to the left, the others to the right."""
+    """Return rows as aligned text: the first two columns to the left, the others to the right.
+
+    >>> print(aligned([["", "plan", "KL"], ["→", "a1", "0.25"]]))
+       plan    KL
+    →  a1    0.25
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -101,10 +104,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def stability_table(found: Stability) -> str:
-    """Lay out for a terminal where the plans of a front stand on two draws of the text."""
-    rows = [["", "plan", "KL searched", "KL fresh", "rank", "may be", "fresh rank"]]
-    for _, plan in found.ranks.iterrows():
+def stability_table(stability: Stability) -> str:
+    """Return the ranks of a front's plans on two draws of the text as a table."""
+    rows = [["", "plan", "KL search", "KL fresh", "rank", "may be", "fresh rank"]]
+    for _, plan in stability.ranks.iterrows():
         rows.append(
             [
                 "moved" if plan["moved"] else "",

@@ -100,7 +100,7 @@ def test_recipes_are_compared_on_one_table(
     few = {**LATENCY, "evaluations": 4}
     found = compare(str(saved_llama), out=tmp_path / "all", recipes="uniform,random", **few)
     assert len(measured) == 1
-    tables_kept = [each.run.folder / "latency.json" for each in found.found]
+    tables_kept = [each.run.folder / "latency.json" for each in found.results]
     assert len({path.read_bytes() for path in tables_kept}) == 1
     assert (found.table["throughput_x"] >= 1.25 * (1 - 1e-9)).all()
     assert found.table["latency"].notna().all()

@@ -106,7 +106,7 @@ def test_search_front_export(
     (marked,) = (line for line in printed.splitlines() if line.startswith("→"))
     assert f" {chosen} " in marked
     assert "for the plan that cuts the same share everywhere: the search" in printed
-    assert "the best plan if guessed harms added up: the search" in printed
+    assert "the best plan if prior sensitivities added up: the search" in printed
     assert (out / "front.png").read_bytes()[:4] == b"\x89PNG"
 
     # searched on, fresh and hold-out: three KL with their errors for every plan
@@ -215,7 +215,7 @@ def test_many_budgets_the_knee_and_the_hypervolume(
     assert f"knee: plan {knee.plan_id}" in printed
 
     assert main(["front", folder, "--against", folder]) == 0
-    assert "plans beaten by the other run, 0 beyond the error" in capsys.readouterr().out
+    assert "plans beaten by the other run, 0 significantly" in capsys.readouterr().out
 
     assert main(["front", folder]) == 0
     printed = capsys.readouterr().out
@@ -397,9 +397,9 @@ def test_without_a_budget_baselines_are_compared_with_at_the_bend_of_the_front(
         printed = capsys.readouterr().out
         assert f": plan {plan.plan_id}\non hold-out text KL " in printed
         assert "for the plan that cuts the same share everywhere: the search" in printed
-        assert "the best plan if guessed harms added up" in printed
+        assert "the best plan if prior sensitivities added up" in printed
     assert main(["front", folder, "--budget", "params<=0.9x"]) == 0
-    assert "guessed harms" not in capsys.readouterr().out
+    assert "prior sensitivities" not in capsys.readouterr().out
 
 
 def test_a_budget_that_no_plan_of_the_run_meets(

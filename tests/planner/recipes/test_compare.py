@@ -14,7 +14,7 @@ from evaluators.data.windows import Calibration
 from planner import Run, compare, search
 from planner.preparation.prepared_model import PreparedModel
 from planner.recipes.recipe import RECIPES
-from planner.recipes.recipe_comparison import Comparison
+from planner.recipes.recipe_comparison import RecipeComparison
 from planner.reports.recipes import comparison_sentences, comparison_table, draw_comparison
 from planner.runs.run_store import RunStore
 from planner.searching.rescoring import BASELINE_ROUND
@@ -37,15 +37,15 @@ NAMES = ("uniform", "random", "nsga2")
 
 
 @pytest.fixture(scope="module")
-def found(saved_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def comparison(saved_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> RecipeComparison:
     out = tmp_path_factory.mktemp("comparisons") / "all"
     return compare(str(saved_llama), out=out, recipes=NAMES, **SMALL)
 
 
-def test_every_recipe_is_a_whole_run_under_the_same_limits(found: Comparison) -> None:
-    assert {each.recipe for each in found.found} == set(NAMES)
-    for each in found.found:
-        run = Run.open(found.folder / each.recipe)
+def test_every_recipe_is_a_whole_run_under_the_same_limits(comparison: RecipeComparison) -> None:
+    assert {each.recipe for each in comparison.results} == set(NAMES)
+    for each in comparison.results:
+        run = Run.open(comparison.folder / each.recipe)
         assert run.settings.searcher == each.recipe
         assert run.settings.evaluations == SMALL["evaluations"]
         assert run.is_finished
@@ -56,26 +56,28 @@ def test_every_recipe_is_a_whole_run_under_the_same_limits(found: Comparison) ->
         assert all(e.round != BASELINE_ROUND for e in run.evaluations())
 
 
-def test_all_recipes_see_the_same_text_and_ranking(found: Comparison) -> None:
+def test_all_recipes_see_the_same_text_and_ranking(comparison: RecipeComparison) -> None:
     for name in ("calibration.npz", "ranking.npz"):
-        files = [found.folder / each.recipe / name for each in found.found]
+        files = [comparison.folder / each.recipe / name for each in comparison.results]
         assert len({file.read_bytes() for file in files}) == 1
-    dense = [each.run.front().iloc[0] for each in found.found if each.recipe != "random"]
+    dense = [each.run.front().iloc[0] for each in comparison.results if each.recipe != "random"]
     assert len({row["holdout_nll"] for row in dense}) == 1
 
 
-def test_a_run_of_a_comparison_stands_alone(found: Comparison, tmp_path: Path) -> None:
-    shutil.copytree(found.folder / "nsga2", tmp_path / "moved")
+def test_a_run_of_a_comparison_stands_alone(comparison: RecipeComparison, tmp_path: Path) -> None:
+    shutil.copytree(comparison.folder / "nsga2", tmp_path / "moved")
     run = Run.open(tmp_path / "moved")
     folder = run.export(run.best(BUDGET).plan_id, tmp_path / "export")
     assert (folder / "manifest.json").is_file()
 
 
-def test_the_table_is_sorted_by_hold_out_and_pairs_the_windows(found: Comparison) -> None:
-    table = found.table
+def test_the_table_is_sorted_by_hold_out_and_pairs_the_windows(
+    comparison: RecipeComparison,
+) -> None:
+    table = comparison.table
     assert table["holdout_kl"].is_monotonic_increasing
     assert (table["params_x"] <= 0.8).all()
-    first, *others = found.found
+    first, *others = comparison.results
     assert first.plan is not None
     for row, each in zip(table.iloc[1:].to_dict(orient="records"), others, strict=True):
         assert each.plan is not None
@@ -85,43 +87,49 @@ def test_the_table_is_sorted_by_hold_out_and_pairs_the_windows(found: Comparison
         assert len(differences) == SMALL["holdout_windows"]
         assert row["behind"] == pytest.approx(differences.mean())
         assert row["behind_se"] == pytest.approx(differences.std(ddof=1) / 2)
-    saved = pd.read_csv(found.folder / "compare.csv")
+    saved = pd.read_csv(comparison.folder / "compare.csv")
     pd.testing.assert_frame_equal(saved, table, check_dtype=False)
 
 
 def test_the_report_names_every_recipe_and_its_best_plan(
-    found: Comparison, tmp_path: Path
+    comparison: RecipeComparison, tmp_path: Path
 ) -> None:
-    text = comparison_table(found)
+    text = comparison_table(comparison)
     lines = text.splitlines()
     assert len(lines) == 1 + len(NAMES)
     assert lines[1].startswith("→")
-    for each, line in zip(found.found, lines[1:], strict=True):
+    for each, line in zip(comparison.results, lines[1:], strict=True):
         assert each.plan is not None
         assert each.recipe in line
         assert each.plan.plan_id in line
         assert line.count("±") == 2
-    said = comparison_sentences(found)
-    assert said.startswith(f"within {BUDGET} {found.best.recipe} is best on hold-out text")
-    assert all(name in said for name in NAMES)
-    assert "on the same 4 windows" in said
-    draw_comparison(found, tmp_path / "compare.png")
+    sentences = comparison_sentences(comparison)
+    assert sentences.startswith(
+        f"within {BUDGET} {comparison.best.recipe} is best on hold-out text"
+    )
+    assert all(name in sentences for name in NAMES)
+    assert "on the same 4 windows" in sentences
+    draw_comparison(comparison, tmp_path / "compare.png")
     assert (tmp_path / "compare.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_recipe_without_a_plan_within_the_budget_comes_last(found: Comparison) -> None:
-    lost = replace(found.found[0], plan=None)
-    poor = Comparison(folder=found.folder, budget=BUDGET, found=(*found.found[1:], lost))
+def test_a_recipe_without_a_plan_within_the_budget_comes_last(
+    comparison: RecipeComparison,
+) -> None:
+    lost = replace(comparison.results[0], plan=None)
+    poor = RecipeComparison(
+        folder=comparison.folder, budget=BUDGET, results=(*comparison.results[1:], lost)
+    )
     assert math.isinf(lost.kl)
     assert comparison_table(poor).splitlines()[-1].split()[:2] == [lost.recipe, "none"]
     assert f"no plan within the budget: {lost.recipe}" in comparison_sentences(poor)
-    nobody = Comparison(folder=found.folder, budget=BUDGET, found=(lost,))
+    nobody = RecipeComparison(folder=comparison.folder, budget=BUDGET, results=(lost,))
     assert "no recipe came to a plan within" in comparison_sentences(nobody)
     assert "none" in comparison_table(nobody)
 
 
 def test_a_killed_comparison_goes_on_and_runs_nothing_twice(
-    found: Comparison,
+    comparison: RecipeComparison,
     saved_llama: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,37 +150,39 @@ def test_a_killed_comparison_goes_on_and_runs_nothing_twice(
             compare(str(saved_llama), out=out, recipes=NAMES, **SMALL)
     assert landed == ["uniform"] * 8 + ["random"] * 3
     with pytest.raises(RunError, match="go on with `planner compare … --resume`"):
-        Comparison.open(out)
+        RecipeComparison.open(out)
     notices.clear()
     again = compare(str(saved_llama), out=out, recipes=NAMES, resume=True, **SMALL)
     begun = [line for line in notices if line.startswith("recipe")]
     assert begun == ["recipe random (1 of 2)", "recipe nsga2 (2 of 2)"]
     timed = ["seconds", "choosing_seconds"]
-    pd.testing.assert_frame_equal(again.table.drop(columns=timed), found.table.drop(columns=timed))
+    pd.testing.assert_frame_equal(
+        again.table.drop(columns=timed), comparison.table.drop(columns=timed)
+    )
 
 
 def test_a_finished_comparison_is_read_without_the_model(
-    found: Comparison, saved_llama: Path, monkeypatch: pytest.MonkeyPatch
+    comparison: RecipeComparison, saved_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("planner.recipes.compare.open_prepared", None)
-    again = compare(str(saved_llama), out=found.folder, recipes=NAMES, resume=True, **SMALL)
-    pd.testing.assert_frame_equal(again.table, found.table)
+    again = compare(str(saved_llama), out=comparison.folder, recipes=NAMES, resume=True, **SMALL)
+    pd.testing.assert_frame_equal(again.table, comparison.table)
 
 
 def test_recipes_may_join_and_bring_a_space_of_their_own(
     saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers = replace(RECIPES["uniform"], space="layers")
+    layers = RECIPES["uniform"].model_copy(update={"space": "layers"})
     monkeypatch.setitem(RECIPES, "layers", layers)
     few = {**SMALL, "evaluations": 4}
     compare(str(saved_llama), out=tmp_path / "all", recipes="uniform", **few)
     both = compare(
         str(saved_llama), out=tmp_path / "all", recipes="uniform,layers", resume=True, **few
     )
-    genomes = {each.recipe: [e.genome for e in each.run.evaluations()] for each in both.found}
+    genomes = {each.recipe: [e.genome for e in each.run.evaluations()] for each in both.results}
     assert {len(genome) for genome in genomes["uniform"]} == {12}
     assert {len(genome) for genome in genomes["layers"]} == {6}
-    tokens = [Calibration.load(each.run.folder / "calibration.npz") for each in both.found]
+    tokens = [Calibration.load(each.run.folder / "calibration.npz") for each in both.results]
     assert (tokens[0].holdout == tokens[1].holdout).all()
 
 
@@ -180,8 +190,8 @@ def test_recipes_are_prepared_once_for_each_preparation_on_the_same_text(
     saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, sparsifier in (("a", "wanda"), ("b", None), ("c", "wanda")):
-        own = replace(RECIPES["uniform"], sparsifier=sparsifier)
-        monkeypatch.setitem(RECIPES, name, own)
+        recipe = RECIPES["uniform"].model_copy(update={"sparsifier": sparsifier})
+        monkeypatch.setitem(RECIPES, name, recipe)
     prepared: list[tuple[str, str]] = []
 
     def counted(run: Run, progress: Progress) -> PreparedModel:
@@ -190,13 +200,13 @@ def test_recipes_are_prepared_once_for_each_preparation_on_the_same_text(
 
     monkeypatch.setattr("planner.recipes.compare.open_prepared", counted)
     few = {**SMALL, "evaluations": 3}
-    found = compare(str(saved_llama), out=tmp_path / "all", recipes="a,b,c", **few)
+    comparison = compare(str(saved_llama), out=tmp_path / "all", recipes="a,b,c", **few)
     # the comparison's own, which `b` shares, and one for both others
     assert prepared == [("all", "sparsegpt"), ("a", "wanda")]
-    tokens = {(each.run.folder / "calibration.npz").read_bytes() for each in found.found}
+    tokens = {(each.run.folder / "calibration.npz").read_bytes() for each in comparison.results}
     assert len(tokens) == 1
-    assert all((each.run.folder / "ranking.npz").is_file() for each in found.found)
-    assert len({each.kl for each in found.found}) == 1
+    assert all((each.run.folder / "ranking.npz").is_file() for each in comparison.results)
+    assert len({each.kl for each in comparison.results}) == 1
 
 
 @pytest.mark.parametrize("budget", ["kl<=0.1", None])
@@ -219,14 +229,14 @@ def test_a_budget_that_cannot_be_met_leaves_the_folder_free(
 
 
 def test_a_folder_that_holds_something_else_is_refused(
-    found: Comparison, saved_llama: Path, tmp_path: Path
+    comparison: RecipeComparison, saved_llama: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RunError, match="must not hold a run already"):
-        compare(str(saved_llama), out=found.folder, recipes=NAMES, **SMALL)
+        compare(str(saved_llama), out=comparison.folder, recipes=NAMES, **SMALL)
     with pytest.raises(RunError, match="must hold a comparison, got a search"):
         compare(
             str(saved_llama),
-            out=found.folder / "nsga2",
+            out=comparison.folder / "nsga2",
             resume=True,
             recipes=NAMES,
             **SMALL,
@@ -234,32 +244,36 @@ def test_a_folder_that_holds_something_else_is_refused(
     with pytest.raises(RunError, match="must be the folder of a run"):
         compare(str(saved_llama), out=tmp_path, resume=True, recipes=NAMES, **SMALL)
     with pytest.raises(RunError, match="must hold a comparison, got none"):
-        Comparison.open(found.folder / "nsga2")
+        RecipeComparison.open(comparison.folder / "nsga2")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match=r"must be new or empty, got 'notes\.txt'"):
         compare(str(saved_llama), out=tmp_path, recipes=NAMES, **SMALL)
 
 
-def test_other_settings_are_another_comparison(found: Comparison, saved_llama: Path) -> None:
+def test_other_settings_are_another_comparison(
+    comparison: RecipeComparison, saved_llama: Path
+) -> None:
     options = {**SMALL, "holdout_windows": 3}
     with pytest.raises(RunError, match="`holdout_windows` was 4, now 3"):
-        compare(str(saved_llama), out=found.folder, recipes=NAMES, resume=True, **options)
+        compare(str(saved_llama), out=comparison.folder, recipes=NAMES, resume=True, **options)
 
 
-def test_the_folder_of_a_comparison_is_no_search(found: Comparison, saved_llama: Path) -> None:
+def test_the_folder_of_a_comparison_is_no_search(
+    comparison: RecipeComparison, saved_llama: Path
+) -> None:
     with pytest.raises(RunError, match=r"give the folder of one recipe, such as .*uniform"):
-        Run.open(found.folder).front()
+        Run.open(comparison.folder).front()
     with pytest.raises(RunError, match=r"give the folder of one recipe, such as .*uniform"):
-        search(str(saved_llama), out=found.folder, resume=True, **SMALL)
+        search(str(saved_llama), out=comparison.folder, resume=True, **SMALL)
 
 
 def test_the_uniform_recipe_tries_the_largest_uniform_plan_within_the_budget(
-    found: Comparison,
+    comparison: RecipeComparison,
 ) -> None:
-    best = next(each.plan for each in found.found if each.recipe == "uniform")
+    best = next(each.plan for each in comparison.results if each.recipe == "uniform")
     assert best is not None
     # a step of a level or two below the limit and no more
-    assert 0.78 < best.costs["params"] / found.best.run.dense["params"] <= 0.8
+    assert 0.78 < best.costs["params"] / comparison.best.run.dense["params"] <= 0.8
 
 
 def test_an_unknown_recipe_is_refused(saved_llama: Path, tmp_path: Path) -> None:

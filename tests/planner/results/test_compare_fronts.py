@@ -45,7 +45,7 @@ def test_two_runs_stand_against_each_other(tmp_path: Path) -> None:
         assert compare_fronts(poor, good) == (theirs, ours, reference)
         _, first, second = rivalry_sentences(good, poor).splitlines()
         assert f"{volume:.4f}; 0 of 3 plans beaten" in first
-        assert "2 of 3 plans beaten by the other run, 1 beyond the error" in second
+        assert "2 of 3 plans beaten by the other run, 1 significantly" in second
 
 
 @pytest.mark.parametrize(

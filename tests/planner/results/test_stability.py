@@ -128,21 +128,21 @@ def test_too_few_plans_or_scores_are_refused(plans: Sequence[Evaluation], said: 
 def test_the_table_points_at_what_moved() -> None:
     found = of((0.60, 0.7), (0.50, 0.9), (0.1, 0.3))
     assert [" ".join(line.split()) for line in stability_table(found).splitlines()] == [
-        "plan KL searched KL fresh rank may be fresh rank",
+        "plan KL search KL fresh rank may be fresh rank",
         "moved p0 0.600 ± 0.010 0.700 ± 0.010 3 3–3 2",
         "moved p1 0.500 ± 0.010 0.900 ± 0.010 2 2–2 3",
         "p2 0.100 ± 0.010 0.300 ± 0.010 1 1–1 1",
     ]
 
 
-def test_sentences_say_what_moved_and_whether_the_search_flatters_itself() -> None:
+def test_sentences_say_what_moved_and_whether_the_search_is_optimistic() -> None:
     worse = stability_sentences(of((0.60, 0.7), (0.50, 0.9), (0.1, 0.3)))
     assert "Spearman 0.500" in worse
     assert "2 of 3 plans moved" in worse
     assert "higher by 0.233 ± 0.014 nats" in worse
-    assert "flatters itself, so" in worse
+    assert "is optimistic, so" in worse
     same = stability_sentences(of((0.60, 0.58), (0.50, 0.52), (0.1, 0.07)))
     assert "Spearman 1.000" in same
     assert "none of 3 plans moved" in same
     assert "lower by 0.010 ± 0.014 nats" in same
-    assert "does not flatter itself" in same
+    assert "is not significantly optimistic" in same

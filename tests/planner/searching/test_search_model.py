@@ -109,9 +109,9 @@ def test_the_additive_plan_is_there_too_and_the_search_is_judged_by_both(run: Ru
     assert len(said) == 3
     assert f"KL {best.holdout['kl'].value:.3f}" in said[0]
     assert "the plan that cuts the same share everywhere: the search" in said[1]
-    assert "the best plan if guessed harms added up: the search" in said[2]
+    assert "the best plan if prior sensitivities added up: the search" in said[2]
     same = compared_with_baselines(run, additive)[2]
-    assert same.startswith("it is the best plan if guessed harms added up")
+    assert same.startswith("it is the best plan if prior sensitivities added up")
     lone = replace(best, holdout={})
     assert compared_with_baselines(run, lone) == []
 
