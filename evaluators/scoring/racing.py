@@ -1,4 +1,4 @@
-"""Racing: candidates that are almost surely not wanted are dropped after a part of the text.
+"""Racing: candidates that are almost surely dominated are dropped after a part of the text.
 
 All candidates see the same windows in the same order, so that two of them are compared by paired
 differences, whose error is far below that of either score.
@@ -19,11 +19,10 @@ from evaluators.scoring.prefix_tree import Members
 from evaluators.scoring.score import Score
 
 Floats = NDArray[np.float64]
-Verdicts = NDArray[np.int_]
-"""Of each member: `TAKEN`, `OPEN` or `DROPPED`, ``(members,)``."""
-TAKEN, OPEN, DROPPED = 1, 0, -1
-Judge = Callable[[Members, Floats, int], Verdicts]
-"""Given who is left, what they scored so far ``(members, windows)`` and how many were taken."""
+Survivors = NDArray[np.bool_]
+"""Of each member whether it stays in the race, ``(members,)``."""
+Judge = Callable[[Members, Floats], Survivors]
+"""Given the members in the race and their scores so far, ``(members, windows)``."""
 ScoreRung = Callable[[Members, int], Iterator[tuple[int, Score]]]
 """Scores some members on one rung; yields a position among them and its score there."""
 
@@ -49,33 +48,24 @@ class Race:
         self._judge = judge
         self._metric = metric
         self.scores: dict[int, Score] = {}
-        """Of each member, on the windows that it came to."""
-        self.taken: Members = np.empty(0, dtype=np.int_)
-        """Who is surely wanted, without having seen all windows."""
-        self.left: Members = np.empty(0, dtype=np.int_)
-        """Who came to the end undecided, ascending."""
+        """Of each member, on the windows up to its last rung."""
+        self.finalists: Members = np.empty(0, dtype=np.int_)
+        """Members that reached the last rung, ascending."""
 
     def run(self, size: int) -> Iterator[tuple[int, Score]]:
-        """Send members ``0 … size − 1`` up the rungs; each is given as it lands, on every rung."""
-        left = np.arange(size)
+        """Send members ``0 … size − 1`` up the rungs; yield each as it lands, on every rung."""
+        members = np.arange(size)
         for number in range(len(self._rungs)):
-            for position, more in self._score(left, number):
-                member = int(left[position])
-                known = self.scores.get(member)
-                self.scores[member] = more if known is None else known.then(more)
+            for position, rung_score in self._score(members, number):
+                member = int(members[position])
+                so_far = self.scores.get(member)
+                self.scores[member] = rung_score if so_far is None else so_far.then(rung_score)
                 yield member, self.scores[member]
-            sound = [self.scores[int(member)].failure is None for member in left]
-            left = left[np.array(sound, dtype=bool)]
-            if number + 1 < len(self._rungs) and len(left):
-                verdicts = self._judge(left, self._values(left), len(self.taken))
-                self.taken = np.concatenate([self.taken, left[verdicts == TAKEN]])
-                left = left[verdicts == OPEN]
-        self.left = left
-
-    def best(self, count: int) -> list[int]:
-        """Give the wanted members: the taken ones, then the best of those left."""
-        means = {int(m): float(self._values(np.array([m])).mean()) for m in self.left}
-        return [*map(int, self.taken), *sorted(means, key=means.__getitem__)][:count]
+            sound = [self.scores[int(member)].failure is None for member in members]
+            members = members[np.array(sound, dtype=bool)]
+            if number + 1 < len(self._rungs) and len(members):
+                members = members[self._judge(members, self._values(members))]
+        self.finalists = members
 
     def _values(self, members: Members) -> Floats:
         return np.stack([self.scores[int(m)].by_window[self._metric] for m in members])
@@ -88,6 +78,10 @@ def rungs_of(windows: int, *, fewest: int = 4, most_rungs: int = 3) -> tuple[int
         windows: All windows.
         fewest: Windows of the first rung at least.
         most_rungs: Rungs at most.
+
+    Example:
+        >>> rungs_of(16)
+        (4, 8, 16)
     """
     rungs = [windows]
     while len(rungs) < most_rungs and rungs[0] // 2 >= fewest:
@@ -96,12 +90,12 @@ def rungs_of(windows: int, *, fewest: int = 4, most_rungs: int = 3) -> tuple[int
 
 
 def surely_worse(values: Floats, rivals: Floats, risk: float) -> NDArray[np.bool_]:
-    """Tell which candidates score higher than which rivals, by Student's paired t test.
+    """Test which candidates score higher than which rivals, by Student's paired t test.
 
     Args:
         values: ``(candidates, windows)``, at least two windows.
         rivals: On the same windows, ``(rivals, windows)``.
-        risk: Chance to say so of two that are equal.
+        risk: Chance that two equals test as different in this direction.
 
     Returns:
         ``(candidates, rivals)``
@@ -113,26 +107,6 @@ def surely_worse(values: Floats, rivals: Floats, risk: float) -> NDArray[np.bool
     return worse
 
 
-def judge_best(count: int, *, risk: float = RISK, looks: int = 1) -> Judge:
-    """Look for the best few: drop whom enough are surely better than, take whom few can beat.
-
-    Args:
-        count: How many are wanted.
-        risk: Of the whole race.
-        looks: Times that the race decides, over which the risk is spread.
-    """
-
-    def judge(_members: Members, values: Floats, taken: int) -> Verdicts:
-        worse = surely_worse(values, values, risk / looks)  # rows than columns
-        places = count - taken
-        verdicts = np.full(len(values), OPEN)
-        verdicts[worse.sum(axis=0) >= len(values) - places] = TAKEN
-        verdicts[worse.sum(axis=1) >= places] = DROPPED
-        return verdicts
-
-    return judge
-
-
 def judge_front(
     costs: Floats,
     rivals: Floats,
@@ -142,63 +116,63 @@ def judge_front(
     looks: int = 1,
     each: bool = False,
 ) -> Judge:
-    """Drop what something cheaper or as cheap is surely better than.
+    """Return a judge that drops a member if one that costs no more is surely better.
 
     Args:
         costs: Of all members, ``(members, costs)``.
-        rivals: Scores of plans that are known already, ``(rivals, windows)``.
+        rivals: Scores of plans from earlier rounds, ``(rivals, windows)``.
         rival_costs: ``(rivals, costs)``
         risk: Of the whole race.
         looks: Times that the race decides, over which the risk is spread.
         each: Whether the risk is that of each comparison, and not spread over anything.
     """
 
-    def judge(members: Members, values: Floats, _taken: int) -> Verdicts:
+    def judge(members: Members, values: Floats) -> Survivors:
         against = _with_rivals(values, rivals)
         no_dearer = _no_dearer(costs[members], rival_costs)
         # shared out over the rivals too: the more there are, the easier one is better by chance
         most = 1 if each else looks * max(1, int(no_dearer.sum(axis=1).max()))
         worse = surely_worse(values, against, risk / most)
-        return np.where((worse & no_dearer).any(axis=1), DROPPED, OPEN)
+        return ~(worse & no_dearer).any(axis=1)
 
     return judge
 
 
 def judge_half(costs: Floats, rivals: Floats, rival_costs: Floats) -> Judge:
-    """Drop the half that lies farther from the front, whatever the errors.
+    """Return a judge that drops the half farther from the front, whatever the errors.
 
     Args:
         costs: Of all members, ``(members, costs)``.
-        rivals: Scores of plans that are known already, ``(rivals, windows)``.
+        rivals: Scores of plans from earlier rounds, ``(rivals, windows)``.
         rival_costs: ``(rivals, costs)``
     """
 
-    def judge(members: Members, values: Floats, _taken: int) -> Verdicts:
+    def judge(members: Members, values: Floats) -> Survivors:
         means = _with_rivals(values, rivals).mean(axis=1)
         no_dearer = _no_dearer(costs[members], rival_costs)
         best = np.where(no_dearer, means[None], np.inf).min(axis=1)
         excess = values.mean(axis=1) / np.maximum(best, np.finfo(np.float64).tiny)
         order = np.argsort(excess, kind="stable")
-        verdicts = np.full(len(members), DROPPED)
-        verdicts[order[: (len(members) + 1) // 2]] = OPEN
-        return verdicts
+        survivors = np.zeros(len(members), dtype=bool)
+        survivors[order[: (len(members) + 1) // 2]] = True
+        return survivors
 
     return judge
 
 
 def _no_dearer(costs: Floats, rival_costs: Floats) -> NDArray[np.bool_]:
-    """Tell who costs no more than a member, ``(members, members + rivals)``, in every cost."""
-    prices = np.concatenate([costs, rival_costs])
-    return np.asarray((prices[None] <= costs[:, None]).all(axis=2))
+    """Compare costs: who costs no more than a member in each, ``(members, members + rivals)``."""
+    all_costs = np.concatenate([costs, rival_costs])
+    return np.asarray((all_costs[None] <= costs[:, None]).all(axis=2))
 
 
 def _with_rivals(values: Floats, rivals: Floats) -> Floats:
-    """Put the rivals' scores on the same windows below the candidates'."""
+    """Append the rivals' scores on the same windows below the candidates'."""
     return np.concatenate([values, rivals[:, : values.shape[1]]]) if len(rivals) else values
 
 
 def projected(values: Floats, references: Floats) -> float:
-    """Estimate what a candidate would score on all windows from those that it came to.
+    """Estimate a candidate's mean over all windows from its first ones.
 
     Some windows are harder than others, for all candidates alike: the ratio estimator (Cochran,
     1977, chapter 6) takes that out.
@@ -210,5 +184,5 @@ def projected(values: Floats, references: Floats) -> float:
     mean = float(values.mean())
     if not len(references) or len(values) == references.shape[1]:
         return mean
-    seen = float(references[:, : len(values)].mean())
-    return mean * float(references.mean()) / seen if seen > 0 else mean
+    reference_mean = float(references[:, : len(values)].mean())
+    return mean * float(references.mean()) / reference_mean if reference_mean > 0 else mean

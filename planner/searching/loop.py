@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.scoring.prefix_tree import Members
-from evaluators.scoring.racing import OPEN, RISK, Judge, Race, Verdicts, judge_front, judge_half
+from evaluators.scoring.racing import RISK, Judge, Race, Survivors, judge_front, judge_half
 from evaluators.scoring.score import Score
 from planner.results.front import front
 from planner.runs.records import Evaluation, Reply, Spent
@@ -282,7 +282,7 @@ class SearchLoop:
     def _judge(self, costs: Mapping[int, list[float]], ask: Ask, rungs: tuple[int, ...]) -> Judge:
         """Give the rule by which a round's race drops plans, against what is known so far."""
         if self._racing == "off" or not ask.racing:
-            return lambda members, _values, _taken: np.full(len(members), OPEN)
+            return lambda members, _values: np.ones(len(members), dtype=bool)
         known = [e for e in self._known.values() if e.score.windows >= rungs[-1]]
         alike = [e.scored(e.score.upto(rungs[-1])) for e in known]
         rivals = front(alike, self._objectives.cost_names)
@@ -291,13 +291,13 @@ class SearchLoop:
         prices = np.array([self._objectives.prices(rival) for rival in rivals]).reshape(shape)
         looks = len(rungs) - 1
 
-        def judge(members: Members, scores: NDArray[np.float64], taken: int) -> Verdicts:
+        def judge(members: Members, scores: NDArray[np.float64]) -> Survivors:
             own = np.array([costs[member] for member in range(len(costs))])
             if self._racing == "halving":
-                return judge_half(own, values, prices)(members, scores, taken)
+                return judge_half(own, values, prices)(members, scores)
             risk, each = (RISK, False) if ask.risk is None else (ask.risk, True)
-            verdicts = judge_front(own, values, prices, risk=risk, looks=looks, each=each)
-            return verdicts(members, scores, taken)
+            by_front = judge_front(own, values, prices, risk=risk, looks=looks, each=each)
+            return by_front(members, scores)
 
         return judge
 

@@ -96,10 +96,6 @@ class Scorer:
         """Prepare for children of these genomes ``(parents, sites)``."""
         self._evaluator.expect(self._configurations(parents))
 
-    def price(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
-        """Tell what scoring each genome would cost now, as a share of the dense model's pass."""
-        return self._evaluator.price(self._configurations(genomes))
-
     def _configurations(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
         return self._bench.space.configurations(self._bench.space.repaired(genomes))
 

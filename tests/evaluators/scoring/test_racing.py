@@ -6,11 +6,8 @@ from numpy.typing import NDArray
 
 from evaluators.scoring.prefix_tree import Members
 from evaluators.scoring.racing import (
-    DROPPED,
-    OPEN,
-    TAKEN,
     Race,
-    judge_best,
+    Survivors,
     judge_front,
     judge_half,
     projected,
@@ -46,38 +43,25 @@ class Marker:
             yield position, Score(by_window={"kl": part}, tokens=1, seconds=0.5, failure=failure)
 
 
+def judge_two(_members: Members, values: NDArray[np.float64]) -> Survivors:
+    """Drop whom two are surely better than."""
+    beaten_by = surely_worse(values, values, 0.025).sum(axis=1)
+    return np.asarray(beaten_by < 2)
+
+
 def test_the_clearly_best_come_to_the_end_and_others_do_not() -> None:
     values = race_values([0.2, 0.3, 1.0, 1.1, 1.2, 1.3, 2.0, 3.0])
     marker = Marker(values)
-    race = Race(RUNGS, marker, judge_best(2, looks=2))
+    race = Race(RUNGS, marker, judge_two)
     landings = list(race.run(8))
-    assert sorted(race.best(2)) == [0, 1]
+    assert race.finalists.tolist() == [0, 1]
     assert marker.windows < 8 * 16 / 2
-    climbed = [score.windows for member, score in landings if member == 0]
-    assert climbed == list(RUNGS[: len(climbed)])
+    assert [score.windows for member, score in landings if member == 0] == list(RUNGS)
     for member, score in race.scores.items():
         assert np.array_equal(score.by_window["kl"], values[member, : score.windows])
 
 
-def test_a_clear_winner_is_taken_without_seeing_everything() -> None:
-    values = race_values([0.1, 0.5, 0.505, 0.51, 3.0])
-    race = Race(RUNGS, Marker(values), judge_best(2, looks=2))
-    list(race.run(5))
-    assert race.taken.tolist() == [0]
-    assert race.scores[0].windows < 16
-    assert 4 not in race.left
-    assert race.best(2) == [0, 1 + int(values[1:4].mean(axis=1).argmin())]
-
-
-def test_no_more_are_taken_than_are_wanted() -> None:
-    judge = judge_best(2)
-    values = race_values([0.1, 0.2, 0.3, 3.0], noise=0.001)
-    assert judge(np.arange(4), values, 0).tolist() == [TAKEN, TAKEN, DROPPED, DROPPED]
-    assert judge(np.arange(1, 4), values[1:], 1).tolist() == [TAKEN, DROPPED, DROPPED]
-    assert judge(np.arange(2, 4), values[2:], 2).tolist() == [DROPPED, DROPPED]
-
-
-def test_equals_are_rarely_told_apart() -> None:
+def test_equals_rarely_differ() -> None:
     rng = np.random.default_rng(0)
     pairs = rng.normal(size=(2000, 2, 1, 8))
     wrong = [surely_worse(one, other, 0.05)[0, 0] for one, other in pairs]
@@ -101,18 +85,18 @@ def test_a_dearer_rival_does_not_drop_a_candidate_and_a_cheaper_one_does() -> No
     nobody = np.empty((0, 16)), np.empty((0, 1))
     values = race_values([1.0, 2.0, 0.5])
     judge = judge_front(costs, *nobody)
-    assert judge(np.arange(3), values, 0).tolist() == [OPEN, DROPPED, OPEN]
-    # 1 goes, for 0 is cheaper and better; a rival that is known drops 0 too
+    assert judge(np.arange(3), values).tolist() == [True, False, True]
+    # 0 is cheaper and better than 1; a rival of an earlier round drops 0 too
     judge = judge_front(costs, race_values([0.4]), np.array([[0.4]]))
-    assert judge(np.arange(3), values[:, :8], 0).tolist() == [DROPPED] * 3
+    assert judge(np.arange(3), values[:, :8]).tolist() == [False] * 3
     judge = judge_front(costs, race_values([0.4]), np.array([[0.55]]))
-    assert judge(np.array([0, 2]), values[[0, 2], :8], 0).tolist() == [OPEN, DROPPED]
+    assert judge(np.array([0, 2]), values[[0, 2], :8]).tolist() == [True, False]
 
 
 def test_all_costs_count() -> None:
     costs = np.array([[0.5, 0.9], [0.6, 0.8]])
     judge = judge_front(costs, np.empty((0, 16)), np.empty((0, 2)))
-    assert judge(np.arange(2), race_values([1.0, 2.0]), 0).tolist() == [OPEN, OPEN]
+    assert judge(np.arange(2), race_values([1.0, 2.0])).tolist() == [True, True]
 
 
 def test_halving_keeps_the_half_nearest_to_the_front() -> None:
@@ -120,22 +104,21 @@ def test_halving_keeps_the_half_nearest_to_the_front() -> None:
     judge = judge_half(costs, np.empty((0, 16)), np.empty((0, 1)))
     # as shares of the best that is no dearer: 1, 2, 1, 6, 1.2
     values = np.array([1.0, 2.0, 0.5, 3.0, 0.6])[:, None] * np.ones(4)
-    kept = judge(np.arange(5), values, 0)
-    assert kept.tolist() == [OPEN, DROPPED, OPEN, DROPPED, OPEN]
+    assert judge(np.arange(5), values).tolist() == [True, False, True, False, True]
 
 
 def test_a_broken_candidate_leaves_the_race_and_nobody_else() -> None:
     marker = Marker(race_values([0.1, 1.0, 2.0]), broken=frozenset({0}))
-    race = Race(RUNGS, marker, judge_best(3))
+    race = Race(RUNGS, marker, judge_two)
     list(race.run(3))
-    assert sorted(race.best(3)) == [1, 2]
+    assert race.finalists.tolist() == [1, 2]
     assert race.scores[0].windows == 4
 
 
 def test_an_empty_race_ends() -> None:
-    race = Race(RUNGS, Marker(np.empty((0, 16))), judge_best(2))
+    race = Race(RUNGS, Marker(np.empty((0, 16))), judge_two)
     assert list(race.run(0)) == []
-    assert len(race.left) == 0
+    assert len(race.finalists) == 0
 
 
 @pytest.mark.parametrize(
