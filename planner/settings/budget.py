@@ -1,6 +1,5 @@
-"""What the user asked for: limits on cost and quality such as ``params<=0.7x,kl<=0.05``."""
+"""Budgets: limits on cost and quality such as ``params<=0.7x,kl<=0.05``."""
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -8,15 +7,16 @@ from dataclasses import dataclass
 from typing import NoReturn, Self
 
 from search_spaces.errors import BudgetError
+from search_spaces.suggestions import suggestion
 
 EXACT_NAMES = ("params", "size", "macs", "kv")
 """Parameters; bytes of the weights; multiply-accumulates and KV-cache bytes per token."""
 MEASURED_NAMES = ("latency", "throughput")
-"""Milliseconds of a request and tokens per second, in runs that measured them."""
+"""Milliseconds of a request, and tokens per second; only in runs that measured them."""
 SPARSE_NAMES = ("nonzero", "packed")
-"""Parameters that are not zero, and bytes of the weights with zeros packed."""
+"""Nonzero parameters; bytes of the weights if sparse matrices are stored packed."""
 EXPERT_NAMES = ("active", "loading")
-"""Parameters that one token meets, and bytes of experts read for it, of models with experts."""
+"""Active parameters of a token, and bytes of experts read for it; only in models with experts."""
 COST_NAMES = EXACT_NAMES + SPARSE_NAMES + EXPERT_NAMES + MEASURED_NAMES
 QUALITY_NAMES = ("kl",)
 """Divergence from the dense model, in nats per token."""
@@ -40,23 +40,24 @@ _AT_LEAST_NAMES = ("throughput",)
 _TERM = re.compile(r"([^<>=≤≥\s]+)\s*([<>=≤≥]+)\s*(.*)")
 _VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*(?:/s)?)(/token)?")
 _EXAMPLE = "params<=0.7x,kl<=0.05"
-# 0.7 times a cost is not exactly the cost of a plan that keeps 70 % of it
+# rounding: 0.7 times a cost need not equal the cost of a plan that keeps 70 % of it
 _TOLERANCE = 1e-9
-# a limit may be 0
+# divides in the place of a limit of 0
 _TINY = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """The most that a plan may have of one metric, or the least of one that is to be large."""
+    """An upper limit on one metric, or a lower limit on one that is maximised."""
 
     metric: str
     value: float
     relative: bool
-    """Whether ``value`` is a share of the dense model's."""
+    """Whether ``value`` is a multiple of the dense model's value."""
 
     @property
     def operator(self) -> str:
+        """``<=``, or ``>=`` for a metric that is maximised."""
         return _operator(self.metric)
 
     def __str__(self) -> str:
@@ -70,21 +71,21 @@ class Limit:
         return f"{self.metric}{self.operator}{min([*exact, _plain(self.value)], key=len)}"
 
     def absolute(self, dense: Mapping[str, float]) -> float:
-        """The limit in the metric's own unit."""
+        """Return the limit in the metric's own unit."""
         return self.value * dense[self.metric] if self.relative else self.value
 
     def excess(self, value: float, dense: Mapping[str, float]) -> float:
-        """How far a value is beyond the limit, as a share of it; 0 and less is within."""
+        """Return how far a value exceeds the limit, relative to it; 0 or less meets it."""
         limit = self.absolute(dense)
-        beyond = limit - value if self.metric in _AT_LEAST_NAMES else value - limit
-        return beyond / max(limit, _TINY)
+        difference = limit - value if self.metric in _AT_LEAST_NAMES else value - limit
+        return difference / max(limit, _TINY)
 
     def admits(self, value: float, dense: Mapping[str, float]) -> bool:
-        """Whether a value is within the limit."""
+        """Return whether a value meets the limit."""
         return self.excess(value, dense) <= _TOLERANCE
 
     def reached(self, value: float, dense: Mapping[str, float]) -> str:
-        """A value beside this limit, in the limit's style and never rounded for the better."""
+        """Describe a value in the style of this limit, never rounded to look better than it is."""
         if self.metric in QUALITY_NAMES:
             return f"{self.metric} {_rounded_up(value, 4):g}"
         worse = _rounded_down if self.metric in _AT_LEAST_NAMES else _rounded_up
@@ -96,16 +97,16 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Limits that a plan must meet all at once."""
+    """Limits that a plan must all meet."""
 
     limits: tuple[Limit, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``NAME<=VALUE`` terms, comma separated.
+        """Parse comma-separated ``NAME<=VALUE`` terms.
 
         Raises:
-            BudgetError: The text breaks the grammar; the message names the term.
+            BudgetError: If the text breaks the grammar; the message names the term.
         """
         limits = tuple(_parse_limit(term.strip()) for term in text.split(","))
         names = [limit.metric for limit in limits]
@@ -119,21 +120,29 @@ class Budget:
 
     @property
     def cost_names(self) -> tuple[str, ...]:
-        """The costs to make small, in the user's order: latency stands for throughput too."""
+        """Costs to minimise, in the user's order; a limit on throughput counts as latency."""
         names = (limit.metric for limit in self.limits if limit.metric in COST_NAMES)
         return tuple(dict.fromkeys("latency" if n == "throughput" else n for n in names))
 
     @property
     def measured(self) -> bool:
-        """Whether it takes a run that measures latency."""
+        """Whether the run must measure latency."""
         return any(limit.metric in MEASURED_NAMES for limit in self.limits)
 
     def costs_only(self) -> "Budget":
-        """Leave out the limits on quality."""
-        return Budget(limits=tuple(t for t in self.limits if t.metric in COST_NAMES))
+        """Return the budget without its limits on quality."""
+        return Budget(limits=tuple(limit for limit in self.limits if limit.metric in COST_NAMES))
 
     def share(self, cost_name: str, dense: Mapping[str, float]) -> float | None:
-        """The share of the dense model's that is allowed of one of ``cost_names``, at most 1."""
+        """Return the limit on a cost relative to the dense model's, at most 1.
+
+        Args:
+            cost_name: One of ``cost_names``.
+            dense: Costs of the dense model.
+
+        Returns:
+            The smallest share that a limit allows; none if no limit concerns the cost.
+        """
         shares = [
             dense[limit.metric] / limit.absolute(dense)
             if limit.metric == "throughput"
@@ -144,13 +153,13 @@ class Budget:
         return min(1.0, *shares) if shares else None
 
     def check_measured(self, dense: Mapping[str, float]) -> None:
-        """Refuse limits on what a run did not measure, and on experts where there are none.
+        """Refuse limits on what the run did not measure, and on experts in a model without any.
 
         Args:
-            dense: What the run knows of the dense model.
+            dense: Costs of the dense model that the run knows.
 
         Raises:
-            BudgetError: Where there is one.
+            BudgetError: If there is such a limit.
         """
         for limit in self.limits:
             if limit.metric in EXPERT_NAMES and limit.metric not in dense:
@@ -165,22 +174,27 @@ class Budget:
                 )
 
     def admits(self, values: Mapping[str, float], dense: Mapping[str, float]) -> bool:
-        """Whether a plan with these values meets every limit."""
+        """Return whether a plan with these values meets every limit."""
         return all(limit.admits(values[limit.metric], dense) for limit in self.limits)
 
     def excess(self, values: Mapping[str, float], dense: Mapping[str, float]) -> float:
-        """How far a plan is beyond the limit that it misses most, as a share of the limit."""
+        """Return how far a plan exceeds the limit that it misses most, relative to the limit."""
         return max(limit.excess(values[limit.metric], dense) for limit in self.limits)
 
 
 def check_reachable(
     budget: Budget, dense: Mapping[str, float], smallest: Mapping[str, float]
 ) -> None:
-    """Refuse a budget below what the smallest plan of the model costs.
+    """Refuse a budget that not even the smallest plan of the model meets.
+
+    Args:
+        budget: Limits; those on quality are not checked.
+        dense: Costs of the dense model.
+        smallest: Costs of the smallest plan.
 
     Raises:
-        BudgetError: A cost limit that no plan can meet; the message says what can be met. Or one
-            on what was not measured.
+        BudgetError: If no plan can meet a limit on a cost (the message says what can be met), or
+            if a limited cost was not measured.
     """
     budget.check_measured(dense)
     for limit in budget.costs_only().limits:
@@ -194,12 +208,16 @@ def check_reachable(
 
 
 def relative_cost(metric_name: str, value: float, dense: Mapping[str, float]) -> float:
-    """A cost as a share of the dense model's, 0 where the dense model has none."""
+    """Return a cost relative to the dense model's; 0 if the dense model's is 0."""
     return value / dense[metric_name] if dense[metric_name] else 0.0
 
 
 def format_amount(metric_name: str, value: float) -> str:
-    """A value with its unit, for people: ``134.5M``, ``180.2 MB``, ``46.1 kB/token``."""
+    """Format a value with its unit for display.
+
+    >>> format_amount("params", 134_515_008), format_amount("size", 180_200_000)
+    ('134.5M', '180.2 MB')
+    """
     return _amount(metric_name, value, lambda number, _decimals: number)
 
 
@@ -245,11 +263,10 @@ def _parse_limit(term: str) -> Limit:
     if match is None:
         _refuse("a budget must read NAME<=VALUE", term, f"write for example {_EXAMPLE}")
     name, operator, text = match.groups()
-    known = COST_NAMES + QUALITY_NAMES
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        remedy = f"did you mean `{close[0]}`?" if close else f"write for example {_EXAMPLE}"
-        _refuse(f"a budget can limit {', '.join(known)}", name, remedy)
+    metric_names = COST_NAMES + QUALITY_NAMES
+    if name not in metric_names:
+        remedy = suggestion(name, metric_names, f"write for example {_EXAMPLE}")
+        _refuse(f"a budget can limit {', '.join(metric_names)}", name, remedy)
     if operator != _operator(name):
         rule = f"a budget on {name} understands only {_operator(name)}"
         _refuse(rule, term, f"write {name}{_operator(name)}{text or 'VALUE'}")
@@ -262,16 +279,16 @@ def _parse_value(name: str, text: str, term: str) -> Limit:
     relative = match is not None and match[2] == "x"
     if relative and name in QUALITY_NAMES:
         _refuse(f"`{name}` is absolute: the dense model's is 0", term, f"write {name}<=0.05")
-    fits = match is not None and (relative or match[2] in units or match[2] == "")
-    if match is None or not fits or (match[3] and name not in _PER_TOKEN_NAMES):
-        kinds = ["0.7x for a share of the dense model"] if name in COST_NAMES else []
-        kinds += [f"a number in {', '.join(_units(name))}"] if units else ["a number"]
-        _refuse(f"`{name}` takes {' or '.join(kinds)}", term, "mend the value")
+    unit_fits = match is not None and (relative or match[2] in units or match[2] == "")
+    if match is None or not unit_fits or (match[3] and name not in _PER_TOKEN_NAMES):
+        formats = ["0.7x for a share of the dense model"] if name in COST_NAMES else []
+        formats += [f"a number in {', '.join(_units(name))}"] if units else ["a number"]
+        _refuse(f"`{name}` takes {' or '.join(formats)}", term, "fix the value")
     value = float(match[1]) * (1.0 if relative else units.get(match[2], 1.0))
     positive = relative or name in _AT_LEAST_NAMES
     if value < 0 or not math.isfinite(value) or (positive and value == 0):
-        what = "a share of the dense model" if relative else "a limit"
-        rule = f"{what} must be {'above 0' if positive else '0 up'}"
+        subject = "a share of the dense model" if relative else "a limit"
+        rule = f"{subject} must be {'above 0' if positive else '0 up'}"
         _refuse(rule, term, f"write for example {_EXAMPLE}")
     return Limit(metric=name, value=value, relative=relative)
 

@@ -1,12 +1,12 @@
-"""Refusals of settings, each in one sentence with rule, value and remedy."""
+"""Settings checked by pydantic, and refused in one sentence with rule, value and remedy."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from search_spaces.errors import SettingsError
+from search_spaces.suggestions import suggestion
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -15,10 +15,10 @@ _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "
 
 
 def validated(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Give settings of a kind from values that a user wrote.
+    """Return settings of a kind from values that a user wrote.
 
     Raises:
-        SettingsError: A value that breaks its rule, in one sentence.
+        SettingsError: If a value breaks its rule; the message is one sentence.
     """
     try:
         return kind.model_validate(values)
@@ -26,12 +26,12 @@ def validated(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
         raise SettingsError(complaint(error, kind.model_fields)) from error
 
 
-def complaint(refusal: ValidationError, known: Iterable[str]) -> str:
-    """Give rule, value and remedy of pydantic's first complaint, in one sentence.
+def complaint(refusal: ValidationError, names: Iterable[str]) -> str:
+    """Return rule, value and remedy of pydantic's first complaint, in one sentence.
 
     Args:
         refusal: What pydantic raised.
-        known: Names of all settings.
+        names: Names of all settings.
     """
     error = refusal.errors()[0]
     name = ".".join(str(part) for part in error["loc"])
@@ -39,9 +39,7 @@ def complaint(refusal: ValidationError, known: Iterable[str]) -> str:
     if kind == "missing":
         return f"`{name}` must be given, got nothing; set `{name}`"
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(name, list(known), n=1)
-        remedy = f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(known)}"
-        return f"a setting must be one that exists, got `{name}`; {remedy}"
+        return f"a setting must be one that exists, got `{name}`; {suggestion(name, names)}"
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         rule, remedy = f"{words} {context[key]}", f"raise `{name}`"
@@ -49,5 +47,5 @@ def complaint(refusal: ValidationError, known: Iterable[str]) -> str:
         rule, remedy = f"one of {context['expected']}", f"choose a `{name}` from these"
     else:
         message = error["msg"].removeprefix("Input should be ")
-        rule, remedy = message.partition(",")[0], f"mend `{name}`"
+        rule, remedy = message.partition(",")[0], f"fix `{name}`"
     return f"`{name}` must be {rule}, got {error['input']!r}; {remedy}"
