@@ -1,12 +1,13 @@
-"""What a search is told: one frozen object that the command line, Python and YAML share."""
+"""Settings of a search: one frozen object that the command line, Python and YAML share."""
 
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self, get_args
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from planner.searchers import SearcherName
+from planner.settings.groups import Group
 from planner.settings.validation import validated
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import SettingsError
@@ -20,137 +21,145 @@ from search_spaces.space.sparsity import SparsityPattern, sparsity_patterns
 SETTINGS_FILE = "settings.yaml"
 PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
 _VERSION = 2
-_LEAVES_SCORES_ALONE = frozenset(
+_WITHOUT_EFFECT_ON_SCORES = frozenset(
     {"evaluations", "tokens", "minutes", "offload", "weight_cache_gigabytes"}
 )
 
 
 class SearchSettings(BaseModel):
-    """Everything that decides how a search goes."""
+    """Everything that decides how a search goes.
+
+    ``planner search`` offers each field as an option, and its docstring as the help.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    model: str
+    model: Annotated[str, Group.TEXT]
     """Model to compress: a folder, a .gguf file or a name on the Hugging Face hub."""
-    data: str | None = None
-    """Calibration text: a file, a folder or a data set's name; by default the model writes it."""
-    split: str = "train"
+    data: Annotated[str | None, Group.TEXT] = None
+    """Calibration text: a file, a folder or the name of a data set; by default the model itself
+    writes it."""
+    split: Annotated[str, Group.TEXT] = "train"
     """Split of the data set to read."""
-    column: str = "text"
+    column: Annotated[str, Group.TEXT] = "text"
     """Column of the data set that holds the text."""
-    holdout: str | None = None
-    """Text kept from every decision, read as --data is; by default the second half of --data."""
-    budget: str | None = None
+    holdout: Annotated[str | None, Group.TEXT] = None
+    """Held-out text, on which the front is reported and nothing is decided, given as for --data;
+    by default the second half of --data."""
+    budget: Annotated[str | None, Group.SEARCH] = None
     """Limits to search under, for example params<=0.7x,kl<=0.05."""
-    focus: Literal["front", "budget"] = "front"
-    """What for: a front for budgets from the dense model to below this one, or this one alone."""
-    searcher: SearcherName = "frontier"
-    """Who proposes plans; frontier learns from all of them, others are there to compare with."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the whole search: the same seed gives the same front."""
-    evaluations: int | None = Field(default=None, ge=1)
-    """Stop after this many plans, however little of the text each was scored on."""
-    tokens: int | None = Field(default=None, ge=1)
-    """Stop after this many candidate tokens; with no limit given, those of 256 plans in full."""
-    minutes: float | None = Field(default=None, gt=0)
+    focus: Annotated[Literal["front", "budget"], Group.SEARCH] = "front"
+    """Whether to search a front for all budgets from the dense model to a little below --budget,
+    or the best plan at --budget alone."""
+    searcher: Annotated[SearcherName, Group.SEARCH] = "frontier"
+    """Search algorithm that proposes plans; the others are there to compare frontier with."""
+    seed: Annotated[int, Group.SEARCH] = Field(default=0, ge=0)
+    """Random seed; the same seed gives the same front."""
+    evaluations: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1)
+    """Stop after this many plans, however few windows each was scored on."""
+    tokens: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1)
+    """Stop after this many tokens, summed over plans; if no limit is given, those of 256 plans
+    scored on all windows."""
+    minutes: Annotated[float | None, Group.SEARCH] = Field(default=None, gt=0)
     """Stop after this many minutes of scoring."""
-    population: int = Field(default=32, ge=2)
-    """Plans that a searcher keeps and proposes at a time."""
-    search_windows: int = Field(default=16, ge=2)
-    """Windows that plans are scored on; a race drops some plans before the last."""
-    window_tokens: int = Field(default=128, ge=8)
+    population: Annotated[int, Group.SEARCH] = Field(default=32, ge=2)
+    """Population size of the searcher, and plans that it proposes at a time."""
+    search_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2)
+    """Windows of text that plans are scored on; racing drops some plans before the last."""
+    window_tokens: Annotated[int, Group.TEXT] = Field(default=128, ge=8)
     """Tokens in a window."""
-    fresh_windows: int = Field(default=16, ge=2)
+    fresh_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2)
     """Windows of the same text that the search does not see, on which the front is re-scored."""
-    holdout_windows: int = Field(default=16, ge=2)
-    """Windows of other text, kept from every decision, on which the front is re-scored."""
-    racing: Literal["tests", "halving", "off"] = "tests"
-    """How plans are dropped before they have seen all windows: by tests, by halves, or not."""
-    rungs: int = Field(default=3, ge=1)
-    """Steps in which the text that a plan is scored on doubles, as far as it can be halved."""
-    positions: int | None = Field(default=None, ge=1)
-    """Positions scored in each window, for models whose head is dear; by default all."""
-    space: str = "heads,channels,drops,experts"
-    """What may be cut, comma separated: heads, channels, drops (of attentions, MLPs and experts),
-    experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8; or layers in
-    the place of the first four."""
-    mlp_step: int | None = Field(default=None, ge=1)
+    holdout_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2)
+    """Windows of held-out text, on which the front is re-scored."""
+    racing: Annotated[Literal["tests", "halving", "off"], Group.SEARCH] = "tests"
+    """How plans are dropped before they have seen all windows: by paired t tests, by successive
+    halving, or not at all."""
+    rungs: Annotated[int, Group.SEARCH] = Field(default=3, ge=1)
+    """Rungs of a race, each with twice the windows of the last, as far as windows can be halved."""
+    positions: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1)
+    """Positions scored in each window, for models with a large vocabulary; by default all."""
+    space: Annotated[str, Group.SPACE] = "heads,channels,drops,experts"
+    """What may be pruned, comma separated: heads, channels, drops (of attentions, MLPs and
+    experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8; or
+    layers in the place of the first four."""
+    mlp_step: Annotated[int | None, Group.SPACE] = Field(default=None, ge=1)
     """MLP channels between two levels; by default chosen from the model's width."""
-    sparsity_step: int = Field(default=10, ge=1, le=90)
-    """Per cent of zeros between two levels of sparsity."""
-    importance: UnitImportanceName = "wanda"
-    """Order in which heads and channels are cut."""
-    expert_importance: ExpertImportanceName = "router_weight"
-    """Order in which experts are cut."""
-    pretrained_router: str | None = None
+    sparsity_step: Annotated[int, Group.SPACE] = Field(default=10, ge=1, le=90)
+    """Percentage points between two levels of sparsity."""
+    importance: Annotated[UnitImportanceName, Group.METHODS] = "wanda"
+    """Importance by which heads and channels are ordered; the least important are pruned first."""
+    expert_importance: Annotated[ExpertImportanceName, Group.METHODS] = "router_weight"
+    """Importance by which experts are ordered; the least important are pruned first."""
+    pretrained_router: Annotated[str | None, Group.METHODS] = None
     """Folder of the model before its fine-tuning, for the expert importance router_change."""
-    sparsifier: SparsifierName = "sparsegpt"
-    """How weights are chosen that become zero, where the space has sparsity."""
-    compensate: str = "obs"
-    """How what stays makes up for what goes: none, or one of bias, least_squares, obs and tuning
-    for heads and channels, merge for experts, and one of admm and dsnot for sparse weights, comma
-    separated."""
-    weight_cache_gigabytes: float = Field(default=1.5, gt=0)
-    """Most that compensated and sparse weights take of the disk; the rest is made when needed."""
-    prior: PriorName = "energy"
-    """What cuts are guessed to do before any plan is scored; a good start, and no more."""
-    calibration_windows: int = Field(default=64, ge=1)
-    """Windows that statistics of activations are taken from, as far as the text goes."""
-    batch_size: int = Field(default=1, ge=1)
-    """Sequences side by side in the request that latency is measured for."""
-    prompt_tokens: int = Field(default=128, ge=1)
-    """Tokens that the request reads, in each sequence."""
-    new_tokens: int = Field(default=32, ge=0)
-    """Tokens that the request writes, in each sequence."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    sparsifier: Annotated[SparsifierName, Group.METHODS] = "sparsegpt"
+    """How weights are chosen that become zero, if the space has sparsity."""
+    compensate: Annotated[str, Group.METHODS] = "obs"
+    """How kept weights are updated to compensate for pruned ones: none, or one of bias,
+    least_squares, obs and tuning for heads and channels, merge for experts, and one of admm and
+    dsnot for sparse weights, comma separated."""
+    weight_cache_gigabytes: Annotated[float, Group.MACHINE] = Field(default=1.5, gt=0)
+    """Disk space for compensated and sparse weights; what does not fit is computed again."""
+    prior: Annotated[PriorName, Group.METHODS] = "energy"
+    """Sensitivity prior: the damage that cuts are expected to do, which the search starts from."""
+    calibration_windows: Annotated[int, Group.TEXT] = Field(default=64, ge=1)
+    """Windows that statistics of activations are collected on, as far as the text goes."""
+    batch_size: Annotated[int, Group.MACHINE] = Field(default=1, ge=1)
+    """Sequences in the request that latency is measured for."""
+    prompt_tokens: Annotated[int, Group.MACHINE] = Field(default=128, ge=1)
+    """Prompt tokens of each sequence in that request."""
+    new_tokens: Annotated[int, Group.MACHINE] = Field(default=32, ge=0)
+    """Generated tokens of each sequence in that request."""
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Group.MACHINE] = "auto"
     """Number format that plans are scored in."""
-    device: str = "auto"
+    device: Annotated[str, Group.MACHINE] = "auto"
     """Device that plans are scored on, for example cpu or cuda:0."""
-    offload: Literal["auto", "never", "always"] = "auto"
-    """Leave the layers on disk and read each when it is used: auto does where memory is short."""
-    trust_remote_code: bool = False
+    offload: Annotated[Literal["auto", "never", "always"], Group.MACHINE] = "auto"
+    """Whether layers stay on disk and each is read when it is used; auto: if memory is short."""
+    trust_remote_code: Annotated[bool, Group.MACHINE] = False
     """Run the Python code that comes with a model."""
 
     @classmethod
     def checked(cls, **values: Any) -> Self:
-        """Settings from values that a user wrote.
+        """Return settings from values that a user wrote.
 
         Raises:
-            SettingsError: A value that breaks its rule, in one sentence.
+            SettingsError: If a value breaks its rule; the message is one sentence.
         """
         settings = validated(cls, values)
         _check_agreement(settings)
         if settings.holdout is not None and settings.data is None:
             rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
             _refuse(rule, settings.holdout, "set `--data` too")
-        # one way to write each, so that a run is known again
+        # normalised, so that a resumed run compares equal
         return settings.model_copy(update={"space": str(Choices.parse(settings.space))})
 
     @property
     def choices(self) -> Choices:
-        """What may be cut."""
+        """What may be pruned, parsed from ``space``."""
         return Choices.parse(self.space)
 
     @property
     def patterns(self) -> tuple[SparsityPattern, ...]:
-        """Of sparsity, the dense one first."""
+        """Sparsity patterns to choose from, the dense one first."""
         return sparsity_patterns(self.choices, self.sparsity_step)
 
     @property
     def weight_methods(self) -> WeightMethods:
-        """What makes up for what goes.
+        """Compensation methods, parsed from ``compensate``.
 
         Raises:
-            SettingsError: An unknown name, or two of a kind.
+            SettingsError: If a name is unknown, or two are of a kind.
         """
         return parse_weight_methods(self.compensate)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The settings saved in a run folder.
+        """Return the settings saved in a run folder.
 
         Raises:
-            SettingsError: No settings there, or none that this version can read.
+            SettingsError: If there are none, or none that this version can read.
         """
         path = folder / SETTINGS_FILE
         try:
@@ -167,30 +176,30 @@ class SearchSettings(BaseModel):
         """Write ``settings.yaml`` into a run folder.
 
         Raises:
-            OutputError: The folder cannot be written to.
+            OutputError: If the folder cannot be written to.
         """
         values = {"version": _VERSION} | self.model_dump(mode="json")
         atomic_write_text(folder / SETTINGS_FILE, yaml.safe_dump(values, sort_keys=False))
 
     def differences(self, other: Self) -> dict[str, tuple[Any, Any]]:
-        """Fields in which two settings ask for different searches, with both values.
+        """Return the fields that make two searches differ, with both values.
 
-        ``evaluations``, ``tokens`` and ``minutes`` only say how far the same search goes, and
-        ``offload`` where the weights lie meanwhile.
+        Fields that no score depends on are left out: limits on how long the search goes on, and
+        where weights lie meanwhile.
         """
-        mine, theirs = self.model_dump(), other.model_dump()
+        values, other_values = self.model_dump(), other.model_dump()
         return {
-            name: (mine[name], theirs[name])
-            for name in mine
-            if name not in _LEAVES_SCORES_ALONE and mine[name] != theirs[name]
+            name: (values[name], other_values[name])
+            for name in values
+            if name not in _WITHOUT_EFFECT_ON_SCORES and values[name] != other_values[name]
         }
 
 
 def _check_agreement(settings: SearchSettings) -> None:
-    """Refuse repairs that cannot be read, and repairs and guesses that the space has no use for.
+    """Refuse methods that are unknown, or that the space has no use for.
 
     Raises:
-        SettingsError: They are so.
+        SettingsError: If there is such a method.
     """
     choices, (_, refinement, merges) = settings.choices, settings.weight_methods
     if merges and not choices.experts:
