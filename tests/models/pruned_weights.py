@@ -1,4 +1,4 @@
-"""Statistics and levels of the tiny models by a road that the planner does not take."""
+"""Statistics and pruned weights of the tiny models by a road that the planner does not take."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -170,7 +170,7 @@ class Counted(WeightBuilder):
 
 @cache
 def counted_builder() -> Counted:
-    """Give a builder of the tiny Llama's levels; all tests share it."""
+    """Give a builder of the tiny Llama's weights; all tests share it."""
     structure = dense("llama")
     orders, copy = random_orders(structure), twin(structure)
     sort_units_(copy, orders)

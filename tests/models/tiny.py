@@ -22,7 +22,8 @@ def llama(*, layers: int = 3, tied: bool = True) -> ModelStructure:
 
 def opt() -> ModelStructure:
     """Biases everywhere, and an MLP that lies in the layer itself."""
-    return FAMILIES["opt"].structure(layers=2, init_std=LARGE_WEIGHTS)
+    # no kinks, so that slopes can be compared with differences
+    return FAMILIES["opt"].structure(layers=2, init_std=LARGE_WEIGHTS, activation_function="gelu")
 
 
 def phi() -> ModelStructure:
