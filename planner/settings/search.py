@@ -76,7 +76,7 @@ class SearchSettings(BaseModel):
     """How plans are dropped before they have seen all windows: by paired t tests, by successive
     halving, or not at all."""
     rungs: Annotated[int, Group.SEARCH] = Field(default=3, ge=1)
-    """Rungs of a race, each with twice the windows of the last, as far as windows can be halved."""
+    """Rungs of a race, each with twice the windows of the last, as far as they can be halved."""
     positions: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1)
     """Positions scored in each window, for models with a large vocabulary; by default all."""
     space: Annotated[str, Group.SPACE] = "heads,channels,drops,experts"
