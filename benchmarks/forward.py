@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from benchmarks import duel
 from benchmarks.report import Goal, Row, finish, is_quick
 from benchmarks.smollm2 import CHILDREN_EACH, SEED, Text, open_prepared, param_domain
-from evaluators.scoring.evaluator import HEADS_AT_ONCE, Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import HEADS_AT_ONCE, Evaluator
 from planner.preparation.prepared_model import PreparedModel
 from planner.searchers import make_searcher, protocol
 from planner.searchers.problem.domain import Domain

@@ -13,7 +13,8 @@ from benchmarks.naive import NaiveScorer
 from benchmarks.report import Goal, Row, finish, is_quick
 from benchmarks.smollm2 import SEED, Text, offspring, open_prepared, parents
 from evaluators.runtime.allocator import release_pages
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.racing import rungs_of
 from planner.cli.demo import demo_model
 from planner.preparation.prepared_model import PreparedModel

@@ -21,7 +21,8 @@ from benchmarks.contest import Contest, text_name, text_options
 from benchmarks.report import Goal, Row, finish, is_quick
 from evaluators.costs.cost_model import CostModel
 from evaluators.metric import Measurement
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.prefix_tree import PrefixTree
 from planner.cli.demo import demo_model
 from planner.results.significance import Verdict, judged

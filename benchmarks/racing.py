@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from benchmarks import duel
 from benchmarks.report import Goal, finish, is_quick
 from benchmarks.smollm2 import CHILDREN_EACH, SEED, open_prepared
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.prefix_tree import Members
 from evaluators.scoring.racing import RISK, Race, Survivors, rungs_of, surely_worse
 from evaluators.scoring.score import Score

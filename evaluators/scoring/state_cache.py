@@ -120,14 +120,6 @@ class States:
             shared = np.array([self._shared_steps(kept) for kept in configurations])
             self._departures += np.bincount(shared, minlength=len(self._departures))
 
-    def work_left(self, batch: int, configurations: Configurations) -> Floats:
-        """Give the multiply–accumulates a token that each candidate would take by itself now."""
-        spent = self._spent(configurations)
-        known = [
-            len(self._deepest(batch, kept)) // configurations.itemsize for kept in configurations
-        ]
-        return np.array([row[start:].sum() for row, start in zip(spent, known, strict=True)])
-
     def _spent(self, configurations: Configurations) -> Floats:
         """Give the work of each component, ``(candidates, components)``."""
         return np.column_stack(

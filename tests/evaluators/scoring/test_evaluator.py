@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from evaluators.quality import QUALITY, SEARCH_METRICS
 from evaluators.scoring import readout
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.score import Score
 from search_spaces.errors import SettingsError
 from search_spaces.reading.read import read_structure

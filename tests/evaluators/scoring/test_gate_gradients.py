@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.gate_gradients import gate_slopes
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure

@@ -5,7 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.prefix_tree import PrefixTree
 from evaluators.scoring.state_cache import States
 from tests.models import tiny
@@ -88,20 +89,6 @@ def test_what_is_kept_is_what_saves_most() -> None:
         states.keeper(0)(widths[:stop], torch.zeros(1))
     (branch,) = states.starts(0, np.array([[2, 2, 2, 1]]), torch.ones(1))
     assert branch.depth == 3
-    assert states.work_left(0, np.array([[2, 2, 2, 1]])) == pytest.approx([0.5])
     (branch,) = states.starts(0, np.array([[0, 2, 2, 2]]), torch.ones(1))
     assert branch.depth == 0
     assert bool(branch.hidden.all())
-
-
-def test_a_late_move_is_cheap_once_the_parent_is_known() -> None:
-    engine = judge()
-    list(engine.score(parent()[None]))
-    engine.expect(parent()[None])
-    list(engine.score(parent()[None]))
-    early, late = parent().copy(), parent().copy()
-    early[0] = 1 - min(1, early[0])
-    late[-1] = 7 if parent()[-1] != 7 else 8
-    prices = engine.price(np.stack([early, late, tiny.dense_counts(llama())]))
-    assert prices[1] < prices[0] < 1.0
-    assert judge().price(tiny.dense_counts(llama())[None]) == pytest.approx([1.0])

@@ -10,7 +10,8 @@ import torch
 
 from evaluators.collectors import collect_statistics
 from evaluators.costs.cost_model import CostModel
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from search_spaces.importance import make_unit_importance
 from search_spaces.importance.order import rank_units
 from search_spaces.models.streaming import LayerStream
