@@ -1,4 +1,4 @@
-"""How what a component keeps is thinned out, beside how many units it keeps."""
+"""Options of a component besides how many units it keeps: sparsity, expert channels and top-k."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 @dataclass(frozen=True, kw_only=True)
 class BlockOptions:
-    """One way to thin out what is kept; the first of a component's is the dense one."""
+    """How the kept units of a component are stored and run; the defaults are the dense model's."""
 
     pattern: SparsityPattern = DENSE
-    """How sparse its matrices are."""
+    """Sparsity of its matrices."""
     channels: int = 0
     """Channels that each expert keeps; 0: all."""
     top_k: int = 0
@@ -23,7 +23,7 @@ class BlockOptions:
 
 
 DENSE_OPTIONS = BlockOptions()
-"""The dense way."""
+"""The options of the dense model."""
 
 
 def combined_options(
@@ -31,13 +31,20 @@ def combined_options(
     channels: Sequence[int] = (0,),
     top_ks: Sequence[int] = (0,),
 ) -> tuple[BlockOptions, ...]:
-    """Give all combinations, the pattern changing fastest and the number that run slowest.
+    """Return all combinations, the pattern changing fastest and top-k slowest.
 
-    The position of a combination is then the sum of those of its parts alone.
+    The position of a combination is then the sum of the positions of its parts alone:
+
+    >>> sparse = SparsityPattern(percent=50)
+    >>> options = combined_options([DENSE, sparse], [0, 8])
+    >>> options.index(BlockOptions(pattern=sparse)), options.index(BlockOptions(channels=8))
+    (1, 2)
+    >>> options.index(BlockOptions(pattern=sparse, channels=8))
+    3
 
     Args:
         patterns: The dense one first.
-        channels: 0 first.
+        channels: Channels of each expert, 0 first.
         top_ks: 0 first.
     """
     return tuple(
@@ -47,13 +54,14 @@ def combined_options(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpertCut:
-    """How the experts that a plan keeps are thinned out."""
+class ExpertPruning:
+    """Pruning inside the experts that a plan keeps, and how many of them run."""
 
     channels: NDArray[np.int_] | None = None
-    """Of each kept expert the channels that stay, ``(kept, channels)``; none: all."""
+    """The kept channels of each kept expert, ``(experts, channels)``; None: all."""
     top_k: int = 0
     """Experts that run for a token; 0: as many as in the dense model."""
 
 
-UNCUT = ExpertCut()
+DENSE_EXPERTS = ExpertPruning()
+"""Kept experts as they are in the dense model."""

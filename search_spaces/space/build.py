@@ -1,6 +1,6 @@
-"""Laying out the sites of a model, as its user says what may be cut."""
+"""Building the search space of a model: its sites, their levels and the options."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, combined_options
 from search_spaces.space.choices import Choices
+from search_spaces.space.configuration import ConfigurationTable, ConfigurationTables
 from search_spaces.space.levels import (
     attention_levels,
     channel_levels,
@@ -17,12 +18,12 @@ from search_spaces.space.levels import (
     top_k_levels,
 )
 from search_spaces.space.orders import Orders
-from search_spaces.space.space import SearchSpace, Site, SiteKind
+from search_spaces.space.space import SearchSpace, Site, SiteDimension
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.components import Component
 
 
-def build_space(  # noqa: PLR0913  (all that a space is laid out from)
+def build_space(  # noqa: PLR0913  (all that a space is built from)
     identity: ModelIdentity,
     components: tuple[Component, ...],
     orders: Orders | Sequence[NDArray[np.int_]],
@@ -32,27 +33,31 @@ def build_space(  # noqa: PLR0913  (all that a space is laid out from)
     patterns: tuple[SparsityPattern, ...] = (DENSE,),
     weights_digest: str = "",
 ) -> SearchSpace:
-    """Lay out the sites of a model.
+    """Build the search space of a model.
 
     Args:
-        identity: Whose space it is.
-        components: Those of each layer in turn.
-        orders: For each component its members from the last to go to the first to go.
-        choices: What may be cut.
-        mlp_step: MLP channels a level; none: chosen for the width.
-        patterns: Of sparsity that weights may have, the dense one first.
-        weights_digest: What its plans say of weights that are not the dense model's own.
+        identity: Of the model.
+        components: Of the model, layer by layer.
+        orders: For each component its members by falling importance.
+        choices: What may be pruned.
+        mlp_step: MLP channels between levels; None: chosen for the width.
+        patterns: Sparsity patterns that weights may have, the dense one first.
+        weights_digest: Written into its plans for weights that are no slices of the dense ones.
     """
     block_options = lay_out_options(components, choices, patterns, mlp_step)
+    tables = ConfigurationTables.of(components, block_options)
     sites: list[Site] = []
     position = 0
     for _, grouped in groupby(components, key=lambda component: component.layer):
-        of_layer = list(grouped)
+        layer_components = list(grouped)
         if choices.layers:
-            sites.append(_layer_site(position, of_layer))
-        for component in of_layer:
-            sites += _own_sites(position, component, choices, mlp_step)
-            sites += _option_sites(position, component, block_options[position])
+            sites.append(_layer_site(position, layer_components, tables))
+        for component in layer_components:
+            table = tables[position]
+            counts = unit_levels(component, choices, mlp_step)
+            if len(counts) > 1 and not choices.layers:  # else they are kept, or follow the layer
+                sites.append(_unit_site(position, component, table, counts))
+            sites += _option_sites(position, component, table)
             position += 1
     return SearchSpace(
         identity=identity,
@@ -70,13 +75,13 @@ def lay_out_options(
     patterns: Sequence[SparsityPattern] = (DENSE,),
     mlp_step: int | None = None,
 ) -> tuple[tuple[BlockOptions, ...], ...]:
-    """Give for each component how it may be thinned out, the dense way first.
+    """Return the options of each component, the dense ones first.
 
     Args:
         components: Of a model.
-        choices: What may be cut.
-        patterns: Of sparsity, the dense one first.
-        mlp_step: Channels a level; none: chosen for the width.
+        choices: What may be pruned.
+        patterns: Sparsity patterns, the dense one first.
+        mlp_step: Channels between levels; None: chosen for the width.
     """
 
     def block_options(component: Component) -> tuple[BlockOptions, ...]:
@@ -90,65 +95,61 @@ def lay_out_options(
 
 
 def unit_levels(component: Component, choices: Choices, mlp_step: int | None) -> tuple[int, ...]:
-    """Give the numbers of units to choose from in a component, all of them the last."""
-    finer: tuple[int, ...] = (0, component.unit_count)
+    """Return the numbers of units to choose from in a component, all of them last."""
+    counts: tuple[int, ...] = (0, component.unit_count)
     if component.kind == "attention" and choices.heads:
-        finer = attention_levels(component)
+        counts = attention_levels(component)
     elif component.kind == "experts" and choices.experts:
-        finer = expert_levels(component)
+        counts = expert_levels(component)
     elif component.kind in ("mlp", "shared") and choices.channels:
-        finer = mlp_levels(component, mlp_step)
+        counts = mlp_levels(component, mlp_step)
     drops = choices.drops or choices.layers
-    return tuple(count for count in finer if count or drops)
+    return tuple(count for count in counts if count or drops)
 
 
-def _own_sites(
-    position: int, component: Component, choices: Choices, mlp_step: int | None
-) -> list[Site]:
-    """Give the site of a component's units; none where they all stay, or go with the layer."""
-    kept = unit_levels(component, choices, mlp_step)
-    if choices.layers or len(kept) == 1:
-        return []
-    levels = tuple((count,) for count in kept)
-    return [Site(name=component.name, targets=(position,), levels=levels)]
+def _unit_site(
+    position: int, component: Component, table: ConfigurationTable, counts: Sequence[int]
+) -> Site:
+    configurations = table.index(np.array(counts)).tolist()
+    levels = tuple((configuration,) for configuration in configurations)
+    return Site(name=component.name, targets=(position,), levels=levels)
 
 
-def _option_sites(
-    position: int, component: Component, block_options: Sequence[BlockOptions]
-) -> list[Site]:
-    """Give a site for each way in which a component may be thinned out."""
-    kinds: tuple[tuple[SiteKind, str], ...] = (
-        ("channels", "channels"),
-        ("top_k", "top_k"),
-        ("pattern", "weights"),
-    )
+def _option_sites(position: int, component: Component, table: ConfigurationTable) -> list[Site]:
+    """Return a site for each of the options that a component chooses among."""
+    names: Mapping[SiteDimension, str] = {
+        "channels": "channels",
+        "top_k": "top_k",
+        "pattern": "weights",
+    }
     sites = []
-    for kind, name in kinds:
+    for dimension, name in names.items():
         alone = [
             index
-            for index, options in enumerate(block_options)
-            if options == BlockOptions(**{kind: getattr(options, kind)})
+            for index, options in enumerate(table.options)
+            if options == BlockOptions(**{dimension: getattr(options, dimension)})
             and options != DENSE_OPTIONS
         ]
         if alone:
-            whole = component.unit_count
-            # patterns come from the densest on, counts from the smallest
-            below = reversed(alone) if kind == "pattern" else alone
-            configurations = [whole + index * (whole + 1) for index in below]
-            levels = tuple((configuration,) for configuration in [*configurations, whole])
+            # levels ascend: patterns are listed from the densest on, counts from the smallest
+            ascending = alone[::-1] if dimension == "pattern" else alone
+            configurations = table.index(table.unit_count, np.array([*ascending, 0])).tolist()
             site = Site(
-                name=f"{component.name}.{name}", targets=(position,), levels=levels, kind=kind
+                name=f"{component.name}.{name}",
+                targets=(position,),
+                levels=tuple((configuration,) for configuration in configurations),
+                dimension=dimension,
             )
             sites.append(site)
     return sites
 
 
-def _layer_site(position: int, components: Sequence[Component]) -> Site:
+def _layer_site(
+    position: int, components: Sequence[Component], tables: ConfigurationTables
+) -> Site:
+    targets = range(position, position + len(components))
     return Site(
         name=f"layers.{components[0].layer}",
-        targets=tuple(range(position, position + len(components))),
-        levels=(
-            tuple(0 for _ in components),
-            tuple(component.unit_count for component in components),
-        ),
+        targets=tuple(targets),
+        levels=(tuple(0 for _ in targets), tuple(tables[target].dense for target in targets)),
     )

@@ -1,43 +1,43 @@
-"""What may be cut, in the words of ``--space``."""
+"""What a search may prune, in the words of ``--space``."""
 
-import difflib
 from dataclasses import dataclass
 from typing import Self
 
 from search_spaces.errors import SettingsError
+from search_spaces.suggestions import suggestion
 
 GROUPS = ("2:4", "4:8")
-"""Patterns of so many weights kept in each group."""
+"""Patterns that keep so many weights of each group."""
 WORDS = ("heads", "channels", "drops", "layers", "experts", "top_k", "sparsity", *GROUPS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Which kinds of cuts a search chooses among."""
+    """The kinds of pruning that a search chooses among."""
 
     heads: bool = False
     """Key-value groups of attentions."""
     channels: bool = False
-    """Channels of MLPs, and of experts alike within each mixture."""
+    """Channels of MLPs, and of experts: as many in each expert of a mixture."""
     drops: bool = False
-    """Whole attentions, MLPs, and experts of a layer."""
+    """Whole attentions, MLPs and mixtures of experts."""
     layers: bool = False
-    """Whole layers; the three above are then not cut, nor are experts."""
+    """Whole layers; excludes the three above, and experts."""
     experts: bool = False
     """Experts of mixtures."""
     top_k: bool = False
     """How many experts run for a token."""
     fractions: bool = False
-    """So many of a hundred weights."""
+    """Unstructured sparsity: a percentage of the weights."""
     groups: tuple[str, ...] = ()
-    """So many of each group of weights, such as ``2:4``."""
+    """Sparsity in groups of weights, such as ``2:4``."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read words with commas between them, in any order.
+        """Parse words separated by commas, in any order.
 
         Raises:
-            SettingsError: Where there is none, one is wrong, or two exclude each other.
+            SettingsError: If there is none, one is unknown, or two exclude each other.
         """
         words = [word.strip() for word in text.split(",") if word.strip()]
         if not words:
@@ -65,23 +65,22 @@ class Choices:
 
     @property
     def sparse(self) -> bool:
-        """Whether weights inside of what is kept may go."""
+        """Whether weights inside kept units may be zeroed."""
         return self.fractions or bool(self.groups)
 
     def __str__(self) -> str:
         units = (self.heads, self.channels, self.drops, self.layers)
-        named = (*units, self.experts, self.top_k, self.fractions)
-        chosen = [word for word, is_chosen in zip(WORDS, named, strict=False) if is_chosen]
+        flags = (*units, self.experts, self.top_k, self.fractions)
+        chosen = [word for word, is_chosen in zip(WORDS, flags, strict=False) if is_chosen]
         return ",".join([*chosen, *self.groups])
 
 
 def _check_word(word: str) -> None:
-    """Refuse a word that is none of ours.
+    """Refuse an unknown word.
 
     Raises:
-        SettingsError: Where it is.
+        SettingsError: If it is none of `WORDS`.
     """
     if word not in WORDS:
-        close = difflib.get_close_matches(word, WORDS, n=1)
-        remedy = f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(WORDS)}"
-        raise SettingsError(f"`space` must name what may be cut, got `{word}`; {remedy}")
+        rule = f"`space` must name what may be cut, got `{word}`"
+        raise SettingsError(f"{rule}; {suggestion(word, WORDS)}")

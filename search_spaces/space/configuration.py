@@ -1,44 +1,158 @@
-"""The form of a component in one number: how many units it keeps, and how they are thinned out.
+"""Configurations: what components come to under a genome, as indices into their own tables.
 
-A form below ``unit_count + 1`` is the number of units kept, all as they are; each further variant
-takes as many numbers again. Dropped is 0, whatever the variant, and the dense component is
-``unit_count``, so that without variants a form is a count.
+A configuration is how many units the component keeps and with which options. Its index starts with
+the numbers of units from none to all under the dense options, then repeats them for each further
+options. Dropped is 0 whatever the options, and dense is the unit count; where there are no options
+but the dense ones, an index is the number of units.
+
+>>> from search_spaces.space.sparsity import DENSE, SparsityPattern
+>>> table = ConfigurationTable(3, combined_options([DENSE, SparsityPattern(percent=50)]))
+>>> table.units.tolist()
+[0, 1, 2, 3, 0, 1, 2, 3]
+>>> table.options_index.tolist()
+[0, 0, 0, 0, 1, 1, 1, 1]
+>>> table.index(units=np.array([0, 2, 3, 0]), options_index=np.array([0, 1, 0, 1])).tolist()
+[0, 6, 3, 0]
+>>> units, options = table[6]
+>>> units, str(options.pattern)
+(2, '50%')
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.structure.components import Component
 
 Configurations = NDArray[np.int_]
 """Of each component, ``(candidates, components)``: attention, MLP, attention, …"""
 
 
+@dataclass(frozen=True)
+class ConfigurationTable:
+    """The configurations of one component; the only place that knows how they are numbered.
+
+    Args:
+        unit_count: Units of the dense component.
+        options: What the component chooses among, the dense options first.
+    """
+
+    unit_count: int
+    options: tuple[BlockOptions, ...] = combined_options()
+
+    @cached_property
+    def units(self) -> NDArray[np.int_]:
+        """Units that each configuration keeps, ``(configurations,)``."""
+        return np.tile(np.arange(self.unit_count + 1), len(self.options))
+
+    @cached_property
+    def options_index(self) -> NDArray[np.int_]:
+        """Position of each configuration's options among `options`, ``(configurations,)``."""
+        return np.repeat(np.arange(len(self.options)), self.unit_count + 1)
+
+    @property
+    def dense(self) -> int:
+        """The configuration that keeps all units, with the dense options."""
+        return self.unit_count
+
+    def __getitem__(self, configuration: int) -> tuple[int, BlockOptions]:
+        """Return the kept units and the options of one configuration."""
+        options = self.options[int(self.options_index[configuration])]
+        return int(self.units[configuration]), options
+
+    def index(
+        self, units: NDArray[np.int_] | int, options_index: NDArray[np.int_] | int = 0
+    ) -> NDArray[np.int_]:
+        """Return the configurations with some numbers of units and some options.
+
+        Args:
+            units: Units kept, of any shape.
+            options_index: Positions of the options among `options`, of the same shape.
+        """
+        return np.where(
+            np.asarray(units) > 0, units + np.asarray(options_index) * (self.unit_count + 1), 0
+        )
+
+    def is_plain(self, configuration: int) -> bool:
+        """Whether a configuration is dropped or dense, and so has no weights of its own."""
+        return configuration in (0, self.dense)
+
+
+@dataclass(frozen=True)
+class ConfigurationTables:
+    """The tables of all components of a model, in the order of the components."""
+
+    tables: tuple[ConfigurationTable, ...]
+
+    @classmethod
+    def of(
+        cls,
+        components: Sequence[Component],
+        block_options: Sequence[Sequence[BlockOptions]] | None = None,
+    ) -> Self:
+        """Return the tables of some components; equal ones are one object.
+
+        Args:
+            components: Of a model.
+            block_options: The options of each component, the dense ones first; None: these alone.
+        """
+        shared: dict[ConfigurationTable, ConfigurationTable] = {}
+        tables = []
+        for position, component in enumerate(components):
+            options = tuple(block_options[position]) if block_options else combined_options()
+            table = ConfigurationTable(component.unit_count, options)
+            tables.append(shared.setdefault(table, table))
+        return cls(tuple(tables))
+
+    def __getitem__(self, position: int) -> ConfigurationTable:
+        return self.tables[position]
+
+    def __iter__(self) -> Iterator[ConfigurationTable]:
+        return iter(self.tables)
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def units(self, configurations: Configurations) -> NDArray[np.int_]:
+        """Return the units that each configuration keeps, ``(..., components)`` as given."""
+        units = np.empty_like(configurations)
+        for position, table in enumerate(self.tables):
+            units[..., position] = table.units[configurations[..., position]]
+        return units
+
+    def options_index(self, configurations: Configurations) -> NDArray[np.int_]:
+        """Return the position of each one's options among its component's, as `units` does."""
+        indices = np.empty_like(configurations)
+        for position, table in enumerate(self.tables):
+            indices[..., position] = table.options_index[configurations[..., position]]
+        return indices
+
+    def index(self, units: NDArray[np.int_], options_index: NDArray[np.int_]) -> Configurations:
+        """Return the configurations with some numbers of units and some options.
+
+        Args:
+            units: Units kept, ``(..., components)``.
+            options_index: Positions of the options among the component's, likewise.
+        """
+        # C order whatever the order of the arguments: later sums must not depend on it
+        configurations = np.empty(units.shape, dtype=np.int_)
+        for position, table in enumerate(self.tables):
+            configurations[..., position] = table.index(
+                units[..., position], options_index[..., position]
+            )
+        return configurations
+
+
 def unit_counts(components: Sequence[Component]) -> NDArray[np.int_]:
-    """Give the units of each component, which are its dense form too, ``(components,)``."""
+    """Return the units of each component, ``(components,)``."""
     return np.array([component.unit_count for component in components])
 
 
-def configurations_of(
-    kept: NDArray[np.int_], block_options: NDArray[np.int_], widths: NDArray[np.int_]
-) -> Configurations:
-    """Put counts and variants together.
-
-    Args:
-        kept: Units kept, ``(..., components)``.
-        block_options: Position of the variant among the component's, ``(..., components)``.
-        widths: Units of each component, ``(components,)``.
-    """
-    return np.where(kept > 0, kept + block_options * (widths + 1), 0)
-
-
-def units_in(configurations: Configurations, widths: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Give the units kept, ``(..., components)``."""
-    return np.asarray(configurations % (widths + 1))
-
-
-def options_in(configurations: Configurations, widths: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Give the position of each variant among its component's, ``(..., components)``."""
-    return np.asarray(configurations // (widths + 1))
+def dense_configurations(components: Sequence[Component]) -> Configurations:
+    """Return the configuration of each component that keeps all of it, ``(components,)``."""
+    return np.array([ConfigurationTable(component.unit_count).dense for component in components])

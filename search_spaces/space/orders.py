@@ -1,4 +1,4 @@
-"""The orders in which a model is sorted, so that every level is a prefix."""
+"""Pruning orders: the orders in which a model is sorted, so that every level is a prefix."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Orders:
-    """For each component its members from the last to go to the first to go."""
+    """For each component its members by falling importance: the first to be pruned is last."""
 
     members: Sequence[NDArray[np.int_]]
-    """``(members,)`` each: units, or experts group by group, as the model has them."""
+    """``(members,)`` each: units, or experts group by group, as numbered in the model."""
     channels: Mapping[int, NDArray[np.int_]] = field(default_factory=dict)
-    """Of mixtures of experts, by their position, the channels of each expert in the model's own
-    order, likewise, ``(members, channels)``; those that are missing keep theirs."""
+    """For mixtures of experts, by position, the channels of each expert by falling importance,
+    experts as numbered in the model, ``(members, channels)``; missing ones stay unsorted."""
 
     def __getitem__(self, position: int) -> NDArray[np.int_]:
         return self.members[position]
@@ -27,12 +27,12 @@ class Orders:
         return len(self.members)
 
     def inverse(self) -> "Orders":
-        """Give the orders that bring a sorted model back."""
+        """Return the orders that restore a sorted model."""
         return Orders(
             members=tuple(np.argsort(order) for order in self.members),
-            # they are looked at before the experts move back: in the sorted model's order of these
+            # channels are restored before their experts, which are still in sorted order then
             channels={
-                position: np.argsort(own[self.members[position]], axis=1)
-                for position, own in self.channels.items()
+                position: np.argsort(channel_orders[self.members[position]], axis=1)
+                for position, channel_orders in self.channels.items()
             },
         )

@@ -1,4 +1,4 @@
-"""The plan: what is kept of one model, as portable JSON."""
+"""The plan: what is kept of each component of one model, as portable JSON."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.space.block_options import UNCUT, ExpertCut
+from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.structure.components import Component
 
@@ -26,18 +26,22 @@ class ComponentPlan(BaseModel):
     unit_count: int
     """Units of the dense component."""
     kept: str
-    """Units that stay, as ascending ranges such as ``0-3,7``; empty where it is dropped."""
+    """Kept units, as ascending ranges such as ``0-3,7``; empty if it is dropped."""
     pattern: str = ""
-    """How sparse the weights of its matrices are, such as ``50%`` or ``2:4``; empty: dense."""
+    """Sparsity of its matrices, such as ``50%`` or ``2:4``; empty: dense."""
     channels: str = ""
-    """Of kept experts the channels that stay, as ranges: those of expert ``e`` are numbered from
-    ``e`` times the channels of an expert on; empty: all."""
+    """Kept channels of kept experts, as ranges: those of expert ``e`` are numbered from ``e``
+    times the channels of an expert on; empty: all."""
     top_k: int = 0
     """Experts that run for a token; 0: as many as in the dense model."""
 
     @classmethod
     def of(cls, units: NDArray[np.int_], unit_count: int, pattern: str = "") -> Self:
-        """Write units down as ranges."""
+        """Return the plan that keeps some units.
+
+        >>> ComponentPlan.of(np.array([7, 0, 2, 1]), unit_count=8).kept
+        '0-2,7'
+        """
         ordered = np.sort(units)
         starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
         stops = np.append(starts, len(ordered))[1:]
@@ -49,28 +53,28 @@ class ComponentPlan(BaseModel):
 
     @property
     def content(self) -> str | list[str]:
-        """All that it says beside its width, in the fewest words."""
-        thinned = [self.channels, str(self.top_k)] if self.channels or self.top_k else []
-        words = [self.kept, self.pattern, *thinned]
-        return words if any(words[1:]) else self.kept
+        """What is kept, without the width, in the fewest strings."""
+        experts = [self.channels, str(self.top_k)] if self.channels or self.top_k else []
+        parts = [self.kept, self.pattern, *experts]
+        return parts if any(parts[1:]) else self.kept
 
     @property
     def units(self) -> NDArray[np.int_]:
         """The kept units, ascending.
 
         Raises:
-            PlanError: Where the text is no list of ascending ranges of known units.
+            PlanError: If `kept` is no list of ascending ranges below the unit count.
         """
         return _from_ranges(self.kept, self.unit_count)
 
     def kept_channels(self, channel_count: int) -> NDArray[np.int_] | None:
-        """Give of each kept expert the channels that stay, ``(kept, channels)``; none: all.
+        """Return the kept channels of each kept expert, ``(experts, channels)``; None: all.
 
         Args:
             channel_count: Channels of each expert of the dense model.
 
         Raises:
-            PlanError: Where the text is no such list, or experts keep different numbers.
+            PlanError: If `channels` is no such list, or experts keep different numbers.
         """
         if not self.channels:
             return None
@@ -86,31 +90,31 @@ class ComponentPlan(BaseModel):
 
 
 def _from_ranges(text: str, end: int) -> NDArray[np.int_]:
-    """Read ascending ranges of numbers below an end.
+    """Parse ascending ranges of numbers below an end.
 
     Raises:
-        PlanError: Where the text is no list of them.
+        PlanError: If the text is no list of them.
     """
-    kept: list[int] = []
+    numbers: list[int] = []
     for part in filter(None, text.split(",")):
-        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
-        if not found:
+        bounds = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        if not bounds:
             raise PlanError(
                 f"kept units must be ranges such as `0-3,7`, got `{part[:60]}`; "
                 "export the plan again from its run"
             )
-        first, last = int(found[1]), int(found[2] or found[1])
-        if not (kept[-1] if kept else -1) < first <= last < end:
+        first, last = int(bounds[1]), int(bounds[2] or bounds[1])
+        if not (numbers[-1] if numbers else -1) < first <= last < end:
             raise PlanError(
                 f"kept units must ascend and lie below {end}, got `{text[:60]}`; "
                 "export the plan again from its run"
             )
-        kept.extend(range(first, last + 1))
-    return np.asarray(kept, dtype=np.int_)
+        numbers.extend(range(first, last + 1))
+    return np.asarray(numbers, dtype=np.int_)
 
 
 class Plan(BaseModel):
-    """A genome made portable: what is kept of each component of one model."""
+    """What is kept of each component of one model: a genome in portable form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -121,32 +125,32 @@ class Plan(BaseModel):
     weights_digest: str = Field(
         default="", validation_alias=AliasChoices("weights_digest", "repair")
     )
-    """How weights were made that are not the dense model's own, and from which text, in one hash;
-    empty: what is kept is as it was."""
+    """Hash of how weights were made that are no slices of the dense ones, and from which text;
+    empty: all are slices."""
 
     @property
     def plan_id(self) -> str:
-        """Ten hexadecimal digits that stand for what is kept, whatever the file's layout."""
+        """Ten hexadecimal digits that identify what is kept, whatever the file's layout."""
         content: dict[str, str | list[str]] = {
-            name: kept.content for name, kept in sorted(self.sites.items())
+            name: component_plan.content for name, component_plan in sorted(self.sites.items())
         }
         text = json.dumps([self.model.fingerprint, content, *filter(None, [self.weights_digest])])
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     @model_validator(mode="after")
     def _check_patterns(self) -> Self:
-        for kept in self.sites.values():
-            if kept.pattern:
-                SparsityPattern.parse(kept.pattern)
+        for component_plan in self.sites.values():
+            if component_plan.pattern:
+                SparsityPattern.parse(component_plan.pattern)
                 if not self.weights_digest:
                     raise PlanError(
-                        "a plan with sparse weights must say how they were made, and `repair` is "
-                        "empty; export the plan again from its run"
+                        "a plan with sparse weights must say how they were made, and "
+                        "`weights_digest` is empty; export the plan again from its run"
                     )
         return self
 
     def to_json(self) -> str:
-        """Give the file's text."""
+        """Return the text of the plan file."""
         return self.model_dump_json(indent=1) + "\n"
 
     @classmethod
@@ -154,7 +158,7 @@ class Plan(BaseModel):
         """Read a plan file.
 
         Raises:
-            PlanError: Where the file is missing or is no plan of this version.
+            PlanError: If the file is missing or is no plan of a known version.
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
@@ -175,7 +179,7 @@ class Plan(BaseModel):
         """Refuse a model that the plan was not made for.
 
         Raises:
-            PlanError: Where the model's weights are not those the plan was made for.
+            PlanError: If the model's weights are not those the plan was made for.
         """
         if identity != self.model:
             raise PlanError(
@@ -185,51 +189,56 @@ class Plan(BaseModel):
             )
 
     def kept_units(self, components: Sequence[Component]) -> list[NDArray[np.int_]]:
-        """Give the kept units of each component, ascending.
+        """Return the kept units of each component, ascending.
 
         Raises:
-            PlanError: Where the plan's sites are not the model's, or it keeps no attention.
+            PlanError: If the plan's sites are not the model's, or it keeps no attention.
         """
         widths = {component.name: component.member_count for component in components}
-        named = {name: kept.unit_count for name, kept in self.sites.items()}
-        if named != widths:
-            odd = sorted(dict(named.items() ^ widths.items()))[0]
+        plan_widths = {name: planned.unit_count for name, planned in self.sites.items()}
+        if plan_widths != widths:
+            odd = sorted(dict(plan_widths.items() ^ widths.items()))[0]
             raise PlanError(
                 f"a plan must name each component of its model with its width, and `{odd}` is "
                 "missing, unknown or of another width; export the plan again from its run"
             )
-        kept = [self.sites[component.name].units for component in components]
-        for component, units in zip(components, kept, strict=True):
+        kept_units = [self.sites[component.name].units for component in components]
+        for component, units in zip(components, kept_units, strict=True):
             _check_experts(component, units, self.sites[component.name])
-        heads = [units for units, b in zip(kept, components, strict=True) if b.kind == "attention"]
-        if not any(len(units) for units in heads):
+        if not any(
+            len(units)
+            for component, units in zip(components, kept_units, strict=True)
+            if component.kind == "attention"
+        ):
             raise PlanError(
                 "a plan must keep some attention, and this one drops all; keep one KV group"
             )
-        return kept
+        return kept_units
 
-    def thinned(self, component: Component) -> ExpertCut:
-        """Give how the experts that it keeps of a mixture are thinned out.
+    def expert_pruning(self, component: Component) -> ExpertPruning:
+        """Return the pruning inside the experts that the plan keeps of a component.
 
         Raises:
-            PlanError: Where it does not keep as many channels of each.
+            PlanError: If it does not keep as many channels of each.
         """
         if component.experts is None:
-            return UNCUT
-        kept = self.sites[component.name]
-        channels = kept.kept_channels(component.experts.channel_count)
-        return ExpertCut(channels=channels, top_k=kept.top_k)
+            return DENSE_EXPERTS
+        component_plan = self.sites[component.name]
+        channels = component_plan.kept_channels(component.experts.channel_count)
+        return ExpertPruning(channels=channels, top_k=component_plan.top_k)
 
 
-def _check_experts(component: Component, members: NDArray[np.int_], kept: ComponentPlan) -> None:
+def _check_experts(
+    component: Component, members: NDArray[np.int_], component_plan: ComponentPlan
+) -> None:
     """Refuse experts that the router could not choose from.
 
     Raises:
-        PlanError: Where there are fewer than run for a token, or groups keep different numbers.
+        PlanError: If there are fewer than run for a token, or groups keep different numbers.
     """
     experts = component.experts
     if experts is None:
-        if kept.channels or kept.top_k:
+        if component_plan.channels or component_plan.top_k:
             raise PlanError(
                 f"only a mixture of experts has channels of each and a number that run, and "
                 f"`{component.name}` has none; export the plan again from its run"
@@ -237,7 +246,7 @@ def _check_experts(component: Component, members: NDArray[np.int_], kept: Compon
         return
     if not len(members):
         return
-    top_k = kept.top_k or experts.top_k
+    top_k = component_plan.top_k or experts.top_k
     fits = 1 <= top_k <= experts.top_k and (top_k == experts.top_k or experts.top_k_attributes)
     if not fits:
         raise PlanError(

@@ -1,10 +1,10 @@
-"""From a plan back to the configuration of each component."""
+"""From a plan to the configuration of each component of a model sorted for it."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, combined_options
-from search_spaces.space.configuration import Configurations, configurations_of, unit_counts
+from search_spaces.space.configuration import Configurations, ConfigurationTables
 from search_spaces.space.orders import Orders
 from search_spaces.space.plan import Plan
 from search_spaces.structure.components import Component
@@ -12,60 +12,63 @@ from search_spaces.structure.model import ModelStructure
 
 
 def plan_orders(structure: ModelStructure, plan: Plan) -> Orders:
-    """Give orders in which what a plan keeps comes first.
+    """Return orders in which what a plan keeps comes first.
 
     Raises:
-        PlanError: Where the plan's sites are not the model's.
+        PlanError: If the plan's sites are not the model's.
     """
     components = structure.components
     members: list[NDArray[np.int_]] = []
     channels: dict[int, NDArray[np.int_]] = {}
-    for position, (component, kept) in enumerate(
+    for position, (component, kept_units) in enumerate(
         zip(components, plan.kept_units(components), strict=True)
     ):
-        gone = np.ones(component.member_count, dtype=np.bool_)
-        gone[kept] = False
-        first = np.arange(component.group_count)[:, None] * component.unit_count
-        members.append((first + _kept_first(gone.reshape(component.group_count, -1))).ravel())
-        own = plan.thinned(component).channels
-        if component.experts is not None and own is not None:
-            gone = np.ones(
-                (component.member_count, component.experts.channel_count), dtype=np.bool_
-            )
-            gone[kept[:, None], own] = False
-            channels[position] = _kept_first(gone)
+        pruned = np.ones(component.member_count, dtype=np.bool_)
+        pruned[kept_units] = False
+        group_starts = np.arange(component.group_count)[:, None] * component.unit_count
+        by_group = _kept_first(pruned.reshape(component.group_count, -1))
+        members.append((group_starts + by_group).ravel())
+        kept_channels = plan.expert_pruning(component).channels
+        if component.experts is not None and kept_channels is not None:
+            shape = (component.member_count, component.experts.channel_count)
+            pruned = np.ones(shape, dtype=np.bool_)
+            pruned[kept_units[:, None], kept_channels] = False
+            channels[position] = _kept_first(pruned)
     return Orders(members=tuple(members), channels=channels)
 
 
-def _kept_first(gone: NDArray[np.bool_]) -> NDArray[np.int_]:
-    """Give the positions along the last axis, those that stay before those that go."""
-    return gone.argsort(axis=1, kind="stable")
+def _kept_first(pruned: NDArray[np.bool_]) -> NDArray[np.int_]:
+    """Return the positions along the last axis, the kept ones before the pruned ones."""
+    return pruned.argsort(axis=1, kind="stable")
 
 
 def plan_options(structure: ModelStructure, plan: Plan) -> tuple[tuple[BlockOptions, ...], ...]:
-    """Give the ways of thinning out that a plan with dense weights needs, for each component."""
+    """Return the options that each component needs for a plan with dense weights."""
     return tuple(
-        combined_options() if own == DENSE_OPTIONS else (DENSE_OPTIONS, own)
-        for own in (_options(plan, component) for component in structure.components)
+        combined_options() if options == DENSE_OPTIONS else (DENSE_OPTIONS, options)
+        for options in (_options(plan, component) for component in structure.components)
     )
 
 
 def plan_configurations(structure: ModelStructure, plan: Plan) -> Configurations:
-    """Give the forms ``(components,)`` of a plan with dense weights, among `plan_options`.
+    """Return the configurations ``(components,)`` of a plan with dense weights.
+
+    Their options are those of `plan_options`.
 
     Raises:
-        PlanError: Where the plan's sites are not the model's.
+        PlanError: If the plan's sites are not the model's.
     """
-    components = structure.components
-    kept = [
+    components, block_options = structure.components, plan_options(structure, plan)
+    counts = [
         len(members) // component.group_count
         for members, component in zip(plan.kept_units(components), components, strict=True)
     ]
-    thinned = [int(_options(plan, component) != DENSE_OPTIONS) for component in components]
-    return configurations_of(np.array(kept), np.array(thinned), unit_counts(components))
+    last_options = [len(options) - 1 for options in block_options]
+    tables = ConfigurationTables.of(components, block_options)
+    return tables.index(np.array(counts), np.array(last_options))
 
 
 def _options(plan: Plan, component: Component) -> BlockOptions:
-    own = plan.thinned(component)
-    channels = 0 if own.channels is None else own.channels.shape[1]
-    return BlockOptions(channels=channels, top_k=own.top_k)
+    experts = plan.expert_pruning(component)
+    channels = 0 if experts.channels is None else experts.channels.shape[1]
+    return BlockOptions(channels=channels, top_k=experts.top_k)

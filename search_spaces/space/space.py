@@ -1,7 +1,8 @@
-"""The joint space: every choice of every layer in one genome, and back to a plan."""
+"""The joint search space: all choices of all layers in one genome, and from a plan back to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -10,32 +11,26 @@ from numpy.typing import NDArray
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
-from search_spaces.space.configuration import (
-    Configurations,
-    configurations_of,
-    options_in,
-    unit_counts,
-    units_in,
-)
+from search_spaces.space.configuration import Configurations, ConfigurationTables
 from search_spaces.space.orders import Orders
 from search_spaces.space.plan import ComponentPlan, Plan
 from search_spaces.space.sparsity import DENSE
 from search_spaces.structure.components import Component
 
-SiteKind = Literal["units", "pattern", "channels", "top_k"]
-"""What a site turns: the units kept, or one way in which they are thinned out."""
+SiteDimension = Literal["units", "pattern", "channels", "top_k"]
+"""What a site chooses: the number of kept units, or one of their `BlockOptions`, by its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A place where one choice is made."""
+    """One choice of the search, such as the heads that an attention keeps."""
 
     name: str
     targets: tuple[int, ...]
-    """Positions of the components that the choice changes."""
+    """Positions of the components that the choice affects."""
     levels: tuple[tuple[int, ...], ...]
-    """For each level, ascending, the form of each target with all other sites at their top."""
-    kind: SiteKind = "units"
+    """For each level, ascending, the configuration of each target, other sites at their top."""
+    dimension: SiteDimension = "units"
 
     @property
     def top_level(self) -> int:
@@ -43,7 +38,7 @@ class Site:
 
     @property
     def configurations_by_target(self) -> Mapping[int, tuple[int, ...]]:
-        """For each target its form at each level, with all other sites at their top."""
+        """For each target its configuration at each level, with all other sites at their top."""
         return dict(zip(self.targets, zip(*self.levels, strict=True), strict=True))
 
 
@@ -51,19 +46,24 @@ class Site:
 class SearchSpace:
     """The ordered sites of one model.
 
-    A genome is an integer vector ``(sites,)``, one level for each site. It stands for forms
-    ``(components,)``, and with the units' order for a plan.
+    A genome is an integer vector ``(sites,)``, one level for each site. It stands for the
+    configurations ``(components,)`` of all components, and with their pruning orders for a plan.
     """
 
     identity: ModelIdentity
     components: tuple[Component, ...]
     sites: tuple[Site, ...]
     orders: Orders
-    """For each component its members from the last to go to the first to go."""
+    """For each component its members by falling importance."""
     block_options: tuple[tuple[BlockOptions, ...], ...]
-    """For each component how it may be thinned out, the dense way first."""
+    """The options of each component, the dense ones first."""
     weights_digest: str = ""
-    """What plans say of weights that are not the dense model's own."""
+    """Written into plans with weights that are no slices of the dense ones."""
+
+    @cached_property
+    def tables(self) -> ConfigurationTables:
+        """The configurations of each component."""
+        return ConfigurationTables.of(self.components, self.block_options)
 
     @property
     def top_levels(self) -> NDArray[np.int_]:
@@ -72,193 +72,206 @@ class SearchSpace:
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
-        """Sites that change the same components, and so cost together: each site is in one group.
+        """Groups of sites whose costs depend on each other, as they affect the same components.
 
-        Positions ascend in a group, and groups by their first.
+        Each site is in one group. Positions ascend in a group, and groups by their first.
         """
         head = np.arange(len(self.sites))
-        known: dict[int, int] = {}
+        first_sites: dict[int, int] = {}
         for position, site in enumerate(self.sites):
             for target in site.targets:
-                first, second = sorted(head[[known.setdefault(target, position), position]])
+                pair = [first_sites.setdefault(target, position), position]
+                first, second = sorted(head[pair])
                 head[head == second] = first
         return tuple(tuple(np.flatnonzero(head == first).tolist()) for first in np.unique(head))
 
     def configurations(self, genomes: NDArray[np.int_]) -> Configurations:
-        """Turn genomes ``(genomes, sites)`` into forms ``(genomes, components)``."""
-        widths = unit_counts(self.components)
-        kept = np.tile(widths, (len(genomes), 1))
-        block_options = np.zeros_like(kept)
+        """Turn genomes ``(genomes, sites)`` into configurations ``(genomes, components)``."""
+        units = np.tile([table.unit_count for table in self.tables], (len(genomes), 1))
+        options_index = np.zeros_like(units)
         for position, site in enumerate(self.sites):
-            chosen = np.array(site.levels)[genomes[:, position]]
-            targets = list(site.targets)
-            if site.kind == "units":
-                kept[:, targets] = chosen
-            else:  # the position of a combination is the sum of those of its parts
-                block_options[:, targets] += options_in(chosen, widths[targets])
-        return configurations_of(kept, block_options, widths)
+            for target, configurations in site.configurations_by_target.items():
+                chosen = np.array(configurations)[genomes[:, position]]
+                if site.dimension == "units":
+                    units[:, target] = self.tables[target].units[chosen]
+                else:  # the position of a combination is the sum of those of its parts
+                    options_index[:, target] += self.tables[target].options_index[chosen]
+        return self.tables.index(units, options_index)
 
     def repaired(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
-        """Give genomes that keep some attention, without which no token sees another.
+        """Return genomes that keep some attention, without which no token sees another.
 
         Args:
             genomes: Any genomes of this space, ``(genomes, sites)``.
 
         Returns:
-            The same, the first attention raised to its lowest level where all were dropped.
+            The same, with the first attention at its lowest level where all were dropped.
         """
         attention = [
             i for i, component in enumerate(self.components) if component.kind == "attention"
         ]
-        blind = ~self.configurations(genomes)[:, attention].any(axis=1)
+        without_attention = ~self.configurations(genomes)[:, attention].any(axis=1)
         repaired = genomes.copy()
-        if blind.any():
-            units = (i for i, site in enumerate(self.sites) if site.kind == "units")
-            first = next(i for i in units if attention[0] in self.sites[i].targets)
-            repaired[blind, first] = 1
+        if without_attention.any():
+            unit_sites = (i for i, site in enumerate(self.sites) if site.dimension == "units")
+            first = next(i for i in unit_sites if attention[0] in self.sites[i].targets)
+            repaired[without_attention, first] = 1
         return repaired
 
     def smallest(self) -> NDArray[np.int_]:
-        """Give the genome that keeps least, ``(sites,)``."""
-        lowest: NDArray[np.int_] = self.repaired(np.zeros((1, len(self.sites)), dtype=np.int_))[0]
-        return lowest
+        """Return the genome that keeps least, ``(sites,)``."""
+        lowest = np.zeros((1, len(self.sites)), dtype=np.int_)
+        genome: NDArray[np.int_] = self.repaired(lowest)[0]
+        return genome
 
     def plan(self, genome: NDArray[np.int_]) -> Plan:
-        """Make a genome ``(sites,)`` portable."""
-        widths, configurations = unit_counts(self.components), self.configurations(genome[None])[0]
-        kept, block_options = units_in(configurations, widths), options_in(configurations, widths)
-        # what is whole or gone holds the dense model's own weights
-        altered = bool(((configurations != 0) & (configurations != widths)).any())
+        """Return the plan of a genome ``(sites,)``."""
+        configurations = self.configurations(genome[None])[0].tolist()
+        is_plain = [
+            table.is_plain(configuration)
+            for table, configuration in zip(self.tables, configurations, strict=True)
+        ]
         return Plan(
             model=self.identity,
             sites={
-                component.name: self._kept(position, kept[position], block_options[position])
+                component.name: self._component_plan(position, configurations[position])
                 for position, component in enumerate(self.components)
             },
-            weights_digest=self.weights_digest if altered else "",
+            weights_digest="" if all(is_plain) else self.weights_digest,
         )
 
-    def _kept(self, position: int, count: int, options: int) -> ComponentPlan:
-        """Write down what is kept of one component."""
-        component, chosen = self.components[position], self.block_options[position][options]
+    def _component_plan(self, position: int, configuration: int) -> ComponentPlan:
+        component, (count, options) = (
+            self.components[position],
+            self.tables[position][configuration],
+        )
         members = np.sort(component.members(self.orders[position], count))
-        pattern = "" if chosen.pattern.is_dense else str(chosen.pattern)
-        kept = ComponentPlan.of(members, component.member_count, pattern)
+        pattern = "" if options.pattern.is_dense else str(options.pattern)
+        component_plan = ComponentPlan.of(members, component.member_count, pattern)
         if component.experts is None or not count:
-            return kept
+            return component_plan
         channels = ""
-        if chosen.channels:
-            own = self.orders.channels[position][members, : chosen.channels]
-            whole = component.experts.channel_count
-            flat = np.sort((members[:, None] * whole + own).ravel())
-            channels = ComponentPlan.of(flat, component.member_count * whole).kept
-        return kept.model_copy(update={"channels": channels, "top_k": chosen.top_k})
+        if options.channels:
+            kept_channels = self.orders.channels[position][members, : options.channels]
+            width = component.experts.channel_count
+            flat = np.sort((members[:, None] * width + kept_channels).ravel())
+            channels = ComponentPlan.of(flat, component.member_count * width).kept
+        return component_plan.model_copy(update={"channels": channels, "top_k": options.top_k})
 
     def genome(self, plan: Plan) -> NDArray[np.int_]:
-        """Turn a plan back into a genome ``(sites,)``.
+        """Return the genome ``(sites,)`` of a plan.
 
         Raises:
-            PlanError: Where the plan belongs to another model or is none of this space's.
+            PlanError: If the plan belongs to another model or is none of this space's.
         """
         plan.check_model(self.identity)
         configurations = self.configurations_of(plan)
         genome = np.array([self._level(site, configurations) for site in self.sites])
         for position in np.flatnonzero(self.configurations(genome[None])[0] != configurations):
             raise PlanError(
-                f"a plan of this space leaves `{self.components[position].name}` whole, and this "
-                "one cuts it; search with the space that made the plan"
+                f"a plan of this space leaves `{self.components[position].name}` dense, and this "
+                "one prunes it; search with the space that made the plan"
             )
         return genome
 
     def configurations_of(self, plan: Plan) -> Configurations:
-        """Give the forms ``(components,)`` of a plan, whether or not they are levels of the sites.
+        """Return the configurations ``(components,)`` of a plan, levels of the sites or not.
 
         Raises:
-            PlanError: Where it keeps other units than the best ranked, has weights that were
+            PlanError: If it keeps other units than the most important ones, has weights that were
                 made in another way, or a pattern that is none of this space's.
         """
         if plan.weights_digest not in ("", self.weights_digest):
             raise PlanError(
-                "a plan's weights must be made as this run makes them, and its `repair` is "
-                f"{plan.weights_digest}, here it is {self.weights_digest or 'none'}; use the run "
-                "of the plan"
+                "a plan's weights must be made as this run makes them, and its `weights_digest` "
+                f"is {plan.weights_digest}, here it is {self.weights_digest or 'none'}; use the "
+                "run of the plan"
             )
-        widths = unit_counts(self.components)
-        kept = [self._kept_count(plan, position) for position in range(len(widths))]
-        block_options = [self._options(plan, position) for position in range(len(widths))]
-        return configurations_of(np.array(kept), np.array(block_options), widths)
+        positions = range(len(self.components))
+        units = [self._unit_count(plan, position) for position in positions]
+        options = [self._options_index(plan, position) for position in positions]
+        return self.tables.index(np.array(units), np.array(options))
 
-    def _kept_count(self, plan: Plan, position: int) -> int:
+    def _unit_count(self, plan: Plan, position: int) -> int:
+        """Return the units that a plan keeps of a component."""
         component, order = self.components[position], self.orders[position]
-        choice = plan.sites.get(component.name)
-        units = np.array([], dtype=np.int_) if choice is None else choice.units
+        component_plan = plan.sites.get(component.name)
+        units = np.array([], dtype=np.int_) if component_plan is None else component_plan.units
         count = len(units) // component.group_count
-        if choice is None or not np.array_equal(units, np.sort(component.members(order, count))):
+        important = np.sort(component.members(order, count))
+        if component_plan is None or not np.array_equal(units, important):
             raise PlanError(
-                f"a plan of this space keeps the best-ranked units of `{component.name}`, and "
-                "this one keeps others or names none; search with the ranking that made the plan"
+                f"a plan of this space keeps the most important units of `{component.name}`, and "
+                "this one keeps others or names none; search with the importance that made the "
+                "plan"
             )
         return count
 
-    def _options(self, plan: Plan, position: int) -> int:
-        name, choice = self.components[position].name, plan.sites[self.components[position].name]
-        known = self.block_options[position]
-        patterns = {str(options.pattern): options.pattern for options in known}
-        if choice.pattern and choice.pattern not in patterns:
+    def _options_index(self, plan: Plan, position: int) -> int:
+        """Return the position of a plan's options among those of a component."""
+        name = self.components[position].name
+        component_plan = plan.sites[name]
+        all_options = self.block_options[position]
+        patterns = {str(options.pattern): options.pattern for options in all_options}
+        if component_plan.pattern and component_plan.pattern not in patterns:
             raise PlanError(
                 f"a plan's sparsity must be one of {', '.join([*patterns][1:]) or 'none'} here, "
-                f"and `{name}` is {choice.pattern[:20]}; search with the space that made the plan"
+                f"and `{name}` is {component_plan.pattern[:20]}; search with the space that made "
+                "the plan"
             )
-        channels = self._channel_count(choice, position)
-        pattern = patterns[choice.pattern] if choice.pattern else DENSE
-        wanted = BlockOptions(pattern=pattern, channels=channels, top_k=choice.top_k)
-        if wanted not in known:
+        channels = self._channel_count(component_plan, position)
+        options = BlockOptions(
+            pattern=patterns[component_plan.pattern] if component_plan.pattern else DENSE,
+            channels=channels,
+            top_k=component_plan.top_k,
+        )
+        if options not in all_options:
             raise PlanError(
                 f"`{name}` keeps {channels or 'all'} channels of each expert and runs "
-                f"{choice.top_k or 'as many as ever'} in this plan, which is none of its levels; "
-                "search with the levels that made the plan"
+                f"{component_plan.top_k or 'as many as the dense model'} in this plan, which is "
+                "none of its levels; search with the levels that made the plan"
             )
-        return known.index(wanted)
+        return all_options.index(options)
 
-    def _channel_count(self, choice: ComponentPlan, position: int) -> int:
-        """Give the channels that each kept expert keeps; 0: all."""
+    def _channel_count(self, component_plan: ComponentPlan, position: int) -> int:
+        """Return the number of channels that each kept expert keeps; 0: all."""
         experts = self.components[position].experts
-        kept = None if experts is None else choice.kept_channels(experts.channel_count)
+        kept = None if experts is None else component_plan.kept_channels(experts.channel_count)
         if kept is None:
             return 0
-        own = self.orders.channels[position][choice.units, : kept.shape[1]]
-        if not np.array_equal(kept, np.sort(own, axis=1)):
+        important = self.orders.channels[position][component_plan.units, : kept.shape[1]]
+        if not np.array_equal(kept, np.sort(important, axis=1)):
             raise PlanError(
-                f"a plan of this space keeps the best-ranked channels of the experts of "
+                f"a plan of this space keeps the most important channels of the experts of "
                 f"`{self.components[position].name}`, and this one keeps others; search with the "
-                "ranking that made the plan"
+                "importance that made the plan"
             )
         return int(kept.shape[1])
 
     def _level(self, site: Site, configurations: Configurations) -> int:
-        targets = list(site.targets)
-        widths = unit_counts(self.components)[targets]
-        kept, block_options = (
-            units_in(configurations[targets], widths),
-            options_in(configurations[targets], widths),
-        )
-        if site.kind != "units":
-            if not kept.all():  # dropped: how it would be thinned out does not matter
-                return site.top_level
-            known = self.block_options[targets[0]]
-            value = getattr(known[block_options[0]], site.kind)
-            alone = replace(DENSE_OPTIONS, **{site.kind: value})
-            kept, block_options = widths, np.array([known.index(alone)])
-            wanted = tuple(configurations_of(kept, block_options, widths).tolist())
+        """Return the level at which a site has given configurations ``(components,)``."""
+        if site.dimension == "units":
+            units = [self.tables[target][configurations[target]][0] for target in site.targets]
+            level = tuple(
+                int(self.tables[target].index(count))
+                for target, count in zip(site.targets, units, strict=True)
+            )
         else:
-            wanted = tuple(kept.tolist())
-        if wanted not in site.levels:
+            (target,) = site.targets
+            table = self.tables[target]
+            count, options = table[configurations[target]]
+            if not count:  # dropped: its options do not matter
+                return site.top_level
+            units = [table.unit_count]
+            alone = replace(DENSE_OPTIONS, **{site.dimension: getattr(options, site.dimension)})
+            level = (int(table.index(table.unit_count, table.options.index(alone))),)
+        if level not in site.levels:
             raise PlanError(
-                f"`{site.name}` keeps {' and '.join(map(str, kept))} units in this plan, which "
+                f"`{site.name}` keeps {' and '.join(map(str, units))} units in this plan, which "
                 "is none of its levels; search with the levels that made the plan"
             )
-        return site.levels.index(wanted)
+        return site.levels.index(level)
 
 
 Genome = tuple[int, ...]
-"""One level per site."""
+"""One level for each site."""

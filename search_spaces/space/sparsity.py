@@ -1,4 +1,4 @@
-"""Which share of a matrix's weights stays: a fraction of zeros, or N of every M in a row."""
+"""Sparsity patterns: a fraction of zeros in a matrix, or N weights kept of every M in a row."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, overload
 from search_spaces.errors import PlanError, SettingsError
 from search_spaces.space.choices import Choices
 
-if TYPE_CHECKING:  # settings read patterns without NumPy
+if TYPE_CHECKING:  # settings parse patterns without NumPy
     import numpy as np
     from numpy.typing import NDArray
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:  # settings read patterns without NumPy
 class SparsityPattern:
     """How sparse a matrix ``(rows, columns)`` is, whichever weights are zero.
 
+    >>> SparsityPattern.parse("2:4").zeros(rows=3, columns=8), SparsityPattern(percent=25).density
+    (12, 0.75)
+
     Args:
         percent: Zeros in each hundred weights, for a pattern without groups.
-        keep: With groups: weights that stay in each.
+        keep: Weights kept in each group, for a pattern with groups.
         group: Neighbouring columns of a row in a group; 0: no groups.
     """
 
@@ -28,20 +31,20 @@ class SparsityPattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``50%`` or ``2:4``.
+        """Parse ``50%`` or ``2:4``.
 
         Raises:
-            PlanError: Where it is neither.
+            PlanError: If it is neither.
         """
-        if found := re.fullmatch(r"([0-9]{1,2})%", text):
-            return cls(percent=int(found[1]))
-        found = re.fullmatch(r"([0-9]{1,2}):([0-9]{1,2})", text)
-        if not found or not 0 < int(found[1]) < int(found[2]):
+        if percentage := re.fullmatch(r"([0-9]{1,2})%", text):
+            return cls(percent=int(percentage[1]))
+        ratio = re.fullmatch(r"([0-9]{1,2}):([0-9]{1,2})", text)
+        if not ratio or not 0 < int(ratio[1]) < int(ratio[2]):
             raise PlanError(
                 f"a sparsity pattern must be zeros in a hundred such as `50%`, or so many kept of "
                 f"a group such as `2:4`, got `{text[:20]}`; write one of these"
             )
-        return cls(keep=int(found[1]), group=int(found[2]))
+        return cls(keep=int(ratio[1]), group=int(ratio[2]))
 
     def __str__(self) -> str:
         return f"{self.keep}:{self.group}" if self.group else f"{self.percent}%"
@@ -53,7 +56,7 @@ class SparsityPattern:
 
     @property
     def density(self) -> float:
-        """Share of the weights that stays."""
+        """Share of the weights that is kept."""
         return self.keep / self.group if self.group else 1.0 - self.percent / 100
 
     @overload
@@ -63,20 +66,20 @@ class SparsityPattern:
     def zeros_each_row(self, columns: "NDArray[np.int_]") -> "NDArray[np.int_]": ...
 
     def zeros_each_row(self, columns: "int | NDArray[np.int_]") -> "int | NDArray[np.int_]":
-        """Give the zeros in a row; where rows share them out unevenly, on average."""
+        """Return the zeros in a row; the mean where rows have different numbers."""
         if self.group:
             return columns // self.group * (self.group - self.keep)
         return columns * self.percent // 100
 
     def zeros(self, rows: int, columns: int) -> int:
-        """Give the zeros in a matrix: the same for every method."""
+        """Return the zeros in a matrix, which are the same for every method."""
         return rows * self.zeros_each_row(columns)
 
     def check_fits(self, columns: int, name: str) -> None:
-        """Refuse a matrix whose rows cannot be parted into groups.
+        """Refuse a matrix whose rows cannot be divided into groups.
 
         Raises:
-            SettingsError: Where the number of columns is no multiple of the group.
+            SettingsError: If the number of columns is no multiple of the group.
         """
         if self.group and columns % self.group:
             raise SettingsError(
@@ -88,20 +91,20 @@ class SparsityPattern:
 DENSE = SparsityPattern()
 """Nothing is zero."""
 SPARSEST = 90
-"""Per cent of zeros beyond which no level goes."""
+"""Largest percentage of zeros among the levels."""
 STEP = 10
-"""Per cent between two levels by default."""
+"""Percentage points between two levels by default."""
 
 
 def sparsity_patterns(choices: Choices, step: int = STEP) -> tuple[SparsityPattern, ...]:
-    """Give the patterns to choose from, the dense one first and then by falling density.
+    """Return the patterns to choose from, the dense one first and then by falling density.
 
     Args:
-        choices: What may be cut.
-        step: Per cent of zeros between two fractions.
+        choices: What may be pruned.
+        step: Percentage points of zeros between two fractions.
     """
     fractions = range(step, SPARSEST + 1, step) if choices.fractions else ()
-    found = [*(SparsityPattern(percent=percent) for percent in fractions)]
-    found += [SparsityPattern.parse(group) for group in choices.groups]
-    # groups before the fraction of the same density: they leave less choice, and cost the same
-    return (DENSE, *sorted(found, key=lambda p: (-p.density, p.group == 0, p.group)))
+    patterns = [*(SparsityPattern(percent=percent) for percent in fractions)]
+    patterns += [SparsityPattern.parse(group) for group in choices.groups]
+    # groups before the fraction of the same density: they constrain more, and cost the same
+    return (DENSE, *sorted(patterns, key=lambda p: (-p.density, p.group == 0, p.group)))

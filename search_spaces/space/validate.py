@@ -1,4 +1,4 @@
-"""The weights of a component as a choice: whether its matrices can be as sparse as asked."""
+"""Checks that the matrices of a component can have the requested sparsity patterns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,23 +15,27 @@ def check_patterns(
     widths: Sequence[int],
     patterns: Sequence[SparsityPattern],
 ) -> None:
-    """Refuse groups that the matrices of a component cannot be parted into.
+    """Refuse patterns with groups that do not divide the matrices of a component.
 
     Args:
         component: The component.
         columns: Inputs of each of its projections, by path.
-        widths: Units that its levels keep.
+        widths: Numbers of units at its levels.
         patterns: To choose from.
 
     Raises:
-        SettingsError: Naming the matrix and its width.
+        SettingsError: If one does not fit; names the matrix and its width.
     """
     for projection in component.projections:
-        wide = columns[projection.path]
+        dense_columns = columns[projection.path]
         for count in widths:
-            kept = wide if projection.side == "rows" else wide * count // component.unit_count
+            kept_columns = (
+                dense_columns
+                if projection.side == "rows"
+                else dense_columns * count // component.unit_count
+            )
             for pattern in patterns:
-                pattern.check_fits(kept, f"layers.{component.layer}.{projection.path}")
+                pattern.check_fits(kept_columns, f"layers.{component.layer}.{projection.path}")
 
 
 def check_expert_patterns(
@@ -40,19 +44,19 @@ def check_expert_patterns(
     widths: Sequence[int],
     patterns: Sequence[SparsityPattern],
 ) -> None:
-    """Refuse groups that the matrices of experts cannot be parted into.
+    """Refuse patterns with groups that do not divide the matrices of experts.
 
     Args:
         component: The experts.
-        stacks: Theirs, by path.
-        widths: Channels that each keeps at the levels; none: all.
+        stacks: Their stacks, by path.
+        widths: Channels of each expert at the levels; empty: all.
         patterns: To choose from.
 
     Raises:
-        SettingsError: Naming the stack and its width.
+        SettingsError: If one does not fit; names the stack and its width.
     """
     for stack, matrices in matrices_of(component.mixture, stacks):
-        wide = matrices.shape[2]
-        for kept in {wide, *widths} if stack.role == "down" else {wide}:
+        dense_columns = matrices.shape[2]
+        for count in {dense_columns, *widths} if stack.role == "down" else {dense_columns}:
             for pattern in patterns:
-                pattern.check_fits(kept, f"layers.{component.layer}.{stack.path}")
+                pattern.check_fits(count, f"layers.{component.layer}.{stack.path}")

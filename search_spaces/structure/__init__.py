@@ -1,4 +1,4 @@
-"""Reading a model's structure from its module graph, not from a table of family names."""
+"""The structure of a model that was read: its layers, their components, and their weights."""
 
 from search_spaces.structure.components import Component, ComponentKind, Projection
 

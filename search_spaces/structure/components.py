@@ -1,4 +1,4 @@
-"""What the planner knows of one attention or MLP: its units, and where their weights lie."""
+"""Components of a layer: their units, and the rows and columns that belong to each unit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Projection:
     """A linear layer whose rows (outputs) or columns (inputs) belong to units."""
 
     path: str
-    """Inside the layer, such as ``self_attn.q_proj``."""
+    """Path inside the layer, such as ``self_attn.q_proj``."""
     side: Literal["rows", "columns"]
     units: NDArray[np.int_]
     """The unit of each row or column, ``(features,)``."""
@@ -28,10 +28,14 @@ class Projection:
         return np.argsort(self.units, kind="stable").reshape(int(self.units.max()) + 1, -1)
 
     def sorted_features(self, order: NDArray[np.int_]) -> NDArray[np.int_]:
-        """Give the row or column that lies in each place once the units are sorted.
+        """Return the row or column at each place once the units are sorted.
+
+        >>> projection = Projection(path="q_proj", side="rows", units=np.array([0, 0, 1, 1]))
+        >>> projection.sorted_features(np.array([1, 0])).tolist()
+        [2, 3, 0, 1]
 
         Args:
-            order: Units from the last to go to the first to go, ``(units,)``.
+            order: Units by falling importance, ``(units,)``.
 
         Returns:
             ``(features,)``
@@ -42,19 +46,19 @@ class Projection:
         return places
 
     def first(self, count: int) -> NDArray[np.int_]:
-        """Give the rows or columns of the first units, ascending: of the sorted model, what stays.
+        """Return the rows or columns of the first units, ascending: in a sorted model the kept ones.
 
         Args:
-            count: How many units.
+            count: Number of kept units.
         """
         return np.flatnonzero(self.units < count)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """The attention of a layer, its MLP, or the experts or shared expert that stand for one.
+    """An attention, an MLP, or the experts or shared expert that take an MLP's place.
 
-    The smallest thing that can be dropped whole.
+    It is the smallest part of a layer that can be dropped whole.
     """
 
     kind: ComponentKind
@@ -64,9 +68,9 @@ class Component:
     module: str
     """Path inside the layer of the module that holds the projections; empty: the layer itself."""
     returns: int = 1
-    """How many values that module returns; 1 stands for a bare tensor."""
+    """Number of values that the module returns; 1: a bare tensor."""
     private: tuple[str, ...] = ()
-    """Paths inside the layer of norms that do nothing once the component is dropped."""
+    """Paths inside the layer of norms that have no effect once the component is dropped."""
     attributes: Mapping[str, int] = field(default_factory=dict)
     """Integers its forward reads that must follow the width: name → amount for each unit."""
     cached_features: int = 0
@@ -74,10 +78,10 @@ class Component:
     core_features: int = 0
     """Multiply–accumulates of scores and values, for each unit, token and token attended to."""
     experts: Experts | None = None
-    """What else is known of a mixture of experts, which has no projections."""
+    """Structure of a mixture of experts, which has no projections; None: it is none."""
     group_count: int = 1
-    """Groups of members of which each keeps as many: a unit is one member of each group. Experts
-    have some where their router chooses groups first; members of a group lie side by side."""
+    """Groups of members that all keep the same number: a unit is one member of each group. Experts
+    have several where their router chooses groups first; members of a group are consecutive."""
 
     @property
     def name(self) -> str:
@@ -85,21 +89,25 @@ class Component:
 
     @property
     def mixture(self) -> Experts:
-        """What is known of it as a mixture of experts, which it must be."""
+        """Structure of the mixture of experts, which the component must be."""
         assert self.experts is not None, f"`{self.name}` has no experts"
         return self.experts
 
     @property
     def member_count(self) -> int:
-        """What a plan names and an order sorts: units, or the experts of all groups."""
+        """Number of members, which plans and orders list: units, or the experts of all groups."""
         return self.unit_count * self.group_count
 
     def members(self, order: NDArray[np.int_], count: int) -> NDArray[np.int_]:
-        """Give the members that stay where so many units do, group by group.
+        """Return the members of the kept units, group by group.
+
+        >>> Component(
+        ...     kind="experts", layer=0, unit_count=3, projections=(), module="", group_count=2
+        ... ).members(np.array([2, 0, 1, 3, 5, 4]), 2).tolist()
+        [2, 0, 3, 5]
 
         Args:
-            order: Members from the last to go to the first to go within each group,
-                ``(members,)``.
-            count: Units that stay.
+            order: Members by falling importance within each group, ``(members,)``.
+            count: Number of kept units.
         """
         return order.reshape(self.group_count, -1)[:, :count].ravel()

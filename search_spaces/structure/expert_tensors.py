@@ -1,4 +1,4 @@
-"""The weights of experts, stacked as a model holds them or seen as matrices of each."""
+"""Weights of experts: stacked as a model holds them, or viewed as matrices of each expert."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,13 +8,13 @@ from search_spaces.structure.experts import Experts, Stack
 
 
 def stacks_of(layer: nn.Module, experts: Experts) -> dict[str, Tensor]:
-    """Give the stacks and the router's rows by their paths inside a layer, as stored."""
+    """Return the stacks and the router's rows by their paths inside a layer, as stored."""
     paths = [*(stack.path for stack in experts.stacks), *experts.router_rows]
     return {path: tensor_at(layer, path) for path in paths}
 
 
 def tensor_at(layer: nn.Module, path: str) -> Tensor:
-    """Give a parameter or buffer by its path inside a layer."""
+    """Return a parameter or buffer by its path inside a layer."""
     holder, _, name = path.rpartition(".")
     tensor = getattr(layer.get_submodule(holder), name)
     assert isinstance(tensor, Tensor)
@@ -22,12 +22,12 @@ def tensor_at(layer: nn.Module, path: str) -> Tensor:
 
 
 def as_matrices(stack: Stack, weight: Tensor) -> Tensor:
-    """View a stack as matrices of outputs by inputs, ``(experts, rows, columns)``."""
+    """Return a view of a stack as matrices of outputs by inputs, ``(experts, rows, columns)``."""
     return weight.transpose(1, 2) if stack.transposed else weight
 
 
 def matrices_of(experts: Experts, weights: Mapping[str, Tensor]) -> Iterator[tuple[Stack, Tensor]]:
-    """Give the matrices of all experts, ``(experts, rows, columns)``, stack by stack.
+    """Yield the matrices of all experts, ``(experts, rows, columns)``, stack by stack.
 
     Args:
         experts: Of a layer.
@@ -41,10 +41,10 @@ def matrices_of(experts: Experts, weights: Mapping[str, Tensor]) -> Iterator[tup
 def output_energy(
     experts: Experts, weights: Mapping[str, Tensor], channel_energy: Tensor
 ) -> Tensor:
-    """Give the energy that each channel of each expert adds to the hidden states.
+    """Return the energy that each channel of each expert adds to the hidden states.
 
-    Wanda's score of the columns through which it does, squared and summed, with the router's
-    weights inside: ``E[(g a_c)²] · ‖W_:c‖²``.
+    This is Wanda's score of the columns that read the channel, squared and summed, with the
+    router's weights inside: ``E[(g a_c)²] · ‖W_:c‖²``.
 
     Args:
         experts: Of a layer.

@@ -1,4 +1,4 @@
-"""Linear layers of any make, seen as one ``(rows, columns)`` matrix: outputs by inputs."""
+"""Linear layers of any class, viewed as one ``(rows, columns)`` matrix: outputs by inputs."""
 
 import numpy as np
 import torch
@@ -9,24 +9,24 @@ from transformers.pytorch_utils import Conv1D
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Tell whether a module multiplies by a weight matrix and nothing else."""
+    """Return whether a module multiplies by a weight matrix and does nothing else."""
     return isinstance(module, nn.Linear | Conv1D)
 
 
 def matrix(linear: nn.Module) -> Tensor:
-    """Give the weight as a view of shape ``(rows, columns)``; Conv1D stores it transposed."""
+    """Return the weight as a view of shape ``(rows, columns)``; Conv1D stores it transposed."""
     weight = linear.weight
     assert isinstance(weight, Tensor)
     return as_matrix(linear, weight)
 
 
 def as_matrix(linear: nn.Module, stored: Tensor) -> Tensor:
-    """View what is shaped as a layer's weight, such as its gradient, as ``(rows, columns)``."""
+    """Return what is shaped like a weight, such as its gradient, as a ``(rows, columns)`` view."""
     return stored.t() if isinstance(linear, Conv1D) else stored
 
 
 def bias(linear: nn.Module) -> Tensor | None:
-    """Give the bias ``(rows,)``, if there is one."""
+    """Return the bias ``(rows,)``, if there is one."""
     value = linear.bias
     return value if isinstance(value, Tensor) else None
 
@@ -64,18 +64,22 @@ def sliced_columns(linear: nn.Module, keep: NDArray[np.bool_]) -> SlicedLinear:
 
 
 def runs(keep: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Give the unbroken runs of true values as ``(start, stop)`` pairs."""
+    """Return the unbroken runs of true values as ``(start, stop)`` pairs.
+
+    >>> runs(np.array([True, True, False, True]))
+    [(0, 2), (3, 4)]
+    """
     edges = np.flatnonzero(np.diff(np.concatenate(([0], keep.astype(np.int8), [0]))))
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def cut_rows(linear: nn.Module, rows: NDArray[np.int_]) -> nn.Module:
-    """Make a smaller linear layer of the same make from some outputs of another."""
+    """Return a smaller linear layer of the same class with some outputs of another."""
     return rebuilt(linear, matrix(linear)[_index(rows)], _picked(bias(linear), rows))
 
 
 def cut_columns(linear: nn.Module, columns: NDArray[np.int_]) -> nn.Module:
-    """Make a smaller linear layer of the same make from some inputs of another."""
+    """Return a smaller linear layer of the same class with some inputs of another."""
     return rebuilt(linear, matrix(linear)[:, _index(columns)], bias(linear))
 
 
@@ -93,25 +97,25 @@ def permute_columns_(linear: nn.Module, order: NDArray[np.int_]) -> None:
 
 
 def rebuilt(linear: nn.Module, weight: Tensor, offset: Tensor | None) -> nn.Module:
-    """Make a linear layer of the same make that owns another weight and bias.
+    """Return a linear layer of the same class that owns another weight and bias.
 
     Args:
-        linear: Whose make it is; it stays as it is.
+        linear: Gives the class; it is not changed.
         weight: ``(rows, columns)``
-        offset: ``(rows,)``; none: no bias.
+        offset: ``(rows,)``; None: no bias.
     """
     rows, columns = weight.shape
-    fresh: nn.Module
+    result: nn.Module
     with torch.device("meta"):
         if isinstance(linear, Conv1D):
-            fresh = Conv1D(rows, columns)  # type: ignore[no-untyped-call]
+            result = Conv1D(rows, columns)  # type: ignore[no-untyped-call]
         else:
-            fresh = nn.Linear(columns, rows, bias=offset is not None)
+            result = nn.Linear(columns, rows, bias=offset is not None)
     stored = weight.t() if isinstance(linear, Conv1D) else weight
-    fresh.weight = nn.Parameter(stored.detach().clone().contiguous(), requires_grad=False)
+    result.weight = nn.Parameter(stored.detach().clone().contiguous(), requires_grad=False)
     if offset is not None:
-        fresh.bias = nn.Parameter(offset.detach().clone(), requires_grad=False)
-    return fresh
+        result.bias = nn.Parameter(offset.detach().clone(), requires_grad=False)
+    return result
 
 
 def _index(positions: NDArray[np.int_]) -> Tensor:

@@ -1,9 +1,10 @@
-"""A model that was read: its layers, their components, and their weights as floats."""
+"""A model that was read: its layers, their components, and their weights in float32."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from typing import NewType
 
 from torch import Tensor
 
@@ -15,19 +16,19 @@ from search_spaces.structure.linear import matrix
 
 @dataclass(frozen=True, kw_only=True)
 class LayerStructure:
-    """One layer: its two components and what belongs to neither alone."""
+    """One layer: its components and what belongs to none of them alone."""
 
     attention: Component
     feed_forward: tuple[Component, ...]
-    """Its MLP; or its experts, and the shared expert beside them if there is one."""
+    """Its MLP; or its experts, and the shared expert next to them if there is one."""
     shared: tuple[str, ...]
     """Paths of norms that no component owns alone."""
     vanishes: bool
-    """Whether the layer gives back what it gets once all components are dropped."""
+    """Whether the layer returns its input once all components are dropped."""
     parallel: bool
-    """Whether the MLP reads what the attention reads, and not what it wrote."""
+    """Whether the MLP reads what the attention reads, and not what it writes."""
     splits: bool
-    """Whether its attention alone and then its MLP alone give what it gives, bit for bit."""
+    """Whether its attention alone and then its MLP alone compute what it computes, bit for bit."""
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -45,7 +46,7 @@ class LayerStructure:
 
     @property
     def experts(self) -> Component | None:
-        """Its experts; none: it has an MLP."""
+        """Its experts; None: it has an MLP."""
         return next(
             (component for component in self.feed_forward if component.kind == "experts"), None
         )
@@ -53,7 +54,7 @@ class LayerStructure:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStructure:
-    """A causal language model whose layers are understood."""
+    """A causal language model and the structure of its layers."""
 
     backbone: Backbone
     layers: tuple[LayerStructure, ...]
@@ -75,23 +76,27 @@ class ModelStructure:
         return any(layer.experts is not None for layer in self.layers)
 
     def matrices(self) -> Iterator[tuple[Component, Mapping[str, Tensor]]]:
-        """Give each component with its projections' matrices ``(rows, columns)`` in float32.
+        """Yield each component with its projections' matrices ``(rows, columns)`` in float32.
 
-        By path, and for as long as the component's turn lasts. Of experts, which have no
-        projections, it gives the stacks as they are stored, and the router's rows.
+        They are keyed by path, and valid until the next component is taken. Experts, which have no
+        projections, come with their stacks as they are stored, and the router's rows.
         """
-        for index, own in enumerate(self.layers):
+        for index, structure in enumerate(self.layers):
             with self.backbone.resident(index) as layer:
-                for component in own.components:
+                for component in structure.components:
                     paths = [projection.path for projection in component.projections]
-                    found = {path: matrix(layer.get_submodule(path)) for path in paths}
+                    weights = {path: matrix(layer.get_submodule(path)) for path in paths}
                     if component.experts is not None:
-                        found = stacks_of(layer, component.experts)
-                    yield component, _Floats(found)
+                        weights = stacks_of(layer, component.experts)
+                    yield component, _Floats(weights)
+
+
+SortedModel = NewType("SortedModel", ModelStructure)
+"""A model whose units are in pruning order, so that every level is a prefix of its weights."""
 
 
 class _Floats(Mapping[str, Tensor]):
-    """Weights that become float32 when they are asked for: those of experts are large."""
+    """Weights that are cast to float32 on access only, for those of experts are large."""
 
     def __init__(self, stored: Mapping[str, Tensor]) -> None:
         self._stored = stored

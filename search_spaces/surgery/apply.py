@@ -1,4 +1,4 @@
-"""Giving the layers of a sorted model the forms that a candidate chose."""
+"""Building the layers of a candidate from a sorted model and the configurations it chose."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,79 +8,82 @@ from numpy.typing import NDArray
 from torch import nn
 
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
-from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, combined_options
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
+from search_spaces.space.configuration import ConfigurationTables
 from search_spaces.space.sparsity import SparsityPattern
-from search_spaces.structure.components import Component
-from search_spaces.structure.model import ModelStructure
+from search_spaces.structure.model import SortedModel
 from search_spaces.surgery.slice_and_cut import narrowed
 
 
 class WeightSource(Protocol):
-    """Knows the weights of components that are more than a part of the dense ones."""
+    """Source of the pruned weights of attentions and MLPs."""
 
-    def level(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
-        """Give them for one component, the units that it keeps and its pattern."""
+    def weights(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
+        """Return them for one component that keeps some units with some pattern."""
         ...
 
 
 class ExpertWeightSource(Protocol):
-    """Knows the weights of mixtures of experts that are more than a part of the dense ones."""
+    """Source of the pruned weights of mixtures of experts."""
 
-    def level(self, position: int, count: int, options: BlockOptions) -> PrunedWeights:
-        """Give them for one mixture, the units that it keeps and how they are thinned out."""
+    def weights(self, position: int, count: int, options: BlockOptions) -> PrunedWeights:
+        """Return them for one mixture that keeps some units with some options."""
         ...
 
 
 class LayerBuilder:
-    """Turns forms into layers, which share what they can with the dense model.
+    """Builds layers in given configurations, which share what they can with the dense model.
 
     Args:
-        structure: The model, its units sorted so that the first ones stay.
-        block_options: For each component how it may be thinned out, the dense way first; none:
-            not.
-        levels: Where compensated and sparse weights come from; none: all are the dense model's.
-        expert_levels: Likewise those of experts.
+        structure: The model, its units in pruning order.
+        block_options: The options of each component, the dense ones first; None: these alone.
+        weight_source: Of compensated and sparse weights; None: all are slices of the dense ones.
+        expert_weight_source: The same for experts.
     """
 
     def __init__(
         self,
-        structure: ModelStructure,
+        structure: SortedModel,
         block_options: Sequence[Sequence[BlockOptions]] | None = None,
-        levels: WeightSource | None = None,
-        expert_levels: ExpertWeightSource | None = None,
+        weight_source: WeightSource | None = None,
+        expert_weight_source: ExpertWeightSource | None = None,
     ) -> None:
-        components = structure.components
-        self.block_options = tuple(block_options or [combined_options()] * len(components))
+        self.tables = ConfigurationTables.of(structure.components, block_options)
         self._structure = structure
-        self._blocks = components
-        self.levels = levels
-        self.expert_levels = expert_levels
+        self._components = structure.components
+        self.weight_source = weight_source
+        self.expert_weight_source = expert_weight_source
+
+    @property
+    def block_options(self) -> tuple[tuple[BlockOptions, ...], ...]:
+        """The options of each component, the dense ones first."""
+        return tuple(table.options for table in self.tables)
 
     def layer(self, index: int, configurations: NDArray[np.int_]) -> nn.Module:
-        """Give a layer whose components have these forms, ``(components,)``."""
+        """Return a layer whose components have these configurations, ``(components,)``."""
         start = self._structure.spans[index].start
-        choices: list[tuple[Component, int]] = []
-        level: dict[str, LinearWeights] = {}
-        thinned = DENSE_OPTIONS
+        choices = []
+        weights: dict[str, LinearWeights] = {}
+        expert_options = DENSE_OPTIONS
         for position, configuration in enumerate(configurations.tolist(), start):
-            component, count, options = self._read(position, configuration)
+            component = self._components[position]
+            count, options = self.tables[position][configuration]
             choices.append((component, count))
-            level |= self.level(position, configuration)
+            weights |= self.weights(position, configuration)
             if component.experts is not None:
-                thinned = options
-        return narrowed(self._structure.backbone.layers[index], choices, level, thinned)
+                expert_options = options
+        dense_layer = self._structure.backbone.layers[index]
+        return narrowed(dense_layer, choices, weights, expert_options)
 
-    def level(self, position: int, configuration: int) -> PrunedWeights:
-        """Give the weights of a form that are not plain parts of the dense ones, by path."""
-        component, count, options = self._read(position, configuration)
-        if configuration in (0, component.unit_count):
+    def weights(self, position: int, configuration: int) -> PrunedWeights:
+        """Return the weights of a configuration that are no slices of the dense ones, by path."""
+        if self.tables[position].is_plain(configuration):
             return {}
-        if component.experts is not None:
-            own = self.expert_levels
-            return {} if own is None else own.level(position, count, options)
-        return {} if self.levels is None else self.levels.level(position, count, options.pattern)
-
-    def _read(self, position: int, configuration: int) -> tuple[Component, int, BlockOptions]:
-        component = self._blocks[position]
-        options, count = divmod(configuration, component.unit_count + 1)
-        return component, count, self.block_options[position][options]
+        count, options = self.tables[position][configuration]
+        if self._components[position].experts is not None:
+            if self.expert_weight_source is None:
+                return {}
+            return self.expert_weight_source.weights(position, count, options)
+        if self.weight_source is None:
+            return {}
+        return self.weight_source.weights(position, count, options.pattern)

@@ -1,4 +1,4 @@
-"""Making layers smaller: as views of the dense weights for scoring, for real for export."""
+"""Smaller layers: as views of the dense weights for scoring, with their own weights for export."""
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import zip_longest
@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights, in_own_order
-from search_spaces.space.block_options import DENSE_OPTIONS, UNCUT, BlockOptions, ExpertCut
+from search_spaces.space.block_options import (
+    DENSE_EXPERTS,
+    DENSE_OPTIONS,
+    BlockOptions,
+    ExpertPruning,
+)
 from search_spaces.structure.components import Component, Projection
 from search_spaces.structure.linear import (
     SlicedLinear,
@@ -33,7 +38,7 @@ from search_spaces.surgery.slice_experts import (
 
 
 class Dropped(nn.Module):
-    """Stands where an attention or an MLP was: gives zeros in the shape of the hidden states.
+    """Takes the place of a dropped attention or MLP: returns zeros shaped like the hidden states.
 
     Args:
         returns: How many values the original returned; all but the first become None.
@@ -51,13 +56,13 @@ class Dropped(nn.Module):
 
 
 class LayerConfig:
-    """A model's config as one layer sees it: the shared one, with some values of its own."""
+    """A model's config as one layer sees it: the shared one with some values overridden."""
 
-    def __init__(self, shared: object, own: Mapping[str, int]) -> None:
-        self.__dict__.update(own, _shared=shared)
+    def __init__(self, shared: object, overrides: Mapping[str, int]) -> None:
+        self.__dict__.update(overrides, _shared=shared)
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):  # asked by copy and pickle before anything is set
+        if name.startswith("__"):  # copy and pickle ask before anything is set
             raise AttributeError(name)
         return getattr(self.__dict__["_shared"], name)
 
@@ -65,39 +70,40 @@ class LayerConfig:
 def narrowed(
     layer: nn.Module,
     choices: Iterable[tuple[Component, int]],
-    level: PrunedWeights = MappingProxyType({}),
+    weights: PrunedWeights = MappingProxyType({}),
     options: BlockOptions = DENSE_OPTIONS,
 ) -> nn.Module:
-    """Give a layer that keeps the first units of its components, sharing all weights.
+    """Return a layer that keeps the first units of its components, sharing all weights.
 
     Args:
-        layer: The dense layer; it stays as it is.
+        layer: The dense layer, its units in pruning order; it is not changed.
         choices: Each component with the number of units that it keeps; 0 drops it.
-        level: What takes the place of slices, of all components together.
-        options: How its experts are thinned out, where it has some.
+        weights: Replace slices of the dense weights, of all components together.
+        options: Of its experts, if it has some.
     """
 
     def slice_first(projection: Projection, count: int) -> nn.Module:
         linear = layer.get_submodule(projection.path)
-        if projection.path in level:
-            matrix = _like(linear, level[projection.path])
+        if projection.path in weights:
+            matrix = _like(linear, weights[projection.path])
             return SlicedLinear([(matrix.weight, matrix.bias)])
         keep = projection.units < count
-        cut = sliced_rows if projection.side == "rows" else sliced_columns
-        return cut(linear, keep)
+        slice_side = sliced_rows if projection.side == "rows" else sliced_columns
+        return slice_side(linear, keep)
 
     narrow = layer
     for component, count in choices:
         if component.experts is None or not count:
-            narrow = _resized(narrow, component, count, level, slice_first)
+            narrow = _resized(narrow, component, count, weights, slice_first)
             continue
-        own = any(stack.path in level for stack in component.mixture.stacks)
-        is_whole = count == component.unit_count and not options.channels and not own
-        if not is_whole:
-            narrow = graft(narrow, narrow_modules(layer, component, count, options, level))
+        is_replaced = any(stack.path in weights for stack in component.mixture.stacks)
+        is_dense = count == component.unit_count and not options.channels and not is_replaced
+        if not is_dense:
+            modules = narrow_modules(layer, component, count, options, weights)
+            narrow = graft(narrow, modules)
         elif options.top_k:
             narrow = graft(narrow, narrow_modules(layer, component, count))
-        if not is_whole or options.top_k:
+        if not is_dense or options.top_k:
             set_counts(narrow, component, count * component.group_count, options.top_k)
     return narrow
 
@@ -105,48 +111,51 @@ def narrowed(
 def cut(
     layer: nn.Module,
     choices: Iterable[tuple[Component, NDArray[np.int_]]],
-    levels: Iterable[tuple[NDArray[np.int_], PrunedWeights] | None] = (),
-    thinned: ExpertCut = UNCUT,
+    ordered_weights: Iterable[tuple[NDArray[np.int_], PrunedWeights] | None] = (),
+    expert_pruning: ExpertPruning = DENSE_EXPERTS,
 ) -> nn.Module:
-    """Give a layer that holds the kept units of its components and nothing else.
+    """Return a layer that holds the kept units of its components and nothing else.
 
     Args:
-        layer: The dense layer, its units in their own order; it stays as it is.
+        layer: The dense layer, its units in the model's own order; it is not changed.
         choices: Each component with the units (of a mixture, the experts) that it keeps,
-            ascending; none drops it.
-        levels: For each of them its units from the last to go to the first to go, ``(units,)``,
-            and what takes the place of slices of the model sorted so; none: nothing does.
-        thinned: How its experts are thinned out, where it has some.
+            ascending; an empty array drops it.
+        ordered_weights: For each component its units by falling importance, ``(units,)``, and what
+            replaces slices of the model sorted so; None: nothing does.
+        expert_pruning: Inside its experts, if it has some.
     """
     narrow = layer
-    for (component, kept), ordered in zip_longest(choices, levels):
-        if component.experts is not None and len(kept):
-            members, own = kept, ordered[1] if ordered else {}
-            if ordered and own:  # it is all here, and may stay sorted
-                members = component.members(ordered[0], len(kept) // component.group_count)
-                assert set(members) == set(kept), (
-                    f"the level of {component.name} is of another order"
+    for (component, kept_units), ordered in zip_longest(choices, ordered_weights):
+        if component.experts is not None and len(kept_units):
+            members, replacements = kept_units, ordered[1] if ordered else {}
+            if ordered and replacements:  # all experts are replaced, and may stay sorted
+                members = component.members(ordered[0], len(kept_units) // component.group_count)
+                assert set(members) == set(kept_units), (
+                    f"the weights of {component.name} are of another order"
                 )
-            narrow = graft(narrow, cut_modules(layer, component, members, thinned, own))
-            set_counts(narrow, component, len(kept), thinned.top_k)
+            modules = cut_modules(layer, component, members, expert_pruning, replacements)
+            narrow = graft(narrow, modules)
+            set_counts(narrow, component, len(kept_units), expert_pruning.top_k)
             continue
-        level = in_own_order(ordered[1], component, ordered[0], kept) if ordered else {}
+        weights: PrunedWeights = {}
+        if ordered:
+            weights = in_own_order(ordered[1], component, ordered[0], kept_units)
 
         def slice_kept(
             projection: Projection,
             _count: int,
-            kept: NDArray[np.int_] = kept,
-            level: PrunedWeights = level,
+            kept_units: NDArray[np.int_] = kept_units,
+            weights: PrunedWeights = weights,
         ) -> nn.Module:
             linear = layer.get_submodule(projection.path)
-            if projection.path in level:
-                matrix = _like(linear, level[projection.path])
+            if projection.path in weights:
+                matrix = _like(linear, weights[projection.path])
                 return rebuilt(linear, matrix.weight, matrix.bias)
-            features = np.flatnonzero(np.isin(projection.units, kept))
+            features = np.flatnonzero(np.isin(projection.units, kept_units))
             cut_side = cut_rows if projection.side == "rows" else cut_columns
             return cut_side(linear, features)
 
-        narrow = _resized(narrow, component, len(kept), level, slice_kept)
+        narrow = _resized(narrow, component, len(kept_units), weights, slice_kept)
     return narrow
 
 
@@ -156,15 +165,16 @@ def permute_(
     order: NDArray[np.int_],
     channels: NDArray[np.int_] | None = None,
 ) -> None:
-    """Sort the units of a component in place, so that every level is a prefix.
+    """Sort the units of a component in place, so that every width is a prefix.
 
     The layer computes what it computed before, up to the order of its sums.
 
     Args:
         layer: The layer that holds the component.
         component: The component.
-        order: Members from the last to go to the first to go, ``(members,)``.
-        channels: Of its experts, likewise, ``(members, channels)``; none: they keep their order.
+        order: Members by falling importance, ``(members,)``.
+        channels: The same for the channels of its experts, ``(members, channels)``; None: these
+            keep their order.
     """
     if component.experts is not None:
         permute_experts_(layer, component, order, channels)
@@ -175,36 +185,36 @@ def permute_(
 
 
 def graft(layer: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:
-    """Give a copy of a layer with some modules replaced and every other one shared.
+    """Return a copy of a layer with some modules replaced and all others shared.
 
     Args:
-        layer: The layer; it stays as it is.
+        layer: The layer; it is not changed.
         replacements: New modules by their path inside the layer.
     """
-    copied = shallow(layer)
-    fresh: dict[str, nn.Module] = {"": copied}
+    root = shallow(layer)
+    copies: dict[str, nn.Module] = {"": root}
     for path, module in replacements.items():
         names = path.split(".")
         for depth in range(1, len(names)):
             prefix, parent = ".".join(names[:depth]), ".".join(names[: depth - 1])
-            if prefix not in fresh:
-                fresh[prefix] = shallow(fresh[parent].get_submodule(names[depth - 1]))
-                setattr(fresh[parent], names[depth - 1], fresh[prefix])
-        setattr(fresh[".".join(names[:-1])], names[-1], module)
-    return copied
+            if prefix not in copies:
+                copies[prefix] = shallow(copies[parent].get_submodule(names[depth - 1]))
+                setattr(copies[parent], names[depth - 1], copies[prefix])
+        setattr(copies[".".join(names[:-1])], names[-1], module)
+    return root
 
 
 def _resized(
     layer: nn.Module,
     component: Component,
     count: int,
-    level: PrunedWeights,
+    weights: PrunedWeights,
     slice_projection: Callable[[Projection, int], nn.Module],
 ) -> nn.Module:
     if count == 0:
         return graft(layer, _without(component))
     is_whole = count == component.unit_count
-    changed = [p for p in component.projections if not is_whole or p.path in level]
+    changed = [p for p in component.projections if not is_whole or p.path in weights]
     if not changed:
         return layer
     narrow = graft(layer, {p.path: slice_projection(p, count) for p in changed})
@@ -213,30 +223,31 @@ def _resized(
     return narrow
 
 
-def _like(linear: nn.Module, matrix: LinearWeights) -> LinearWeights:
-    """Give a matrix in the dtype and on the device of a layer's weights."""
+def _like(linear: nn.Module, weights: LinearWeights) -> LinearWeights:
+    """Return weights in the dtype and on the device of a layer's own."""
     dense = linear.weight
     assert isinstance(dense, Tensor)
-    bias = None if matrix.bias is None else matrix.bias.to(dense)
-    return LinearWeights(matrix.weight.to(dense), bias)
+    bias = None if weights.bias is None else weights.bias.to(dense)
+    return LinearWeights(weights.weight.to(dense), bias)
 
 
 def _without(component: Component) -> dict[str, nn.Module]:
-    """Give the replacements that drop a component, its private norms included."""
-    gone: dict[str, nn.Module] = {path: nn.Identity() for path in component.private}
-    if component.experts is not None and component.experts.router in gone:
-        gone[component.experts.router] = Unrouted()
+    """Return the replacements that drop a component, its private norms included."""
+    replacements: dict[str, nn.Module] = {path: nn.Identity() for path in component.private}
+    if component.experts is not None and component.experts.router in replacements:
+        replacements[component.experts.router] = Unrouted()
     if component.module:
-        return gone | {component.module: Dropped(component.returns)}
+        return replacements | {component.module: Dropped(component.returns)}
     *inputs, output = component.projections
-    return gone | {p.path: nn.Identity() for p in inputs} | {output.path: Dropped()}
+    bypassed = {p.path: nn.Identity() for p in inputs}
+    return replacements | bypassed | {output.path: Dropped()}
 
 
 def _set_widths(module: nn.Module, component: Component, count: int) -> None:
-    own = {name: amount * count for name, amount in component.attributes.items()}
-    shared = {name.removeprefix("config."): value for name, value in own.items() if "." in name}
-    if shared:
-        module.config = LayerConfig(module.config, shared)  # type: ignore[assignment]
-    for name, value in own.items():
+    widths = {name: amount * count for name, amount in component.attributes.items()}
+    in_config = {name.removeprefix("config."): w for name, w in widths.items() if "." in name}
+    if in_config:
+        module.config = LayerConfig(module.config, in_config)  # type: ignore[assignment]
+    for name, value in widths.items():
         if "." not in name:
             setattr(module, name, value)

@@ -1,4 +1,4 @@
-"""Making mixtures of experts smaller: as views for scoring, for real for export, and sorted."""
+"""Smaller mixtures of experts: views for scoring, own weights for export; and sorting them."""
 
 import copy
 from collections.abc import Callable
@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.pruned_weights.types import PrunedWeights
-from search_spaces.space.block_options import DENSE_OPTIONS, UNCUT, BlockOptions, ExpertCut
+from search_spaces.space.block_options import (
+    DENSE_EXPERTS,
+    DENSE_OPTIONS,
+    BlockOptions,
+    ExpertPruning,
+)
 from search_spaces.structure.components import Component
 from search_spaces.structure.expert_tensors import tensor_at
 from search_spaces.structure.experts import Experts, Stack
@@ -20,16 +25,16 @@ _NOTHING: PrunedWeights = MappingProxyType({})
 
 
 class ExpertSlices:
-    """Stands for a stack in a narrow copy: gives an expert's weights when it is asked for them.
+    """Takes the place of a stack in a narrow copy and slices an expert when it is indexed.
 
-    Only experts that run are touched, and what is given is a view wherever the kept features are
-    one run.
+    Only experts that run are touched, and a slice is a view wherever the kept features are one
+    unbroken run.
 
     Args:
-        stack: Of the dense model or of a level, experts along its first axis.
-        members: Positions in it of the experts that stay, ``(kept,)``.
-        axis: Of the stack, along which only the first features of each run stay; none: all stay.
-        features: The positions along it that stay, ascending.
+        stack: Dense or pruned weights, experts along the first axis.
+        members: Positions of the kept experts in it, ``(kept,)``.
+        axis: Axis of the stack along which some features are kept; None: all are.
+        features: Positions of the kept features along it, ascending.
     """
 
     def __init__(
@@ -47,15 +52,15 @@ class ExpertSlices:
             self._runs = runs(np.isin(np.arange(stack.shape[axis]), features))
 
     def __getitem__(self, expert: Tensor | int) -> Tensor:
-        whole = self._stack[int(self._members[int(expert)])]
+        weight = self._stack[int(self._members[int(expert)])]
         if not self._runs:
-            return whole
-        pieces = [whole.narrow(self._axis, start, stop - start) for start, stop in self._runs]
+            return weight
+        pieces = [weight.narrow(self._axis, start, stop - start) for start, stop in self._runs]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=self._axis)
 
 
 class Unrouted(nn.Module):
-    """Stands where the router of dropped experts was: chooses none."""
+    """Takes the place of the router of dropped experts and chooses none."""
 
     def forward(self, _hidden_states: Tensor) -> tuple[None, None, None]:
         return None, None, None
@@ -66,30 +71,30 @@ def narrow_modules(
     component: Component,
     count: int,
     options: BlockOptions = DENSE_OPTIONS,
-    level: PrunedWeights = _NOTHING,
+    weights: PrunedWeights = _NOTHING,
 ) -> dict[str, nn.Module]:
-    """Give narrow copies of router and holder by their paths, sharing all weights.
+    """Return narrow copies of router and holder by their paths, sharing all weights.
 
     Args:
-        layer: The dense layer, sorted; it stays as it is.
+        layer: The dense layer, its units in pruning order; it is not changed.
         component: Its experts.
         count: Units that they keep, at least 1.
-        options: How these are thinned out.
-        level: What takes the place of slices.
+        options: Of these units.
+        weights: Replace slices of the dense weights.
     """
     members = component.members(np.arange(component.member_count), count)
-    everyone = np.arange(len(members))
+    first_ones = np.arange(len(members))
 
     def view(stack: Stack, weight: Tensor) -> Tensor | ExpertSlices:
-        own = level.get(stack.path)
-        source, chosen = (weight, members) if own is None else (own.weight.to(weight), everyone)
-        cut_already = own is not None or not options.channels or stack.axis is None
-        if not cut_already:
-            kept = stack.features(np.arange(options.channels))
-            return ExpertSlices(source, chosen, stack.axis, kept)
-        if np.array_equal(chosen, everyone):
-            return source[: len(chosen)]
-        return ExpertSlices(source, chosen)
+        replacement = weights.get(stack.path)
+        if replacement is not None:  # already of these members and channels
+            return replacement.weight.to(weight)[: len(members)]
+        if options.channels and stack.axis is not None:
+            kept_features = stack.features(np.arange(options.channels))
+            return ExpertSlices(weight, members, stack.axis, kept_features)
+        if np.array_equal(members, first_ones):
+            return weight[: len(members)]
+        return ExpertSlices(weight, members)
 
     return _swapped(layer, component.mixture, members, view)
 
@@ -98,31 +103,31 @@ def cut_modules(
     layer: nn.Module,
     component: Component,
     members: NDArray[np.int_],
-    thinned: ExpertCut = UNCUT,
-    level: PrunedWeights = _NOTHING,
+    expert_pruning: ExpertPruning = DENSE_EXPERTS,
+    weights: PrunedWeights = _NOTHING,
 ) -> dict[str, nn.Module]:
-    """Give a router and a holder that own the weights of some experts and nothing else.
+    """Return a router and a holder that own the weights of some experts and nothing else.
 
     Args:
-        layer: The dense layer, in the order of which the members are.
+        layer: The dense layer, whose order the members are numbered in.
         component: Its experts.
-        members: Those that stay, group by group, ``(kept,)``; they keep this order.
-        thinned: How they are thinned out.
-        level: What takes the place of slices, already of these members and channels.
+        members: The kept ones, group by group, ``(kept,)``; they keep this order.
+        expert_pruning: Inside them.
+        weights: Replace slices; already of these members and channels.
     """
 
     def owned(stack: Stack, weight: Tensor) -> Tensor:
-        if stack.path in level:
-            return level[stack.path].weight.to(weight).clone().contiguous()
-        kept = weight[_index(members, weight.device)]
+        if stack.path in weights:
+            return weights[stack.path].weight.to(weight).clone().contiguous()
+        experts = weight[_index(members, weight.device)]
         axis = stack.axis
-        if thinned.channels is None or axis is None:
-            return kept.contiguous()
-        picked = [
+        if expert_pruning.channels is None or axis is None:
+            return experts.contiguous()
+        narrow_experts = [
             expert.index_select(axis - 1, _index(stack.features(channels), weight.device))
-            for expert, channels in zip(kept, thinned.channels, strict=True)
+            for expert, channels in zip(experts, expert_pruning.channels, strict=True)
         ]
-        return torch.stack(picked)
+        return torch.stack(narrow_experts)
 
     return _swapped(layer, component.mixture, members, owned)
 
@@ -131,10 +136,10 @@ def set_counts(layer: nn.Module, component: Component, member_count: int, top_k:
     """Set the integers that the forward of a narrow copy reads.
 
     Args:
-        layer: The copy, whose router, holder and all modules around them are its own.
+        layer: The copy; its router, its holder and the modules around them are shared with none.
         component: Its experts.
         member_count: Experts that it keeps.
-        top_k: Of them run for a token; 0: as many as before.
+        top_k: Experts that run for a token; 0: as many as before.
     """
     experts = component.mixture
     for path, name in experts.count_attributes:
@@ -154,16 +159,16 @@ def permute_experts_(
     Args:
         layer: The layer that holds them.
         component: The experts.
-        order: Those from the last to go to the first to go within each group, ``(members,)``.
-        channels: Of each expert, in the order that it has now, its channels from the last to go to
-            the first to go, ``(members, channels)``; none: they keep their order.
+        order: Members by falling importance within each group, ``(members,)``.
+        channels: The channels of each expert by falling importance, experts in their present
+            order, ``(members, channels)``; None: they keep their order.
     """
     experts = component.mixture
     for stack in experts.stacks:
         weight = tensor_at(layer, stack.path)
         if channels is not None and stack.axis is not None:
-            for expert, own in zip(weight, channels, strict=True):
-                features = _index(stack.features(own), weight.device)
+            for expert, channel_order in zip(weight, channels, strict=True):
+                features = _index(stack.features(channel_order), weight.device)
                 expert.copy_(expert.index_select(stack.axis - 1, features))
         weight.copy_(weight[_index(order, weight.device)])
     for path in experts.router_rows:
@@ -177,20 +182,20 @@ def _swapped(
     members: NDArray[np.int_],
     make: Callable[[Stack, Tensor], Tensor | ExpertSlices],
 ) -> dict[str, nn.Module]:
-    """Give copies of router and holder that hold other weights."""
+    """Return copies of router and holder that hold other weights."""
     router = shallow(layer.get_submodule(experts.router))
     for path in experts.router_rows:
         rows = tensor_at(layer, path)
         _put(router, path.removeprefix(f"{experts.router}."), rows[_index(members, rows.device)])
     holder = shallow(layer.get_submodule(experts.holder))
     for stack in experts.stacks:
-        made = make(stack, tensor_at(layer, stack.path))
-        _put(holder, stack.path.removeprefix(f"{experts.holder}."), made)
+        value = make(stack, tensor_at(layer, stack.path))
+        _put(holder, stack.path.removeprefix(f"{experts.holder}."), value)
     return {experts.router: router, experts.holder: holder}
 
 
 def _put(module: nn.Module, name: str, value: Tensor | ExpertSlices) -> None:
-    """Put something in the place of a module's own parameter or buffer."""
+    """Replace a module's own parameter or buffer."""
     if isinstance(value, ExpertSlices):
         del module._parameters[name]
         module.__dict__[name] = value
@@ -201,7 +206,7 @@ def _put(module: nn.Module, name: str, value: Tensor | ExpertSlices) -> None:
 
 
 def shallow(module: nn.Module) -> nn.Module:
-    """Copy a module that shares all that it holds, so that parts can be replaced in the copy."""
+    """Return a copy that shares all that a module holds, so that parts of it can be replaced."""
     copied = copy.copy(module)
     copied._modules = dict(module._modules)
     copied._parameters = dict(module._parameters)

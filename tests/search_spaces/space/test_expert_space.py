@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from search_spaces.errors import PlanError
-from search_spaces.space.configuration import unit_counts, units_in
 from search_spaces.space.plan import ComponentPlan, Plan
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.model import ModelStructure
 from tests.models.mixed_configurations import EVERYTHING, random_genomes, space_of
-from tests.models.moe_families import CHANNELS, MOE_FAMILIES, mixture
+from tests.models.moe_families import CHANNELS, EACH_MOE_FAMILY, mixture
 
 
 def _sites(space: SearchSpace, layer: int) -> Mapping[str, int]:
@@ -39,7 +38,7 @@ def test_every_choice_of_a_mixture_is_a_site() -> None:
     assert whole[-2].levels == ((0, 0, 0), (2, 8, 24))
 
 
-def test_a_dense_layer_beside_mixtures_has_its_own_sites() -> None:
+def test_a_dense_layer_among_mixtures_has_its_own_sites() -> None:
     space = space_of(mixture("deepseek-v3"))
     assert set(_sites(space, 0)) == {"attention", "mlp"}
     assert _sites(space, 1)["experts"] == 3  # none, or two, three, four of each group
@@ -49,7 +48,7 @@ def test_a_number_that_the_code_fixes_is_no_site() -> None:
     assert "experts.top_k" not in _sites(space_of(mixture("phi-moe")), 3)
 
 
-@pytest.mark.parametrize("name", list(MOE_FAMILIES))
+@pytest.mark.parametrize("name", EACH_MOE_FAMILY)
 def test_genome_plan_file_and_back(name: str) -> None:
     space = space_of(mixture(name))
     genomes = random_genomes(space, 8, np.random.default_rng(2))
@@ -59,7 +58,7 @@ def test_genome_plan_file_and_back(name: str) -> None:
         assert (space.configurations(space.genome(plan)[None])[0] == configurations).all()
 
 
-def test_a_plan_names_the_experts_that_stay() -> None:
+def test_a_plan_names_the_kept_experts() -> None:
     structure = mixture("deepseek-v3")
     space = space_of(structure)
     genome = space.top_levels.copy()
@@ -80,11 +79,11 @@ def test_a_plan_names_the_experts_that_stay() -> None:
     assert plan.sites["layers.1.experts"].top_k == 0
 
 
-def test_the_dense_plan_says_nothing_of_thinning() -> None:
+def test_the_dense_plan_holds_no_options() -> None:
     space = space_of(mixture("mixtral"))
     plan = space.plan(space.top_levels)
     assert plan.sites["layers.0.experts"] == ComponentPlan(unit_count=8, kept="0-7")
-    assert (units_in(space.configurations_of(plan), unit_counts(space.components)) > 0).all()
+    assert (space.tables.units(space.configurations_of(plan)) > 0).all()
 
 
 def _refused(structure: ModelStructure, kept: ComponentPlan, complaint: str) -> None:
@@ -141,13 +140,13 @@ def test_fewer_experts_are_fine_where_fewer_run() -> None:
     assert units[-1].tolist() == [3]
 
 
-def test_channels_of_experts_that_go_are_refused() -> None:
+def test_channels_of_pruned_experts_are_refused() -> None:
     kept = ComponentPlan(unit_count=8, kept="0-1", channels="0-3,32-35")
     with pytest.raises(PlanError, match="as many channels of each kept expert and none of others"):
         kept.kept_channels(CHANNELS)
 
 
-def test_an_mlp_has_no_experts_to_thin_out() -> None:
+def test_an_mlp_has_no_experts_to_prune() -> None:
     structure = mixture("deepseek-v3")
     space = space_of(structure)
     plan = space.plan(space.top_levels)
@@ -156,8 +155,8 @@ def test_an_mlp_has_no_experts_to_thin_out() -> None:
         plan.model_copy(update={"sites": sites}).kept_units(structure.components)
 
 
-def test_each_site_turns_one_dial() -> None:
-    assert {site.kind for site in space_of(mixture("mixtral"), EVERYTHING).sites} == {
+def test_each_site_chooses_along_one_dimension() -> None:
+    assert {site.dimension for site in space_of(mixture("mixtral"), EVERYTHING).sites} == {
         "units",
         "channels",
         "top_k",

@@ -12,7 +12,6 @@ from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
-from search_spaces.space.configuration import options_in, unit_counts, units_in
 from search_spaces.space.plan import ComponentPlan
 from search_spaces.space.space import SearchSpace
 from search_spaces.space.sparsity import sparsity_patterns
@@ -32,15 +31,17 @@ def component(kind: str, layer: int) -> Component:
     )
 
 
-BLOCKS = tuple(component(kind, layer) for layer in range(LAYERS) for kind in ("attention", "mlp"))
-ORDERS = [np.random.default_rng(i).permutation(b.unit_count) for i, b in enumerate(BLOCKS)]
+COMPONENTS = tuple(
+    component(kind, layer) for layer in range(LAYERS) for kind in ("attention", "mlp")
+)
+ORDERS = [np.random.default_rng(i).permutation(b.unit_count) for i, b in enumerate(COMPONENTS)]
 
 
 def space(words: str, mlp_step: int | None = 8, weights_digest: str = "") -> SearchSpace:
     choices = Choices.parse(words)
     return build_space(
         IDENTITY,
-        BLOCKS,
+        COMPONENTS,
         ORDERS,
         choices=choices,
         mlp_step=mlp_step,
@@ -49,9 +50,8 @@ def space(words: str, mlp_step: int | None = 8, weights_digest: str = "") -> Sea
     )
 
 
-JOINT, UNCUT = space("heads,channels,drops"), space("layers")
+JOINT, LAYERWISE = space("heads,channels,drops"), space("layers")
 SPARSE = space("heads,channels,drops,sparsity,2:4", weights_digest="sparsegpt@cafe")
-WIDTHS = unit_counts(BLOCKS)
 
 
 def genomes_of(searched: SearchSpace) -> st.SearchStrategy[NDArray[np.int_]]:
@@ -59,8 +59,8 @@ def genomes_of(searched: SearchSpace) -> st.SearchStrategy[NDArray[np.int_]]:
     return levels.map(np.array)
 
 
-def test_the_joint_space_has_a_site_for_each_sub_block() -> None:
-    assert [site.name for site in JOINT.sites] == [b.name for b in BLOCKS]
+def test_the_joint_space_has_a_site_for_each_component() -> None:
+    assert [site.name for site in JOINT.sites] == [b.name for b in COMPONENTS]
     assert [site.targets for site in JOINT.sites] == [(i,) for i in range(6)]
     assert JOINT.sites[0].levels == ((0,), (1,), (2,), (3,))
     assert JOINT.sites[1].levels == ((0,), (8,), (16,), (20,))
@@ -74,20 +74,20 @@ def test_the_step_of_channels_is_chosen_where_none_is_given() -> None:
     )
 
 
-def test_the_space_of_blocks_has_a_site_for_each_layer() -> None:
-    assert [site.name for site in UNCUT.sites] == ["layers.0", "layers.1", "layers.2"]
-    assert [site.targets for site in UNCUT.sites] == [(0, 1), (2, 3), (4, 5)]
-    assert UNCUT.sites[0].levels == ((0, 0), (3, 20))
-    assert UNCUT.top_levels.tolist() == [1, 1, 1]
+def test_the_space_of_layers_has_a_site_for_each_layer() -> None:
+    assert [site.name for site in LAYERWISE.sites] == ["layers.0", "layers.1", "layers.2"]
+    assert [site.targets for site in LAYERWISE.sites] == [(0, 1), (2, 3), (4, 5)]
+    assert LAYERWISE.sites[0].levels == ((0, 0), (3, 20))
+    assert LAYERWISE.top_levels.tolist() == [1, 1, 1]
 
 
 def test_genomes_become_kept_units() -> None:
     genomes = np.array([[3, 3, 0, 1, 2, 2], [0, 0, 1, 0, 3, 3]])
     assert JOINT.configurations(genomes).tolist() == [[3, 20, 0, 8, 2, 16], [0, 0, 1, 0, 3, 20]]
-    assert UNCUT.configurations(np.array([[1, 0, 1]])).tolist() == [[3, 20, 0, 0, 3, 20]]
+    assert LAYERWISE.configurations(np.array([[1, 0, 1]])).tolist() == [[3, 20, 0, 0, 3, 20]]
 
 
-def test_a_plan_names_the_best_ranked_units() -> None:
+def test_a_plan_names_the_most_important_units() -> None:
     plan = JOINT.plan(np.array([2, 1, 0, 0, 3, 3]))
     assert plan.model == IDENTITY
     assert plan.sites["layers.0.attention"].units.tolist() == sorted(ORDERS[0][:2].tolist())
@@ -102,19 +102,19 @@ def test_every_joint_genome_survives_its_plan(genome: NDArray[np.int_]) -> None:
     assert JOINT.genome(JOINT.plan(genome)).tolist() == genome.tolist()
 
 
-@given(genomes_of(UNCUT))
-def test_every_genome_of_blocks_survives_its_plan(genome: NDArray[np.int_]) -> None:
-    assert UNCUT.genome(UNCUT.plan(genome)).tolist() == genome.tolist()
+@given(genomes_of(LAYERWISE))
+def test_every_genome_of_layers_survives_its_plan(genome: NDArray[np.int_]) -> None:
+    assert LAYERWISE.genome(LAYERWISE.plan(genome)).tolist() == genome.tolist()
 
 
-@given(genomes_of(UNCUT))
-def test_a_plan_of_blocks_is_one_of_the_joint_space(genome: NDArray[np.int_]) -> None:
-    joint = JOINT.genome(UNCUT.plan(genome))
+@given(genomes_of(LAYERWISE))
+def test_a_plan_of_layers_is_one_of_the_joint_space(genome: NDArray[np.int_]) -> None:
+    joint = JOINT.genome(LAYERWISE.plan(genome))
     assert joint.tolist() == np.repeat(genome * 3, 2).tolist()
 
 
 @given(st.lists(genomes_of(JOINT), min_size=1, max_size=4))
-def test_mended_genomes_keep_some_attention(genomes: list[NDArray[np.int_]]) -> None:
+def test_repaired_genomes_keep_some_attention(genomes: list[NDArray[np.int_]]) -> None:
     stacked = np.array(genomes)
     before = stacked.copy()
     repaired = JOINT.repaired(stacked)
@@ -126,14 +126,14 @@ def test_mended_genomes_keep_some_attention(genomes: list[NDArray[np.int_]]) -> 
         assert new.tolist() == expected.tolist()
 
 
-def test_mended_genomes_of_blocks_keep_the_first_layer() -> None:
+def test_repaired_genomes_of_layers_keep_the_first_layer() -> None:
     genomes = np.array([[0, 0, 0], [0, 1, 0]])
-    assert UNCUT.repaired(genomes).tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert LAYERWISE.repaired(genomes).tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
 def test_the_smallest_genome_keeps_one_group() -> None:
     assert JOINT.smallest().tolist() == [1, 0, 0, 0, 0, 0]
-    assert UNCUT.smallest().tolist() == [1, 0, 0]
+    assert LAYERWISE.smallest().tolist() == [1, 0, 0]
 
 
 def test_a_plan_of_another_model_is_refused() -> None:
@@ -147,7 +147,7 @@ def test_a_plan_that_keeps_other_units_is_refused() -> None:
     plan = JOINT.plan(np.array([1, 1, 1, 1, 1, 1]))
     worst = ComponentPlan.of(ORDERS[1][-8:], CHANNELS)
     other = plan.model_copy(update={"sites": {**plan.sites, "layers.0.mlp": worst}})
-    with pytest.raises(PlanError, match=r"best-ranked units of `layers\.0\.mlp`"):
+    with pytest.raises(PlanError, match=r"most important units of `layers\.0\.mlp`"):
         JOINT.genome(other)
 
 
@@ -163,10 +163,10 @@ def test_a_plan_between_levels_is_refused() -> None:
     with pytest.raises(PlanError, match=r"`layers\.0\.mlp` keeps 4 units"):
         JOINT.genome(plan)
     with pytest.raises(PlanError, match=r"`layers\.0` keeps 3 and 4 units"):
-        UNCUT.genome(plan)
+        LAYERWISE.genome(plan)
 
 
-def test_a_sparse_space_has_two_sites_for_each_sub_block() -> None:
+def test_a_sparse_space_has_two_sites_for_each_component() -> None:
     assert [site.name for site in SPARSE.sites[:4]] == [
         "layers.0.attention",
         "layers.0.attention.weights",
@@ -184,10 +184,10 @@ def test_a_sparse_space_has_two_sites_for_each_sub_block() -> None:
     assert SPARSE.groups == tuple((i, i + 1) for i in range(0, 12, 2))
 
 
-def test_without_units_to_cut_there_are_sites_of_weights_alone() -> None:
+def test_without_units_to_prune_there_are_sites_of_weights_alone() -> None:
     alone = space("2:4")
     assert [site.name for site in alone.sites] == [
-        f"{component.name}.weights" for component in BLOCKS
+        f"{component.name}.weights" for component in COMPONENTS
     ]
     assert alone.groups == tuple((i,) for i in range(6))
     assert alone.configurations(np.zeros((1, 6), dtype=np.int_)).tolist() == [
@@ -195,7 +195,7 @@ def test_without_units_to_cut_there_are_sites_of_weights_alone() -> None:
     ]
 
 
-def test_sites_that_share_a_sub_block_are_one_group() -> None:
+def test_sites_that_share_a_component_are_one_group() -> None:
     layers = space("layers,2:4")
     assert [site.targets for site in layers.sites[:3]] == [(0, 1), (0,), (1,)]
     assert layers.groups == ((0, 1, 2), (3, 4, 5), (6, 7, 8))
@@ -207,16 +207,18 @@ def test_sites_that_share_a_sub_block_are_one_group() -> None:
 
 def test_heads_without_drops_keep_a_group() -> None:
     heads = space("heads")
-    assert [site.name for site in heads.sites] == [b.name for b in BLOCKS if b.kind == "attention"]
+    assert [site.name for site in heads.sites] == [
+        b.name for b in COMPONENTS if b.kind == "attention"
+    ]
     assert heads.sites[0].levels == ((1,), (2,), (3,))
 
 
-def test_forms_hold_counts_and_patterns() -> None:
+def test_configurations_hold_counts_and_patterns() -> None:
     genome = np.array([2, 0, 1, 4, 0, 1, 3, 2, 3, 3, 3, 4])
     configurations = SPARSE.configurations(genome[None])[0]
-    assert units_in(configurations, WIDTHS).tolist() == [2, 8, 0, 20, 3, 20]
+    assert SPARSE.tables.units(configurations).tolist() == [2, 8, 0, 20, 3, 20]
     # a dropped component has no pattern, so that it is one candidate and not five
-    assert options_in(configurations, WIDTHS).tolist() == [4, 0, 0, 2, 1, 0]
+    assert SPARSE.tables.options_index(configurations).tolist() == [4, 0, 0, 2, 1, 0]
     assert configurations[2] == 0
 
 

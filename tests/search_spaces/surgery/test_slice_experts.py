@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertCut
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertPruning
 from search_spaces.space.orders import Orders
 from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
@@ -19,12 +19,12 @@ from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut, narrowed
 from search_spaces.surgery.sort import sort_units_
 from tests.models.mixed_configurations import orders_of
-from tests.models.moe_families import CHANNELS, MOE_FAMILIES, mixture
+from tests.models.moe_families import CHANNELS, EACH_MOE_FAMILY, MOE_FAMILIES, mixture
 
 KEPT_CHANNELS = 10
 
 
-@pytest.fixture(params=list(MOE_FAMILIES))
+@pytest.fixture(params=EACH_MOE_FAMILY)
 def sorted_mixture(request: pytest.FixtureRequest) -> tuple[ModelStructure, Orders]:
     """A family's model in an order of its own, and that order."""
     structure = copy.deepcopy(mixture(request.param))
@@ -102,8 +102,8 @@ def test_sliced_equals_masked_equals_cut(
     channels = None
     if options.channels:
         channels = np.sort(orders.channels[position][kept, : options.channels], axis=1)
-    thinned = ExpertCut(channels=channels, top_k=options.top_k)
-    small = cut(layer, [(component, kept)], thinned=thinned)
+    expert_pruning = ExpertPruning(channels=channels, top_k=options.top_k)
+    small = cut(layer, [(component, kept)], expert_pruning=expert_pruning)
     torch.testing.assert_close(_run(structure, small), expected, rtol=1e-4, atol=1e-5)
     held = sum(weight.numel() for weight in small.parameters())
     whole = sum(weight.numel() for weight in layer.parameters())
