@@ -7,6 +7,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout."""
 
+TORCH_THREADS = int(os.environ.get("TEST_TORCH_THREADS", "1"))
+# read when torch is imported, here and in the processes that tests start
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = str(TORCH_THREADS)
+
 # read when transformers is imported: code bundled with exports is copied there
 _SCRATCH = tempfile.TemporaryDirectory(prefix="compression-planner-tests-")
 os.environ.setdefault("HF_MODULES_CACHE", f"{_SCRATCH.name}/modules")

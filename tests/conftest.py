@@ -1,8 +1,13 @@
-"""Fixtures for all tests."""
+"""Fixtures of all tests, and what every test is held to."""
 
+import gc
 import logging
-from collections.abc import Iterator
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,20 +17,79 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
 from search_spaces.structure.model import ModelStructure
-from tests.models.factory import twin, write_tokenizer
-from tests.models.families import FAMILIES, Family, dense
+from tests import TORCH_THREADS
+from tests.models.factory import save_model, twin, write_tokenizer
+from tests.models.families import FAMILIES, Family, dense, family_params
+from tests.settings import SMALL
+from tests.shared_folders import shared_folder
 
 # a busy machine is no failure
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+MOST_SECONDS = 10 * float(os.environ.get("TEST_SECONDS_FACTOR", "1"))
+"""What a default test may take, its own setup included; the factor is for slow machines."""
+UNTIMED_MARKS = ("families", "gpu", "real", "slow")
+_own_setup_seconds = pytest.StashKey[float]()
+_shared_seconds = 0.0
+"""What fixtures have taken in this process that more tests than one use."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Measure what is no test's own."""
+    global _shared_seconds  # noqa: PLW0603  (hooks have no other place between them)
+    before = time.perf_counter()
+    try:
+        return (yield)
+    finally:
+        if fixturedef.scope != "function":
+            _shared_seconds += time.perf_counter() - before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure the setup that is the test's own."""
+    before, shared_before = time.perf_counter(), _shared_seconds
+    try:
+        return (yield)
+    finally:
+        taken, shared = time.perf_counter() - before, _shared_seconds - shared_before
+        item.stash[_own_setup_seconds] = taken - shared
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that passed and took too long, so that the suite stays fast."""
+    report = yield
+    if call.when != "call" or not report.passed:
+        return report
+    seconds = item.stash[_own_setup_seconds] + call.duration
+    if seconds > MOST_SECONDS and not any(map(item.get_closest_marker, UNTIMED_MARKS)):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"a default test must take at most {MOST_SECONDS:g} s, its own setup included, and "
+            f"this one took {seconds:.1f} s; make it smaller, mark it `slow`, or set "
+            "TEST_SECONDS_FACTOR on a slow machine"
+        )
+    return report
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny matrices lose more to handing work around than they win."""
+def _quick_process() -> Iterator[None]:
+    """Few threads, as tiny matrices lose more to handing work around than they win.
+
+    What was imported is never garbage, and looking through it takes longer than most tests.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(TORCH_THREADS)
+    gc.freeze()
     yield
+    gc.unfreeze()
     torch.set_num_threads(before)
 
 
@@ -53,7 +117,9 @@ def notices() -> Iterator[list[str]]:
         logger.setLevel(level)
 
 
-@pytest.fixture(params=FAMILIES.values(), ids=list(FAMILIES), scope="session")
+@pytest.fixture(
+    params=[family_params(family, name=name) for name, family in FAMILIES.items()], scope="session"
+)
 def family(request: pytest.FixtureRequest) -> Family:
     """Each family in turn."""
     chosen = request.param
@@ -91,10 +157,26 @@ def llama() -> ModelStructure:
 @pytest.fixture(scope="session")
 def saved_llama(tmp_path_factory: pytest.TempPathFactory, llama: ModelStructure) -> Path:
     """A folder with the tiny Llama and its tokenizer; no test may change it."""
-    folder = tmp_path_factory.mktemp("saved") / "llama"
-    llama.backbone.model.save_pretrained(folder)
-    write_tokenizer(folder)
-    return folder
+    model = llama.backbone.model
+    return shared_folder(tmp_path_factory, "llama", lambda folder: save_model(model, folder))
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory, saved_llama: Path) -> Path:
+    """A finished small search of the tiny Llama, to be read; no test may change it."""
+    from planner import search
+
+    return shared_folder(
+        tmp_path_factory,
+        "searched",
+        lambda folder: search(str(saved_llama), out=folder, **SMALL).close(),
+    )
+
+
+@pytest.fixture
+def searched_copy(searched: Path, tmp_path: Path) -> Path:
+    """A copy of the finished small search that the test may change."""
+    return Path(shutil.copytree(searched, tmp_path / "searched"))
 
 
 @pytest.fixture(scope="session")

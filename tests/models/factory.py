@@ -73,7 +73,7 @@ def make_model(
     Args:
         config: Of the model.
         dtype: Of its weights, drawn in float32.
-        random_buffers: Whether what is saved with the weights, as a router's biases, is random too.
+        random_buffers: Whether buffers that are saved, such as a router's biases, are random too.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -282,10 +282,10 @@ REPRESENTATIVES = frozenset(
 )
 
 
-def family_params(*values: Any, name: str) -> Any:
+def family_params(*values: Any, name: str, suffix: str = "") -> Any:
     """Return a case of a parametrised test, left to `-m families` if others are wired alike."""
     marks = () if name in REPRESENTATIVES else (pytest.mark.families,)
-    return pytest.param(*values, marks=marks, id=name)
+    return pytest.param(*values, marks=marks, id=f"{name}-{suffix}" if suffix else name)
 
 
 EACH_FAMILY = [family_params(name, name=name) for name in FAMILIES]

@@ -165,10 +165,10 @@ MOE_FAMILIES = {family.name: family for family in _FAMILIES}
 MOE_REPRESENTATIVES = frozenset({"mixtral", "qwen2-moe", "deepseek-v3", "gpt-oss", "phi-moe"})
 
 
-def moe_family_params(*values: Any, name: str) -> Any:
+def moe_family_params(*values: Any, name: str, suffix: str = "") -> Any:
     """Return a case of a parametrised test, left to `-m families` if others are wired alike."""
     marks = () if name in MOE_REPRESENTATIVES else (pytest.mark.families,)
-    return pytest.param(*values, marks=marks, id=name)
+    return pytest.param(*values, marks=marks, id=f"{name}-{suffix}" if suffix else name)
 
 
 EACH_MOE_FAMILY = [moe_family_params(name, name=name) for name in MOE_FAMILIES]

@@ -172,8 +172,8 @@ class Counted(WeightBuilder):
 def counted_builder() -> Counted:
     """Give a builder of the tiny Llama's weights; all tests share it."""
     structure = dense("llama")
-    orders, copy = random_orders(structure), twin(structure)
-    sort_units_(copy, orders)
+    orders = random_orders(structure)
+    copy = sort_units_(twin(structure), orders)
     text = random_tokens(batch=16, length=16)
     made = Counted(
         copy,

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 from evaluators.latency import measure as latency
 from evaluators.latency.measure import Workload, measure_latencies
 from tests.models import tiny
+from tests.models.factory import VOCABULARY
 
 
 class Clock:
@@ -76,10 +77,10 @@ def test_a_prompt_longer_than_the_vocabulary_wraps_around() -> None:
     model = tiny.llama(layers=1).backbone.model
     model.config.max_position_embeddings = 1000
     hook = model.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
-    workload = Workload(prompt_tokens=tiny.VOCABULARY + 3, new_tokens=1)
+    workload = Workload(prompt_tokens=VOCABULARY + 3, new_tokens=1)
     measure_latencies({"dense": model}, workload, repeats=1)
     hook.remove()
-    assert seen[0][0].tolist() == [*range(tiny.VOCABULARY), 0, 1, 2]
+    assert seen[0][0].tolist() == [*range(VOCABULARY), 0, 1, 2]
 
 
 def test_a_prompt_leaves_room_for_what_is_written() -> None:

@@ -23,7 +23,7 @@ from search_spaces.models.checkpoint import locate, read_weights, tensor_files
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel, load_model
 from tests.models.candidates import random_tokens
-from tests.models.factory import GATED, GROUPED, write_tokenizer
+from tests.models.factory import GATED, GROUPED, make_model, save_model, write_tokenizer
 
 CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "mixtral": lambda: MixtralConfig(**GROUPED, num_local_experts=4),
@@ -63,22 +63,16 @@ BIAS = "mlp.gate.e_score_correction_bias"
 HOLDER = "model.layers.2.mlp.experts"
 
 
-def made(name: str) -> PreTrainedModel:
-    """Make a random model whose persistent buffers are random too."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        make: Any = AutoModelForCausalLM.from_config
-        model: PreTrainedModel = make(CONFIGS[name]()).eval()
-        for weight in lasting(model).values():
-            weight.data.add_(torch.randn_like(weight) * 0.1)
-    return model
+def made(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    return make_model(CONFIGS[name](), dtype=dtype, random_buffers=True)
 
 
-def save(name: str, folder: Path, *, fused: bool = False, dtype: Any = torch.float32) -> None:
+def save(
+    name: str, folder: Path, *, fused: bool = False, dtype: torch.dtype = torch.float32
+) -> None:
     """Write a model expert by expert, in many files, or as it is in memory, in one."""
-    model: Any = made(name).to(dtype)
-    model.save_pretrained(folder, max_shard_size="64KB")
-    write_tokenizer(folder)
+    model = made(name, dtype)
+    save_model(model, folder, max_shard_size="64KB")
     if fused:
         for file in (*folder.glob("*.safetensors"), *folder.glob("*.index.json")):
             file.unlink()
@@ -95,6 +89,17 @@ def streamed(folder: Path, **options: Any) -> LoadedModel:
     return loaded
 
 
+def loaded_whole(folder: Path, **options: Any) -> LoadedModel:
+    """Load a model whose weights lie in memory as those of a streamed one do.
+
+    Mapped from a file they lie at any address, and kernels part their sums by alignment.
+    """
+    loaded = load_model(str(folder), **options)
+    for weight in lasting(loaded.model).values():
+        weight.data = weight.data.clone()
+    return loaded
+
+
 @pytest.fixture(
     scope="module", params=[(n, f) for n in PER_EXPERT for f in (False, True)], ids=str
 )
@@ -108,7 +113,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_streamed_mixture_is_the_one_that_is_loaded_whole(saved: Path) -> None:
-    whole, stream = load_model(str(saved)), streamed(saved)
+    whole, stream = loaded_whole(saved), streamed(saved)
     assert stream.identity == whole.identity
     tokens = random_tokens()
     expected = whole.model(tokens, use_cache=False).logits
@@ -133,7 +138,7 @@ def test_all_that_lasts_passes_by_layer_for_layer(saved: Path) -> None:
 def test_experts_run_in_their_own_forward_in_any_precision(name: str, tmp_path: Path) -> None:
     save(name, tmp_path, dtype=torch.bfloat16)
     for dtype in (None, torch.float32):
-        whole, loaded = load_model(str(tmp_path), dtype=dtype), streamed(tmp_path, dtype=dtype)
+        whole, loaded = loaded_whole(tmp_path, dtype=dtype), streamed(tmp_path, dtype=dtype)
         for model in (whole.model, loaded.model):
             assert model.config._experts_implementation == "eager"
             assert {w.dtype for w in model.parameters()} == {dtype or torch.bfloat16}

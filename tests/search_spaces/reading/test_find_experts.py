@@ -9,10 +9,12 @@ from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import make_model
-from tests.models.moe_families import CHANNELS, MOE_FAMILIES, MoeFamily, mixture
+from tests.models.moe_families import CHANNELS, MOE_FAMILIES, MoeFamily, mixture, moe_family_params
 
 
-@pytest.fixture(params=MOE_FAMILIES.values(), ids=list(MOE_FAMILIES))
+@pytest.fixture(
+    params=[moe_family_params(family, name=name) for name, family in MOE_FAMILIES.items()]
+)
 def family(request: pytest.FixtureRequest) -> MoeFamily:
     chosen = request.param
     assert isinstance(chosen, MoeFamily)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from search_spaces.structure.expert_hooks import ExpertRun, Routed, watched_experts
-from tests.models.moe_families import CHANNELS, MOE_FAMILIES, mixture
+from tests.models.moe_families import CHANNELS, EACH_MOE_FAMILY, mixture
 
 
-@pytest.mark.parametrize("name", list(MOE_FAMILIES))
+@pytest.mark.parametrize("name", EACH_MOE_FAMILY)
 @torch.no_grad()
 def test_weighed_outputs_add_up_to_what_the_holder_gives(name: str) -> None:
     structure = mixture(name)

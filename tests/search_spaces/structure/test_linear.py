@@ -1,5 +1,7 @@
 """Linear layers of either make, cut, sliced and reordered as plain indexing would."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -112,11 +114,19 @@ def test_cut_layers_share_nothing(linear: nn.Module) -> None:
 
 
 def test_permuted_rows_and_columns(linear: nn.Module, inputs: Tensor) -> None:
-    before = linear(inputs)
+    before, weight, old_bias = copy.deepcopy(
+        (linear(inputs), linears.matrix(linear), linears.bias(linear))
+    )
     rows, columns = np.array([3, 0, 5, 1, 4, 2]), np.array([2, 0, 3, 1])
     linears.permute_rows_(linear, rows)
-    assert torch.equal(linear(inputs), before[..., torch.from_numpy(rows)])
+    # weights bit by bit, products but for rounding: kernels part their sums by a row's place
+    assert torch.equal(linears.matrix(linear), weight[rows])
+    bias = linears.bias(linear)
+    if bias is not None and old_bias is not None:
+        assert torch.equal(bias, old_bias[rows])
+    torch.testing.assert_close(linear(inputs), before[..., torch.from_numpy(rows)])
     linears.permute_columns_(linear, columns)
+    assert torch.equal(linears.matrix(linear), weight[rows][:, columns])
     torch.testing.assert_close(
         linear(inputs[..., torch.from_numpy(columns)]), before[..., torch.from_numpy(rows)]
     )

@@ -23,7 +23,7 @@ from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens, shorter_plan, uniform_plan
 from tests.models.factory import GATED, LAYERS, make_model
-from tests.models.families import FAMILIES, Family
+from tests.models.families import FAMILIES, Family, family_params
 from tests.planner.export.conftest import Exported, assert_same_logits, export
 
 
@@ -37,8 +37,8 @@ def folder_config(folder: Path) -> dict[str, Any]:
 
 
 STOCK_PLANS = [
-    pytest.param(family, plan_of, id=f"{family.name}-{plan_of.__name__}")
-    for family in FAMILIES.values()
+    family_params(family, plan_of, name=name, suffix=plan_of.__name__)
+    for name, family in FAMILIES.items()
     for plan_of in (shorter_plan, uniform_plan, narrow_mlps)
     # where narrower layers are read at all, narrower MLPs are
     if not (plan_of is narrow_mlps and family.stock_narrow)

@@ -29,7 +29,7 @@ from search_spaces.surgery.apply import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
 from tests.models.factory import twin, write_tokenizer
-from tests.models.moe_families import MOE_FAMILIES, MoeFamily, mixture
+from tests.models.moe_families import MOE_FAMILIES, MoeFamily, mixture, moe_family_params
 from tests.planner.export.conftest import (
     Exported,
     assert_close,
@@ -39,7 +39,10 @@ from tests.planner.export.conftest import (
 )
 
 
-@pytest.fixture(params=MOE_FAMILIES.values(), ids=list(MOE_FAMILIES), scope="module")
+@pytest.fixture(
+    params=[moe_family_params(family, name=name) for name, family in MOE_FAMILIES.items()],
+    scope="module",
+)
 def moe_family(request: pytest.FixtureRequest) -> MoeFamily:
     chosen = request.param
     assert isinstance(chosen, MoeFamily)
@@ -168,7 +171,7 @@ def test_words_say_what_each_layer_keeps(exported: Exported) -> None:
         if component is None or index == 3:
             continue
         kept = exported.plan.sites[component.name]
-        thinned = exported.plan.thinned(component)
+        thinned = exported.plan.expert_pruning(component)
         assert component.experts is not None
         channels = thinned.channels
         assert found[index]["experts"] == len(kept.units)
@@ -242,7 +245,7 @@ class Doubled:
     def __init__(self, structure: ModelStructure) -> None:
         self._structure = structure
 
-    def level(self, position: int, count: int, _options: BlockOptions) -> PrunedWeights:
+    def weights(self, position: int, count: int, _options: BlockOptions) -> PrunedWeights:
         component = self._structure.components[position]
         assert component.experts is not None
         layer = self._structure.backbone.layers[component.layer]
@@ -261,17 +264,16 @@ def test_levels_of_experts_are_exported_as_they_were_scored(
 ) -> None:
     plan, tokens = varied(biased), random_tokens()
     orders, configurations = plan_orders(biased, plan), plan_configurations(biased, plan)
-    structure = twin(biased)
-    sort_units_(structure, orders)
-    layer_builder = LayerBuilder(structure, expert_levels=Doubled(structure))
+    structure = sort_units_(twin(biased), orders)
+    layer_builder = LayerBuilder(structure, expert_weight_source=Doubled(structure))
     expected = scored(structure, configurations, tokens, layer_builder)
-    levels = [
-        (order, layer_builder.level(position, int(configuration)))
+    weights = [
+        (order, layer_builder.weights(position, int(configuration)))
         for position, (order, configuration) in enumerate(zip(orders, configurations, strict=True))
     ]
-    (tmp_path / "levels").mkdir()
-    write_model(tmp_path / "levels", cut_model(biased, plan, levels), loaded)
-    assert_close(logits_of(reload(tmp_path / "levels"), tokens), expected)
+    (tmp_path / "altered").mkdir()
+    write_model(tmp_path / "altered", cut_model(biased, plan, weights), loaded)
+    assert_close(logits_of(reload(tmp_path / "altered"), tokens), expected)
     plain = scored(structure, configurations, tokens, LayerBuilder(structure))
     changed = any(
         0 < configuration < b.unit_count
