@@ -1,6 +1,7 @@
-"""Factors of Gram matrices that may be singular."""
+"""Damped Cholesky factors of Gram matrices, which may be singular."""
 
 import logging
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,9 +10,53 @@ from search_spaces.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-_RAISES = (1, 10, 100)
 DAMPING = 0.01
-"""What `damped_inverse` adds to the diagonal, as a share of its mean."""
+"""Added to the diagonal, as a share of its mean, where nothing else is asked for; SparseGPT's."""
+_RAISES = 2
+"""How often `damped_cholesky` makes the damping ten times larger."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DampedFactor:
+    """The Cholesky factor of a Gram matrix with damping on its diagonal."""
+
+    lower: Tensor
+    """``(columns, columns)``"""
+    damping: float
+    """What was added to the diagonal."""
+    raises: int
+    """How often the damping had to be made ten times larger."""
+
+
+def damped_factor(
+    gram: Tensor, share: float, mean: float, *, raises: int = 0
+) -> DampedFactor | None:
+    """Factorise a Gram matrix with damping, made ten times larger until the sum is definite.
+
+    >>> gram = torch.tensor([[1.0, 2.0], [2.0, 2.0]], dtype=torch.float64)
+    >>> factor = damped_factor(gram, 0.2, 1.5, raises=1)  # 0.3 is too little, 3 is not
+    >>> factor.damping, factor.raises, factor.lower.tolist()
+    (3.0, 1, [[2.0, 0.0], [1.0, 2.0]])
+
+    Args:
+        gram: ``(columns, columns)`` in float64; it stays as it is.
+        share: Damping to begin with, in units of `mean`.
+        mean: What the damping is relative to: the mean of the diagonal, of all columns where
+            `gram` holds some of them only.
+        raises: How often the damping may be made ten times larger.
+
+    Returns:
+        The factor; none: the matrix is not positive definite even with the most damping.
+    """
+    for raised in range(raises + 1):
+        # the least normal number gives a matrix of zeros a factor too, and vanishes in any other
+        damping = share * 10**raised * mean + torch.finfo(gram.dtype).tiny
+        damped = gram.clone()
+        damped.diagonal().add_(damping)
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if not failed:
+            return DampedFactor(lower=lower, damping=damping, raises=raised)
+    return None
 
 
 def dead_inputs(gram: Tensor) -> Tensor:
@@ -19,23 +64,23 @@ def dead_inputs(gram: Tensor) -> Tensor:
     return gram.diagonal() <= 0
 
 
-def damped_cholesky(gram: Tensor, damping: float, asker: str) -> Tensor:
-    """Factorise a Gram matrix with something added to its diagonal.
+def damped_cholesky(gram: Tensor, share: float, asker: str) -> Tensor:
+    """Factorise a Gram matrix, whatever its rank, with damping on its diagonal.
 
-    An input that was never seen gets the mean of the others' diagonal, so that it is left alone.
+    An input that was always zero gets the mean of the others' diagonal, so that it is left alone.
+    Where a hundred times the damping does not suffice, the diagonal alone is used.
 
     Args:
         gram: ``(columns, columns)``.
-        damping: What is added, as a share of the mean diagonal; ten times it, and ten times that,
-            where the sum is not positive definite.
-        asker: Who asks, for messages; where more was added than asked for, or the diagonal alone
-            was used, a warning is logged.
+        share: Damping as a share of the mean diagonal of the inputs that were not always zero.
+        asker: Name of the method, for messages; where the damping was raised, or the diagonal
+            alone was used, a warning is logged.
 
     Returns:
         Lower factor ``(columns, columns)`` in float64.
 
     Raises:
-        DataError: Where the matrix holds numbers that are not finite.
+        DataError: If the matrix holds numbers that are not finite.
     """
     matrix = gram.double()
     if not bool(torch.isfinite(matrix).all()):
@@ -45,43 +90,43 @@ def damped_cholesky(gram: Tensor, damping: float, asker: str) -> Tensor:
         )
     diagonal = matrix.diagonal().clamp(min=0.0)
     dead = dead_inputs(matrix)
-    mean = diagonal.sum() / max(int((~dead).sum()), 1)
+    mean = float(diagonal.sum() / max(int((~dead).sum()), 1))
     if not mean:
         return torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     diagonal = diagonal.where(~dead, mean)
-    for times in _RAISES:
-        trial = matrix.diagonal_scatter(diagonal + damping * times * mean)
-        factor: Tensor
-        factor, failed = torch.linalg.cholesky_ex(trial)
-        if not failed:
-            if times > 1:
-                logger.warning(
-                    "%s: the Gram matrix of %d inputs is not positive definite; %.0f%% of its "
-                    "mean diagonal was added instead of %.0f%%",
-                    asker,
-                    len(gram),
-                    100 * damping * times,
-                    100 * damping,
-                )
-            return factor
-    logger.warning(
-        "%s: the Gram matrix of %d inputs is not positive definite even with %.0f%% of its mean "
-        "diagonal; its diagonal alone was used",
-        asker,
-        len(gram),
-        100 * damping * _RAISES[-1],
-    )
-    return (diagonal + damping * mean).sqrt().diag()
+    factor = damped_factor(matrix.diagonal_scatter(diagonal), share, mean, raises=_RAISES)
+    if factor is None:
+        logger.warning(
+            "%s: the Gram matrix of %d inputs is not positive definite even with %.0f%% of its "
+            "mean diagonal; its diagonal alone was used",
+            asker,
+            len(gram),
+            100 * share * 10**_RAISES,
+        )
+        return (diagonal + share * mean).sqrt().diag()
+    if factor.raises:
+        logger.warning(
+            "%s: the Gram matrix of %d inputs is not positive definite; %.0f%% of its mean "
+            "diagonal was added instead of %.0f%%",
+            asker,
+            len(gram),
+            100 * share * 10**factor.raises,
+            100 * share,
+        )
+    return factor.lower
 
 
-def damped_inverse(gram: Tensor) -> Tensor:
+def damped_inverse(gram: Tensor, asker: str) -> Tensor:
     """Invert a Gram matrix ``(columns, columns)`` by Cholesky in float64.
 
     With fewer tokens than columns, or inputs that are always zero, it is singular: damping of 1 %
-    of the mean diagonal makes it regular, as SparseGPT does, or more where that does not suffice.
+    of the mean diagonal makes it regular, as in SparseGPT, or more where that does not suffice.
+
+    Args:
+        gram: ``(columns, columns)``.
+        asker: Name of the method, for messages.
 
     Raises:
-        DataError: Where the matrix holds numbers that are not finite.
+        DataError: If the matrix holds numbers that are not finite.
     """
-    factor = damped_cholesky(gram, DAMPING, "the ranking `obs`")
-    return torch.cholesky_inverse(factor)
+    return torch.cholesky_inverse(damped_cholesky(gram, DAMPING, asker))

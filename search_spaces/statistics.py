@@ -1,4 +1,4 @@
-"""What a pass over calibration text leaves behind, for rankings, sparsifiers and compensations."""
+"""Calibration statistics, from which importances, sparsifiers and compensations are computed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ StatisticName = Literal[
 - ``gradient``, ``gradient_second_moment``: mean over the windows of the derivative of a window's
   NLL (nats a token) by the weight, and of its square, ``(rows, columns)``
 
-Of each output projection, where a pruned model, the student, runs beside the dense one; ``x`` are
-the inputs that the dense component's output projection has where the student's hidden states enter
-the component, ``t`` the output that would take the student to the dense model's hidden states:
+Of each output projection, where a pruned model, the student, runs next to the dense one; ``x`` are
+the inputs of the dense component's output projection where the student's hidden states enter the
+component, ``t`` the output that would take the student to the dense model's hidden states:
 
 - ``student_gram``: mean over the tokens of ``x xᵀ``, ``(columns, columns)``
 - ``teacher_cross``: mean over the tokens of ``t xᵀ``, ``(rows, columns)``
@@ -60,7 +60,7 @@ Of each component, under the path of its last projection:
 
 Of each layer, under the empty path:
 
-- ``tokens``: how many were seen, ``()``
+- ``tokens``: their number, ``()``
 - ``hidden_energy``: median over the tokens of the squared norm of the hidden states that enter the
   layer, ``()``
 
@@ -71,8 +71,9 @@ hidden states that enter and leave:
 - ``angle``: mean over the tokens of the angle between them over π, ``()``
 - ``removal_nll``: rise of NLL (nats a token) where it is removed alone, ``()``
 
-Of each mixture of experts, under the path of their holder; ``g`` is the weight that the router
-gives an expert for a token, 0 where it does not choose it, and all means are over all tokens:
+Of each mixture of experts, under the path of the module that holds the experts; ``g`` is the
+weight that the router gives an expert for a token, 0 where it does not choose it, and all means
+are over all tokens:
 
 - ``expert_frequency``: share of the tokens for which it is chosen, ``(experts,)``
 - ``expert_weight``: mean of ``g``, ``(experts,)``
@@ -82,11 +83,11 @@ gives an expert for a token, 0 where it does not choose it, and all means are ov
   is, ``(experts,)``
 - ``expert_selection``: mean of the router's logit less the token's least one, where the expert is
   chosen and has at least an even share of the softmax over the chosen ones, else 0, ``(experts,)``
-- ``expert_output``: mean over the tokens for which it is chosen of ``g`` times the norm of what it
-  gives, 0 where it never is, ``(experts,)``
+- ``expert_output``: mean over the tokens for which it is chosen of ``g`` times the norm of its
+  output, 0 where it never is, ``(experts,)``
 - ``expert_input_energy``: mean of ``(g x)²`` for its inputs ``x``, ``(experts, hidden)``
 - ``expert_channel_energy``: mean of ``(g a)²`` for its channels ``a``, ``(experts, channels)``
-- ``expert_reconstruction``: squared error of the mixture's output once the expert has gone in its
+- ``expert_reconstruction``: squared error of the mixture's output once the expert is pruned in its
   turn, rising from turn to turn, ``(experts,)``
 - ``expert_acceptance``: share of the tokens drafted by the model without it alone that the dense
   model does not accept, ``(experts,)``
@@ -94,7 +95,7 @@ gives an expert for a token, 0 where it does not choose it, and all means are ov
 """
 
 Statistics = Mapping[tuple[StatisticName, str], Tensor]
-"""Of one layer, by name and path; float32."""
+"""Of one layer, by name and path, in float32."""
 
 _Axis = Literal["rows", "columns", "experts", "channels"]
 _AXES: Mapping[StatisticName, tuple[_Axis, ...]] = {
@@ -118,30 +119,30 @@ _AXES: Mapping[StatisticName, tuple[_Axis, ...]] = {
     "expert_acceptance": ("experts",),
     "routing_gram": ("experts", "experts"),
 }
-"""What the axes of each statistic of a matrix, or of the stacks of a mixture, run over."""
+"""What each axis of a statistic of a matrix, or of a mixture of experts, runs over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixStatistics:
-    """What was measured of one matrix ``(rows, columns)``, in the order of its features.
+    """Statistics of one matrix ``(rows, columns)``, in the order of its features.
 
-    Of a mixture, what was measured of its experts, in their order.
+    Or of a mixture of experts, in the order of the experts.
     """
 
     tokens: int
-    """How many tokens were seen."""
+    """Over which they were taken."""
     values: Mapping[StatisticName, Tensor]
 
     @classmethod
     def of(cls, statistics: Statistics, path: str) -> Self:
-        """Give the statistics of the projection or holder at a path, as far as collected."""
+        """Return the statistics of the projection or mixture at a path, as far as collected."""
         return cls(
             tokens=int(statistics["tokens", ""]),
             values={name: value for (name, at), value in statistics.items() if at == path},
         )
 
     def to(self, device: torch.device) -> "MatrixStatistics":
-        """Give the same on a device."""
+        """Return the same on a device."""
         values = {name: value.to(device) for name, value in self.values.items()}
         return MatrixStatistics(tokens=self.tokens, values=values)
 
@@ -156,7 +157,7 @@ class MatrixStatistics:
         experts: NDArray[np.int_] | None = None,
         channels: NDArray[np.int_] | None = None,
     ) -> "MatrixStatistics":
-        """Give the statistics of a matrix or mixture with some of the features, in that order.
+        """Return the statistics of a matrix or mixture with some of the features, in that order.
 
         Args:
             rows: Positions of the rows; none: all.
@@ -164,11 +165,11 @@ class MatrixStatistics:
             experts: Positions of the experts; none: all.
             channels: Positions of the channels of every expert; none: all.
         """
-        chosen = {"rows": rows, "columns": columns, "experts": experts, "channels": channels}
+        positions_of = {"rows": rows, "columns": columns, "experts": experts, "channels": channels}
         values = {}
         for name, value in self.values.items():
             for axis, side in enumerate(_AXES.get(name, ())):
-                positions = chosen[side]
+                positions = positions_of[side]
                 if positions is not None:
                     index = torch.from_numpy(np.ascontiguousarray(positions)).to(value.device)
                     value = value.index_select(axis, index)  # noqa: PLW2901
@@ -177,14 +178,14 @@ class MatrixStatistics:
 
 
 def check_tokens(tokens: int, columns: int, asker: str) -> None:
-    """Refuse statistics of so few tokens that a matrix of them says nothing.
+    """Refuse statistics of so few tokens that a matrix of second moments is meaningless.
 
     Raises:
-        DataError: Where there are fewer tokens than a quarter of the columns.
+        DataError: If there are fewer tokens than a quarter of the columns.
     """
     if tokens * 4 < columns:
         raise DataError(
             f"{asker} of {columns} inputs needs at least {-(-columns // 4)} tokens of calibration "
-            f"text, got {tokens}; raise `--calibration_windows`, give longer `--data`, or take a "
-            "method that needs no second moments"
+            f"text, got {tokens}; raise `--calibration_windows`, give longer `--data`, or choose "
+            "a method that needs no second moments"
         )

@@ -43,7 +43,7 @@ MeasuredImportanceName = Literal[
     "language",
     "acceptance",
 ]
-"""Criteria for experts that are read off what the calibration pass measured."""
+"""Criteria for experts that are statistics of the calibration pass."""
 ExpertImportanceName = Literal[MeasuredImportanceName, "router_change", "magnitude", "random"]
 """Criteria for experts."""
 
@@ -121,7 +121,7 @@ def make_expert_importance(
             ``(experts, hidden)``.
 
     Raises:
-        SettingsError: ``router_change`` is asked for without them.
+        SettingsError: If ``router_change`` is asked for without them.
     """
     match name:
         case "router_change":

@@ -1,10 +1,10 @@
-"""How little a layer turns the hidden states that pass through it."""
+"""Importance of whole layers, attentions and MLPs: how much they change the hidden states."""
 
 from search_spaces.statistics import StatisticName, Statistics
 
 
 class BlockInfluence:
-    """A layer or component counts by ``1 −`` the mean cosine of what enters and what leaves it.
+    """A layer or component counts by ``1 −`` the mean cosine of its input and output.
 
     References:
         Men et al., 2024, "ShortGPT: Layers in Large Language Models are More Redundant Than You
@@ -18,7 +18,7 @@ class BlockInfluence:
 
 
 class Angular:
-    """A layer or component counts by the mean angle between what enters and leaves it, over π.
+    """A layer or component counts by the mean angle between its input and output, over π.
 
     References:
         Gromov, Tirumala, Shapourian, Glorioso & Roberts, 2024, "The Unreasonable Ineffectiveness

@@ -16,41 +16,42 @@ from search_spaces.structure.model import ModelStructure
 
 def rank_units(
     structure: ModelStructure,
-    ranking: UnitImportance,
+    unit_importance: UnitImportance,
     statistics: Sequence[Statistics],
     expert_importance: ExpertImportance | None = None,
 ) -> Orders:
-    """Order the members of each component from the last to go to the first to go.
+    """Order the members of each component from the most to the least important.
 
     Args:
         structure: The dense model, not permuted yet.
-        ranking: The criterion for attentions and MLPs.
-        statistics: Of each layer, as the rankings asked.
+        unit_importance: The criterion for attentions and MLPs.
+        statistics: Of each layer, as the criteria declare.
         expert_importance: The criterion for experts; none: they keep their order.
 
     Returns:
-        For each component its members; ties keep their order. Channels of experts by the energy
-        that they add to the hidden states, where that was measured.
+        For each component its members; ties keep their order. Channels of experts are ordered by
+        the energy that they add to the hidden states, if that was measured.
     """
     orders, channels = [], {}
     for position, (component, weights) in enumerate(structure.matrices()):
-        own = statistics[component.layer]
+        layer_statistics = statistics[component.layer]
         if component.experts is None:
-            orders.append(_descending(ranking.importance(component, weights, own)))
+            scores = unit_importance.importance(component, weights, layer_statistics)
+            orders.append(_descending(scores))
             continue
         importance = torch.zeros(component.member_count)  # all alike
         if expert_importance is not None:
-            importance = expert_importance.importance(component, weights, own)
+            importance = expert_importance.importance(component, weights, layer_statistics)
         by_group = _descending(importance.reshape(component.group_count, -1))
         first = np.arange(component.group_count)[:, None] * component.unit_count
         orders.append((first + by_group).ravel())
-        if ("expert_channel_energy", component.experts.holder) in own:
-            energy = own["expert_channel_energy", component.experts.holder]
+        if ("expert_channel_energy", component.experts.holder) in layer_statistics:
+            energy = layer_statistics["expert_channel_energy", component.experts.holder]
             channels[position] = _descending(output_energy(component.experts, weights, energy))
     return Orders(members=tuple(orders), channels=channels)
 
 
 def _descending(importance: Tensor) -> NDArray[np.int_]:
-    """Give the positions along the last axis from the most important on; ties keep their order."""
+    """Sort positions along the last axis, most important first; ties keep their order."""
     order = torch.argsort(importance.float(), dim=-1, descending=True, stable=True)
     return order.cpu().numpy().astype(np.int_)

@@ -1,4 +1,4 @@
-"""What a ranking is: an importance for each unit of a component, from declared statistics."""
+"""What an importance criterion is: a score of each unit, from the statistics that it declares."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -14,18 +14,18 @@ class UnitImportance(Protocol):
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
-        """What must be collected for every projection before `importance` is asked."""
+        """What must be collected of every projection before `importance` is called."""
         ...
 
     @property
     def comparable(self) -> bool:
-        """Whether importances can be compared across components, or inside of one only."""
+        """Whether importances can be compared across components, or within one only."""
         ...
 
     def importance(
         self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        """Score units; the lowest die first.
+        """Score units; the lowest are pruned first.
 
         Args:
             component: The component.
@@ -43,11 +43,11 @@ class LayerImportance(Protocol):
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
-        """What must be collected before `importance` is asked."""
+        """What must be collected before `importance` is called."""
         ...
 
     def importance(self, statistics: Statistics, part: str) -> float:
-        """Score a layer or one of its components; the lowest go first.
+        """Score a layer or one of its components; the lowest are pruned first.
 
         Args:
             statistics: Of the layer.
@@ -60,11 +60,11 @@ class LayerImportance(Protocol):
 
 
 class ExpertImportance(Protocol):
-    """Says how much each expert of a mixture matters."""
+    """Scores the experts of a mixture by importance."""
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
-        """What must be collected before `importance` is asked."""
+        """What must be collected before `importance` is called."""
         ...
 
     def importance(
@@ -79,7 +79,7 @@ class ExpertImportance(Protocol):
             statistics: Of its layer, as `statistics` asks.
 
         Returns:
-            Importance, ``(experts,)``, finite; the least important goes first. An expert to which
-            no token was sent has the least of all.
+            Importance, ``(experts,)``, finite; the least important is pruned first. An expert
+            to which no token was sent has the least of all.
         """
         ...

@@ -1,1 +1,1 @@
-"""Weights that are no slices of the dense ones: making them, keeping them."""
+"""Pruned weights, which are no slices of the dense ones: making and caching them."""

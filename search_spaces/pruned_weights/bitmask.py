@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By bytes a value: what its bits are read as, for NumPy knows no bfloat16."""
+"""Type that a value's bits are read as, by bytes a value, for NumPy knows no bfloat16."""
 
 
 Count = TypeVar("Count", int, NDArray[np.int_])
@@ -16,6 +16,10 @@ Count = TypeVar("Count", int, NDArray[np.int_])
 
 def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Pack a matrix, whatever its pattern.
+
+    >>> bits, values = pack(torch.tensor([[0.0, 5.0, 0.0, 7.0]]))
+    >>> bits.tolist(), values.tolist()  # 0b1010: the second and the fourth
+    ([[10]], [5.0, 7.0])
 
     Args:
         weight: ``(rows, columns)`` of any floating type, on the CPU.
@@ -33,7 +37,7 @@ def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unpack(bits: Tensor, values: Tensor, columns: int) -> Tensor:
-    """Undo `pack`: the same bits, but for the sign of zeros.
+    """Unpack a matrix that `pack` packed: the same bits, but for the sign of zeros.
 
     Args:
         bits: ``(rows, ⌈columns / 8⌉)`` in uint8.
@@ -44,7 +48,7 @@ def unpack(bits: Tensor, values: Tensor, columns: int) -> Tensor:
         ``(rows, columns)`` in the type of the values.
 
     Raises:
-        ValueError: Where there are not as many values as bits.
+        ValueError: If there are not as many values as bits.
     """
     set_ = np.unpackbits(bits.numpy(), axis=1, count=columns, bitorder="little").view(np.bool_)
     integers = _bits(values)
@@ -56,7 +60,7 @@ def unpack(bits: Tensor, values: Tensor, columns: int) -> Tensor:
 
 
 def packed_bytes(rows: Count, columns: Count, zeros: Count, itemsize: int) -> Count:
-    """Give the bytes of a packed matrix, or of several.
+    """Count the bytes of a packed matrix, or of several.
 
     Args:
         rows: Of the matrix.

@@ -1,4 +1,4 @@
-"""What a level is made of: the weights that a component has there, where they are not slices."""
+"""Pruned weights: those of a component that are no slices of the dense ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,46 +13,51 @@ from search_spaces.structure.components import Component
 
 @dataclass(frozen=True)
 class LinearWeights:
-    """What a projection multiplies by and adds."""
+    """Weight and bias of a projection."""
 
     weight: Tensor
     """``(rows, columns)``"""
     bias: Tensor | None = None
-    """All that is added, the dense layer's bias included, ``(rows,)``."""
+    """The whole bias, the dense layer's included, ``(rows,)``."""
 
 
 PrunedWeights = Mapping[str, LinearWeights]
-"""Of one component at one choice, by path inside the layer: those projections whose weights are no
-plain slices of the sorted dense ones. Empty: all are."""
+"""Of one component, units kept and sparsity pattern, by path inside the layer: those projections
+whose weights are no plain slices of the sorted dense ones. Empty: all are."""
+
+
+def stored_bytes(weights: PrunedWeights) -> int:
+    """Count the bytes of the weights, biases left out."""
+    return sum(matrix.weight.nbytes for matrix in weights.values())
 
 
 def in_own_order(
-    level: PrunedWeights, component: Component, order: NDArray[np.int_], kept: NDArray[np.int_]
+    weights: PrunedWeights, component: Component, order: NDArray[np.int_], kept: NDArray[np.int_]
 ) -> PrunedWeights:
-    """Put the features of a level in the order that they have in the model as it came.
+    """Put the features of pruned weights in the order that they have in the unsorted model.
 
     Args:
-        level: Its features in the order of the sorted model.
+        weights: Their features in the order of the sorted model.
         component: The component.
-        order: Its units from the last to go to the first to go, ``(units,)``.
-        kept: The units that it keeps, which are the first of these.
+        order: Its units, most important first, ``(units,)``.
+        kept: Its kept units, which are the first of these.
     """
-    if len(level) == len(component.projections):
-        # all of it is here, so that it may stay sorted; and must, for groups of columns to last
-        return level
-    if level:
-        same = set(order[: len(kept)]) == set(kept)
-        assert same, f"the level of {component.name} is of another order"
-    owned = {}
+    if len(weights) == len(component.projections):
+        # a whole component may stay sorted; and must, for N:M groups of columns to last
+        return weights
+    if weights:
+        is_prefix = set(order[: len(kept)]) == set(kept)
+        assert is_prefix, f"the weights of {component.name} are of another order"
+    unsorted = {}
     for projection in component.projections:
-        matrix = level.get(projection.path)
+        matrix = weights.get(projection.path)
         if matrix is None:
             continue
         features = projection.sorted_features(order)[projection.first(len(kept))]
         index = torch.from_numpy(np.argsort(features)).to(matrix.weight.device)
         if projection.side == "columns":
-            owned[projection.path] = LinearWeights(matrix.weight[:, index], matrix.bias)
+            unsorted[projection.path] = LinearWeights(matrix.weight[:, index], matrix.bias)
         else:
             bias = None if matrix.bias is None else matrix.bias[index]
-            owned[projection.path] = LinearWeights(matrix.weight[index], bias)
-    return owned
+            unsorted[projection.path] = LinearWeights(matrix.weight[index], bias)
+    return unsorted

@@ -9,13 +9,10 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import DataError, SettingsError
-from search_spaces.pruned_weights.sparsifiers import (
-    RefinementName,
-    SparsifierName,
-    make_refinement,
-    make_sparsifier,
-)
-from search_spaces.pruned_weights.sparsifiers.protocol import Refinement, Sparsifier
+from search_spaces.pruned_weights.refinements import RefinementName, make_refinement
+from search_spaces.pruned_weights.refinements.protocol import Refinement
+from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsifier
+from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import MatrixStatistics
 

@@ -1,4 +1,4 @@
-"""How large the weights of an expert are."""
+"""The size of the weights of an expert."""
 
 from collections.abc import Mapping
 

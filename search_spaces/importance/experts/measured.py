@@ -1,4 +1,4 @@
-"""Importance of experts that is read off what the calibration pass measured of them."""
+"""Importance of experts that is a statistic of the calibration pass."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class MeasuredImportance:
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
-        """What it reads, and what tells unused experts."""
+        """What it reads, and what tells unused experts apart."""
         return ROUTED | {self.statistic} | ({self.exponent} if self.exponent else set())
 
     def importance(

@@ -1,4 +1,4 @@
-"""Reading the routers of a model before its fine-tuning, and nothing else of it."""
+"""Reading the routers, and nothing else, of the model before its fine-tuning."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,18 +22,18 @@ _REMEDY = (
 def read_pretrained_routers(
     folder: Path, backbone: Backbone, components: Sequence[Component]
 ) -> dict[int, Tensor]:
-    """Read the routers' rows of a folder, by the names that they have in a fine-tuned model.
+    """Read the routers' rows from a folder, by their names in a fine-tuned model.
 
     Args:
         folder: With safetensors files, named as transformers reads them for that model.
         backbone: The fine-tuned model; its weights need not be in memory.
-        components: Its components; those without experts are passed over.
+        components: Its components; those without experts are skipped.
 
     Returns:
         By layer ``(experts, hidden)``, as stored.
 
     Raises:
-        ModelError: Where the folder has no such files, or they lack a router or hold one of
+        ModelError: If the folder has no such files, or they lack a router or hold one of
             another shape.
     """
     shapes: dict[str, tuple[int, ...]] = {}
@@ -41,46 +41,46 @@ def read_pretrained_routers(
     for component in components:
         if component.experts is not None:
             layer = backbone.layers[component.layer]
-            known = dict(layer.named_parameters()) | dict(layer.named_buffers())
-            path = next(path for path in component.experts.router_rows if known[path].ndim == 2)
+            tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
+            path = next(path for path in component.experts.router_rows if tensors[path].ndim == 2)
             name = f"{backbone.stack_path}.{component.layer}.{path}"
-            shapes[name], layers[name] = tuple(known[path].shape), component.layer
-    found = {}
+            shapes[name], layers[name] = tuple(tensors[path].shape), component.layer
+    routers = {}
     for name, rows in _tensors(folder, backbone.model, shapes):
         if tuple(rows.shape) != shapes[name]:
             raise ModelError(
                 f"the router before fine-tuning must have the shape {shapes[name]}, and `{name}` "
                 f"in `{folder}` has {tuple(rows.shape)}; {_REMEDY}"
             )
-        found[layers[name]] = rows
-    missing = [name for name in shapes if layers[name] not in found]
+        routers[layers[name]] = rows
+    missing = [name for name in shapes if layers[name] not in routers]
     if missing:
         raise ModelError(
             f"the model before fine-tuning must have the routers of this one, and `{folder}` has "
             f"no `{missing[0]}`; {_REMEDY}"
         )
-    return found
+    return routers
 
 
 def _tensors(
-    folder: Path, model: PreTrainedModel, wanted: Mapping[str, object]
+    folder: Path, model: PreTrainedModel, names: Mapping[str, object]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Give the wanted tensors by the names that they have in the model."""
+    """Yield tensors of some names in the model, with these."""
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not files:
         raise ModelError(f"`{folder}` must be a folder with safetensors files; {_REMEDY}")
     changes = get_model_conversion_mapping(model)
     renamings = [change for change in changes if isinstance(change, WeightRenaming)]
     converters = [change for change in changes if isinstance(change, WeightConverter)]
-    known = dict(model.named_parameters()) | dict(model.named_buffers())
+    model_tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     for file in files:
         try:
             with safe_open(file, framework="pt") as opened:
-                for key in opened.keys():  # noqa: SIM118 - it is no mapping
+                for key in opened.keys():  # noqa: SIM118  (it is no mapping)
                     name, _ = rename_source_key(
-                        key, renamings, converters, model.base_model_prefix, known
+                        key, renamings, converters, model.base_model_prefix, model_tensors
                     )
-                    if name in wanted:
+                    if name in names:
                         yield name, opened.get_tensor(key)
         except (OSError, SafetensorError) as error:
             reason = str(error).partition("\n")[0]

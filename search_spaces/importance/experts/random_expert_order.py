@@ -1,4 +1,4 @@
-"""No criterion at all: what every ranking must beat."""
+"""No criterion at all: the baseline that every importance must beat."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from search_spaces.structure.components import Component
 
 
 class RandomExpertOrder:
-    """Experts that are used count by lot, drawn from the name of their component."""
+    """A used expert counts by a random number, seeded by the name of its component."""
 
     statistics: frozenset[StatisticName] = ROUTED
 

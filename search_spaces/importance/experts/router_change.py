@@ -1,4 +1,4 @@
-"""How much fine-tuning has strengthened the router's row of an expert."""
+"""How much fine-tuning has increased the norm of an expert's row of the router."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ class RouterChange:
     References:
         Chowdhury, Wang, El Maghraoui, Wang, Chen & Carothers, 2024, "A Provably Effective Method
         for Pruning Experts in Fine-tuned Sparse Mixture-of-Experts" (the change of the router's
-        l2 norm; those with the smallest go first).
+        l2 norm; those with the smallest are pruned first).
     """
 
     statistics: frozenset[StatisticName] = ROUTED

@@ -1,4 +1,4 @@
-"""What all rankings of experts hold to: an expert to which no token was sent goes first."""
+"""A rule of all expert importances: an expert to which no token was sent is pruned first."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,18 @@ from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
 ROUTED: frozenset[StatisticName] = frozenset({"expert_frequency"})
-"""What every ranking needs to tell those experts."""
+"""What every expert importance needs to know those experts."""
 
 
 def measured(component: Component, statistics: Statistics, name: StatisticName) -> Tensor:
-    """Give a statistic of the experts of a component, ``(experts, ...)``."""
+    """Return a statistic of the experts of a component, ``(experts, ...)``."""
     return statistics[name, component.mixture.holder]
 
 
 def unrouted_last(component: Component, importance: Tensor, statistics: Statistics) -> Tensor:
-    """Give importances ``(experts,)`` in which unused experts have less than all others."""
+    """Lower importances ``(experts,)`` so that unused experts have less than all others."""
     unused = measured(component, statistics, "expert_frequency").to(importance.device) <= 0
-    if bool(unused.all()):  # of a text without tokens, say: nothing tells them apart
+    if bool(unused.all()):  # as of a text without tokens: nothing tells them apart
         return torch.zeros_like(importance)
     least = importance[~unused].min()
     return importance.masked_fill(unused, float(least - least.abs().clamp(min=1.0)))

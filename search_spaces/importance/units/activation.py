@@ -1,4 +1,4 @@
-"""How loud a unit is, whatever is made of it."""
+"""How large a unit's activation is, whatever the output projection makes of it."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ from search_spaces.structure.components import Component
 
 
 class Activation:
-    """A unit counts by what it hands to the output projection, in the mean over tokens.
+    """A unit counts by its mean activation at the input of the output projection.
 
     A channel by its mean size, ``mean |X_j|``; a head by its root mean square norm,
-    ``√ mean Σ_j X_j²``. No weight counts.
+    ``√ mean Σ_j X_j²``, over the tokens. No weight counts.
 
     References:
         Muralidharan et al., 2024, "Compact Language Models via Pruning and Knowledge Distillation"

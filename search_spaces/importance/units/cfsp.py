@@ -1,4 +1,4 @@
-"""A unit's share of the weights of each feature, times how loud it is."""
+"""A unit's share of the weights of each feature, times the size of its activation."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from search_spaces.structure.components import Component
 
 
 class CFSP:
-    """A weight counts relative to those of all units beside it, a unit also by its activation.
+    """A weight counts relative to those of the other units, a unit also by its activation.
 
     With ``r_j`` the root mean square of what column ``j`` of the output projection reads, and
     ``r_u = √ Σ_{j in u} r_j²`` that of a unit::
@@ -18,10 +18,10 @@ class CFSP:
         r_u · ( mean_i Σ_{j in u} |W_ij| r_j / Σ_k |W_ik| r_k
                 + Σ over the other projections V of  mean_i Σ_{j in u} |V_ji| / Σ_k |V_ki| )
 
-    This is the fine part, inside of a block; how much goes from each block is the search's
-    business. The published code divides by a column's own sum, which leaves only ``r_u`` of the
-    formula; here shares are those among units, as relative importance means them. The paper cuts
-    MLPs alone; attentions take the same formula.
+    This is the fine part, inside of a component; how much is pruned from each component is the
+    search's business. The published code divides by a column's own sum, which leaves only ``r_u``
+    of the formula; here shares are those among units, as relative importance means them. The
+    paper prunes MLPs alone; attentions take the same formula.
 
     References:
         Wang et al., 2025, "CFSP: An Efficient Structured Pruning Framework for LLMs with

@@ -1,4 +1,4 @@
-"""How much a mask on a unit changes what the model says: the mask's Fisher information."""
+"""The Fisher information of a mask on a unit."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ class Fisher:
     """A unit counts by the mean over windows of its mask's squared gradient.
 
     ``1/N · Σ_n (∂L_n/∂m)²`` at a mask ``m`` of ones: the diagonal of the empirical Fisher matrix,
-    twice what the loss rises by to second order where the unit goes.
+    twice what the loss rises by to second order where the unit is pruned.
 
     References:
         Kwon, Kim, Mahoney, Hassoun, Keutzer & Gholami, 2022, "A Fast Post-Training Pruning

@@ -1,4 +1,4 @@
-"""How much what a unit adds fluctuates: what is steady a bias can make up for."""
+"""How much a unit's output fluctuates: a bias can compensate for what is steady."""
 
 from collections.abc import Mapping
 
@@ -34,9 +34,9 @@ class FLAP:
         mean = statistics["input_mean", output.path].to(weight).double()
         second = statistics["input_second_moment", output.path].to(weight).double()
         variance = (second - mean.square()).clamp(min=0)  # (columns,)
-        found = by_unit(output, weight.double().square().sum(dim=0) * variance)
-        centred = found - found.mean()
+        unit_variance = by_unit(output, weight.double().square().sum(dim=0) * variance)
+        centred = unit_variance - unit_variance.mean()
         deviation = centred.square().mean().sqrt()
         # units that are alike differ by rounding alone
-        alike = deviation <= 1e-9 * found.abs().max()
-        return torch.zeros_like(found) if alike else centred / deviation
+        alike = deviation <= 1e-9 * unit_variance.abs().max()
+        return torch.zeros_like(unit_variance) if alike else centred / deviation

@@ -1,4 +1,4 @@
-"""Wanda's measure of a weight, and the size of its gradient beside it."""
+"""Wanda's score of a weight, blended with the size of its gradient."""
 
 from collections.abc import Mapping
 

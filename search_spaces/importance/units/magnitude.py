@@ -1,4 +1,4 @@
-"""The size of the weights, and nothing of what runs through them."""
+"""The size of the weights, whatever their inputs."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""No criterion at all: what every ranking must beat."""
+"""No criterion at all: the baseline that every importance must beat."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from search_spaces.structure.components import Component
 
 
 class RandomOrder:
-    """Units count by lot, drawn from the name of their component: always the same."""
+    """A unit counts by a random number, seeded by the name of its component: always the same."""
 
     statistics: frozenset[StatisticName] = frozenset()
     comparable = False

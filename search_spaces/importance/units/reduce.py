@@ -7,11 +7,11 @@ from search_spaces.structure.components import Projection
 
 
 def by_unit(projection: Projection, features: Tensor) -> Tensor:
-    """Add up values ``(features,)`` of a projection's rows or columns: ``(units,)``."""
+    """Sum values ``(features,)`` of a projection's rows or columns: ``(units,)``."""
     positions = torch.from_numpy(projection.by_unit).to(features.device)
     return features[positions].sum(dim=1)
 
 
 def along(projection: Projection) -> int:
-    """Give the axis of a projection's matrix whose entries belong to no unit alone."""
+    """Return the axis of a projection's matrix whose entries belong to no unit alone."""
     return 1 if projection.side == "rows" else 0

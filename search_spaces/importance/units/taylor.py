@@ -1,4 +1,4 @@
-"""What the text's NLL changes by, to first order, where a unit's weights go one by one."""
+"""The change of NLL, to first order, where a unit's weights are removed one by one."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from search_spaces.structure.components import Component
 class Taylor:
     """A weight counts by its size times its gradient; a unit by all of its weights.
 
-    Of LLM-Pruner's variants it is that of single elements, to first order, added up over the
+    Of LLM-Pruner's criteria it is that of single elements, to first order, summed over the
     group: ``Σ |w · ∂L/∂w|`` over the rows and columns of a unit in all projections, with the
     gradient of the mean over the windows.
 

@@ -1,33 +1,25 @@
-"""One file for each way to make up for units that go."""
+"""Compensation for pruned units: one file a method, or an entry in the table of ridge fits."""
 
 from typing import TYPE_CHECKING, Literal, assert_never
 
 if TYPE_CHECKING:  # settings read the names without torch
     from search_spaces.pruned_weights.compensation.protocol import Compensation
 
-CompensationName = Literal["bias", "least_squares", "obs", "tuning"]
+RidgeName = Literal["least_squares", "obs", "tuning"]
+"""Those that fit the kept weights by damped least squares."""
+CompensationName = Literal["bias", RidgeName]
 
 
 def make_compensation(name: CompensationName) -> "Compensation":
-    """Give the compensation of a name."""
+    """Return the compensation of a name."""
     match name:
         case "bias":
             from search_spaces.pruned_weights.compensation.bias import Bias
 
             return Bias()
-        case "least_squares":
-            from search_spaces.pruned_weights.compensation.least_squares import LeastSquares
+        case "least_squares" | "obs" | "tuning":
+            from search_spaces.pruned_weights.compensation.ridge import RIDGE
 
-            return LeastSquares()
-        case "obs":
-            from search_spaces.pruned_weights.compensation.optimal_brain_surgeon import (
-                OptimalBrainSurgeon,
-            )
-
-            return OptimalBrainSurgeon()
-        case "tuning":
-            from search_spaces.pruned_weights.compensation.sublayer_tuning import SubLayerTuning
-
-            return SubLayerTuning()
+            return RIDGE[name]
         case _:
             assert_never(name)

@@ -1,4 +1,4 @@
-"""A bias in the place of what the removed columns add on average."""
+"""A bias instead of what the removed columns add on average."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from search_spaces.statistics import MatrixStatistics, StatisticName
 class Bias:
     """The output keeps its mean: ``b = W_R E[x_R]`` for the removed columns ``R``.
 
-    The weights stay, so that what varies in the removed inputs is lost.
+    The weights stay as they are, so that what varies in the removed inputs is lost.
 
     References:
         An, Zhao, Yu, Tang & Wang, 2024, "Fluctuation-based Adaptive Structured Pruning for Large
@@ -34,7 +34,8 @@ class Bias:
             else:
                 yield CompensatedWeights(
                     weight=weight[:, :count],
-                    bias=torch.zeros_like(bias),  # there is one all the same: it was paid for
+                    # costs and file layouts count on a bias at every narrow width
+                    bias=torch.zeros_like(bias),
                     notice="the means of its inputs are not finite, so that its bias is zero; "
                     "load the model in float32",
                 )

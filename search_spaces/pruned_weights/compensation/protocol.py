@@ -1,4 +1,4 @@
-"""What a compensation is: a change of what stays that makes up for what goes."""
+"""What a compensation is: new weights of the kept units, which take over from the pruned ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,38 +16,38 @@ class CompensatedWeights:
     weight: Tensor
     """``(rows, kept)`` in float32"""
     bias: Tensor | None = None
-    """To be added to the output beside any bias that the dense model has, ``(rows,)``."""
+    """Added to the output besides any bias that the dense model has, ``(rows,)``."""
     fallback: str = ""
     """Why the weights are the dense ones where the method could not be used; empty: it was."""
     notice: str = ""
-    """What should be known of weights that the method did give; empty: nothing."""
+    """What to warn of where the method was used; empty: nothing."""
 
 
 class Compensation(Protocol):
-    """Repairs the output projection of a component that loses units."""
+    """Compensates in the output projection for the pruned units of a component."""
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
-        """What must be collected for every projection before `compensate` is asked."""
+        """What must be collected of every projection before `compensate` is called."""
         ...
 
     @property
     def adds_bias(self) -> bool:
-        """Whether repairs come with a bias."""
+        """Whether compensated weights come with a bias."""
         ...
 
     def compensate(
         self, weight: Tensor, kept: Sequence[int], statistics: MatrixStatistics
     ) -> Iterator[CompensatedWeights]:
-        """Repair one output projection at several widths.
+        """Compensate one output projection at several widths.
 
         Args:
-            weight: Of the dense model, ``(rows, columns)`` in float32, columns sorted so that the
-                first ones stay longest.
-            kept: For each width the number of columns that stay, ascending, none of them 0.
+            weight: Of the dense model, ``(rows, columns)`` in float32, the columns sorted so that
+                the first ones are pruned last.
+            kept: For each width the number of columns kept, ascending, none of them 0.
             statistics: Of this matrix, in the same order.
 
         Yields:
-            For each width its repair.
+            For each width its compensated weights.
         """
         ...

@@ -1,19 +1,18 @@
-"""New weights for a given mask."""
+"""ADMM: new weights for a given mask."""
 
 import torch
 from torch import Tensor
 
-from search_spaces.linalg import damped_cholesky
+from search_spaces.linalg import DAMPING, damped_cholesky
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, check_tokens
 
 _PENALTY = 1.0  # for inputs of norm 1
-_DAMPING = 0.01
 _TINY = 1e-8
 
 
 class Admm:
-    """The weights that stay move until the outputs are nearest to the dense ones.
+    """The kept weights move until the outputs are nearest to the dense ones.
 
     Minimises ``‖(W − Ŵ) X‖²`` over matrices with the zeros of the sparse one by the alternating
     direction method of multipliers. With inputs scaled to norm 1, ``H`` their Gram matrix damped,
@@ -21,8 +20,8 @@ class Admm:
 
         ``Z ← M ⊙ (Ŵ + U)``, ``U ← U + Ŵ − Z``, ``Ŵ ← (W H + r (Z − U)) (H + r I)⁻¹``
 
-    from ``Ŵ = W`` and ``U = 0``. A row that came out no better than in the sparse matrix stays as
-    it was there. The inverse for the last Gram matrix is kept: it is known by the tensor itself.
+    from ``Ŵ = W`` and ``U = 0``. A row with no smaller error than in the sparse matrix stays as it
+    is there. The inverse for the last Gram matrix is kept: it is known by the tensor itself.
 
     Args:
         iterations: How often the three steps are taken.
@@ -65,22 +64,22 @@ class Admm:
         return torch.where(better[:, None], refined, sparse)
 
     def _inverse(self, gram: Tensor) -> Tensor:
-        """Give ``(H + r I)⁻¹`` in float32, ``(columns, columns)``."""
+        """Return ``(H + r I)⁻¹`` in float32, ``(columns, columns)``."""
         last = self._last
         if last is None or last[0] is not gram:
             norms = _norms(gram).double()
             scaled = gram.double() / norms / norms[:, None]
-            factor = damped_cholesky(scaled, _PENALTY + _DAMPING, "ADMM")
+            factor = damped_cholesky(scaled, _PENALTY + DAMPING, "ADMM")
             last = self._last = (gram, torch.cholesky_inverse(factor).float())
         return last[1]
 
 
 def _norms(gram: Tensor) -> Tensor:
-    """Give the norm of each input, 1 for one that was never seen, ``(columns,)``."""
+    """Return the norm of each input, 1 for one that is always zero, ``(columns,)``."""
     norms = gram.diagonal().clamp(min=0.0).sqrt()
     return norms.where(norms > _TINY * norms.max(), 1.0)
 
 
 def _errors(missing: Tensor, gram: Tensor) -> Tensor:
-    """Give the mean squared error of each output, ``(rows,)``, of ``(rows, columns)``."""
+    """Return the mean squared error of each output, ``(rows,)``, of ``(rows, columns)``."""
     return (missing @ gram).mul_(missing).sum(dim=1)

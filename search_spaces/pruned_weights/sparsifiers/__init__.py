@@ -1,20 +1,19 @@
-"""One file for each way to make matrices sparse, and for each way to better a sparse one."""
+"""Sparsifiers, which make matrices sparse: one file a method."""
 
 from typing import TYPE_CHECKING, Literal, assert_never
 
-if TYPE_CHECKING:
-    from search_spaces.pruned_weights.sparsifiers.protocol import Refinement, Sparsifier
+if TYPE_CHECKING:  # settings read the names without torch
+    from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
 
 SparsifierName = Literal[
     "magnitude", "wanda", "moe_pruner", "gblm", "pruner_zero", "sparsegpt", "random"
 ]
-RefinementName = Literal["admm", "dsnot"]
 
 
 def make_sparsifier(  # noqa: PLR0911  (one for each name)
     name: SparsifierName, *, seed: int = 0
 ) -> "Sparsifier":
-    """Give the sparsifier of a name.
+    """Return the sparsifier of a name.
 
     Args:
         name: Its name.
@@ -49,24 +48,5 @@ def make_sparsifier(  # noqa: PLR0911  (one for each name)
             from search_spaces.pruned_weights.sparsifiers.random_mask import RandomOrder
 
             return RandomOrder(seed)
-        case _:
-            assert_never(name)
-
-
-def make_refinement(name: RefinementName) -> "Refinement":
-    """Give the refinement of a name.
-
-    Args:
-        name: Its name.
-    """
-    match name:
-        case "admm":
-            from search_spaces.pruned_weights.refinements.admm import Admm
-
-            return Admm()
-        case "dsnot":
-            from search_spaces.pruned_weights.refinements.dsnot import DSnoT
-
-            return DSnoT()
         case _:
             assert_never(name)

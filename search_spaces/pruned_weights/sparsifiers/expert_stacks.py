@@ -1,4 +1,4 @@
-"""Making the stacks of a mixture sparse, one expert's matrix after another."""
+"""Sparse experts: every matrix in the stacks of a mixture by itself."""
 
 from collections.abc import Mapping
 
@@ -16,14 +16,14 @@ _ENERGIES: Mapping[StackRole, StatisticName] = {
     "up": "expert_input_energy",
     "down": "expert_channel_energy",
 }
-"""What is measured of the inputs of an expert's matrices, each token as the router weighs it."""
+"""Mean squares of the inputs of an expert's matrices, each token weighted by the router."""
 
 
 def stack_statistics(sparsifier: Sparsifier) -> frozenset[StatisticName]:
-    """Give what must be collected of a mixture for a sparsifier.
+    """Return what must be collected of a mixture for a sparsifier.
 
     Raises:
-        SettingsError: Where it needs what is not measured of single experts.
+        SettingsError: If it needs what is not collected of single experts.
     """
     if not sparsifier.statistics:
         return frozenset()
@@ -43,7 +43,7 @@ def sparse_stacks(
     sparsifier: Sparsifier,
     statistics: MatrixStatistics,
 ) -> dict[str, Tensor]:
-    """Give the matrices of all experts, each with the zeros of a pattern.
+    """Make the matrices of all experts sparse, each with the zeros of a pattern.
 
     The mean square of an expert's inputs is taken with the router's weights. An expert to which no
     token was sent has none, and its weights are compared by their size.
@@ -53,16 +53,16 @@ def sparse_stacks(
         stacks: Its stacks by path, ``(experts, ...)`` in float32; they stay as they are. They may
             hold some of the experts and channels only.
         pattern: Of every matrix.
-        sparsifier: One for which `stack_statistics` has an answer.
-        statistics: Of the same experts and channels, as it says.
+        sparsifier: One that `stack_statistics` does not refuse.
+        statistics: Of the same experts and channels, as `stack_statistics` declares.
 
     Returns:
         The stacks that hold matrices, by path; those of biases are left out.
 
     Raises:
-        SettingsError: Where the pattern does not fit a matrix.
+        SettingsError: If the pattern does not fit a matrix.
     """
-    found = {}
+    sparse_by_path = {}
     for stack, matrices in matrices_of(experts, stacks):
         pattern.check_fits(matrices.shape[2], stack.path)
         sparse = torch.stack(
@@ -70,22 +70,22 @@ def sparse_stacks(
                 sparsifier.sparsified(
                     matrix.contiguous(),
                     pattern,
-                    _of_matrix(sparsifier, stack, statistics, expert).to(matrix.device),
+                    _matrix_statistics(sparsifier, stack, statistics, expert).to(matrix.device),
                 )
                 for expert, matrix in enumerate(matrices)
             ]
         )
-        found[stack.path] = as_matrices(stack, sparse).contiguous()
-    return found
+        sparse_by_path[stack.path] = as_matrices(stack, sparse).contiguous()
+    return sparse_by_path
 
 
-def _of_matrix(
+def _matrix_statistics(
     sparsifier: Sparsifier, stack: Stack, statistics: MatrixStatistics, expert: int
 ) -> MatrixStatistics:
-    """Give what a sparsifier is told of one expert's matrix."""
+    """Return the statistics of one expert's matrix, as far as a sparsifier reads them."""
     values: dict[StatisticName, Tensor] = {}
     if sparsifier.statistics:
         energy = statistics[_ENERGIES[stack.role]][expert]
-        seen = bool((energy > 0).any())
-        values["input_second_moment"] = energy if seen else torch.ones_like(energy)
+        has_tokens = bool((energy > 0).any())
+        values["input_second_moment"] = energy if has_tokens else torch.ones_like(energy)
     return MatrixStatistics(tokens=statistics.tokens, values=values)

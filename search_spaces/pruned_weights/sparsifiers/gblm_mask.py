@@ -1,4 +1,4 @@
-"""Weights go whose products and whose gradients are small."""
+"""GBLM-Pruner: zeros where the product of weight and input, and the gradient, are small."""
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ _GRADIENT_WEIGHT = 25.0
 
 
 class GblmPruner:
-    """A weight counts by its size times its input's and its gradient's, within each output.
+    """A weight counts by its size times its input's and gradient's, within each output.
 
     ``|W_ij| · (‖X_j‖ + a ‖G_ij‖)``: the norms of the inputs over the tokens and of the gradients
     of NLL over the windows, here as root mean squares.

@@ -1,4 +1,4 @@
-"""Small weights go."""
+"""Magnitude pruning: zeros where weights are small."""
 
 from torch import Tensor
 

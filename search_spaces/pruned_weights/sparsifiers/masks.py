@@ -1,4 +1,4 @@
-"""Which weights become zero, once each has a score: exact counts, ties broken by position."""
+"""Masks of the weights with the lowest scores: exact counts, ties broken by position."""
 
 import torch
 from torch import Tensor
@@ -8,6 +8,9 @@ from search_spaces.space.sparsity import SparsityPattern
 
 def lowest(scores: Tensor, count: int) -> Tensor:
     """Mark the lowest scores of each row; of equal ones the first.
+
+    >>> lowest(torch.tensor([[2.0, 1.0, 1.0, 0.0]]), 2).tolist()
+    [[False, True, False, True]]
 
     Args:
         scores: ``(rows, columns)``, finite.
@@ -30,7 +33,7 @@ def zeros_by_row(scores: Tensor, pattern: SparsityPattern) -> Tensor:
     """Mark the lowest scores, compared within their row or group, ``(rows, columns)``.
 
     Raises:
-        SettingsError: Where the rows cannot be parted into groups.
+        SettingsError: If the rows do not divide into groups.
     """
     pattern.check_fits(scores.shape[1], "weight")
     if pattern.group:
@@ -43,7 +46,7 @@ def zeros_by_matrix(scores: Tensor, pattern: SparsityPattern) -> Tensor:
     """Mark the lowest scores, compared across the matrix or within a group, ``(rows, columns)``.
 
     Raises:
-        SettingsError: Where the rows cannot be parted into groups.
+        SettingsError: If the rows do not divide into groups.
     """
     if pattern.group:
         return zeros_by_row(scores, pattern)

@@ -1,4 +1,4 @@
-"""What a sparsifier is: it sets weights of a matrix to zero, and may move the others."""
+"""What a sparsifier is: it sets weights of a matrix to zero, and may update the others."""
 
 from typing import Protocol
 
@@ -13,13 +13,13 @@ class Sparsifier(Protocol):
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
-        """What must be collected for every projection before `sparsified` is asked."""
+        """What must be collected of every projection before `sparsified` is called."""
         ...
 
     def sparsified(
         self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
     ) -> Tensor:
-        """Give the sparse matrix.
+        """Return the sparse matrix.
 
         Args:
             weight: ``(rows, columns)`` in float32; it stays as it is.
@@ -28,32 +28,6 @@ class Sparsifier(Protocol):
             statistics: Of this matrix.
 
         Returns:
-            ``(rows, columns)`` in float32, zeros in place.
-        """
-        ...
-
-
-class Refinement(Protocol):
-    """Betters a sparse matrix: other weights, or other zeros of the same pattern."""
-
-    @property
-    def statistics(self) -> frozenset[StatisticName]:
-        """What must be collected for every projection before `refined` is asked."""
-        ...
-
-    def refined(
-        self,
-        sparse: Tensor,
-        weight: Tensor,
-        pattern: SparsityPattern,
-        statistics: MatrixStatistics,
-    ) -> Tensor:
-        """Give the refined matrix.
-
-        Args:
-            sparse: As a `Sparsifier` made it, ``(rows, columns)``; it stays as it is.
-            weight: What it was made from, ``(rows, columns)``.
-            pattern: Its pattern, which holds afterwards too.
-            statistics: Of this matrix.
+            ``(rows, columns)`` in float32, with the zeros.
         """
         ...

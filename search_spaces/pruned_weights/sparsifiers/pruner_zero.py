@@ -1,4 +1,4 @@
-"""Weights go by a formula that was itself searched for."""
+"""Pruner-Zero: zeros by a score whose formula was itself searched for."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,12 @@ from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
 class PrunerZero:
-    """A weight counts by its square times its gradient's place between the extremes, in its row.
+    """A weight counts by its square times its gradient's place between the extremes.
 
     ``|W_ij| · |W_ij| · (|G_ij| − min |G|) / (max |G| − min |G|)``, the extremes over the matrix.
     ``|G|`` is the root of the gradient's second moment over the windows: the method's own code
-    takes their l2 norm, of which it is a multiple. All gradients equal: they count as 1.
+    takes their l2 norm, of which it is a multiple. Weights are compared within each output. Where
+    all gradients are equal, they count as 1.
 
     References:
         Dong, Li, Tang, Liu, Pan, Wang & Chu, 2024, "Pruner-Zero: Evolving Symbolic Pruning Metric

@@ -1,4 +1,4 @@
-"""Any weights go: the baseline that a method must beat."""
+"""Random zeros: the baseline that every sparsifier must beat."""
 
 import torch
 from torch import Tensor

@@ -1,27 +1,26 @@
-"""Weights go one column after the other, and the columns to come make up for them."""
+"""SparseGPT: zeros column by column, for which the columns to come compensate."""
 
 import torch
 from torch import Tensor
 
-from search_spaces.linalg import damped_cholesky, dead_inputs
+from search_spaces.linalg import DAMPING, damped_cholesky, dead_inputs
 from search_spaces.pruned_weights.sparsifiers.masks import lowest
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, check_tokens
 
-_DAMPING = 0.01
 _BLOCK = 128  # columns whose zeros are picked together; published as good for the mask
 
 
 class SparseGpt:
-    """A weight counts by the error that its loss leaves once later columns have made up for it.
+    """A weight counts by the error of pruning it once later columns have compensated for it.
 
     With the Gram matrix ``H`` damped by 1 % of its mean diagonal and ``U`` the upper factor of its
     inverse, ``H⁻¹ = UᵀU``: zeros are picked by ``W_ij² / U_jj²``, in blocks of 128 columns across
     all rows (N:M: in each group), among the weights as updated so far; then for each column ``j``
-    of the block, ``W_:,k`` loses ``(W_ij / U_jj) · U_jk`` for all ``k > j`` where ``W_ij`` goes.
+    of the block, ``W_:,k`` loses ``(W_ij / U_jj) · U_jk`` for all ``k > j`` if ``W_ij`` is pruned.
 
     A fraction is spread evenly: the block of columns ``start … stop`` takes ``⌊share · stop⌋ −
-    ⌊share · start⌋`` zeros a row. Inputs that were never seen go first.
+    ⌊share · start⌋`` zeros a row. The weights of inputs that are always zero are pruned first.
 
     The factor of the last Gram matrix is kept for other patterns of the same matrix: it is known
     by the tensor itself, which must not be changed in place.
@@ -48,16 +47,16 @@ class SparseGpt:
         return _pruned(weight, pattern, *self._prepared(gram))
 
     def _prepared(self, gram: Tensor) -> tuple[Tensor, Tensor]:
-        """Give what `_pruned` needs to know of a Gram matrix."""
+        """Return the updates and importances that `_pruned` takes, of a Gram matrix."""
         last = self._last
         if last is None or last[0] is not gram:
             # H = R Rᵀ with R = U⁻¹ upper: the usual factor of H with its columns in reverse
-            lower = damped_cholesky(gram.flip(0, 1), _DAMPING, "SparseGPT")
+            lower = damped_cholesky(gram.flip(0, 1), DAMPING, "SparseGPT")
             identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
             inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
             upper = inverse.flip(0, 1)
             diagonal = upper.diagonal()
-            # an input that was never seen has no weight that matters
+            # no weight of an input that is always zero matters
             importance = diagonal.square().reciprocal().masked_fill(dead_inputs(gram), 0.0)
             updates = upper / diagonal[:, None]
             last = self._last = (gram, updates.float(), importance.float())
@@ -78,6 +77,7 @@ def _pruned(
     """
     columns = weight.shape[1]
     left = weight.T.clone(memory_format=torch.contiguous_format)  # a column lies in one piece
+    # a block holds whole groups
     width = _BLOCK - _BLOCK % pattern.group if pattern.group else _BLOCK
     for start in range(0, columns, width):
         stop = min(start + width, columns)
@@ -96,7 +96,7 @@ def _pruned(
 def _block_pruned_(
     block: Tensor, updates: Tensor, importance: Tensor, pattern: SparsityPattern, start: int
 ) -> Tensor:
-    """Prune a block of columns in place, and give what became zero, ``(columns, rows)``.
+    """Prune a block of columns in place, and return what became zero, ``(columns, rows)``.
 
     Args:
         block: ``(columns, rows)``.

@@ -1,4 +1,4 @@
-"""Weights go whose products are small."""
+"""Wanda: zeros where the product of weight and input is small."""
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from search_spaces.statistics import MatrixStatistics, StatisticName
 
 
 class Wanda:
-    """A weight counts by its size times its input's, compared within each output.
+    """A weight counts by its size times that of its input, compared within each output.
 
     ``|W_ij| · ‖X_j‖``, the norm over the tokens; here its root mean square, which orders the same.
 

@@ -199,8 +199,8 @@ def test_surgery_prefers_what_others_can_stand_in_for() -> None:
 
 def test_surgery_needs_enough_text() -> None:
     component, statistics = channels(100, torch.eye(100), tokens=24)
-    said = "the ranking `obs` of 100 inputs needs at least 25 tokens of calibration text, got 24"
-    with pytest.raises(DataError, match=said):
+    message = "the importance `obs` of 100 inputs needs at least 25 tokens of calibration text, got 24"
+    with pytest.raises(DataError, match=message):
         make_unit_importance("obs").importance(component, {"down": torch.ones(2, 100)}, statistics)
 
 
@@ -209,7 +209,7 @@ def test_inverses_are_those_of_damped_matrices_however_singular(rank: int) -> No
     inputs = torch.from_numpy(np.random.default_rng(0).normal(size=(rank, 6)))
     gram = (inputs.t() @ inputs).float()
     damping = 0.01 * float(gram.double().diagonal().mean()) or 1.0
-    found = damped_inverse(gram)
+    found = damped_inverse(gram, "this test")
     assert found.dtype == torch.float64
     eye = torch.eye(6, dtype=torch.float64)
     torch.testing.assert_close(found @ (gram.double() + damping * eye), eye, rtol=0, atol=1e-9)

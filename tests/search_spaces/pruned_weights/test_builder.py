@@ -13,12 +13,12 @@ from search_spaces.pruned_weights.compensation import CompensationName, make_com
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights, in_own_order
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
-from search_spaces.structure.model import ModelStructure
+from search_spaces.structure.model import ModelStructure, SortedModel
 from search_spaces.surgery.slice_and_cut import cut, narrowed
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import irregular_plan, random_tokens, run_layers
 from tests.models.factory import twin
-from tests.models.families import FAMILIES, dense
+from tests.models.families import FAMILIES, dense, family_params
 from tests.models.pruned_weights import (
     Halved,
     RowMagnitude,
@@ -41,15 +41,13 @@ def assert_close(got: Tensor, expected: Tensor) -> None:
     assert gap <= ROUNDING * float(expected.std())
 
 
-def sorted_twin(structure: ModelStructure, orders: list[Units]) -> ModelStructure:
-    copy = twin(structure)
-    sort_units_(copy, orders)
-    return copy
+def sorted_twin(structure: ModelStructure, orders: list[Units]) -> SortedModel:
+    return sort_units_(twin(structure), orders)
 
 
 def llama_builder(
     name: CompensationName | None = None, **options: object
-) -> tuple[WeightBuilder, ModelStructure]:
+) -> tuple[WeightBuilder, SortedModel]:
     structure = dense("llama")
     orders = random_orders(structure)
     copy = sorted_twin(structure, orders)
@@ -65,7 +63,7 @@ def llama_builder(
     return made, copy
 
 
-CASES = [(name, "least_squares") for name in FAMILIES]
+CASES = [family_params(name, "least_squares", name=name) for name in FAMILIES]
 CASES += [(name, method) for name in ("llama", "gpt2", "phi3") for method in ("bias", "")]
 
 
@@ -207,14 +205,8 @@ def test_a_level_of_another_order_is_refused() -> None:
     structure = dense("llama")
     component = structure.components[1]
     level = {"mlp.down_proj": LinearWeights(torch.zeros(32, 2))}
-    with pytest.raises(AssertionError, match=r"layers\.0\.mlp is of another order"):
+    with pytest.raises(AssertionError, match=r"layers\.0\.mlp are of another order"):
         in_own_order(level, component, np.arange(48), np.array([0, 5]))
-
-
-def test_statistics_asked_for_are_those_of_all_parts() -> None:
-    assert llama_builder()[0].wanted == {"tokens", "input_second_moment"}
-    builder, _ = llama_builder("obs", refinement=Halved())
-    assert builder.wanted == {"tokens", "input_second_moment", "input_mean", "gram"}
 
 
 def test_layers_on_disk_give_the_same_levels(saved_llama: Path) -> None:
@@ -222,9 +214,8 @@ def test_layers_on_disk_give_the_same_levels(saved_llama: Path) -> None:
     orders, statistics = random_orders(structure), measured(structure, TEXT)
     levels: list[list[PrunedWeights]] = []
     for found in (opened(saved_llama, "never"), opened(saved_llama, "always")):
-        sort_units_(found.structure, orders)
         builder = WeightBuilder(
-            found.structure,
+            sort_units_(found.structure, orders),
             statistics,
             orders,
             compensation=make_compensation("least_squares"),

@@ -36,20 +36,20 @@ def test_what_is_stored_is_what_was_built(tmp_path: Path, builder: Counted) -> N
     for position, count, pattern in ((3, 32, DENSE), (3, 48, HALF), (2, 1, HALF), (3, 16, PAIRS)):
         (expected,) = WeightBuilder.build(builder, position, [(count, pattern)])
         for _ in range(2):
-            assert equal(store.level(position, count, pattern), expected)
+            assert equal(store.weights(position, count, pattern), expected)
         fresh = opened(tmp_path, builder)
-        assert equal(fresh.level(position, count, pattern), expected)
+        assert equal(fresh.weights(position, count, pattern), expected)
 
 
 def test_levels_are_built_when_asked_for_and_once(tmp_path: Path, builder: Counted) -> None:
     store = opened(tmp_path, builder)
     assert builder.asked == []
-    store.level(MLP, 16)
+    store.weights(MLP, 16)
     assert builder.asked == [(MLP, [(16, DENSE), (32, DENSE)])]
-    store.level(MLP, 32)
-    store.level(MLP, 32, HALF)
-    store.level(MLP, 32, HALF)
-    opened(tmp_path, builder).level(MLP, 32, HALF)
+    store.weights(MLP, 32)
+    store.weights(MLP, 32, HALF)
+    store.weights(MLP, 32, HALF)
+    opened(tmp_path, builder).weights(MLP, 32, HALF)
     assert builder.asked[1:] == [(MLP, [(32, HALF)])]
     assert files(tmp_path) == [
         "layers.1.mlp/16.safetensors",
@@ -61,12 +61,12 @@ def test_levels_are_built_when_asked_for_and_once(tmp_path: Path, builder: Count
 def test_slices_take_no_file(tmp_path: Path, builder: Counted) -> None:
     store = opened(tmp_path, builder)
     for count, pattern in ((0, DENSE), (0, HALF), (48, DENSE)):
-        assert store.level(MLP, count, pattern) == {}
+        assert store.weights(MLP, count, pattern) == {}
     assert files(tmp_path) == []
 
 
 def test_a_width_beside_the_planned_ones_is_built_too(tmp_path: Path, builder: Counted) -> None:
-    level = opened(tmp_path, builder).level(MLP, 20)
+    level = opened(tmp_path, builder).weights(MLP, 20)
     assert level["mlp.down_proj"].weight.shape == (32, 20)
     assert builder.asked == [(MLP, [(16, DENSE), (20, DENSE), (32, DENSE)])]
 
@@ -88,9 +88,9 @@ def test_a_repair_that_fell_back_is_remembered_as_a_slice(
     tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(builder, "build", lambda _position, choices: ({} for _ in choices))
-    assert opened(tmp_path, builder).level(MLP, 16) == {}
+    assert opened(tmp_path, builder).weights(MLP, 16) == {}
     monkeypatch.undo()
-    assert opened(tmp_path, builder).level(MLP, 16) == {}
+    assert opened(tmp_path, builder).weights(MLP, 16) == {}
     assert builder.asked == []
 
 
@@ -101,25 +101,25 @@ def test_the_bound_is_kept_by_forgetting_what_was_not_read(
     widths = [(0, 2), (0, 16, 48)] * 6
     store = WeightCache(tmp_path, builder, widths, digest="a", limit_bytes=limit)
     for position in (1, 3, 5):
-        store.level(position, 16)
+        store.weights(position, 16)
         assert store.bytes_held <= limit
     assert len(files(tmp_path)) == 3
-    held = store.level(3, 16)
-    store.level(1, 16)
-    store.level(3, 16)
-    store.level(7, 16)
+    held = store.weights(3, 16)
+    store.weights(1, 16)
+    store.weights(3, 16)
+    store.weights(7, 16)
     assert [name.split("/")[0] for name in files(tmp_path)] == [
         "layers.0.mlp",
         "layers.1.mlp",
         "layers.3.mlp",
     ]
     builder.asked = []
-    store.level(5, 16)
+    store.weights(5, 16)
     assert builder.asked == [(5, [(16, DENSE)])]
     # what was read stays, though its file is gone
     (expected,) = WeightBuilder.build(builder, 3, [(16, DENSE)])
-    store.level(9, 16)
-    store.level(11, 16)
+    store.weights(9, 16)
+    store.weights(11, 16)
     assert "layers.1.mlp/16.safetensors" not in files(tmp_path)
     assert equal(held, expected)
 
@@ -129,7 +129,7 @@ def test_a_bound_below_one_level_leaves_the_one_asked_for(
 ) -> None:
     store = WeightCache(tmp_path, builder, WIDTHS, digest="a", limit_bytes=10)
     for position in (1, 3):
-        level = store.level(position, 32)
+        level = store.weights(position, 32)
         assert level["mlp.down_proj"].weight.shape == (32, 32)
         assert files(tmp_path) == [f"layers.{position // 2}.mlp/32.safetensors"]
     # widths that would push each other out are not built together
@@ -155,7 +155,7 @@ class Large(WeightBuilder):
 
 
 def test_reading_a_level_maps_it_and_copies_nothing(tmp_path: Path) -> None:
-    WeightCache(tmp_path, Large(), [(), (16,)], digest="a").level(1, 16)
+    WeightCache(tmp_path, Large(), [(), (16,)], digest="a").weights(1, 16)
     store, process = WeightCache(tmp_path, Large(), [(), (16,)], digest="a"), psutil.Process()
 
     def anonymous_and_mapped() -> tuple[int, int]:
@@ -163,7 +163,7 @@ def test_reading_a_level_maps_it_and_copies_nothing(tmp_path: Path) -> None:
         return memory.rss - memory.shared, memory.rss
 
     own, resident = anonymous_and_mapped()
-    weight = store.level(1, 16)["mlp.down_proj"].weight
+    weight = store.weights(1, 16)["mlp.down_proj"].weight
     after_own, after_resident = anonymous_and_mapped()
     assert after_resident - resident < 2**23
     assert float(weight.sum()) == 4096**2
@@ -179,12 +179,12 @@ def test_sparse_levels_in_memory_are_bounded(
 ) -> None:
     monkeypatch.setattr(level_store, "UNPACKED_BYTES", 2 * 3 * 16 * 32 * 4)
     store = opened(tmp_path, builder)
-    first = store.level(1, 16, HALF)
-    second = store.level(3, 16, HALF)
-    assert store.level(1, 16, HALF) is first
-    store.level(5, 16, HALF)  # the second was not used for longest
-    assert store.level(1, 16, HALF) is first
-    assert store.level(3, 16, HALF) is not second
+    first = store.weights(1, 16, HALF)
+    second = store.weights(3, 16, HALF)
+    assert store.weights(1, 16, HALF) is first
+    store.weights(5, 16, HALF)  # the second was not used for longest
+    assert store.weights(1, 16, HALF) is first
+    assert store.weights(3, 16, HALF) is not second
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -57,53 +57,53 @@ def test_damaged_files_are_made_anew_and_told(
     sensitivity: Callable[[Path], None],
     notices: list[str],
 ) -> None:
-    before = {p: m.weight.clone() for p, m in opened(tmp_path, builder).level(MLP, 16).items()}
+    before = {p: m.weight.clone() for p, m in opened(tmp_path, builder).weights(MLP, 16).items()}
     path = tmp_path / "layers.1.mlp" / "16.safetensors"
     sensitivity(path)
-    level = opened(tmp_path, builder).level(MLP, 16)
+    level = opened(tmp_path, builder).weights(MLP, 16)
     assert equal(level, {path: LinearWeights(weight) for path, weight in before.items()})
     (text,) = notices
     assert text.startswith(f"`{path}` is damaged (")
     assert text.endswith("made anew")
-    opened(tmp_path, builder).level(MLP, 16)
+    opened(tmp_path, builder).weights(MLP, 16)
     assert len(notices) == 1
 
 
 def test_too_many_values_are_damage(tmp_path: Path, builder: Counted, notices: list[str]) -> None:
     store = opened(tmp_path, builder)
-    store.level(MLP, 16, HALF)
+    store.weights(MLP, 16, HALF)
     path = tmp_path / "layers.1.mlp" / "16-50%.safetensors"
     with safe_open(path, framework="pt") as file:
         marks = file.metadata()
     tensors = load_file(path)
     tensors["mlp.up_proj.values"] = torch.cat([tensors["mlp.up_proj.values"]] * 2)
     save_file(tensors, path, marks)
-    opened(tmp_path, builder).level(MLP, 16, HALF)
+    opened(tmp_path, builder).weights(MLP, 16, HALF)
     assert "each of 256 bits, got 512" in notices[0]
 
 
 def test_files_of_another_search_are_made_anew_and_told(
     tmp_path: Path, builder: Counted, notices: list[str]
 ) -> None:
-    WeightCache(tmp_path, builder, WIDTHS, digest="other").level(MLP, 16)
+    WeightCache(tmp_path, builder, WIDTHS, digest="other").weights(MLP, 16)
     store = opened(tmp_path, builder)
     builder.asked = []
-    store.level(MLP, 16)
+    store.weights(MLP, 16)
     # both widths are foreign, and built together
     assert builder.asked == [(MLP, [(16, DENSE), (32, DENSE)])]
     assert len(notices) == 2
     assert all("is of another model, text or settings; made anew" in text for text in notices)
-    store.level(MLP, 32)
+    store.weights(MLP, 32)
     assert len(notices) == 2
 
 
 def test_a_renamed_file_is_foreign(tmp_path: Path, builder: Counted, notices: list[str]) -> None:
-    opened(tmp_path, builder).level(MLP, 16)
+    opened(tmp_path, builder).weights(MLP, 16)
     folder = tmp_path / "layers.1.mlp"
     (folder / "16.safetensors").rename(tmp_path / "16.safetensors")
     (tmp_path / "layers.2.mlp").mkdir()
     (tmp_path / "16.safetensors").rename(tmp_path / "layers.2.mlp" / "16.safetensors")
-    opened(tmp_path, builder).level(5, 16)
+    opened(tmp_path, builder).weights(5, 16)
     assert len(notices) == 1
 
 
@@ -113,18 +113,18 @@ def test_a_level_that_another_process_deletes_at_once_is_given(
     store = opened(tmp_path, builder)
     monkeypatch.setattr(store, "_shrink", lambda spared: spared.unlink())
     (expected,) = WeightBuilder.build(builder, MLP, [(16, DENSE)])
-    assert equal(store.level(MLP, 16), expected)
+    assert equal(store.weights(MLP, 16), expected)
 
 
 def test_two_stores_on_one_folder_share_what_either_made(tmp_path: Path, builder: Counted) -> None:
     first, second = opened(tmp_path, builder), opened(tmp_path, builder)
-    level = first.level(MLP, 16)
+    level = first.weights(MLP, 16)
     builder.asked = []
-    assert equal(second.level(MLP, 16), level)
+    assert equal(second.weights(MLP, 16), level)
     assert builder.asked == []
     (tmp_path / "layers.1.mlp" / "16.safetensors").unlink()
-    assert equal(second.level(MLP, 16), level)
-    assert equal(first.level(MLP, 16), level)
+    assert equal(second.weights(MLP, 16), level)
+    assert equal(first.weights(MLP, 16), level)
 
 
 def test_a_limit_on_file_sizes_leaves_nothing_half_written(
@@ -134,17 +134,17 @@ def test_a_limit_on_file_sizes_leaves_nothing_half_written(
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(OutputError, match="ulimit"):
-            opened(tmp_path, builder).level(MLP, 16)
+            opened(tmp_path, builder).weights(MLP, 16)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert files(tmp_path) == []
-    assert opened(tmp_path, builder).level(MLP, 16)
+    assert opened(tmp_path, builder).weights(MLP, 16)
 
 
 def test_a_full_disk_is_told_and_what_was_there_stays(
     tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened(tmp_path, builder).level(MLP, 16)
+    opened(tmp_path, builder).weights(MLP, 16)
     before = files(tmp_path)
 
     def refuse(_: int) -> None:
@@ -152,14 +152,14 @@ def test_a_full_disk_is_told_and_what_was_there_stays(
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OutputError, match=r"No space left on device; free some space"):
-        opened(tmp_path, builder).level(5, 16)
+        opened(tmp_path, builder).weights(5, 16)
     assert files(tmp_path) == before
 
 
 def test_a_place_that_is_a_file_is_refused(tmp_path: Path, builder: Counted) -> None:
     (tmp_path / "store").write_text("")
     with pytest.raises(OutputError, match="whose parents are folders"):
-        opened(tmp_path / "store", builder).level(MLP, 16)
+        opened(tmp_path / "store", builder).weights(MLP, 16)
 
 
 def test_what_a_killed_process_left_is_deleted(tmp_path: Path, builder: Counted) -> None:
@@ -178,13 +178,13 @@ def test_a_folder_that_cannot_be_written_can_be_read(
     monkeypatch: pytest.MonkeyPatch,
     notices: list[str],
 ) -> None:
-    opened(tmp_path, builder).level(MLP, 16)
+    opened(tmp_path, builder).weights(MLP, 16)
 
     def refuse(_path: Path, ns: tuple[int, int]) -> None:
         raise PermissionError(errno.EACCES, "refused")
 
     monkeypatch.setattr(os, "utime", refuse)
     builder.asked = []
-    assert opened(tmp_path, builder).level(MLP, 16)
+    assert opened(tmp_path, builder).weights(MLP, 16)
     assert notices == []
     assert builder.asked == []

@@ -15,7 +15,7 @@ from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.orders import Orders
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.model import ModelStructure
+from search_spaces.structure.model import SortedModel
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
 from tests.models.moe_families import mixture
@@ -29,7 +29,7 @@ LAYER = 2
 @cache
 def sorted_model(
     name: str,
-) -> tuple[ModelStructure, Orders, tuple[Statistics, ...], tuple[Statistics, ...]]:
+) -> tuple[SortedModel, Orders, tuple[Statistics, ...], tuple[Statistics, ...]]:
     """Give a sorted model, its orders, and statistics from before and after it was sorted."""
     structure = copy.deepcopy(mixture(name))
     rng = np.random.default_rng(0)
@@ -46,8 +46,8 @@ def sorted_model(
     orders = Orders(members=tuple(members), channels=channels)
     tokens = random_tokens(3, 16)
     before = collect_statistics(structure, tokens, WANTED)
-    sort_units_(structure, orders)
-    return structure, orders, before, collect_statistics(structure, tokens, WANTED)
+    after = sort_units_(structure, orders)
+    return after, orders, before, collect_statistics(after, tokens, WANTED)
 
 
 @pytest.mark.parametrize("name", ["mixtral", "deepseek-v2", "gpt-oss"])
@@ -66,7 +66,7 @@ def test_levels_are_those_of_statistics_of_the_sorted_model(name: str, *, mergin
             own,
             merging=ExpertMerging() if merging else None,
             sparsifier=make_sparsifier("moe_pruner"),
-        ).level(position, count, options)
+        ).weights(position, count, options)
         for statistics, own in ((before, orders), (after, same))
     ]
     assert set(made[0]) == set(made[1])

@@ -4,13 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.pruned_weights.refinements import dsnot
+from search_spaces.pruned_weights.refinements import dsnot, make_refinement
 from search_spaces.pruned_weights.refinements.dsnot import DSnoT
-from search_spaces.pruned_weights.sparsifiers import (
-    SparsifierName,
-    make_refinement,
-    make_sparsifier,
-)
+from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsifier
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics
 
