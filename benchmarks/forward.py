@@ -73,12 +73,12 @@ class Meter:
     @contextmanager
     def charged_to(self, side: Side) -> Iterator[None]:
         """Add what is spent inside to a side's account."""
-        runs, layers = self._tree.sub_block_runs, self._layer_seconds
+        runs, layers = self._tree.component_runs, self._layer_seconds
         started = time.perf_counter()
         yield
         side.seconds += time.perf_counter() - started
         side.layer_seconds += self._layer_seconds - layers
-        side.runs += self._tree.sub_block_runs - runs
+        side.runs += self._tree.component_runs - runs
 
     def _timed(self, layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
         started = time.perf_counter()

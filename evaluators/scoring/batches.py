@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluators.quality import SEARCH_METRICS
-from evaluators.scoring.dense_pass import Pool
+from evaluators.scoring.dense_pass import DensePass
 from evaluators.scoring.readout import Readout
 from evaluators.scoring.state_cache import STATE_BYTES
 from search_spaces.structure.backbone import Backbone, LayerInputs
@@ -67,7 +67,7 @@ class WindowBatches:
         self.windows_at_once = max(1, min(at_once, len(windows)))
         self._gradient_windows = max(1, GRADIENT_TOKENS // windows.shape[1])
         self._by_rung: dict[int, list[Batch]] = {}
-        self._pool: Pool | None = None
+        self._dense_pass: DensePass | None = None
 
     def of_rung(self, rung: int) -> list[Batch]:
         """Return the batches of a rung; they are prepared once."""
@@ -115,7 +115,7 @@ class WindowBatches:
             return False
         self.windows_at_once = (self.windows_at_once + 1) // 2
         self._by_rung.clear()
-        self._pool = None
+        self._dense_pass = None
         return True
 
     def halve_gradients(self) -> bool:
@@ -133,9 +133,9 @@ class WindowBatches:
     @torch.inference_mode()
     def _sample(self, windows: Sequence[int]) -> Batch:
         """Put a batch of any windows together from one dense pass over all of them."""
-        if self._pool is None:
-            self._pool = Pool(self._backbone, self._windows, self.windows_at_once)
-        tokens, inputs = self._pool.pick(windows)
+        if self._dense_pass is None:
+            self._dense_pass = DensePass(self._backbone, self._windows, self.windows_at_once)
+        tokens, inputs = self._dense_pass.pick(windows)
         return self._batch(tokens, inputs, self.positions[list(windows)])
 
     def _batch(self, tokens: Tensor, inputs: LayerInputs, positions: NDArray[np.int_]) -> Batch:

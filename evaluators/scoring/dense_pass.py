@@ -8,8 +8,8 @@ from torch import Tensor
 from search_spaces.structure.backbone import Backbone, LayerCall, LayerInputs
 
 
-class Pool:
-    """What enters the layers, and what the dense model ends in, of every window.
+class DensePass:
+    """Inputs of the first layer and final hidden states of the dense model, for every window.
 
     Args:
         backbone: The dense model.
@@ -28,7 +28,7 @@ class Pool:
         }
 
     def pick(self, windows: Sequence[int]) -> tuple[Tensor, LayerInputs]:
-        """Give token ids ``(picked, tokens)`` of some windows, and what enters the layers."""
+        """Return token ids ``(picked, tokens)`` of some windows, and what enters the layers."""
         rows = torch.tensor(windows, device=self._windows.device)
         tokens = self._windows[rows]
         if len(rows) not in self._calls:  # they depend on the batch's shape alone

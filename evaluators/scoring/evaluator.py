@@ -14,14 +14,14 @@ from torch import Tensor
 from evaluators.costs.macs import tally_macs
 from evaluators.runtime.allocator import keep_pages
 from evaluators.scoring.batches import Batch, Fidelity, WindowBatches
-from evaluators.scoring.gate_gradients import Slopes, gate_slopes
+from evaluators.scoring.gate_gradients import GateGradients, gate_gradients
 from evaluators.scoring.memory_retry import until_done
 from evaluators.scoring.prefix_tree import PrefixTree
 from evaluators.scoring.score import Score, is_finite
-from evaluators.scoring.state_cache import States
+from evaluators.scoring.state_cache import StateCache
 from search_spaces.errors import SettingsError
-from search_spaces.space.configuration import Configurations, unit_counts
-from search_spaces.structure.model import ModelStructure
+from search_spaces.space.configuration import Configurations, dense_configurations
+from search_spaces.structure.model import ModelStructure, SortedModel
 from search_spaces.surgery.apply import LayerBuilder
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Evaluator:
         self._fidelity = fidelity or Fidelity()
         self._structure = structure
         self._window_tokens = windows.shape[1]
-        self._layer_builder = layer_builder or LayerBuilder(structure)
+        self._layer_builder = layer_builder or LayerBuilder(SortedModel(structure))
         self._batches = WindowBatches(structure.backbone, windows, self._fidelity)
         self.rungs = self._batches.rungs
         self.positions = self._batches.positions
@@ -68,7 +68,7 @@ class Evaluator:
         self._sweep_bytes = self._fidelity.sweep_bytes
         self._scored_counts = np.zeros(len(self.rungs))  # candidates scored on each rung
         macs = tally_macs(structure, self._layer_builder.block_options, windows.shape[1])
-        self.states = States(self.tree.steps, macs.tables, self._fidelity.state_bytes)
+        self.states = StateCache(self.tree.steps, macs.tables, self._fidelity.state_bytes)
 
     def score(
         self, configurations: Configurations, rung: int | None = None
@@ -104,7 +104,9 @@ class Evaluator:
 
         return until_done(configurations, attempt, self._halve)
 
-    def slopes(self, configurations: Configurations) -> Iterator[tuple[int, Slopes]]:
+    def gate_gradients(
+        self, configurations: Configurations
+    ) -> Iterator[tuple[int, GateGradients]]:
         """Differentiate KL to the dense model by a gate on every unit, kept or not.
 
         On the windows of the first rung, fewer at once if memory runs out.
@@ -116,10 +118,13 @@ class Evaluator:
             Position of the candidate, and its gradient.
         """
 
-        def attempt(waiting: Configurations) -> Iterator[tuple[int, Slopes]]:
+        def attempt(waiting: Configurations) -> Iterator[tuple[int, GateGradients]]:
             for member, candidate in enumerate(waiting):
                 parts = self._batches.for_gradients()
-                yield member, gate_slopes(self._structure, parts, candidate, self._layer_builder)
+                yield (
+                    member,
+                    gate_gradients(self._structure, parts, candidate, self._layer_builder),
+                )
 
         return until_done(configurations, attempt, self._halve_gradients)
 
@@ -129,7 +134,7 @@ class Evaluator:
         Args:
             parents: ``(parents, components)``; the dense model need not be among them.
         """
-        dense = unit_counts(self._structure.components)[None]
+        dense = dense_configurations(self._structure.components)[None]
         shares = self._scored_counts / max(1.0, self._scored_counts[0])
         sizes = {
             key: (state_bytes, float(shares[rung]))

@@ -1,4 +1,4 @@
-"""NLL of a window from its final hidden states, and its derivative, in chunks of positions."""
+"""NLL of a window from its final hidden states, and its gradient, in chunks of positions."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ _POSITIONS_AT_ONCE = 128
 
 
 def nll_sum(backbone: Backbone, final: Tensor, tokens: Tensor) -> float:
-    """Give the sum of −log q of each next token, in nats.
+    """Return the sum of −log q of each next token, in nats.
 
     Args:
         backbone: The model.
@@ -28,28 +28,28 @@ def nll_sum(backbone: Backbone, final: Tensor, tokens: Tensor) -> float:
     return total
 
 
-def slope_by_final(
+def gradient_by_final(
     backbone: Backbone, final: Tensor, loss: Callable[[Tensor, slice], Tensor]
 ) -> Tensor:
-    """Differentiate a loss of next tokens by the final hidden states.
+    """Differentiate a next-token loss by the final hidden states.
 
     Args:
         backbone: The model.
         final: Final hidden states ``(windows, tokens, hidden)``, without a graph.
         loss: Given the logits ``(positions, vocabulary)`` in float32 of some of the positions
-            that have a next token, and which they are, gives their sum of losses.
+            that have a next token, and which they are, returns their sum of losses.
 
     Returns:
         ``(windows, tokens, hidden)``; zeros at each window's last token.
     """
     rows = final[:, :-1].flatten(0, 1)
-    slopes = []
+    gradients = []
     for start in range(0, len(rows), _POSITIONS_AT_ONCE):
         part = slice(start, start + _POSITIONS_AT_ONCE)
         leaf = rows[part].clone().requires_grad_()
         with torch.enable_grad():
             value = loss(backbone.logits(leaf).float(), part)
-        slopes.append(torch.autograd.grad(value, leaf)[0])
+        gradients.append(torch.autograd.grad(value, leaf)[0])
     by_row = torch.zeros_like(final)
-    by_row[:, :-1] = torch.cat(slopes).reshape(final[:, :-1].shape)
+    by_row[:, :-1] = torch.cat(gradients).reshape(final[:, :-1].shape)
     return by_row

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from search_spaces.space.configuration import Configurations
 from search_spaces.structure.backbone import LayerInputs
-from search_spaces.structure.model import ModelStructure
+from search_spaces.structure.model import ModelStructure, SortedModel
 from search_spaces.surgery.apply import LayerBuilder
 
 Members = NDArray[np.int_]
 """Positions of some candidates in their population, ``(members,)``."""
 OnState = Callable[[Configurations, Tensor], None]
-"""Told of each hidden state that was computed, with the forms that lead to it."""
+"""Called with each hidden state that was computed, and the configurations up to it."""
 
 
 @dataclass(frozen=True)
@@ -47,28 +47,28 @@ class Branch:
 
 
 class PrefixTree:
-    """Runs narrow candidates of one sorted model, each shared prefix once.
+    """Runs pruned candidates of one sorted model, each shared prefix once.
 
     A candidate's final hidden states are those that it would give by itself, bit for bit,
     whichever way the tree is walked.
 
     Args:
-        structure: The model, its units sorted so that the first ones stay.
-        layer_builder: Gives its layers their forms; none: parts of the dense ones.
+        structure: The model, its units sorted by importance, the most important first.
+        layer_builder: Builds layers in a configuration; none: from slices of the dense ones.
     """
 
     def __init__(
         self, structure: ModelStructure, layer_builder: LayerBuilder | None = None
     ) -> None:
         self.structure = structure
-        self._shaper = layer_builder or LayerBuilder(structure)
+        self._layer_builder = layer_builder or LayerBuilder(SortedModel(structure))
         self._backbone = structure.backbone
         self.steps = _steps(structure)
-        self.sub_block_runs = 0
-        """Components executed since the start, dropped ones not counted."""
+        self.component_runs = 0
+        """Components executed so far, dropped ones not counted."""
 
     def roots(self, configurations: Configurations, inputs: LayerInputs) -> list[Branch]:
-        """Give the branch that all candidates start from; none where there are none."""
+        """Return the branch that all candidates start from; none if there are no candidates."""
         return (
             [Branch(np.arange(len(configurations)), 0, inputs.hidden)]
             if len(configurations)
@@ -82,13 +82,13 @@ class PrefixTree:
         starts: Sequence[Branch] | None = None,
         on_state: OnState | None = None,
     ) -> Iterator[tuple[int, Tensor]]:
-        """Give the final hidden states of each candidate, depth first.
+        """Yield the final hidden states of each candidate, depth first.
 
         Args:
-            configurations: Forms, ``(candidates, components)``.
+            configurations: ``(candidates, components)``
             inputs: What enters the stack for one batch of tokens.
-            starts: Branches whose hidden states are known, each candidate in one; none: the roots.
-            on_state: Told of each hidden state that is computed.
+            starts: Branches to start from, each candidate in one; none: the roots.
+            on_state: Called with each hidden state that is computed.
 
         Yields:
             Position of the candidate, and hidden states ``(batch, tokens, hidden)`` after the
@@ -96,7 +96,7 @@ class PrefixTree:
         """
         waiting = (self.roots(configurations, inputs) if starts is None else list(starts))[::-1]
         while waiting:
-            # a branch is forgotten before it is run further, so that no state outlives its use
+            # popped before it runs further, so that no state outlives its use
             branch = waiting.pop()
             if branch.depth == len(self.steps):
                 yield from self._leave(branch)
@@ -114,17 +114,17 @@ class PrefixTree:
         batches: Sequence[LayerInputs],
         starts: Sequence[Sequence[Branch]] | None = None,
     ) -> Iterator[tuple[int, int, Tensor]]:
-        """Give the final hidden states of each candidate on each batch, layer by layer.
+        """Yield the final hidden states of each candidate on each batch, layer by layer.
 
         Each layer is in memory once for all of them; the hidden states of all are held at once.
 
         Args:
-            configurations: Forms, ``(candidates, components)``.
+            configurations: ``(candidates, components)``
             batches: What enters the stack for each batch of tokens.
             starts: For each batch, as `walk` takes them.
 
         Yields:
-            The batch, the position of the candidate, and hidden states as `walk` gives them.
+            The batch, the position of the candidate, and hidden states as `walk` yields them.
         """
         alive = [
             self.roots(configurations, inputs) if starts is None else list(starts[index])
@@ -150,7 +150,7 @@ class PrefixTree:
         depth: int,
         inputs: LayerInputs,
     ) -> list[Branch]:
-        """Run one step of all branches that stand before it."""
+        """Run one step of all branches that have come to it."""
         grown = []
         while branches:
             branch = branches.pop()
@@ -166,13 +166,9 @@ class PrefixTree:
     def _choices(
         self, configurations: Configurations, branch: Branch
     ) -> list[tuple[Configurations, Members]]:
-        """Part the members of a branch by what they choose next."""
+        """Partition the members of a branch by their next choice."""
         step = self.steps[branch.depth]
-        choices = configurations[branch.members, step.start : step.stop]
-        return [
-            (choice, branch.members[(choices == choice).all(axis=1)])
-            for choice in np.unique(choices, axis=0)
-        ]
+        return _partition(branch.members, configurations[branch.members, step.start : step.stop])
 
     def _grown(
         self,
@@ -196,7 +192,7 @@ class PrefixTree:
         self, depth: int, choice: Configurations, hidden: Tensor, inputs: LayerInputs
     ) -> Tensor:
         step = self.steps[depth]
-        self.sub_block_runs += int(np.count_nonzero(choice))
+        self.component_runs += int(np.count_nonzero(choice))
         if self.structure.layers[step.layer].vanishes and not choice.any():
             return hidden
         return self._backbone.run_layer(
@@ -204,17 +200,29 @@ class PrefixTree:
         )
 
     def _narrow(self, step: Step, choice: Configurations) -> nn.Module:
-        """Give the layer with what the step runs at its width, and what it does not dropped."""
+        """Return the layer with the step's components as chosen, and its others dropped."""
         span = self.structure.spans[step.layer]
-        kept = np.zeros(span.stop - span.start, dtype=np.int_)
-        kept[step.start - span.start : step.stop - span.start] = choice
-        return self._shaper.layer(step.layer, kept)
+        layer_choice = np.zeros(span.stop - span.start, dtype=np.int_)
+        layer_choice[step.start - span.start : step.stop - span.start] = choice
+        return self._layer_builder.layer(step.layer, layer_choice)
+
+
+def _partition(members: Members, choices: Configurations) -> list[tuple[Configurations, Members]]:
+    """Group members by their choices ``(members, components)``, in ascending order of these.
+
+    Example:
+        >>> _partition(np.array([4, 5, 7]), np.array([[2], [0], [2]]))
+        [(array([0]), array([5])), (array([2]), array([4, 7]))]
+    """
+    return [
+        (choice, members[(choices == choice).all(axis=1)]) for choice in np.unique(choices, axis=0)
+    ]
 
 
 def _steps(structure: ModelStructure) -> tuple[Step, ...]:
     steps = []
     for index, (layer, span) in enumerate(zip(structure.layers, structure.spans, strict=True)):
-        # experts and the shared one beside them read the same input: they run as one
+        # experts and the shared expert read the same input: they run as one
         middle = [span.start + 1] if layer.splits else []
         steps += [Step(index, *ends) for ends in pairwise([span.start, *middle, span.stop])]
     return tuple(steps)

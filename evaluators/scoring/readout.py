@@ -1,8 +1,8 @@
 """From final hidden states to quality: head, teacher and divergences, chunk by chunk.
 
-The teacher is kept as hidden states and its logits are computed again beside the candidates', for
-several candidates at once: exact, where its top tokens with the mass of the tail would be biased
-low, and smaller than either.
+The teacher is kept as hidden states, and its logits are computed again next to those of several
+candidates at once: that is exact, whereas keeping its top tokens with the mass of the tail would
+bias the divergence low, and smaller than either.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ LOGITS_BYTES = 16 * 2**20
 
 
 class Readout:
-    """The positions of one batch of windows that are scored, with what the dense model says there.
+    """The scored positions of one batch of windows, with the dense model's predictions there.
 
     Args:
         backbone: The model.
@@ -50,14 +50,14 @@ class Readout:
         self._chunk = max(1, LOGITS_BYTES // (4 * vocabulary))
 
     def pick(self, final: Tensor) -> Tensor:
-        """Give the hidden states that are scored, ``(positions, hidden)``, of all of a batch."""
+        """Return those hidden states of a batch that are scored, ``(positions, hidden)``."""
         return final.flatten(0, 1)[self._rows]
 
     def compare(self, finals: Sequence[Tensor]) -> list[dict[str, NDArray[np.float64]]]:
-        """Measure candidates beside the teacher.
+        """Measure candidates against the teacher.
 
         Args:
-            finals: Of each candidate, as `pick` gives them.
+            finals: Of each candidate, as `pick` returns them.
 
         Returns:
             For each candidate, by metric, the mean over each window's positions, ``(windows,)``.
@@ -67,12 +67,12 @@ class Readout:
             part = slice(start, start + self._chunk)
             dense = self._teacher[part]
             teacher = Teacher.of(self._backbone.logits(dense), dense)
-            for found, final in zip(values, finals, strict=True):
-                found.append(self._measure(final[part], teacher, self._targets[part]))
-        return [self._by_window(torch.cat(found, dim=1)) for found in values]
+            for chunks, final in zip(values, finals, strict=True):
+                chunks.append(self._measure(final[part], teacher, self._targets[part]))
+        return [self._by_window(torch.cat(chunks, dim=1)) for chunks in values]
 
     def _measure(self, final: Tensor, teacher: Teacher, targets: Tensor) -> Tensor:
-        """Give each metric at some positions, ``(metrics, positions)``; no logits outlive it."""
+        """Return each metric at some positions, ``(metrics, positions)``; no logits outlive it."""
         compared = Comparison.of(self._backbone.logits(final), teacher, targets, final)
         return torch.stack([measure(compared) for measure in self._measures.values()])
 

@@ -16,7 +16,7 @@ ByWindow = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Score:
-    """What is known of one candidate's quality; more windows can follow."""
+    """One candidate's quality on the windows so far; more can follow."""
 
     by_window: ByWindow
     tokens: int
@@ -24,7 +24,7 @@ class Score:
     seconds: float
     """Its share of the time."""
     failure: str | None = None
-    """Why it has no quality; none where it has."""
+    """Why it has no quality; none if it has."""
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -51,7 +51,7 @@ class Score:
         return {name: estimate(values) for name, values in self.by_window.items()}
 
     def upto(self, windows: int) -> "Score":
-        """Give the score as it stood after the first windows."""
+        """Return the score as it stood after the first windows."""
         share = windows / self.windows if self.windows else 1.0
         by_window = {name: values[:windows] for name, values in self.by_window.items()}
         return Score(
@@ -62,7 +62,7 @@ class Score:
         )
 
     def since(self, windows: int) -> "Score":
-        """Give the score on what came after the first windows."""
+        """Return the score on the windows after the first ones."""
         before = self.upto(windows)
         by_window = {name: values[windows:] for name, values in self.by_window.items()}
         return Score(
@@ -73,7 +73,7 @@ class Score:
         )
 
     def then(self, more: "Score") -> "Score":
-        """Give the score over the windows of both, in this order."""
+        """Return the score over the windows of both, in this order."""
         return Score(
             by_window={
                 name: np.concatenate([values, more.by_window[name]])
@@ -86,15 +86,15 @@ class Score:
 
 
 def is_finite(by_window: ByWindow) -> bool:
-    """Tell whether every metric is a number on every window."""
+    """Return whether every metric is finite on every window."""
     return all(bool(np.isfinite(values).all()) for values in by_window.values())
 
 
 def estimate(values: NDArray[np.float64]) -> Measurement:
     """Estimate a mean from windows drawn at random ``(windows,)``.
 
-    The error is that of a simple random sample (Cochran, 1977, equation 2.20, no finite-population
-    correction); not a number for a single window.
+    The standard error is that of a simple random sample (Cochran, 1977, equation 2.20, no
+    finite-population correction); not a number for a single window.
     """
     count = len(values)
     with np.errstate(invalid="ignore"):  # a ruined candidate's values may be infinite
@@ -109,9 +109,9 @@ def estimate(values: NDArray[np.float64]) -> Measurement:
 def difference(ours: Measurement, theirs: Measurement) -> Measurement:
     """Subtract one measurement from another.
 
-    Where the same windows gave both, the error is that of the paired differences: some windows are
-    harder than others for all candidates alike, and that falls out. Else the errors add up as
-    those of independent samples, a cautious bound.
+    If both are of the same windows, the standard error is that of the paired differences: some
+    windows are harder than others for all candidates alike, and that cancels. Else the errors add
+    up as those of independent samples, a cautious bound.
     """
     paired = len(ours.by_window) > 1 and len(ours.by_window) == len(theirs.by_window)
     if paired:

@@ -183,9 +183,9 @@ def test_a_score_tells_its_tokens_and_comes_as_soon_as_it_is_known() -> None:
     arriving = judge.score(counts)
     _, score = next(arriving)
     assert score.tokens == 4 * 12
-    by_then = judge.tree.sub_block_runs
+    by_then = judge.tree.component_runs
     list(arriving)
-    assert by_then < 0.6 * judge.tree.sub_block_runs
+    assert by_then < 0.6 * judge.tree.component_runs
 
 
 def test_seconds_are_those_spent_inside_and_not_the_callers(

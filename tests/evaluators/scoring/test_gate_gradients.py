@@ -10,7 +10,7 @@ from torch import Tensor
 
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
-from evaluators.scoring.gate_gradients import gate_slopes
+from evaluators.scoring.gate_gradients import gate_gradients
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
 from tests.models import tiny
@@ -68,7 +68,7 @@ def test_slopes_are_derivatives_for_kept_and_dropped_units(
     structure = family()
     kept = tiny.dense_counts(structure)
     kept[0], kept[1], kept[3] = 1, 20, 0
-    slopes = gate_slopes(structure, parts(structure, tiny.windows(), 3), kept)
+    slopes = gate_gradients(structure, parts(structure, tiny.windows(), 3), kept)
     assert [len(slope) for slope in slopes] == [b.unit_count for b in structure.components]
     for component, unit in ((0, 0), (0, 1), (1, 3), (1, 40), (2, 1), (3, 7)):
         expected = by_difference(structure, kept, component, unit)
@@ -80,7 +80,7 @@ def test_the_dense_model_is_at_the_bottom_and_its_weights_stay_as_they_were() ->
     parameters = list(structure.backbone.model.parameters())
     wanted = [parameter.requires_grad for parameter in parameters]
     evaluator = Evaluator(structure, tiny.windows(), Fidelity(rungs=(2, 4)))
-    ((member, slopes),) = evaluator.slopes(tiny.dense_counts(structure)[None])
+    ((member, slopes),) = evaluator.gate_gradients(tiny.dense_counts(structure)[None])
     assert member == 0
     assert max(np.abs(slope).max() for slope in slopes) < 1e-6
     assert [parameter.requires_grad for parameter in parameters] == wanted
@@ -91,8 +91,8 @@ def test_slopes_see_the_first_rung_only() -> None:
     kept = tiny.dense_counts(structure)
     kept[2] = 0
     evaluator = Evaluator(structure, tiny.windows(), Fidelity(rungs=(2, 4)))
-    ((_, slopes),) = evaluator.slopes(kept[None])
-    alone = gate_slopes(structure, parts(structure, tiny.windows()[:2], 1), kept)
+    ((_, slopes),) = evaluator.gate_gradients(kept[None])
+    alone = gate_gradients(structure, parts(structure, tiny.windows()[:2], 1), kept)
     for got, expected in zip(slopes, alone, strict=True):
         assert got == pytest.approx(expected, rel=1e-4, abs=1e-8)  # batched otherwise
 

@@ -8,16 +8,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.scoring.evaluator import Evaluator, Fidelity
-from evaluators.scoring.gate_gradients import gate_slopes
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
+from evaluators.scoring.gate_gradients import gate_gradients
 from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.backbone import LayerInputs
-from search_spaces.structure.model import ModelStructure
+from search_spaces.structure.model import ModelStructure, SortedModel
 from search_spaces.surgery.apply import LayerBuilder
 from tests.models.mixed_configurations import mixed_forms, space_of
-from tests.models.moe_families import MOE_FAMILIES, mixture
+from tests.models.moe_families import EACH_MOE_FAMILY, mixture
 
 WINDOWS = torch.arange(3 * 12).reshape(3, 12) * 7 % 96
 STEP = 1e-2
@@ -28,7 +29,8 @@ def _alone(
     structure: ModelStructure, space: SearchSpace, configurations: Configurations, at: LayerInputs
 ) -> Tensor:
     """One candidate, one layer after another, every layer run."""
-    backbone, layer_builder = structure.backbone, LayerBuilder(structure, space.block_options)
+    backbone = structure.backbone
+    layer_builder = LayerBuilder(SortedModel(structure), space.block_options)
     hidden = at.hidden
     for index, span in enumerate(structure.spans):
         layer = layer_builder.layer(index, configurations[span])
@@ -36,12 +38,12 @@ def _alone(
     return backbone.leave(hidden)
 
 
-@pytest.mark.parametrize("name", list(MOE_FAMILIES))
+@pytest.mark.parametrize("name", EACH_MOE_FAMILY)
 def test_both_walks_give_what_separate_ones_give_bit_for_bit(name: str) -> None:
     structure = mixture(name)
     space = space_of(structure)
     configurations = mixed_forms(space, np.random.default_rng(5))
-    layer_builder = LayerBuilder(structure, space.block_options)
+    layer_builder = LayerBuilder(SortedModel(structure), space.block_options)
     with torch.inference_mode():
         inputs = structure.backbone.enter(WINDOWS)
         deep = dict(PrefixTree(structure, layer_builder).walk(configurations, inputs))
@@ -59,7 +61,7 @@ def test_a_shared_prefix_runs_once() -> None:
     first = space.top_levels.copy()
     second = first.copy()
     second[-1] -= 1  # the last layer's shared expert is narrower
-    layer_builder = LayerBuilder(structure, space.block_options)
+    layer_builder = LayerBuilder(SortedModel(structure), space.block_options)
     tree = PrefixTree(structure, layer_builder)
     with torch.inference_mode():
         list(
@@ -68,7 +70,7 @@ def test_a_shared_prefix_runs_once() -> None:
             )
         )
     # experts and the shared one are one step: both run twice in the last layer
-    assert tree.sub_block_runs == len(structure.components) + 2
+    assert tree.component_runs == len(structure.components) + 2
 
 
 def test_a_candidate_of_many_experts_touches_none_that_is_gone() -> None:
@@ -114,7 +116,7 @@ def test_slopes_of_experts_are_differences() -> None:
     configurations[3], configurations[5] = 5, 6
     with torch.no_grad():
         final = backbone.decoder(input_ids=WINDOWS, use_cache=False).last_hidden_state
-    slopes = gate_slopes(structure, [(WINDOWS, final)], configurations)
+    slopes = gate_gradients(structure, [(WINDOWS, final)], configurations)
     gates = [
         (np.arange(component.unit_count) < count).astype(np.float64)
         for component, count in zip(components, configurations, strict=True)

@@ -28,7 +28,7 @@ def walked(structure: ModelStructure, counts: NDArray[np.int_]) -> tuple[list[Te
     tree = PrefixTree(structure)
     found = dict(tree.walk(counts, structure.backbone.enter(tiny.windows())))
     assert sorted(found) == list(range(len(counts)))
-    return [found[member] for member in range(len(counts))], tree.sub_block_runs
+    return [found[member] for member in range(len(counts))], tree.component_runs
 
 
 @torch.inference_mode()
@@ -134,9 +134,9 @@ def test_known_states_are_where_a_walk_may_start(family: Make) -> None:
         ):
             found = dict(walked_from_there)
             assert all(torch.equal(found[member], final) for member, final in expected.items())
-        before = tree.sub_block_runs
+        before = tree.component_runs
         list(tree.walk(counts[1:2], inputs, [replace(starts[0], members=np.array([0]))]))
-    assert tree.sub_block_runs - before == int((counts[1, stop:] > 0).sum())
+    assert tree.component_runs - before == int((counts[1, stop:] > 0).sum())
 
 
 @families

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.prefix_tree import PrefixTree
-from evaluators.scoring.state_cache import States
+from evaluators.scoring.state_cache import StateCache
 from tests.models import tiny
 
 llama = cache(lambda: tiny.llama(layers=4))
@@ -56,11 +56,11 @@ def test_children_of_an_expected_parent_start_where_they_leave_it() -> None:
     list(engine.score(parent()[None]))
     engine.expect(parent()[None])
     list(engine.score(parent()[None]))  # passes by, so that its states can be kept
-    before = engine.tree.sub_block_runs
+    before = engine.tree.component_runs
     late = parent().copy()
     late[-1] = 5 if parent()[-1] != 5 else 6
     list(engine.score(late[None]))
-    assert engine.tree.sub_block_runs == before + 1
+    assert engine.tree.component_runs == before + 1
 
 
 def test_the_bound_on_what_is_kept_holds() -> None:
@@ -79,7 +79,7 @@ def test_what_is_kept_is_what_saves_most() -> None:
     work = [np.array([0.0, 0.5, 1.0])] * 4
     widths = np.array([2, 2, 2, 2])
     steps = PrefixTree(llama()).steps[:4]
-    states = States(steps, work, limit_bytes=2 * 10)
+    states = StateCache(steps, work, limit_bytes=2 * 10)
     dense = widths[None]
     for _ in range(50):  # children that leave the parent before its last step
         states.expect(dense, {0: (10, 1.0)})
