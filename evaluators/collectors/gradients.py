@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from evaluators.collectors.names import OF_GATES, OF_WEIGHTS, Key
 from evaluators.scoring.gate_gradients import frozen, gate_hook
-from evaluators.scoring.likelihood import slope_by_final
+from evaluators.scoring.likelihood import gradient_by_final
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.hooks import hooked
 from search_spaces.structure.linear import as_matrix
@@ -53,7 +53,7 @@ def _differentiate(structure: ModelStructure, window: Tensor) -> None:
     targets = window[0, 1:]
     with torch.enable_grad():
         final = backbone.decoder(input_ids=window, use_cache=False).last_hidden_state
-    slope = slope_by_final(
+    slope = gradient_by_final(
         backbone,
         final.detach(),
         lambda logits, part: cross_entropy(logits, targets[part], reduction="sum") / len(targets),
