@@ -1,4 +1,4 @@
-"""Writing to disk so that a file is whole or absent, and a failure says what to do."""
+"""Atomic writes: a file is complete or absent, and an error message names a remedy."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ _REMEDIES = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn whatever the system refuses while ``path`` is written into an `OutputError`."""
+    """Turn any `OSError` raised while ``path`` is written into an `OutputError`."""
     try:
         yield
     except OSError as error:
@@ -35,10 +35,10 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write to that becomes ``path`` at the end, or nothing at all.
+    """Yield a temporary path that replaces ``path`` on success and is removed on failure.
 
     Raises:
-        OutputError: The place cannot be written to; what stood at ``path`` still stands.
+        OutputError: If the path cannot be written to; an earlier file there is kept.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     with writing(path):
@@ -56,19 +56,19 @@ def atomic_write_text(path: Path, text: str) -> None:
     """Write a text file that is never seen half-written under its own name.
 
     Raises:
-        OutputError: The place cannot be written to; what stood at ``path`` still stands.
+        OutputError: If the path cannot be written to; an earlier file there is kept.
     """
-    with replacing(path) as whole:
-        whole.write_text(text, encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether ``path`` is what a killed process left unfinished."""
+    """Return whether ``path`` is an unfinished file of a killed process."""
     return path.name.startswith(".") and ".tmp" in path.suffixes
 
 
 def discard(path: Path) -> None:
-    """Remove a file, if it can be."""
+    """Remove a file if possible."""
     try:
         path.unlink()
     except OSError:

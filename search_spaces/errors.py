@@ -1,7 +1,7 @@
 """The error tree of all three packages.
 
 PlannerError
-├── InputError (ValueError)            the user can mend it: one message, exit status 2
+├── InputError (ValueError)            the user can fix it: one message, exit status 2
 │   ├── ModelError                     a model that cannot be loaded or trusted
 │   │   └── StructureError             a model that loads but cannot be read
 │   ├── DataError                      calibration text that cannot be used
@@ -10,7 +10,7 @@ PlannerError
 │   ├── SettingsError                  an option out of its range
 │   ├── LatencyError                   a latency table that is damaged or another device's
 │   ├── RunError                       a run folder that is missing, foreign or in use
-│   └── OutputError                    a place that cannot be written to
+│   └── OutputError                    a path that cannot be written to
 └── VerificationError (RuntimeError)   an export that does not compute what was scored
 
 Every message states the rule, what was got, and what to do.
@@ -18,11 +18,11 @@ Every message states the rule, what was got, and what to do.
 
 
 class PlannerError(Exception):
-    """The root: whatever the planner raises on purpose."""
+    """Root of all errors that the planner raises on purpose."""
 
 
 class InputError(PlannerError, ValueError):
-    """A mistake that the user can mend."""
+    """A mistake that the user can fix."""
 
 
 class ModelError(InputError):
@@ -58,7 +58,7 @@ class RunError(InputError):
 
 
 class OutputError(InputError):
-    """A place that cannot be written to."""
+    """A path that cannot be written to."""
 
 
 class VerificationError(PlannerError, RuntimeError):

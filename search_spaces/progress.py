@@ -1,20 +1,20 @@
-"""How long work tells whoever waits for it how far it is; notices go to `logging`."""
+"""Progress of long work, reported to whoever waits for it; notices go to `logging`."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told of stages and of progress inside them."""
+    """Receives stages and the progress inside them."""
 
     def stage(self, title: str) -> None:
-        """A new stage begins."""
+        """Begin a new stage."""
 
     def advance(self, done: int, total: int, note: str = "") -> None:
-        """Some of the stage is done."""
+        """Report that part of the stage is done."""
 
 
 class NoProgress:
-    """Shows nothing."""
+    """Discards all progress."""
 
     def stage(self, title: str) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The road from token ids to logits: the layers, what comes before them and what after."""
+"""The path from token ids to logits: embedding, layers, final norm and head."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,7 +18,7 @@ from search_spaces.structure.hooks import hooked
 
 @dataclass(frozen=True)
 class LayerCall:
-    """What the model hands to one layer beside the hidden states."""
+    """Arguments that the model passes to one layer besides the hidden states."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -26,12 +26,12 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class LayerInputs:
-    """What enters the stack of layers for one batch of token ids."""
+    """Inputs of the stack of layers for one batch of token ids."""
 
     hidden: Tensor
     """Hidden states before the first layer, ``(batch, tokens, hidden)``."""
     calls: tuple[LayerCall, ...]
-    """One for each layer; they depend on the batch's shape and not on its tokens."""
+    """One for each layer; they depend on the batch's shape, not on its tokens."""
     final: Tensor
     """Hidden states of the dense model after the final norm, ``(batch, tokens, hidden)``."""
 
@@ -49,10 +49,10 @@ class Backbone:
 
     Args:
         model: Any HuggingFace causal language model, in evaluation mode.
-        stream: What reads its layers from disk; none: they are in memory.
+        stream: Reads its layers from disk; None: they are in memory.
 
     Raises:
-        StructureError: Where no stack of layers is found.
+        StructureError: If no stack of layers is found.
     """
 
     def __init__(self, model: PreTrainedModel, stream: LayerStream | None = None) -> None:
@@ -63,7 +63,7 @@ class Backbone:
         self._tail, self._output = self._find_tail()
 
     def enter(self, input_ids: Tensor) -> LayerInputs:
-        """Run a dense pass and note what each layer is handed.
+        """Run a dense pass and record the arguments of each layer.
 
         Args:
             input_ids: Token ids ``(batch, tokens)``, without padding.
@@ -71,14 +71,16 @@ class Backbone:
         calls: list[LayerCall] = []
         first: list[Tensor] = []
 
-        def note(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def record(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             rest = dict(kwargs)
             hidden = args[0] if args else rest.pop("hidden_states")
             if not first:
                 first.append(hidden)
             calls.append(LayerCall(args[1:], rest))
 
-        hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in self.layers]
+        hooks = [
+            layer.register_forward_pre_hook(record, with_kwargs=True) for layer in self.layers
+        ]
         with hooked(hooks):
             final = self.decoder(input_ids=input_ids, use_cache=False).last_hidden_state
         if len(calls) != len(self.layers):
@@ -89,7 +91,7 @@ class Backbone:
         return LayerInputs(first[0], tuple(calls), final)
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """Give what enters the first layer, ``(batch, tokens, hidden)``, and run no layer."""
+        """Return the input of the first layer, ``(batch, tokens, hidden)``, without running any."""
 
         def stop(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _Entered(args[0] if args else kwargs["hidden_states"])
@@ -109,45 +111,45 @@ class Backbone:
         return self._stream is not None
 
     def resident(self, index: int) -> AbstractContextManager[nn.Module]:
-        """Give a layer whose weights are in memory for as long as the context lasts."""
+        """Return a context in which a layer's weights are in memory; it yields the layer."""
         if self._stream is None:
             return nullcontext(self.layers[index])
         return self._stream.resident(index)
 
     def change_(self, index: int, change: Callable[[nn.Module], None]) -> None:
-        """Alter the weights of a layer in place, wherever they are."""
+        """Change the weights of a layer in place, in memory or after each read from disk."""
         if self._stream is None:
             change(self.layers[index])
         else:
             self._stream.change_(index, change)
 
     def run_layer(self, layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
-        """Send hidden states ``(batch, tokens, hidden)`` through a layer, dense or narrow."""
+        """Run hidden states ``(batch, tokens, hidden)`` through a layer, dense or narrow."""
         output = layer(hidden, *call.args, **call.kwargs)
         result = output[0] if isinstance(output, tuple) else output
         assert isinstance(result, Tensor)
         return result
 
     def leave(self, hidden: Tensor) -> Tensor:
-        """Apply what comes between the last layer and the head, such as the final norm."""
+        """Apply the modules between the last layer and the head, such as the final norm."""
         for module in self._tail:
             hidden = module(hidden)
         return hidden
 
     def logits(self, final: Tensor) -> Tensor:
-        """Turn final hidden states ``(..., hidden)`` into logits ``(..., vocabulary)``.
+        """Return the logits ``(..., vocabulary)`` of final hidden states ``(..., hidden)``.
 
-        The model's own forward does it, so that its scaling and soft-capping apply.
+        The model's own forward computes them, so that its scaling and soft-capping apply.
         """
         flat = final.reshape(1, -1, final.shape[-1])
         output = type(self._output)(**{**self._output, "last_hidden_state": flat})
-        with _standing_in(self.decoder, output):
+        with _returning(self.decoder, output):
             logits = self.model(input_ids=None, use_cache=False).logits
         assert isinstance(logits, Tensor)
         return logits.reshape(*final.shape[:-1], logits.shape[-1])
 
     def _find_tail(self) -> tuple[list[nn.Module], ModelOutput]:
-        """Find the modules that run after the last layer, in order, and what they end in."""
+        """Find the modules that run after the last layer, in order, and the decoder's output."""
         ran: list[nn.Module] = []
         watched = [child for child in self.decoder.children() if child is not self.layers] + [
             self.layers[-1]
@@ -161,22 +163,22 @@ class Backbone:
 
 
 def position_count(model: PreTrainedModel) -> int | None:
-    """Give the number of tokens that a model reads at most; none where its config sets no end."""
+    """Return the largest number of tokens that a model reads; None: its config sets no limit."""
     count: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return count
 
 
 def probe_tokens(model: PreTrainedModel) -> Tensor:
-    """Give a few different token ids ``(1, tokens)`` to learn a model's wiring with."""
+    """Return a few different token ids ``(1, tokens)`` to probe a model's wiring with."""
     size = len(next(model.get_input_embeddings().parameters()))
     return torch.arange(8, device=model.device)[None] * 7 % size
 
 
 def check_path(backbone: Backbone) -> None:
-    """Prove that our own path from ids to logits computes what the model computes.
+    """Check that the path layer by layer computes the model's logits.
 
     Raises:
-        StructureError: Where logits differ by more than 1e-3 of their spread.
+        StructureError: If logits differ by more than 1e-3 of their spread.
     """
     tokens = probe_tokens(backbone.model)
     with torch.inference_mode():
@@ -185,8 +187,8 @@ def check_path(backbone: Backbone) -> None:
         hidden = inputs.hidden
         for layer, call in zip(backbone.layers, inputs.calls, strict=True):
             hidden = backbone.run_layer(layer, hidden, call)
-        got = backbone.logits(backbone.leave(hidden)).float()
-    gap = float((got - expected).abs().max())
+        actual = backbone.logits(backbone.leave(hidden)).float()
+    gap = float((actual - expected).abs().max())
     # the same operations in the same order: only a batched head may round differently
     allowed = 1e-3 * float(expected.std())
     if not gap <= allowed:
@@ -198,7 +200,7 @@ def check_path(backbone: Backbone) -> None:
 
 
 @contextmanager
-def _standing_in(decoder: nn.Module, output: ModelOutput) -> Iterator[None]:
+def _returning(decoder: nn.Module, output: ModelOutput) -> Iterator[None]:
     """Let the decoder return a given output instead of running."""
     decoder.forward = lambda *_args, **_kwargs: output
     try:

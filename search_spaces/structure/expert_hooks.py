@@ -1,4 +1,4 @@
-"""Watching a mixture of experts run: who is chosen for which token, and what each of them does."""
+"""Hooks on a running mixture of experts: its routing, and the activations of each expert."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,21 +18,21 @@ from search_spaces.structure.hooks import hooked
 
 @dataclass(frozen=True, kw_only=True)
 class Routed:
-    """What a router chose for a batch of tokens."""
+    """Routing of a batch of tokens."""
 
     hidden: Tensor
-    """What the experts read, ``(tokens, hidden)``."""
+    """Inputs of the experts, ``(tokens, hidden)``."""
     logits: Tensor
-    """Of the router, ``(tokens, experts)``."""
+    """Logits of the router, ``(tokens, experts)``."""
     chosen: Tensor
     """Experts of each token, ``(tokens, top_k)``."""
     weights: Tensor
-    """Theirs, ``(tokens, top_k)``."""
+    """Routing weights of the chosen experts, ``(tokens, top_k)``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertRun:
-    """What one expert did for those tokens of the batch for which it was chosen."""
+    """Activations of one expert on the tokens of the batch for which it was chosen."""
 
     expert: int
     tokens: Tensor
@@ -42,9 +42,9 @@ class ExpertRun:
     inputs: Tensor
     """``(chosen, hidden)``"""
     channels: Tensor
-    """What its last matrix reads, ``(chosen, channels)``."""
+    """Inputs of its last matrix, ``(chosen, channels)``."""
     outputs: Tensor
-    """What it gives, not weighed yet, ``(chosen, hidden)``."""
+    """Outputs before they are multiplied by the routing weights, ``(chosen, hidden)``."""
 
 
 @contextmanager
@@ -54,24 +54,24 @@ def watched_experts(
     on_routed: Callable[[Routed], None] = lambda _: None,
     on_expert: Callable[[ExpertRun], None] = lambda _: None,
 ) -> Iterator[None]:
-    """Be told what a layer's experts do whenever it runs, through its own forward.
+    """Call back with what a layer's experts do whenever its own forward runs.
 
     Args:
         layer: The layer, dense and in memory, whose experts run one by one.
         experts: Its experts.
-        on_routed: Told once a run, before any expert runs.
-        on_expert: Told of each expert that is chosen for some token.
+        on_routed: Called once a run, before any expert runs.
+        on_expert: Called for each expert that is chosen for some token.
     """
     router, holder = layer.get_submodule(experts.router), layer.get_submodule(experts.holder)
     watch = _Watch(layer, experts, on_routed, on_expert)
-    own = holder._parameters
-    holder._parameters = dict(own)
+    parameters = holder._parameters
+    holder._parameters = dict(parameters)
     try:
         for stack in experts.stacks:
             if stack.role in ("up", "down"):
                 name = stack.path.removeprefix(f"{experts.holder}.")
                 del holder._parameters[name]
-                holder.__dict__[name] = _WatchedStack(watch, stack.role, own[name])
+                holder.__dict__[name] = _WatchedStack(watch, stack.role, parameters[name])
         hooks = (
             router.register_forward_hook(watch.routed),
             holder.register_forward_pre_hook(watch.enter),
@@ -80,14 +80,14 @@ def watched_experts(
         with hooked(hooks):
             yield
     finally:
-        for name in own.keys() - holder._parameters.keys():
+        for name in parameters.keys() - holder._parameters.keys():
             del holder.__dict__[name]
-        holder._parameters = own
+        holder._parameters = parameters
 
 
 @dataclass
 class _Watch:
-    """What is known of the run that goes on."""
+    """State of the current run."""
 
     layer: nn.Module
     experts: Experts
@@ -113,7 +113,7 @@ class _Watch:
         self.modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def product(self, role: str, inputs: Tensor, outputs: Tensor) -> None:
-        """Note what a matrix of the expert whose turn it is was multiplied with."""
+        """Record a product with a matrix of the expert that runs now."""
         if role == "up":
             self.inputs = inputs
             return
@@ -142,7 +142,7 @@ class _Watch:
 
 
 class _WatchedStack:
-    """Stands for a stack: says whose weights were asked for last."""
+    """Takes the place of a stack and records whose weights were indexed last."""
 
     def __init__(self, watch: _Watch, role: str, stack: nn.Parameter | None) -> None:
         assert stack is not None
@@ -152,36 +152,36 @@ class _WatchedStack:
 
     def __getitem__(self, expert: Tensor | int) -> Tensor:
         self._watch.expert = int(expert)
-        given = self._stack[self._watch.expert]
-        self._watch.modes[-1].given = (given, self._role)
-        return given
+        weight = self._stack[self._watch.expert]
+        self._watch.modes[-1].indexed = (weight, self._role)
+        return weight
 
 
 class _Products(TorchFunctionMode):
-    """Sees products with the weights that were given last."""
+    """Intercepts products with the weights that were indexed last."""
 
     def __init__(self, watch: _Watch) -> None:
         super().__init__()
         self._watch = watch
-        self.given: tuple[Tensor, str] | None = None
+        self.indexed: tuple[Tensor, str] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        # the first operation on them is the product; indexing is what gave them
-        if self.given is not None and len(args) > 1 and args[1] is self.given[0]:
-            (_, role), self.given = self.given, None
+        # the first operation on the indexed weights is their product with the tokens
+        if self.indexed is not None and len(args) > 1 and args[1] is self.indexed[0]:
+            (_, role), self.indexed = self.indexed, None
             self._watch.product(role, args[0], result)
         return result
 
 
 @contextmanager
-def masked_router(layer: nn.Module, experts: Experts, gone: Tensor) -> Iterator[None]:
-    """Let a router's logits of some experts be minus infinity, and likewise its buffers.
+def masked_router(layer: nn.Module, experts: Experts, masked: Tensor) -> Iterator[None]:
+    """Set a router's logits of some experts to minus infinity, and its buffers as well.
 
     Args:
         layer: The dense layer.
-        experts: Of which.
-        gone: Those that it must not see, ``(experts,)``.
+        experts: Of the layer.
+        masked: Whether each expert is masked, ``(experts,)``.
     """
     router = layer.get_submodule(experts.router)
     buffers = {
@@ -192,7 +192,7 @@ def masked_router(layer: nn.Module, experts: Experts, gone: Tensor) -> Iterator[
     modes: list[_MaskedLogits] = []
 
     def enter(*_: object) -> None:
-        modes.append(_MaskedLogits(gone))
+        modes.append(_MaskedLogits(masked))
         modes[-1].__enter__()  # type: ignore[no-untyped-call]
 
     def leave(*_: object) -> None:
@@ -203,7 +203,7 @@ def masked_router(layer: nn.Module, experts: Experts, gone: Tensor) -> Iterator[
         router.register_forward_hook(leave, always_call=True),
     )
     for name, rows in buffers.items():
-        router._buffers[name] = rows.masked_fill(gone.to(rows.device), -torch.inf)
+        router._buffers[name] = rows.masked_fill(masked.to(rows.device), -torch.inf)
     try:
         with hooked(hooks):
             yield
@@ -213,14 +213,14 @@ def masked_router(layer: nn.Module, experts: Experts, gone: Tensor) -> Iterator[
 
 
 class _MaskedLogits(TorchFunctionMode):
-    """Masks what a linear map to as many outputs as there are experts gives."""
+    """Masks the outputs of linear maps that have as many outputs as there are experts."""
 
-    def __init__(self, gone: Tensor) -> None:
+    def __init__(self, masked: Tensor) -> None:
         super().__init__()
-        self._gone = gone
+        self._masked = masked
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func is functional.linear and result.shape[-1] == len(self._gone):
-            return result.masked_fill(self._gone.to(result.device), -torch.inf)
+        if func is functional.linear and result.shape[-1] == len(self._masked):
+            return result.masked_fill(self._masked.to(result.device), -torch.inf)
         return result
