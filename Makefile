@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := forward racing memory errorbars latency streaming truth search front rankings sparsity moe
 
-.PHONY: help install demo evidence check format test coverage slow bench $(BENCHMARKS:%=bench-%) clean
+.PHONY: help install demo evidence check format docs test coverage slow bench $(BENCHMARKS:%=bench-%) clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,10 @@ check: install  ## lint, types, import rules
 format: install  ## format and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install  ## write docs/options.md from the settings
+	mkdir -p docs
+	$(BIN)/python -m planner.cli.options_page > docs/options.md
 
 test: install  ## the default tests
 	$(BIN)/pytest

@@ -1,0 +1,117 @@
+"""``planner front``: the front of a run, and the best plan within a budget."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+
+from planner.cli.command_parser import CommandParser
+from planner.cli.settings_arguments import add_option
+
+if TYPE_CHECKING:
+    from planner.run import Run
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run", type=Path, help="Folder of the run.")
+    choice, report = "choice of plans", "report"
+    help_text = "Mark the best plan within it, for example params<=0.7x,kl<=0.1."
+    add_option(parser, "budget", str, help_text, group=choice)
+    add_option(parser, "knee", bool, "Mark the plan at the knee of the front.", group=choice)
+    help_text = (
+        "Print the best plan within each of many budgets, for example 0.5x,0.6x or size<=180MB."
+    )
+    add_option(parser, "budgets", str, help_text, group=choice)
+    help_text = "Folder of another run, whose front is compared with this one."
+    add_option(parser, "against", Path, help_text, group=report)
+    help_text = "KL at the reference point of the hypervolume."
+    add_option(parser, "reference", float, help_text, group=report)
+    help_text = "Rank the front again on the fresh windows, and report what changes."
+    add_option(parser, "stability", bool, help_text, group=report)
+
+
+def run(options: Namespace) -> None:
+    """Print the front of a run."""
+    from planner.reports.sentences import front_sentence, rivalry_sentences, stability_sentences
+    from planner.reports.tables import answers_table, stability_table
+    from planner.results.budgets import listed_budgets
+    from planner.run import Run
+
+    opened_run = Run.open(options.run)
+    _check_choice(options)
+    if options.budgets is not None:
+        print(answers_table(opened_run.answers(listed_budgets(options.budgets))))
+        return
+    # all that may be refused comes before the table
+    sentence = front_sentence(opened_run, reference=options.reference)
+    rivalry = rivalry_sentences(opened_run, Run.open(options.against)) if options.against else None
+    stability = opened_run.stability() if options.stability else None
+    print_front(opened_run, options.budget, at_knee=options.knee)
+    print(f"\n{sentence}")
+    if rivalry:
+        print(f"\n{rivalry}")
+    if stability:
+        print(f"\n{stability_table(stability)}\n\n{stability_sentences(stability)}")
+
+
+def print_front(run: "Run", budget: str | None, *, at_knee: bool = False) -> None:
+    """Print the table of a front, the plan chosen from it, and how baselines compare.
+
+    Raises:
+        BudgetError: If the budget cannot be parsed, or no plan of the run meets it.
+    """
+    from planner.reports.sentences import compared_with_baselines
+    from planner.reports.tables import front_table
+    from planner.settings.budget import Budget
+    from search_spaces.errors import BudgetError
+
+    refusal = None
+    knee = run.knee()
+    chosen = knee if at_knee else None
+    if budget:
+        Budget.parse(budget)  # a mistake in it comes before the table, not after
+        try:
+            chosen = run.best(budget)
+        except BudgetError as error:
+            refusal = error
+    chosen_id, knee_id = (plan.plan_id if plan else None for plan in (chosen, knee))
+    print(front_table(run.front(), marked=chosen_id, knee=knee_id))
+    if refusal:
+        raise refusal
+    baselines_within = run.get_meta("baselines_within")
+    if budget and chosen:
+        print(f"\nwithin {budget}: plan {chosen.plan_id}")
+        # baselines meet the run's own budget, and compare with no other
+        if budget == run.settings.budget and not baselines_within:
+            print("\n".join(compared_with_baselines(run, chosen)))
+    if baselines_within and budget in (None, run.settings.budget):
+        compared = run.best(baselines_within)
+        print(
+            f"\nno cost was limited; compared at the bend of the front, {baselines_within}: ",
+            end="",
+        )
+        print("\n".join([f"plan {compared.plan_id}", *compared_with_baselines(run, compared)]))
+
+
+def _check_choice(options: Namespace) -> None:
+    """Refuse options that exclude each other.
+
+    Raises:
+        SettingsError: If there are such options.
+    """
+    from search_spaces.errors import SettingsError
+
+    if options.knee and options.budget:
+        raise SettingsError(
+            f"`--knee` chooses without a budget, got `--budget {options.budget}` too; "
+            "leave one of them out"
+        )
+    if options.budgets is None:
+        return
+    for name in ("budget", "knee", "against", "reference", "stability"):
+        if options[name] is not None and options[name] is not False:  # a 0 was given too
+            raise SettingsError(
+                f"`--budgets` prints its answers and nothing else, got `--{name}` too; "
+                "leave one of them out"
+            )

@@ -1,0 +1,39 @@
+"""``planner search``: a search of one model, which leaves a run with its front."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from planner.cli.command_parser import CommandParser
+from planner.cli.settings_arguments import add_option, add_settings, given_settings
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add the command's arguments."""
+    from planner.settings.search import SearchSettings
+
+    parser.add_config()
+    add_settings(parser, SearchSettings)
+    add_option(parser, "out", Path, "Folder of the run.", group="output", required=True)
+    add_option(parser, "resume", bool, "Go on with the run in --out.", group="output")
+
+
+def run(options: Namespace) -> None:
+    """Search a model, and print the front."""
+    from planner.settings.search import SearchSettings
+
+    settings = SearchSettings.checked(**given_settings(options, SearchSettings))
+
+    from planner.cli.front import print_front
+    from planner.cli.terminal import Terminal
+    from planner.reports.plots import draw_front
+    from planner.run import Run
+    from planner.runs.folder import FRONT_PICTURE
+    from planner.searching.search_model import run_search
+
+    with Terminal() as terminal:
+        run_search(settings, options.out, resume=options.resume, progress=terminal)
+    finished_run = Run.open(options.out)
+    draw_front(finished_run, finished_run.folder / FRONT_PICTURE)
+    print_front(finished_run, settings.budget)
+    print(f"\nrun: {finished_run.folder} (front.csv, {FRONT_PICTURE})")

@@ -1,0 +1,106 @@
+"""The demo's plan next to the dense model and the baselines, as text and as figures."""
+
+import math
+import resource
+from pathlib import Path
+
+import psutil
+
+from planner.export.manifest import Manifest
+from planner.reports.sentences import compared_with_baselines
+from planner.reports.tables import aligned, front_table
+from planner.run import Run
+from planner.runs.folder import FRONT_PICTURE
+from planner.runs.records import Evaluation
+from planner.settings.budget import format_amount
+
+
+def compared_plans(run: Run, budget: str) -> dict[str, Evaluation]:
+    """Return the plans that the demo compares by name, all scored on held-out text."""
+    baselines = run.baselines()  # both exist, for the demo's budget limits a cost
+    dense = next(e for e in run.evaluations() if e.costs["params"] == run.dense["params"])
+    return {
+        "dense": dense,
+        "pruned": run.best(budget),
+        "same share everywhere": baselines["uniform"],
+        "guesses added up": baselines["additive"],
+    }
+
+
+def demo_figures(
+    run: Run, budget: str, manifest: Manifest, *, seconds: float
+) -> dict[str, object]:
+    """Return the figures of the demo, to be written as JSON."""
+    return {
+        "command": "make demo",
+        "budget": budget,
+        "seconds": round(seconds, 1),
+        "peak_resident_bytes": peak_resident_bytes(),
+        "plans": {
+            name: {
+                "plan_id": plan.plan_id,
+                "costs": dict(plan.costs),
+                "holdout": {
+                    metric: {"value": m.value, "standard_error": m.standard_error}
+                    for metric, m in plan.holdout.items()
+                },
+                "perplexity": _perplexity(plan),
+            }
+            for name, plan in compared_plans(run, budget).items()
+        },
+        "latency": {name: speed.model_dump() for name, speed in manifest.latency.items()},
+        "environment": {
+            name: manifest.environment[name] for name in ("cpu", "core_count", "python")
+        },
+        "front": run.front().to_dict(orient="records"),
+    }
+
+
+def demo_summary(
+    run: Run, budget: str, model: Path, manifest: Manifest, sentences: dict[str, str]
+) -> str:
+    """Return what the demo prints.
+
+    Args:
+        run: The demo's search.
+        budget: That the exported plan is the best within.
+        model: Folder of the export.
+        manifest: Of the export.
+        sentences: What each model wrote, by its name.
+    """
+    plans = compared_plans(run, budget)
+    speeds = (manifest.latency["dense"], manifest.latency["pruned"])
+    rows = [
+        ["", "", *plans],
+        ["parameters", "", *(format_amount("params", p.costs["params"]) for p in plans.values())],
+        ["weights on disk", "", *(format_amount("size", p.costs["size"]) for p in plans.values())],
+        ["perplexity, hold-out", "", *(f"{_perplexity(plan):.2f}" for plan in plans.values())],
+        ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), "", ""],
+        ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), "", ""],
+    ]
+    return "\n".join(
+        [
+            "",
+            front_table(run.front(), marked=plans["pruned"].plan_id),
+            "",
+            f"within {budget}: plan {plans['pruned'].plan_id}",
+            *compared_with_baselines(run, plans["pruned"]),
+            "",
+            aligned(rows),
+            "",
+            *(f"{name:>6}: {sentence}" for name, sentence in sentences.items()),
+            "",
+            f"run:      {run.folder} (front.csv, front.json, {FRONT_PICTURE})",
+            f"exported: {model}, reloaded and proved: logits within {manifest.logit_gap:.1e}",
+        ]
+    )
+
+
+def peak_resident_bytes() -> int:
+    """Return the most memory that this process has had resident."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if psutil.MACOS else peak * 1024
+
+
+def _perplexity(evaluation: Evaluation) -> float:
+    return math.exp(evaluation.holdout["nll"].value)
