@@ -11,10 +11,11 @@ import numpy as np
 
 from benchmarks.smollm2 import write_topics
 from evaluators.metric import Measurement
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from planner.cli.demo import demo_model
 from planner.preparation.dense_model import open_model
-from planner.preparation.prepare import laid_out_for, prepare
+from planner.preparation.prepare import prepare, with_search_space
 from planner.preparation.prepared_model import PreparedModel
 from planner.run import Run
 from planner.runs.records import Evaluation, Spent
@@ -101,11 +102,11 @@ class Contest:
         budget, dense = asked_budget(settings), self.prepared.dense.costs.dense()
         with Run.create(self.folder / name, settings) as run:
             trace = Trace(run=run)
-            prepared = laid_out_for(self._on(settings.search_windows), settings, self.folder)
+            prepared = with_search_space(self._on(settings.search_windows), settings, self.folder)
 
             def follow(progress: SearchProgress) -> None:
                 latest, rest = progress.latest, trace.steps[-1:]
-                if not progress.whole or not budget.admits(latest.costs, dense):
+                if not progress.is_complete or not budget.admits(latest.costs, dense):
                     return
                 # an elite that lost to its child is no step, though the last may be worse on this
                 if (

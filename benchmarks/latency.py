@@ -18,8 +18,8 @@ from evaluators.costs.latency import predict
 from evaluators.latency.layer_benchmark import measure_table
 from evaluators.latency.measure import Latency, Workload, measure_latencies
 from evaluators.runtime.allocator import release_pages
+from planner.export.hf.exporter import load_export
 from planner.export.hf.folder import cut_model, write_model
-from planner.export.proof import reload
 from planner.preparation.prepared_model import PreparedModel
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import uneven_tilt
@@ -99,9 +99,9 @@ def main() -> int:
     prepared = replace(
         prepared, dense=replace(prepared.dense, costs=prepared.dense.costs.timed(table))
     )
-    floor = prepared.smallest()["latency"] / prepared.dense.costs.dense()["latency"]
+    floor = prepared.smallest_costs()["latency"] / prepared.dense.costs.dense()["latency"]
     plans = list(
-        spread(prepared.domain({"latency": None}, floor), count, np.random.default_rng(SEED))
+        spread(prepared.make_domain({"latency": None}, floor), count, np.random.default_rng(SEED))
     )
     cases = []
     for kind, genome in plans:
@@ -179,7 +179,7 @@ def measure(prepared: PreparedModel, kind: str, genome: NDArray[np.int_], repeat
         write_model(
             folder, cut_model(structure, prepared.space.plan(genome)), prepared.dense.loaded
         )
-        exported: Any = reload(folder)
+        exported: Any = load_export(folder)
     exported.to(device=model.device, dtype=model.dtype)
     release_pages()
     taken = measure_latencies({"dense": model, "pruned": exported}, WORKLOAD, repeats=repeats)

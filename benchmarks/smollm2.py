@@ -59,8 +59,9 @@ def write_topics(folder: Path) -> Path:
 
 def param_domain(prepared: PreparedModel) -> Domain:
     """Levels and what they cost in parameters, down to the smallest plan."""
-    return prepared.domain(
-        {"params": None}, prepared.smallest()["params"] / prepared.dense.costs.dense()["params"]
+    return prepared.make_domain(
+        {"params": None},
+        prepared.smallest_costs()["params"] / prepared.dense.costs.dense()["params"],
     )
 
 

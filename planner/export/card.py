@@ -1,4 +1,4 @@
-"""The model card: what was cut from what, and what it costs."""
+"""The model card: what was pruned from what, and what it costs."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ tags: [pruned, compression-planner]
 
 # {source}, pruned to {share:.0%} of its parameters
 
-Cut from `{source}` by compression-planner, plan `{plan_id}`: smaller tensors, no masks, no
+Pruned from `{source}` by compression-planner, plan `{plan_id}`: smaller tensors, no masks, no
 training.{zeros}{experts}
 
 | | dense | pruned | |
@@ -32,7 +32,7 @@ model = AutoModelForCausalLM.from_pretrained(FOLDER{trust})
 tokenizer = AutoTokenizer.from_pretrained(FOLDER{trust})
 ```
 
-`plan.json` says what was kept of every layer, `manifest.json` what was measured.
+`plan.json` lists what was kept of every layer, `manifest.json` what was measured.
 """
 _ZEROS = """ Weights that were made sparse are stored as zeros in dense tensors, which load
 everywhere and compress in an archive; they make no dense kernel faster."""
@@ -51,7 +51,7 @@ _NAMES = {
 
 
 def write_card(manifest: Manifest) -> str:
-    """Give the text of ``README.md``."""
+    """Return the text of ``README.md``."""
     sparse = manifest.costs.get("nonzero", math.inf) < manifest.costs["params"]
     rows = [
         _row(
@@ -96,21 +96,23 @@ def _row(name: str, dense: str, pruned: str, ratio: float) -> str:
 
 
 def _prediction(manifest: Manifest) -> str:
-    """Say what the search promised of a request, and what was measured."""
+    """Return sentences on what the search predicted of a request, and what was measured."""
     prediction, workload = manifest.prediction, manifest.workload
     if prediction is None:
         return ""
-    promised, taken = (
+    predicted_ms, measured_ms = (
         [workload.request_ms(latency) for latency in pair]
         for pair in (
             (prediction.pruned, prediction.dense),
             (manifest.latency["pruned"], manifest.latency["dense"]),
         )
     )
+    predicted_share = predicted_ms[0] / predicted_ms[1]
+    measured_share = measured_ms[0] / measured_ms[1]
     return (
-        f" A request ({workload}) was predicted to take {promised[0]:.0f} ms, "
-        f"{promised[0] / promised[1]:.3f}x of the dense model's; measured end to end it takes "
-        f"{taken[0]:.0f} ms, {taken[0] / taken[1]:.3f}x: the prediction is off by "
+        f" A request ({workload}) was predicted to take {predicted_ms[0]:.0f} ms, "
+        f"{predicted_share:.3f}x of the dense model's; measured end to end it takes "
+        f"{measured_ms[0]:.0f} ms, {measured_share:.3f}x: the prediction is off by "
         f"{prediction.error:+.1%} in milliseconds and {prediction.share_error:+.1%} in the share."
     )
 

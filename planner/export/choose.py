@@ -1,4 +1,4 @@
-"""From what the user typed to the plan that is exported."""
+"""From what a user typed to the plan that is exported."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ def export_chosen(
         plan: Id of a plan of the run, or a plan file.
         budget: Take the best plan of the run within it.
         out: The folder to make.
-        trust_remote_code: RunStore Python code from the folder of a model.
-        progress: Told of progress.
+        trust_remote_code: Run Python code from the folder of a model.
+        progress: Receives stages and progress.
 
     Raises:
-        InputError: For whatever the user can mend.
+        InputError: If the user must correct something.
     """
     if (plan is None) == (budget is None):
         raise SettingsError(

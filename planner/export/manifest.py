@@ -1,4 +1,4 @@
-"""What was measured of an export, in a file beside it."""
+"""What was measured of an export, in a file next to it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Quality(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the run's latency table says, against what was measured."""
+    """What the run's latency table predicts, and how far it is off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -33,20 +33,20 @@ class Prediction(BaseModel):
     """The same of the request as a share of the dense model's."""
 
     @classmethod
-    def judged(
+    def compared(
         cls, predicted: Mapping[str, Latency], measured: Mapping[str, Latency], workload: Workload
     ) -> Self:
-        """Compare predictions of ``dense`` and ``pruned`` with measurements in turns."""
-        promised, taken = (
+        """Compare predictions for ``dense`` and ``pruned`` with measurements."""
+        predicted_ms, measured_ms = (
             {name: workload.request_ms(latency) for name, latency in latencies.items()}
             for latencies in (predicted, measured)
         )
-        error = promised["pruned"] / taken["pruned"]
+        error = predicted_ms["pruned"] / measured_ms["pruned"]
         return cls(
             dense=predicted["dense"],
             pruned=predicted["pruned"],
             error=error - 1,
-            share_error=error * taken["dense"] / promised["dense"] - 1,
+            share_error=error * measured_ms["dense"] / predicted_ms["dense"] - 1,
         )
 
 
@@ -60,7 +60,7 @@ class File(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an export is, where it came from, and what was measured of it."""
+    """What an export is, what it was made from, and what was measured of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -72,7 +72,7 @@ class Manifest(BaseModel):
     needs_remote_code: bool
     """Whether loading takes ``trust_remote_code=True``."""
     experts: str = ""
-    """What stays of a mixture's experts, in a sentence; empty: there are none."""
+    """What is kept of a mixture's experts, in a sentence; empty if there are none."""
     costs: dict[str, float]
     """Of the export: params, size in bytes of tensors, macs and kv for each token; latency and
     throughput as predicted, where the run had a table."""
@@ -80,7 +80,7 @@ class Manifest(BaseModel):
     calibration: dict[str, Quality]
     """As the search scored it; empty for a plan from a file."""
     holdout: dict[str, Quality]
-    """On text that no decision saw; empty where it was not on the front."""
+    """On held-out text; empty if the plan was not on the front."""
     logit_gap: float
     """Largest difference between the reloaded model's logits and the scored candidate's."""
     cache_gap: float
@@ -97,13 +97,13 @@ class Manifest(BaseModel):
     latency: dict[str, Latency]
     """``dense`` and ``pruned``, measured end to end in turns; medians."""
     prediction: Prediction | None
-    """Nothing where the run had no latency table."""
+    """`None` if the run has no latency table."""
     files: dict[str, File]
     environment: dict[str, object]
 
 
 def describe_files(folder: Path) -> dict[str, File]:
-    """Give size and hash of every file of a folder."""
+    """Return size and hash of every file in a folder."""
     files = {}
     for path in sorted(folder.iterdir()):
         with path.open("rb") as content:

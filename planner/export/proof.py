@@ -1,12 +1,10 @@
-"""Proving that an exported folder computes what was scored, before it gets its name."""
+"""Proof that an exported model computes what was scored, before it is announced."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.errors import VerificationError
@@ -19,15 +17,15 @@ from search_spaces.surgery.apply import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
 
 TOLERANCE = 1e-3
-"""Of the logits' spread: float32 sums in another order, nothing more."""
+"""Relative to the logits' standard deviation: float32 sums in another order, nothing more."""
 _PROOF_WINDOWS, _PROOF_TOKENS = 2, 48
 CACHED_TOKENS = 4
-"""Tokens fed one by one to prove the cache."""
+"""Tokens fed one by one to check the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What the comparison showed."""
+    """The differences that a comparison found."""
 
     logit_gap: float
     """Largest difference from the scored candidate's logits."""
@@ -37,35 +35,9 @@ class Proof:
     tokens: int
 
 
-def reload(folder: Path) -> PreTrainedModel:
-    """Load an exported folder as a client would, in float32, and insist on every weight.
-
-    Raises:
-        VerificationError: Where weights are missing, left over or misshapen.
-    """
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        trust_remote_code=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,  # reported below with the others
-        output_loading_info=True,
-    )
-    model, info = loaded
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info[kind]:
-            raise VerificationError(
-                f"an export must hold exactly the weights of its model, got {kind} "
-                f"{sorted(map(str, info[kind]))[:3]}; please report this model"
-            )
-    model.eval()
-    assert isinstance(model, PreTrainedModel)
-    return model
-
-
 @torch.inference_mode()
 def scored_logits(structure: ModelStructure, plan: Plan, tokens: Tensor) -> Tensor:
-    """Give the logits of the candidate as the search scores it: prefix views of sorted weights.
+    """Return the logits of a candidate as the search scores it: prefix views of sorted weights.
 
     Args:
         structure: The dense model; its units are sorted in place.
@@ -75,8 +47,8 @@ def scored_logits(structure: ModelStructure, plan: Plan, tokens: Tensor) -> Tens
     Returns:
         ``(batch, tokens, vocabulary)``
     """
-    sort_units_(structure, plan_orders(structure, plan))
-    layer_builder = LayerBuilder(structure, plan_options(structure, plan))
+    sorted_model = sort_units_(structure, plan_orders(structure, plan))
+    layer_builder = LayerBuilder(sorted_model, plan_options(structure, plan))
     return logits_of(structure, plan_configurations(structure, plan), tokens, layer_builder)
 
 
@@ -87,13 +59,13 @@ def logits_of(
     tokens: Tensor,
     layer_builder: LayerBuilder | None = None,
 ) -> Tensor:
-    """Give the logits of a candidate as the search scores it.
+    """Return the logits of a candidate as the search scores it.
 
     Args:
         structure: The model, sorted.
         configurations: ``(components,)``
         tokens: Token ids ``(batch, tokens)``.
-        layer_builder: Gives layers their forms; none: parts of the dense ones.
+        layer_builder: Builds its layers; None: from slices of the dense ones.
     """
     backbone = structure.backbone
     ((_, final),) = PrefixTree(structure, layer_builder).walk(
@@ -107,17 +79,18 @@ def prove(exported: PreTrainedModel, expected: Tensor, tokens: Tensor) -> Proof:
     """Compare an exported model with the scored candidate, and itself with and without a cache.
 
     Args:
-        exported: As `reload` gives it.
+        exported: The model as it was loaded from its folder.
         expected: The candidate's logits ``(batch, tokens, vocabulary)``.
         tokens: Token ids ``(batch, tokens)``.
 
     Raises:
-        VerificationError: Where logits differ by more than the tolerance.
+        VerificationError: If logits differ by more than the tolerance.
     """
-    got = exported(tokens, use_cache=False).logits
+    logits = exported(tokens, use_cache=False).logits
+    cached_logits = _cached_logits(exported, tokens)
     proof = Proof(
-        logit_gap=float((got - expected).abs().max()),
-        cache_gap=float((_cached_logits(exported, tokens) - got[:, -CACHED_TOKENS:]).abs().max()),
+        logit_gap=float((logits - expected).abs().max()),
+        cache_gap=float((cached_logits - logits[:, -CACHED_TOKENS:]).abs().max()),
         allowed=TOLERANCE * float(expected.std()),
         tokens=tokens.numel(),
     )
@@ -131,7 +104,7 @@ def prove(exported: PreTrainedModel, expected: Tensor, tokens: Tensor) -> Proof:
 
 
 def _cached_logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Give the logits of the last tokens, each fed by itself after a cached prompt."""
+    """Return the logits of the last tokens, each fed by itself after a cached prompt."""
     output = model(tokens[:, :-CACHED_TOKENS], use_cache=True)
     logits = []
     for position in range(tokens.shape[1] - CACHED_TOKENS, tokens.shape[1]):
@@ -145,7 +118,7 @@ def _cached_logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 
 
 def proof_tokens(model: PreTrainedModel) -> Tensor:
-    """Give random token ids ``(windows, tokens)`` to compare logits on."""
+    """Return random token ids ``(windows, tokens)`` to compare logits on."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
     length = min(_PROOF_TOKENS, position_count(model) or _PROOF_TOKENS)

@@ -1,4 +1,4 @@
-"""Where an export is made: beside its final name, on a disk with room for it."""
+"""Where an export is staged: next to its final name, on a disk with room for it."""
 
 import shutil
 import tempfile
@@ -12,14 +12,14 @@ from search_spaces.atomic_files import writing
 from search_spaces.errors import OutputError
 
 _SPARE_BYTES = 50 * 2**20
-"""Room for the tokenizer and the rest beside the weights."""
+"""Room for the tokenizer and all else that is not weights."""
 
 
 def check_vacant(out: Path) -> None:
-    """Refuse a folder that is there already.
+    """Refuse a folder that exists already.
 
     Raises:
-        OutputError: It is.
+        OutputError: If it does.
     """
     if out.exists():
         raise OutputError(
@@ -29,10 +29,10 @@ def check_vacant(out: Path) -> None:
 
 @contextmanager
 def scratch_beside(out: Path, weight_bytes: int) -> Iterator[Path]:
-    """Give a folder on the same disk that is gone afterwards, whatever happens.
+    """Provide a folder on the same disk, which is deleted afterwards, whatever happens.
 
     Raises:
-        OutputError: Where the disk is full or the place cannot be written to.
+        OutputError: If the disk is full or cannot be written to.
     """
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)

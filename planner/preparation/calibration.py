@@ -1,4 +1,4 @@
-"""The text of a run: drawn once, and kept in its folder."""
+"""The calibration text of a run: drawn once, and stored in its folder."""
 
 import zipfile
 from pathlib import Path
@@ -19,13 +19,13 @@ from search_spaces.structure.backbone import position_count
 def calibrate(
     dense: DenseModel, settings: SearchSettings, folder: Path, progress: Progress
 ) -> Calibration:
-    """Give the tokens of a run, drawn now where its folder does not keep them.
+    """Return the tokens of a run, drawn now unless its folder holds them.
 
     Raises:
-        DataError: Where the text cannot be used.
-        SettingsError: Where windows are longer than the model reads, or a streamed model would
-            have to write the text.
-        RunError: Where what the folder keeps is damaged.
+        DataError: If the text cannot be used.
+        SettingsError: If windows are longer than the model reads, or a streamed model would have
+            to write the text.
+        RunError: If the file in the folder is damaged.
     """
     check_window(dense.loaded.model, settings.window_tokens)
     path = folder / CALIBRATION_FILE
@@ -58,16 +58,16 @@ def calibrate(
         )
         rng = np.random.default_rng(settings.seed)
         calibration = from_text(source, dense.loaded.tokenizer, windows, rng=rng)
-    with replacing(path) as whole:
-        calibration.save(whole)
+    with replacing(path) as temporary:
+        calibration.save(temporary)
     return calibration
 
 
 def saved_calibration(folder: Path) -> Calibration:
-    """Give the tokens that the folder of a run keeps.
+    """Return the tokens that the folder of a run holds.
 
     Raises:
-        RunError: Where they are damaged or missing.
+        RunError: If they are damaged or missing.
     """
     path = folder / CALIBRATION_FILE
     try:
@@ -83,7 +83,7 @@ def check_window(model: PreTrainedModel, tokens: int) -> None:
     """Refuse windows that are longer than the model reads.
 
     Raises:
-        SettingsError: Where they are.
+        SettingsError: If they are.
     """
     longest = position_count(model)
     if longest is not None and tokens > longest:

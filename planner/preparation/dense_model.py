@@ -1,4 +1,4 @@
-"""The dense model, loaded and read, with what it costs."""
+"""The dense model: loaded, its structure read, its costs known."""
 
 import logging
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class DenseModel:
 
 
 def arithmetic_of(dense: DenseModel) -> str:
-    """Name the number format and the device that a model computes in."""
+    """Return the number format and the device that a model computes in."""
     return f"{dense.loaded.model.dtype} on {dense.loaded.model.device}"
 
 
@@ -35,10 +35,11 @@ def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
     """Load a model and read its structure.
 
     Raises:
-        ModelError: Where it cannot be loaded or read.
+        ModelError: If it cannot be loaded or read.
     """
-    once = " (a GGUF file is unpacked the first time: a minute)"
-    progress.stage(f"loading {settings.model}{once if settings.model.endswith('.gguf') else ''}")
+    gguf_note = " (a GGUF file is unpacked the first time: a minute)"
+    is_gguf = settings.model.endswith(".gguf")
+    progress.stage(f"loading {settings.model}{gguf_note if is_gguf else ''}")
     device = pick_device(settings.device)
     loaded = load_model(
         settings.model,

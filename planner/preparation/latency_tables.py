@@ -20,7 +20,7 @@ from search_spaces.structure.model import ModelStructure
 
 
 def workload(settings: SearchSettings) -> Workload:
-    """Give the request that a user's settings describe."""
+    """Return the request that settings describe."""
     return Workload(
         batch_size=settings.batch_size,
         prompt_tokens=settings.prompt_tokens,
@@ -29,79 +29,82 @@ def workload(settings: SearchSettings) -> Workload:
 
 
 def find_table(
-    dense: DenseModel, wanted: Workload, folder: Path, progress: Progress
+    dense: DenseModel, request: Workload, folder: Path, progress: Progress
 ) -> LatencyTable:
-    """Give the latency table of a model on its device: the run's, a kept one, or a new one.
+    """Return the latency table of a model on its device: the run's, a cached one, or a new one.
 
     Args:
-        dense: The model, where and as it is scored.
-        wanted: What the table is for.
-        folder: Of the run, which keeps a copy.
-        progress: Told of progress.
+        dense: The model, on the device and in the dtype that it is scored in.
+        request: The workload that the table is for.
+        folder: Of the run, which gets a copy.
+        progress: Receives stages and progress.
 
     Raises:
-        LatencyError: Where the run's own table is damaged or another device's; both are named.
-        SettingsError: Where the workload is longer than the model reads.
-        OutputError: Where a table cannot be written.
+        LatencyError: If the run's own table is damaged or another device's; both are named.
+        SettingsError: If the workload is longer than the model reads.
+        OutputError: If a table cannot be written.
     """
     structure, block_options = dense.structure, dense.costs.block_options
-    _check_length(structure, wanted)
+    _check_length(structure, request)
     if structure.backbone.streamed:
         raise LatencyError(
             "latency can be measured only of a model that fits into memory, and this one is "
             "streamed from disk; leave latency and throughput out of the budget"
         )
-    own = folder / LATENCY_FILE
-    setting = Setting.of(structure, wanted, block_options)
-    if own.is_file():
-        found = LatencyTable.load(own)
-        found.check(own, setting)
-        return found
-    kept = cache_folder() / "latency" / f"{setting.digest}.json"
-    table = _kept(kept, setting)
+    run_path = folder / LATENCY_FILE
+    setting = Setting.of(structure, request, block_options)
+    if run_path.is_file():
+        run_table = LatencyTable.load(run_path)
+        run_table.check(run_path, setting)
+        return run_table
+    cache_path = cache_folder() / "latency" / f"{setting.digest}.json"
+    table = _cached(cache_path, setting)
     if table is None:
-        progress.stage(f"measuring latency on this device ({wanted})")
-        table = measure_table(structure, wanted, progress, block_options)
-        with writing(kept):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(kept, table.to_json())
-    atomic_write_text(own, table.to_json())
+        progress.stage(f"measuring latency on this device ({request})")
+        table = measure_table(structure, request, progress, block_options)
+        with writing(cache_path):
+            cache_path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(cache_path, table.to_json())
+    atomic_write_text(run_path, table.to_json())
     return table
 
 
 def read_table(dense: DenseModel, settings: SearchSettings, folder: Path) -> LatencyTable | None:
-    """Give the latency table of a run, on the device that it was searched on.
+    """Return the latency table of a run, on the device that it was searched on.
 
     Args:
-        dense: The run's model, in any dtype and place.
+        dense: The run's model, in any dtype and on any device.
         settings: The run's.
-        folder: The run's; without a table in it there is none.
+        folder: The run's.
+
+    Returns:
+        `None` if the folder holds no table.
 
     Raises:
-        LatencyError: Where the table is damaged, another model's or another device's.
+        LatencyError: If the table is damaged, another model's or another device's.
     """
-    own = folder / LATENCY_FILE
-    if not own.is_file():
+    path = folder / LATENCY_FILE
+    if not path.is_file():
         return None
-    table = LatencyTable.load(own)
-    table.check_device(own, Device.here(torch.device(pick_device(settings.device))))
-    here = Setting.of(dense.structure, workload(settings), dense.costs.block_options)
-    unplaced = {"device": table.setting.device, "dtype": table.setting.dtype}
-    table.check(own, here.model_copy(update=unplaced))
+    table = LatencyTable.load(path)
+    table.check_device(path, Device.here(torch.device(pick_device(settings.device))))
+    setting = Setting.of(dense.structure, workload(settings), dense.costs.block_options)
+    placement = {"device": table.setting.device, "dtype": table.setting.dtype}
+    table.check(path, setting.model_copy(update=placement))
     return table
 
 
-def _kept(path: Path, setting: Setting) -> LatencyTable | None:
-    """Give the table that was kept for a setting; none where it is missing or of no use."""
+def _cached(path: Path, setting: Setting) -> LatencyTable | None:
+    """Return the cached table of a setting, or `None` if it is missing or of no use."""
     try:
         table = LatencyTable.load(path)
-    except LatencyError:  # missing, or damaged: it is measured anew
+    except LatencyError:  # missing, or damaged: it is measured again
         return None
     return table if table.setting == setting else None
 
 
-def _check_length(structure: ModelStructure, wanted: Workload) -> None:
-    tokens = wanted.prompt_tokens + wanted.new_tokens
+def _check_length(structure: ModelStructure, request: Workload) -> None:
+    tokens = request.prompt_tokens + request.new_tokens
     longest = position_count(structure.backbone.model)
     if longest is not None and tokens > longest:
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""A model made ready to be searched, and what a searcher is told of it."""
+"""A model that is ready to be searched, and the domain that searchers see of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from evaluators.data.windows import Calibration
 from planner.preparation.dense_model import DenseModel
-from planner.searchers.problem.domain import Cost, Domain, Joint
+from planner.searchers.problem.cost import Cost, Joint
+from planner.searchers.problem.domain import Domain
 from search_spaces.priors.sensitivity import SensitivityPrior
-from search_spaces.space.configuration import options_in, unit_counts
 from search_spaces.space.space import SearchSpace, Site
 from search_spaces.surgery.apply import LayerBuilder
 
@@ -23,75 +23,75 @@ class PreparedModel:
     space: SearchSpace
     calibration: Calibration
     prior: SensitivityPrior
-    """What cuts are guessed to do, units in the space's order."""
+    """Units in the space's order."""
     layer_builder: LayerBuilder
-    """Gives layers the forms that candidates choose."""
+    """Builds the layers of candidates."""
 
-    def smallest(self) -> Mapping[str, float]:
-        """Give the costs of the smallest plan."""
+    def smallest_costs(self) -> Mapping[str, float]:
+        """Return the costs of the smallest plan."""
         return self.costs_of(self.space.smallest())
 
     def costs_of(self, genome: NDArray[np.int_]) -> Mapping[str, float]:
-        """Give the costs of one genome ``(sites,)``."""
+        """Return the costs of one genome ``(sites,)``."""
         configurations = self.space.configurations(self.space.repaired(genome[None]))
         return {
             name: float(cost[0]) for name, cost in self.dense.costs.costs(configurations).items()
         }
 
-    def domain(
+    def make_domain(
         self,
         limits: Mapping[str, float | None],
         cost_floor: float,
         *,
         only_budget: bool = False,
     ) -> Domain:
-        """Tell a searcher the levels and what they cost.
+        """Return the levels of all sites, their costs and sensitivities, as searchers read them.
 
         Args:
-            limits: The costs to make small, each with the share of the dense model's that the
-                budget allows, if it does limit it. A search spreads over the first.
+            limits: The costs to minimise, each with the share of the dense model's that the
+                budget allows, or `None` if it is not limited. A search spreads over the first.
             cost_floor: Lowest share of the first cost that is worth looking at.
-            only_budget: Whether the best plan within the budget is all that is wanted.
+            only_budget: Whether only the best plan within the budget matters.
         """
         return Domain(
             top_levels=self.space.top_levels,
             costs=tuple(self._cost(name, limit) for name, limit in limits.items()),
             cost_floor=cost_floor,
             only_budget=only_budget,
-            sensitivity_tables=tuple(map(self._harms, self.space.sites)),
+            sensitivity_tables=tuple(map(self._sensitivities, self.space.sites)),
             kinds=tuple(map(self._kind, self.space.sites)),
-            tilt=self._tilt(),
+            tilt=self._tilts(),
         )
 
-    def _harms(self, site: Site) -> NDArray[np.float64]:
-        """Give what each level of a site is guessed to do, all else dense, ``(levels,)``."""
-        widths = unit_counts(self.space.components)
+    def _sensitivities(self, site: Site) -> NDArray[np.float64]:
+        """Return the prior of each level of a site, all others dense, ``(levels,)``."""
         total = np.zeros(len(site.levels))
         for target, configurations in site.configurations_by_target.items():
-            if site.kind != "units":
-                total += self.prior.block_options[target][
-                    options_in(np.array(configurations), widths[target])
-                ]
+            if site.dimension != "units":
+                options_index = self.space.tables[target].options_index[list(configurations)]
+                total += self.prior.options[target][options_index]
             else:
-                gone = np.append(np.cumsum(self.prior.units[target][::-1])[::-1], 0.0)
-                total += gone[list(configurations)]
+                pruned = np.append(np.cumsum(self.prior.units[target][::-1])[::-1], 0.0)
+                total += pruned[list(configurations)]
         return total
 
-    def _tilt(self) -> NDArray[np.float64]:
-        """Give what sites keep beyond the common share, where the guess says so; else none."""
+    def _tilts(self) -> NDArray[np.float64]:
+        """Return what sites keep beyond the common share; empty if the prior has no tilts."""
         if self.prior.tilts is None:
             return np.zeros(0)
-        # a site's levels share out what is between its sparsest pattern and all
-        known = (
-            options for block_options in self.space.block_options for options in block_options
+        # a site's levels divide the range between its sparsest pattern and dense
+        densities = (
+            options.pattern.density
+            for block_options in self.space.block_options
+            for options in block_options
         )
-        span = 1.0 - min(options.pattern.density for options in known)
+        span = 1.0 - min(densities)
         tilts, sites = self.prior.tilts / (span or 1.0), self.space.sites
-        return np.array([tilts[s.targets[0]] if s.kind == "pattern" else 0.0 for s in sites])
+        return np.array([tilts[s.targets[0]] if s.dimension == "pattern" else 0.0 for s in sites])
 
     def _kind(self, site: Site) -> str:
-        if site.kind != "units":
-            return "weights" if site.kind == "pattern" else site.kind
+        if site.dimension != "units":
+            return "weights" if site.dimension == "pattern" else site.dimension
         if len(site.targets) > 1:
             return "layer"
         return self.space.components[site.targets[0]].kind

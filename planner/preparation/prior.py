@@ -28,22 +28,25 @@ def make_prior(
     statistics: Sequence[Statistics],
     orders: Orders,
 ) -> SensitivityPrior:
-    """Guess what cuts do, as the settings say.
+    """Compute the sensitivity prior that the settings name.
 
     Raises:
-        SettingsError: Where the ranking is to guess and cannot be compared across components.
+        SettingsError: If importances are to be the prior but are not comparable across components.
     """
     structure, name = dense.structure, settings.prior
     block_options = lay_out_options(
         structure.components, settings.choices, settings.patterns, settings.mlp_step
     )
     energy = prior_from_energy(structure, statistics, block_options)
-    if methods.fits:
+    if methods.refits_outputs:
         energy = prior_after_compensation(energy, structure, statistics, orders.members)
     if methods.layer_importance is not None:
-        whole = settings.choices.layers
         return prior_from_layer_importance(
-            energy, structure, statistics, methods.layer_importance, whole_layers=whole
+            energy,
+            structure,
+            statistics,
+            methods.layer_importance,
+            whole_layers=settings.choices.layers,
         )
     if name in get_args(AllocationName):
         method = cast("AllocationName", name)

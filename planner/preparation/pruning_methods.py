@@ -1,4 +1,4 @@
-"""Who orders units and who makes weights, as settings name them."""
+"""The pruning methods of a run: importances, compensation, sparsifiers, as settings name them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,13 +19,11 @@ from search_spaces.importance.protocol import ExpertImportance, LayerImportance,
 from search_spaces.pruned_weights.compensation import make_compensation
 from search_spaces.pruned_weights.compensation.protocol import Compensation
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
-from search_spaces.pruned_weights.sparsifiers import (
-    SparsifierName,
-    make_refinement,
-    make_sparsifier,
-)
+from search_spaces.pruned_weights.refinements import make_refinement
+from search_spaces.pruned_weights.refinements.protocol import Refinement
+from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsifier
 from search_spaces.pruned_weights.sparsifiers.expert_stacks import stack_statistics
-from search_spaces.pruned_weights.sparsifiers.protocol import Refinement, Sparsifier
+from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.model import ModelStructure
 
@@ -37,32 +35,32 @@ _FOR_EXPERT_PRIORS: frozenset[StatisticName] = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertMethods:
-    """Who orders experts, merges them and makes them sparse."""
+    """What ranks experts by importance, merges them and sparsifies them."""
 
     importance: ExpertImportance
     merging: ExpertMerging | None = None
     sparsifier: Sparsifier | None = None
     name: str = ""
-    """Of what changes their weights, with plus signs between; empty: nothing does."""
+    """Of the methods that change their weights, joined by plus signs; empty: none does."""
     notice: str = ""
-    """What a user should know of that."""
+    """What a user should know about that; empty: nothing."""
 
     @classmethod
     def of(cls, settings: SearchSettings, structure: ModelStructure) -> "ExpertMethods":
-        """Give those that settings name, as far as the space has a use for them."""
+        """Return those that settings name, as far as the space uses them."""
         pretrained = None
         if settings.expert_importance == "router_change":
             assert settings.pretrained_router is not None  # as settings check
             folder = Path(settings.pretrained_router)
             pretrained = read_pretrained_routers(folder, structure.backbone, structure.components)
         merging = settings.weight_methods.merges
-        sparsifier = _of_stacks(settings.sparsifier) if settings.choices.sparse else None
+        sparsifier = _stack_sparsifier(settings.sparsifier) if settings.choices.sparse else None
         names = ["merge" if merging else "", f"experts-{sparsifier}" if sparsifier else ""]
         notice = ""
         if sparsifier not in (None, settings.sparsifier):
             notice = (
-                f"experts are made sparse by {sparsifier}, for {settings.sparsifier} needs more "
-                "than is measured of each of them"
+                f"experts are sparsified by {sparsifier}, because {settings.sparsifier} needs "
+                "more statistics than are measured for each of them"
             )
         return cls(
             importance=make_expert_importance(settings.expert_importance, pretrained=pretrained),
@@ -73,25 +71,25 @@ class ExpertMethods:
         )
 
     @property
-    def for_order(self) -> frozenset[StatisticName]:
-        """Statistics that ranking and guessing need."""
+    def importance_statistics(self) -> frozenset[StatisticName]:
+        """What importances and sensitivity prior need."""
         return _FOR_EXPERT_PRIORS | self.importance.statistics
 
     @property
     def statistics(self) -> frozenset[StatisticName]:
-        """Statistics that the weights of levels need."""
+        """What building pruned weights needs."""
         merged = frozenset() if self.merging is None else self.merging.statistics
         return merged | (stack_statistics(self.sparsifier) if self.sparsifier else frozenset())
 
 
-def _of_stacks(name: SparsifierName) -> SparsifierName:
-    """Give who makes experts sparse: the same where it takes no more than their inputs' size."""
+def _stack_sparsifier(name: SparsifierName) -> SparsifierName:
+    """Return the sparsifier of experts: the same one if it needs no more than input norms."""
     return name if name in ("magnitude", "wanda", "random") else "moe_pruner"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruningMethods:
-    """Who orders units, and who makes the weights of levels."""
+    """What ranks units by importance, and what builds pruned weights."""
 
     unit_importance: UnitImportance
     layer_importance: LayerImportance | None = None
@@ -99,15 +97,16 @@ class PruningMethods:
     sparsifier: Sparsifier | None = None
     refinement: Refinement | None = None
     experts: ExpertMethods | None = None
-    """None where the model has no experts."""
+    """`None` if the model has no experts."""
 
     @classmethod
     def of(cls, settings: SearchSettings, structure: ModelStructure) -> "PruningMethods":
-        """Give those that settings name, as far as model and space have a use for them.
+        """Return those that settings name, as far as model and space use them.
 
         Raises:
-            ModelError: Where the router before fine-tuning cannot be read.
-            SettingsError: Where a method does not know experts, and the model has some.
+            ModelError: If the router before fine-tuning cannot be read.
+            SettingsError: If a method does not support experts and the model has some, or the
+                other way round.
         """
         compensation, refinement, _ = settings.weight_methods
         if settings.weight_methods.merges and not structure.has_experts:
@@ -121,14 +120,14 @@ class PruningMethods:
                 "has experts between them; take obs or least_squares"
             )
         choices = settings.choices
-        sparse, narrows = choices.sparse, choices.heads or choices.channels
-        depth = settings.prior in get_args(LayerImportanceName)
+        sparse, resizes = choices.sparse, choices.heads or choices.channels
+        by_layer = settings.prior in get_args(LayerImportanceName)
         return cls(
             unit_importance=make_unit_importance(settings.importance),
             layer_importance=make_layer_importance(cast("LayerImportanceName", settings.prior))
-            if depth
+            if by_layer
             else None,
-            compensation=make_compensation(compensation) if compensation and narrows else None,
+            compensation=make_compensation(compensation) if compensation and resizes else None,
             sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
             refinement=make_refinement(refinement) if refinement and sparse else None,
             experts=ExpertMethods.of(settings, structure) if structure.has_experts else None,
@@ -136,39 +135,39 @@ class PruningMethods:
 
     @property
     def adds_bias(self) -> bool:
-        """Whether components that lose units gain a bias."""
+        """Whether pruned components gain a bias."""
         return self.compensation is not None and self.compensation.adds_bias
 
     @property
-    def fits(self) -> bool:
-        """Whether output projections are fitted anew at each width."""
+    def refits_outputs(self) -> bool:
+        """Whether output projections are refitted at each width."""
         return self.compensation is not None and not self.compensation.adds_bias
 
     @property
     def changes_weights(self) -> bool:
-        """Whether levels hold other weights than the dense model's."""
-        merges = self.experts is not None and self.experts.merging is not None
-        return self.compensation is not None or self.sparsifier is not None or merges
+        """Whether some weights are no slices of the dense model's."""
+        merges_experts = self.experts is not None and self.experts.merging is not None
+        return self.compensation is not None or self.sparsifier is not None or merges_experts
 
     @property
-    def for_order(self) -> frozenset[StatisticName]:
-        """Statistics that ranking and guessing need."""
-        depth = frozenset() if self.layer_importance is None else self.layer_importance.statistics
-        fitted: frozenset[StatisticName] = frozenset({"gram"} if self.fits else ())
-        experts = frozenset() if self.experts is None else self.experts.for_order
-        return _FOR_PRIORS | self.unit_importance.statistics | depth | fitted | experts
+    def importance_statistics(self) -> frozenset[StatisticName]:
+        """What importances and sensitivity prior need."""
+        layer = frozenset() if self.layer_importance is None else self.layer_importance.statistics
+        refit: frozenset[StatisticName] = frozenset({"gram"} if self.refits_outputs else ())
+        experts = frozenset() if self.experts is None else self.experts.importance_statistics
+        return _FOR_PRIORS | self.unit_importance.statistics | layer | refit | experts
 
     @property
-    def for_levels(self) -> frozenset[StatisticName]:
-        """Statistics that the weights of levels need."""
+    def weight_statistics(self) -> frozenset[StatisticName]:
+        """What building pruned weights needs."""
         methods = (self.compensation, self.sparsifier, self.refinement, self.experts)
-        return frozenset().union(*(maker.statistics for maker in methods if maker is not None))
+        return frozenset().union(*(method.statistics for method in methods if method is not None))
 
 
 def weights_digest_of(
     settings: SearchSettings, methods: PruningMethods, calibration: Calibration
 ) -> str:
-    """Name how weights of levels are made, and from which text; empty: they are as they were."""
+    """Return what identifies how weights are changed, and on which text; empty: they are not."""
     if not methods.changes_weights:
         return ""
     compensation, refinement, _ = settings.weight_methods

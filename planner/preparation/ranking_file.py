@@ -1,4 +1,4 @@
-"""The ranking of a run on disk, and the space that follows from it."""
+"""The importance order and sensitivity prior of a run on disk, and the space they lead to."""
 
 import zipfile
 from collections.abc import Sequence
@@ -22,79 +22,79 @@ if TYPE_CHECKING:
 
 
 def save_ranking(path: Path, dense: DenseModel, orders: Orders, prior: SensitivityPrior) -> None:
-    """Write down orders, and what cuts are guessed to do."""
+    """Store the orders of units by importance, and the sensitivity prior."""
     arrays: dict[str, NDArray[Any]] = {}
     for position, component in enumerate(dense.structure.components):
         sensitivities = prior.units[position][orders[position]]
         arrays |= {
             component.name: orders[position],
             f"{component.name}.harm": sensitivities.reshape(component.group_count, -1).sum(axis=0),
-            f"{component.name}.variants": prior.block_options[position],
+            f"{component.name}.variants": prior.options[position],
         }
         if position in orders.channels:
             arrays[f"{component.name}.channels"] = orders.channels[position]
     if prior.tilts is not None:
         arrays["tilts"] = prior.tilts
-    with replacing(path) as whole:
-        np.savez(whole, allow_pickle=False, **arrays)
+    with replacing(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
 
 
-def saved_prior(path: Path, space: SearchSpace) -> SensitivityPrior:
-    """Read what cuts are guessed to do.
+def load_prior(path: Path, space: SearchSpace) -> SensitivityPrior:
+    """Read the sensitivity prior of a run.
 
     Raises:
-        RunError: Where the file does not say.
+        RunError: If the file does not hold one.
     """
     names = [component.name for component in space.components]
     try:
-        return _read_guess(path, names)
+        return _read_prior(path, names)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(
-            f"`{path}` must hold what cuts were guessed to do, and does not: {error}; "
+            f"`{path}` must hold the sensitivity prior of its run, and does not: {error}; "
             "search again into another --out"
         ) from error
 
 
-def _read_guess(path: Path, names: Sequence[str]) -> SensitivityPrior:
-    with np.load(path, allow_pickle=False) as saved:
+def _read_prior(path: Path, names: Sequence[str]) -> SensitivityPrior:
+    with np.load(path, allow_pickle=False) as arrays:
         return SensitivityPrior(
-            units=tuple(saved[f"{name}.harm"] for name in names),
-            # written under another name before there were other variants than patterns
-            block_options=tuple(
-                saved[key if key in saved else f"{name}.patterns"]
+            units=tuple(arrays[f"{name}.harm"] for name in names),
+            # `patterns` before there were other options than sparsity patterns
+            options=tuple(
+                arrays[key if key in arrays else f"{name}.patterns"]
                 for name in names
                 for key in [f"{name}.variants"]
             ),
-            tilts=saved.get("tilts"),
+            tilts=arrays.get("tilts"),
         )
 
 
-def ranked_space(
+def load_space(
     dense: DenseModel, settings: SearchSettings, folder: Path, *, weights_digest: str
 ) -> SearchSpace:
-    """Lay out the space of a run whose ranking lies in its folder.
+    """Build the search space of a run from the ranking in its folder.
 
     Args:
         dense: The run's model, not sorted.
         settings: The run's settings.
         folder: The run's folder.
-        weights_digest: What its plans say of weights that are not the dense model's own.
+        weights_digest: Identifies how pruned weights are built, as `weights_digest_of` returns it.
 
     Raises:
-        RunError: Where the ranking is missing or is another model's.
+        RunError: If the ranking is missing or another model's.
     """
     components = dense.structure.components
     try:
         with (
             (folder / RANKING_FILE).open("rb") as file,
-            np.load(file, allow_pickle=False) as saved,
+            np.load(file, allow_pickle=False) as arrays,
         ):
             orders = Orders(
-                members=tuple(saved[component.name] for component in components),
+                members=tuple(arrays[component.name] for component in components),
                 channels={
-                    position: saved[f"{component.name}.channels"]
+                    position: arrays[f"{component.name}.channels"]
                     for position, component in enumerate(components)
-                    if f"{component.name}.channels" in saved
+                    if f"{component.name}.channels" in arrays
                 },
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:

@@ -1,4 +1,4 @@
-"""Whether a space fits its model: it has something to cut, in sizes that kernels take."""
+"""Checks that a space fits its model: there is something to prune, in sizes kernels accept."""
 
 from planner.preparation.dense_model import DenseModel
 from planner.settings.search import SearchSettings
@@ -14,8 +14,8 @@ def check_space(dense: DenseModel, settings: SearchSettings) -> None:
     """Refuse a space that does not fit its model.
 
     Raises:
-        SettingsError: Where it has no site, channels of experts in odd steps, or patterns that
-            some matrices cannot be parted into.
+        SettingsError: If it has no site, prunes channels of experts in steps that kernels do not
+            accept, or has patterns that do not divide some matrix.
     """
     _check_sites(dense, settings)
     _check_patterns(dense, settings)
@@ -25,7 +25,8 @@ def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
     """Refuse a space without a site.
 
     Raises:
-        SettingsError: It has none.
+        SettingsError: If it has none, or prunes channels of experts in steps that kernels do not
+            accept.
     """
     components, choices = dense.structure.components, settings.choices
     if (
@@ -35,22 +36,23 @@ def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
     ):
         raise SettingsError(
             f"`mlp_step` must be a multiple of {ALIGNED_CHANNELS} where channels of experts are "
-            f"cut, for the kernels that run them take no others, got {settings.mlp_step}; raise it"
+            "pruned, because the kernels that run them accept no others, got "
+            f"{settings.mlp_step}; raise it"
         )
-    widths = (unit_levels(component, choices, settings.mlp_step) for component in components)
+    levels = [unit_levels(component, choices, settings.mlp_step) for component in components]
     block_options = lay_out_options(components, choices, settings.patterns, settings.mlp_step)
-    if all(len(levels) == 1 for levels in widths) and all(len(own) == 1 for own in block_options):
+    if all(len(choices_of_component) == 1 for choices_of_component in [*levels, *block_options]):
         raise SettingsError(
             f"`space` must name something that this model has, and it has no {settings.space} to "
-            "cut; choose others of heads, channels, drops, layers and sparsity"
+            "prune; choose others of heads, channels, drops, layers and sparsity"
         )
 
 
 def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
-    """Refuse patterns that some level's matrices cannot be parted into.
+    """Refuse patterns that do not divide the matrices of some level.
 
     Raises:
-        SettingsError: Naming the matrix and its width.
+        SettingsError: If there are any; it names the matrix and its width.
     """
     for component in dense.structure.components:
         layer = dense.structure.backbone.layers[component.layer]
@@ -64,5 +66,6 @@ def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
         columns = {
             p.path: matrix(layer.get_submodule(p.path)).shape[1] for p in component.projections
         }
-        widths = [w for w in unit_levels(component, settings.choices, settings.mlp_step) if w]
-        check_patterns(component, columns, widths, settings.patterns)
+        levels = unit_levels(component, settings.choices, settings.mlp_step)
+        counts = [count for count in levels if count]
+        check_patterns(component, columns, counts, settings.patterns)

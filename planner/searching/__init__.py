@@ -1,1 +1,1 @@
-"""One search from start to end."""
+"""One search from start to end: the loop, its races, limits, and what is scored afterwards."""

@@ -1,4 +1,4 @@
-"""Plans that take no search: what a search must beat to be worth its time."""
+"""Baselines: plans found without a search, which a search must beat to be worth its time."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,17 @@ from planner.searching.rescoring import BASELINE_ROUND
 from planner.settings.budget import Budget, Limit
 
 _UNIFORM_STEPS = 1001
-_SQUEEZES = np.linspace(1.0, 0.9, 11)
+_LIMIT_SHARES = np.linspace(1.0, 0.9, 11)
 
 
 def baseline_genomes(
     prepared: PreparedModel, domain: Domain, budget: Budget
 ) -> dict[str, NDArray[np.int_]]:
-    """Give the baselines that meet all cost limits of a budget, each a genome ``(sites,)``.
+    """Return the baselines that meet all cost limits of a budget, each a genome ``(sites,)``.
 
     Returns:
-        ``uniform``, the largest plan that cuts the same share everywhere; ``additive``, the best
-        plan by the domain's harms, were they to add up; each as far as there is one.
+        ``uniform``, the largest plan that prunes the same share everywhere; ``additive``, the best
+        plan if the domain's sensitivities were additive; each if there is one.
     """
     dense, costs_only = prepared.dense.costs.dense(), budget.costs_only()
 
@@ -31,20 +31,20 @@ def baseline_genomes(
         return costs_only.admits(prepared.costs_of(genome), dense)
 
     uniform = (domain.uniform(float(target)) for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS))
-    # a domain's costs are shares, and a plan without attention is mended: the limits may be missed
+    # a domain's costs are shares, and plans without attention are repaired: limits may be missed
     additive = (
-        _additive(domain, float(share)) for share in _SQUEEZES if domain.sensitivity_tables
+        _additive(domain, float(share)) for share in _LIMIT_SHARES if domain.sensitivity_tables
     )
-    tried = {"uniform": uniform, "additive": additive}
-    found = {name: next(filter(fits, genomes), None) for name, genomes in tried.items()}
-    return {name: genome for name, genome in found.items() if genome is not None}
+    candidates = {"uniform": uniform, "additive": additive}
+    fitting = {name: next(filter(fits, genomes), None) for name, genomes in candidates.items()}
+    return {name: genome for name, genome in fitting.items() if genome is not None}
 
 
 def budget_at_knee(run: RunStore) -> Budget | None:
-    """Give the budget to compare within where the user limits no cost: what the knee plan costs.
+    """Return the budget to compare within if the user limits no cost: what the knee plan costs.
 
-    Without a knee it is the plan in the middle of the front; none where there is no front.
-    Baselines do not count, so that a resumed run compares at the same plan.
+    Without a knee it is the plan in the middle of the front; `None` if there is no front.
+    Baselines are left out, so that a resumed run compares at the same plan.
     """
     names = run.get_meta("cost_names")
     proposed = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
@@ -58,6 +58,6 @@ def budget_at_knee(run: RunStore) -> Budget | None:
 
 
 def _additive(domain: Domain, share: float) -> NDArray[np.int_]:
-    """Give the exact best plan by the domain's guess, within a share of its limits."""
+    """Return the exact optimum of the domain's sensitivities, within a share of its limits."""
     limits = [None if cost.limit is None else share * cost.limit for cost in domain.costs]
     return additive_best(domain, domain.sensitivity_tables, limits)

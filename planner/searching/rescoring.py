@@ -1,4 +1,4 @@
-"""What is scored once a search is over: baselines, the front's rest, and text nobody saw."""
+"""Scoring after a search: baselines, the rest of the front, and the front on held-out text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.quality import QUALITY
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.prepared_model import PreparedModel
 from planner.results.front import front, front_frame, save_front
 from planner.runs.records import RESCORE_SPLITS, Evaluation, RescoreSplit
@@ -18,58 +19,58 @@ from search_spaces.progress import Progress
 from search_spaces.space.space import Genome
 
 BASELINE_ROUND = -1
-"""The round of plans that were scored to compare with and not proposed by the searcher."""
+"""The round of plans that were scored for comparison and not proposed by the searcher."""
 
 
 def score_baselines(
     run: RunStore, scorer: Scorer, genomes: Mapping[str, NDArray[np.int_]]
 ) -> None:
     """Score baselines, each a genome ``(sites,)``, on all windows, unless the search did."""
-    known = _completed(run, scorer, [tuple(genome.tolist()) for genome in genomes.values()])
-    run.set_meta("baselines", {n: e.plan_id for n, e in zip(genomes, known, strict=True)})
+    baselines = _completed(run, scorer, [tuple(genome.tolist()) for genome in genomes.values()])
+    run.set_meta("baselines", {n: e.plan_id for n, e in zip(genomes, baselines, strict=True)})
 
 
 def complete_front(
     run: RunStore, scorer: Scorer, objectives: Objectives, progress: Progress
 ) -> None:
-    """Score on all windows whatever may stand on the front and did not come to its race's end."""
-    while waiting := [
+    """Score on all windows the plans that may be on the front but that a race did not finish."""
+    while unfinished := [
         evaluation.genome
         for evaluation in likely_front(run.evaluations(), objectives)
         if evaluation.score.windows < scorer.rungs[-1]
     ]:
         progress.stage("scoring what the search left unfinished")
-        _completed(run, scorer, waiting)
+        _completed(run, scorer, unfinished)
 
 
 def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Evaluation]:
-    """Give genomes scored on all windows, going on from what the run knows of them."""
+    """Return genomes scored on all windows, continuing from what the run holds of them."""
     for rung, windows in enumerate(scorer.rungs):
-        known = {genome: run.find(genome) for genome in genomes}
-        waiting = [
+        stored = {genome: run.find(genome) for genome in genomes}
+        unfinished = [
             genome
-            for genome, found in known.items()
-            if found is None or (found.score.windows < windows and not found.score.failure)
+            for genome, evaluation in stored.items()
+            if evaluation is None
+            or (evaluation.score.windows < windows and not evaluation.score.failure)
         ]
-        if not waiting:
+        if not unfinished:
             continue
-        for index, more in scorer.score(np.array(waiting), rung):
-            before = known[waiting[index]]
+        for index, scored in scorer.score(np.array(unfinished), rung):
+            before = stored[unfinished[index]]
             run.record(
-                replace(more, round=BASELINE_ROUND)
+                replace(scored, round=BASELINE_ROUND)
                 if before is None
-                else before.scored(before.score.then(more.score))
+                else before.scored(before.score.then(scored.score))
             )
-    return [found for genome in genomes if (found := run.find(genome)) is not None]
+    return [evaluation for genome in genomes if (evaluation := run.find(genome)) is not None]
 
 
 def rescore_front(run: RunStore, prepared: PreparedModel, progress: Progress) -> None:
-    """Measure the front and the baselines on tokens nobody searched on; write the front down."""
+    """Measure the front and the baselines on held-out tokens, and write the front to its file."""
     cost_names = tuple(run.get_meta("cost_names"))
     evaluations = run.evaluations()
-    wanted = front(evaluations, cost_names)
-    wanted += run.baselines().values()
-    plans = list({e.genome: e for e in wanted}.values())
+    listed = [*front(evaluations, cost_names), *run.baselines().values()]
+    plans = list({e.genome: e for e in listed}.values())
     for split in RESCORE_SPLITS:
         _rescore(run, prepared, split, plans, progress)
     save_front(front_frame(run.evaluations(), cost_names, run.get_meta("dense")), run.folder)
@@ -82,16 +83,16 @@ def _rescore(
     plans: Sequence[Evaluation],
     progress: Progress,
 ) -> None:
-    """Measure plans by every quality metric on a split where they are not yet measured."""
-    waiting = [plan for plan in plans if not getattr(plan, split)]
-    if not waiting:
+    """Measure the plans that are not yet measured on a split, by every quality metric."""
+    unmeasured = [plan for plan in plans if not getattr(plan, split)]
+    if not unmeasured:
         return
     progress.stage(f"re-scoring the front on {RESCORE_SPLITS[split]} text")
     windows = getattr(prepared.calibration, split)
     fidelity = Fidelity(metrics=tuple(QUALITY), state_bytes=0)
     structure, layer_builder = prepared.dense.structure, prepared.layer_builder
     scorer = Scorer(prepared, Evaluator(structure, windows, fidelity, layer_builder=layer_builder))
-    genomes = np.array([plan.genome for plan in waiting])
+    genomes = np.array([plan.genome for plan in unmeasured])
     for done, (index, scored) in enumerate(scorer.score(genomes), start=1):
-        run.record_rescore(waiting[index].plan_id, split, scored.quality)
-        progress.advance(done, len(waiting))
+        run.record_rescore(unmeasured[index].plan_id, split, scored.quality)
+        progress.advance(done, len(unmeasured))

@@ -1,4 +1,4 @@
-"""Scoring genomes: forms for the evaluator, costs, and the plan's identity."""
+"""Scoring genomes with a prepared model: configurations, quality, costs, and plan identity."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -7,16 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.scoring.evaluator import Evaluator
-from evaluators.scoring.gate_gradients import PASSES, Slopes
+from evaluators.scoring.gate_gradients import PASSES, GateGradients
 from evaluators.scoring.score import Score
 from planner.preparation.prepared_model import PreparedModel
 from planner.runs.records import Evaluation, Reply
-from search_spaces.space.configuration import unit_counts, units_in
 from search_spaces.space.space import Site
 
 
 class Scorer:
-    """Scores genomes of one workbench's space on one set of windows, a rung at a time.
+    """Scores genomes of a prepared model's space on one set of windows, a rung at a time.
 
     Args:
         prepared: Model, space and costs.
@@ -24,19 +23,14 @@ class Scorer:
     """
 
     def __init__(self, prepared: PreparedModel, evaluator: Evaluator) -> None:
-        self._bench = prepared
+        self._prepared = prepared
         self._evaluator = evaluator
         self.rungs = evaluator.rungs
 
     def score(
         self, genomes: NDArray[np.int_], rung: int | None = None
     ) -> Iterator[tuple[int, Evaluation]]:
-        """Score genomes ``(genomes, sites)``; each is given as it lands, with its position.
-
-        Args:
-            genomes: What to score.
-            rung: On the windows of this rung only; none: on all.
-        """
+        """Score genomes ``(genomes, sites)``; see `GenomeScorer`."""
         configurations = self._configurations(genomes)
         yield from self._evaluations(
             genomes, configurations, self._evaluator.score(configurations, rung)
@@ -45,28 +39,24 @@ class Scorer:
     def sample(
         self, genomes: NDArray[np.int_], windows: Sequence[int]
     ) -> Iterator[tuple[int, Evaluation]]:
-        """Score genomes ``(genomes, sites)`` on some windows only; yields as `score` does."""
+        """Score genomes ``(genomes, sites)`` on some windows only; see `GenomeScorer`."""
         configurations = self._configurations(genomes)
         yield from self._evaluations(
             genomes, configurations, self._evaluator.sample(configurations, windows)
         )
 
-    def slopes(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
-        """Tell the change of KL that a step from a genome to each level promises.
+    def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
+        """Estimate the change of KL by each step; see `GenomeScorer`.
 
-        Args:
-            genomes: ``(genomes, sites)``
-
-        Yields:
-            Position of the genome, and the changes level by level, site by site.
+        The estimates are gradients of gates on the units.
         """
-        tokens = PASSES * self._evaluator.rungs[0] * self._bench.calibration.search.shape[1]
+        tokens = PASSES * self._evaluator.rungs[0] * self._prepared.calibration.search.shape[1]
         configurations = self._configurations(genomes)
         started = time.monotonic()
-        for index, slopes in self._evaluator.slopes(configurations):
+        for index, slopes in self._evaluator.gate_gradients(configurations):
             values = [
                 self._steps(site, configurations[index], slopes)
-                for site in self._bench.space.sites
+                for site in self._prepared.space.sites
             ]
             seconds = time.monotonic() - started
             yield index, Reply(values=np.concatenate(values), tokens=tokens, seconds=seconds)
@@ -78,14 +68,14 @@ class Scorer:
         configurations: NDArray[np.int_],
         scores: Iterator[tuple[int, Score]],
     ) -> Iterator[tuple[int, Evaluation]]:
-        repaired = self._bench.space.repaired(genomes)
-        costs = self._bench.dense.costs.costs(configurations)
+        repaired = self._prepared.space.repaired(genomes)
+        costs = self._prepared.dense.costs.costs(configurations)
         for index, score in scores:
             yield (
                 index,
                 Evaluation(
                     genome=tuple(genomes[index].tolist()),
-                    plan_id=self._bench.space.plan(repaired[index]).plan_id,
+                    plan_id=self._prepared.space.plan(repaired[index]).plan_id,
                     round=0,
                     score=score,
                     costs={name: float(values[index]) for name, values in costs.items()},
@@ -97,16 +87,15 @@ class Scorer:
         self._evaluator.expect(self._configurations(parents))
 
     def _configurations(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
-        return self._bench.space.configurations(self._bench.space.repaired(genomes))
+        return self._prepared.space.configurations(self._prepared.space.repaired(genomes))
 
     def _steps(
-        self, site: Site, configurations: NDArray[np.int_], slopes: Slopes
+        self, site: Site, configurations: NDArray[np.int_], slopes: GateGradients
     ) -> NDArray[np.float64]:
-        """Add up, for each level of a site, the slopes of units that it keeps more or less."""
-        widths = unit_counts(self._bench.space.components)
-        promised = np.zeros(len(site.levels))
+        """Sum, for each level of a site, the slopes of units that it restores or prunes."""
+        changes = np.zeros(len(site.levels))
         for target, levels in site.configurations_by_target.items():
-            worth = np.concatenate([[0.0], np.cumsum(slopes[target])])  # of the first units
-            kept = units_in(np.array(levels), widths[target])
-            promised += worth[kept] - worth[units_in(configurations, widths)[target]]
-        return promised
+            cumulative = np.concatenate([[0.0], np.cumsum(slopes[target])])  # of the first units
+            units = self._prepared.space.tables[target].units
+            changes += cumulative[units[list(levels)]] - cumulative[units[configurations[target]]]
+        return changes

@@ -1,4 +1,4 @@
-"""One search from start to end: prepare, search, re-score the front on text nobody searched on."""
+"""One search from start to end: prepare, search, re-score the front on held-out text."""
 
 import logging
 import math
@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluators.runtime.allocator import release_pages
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.racing import rungs_of
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
 from planner.preparation.latency_tables import find_table, workload
@@ -40,19 +41,19 @@ from search_spaces.space.space import SearchSpace
 
 logger = logging.getLogger(__name__)
 
-_ENDS: Mapping[StopReason, str] = {
+_STOP_SENTENCES: Mapping[StopReason, str] = {
     "evaluations": "all plans that were asked for are scored",
     "tokens": "stopped at the limit on tokens",
     "minutes": "stopped at the limit on minutes: another run may come further",
     "exhausted": "stopped: the searcher proposes nothing new",
 }
 DEFAULT_PLANS = 256
-"""Where no limit is given, a search takes the tokens of so many plans scored in full."""
+"""Without a limit, a search takes the tokens of so many plans scored in full."""
 
 
 def run_search(settings: SearchSettings, out: Path, *, resume: bool, progress: Progress) -> None:
-    """Search with settings that are checked already, and leave a run on disk."""
-    check_budget(settings)  # a mistake in it comes before the folder
+    """Search with settings that were checked, and leave a run on disk."""
+    check_budget(settings)  # a mistake in it is reported before the folder is made
     with opened(out, settings, resume=resume) as run:
         run.check_search()
         search_on(run, open_prepared(run, progress), progress)
@@ -61,28 +62,28 @@ def run_search(settings: SearchSettings, out: Path, *, resume: bool, progress: P
 
 @contextmanager
 def opened(out: Path, settings: SearchSettings, *, resume: bool) -> Iterator[RunStore]:
-    """Give a run to search; a new one in which nothing comes to be scored leaves its folder free.
+    """Open a run to search; a new one in which nothing gets scored leaves its folder empty.
 
     Raises:
-        RunError: The folder holds something else, or not the run to go on with.
-        OutputError: The folder cannot be written to.
+        RunError: If the folder holds something else, or not the run to resume.
+        OutputError: If the folder cannot be written to.
     """
-    if Path(settings.model).exists():  # so that the run finds it from any folder
+    if Path(settings.model).exists():  # so that the run finds it from any working directory
         settings = settings.model_copy(update={"model": str(Path(settings.model).resolve())})
     with RunStore.resume(out, settings) if resume else RunStore.create(out, settings) as run:
         try:
             yield run
         except InputError:
             if not resume and run.is_bare:
-                run.discard()  # nothing was searched: the mended command may use the folder
+                run.discard()  # nothing was searched: the corrected command may use the folder
             raise
 
 
 def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
-    """Load the model of a run and make it ready, with what the run's folder keeps of that.
+    """Load and prepare the model of a run, with what the run's folder holds of its preparation.
 
     Raises:
-        InputError: For whatever the user can mend.
+        InputError: If the user must correct something.
     """
     dense = open_model(run.settings, progress)
     check_same(run, dense)
@@ -93,10 +94,10 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
 
 
 def check_same(run: RunStore, dense: DenseModel) -> None:
-    """Refuse to go on with a run of another model, number format or device.
+    """Refuse to resume a run of another model, number format or device.
 
     Raises:
-        RunError: Where it is one.
+        RunError: If it is one.
     """
     run.check_model(dense.loaded.identity)
     run.check_arithmetic(arithmetic_of(dense))
@@ -110,22 +111,22 @@ def search_on(
     with_baselines: bool = True,
     on_progress: OnProgress = lambda _: None,
 ) -> None:
-    """Search a model that is ready and re-score the front.
+    """Search a prepared model and re-score the front.
 
     Args:
-        run: New or to go on with; its settings decide.
-        prepared: Laid out for them.
-        progress: Told of progress.
-        with_baselines: Whether plans that take no search are scored beside the searcher's.
+        run: New or to be resumed; its settings decide.
+        prepared: The model, with the search space of these settings.
+        progress: Receives stages and progress.
+        with_baselines: Whether baselines are scored too.
         on_progress: Called as each plan lands on a rung.
 
     Raises:
-        BudgetError: No plan can meet the budget.
-        RunError: The run's latency table is another.
-        ModelError: No plan could be scored.
+        BudgetError: If no plan can meet the budget.
+        RunError: If the run's latency table is another one.
+        ModelError: If no plan could be scored.
     """
     budget = asked_budget(run.settings)
-    costs, smallest = prepared.dense.costs.dense(), prepared.smallest()
+    costs, smallest = prepared.dense.costs.dense(), prepared.smallest_costs()
     check_reachable(budget, costs, smallest)
     if prepared.dense.costs.table is not None:
         run.check_latency(prepared.dense.costs.table.digest)
@@ -150,7 +151,7 @@ def _scored(
     with_baselines: bool,
     on_progress: OnProgress,
 ) -> Spent:
-    """Score whatever needs the text searched on; its evaluator is gone with this call's end."""
+    """Score all that needs the search text; its evaluator is freed when this returns."""
     budget = asked_budget(run.settings)
     domain, scorer = search_domain(run, prepared, budget), _search_scorer(prepared, run.settings)
     objectives = Objectives(
@@ -162,11 +163,11 @@ def _scored(
     progress.stage("searching")
     loop = _loop(run, prepared, scorer, domain, objectives)
 
-    def show(come: SearchProgress) -> None:
-        progress.advance(round(100 * come.share), 100, _note(come))
-        on_progress(come)
+    def show(search_progress: SearchProgress) -> None:
+        progress.advance(round(100 * search_progress.share), 100, _note(search_progress))
+        on_progress(search_progress)
 
-    logger.info(_ENDS[loop.run(show)])
+    logger.info(_STOP_SENTENCES[loop.run(show)])
     spent = loop.spent
     if budget.cost_names and with_baselines:
         score_baselines(run, scorer, baseline_genomes(prepared, domain, budget))
@@ -186,7 +187,7 @@ def _loop(
     domain: Domain,
     objectives: Objectives,
 ) -> SearchLoop:
-    """Put together who proposes, who scores and when it ends."""
+    """Combine searcher, scorer and limits into the loop."""
     searcher = make_searcher(
         run.settings.searcher,
         domain,
@@ -195,7 +196,8 @@ def _loop(
         text=Text(
             rungs=scorer.rungs,
             tokens=prepared.calibration.search.shape[1],
-            slopes=not prepared.dense.structure.backbone.streamed and _all_gated(prepared.space),
+            gradients=not prepared.dense.structure.backbone.streamed
+            and _all_gated(prepared.space),
         ),
     )
     limits, racing = _limits(run.settings), run.settings.racing
@@ -203,16 +205,16 @@ def _loop(
 
 
 def _all_gated(space: SearchSpace) -> bool:
-    """Whether gates on units tell of every site: of how what stays is thinned out they do not."""
-    return all(site.kind == "units" for site in space.sites)
+    """Return whether gates on units reach every site: they say nothing about options."""
+    return all(site.dimension == "units" for site in space.sites)
 
 
 def _search_scorer(prepared: PreparedModel, settings: SearchSettings) -> Scorer:
-    release_pages()  # what loading and ranking needed
+    release_pages()  # what loading and calibration needed
     streamed = prepared.dense.structure.backbone.streamed
     windows = prepared.calibration.search
     fidelity = Fidelity(
-        # a streamed model reads all weights for each rung: one is dearer than the text it saves
+        # a streamed model reads all weights for each rung, which costs more than the text it saves
         rungs=rungs_of(
             len(windows), most_rungs=1 if settings.racing == "off" or streamed else settings.rungs
         ),
@@ -231,7 +233,7 @@ def _limits(settings: SearchSettings) -> Limits:
 
 
 def _forecast(prepared: PreparedModel, scorer: Scorer, settings: SearchSettings) -> str:
-    """Time one plan and say how long the search will take."""
+    """Time one plan and return a sentence on how long the search will take."""
     ((_, evaluation),) = scorer.score(prepared.space.top_levels[None], 0)
     score = evaluation.score
     if score.failure is not None:
@@ -239,16 +241,16 @@ def _forecast(prepared: PreparedModel, scorer: Scorer, settings: SearchSettings)
             f"the dense model must give finite logits in {prepared.dense.loaded.model.dtype}, and "
             f"{score.failure}; set `--dtype float32`"
         )
-    share = scorer.rungs[-1] / scorer.rungs[0]
+    ratio = scorer.rungs[-1] / scorer.rungs[0]
     limits = _limits(settings)
-    most = [math.inf if limits.minutes is None else limits.minutes]
+    minutes = [math.inf if limits.minutes is None else limits.minutes]
     if limits.evaluations is not None:
-        most.append(score.seconds * share * limits.evaluations / 60)
+        minutes.append(score.seconds * ratio * limits.evaluations / 60)
     if limits.tokens is not None:
-        most.append(score.seconds / score.tokens * limits.tokens / 60)
+        minutes.append(score.seconds / score.tokens * limits.tokens / 60)
     return (
-        f"one plan takes {score.seconds * share:.1f} s on all {score.tokens * share:.0f} tokens: "
-        f"at most about {min(most):.1f} min of search"
+        f"one plan takes {score.seconds * ratio:.1f} s on all {score.tokens * ratio:.0f} tokens: "
+        f"at most about {min(minutes):.1f} min of search"
     )
 
 
@@ -260,10 +262,10 @@ def _note(progress: SearchProgress) -> str:
 
 
 def _check_scored(run: RunStore) -> None:
-    """Say how many plans failed.
+    """Log how many plans failed.
 
     Raises:
-        ModelError: Where all of them did.
+        ModelError: If all of them did.
     """
     evaluations = run.evaluations()
     failed = [e for e in evaluations if e.score.failure]

@@ -1,16 +1,18 @@
-"""What a search may spend, and has spent."""
+"""What a search may spend, what it has spent, and how far it has come."""
 
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.runs.records import Evaluation
+from evaluators.scoring.score import Score
+from planner.runs.records import Evaluation, Spent
 
 StopReason = Literal["evaluations", "tokens", "minutes", "exhausted"]
 
-
-TINY = 1e-9
+_TINY_SHARE = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class Limits:
 
     @property
     def most_evaluations(self) -> int:
-        """The limit on plans, beyond any count where there is none."""
+        """The limit on plans; without one, the largest integer."""
         return sys.maxsize if self.evaluations is None else self.evaluations
 
 
@@ -32,18 +34,18 @@ class SearchProgress:
     """How far a search has come."""
 
     done: int
-    """Plans of this search so far, those found in the run's store included."""
+    """Plans of this search so far, those replayed from the run's store included."""
     share: float
     """Of the way to the nearest limit, from 0 to 1."""
     tokens: int
     """Candidate tokens of this search so far."""
     latest: Evaluation
-    whole: bool
-    """Whether the latest has come to all of the text, as a plan that may stand on the front."""
+    is_complete: bool
+    """Whether the latest is scored on all of the text, as a plan on the front must be."""
     seconds: float
-    """Spent since the run's beginning, but for what was scored only to be shown."""
+    """Spent since the run's beginning, except on what was scored only to be shown."""
     eta_seconds: float | None
-    """Left at this session's pace; ``None`` before the first plan was scored."""
+    """Left at this session's pace; `None` before the first plan was scored."""
 
 
 OnProgress = Callable[[SearchProgress], None]
@@ -56,3 +58,114 @@ class LimitReached(Exception):  # noqa: N818  (not an error)
     def __init__(self, reason: StopReason) -> None:
         super().__init__(reason)
         self.reason: StopReason = reason
+
+
+class Spending:
+    """Counts what a search has taken, and ends it at its limits.
+
+    Args:
+        limits: How far the search goes.
+        seconds_before: Spent on the run in earlier sessions.
+    """
+
+    def __init__(self, limits: Limits, seconds_before: float) -> None:
+        self.limits = limits
+        self.plan_count = 0
+        """Plans that count for the limit so far, those that were only sampled included."""
+        self.tokens = 0
+        """Candidate tokens that count so far."""
+        self.uncounted_seconds = 0.0
+        """Of this session, on what was scored only to be shown."""
+        self.landed_count = 0
+        """Scores of this session, which are not from the run's store."""
+        self._choosing_seconds = 0.0
+        self._seconds_before = seconds_before
+        self._replayed_share = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Spent since the run's beginning, except on what was scored only to be shown."""
+        elapsed = time.monotonic() - self._started
+        return self._seconds_before + elapsed - self.uncounted_seconds
+
+    @property
+    def spent(self) -> Spent:
+        """All of it, as the run records it."""
+        return Spent(
+            plans=self.plan_count,
+            tokens=self.tokens,
+            seconds=self.seconds,
+            choosing_seconds=self._choosing_seconds,
+        )
+
+    def add(self, score: Score, *, is_new: bool, counted: bool) -> None:
+        """Add what it took to score a plan on one rung.
+
+        Args:
+            score: On the rung.
+            is_new: Whether it is the plan's first rung.
+            counted: Whether it is part of the search, and not scored only to be shown.
+        """
+        if counted:
+            self.plan_count += int(is_new)
+            self.tokens += score.tokens
+        else:
+            self.uncounted_seconds += score.seconds
+
+    @contextmanager
+    def choosing(self) -> Iterator[None]:
+        """Count the time within as spent in the searcher, and not on scoring."""
+        started = time.monotonic()
+        yield
+        self._choosing_seconds += time.monotonic() - started
+
+    def check(self, *, plans: bool = True) -> None:
+        """End the search if a limit is reached.
+
+        Args:
+            plans: Whether to check the limit on plans: a race does so only at its end.
+
+        Raises:
+            LimitReached: At a limit.
+        """
+        limits = self.limits
+        if limits.tokens is not None and self.tokens >= limits.tokens:
+            raise LimitReached("tokens")
+        if limits.minutes is not None and self.seconds >= 60 * limits.minutes:
+            raise LimitReached("minutes")
+        if plans and self.plan_count >= limits.most_evaluations:
+            raise LimitReached("evaluations")
+
+    def report(
+        self,
+        on_progress: OnProgress,
+        latest: Evaluation,
+        done: int,
+        *,
+        is_complete: bool = False,
+    ) -> None:
+        """Report how far the search has come, with so many plans done."""
+        limits, seconds, eta = self.limits, self.seconds, None
+        share = max(
+            done / limits.most_evaluations,
+            self.tokens / limits.tokens if limits.tokens else 0.0,
+            seconds / 60 / limits.minutes if limits.minutes else 0.0,
+        )
+        if self.landed_count:
+            elapsed = time.monotonic() - self._started
+            pace = elapsed / max(share - self._replayed_share, _TINY_SHARE)
+            eta = pace * max(0.0, 1.0 - share)
+        else:
+            self._replayed_share = share
+        on_progress(
+            SearchProgress(
+                done=done,
+                share=min(share, 1.0),
+                tokens=self.tokens,
+                latest=latest,
+                is_complete=is_complete,
+                seconds=seconds,
+                eta_seconds=eta,
+            )
+        )

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 from evaluators.collectors.mlp_inputs import mlp_inputs
 from evaluators.data.windows import Calibration, TextSource, Windows, from_model, from_text
 from evaluators.runtime.allocator import release_pages
+from planner.export.hf.exporter import load_export
 from planner.export.manifest import File, describe_files
-from planner.export.proof import proof_tokens, prove, reload
+from planner.export.proof import proof_tokens, prove
 from planner.export.staging import check_vacant, scratch_beside, writing_weights
 from planner.preparation.calibration import check_window
 from planner.runs.environment import describe_environment
@@ -157,7 +158,7 @@ def convert_to_moe(
         tokens = proof_tokens(dense.model)
         with torch.inference_mode():
             expected = dense.model(tokens, use_cache=False).logits
-        proof = prove(_with_all_experts(reload(folder)), expected, tokens)
+        proof = prove(_with_all_experts(load_export(folder)), expected, tokens)
         manifest = SplitManifest(
             settings=settings,
             model=dense.identity,

@@ -108,7 +108,7 @@ def all_genomes() -> NDArray[np.int_]:
     return np.array(list(product(range(TOP + 1), repeat=SITES)))
 
 
-def slopes(genome: NDArray[np.int_], space: Domain | None = None) -> NDArray[np.float64]:
+def gradients(genome: NDArray[np.int_], space: Domain | None = None) -> NDArray[np.float64]:
     """What a step to each level of each site changes, level by level, site by site."""
     found = []
     for site, top in enumerate((space or domain()).top_levels):
@@ -127,9 +127,9 @@ def made(name: SearcherName, space: Domain, population: int, seed: int) -> Searc
 
 def answer(ask: Ask, space: Domain | None = None) -> Answer:
     """Answer a searcher of a domain as the loop would, without noise."""
-    if ask.slopes:
-        told = tuple(slopes(genome, space) for genome in ask.genomes)
-        return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), slopes=told)
+    if ask.gradients:
+        told = tuple(gradients(genome, space) for genome in ask.genomes)
+        return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), gradients=told)
     share = RacingScorer.rungs[: ask.rungs][-1] / RacingScorer.rungs[-1]
     return Answer(objectives=points(ask.genomes, space), seen=np.full(len(ask.genomes), share))
 
@@ -194,12 +194,12 @@ class Scorer:
         assert set(windows) <= set(range(self.rungs[-1]))
         yield from Scorer.score(self, genomes)
 
-    def slopes(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
+    def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
         for index, genome in enumerate(genomes):
             if self.count == self._fail_after:
                 raise KeyboardInterrupt
             self.count += 1
-            yield index, Reply(values=slopes(genome), tokens=300, seconds=0.0)
+            yield index, Reply(values=gradients(genome), tokens=300, seconds=0.0)
 
 
 class RacingScorer(Scorer):

@@ -19,36 +19,36 @@ def pruned_config(
     structure: ModelStructure,
     counts: NDArray[np.int_],
     words: Sequence[Word],
-    components: list[list[Part]],
+    blocks: list[list[Part]],
     *,
     adds_bias: bool = False,
 ) -> dict[str, Any]:
-    """Give the config that the bundled modelling code reads (layout v3).
+    """Return the config that the bundled modelling code reads.
 
     Args:
         structure: The dense model.
-        counts: Kept units, of experts all that stay, ``(components,)``.
-        words: What each dense layer keeps beside its attention.
-        components: The parts of each block.
-        adds_bias: Whether what lost units has a bias that the dense model has not.
+        counts: Kept units of each component, ``(components,)``.
+        words: What each dense layer keeps besides its attention.
+        blocks: The parts of each block, as `arrange` returns them.
+        adds_bias: Whether pruned components have a bias that the dense model lacks.
     """
     config = copy.deepcopy(structure.backbone.model.config)
     attentions = [
-        next(p.attention for p in component if p.attention is not None) for component in components
+        next(part.attention for part in block if part.attention is not None) for block in blocks
     ]
     before = shorten(config, np.array(attentions))
     config.head_dim = head_dim(config)
     sequential = is_sequential(structure)
-    written = [
-        [pair for part in component for pair in part.words(words, sequential=sequential)]
-        for component in components
+    entries = [
+        [entry for part in block for entry in part.words(words, sequential=sequential)]
+        for block in blocks
     ]
-    described: dict[str, Any] = config.to_dict()
-    described.update(
+    description: dict[str, Any] = config.to_dict()
+    description.update(
         model_type=f"pruned_{config.model_type}",
         architectures=["PrunedForCausalLM"],
-        sublayers=[[word for word, _ in component] for component in written],
-        sources=[[source for _, source in component] for component in written],
+        sublayers=[[word for word, _ in block] for block in entries],
+        sources=[[source for _, source in block] for block in entries],
         per_layer_config=_head_counts(structure, counts, attentions),
         wiring=describe_wiring(structure) | {"dense": before, "adds_bias": adds_bias},
         auto_map={
@@ -57,15 +57,15 @@ def pruned_config(
             "AutoModelForCausalLM": f"{CODE_FILE}.PrunedForCausalLM",
         },
     )
-    return described
+    return description
 
 
 def _head_counts(
     structure: ModelStructure, counts: NDArray[np.int_], attentions: list[int]
 ) -> dict[int | str, dict[str, Any]]:
-    """Give the head counts of the blocks that have fewer heads than the dense model."""
+    """Return the head counts of the blocks that have fewer heads than the dense model."""
     config = structure.backbone.model.config
-    own: list[dict[str, Any]] = []
+    overrides: list[dict[str, Any]] = []
     for layer in attentions:
         component = structure.layers[layer].attention
         groups = int(counts[structure.spans[layer]][0])
@@ -74,5 +74,5 @@ def _head_counts(
         }
         if hasattr(config, "num_key_value_heads"):
             heads["num_key_value_heads"] = groups
-        own.append({} if groups == component.unit_count else heads)
-    return by_block(own)
+        overrides.append({} if groups == component.unit_count else heads)
+    return by_block(overrides)

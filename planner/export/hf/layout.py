@@ -1,7 +1,7 @@
-"""How the cut layers are strung together: blocks that hold exactly one attention each.
+"""How cut layers are grouped: into blocks that hold exactly one attention each.
 
 A key–value cache has one entry a block, so a model without attention in some layers must be
-regrouped, or its cache and its masks go wrong.
+regrouped, or its cache and masks would be wrong.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.space.block_options import UNCUT, ExpertCut
+from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
 from search_spaces.structure.model import ModelStructure
 
 Word = int | str | dict[str, Any]
-"""What stands for an attention, an MLP or a mixture of experts in ``sublayers``."""
+"""What represents an attention, an MLP or a mixture of experts in ``sublayers``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ class Part:
     """The dense layer whose MLP it has, or whose experts and shared expert."""
 
     def words(self, feed_forwards: Sequence[Word], *, sequential: bool) -> list[tuple[Word, int]]:
-        """Give what stands for the part in ``sublayers``, with the dense layer that it is from.
+        """Return what represents the part in ``sublayers``, with the dense layer that it is from.
 
         Args:
-            feed_forwards: Of each dense layer, as `feed_forward_words` gives them.
-            sequential: As `is_sequential` tells.
+            feed_forwards: Of each dense layer, as `feed_forward_words` returns them.
+            sequential: As `is_sequential` returns.
         """
         first, last = self.layers[0], self.layers[-1]
         word = 0 if self.feed_forward is None else feed_forwards[self.feed_forward]
@@ -51,36 +51,36 @@ class Part:
 def feed_forward_words(
     structure: ModelStructure,
     counts: NDArray[np.int_],
-    thinned: Sequence[ExpertCut] | None = None,
+    expert_prunings: Sequence[ExpertPruning] | None = None,
 ) -> list[Word]:
-    """Give what each layer keeps beside its attention: channels of an MLP, or more of experts.
+    """Return what each layer keeps besides its attention: MLP channels, or experts and sizes.
 
     Args:
         structure: The dense model.
-        counts: Kept units, of experts all that stay, ``(components,)``.
-        thinned: Of each layer, how its experts are thinned out; none: they are not.
+        counts: Kept units of each component, ``(components,)``.
+        expert_prunings: How the kept experts of each layer are pruned; None: they are not.
     """
     words: list[Word] = []
     for index, layer in enumerate(structure.layers):
-        own = thinned[index] if thinned else UNCUT
-        kept = counts[structure.spans[index]][1:].tolist()
+        pruning = expert_prunings[index] if expert_prunings else DENSE_EXPERTS
+        kept_counts = counts[structure.spans[index]][1:].tolist()
         word: dict[str, Any] = {}
-        for block, count in zip(layer.feed_forward, kept, strict=True):
-            word[block.kind] = count
-            if block.experts is not None and count:
-                channels = own.channels
+        for component, count in zip(layer.feed_forward, kept_counts, strict=True):
+            word[component.kind] = count
+            if component.experts is not None and count:
+                channels = pruning.channels
                 word["channels"] = (
-                    block.experts.channel_count if channels is None else channels.shape[1]
+                    component.experts.channel_count if channels is None else channels.shape[1]
                 )
-                word["top_k"] = own.top_k or block.experts.top_k
+                word["top_k"] = pruning.top_k or component.experts.top_k
         words.append(word.get("mlp", word))
     return words
 
 
 def is_sequential(structure: ModelStructure) -> bool:
-    """Tell whether an attention and an MLP of different layers can run as one layer.
+    """Return whether an attention and an MLP of different layers can run as one layer.
 
-    They cannot where the two share a norm, or read the same input side by side.
+    They cannot if the two share a norm, or read the same input side by side.
     """
     return not any(layer.parallel or layer.shared for layer in structure.layers)
 
@@ -106,21 +106,21 @@ def arrange(structure: ModelStructure, counts: NDArray[np.int_]) -> list[list[Pa
 
 def _parts(structure: ModelStructure, counts: NDArray[np.int_]) -> list[Part]:
     sequential = is_sequential(structure)
-    kinds = [tuple(block.kind for block in layer.components) for layer in structure.layers]
+    kinds = [tuple(component.kind for component in layer.components) for layer in structure.layers]
     parts: list[Part] = []
     for index, layer in enumerate(structure.layers):
-        kept = counts[structure.spans[index]]
-        attention = index if kept[0] else None
-        feed_forward = index if kept[1:].any() else None
+        kept_counts = counts[structure.spans[index]]
+        attention = index if kept_counts[0] else None
+        feed_forward = index if kept_counts[1:].any() else None
         if attention is None and feed_forward is None and layer.vanishes:
             continue
         joins = sequential and attention is None and parts and parts[-1].feed_forward is None
-        # what becomes one layer must be of one make: an MLP or experts
+        # both halves of one layer must come from layers of one kind: with an MLP, or with experts
         if joins and kinds[parts[-1].layers[0]] == kinds[index]:
-            before = parts.pop()
-            layers = (*before.layers, index)
+            previous = parts.pop()
+            layers = (*previous.layers, index)
             parts.append(
-                Part(layers=layers, attention=before.attention, feed_forward=feed_forward)
+                Part(layers=layers, attention=previous.attention, feed_forward=feed_forward)
             )
         else:
             parts.append(Part(layers=(index,), attention=attention, feed_forward=feed_forward))
@@ -128,30 +128,34 @@ def _parts(structure: ModelStructure, counts: NDArray[np.int_]) -> list[Part]:
 
 
 def describe_experts(structure: ModelStructure, words: Sequence[Word]) -> str:
-    """Say in a sentence what stays of a model's experts; empty where it has none.
+    """Describe in a sentence what is kept of a model's experts; empty if it has none.
 
     Args:
         structure: The dense model.
-        words: As `feed_forward_words` gives them.
+        words: As `feed_forward_words` returns them.
     """
-    found = [layer.experts for layer in structure.layers]
-    blocks = [block.experts for block in found if block is not None and block.experts is not None]
-    if not blocks:
+    components = [layer.experts for layer in structure.layers if layer.experts is not None]
+    mixtures = [component.experts for component in components if component.experts is not None]
+    if not mixtures:
         return ""
-    own = [word for word in words if isinstance(word, dict)]
-    standing = [word for word in own if word["experts"]]
+    expert_words = [word for word in words if isinstance(word, dict)]
+    kept_words = [word for word in expert_words if word["experts"]]
 
-    def between(name: str, whole: int) -> str:
-        values = sorted({word[name] for word in standing})
-        return f"{'–'.join(map(str, dict.fromkeys((values[0], values[-1]))))} of {whole}"
+    def between(name: str, total: int) -> str:
+        values = sorted({word[name] for word in kept_words})
+        return f"{'–'.join(map(str, dict.fromkeys((values[0], values[-1]))))} of {total}"
 
-    gone = len(own) - len(standing)
-    dropped = f"; {gone} of {len(own)} layers with experts have none any more" if gone else ""
-    if not standing:
-        return "All experts are gone."
-    dense = blocks[0]
+    drop_count = len(expert_words) - len(kept_words)
+    dropped = (
+        f"; {drop_count} of {len(expert_words)} layers with experts have none left"
+        if drop_count
+        else ""
+    )
+    if not kept_words:
+        return "All experts are pruned."
+    dense = mixtures[0]
     return (
-        f"Of each layer's experts {between('experts', dense.count)} stay, with "
+        f"Of each layer's experts {between('experts', dense.count)} are kept, with "
         f"{between('channels', dense.channel_count)} channels; "
         f"{between('top_k', dense.top_k)} run for a token{dropped}."
     )

@@ -1,13 +1,13 @@
 """A pruned causal language model: blocks of one attention and any number of MLPs or experts.
 
-Written by compression-planner beside the weights that it describes. Each layer is the stock one
-with narrower matrices, so that norms, rotary tables, masks and caches stay the family's own.
+Written by compression-planner next to the weights that it loads. Each layer is the stock one with
+narrower matrices, so that norms, rotary tables, masks and caches stay the family's own.
 ``config.sublayers`` lists what each block runs, in order: ``"attn"`` is an attention, a number an
 MLP of that many channels, ``"attn+1024"`` both side by side in one layer. A mixture of experts is
-a mapping: ``experts`` that stay, ``channels`` of each, ``top_k`` that run for a token, channels of
-the ``shared`` expert where there is one, and ``attn`` where an attention runs in the same layer.
-``config.sources`` names for each the layer of the dense model that it came from. Head counts stand
-in ``config.per_layer_config``, and ``config.wiring`` says which tensors shrink with them.
+a mapping: number of ``experts``, ``channels`` of each, ``top_k`` that run for a token, channels of
+the ``shared`` expert if there is one, and ``attn`` if an attention runs in the same layer.
+``config.sources`` lists for each the layer of the dense model that it came from. Head counts are
+in ``config.per_layer_config``, and ``config.wiring`` lists which tensors shrink with them.
 """
 
 import copy
@@ -31,11 +31,11 @@ class PrunedConfig(StockConfig):
     wiring: dict | None = None
 
     def validate_architecture(self):
-        """Hold the values that all blocks share to the stock rules."""
+        """Check the values that all blocks share by the stock rules."""
         _apply_stock_rule("validate_architecture", self)
 
     def validate_rope(self):
-        """Hold the values that all blocks share to the stock rules."""
+        """Check the values that all blocks share by the stock rules."""
         _apply_stock_rule("validate_rope", self)
 
 
@@ -76,7 +76,7 @@ class Block(nn.Module):
 
 
 class Dropped(nn.Module):
-    """Stands where an attention, an MLP or experts were: adds nothing."""
+    """Replaces a dropped attention, MLP or mixture of experts: adds nothing."""
 
     def __init__(self, returns):
         super().__init__()
@@ -88,7 +88,7 @@ class Dropped(nn.Module):
 
 
 class Unrouted(nn.Module):
-    """Stands where the router of dropped experts was: chooses none."""
+    """Replaces the router of dropped experts: chooses none."""
 
     def forward(self, hidden_states):
         return None, None, None
@@ -97,8 +97,8 @@ class Unrouted(nn.Module):
 class LayerConfig:
     """The model's config as one attention sees it: the shared one, with its own head counts."""
 
-    def __init__(self, shared, own):
-        self.__dict__.update(own, _shared=shared)
+    def __init__(self, shared, overrides):
+        self.__dict__.update(overrides, _shared=shared)
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -107,14 +107,14 @@ class LayerConfig:
 
 
 def _uniform(config):
-    """Give the config without per-layer values, which the stock constructors refuse to read."""
+    """Return the config without per-layer values, which the stock constructors refuse."""
     uniform = copy.copy(config)
     uniform.__dict__.pop("_heterogeneity_spec", None)
     return uniform
 
 
 def _dense(config):
-    """Give the config of the dense model, whose layers those of the blocks are made from."""
+    """Return the config of the dense model, whose layers the parts of blocks are copied from."""
     dense = _uniform(config)
     for name, value in config.wiring["dense"].items():
         setattr(dense, name, value)
@@ -150,20 +150,20 @@ def _build_blocks(model, config, stack_path):
 def _shapes(entries, sources, groups, wiring):
     """Turn a block's words into (dense layer, attention groups, word of the rest) for each layer.
 
-    Where layers are sequential, an attention and the MLP after it run as one layer, if the dense
-    layers that they are from are of one kind.
+    If layers are sequential, an attention and the MLP after it run as one layer, as long as the
+    dense layers that they are from are of one kind.
     """
     kind_of = wiring["kind_of"]
     shapes = []
     for entry, source in zip(entries, sources, strict=True):
-        before = shapes[-1] if wiring["sequential"] and shapes else (0, 0, 1)
+        previous = shapes[-1] if wiring["sequential"] and shapes else (0, 0, 1)
         if isinstance(entry, str):
             word = entry.removeprefix("attn").removeprefix("+")
             shapes.append((source, groups, int(word or 0)))
         elif isinstance(entry, dict) and entry.get("attn"):
             shapes.append((source, groups, entry))
-        elif before[1] and not before[2] and kind_of[before[0]] == kind_of[source]:
-            shapes[-1] = (before[0], groups, entry)
+        elif previous[1] and not previous[2] and kind_of[previous[0]] == kind_of[source]:
+            shapes[-1] = (previous[0], groups, entry)
         else:
             shapes.append((source, 0, entry))
     return shapes
@@ -178,14 +178,14 @@ def _part(dense, config, index, source, groups, word):
             module.layer_idx = index  # its place in the cache
     counts = word if isinstance(word, dict) else {"mlp": word}
     wiring = config.wiring["kinds"][config.wiring["kind_of"][source]]
-    for kind, own in wiring.items():
+    for kind, component in wiring.items():
         count = groups if kind == "attention" else counts.get(kind, 0)
         if count == 0:
-            _drop(layer, own)
+            _drop(layer, component)
         elif kind == "experts":
-            _narrow_experts(layer, own, word)
+            _narrow_experts(layer, component, word)
         else:
-            _narrow(layer, own, count, adds_bias=config.wiring["adds_bias"])
+            _narrow(layer, component, count, adds_bias=config.wiring["adds_bias"])
     return layer
 
 
@@ -195,7 +195,7 @@ def _narrow(layer, wiring, count, *, adds_bias):
     gains = adds_bias and wiring["gains_bias"] and count < wiring["units"]
     for path, amount in wiring["columns"].items():
         _resize(layer, path, columns=amount * count, gains_bias=gains)
-    _follow(layer, wiring, count)
+    _set_attributes(layer, wiring, count)
 
 
 def _narrow_experts(layer, wiring, word):
@@ -212,7 +212,7 @@ def _narrow_experts(layer, wiring, word):
 
 
 def _reshape(layer, path, sizes):
-    """Give a parameter or buffer other sizes along some axes."""
+    """Resize a parameter or buffer along some axes."""
     owner, _, name = path.rpartition(".")
     module = layer.get_submodule(owner)
     old = getattr(module, name)
@@ -246,12 +246,12 @@ def _resize(layer, path, rows=None, columns=None, *, gains_bias=False):
     layer.set_submodule(path, new)
 
 
-def _follow(layer, wiring, count):
+def _set_attributes(layer, wiring, count):
     """Set the integers that the attention's forward reads instead of a tensor's shape."""
-    own = {name: amount * count for name, amount in wiring["attributes"].items()}
+    values = {name: amount * count for name, amount in wiring["attributes"].items()}
     module = layer.get_submodule(wiring["module"])
-    shared = {name.removeprefix("config."): own[name] for name in own if "." in name}
-    if shared:
-        module.config = LayerConfig(module.config, shared)
-    for name in own.keys() - {f"config.{name}" for name in shared}:
-        setattr(module, name, own[name])
+    of_config = {name.removeprefix("config."): values[name] for name in values if "." in name}
+    if of_config:
+        module.config = LayerConfig(module.config, of_config)
+    for name in values.keys() - {f"config.{name}" for name in of_config}:
+        setattr(module, name, values[name])

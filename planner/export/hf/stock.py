@@ -1,7 +1,7 @@
 """The config with which a stock class has exactly the weights that a plan keeps, if there is one.
 
-What a config calls a width differs from family to family, so names are tried, and the class itself
-proves what it makes of them.
+What a config calls a width differs from family to family, so names are tried, and the shapes that
+the class builds from them are compared.
 """
 
 import copy
@@ -23,15 +23,15 @@ from search_spaces.structure.model import ModelStructure
 WIDTH_NAMES = ("intermediate_size", "ffn_dim", "n_inner")
 """What config classes call the MLP's width."""
 COUNT_NAMES = ("num_local_experts", "num_experts", "n_routed_experts")
-"""What they call the number of experts; all that one has are set."""
+"""What they call the number of experts; all that a config has are set."""
 TOP_K_NAMES = ("num_experts_per_tok", "moe_k", "moe_topk", "num_selected_experts")
-"""What they call how many run for a token; likewise."""
+"""What they call the number that run for a token; likewise."""
 INNER_NAMES = ("moe_intermediate_size", "expert_intermediate_size", "intermediate_size")
-"""What they call the width of an expert; the first that one has."""
+"""What they call the width of an expert; the first that a config has is set."""
 SHARED_NAMES = ("shared_expert_intermediate_size", "shared_intermediate_size")
-"""What they call the width of the shared expert; the first that one has."""
+"""What they call the width of the shared expert; the first that a config has is set."""
 SHARED_COUNT = "n_shared_experts"
-"""Or they give it in widths of an expert."""
+"""Or they count it in widths of an expert."""
 _NOT_FOR_LAYERS = ("architectures", "_token_id", "_token_ids")
 _REFUSALS = (StrictDataclassError, ValueError, TypeError, RuntimeError, ZeroDivisionError)
 
@@ -42,52 +42,54 @@ def stock_config(
     words: Sequence[Word],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> PreTrainedConfig | None:
-    """Give a config with which the stock class has exactly these weights, if there is one.
+    """Return a config with which the stock class has exactly these weights, if there is one.
 
     Args:
         structure: The dense model.
-        counts: Kept units, of experts all that stay, ``(components,)``.
-        words: What each layer keeps beside its attention, as `feed_forward_words` gives it.
+        counts: Kept units of each component, ``(components,)``.
+        words: What each layer keeps besides its attention, as `feed_forward_words` returns it.
         shapes: Shape of each weight and persistent buffer, as the stock class names them.
     """
     spans = [structure.spans[index] for index in range(len(structure.layers))]
-    kept = [index for index, span in enumerate(spans) if counts[span].any()]
-    if not all(counts[spans[index]].all() for index in kept):
+    kept_layers = [index for index, span in enumerate(spans) if counts[span].any()]
+    if not all(counts[spans[index]].all() for index in kept_layers):
         return None
     config = copy.deepcopy(structure.backbone.model.config)
-    shorten(config, np.array(kept))
-    _place_dense_layers(config, structure, kept)
-    values = [_values(structure, index, counts, words) for index in kept]
-    dense = [_values(structure, index, *_whole(structure)) for index in kept]
+    shorten(config, np.array(kept_layers))
+    _place_dense_layers(config, structure, kept_layers)
+    values = [_values(structure, index, counts, words) for index in kept_layers]
+    dense_values = [_values(structure, index, *_dense_sizes(structure)) for index in kept_layers]
     changed = {
         name
-        for own, whole in zip(values, dense, strict=True)
-        for name, value in own.items()
-        if value != whole[name]
+        for of_layer, of_dense in zip(values, dense_values, strict=True)
+        for name, value in of_layer.items()
+        if value != of_dense[name]
     }
     if "num_attention_heads" in changed:
         changed.add("head_dim")
-    by_layer = [{n: value for n, value in own.items() if n in changed} for own in values]
-    shared = {name: value for own in by_layer for name, value in own.items()}
+    changes = [{n: value for n, value in of_layer.items() if n in changed} for of_layer in values]
+    shared = {name: value for of_layer in changes for name, value in of_layer.items()}
     config.update(shared)
-    varied = [dict(own.items() - shared.items()) for own in by_layer]
-    if any(varied):
-        # few classes read this, and the others have other shapes or refuse
-        config.per_layer_config = by_block(varied)
-    return config if _makes(structure, config, kept, words, shapes) else None
+    overrides = [dict(of_layer.items() - shared.items()) for of_layer in changes]
+    if any(overrides):
+        # few classes read this; the others come out with other shapes, or refuse
+        config.per_layer_config = by_block(overrides)
+    return config if _builds(structure, config, kept_layers, words, shapes) else None
 
 
 def by_block(values: Sequence[dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
-    """Give what blocks have of their own as ``per_layer_config`` names them, those without out."""
+    """Return the overrides of blocks that have some, by ``per_layer_config``'s names of blocks."""
     digits = len(str(len(values) - 1))
-    return {str(place).zfill(digits): own for place, own in enumerate(values) if own}
+    return {
+        str(place).zfill(digits): overrides for place, overrides in enumerate(values) if overrides
+    }
 
 
-def shorten(config: PreTrainedConfig, kept: NDArray[np.int_]) -> dict[str, Any]:
-    """Keep some layers, in every list that has one value for each layer.
+def shorten(config: PreTrainedConfig, kept_layers: NDArray[np.int_]) -> dict[str, Any]:
+    """Keep some layers in a config, in every list that has one value for each layer.
 
     Returns:
-        What it changed, as it was.
+        The values that it replaced, by name.
     """
     count = config.num_hidden_layers
     lists: dict[str, list[Any]] = {
@@ -96,26 +98,26 @@ def shorten(config: PreTrainedConfig, kept: NDArray[np.int_]) -> dict[str, Any]:
         if isinstance(value, list) and len(value) == count and not name.endswith(_NOT_FOR_LAYERS)
     }
     for name, value in lists.items():
-        setattr(config, name, [value[index] for index in kept])
-    config.num_hidden_layers = len(kept)
+        setattr(config, name, [value[index] for index in kept_layers])
+    config.num_hidden_layers = len(kept_layers)
     return {"num_hidden_layers": count, **lists}
 
 
 def _place_dense_layers(
-    config: PreTrainedConfig, structure: ModelStructure, kept: Sequence[int]
+    config: PreTrainedConfig, structure: ModelStructure, kept_layers: Sequence[int]
 ) -> None:
-    """Say which of the layers that stay have an MLP, where others have experts."""
+    """Set which of the kept layers have an MLP, if others have experts."""
     if all(layer.experts is None for layer in structure.layers):
         return
-    dense = [place for place, i in enumerate(kept) if structure.layers[i].experts is None]
+    dense = [place for place, i in enumerate(kept_layers) if structure.layers[i].experts is None]
     if hasattr(config, "first_k_dense_replace"):
         config.first_k_dense_replace = len(dense)
     if hasattr(config, "mlp_only_layers"):
         config.mlp_only_layers, config.decoder_sparse_step = dense, 1
 
 
-def _whole(structure: ModelStructure) -> tuple[NDArray[np.int_], list[Word]]:
-    """Give counts and words of the dense model."""
+def _dense_sizes(structure: ModelStructure) -> tuple[NDArray[np.int_], list[Word]]:
+    """Return counts and words of the dense model."""
     counts = np.array([component.member_count for component in structure.components])
     return counts, feed_forward_words(structure, counts)
 
@@ -123,7 +125,7 @@ def _whole(structure: ModelStructure) -> tuple[NDArray[np.int_], list[Word]]:
 def _values(
     structure: ModelStructure, index: int, counts: NDArray[np.int_], words: Sequence[Word]
 ) -> dict[str, Any]:
-    """Give what a config says of the widths of one layer."""
+    """Return what a config holds of the widths of one layer."""
     config, attention = structure.backbone.model.config, structure.layers[index].attention
     groups, word = int(counts[structure.spans[index]][0]), words[index]
     heads = config.num_attention_heads // attention.unit_count * groups
@@ -152,47 +154,47 @@ def _first(config: PreTrainedConfig, names: Sequence[str]) -> str:
 
 
 def head_dim(config: PreTrainedConfig) -> int:
-    """Give the width of one head, which some configs leave to be divided."""
-    given = getattr(config, "head_dim", None)
-    return int(given or config.hidden_size // config.num_attention_heads)
+    """Return the width of one head, which some configs leave implicit."""
+    width = getattr(config, "head_dim", None)
+    return int(width or config.hidden_size // config.num_attention_heads)
 
 
-def _makes(
+def _builds(
     structure: ModelStructure,
     config: PreTrainedConfig,
-    kept: Sequence[int],
+    kept_layers: Sequence[int],
     words: Sequence[Word],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> bool:
-    """Tell whether the stock class makes exactly these shapes of a config, and runs as many."""
-    made = _made(type(structure.backbone.model), config)
-    if made is None or {n: tuple(w.shape) for n, w in lasting(made).items()} != shapes:
+    """Return whether a config gives the stock class exactly these shapes and expert counts."""
+    model = _build(type(structure.backbone.model), config)
+    if model is None or {n: tuple(w.shape) for n, w in lasting(model).items()} != shapes:
         return False
-    stack = made.get_submodule(structure.backbone.stack_path)
-    for place, index in enumerate(kept):
+    stack = model.get_submodule(structure.backbone.stack_path)
+    for place, index in enumerate(kept_layers):
         component, word = structure.layers[index].experts, words[index]
         if component is None or component.experts is None or not isinstance(word, dict):
             continue
         layer = stack.get_submodule(str(place))
-        read = [
+        counts_agree = [
             getattr(layer.get_submodule(path), name) == word["experts"]
             for path, name in component.experts.count_attributes
         ] + [
             getattr(layer.get_submodule(path), name) == word["top_k"]
             for path, name in component.experts.top_k_attributes
         ]
-        if not all(read):
+        if not all(counts_agree):
             return False
     return True
 
 
-def _made(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel | None:
-    """Make a stock class of a config, without weights; none where it refuses."""
+def _build(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel | None:
+    """Build a stock model from a config, without weights; `None` if the class refuses it."""
     try:
-        # rebuilt, because a config checks itself only when it is made
-        read = type(config).from_dict(config.to_dict())
+        # rebuilt, because a config checks itself only when it is constructed
+        checked = type(config).from_dict(config.to_dict())
         with torch.device("meta"):
-            return model_class(read)
+            return model_class(checked)
     except _REFUSALS:
         return None
 
@@ -200,14 +202,14 @@ def _made(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTr
 def as_published(
     weights: Mapping[str, Tensor], model_class: type[PreTrainedModel], config: PreTrainedConfig
 ) -> dict[str, Tensor]:
-    """Give weights as the family's checkpoints hold them: experts one by one, where they do.
+    """Return weights as the family's checkpoints hold them, which may have experts one by one.
 
     Args:
         weights: By the names that they have in memory.
         model_class: The stock class.
-        config: That the weights fit.
+        config: One that the weights fit.
     """
-    made = _made(model_class, config)
-    assert made is not None, "a stock class refuses what it has read before"
-    published: dict[str, Tensor] = revert_weight_conversion(made, dict(weights))
+    model = _build(model_class, config)
+    assert model is not None, "a stock class refuses a config that it has accepted before"
+    published: dict[str, Tensor] = revert_weight_conversion(model, dict(weights))
     return published

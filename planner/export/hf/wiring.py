@@ -1,4 +1,4 @@
-"""What the bundled modelling code must know of a family: which tensors shrink with what."""
+"""What the bundled modelling code must know about a family: which tensors shrink with what."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from search_spaces.structure.model import ModelStructure
 
 
 def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
-    """Give the wiring of each kind of layer, as it stands in ``config.wiring``."""
+    """Return the wiring of each kind of layer, as ``config.wiring`` holds it."""
     kinds: list[dict[str, Any]] = []
     kind_of: list[int] = []
     for index, dense in enumerate(structure.layers):
@@ -34,17 +34,17 @@ def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
 
 
 def _describe(component: Component, layer: nn.Module) -> dict[str, Any]:
-    described: dict[str, Any] = {
+    description: dict[str, Any] = {
         "module": component.module,
         "returns": component.returns,
         "private": list(component.private),
     }
     if component.experts is not None:
-        return described | _describe_experts(component.experts)
+        return description | _describe_experts(component.experts)
     amounts = {
         p.path: (p.side, len(p.units) // component.unit_count) for p in component.projections
     }
-    return described | {
+    return description | {
         "rows": {path: amount for path, (side, amount) in amounts.items() if side == "rows"},
         "columns": {path: amount for path, (side, amount) in amounts.items() if side == "columns"},
         "attributes": dict(component.attributes),

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from planner.export.hf.exporter import load_export
 from planner.export.hf.folder import CutModel, cut_model, write_model
-from planner.export.proof import reload, scored_logits
+from planner.export.proof import scored_logits
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
 from search_spaces.space.plan import ComponentPlan, Plan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, random_tokens
-from tests.models.families import Family, twin
+from tests.models.factory import twin
+from tests.models.families import Family
 
 Units = NDArray[np.int_]
 ROUNDING = 1e-4
@@ -72,7 +74,7 @@ def export_plan(
         plan=plan,
         cut=pruned,
         folder=folder,
-        model=stock(folder, trust_remote_code=False) if pruned.is_stock else reload(folder),
+        model=stock(folder, trust_remote_code=False) if pruned.is_stock else load_export(folder),
         tokens=tokens,
         expected=scored_logits(twin(structure), plan, tokens),
     )

@@ -38,7 +38,7 @@ MANIFEST = Manifest(
 )
 
 
-PREDICTION = Prediction.judged(
+PREDICTION = Prediction.compared(
     {
         "dense": Latency(prefill_ms=110.0, decode_ms=11.0),  # 220 ms a request
         "pruned": Latency(prefill_ms=88.0, decode_ms=8.8),  # 176 ms

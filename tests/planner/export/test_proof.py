@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from planner.export.proof import prove, reload, scored_logits
+from planner.export.hf.exporter import load_export
+from planner.export.proof import prove, scored_logits
 from search_spaces.errors import VerificationError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
@@ -69,7 +70,7 @@ def test_every_weight_must_be_there(
     sensitivity(weights)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(VerificationError, match=complaint):
-        reload(folder)
+        load_export(folder)
 
 
 def test_scored_logits_are_those_of_the_masked_model(llama: ModelStructure) -> None:
@@ -101,7 +102,7 @@ def test_logits_that_are_not_numbers_are_refused(sound: Exported) -> None:
 
 
 def test_a_cache_that_is_wrong_is_refused(sound: Exported) -> None:
-    model = reload(sound.folder)
+    model = load_export(sound.folder)
     attention: Any = model.get_submodule("model.layers.2.parts.0.self_attn")
     attention.layer_idx = 0  # two blocks write to one entry
     with pytest.raises(VerificationError, match="a cache gap of"):

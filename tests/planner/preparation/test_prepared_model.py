@@ -42,11 +42,11 @@ def test_a_searcher_is_told_the_kind_of_every_site(space: str, kinds: tuple[str,
         calibration=cast("Any", None),
         prior=SensitivityPrior(
             units=tuple(np.ones(component.unit_count) for component in BLOCKS),
-            block_options=(np.arange(len(patterns), dtype=np.float64),) * len(BLOCKS),
+            options=(np.arange(len(patterns), dtype=np.float64),) * len(BLOCKS),
         ),
         layer_builder=cast("Any", None),
     )
-    domain = prepared.domain({}, 0.5)
+    domain = prepared.make_domain({}, 0.5)
     assert domain.kinds == kinds
     assert len(domain.kinds) == len(domain.top_levels) == len(domain.sensitivity_tables)
     for top, sensitivities in zip(domain.top_levels, domain.sensitivity_tables, strict=True):

@@ -16,8 +16,9 @@ from planner.results.front import front
 from planner.run import Run
 from planner.runs.records import Evaluation
 from planner.searchers.protocol import Answer, Ask
-from planner.searching.loop import Racing, SearchLoop
+from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
+from planner.searching.race import Racing
 from planner.searching.spending import Limits, SearchProgress
 from search_spaces.errors import RunError
 from tests import ROOT
@@ -82,7 +83,7 @@ def test_a_killed_search_loses_nothing(tmp_path: Path, uninterrupted: list[Evalu
     command = [sys.executable, "-m", "tests.problems.toy_search", str(folder)]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
-        seen = _wait_for(folder, 19)
+        seen = _wait_for(process, folder, 19)
         with pytest.raises(RunError, match="one process at a time"):
             Run.resume(folder, SETTINGS)
     finally:
@@ -99,10 +100,13 @@ def test_a_killed_search_loses_nothing(tmp_path: Path, uninterrupted: list[Evalu
         assert by_genome(run.evaluations()) == by_genome(uninterrupted)
 
 
-def _wait_for(folder: Path, count: int) -> list[tuple[int, ...]]:
+def _wait_for(
+    process: subprocess.Popen[bytes], folder: Path, count: int
+) -> list[tuple[int, ...]]:
     """Watch a search of another process until it has scored so many plans."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
+        assert process.poll() is None, f"the search ended by itself with {process.returncode}"
         try:
             with Run.open(folder) as run:
                 genomes = [found.genome for found in run.evaluations()]
@@ -355,18 +359,18 @@ def test_what_is_only_shown_counts_for_no_limit(tmp_path: Path) -> None:
         assert len(run.evaluations()) == 2
 
 
-def test_samples_and_slopes_are_replies_that_count(tmp_path: Path) -> None:
+def test_samples_and_gradients_are_replies_that_count(tmp_path: Path) -> None:
     asks = [
         Ask(genomes=np.concatenate([ONES, TWOS]), windows=(3, 1)),
-        Ask(genomes=ONES, slopes=True),
+        Ask(genomes=ONES, gradients=True),
     ]
     loop, searcher = scripted(tmp_path, *asks)
-    sampled, sloped = searcher.answers
+    sampled, differentiated = searcher.answers
     assert sampled.objectives.shape == (2, 2)
     assert sampled.seen.tolist() == [2 / 16, 2 / 16]
-    (slopes,) = sloped.slopes
-    assert slopes.shape == (32,)
-    assert slopes[4 * 0 + 1] == 0  # no step
+    (gradients,) = differentiated.gradients
+    assert gradients.shape == (32,)
+    assert gradients[4 * 0 + 1] == 0  # no step
     assert loop.spent.plans == 2  # a gradient is no plan
     with Run.open(tmp_path) as run:
         assert run.evaluations() == []

@@ -13,7 +13,7 @@ from planner.export.hf.layout import (
     feed_forward_words,
     is_sequential,
 )
-from search_spaces.space.block_options import UNCUT, ExpertCut
+from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
 from search_spaces.structure.model import ModelStructure
 from tests.models.families import dense
 from tests.models.moe_families import mixture
@@ -126,7 +126,7 @@ def test_feed_forwards_of_a_mixture_beside_an_mlp() -> None:
     structure = mixture("deepseek-v3")
     counts = np.array([block.member_count for block in structure.components])
     counts[structure.spans[2]][1:] = 8, 0
-    thinned = [ExpertCut(top_k=2) if index == 2 else UNCUT for index in range(4)]
+    thinned = [ExpertPruning(top_k=2) if index == 2 else DENSE_EXPERTS for index in range(4)]
     whole = {"experts": 16, "channels": 16, "top_k": 3, "shared": 32}
     assert feed_forward_words(structure, counts, thinned) == [
         48,
@@ -141,13 +141,13 @@ def test_a_sentence_tells_what_stays_of_experts() -> None:
     few = {"experts": 2, "channels": 16, "top_k": 1}
     more = {"experts": 8, "channels": 4, "top_k": 2}
     assert describe_experts(structure, [few, more, more, {"experts": 0}]) == (
-        "Of each layer's experts 2–8 of 8 stay, with 4–16 of 16 channels; 1–2 of 2 run for a "
-        "token; 1 of 4 layers with experts have none any more."
+        "Of each layer's experts 2–8 of 8 are kept, with 4–16 of 16 channels; 1–2 of 2 run for a "
+        "token; 1 of 4 layers with experts have none left."
     )
     assert describe_experts(structure, [few] * 4) == (
-        "Of each layer's experts 2 of 8 stay, with 16 of 16 channels; 1 of 2 run for a token."
+        "Of each layer's experts 2 of 8 are kept, with 16 of 16 channels; 1 of 2 run for a token."
     )
-    assert describe_experts(structure, [{"experts": 0}] * 4) == "All experts are gone."
+    assert describe_experts(structure, [{"experts": 0}] * 4) == "All experts are pruned."
     assert not describe_experts(dense("llama"), [48] * 6)
 
 

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
+from planner.export.hf.exporter import load_export
 from planner.export.hf.folder import cut_model, write_model
 from planner.export.manifest import Manifest
 from planner.export.pipeline import export_from_model
 from planner.export.proof import logits_of as scored
-from planner.export.proof import reload
 from planner.settings.search import SearchSettings
 from search_spaces.models.fingerprint import identify, lasting
 from search_spaces.models.loading import LoadedModel, load_model
@@ -273,7 +273,7 @@ def test_levels_of_experts_are_exported_as_they_were_scored(
     ]
     (tmp_path / "altered").mkdir()
     write_model(tmp_path / "altered", cut_model(biased, plan, weights), loaded)
-    assert_close(logits_of(reload(tmp_path / "altered"), tokens), expected)
+    assert_close(logits_of(load_export(tmp_path / "altered"), tokens), expected)
     plain = scored(structure, configurations, tokens, LayerBuilder(structure))
     changed = any(
         0 < configuration < b.unit_count

@@ -1,0 +1,125 @@
+"""Exporting to HuggingFace: cut, write, load as a client does, time, and check what is on disk."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from evaluators.latency.measure import Latency, Workload, measure_latencies
+from planner.export.hf.folder import OrderedWeights, cut_model, write_model
+from planner.preparation.dense_model import DenseModel
+from search_spaces.errors import VerificationError
+from search_spaces.space.plan import Plan
+
+
+class HuggingFaceExporter:
+    """Exports one plan of a dense model as a folder that `transformers` loads.
+
+    Args:
+        dense: The model, its units in their own order.
+        plan: What to keep of it.
+        weights: For each component its units by falling importance, and its pruned weights if
+            they are no slices of the model sorted so; empty: all are slices.
+    """
+
+    def __init__(
+        self, dense: DenseModel, plan: Plan, weights: Sequence[OrderedWeights] = ()
+    ) -> None:
+        self._dense = dense
+        self.pruned = cut_model(dense.structure, plan, weights)
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights will take of the disk, buffers counted as wide as weights."""
+        itemsize = self._dense.loaded.stored_dtype.itemsize
+        return sum(weight.numel() for weight in self.pruned.weights.values()) * itemsize
+
+    def write(self, folder: Path) -> None:
+        """Write the model into a new folder."""
+        folder.mkdir()
+        write_model(folder, self.pruned, self._dense.loaded)
+
+    def time(
+        self,
+        exported: PreTrainedModel,
+        workload: Workload,
+        placement: tuple[str, torch.dtype] | None = None,
+    ) -> dict[str, Latency]:
+        """Measure the dense and the pruned model end to end, in turns.
+
+        Args:
+            exported: The pruned model, as `load_export` returns it.
+            workload: The request to measure.
+            placement: Device and dtype to move both to first, for good; None: they stay.
+
+        Returns:
+            ``dense`` and ``pruned``.
+        """
+        model = self._dense.loaded.model
+        # a stock class would run experts in another way than the dense model does here
+        exported.set_experts_implementation(model.config._experts_implementation)
+        models: dict[str, Any] = {"dense": model, "pruned": exported}
+        if placement is not None:
+            device, dtype = placement
+            for each in models.values():
+                each.to(device=device, dtype=dtype)
+        return measure_latencies(models, workload)
+
+    def check_costs(self, costs: Mapping[str, float], folder: Path) -> None:
+        """Compare predicted costs with the tensors that were written.
+
+        Raises:
+            VerificationError: If the cost model and the files disagree.
+        """
+        param_count = sum(weight.numel() for weight in self.pruned.params)
+        written = tensor_bytes(folder)
+        if (costs["params"], costs["size"]) != (param_count, written):
+            raise VerificationError(
+                f"an export must cost what was promised, {costs['params']:.0f} parameters and "
+                f"{costs['size']:.0f} bytes, got {param_count} and {written}; please report this "
+                "model"
+            )
+        nonzero = sum(int(weight.count_nonzero()) for weight in self.pruned.params)
+        if nonzero > costs["nonzero"]:
+            raise VerificationError(
+                f"an export must hold at most the {costs['nonzero']:.0f} non-zero weights that "
+                f"were promised, got {nonzero}; please report this model"
+            )
+
+
+def load_export(folder: Path) -> PreTrainedModel:
+    """Load an exported folder as a client would, in float32, and insist on every weight.
+
+    Raises:
+        VerificationError: If weights are missing, left over or misshapen.
+    """
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        trust_remote_code=True,
+        use_safetensors=True,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # reported below with the others
+        output_loading_info=True,
+    )
+    model, info = loaded
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[kind]:
+            raise VerificationError(
+                f"an export must hold exactly the weights of its model, got {kind} "
+                f"{sorted(map(str, info[kind]))[:3]}; please report this model"
+            )
+    model.eval()
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def tensor_bytes(folder: Path) -> int:
+    """Return the bytes of all tensors in the safetensors files of a folder, without headers."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:  # tensors are mapped, not read
+            total += sum(file.get_tensor(name).nbytes for name in file.keys())  # noqa: SIM118
+    return total

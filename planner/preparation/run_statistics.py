@@ -1,0 +1,108 @@
+"""The calibration statistics of a run: measured, or read from its folder."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from evaluators.collectors import collect_statistics, kept_statistics
+from planner.preparation.dense_model import DenseModel
+from planner.preparation.lazy_sequence import LazySequence
+from planner.preparation.pruning_methods import PruningMethods
+from planner.preparation.student_statistics import TUNING_STATISTICS
+from planner.runs.folder import STATISTICS_FOLDER
+from planner.runs.resume_command import resume_command
+from planner.settings.search import SearchSettings
+from search_spaces.errors import RunError
+from search_spaces.progress import Progress
+from search_spaces.space.space import SearchSpace
+from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.surgery.sort import sort_units_
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatistics:
+    """What statistics a run takes of its dense model, and on which text."""
+
+    dense: DenseModel
+    settings: SearchSettings
+    methods: PruningMethods
+    tokens: Tensor
+    """Token ids ``(windows, tokens)`` to measure on."""
+    folder: Path
+    """Of the run."""
+    can_rebuild: bool
+    """Whether statistics that are no longer on disk may be measured again: in other arithmetic
+    than the run's they would differ."""
+    progress: Progress
+
+    @property
+    def names(self) -> frozenset[StatisticName]:
+        """The statistics that are taken of the dense model."""
+        methods = self.methods
+        return (methods.importance_statistics | methods.weight_statistics) - TUNING_STATISTICS
+
+    def measure(self) -> Sequence[Statistics]:
+        """Measure the model with its units in their own order."""
+        self.progress.stage("measuring what goes through each layer")
+        return collect_statistics(
+            self.dense.structure,
+            self.tokens,
+            self.names,
+            # small ones need no files: they are used once, to rank units by importance
+            folder=self.folder / STATISTICS_FOLDER if self.methods.changes_weights else None,
+            identity=self.dense.loaded.identity.fingerprint,
+            progress=self.progress,
+        )
+
+    def of_sorted_model(self, space: SearchSpace) -> Sequence[Statistics]:
+        """Return the statistics of a model that is sorted already.
+
+        They are read or measured when they are first needed: most runs find all pruned weights
+        in their cache.
+
+        Raises:
+            RunError: When they are first needed, if they are lost and must not be measured again.
+        """
+        return LazySequence(lambda: self._read_or_measure(space))
+
+    def _read_or_measure(self, space: SearchSpace) -> Sequence[Statistics]:
+        stored = kept_statistics(
+            self.dense.structure,
+            self.tokens,
+            self.names,
+            self.folder / STATISTICS_FOLDER,
+            self.dense.loaded.identity.fingerprint,
+        )
+        if stored is not None:
+            return stored
+        if not self.can_rebuild:
+            raise RunError(
+                f"an export needs the very weights that were scored, and `{self.folder}` lacks "
+                "some, which float32 on this CPU would compute differently; on the machine that "
+                "searched, rebuild them with "
+                f"`{resume_command(self.settings, self.folder)}`, then export again"
+            )
+        structure = self.dense.structure
+        sort_units_(structure, space.orders.inverse())
+        try:
+            return self.measure()
+        finally:
+            sort_units_(structure, space.orders)
+
+    def warn_if_short(self, statistics: Sequence[Statistics]) -> None:
+        """Warn if importances depend on damping, because there are fewer tokens than inputs."""
+        components = self.dense.structure.components
+        widest = max(len(p.units) for component in components for p in component.projections)
+        token_count = int(statistics[0]["tokens", ""])
+        if "gram" in self.methods.unit_importance.statistics and token_count < widest:
+            logger.warning(
+                "%d tokens cannot tell %d inputs apart, so that importances depend on damping; "
+                "raise `--calibration_windows`",
+                token_count,
+                widest,
+            )

@@ -1,0 +1,152 @@
+"""The pruned weights of a run: what builds them, and their cache in its folder."""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from planner.preparation.pruning_methods import PruningMethods
+from planner.preparation.student_statistics import TUNING_STATISTICS, tuning_statistics
+from planner.runs.folder import LEVELS_FOLDER, STATISTICS_FOLDER
+from search_spaces.models.loading import LoadedModel
+from search_spaces.progress import Progress
+from search_spaces.pruned_weights.builder import WeightBuilder
+from search_spaces.pruned_weights.cache import WeightCache
+from search_spaces.pruned_weights.expert_builder import ExpertWeightBuilder
+from search_spaces.space.space import SearchSpace
+from search_spaces.statistics import Statistics
+from search_spaces.structure.model import SortedModel
+from search_spaces.surgery.apply import LayerBuilder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWeights:
+    """What the pruned weights of a run are built from."""
+
+    loaded: LoadedModel
+    sorted_model: SortedModel
+    """The structure of `loaded`, its units in pruning order."""
+    methods: PruningMethods
+    space: SearchSpace
+    statistics: Sequence[Statistics]
+    """Of each layer, in the model's own order of units."""
+    tokens: Tensor
+    """Token ids ``(windows, tokens)`` that the statistics were measured on."""
+    folder: Path
+    """Of the run."""
+    limit_bytes: int
+    """What the cache may take of the disk."""
+    progress: Progress
+
+    def layer_builder(self, *, prebuild: bool) -> LayerBuilder:
+        """Return what shapes layers, with pruned weights where a method changes them.
+
+        Compensated weights of all widths are built now if they fit into the cache, those of
+        sparsity patterns when they are first needed.
+
+        Args:
+            prebuild: Whether to build now what can be; without it, weights that are not on disk
+                are only built when they are needed.
+        """
+        structure, methods = self.sorted_model, self.methods
+        if not methods.changes_weights:
+            return LayerBuilder(structure, self.space.block_options)
+        statistics = self.statistics
+        if methods.weight_statistics & TUNING_STATISTICS:
+            statistics = tuning_statistics(
+                structure, self.space.orders.members, statistics, self.tokens, self.progress
+            )
+        cache = self._cache(statistics)
+        if prebuild:
+            self._prebuild(cache)
+        return LayerBuilder(
+            structure, self.space.block_options, cache, self._expert_builder(statistics)
+        )
+
+    def _cache(self, statistics: Sequence[Statistics]) -> WeightCache:
+        space = self.space
+        builder = WeightBuilder(
+            self.sorted_model,
+            statistics,
+            space.orders.members,
+            compensation=self.methods.compensation,
+            sparsifier=self.methods.sparsifier,
+            refinement=self.methods.refinement,
+            dtype=self.loaded.stored_dtype,
+        )
+        return WeightCache(
+            self.folder / LEVELS_FOLDER,
+            builder,
+            widths=[_widths(space, position) for position in range(len(space.components))],
+            digest=" ".join(
+                (self.loaded.identity.fingerprint, space.weights_digest, _orders_digest(space))
+            ),
+            limit_bytes=self.limit_bytes,
+        )
+
+    def _expert_builder(self, statistics: Sequence[Statistics]) -> ExpertWeightBuilder | None:
+        """Return what builds weights of experts, or `None` if all are the dense model's."""
+        experts = self.methods.experts
+        if experts is None or not experts.name:
+            return None
+        if experts.notice:
+            logger.info(experts.notice)
+        return ExpertWeightBuilder(
+            self.sorted_model,
+            statistics,
+            self.space.orders,
+            merging=experts.merging,
+            sparsifier=experts.sparsifier,
+            dtype=self.loaded.stored_dtype,
+        )
+
+    def _prebuild(self, cache: WeightCache) -> None:
+        """Build the compensated weights of all widths, if they fit.
+
+        Statistics are deleted if these are all the weights that the run needs. Otherwise lost ones
+        are measured now, so that a resumed run has again what an export builds weights from.
+        """
+        experts = self.methods.experts
+        builds_on_demand = self.methods.sparsifier is not None or bool(experts and experts.name)
+        if self.methods.compensation is not None:
+            fits = cache.dense_bytes <= self.limit_bytes
+            if fits:
+                self.progress.stage("compensating for pruned heads and channels")
+                cache.build_all(progress=self.progress)
+            else:
+                logger.warning(
+                    "compensated weights would take %.1f GB, more than %g: they are built when "
+                    "they are needed; raise --weight_cache_gigabytes, or --mlp_step for fewer",
+                    cache.dense_bytes / 1e9,
+                    self.limit_bytes / 1e9,
+                )
+            if fits and not builds_on_demand:
+                shutil.rmtree(self.folder / STATISTICS_FOLDER, ignore_errors=True)
+                return
+        len(self.statistics)  # reads or measures all of them
+
+
+def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:
+    """Return the unit counts that levels of a component keep, without none and without all."""
+    unit_count = space.components[position].unit_count
+    if space.components[position].experts is not None:  # theirs are built when they are needed
+        return ()
+    counts = {
+        space.tables[position][configuration][0]
+        for site in space.sites
+        for configuration in site.configurations_by_target.get(position, ())
+    }
+    return tuple(sorted(counts - {0, unit_count}))
+
+
+def _orders_digest(space: SearchSpace) -> str:
+    orders = [*space.orders, *space.orders.channels.values()]
+    content = b"".join(order.astype(np.int64).tobytes() for order in orders)
+    return hashlib.sha256(content).hexdigest()[:10]
