@@ -41,22 +41,27 @@ def current_option(written: str, command: str | None, options: Collection[str]) 
     'new_tokens'
 
     Args:
-        written: The name with two dashes in front, or a key in YAML without.
+        written: The name with two dashes in front, which may be abbreviated; or a key in YAML.
         command: Command that it is an option of; none: of the planner itself.
         options: Names of the command's options, with underscores.
 
     Raises:
-        SettingsError: If the command has no such option.
+        SettingsError: If the command has no such option, or several.
     """
     dashes = "--" if written.startswith("--") else ""
     name = written.removeprefix("--").replace("-", "_")
     if name not in options:
         former_names = FORMER_OPTIONS | FORMER_OPTIONS_OF.get(command or "", {})
         name = former_names.get(name, name)
-    # what an option's name begins with will do, for the parser completes it
-    if name and any(option.startswith(name) for option in options):
+    if name in options:
         return dashes + name
     names = [dashes + option for option in options]
+    completions = [full for full in names if dashes and name and full.startswith(dashes + name)]
+    if len(completions) == 1:
+        return completions[0]
+    if completions:
+        rule = f"an abbreviation must stand for one option, got `{written}`"
+        raise SettingsError(f"{rule}; choose from {', '.join(completions)}")
     remedy = suggestion(dashes + name, names, f"see `{help_command(command)}`")
     raise SettingsError(f"an option must be one that exists, got `{written}`; {remedy}")
 

@@ -1,0 +1,124 @@
+"""Options in any spelling, former names, and mistakes in names."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.cli.main import _parser, command_parser, main
+from planner.cli.spellings import FORMER_OPTIONS, FORMER_OPTIONS_OF, current_words
+
+
+def parsed(*words: str) -> dict[str, Any]:
+    """Parse the words of a search; give its options."""
+    options = _parser("search").parse_args(["search", "m", "--out=x", *words])
+    return dict(vars(options.search))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must fail as a user's mistake; give its one line."""
+    assert main(list(words)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line.removeprefix("planner: ")
+
+
+@pytest.mark.parametrize("words", [["--new-tokens", "3"], ["--new_tokens=3"], ["--new-tokens=3"]])
+def test_hyphens_and_underscores(words: list[str]) -> None:
+    assert parsed(*words)["new_tokens"] == 3
+
+
+def test_values_are_left_alone() -> None:
+    assert parsed("--data", "my-data_set", "--column=a-b=c")["data"] == "my-data_set"
+    assert parsed("--column=a-b=c")["column"] == "a-b=c"
+    assert current_words(["a-b", "--", "--no-option"], "search", []) == [
+        "a-b",
+        "--",
+        "--no-option",
+    ]
+
+
+def test_every_former_name_is_of_an_option_that_exists() -> None:
+    words = [
+        f"--{old.replace('_', '-')}={position}" for position, old in enumerate(FORMER_OPTIONS)
+    ]
+    options = parsed(*words)
+    assert [options[new] for new in FORMER_OPTIONS.values()] == list(range(len(words)))
+    for command, names in FORMER_OPTIONS_OF.items():
+        assert set(names.values()) <= {action.dest for action in command_parser(command)._actions}
+
+
+def test_a_former_name_that_two_commands_read_differently() -> None:
+    options = _parser("to-moe").parse_args(["to-moe", "m", "--out=x", "--windows", "7"])
+    assert options["to-moe"].calibration_windows == 7
+    assert parsed("--windows", "7")["search_windows"] == 7
+
+
+def test_former_names_in_a_file(tmp_path: Path) -> None:
+    config = tmp_path / "search.yaml"
+    config.write_text("guess: owl\nstatistics-windows: 9\nseed: 4\n", encoding="utf-8")
+    for words in (["--config", str(config)], [f"--config={config}"]):
+        options = parsed(*words, "--seed=5")
+        assert (options["prior"], options["calibration_windows"], options["seed"]) == ("owl", 9, 5)
+
+
+def test_the_former_name_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, "split", "m", "--out=x", "--windows=0")
+    assert message.startswith("`calibration_windows` must be at least 1, got 0")
+
+
+def test_an_abbreviation_is_completed() -> None:
+    assert parsed("--popul", "5")["population"] == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["search", "m", "--budgt", "3"],
+            "an option must be one that exists, got `--budgt`; did you mean `--budget`?",
+        ),
+        (["front", "r", "--zzzz"], "got `--zzzz`; see `planner front --help`"),
+        (["front", "r", "--guess=owl"], "got `--guess`; "),
+        (
+            ["serch", "m"],
+            "a command must be one that exists, got `serch`; did you mean `search`?",
+        ),
+        (["zzzz"], "choose from inspect, search, compare, front, export, to-moe, demo"),
+        (["search", "m", "--out"], "`--out` must be followed by a value, got nothing"),
+        (["search", "m"], "`out` must be given, got nothing; see `planner search --help`"),
+        (["to-moe", "--out=x"], "`model` must be given, got nothing"),
+        (["front", "r", "--reference=much"], "`reference` must be a float, got 'much'"),
+        (["front", "r", "s"], "takes only what `planner front --help` lists, got `s` too"),
+        (["search", "m", "--resume=true"], "`--resume` takes no value, got 'true'"),
+        (
+            ["search", "m", "--out=x", "--w=3"],
+            "got `--w`; choose from --window_tokens, --weight_cache_gigabytes",
+        ),
+        (["--version"], "got `--version` too"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("budgt: 3", "an option must be one that exists, got `budgt`; did you mean `budget`?"),
+        ("", "`config` must be a YAML file with options, got"),
+        ("just words", "`config` must be a YAML file with options, got"),
+        ("a: b: c", "which cannot be read: mapping values are not allowed"),
+    ],
+)
+def test_a_file_without_options(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "search.yaml"
+    config.write_text(text, encoding="utf-8")
+    assert said in refused(capsys, "search", "m", "--out=x", "--config", str(config))
+
+
+def test_a_file_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "got 'nowhere.yaml'" in refused(capsys, "search", "m", "--config", "nowhere.yaml")
