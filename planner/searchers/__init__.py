@@ -1,7 +1,7 @@
 """Searchers: who proposes genomes.
 
 The names are light, so that settings read them without pymoo, optuna or scipy; a searcher's module
-is imported when it is made.
+is imported when the searcher is made.
 """
 
 from typing import TYPE_CHECKING, Literal, assert_never
@@ -37,7 +37,7 @@ def make_searcher(  # noqa: C901, PLR0911, PLR0912  (one case a name)
     seed: int,
     text: "Text",
 ) -> "Searcher":
-    """Make the searcher of a name.
+    """Return a new searcher.
 
     Args:
         name: Its name.
@@ -45,6 +45,9 @@ def make_searcher(  # noqa: C901, PLR0911, PLR0912  (one case a name)
         population: About how many genomes it proposes at a time.
         seed: Seed of everything it draws.
         text: What plans are scored on.
+
+    Returns:
+        The searcher, before its first ask.
     """
     match name:
         case "frontier":

@@ -16,7 +16,7 @@ from planner.run import Run
 from planner.runs.records import Evaluation
 from planner.searchers import SearcherName
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.moves import as_genome
+from planner.searchers.problem.genomes import as_genome
 from planner.searchers.protocol import Ask
 from search_spaces.space.space import Genome
 from tests import ROOT
@@ -86,13 +86,14 @@ def scored(asks: list[Ask]) -> NDArray[np.int_]:
 
 def is_whole(ask: Ask) -> bool:
     to_the_end = ask.rungs is None or ask.rungs >= len(RacingScorer.rungs)
-    return to_the_end and not ask.windows and not ask.slopes
+    return to_the_end and not ask.windows and not ask.gradients
 
 
 def as_json(asks: list[Ask]) -> str:
     """Whatever was asked, to compare."""
     fields = [
-        (a.genomes.tolist(), a.rungs, a.racing, list(a.windows), a.slopes, a.counted) for a in asks
+        (a.genomes.tolist(), a.rungs, a.racing, list(a.windows), a.gradients, a.counted)
+        for a in asks
     ]
     return json.dumps(fields)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from planner.searchers.problem.domain import Cost, Joint
+from planner.searchers.problem.cost import Cost, Joint
 from planner.searchers.protocol import Floats
 
 

@@ -7,7 +7,8 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.searchers.problem.domain import Cost, Domain
+from planner.searchers.problem.cost import Cost
+from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Answer, Ask, Floats, Genomes
 
 _LOOK_BELOW = 0.25
@@ -51,7 +52,7 @@ class ToyModel:
         alone = lost**self.power @ self.sensitivity
         return np.asarray(alone + ((lost @ self.interactions) * lost).sum(axis=-1))
 
-    def slopes(self, genome: NDArray[np.int_]) -> Floats:
+    def gradients(self, genome: NDArray[np.int_]) -> Floats:
         """First-order change of KL with each level, level by level, site by site.
 
         As a gradient gives it: the derivative at the genome times the step, so it is off for long
@@ -69,9 +70,9 @@ class ToyModel:
 
     def answer(self, ask: Ask) -> Answer:
         """Answer a searcher as the loop would, without dropping anything on the way."""
-        if ask.slopes:
-            told = tuple(self.slopes(genome) for genome in ask.genomes)
-            return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), slopes=told)
+        if ask.gradients:
+            told = tuple(self.gradients(genome) for genome in ask.genomes)
+            return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), gradients=told)
         share = 1.0 if ask.rungs is None else RUNGS[min(ask.rungs, len(RUNGS)) - 1]
         share = len(ask.windows) / WINDOWS if ask.windows else share
         objectives = self.objectives(ask.genomes)

@@ -32,8 +32,8 @@ def best_within(asked: list[Genomes], space: Domain, kl: Kl, limit: float) -> Ge
     return np.asarray(within[np.argmin(kl(within))])
 
 
-def whole_or_go(shares: list[float], floor: float, **budget: float | bool | None) -> Domain:
-    """Sites that stay whole or go, and what each costs."""
+def droppable(shares: list[float], floor: float, **budget: float | bool | None) -> Domain:
+    """Sites that are kept or dropped as a whole, and what each costs."""
     limit, only = budget.get("limit"), bool(budget.get("only_budget", False))
     return Domain(
         top_levels=np.ones(len(shares), dtype=np.int_),
@@ -73,7 +73,7 @@ def layered(
 
 
 def quadratic(weights: Floats, space: Domain) -> Kl:
-    """Additive, and a level does more harm the lower it is."""
+    """Additive, and KL rises faster the lower a level is."""
 
     def kl(genomes: Genomes) -> Floats:
         return np.asarray(((1 - genomes / space.top_levels) ** 2 @ weights), dtype=np.float64)

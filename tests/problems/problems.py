@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from planner.searchers.problem.domain import Cost
+from planner.searchers.problem.cost import Cost
 from planner.searchers.protocol import Floats
 from tests.problems.costs import summed
 from tests.problems.model import ToyModel

@@ -92,7 +92,7 @@ def test_adding_up_solves_the_additive_problem_and_not_the_pairwise_one() -> Non
     assert together < 0.97
 
 
-def test_slopes_are_derivatives() -> None:
+def test_gradients_are_derivatives() -> None:
     fine = ToyModel(
         top_levels=np.array([1000, 500, 2000]),
         sensitivity=TINY.sensitivity,
@@ -101,8 +101,8 @@ def test_slopes_are_derivatives() -> None:
         costs=TINY.costs,
     )
     genome = np.array([300, 200, 1500])
-    slopes = np.split(fine.slopes(genome), np.cumsum(fine.top_levels + 1)[:-1])
-    for site, slope in enumerate(slopes):
+    gradients = np.split(fine.gradients(genome), np.cumsum(fine.top_levels + 1)[:-1])
+    for site, slope in enumerate(gradients):
         assert len(slope) == fine.top_levels[site] + 1
         assert slope[genome[site]] == 0
         moved = genome.copy()
@@ -110,7 +110,7 @@ def test_slopes_are_derivatives() -> None:
         change = float(fine.kl(moved[None])[0] - fine.kl(genome[None])[0])
         assert slope[moved[site]] == pytest.approx(change, rel=0.02)
     # a sudden harm does not show at the dense genome, as with a real gradient
-    dense = np.split(fine.slopes(fine.top_levels), np.cumsum(fine.top_levels + 1)[:-1])
+    dense = np.split(fine.gradients(fine.top_levels), np.cumsum(fine.top_levels + 1)[:-1])
     assert [float(slope[0]) for slope in dense] == pytest.approx([0, 0.2, 0])
 
 
@@ -122,8 +122,8 @@ def test_answers_are_what_the_loop_would_tell() -> None:
     assert TINY.answer(Ask(genomes=genomes, rungs=1)).seen.tolist() == [0.25] * 5
     assert TINY.answer(Ask(genomes=genomes, rungs=9)).seen.tolist() == [1.0] * 5
     assert TINY.answer(Ask(genomes=genomes, windows=(0, 5))).seen.tolist() == [0.125] * 5
-    told = TINY.answer(Ask(genomes=genomes, slopes=True))
-    assert [slope.shape for slope in told.slopes] == [(9,)] * 5
+    told = TINY.answer(Ask(genomes=genomes, gradients=True))
+    assert [slope.shape for slope in told.gradients] == [(9,)] * 5
     assert TINY.answer(Ask(genomes=genomes[:0])).objectives.shape == (0, 2)
 
 
@@ -163,7 +163,7 @@ def test_what_is_asked_is_counted_by_the_text_that_it_takes() -> None:
     assert account.spent == 8.0  # what was seen of the first four is kept
     account.charge(Ask(genomes=genomes[:8], rungs=1), 0.25)
     assert account.spent == 8.0
-    account.charge(Ask(genomes=genomes[:2], slopes=True), 0.0)
+    account.charge(Ask(genomes=genomes[:2], gradients=True), 0.0)
     account.charge(Ask(genomes=genomes[:2], windows=(0, 1)), 0.125)
     assert account.spent == 14.25
     assert len(account.complete) == 8

@@ -8,14 +8,14 @@ import numpy as np
 from planner.searchers import SearcherName, make_searcher
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.moves import as_genome
+from planner.searchers.problem.genomes import as_genome
 from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
 from planner.searchers.protocol import Ask, Genomes, Text
 from search_spaces.space.space import Genome
 from tests.problems.model import ToyModel
 
-SLOPES_COST = 3
-"""Evaluations that slopes at a genome count as: a pass forward and one back."""
+GRADIENT_COST = 3
+"""Evaluations that gradients at a genome count as: a pass forward and one back."""
 POPULATION = 32
 TEXT = Text(rungs=(4, 8, 16), tokens=128)
 _IDLE_ASKS = 20
@@ -65,8 +65,8 @@ class Account:
         """
         for row in ask.genomes:
             genome = as_genome(row)
-            if ask.slopes:
-                self.spent += SLOPES_COST
+            if ask.gradients:
+                self.spent += GRADIENT_COST
             elif ask.windows:
                 self.spent += share
             else:

@@ -12,7 +12,8 @@ from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import Trial, TrialState
 
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.moves import as_genome, starting_genomes, worth_a_look
+from planner.searchers.problem.genomes import as_genome, of_interest
+from planner.searchers.problem.moves import starting_genomes
 from planner.searchers.protocol import Answer, Ask
 from search_spaces.space.space import Genome
 
@@ -20,15 +21,16 @@ _ATTEMPTS_PER_GENOME = 5
 
 
 class OptunaStudy:
-    """A sampler of optuna, kept from asking twice: what all have in common.
+    """A sampler of optuna that never asks twice: the common part of all.
 
-    The sampler sees a category for each level of each site: neither of ours uses the order of
-    integers but the Parzen estimator, which then takes 2 s and not 0.8 s for 16 genomes of 60
+    The sampler sees a category for each level of each site: of those used here only the Parzen
+    estimator uses the order of integers, and then takes 2 s instead of 0.8 s for 16 genomes of 60
     sites. What is proposed again, or far below the costs of interest, is not scored. It counts as
-    running until the others are told, for samplers keep off from what runs, and then as failed.
+    running until the scores of the others are reported, for samplers avoid what is running, and
+    then as failed.
 
     Args:
-        sampler: Makes the sampler.
+        sampler: Returns the sampler.
         domain: Levels and costs.
         population: Genomes proposed at a time.
         seed: Of the genomes to start from.
@@ -63,7 +65,7 @@ class OptunaStudy:
             params = trial.params
             levels = np.array([params[site] for site in self._sites], dtype=np.int_)
             genome = as_genome(levels)
-            if genome not in self._seen and worth_a_look(levels[None], self._domain)[0]:
+            if genome not in self._seen and of_interest(levels[None], self._domain)[0]:
                 self._seen.add(genome)
                 self._asked[genome] = trial
             else:
@@ -83,7 +85,7 @@ class OptunaStudy:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep optuna from telling of the study, and that settings may change."""
+    """Silence optuna's messages on the study, and its warning that settings may change."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -104,10 +106,10 @@ class TPE(OptunaStudy):
     def __init__(self, domain: Domain, population: int, seed: int) -> None:
         def sampler() -> TPESampler:
             return TPESampler(
-                # what it starts from is not drawn by chance, and tells as much
+                # the starting genomes are not random, and inform the model as well
                 n_startup_trials=population,
                 multivariate=True,
-                # a population is asked before any of it is told
+                # a population is asked before any of its scores are known
                 constant_liar=True,
                 seed=seed,
             )
@@ -116,7 +118,7 @@ class TPE(OptunaStudy):
 
 
 class OptunaNSGA2(OptunaStudy):
-    """Non-dominated sorting genetic algorithm with optuna's own moves, at its own settings.
+    """Non-dominated sorting genetic algorithm with optuna's own operators, at its own settings.
 
     References:
         Deb, Pratap, Agarwal, Meyarivan (2002), doi:10.1109/4235.996017.

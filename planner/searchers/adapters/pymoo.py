@@ -1,4 +1,4 @@
-"""Ask and tell of pymoo's genetic algorithms, with moves that know the cost of a level."""
+"""Ask and tell of pymoo's genetic algorithms, with mutations that know the cost of a level."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,25 +19,25 @@ from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.moves import as_genome, starting_genomes, transferred, worth_a_look
+from planner.searchers.problem.genomes import are_new, as_genome, of_interest
+from planner.searchers.problem.moves import mutate, starting_genomes
 from planner.searchers.protocol import Answer, Ask, Floats, Genomes
 from search_spaces.space.space import Genome
 
 Mutate = Callable[[Genomes, np.random.Generator], Genomes]
-"""Gives changed copies of genomes ``(genomes, sites)``."""
-_MOST_TRANSFERS = 4
+"""Returns mutants of genomes ``(genomes, sites)``."""
 
 
 class PymooSearch:
-    """A genetic algorithm of pymoo: what all have in common.
+    """A genetic algorithm of pymoo: the common part of all.
 
     Args:
         algorithm: Class of the algorithm.
         domain: Levels and costs.
         population: Genomes kept, and proposed at a time.
         seed: Of all chance.
-        selection: Who becomes a parent.
-        survival: Who is kept.
+        selection: How parents are selected.
+        survival: How survivors are selected.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PymooSearch:
         survival: Survival,
     ) -> None:
         self._sites = len(domain.top_levels)
-        self._unseen = _Distinct(domain)
+        self._distinct = _Distinct(domain)
         rng = np.random.default_rng(seed)
         # pymoo swallows misspelt arguments and shares mutable defaults: all that matter are given
         self._algorithm = algorithm(
@@ -62,9 +62,9 @@ class PymooSearch:
             # two points and not uniform: a stretch of neighbouring layers is inherited whole, and
             # a child shares the scored prefix of its parent up to the first point
             crossover=TwoPointCrossover(prob=0.9),
-            mutation=_Mutation(partial(_transfers, domain=domain)),
+            mutation=_Mutation(partial(mutate, domain)),
             survival=survival,
-            eliminate_duplicates=self._unseen,
+            eliminate_duplicates=self._distinct,
             output=None,
         )
         problem = Problem(
@@ -78,7 +78,7 @@ class PymooSearch:
         if infills is None:
             return Ask(genomes=np.empty((0, self._sites), dtype=np.int_))
         genomes: NDArray[np.int_] = infills.get("X").astype(np.int_)
-        self._unseen.seen.update(map(as_genome, genomes))
+        self._distinct.seen.update(map(as_genome, genomes))
         return Ask(genomes=genomes)
 
     def tell(self, ask: Ask, answer: Answer) -> None:
@@ -87,17 +87,8 @@ class PymooSearch:
         self._algorithm.tell(infills=infills)
 
 
-def _transfers(genomes: Genomes, rng: np.random.Generator, *, domain: Domain) -> Genomes:
-    """Move levels between the sites of every genome."""
-    levels = genomes.copy()
-    for row in levels:
-        for _ in range(int(rng.integers(1, _MOST_TRANSFERS + 1))):
-            row[:] = transferred(row, domain, rng)
-    return levels
-
-
 class _Mutation(Mutation):  # type: ignore[misc]  # pymoo ships no types
-    """Every child changed by a function of ours."""
+    """Mutates every child by a function."""
 
     def __init__(self, mutate: Mutate) -> None:
         super().__init__(prob=1.0)
@@ -115,51 +106,45 @@ class _Mutation(Mutation):  # type: ignore[misc]  # pymoo ships no types
 
 
 class _Distinct(DuplicateElimination):  # type: ignore[misc]  # pymoo ships no types
-    """Lets each genome through once; pymoo's own compares all pairs.
+    """Admits each genome once; pymoo's own class compares all pairs.
 
     Args:
-        domain: Keeps out what lies far below its costs of interest; none: nothing.
+        domain: Excludes what is far below its costs of interest; none: nothing.
     """
 
     def __init__(self, domain: Domain | None = None) -> None:
         super().__init__()
         self.seen = set[Genome]()
-        """Genomes that are not let through any more."""
+        """Genomes that are not admitted any more."""
         self._domain = domain
 
     def do(self, children: Population, *others: Population, **_: object) -> Population:
         if len(children) == 0:
             return children
-        taken = self.seen | {as_genome(row) for other in others for row in other.get("X")}
+        seen = self.seen | {as_genome(row) for other in others for row in other.get("X")}
         levels = children.get("X").astype(np.int_)
-        admitted = []
-        for index, row in enumerate(levels):
-            genome = as_genome(row)
-            if genome not in taken and self._is_worth_a_look(row):
-                taken.add(genome)
-                admitted.append(index)
-        return children[admitted]
-
-    def _is_worth_a_look(self, levels: NDArray[np.int_]) -> bool:
-        return self._domain is None or bool(worth_a_look(levels[None], self._domain)[0])
+        admitted = are_new(levels, seen)
+        if self._domain is not None:
+            admitted &= of_interest(levels, self._domain)
+        return children[np.flatnonzero(admitted)]
 
 
 def evolve(
     start: Genomes,
     top_levels: NDArray[np.int_],
     objectives: Callable[[Genomes], Floats],
-    mutate: Mutate,
+    mutation: Mutate,
     *,
     generations: int,
     rng: np.random.Generator,
 ) -> Genomes:
-    """Run NSGA-II for some generations on a function that is cheap, such as a surrogate.
+    """Run NSGA-II for some generations on a cheap function, such as a surrogate.
 
     Args:
         start: The first population, ``(genomes, sites)``; all later ones are as large.
         top_levels: Highest level of each site, ``(sites,)``.
-        objectives: Values to minimise, ``(genomes, objectives)``.
-        mutate: Changes children.
+        objectives: Returns values to minimise, ``(genomes, objectives)``.
+        mutation: Returns mutants of children.
         generations: How many.
         rng: Source of all chance.
 
@@ -171,7 +156,7 @@ def evolve(
         sampling=start,
         selection=TournamentSelection(func_comp=nsga2.binary_tournament),
         crossover=TwoPointCrossover(prob=0.9),
-        mutation=_Mutation(mutate),
+        mutation=_Mutation(mutation),
         survival=RankAndCrowding(),
         eliminate_duplicates=_Distinct(),
         output=None,
@@ -190,7 +175,7 @@ def evolve(
 
 
 class NSGA2(PymooSearch):
-    """Non-dominated sorting genetic algorithm, with moves that know the cost of a level.
+    """Non-dominated sorting genetic algorithm, with mutations that know the cost of a level.
 
     References:
         Deb, Pratap, Agarwal, Meyarivan (2002), doi:10.1109/4235.996017.
@@ -208,14 +193,14 @@ class NSGA2(PymooSearch):
 
 
 # how far beyond the worst of the front the reference point lies, in spans of the front: its ends
-# then weigh more than any plan between them, and stay
+# then contribute more than any plan between them, and are kept
 _REFERENCE_BEYOND = 10.0
 
 
 class SMSEMOA(PymooSearch):
-    """S-metric selection: those are kept that the dominated hypervolume would lose most without.
+    """S-metric selection: removes those that contribute least to the dominated hypervolume.
 
-    As published, but for whole populations of children at a time, as plans are raced together.
+    As published, except that whole populations of children are scored at a time, to be raced.
 
     References:
         Beume, Naujoks, Emmerich (2007), doi:10.1016/j.ejor.2006.08.008.

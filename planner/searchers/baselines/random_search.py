@@ -1,10 +1,10 @@
-"""Random search: the baseline that a search must beat."""
+"""Random search: the baseline that any search must beat."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.moves import draw_new
+from planner.searchers.problem.genomes import draw_new
 from planner.searchers.protocol import Answer, Ask
 from search_spaces.space.space import Genome
 

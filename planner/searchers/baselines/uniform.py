@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.moves import draw_new
+from planner.searchers.problem.genomes import draw_new
 from planner.searchers.protocol import Answer, Ask
 from search_spaces.space.space import Genome
 
@@ -41,7 +41,7 @@ class UniformSearch:
 
 
 def van_der_corput(index: int) -> float:
-    """The bits of ``index`` mirrored at the point: 1/2, 1/4, 3/4, 1/8, 5/8 and so on."""
+    """Return the bits of ``index`` mirrored at the point: 1/2, 1/4, 3/4, 1/8, 5/8 and so on."""
     mirrored, place = 0.0, 0.5
     while index:
         mirrored += place * (index & 1)

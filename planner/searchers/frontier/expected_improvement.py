@@ -1,4 +1,4 @@
-"""What a plan is expected to gain: how much better the answers to budgets would become."""
+"""Expected improvement: how much better a plan would make the answers to budgets."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,18 @@ from planner.searchers.protocol import Floats
 
 _BUDGETS = 128
 _SQRT_TAU = float(np.sqrt(2 * np.pi))
-_NEVER = 1e3
+_UNANSWERED = 1e3
+"""Log KL of the answer to a budget that no plan is within."""
+_CEILING_MARGIN = 3.0
 
 
 @dataclass(eq=False)
 class Budgets:
     """Budgets that a user may name, and the lowest log KL that answers each so far.
 
-    The mean over budgets of what a plan improves is the gain of hypervolume under the front of log
-    KL, up to a constant: the integral over costs is taken at points spread evenly over them.
+    The mean over budgets of what a plan improves is its improvement of the hypervolume under the
+    front of log KL, up to a constant: the integral over costs is taken at points spread evenly
+    over them.
 
     References:
         Emmerich, Giannakoglou & Naujoks, 2006 (expected improvement of hypervolume); Jones,
@@ -34,7 +37,7 @@ class Budgets:
 
     @classmethod
     def of(cls, domain: Domain) -> "Budgets":
-        """Spread budgets over the costs that are of interest, with no answers yet."""
+        """Return budgets spread over the costs that are of interest, with no answers yet."""
         allowed = [1.0 if cost.limit is None else cost.limit for cost in domain.costs]
         if domain.only_budget:
             limits = np.array([allowed])
@@ -45,39 +48,51 @@ class Budgets:
             limits = low + (1.0 - low) * (points + 0.5 / _BUDGETS)
             named = [cost.limit is not None for cost in domain.costs]
             limits = np.concatenate([limits, [allowed]]) if any(named) else limits
-        return cls(limits, np.full(len(limits), _NEVER))
+        return cls(limits, np.full(len(limits), _UNANSWERED))
 
-    def answer(self, prices: Floats, log_kls: Floats) -> None:
-        """Take plans ``(plans, costs)`` for the budgets that they are the best answer to."""
+    def update(self, prices: Floats, log_kls: Floats) -> None:
+        """Let plans answer the budgets that they are within and better for.
+
+        Args:
+            prices: ``(plans, costs)``
+            log_kls: ``(plans,)``
+        """
         for price, log_kl in zip(prices, log_kls, strict=True):
             admitted = self.admit(price[None])[0]
             self.best[admitted] = np.minimum(self.best[admitted], log_kl)
 
-    def gains(self, prices: Floats, means: Floats, spreads: Floats) -> Floats:
-        """Give the expected improvement of each plan at each budget, ``(plans, budgets)``.
+    def expected_improvements(self, prices: Floats, means: Floats, spreads: Floats) -> Floats:
+        """Return the expected improvement by each plan at each budget, ``(plans, budgets)``.
 
         Args:
             prices: ``(plans, costs)``
             means: Expected log KL, ``(plans,)``.
             spreads: Its standard deviation, ``(plans,)``.
+
+        >>> budgets = Budgets(np.array([[0.5], [0.9]]), np.array([0.2, 0.2]))
+        >>> plan = np.array([[0.7]]), np.array([0.2]), np.array([1.0])
+        >>> budgets.expected_improvements(*plan).round(4).tolist()
+        [[0.0, 0.3989]]
         """
-        ceiling = means.max() + 3.0 if len(means) else 0.0
+        # a budget that no plan answers would outweigh all others: its answer is bounded
+        ceiling = means.max() + _CEILING_MARGIN if len(means) else 0.0
         better = np.minimum(self.best, ceiling)[None] - means[:, None]
+        # E max(0, best − y) = (best − mean) Φ(z) + spread φ(z) where y is normal
         z = better / spreads[:, None]
         expected = better * ndtr(z) + spreads[:, None] * np.exp(-(z**2) / 2) / _SQRT_TAU
         return np.where(self.admit(prices), expected, 0.0)
 
     def admit(self, prices: Floats) -> NDArray[np.bool_]:
-        """Tell which plans ``(plans, costs)`` are within which budgets, ``(plans, budgets)``."""
+        """Return which plans ``(plans, costs)`` are within which budgets, ``(plans, budgets)``."""
         return np.asarray((prices[:, None] <= self.limits[None] + 1e-12).all(axis=2))
 
 
 def pick(
     count: int, budgets: Budgets, prices: Floats, means: Floats, spreads: Floats
 ) -> list[int]:
-    """Pick the plans that together promise most, one after another.
+    """Pick the plans of the highest joint expected improvement, one after another.
 
-    Each one picked is taken to become what it is expected to, so that the next gains elsewhere.
+    Each one picked is assumed to score about as expected, so that the next improve other budgets.
 
     Args:
         count: How many at most.
@@ -89,15 +104,15 @@ def pick(
     Returns:
         Positions of the plans picked.
     """
-    so_far = Budgets(budgets.limits, budgets.best.copy())
+    assumed = Budgets(budgets.limits, budgets.best.copy())
     picked: list[int] = []
-    alive = np.ones(len(means), dtype=bool)
-    while len(picked) < count and alive.any():
-        gains = so_far.gains(prices, means, spreads).mean(axis=1)
-        chosen = int(np.argmax(np.where(alive, gains, -1.0)))
+    available = np.ones(len(means), dtype=bool)
+    while len(picked) < count and available.any():
+        acquisition = assumed.expected_improvements(prices, means, spreads).mean(axis=1)
+        chosen = int(np.argmax(np.where(available, acquisition, -1.0)))
         picked.append(chosen)
-        alive[chosen] = False
-        # as good as it may well turn out: near copies of it then promise nothing more
-        hoped = means[chosen] - spreads[chosen] / 2
-        so_far.answer(prices[chosen][None], hoped[None])
+        available[chosen] = False
+        # half a deviation better than expected: near copies then have no expected improvement
+        believed = means[chosen] - spreads[chosen] / 2
+        assumed.update(prices[chosen][None], believed[None])
     return picked

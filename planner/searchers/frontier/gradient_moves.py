@@ -1,4 +1,4 @@
-"""What slopes say: which levels to move from a plan, and how a plan is led from dense down."""
+"""Moves by gradients: which levels to change at a plan, and the way from dense down."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,63 +20,70 @@ _MOST_SWAPS = 24
 """Pairs of moves that are joined two by two."""
 
 
-def promises(
-    domain: Domain, genome: NDArray[np.int_], slopes: Floats, sensitivities: Sequence[Floats]
+def predicted_changes(
+    domain: Domain, genome: NDArray[np.int_], gradient: Floats, sensitivities: Sequence[Floats]
 ) -> tuple[Floats, ...]:
-    """Guess the change of KL by a move to each level of each site, for each site ``(levels,)``.
+    """Predict the change of KL by a move to each level of each site, for each site ``(levels,)``.
 
-    Restoring is guessed by the gradient alone; dropping by the mean of the gradient and of the
-    single-site pass, whose size is brought to the gradient's: near dense the gradient of what is
-    kept vanishes, and far from it the single sites tell too little.
+    Restoring is predicted by the gradient alone; pruning by the mean of the gradient and of the
+    single-site pass, which is scaled up to the gradient: near dense the gradient of what is kept
+    vanishes, and far from it the single sites underestimate.
 
     Args:
         domain: Sites and levels.
-        genome: Where the slopes were taken, ``(sites,)``.
-        slopes: As an answer gives them, ``(levels of all sites,)``.
+        genome: Where the gradient was taken, ``(sites,)``.
+        gradient: As an answer holds it, ``(levels of all sites,)``.
         sensitivities: Tables of the single-site pass, for each site ``(levels,)``.
     """
-    by_site = np.split(slopes, np.cumsum(domain.top_levels + 1)[:-1])
-    alone = [table - table[level] for table, level in zip(sensitivities, genome, strict=True)]
-    costly = sum(float(np.maximum(own[0], 0.0)) for own in by_site)
-    known = sum(float(own[0]) for own in alone)
-    scale = costly / known if known > 0 and costly > 0 else 1.0
-    found = []
-    for level, gradient, single in zip(genome, by_site, alone, strict=True):
-        lower = np.arange(len(gradient)) < level
-        mixed = (gradient + np.maximum(scale, 1.0) * single) / 2
-        found.append(np.where(lower, np.maximum(mixed, 0.0), gradient))
-    return tuple(found)
+    first_order = np.split(gradient, np.cumsum(domain.top_levels + 1)[:-1])
+    single_site = [
+        table - table[level] for table, level in zip(sensitivities, genome, strict=True)
+    ]
+    # change of KL by pruning all of each site, summed, by either prediction
+    by_gradient = sum(float(np.maximum(changes[0], 0.0)) for changes in first_order)
+    by_single_sites = sum(float(changes[0]) for changes in single_site)
+    scale = by_gradient / by_single_sites if by_single_sites > 0 and by_gradient > 0 else 1.0
+    predictions = []
+    for level, gradients, singles in zip(genome, first_order, single_site, strict=True):
+        lower = np.arange(len(gradients)) < level
+        mixed = (gradients + np.maximum(scale, 1.0) * singles) / 2
+        predictions.append(np.where(lower, np.maximum(mixed, 0.0), gradients))
+    return tuple(predictions)
 
 
-def never_raised(promised: Sequence[Floats], genome: NDArray[np.int_]) -> tuple[Floats, ...]:
+def without_restoring(
+    predictions: Sequence[Floats], genome: NDArray[np.int_]
+) -> tuple[Floats, ...]:
     """Forbid every level above those of a genome ``(sites,)``."""
     return tuple(
         np.where(np.arange(len(table)) > level, _FORBIDDEN, table)
-        for table, level in zip(promised, genome, strict=True)
+        for table, level in zip(predictions, genome, strict=True)
     )
 
 
 def neighbours(
-    domain: Domain, genome: NDArray[np.int_], promised: Sequence[Floats]
+    domain: Domain, genome: NDArray[np.int_], predictions: Sequence[Floats]
 ) -> tuple[Genomes, Floats]:
-    """Give genomes a few moves away, and what their moves promise together.
+    """Return genomes a few moves away, and the sum of their moves' predictions.
 
     Args:
         domain: Sites and levels.
         genome: ``(sites,)``
-        promised: As `promises` gives it.
+        predictions: As `predicted_changes` returns them.
 
     Returns:
         ``(genomes, sites)``, and the change of KL, ``(genomes,)``.
     """
-    ups, downs = _moves(domain, genome, promised)
+    ups, downs = _moves(domain, genome, predictions)
     swaps = [(up, down) for up in ups for down in downs if up.site != down.site]
     best = sorted(swaps, key=lambda swap: swap[0].change + swap[1].change)[:_MOST_SWAPS]
-    chosen: list[tuple[_Move, ...]] = [(move,) for move in ups + downs]
-    chosen += swaps
-    chosen += [one + other for one, other in combinations(best, 2) if _apart(one + other)]
-    rows, changes = np.repeat(genome[None], len(chosen), axis=0), np.zeros(len(chosen))
-    for index, moves in enumerate(chosen):
+    candidates: list[tuple[_Move, ...]] = [(move,) for move in ups + downs]
+    candidates += swaps
+    candidates += [
+        one + other for one, other in combinations(best, 2) if _at_distinct_sites(one + other)
+    ]
+    rows, changes = np.repeat(genome[None], len(candidates), axis=0), np.zeros(len(candidates))
+    for index, moves in enumerate(candidates):
         for move in moves:
             rows[index, move.site] = move.level
             changes[index] += move.change
@@ -88,27 +95,27 @@ class _Move:
     site: int
     level: int
     change: float
-    """Of KL, as promised."""
-    paid: float
+    """Of KL, as predicted."""
+    cost_change: float
     """Change of the first cost by this move alone."""
 
 
 def _moves(
-    domain: Domain, genome: NDArray[np.int_], promised: Sequence[Floats]
+    domain: Domain, genome: NDArray[np.int_], predictions: Sequence[Floats]
 ) -> tuple[list[_Move], list[_Move]]:
-    """Give the moves up and the moves down that promise most for what they cost."""
+    """Return the moves up and the moves down of the best predicted change for their cost."""
     costs = [domain.costs[0].along(site, genome) for site in range(len(genome))]
     moves = [
         _Move(site, other, float(table[other]), float(cost[other] - cost[level]))
-        for site, (table, cost, level) in enumerate(zip(promised, costs, genome, strict=True))
+        for site, (table, cost, level) in enumerate(zip(predictions, costs, genome, strict=True))
         for other in range(len(table))
         if abs(cost[other] - cost[level]) > _ALIKE
     ]
-    moves.sort(key=lambda move: move.change / abs(move.paid))
-    ups = [move for move in moves if move.paid > 0]
-    downs = [move for move in moves if move.paid < 0]
+    moves.sort(key=lambda move: move.change / abs(move.cost_change))
+    ups = [move for move in moves if move.cost_change > 0]
+    downs = [move for move in moves if move.cost_change < 0]
     return ups[:_MOST_MOVES], downs[:_MOST_MOVES]
 
 
-def _apart(moves: Sequence[_Move]) -> bool:
+def _at_distinct_sites(moves: Sequence[_Move]) -> bool:
     return len({move.site for move in moves}) == len(moves)

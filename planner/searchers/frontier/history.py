@@ -1,4 +1,4 @@
-"""All that was scored so far, and what of it the front leans on."""
+"""All scores so far, and which plans the front depends on."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from planner.searchers.frontier.expected_improvement import Budgets
 from planner.searchers.frontier.surrogate import LEAST_KL
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.moves import as_genome, worth_a_look
+from planner.searchers.problem.genomes import are_new, as_genome, of_interest
 from planner.searchers.protocol import Answer, Floats, Genomes
 from search_spaces.space.space import Genome
 
@@ -27,62 +27,65 @@ class History:
         return len(self._scored)
 
     def add(self, genomes: Genomes, answer: Answer) -> None:
-        """Take in what became of genomes ``(genomes, sites)``."""
+        """Record the scores of genomes ``(genomes, sites)``."""
         kls = answer.objectives[:, 0]
         for genome, kl, seen in zip(genomes, kls, answer.seen, strict=True):
             self._scored[as_genome(genome)] = float(kl), float(seen)
 
     def scores(self) -> tuple[Genomes, Floats, Floats]:
-        """Give genomes ``(genomes, sites)``, their KL and their shares of the text."""
-        told = np.array(list(self._scored.values()))
-        return np.array(list(self._scored), dtype=np.int_), told[:, 0], told[:, 1]
+        """Return genomes ``(genomes, sites)``, their KL and their shares of the text."""
+        kls_and_shares = np.array(list(self._scored.values()))
+        genomes = np.array(list(self._scored), dtype=np.int_)
+        return genomes, kls_and_shares[:, 0], kls_and_shares[:, 1]
 
     def kl(self, genome: Genome) -> float:
-        """Give the KL of a genome that was scored."""
+        """Return the KL of a genome that was scored."""
         return self._scored[genome][0]
 
     def budgets(self, share: float) -> Budgets:
-        """Give the budgets of interest, with the best answers among plans that came so far.
+        """Return the budgets of interest, with the best answers among plans that were scored.
 
         Args:
-            share: Of the text, at least.
+            share: Of the text that a plan was scored on, at least.
         """
         budgets = Budgets.of(self._domain)
         genomes, log_kls, _ = self._measured(share)
-        budgets.answer(self._domain.prices(genomes), log_kls)
+        budgets.update(self._domain.prices(genomes), log_kls)
         return budgets
 
     def leaders(self, share: float) -> Genomes:
-        """Give the best answers to budgets that did not come to all of the text.
+        """Return the best answers to budgets that were not scored on all of the text.
 
         Args:
-            share: Of the text, that they came to at least.
+            share: Of the text that they were scored on, at least.
         """
         genomes, _, seen = self._measured(share)
-        leading = self._serves(self.budgets(share), share) > 0
+        leading = self._answer_counts(self.budgets(share), share) > 0
         return np.asarray(genomes[leading & (seen < 1.0)])
 
     def centre(self, budgets: Budgets, share: float) -> NDArray[np.int_] | None:
-        """Give the plan that is the best answer to most budgets, and was not given before.
+        """Return the plan that is the best answer to most budgets, and was not returned before.
 
         Args:
             budgets: With their answers.
-            share: Of the text, that the plan came to at least.
+            share: Of the text that the plan was scored on, at least.
 
         Returns:
-            ``(sites,)``; none where all of the front was.
+            ``(sites,)``; none where all of the front was returned.
         """
         genomes, _, _ = self._measured(share)
-        serves = self._serves(budgets, share)
-        for position in np.argsort(-serves, kind="stable"):
+        counts = self._answer_counts(budgets, share)
+        for position in np.argsort(-counts, kind="stable"):
             genome = as_genome(genomes[position])
-            if serves[position] and genome not in self._centres:
+            if counts[position] and genome not in self._centres:
                 self._centres.add(genome)
                 return np.asarray(genomes[position])
         return None
 
     def nearest_front(self, count: int) -> NDArray[np.int_]:
-        """Give positions in `scores` of plans whose KL is nearest to the best one's no dearer.
+        """Return positions in `scores` of the plans whose KL is nearest to the front's.
+
+        A plan's KL is compared with the best one's among plans that cost no more.
 
         Args:
             count: How many at most.
@@ -96,26 +99,26 @@ class History:
         best = np.where(no_dearer, kls, np.inf).min(axis=1)
         return np.argsort(kls / np.maximum(best, LEAST_KL), kind="stable")[:count]
 
-    def wanted(self, genomes: Genomes) -> Genomes:
-        """Give the distinct genomes that were not scored yet and are worth it."""
-        fresh = dict.fromkeys(map(as_genome, genomes[self.are_wanted(genomes)]))
-        return np.array(list(fresh), dtype=np.int_).reshape(-1, len(self._domain.top_levels))
+    def candidates(self, genomes: Genomes) -> Genomes:
+        """Return the distinct genomes that were not scored yet and are of interest."""
+        eligible = np.asarray(genomes[self.are_candidates(genomes)])
+        return np.asarray(eligible[are_new(eligible)])
 
-    def are_wanted(self, genomes: Genomes) -> NDArray[np.bool_]:
-        """Tell which genomes were not scored yet and are worth it, ``(genomes,)``."""
-        new = np.array([as_genome(row) not in self._scored for row in genomes], dtype=bool)
-        return new & worth_a_look(genomes, self._domain)
+    def are_candidates(self, genomes: Genomes) -> NDArray[np.bool_]:
+        """Return which genomes were not scored yet and are of interest, ``(genomes,)``."""
+        unscored = np.array([as_genome(row) not in self._scored for row in genomes], dtype=bool)
+        return unscored & of_interest(genomes, self._domain)
 
-    def _serves(self, budgets: Budgets, share: float) -> NDArray[np.int_]:
+    def _answer_counts(self, budgets: Budgets, share: float) -> NDArray[np.int_]:
         """Count the budgets that each plan is the best answer to, ``(measured plans,)``."""
         genomes, log_kls, _ = self._measured(share)
         admitted = budgets.admit(self._domain.prices(genomes))
         return np.asarray((admitted & (log_kls[:, None] <= budgets.best)).sum(axis=1))
 
     def _measured(self, share: float) -> tuple[Genomes, Floats, Floats]:
-        """Give the plans but for the dense one that came to a share of the text, as `scores`.
+        """Return the plans but the dense one that were scored on a share of the text, as `scores`.
 
-        Where none did, those that came farthest. KL as its logarithm.
+        Where none were, those that were scored on most. KL as its logarithm.
         """
         genomes, kls, seen = self.scores()
         measured = (seen >= min(share, seen.max())) & (kls > LEAST_KL)

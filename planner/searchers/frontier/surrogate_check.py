@@ -1,4 +1,4 @@
-"""Whether the surrogate ranks plans that it has not seen better than adding up does."""
+"""Whether the surrogate ranks plans that were not scored yet better than adding up does."""
 
 import logging
 
@@ -9,16 +9,17 @@ from planner.searchers.protocol import Floats
 
 logger = logging.getLogger(__name__)
 
-_REMEMBERED = 48
+_MOST_PLANS = 48
 """Plans that the ranks are compared over: the latest."""
-_ENOUGH = 16
-_SAID_EACH = 5
+_FEWEST_PLANS = 16
+_LOG_INTERVAL = 5
+"""Batches from one log message to the next."""
 
 
 class SurrogateCheck:
-    """Keeps what was expected of each batch beside what it came to.
+    """Compares what was expected of each batch with its scores.
 
-    How both rank is logged now and then, and when the decision changes.
+    How both predictions rank is logged now and then, and when the decision changes.
 
     References:
         Spearman, 1904, "The proof and measurement of association between two things".
@@ -27,39 +28,46 @@ class SurrogateCheck:
     def __init__(self) -> None:
         self._expected = self._additive = self._measured = np.empty(0)
         self._batches = 0
-        self.learned = True
-        """Whether the surrogate is to be followed, and not the additive trend."""
+        self.passed = True
+        """Whether to follow the surrogate, and not the additive trend."""
 
     def observe(self, expected: Floats, additive: Floats, kls: Floats) -> None:
-        """Compare what was expected before a batch was scored with its KL, ``(plans,)`` each."""
-        self._expected = np.append(self._expected, expected)[-_REMEMBERED:]
-        self._additive = np.append(self._additive, additive)[-_REMEMBERED:]
-        self._measured = np.append(self._measured, kls)[-_REMEMBERED:]
+        """Compare predictions made before a batch was scored with its KL, ``(plans,)`` each.
+
+        Args:
+            expected: By the surrogate.
+            additive: By the sum of single-site sensitivities.
+            kls: Measured.
+        """
+        self._expected = np.append(self._expected, expected)[-_MOST_PLANS:]
+        self._additive = np.append(self._additive, additive)[-_MOST_PLANS:]
+        self._measured = np.append(self._measured, kls)[-_MOST_PLANS:]
         self._batches += 1
-        if len(self._measured) < _ENOUGH:
+        if len(self._measured) < _FEWEST_PLANS:
             return
-        ours, theirs = (
-            rank_correlation(guess, self._measured) for guess in (self._expected, self._additive)
+        of_surrogate, of_additive = (
+            rank_correlation(prediction, self._measured)
+            for prediction in (self._expected, self._additive)
         )
-        learned = ours > theirs
-        if learned != self.learned:
-            follows = "the surrogate again" if learned else "single-site harm, as added up"
-            logger.info("%s: going by %s", _told(ours, theirs), follows)
-        elif self._batches % _SAID_EACH == 0:
-            logger.info(_told(ours, theirs))
-        self.learned = learned
+        passed = of_surrogate > of_additive
+        if passed != self.passed:
+            follows = "the surrogate again" if passed else "the sum of single-site sensitivities"
+            logger.info("%s: going by %s", _summary(of_surrogate, of_additive), follows)
+        elif self._batches % _LOG_INTERVAL == 0:
+            logger.info(_summary(of_surrogate, of_additive))
+        self.passed = passed
 
 
 def rank_correlation(left: Floats, right: Floats) -> float:
-    """Give Spearman's correlation, from −1 to 1; 0 where one of them is constant."""
+    """Return Spearman's correlation, from −1 to 1; 0 where one of them is constant."""
     ranks = np.stack([rankdata(left), rankdata(right)])
     if (ranks.std(axis=1) == 0).any():
         return 0.0
     return float(np.corrcoef(ranks)[0, 1])
 
 
-def _told(ours: float, theirs: float) -> str:
+def _summary(of_surrogate: float, of_additive: float) -> str:
     return (
-        f"rank correlation on plans not seen before: surrogate {ours:.2f}, "
-        f"single-site harm added up {theirs:.2f}"
+        f"rank correlation on plans not seen before: surrogate {of_surrogate:.2f}, "
+        f"sum of single-site sensitivities {of_additive:.2f}"
     )

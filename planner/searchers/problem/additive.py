@@ -1,4 +1,4 @@
-"""The best plan within a budget, were the harm of every site to simply add up."""
+"""The best plan within a budget if the sensitivities of all sites simply added up."""
 
 import os
 import sys
@@ -14,20 +14,21 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_array
 
-from planner.searchers.problem.domain import Domain, Joint
+from planner.searchers.problem.cost import Joint
+from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Floats, Genomes
 
 _GAP = 1e-4
-"""Share of the optimum that may be missed: far below what adding up is wrong by."""
+"""Share of the optimum that may be missed: far below the error of adding up."""
 _NODES = 20_000
-"""Branches looked at, at most; no limit on time, so that a slow machine gives the same plan."""
-_MANY = 2_000
-"""Choices beyond which a core of them is solved."""
-_CORE = 5
+"""Most branch-and-bound nodes; no limit on time, so that a slow machine finds the same plan."""
+_MOST_CHOICES = 2_000
+"""Choices beyond which only a core of them is solved."""
+_CORE_PER_OWNER = 5
 """Choices of each owner, on average, that a core begins with."""
 _GROWTH = 4
 _FEASIBLE = 2e-6
-"""HiGHS takes a limit that is passed by so little for kept."""
+"""Feasibility tolerance of HiGHS: a limit that is passed by so little counts as met."""
 _ROUNDING = 1e-9
 _ATTEMPTS = 5
 
@@ -35,17 +36,26 @@ _ATTEMPTS = 5
 def additive_best(
     domain: Domain, sensitivities: Sequence[Floats], limits: Sequence[float | None]
 ) -> NDArray[np.int_]:
-    """Solve the multiple-choice knapsack: one level for each site, least harm, within all limits.
+    """Solve the multiple-choice knapsack: one level a site, least sensitivity, within all limits.
 
-    The sites of a joint are one choice, so that costs are exact.
+    The sites of a joint are one choice, so that costs are exact. Where rounding or the solver's
+    tolerance passes a limit, the limit is tightened by the excess and the problem solved again.
 
     Args:
         domain: Sites, levels and costs.
-        sensitivities: For each site ``(levels,)``.
+        sensitivities: Rise of KL at each level, for each site ``(levels,)``.
         limits: For each cost the most allowed, as a share of the dense model's; none: any amount.
 
     Returns:
         One genome ``(sites,)``; the smallest one where nothing fits.
+
+    >>> from planner.searchers.problem.cost import Cost
+    >>> halves = np.array([0.0, 0.25, 0.5])
+    >>> cost = Cost(joints=tuple(Joint(sites=(s,), table=halves) for s in (0, 1)), fixed=0.0)
+    >>> domain = Domain(top_levels=np.array([2, 2]), costs=(cost,), cost_floor=0.0)
+    >>> sensitivities = [np.array([0.9, 0.1, 0.0]), np.array([0.8, 0.5, 0.0])]
+    >>> additive_best(domain, sensitivities, [0.75]).tolist()
+    [1, 2]
 
     References:
         Sinha & Zoltners, 1979, "The Multiple-Choice Knapsack Problem"; solved by HiGHS (Huangfu &
@@ -70,7 +80,7 @@ def additive_best(
 def _solved(
     domain: Domain, sensitivities: Sequence[Floats], limits: Sequence[float | None]
 ) -> NDArray[np.int_]:
-    """Give what HiGHS finds; the smallest genome where it finds nothing."""
+    """Return the solution of HiGHS; the smallest genome where there is none."""
     choices = [_choices(joints, sensitivities, limits) for joints in _by_sites(domain)]
     sizes = [len(choice.sensitivities) for choice in choices]
     dense = domain.prices(domain.top_levels[None])[0]
@@ -80,79 +90,83 @@ def _solved(
         sensitivities=np.concatenate([choice.sensitivities for choice in choices]),
         savings=np.concatenate([choice.savings[:, limited] for choice in choices]),
         owners=np.repeat(np.arange(len(sizes)), sizes),
-        rooms=allowed - dense[limited] + _ROUNDING,
+        # choices are priced by their change from dense, which is never positive
+        allowances=allowed - dense[limited] + _ROUNDING,
     )
     genome = np.zeros(len(domain.top_levels), dtype=np.int_)
     with _quiet():
-        taken = knapsack.solved()
+        positions = knapsack.solved()
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    for place in taken:
-        choice = choices[knapsack.owners[place]]
-        genome[list(choice.sites)] = choice.levels[place - starts[knapsack.owners[place]]]
+    for position in positions:
+        owner = knapsack.owners[position]
+        genome[list(choices[owner].sites)] = choices[owner].levels[position - starts[owner]]
     return genome
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Knapsack:
-    """One choice of each owner, least harm, within all limits."""
+    """One choice of each owner, with the least sum of sensitivities within all limits."""
 
     sensitivities: Floats
     """``(choices,)``"""
     savings: Floats
-    """What each changes of each limited cost, ``(choices, limits)``."""
+    """Change of each limited cost from dense, at most 0, ``(choices, limits)``."""
     owners: NDArray[np.int_]
     """Whose choice each is, ``(choices,)``."""
-    rooms: Floats
-    """The most that all together may change of each, ``(limits,)``."""
+    allowances: Floats
+    """The most that all changes of each limited cost may add up to, ``(limits,)``."""
 
     def solved(self) -> NDArray[np.int_]:
-        """Give the positions of the choices to take, one of each owner; none where nothing fits.
+        """Return the positions of the best choices, one of each owner; none where nothing fits.
 
-        Of many choices only those are looked at that an optimum can hold: one whose reduced cost
-        in the relaxation is above the gap between a plan and the relaxation cannot be in a better
-        plan.
+        Of many choices only a core is solved, those that an optimum can hold: one whose reduced
+        cost in the linear relaxation is above the gap between a plan and the relaxation cannot be
+        in a better plan.
         """
-        everything = np.arange(len(self.sensitivities))
-        if len(everything) <= _MANY:
-            return self._within(everything)
+        every_choice = np.arange(len(self.sensitivities))
+        if len(every_choice) <= _MOST_CHOICES:
+            return self._best_among(every_choice)
         relaxed = linprog(
             self.sensitivities,
-            A_eq=self._one_each(everything),
+            A_eq=self._one_each(every_choice),
             b_eq=np.ones(self.owners[-1] + 1),
-            A_ub=self.savings.T if len(self.rooms) else None,
-            b_ub=self.rooms if len(self.rooms) else None,
+            A_ub=self.savings.T if len(self.allowances) else None,
+            b_ub=self.allowances if len(self.allowances) else None,
             method="highs",
         )
         if relaxed.x is None:
-            return everything[:0]
+            return every_choice[:0]
         reduced = relaxed.lower.marginals
         order = np.argsort(reduced, kind="stable")
-        count = _CORE * int(self.owners[-1] + 1)
+        count = _CORE_PER_OWNER * int(self.owners[-1] + 1)
         while True:
             core = np.sort(order[:count])
-            taken = self._within(core)
+            best = self._best_among(core)
             if count >= len(order):
-                return taken
-            gap = float(self.sensitivities[taken].sum()) - relaxed.fun if len(taken) else np.inf
+                return best
+            gap = float(self.sensitivities[best].sum()) - relaxed.fun if len(best) else np.inf
+            # order[count] has the least reduced cost of all choices outside the core: taking any
+            # of them raises the relaxation, a lower bound of every plan, by at least that much
             if gap <= max(reduced[order[count]], _GAP * abs(relaxed.fun)):
-                return taken
+                return best
             count *= _GROWTH
 
-    def _within(self, core: NDArray[np.int_]) -> NDArray[np.int_]:
-        """Give the best positions among some ascending ones."""
+    def _best_among(self, core: NDArray[np.int_]) -> NDArray[np.int_]:
+        """Return the best positions among some ascending ones."""
         constraints = [LinearConstraint(self._one_each(core), 1, 1)]
-        if len(self.rooms):
-            constraints.append(LinearConstraint(self.savings[core].T, -np.inf, self.rooms))
-        found = milp(
+        if len(self.allowances):
+            constraints.append(LinearConstraint(self.savings[core].T, -np.inf, self.allowances))
+        solution = milp(
             self.sensitivities[core],
             integrality=np.ones(len(core)),
             bounds=Bounds(0, 1),
             constraints=constraints,
             options={"mip_rel_gap": _GAP, "node_limit": _NODES},
         )
-        return core[:0] if found.x is None else core[found.x > 0.5]
+        return core[:0] if solution.x is None else core[solution.x > 0.5]
 
     def _one_each(self, core: NDArray[np.int_]) -> csr_array:
+        """Return which owner each choice of a core counts for, ``(owners, choices)``."""
         owners = self.owners[core]
         return csr_array(
             (np.ones(len(core)), (owners, np.arange(len(core)))),
@@ -161,19 +175,19 @@ class _Knapsack:
 
 
 def _by_sites(domain: Domain) -> Iterable[tuple[Joint, ...]]:
-    """Give for each part of the sites its joint in every cost."""
+    """Yield for each group of sites its joint in every cost."""
     return zip(*(cost.joints for cost in domain.costs), strict=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Choices:
-    """What the sites of a joint may choose together."""
+    """The combinations of levels that the sites of a joint may have."""
 
     sites: tuple[int, ...]
     levels: Genomes
     """``(choices, sites)``"""
     savings: Floats
-    """What each changes of each cost from the dense model on, ``(choices, costs)``."""
+    """Change of each cost from the dense model's, ``(choices, costs)``."""
     sensitivities: Floats
     """``(choices,)``"""
 
@@ -181,33 +195,33 @@ class _Choices:
 def _choices(
     joints: tuple[Joint, ...], sensitivities: Sequence[Floats], limits: Sequence[float | None]
 ) -> _Choices:
-    """Give what sites may choose, without what another choice beats in harm and all limits."""
+    """Return the choices of a joint that no other dominates in sensitivity and limited costs."""
     sites = joints[0].sites
     total = reduce(np.add.outer, [sensitivities[site] for site in sites])
-    flat = total.ravel()
+    flat_total = total.ravel()
     savings = np.column_stack([joint.table.ravel() - joint.table.flat[-1] for joint in joints])
-    kept = np.arange(len(flat))
+    indices = np.arange(len(flat_total))
     if len(sites) > 1:  # else there is little to leave out
         limited = [limit is not None for limit in limits]
-        points = np.column_stack([flat, savings[:, limited]])
-        kept = np.flatnonzero(moocore.is_nondominated(points, keep_weakly=False))
+        points = np.column_stack([flat_total, savings[:, limited]])
+        indices = np.flatnonzero(moocore.is_nondominated(points, keep_weakly=False))
     return _Choices(
         sites=sites,
-        levels=np.column_stack(np.unravel_index(kept, total.shape)),
-        savings=savings[kept],
-        sensitivities=flat[kept],
+        levels=np.column_stack(np.unravel_index(indices, total.shape)),
+        savings=savings[indices],
+        sensitivities=flat_total[indices],
     )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep from the terminal what HiGHS writes to it past Python."""
+    """Silence what HiGHS writes to the terminal past Python."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    terminal = os.dup(1)
     try:
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(terminal, 1)
+        os.close(terminal)

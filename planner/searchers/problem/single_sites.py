@@ -7,20 +7,20 @@ from planner.searchers.protocol import Floats, Genomes
 
 
 def single_sites(domain: Domain, most_levels: int) -> Genomes:
-    """Give the dense genome, and for each site some genomes that lower it alone.
+    """Return the dense genome, and for each site some genomes that lower it alone.
 
     Args:
         domain: Sites and levels.
-        most_levels: Levels looked at for each site, the lowest one included; the others of a site
-            that has more are left to interpolation.
+        most_levels: Levels scored of each site, the lowest one included; the others of a site that
+            has more are interpolated.
 
     Returns:
         ``(genomes, sites)``, the dense one first, then site by site with ascending levels.
     """
     rows = [domain.top_levels]
     for site, top in enumerate(domain.top_levels):
-        looked_at = np.unique(np.linspace(0, top, min(top, most_levels), endpoint=False).round())
-        for level in looked_at.astype(np.int_):
+        levels = np.unique(np.linspace(0, top, min(top, most_levels), endpoint=False).round())
+        for level in levels.astype(np.int_):
             row = domain.top_levels.copy()
             row[site] = level
             rows.append(row)
@@ -28,27 +28,27 @@ def single_sites(domain: Domain, most_levels: int) -> Genomes:
 
 
 def sensitivity_tables(domain: Domain, genomes: Genomes, kls: Floats) -> tuple[Floats, ...]:
-    """Turn the scores of a single-site pass into a table of harm for each site.
+    """Turn the scores of a single-site pass into a sensitivity table for each site.
 
     Args:
         domain: Sites and levels.
-        genomes: As `single_sites` gives them, ``(genomes, sites)``.
+        genomes: As `single_sites` returns them, ``(genomes, sites)``.
         kls: Their KL, ``(genomes,)``.
 
     Returns:
         For each site ``(levels,)``: KL with that level alone, not increasing, 0 at the top. Levels
-        that were not looked at lie between their neighbours where the domain's guess of harm, or
-        else what they keep, lies between theirs: only its shape inside of a site is believed.
+        that were not scored lie between their neighbours where the domain's sensitivity prior, or
+        else what they keep, lies between theirs: only its shape inside a site is used.
     """
     tables = []
     lowered = genomes != domain.top_levels
     for site, top in enumerate(domain.top_levels):
-        own = lowered[:, site]
-        levels = np.append(genomes[own, site], top)
-        sensitivities = np.append(kls[own], 0.0)
+        rows = lowered[:, site]
+        levels = np.append(genomes[rows, site], top)
+        sensitivities = np.append(kls[rows], 0.0)
         order = np.argsort(-levels)
-        place = _places(domain, site)
-        table = np.interp(place, place[levels[order]], sensitivities[order])
+        places = _places(domain, site)
+        table = np.interp(places, places[levels[order]], sensitivities[order])
         # a level holds all that the one below it does: what looks better for keeping less is noise
         tables.append(np.maximum.accumulate(np.maximum(table, 0.0)[::-1])[::-1])
     return tuple(tables)
@@ -57,5 +57,5 @@ def sensitivity_tables(domain: Domain, genomes: Genomes, kls: Floats) -> tuple[F
 def _places(domain: Domain, site: int) -> Floats:
     """Place the levels of a site from 1 (nothing kept) to 0 (dense), ``(levels,)``."""
     top = int(domain.top_levels[site])
-    guess = domain.sensitivity_tables[site] if domain.sensitivity_tables else np.zeros(top + 1)
-    return guess / guess[0] if guess[0] > 0 else 1.0 - np.arange(top + 1) / top
+    prior = domain.sensitivity_tables[site] if domain.sensitivity_tables else np.zeros(top + 1)
+    return prior / prior[0] if prior[0] > 0 else 1.0 - np.arange(top + 1) / top

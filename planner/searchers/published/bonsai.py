@@ -1,4 +1,4 @@
-"""Bonsai: random sub-models, and a regression that tells which parts they missed."""
+"""Bonsai: random sub-models, and a regression of their KL on the parts that they keep."""
 
 import numpy as np
 
@@ -21,16 +21,16 @@ class Bonsai(ScriptedSearcher):
     prior, scores them, regresses the loss on what they keep, removes what matters least and
     starts again from there; only what some sub-model lacked may be removed. Different here: the
     regression is over the kept share of each site, not over single heads and channels, of which
-    the prior tells the order and the relative worth; worth is weighed by what it costs; the
+    the prior gives the order and the relative worth; worth is weighed by what it costs; the
     penalty is chosen by generalised cross-validation; and KL to the dense model takes the place
-    of the language model's loss. The prior is the domain's guess, from activation energies as in
-    Wanda; where there is none, all that costs the same is worth the same.
+    of the language model's loss. The prior is the domain's, from activation energies as in Wanda;
+    where there is none, all that costs the same is worth the same.
 
     Args:
         domain: Sites, levels and costs.
         population: Sub-models an iteration.
         seed: Of the sub-models.
-        iterations: Equal parts of the way to the target; after each the plan so far is scored.
+        iterations: Equal parts of the descent to the target; after each the plan is scored.
 
     References:
         Dery, Kolawole, Kagy, Smith, Neubig & Talwalkar, 2024, "Everybody Prune Now: Structured
@@ -52,39 +52,40 @@ class Bonsai(ScriptedSearcher):
         super().__init__(self._prune(goals), len(domain.top_levels))
 
     def _prune(self, goals: Floats) -> Script:
+        """Prune down to each remaining distance in turn."""
         plan = self._descent.domain.top_levels
         for goal in goals.tolist():
-            if self._descent.left(plan[None])[0] <= goal + ROUNDING:
+            if self._descent.remaining(plan[None])[0] <= goal + ROUNDING:
                 continue
-            draws = [self._drawn(plan, goal) for _ in range(self._population)]
+            draws = [self._draw(plan, goal) for _ in range(self._population)]
             samples = np.array([plan, *draws])
             kls = yield samples
             effects = np.maximum(-ridge(samples / np.maximum(plan, 1), kls), 0.0)
             worths = [
-                effect * step_shares(prior, kept)
-                for effect, prior, kept in zip(effects, self._prior, plan, strict=True)
+                effect * step_shares(prior, level)
+                for effect, prior, level in zip(effects, self._prior, plan, strict=True)
             ]
-            # what no sample lacked is not known to be worth little
-            plan = self._stripped(plan, worths, goal, samples.min(axis=0))
+            # the regression says nothing of what no sample lacked
+            plan = self._pruned(plan, worths, goal, samples.min(axis=0))
         yield plan[None]
 
-    def _drawn(self, plan: Genomes, goal: float) -> Genomes:
+    def _draw(self, plan: Genomes, goal: float) -> Genomes:
         """Draw a sub-model, ``(sites,)``, which lacks a site the likelier the less it is worth."""
-        # noise that makes an order by worth a draw without replacement by the odds of worth
+        # Gumbel noise on log worth makes its order a draw without replacement by worth
         noise = self._rng.gumbel(size=len(plan))
-        worths = [prior * np.exp(-add) for prior, add in zip(self._prior, noise, strict=True)]
-        return self._stripped(plan, worths, goal, np.zeros_like(plan))
+        worths = [prior * np.exp(-draw) for prior, draw in zip(self._prior, noise, strict=True)]
+        return self._pruned(plan, worths, goal, np.zeros_like(plan))
 
-    def _stripped(
+    def _pruned(
         self, plan: Genomes, worths: list[Floats], goal: float, lowest: Genomes
     ) -> Genomes:
-        """Take from a plan what is worth least for what it saves, until the goal is reached.
+        """Prune from a plan what is worth least for what it saves, until the goal is reached.
 
         Args:
             plan: ``(sites,)``.
             worths: For each site ``(levels - 1,)``, what each step down is worth.
-            goal: The part of the way that may be left.
-            lowest: Levels not to go below, ``(sites,)``.
+            goal: The distance that may remain.
+            lowest: Levels that no site is pruned below, ``(sites,)``.
         """
         rates: list[Floats] = []
         ties: list[Floats] = []
@@ -92,21 +93,21 @@ class Bonsai(ScriptedSearcher):
         for site, table in enumerate(self._descent.tables(plan)):
             inside = slice(lowest[site], plan[site])
             saved = np.diff(table)[inside][::-1]
-            for found, worth in ((rates, worths[site]), (ties, self._prior[site])):
-                found.append(step_rates(worth[inside][::-1], saved))
+            for values, worth in ((rates, worths[site]), (ties, self._prior[site])):
+                values.append(step_rates(worth[inside][::-1], saved))
             sites.append(np.full(len(saved), site))
         order = np.lexsort((np.concatenate(ties), np.concatenate(rates)))
         steps = np.zeros((len(order) + 1, len(plan)), dtype=np.int_)
         steps[np.arange(1, len(order) + 1), np.concatenate(sites)[order]] = 1
         reached = plan - np.cumsum(steps, axis=0)
-        enough = np.flatnonzero(self._descent.left(reached) <= goal + ROUNDING)
+        enough = np.flatnonzero(self._descent.remaining(reached) <= goal + ROUNDING)
         return np.asarray(reached[enough[0] if len(enough) else -1])
 
 
-def step_shares(prior: Floats, kept: int) -> Floats:
-    """Divide what a site keeps among its steps, ``(levels - 1,)``, as the prior does."""
-    weights = prior if prior[:kept].sum() > 0 else np.ones(len(prior))
-    return np.asarray(weights / max(weights[:kept].sum(), _TINY))
+def step_shares(prior: Floats, level: int) -> Floats:
+    """Divide what a site keeps at a level among its steps as the prior does, ``(levels - 1,)``."""
+    weights = prior if prior[:level].sum() > 0 else np.ones(len(prior))
+    return np.asarray(weights / max(weights[:level].sum(), _TINY))
 
 
 def ridge(features: Floats, values: Floats) -> Floats:
@@ -120,17 +121,17 @@ def ridge(features: Floats, values: Floats) -> Floats:
         Coefficients, ``(features,)``, of the penalty with the least generalised cross-validation
         error; 0 for what does not vary.
     """
-    centred, wanted = features - features.mean(axis=0), values - values.mean()
+    centred, target = features - features.mean(axis=0), values - values.mean()
     left, singular, right = np.linalg.svd(centred, full_matrices=False)
     if singular[0] <= _TINY:
         return np.zeros(features.shape[1])
-    projected = left.T @ wanted
+    projected = left.T @ target
     best, coefficients = np.inf, np.zeros(features.shape[1])
     for strength in _STRENGTHS * singular[0] ** 2:
-        kept = singular**2 / (singular**2 + strength)
-        missed = ((wanted - left @ (kept * projected)) ** 2).sum()
-        # the intercept is free too
-        error = missed / (len(values) - 1 - kept.sum()) ** 2
+        shrinkage = singular**2 / (singular**2 + strength)
+        squared_error = ((target - left @ (shrinkage * projected)) ** 2).sum()
+        # degrees of freedom: the trace of the hat matrix, and the intercept
+        error = squared_error / (len(values) - 1 - shrinkage.sum()) ** 2
         if error < best:
             best = error
             coefficients = right.T @ (singular / (singular**2 + strength) * projected)

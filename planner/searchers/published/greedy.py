@@ -1,4 +1,4 @@
-"""Greedy removal: from the dense model down, always the step that does least harm."""
+"""Greedy removal: from the dense model down, always the step that raises KL least."""
 
 import numpy as np
 
@@ -7,28 +7,27 @@ from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.scripted import Script, ScriptedSearcher
 
 PACE = 1 / 20
-"""Part of the way to the target that a round of steps saves: about twenty rounds."""
+"""Part of the descent to the target that a round of steps covers: about twenty rounds."""
 _STEPS_PER_SITE = 4
 
 
 class Greedy(ScriptedSearcher):
     """Lowers one site a step, each time the one with the least rise of KL for what it saves.
 
-    Where sites stay whole or go this is a published method: on whole layers SLEB, on attentions
-    and MLPs BlockPruner and FinerCut. All of them try every removal at each step and keep the
-    best; SLEB and BlockPruner judge by perplexity, FinerCut by how far the model's output moves,
-    and here it is the KL to the dense model. Published steps do not weigh what is saved: where
-    removals save the same this makes no difference.
+    Where sites are kept or dropped as a whole this is a published method: on whole layers SLEB,
+    on attentions and MLPs BlockPruner and FinerCut. All of them try every removal at each step
+    and keep the best; SLEB and BlockPruner judge by perplexity, FinerCut by the change of the
+    model's output, and here it is the KL to the dense model. Published steps do not weigh what is
+    saved: where removals save the same this makes no difference.
 
     New here are sites of many levels. A step takes one to the next level that saves a quarter of
-    what the largest site holds, and the best steps are taken together until they have saved a
-    part of the way, as one step at a time would take thousands of plans. The last is only as
+    what the largest site holds, and the best steps are taken together until they have covered a
+    part of the descent, as one step at a time would take thousands of plans. The last is only as
     large as is needed. Of several costs all that are limited count alike.
 
     Args:
         domain: Sites, levels and costs.
-        pace: Part of the way to the target that steps taken together save, where sites have many
-            levels.
+        pace: Part of the descent that steps taken together cover, where sites have many levels.
 
     References:
         Song, Oh, Kim, Kim, Kim & Kim, 2024, "SLEB: Streamlining LLMs through Redundancy
@@ -44,14 +43,14 @@ class Greedy(ScriptedSearcher):
 
 def _script(descent: Descent, pace: float) -> Script:
     genome = descent.domain.top_levels
-    # where sites stay whole or go, one goes at a time, as published
-    most = len(genome) if genome.max() > 1 else 1
+    # where sites are kept or dropped as a whole, one is dropped at a time, as published
+    most_steps = len(genome) if genome.max() > 1 else 1
     size = descent.largest_site / _STEPS_PER_SITE
     while True:
         steps = descent.lowered(genome, range(len(genome)), size)
         kls = yield np.concatenate([genome[None], steps])
         if not len(steps):
             break
-        saved = descent.left(genome[None]) - descent.left(steps)
+        saved = descent.remaining(genome[None]) - descent.remaining(steps)
         order = np.argsort((kls[1:] - kls[0]) / saved, kind="stable")
-        genome = descent.joined(genome, steps[order[:most]], pace, size)
+        genome = descent.joined(genome, steps[order[:most_steps]], pace, size)

@@ -1,9 +1,9 @@
-"""The additive solver: score every site alone, add up, solve exactly."""
+"""Knapsack: score every site alone, add up, solve exactly."""
 
 import numpy as np
 
 from planner.searchers.problem.additive import additive_best
-from planner.searchers.problem.descent import Descent
+from planner.searchers.problem.descent import spread_limits
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.scripted import Script, ScriptedSearcher
 from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
@@ -16,9 +16,10 @@ class Knapsack(ScriptedSearcher):
 
     As in Puzzle: what a choice does is measured with all else dense, assumed to add up, and a
     mixed-integer program picks one choice for each site under limits on all costs at once.
-    Different here: choices are levels of ranked units and are not distilled first; four levels of
-    a site are scored and the others interpolated; and the answer is scored jointly, which shows
-    what adding up was worth. With a front in focus it is solved for many budgets, evenly spread.
+    Different here: choices are levels of units in the order of importance and are not distilled
+    first; four levels of a site are scored and the others interpolated; and the solution is scored
+    jointly, which shows what adding up was worth. With a front in focus it is solved for many
+    budgets, evenly spread.
 
     Args:
         domain: Sites, levels and costs.
@@ -36,10 +37,5 @@ def _script(domain: Domain, population: int) -> Script:
     singles = single_sites(domain, _MOST_LEVELS)
     kls = yield singles
     sensitivities = sensitivity_tables(domain, singles, kls)
-    budgets = [Descent.to_budget(domain).limits_at(1.0)]
-    if not domain.only_budget:
-        way = Descent.to_end(domain)
-        # the dense model, at 0, is known
-        shares = np.linspace(0.0, 1.0, population + 1)[1:]
-        budgets += [way.limits_at(float(share)) for share in shares]
+    budgets = spread_limits(domain, population)
     yield np.array([additive_best(domain, sensitivities, limits) for limits in budgets])

@@ -42,7 +42,7 @@ def test_genomes_are_levels_asked_once_from_dense_to_the_target(
 def test_all_is_scored_alike_on_all_text(name: SearcherName) -> None:
     ask = made(name, domain(), 16, 0).ask()
     assert not ask.racing
-    assert (ask.rungs, ask.windows, ask.slopes, ask.counted) == (None, (), False, True)
+    assert (ask.rungs, ask.windows, ask.gradients, ask.counted) == (None, (), False, True)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,7 +87,7 @@ def test_a_site_that_costs_nothing_is_left_alone(name: SearcherName) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_without_differences_do_no_harm(name: SearcherName) -> None:
+def test_equal_scores_are_no_problem(name: SearcherName) -> None:
     space = domain(cost_floor=0.4)
     batches = play(made(name, space, 8, 0), space, lambda rows: np.zeros(len(rows)))
     assert space.cost(np.concatenate(batches)).min() <= 0.5

@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 
 from planner.searchers.frontier.expected_improvement import Budgets, pick
-from planner.searchers.frontier.gradient_moves import neighbours, never_raised, promises
+from planner.searchers.frontier.gradient_moves import (
+    neighbours,
+    predicted_changes,
+    without_restoring,
+)
 from planner.searchers.frontier.history import History
-from planner.searchers.frontier.inner_search import evolve, moved, objectives
+from planner.searchers.frontier.inner_search import evolve, objectives
 from planner.searchers.frontier.searcher import Frontier
 from planner.searchers.frontier.surrogate import Surrogate
 from planner.searchers.frontier.surrogate_check import SurrogateCheck, rank_correlation
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
+from planner.searchers.problem.moves import mutate
 from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
 from planner.searchers.protocol import Answer, Text
 from tests.problems import pairwise, two_costs
@@ -23,7 +28,7 @@ TEXT = Text(rungs=(4, 8, 16), tokens=32)
 
 
 def switches(sites: int = 8, *, limit: float = 0.5, only_budget: bool = True) -> Domain:
-    """Sites that stay or go, of equal cost."""
+    """Sites that are kept or dropped, of equal cost."""
     tables = tuple(np.array([0.0, 1.0 / sites]) for _ in range(sites))
     return Domain(
         top_levels=np.ones(sites, dtype=np.int_),
@@ -33,10 +38,10 @@ def switches(sites: int = 8, *, limit: float = 0.5, only_budget: bool = True) ->
     )
 
 
-def test_the_expected_gain_is_the_mean_improvement_over_budgets() -> None:
+def test_the_expected_improvement_is_the_mean_improvement_over_budgets() -> None:
     budgets = Budgets(np.array([[0.3], [0.6], [0.9]]), np.array([2.0, 1.0, 0.5]))
     draws = 0.8 + 0.4 * np.random.default_rng(0).normal(size=200_000)
-    found = budgets.gains(np.array([[0.5]]), np.array([0.8]), np.array([0.4]))[0]
+    found = budgets.expected_improvements(np.array([[0.5]]), np.array([0.8]), np.array([0.4]))[0]
     expected = [0.0, *(np.maximum(best - draws, 0).mean() for best in (1.0, 0.5))]
     assert found == pytest.approx(expected, abs=2e-3)
 
@@ -57,7 +62,7 @@ def test_budgets_of_a_front_span_its_costs_and_hold_the_named_one() -> None:
     assert Budgets.of(domain(only_budget=True)).limits.tolist() == [[0.5]]
 
 
-def test_copies_of_what_is_picked_promise_nothing_more() -> None:
+def test_copies_of_what_is_picked_are_not_picked() -> None:
     budgets = Budgets(np.linspace(0.1, 1.0, 19)[:, None], np.full(19, 2.0))
     prices = np.array([[0.5], [0.5], [0.9]])
     picked = pick(2, budgets, prices, np.array([1.0, 1.01, 0.7]), np.full(3, 0.05))
@@ -65,28 +70,30 @@ def test_copies_of_what_is_picked_promise_nothing_more() -> None:
     assert (budgets.best == 2.0).all()
 
 
-def test_promises_follow_the_gradient_up_and_both_guesses_down() -> None:
+def test_restoring_is_predicted_by_the_gradient_and_pruning_by_both() -> None:
     space, genome = switches(2), np.array([0, 1])
-    slopes = np.array([0.0, -0.4, 0.2, 0.0])
+    gradient = np.array([0.0, -0.4, 0.2, 0.0])
     sensitivities = (np.array([0.5, 0.0]), np.array([0.1, 0.0]))
-    up, down = promises(space, genome, slopes, sensitivities)
+    up, down = predicted_changes(space, genome, gradient, sensitivities)
     assert up.tolist() == [0.0, -0.4]
-    # single-site harm of what is kept, 0.1, is brought to the gradient's 0.2
+    # single-site sensitivity of what is kept, 0.1, is scaled to the gradient's 0.2
     assert down == pytest.approx([0.2, 0.0])
-    raised = never_raised((up, down), genome)
+    raised = without_restoring((up, down), genome)
     assert raised[0][1] > 1e3
     assert raised[1].tolist() == down.tolist()
 
 
-def test_neighbours_are_moves_and_swaps_with_the_sum_of_their_promises() -> None:
+def test_neighbours_are_moves_and_swaps_with_the_sum_of_their_predictions() -> None:
     space, genome = switches(4), np.array([1, 1, 0, 0])
-    promised = tuple(np.array(t) for t in ([0.1, 0.0], [0.3, 0.0], [0.0, -0.5], [0.0, -0.2]))
-    genomes, changes = neighbours(space, genome, promised)
-    told = {tuple(row): change for row, change in zip(genomes.tolist(), changes, strict=True)}
-    assert told[0, 1, 1, 0] == pytest.approx(-0.4)
-    assert told[0, 1, 0, 0] == pytest.approx(0.1)
-    assert told[0, 0, 1, 1] == pytest.approx(-0.3)  # two swaps joined
-    assert tuple(genome) not in told
+    predictions = tuple(np.array(t) for t in ([0.1, 0.0], [0.3, 0.0], [0.0, -0.5], [0.0, -0.2]))
+    genomes, changes = neighbours(space, genome, predictions)
+    change_by_genome = {
+        tuple(row): change for row, change in zip(genomes.tolist(), changes, strict=True)
+    }
+    assert change_by_genome[0, 1, 1, 0] == pytest.approx(-0.4)
+    assert change_by_genome[0, 1, 0, 0] == pytest.approx(0.1)
+    assert change_by_genome[0, 0, 1, 1] == pytest.approx(-0.3)  # two swaps joined
+    assert tuple(genome) not in change_by_genome
 
 
 def test_the_surrogate_learns_what_adding_up_cannot() -> None:
@@ -125,17 +132,19 @@ def test_a_score_on_little_text_weighs_less() -> None:
     assert 0 <= found[0] < found[1]
 
 
-def test_trust_is_lost_to_the_additive_ranks_and_won_back(notices: list[str]) -> None:
-    trust = SurrogateCheck()
+def test_the_check_follows_the_additive_ranks_and_then_the_surrogate_again(
+    notices: list[str],
+) -> None:
+    check = SurrogateCheck()
     truth = np.linspace(1.0, 2.0, 24)
-    assert trust.learned
-    trust.observe(-truth, truth, truth)
-    assert not trust.learned
+    assert check.passed
+    check.observe(-truth, truth, truth)
+    assert not check.passed
     assert "surrogate -1.00" in notices[-1]
-    assert "going by single-site harm" in notices[-1]
+    assert "going by the sum of single-site sensitivities" in notices[-1]
     for _ in range(3):
-        trust.observe(truth, -truth, truth)
-    assert trust.learned
+        check.observe(truth, -truth, truth)
+    assert check.passed
     assert "going by the surrogate again" in notices[-1]
 
 
@@ -144,18 +153,18 @@ def test_ranks_without_spread_correlate_with_nothing() -> None:
     assert rank_correlation(np.arange(4.0), np.arange(4.0) ** 3) == pytest.approx(1.0)
 
 
-def test_moves_stay_within_levels_and_mostly_keep_the_cost() -> None:
+def test_mutants_stay_within_levels_and_mostly_keep_the_cost() -> None:
     toy = pairwise()
     space, rng = toy.domain(), np.random.default_rng(0)
     genomes = rng.integers(0, space.top_levels + 1, size=(500, len(space.top_levels)))
-    changed = moved(genomes, space, rng)
+    changed = mutate(space, genomes, rng)
     assert (changed >= 0).all()
     assert (changed <= space.top_levels).all()
     assert (changed != genomes).any(axis=1).mean() > 0.8
     assert np.median(np.abs(space.cost(changed) - space.cost(genomes))) < 0.07
 
 
-def test_evolution_ends_near_the_best_that_it_is_told_of() -> None:
+def test_evolution_ends_near_the_best_expected() -> None:
     toy = pairwise()
     space, rng = toy.domain(), np.random.default_rng(0)
     start = rng.integers(0, space.top_levels + 1, size=(16, len(space.top_levels)))
@@ -163,13 +172,13 @@ def test_evolution_ends_near_the_best_that_it_is_told_of() -> None:
     assert toy.hypervolume(found) > toy.hypervolume(start) + 0.05
 
 
-def test_what_is_of_no_interest_is_punished() -> None:
+def test_what_is_of_no_interest_is_penalised() -> None:
     space = switches(4, limit=0.5)
-    told = objectives(space, np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]), np.zeros(3))
-    assert told[0].tolist() == [0.0, 0.5]
-    assert told[1, 0] > 100
-    assert told[2, 0] > 100
-    assert told[2, 1] == 0.5  # cheaper than allowed is no better
+    values = objectives(space, np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]), np.zeros(3))
+    assert values[0].tolist() == [0.0, 0.5]
+    assert values[1, 0] > 100
+    assert values[2, 0] > 100
+    assert values[2, 1] == 0.5  # cheaper than allowed is no better
 
 
 def test_leaders_are_the_answers_that_did_not_see_all_text() -> None:
@@ -187,7 +196,9 @@ def test_leaders_are_the_answers_that_did_not_see_all_text() -> None:
 
 
 @pytest.mark.parametrize("only_budget", [False, True])
-def test_what_the_guess_says_is_scored_before_anything_is_learned(only_budget: bool) -> None:
+def test_the_best_plans_by_the_prior_are_scored_before_anything_is_learned(
+    only_budget: bool,
+) -> None:
     sensitivities = tuple(weight * np.array([1.0, 0.5, 0.2, 0.0]) for weight in range(1, 9))
     space = replace(
         domain(cost_floor=0.45, only_budget=only_budget), sensitivity_tables=sensitivities
@@ -201,31 +212,31 @@ def test_what_the_guess_says_is_scored_before_anything_is_learned(only_budget: b
     assert len(np.unique(seeds, axis=0)) == len(seeds)
 
 
-def test_moves_between_pairs_mostly_keep_the_cost() -> None:
+def test_mutants_of_pairs_mostly_keep_the_cost() -> None:
     space, rng = paired_domain(), np.random.default_rng(0)
     genomes = rng.integers(0, space.top_levels + 1, size=(300, len(space.top_levels)))
-    changed = moved(genomes, space, rng)
+    changed = mutate(space, genomes, rng)
     assert ((changed >= 0) & (changed <= space.top_levels)).all()
     assert np.median(np.abs(space.cost(changed) - space.cost(genomes))) < 0.05
 
 
-def test_what_a_width_leaves_nothing_of_is_no_neighbour() -> None:
+def test_a_level_without_a_change_of_cost_is_no_neighbour() -> None:
     """The weights of a dropped MLP save nothing, and two levels of the others cost alike."""
     space, genome = paired_domain(), np.array([0, 3, 3, 1, 3, 3, 3, 3])
-    promised = tuple(np.array([0.3, 0.2, 0.1, 0.0]) - 0.1 * (3 - level) for level in genome)
-    genomes, _ = neighbours(space, genome, promised)
+    predictions = tuple(np.array([0.3, 0.2, 0.1, 0.0]) - 0.1 * (3 - level) for level in genome)
+    genomes, _ = neighbours(space, genome, predictions)
     alone = genomes[(genomes != genome).sum(axis=1) == 1]
     assert not (alone[:, 1] != 3).any()
     assert not (alone[:, 3] == 2).any()
     assert (alone[:, 3] == 3).any()
 
 
-def test_without_slopes_none_are_asked() -> None:
+def test_without_gradients_none_are_asked() -> None:
     toy = pairwise()
-    searcher = Frontier(toy.domain(), 20, 0, Text(rungs=(4, 8, 16), tokens=32, slopes=False))
+    searcher = Frontier(toy.domain(), 20, 0, Text(rungs=(4, 8, 16), tokens=32, gradients=False))
     for _ in range(12):
         ask = searcher.ask()
-        assert not ask.slopes
+        assert not ask.gradients
         searcher.tell(ask, toy.answer(ask))
 
 

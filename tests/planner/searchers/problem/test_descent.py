@@ -4,20 +4,20 @@ import pytest
 from planner.searchers.problem.descent import Descent
 from planner.searchers.problem.domain import Domain
 from tests.problems.costs import summed
-from tests.problems.plays import layered, two_costs, whole_or_go
+from tests.problems.plays import droppable, layered, two_costs
 from tests.problems.toy_search import domain
 
 
 def test_what_is_left_of_the_way_by_hand() -> None:
-    way = Descent.to_end(whole_or_go([0.2, 0.3, 0.1], 0.6))
+    way = Descent.to_end(droppable([0.2, 0.3, 0.1], 0.6))
     genomes = np.array([[1, 1, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]])
-    assert way.left(genomes) == pytest.approx([1.0, 0.5, 0.75, 0.0, 0.0])
+    assert way.remaining(genomes) == pytest.approx([1.0, 0.5, 0.75, 0.0, 0.0])
 
 
 def test_each_of_two_costs_is_half_of_the_way_and_gains_nothing_below_its_target() -> None:
     way = Descent.to_budget(two_costs(limits=(0.5, 0.75), only_budget=True))
     genomes = np.array([[1, 2, 2, 2], [0, 0, 2, 2], [2, 2, 1, 2], [1, 1, 2, 1], [0, 0, 0, 0]])
-    assert way.left(genomes) == pytest.approx([0.75, 0.5, 0.5, 0.0, 0.0])
+    assert way.remaining(genomes) == pytest.approx([0.75, 0.5, 0.5, 0.0, 0.0])
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ def answer(ask: Ask) -> Answer:
 
 
 def test_it_asks_what_is_new_and_remembers_the_rest() -> None:
-    told = []
+    sent = []
 
     def script() -> Script:
-        told.append((yield np.array([[1, 0], [2, 0], [1, 0]])))
-        told.append((yield np.array([[2, 0], [3, 3]])))
-        told.append((yield np.array([[3, 3], [1, 0]])))
-        told.append((yield np.array([[0, 5]])))
+        sent.append((yield np.array([[1, 0], [2, 0], [1, 0]])))
+        sent.append((yield np.array([[2, 0], [3, 3]])))
+        sent.append((yield np.array([[3, 3], [1, 0]])))
+        sent.append((yield np.array([[0, 5]])))
 
     searcher = ScriptedSearcher(script(), 2)
     asked = []
@@ -27,10 +27,10 @@ def test_it_asks_what_is_new_and_remembers_the_rest() -> None:
         assert ask.rungs is None
         searcher.tell(ask, answer(ask))
     assert asked == [[[1, 0], [2, 0]], [[3, 3]], [[0, 5]]]
-    assert [kls.tolist() for kls in told] == [[1, 2, 1], [2, 6], [6, 1], [5]]
+    assert [kls.tolist() for kls in sent] == [[1, 2, 1], [2, 6], [6, 1], [5]]
 
 
-def test_a_course_without_a_step_asks_nothing() -> None:
+def test_a_script_without_a_step_asks_nothing() -> None:
     def script() -> Script:
         yield from ()
 

@@ -10,14 +10,14 @@ from tests.problems.costs import summed
 from tests.problems.plays import every_genome
 
 
-def space(*, guess: bool = False) -> Domain:
+def space(*, prior: bool = False) -> Domain:
     tables = (np.linspace(0.0, 0.4, 5), np.array([0.0, 0.3]), np.linspace(0.0, 0.2, 3))
-    guesses = (np.array([1.0, 0.5, 0.2, 0.1, 0.0]), np.array([3.0, 0.0]), np.zeros(3))
+    sensitivities = (np.array([1.0, 0.5, 0.2, 0.1, 0.0]), np.array([3.0, 0.0]), np.zeros(3))
     return Domain(
         top_levels=np.array([4, 1, 2]),
         costs=(summed(tables, fixed=0.1),),
         cost_floor=0.1,
-        sensitivity_tables=guesses if guess else (),
+        sensitivity_tables=sensitivities if prior else (),
     )
 
 
@@ -26,7 +26,7 @@ def test_single_sites_are_lowered_one_by_one() -> None:
     assert found == [[4, 1, 2], [0, 1, 2], [2, 1, 2], [4, 0, 2], [4, 1, 0], [4, 1, 1]]
 
 
-def test_levels_not_looked_at_lie_on_the_line_between_their_neighbours() -> None:
+def test_levels_not_scored_lie_on_the_line_between_their_neighbours() -> None:
     genomes = single_sites(space(), 2)
     tables = sensitivity_tables(space(), genomes, np.array([0.0, 0.8, 0.2, 0.5, 0.3, 0.1]))
     assert tables[0] == pytest.approx([0.8, 0.5, 0.2, 0.1, 0.0])
@@ -34,11 +34,11 @@ def test_levels_not_looked_at_lie_on_the_line_between_their_neighbours() -> None
     assert tables[2] == pytest.approx([0.3, 0.1, 0.0])
 
 
-def test_the_guess_gives_the_shape_inside_of_a_site() -> None:
+def test_the_prior_gives_the_shape_inside_a_site() -> None:
     genomes = single_sites(space(), 1)
-    tables = sensitivity_tables(space(guess=True), genomes, np.array([0.0, 0.8, 0.5, 0.3]))
+    tables = sensitivity_tables(space(prior=True), genomes, np.array([0.0, 0.8, 0.5, 0.3]))
     assert tables[0] == pytest.approx([0.8, 0.4, 0.16, 0.08, 0.0])
-    assert tables[2] == pytest.approx([0.3, 0.15, 0.0])  # no guess: by what is kept
+    assert tables[2] == pytest.approx([0.3, 0.15, 0.0])  # no prior: by what is kept
 
 
 def test_what_looks_better_for_keeping_less_is_noise() -> None:
@@ -62,6 +62,6 @@ def test_the_additive_best_is_the_best_by_enumeration(limit: float, seed: int) -
     assert got <= best * (1 + 1e-3) + 1e-9
 
 
-def test_where_nothing_fits_the_smallest_is_given() -> None:
+def test_where_nothing_fits_the_smallest_is_returned() -> None:
     sensitivities = [np.linspace(1.0, 0.0, top + 1) for top in space().top_levels]
     assert additive_best(space(), sensitivities, [0.05]).tolist() == [0, 0, 0]

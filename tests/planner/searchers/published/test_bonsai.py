@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from planner.searchers.published.bonsai import Bonsai, ridge
-from tests.problems.plays import best_within, layered, play, quadratic, two_costs, whole_or_go
+from tests.problems.plays import best_within, droppable, layered, play, quadratic, two_costs
 from tests.problems.toy_search import domain, kl
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_finds_the_sites_that_do_not_matter(seed: int) -> None:
-    space = whole_or_go([0.04] * 20, 0.6)
+    space = droppable([0.04] * 20, 0.6)
     weights = np.full(20, 1.0)
     idle = np.random.default_rng(seed).choice(20, size=10, replace=False)
     weights[idle] = 0.01
@@ -21,10 +21,10 @@ def test_it_finds_the_sites_that_do_not_matter(seed: int) -> None:
 
 
 def test_it_goes_down_in_equal_parts_and_scores_the_plan_after_each() -> None:
-    space = whole_or_go([0.025] * 32, 0.6, limit=0.6, only_budget=True)
+    space = droppable([0.025] * 32, 0.6, limit=0.6, only_budget=True)
     asked = play(Bonsai(space, 16, 0, iterations=4), space, quadratic(np.arange(32.0), space))
     assert asked[0][0].tolist() == [1] * 32
-    # sixteen sites go, four an iteration; a sub-model lacks as many as the next plan
+    # sixteen sites are dropped, four an iteration; a sub-model lacks as many as the next plan
     assert [space.cost(batch[1:]).tolist() for batch in asked[:4]] == [
         pytest.approx([1.0 - 0.1 * (i + 1)] * (len(asked[i]) - 1)) for i in range(4)
     ]
@@ -39,10 +39,10 @@ def test_it_does_better_than_its_prior_and_than_none() -> None:
     space = layered(12, 0.55, limit=0.55)
     rng = np.random.default_rng(3)
     weights = rng.lognormal(sigma=1.5, size=24)
-    guesses = weights * rng.lognormal(sigma=1.0, size=24)
+    expected = weights * rng.lognormal(sigma=1.0, size=24)
     tables = tuple(
-        guess * np.linspace(1, 0, top + 1) ** 2
-        for guess, top in zip(guesses, space.top_levels, strict=True)
+        sensitivity * np.linspace(1, 0, top + 1) ** 2
+        for sensitivity, top in zip(expected, space.top_levels, strict=True)
     )
     informed = replace(space, sensitivity_tables=tables)
     sensitivity = quadratic(weights, space)
@@ -51,9 +51,9 @@ def test_it_does_better_than_its_prior_and_than_none() -> None:
         asked = play(Bonsai(informed, 32, seed), informed, sensitivity)
         return float(sensitivity(best_within(asked, space, sensitivity, 0.55)[None])[0])
 
-    guessed = informed.guessed(0.55, np.zeros(24))
+    by_prior = informed.by_prior(0.55, np.zeros(24))
     mean = np.mean([found(seed) for seed in range(3)])
-    assert mean < sensitivity(guessed[None])[0]
+    assert mean < sensitivity(by_prior[None])[0]
     assert mean < sensitivity(space.uniform_within()[None])[0]
 
 

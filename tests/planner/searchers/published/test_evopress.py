@@ -10,7 +10,7 @@ TEXT = Text(rungs=(16, 64), tokens=128)
 
 
 def drops(sites: int = 20) -> Domain:
-    """Sites that stay or go, of two kinds that cost differently."""
+    """Sites that are kept or dropped, of two kinds that cost differently."""
     full = np.where(np.arange(sites) % 2, 0.06, 0.02)
     return Domain(
         top_levels=np.ones(sites, dtype=np.int_),
@@ -57,7 +57,7 @@ def test_every_plan_costs_exactly_the_same_kind_by_kind() -> None:
     assert (drops().cost(genomes) <= 0.7 + 1e-9).all()
 
 
-def test_a_parent_falls_only_to_what_is_better() -> None:
+def test_a_parent_is_replaced_only_by_a_better_plan() -> None:
     parents = [ask.genomes[0] for ask in play(2, 120) if not ask.windows]
     kls = [float(answer(Ask(genomes=parent[None])).objectives[0, 0]) for parent in parents]
     assert len(kls) > 2

@@ -3,12 +3,12 @@ import pytest
 
 from planner.searchers.protocol import Floats, Genomes
 from planner.searchers.published.greedy import Greedy
-from tests.problems.plays import best_within, layered, play, quadratic, two_costs, whole_or_go
+from tests.problems.plays import best_within, droppable, layered, play, quadratic, two_costs
 from tests.problems.toy_search import all_genomes, domain, kl
 
 
-def test_the_order_on_an_additive_problem_is_that_of_harm() -> None:
-    space = whole_or_go([0.2, 0.2, 0.2, 0.2], 0.4)
+def test_the_order_on_an_additive_problem_is_that_of_sensitivity() -> None:
+    space = droppable([0.2, 0.2, 0.2, 0.2], 0.4)
     asked = play(Greedy(space), space, quadratic(np.array([3.0, 1.0, 4.0, 2.0]), space))
     # dense and all single removals; then the best one kept; then done: all three are known
     assert asked[0].tolist() == [
@@ -19,8 +19,8 @@ def test_the_order_on_an_additive_problem_is_that_of_harm() -> None:
     assert len(asked) == 3
 
 
-def test_harm_is_weighed_by_what_is_saved() -> None:
-    space = whole_or_go([0.1, 0.4], 0.6)
+def test_sensitivity_is_weighed_by_what_is_saved() -> None:
+    space = droppable([0.1, 0.4], 0.6)
     asked = play(Greedy(space), space, quadratic(np.array([1.0, 2.0]), space))
     # the second is worse but saves four times as much, and is enough alone
     assert len(asked) == 1
@@ -29,19 +29,20 @@ def test_harm_is_weighed_by_what_is_saved() -> None:
 
 
 def test_removals_are_judged_together_with_those_made_before() -> None:
-    space = whole_or_go([0.2, 0.2, 0.2], 0.6)
+    space = droppable([0.2, 0.2, 0.2], 0.6)
 
     def redundant(genomes: Genomes) -> Floats:
-        """Either of the first two sites can go, and not both."""
-        gone = 1 - genomes
-        return np.asarray(gone @ np.array([1.0, 1.1, 2.0]) + 10.0 * gone[:, 0] * gone[:, 1])
+        """Either of the first two sites can be dropped, and not both."""
+        dropped = 1 - genomes
+        interaction = 10.0 * dropped[:, 0] * dropped[:, 1]
+        return np.asarray(dropped @ np.array([1.0, 1.1, 2.0]) + interaction)
 
     asked = play(Greedy(space), space, redundant)
     assert best_within(asked, space, redundant, 0.6).tolist() == [0, 1, 0]
 
 
-def test_sites_that_stay_whole_or_go_do_so_one_at_a_time_however_small() -> None:
-    space = whole_or_go([0.02] * 40, 0.4)
+def test_sites_without_levels_between_are_dropped_one_at_a_time_however_small() -> None:
+    space = droppable([0.02] * 40, 0.4)
     asked = play(Greedy(space), space, quadratic(np.arange(40.0), space))
     assert [len(batch) for batch in asked] == [41, *range(39, 10, -1)]
 
@@ -89,7 +90,7 @@ def test_it_ends_within_the_budget_in_two_costs() -> None:
 
 @pytest.mark.parametrize("limit", [1.0, 0.1])
 def test_budgets_that_are_met_at_once_or_never(limit: float) -> None:
-    space = whole_or_go([0.4, 0.4], 0.2, limit=limit, only_budget=True)
+    space = droppable([0.4, 0.4], 0.2, limit=limit, only_budget=True)
     asked = play(Greedy(space), space, quadratic(np.array([1.0, 2.0]), space))
     if limit == 1.0:
         assert [batch.tolist() for batch in asked] == [[[1, 1]]]

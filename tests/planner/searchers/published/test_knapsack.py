@@ -3,7 +3,7 @@ import pytest
 
 from planner.searchers.problem.single_sites import single_sites
 from planner.searchers.published.knapsack import Knapsack
-from tests.problems.plays import every_genome, layered, play, quadratic, two_costs, whole_or_go
+from tests.problems.plays import droppable, every_genome, layered, play, quadratic, two_costs
 from tests.problems.toy_search import all_genomes, domain, kl
 
 # the solver may stop within a ten-thousandth of the optimum
@@ -57,7 +57,7 @@ def test_it_is_exact_under_two_budgets_at_once(only_budget: bool) -> None:
 
 
 def test_a_budget_below_the_smallest_plan_gives_the_smallest() -> None:
-    space = whole_or_go([0.3, 0.3, 0.2], 0.2, limit=0.1, only_budget=True)
+    space = droppable([0.3, 0.3, 0.2], 0.2, limit=0.1, only_budget=True)
     asked = play(Knapsack(space, 4), space, quadratic(np.arange(3.0), space))
     assert asked[1].tolist() == [[0, 0, 0]]
 

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.searchers.problem.domain import DIALS, Domain
+from planner.searchers.problem.domain import OPTION_KINDS, Domain
 from planner.searchers.protocol import Genomes
 from planner.searchers.published.multipruner import MultiPruner
 from tests.problems.costs import joined, summed
-from tests.problems.plays import best_within, layered, play, quadratic, whole_or_go
+from tests.problems.plays import best_within, droppable, layered, play, quadratic
 from tests.problems.toy_search import domain, kl, paired_domain
 
 LAYERS = 10
@@ -18,7 +18,7 @@ def parents_of(asked: list[Genomes]) -> list[Genomes]:
     return [batch.max(axis=0) for batch in asked[1:]]
 
 
-def test_blocks_go_first_then_channels_then_heads_by_their_split() -> None:
+def test_blocks_are_pruned_first_then_channels_then_heads_by_their_split() -> None:
     space = layered(LAYERS, 0.4, limit=0.5, width=40, heads=8)
     weights = np.random.default_rng(1).lognormal(size=2 * LAYERS)
     kl = quadratic(weights, space)
@@ -40,7 +40,7 @@ def test_blocks_go_first_then_channels_then_heads_by_their_split() -> None:
     assert sum(saved.values()) == pytest.approx(0.5, abs=0.2 / LAYERS / 8)
 
 
-def test_weights_are_thinned_only_where_widths_can_give_no_more() -> None:
+def test_weights_are_pruned_only_where_widths_can_save_no_more() -> None:
     space = paired_domain(limit=0.5)
     asked = play(MultiPruner(space), space, kl)
     assert (np.concatenate(asked)[:, 1::2] == 3).all()
@@ -53,7 +53,7 @@ def test_weights_are_thinned_only_where_widths_can_give_no_more() -> None:
     assert float(alone.cost(plan)) == pytest.approx(0.8, abs=0.07)
 
 
-def test_experts_take_the_place_of_an_mlp_and_dials_come_last() -> None:
+def test_experts_take_the_place_of_an_mlp_and_options_come_last() -> None:
     """Of each layer the attention, experts, their channels, how many run, and the shared one."""
     kinds = ("attention", "experts", "channels", "top_k", "shared") * 2
     steps = np.arange(9) / 8
@@ -69,9 +69,9 @@ def test_experts_take_the_place_of_an_mlp_and_dials_come_last() -> None:
     )
     kl = quadratic(np.arange(1.0, 11.0), space)
     asked = play(MultiPruner(space), space, kl)
-    turned = [site for site, kind in enumerate(kinds) if kind in DIALS]
+    optional = [site for site, kind in enumerate(kinds) if kind in OPTION_KINDS]
     everything = np.concatenate(asked)
-    assert (everything[:, turned] == 8).all()
+    assert (everything[:, optional] == 8).all()
     narrowed = (everything > 0) & (everything < 8)
     assert narrowed[:, [1, 6]].any()
     assert narrowed[:, [4, 9]].any()
@@ -100,7 +100,7 @@ def test_the_split_can_be_chosen() -> None:
 
 
 def test_attentions_and_mlps_are_dropped_one_by_one_by_the_lowest_kl() -> None:
-    space = replace(whole_or_go([0.1, 0.3] * 2, 0.3), kinds=("attention", "mlp") * 2)
+    space = replace(droppable([0.1, 0.3] * 2, 0.3), kinds=("attention", "mlp") * 2)
     kl = quadratic(np.array([5.0, 1.0, 2.0, 4.0]), space)
     asked = play(MultiPruner(space), space, kl)
     # not weighed by cost: the MLP of KL 1, the attention of KL 2, the MLP of KL 4
@@ -111,7 +111,7 @@ def test_attentions_and_mlps_are_dropped_one_by_one_by_the_lowest_kl() -> None:
 
 
 def test_whole_layers_are_blocks() -> None:
-    space = replace(whole_or_go([0.2] * 4, 0.55), kinds=("layer",) * 4)
+    space = replace(droppable([0.2] * 4, 0.55), kinds=("layer",) * 4)
     asked = play(MultiPruner(space), space, quadratic(np.array([3.0, 1.0, 2.0, 4.0]), space))
     assert [len(batch) for batch in asked] == [5, 3, 2]
     assert np.concatenate(asked).tolist().count([1, 0, 0, 1]) == 1
@@ -132,7 +132,7 @@ def test_a_stage_with_nothing_to_cut_leaves_its_share_to_the_others() -> None:
     assert (plan[::2] == 0).sum() == 4
 
 
-def test_a_block_that_passes_the_budget_alone_stays() -> None:
+def test_a_block_that_passes_the_budget_alone_is_kept() -> None:
     space = layered(2, 0.9, limit=0.95, width=40, heads=8)
     asked = play(MultiPruner(space), space, quadratic(np.ones(4), space))
     assert (np.concatenate(asked) > 0).all()
