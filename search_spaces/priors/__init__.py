@@ -1,4 +1,4 @@
-"""One file for each published rule that tells components how much of their weights stays."""
+"""Sensitivity priors, and published allocations of sparsity to components: one file a method."""
 
 from typing import Literal
 

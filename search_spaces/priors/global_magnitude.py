@@ -1,4 +1,4 @@
-"""One threshold for all matrices on the size of a weight, with a floor for each."""
+"""Global magnitude: one threshold for all matrices on the size of a weight, with a floor."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,21 +10,22 @@ from search_spaces.priors.magnitude_curve import removed_scores
 from search_spaces.space.sparsity import SparsityPattern
 
 # the size that a weight below the floor counts as: above any real one, and not infinite, so that
-# differences of harms are numbers
+# differences of sensitivities are numbers
 _BARRED = 1e6
 
 
 def pattern_sensitivities(
     weights: Mapping[str, Tensor], patterns: Sequence[SparsityPattern], *, floor: float = 0.1
 ) -> NDArray[np.float64]:
-    """Give the summed size of what magnitude would set to zero in one component.
+    """Sum the sizes of the weights that magnitude would set to zero in one component.
 
-    What does least harm for each weight, over all components, is what lies below one threshold.
+    What has least sensitivity for each weight, over all components, is what lies below one
+    threshold.
     Without a floor, that empties matrices whose weights are small throughout.
 
     Args:
         weights: Matrix ``(rows, columns)`` of each projection of the component, by path.
-        patterns: How many weights go.
+        patterns: How many weights become zero.
         floor: Share of its weights that every matrix keeps; each one below it counts as a million.
 
     Returns:
@@ -37,6 +38,6 @@ def pattern_sensitivities(
     sensitivities = removed_scores(weights, patterns, lambda sizes: sizes)
     for weight in weights.values():
         allowed = int(weight.numel() * (1.0 - floor))
-        gone = np.array([pattern.zeros(*weight.shape) for pattern in patterns])
-        sensitivities += _BARRED * np.maximum(gone - allowed, 0)
+        zeros = np.array([pattern.zeros(*weight.shape) for pattern in patterns])
+        sensitivities += _BARRED * np.maximum(zeros - allowed, 0)
     return sensitivities

@@ -1,4 +1,4 @@
-"""One threshold for all matrices on what a weight is of those that would be left."""
+"""LAMP: one threshold for all matrices on a weight's share of those that would be left."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,15 +13,15 @@ from search_spaces.space.sparsity import SparsityPattern
 def pattern_sensitivities(
     weights: Mapping[str, Tensor], patterns: Sequence[SparsityPattern]
 ) -> NDArray[np.float64]:
-    """Give the summed LAMP score of what magnitude would set to zero in one component.
+    """Sum the LAMP scores of the weights that magnitude would set to zero in one component.
 
     With the weights of a matrix ascending by size, ``score(u) = W_u² / Σ_{v ≥ u} W_v²``. It rises
-    with the size, so that what does least harm for each weight, over all components, is what lies
-    below one threshold on the score.
+    with the size, so that what has least sensitivity for each weight, over all components, is what
+    lies below one threshold on the score.
 
     Args:
         weights: Matrix ``(rows, columns)`` of each projection of the component, by path.
-        patterns: How many weights go.
+        patterns: How many weights become zero.
 
     Returns:
         Additive over components, ``(patterns,)``.
@@ -34,7 +34,11 @@ def pattern_sensitivities(
 
 
 def lamp_scores(sizes: Tensor) -> Tensor:
-    """Give the score of each weight of a matrix, zero for one that is zero.
+    """Compute the score of each weight of a matrix, zero for one that is zero.
+
+    >>> import torch
+    >>> lamp_scores(torch.tensor([0.0, 1.0, 1.0])).tolist()  # 0, 1 / (1 + 1) and 1 / 1
+    [0.0, 0.5, 1.0]
 
     Args:
         sizes: Absolute weights, ascending, ``(weights,)``.

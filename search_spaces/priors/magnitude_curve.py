@@ -1,4 +1,4 @@
-"""What is lost where the smallest weights of matrices become zero."""
+"""The summed scores of the weights that magnitude sets to zero, pattern by pattern."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,21 +16,21 @@ def removed_scores(
     patterns: Sequence[SparsityPattern],
     scores_of: Callable[[Tensor], Tensor],
 ) -> NDArray[np.float64]:
-    """Add up the scores of the weights that magnitude would set to zero.
+    """Sum the scores of the weights that magnitude would set to zero.
 
     Args:
         weights: Matrix ``(rows, columns)`` of each projection, by path.
-        patterns: How many weights go.
-        scores_of: Gives the score of each weight of a matrix from their sizes, ascending,
+        patterns: How many weights become zero.
+        scores_of: Computes the score of each weight of a matrix from their sizes, ascending,
             ``(weights,)`` in float64.
 
     Returns:
         Of all matrices together, ``(patterns,)``.
 
     Raises:
-        SettingsError: Where the rows of a matrix cannot be parted into a pattern's groups.
+        SettingsError: If the rows of a matrix do not divide into a pattern's groups.
     """
-    found = np.zeros(len(patterns))
+    totals = np.zeros(len(patterns))
     for path, weight in weights.items():
         sizes = weight.abs()
         ascending, order = sizes.flatten().sort(stable=True)
@@ -40,7 +40,7 @@ def removed_scores(
         for index, pattern in enumerate(patterns):
             pattern.check_fits(weight.shape[1], path)
             if pattern.group:
-                found[index] += float(in_place[zeros_by_matrix(sizes, pattern)].sum())
+                totals[index] += float(in_place[zeros_by_matrix(sizes, pattern)].sum())
             else:
-                found[index] += float(running[pattern.zeros(*weight.shape)])
-    return found
+                totals[index] += float(running[pattern.zeros(*weight.shape)])
+    return totals

@@ -1,4 +1,4 @@
-"""Components with more outliers keep more."""
+"""OWL: components with more outliers keep more of their weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,11 +17,11 @@ def owl_shares(
     multiple: float = 5.0,
     bound: float = 0.08,
 ) -> NDArray[np.float64]:
-    """Tell by how much more than the average share of its weights each component keeps.
+    """Compute by how much more than the average share of its weights each component keeps.
 
     A component's outliers are the share of its ``|W_ij| · ‖X_j‖`` above a multiple of their mean.
     These shares are stretched to a range of twice the bound and shifted to the mean 0, weighted by
-    size; where one then lies beyond the bound, which the published code lets be, all shrink.
+    size; where one then lies beyond the bound, which the published code allows, all shrink.
 
     Args:
         weights: For each component the matrix ``(rows, columns)`` of each projection, by path.
@@ -49,10 +49,10 @@ def owl_shares(
 
 
 def _outliers(weights: Mapping[str, Tensor], statistics: Statistics, multiple: float) -> float:
-    """Give the share of the outliers of one component."""
+    """Compute the share of the outliers of one component."""
     products = []
     for path, weight in weights.items():
         norms = statistics["input_second_moment", path].sqrt().to(weight.device)
         products.append((weight.abs() * norms).flatten())
-    every = torch.cat(products)
-    return float((every > multiple * every.mean()).double().mean())
+    scores = torch.cat(products)
+    return float((scores > multiple * scores.mean()).double().mean())

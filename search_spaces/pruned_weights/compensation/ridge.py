@@ -97,7 +97,7 @@ class RidgeCompensation:
         )
 
     def _percent(self, raises: int) -> float:
-        return 100 * self.damping * 10**raises
+        return 100 * self.damping * float(10**raises)
 
     def _fits(
         self,
