@@ -1,4 +1,4 @@
-"""The latency table: what the parts of one model take on one device, for one workload."""
+"""The latency table: times of one model's parts on one device, for one workload."""
 
 import hashlib
 import os
@@ -19,12 +19,12 @@ from search_spaces.structure.experts import Experts
 from search_spaces.structure.model import ModelStructure
 
 _SETTINGS = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-# a layer's own number makes it no other kind of layer
+# layers that differ in their number only are of one kind
 _NUMBERS = ("layer_idx", "layer_index", "layer_id", "layer_number")
 
 
 class Device(BaseModel):
-    """Where, and with what, was measured."""
+    """Device and software of a measurement."""
 
     model_config = _SETTINGS
 
@@ -58,7 +58,7 @@ class Device(BaseModel):
 
 
 class Setting(BaseModel):
-    """All that a table holds for; two tables of one setting are interchangeable."""
+    """What a table is valid for; two tables of one setting are interchangeable."""
 
     model_config = _SETTINGS
 
@@ -66,9 +66,9 @@ class Setting(BaseModel):
     dtype: str
     workload: Workload
     shapes: str
-    """Hash of what decides the model's speed: its class, its layers and their shapes."""
+    """Hash of what determines the model's speed: its class, its layers and their shapes."""
     thinned: str | None = None
-    """Of a mixture of experts how few run and how narrow they are; none: neither changes."""
+    """Timed numbers of running experts and of their channels; none: only the dense ones."""
 
     @classmethod
     def of(
@@ -77,19 +77,19 @@ class Setting(BaseModel):
         workload: Workload,
         block_options: Sequence[Sequence[BlockOptions]] | None = None,
     ) -> Self:
-        """Describe a model as it stands on its device.
+        """Describe a model on its device.
 
         Args:
             structure: The model.
-            workload: What it is to do.
-            block_options: For each component how it may be thinned out; none: not.
+            workload: What is timed.
+            block_options: For each component its options; none: the dense one only.
         """
         model = structure.backbone.model
         grids = [
             f"{experts_run} of {channels}"
-            for component, own in zip(structure.components, block_options or (), strict=False)
+            for component, options in zip(structure.components, block_options or (), strict=False)
             if component.experts is not None
-            for experts_run, channels in [timed_ways(component.experts, own)]
+            for experts_run, channels in [timed_expert_options(component.experts, options)]
             if len(experts_run) * len(channels) > 1
         ]
         return cls(
@@ -105,7 +105,7 @@ class Setting(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that stand for the setting."""
+        """Sixteen hexadecimal digits that identify the setting."""
         return _digest(self)
 
 
@@ -120,7 +120,7 @@ class Curve(BaseModel):
 
 
 class Grid(BaseModel):
-    """A layer that keeps its experts only: so many, so many of them that run, and so wide."""
+    """A layer that keeps its experts only, over their count, how many run, and their width."""
 
     model_config = _SETTINGS
 
@@ -150,7 +150,7 @@ class LayerTimes(BaseModel):
 
 
 class LatencyTable(BaseModel):
-    """What was measured, before anything is derived from it."""
+    """The measurements, before anything is derived from them."""
 
     model_config = _SETTINGS
 
@@ -164,11 +164,11 @@ class LatencyTable(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that stand for all that was measured."""
+        """Sixteen hexadecimal digits that identify the measurements."""
         return _digest(self)
 
     def to_json(self) -> str:
-        """Give the file's text."""
+        """Return the file's text."""
         return self.model_dump_json(indent=1, exclude_none=True) + "\n"
 
     @classmethod
@@ -176,7 +176,7 @@ class LatencyTable(BaseModel):
         """Read a table.
 
         Raises:
-            LatencyError: Where the file is no table of this version.
+            LatencyError: If the file is no table of this version.
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
@@ -190,11 +190,11 @@ class LatencyTable(BaseModel):
         """Refuse a table that was measured elsewhere.
 
         Args:
-            path: Of the table, to be named.
-            device: That it is to be used on.
+            path: Of the table, for the message.
+            device: On which it is to be used.
 
         Raises:
-            LatencyError: Where the table is of another device; both are named.
+            LatencyError: If the table is of another device; both are named.
         """
         if self.setting.device != device:
             raise LatencyError(
@@ -207,11 +207,11 @@ class LatencyTable(BaseModel):
         """Refuse a table that was measured elsewhere, or of something else.
 
         Args:
-            path: Of the table, to be named.
-            setting: That it is to be used in.
+            path: Of the table, for the message.
+            setting: In which it is to be used.
 
         Raises:
-            LatencyError: Where the table is of another setting.
+            LatencyError: If the table is of another setting.
         """
         self.check_device(path, setting.device)
         if self.setting != setting:
@@ -223,34 +223,35 @@ class LatencyTable(BaseModel):
 
 
 def _digest(content: BaseModel) -> str:
-    # what a dense model has none of is left out, so that its tables stay what they were
+    # fields that only mixtures have are left out, so that digests of dense models never change
     text = content.model_dump_json(exclude_none=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def timed_ways(
+def timed_expert_options(
     experts: Experts, block_options: Sequence[BlockOptions]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Give the numbers of experts that run, and the widths, at which a mixture is timed.
+    """Return the numbers of running experts, and of their channels, at which a mixture is timed.
 
     Args:
         experts: Of the dense model.
-        block_options: How they may be thinned out, the dense way among them.
+        block_options: Their options, the dense one among them.
 
     Returns:
-        Both ascending, the lowest, the middle and the dense one of what there is.
+        Both ascending: the lowest, the middle and the dense value.
     """
     top_ks = sorted({options.top_k or experts.top_k for options in block_options})
     channels = sorted({options.channels or experts.channel_count for options in block_options})
-    found = (
-        tuple(sorted({every[0], every[len(every) // 2], every[-1]}))
-        for every in (top_ks, channels)
-    )
-    return next(found), next(found)
+    return _three_of(top_ks), _three_of(channels)
+
+
+def _three_of(values: Sequence[int]) -> tuple[int, ...]:
+    """Return the first, the middle and the last of ascending values, each once."""
+    return tuple(sorted({values[0], values[len(values) // 2], values[-1]}))
 
 
 def layer_kinds(structure: ModelStructure) -> list[tuple[int, ...]]:
-    """Give the positions of the layers of each kind; those of one kind take the same time."""
+    """Return the positions of the layers of each kind; those of one kind take the same time."""
     kinds: dict[str, list[int]] = {}
     for index, layer in enumerate(structure.backbone.layers):
         kinds.setdefault(_signature(layer), []).append(index)
@@ -266,7 +267,7 @@ def _shapes(structure: ModelStructure) -> str:
 
 
 def _signature(layer: nn.Module) -> str:
-    """Describe what decides a layer's speed: shapes, and switches such as a sliding window."""
+    """Describe what determines a layer's speed: shapes, and switches such as a sliding window."""
     words = [f"{name} {tuple(weight.shape)}" for name, weight in layer.named_parameters()]
     for path, module in layer.named_modules():
         words += [

@@ -1,4 +1,4 @@
-"""Latency of a model as it runs: reading a prompt, and writing one token more."""
+"""Latency of a model as it runs: prefill of a prompt, and decoding token by token."""
 
 import statistics
 import time
@@ -42,17 +42,17 @@ class Workload(BaseModel):
     """Tokens written, in each sequence."""
 
     def fitted(self, model: PreTrainedModel) -> "Workload":
-        """Shorten the prompt to what the model has room for beside the new tokens."""
-        wanted = self.prompt_tokens + self.new_tokens
-        room = min(wanted, position_count(model) or wanted)
+        """Shorten the prompt to what the model has room for next to the new tokens."""
+        request_tokens = self.prompt_tokens + self.new_tokens
+        room = min(request_tokens, position_count(model) or request_tokens)
         return self.model_copy(update={"prompt_tokens": max(1, room - self.new_tokens)})
 
     def request_ms(self, latency: Latency) -> float:
-        """Give the time of the whole request."""
+        """Return the time of the whole request."""
         return latency.prefill_ms + self.new_tokens * latency.decode_ms
 
     def throughput(self, request_ms: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the tokens written in a second; those read where the workload writes none."""
+        """Return the tokens written in a second; those read if the workload writes none."""
         tokens = self.batch_size * (self.new_tokens or self.prompt_tokens)
         return 1e3 * tokens / request_ms
 
@@ -69,15 +69,15 @@ def measure_latencies(
 
     Args:
         models: By any name.
-        workload: What to time; the prompt is shortened where a model has no room for it.
-        repeats: Turns, of which the median is given, after one that is not counted.
+        workload: What to time; the prompt is shortened if a model has no room for it.
+        repeats: Turns, of which the median is returned, after one that is not counted.
     """
     times: dict[str, list[Latency]] = {name: [] for name in models}
     for turn in range(1 + repeats):
         for name, model in models.items():
-            taken = _time_request(model, workload.fitted(model))
+            latency = _time_request(model, workload.fitted(model))
             if turn:
-                times[name].append(taken)
+                times[name].append(latency)
     return {
         name: Latency(
             prefill_ms=statistics.median(run.prefill_ms for run in runs),
@@ -105,20 +105,20 @@ def _time_request(model: PreTrainedModel, workload: Workload) -> Latency:
 
 
 def prompt_of(model: PreTrainedModel, workload: Workload) -> Tensor:
-    """Give token ids ``(batch, tokens)`` to read."""
+    """Return token ids ``(batch, tokens)`` to read."""
     vocabulary = len(next(model.get_input_embeddings().parameters()))
     tokens = torch.arange(workload.prompt_tokens, device=model.device) % vocabulary
     return tokens.expand(workload.batch_size, -1)
 
 
 def next_token(model: PreTrainedModel, output: Any) -> Any:
-    """Write the most probable token after an output, and give the output after it."""
+    """Write the most probable token after an output, and return the next output."""
     token: Tensor = output.logits[:, -1:].argmax(dim=-1)
     return model(token, past_key_values=output.past_key_values, use_cache=True)
 
 
 def now(model: PreTrainedModel) -> float:
-    """Give the time in seconds, once the model's device has done all it was told to."""
+    """Return the time in seconds, once the model's device has finished its queue."""
     if model.device.type != "cpu":
         torch.accelerator.synchronize()
     return time.perf_counter()

@@ -8,23 +8,22 @@ import numpy as np
 import pytest
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
 
 from evaluators.costs.latency import predict
 from evaluators.latency import layer_benchmark as stacks
-from evaluators.latency import measure as latency
+from evaluators.latency import stack_timer
 from evaluators.latency.latency_table import (
     Curve,
     Grid,
     LatencyTable,
     LayerTimes,
     Setting,
-    timed_ways,
+    timed_expert_options,
 )
 from evaluators.latency.layer_benchmark import measure_table
 from evaluators.latency.measure import Latency, Workload, measure_latencies
 from search_spaces.space.block_options import combined_options
-from search_spaces.space.configuration import configurations_of, unit_counts
+from search_spaces.space.configuration import ConfigurationTables
 from search_spaces.structure.model import ModelStructure
 from tests.evaluators.costs.test_mixture import cut_layers, random_configurations, ways
 from tests.evaluators.latency.test_latency_table import by_hand as dense_by_hand
@@ -77,10 +76,9 @@ def test_experts_are_interpolated_between_what_was_timed(
     kept: int, options: int, milliseconds: float
 ) -> None:
     structure = mixture("mixtral")
-    widths = unit_counts(structure.components)
     table = by_hand(structure, grid((2, 4, 8), (1, 2), (4, CHANNELS)))
-    configurations = configurations_of(
-        np.array([[2, kept] + [2, 8] * 3]), np.array([[0, options] + [0] * 6]), widths
+    configurations = ConfigurationTables.of(structure.components, ways(structure)).index(
+        np.array([[2, kept] + [2, 8] * 3]), np.array([[0, options] + [0] * 6])
     )
     (found,) = predict(structure, ways(structure), table, configurations)
     others = 5 + 3 * (1 + 2 + 32.8)
@@ -101,8 +99,8 @@ def test_what_is_timed_of_experts_is_little() -> None:
     assert experts is not None
     assert experts.experts is not None
     ten = combined_options(channels=(0, *range(1, 10)), top_ks=(0, 1))
-    assert timed_ways(experts.experts, ten) == ((1, 2), (1, 6, CHANNELS))
-    assert timed_ways(experts.experts, combined_options()) == ((2,), (CHANNELS,))
+    assert timed_expert_options(experts.experts, ten) == ((1, 2), (1, 6, CHANNELS))
+    assert timed_expert_options(experts.experts, combined_options()) == ((2,), (CHANNELS,))
     timed = stacks._timed(experts, ten)
     assert {count for count, _ in timed} == {2, 4, 6, EXPERTS}
     assert len(timed) == 4 * 2 * 3
@@ -128,29 +126,21 @@ def test_the_table_of_a_dense_model_says_nothing_of_experts() -> None:
 
 
 @pytest.fixture
-def counter(monkeypatch: pytest.MonkeyPatch) -> FlopCounterMode:
-    """Makes a clock that counts multiplications: a second each."""
-    counter = FlopCounterMode(display=False)
-
-    def now(_model: PreTrainedModel) -> float:
-        return counter.get_total_flops()
-
-    monkeypatch.setattr(latency, "now", now)
-    monkeypatch.setattr(stacks, "now", now)
+def quick_counter(counter: FlopCounterMode, monkeypatch: pytest.MonkeyPatch) -> FlopCounterMode:
+    """A clock that counts multiplications, with as few of them as possible."""
+    monkeypatch.setattr(stack_timer, "PREFILLS", 1)
     monkeypatch.setattr(stacks, "TURNS", 1)
-    monkeypatch.setattr(stacks, "PREFILLS", 1)
     monkeypatch.setattr(stacks, "MOST_LAYERS", 2)
-    monkeypatch.setattr(stacks, "STEPS", 1)  # the middle one of three
     return counter
 
 
 def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
-    counter: FlopCounterMode,
+    quick_counter: FlopCounterMode,
 ) -> None:
     """Of groups of experts, beside a shared one, after a layer that has none."""
     structure = mixture("deepseek-v3")
     block_options = ways(structure)
-    with counter:
+    with quick_counter:
         table = measure_table(structure, WORKLOAD, block_options=block_options)
     assert {kind.experts is None for kind in table.kinds} == {True, False}
     for row in random_configurations(structure, 4)[[0, 2]]:
@@ -159,7 +149,7 @@ def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
         parent, _, stack = structure.backbone.stack_path.rpartition(".")
         layers = nn.ModuleList(cut_layers(structure, row).values())
         setattr(model.get_submodule(parent), stack, layers)
-        with counter:
+        with quick_counter:
             measured = measure_latencies({"it": model}, WORKLOAD, repeats=1)["it"]
         assert found.prefill_ms == pytest.approx(measured.prefill_ms, rel=1e-9)
         assert found.decode_ms == pytest.approx(measured.decode_ms, rel=1e-9)

@@ -13,10 +13,10 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel
 from evaluators.costs.cost_model import CostModel
 from evaluators.costs.latency import predict
 from evaluators.latency import layer_benchmark as stacks
-from evaluators.latency import measure as latency
 from evaluators.latency.latency_table import Curve, LatencyTable, LayerTimes, Setting, layer_kinds
 from evaluators.latency.layer_benchmark import measure_table, timed_counts
 from evaluators.latency.measure import Latency, Workload, measure_latencies
+from evaluators.latency.stack_timer import StackCase
 from search_spaces.errors import LatencyError
 from search_spaces.reading.read import read_structure
 from search_spaces.space.block_options import BlockOptions, combined_options
@@ -174,21 +174,6 @@ def sliding() -> ModelStructure:
     return read_structure(model.train(mode=False).requires_grad_(False))
 
 
-@pytest.fixture
-def counter(monkeypatch: pytest.MonkeyPatch) -> FlopCounterMode:
-    """Makes a clock that counts multiplications: a second each."""
-    counter = FlopCounterMode(display=False)
-
-    def now(_model: PreTrainedModel) -> float:
-        return counter.get_total_flops()
-
-    monkeypatch.setattr(latency, "now", now)
-    monkeypatch.setattr(stacks, "now", now)
-    monkeypatch.setattr(stacks, "TURNS", 2)
-    monkeypatch.setattr(stacks, "STEPS", 1)  # the middle one of three
-    return counter
-
-
 @pytest.mark.parametrize("family", [tiny.llama, tiny.opt, tiny.phi, sliding])
 def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
     family: Make, counter: FlopCounterMode
@@ -267,7 +252,7 @@ def test_widths_that_are_timed(unit_count: int, counts: list[int]) -> None:
 
 
 def test_a_layer_is_timed_with_its_call_which_costs_then_pay_once() -> None:
-    bare = stacks._Case(layers=(0, 1, 2, 3), kept=(0, 0))
+    bare = StackCase(layers=(0, 1, 2, 3), kept=(0, 0))
     half = replace(bare, layers=(0, 1), is_half=True)
     cut = replace(bare, kept=(2, 0))
     # 10 outside, 2 for each call, 3 for each attention
