@@ -1,8 +1,8 @@
-"""Parameters that take part in a token: of the experts, those that run for it."""
+"""Active parameters: of the experts, those that run for a token."""
 
 from torch import Tensor
 
-from evaluators.costs.cost_table import CostTable, Variants
+from evaluators.costs.cost_table import ComponentOptions, CostTable
 from evaluators.costs.weight_count import Counted, tally_weights
 from evaluators.metric import Metric
 from search_spaces.structure.model import ModelStructure
@@ -16,8 +16,8 @@ ACTIVE = Metric(
 
 
 def tally_active(
-    structure: ModelStructure, block_options: Variants, *, adds_bias: bool = False
+    structure: ModelStructure, block_options: ComponentOptions, *, adds_bias: bool = False
 ) -> CostTable:
-    """Count the parameters that one token meets; the router's and the shared expert's are."""
+    """Count the parameters active for one token, the router and the shared expert included."""
     counted = Counted(adds_bias=adds_bias, running=True)
     return tally_weights(structure, block_options, Tensor.numel, counted)

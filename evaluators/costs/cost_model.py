@@ -1,4 +1,4 @@
-"""What candidates cost, in every cost metric at once."""
+"""Costs of candidates, in every cost metric at once."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,19 @@ from typing import Self
 import numpy as np
 import torch
 
-from evaluators.costs.active import tally_active
+from evaluators.costs.active import ACTIVE, tally_active
 from evaluators.costs.cost_table import Floats, total
-from evaluators.costs.expert_bytes import tally_loading
-from evaluators.costs.kv import tally_kv
-from evaluators.costs.latency import tally_latency
-from evaluators.costs.macs import tally_macs
-from evaluators.costs.nonzero import tally_nonzero
-from evaluators.costs.packed import tally_packed
-from evaluators.costs.params import tally_params
-from evaluators.costs.size import tally_size
+from evaluators.costs.expert_bytes import LOADING, tally_loading
+from evaluators.costs.kv import KV, tally_kv
+from evaluators.costs.latency import LATENCY, THROUGHPUT, tally_latency
+from evaluators.costs.macs import MACS, tally_macs
+from evaluators.costs.nonzero import NONZERO, tally_nonzero
+from evaluators.costs.packed import PACKED, tally_packed
+from evaluators.costs.params import PARAMS, tally_params
+from evaluators.costs.size import SIZE, tally_size
 from evaluators.latency.latency_table import LatencyTable
 from search_spaces.space.block_options import BlockOptions, combined_options
-from search_spaces.space.configuration import Configurations, unit_counts
+from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.model import ModelStructure
 
@@ -28,16 +28,15 @@ from search_spaces.structure.model import ModelStructure
 class CostModel:
     """The costs of every candidate of one model.
 
-    Latency and throughput where it has a table; what is active, and what is loaded for a token,
-    where it has experts.
+    Latency and throughput if it has a table; active parameters, and bytes of experts read for a
+    token, if the model has experts.
 
     Args:
         structure: The model.
         stored_dtype: Of its weights on disk, and so of an export's.
         context: Tokens that a token attends to, for the multiply–accumulates of attention.
-        block_options: For each component how it may be thinned out, the dense way first; none:
-            not.
-        adds_bias: Whether components that lose units gain a bias.
+        block_options: For each component its options, the dense one first; none: that alone.
+        adds_bias: Whether pruned components gain a bias.
     """
 
     def __init__(
@@ -50,68 +49,73 @@ class CostModel:
         adds_bias: bool = False,
     ) -> None:
         self._structure = structure
-        self.block_options = own = tuple(
+        self.block_options = options = tuple(
             block_options or [combined_options()] * len(structure.components)
         )
         self.table: LatencyTable | None = None
-        params = tally_params(structure, own, adds_bias=adds_bias)
-        size = tally_size(structure, own, stored_dtype, adds_bias=adds_bias)
+        params = tally_params(structure, options, adds_bias=adds_bias)
+        size = tally_size(structure, options, stored_dtype, adds_bias=adds_bias)
         self._tallies = {
-            "params": params,
-            "size": size,
-            "macs": tally_macs(structure, own, context),
-            "kv": tally_kv(structure, own, stored_dtype),
+            PARAMS.name: params,
+            SIZE.name: size,
+            MACS.name: tally_macs(structure, options, context),
+            KV.name: tally_kv(structure, options, stored_dtype),
             # zeros make no dense kernel faster: only what is stored can shrink
-            "nonzero": tally_nonzero(params, structure, own),
-            "packed": tally_packed(size, structure, own, stored_dtype),
+            NONZERO.name: tally_nonzero(params, structure, options),
+            PACKED.name: tally_packed(size, structure, options, stored_dtype),
         }
         if structure.has_experts:
             self._tallies |= {
-                "active": tally_active(structure, own, adds_bias=adds_bias),
-                "loading": tally_loading(structure, own, stored_dtype, size),
+                ACTIVE.name: tally_active(structure, options, adds_bias=adds_bias),
+                LOADING.name: tally_loading(structure, options, stored_dtype, size),
             }
 
     def timed(self, table: LatencyTable) -> Self:
-        """Give a cost model of the same model that knows latency and throughput too."""
+        """Return a cost model of the same model that has latency and throughput too."""
         timed = copy.copy(self)
         timed.table = table
         latency = tally_latency(self._structure, self.block_options, table)
-        timed._tallies = self._tallies | {"latency": latency}
+        timed._tallies = self._tallies | {LATENCY.name: latency}
         return timed
 
     def costs(self, configurations: Configurations) -> Mapping[str, Floats]:
-        """Give each metric's cost ``(candidates,)`` of forms ``(candidates, components)``."""
+        """Return each metric's cost ``(candidates,)``.
+
+        Args:
+            configurations: ``(candidates, components)``
+        """
         costs = {
             name: total(tally, self._structure, configurations)
             for name, tally in self._tallies.items()
         }
         if self.table is not None:
-            costs["throughput"] = self.table.setting.workload.throughput(costs["latency"])
+            workload = self.table.setting.workload
+            costs[THROUGHPUT.name] = workload.throughput(costs[LATENCY.name])
         return costs
 
     def dense(self) -> Mapping[str, float]:
-        """Give the dense model's cost in each metric."""
-        widths = unit_counts(self._structure.components)
-        return {name: float(cost[0]) for name, cost in self.costs(widths[None]).items()}
+        """Return the dense model's cost in each metric."""
+        dense = dense_configurations(self._structure.components)
+        return {name: float(cost[0]) for name, cost in self.costs(dense[None]).items()}
 
     def joint_costs(
         self, metric: str, space: SearchSpace
     ) -> tuple[tuple[tuple[int, ...], Floats], ...]:
-        """Give, for each group of sites, the cost of each combination of their levels.
+        """Return, for each group of sites, the cost of each combination of their levels.
 
         Norms that two components share are left out.
 
         Returns:
-            Of each group the positions of its sites, and a table with an axis for each of them.
+            For each group the positions of its sites, and a table with an axis for each of them.
         """
         tables = self._tallies[metric].tables
         return tuple((group, _joint_table(space, group, tables)) for group in space.groups)
 
 
 def _joint_table(space: SearchSpace, group: tuple[int, ...], tables: Sequence[Floats]) -> Floats:
-    """Add up what the targets of some sites cost at each combination of their levels."""
+    """Sum the costs of the targets of some sites at each combination of their levels."""
     targets = sorted({target for site in group for target in space.sites[site].targets})
-    # a space of these alone, whose forms are quick to give
+    # a space of these alone, whose configurations are quick to enumerate
     alone = replace(
         space,
         components=tuple(space.components[target] for target in targets),

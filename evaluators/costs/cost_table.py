@@ -1,4 +1,4 @@
-"""The shape of a cost: what each component costs in each form, and what each standing layer."""
+"""The shape of a cost: one table a component by configuration, one value a standing layer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,55 +8,62 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.configuration import Configurations
+from search_spaces.space.configuration import Configurations, ConfigurationTable
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
 Floats = NDArray[np.float64]
-Variants = Sequence[Sequence[BlockOptions]]
-"""For each component how it may be thinned out, the dense way first."""
+ComponentOptions = Sequence[Sequence[BlockOptions]]
+"""For each component its options, the dense one first."""
 Weigh = Callable[[Tensor], float]
 """What one weight tensor costs; must be proportional to its size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostTable:
-    """One cost metric of one model, taken apart."""
+    """One cost metric of one model, by component, layer and rest."""
 
     tables: tuple[Floats, ...]
-    """For each component its cost in each form, ``(configurations,)``: at each number of units
-    kept, and so again for each further variant."""
+    """For each component its cost in each configuration, ``(configurations,)``."""
     shared: Floats
-    """For each layer that is not gone: what no component owns alone, ``(layers,)``."""
+    """For each layer that still stands: what no component owns alone, ``(layers,)``."""
     rest: float
     """For everything outside the layers."""
 
 
 def tabulated(
     structure: ModelStructure,
-    block_options: Variants,
+    block_options: ComponentOptions,
     table: Callable[[Component, Sequence[BlockOptions]], Floats],
 ) -> tuple[Floats, ...]:
-    """Give the table of each component, as a `CostTable` holds it; equal ones are one array.
+    """Return the table of each component, as a `CostTable` holds it; equal ones share an array.
 
     Args:
         structure: The model.
-        block_options: For each component how it may be thinned out.
-        table: Gives the costs of a component in its variants, which broadcast to
-            ``(block_options, units + 1)``: a row alone where they cost the same.
+        block_options: For each component its options, the dense one first.
+        table: Computes the costs of a component with its options, which broadcast to
+            ``(block_options, units + 1)``: a single row if they cost the same.
     """
-    known: dict[bytes, Floats] = {}
-    found = []
-    for component, own in zip(structure.components, block_options, strict=True):
-        costs = np.broadcast_to(table(component, own), (len(own), component.unit_count + 1))
-        found.append(known.setdefault(costs.tobytes(), costs.ravel()))
-    return tuple(found)
+    distinct: dict[bytes, Floats] = {}
+    tables = []
+    for component, options in zip(structure.components, block_options, strict=True):
+        shape = len(options), component.unit_count + 1
+        costs = np.broadcast_to(table(component, options), shape)
+        rows = ConfigurationTable(component.unit_count, tuple(options))
+        by_configuration = costs[rows.options_index, rows.units]
+        tables.append(distinct.setdefault(by_configuration.tobytes(), by_configuration))
+    return tuple(tables)
 
 
 def proportional(unit_count: int, each: float, standing: float = 0.0) -> Floats:
-    """Give a table ``(units + 1,)``: so much for each unit, and so much for keeping any."""
-    kept = np.arange(unit_count + 1)
-    table: Floats = each * kept + standing * (kept > 0)
+    """Return a table ``(units + 1,)``: a cost for each unit kept, and one for keeping any.
+
+    Example:
+        >>> proportional(3, 2.0, standing=1.0)
+        array([0., 3., 5., 7.])
+    """
+    kept_counts = np.arange(unit_count + 1)
+    table: Floats = each * kept_counts + standing * (kept_counts > 0)
     return table
 
 
@@ -64,17 +71,17 @@ def total(tally: CostTable, structure: ModelStructure, configurations: Configura
     """Add up the cost of candidates.
 
     Args:
-        tally: The cost, taken apart.
+        tally: The cost by component, layer and rest.
         structure: The model.
         configurations: ``(candidates, components)``
 
     Returns:
         ``(candidates,)``
     """
-    lasting = np.array([not layer.vanishes for layer in structure.layers])
+    permanent = np.array([not layer.vanishes for layer in structure.layers])
     starts = [span.start for span in structure.spans]
-    there = np.logical_or.reduceat(configurations > 0, starts, axis=1) | lasting
-    costs: Floats = there @ tally.shared + tally.rest
+    standing = np.logical_or.reduceat(configurations > 0, starts, axis=1) | permanent
+    costs: Floats = standing @ tally.shared + tally.rest
     for table, configuration in zip(tally.tables, configurations.T, strict=True):
         costs += table[configuration]
     return costs

@@ -1,4 +1,4 @@
-"""Bytes of experts that are read to write one token."""
+"""Bytes of experts that are read to decode one token."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluators.costs.cost_table import CostTable, Floats, Variants, tabulated
-from evaluators.costs.mixture import ExpertWeights, MixtureForms
+from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated
+from evaluators.costs.mixture import ExpertWeights, MixtureConfigurations
 from evaluators.metric import Metric
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
@@ -22,27 +22,30 @@ LOADING = Metric(
 
 
 def tally_loading(
-    structure: ModelStructure, block_options: Variants, stored_dtype: torch.dtype, size: CostTable
+    structure: ModelStructure,
+    block_options: ComponentOptions,
+    stored_dtype: torch.dtype,
+    size: CostTable,
 ) -> CostTable:
     """Count the bytes of experts that a decode step of one request reads.
 
-    It is what a token waits for where memory is the limit, or where experts lie in slower memory
-    than the rest. Zeros are read too.
+    It is what bounds decoding if memory is the limit, or if experts lie in slower memory than the
+    rest. Zeros are read too.
 
     Args:
         structure: The model.
-        block_options: For each component how it may be thinned out.
+        block_options: For each component its options, the dense one first.
         stored_dtype: Of the weights.
-        size: Bytes of all that is kept, of which the shared expert is read whole.
+        size: Bytes of all that is stored, of which the shared expert is read in full.
     """
 
     def weigh(weight: Tensor) -> float:
         return weight.numel() * stored_dtype.itemsize
 
-    def table(component: Component, own: Sequence[BlockOptions]) -> Floats:
+    def table(component: Component, options: Sequence[BlockOptions]) -> Floats:
         if component.experts is None:
             return np.zeros(1)
-        configurations = MixtureForms.of(component, component.experts, own)
+        configurations = MixtureConfigurations.of(component, component.experts, options)
         layer = structure.backbone.layers[component.layer]
         each = ExpertWeights.of(layer, component.experts, weigh)
         return np.asarray(configurations.running * each.expert(configurations.channels))
@@ -50,8 +53,8 @@ def tally_loading(
     routed = zip(structure.components, tabulated(structure, block_options, table), strict=True)
     return CostTable(
         tables=tuple(
-            whole if component.kind == "shared" else own
-            for (component, own), whole in zip(routed, size.tables, strict=True)
+            all_bytes if component.kind == "shared" else read_bytes
+            for (component, read_bytes), all_bytes in zip(routed, size.tables, strict=True)
         ),
         shared=np.zeros(len(structure.layers)),
         rest=0.0,

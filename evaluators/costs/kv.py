@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from evaluators.costs.cost_table import CostTable, Floats, Variants, proportional, tabulated
+from evaluators.costs.cost_table import (
+    ComponentOptions,
+    CostTable,
+    Floats,
+    proportional,
+    tabulated,
+)
 from evaluators.metric import Metric
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
@@ -17,11 +23,11 @@ KV = Metric(
 
 
 def tally_kv(
-    structure: ModelStructure, block_options: Variants, stored_dtype: torch.dtype
+    structure: ModelStructure, block_options: ComponentOptions, stored_dtype: torch.dtype
 ) -> CostTable:
     """Count cache bytes in the weights' dtype; layers with a sliding window count in full."""
 
-    def table(component: Component, _variants: Sequence[BlockOptions]) -> Floats:
+    def table(component: Component, _options: Sequence[BlockOptions]) -> Floats:
         return proportional(
             component.unit_count, component.cached_features * stored_dtype.itemsize
         )

@@ -1,12 +1,12 @@
-"""Milliseconds of a request, put together from a table measured on the device; and throughput."""
+"""Milliseconds of a request, composed from a table measured on the device; and throughput."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.costs.cost_table import CostTable, Floats, Variants, tabulated, total
-from evaluators.costs.mixture import MixtureForms
+from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated, total
+from evaluators.costs.mixture import MixtureConfigurations
 from evaluators.latency.latency_table import Curve, Grid, LatencyTable, LayerTimes
 from evaluators.latency.measure import Latency
 from evaluators.metric import Metric
@@ -33,13 +33,13 @@ THROUGHPUT = Metric(
 
 
 def tally_latency(
-    structure: ModelStructure, block_options: Variants, table: LatencyTable
+    structure: ModelStructure, block_options: ComponentOptions, table: LatencyTable
 ) -> CostTable:
-    """Put together the latency of a request.
+    """Compose the latency of a request.
 
     Each component is interpolated between measured widths, experts between measured numbers of
-    them too; what a layer's call takes is paid once by a layer that keeps anything. One factor
-    makes the parts add up to the dense model.
+    them too; a layer's call counts once if the layer keeps any component. One factor makes the
+    parts add up to the dense model.
     """
     prefill, decode = _phases(structure, block_options, table)
     new_tokens = table.setting.workload.new_tokens
@@ -55,7 +55,7 @@ def tally_latency(
 
 def predict(
     structure: ModelStructure,
-    block_options: Variants,
+    block_options: ComponentOptions,
     table: LatencyTable,
     configurations: Configurations,
 ) -> list[Latency]:
@@ -63,7 +63,7 @@ def predict(
 
     Args:
         structure: The model.
-        block_options: For each component how it may be thinned out.
+        block_options: For each component its options, the dense one first.
         table: Measured of the model.
         configurations: ``(candidates, components)``
     """
@@ -76,9 +76,9 @@ def predict(
 
 
 def _phases(
-    structure: ModelStructure, block_options: Variants, table: LatencyTable
+    structure: ModelStructure, block_options: ComponentOptions, table: LatencyTable
 ) -> tuple[CostTable, CostTable]:
-    """Take prefill apart, and a decode step."""
+    """Tabulate prefill, and a decode step."""
     return (
         _tally(structure, block_options, table, lambda latency: latency.prefill_ms),
         _tally(structure, block_options, table, lambda latency: latency.decode_ms),
@@ -86,16 +86,16 @@ def _phases(
 
 
 def _tally(
-    structure: ModelStructure, block_options: Variants, table: LatencyTable, phase: Phase
+    structure: ModelStructure, block_options: ComponentOptions, table: LatencyTable, phase: Phase
 ) -> CostTable:
     kind_of = {layer: kind for kind in table.kinds for layer in kind.layers}
     call = np.array([phase(kind_of[index].call) for index in range(len(structure.layers))])
 
-    def added(component: Component, own: Sequence[BlockOptions]) -> Floats:
+    def added(component: Component, options: Sequence[BlockOptions]) -> Floats:
         kind = kind_of[component.layer]
         if component.experts is not None:
             assert kind.experts is not None
-            return _of_experts(component, component.experts, own, kind, kind.experts, phase)
+            return _of_experts(component, component.experts, options, kind, kind.experts, phase)
         curve = {"attention": kind.attention, "mlp": kind.mlp, "shared": kind.shared}[
             component.kind
         ]
@@ -116,10 +116,10 @@ def _tally(
 
 
 def _interpolated(kind: LayerTimes, curve: Curve, phase: Phase) -> Floats:
-    """Give what a component adds to its layer's call, ``(units + 1,)``.
+    """Return what a component adds to its layer's call, ``(units + 1,)``.
 
-    Below the narrowest width that was measured a component costs as much as there: what is left
-    of it is the calls and not the sums.
+    Below the narrowest measured width a component costs as much as there: kernel launches
+    dominate, not arithmetic.
     """
     costs: Floats = np.interp(
         np.arange(curve.counts[-1] + 1), curve.counts, _added(kind, curve, phase)
@@ -136,10 +136,10 @@ def _of_experts(
     grid: Grid,
     phase: Phase,
 ) -> Floats:
-    """Give what experts add to their layer's call in each form, ``(block_options, units + 1)``."""
-    configurations = MixtureForms.of(component, experts, block_options)
+    """Return what experts add to their layer's call, ``(block_options, units + 1)``."""
+    configurations = MixtureConfigurations.of(component, experts, block_options)
     shape = len(grid.counts), len(grid.top_ks), len(grid.channels)
-    # so many run as may: fewer experts than these are no form of a candidate
+    # the largest of each row: no candidate keeps fewer experts than run
     top_ks = configurations.running.max(axis=1)
     costs: Floats = np.einsum(
         "ctw,uc,vt,vw->vu",
@@ -153,11 +153,18 @@ def _of_experts(
 
 
 def _added(kind: LayerTimes, measured: Curve | Grid, phase: Phase) -> Floats:
-    """Give what was measured less a layer's call, ``(points,)``."""
+    """Subtract a layer's call from what was measured, ``(points,)``."""
     bare = phase(kind.call)
     return np.array([max(0.0, phase(latency) - bare) for latency in measured.latencies])
 
 
-def _weights(points: Sequence[int], wanted: NDArray[np.int_]) -> Floats:
-    """Give the weights of points in a linear interpolation, ``(wanted, points)``."""
-    return np.stack([np.interp(wanted, points, row) for row in np.eye(len(points))], axis=-1)
+def _weights(points: Sequence[int], queries: NDArray[np.int_]) -> Floats:
+    """Return the weights of points in a linear interpolation, ``(queries, points)``.
+
+    Example:
+        >>> _weights((1, 4), np.array([1, 2, 4])).round(2)
+        array([[1.  , 0.  ],
+               [0.67, 0.33],
+               [0.  , 1.  ]])
+    """
+    return np.stack([np.interp(queries, points, row) for row in np.eye(len(points))], axis=-1)

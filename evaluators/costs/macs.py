@@ -5,8 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from evaluators.costs.cost_table import CostTable, Floats, Variants, proportional, tabulated
-from evaluators.costs.mixture import ExpertWeights, MixtureForms
+from evaluators.costs.cost_table import (
+    ComponentOptions,
+    CostTable,
+    Floats,
+    proportional,
+    tabulated,
+)
+from evaluators.costs.mixture import ExpertWeights, MixtureConfigurations
 from evaluators.metric import Metric
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
@@ -21,24 +27,26 @@ MACS = Metric(
 )
 
 
-def tally_macs(structure: ModelStructure, block_options: Variants, context: int) -> CostTable:
+def tally_macs(
+    structure: ModelStructure, block_options: ComponentOptions, context: int
+) -> CostTable:
     """Count the multiply–accumulates of one token that attends to ``context`` tokens.
 
-    Of a mixture, those of the router's rows and of the experts that run for it.
+    In a mixture, those of the router's rows and of the experts that run for the token.
     """
     layers = structure.backbone.layers
 
-    def table(component: Component, own: Sequence[BlockOptions]) -> Floats:
+    def table(component: Component, options: Sequence[BlockOptions]) -> Floats:
         layer = layers[component.layer]
         if component.experts is not None:
-            configurations = MixtureForms.of(component, component.experts, own)
+            configurations = MixtureConfigurations.of(component, component.experts, options)
             each = ExpertWeights.of(layer, component.experts, _products, matrices_only=True)
             return np.asarray(
                 configurations.kept * each.row
                 + configurations.running * each.expert(configurations.channels)
             )
-        cut = [projection.path for projection in component.projections]
-        products = sum(_products(matrix(layer.get_submodule(path))) for path in cut)
+        paths = [projection.path for projection in component.projections]
+        products = sum(_products(matrix(layer.get_submodule(path))) for path in paths)
         unit = products / component.unit_count + component.core_features * context
         standing = sum(_products(matrix(linear)) for linear in _standing(layer, component))
         return proportional(component.unit_count, unit, standing)
@@ -56,18 +64,18 @@ def tally_macs(structure: ModelStructure, block_options: Variants, context: int)
 
 
 def _products(weight: Tensor) -> float:
-    """Count those of a matrix, or of one for each expert; a vector is only added."""
+    """Count the products of a matrix, or of one for each expert; a vector is only added."""
     return float(weight.numel()) if weight.ndim > 1 else 0.0
 
 
 def _standing(layer: nn.Module, component: Component) -> list[nn.Module]:
-    """List the linear layers that run for as long as the component keeps anything."""
-    cut = {projection.path for projection in component.projections}
+    """List the linear layers that run at full width unless the component is dropped."""
+    projections = {projection.path for projection in component.projections}
     roots = {component.module, *component.private} - {""}
     return [
         module
         for path, module in layer.named_modules()
         if is_linear(module)
-        and path not in cut
+        and path not in projections
         and any(path == root or path.startswith(f"{root}.") for root in roots)
     ]

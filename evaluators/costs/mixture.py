@@ -1,4 +1,4 @@
-"""A mixture of experts in each of its forms: how many stay, how many of them run, how wide."""
+"""A mixture of experts in each configuration: how many are kept, how many run, how wide."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,26 +16,26 @@ from search_spaces.structure.experts import Experts, StackRole
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixtureForms:
+class MixtureConfigurations:
     """What a mixture keeps in each configuration; arrays broadcast to ``(options, units + 1)``."""
 
     kept: NDArray[np.int_]
-    """Experts that stay."""
+    """Experts kept."""
     running: NDArray[np.int_]
-    """Experts of these that run for a token."""
+    """Of these, experts that run for a token."""
     channels: NDArray[np.int_]
-    """Channels of each of them."""
+    """Channels of each expert."""
 
     @classmethod
     def of(
         cls, component: Component, experts: Experts, block_options: Sequence[BlockOptions]
     ) -> Self:
-        """Lay out the forms of a component.
+        """Lay out the configurations of a component.
 
         Args:
             component: Its units.
-            experts: What else is known of it.
-            block_options: How it may be thinned out.
+            experts: Its experts.
+            block_options: Its options.
         """
         kept = component.group_count * np.arange(component.unit_count + 1)[None]
         top_ks = np.array([options.top_k or experts.top_k for options in block_options])[:, None]
@@ -47,12 +47,12 @@ class MixtureForms:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertWeights:
-    """What the weights of a mixture come to, for each expert of the dense model."""
+    """Cost of a mixture's weights, for each expert of the dense model."""
 
     row: float
-    """Of its row in the router."""
+    """Of an expert's row in the router."""
     standing: float
-    """However wide it is."""
+    """Of an expert, whatever its width."""
     channel: float
     """Of each channel."""
 
@@ -82,11 +82,11 @@ class ExpertWeights:
         )
 
     def expert(self, channels: NDArray[np.int_] | int) -> Floats:
-        """Give what one expert comes to with so many channels."""
+        """Return the cost of one expert with so many channels."""
         return np.asarray(self.standing + self.channel * channels)
 
 
 def expert_matrix(layer: nn.Module, experts: Experts, role: StackRole) -> Tensor:
-    """Give the matrices of all experts, ``(experts, outputs, inputs)``."""
+    """Return the matrices of all experts, ``(experts, outputs, inputs)``."""
     stack = experts.stack(role)
     return as_matrices(stack, tensor_at(layer, stack.path))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluators.costs.cost_table import CostTable, Floats, Variants
+from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats
 from evaluators.costs.zeros import Zeros, tally_sparse
 from evaluators.metric import Metric
 from search_spaces.structure.model import ModelStructure
@@ -16,9 +16,9 @@ NONZERO = Metric(
 
 
 def tally_nonzero(
-    params: CostTable, structure: ModelStructure, block_options: Variants
+    params: CostTable, structure: ModelStructure, block_options: ComponentOptions
 ) -> CostTable:
-    """Count what is left of the parameters ``params`` in each form."""
+    """Subtract the zeros of sparse matrices from the parameters ``params``."""
 
     def saved(zeros: Zeros) -> Floats:
         return zeros.count.astype(np.float64)

@@ -1,12 +1,12 @@
-"""Bytes of weights where sparse matrices are packed: a bit for each weight, and the non-zero ones.
+"""Bytes of weights with sparse matrices packed: a bit for each weight, and the non-zero ones.
 
-No runtime gets faster by it, and few load it: it is what a packed file would take on disk.
+No runtime gets faster by it, and few load it: it is the size of a packed file on disk.
 """
 
 import numpy as np
 import torch
 
-from evaluators.costs.cost_table import CostTable, Floats, Variants
+from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats
 from evaluators.costs.zeros import Zeros, tally_sparse
 from evaluators.metric import Metric
 from search_spaces.pruned_weights.bitmask import packed_bytes
@@ -21,9 +21,12 @@ PACKED = Metric(
 
 
 def tally_packed(
-    size: CostTable, structure: ModelStructure, block_options: Variants, stored_dtype: torch.dtype
+    size: CostTable,
+    structure: ModelStructure,
+    block_options: ComponentOptions,
+    stored_dtype: torch.dtype,
 ) -> CostTable:
-    """Count what is left of the bytes ``size`` in each form; a matrix is packed where it helps."""
+    """Subtract what packing saves from the bytes ``size``; a matrix is packed only if it helps."""
 
     def saved(zeros: Zeros) -> Floats:
         plain = zeros.rows * zeros.columns * stored_dtype.itemsize

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from evaluators.costs.cost_table import CostTable, Variants
+from evaluators.costs.cost_table import ComponentOptions, CostTable
 from evaluators.costs.weight_count import Counted, tally_weights
 from evaluators.metric import Metric
 from search_spaces.structure.model import ModelStructure
@@ -11,7 +11,7 @@ PARAMS = Metric(name="params", unit="parameters", direction="minimise", source="
 
 
 def tally_params(
-    structure: ModelStructure, block_options: Variants, *, adds_bias: bool = False
+    structure: ModelStructure, block_options: ComponentOptions, *, adds_bias: bool = False
 ) -> CostTable:
     """Count parameters."""
     return tally_weights(structure, block_options, Tensor.numel, Counted(adds_bias=adds_bias))

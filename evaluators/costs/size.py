@@ -1,9 +1,9 @@
-"""Bytes of weights as they lie on disk."""
+"""Bytes of weights as they are stored on disk."""
 
 import torch
 from torch import Tensor, nn
 
-from evaluators.costs.cost_table import CostTable, Variants
+from evaluators.costs.cost_table import ComponentOptions, CostTable
 from evaluators.costs.weight_count import Counted, tally_weights
 from evaluators.metric import Metric
 from search_spaces.structure.model import ModelStructure
@@ -13,7 +13,7 @@ SIZE = Metric(name="size", unit="bytes", direction="minimise", source="tensor da
 
 def tally_size(
     structure: ModelStructure,
-    block_options: Variants,
+    block_options: ComponentOptions,
     stored_dtype: torch.dtype,
     *,
     adds_bias: bool = False,

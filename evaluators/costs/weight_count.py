@@ -1,4 +1,4 @@
-"""Counting weights: what each unit owns, what a component needs while it stands, and the rest."""
+"""Counting weights: of each unit, of a component that keeps any, and the rest."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from evaluators.costs.cost_table import CostTable, Floats, Variants, Weigh, proportional, tabulated
-from evaluators.costs.mixture import ExpertWeights, MixtureForms
+from evaluators.costs.cost_table import (
+    ComponentOptions,
+    CostTable,
+    Floats,
+    Weigh,
+    proportional,
+    tabulated,
+)
+from evaluators.costs.mixture import ExpertWeights, MixtureConfigurations
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
 from search_spaces.structure.experts import Experts
@@ -17,41 +24,43 @@ from search_spaces.structure.model import ModelStructure
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """What of a model's weights is counted."""
+    """Which of a model's weights are counted."""
 
     adds_bias: bool = False
-    """Whether a component that lost units has a bias that the dense one has not."""
+    """Whether a pruned component has a bias that the dense one has not."""
     buffers: bool = False
-    """Whether all that a checkpoint holds is counted, and not parameters alone."""
+    """Whether buffers that a checkpoint stores are counted too."""
     running: bool = False
-    """Whether of the experts only those count that run for a token."""
+    """Whether only those experts count that run for a token."""
 
 
 def tally_weights(
-    structure: ModelStructure, block_options: Variants, weigh: Weigh, counted: Counted
+    structure: ModelStructure, block_options: ComponentOptions, weigh: Weigh, counted: Counted
 ) -> CostTable:
-    """Take a cost apart that is a sum over weight tensors, tied ones once.
+    """Tabulate a cost that is a sum over weight tensors, tied ones once.
 
     Args:
         structure: The model.
-        block_options: For each component how it may be thinned out.
+        block_options: For each component its options, the dense one first.
         weigh: What one weight tensor costs.
-        counted: Of all tensors.
+        counted: Which tensors.
     """
     scale = _Scale(structure, weigh, counted)
-    everything = scale.all(structure.backbone.model)
-    wholes = sum(map(scale.whole, structure.components))
+    total = scale.all(structure.backbone.model)
+    components = sum(map(scale.whole, structure.components))
     shared = np.array(
         [
-            sum(scale.own(layer.get_submodule(path)) for path in found.shared)
-            for layer, found in zip(structure.backbone.layers, structure.layers, strict=True)
+            sum(scale.direct(layer.get_submodule(path)) for path in layer_structure.shared)
+            for layer, layer_structure in zip(
+                structure.backbone.layers, structure.layers, strict=True
+            )
         ],
         dtype=np.float64,
     )
     return CostTable(
         tables=tabulated(structure, block_options, scale.table),
         shared=shared,
-        rest=everything - wholes - float(shared.sum()),
+        rest=total - components - float(shared.sum()),
     )
 
 
@@ -66,11 +75,12 @@ class _Scale:
     def all(self, module: nn.Module) -> float:
         return sum(self._weigh(weight) for weight in self._tensors(module))
 
-    def own(self, module: nn.Module) -> float:
+    def direct(self, module: nn.Module) -> float:
+        """Weigh the parameters of a module without those of its children."""
         return sum(self._weigh(weight) for weight in module.parameters(recurse=False))
 
     def whole(self, component: Component) -> float:
-        """Weigh all that goes when the component is dropped."""
+        """Weigh all that dropping the component removes."""
         holder = (
             {component.module} if component.module else {p.path for p in component.projections}
         )
@@ -78,7 +88,7 @@ class _Scale:
         return sum(self.all(layer.get_submodule(path)) for path in holder | set(component.private))
 
     def table(self, component: Component, block_options: Sequence[BlockOptions]) -> Floats:
-        """Weigh a component in each of its forms."""
+        """Weigh a component in each of its configurations."""
         whole = self.whole(component)
         if component.experts is not None:
             return self._mixture(component, component.experts, block_options, whole)
@@ -93,8 +103,8 @@ class _Scale:
     def _tensors(self, module: nn.Module) -> Iterator[Tensor]:
         yield from module.parameters()
         for inner in module.modules() if self._counted.buffers else ():
-            lasting = inner._buffers.keys() - inner._non_persistent_buffers_set
-            yield from (inner.get_buffer(name) for name in sorted(lasting))
+            persistent = inner._buffers.keys() - inner._non_persistent_buffers_set
+            yield from (inner.get_buffer(name) for name in sorted(persistent))
 
     def _mixture(
         self,
@@ -103,24 +113,24 @@ class _Scale:
         block_options: Sequence[BlockOptions],
         whole: float,
     ) -> Floats:
-        configurations = MixtureForms.of(component, experts, block_options)
+        configurations = MixtureConfigurations.of(component, experts, block_options)
         each = ExpertWeights.of(self._layers[component.layer], experts, self._weigh_counted)
         units = experts.count * (each.row + each.expert(experts.channel_count))
-        present = configurations.running if self._counted.running else configurations.kept
+        counted = configurations.running if self._counted.running else configurations.kept
         standing = (whole - units) * (configurations.kept > 0)
         return np.asarray(
             standing
             + configurations.kept * each.row
-            + present * each.expert(configurations.channels)
+            + counted * each.expert(configurations.channels)
         )
 
     def _weigh_counted(self, weight: Tensor) -> float:
-        """Weigh a tensor of a mixture, of which buffers may not count."""
+        """Weigh a tensor of a mixture, 0 for a buffer that does not count."""
         counts = self._counted.buffers or isinstance(weight, nn.Parameter)
         return self._weigh(weight) if counts else 0.0
 
     def _units(self, component: Component) -> float:
-        """Weigh what shrinks with the units: matrices, and the biases of the cut rows."""
+        """Weigh what shrinks with the units: matrices, and the biases of pruned rows."""
         cost = 0.0
         for projection in component.projections:
             linear = self._layers[component.layer].get_submodule(projection.path)
@@ -131,6 +141,6 @@ class _Scale:
         return cost
 
     def _missing_bias(self, component: Component) -> float:
-        """Weigh a bias of the output projection, where the dense model has none."""
+        """Weigh a bias of the output projection, 0 if the dense model has one already."""
         output = self._layers[component.layer].get_submodule(component.projections[-1].path)
         return 0.0 if bias(output) is not None else self._weigh(matrix(output)[:, 0])
