@@ -1,1 +1,1 @@
-"""Models on disk and in memory, before anything is known of their structure."""
+"""Models on disk and in memory, before their structure is read."""

@@ -1,8 +1,8 @@
-"""Where a model's weights lie on disk, and how the model's own are made of what lies there.
+"""Checkpoints on disk: where the tensors of a model are stored, and how to convert them.
 
 A mixture of experts keeps the matrices of all experts in one tensor, while its files hold one for
-each expert. transformers knows how to go from one to the other; asked layer by layer, it does so
-without the whole model in memory.
+each expert. transformers converts one into the other; called layer by layer, it does so without
+the whole model in memory.
 """
 
 import copy
@@ -35,56 +35,56 @@ class Piece:
 
     file: str
     name: str
-    """In the file, which may differ from the model's."""
+    """Its name in the file, which may differ from the model's."""
     pattern: str
-    """Of the converter, which the name fits; empty: there is none."""
+    """Pattern of the converter that the name matches; empty: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredWeight:
-    """What lies on disk of a weight, or of several weights that are stored as one."""
+    """The tensors on disk of a weight, or of several weights that are stored as one."""
 
     names: tuple[str, ...]
-    """In the model."""
+    """Names in the model."""
     pieces: tuple[Piece, ...]
-    """In the order of the experts that they belong to."""
+    """In the order of their experts."""
     converter: WeightConverter | None = None
-    """Makes the weights of the pieces; none: the one piece is the one weight."""
+    """Converts the pieces into the weights; None: the one piece is the one weight."""
 
     def read(
         self, tensor_of: Callable[[Piece], Tensor], model: PreTrainedModel
     ) -> Iterator[tuple[str, Tensor]]:
-        """Give the weights by their names in the model.
+        """Yield the weights with their names in the model.
 
         Args:
             tensor_of: Reads a piece.
-            model: Whose they are; its config may say how they are cut apart.
+            model: The model; its config may determine how they are split.
         """
         if self.converter is None:
             yield self.names[0], tensor_of(self.pieces[0])
             return
-        # it collects what it converts, so each reading takes a fresh one
+        # a converter accumulates what it converts, so each reading takes a fresh one
         converter: Any = copy.deepcopy(self.converter)
         for piece in self.pieces:
 
-            def late(piece: Piece = piece) -> Tensor:
+            def read_piece(piece: Piece = piece) -> Tensor:
                 return tensor_of(piece)
 
-            converter.add_tensor(self.names[0], piece.name, piece.pattern, late)
-        for name, made in converter.convert(
+            converter.add_tensor(self.names[0], piece.name, piece.pattern, read_piece)
+        for name, weight in converter.convert(
             self.names[0], model=model, config=model.config
         ).items():
-            yield name, made[0] if isinstance(made, list) else made
+            yield name, weight[0] if isinstance(weight, list) else weight
 
 
 def locate(model: PreTrainedModel, files: Mapping[str, str]) -> list[StoredWeight]:
-    """Find what lies on disk of each of a model's weights and persistent buffers.
+    """Find the tensors on disk of each of a model's weights and persistent buffers.
 
     Args:
-        model: May be without weights.
-        files: Of each tensor on disk, by its name there, as `tensor_files` gives them.
+        model: May be on the ``meta`` device.
+        files: The file of each tensor by its name on disk, as `tensor_files` returns them.
     """
-    wanted = model.state_dict()
+    state = model.state_dict()
     transforms = get_model_conversion_mapping(model)
     renamings = [entry for entry in transforms if isinstance(entry, WeightRenaming)]
     converters = [entry for entry in transforms if isinstance(entry, WeightConverter)]
@@ -92,17 +92,17 @@ def locate(model: PreTrainedModel, files: Mapping[str, str]) -> list[StoredWeigh
     pieces: dict[str, list[Piece]] = {}
     # experts are stacked in the order of their numbers
     for name in sorted(files, key=dot_natural_key):
-        known: dict[str, Any] = {
+        context: dict[str, Any] = {
             "base_model_prefix": model.base_model_prefix,
-            "meta_state_dict": wanted,
+            "meta_state_dict": state,
         }
-        target, pattern = rename_source_key(name, renamings, converters, **known)
-        if target not in wanted and name in wanted:
-            target, pattern = rename_source_key(name, [], [], **known)
-        if target in wanted:
+        target, pattern = rename_source_key(name, renamings, converters, **context)
+        if target not in state and name in state:
+            target, pattern = rename_source_key(name, [], [], **context)
+        if target in state:
             piece = Piece(file=files[name], name=name, pattern=pattern or "")
             pieces.setdefault(target, []).append(piece)
-    return [_stored(target, found, by_pattern) for target, found in pieces.items()]
+    return [_stored(target, parts, by_pattern) for target, parts in pieces.items()]
 
 
 def _stored(
@@ -117,13 +117,13 @@ def _stored(
 
 
 def tensor_files(source: str) -> dict[str, str]:
-    """Give the file of each tensor of a checkpoint, by the tensor's name.
+    """Return the file of each tensor of a checkpoint, by the tensor's name.
 
     Args:
         source: A HuggingFace folder or hub name.
 
     Raises:
-        OSError: Where it holds no safetensors.
+        OSError: If it holds no safetensors.
     """
     find: Any = cached_file
     file = find(source, SAFE_WEIGHTS_NAME, _raise_exceptions_for_missing_entries=False)
@@ -140,10 +140,10 @@ def tensor_files(source: str) -> dict[str, str]:
 def read_weights(
     stored: Iterable[StoredWeight], model: PreTrainedModel
 ) -> Iterator[tuple[str, Tensor]]:
-    """Give weights by their names; no file stays open or mapped after the last.
+    """Yield weights with their names; no file stays open or mapped after the last.
 
     Raises:
-        ModelError: Where a file cannot be read, or holds what makes no weight of the model.
+        ModelError: If a file cannot be read, or its tensors do not fit the model's weights.
     """
     with ExitStack() as files:
         opened: dict[str, Any] = {}
@@ -175,5 +175,5 @@ def read_weights(
 
 
 def placeholder(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """Give a tensor of a weight's shape that takes the room of one number."""
+    """Return a tensor of a weight's shape that takes the memory of one number."""
     return torch.zeros((), dtype=dtype).expand(weight.shape)

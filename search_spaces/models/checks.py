@@ -1,4 +1,4 @@
-"""What a checkpoint must be before it is used."""
+"""Checks of a checkpoint before it is used."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -10,7 +10,7 @@ from search_spaces.errors import ModelError, StructureError
 
 
 def refusal(name: str, error: BaseException) -> ModelError:
-    """Turn what transformers said of a model into what the user can do about it."""
+    """Turn an error of transformers into one that names what the user can do."""
     if "trust_remote_code" in str(error):
         return ModelError(
             f"a model that brings Python code of its own must be trusted, and `{name}` is not; "
@@ -31,20 +31,21 @@ def refusal(name: str, error: BaseException) -> ModelError:
 def check_architecture(
     name: str, architectures: list[str] | None, model_type: str, *, trusted: bool
 ) -> None:
-    """Refuse what is no causal language model, or was cut already.
+    """Refuse a model that is no causal language model, or is an export of the planner.
 
     Raises:
-        ModelError: It is such a model.
+        ModelError: If it is such a model.
     """
     if model_type.startswith("pruned_"):
         raise ModelError(
             f"a model must be dense, and `{name}` is an export of the planner already; "
-            "search the model that it was cut from"
+            "search the model that it was pruned from"
         )
-    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
+    causal_class = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     named = set(architectures or [])
-    fits = not named or known in named or any("CausalLM" in a or "LMHead" in a for a in named)
-    if not fits or (known is None and not trusted):
+    is_named_causal = any("CausalLM" in name or "LMHead" in name for name in named)
+    fits = not named or causal_class in named or is_named_causal
+    if not fits or (causal_class is None and not trusted):
         raise ModelError(
             f"a model must be a causal language model, and `{name}` is "
             f"{', '.join(sorted(named)) or f'of type {model_type}'}; "
@@ -56,7 +57,7 @@ def check_complete(name: str, info: Mapping[str, object]) -> None:
     """Refuse a checkpoint that lacks weights of its model.
 
     Raises:
-        ModelError: It lacks or misshapes some.
+        ModelError: If weights are missing or of another shape.
     """
     missing = info.get("missing_keys") or info.get("mismatched_keys")
     if missing:
@@ -68,9 +69,13 @@ def check_complete(name: str, info: Mapping[str, object]) -> None:
 
 
 def finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """Pass weights on, and refuse those that are no numbers."""
+    """Yield weights with their names, and refuse those that are not finite.
+
+    Raises:
+        ModelError: If one holds NaN or infinity.
+    """
     for path, weight in weights:
-        # in pieces, for this makes copies, and stacks of experts are large
+        # in pieces, for `isfinite` makes a copy, and stacks of experts are large
         pieces = torch.split(weight.reshape(-1), 2**22)
         if not all(bool(torch.isfinite(piece).all()) for piece in pieces):
             raise ModelError(
@@ -81,5 +86,5 @@ def finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[s
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, 200 characters at most."""
+    """Return the first line of an error's message, 200 characters at most."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

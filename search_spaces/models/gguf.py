@@ -17,9 +17,9 @@ from search_spaces.models.checks import first_line
 
 
 def unpack_gguf(path: Path) -> Path:
-    """Turn a GGUF file into a HuggingFace folder in the user's cache, once.
+    """Unpack a GGUF file once into a HuggingFace folder in the user's cache.
 
-    transformers reads GGUF but cannot save what it read, and takes a minute over it each time.
+    transformers reads GGUF but cannot save it, and takes a minute each time.
 
     Args:
         path: The file; its name, size and modification time identify it.
@@ -28,8 +28,8 @@ def unpack_gguf(path: Path) -> Path:
         The folder, with bfloat16 safetensors.
 
     Raises:
-        ModelError: Where the file cannot be read as GGUF.
-        OutputError: Where the cache cannot be written to.
+        ModelError: If the file cannot be read as GGUF.
+        OutputError: If the cache cannot be written to.
     """
     stamp = path.stat()
     identity = f"{path.resolve()}:{stamp.st_size}:{stamp.st_mtime_ns}"
@@ -38,7 +38,7 @@ def unpack_gguf(path: Path) -> Path:
         return folder
     place, file = str(path.parent), path.name
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
             tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 place, gguf_file=file, dtype=torch.bfloat16
@@ -48,7 +48,7 @@ def unpack_gguf(path: Path) -> Path:
             f"`{path}` must be a GGUF file of an architecture that transformers reads, and it "
             f"cannot be loaded: {first_line(error)}; give another file or a HuggingFace folder"
         ) from error
-    # as loaded it believes itself quantised and refuses to be saved; its tensors are plain
+    # it counts as quantised and so refuses to be saved, though its tensors are plain
     vars(model.config).pop("quantization_config", None)
     model.hf_quantizer = None
     model.is_quantized = False
@@ -69,6 +69,6 @@ def unpack_gguf(path: Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Give the folder for what can be made again: ``$XDG_CACHE_HOME/compression-planner``."""
+    """Return the cache folder of the planner: ``$XDG_CACHE_HOME/compression-planner``."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "compression-planner"

@@ -1,10 +1,10 @@
-"""Which model a plan belongs to."""
+"""The identity of a model, which plans and run folders are checked against."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class ModelIdentity(BaseModel):
-    """Which model a plan belongs to."""
+    """Identity of a dense model by its weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -13,4 +13,4 @@ class ModelIdentity(BaseModel):
     fingerprint: str
     """Hash of its weights' names, shapes and a sample of their values."""
     params: int
-    """Parameters of the dense model, tied ones once."""
+    """Number of parameters, tied ones once."""

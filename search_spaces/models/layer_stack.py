@@ -1,4 +1,4 @@
-"""Where the stack of layers lies in a model."""
+"""The stack of layers of a model."""
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -7,10 +7,10 @@ from search_spaces.errors import StructureError
 
 
 def find_stack(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """Find the layers of a model, and their path in it.
+    """Return the path of a model's layers, and the layers.
 
     Raises:
-        StructureError: Where it does not hold them in one list.
+        StructureError: If it does not hold them in one list.
     """
     count = model.config.get_text_config().num_hidden_layers
     for path, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""Loading a model and its tokenizer from a folder, a hub name or a GGUF file, with mistrust."""
+"""Loading a model and its tokenizer from a folder, a hub name or a GGUF file, with checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ from search_spaces.models.memory import weights_fit
 from search_spaces.models.streaming import LayerStream, open_streamed
 
 Offload = Literal["auto", "never", "always"]
-"""Whether a model's layers stay on disk; ``auto``: where its weights do not fit into memory."""
+"""Whether a model's layers stay on disk; ``auto``: if its weights do not fit into memory."""
 LONGEST_NAME = 1024
-"""Signs of a path; longer ones no file system takes."""
+"""Characters of a path; no file system takes longer ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,13 @@ class LoadedModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     source: str
-    """The HuggingFace folder or hub name it came from; for a GGUF file, the unpacked folder."""
+    """The HuggingFace folder or hub name; for a GGUF file, the unpacked folder."""
     stored_dtype: torch.dtype
-    """The dtype of its weights on disk, which an export keeps."""
+    """Dtype of its weights on disk, which an export keeps."""
     identity: ModelIdentity
-    """Of the weights as stored, whatever they are computed in."""
+    """Identity of the weights as stored, whatever dtype they are cast to."""
     stream: LayerStream | None = None
-    """What reads its layers from disk, where they are not in memory."""
+    """Reads its layers from disk; None: they are in memory."""
 
 
 def load_model(
@@ -60,15 +60,15 @@ def load_model(
 
     Args:
         name: A HuggingFace folder, a hub name or a ``.gguf`` file.
-        dtype: To compute in; none: as stored.
-        device: Where the weights go.
+        dtype: To compute in; None: as stored.
+        device: Where the weights are placed.
         trust_remote_code: Run Python code from the model folder. Pickled weights are never read.
-        offload: Whether to leave its layers on disk and read each when it is used; ``auto``: where
+        offload: Whether to leave its layers on disk and read each when it is used; ``auto``: if
             the weights do not fit into memory.
 
     Raises:
-        ModelError: Where the model is missing, damaged, incomplete, not a causal language model,
-            holds NaN, or cannot be streamed and should be.
+        ModelError: If the model is missing, damaged, incomplete or no causal language model, if
+            it holds NaN, or if it should be streamed and cannot be.
     """
     source = _located(name)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -107,7 +107,7 @@ def _opened(
     dtype: torch.dtype | None,
     device: str,
 ) -> tuple[Any, LayerStream | None, Mapping[str, object]]:
-    """Give the model as stored, what streams its layers, and what transformers says of it."""
+    """Return the model as stored, the stream of its layers, and transformers' loading info."""
     empty = None if offload == "never" else _without_weights(config, options)
     if empty is not None and (
         offload == "always" or not weights_fit(empty, dtype or empty.dtype, device)
@@ -133,26 +133,30 @@ def _without_weights(config: PreTrainedConfig, options: Mapping[str, Any]) -> Pr
 
 
 def _implementations(config: PreTrainedConfig) -> dict[str, str]:
-    """Name the fastest attention a class has, and the forward of experts that skips idle ones."""
-    made = getattr(
+    """Return the fastest attention of a class, and the forward of experts that skips idle ones."""
+    model_class = getattr(
         transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, ""), None
     )
-    attention = "sdpa" if getattr(made, "_supports_sdpa", True) else "eager"
+    attention = "sdpa" if getattr(model_class, "_supports_sdpa", True) else "eager"
     return {"attn_implementation": attention, "experts_implementation": "eager"}
 
 
 def _cast_(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Cast the weights; rotary tables and other buffers keep the precision they were made in."""
+    """Cast the weights; rotary tables and other buffers keep their precision."""
     for weight in model.parameters():
         weight.data = weight.data.to(dtype)
 
 
 def _located(name: str) -> str:
-    """Turn what the user named into something transformers loads."""
+    """Return what transformers loads for the user's name of a model.
+
+    Raises:
+        ModelError: If there is no such model.
+    """
     path = Path(name).expanduser()
     if len(name) > LONGEST_NAME:
         raise ModelError(
-            f"a model's name must have at most {LONGEST_NAME} signs, got {len(name)}; "
+            f"a model's name must have at most {LONGEST_NAME} characters, got {len(name)}; "
             "check the path"
         )
     if path.suffix == ".gguf" and path.is_file():

@@ -1,4 +1,4 @@
-"""Layers that stay on disk: each is read when it is used, and forgotten after its use."""
+"""Layers that stay on disk: each is read when it is used, and freed after its use."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,21 +20,21 @@ from search_spaces.models.checkpoint import (
 from search_spaces.models.fingerprint import lasting
 
 Change = Callable[[nn.Module], None]
-"""Alters the weights of one layer in place."""
+"""Changes the weights of one layer in place."""
 
 
 class LayerStream:
     """The layers of one model, of which only those in use are in memory.
 
-    The parameters of all others, and the buffers that are stored with them, are on the ``meta``
-    device. A layer that is called reads itself; whoever needs its weights at other times, or for
-    several calls, asks for `resident`.
+    The parameters of all others, and their persistent buffers, are on the ``meta`` device. A layer
+    reads itself when it is called; whoever needs its weights at other times, or for several calls,
+    uses `resident`.
 
     Args:
         model: Its layers on the ``meta`` device, in the dtype that transformers would load.
-        stack_path: Where the layers are in the model.
-        stored: What lies on disk of each layer, ``(layers,)``.
-        device: Where weights go that are read.
+        stack_path: Path of the layers in the model.
+        stored: The tensors on disk of each layer, ``(layers,)``.
+        device: Where weights are placed when they are read.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class LayerStream:
 
     @contextmanager
     def resident(self, index: int) -> Iterator[nn.Module]:
-        """Give a layer whose weights are in memory for as long as any such context lasts.
+        """Keep a layer's weights in memory for as long as any such context lasts; yield the layer.
 
         Raises:
-            ModelError: Where they cannot be read any more, or are of another shape.
+            ModelError: If they cannot be read any more, or are of another shape.
         """
         try:
             self._take(index)
@@ -72,12 +72,12 @@ class LayerStream:
             self._leave(index)
 
     def change_(self, index: int, change: Change) -> None:
-        """Alter a layer after each time that it is read from now on."""
+        """Apply a change to a layer whenever it is read from now on."""
         assert not self._users[index], "a layer in use cannot be changed"
         self._changes[index].append(change)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Give what lasts of the model in the order of the names, a layer at a time."""
+        """Yield what `lasting` returns of the model by name, one layer in memory at a time."""
         for index, group in groupby(sorted(lasting(self._model)), self._layer_of):
             with nullcontext() if index is None else self.resident(index):
                 for name in group:
@@ -103,12 +103,12 @@ class LayerStream:
         self._users[index] += 1
 
     def _leave(self, index: int) -> None:
-        self._users[index] = max(0, self._users[index] - 1)  # it may not have been read whole
+        self._users[index] = max(0, self._users[index] - 1)  # reading it may have failed halfway
         if not self._users[index]:
             for path, weight in self._absent[index].items():
                 _place(self._layers[index], path, weight)
 
-    # not an inference tensor, whoever asks: the structure is read by following gradients
+    # no inference tensors, whatever the caller's mode: reading the structure follows gradients
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def _read(self, index: int) -> None:
@@ -128,7 +128,7 @@ class LayerStream:
             is_weight = isinstance(absent[path], nn.Parameter)
             read = weight.to(self._device, self._dtype if is_weight else None)
             _place(layer, path, _parameter(read) if is_weight else read)
-        # as stored, for half the bytes are to be moved then
+        # before the cast, for half the bytes are moved then
         for change in self._changes[index]:
             change(layer)
         for path, weight in list(layer.named_parameters()):
@@ -138,24 +138,25 @@ class LayerStream:
 def open_streamed(
     source: str, empty: PreTrainedModel, stack_path: str, device: str, options: Mapping[str, Any]
 ) -> tuple[PreTrainedModel, LayerStream, Mapping[str, object]]:
-    """Load what a model holds beside its layers, and stream these.
+    """Load what a model holds besides its layers, and stream these.
 
     Args:
         source: A HuggingFace folder or hub name.
         empty: The model without weights.
-        stack_path: Where the layers are in it.
-        device: Where weights go that are read.
-        options: For transformers, as the empty model was made with.
+        stack_path: Path of the layers in it.
+        device: Where weights are placed when they are read.
+        options: For transformers, those that the empty model was made with.
 
     Returns:
-        The model, the stream, and what transformers says of the weights beside the layers.
+        The model, the stream, and the loading info of transformers for the weights outside the
+        layers.
 
     Raises:
-        ModelError: Where the checkpoint lacks a weight of a layer.
+        ModelError: If the checkpoint lacks a weight of a layer.
     """
     stored = locate(empty, tensor_files(source))
     prefix = f"{stack_path}."
-    beside = [weight for weight in stored if not weight.names[0].startswith(prefix)]
+    outside = [weight for weight in stored if not weight.names[0].startswith(prefix)]
     layers: list[list[StoredWeight]] = [[] for _ in empty.get_submodule(stack_path).children()]
     for weight in stored:
         if weight.names[0].startswith(prefix):
@@ -163,30 +164,31 @@ def open_streamed(
             layers[int(index)].append(weight)
     absent = {n: w for n, w in lasting(empty).items() if n.startswith(prefix)}
     _check_held(source, absent, [name for weight in stored for name in weight.names])
-    weights = dict(read_weights(beside, empty))
-    found = (weight.dtype for weight in weights.values() if weight.is_floating_point())
-    dtype: Any = empty.config.dtype or next(found)
+    weights = dict(read_weights(outside, empty))
+    float_dtypes = (weight.dtype for weight in weights.values() if weight.is_floating_point())
+    dtype: Any = empty.config.dtype or next(float_dtypes)
     load: Any = type(empty).from_pretrained
     model, info = load(
         None,
         config=empty.config,
-        # room is taken by what is read alone: the layers' own weights go again at once
+        # placeholders take no memory, and the layers' own are replaced at once
         state_dict=weights | {name: placeholder(w, dtype) for name, w in absent.items()},
         dtype=dtype,
         output_loading_info=True,
         **options,
     )
     for name, tensor in absent.items():
-        gone = torch.empty(tensor.shape, dtype=dtype, device="meta")
-        _place(model, name, _parameter(gone) if isinstance(tensor, nn.Parameter) else gone)
+        absent_weight = torch.empty(tensor.shape, dtype=dtype, device="meta")
+        is_parameter = isinstance(tensor, nn.Parameter)
+        _place(model, name, _parameter(absent_weight) if is_parameter else absent_weight)
     for tensor in (*model.parameters(), *model.buffers()):
         if not tensor.is_meta:
             tensor.data = tensor.data.to(device)
     return model, LayerStream(model, stack_path, layers, device), info
 
 
-def _check_held(source: str, wanted: Mapping[str, object], held: Sequence[str]) -> None:
-    missing = sorted(wanted.keys() - set(held))
+def _check_held(source: str, required: Mapping[str, object], stored: Sequence[str]) -> None:
+    missing = sorted(required.keys() - set(stored))
     if missing:
         raise ModelError(
             f"a checkpoint must hold every weight of its model, and `{source}` lacks or misshapes "

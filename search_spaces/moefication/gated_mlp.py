@@ -1,4 +1,4 @@
-"""A gated MLP as its weights, and what each of its channels adds to its output."""
+"""The weights of a gated MLP, and the energy that each channel adds to its output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 _SMALLEST = 1e-20
-"""Energy of an output that is all but zero."""
+"""Smallest energy of an output that shares are taken of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +22,10 @@ class GatedMlp:
     activation: Callable[[Tensor], Tensor]
 
     def shares(self, inputs: Tensor) -> Tensor:
-        """Give the energy of what each channel writes, as a share of that of the output.
+        """Return the energy of each channel's output, as a share of that of the MLP's output.
 
         The energy of a sum of channels is not the sum of theirs, so the shares of a token do not
-        sum to one; but those of a few channels are nearly what is lost where they do not run.
+        sum to one; but the shares of a few channels are nearly what is lost without them.
 
         Args:
             inputs: ``(tokens, hidden)``.
@@ -33,34 +33,36 @@ class GatedMlp:
         Returns:
             ``(tokens, channels)`` in float32.
         """
-        written = self._written(inputs)
-        whole = (written @ self.down.T).float().square().sum(dim=1, keepdim=True)
-        return self._energies(written).div_(whole.clamp(min=_SMALLEST))
+        activations = self._activations(inputs)
+        output = (activations @ self.down.T).float()
+        output_energy = output.square().sum(dim=1, keepdim=True)
+        return self._energies(activations).div_(output_energy.clamp(min=_SMALLEST))
 
-    def loudest(self, inputs: Tensor, count: int) -> Tensor:
-        """Give the channels that write most into some token's hidden states, ``(count,)``.
+    def massive_channels(self, inputs: Tensor, count: int) -> Tensor:
+        """Return the channels of the largest energy on any single token, ``(count,)``.
 
-        A few make the massive activations of a model: all else hangs on their exact values.
+        A few of them make the massive activations of a model, on whose exact values all else
+        depends.
 
         Args:
             inputs: ``(tokens, hidden)``.
-            count: How many.
+            count: Number of channels.
         """
-        return self._energies(self._written(inputs)).amax(dim=0).topk(count).indices
+        return self._energies(self._activations(inputs)).amax(dim=0).topk(count).indices
 
-    def _written(self, inputs: Tensor) -> Tensor:
-        """Give what the last matrix reads, ``(tokens, channels)``."""
-        read = inputs.to(self.gate.dtype)
-        return self.activation(read @ self.gate.T) * (read @ self.up.T)
+    def _activations(self, inputs: Tensor) -> Tensor:
+        """Return the inputs of the last matrix, ``(tokens, channels)``."""
+        inputs = inputs.to(self.gate.dtype)
+        return self.activation(inputs @ self.gate.T) * (inputs @ self.up.T)
 
-    def _energies(self, written: Tensor) -> Tensor:
-        """Give the energy of what each channel writes, ``(tokens, channels)`` in float32."""
-        lengths = self.down.float().square().sum(dim=0)  # (channels,)
-        return written.float().square().mul_(lengths)
+    def _energies(self, activations: Tensor) -> Tensor:
+        """Return the energy of each channel's output, ``(tokens, channels)`` in float32."""
+        column_energy = self.down.float().square().sum(dim=0)  # (channels,)
+        return activations.float().square().mul_(column_energy)
 
 
 def sum_by_expert(shares: Tensor, experts: Tensor) -> Tensor:
-    """Add up the channels of each expert.
+    """Sum over the channels of each expert.
 
     Args:
         shares: ``(tokens, channels)``.
@@ -69,6 +71,6 @@ def sum_by_expert(shares: Tensor, experts: Tensor) -> Tensor:
     Returns:
         ``(tokens, experts)``
     """
-    member = shares.new_zeros(shares.shape[1], len(experts))
-    member.scatter_(0, experts.T.to(shares.device), 1.0)
-    return shares @ member
+    membership = shares.new_zeros(shares.shape[1], len(experts))
+    membership.scatter_(0, experts.T.to(shares.device), 1.0)
+    return shares @ membership

@@ -1,16 +1,16 @@
-"""Split MLPs as a stock checkpoint: the weights and the config of a Qwen2-MoE.
+"""Split MLPs in a stock checkpoint: the weights and the config of a Qwen2-MoE.
 
 Of the stock mixtures of experts, Qwen2-MoE is the one whose attention is that of Llama, Mistral
 and Qwen2 (query, key and value biases as the config says, none on the output), and whose shared
-expert is an ordinary MLP. Two of its habits are worked around, without rounding:
+expert is an ordinary MLP. Two of its features are neutralised, without rounding:
 
-- The shared expert passes a gate, sigmoid of a linear map. With weights of 0 it is a half, and so
-  the shared down projection is doubled.
-- Experts are weighted by the softmax of the router, not renormalised over those chosen
-  (``norm_topk_prob`` false). Of a router scaled down by a power of two the softmax is 1 / experts
-  up to `UNEVENNESS`, and so the experts' down projections are multiplied by their number, a power
-  of two. The choice is by order, which scaling leaves alone. As no weight depends on how many are
-  chosen, fewer active experts leave the others' outputs as they are.
+- The shared expert's output is multiplied by a gate, the sigmoid of a linear map. With zero
+  weights the gate is 1/2, and so the shared down projection is doubled.
+- Experts are weighted by the softmax of the router, not renormalised over the chosen ones
+  (``norm_topk_prob`` false). If the router is scaled down by a power of two, its softmax is
+  1 / experts up to `UNEVENNESS`, and so the experts' down projections are multiplied by their
+  number, a power of two. Scaling keeps the order of the logits and so the choice of experts. As no
+  weight depends on how many are chosen, fewer active experts leave the others' outputs unchanged.
 """
 
 import math
@@ -29,7 +29,7 @@ MLP = "mlp"
 """Path of the MLP inside a layer of the families that can be split."""
 FAMILIES = ("llama", "mistral", "qwen2")
 UNEVENNESS = 2.0**-11
-"""Largest logit that a scaled router gives: what the weights of experts differ by, relatively."""
+"""Largest logit of a scaled router, and so the relative difference of the routing weights."""
 _COMMON = (
     "attention_dropout",
     "bos_token_id",
@@ -56,7 +56,7 @@ def check_splittable(model: PreTrainedModel) -> None:
     """Refuse a dense model that a Qwen2-MoE cannot hold exactly.
 
     Raises:
-        StructureError: Where its family is another, or it has biases that Qwen2-MoE has not.
+        StructureError: If its family is another, or it has biases that Qwen2-MoE lacks.
     """
     config = model.config
     if config.model_type not in FAMILIES:
@@ -79,7 +79,7 @@ def check_splittable(model: PreTrainedModel) -> None:
 
 
 def gated_mlp(layer: nn.Module) -> GatedMlp:
-    """Give the MLP of a layer of one of `FAMILIES`."""
+    """Return the MLP of a layer of one of `FAMILIES`."""
     mlp: Any = layer.get_submodule(MLP)
     return GatedMlp(
         gate=mlp.gate_proj.weight.detach(),
@@ -90,11 +90,11 @@ def gated_mlp(layer: nn.Module) -> GatedMlp:
 
 
 def scaled_router(router: Tensor, inputs: Tensor) -> Tensor:
-    """Scale a router by a power of two so that its softmax is all but uniform.
+    """Return a router scaled by a power of two so that its softmax is nearly uniform.
 
     Args:
         router: ``(experts, hidden)``.
-        inputs: What it reads, ``(tokens, hidden)``.
+        inputs: Its inputs, ``(tokens, hidden)``.
 
     Returns:
         The router whose largest logit on these inputs is at most `UNEVENNESS`.
@@ -106,15 +106,15 @@ def scaled_router(router: Tensor, inputs: Tensor) -> Tensor:
 
 
 def mixture_weights(mlp: GatedMlp, split: Split, router: Tensor) -> dict[str, Tensor]:
-    """Give the weights of a layer's mixture of experts, named as Qwen2-MoE holds them in memory.
+    """Return the weights of a layer's mixture of experts, named as Qwen2-MoE holds them in memory.
 
     Args:
         mlp: The dense MLP.
         split: Of its channels.
-        router: As `scaled_router` gives it.
+        router: As `scaled_router` returns it.
 
     Returns:
-        By path inside the layer, in the type of the dense weights.
+        Weights by path inside the layer, in the dtype of the dense ones.
     """
     experts, shared = torch.from_numpy(split.experts), torch.from_numpy(split.shared)
     count = len(experts)
@@ -132,12 +132,12 @@ def mixture_weights(mlp: GatedMlp, split: Split, router: Tensor) -> dict[str, Te
 
 
 def mixture_config(dense: PreTrainedConfig, shape: Shape, active: int) -> Qwen2MoeConfig:
-    """Give the config of the split model.
+    """Return the config of the split model.
 
     Args:
-        dense: Config of the dense one, of one of `FAMILIES`.
-        shape: Of each layer's experts.
-        active: Experts that a token is sent to.
+        dense: Config of a dense model of one of `FAMILIES`.
+        shape: Of each layer's split.
+        active: Experts that run for a token.
     """
     common = {name: getattr(dense, name) for name in _COMMON if hasattr(dense, name)}
     heads = dense.num_attention_heads
@@ -146,7 +146,7 @@ def mixture_config(dense: PreTrainedConfig, shape: Shape, active: int) -> Qwen2M
     if types is None:
         kind = "sliding_attention" if window else "full_attention"
         types = [kind] * dense.num_hidden_layers
-    # of any, for the class passes names on that it does not declare, `head_dim` among them
+    # typed as any, for the class accepts names that it does not declare, such as `head_dim`
     make: Any = Qwen2MoeConfig
     config: Qwen2MoeConfig = make(
         **{**common, "layer_types": types},
@@ -167,12 +167,12 @@ def mixture_config(dense: PreTrainedConfig, shape: Shape, active: int) -> Qwen2M
 def mixture_model(
     dense: PreTrainedModel, config: Qwen2MoeConfig, mixtures: Sequence[Mapping[str, Tensor]]
 ) -> Qwen2MoeForCausalLM:
-    """Put the split model together; what is not an MLP it shares with the dense one.
+    """Return the split model, which shares with the dense one all weights but those of the MLPs.
 
     Args:
         dense: Of one of `FAMILIES`.
-        config: As `mixture_config` gives it.
-        mixtures: The weights of each layer, as `mixture_weights` gives them.
+        config: As `mixture_config` returns it.
+        mixtures: Weights of each layer, as `mixture_weights` returns them.
     """
     weights = {
         name: weight for name, weight in dense.state_dict().items() if f".{MLP}." not in name

@@ -1,1 +1,1 @@
-"""From a module graph to a structure, by shapes, gradients and trying."""
+"""Reading a model's structure from its module graph, by shapes, gradients and trials."""

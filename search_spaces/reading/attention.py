@@ -1,4 +1,4 @@
-"""Attention as a choice: which key–value groups stay, each with its query heads.
+"""Reading attentions: the rows and columns of each key–value group with its query heads.
 
 The unit is a KV group, so that the cache shrinks with it and grouped-query attention stays
 grouped. A group's rows and columns are found by following gradients through the attention core,
@@ -23,10 +23,10 @@ from search_spaces.surgery.slice_and_cut import graft, narrowed
 
 
 def find_attention(probe: LayerProbe) -> Component:
-    """Find the attention of one layer.
+    """Return the attention of one layer.
 
     Raises:
-        StructureError: Where the layer has none, more than one, or one of unknown wiring.
+        StructureError: If the layer has none, more than one, or one of unknown wiring.
     """
     run = probe.run(leaf_core=True)
     if len(run.cores) != 1:
@@ -51,11 +51,15 @@ def find_attention(probe: LayerProbe) -> Component:
         core_features=core.query_heads // core.groups * head_dims,
     )
     attributes = _following_attributes(probe, component, core)
-    return _whole(component) if attributes is None else replace(component, attributes=attributes)
+    return (
+        _as_one_unit(component)
+        if attributes is None
+        else replace(component, attributes=attributes)
+    )
 
 
-def _whole(component: Component) -> Component:
-    """Give an attention whose heads hang together, as by a norm over all of them: one unit."""
+def _as_one_unit(component: Component) -> Component:
+    """Return an attention as one unit, for its heads depend on each other, as by a norm."""
     projections = (replace(p, units=np.zeros_like(p.units)) for p in component.projections)
     return replace(
         component,
@@ -83,7 +87,7 @@ def _output_projection(probe: LayerProbe, run: LayerRun, core: CoreRun, module: 
 def _column_groups(
     probe: LayerProbe, run: LayerRun, core: CoreRun, output: str
 ) -> NDArray[np.int_]:
-    """Give the KV group of each input of the output projection, ``(columns,)``."""
+    """Return the KV group of each input of the output projection, ``(columns,)``."""
     target = run.inputs[output]
     width = target.shape[-1]
     (column_of,) = owners(target, np.arange(width), [core.output])
@@ -101,10 +105,10 @@ def _column_groups(
 def _row_groups(
     probe: LayerProbe, module: str, output: str, columns: NDArray[np.int_]
 ) -> tuple[Projection, ...]:
-    """Give the input projections with the KV group of each of their rows.
+    """Return the input projections with the KV group of each of their rows.
 
-    One of which every row serves several, as where keys are made from a latent, or which only
-    other projections read, belongs to no group and stays whole.
+    A projection whose rows all serve several groups, as where keys are computed from a latent, or
+    that only other projections read, belongs to no group and is never pruned.
     """
 
     def leaf(path: str, dense: Tensor) -> Tensor:
@@ -117,8 +121,10 @@ def _row_groups(
 
     run = probe.run(substitute=leaf)
     paths = [path for path, out in run.outputs.items() if out.is_leaf and out.requires_grad]
-    found = owners(run.inputs[output], columns, [run.outputs[path] for path in paths])
-    grouped = {path: units for path, units in zip(paths, found, strict=True) if (units >= 0).any()}
+    row_groups = owners(run.inputs[output], columns, [run.outputs[path] for path in paths])
+    grouped = {
+        path: units for path, units in zip(paths, row_groups, strict=True) if (units >= 0).any()
+    }
     for path, units in grouped.items():
         if (units < 0).any() or len(np.unique(np.bincount(units))) != 1:
             raise StructureError(
@@ -134,15 +140,15 @@ def _row_groups(
 def _following_attributes(
     probe: LayerProbe, component: Component, core: CoreRun
 ) -> Mapping[str, int] | None:
-    """Find the integers of the attention module that must follow its width, by trying.
+    """Find by trial the integers of the attention module that must follow its width.
 
     Some forwards read a head count or a split size where others take it from the tensors. The
-    smallest set of such attributes with which the narrow attention computes what the dense one
-    with masked heads computes is the right one.
+    right set of attributes is the smallest with which the narrow attention computes what the dense
+    one with masked heads computes. None: there is no such set.
     """
     if component.unit_count == 1:
         return {}
-    # fewer groups than all, and not a number that another attribute could be mistaken for
+    # two counts, so that no other integer that happens to fit one of them is mistaken
     counts = sorted({1, component.unit_count - 1})
     expected = [_masked_result(probe, component, count) for count in counts]
     for attributes in _candidates(component, core):
@@ -158,21 +164,21 @@ def _following_attributes(
 def _candidates(component: Component, core: CoreRun) -> Iterator[Mapping[str, int]]:
     head_counts = {core.query_heads, core.groups}
     widths = head_counts | {count * core.value_dim for count in head_counts}
-    own = vars(core.module)
-    shared = vars(own["config"]) if "config" in own else {}
-    named = [*own.items(), *((f"config.{name}", value) for name, value in shared.items())]
-    follow = {
+    attributes = vars(core.module)
+    config = vars(attributes["config"]) if "config" in attributes else {}
+    named = [*attributes.items(), *((f"config.{name}", value) for name, value in config.items())]
+    amounts = {
         name: value // component.unit_count
         for name, value in named
         if type(value) is int and value in widths
     }
     for size in range(4):
-        for names in combinations(follow, size):
-            yield {name: follow[name] for name in names}
+        for names in combinations(amounts, size):
+            yield {name: amounts[name] for name in names}
 
 
 def _masked_result(probe: LayerProbe, component: Component, count: int) -> Tensor:
-    """Run the dense layer with the output projection blind to all but the first groups."""
+    """Run the dense layer with all but the first groups masked in the output projection."""
     output = component.projections[-1]
     dense = probe.layer.get_submodule(output.path)
     keep = torch.from_numpy(output.units < count).to(matrix(dense))
@@ -183,9 +189,9 @@ def _masked_result(probe: LayerProbe, component: Component, count: int) -> Tenso
 def _agrees(probe: LayerProbe, component: Component, count: int, expected: Tensor) -> bool:
     try:
         result = probe.run(layer=narrowed(probe.layer, [(component, count)])).result
-    except (RuntimeError, ValueError):  # shapes that do not fit: not these attributes
+    except (RuntimeError, ValueError):  # shapes that do not fit: other attributes are right
         return False
-    # rounding only; a wrong head count changes the result wholly
+    # rounding only, for a wrong head count changes the result entirely
     tolerance = 1e-3 if expected.dtype == torch.float32 else 0.1
     gap = (result - expected).abs().max()
     return bool(gap <= tolerance * (expected - probe.hidden).std())

@@ -1,6 +1,6 @@
-"""What the axes of stacked experts run over, found by trying.
+"""The layout of stacked experts, found by trial.
 
-Right is what computes the same with channels cut as with channels masked.
+The right layout computes the same with channels removed as with channels masked.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,15 +23,15 @@ from search_spaces.structure.experts import Experts, Stack
 
 
 def read_stacks(probe: LayerProbe, component: Component, routing: Routing) -> Component:
-    """Find which stack of the experts does what.
+    """Find the role of each stack of the experts.
 
     Args:
         probe: The layer.
-        component: Its experts, of which nothing is known yet.
-        routing: What is seen of them from outside.
+        component: Its experts, without a structure yet.
+        routing: Of these experts.
 
     Raises:
-        StructureError: Where they are laid out in a way that the planner does not know.
+        StructureError: If they are laid out in a way that the planner does not know.
     """
     for stacks, width in _layouts(probe, routing):
         experts = Experts(
@@ -56,7 +56,7 @@ def read_stacks(probe: LayerProbe, component: Component, routing: Routing) -> Co
 
 
 def _layouts(probe: LayerProbe, routing: Routing) -> Iterator[tuple[tuple[Stack, ...], int]]:
-    """List what the stacks could be, with the number of channels of an expert."""
+    """Yield possible layouts of the stacks, with the number of channels of an expert."""
     holder = probe.layer.get_submodule(routing.holder)
     weights = {
         f"{routing.holder}.{name}": weight
@@ -66,12 +66,17 @@ def _layouts(probe: LayerProbe, routing: Routing) -> Iterator[tuple[tuple[Stack,
     matrices = [path for path, weight in weights.items() if weight.ndim == 3]
     if len(matrices) != 2:
         return
-    # what reads the channels comes last in every class that is known
+    # the down projection comes last in every class that is known
     for down in reversed(matrices):
-        for up_turned, down_turned, interleaved in product((False, True), repeat=3):
-            turned = dict.fromkeys(matrices, up_turned) | {down: down_turned}
+        for up_transposed, down_transposed, interleaved in product((False, True), repeat=3):
+            transposed = dict.fromkeys(matrices, up_transposed) | {down: down_transposed}
             sizes = {
-                path: _channel_features(weights[path], routing.hidden, path == down, turned[path])
+                path: _channel_features(
+                    weights[path],
+                    routing.hidden,
+                    is_down=path == down,
+                    transposed=transposed[path],
+                )
                 for path in matrices
             }
             width = sizes[down]
@@ -82,7 +87,7 @@ def _layouts(probe: LayerProbe, routing: Routing) -> Iterator[tuple[tuple[Stack,
                     path=path,
                     role="down" if path == down else "up",
                     channels=_channels(width, sizes[path] // width, interleaved=interleaved),
-                    transposed=turned[path],
+                    transposed=transposed[path],
                 )
                 for path in matrices
             ]
@@ -94,20 +99,20 @@ def _layouts(probe: LayerProbe, routing: Routing) -> Iterator[tuple[tuple[Stack,
             yield tuple(stacks), width
 
 
-def _channel_features(weight: Tensor, hidden: int, is_down: bool, turned: bool) -> int:  # noqa: FBT001
-    """Give the size of the axis over channels; 0 where the other is not over hidden states."""
-    outputs, inputs = weight.shape[:0:-1] if turned else weight.shape[1:]
-    ours, other = (inputs, outputs) if is_down else (outputs, inputs)
-    return int(ours) if other == hidden else 0
+def _channel_features(weight: Tensor, hidden: int, *, is_down: bool, transposed: bool) -> int:
+    """Return the size of the axis of channels; 0: the other axis is not that of hidden states."""
+    outputs, inputs = weight.shape[:0:-1] if transposed else weight.shape[1:]
+    channels, other = (inputs, outputs) if is_down else (outputs, inputs)
+    return int(channels) if other == hidden else 0
 
 
 def _channels(width: int, parts: int, *, interleaved: bool) -> NDArray[np.int_]:
-    whole = np.arange(width)
-    return np.repeat(whole, parts) if interleaved else np.tile(whole, parts)
+    channels = np.arange(width)
+    return np.repeat(channels, parts) if interleaved else np.tile(channels, parts)
 
 
 def _bias(path: str, size: int, width: int, down: str, *, interleaved: bool) -> Stack:
-    """Tell a bias by the name of the stack that it belongs to: sizes may be equal."""
+    """Return a bias, its role taken from the name of its matrix, for sizes may be equal."""
     if path.startswith(down) or size % width:
         return Stack(path=path, role="down_bias", channels=np.empty(0, dtype=np.int_))
     channels = _channels(width, size // width, interleaved=interleaved)
@@ -115,28 +120,28 @@ def _bias(path: str, size: int, width: int, down: str, *, interleaved: bool) -> 
 
 
 def _with_masked_channels(probe: LayerProbe, experts: Experts, kept: int) -> Tensor:
-    """Run the dense layer blind to all but the first channels."""
+    """Run the dense layer with all but the first channels masked."""
     down = experts.stack("down")
     assert down.axis is not None
     weight = tensor_at(probe.layer, down.path)
     shape = [1, 1, 1]
     shape[down.axis] = len(down.channels)
     mask = torch.from_numpy(down.channels < kept).to(weight).view(shape)
-    with _standing_in(probe.layer, {down.path: weight * mask}):
+    with _replaced_weights(probe.layer, {down.path: weight * mask}):
         return probe.run().result
 
 
 @contextmanager
-def _standing_in(layer: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let a layer compute with other weights."""
-    before: list[tuple[nn.Module, str, nn.Parameter | None]] = []
+def _replaced_weights(layer: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Replace weights of a layer for as long as the context lasts."""
+    originals: list[tuple[nn.Module, str, nn.Parameter | None]] = []
     for path, weight in weights.items():
         holder, _, name = path.rpartition(".")
         owner = layer.get_submodule(holder)
-        before.append((owner, name, owner._parameters[name]))
+        originals.append((owner, name, owner._parameters[name]))
         owner._parameters[name] = nn.Parameter(weight, requires_grad=False)
     try:
         yield
     finally:
-        for owner, name, own in before:
-            owner._parameters[name] = own
+        for owner, name, original in originals:
+            owner._parameters[name] = original

@@ -1,6 +1,6 @@
-"""How a router chooses experts, found by trying.
+"""How a router chooses experts, found by trial.
 
-Right is what computes the same with experts cut as with experts masked.
+The right reading computes the same with experts removed as with experts masked.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,15 +22,15 @@ from search_spaces.structure.hooks import hooked
 from search_spaces.surgery.slice_and_cut import graft, narrowed
 from search_spaces.surgery.slice_experts import narrow_modules, set_counts
 
-_MOST_TOKENS = 0.75
-"""Share of the tokens for which a right reading gives what is expected."""
+_AGREEING_TOKENS = 0.75
+"""Share of the tokens on which a right reading agrees at least."""
 _MOST_FOLLOWING = 3
-"""Integers that follow the number of experts, at most, where not all do that could."""
+"""Largest number of integers that follow the number of experts, if not all candidates do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Routing:
-    """What is seen of a mixture of experts from outside."""
+    """Router and holder of a mixture of experts, and the sizes that are visible from outside."""
 
     holder: str
     router: str
@@ -42,30 +42,32 @@ class Routing:
 
 
 def read_routing(probe: LayerProbe, holder: str) -> Routing:
-    """Find what chooses the experts of one layer.
+    """Find the router of the experts of one layer.
 
     Args:
         probe: The layer.
         holder: Path in it of the module that owns the experts' stacks.
 
     Raises:
-        StructureError: Where nothing does, or its shape does not fit the experts.
+        StructureError: If there is none, or its shape does not fit the experts.
     """
-    hidden, *rest = probe.handed(holder)
+    hidden, *rest = probe.arguments(holder)
     chosen = [value for value in rest if _is_choice(value)]
     if len(chosen) != 1:
         raise StructureError(
             f"`{probe.path}.{holder}` must be handed hidden states, chosen experts and their "
             "weights, and it is handed something else; these experts cannot be read"
         )
-    owned = probe.layer.get_submodule(holder).parameters(recurse=False)
-    count = next(len(weight) for weight in owned if weight.ndim == 3)
+    stacks = probe.layer.get_submodule(holder).parameters(recurse=False)
+    count = next(len(weight) for weight in stacks if weight.ndim == 3)
     router = _router(probe, holder, chosen[0])
     module = probe.layer.get_submodule(router)
-    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-    rows = tuple(f"{router}.{name}" for name, value in own if value.ndim and len(value) == count)
+    tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    rows = tuple(
+        f"{router}.{name}" for name, value in tensors if value.ndim and len(value) == count
+    )
     if not rows:
-        shapes = " and ".join(str(tuple(value.shape)) for _, value in own) or "no weights"
+        shapes = " and ".join(str(tuple(value.shape)) for _, value in tensors) or "no weights"
         raise StructureError(
             f"the router `{probe.path}.{router}` must have a row for each of the {count} experts, "
             f"got {shapes}; this checkpoint's router does not fit its experts"
@@ -81,14 +83,14 @@ def read_routing(probe: LayerProbe, holder: str) -> Routing:
 
 
 def read_counts(probe: LayerProbe, component: Component) -> Component:
-    """Find what follows the number of experts, their groups, and how many may run.
+    """Find the integers that follow the number of experts, their groups, and the limits of top-k.
 
     Args:
         probe: The layer.
-        component: Its experts, of which the stacks are known.
+        component: Its experts, with their stacks.
 
     Raises:
-        StructureError: Where experts cut do not compute what experts masked do.
+        StructureError: If removed experts do not compute what masked ones do.
     """
     experts = component.mixture
     if experts.count == 1:
@@ -110,9 +112,9 @@ def read_counts(probe: LayerProbe, component: Component) -> Component:
             expected = _with_masked_experts(probe, trial, members)
             if agrees(probe, trial, units - 1, expected):
                 return _with_limits(probe, trial)
-    if experts.top_k == experts.count:  # all run for every token: none can go
-        alone = replace(experts, lowest=component.unit_count)
-        return _with_top_k(probe, replace(component, experts=alone))
+    if experts.top_k == experts.count:  # all run for every token, so none can be pruned
+        all_needed = replace(experts, lowest=component.unit_count)
+        return _with_top_k(probe, replace(component, experts=all_needed))
     raise StructureError(
         f"`{probe.path}.{experts.router}` must compute the same with experts removed as with "
         "experts masked, and it does not; this router chooses in a way that the planner does not "
@@ -127,9 +129,9 @@ def agrees(
     expected: Tensor,
     options: BlockOptions = DENSE_OPTIONS,
 ) -> bool:
-    """Tell whether the layer with narrow experts computes what is expected.
+    """Return whether the layer with narrow experts computes what is expected for most tokens.
 
-    For most tokens: where a router scores two experts alike, rounding says which of them it takes.
+    Not for all: where a router scores two experts alike, rounding decides which of them it takes.
     """
     try:
         result = probe.run(
@@ -137,11 +139,11 @@ def agrees(
         ).result
     except (RuntimeError, ValueError, IndexError):  # shapes that do not fit
         return False
-    # rounding only; a wrong reading changes the result wholly
+    # rounding only, for a wrong reading changes the result entirely
     tolerance = 1e-3 if expected.dtype == torch.float32 else 0.1
     gaps = (result - expected).abs().amax(dim=-1)  # (batch, tokens)
     close = gaps <= tolerance * (expected - probe.hidden).std()
-    return bool(close.float().mean() >= _MOST_TOKENS)
+    return bool(close.float().mean() >= _AGREEING_TOKENS)
 
 
 def _is_choice(value: object) -> bool:
@@ -149,84 +151,90 @@ def _is_choice(value: object) -> bool:
 
 
 def _router(probe: LayerProbe, holder: str, chosen: Tensor) -> str:
-    """Find the innermost module that gave the chosen experts."""
-    found: list[str] = []
+    """Return the innermost module that returned the chosen experts."""
+    paths: list[str] = []
 
-    def note(path: str) -> Callable[..., None]:
+    def recorder(path: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: object, output: object) -> None:
             values = output if isinstance(output, tuple) else ()
             if any(_is_choice(value) and torch.equal(value, chosen) for value in values):
-                found.append(path)
+                paths.append(path)
 
         return hook
 
     modules = {path: m for path, m in probe.layer.named_modules() if path and path != holder}
-    hooks = [module.register_forward_hook(note(path)) for path, module in modules.items()]
+    hooks = [module.register_forward_hook(recorder(path)) for path, module in modules.items()]
     with hooked(hooks):
         probe.run()
-    if not found:
+    if not paths:
         raise StructureError(
             f"the experts of `{probe.path}.{holder}` must be chosen by a module of their layer, "
             "and none gives what they are handed; these experts cannot be read"
         )
-    return found[0]
+    return paths[0]
 
 
 def _around(experts: Experts) -> list[str]:
-    """List the paths of router, holder and what is around both."""
+    """Return the paths of router, holder and the module around both."""
     paths = [experts.router, experts.holder]
     parent = experts.holder.rpartition(".")[0]
     return [*paths, parent] if parent else paths
 
 
 def _integers(probe: LayerProbe, experts: Experts, value: int) -> list[tuple[str, str]]:
-    """List the integers of the mixture that have a value."""
+    """Return module path and name of the mixture's integers that have some value."""
     return [
         (path, name)
         for path in _around(experts)
-        for name, own in vars(probe.layer.get_submodule(path)).items()
-        if type(own) is int and own == value
+        for name, attribute in vars(probe.layer.get_submodule(path)).items()
+        if type(attribute) is int and attribute == value
     ]
 
 
 def _following(probe: LayerProbe, experts: Experts) -> Iterator[tuple[tuple[str, str], ...]]:
-    """List what could follow the number of experts: all that is named so, then as few as do."""
-    found = _integers(probe, experts, experts.count)
-    named = tuple((path, name) for path, name in found if "expert" in name)
+    """Yield sets of integers that may follow the number of experts.
+
+    First all that are named after experts, then sets of rising size.
+    """
+    candidates = _integers(probe, experts, experts.count)
+    named = tuple((path, name) for path, name in candidates if "expert" in name)
     yield named
     for size in range(_MOST_FOLLOWING + 1):
-        yield from (chosen for chosen in combinations(found, size) if chosen != named)
+        yield from (chosen for chosen in combinations(candidates, size) if chosen != named)
 
 
 def _group_counts(probe: LayerProbe, experts: Experts) -> list[int]:
-    """List how many groups there could be: none, or an integer of the router."""
-    own = vars(probe.layer.get_submodule(experts.router)).values()
-    sizes = {v for v in own if type(v) is int and 1 < v < experts.count}
+    """Return possible numbers of groups: 1, or an integer of the router."""
+    attributes = vars(probe.layer.get_submodule(experts.router)).values()
+    sizes = {v for v in attributes if type(v) is int and 1 < v < experts.count}
     return [1, *sorted(size for size in sizes if experts.count % size == 0)]
 
 
 def _with_masked_experts(
     probe: LayerProbe, component: Component, members: NDArray[np.int_]
 ) -> Tensor:
-    """Run the dense layer with a router that is blind to all but some experts."""
-    gone = torch.ones(component.mixture.count, dtype=torch.bool)
-    gone[torch.from_numpy(members)] = False
-    with masked_router(probe.layer, component.mixture, gone):
+    """Run the dense layer with all but some experts masked in the router."""
+    masked = torch.ones(component.mixture.count, dtype=torch.bool)
+    masked[torch.from_numpy(members)] = False
+    with masked_router(probe.layer, component.mixture, masked):
         return probe.run().result
 
 
 def _with_limits(probe: LayerProbe, component: Component) -> Component:
-    """Find how few units the router can choose from, and whether fewer experts may run."""
-    experts, most = component.mixture, _groups_chosen(probe, component, component.unit_count)
+    """Find the fewest units that the router can choose from, and whether fewer experts may run."""
+    experts, dense_groups = (
+        component.mixture,
+        _groups_chosen(probe, component, component.unit_count),
+    )
     for count in range(-(-experts.top_k // component.group_count), component.unit_count + 1):
         chosen = _groups_chosen(probe, component, count)
-        if chosen and chosen <= most:
+        if chosen and chosen <= dense_groups:
             return _with_top_k(probe, replace(component, experts=replace(experts, lowest=count)))
     raise AssertionError("a router that chooses among all experts chooses among none")
 
 
 def _groups_chosen(probe: LayerProbe, component: Component, count: int) -> int:
-    """Give how many groups one token's experts come from, at most; 0: it cannot choose."""
+    """Return the largest number of groups of one token's experts; 0: the router cannot choose."""
     try:
         chosen = _chosen(probe, component, count)
     except (RuntimeError, ValueError, IndexError):
@@ -236,9 +244,9 @@ def _groups_chosen(probe: LayerProbe, component: Component, count: int) -> int:
 
 
 def _chosen(probe: LayerProbe, component: Component, count: int, top_k: int = 0) -> Tensor:
-    """Give the experts that a narrow router chooses, ``(tokens, top_k)``."""
+    """Return the experts that a narrow router chooses, ``(tokens, top_k)``."""
     experts = component.mixture
-    hidden = probe.handed(experts.router)[0]
+    hidden = probe.arguments(experts.router)[0]
     narrow = graft(probe.layer, narrow_modules(probe.layer, component, count))
     set_counts(narrow, component, count * component.group_count, top_k)
     output = narrow.get_submodule(experts.router)(hidden)
@@ -247,7 +255,7 @@ def _chosen(probe: LayerProbe, component: Component, count: int, top_k: int = 0)
 
 
 def _with_top_k(probe: LayerProbe, component: Component) -> Component:
-    """Find the integers that say how many experts run for a token."""
+    """Find the integers that set how many experts run for a token."""
     experts = component.mixture
     if experts.top_k < 2:
         return component

@@ -1,6 +1,6 @@
-"""A mixture of experts as a choice: which experts stay, how wide they are and how many run.
+"""Reading mixtures of experts: their experts, and the shared expert next to them.
 
-The unit is an expert, or one of each group where the router chooses groups first.
+The unit is an expert, or one expert of each group where the router chooses groups first.
 """
 
 from search_spaces.errors import StructureError
@@ -12,10 +12,10 @@ from search_spaces.structure.components import Component
 
 
 def find_experts(probe: LayerProbe, attention: Component) -> tuple[Component, ...]:
-    """Find the experts of one layer, and the shared expert beside them; nothing: it has none.
+    """Return the experts of one layer, then their shared expert if any; empty: no experts.
 
     Raises:
-        StructureError: Where they are wired in a way that the planner does not know.
+        StructureError: If they are wired in a way that the planner does not know.
     """
     holders = [
         path
@@ -31,7 +31,7 @@ def find_experts(probe: LayerProbe, attention: Component) -> tuple[Component, ..
         )
     routing = read_routing(probe, holders[0])
     shared = _shared(probe, attention, routing)
-    # alone, all of the mixture goes; beside a shared expert its own part of it
+    # without a shared expert the whole mixture is dropped, else only what holds the experts
     module = routing.holder if shared else routing.holder.rpartition(".")[0]
     component = Component(
         kind="experts",
@@ -47,19 +47,19 @@ def find_experts(probe: LayerProbe, attention: Component) -> tuple[Component, ..
 
 
 def _shared(probe: LayerProbe, attention: Component, routing: Routing) -> Component | None:
-    """Read the expert that runs for every token, where there is one."""
+    """Return the expert that runs for every token, if there is one."""
     others = (f"{attention.module}.", f"{routing.holder}.", f"{routing.router}.")
     by_parent: dict[str, list[str]] = {}
     for path in probe.linears:
         if path != routing.router and not path.startswith(others):
             by_parent.setdefault(path.rpartition(".")[0], []).append(path)
-    # one linear layer by itself is no MLP: it weighs the shared expert
-    wholes = [paths for paths in by_parent.values() if len(paths) > 1]
-    if not wholes:
+    # a single linear layer is no MLP but the gate of the shared expert
+    mlps = [paths for paths in by_parent.values() if len(paths) > 1]
+    if not mlps:
         return None
-    if len(wholes) > 1:
+    if len(mlps) > 1:
         raise StructureError(
-            f"a layer must have one shared expert at most, and `{probe.path}` has {len(wholes)}; "
+            f"a layer must have one shared expert at most, and `{probe.path}` has {len(mlps)}; "
             "this layer cannot be read"
         )
-    return mlp_of(probe, wholes[0], "shared")
+    return mlp_of(probe, mlps[0], "shared")

@@ -1,4 +1,4 @@
-"""The MLP as a choice: how many of its inner channels stay, gated or plain, fused or not."""
+"""Reading MLPs, gated or plain, fused or not: the rows and columns of each inner channel."""
 
 import os.path
 
@@ -13,30 +13,30 @@ from search_spaces.structure.components import Component, ComponentKind, Project
 
 
 def find_mlp(probe: LayerProbe, attention: Component) -> Component:
-    """Find the MLP of one layer: what is linear in it and not part of the attention.
+    """Return the MLP of one layer: its linear layers that are not part of the attention.
 
     Raises:
-        StructureError: Where there is none, or one of unknown wiring.
+        StructureError: If there is none, or one of unknown wiring.
     """
-    mine = [path for path in probe.linears if not path.startswith(f"{attention.module}.")]
-    return mlp_of(probe, mine, "mlp")
+    paths = [path for path in probe.linears if not path.startswith(f"{attention.module}.")]
+    return mlp_of(probe, paths, "mlp")
 
 
-def mlp_of(probe: LayerProbe, mine: list[str], kind: ComponentKind) -> Component:
-    """Read the MLP that some linear layers make up.
+def mlp_of(probe: LayerProbe, paths: list[str], kind: ComponentKind) -> Component:
+    """Return the MLP that some linear layers make up.
 
     Args:
         probe: Its layer.
-        mine: Paths of all its linear layers.
-        kind: Of the component that it is.
+        paths: Paths of all its linear layers.
+        kind: Kind of the component.
 
     Raises:
-        StructureError: Where they make up none, or one of unknown wiring.
+        StructureError: If they make up none, or one of unknown wiring.
     """
-    run = probe.run(substitute=lambda path, dense: _leaf(dense) if path in mine else dense)
-    ran = [path for path in run.inputs if path in mine]
-    if not ran or len(ran) != len(mine):
-        odd = sorted(set(mine) - set(ran))
+    run = probe.run(substitute=lambda path, dense: _leaf(dense) if path in paths else dense)
+    ran = [path for path in run.inputs if path in paths]
+    if not ran or len(ran) != len(paths):
+        odd = sorted(set(paths) - set(ran))
         what = f"`{probe.path}.{odd[0]}` does not run" if odd else f"`{probe.path}` has none"
         raise StructureError(
             f"a layer must hold one MLP of linear layers that all run, and {what}; "
@@ -48,7 +48,7 @@ def mlp_of(probe: LayerProbe, mine: list[str], kind: ComponentKind) -> Component
         *_row_channels(probe, run, down, ran[:-1]),
         Projection(path=down, side="columns", units=np.arange(width)),
     )
-    module = _holder([projection.path for projection in projections])
+    module = _innermost_module([projection.path for projection in projections])
     return Component(
         kind=kind,
         layer=probe.index,
@@ -68,30 +68,30 @@ def _leaf(dense: Tensor) -> Tensor:
 def _row_channels(
     probe: LayerProbe, run: LayerRun, down: str, ups: list[str]
 ) -> tuple[Projection, ...]:
-    """Give the linear layers before the last one with the channel of each of their rows."""
+    """Return the linear layers before the last one with the channel of each of their rows."""
     target = run.inputs[down]
     channels = target.shape[-1]
     leaves = [run.outputs[path] for path in ups]
-    found = owners(target, np.arange(channels), leaves) if target.requires_grad else []
-    for path, units in zip(ups, found, strict=False):
+    row_channels = owners(target, np.arange(channels), leaves) if target.requires_grad else []
+    for path, units in zip(ups, row_channels, strict=False):
         if (units < 0).any() or len(np.unique(np.bincount(units, minlength=channels))) != 1:
             raise StructureError(
                 f"each row of `{probe.path}.{path}` must feed one channel of "
                 f"`{probe.path}.{down}`, and some feed none or several; this MLP is wired in a "
                 "way that the planner does not know"
             )
-    if not found:
+    if not row_channels:
         raise StructureError(
             f"`{probe.path}.{down}` must read what other linear layers of the MLP give, and it "
             "reads none; this MLP cannot be read"
         )
     return tuple(
         Projection(path=path, side="rows", units=units)
-        for path, units in zip(ups, found, strict=True)
+        for path, units in zip(ups, row_channels, strict=True)
     )
 
 
-def _holder(paths: list[str]) -> str:
-    """Give the path of the innermost module that holds all paths; empty: the layer itself."""
+def _innermost_module(paths: list[str]) -> str:
+    """Return the path of the innermost module that holds all paths; empty: the layer itself."""
     parents = [path.replace(".", os.path.sep).rpartition(os.path.sep)[0] for path in paths]
     return os.path.commonpath(parents).replace(os.path.sep, ".") if all(parents) else ""

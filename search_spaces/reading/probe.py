@@ -1,4 +1,4 @@
-"""Running one layer with strings attached: which linear layers run, and around which core."""
+"""Probing one layer: running it and recording its linear layers and its attention core."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -16,8 +16,8 @@ from search_spaces.structure.backbone import Backbone, LayerCall
 from search_spaces.structure.hooks import hooked
 from search_spaces.structure.linear import is_linear
 
-_WATCHED = "watched"
-"""Name of the attention function that stands in for a model's own while it is watched."""
+_RECORDED = "watched"
+"""Name of the attention function that replaces a model's own while it is recorded."""
 
 Substitute = Callable[[str, Tensor], Tensor]
 """Replaces a linear layer's output, given the layer's path and the output."""
@@ -25,7 +25,7 @@ Substitute = Callable[[str, Tensor], Tensor]
 
 @dataclass
 class LayerRun:
-    """What was seen while one layer ran."""
+    """Record of one run of a layer."""
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
     """Input of each linear layer, ``(..., columns)``, in the order in which they ran."""
@@ -42,24 +42,24 @@ class CoreRun:
     """One call of the attention core: scores, softmax and weighted values."""
 
     module: nn.Module
-    """Who called it."""
+    """The module that called it."""
     linears_before: frozenset[str]
-    """Paths of the linear layers that had run by then."""
+    """Paths of the linear layers that had run before."""
     query_heads: int
     groups: int
     key_dim: int
     value_dim: int
     output: Tensor
-    """Heads laid end to end, ``(batch, tokens, query heads × value_dim)``."""
+    """Concatenated heads, ``(batch, tokens, query heads × value_dim)``."""
 
 
 class LayerProbe:
-    """One layer of a model and what it is handed, ready to be run and watched.
+    """One layer of a model with its arguments, ready to be run and recorded.
 
     Args:
         backbone: The model that the layer is part of.
-        index: Which layer.
-        call: What the model hands to it for ``hidden``.
+        index: Of the layer.
+        call: Its arguments besides the hidden states, for ``hidden``.
         hidden: Hidden states ``(batch, tokens, hidden)`` of ordinary size.
     """
 
@@ -80,57 +80,61 @@ class LayerProbe:
         substitute: Substitute = lambda _, output: output,
         leaf_core: bool = False,
     ) -> LayerRun:
-        """Run the layer, or a changed copy of it, and note what passes by.
+        """Run the layer, or a changed copy of it, and return a record of the run.
 
         Args:
-            layer: The copy; none: the layer itself.
-            hidden: What enters it; none: what the dense model hands it.
-            substitute: Puts another tensor in the place of a linear layer's output.
+            layer: The copy; None: the layer itself.
+            hidden: Its input; None: its input in the dense model.
+            substitute: Replaces a linear layer's output.
             leaf_core: Cut the graph at the attention core's output, which becomes a leaf.
         """
-        seen = LayerRun()
+        run = LayerRun()
         layer = self.layer if layer is None else layer
         hidden = self.hidden if hidden is None else hidden
 
-        def note(path: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+        def recorder(path: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
             def hook(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
-                if not isinstance(output, Tensor):  # a router may be one, and gives more
+                if not isinstance(output, Tensor):  # a router may be linear, and returns more
                     return output
-                seen.inputs[path] = args[0]
-                seen.outputs[path] = substitute(path, output)
-                return seen.outputs[path]
+                run.inputs[path] = args[0]
+                run.outputs[path] = substitute(path, output)
+                return run.outputs[path]
 
             return hook
 
         linears = {path: m for path, m in layer.named_modules() if is_linear(m)}
-        hooks = [module.register_forward_hook(note(path)) for path, module in linears.items()]
+        hooks = [module.register_forward_hook(recorder(path)) for path, module in linears.items()]
         with (
             hooked(hooks),
             torch.enable_grad(),
-            _watched_core(self._backbone.model, seen, leaf_core=leaf_core),
+            _recorded_core(self._backbone.model, run, leaf_core=leaf_core),
         ):
-            seen.result = self._backbone.run_layer(layer, hidden, self._call)
-        return seen
+            run.result = self._backbone.run_layer(layer, hidden, self._call)
+        return run
 
-    def handed(self, path: str, layer: nn.Module | None = None) -> tuple[Any, ...]:
-        """Give the positional arguments that one module of the layer, or of a copy, is handed."""
-        seen: list[tuple[Any, ...]] = []
+    def arguments(self, path: str, layer: nn.Module | None = None) -> tuple[Any, ...]:
+        """Return the arguments that one module of the layer, or of a copy, is called with.
 
-        def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen.append((*args, *kwargs.values()))
+        Raises:
+            StructureError: If the module does not run.
+        """
+        calls: list[tuple[Any, ...]] = []
+
+        def record(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            calls.append((*args, *kwargs.values()))
 
         module = (self.layer if layer is None else layer).get_submodule(path)
-        with module.register_forward_pre_hook(note, with_kwargs=True):
+        with module.register_forward_pre_hook(record, with_kwargs=True):
             self.run(layer=layer)
-        if not seen:
+        if not calls:
             raise StructureError(
                 f"each part of a layer must run, and `{self.path}.{path}` does not; this layer "
                 "cannot be read"
             )
-        return seen[0]
+        return calls[0]
 
     def returns(self, path: str) -> int:
-        """Count the values that one module of the layer returns, 1 for a bare tensor."""
+        """Return how many values one module of the layer returns, 1 for a bare tensor."""
         counts: list[int] = []
 
         def count(_module: nn.Module, _args: object, output: object) -> None:
@@ -142,25 +146,25 @@ class LayerProbe:
 
 
 @contextmanager
-def _watched_core(model: PreTrainedModel, seen: LayerRun, *, leaf_core: bool) -> Iterator[None]:
-    """Let attentions call a core that notes what passes by, and then their own."""
+def _recorded_core(model: PreTrainedModel, run: LayerRun, *, leaf_core: bool) -> Iterator[None]:
+    """Replace the attention core by one that calls the model's own and records the call."""
     config = model.config.get_text_config()
     name = config._attn_implementation
 
     def core(
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
-        # what no function of its own is registered for lies beside the class
-        plain = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-        own = ALL_ATTENTION_FUNCTIONS.get(name, plain)
-        output, weights = own(module, query, key, value, *args, **kwargs)
+        # the eager function is not registered but defined in the module of the class
+        eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+        core_function = ALL_ATTENTION_FUNCTIONS.get(name, eager)
+        output, weights = core_function(module, query, key, value, *args, **kwargs)
         flat = output.flatten(-2)  # (batch, tokens, query heads × value_dim)
         if leaf_core:
             flat = flat.detach().requires_grad_()
-        seen.cores.append(
+        run.cores.append(
             CoreRun(
                 module=module,
-                linears_before=frozenset(seen.inputs),
+                linears_before=frozenset(run.inputs),
                 query_heads=query.shape[1],
                 groups=key.shape[1],
                 key_dim=key.shape[-1],
@@ -170,10 +174,10 @@ def _watched_core(model: PreTrainedModel, seen: LayerRun, *, leaf_core: bool) ->
         )
         return flat.view(output.shape), weights
 
-    ALL_ATTENTION_FUNCTIONS[_WATCHED] = core
-    config._attn_implementation_internal = _WATCHED
+    ALL_ATTENTION_FUNCTIONS[_RECORDED] = core
+    config._attn_implementation_internal = _RECORDED
     try:
         yield
     finally:
         config._attn_implementation_internal = name
-        del ALL_ATTENTION_FUNCTIONS[_WATCHED]  # type: ignore[no-untyped-call]
+        del ALL_ATTENTION_FUNCTIONS[_RECORDED]  # type: ignore[no-untyped-call]

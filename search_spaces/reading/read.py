@@ -1,4 +1,4 @@
-"""Reading a model: every layer's attention and MLP, found in the module graph and proved."""
+"""Reading a model: every layer's components, found in its module graph and checked by running."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,14 +20,14 @@ from search_spaces.surgery.slice_and_cut import narrowed
 
 
 def read_structure(model: PreTrainedModel, stream: LayerStream | None = None) -> ModelStructure:
-    """Find out what can be cut in a model.
+    """Return the structure of a model: its layers and their components.
 
     Args:
         model: Any HuggingFace causal language model, in evaluation mode, without gradients.
-        stream: What reads its layers from disk; none: they are in memory.
+        stream: Reads its layers from disk; None: they are in memory.
 
     Raises:
-        StructureError: Naming the module that could not be read.
+        StructureError: If a module cannot be read; names the module.
     """
     try:
         return _read(Backbone(model, stream))
@@ -42,10 +42,10 @@ def read_structure(model: PreTrainedModel, stream: LayerStream | None = None) ->
 
 
 def check_exportable(model: PreTrainedModel) -> None:
-    """Refuse a model whose classes transformers does not hold, for no export could name them.
+    """Refuse a model whose class is not part of transformers, for an export could not name it.
 
     Raises:
-        StructureError: Where the model brings Python code of its own.
+        StructureError: If the model brings Python code of its own.
     """
     home = type(model).__module__
     if home.startswith("transformers_modules."):
@@ -72,11 +72,11 @@ def _read(backbone: Backbone) -> ModelStructure:
 
 def _read_layer(probe: LayerProbe) -> LayerStructure:
     attention = find_attention(probe)
-    found = find_experts(probe, attention) or (find_mlp(probe, attention),)
-    norms = _norms(probe.layer, (attention, *found))
+    components = (attention, *(find_experts(probe, attention) or [find_mlp(probe, attention)]))
+    norms = _norms(probe.layer, components)
     attention, *feed_forward = (
         replace(component, private=(*component.private, *sorted(_idle(probe, norms, [component]))))
-        for component in (attention, *found)
+        for component in components
     )
     bare = probe.run(layer=narrowed(probe.layer, _dropped(attention, *feed_forward)))
     vanishes = bool((bare.result == probe.hidden).all())
@@ -96,7 +96,7 @@ def _dropped(*components: Component) -> list[tuple[Component, int]]:
 
 
 def _norms(layer: nn.Module, components: Sequence[Component]) -> list[str]:
-    """List the modules with parameters of their own that lie outside the components."""
+    """Return the paths of modules with own parameters outside the components."""
     routers = [
         component.experts.router for component in components if component.experts is not None
     ]
@@ -112,9 +112,9 @@ def _norms(layer: nn.Module, components: Sequence[Component]) -> list[str]:
 
 
 def _idle(probe: LayerProbe, norms: list[str], dropped: list[Component]) -> set[str]:
-    """Find the norms that no longer influence the layer once components are dropped."""
+    """Return the norms that no longer influence the layer once components are dropped."""
     layer = narrowed(probe.layer, [(component, 0) for component in dropped])
-    weights = [(path, weight) for path in norms for weight in _own(probe.layer, path)]
+    weights = [(path, weight) for path in norms for weight in _own_parameters(probe.layer, path)]
     for _, weight in weights:
         weight.requires_grad = True
     result = probe.run(layer=layer).result
@@ -127,19 +127,19 @@ def _idle(probe: LayerProbe, norms: list[str], dropped: list[Component]) -> set[
     )
     for _, weight in weights:
         weight.requires_grad = False
-    busy = {path for (path, _), grad in zip(weights, gradients, strict=True) if bool(grad.any())}
-    return set(norms) - busy
+    used = {path for (path, _), grad in zip(weights, gradients, strict=True) if bool(grad.any())}
+    return set(norms) - used
 
 
-def _own(layer: nn.Module, path: str) -> list[nn.Parameter]:
+def _own_parameters(layer: nn.Module, path: str) -> list[nn.Parameter]:
     return list(layer.get_submodule(path).parameters(recurse=False))
 
 
 def _is_parallel(probe: LayerProbe, attention: Component, after: Component) -> bool:
-    """Tell whether what comes after the attention reads what the attention does."""
+    """Return whether what runs after the attention reads the attention's input, not its output."""
     first = after.projections[0].path if after.experts is None else after.experts.holder
-    with_attention = probe.handed(first)[0]
-    without = probe.handed(first, narrowed(probe.layer, _dropped(attention)))[0]
+    with_attention = probe.arguments(first)[0]
+    without = probe.arguments(first, narrowed(probe.layer, _dropped(attention)))[0]
     return torch.equal(with_attention, without)
 
 

@@ -91,7 +91,7 @@ class Backbone:
         return LayerInputs(first[0], tuple(calls), final)
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """Return the input of the first layer, ``(batch, tokens, hidden)``, without running any."""
+        """Return the first layer's input, ``(batch, tokens, hidden)``, without running a layer."""
 
         def stop(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _Entered(args[0] if args else kwargs["hidden_states"])

@@ -46,7 +46,7 @@ class Projection:
         return places
 
     def first(self, count: int) -> NDArray[np.int_]:
-        """Return the rows or columns of the first units, ascending: in a sorted model the kept ones.
+        """Return the rows or columns of the first units, ascending: in a sorted model those kept.
 
         Args:
             count: Number of kept units.

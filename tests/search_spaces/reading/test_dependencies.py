@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.reading.dependencies import NOBODY, SEVERAL, owners
+from search_spaces.reading.dependencies import NO_OWNER, SEVERAL_OWNERS, owners
 
 
 def leaf(features: int) -> Tensor:
@@ -17,14 +17,14 @@ def test_each_feature_has_the_owner_that_reads_it() -> None:
     # reads feature 0, 0 and 3, 3 and 4; nobody reads 1 and 2
     target = torch.stack([x[..., 0], x[..., 0] * x[..., 3], x[..., 3] + x[..., 4]], dim=-1)
     (found,) = owners(target, np.array([0, 0, 1]), [x])
-    assert found.tolist() == [0, NOBODY, NOBODY, SEVERAL, 1]
+    assert found.tolist() == [0, NO_OWNER, NO_OWNER, SEVERAL_OWNERS, 1]
 
 
 def test_leaves_are_told_apart() -> None:
     x, y, unused = leaf(2), leaf(3), leaf(2)
     target = torch.cat([x * 2, y.flip(-1)], dim=-1)
     found = owners(target, np.array([4, 1, 7, 0, 3]), [x, y, unused])
-    assert [units.tolist() for units in found] == [[4, 1], [3, 0, 7], [NOBODY, NOBODY]]
+    assert [units.tolist() for units in found] == [[4, 1], [3, 0, 7], [NO_OWNER, NO_OWNER]]
 
 
 def test_features_that_sum_to_one_do_not_hide() -> None:
@@ -58,4 +58,4 @@ def test_every_pair_of_owners_is_told_from_a_single_one() -> None:
         dim=-1,
     )
     (found,) = owners(target, np.arange(6), [x])
-    assert found.tolist() == [SEVERAL] * len(pairs)
+    assert found.tolist() == [SEVERAL_OWNERS] * len(pairs)
