@@ -12,7 +12,7 @@ from planner.settings.budget import format_amount
 from planner.settings.search import SearchSettings
 from search_spaces.progress import Progress
 from search_spaces.space.build import build_space
-from search_spaces.space.configuration import unit_counts
+from search_spaces.space.configuration import dense_configurations
 from search_spaces.structure.components import Component
 
 _PARTS = {
@@ -43,9 +43,10 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
         mlp_step=settings.mlp_step,
         patterns=settings.patterns,
     )
-    widths, kinds = unit_counts(components), np.array([component.kind for component in components])
+    dense_row = dense_configurations(components)
+    kinds = np.array([component.kind for component in components])
     parts_of = {kind: text for kind, text in _PARTS.items() if kind in kinds}
-    without = {kind: costs.costs(np.where(kinds == kind, 0, widths)[None]) for kind in parts_of}
+    without = {kind: costs.costs(np.where(kinds == kind, 0, dense_row)[None]) for kind in parts_of}
     smallest = costs.costs(space.configurations(space.smallest()[None]))
     rows = [["", "", "dense", *parts_of.values(), "smallest plan"]]
     for name, total in costs.dense().items():
