@@ -23,7 +23,7 @@ def compared_plans(run: Run, budget: str) -> dict[str, Evaluation]:
         "dense": dense,
         "pruned": run.best(budget),
         "same share everywhere": baselines["uniform"],
-        "guesses added up": baselines["additive"],
+        "sensitivities added up": baselines["additive"],
     }
 
 
