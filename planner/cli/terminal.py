@@ -1,4 +1,4 @@
-"""Progress on a terminal: one line a stage, a bar with an ETA inside it; notices above the bar."""
+"""Progress on a terminal: a line for each stage, a bar with an ETA in it, log records above it."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ _PACKAGES = ("planner", "evaluators", "search_spaces")
 
 
 class Terminal:
-    """Shows the progress of long work on standard error."""
+    """Progress of long work, shown on standard error."""
 
     def __init__(self) -> None:
         self._bar: tqdm[NoReturn] | None = None
@@ -32,7 +32,7 @@ class Terminal:
                 desc=self._title,
                 file=sys.stderr,
                 dynamic_ncols=True,
-                # every ten seconds where nobody watches, so that a log file stays readable
+                # every ten seconds if it goes to a file, which thus stays readable
                 mininterval=0.5 if sys.stderr.isatty() else 10,
             )
         self._bar.set_postfix_str(note, refresh=False)
@@ -56,23 +56,23 @@ class Terminal:
 
 
 class _AboveTheBar(logging.Handler):
-    """Writes records to standard error without breaking a progress bar."""
+    """Handler that writes records to standard error without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
 
 
 class _Formatter(logging.Formatter):
-    """Our own notices as they are; those of libraries with their level and name."""
+    """Formatter that puts level and name before the records of libraries, and of no others."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        ours = record.name.partition(".")[0] in _PACKAGES
-        return text if ours else f"{record.levelname} {record.name}: {text}"
+        is_own = record.name.partition(".")[0] in _PACKAGES
+        return text if is_own else f"{record.levelname} {record.name}: {text}"
 
 
 def show_notices() -> None:
-    """Show what our packages log, and warnings of libraries, on standard error."""
+    """Show what these packages log, and warnings of libraries, on standard error."""
     root = logging.getLogger()
     if not any(isinstance(handler, _AboveTheBar) for handler in root.handlers):
         handler = _AboveTheBar()
