@@ -13,20 +13,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from search_spaces.atomic_files import discard, is_temporary, replacing, writing
-from search_spaces.models.memory import available_bytes
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.pruned_weights.bitmask import pack, unpack
 from search_spaces.pruned_weights.builder import WeightBuilder
-from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights, stored_bytes
+from search_spaces.pruned_weights.recent import RecentWeights
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 logger = logging.getLogger(__name__)
 
 LIMIT_BYTES = 1_500_000_000
 """Default bound on the disk space of a cache."""
-UNPACKED_BYTES = 2**31
-"""Bound on sparse weights in memory, which are packed on disk and cannot be mapped; a quarter of
-the free memory where that is less."""
 VERSION = "1"
 """Of the layout of a file, and of how weights are made."""
 
@@ -63,8 +60,8 @@ class WeightCache:
         self._widths = widths
         self._digest = digest
         self._limit_bytes = limit_bytes
-        self._unpacked: dict[_Key, PrunedWeights] = {}
-        self._room = min(UNPACKED_BYTES, available_bytes("cpu") // 4)
+        # sparse weights are packed on disk and cannot be mapped
+        self._unpacked = RecentWeights()
         _clear_unfinished(folder)
 
     def weights(
@@ -85,15 +82,13 @@ class WeightCache:
         if self._builder.is_plain(position, count, pattern):
             return {}
         key = (position, count, pattern)
-        weights = self._unpacked.pop(key, None)
+        weights = self._unpacked.pop(key)
         if weights is None:
             weights = self._read(key)
         if weights is None:
             weights = self._make(key)
         if not pattern.is_dense:
-            self._unpacked[key] = weights  # in order of last use
-            while len(self._unpacked) > 1 and _size(self._unpacked) > self._room:
-                del self._unpacked[next(iter(self._unpacked))]
+            self._unpacked.add(key, weights)
         return weights
 
     def build_all(
@@ -241,10 +236,6 @@ def _clear_unfinished(folder: Path) -> None:
         owner = path.name.split(".tmp")[0].rpartition(".")[2]
         if is_temporary(path) and not (owner.isdigit() and psutil.pid_exists(int(owner))):
             discard(path)
-
-
-def _size(unpacked: Mapping[_Key, PrunedWeights]) -> int:
-    return sum(stored_bytes(weights) for weights in unpacked.values())
 
 
 def _packed(weights: PrunedWeights, *, is_sparse: bool) -> dict[str, Tensor]:

@@ -1,28 +1,22 @@
 """Pruned weights of mixtures of experts: merged and sparse ones, made on demand."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from search_spaces.models.memory import available_bytes
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
+from search_spaces.pruned_weights.recent import RecentWeights
 from search_spaces.pruned_weights.sparsifiers.expert_stacks import sparse_stacks
 from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
-from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights, stored_bytes
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.orders import Orders
 from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
 from search_spaces.structure.expert_tensors import tensor_at
 from search_spaces.structure.model import SortedModel
-
-HELD_BYTES = 2**31
-"""Bound on weights in memory, the least recently used evicted; a quarter of the free memory where
-that is less."""
-_Key = tuple[int, int, BlockOptions]
 
 
 class ExpertWeightBuilder:
@@ -57,7 +51,7 @@ class ExpertWeightBuilder:
         self._merging = merging
         self._sparsifier = sparsifier
         self._dtype = dtype
-        self._cached: dict[_Key, PrunedWeights] = {}
+        self._recent = RecentWeights()
 
     def weights(self, position: int, count: int, options: BlockOptions) -> PrunedWeights:
         """Return the weights of a choice by path; nothing where all are slices of the dense ones.
@@ -72,15 +66,11 @@ class ExpertWeightBuilder:
             return {}
         # top-k changes no weight
         key = (position, count, BlockOptions(pattern=options.pattern, channels=options.channels))
-        weights = self._cached.pop(key, None) or self._make(*key, merges=merges)
-        self._cached[key] = weights  # in order of last use
-        while len(self._cached) > 1 and sum(map(stored_bytes, self._cached.values())) > self._room:
-            del self._cached[next(iter(self._cached))]
+        weights = self._recent.pop(key)
+        if weights is None:
+            weights = self._make(*key, merges=merges)
+        self._recent.add(key, weights)
         return weights
-
-    @cached_property
-    def _room(self) -> int:
-        return min(HELD_BYTES, available_bytes("cpu") // 4)
 
     @torch.no_grad()
     def _make(

@@ -26,11 +26,6 @@ PrunedWeights = Mapping[str, LinearWeights]
 whose weights are no plain slices of the sorted dense ones. Empty: all are."""
 
 
-def stored_bytes(weights: PrunedWeights) -> int:
-    """Count the bytes of the weights, biases left out."""
-    return sum(matrix.weight.nbytes for matrix in weights.values())
-
-
 def in_own_order(
     weights: PrunedWeights, component: Component, order: NDArray[np.int_], kept: NDArray[np.int_]
 ) -> PrunedWeights:

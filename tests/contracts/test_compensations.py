@@ -130,7 +130,7 @@ def test_zero_weights_stay_zero(name: CompensationName) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_inputs_that_are_always_zero_do_no_harm(name: CompensationName) -> None:
+def test_inputs_that_are_always_zero_cost_nothing(name: CompensationName) -> None:
     weight, inputs = random_weight(), correlated(500, 0)
     inputs[:, [0, 3, 20]] = 0
     statistics = measured(inputs, weight)

@@ -1,4 +1,4 @@
-"""What every ranking of experts must keep to; a new one adds its name and is held."""
+"""What every importance of experts must keep to; a new one adds its name and is held."""
 
 import dataclasses
 import subprocess
@@ -32,12 +32,12 @@ OF_EXPERTS: tuple[StatisticName, ...] = (
 )
 
 
-def ranking(name: ExpertImportanceName) -> ExpertImportance:
+def criterion(name: ExpertImportanceName) -> ExpertImportance:
     return make_expert_importance(name, pretrained={0: torch.zeros(EXPERTS, HIDDEN)})
 
 
 def statistics(unused: tuple[int, ...] = ()) -> dict[tuple[StatisticName, str], Tensor]:
-    """Give random statistics; of experts that are not used, what a pass would leave."""
+    """Return random statistics; of experts that are not used, what a pass would leave."""
     rng = torch.Generator().manual_seed(1)
     found: dict[tuple[StatisticName, str], Tensor] = {}
     for name in OF_EXPERTS:
@@ -49,13 +49,15 @@ def statistics(unused: tuple[int, ...] = ()) -> dict[tuple[StatisticName, str], 
 
 def importance(name: ExpertImportanceName, found: Statistics) -> Tensor:
     component = mixture()
-    return ranking(name).importance(component, random_stacks(component), found)
+    return criterion(name).importance(component, random_stacks(component), found)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_ranking_scores_every_expert_from_what_it_declares(name: ExpertImportanceName) -> None:
+def test_an_importance_scores_every_expert_from_what_it_declares(
+    name: ExpertImportanceName,
+) -> None:
     full = statistics()
-    declared = {key: value for key, value in full.items() if key[0] in ranking(name).statistics}
+    declared = {key: value for key, value in full.items() if key[0] in criterion(name).statistics}
     found = importance(name, declared)
     assert found.shape == (EXPERTS,)
     assert found.isfinite().all()
@@ -65,7 +67,7 @@ def test_a_ranking_scores_every_expert_from_what_it_declares(name: ExpertImporta
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("unused", [(2,), (0, 5), (0, 1, 2, 3, 4)])
-def test_experts_to_which_nothing_was_sent_go_first(
+def test_experts_to_which_nothing_was_sent_are_pruned_first(
     name: ExpertImportanceName, unused: tuple[int, ...]
 ) -> None:
     found = importance(name, statistics(unused))
@@ -80,13 +82,13 @@ def test_unused_experts_are_below_used_ones_that_do_nothing(name: ExpertImportan
     found["expert_frequency", HOLDER] = torch.tensor([0.5, 0.5, 0.0, 0.5, 0.5, 0.5])
     component = mixture()
     silent = {path: torch.zeros_like(value) for path, value in random_stacks(component).items()}
-    scores = ranking(name).importance(component, silent, found)
+    scores = criterion(name).importance(component, silent, found)
     assert int(scores.argmin()) == 2
     assert int((scores == scores.min()).sum()) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_text_without_tokens_tells_no_experts_apart(name: ExpertImportanceName) -> None:
+def test_a_text_without_tokens_ranks_no_experts(name: ExpertImportanceName) -> None:
     found = importance(name, {key: torch.zeros(EXPERTS) for key in statistics()})
     assert found.tolist() == [0.0] * EXPERTS
 
@@ -108,7 +110,7 @@ def test_nllb_weighs_activity_by_the_exponent_of_confidence() -> None:
 def test_magnitude_sums_the_squares_of_all_the_stacks_of_an_expert() -> None:
     component = mixture(biased=True)
     weights = random_stacks(component)
-    found = ranking("magnitude").importance(component, weights, statistics())
+    found = criterion("magnitude").importance(component, weights, statistics())
     expected = [
         sum(float(weights[path][expert].square().sum()) for path in weights if "gate" not in path)
         for expert in range(EXPERTS)
@@ -116,7 +118,7 @@ def test_magnitude_sums_the_squares_of_all_the_stacks_of_an_expert() -> None:
     assert found.tolist() == pytest.approx(expected)
 
 
-def test_the_experts_whose_router_rows_grew_least_go_first() -> None:
+def test_the_experts_whose_router_rows_grew_least_are_pruned_first() -> None:
     component = mixture()
     weights = random_stacks(component)
     growth = torch.tensor([0.5, 2.0, 1.0, 1.5, 3.0, 0.9])
@@ -154,10 +156,10 @@ def test_router_change_needs_the_router_before_fine_tuning() -> None:
 def test_the_random_order_differs_from_layer_to_layer_only() -> None:
     component = mixture()
     weights = random_stacks(component)
-    first = ranking("random").importance(component, weights, statistics())
-    again = ranking("random").importance(mixture(), weights, statistics((1,)))
+    first = criterion("random").importance(component, weights, statistics())
+    again = criterion("random").importance(mixture(), weights, statistics((1,)))
     assert torch.equal(first[[0, 2, 3, 4, 5]], again[[0, 2, 3, 4, 5]])
-    other = ranking("random").importance(
+    other = criterion("random").importance(
         dataclasses.replace(component, layer=1), weights, statistics()
     )
     assert not torch.equal(first, other)

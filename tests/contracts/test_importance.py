@@ -34,13 +34,13 @@ NAMES: tuple[UnitImportanceName, ...] = get_args(UnitImportanceName)
 DEPTH_NAMES: tuple[LayerImportanceName, ...] = get_args(LayerImportanceName)
 JUDGING = tuple(name for name in NAMES if name != "random")
 WEIGHING = tuple(name for name in JUDGING if name != "activation")
-"""They see what is made of a unit, and not only how loud it is."""
+"""They weigh a unit's output, and not only its activation."""
 FAMILIES = ("llama", "gpt2", "phi3", "neox")
 ALL = frozenset(get_args(StatisticName)) - {"removal_nll"}
 
 
 def graded(name: str) -> tuple[ModelStructure, list[NDArray[np.int_]]]:
-    """Give a model whose units differ in nothing but what is made of them, and their true order.
+    """Return a model whose units differ in nothing but their output columns, and their true order.
 
     All units of a component have the same rows; the columns of the output projection are the same
     too, times a factor for each unit.
@@ -50,7 +50,7 @@ def graded(name: str) -> tuple[ModelStructure, list[NDArray[np.int_]]]:
 
 
 def louder() -> tuple[ModelStructure, list[NDArray[np.int_]]]:
-    """Give a Llama whose units differ in nothing but how loud they are, and their true order.
+    """Return a Llama whose units differ in the size of their activations alone, and their order.
 
     What a unit hands to the output projection is linear in its rows of these matrices.
     """
@@ -106,14 +106,16 @@ def graded_and_measured(
 
 @pytest.mark.parametrize("name", WEIGHING)
 @pytest.mark.parametrize("family_name", FAMILIES)
-def test_units_known_to_be_better_stay_longer(name: UnitImportanceName, family_name: str) -> None:
+def test_units_known_to_be_better_are_pruned_later(
+    name: UnitImportanceName, family_name: str
+) -> None:
     structure, expected, statistics = graded_and_measured(family_name)
     got = rank_units(structure, make_unit_importance(name), statistics)
     assert [order.tolist() for order in got] == [order.tolist() for order in expected]
 
 
 @pytest.mark.parametrize("name", JUDGING)
-def test_units_known_to_be_louder_stay_longer(name: UnitImportanceName) -> None:
+def test_units_with_larger_activations_are_pruned_later(name: UnitImportanceName) -> None:
     structure, expected, statistics = graded_and_measured("louder")
     got = rank_units(structure, make_unit_importance(name), statistics)
     assert [order.tolist() for order in got] == [order.tolist() for order in expected]
@@ -203,7 +205,7 @@ def test_silent_units_and_dead_weights_break_nothing(name: UnitImportanceName) -
 @pytest.mark.parametrize(
     "name", [n for n in NAMES if "gram" in make_unit_importance(n).statistics]
 )
-def test_too_little_text_for_a_matrix_of_statistics_is_told(name: UnitImportanceName) -> None:
+def test_too_little_text_for_second_moments_is_refused(name: UnitImportanceName) -> None:
     structure, ranking = dense("llama"), make_unit_importance(name)
     few = collect_statistics(structure, random_tokens(batch=1, length=4), ranking.statistics)
     with pytest.raises(DataError, match="at least 8 tokens of calibration text, got 4"):
@@ -225,7 +227,7 @@ def test_chance_repeats_and_differs_from_block_to_block() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if make_unit_importance(n).comparable])
-def test_comparable_importances_tell_a_loud_block_or_standardise_it(
+def test_comparable_importances_rank_components_or_standardise_them(
     name: UnitImportanceName,
 ) -> None:
     structure = dense("llama")
@@ -248,7 +250,7 @@ def test_comparable_importances_tell_a_loud_block_or_standardise_it(
 
 
 @pytest.mark.parametrize("name", DEPTH_NAMES)
-def test_a_layer_that_does_next_to_nothing_goes_first(name: LayerImportanceName) -> None:
+def test_a_layer_that_does_next_to_nothing_is_pruned_first(name: LayerImportanceName) -> None:
     structure = twin(dense("llama"))
     layers = structure.backbone.layers
     with torch.no_grad():

@@ -26,7 +26,7 @@ ROWS, COLUMNS, TOKENS = 24, 168, 1024  # more than a block of 128 columns, a mul
 
 
 def problem(columns: int = COLUMNS, dead: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
-    """Give a matrix ``(rows, columns)`` and inputs of uneven size that go together."""
+    """Return a matrix ``(rows, columns)`` and inputs of uneven size that go together."""
     rng = torch.Generator().manual_seed(0)
     mixing = torch.randn(columns, columns, generator=rng) / columns**0.5
     inputs = torch.randn(TOKENS, columns, generator=rng) @ (torch.eye(columns) + mixing)
@@ -165,7 +165,7 @@ def test_dead_inputs_break_nothing(name: SparsifierName, pattern: SparsityPatter
 
 
 @pytest.mark.parametrize("name", ["wanda", "gblm", "sparsegpt"])
-def test_dead_inputs_go_first(name: SparsifierName) -> None:
+def test_dead_inputs_are_pruned_first(name: SparsifierName) -> None:
     dead = (0, 3, 4, 167)
     weight, inputs = problem(dead=dead)
     weight[:, list(dead)] *= 100.0
@@ -241,8 +241,9 @@ def test_a_refinement_leaves_zeros_and_groups_that_do_not_fit(name: RefinementNa
         make_refinement(name).refined(zeros, weight, SparsityPattern.parse("2:4"), statistics)
 
 
-def test_the_names_are_known_without_torch() -> None:
-    code = "import sys, search_spaces.pruned_weights.sparsifiers; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("folder", ["sparsifiers", "refinements"])
+def test_the_names_are_known_without_torch(folder: str) -> None:
+    code = f"import sys, search_spaces.pruned_weights.{folder}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

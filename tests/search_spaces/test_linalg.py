@@ -10,7 +10,7 @@ from search_spaces.linalg import DAMPING, damped_cholesky, damped_factor
 def indefinite(least: float) -> Tensor:
     """Return a matrix ``(8, 8)`` of mean diagonal 1 whose least eigenvalue is known."""
     generator = torch.Generator().manual_seed(0)
-    rotation = torch.linalg.qr(torch.randn(8, 8, generator=generator).double())[0]
+    rotation: Tensor = torch.linalg.qr(torch.randn(8, 8, generator=generator).double())[0]
     values = torch.full((8,), (8 - least) / 7, dtype=torch.float64)
     values[0] = least
     return (rotation * values) @ rotation.T

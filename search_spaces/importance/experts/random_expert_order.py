@@ -1,12 +1,11 @@
 """No criterion at all: the baseline that every importance must beat."""
 
-import hashlib
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from search_spaces.importance.experts.unrouted import ROUTED, unrouted_last
+from search_spaces.importance.random_scores import random_scores
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
@@ -22,7 +21,5 @@ class RandomExpertOrder:
         weights: Mapping[str, Tensor],  # noqa: ARG002
         statistics: Statistics,
     ) -> Tensor:
-        seed = hashlib.sha256(component.name.encode()).digest()[:8]
-        generator = torch.Generator().manual_seed(int.from_bytes(seed) >> 1)
-        drawn = torch.rand(component.mixture.count, generator=generator)
-        return unrouted_last(component, drawn, statistics)
+        scores = random_scores(component, component.mixture.count)
+        return unrouted_last(component, scores, statistics)

@@ -1,11 +1,10 @@
 """No criterion at all: the baseline that every importance must beat."""
 
-import hashlib
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
+from search_spaces.importance.random_scores import random_scores
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
@@ -22,7 +21,5 @@ class RandomOrder:
         weights: Mapping[str, Tensor],
         statistics: Statistics,  # noqa: ARG002
     ) -> Tensor:
-        seed = hashlib.sha256(component.name.encode()).digest()[:8]
-        generator = torch.Generator().manual_seed(int.from_bytes(seed) >> 1)
-        drawn = torch.rand(component.unit_count, generator=generator)
-        return drawn.to(weights[component.projections[-1].path].device)
+        scores = random_scores(component, component.unit_count)
+        return scores.to(weights[component.projections[-1].path].device)

@@ -1,4 +1,4 @@
-"""The formula of each ranking against sums done by hand, Wanda's aside."""
+"""The formula of each importance against sums done by hand."""
 
 import itertools
 from dataclasses import replace
@@ -52,6 +52,12 @@ def test_magnitude_adds_up_all_squares_of_a_unit() -> None:
     assert importance("magnitude") == [23.0, 14.0]
 
 
+def test_wanda_is_the_energy_that_a_unit_adds() -> None:
+    # (1² + 1²)·1 + (3² + 1²)·0.5 and (2² + 0²)·4 + (0² + 2²)·0.25
+    assert importance("wanda", input_second_moment=[1.0, 4.0, 0.5, 0.25]) == [7.0, 17.0]
+    assert make_unit_importance("wanda").statistics == {"input_second_moment"}
+
+
 def test_fluctuations_are_variances_times_squared_columns_and_standardised() -> None:
     # variances 2, 0, 1, 3 times squared columns 2, 4, 10, 4: units 14 and 12
     found = importance(
@@ -101,7 +107,7 @@ def test_activations_of_channels_are_mean_sizes_and_of_heads_norms() -> None:
     assert importance("activation", heads, **values) == [5.0, 3.0]
 
 
-def test_relative_importance_is_shares_times_loudness() -> None:
+def test_relative_importance_is_shares_times_activation() -> None:
     found = importance("cfsp", input_second_moment=[1.0, 4.0, 0.25, 1.0])
     # down by row: 1, 4, 1.5, 0 of 6.5 and 1, 0, 0.5, 2 of 3.5; up by column: of 4 and of 5
     down = [(2.5 / 6.5 + 1.5 / 3.5) / 2, (4 / 6.5 + 2 / 3.5) / 2]
@@ -187,7 +193,7 @@ def test_surgery_in_steps_of_several_units_ends_in_the_same_error() -> None:
 
 
 def test_surgery_prefers_what_others_can_stand_in_for() -> None:
-    """Two channels that always say the same, louder than a third: one of the two goes first."""
+    """Of two channels that are always equal, and larger than a third, one is pruned first."""
     inputs = torch.tensor([[2.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
     component, statistics = channels(3, inputs.t() @ inputs / 2)
     weight = torch.tensor([[1.0, 1.1, 1.0]])
@@ -199,7 +205,7 @@ def test_surgery_prefers_what_others_can_stand_in_for() -> None:
 
 def test_surgery_needs_enough_text() -> None:
     component, statistics = channels(100, torch.eye(100), tokens=24)
-    message = "the importance `obs` of 100 inputs needs at least 25 tokens of calibration text, got 24"
+    message = "`obs` of 100 inputs needs at least 25 tokens of calibration text, got 24"
     with pytest.raises(DataError, match=message):
         make_unit_importance("obs").importance(component, {"down": torch.ones(2, 100)}, statistics)
 

@@ -12,7 +12,7 @@ from search_spaces.statistics import Statistics
 def components(
     outlier_counts: list[int], rows: list[int] | None = None
 ) -> tuple[list[dict[str, Tensor]], list[Statistics]]:
-    """Give components whose products are all 1 but for some that are 100, ``(rows, 100)``."""
+    """Return components whose products are all 1 but for some that are 100, ``(rows, 100)``."""
     weights: list[dict[str, Tensor]] = []
     statistics: list[Statistics] = []
     for count, height in zip(outlier_counts, rows or [1] * len(outlier_counts), strict=True):
@@ -60,5 +60,5 @@ def test_the_multiple_says_what_an_outlier_is() -> None:
     assert owl_shares(weights, statistics, multiple=3.0) == pytest.approx([0.0, 0.0])
 
 
-def test_equal_sub_blocks_share_alike() -> None:
+def test_equal_components_share_alike() -> None:
     assert owl_shares(*components([2, 2, 2])).tolist() == [0.0, 0.0, 0.0]

@@ -42,7 +42,7 @@ def test_energies_are_shares_of_the_hidden_states() -> None:
 
 
 @torch.no_grad()
-def test_after_a_repair_a_width_loses_what_no_fit_brings_back() -> None:
+def test_after_compensation_a_width_loses_what_no_fit_recovers() -> None:
     structure = dense("llama")
     generator = torch.Generator().manual_seed(0)
     statistics: list[dict[tuple[StatisticName, str], Tensor]] = []

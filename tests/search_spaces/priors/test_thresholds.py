@@ -1,4 +1,4 @@
-"""LAMP and global magnitude: a greedy over their harms finds one global threshold."""
+"""LAMP and global magnitude: greedy search over sensitivities finds one global threshold."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,11 @@ from search_spaces.priors import global_magnitude, lamp
 from search_spaces.space.sparsity import SparsityPattern
 
 PATTERNS = [SparsityPattern(percent=percent) for percent in range(100)]
-Harms = Callable[..., NDArray[np.float64]]
+Sensitivities = Callable[..., NDArray[np.float64]]
 
 
 def matrices() -> list[dict[str, Tensor]]:
-    """Give components of one matrix ``(1, 100)`` each, so that each percent is one weight."""
+    """Return components of one matrix ``(1, 100)`` each, so that each percent is one weight."""
     rng = torch.Generator().manual_seed(0)
     spreads = (0.2, 1.0, 1.0, 5.0)
     return [
@@ -26,8 +26,10 @@ def matrices() -> list[dict[str, Tensor]]:
     ]
 
 
-def greedy(sensitivities: Harms, components: list[dict[str, Tensor]], budget: int) -> list[int]:
-    """Take the step that does least harm for each weight until so many weights are gone."""
+def greedy(
+    sensitivities: Sensitivities, components: list[dict[str, Tensor]], budget: int
+) -> list[int]:
+    """Take the step of least sensitivity for each weight until so many weights are zero."""
     tables = [sensitivities(component, PATTERNS) for component in components]
     counts = [0] * len(components)
     for _ in range(budget):
@@ -82,8 +84,8 @@ def test_no_matrix_falls_below_the_floor_while_another_has_weights_above() -> No
 
 
 @pytest.mark.parametrize("module", [lamp, global_magnitude])
-def test_harms_rise_with_zeros_and_add_up_over_matrices(module: object) -> None:
-    sensitivities: Harms = module.pattern_sensitivities  # type: ignore[attr-defined]
+def test_sensitivities_rise_with_zeros_and_add_up_over_matrices(module: object) -> None:
+    sensitivities: Sensitivities = module.pattern_sensitivities  # type: ignore[attr-defined]
     rng = torch.Generator().manual_seed(1)
     one, other = torch.randn(6, 40, generator=rng), torch.randn(9, 16, generator=rng)
     both = sensitivities({"one": one, "other": other}, PATTERNS)
@@ -95,7 +97,7 @@ def test_harms_rise_with_zeros_and_add_up_over_matrices(module: object) -> None:
 
 @pytest.mark.parametrize("module", [lamp, global_magnitude])
 def test_groups_take_the_scores_of_their_own_lowest(module: object) -> None:
-    sensitivities: Harms = module.pattern_sensitivities  # type: ignore[attr-defined]
+    sensitivities: Sensitivities = module.pattern_sensitivities  # type: ignore[attr-defined]
     weight = torch.tensor([[4.0, 3.0, 2.0, 1.0, 8.0, 7.0, 6.0, 5.0]])
     scores = [float(size) for size in range(1, 9)]
     if module is lamp:
@@ -111,7 +113,7 @@ def test_groups_take_the_scores_of_their_own_lowest(module: object) -> None:
         sensitivities({"weight": weight}, [SparsityPattern.parse("1:3")])
 
 
-def test_weights_that_are_zero_do_no_harm() -> None:
+def test_weights_that_are_zero_have_no_sensitivity() -> None:
     zeros = {"weight": torch.zeros(2, 10)}
     assert not lamp.pattern_sensitivities(zeros, PATTERNS).any()
     assert not global_magnitude.pattern_sensitivities(zeros, PATTERNS, floor=0.0).any()

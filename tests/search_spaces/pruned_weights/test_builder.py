@@ -1,4 +1,4 @@
-"""Levels give the same model by three roads: by hand, as views, and cut for real."""
+"""Pruned weights give the same model by three roads: by hand, as views, and cut for real."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ CASES += [(name, method) for name in ("llama", "gpt2", "phi3") for method in ("b
 
 
 @pytest.mark.parametrize(("name", "method"), CASES)
-def test_levels_are_the_same_by_hand_as_views_and_cut(name: str, method: str) -> None:
+def test_pruned_weights_are_the_same_by_hand_as_views_and_cut(name: str, method: str) -> None:
     family, structure = FAMILIES[name], dense(name)
     tokens, orders = random_tokens(), random_orders(structure)
     statistics = measured(structure, TEXT)
@@ -86,14 +86,14 @@ def test_levels_are_the_same_by_hand_as_views_and_cut(name: str, method: str) ->
     builder = WeightBuilder(
         copy, statistics, orders, compensation=compensation, sparsifier=RowMagnitude()
     )
-    levels: list[PrunedWeights] = []
+    built: list[PrunedWeights] = []
     for position, choice in enumerate(zip(counts, patterns, strict=True)):
-        levels += builder.build(position, [choice])
+        built += builder.build(position, [choice])
     views, cuts = [], []
     for index, layer in enumerate(copy.backbone.layers):
         own = slice(2 * index, 2 * index + 2)
         components = structure.components[own]
-        first, second = levels[own]
+        first, second = built[own]
         views.append(
             narrowed(layer, zip(components, counts[own], strict=True), {**first, **second})
         )
@@ -101,7 +101,7 @@ def test_levels_are_the_same_by_hand_as_views_and_cut(name: str, method: str) ->
             cut(
                 structure.backbone.layers[index],
                 zip(components, kept[own], strict=True),
-                zip(orders[own], levels[own], strict=True),
+                zip(orders[own], built[own], strict=True),
             )
         )
     assert_close(run_layers(copy, views, tokens), expected)
@@ -110,7 +110,7 @@ def test_levels_are_the_same_by_hand_as_views_and_cut(name: str, method: str) ->
     assert (plain - expected).abs().max() > 0.1 * plain.std()
 
 
-def test_what_is_a_slice_is_no_level() -> None:
+def test_slices_have_no_pruned_weights() -> None:
     builder, _ = llama_builder("least_squares")
     attention, mlp = 6, 7
     assert list(builder.build(attention, [(0, DENSE), (0, HALF), (2, DENSE)])) == [{}, {}, {}]
@@ -124,17 +124,17 @@ def test_what_is_a_slice_is_no_level() -> None:
     assert not builder.is_plain(mlp, 48, HALF)
 
 
-def test_sparse_matrices_are_made_of_mended_ones_and_hold_their_zeros() -> None:
+def test_sparse_matrices_are_made_of_compensated_ones_and_hold_their_zeros() -> None:
     builder, _ = llama_builder("least_squares")
     choices: list[Choice] = [(16, DENSE), (16, HALF), (32, HALF), (48, HALF)]
-    compensated_here, sparse, wider, whole = builder.build(3, choices)
+    compensated, sparse, wider, whole = builder.build(3, choices)
     weight = sparse["mlp.down_proj"].weight
-    assert torch.equal(weight[weight != 0], compensated_here["mlp.down_proj"].weight[weight != 0])
-    for level, count in ((sparse, 16), (wider, 32), (whole, 48)):
-        for matrix_of in level.values():
+    assert torch.equal(weight[weight != 0], compensated["mlp.down_proj"].weight[weight != 0])
+    for weights, count in ((sparse, 16), (wider, 32), (whole, 48)):
+        for matrix_of in weights.values():
             rows, columns = matrix_of.weight.shape
             assert int((matrix_of.weight == 0).sum()) == HALF.zeros(rows, columns)
-        assert {path: tuple(m.weight.shape) for path, m in level.items()} == builder.shapes(
+        assert {path: tuple(m.weight.shape) for path, m in weights.items()} == builder.shapes(
             3, count
         )
 
@@ -148,12 +148,12 @@ def test_refinements_come_after_sparsifiers() -> None:
 
 def test_weights_are_rounded_to_what_is_stored() -> None:
     builder, structure = llama_builder("bias", dtype=torch.bfloat16)
-    (level,) = builder.build(3, [(16, DENSE)])
-    found = level["mlp.down_proj"]
+    (weights,) = builder.build(3, [(16, DENSE)])
+    found = weights["mlp.down_proj"]
     assert found.weight.dtype == torch.bfloat16
     assert found.bias is not None
     assert found.bias.dtype == torch.bfloat16
-    layer = narrowed(structure.backbone.layers[1], [(structure.components[3], 16)], level)
+    layer = narrowed(structure.backbone.layers[1], [(structure.components[3], 16)], weights)
     ((weight, offset),) = layer.get_submodule("mlp.down_proj").pieces  # type: ignore[misc]
     assert isinstance(weight, Tensor)
     assert isinstance(offset, Tensor)
@@ -167,7 +167,7 @@ def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
         orders, statistics = random_orders(structure), measured(structure, TEXT)
         copy = sorted_twin(structure, orders)
         builder = WeightBuilder(copy, statistics, orders, compensation=make_compensation("bias"))
-        (level,) = builder.build(3, [(16, DENSE)])
+        (weights,) = builder.build(3, [(16, DENSE)])
         component = structure.components[3]
         output = component.projections[-1]
         linear = structure.backbone.layers[1].get_submodule(output.path)
@@ -180,7 +180,7 @@ def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
         narrow = cut(
             structure.backbone.layers[1],
             [(component, np.sort(orders[3][:16]))],
-            [(orders[3], level)],
+            [(orders[3], weights)],
         ).get_submodule(output.path)
         assert type(narrow) is type(linear)
         got = bias(narrow)
@@ -190,29 +190,29 @@ def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
 
 def test_whole_sparse_layers_replace_only_what_changed() -> None:
     builder, structure = llama_builder()
-    (level,) = builder.build(3, [(48, HALF)])
+    (weights,) = builder.build(3, [(48, HALF)])
     layer = structure.backbone.layers[1]
     component, other = structure.components[3], structure.components[2]
-    narrow = narrowed(layer, [(other, 2), (component, 48)], level)
+    narrow = narrowed(layer, [(other, 2), (component, 48)], weights)
     assert isinstance(narrow.get_submodule("mlp.up_proj"), SlicedLinear)
     assert narrow.get_submodule("self_attn") is layer.get_submodule("self_attn")
-    only = {"mlp.up_proj": level["mlp.up_proj"]}
+    only = {"mlp.up_proj": weights["mlp.up_proj"]}
     partly = narrowed(layer, [(component, 48)], only)
     assert partly.get_submodule("mlp.gate_proj") is layer.get_submodule("mlp.gate_proj")
 
 
-def test_a_level_of_another_order_is_refused() -> None:
+def test_pruned_weights_of_another_order_are_refused() -> None:
     structure = dense("llama")
     component = structure.components[1]
-    level = {"mlp.down_proj": LinearWeights(torch.zeros(32, 2))}
+    weights = {"mlp.down_proj": LinearWeights(torch.zeros(32, 2))}
     with pytest.raises(AssertionError, match=r"layers\.0\.mlp are of another order"):
-        in_own_order(level, component, np.arange(48), np.array([0, 5]))
+        in_own_order(weights, component, np.arange(48), np.array([0, 5]))
 
 
-def test_layers_on_disk_give_the_same_levels(saved_llama: Path) -> None:
+def test_layers_on_disk_give_the_same_weights(saved_llama: Path) -> None:
     structure = dense("llama")
     orders, statistics = random_orders(structure), measured(structure, TEXT)
-    levels: list[list[PrunedWeights]] = []
+    built: list[list[PrunedWeights]] = []
     for found in (opened(saved_llama, "never"), opened(saved_llama, "always")):
         builder = WeightBuilder(
             sort_units_(found.structure, orders),
@@ -221,14 +221,14 @@ def test_layers_on_disk_give_the_same_levels(saved_llama: Path) -> None:
             compensation=make_compensation("least_squares"),
             sparsifier=RowMagnitude(),
         )
-        levels.append(list(builder.build(3, [(16, DENSE), (32, HALF)])))
+        built.append(list(builder.build(3, [(16, DENSE), (32, HALF)])))
         assert builder.shapes(3, 16)["mlp.up_proj"] == (16, 32)
     found.check_layers_absent()
-    for whole, streamed in zip(*levels, strict=True):
+    for whole, streamed in zip(*built, strict=True):
         assert equal(whole, streamed)
 
 
-def test_notices_come_once_for_each_sub_block(notices: list[str]) -> None:
+def test_notices_come_once_for_each_component(notices: list[str]) -> None:
     structure = dense("llama")
     orders = random_orders(structure)
     few = measured(structure, random_tokens(batch=1, length=20))
@@ -246,7 +246,7 @@ def test_notices_come_once_for_each_sub_block(notices: list[str]) -> None:
     assert notices[1].startswith("`layers.1.mlp`: 20 tokens")
 
 
-def test_a_repair_that_falls_back_is_a_slice_and_is_told(notices: list[str]) -> None:
+def test_a_compensation_that_falls_back_is_a_slice_and_is_warned_of(notices: list[str]) -> None:
     structure = dense("llama")
     orders = random_orders(structure)
     statistics = [dict(found) for found in measured(structure, TEXT)]

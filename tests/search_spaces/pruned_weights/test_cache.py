@@ -1,4 +1,4 @@
-"""Levels on disk: made once, mapped, bounded, and never half-written."""
+"""Pruned weights on disk: made once, mapped, bounded, and never half-written."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from search_spaces.pruned_weights import cache as level_store
+from search_spaces.pruned_weights import recent
 from search_spaces.pruned_weights.bitmask import pack, unpack
 from search_spaces.pruned_weights.builder import Choice, WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
@@ -41,7 +41,7 @@ def test_what_is_stored_is_what_was_built(tmp_path: Path, builder: Counted) -> N
         assert equal(fresh.weights(position, count, pattern), expected)
 
 
-def test_levels_are_built_when_asked_for_and_once(tmp_path: Path, builder: Counted) -> None:
+def test_weights_are_built_on_first_use_and_once(tmp_path: Path, builder: Counted) -> None:
     store = opened(tmp_path, builder)
     assert builder.asked == []
     store.weights(MLP, 16)
@@ -65,9 +65,9 @@ def test_slices_take_no_file(tmp_path: Path, builder: Counted) -> None:
     assert files(tmp_path) == []
 
 
-def test_a_width_beside_the_planned_ones_is_built_too(tmp_path: Path, builder: Counted) -> None:
-    level = opened(tmp_path, builder).weights(MLP, 20)
-    assert level["mlp.down_proj"].weight.shape == (32, 20)
+def test_a_width_besides_the_planned_ones_is_built_too(tmp_path: Path, builder: Counted) -> None:
+    weights = opened(tmp_path, builder).weights(MLP, 20)
+    assert weights["mlp.down_proj"].weight.shape == (32, 20)
     assert builder.asked == [(MLP, [(16, DENSE), (20, DENSE), (32, DENSE)])]
 
 
@@ -84,7 +84,7 @@ def test_all_can_be_built_at_once(tmp_path: Path, builder: Counted) -> None:
     assert len({path.split("/")[0] for path in files(tmp_path)}) == len(WIDTHS)
 
 
-def test_a_repair_that_fell_back_is_remembered_as_a_slice(
+def test_a_compensation_that_fell_back_is_remembered_as_a_slice(
     tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(builder, "build", lambda _position, choices: ({} for _ in choices))
@@ -124,13 +124,11 @@ def test_the_bound_is_kept_by_forgetting_what_was_not_read(
     assert equal(held, expected)
 
 
-def test_a_bound_below_one_level_leaves_the_one_asked_for(
-    tmp_path: Path, builder: Counted
-) -> None:
+def test_a_bound_below_one_file_leaves_the_one_in_use(tmp_path: Path, builder: Counted) -> None:
     store = WeightCache(tmp_path, builder, WIDTHS, digest="a", limit_bytes=10)
     for position in (1, 3):
-        level = store.weights(position, 32)
-        assert level["mlp.down_proj"].weight.shape == (32, 32)
+        weights = store.weights(position, 32)
+        assert weights["mlp.down_proj"].weight.shape == (32, 32)
         assert files(tmp_path) == [f"layers.{position // 2}.mlp/32.safetensors"]
     # widths that would push each other out are not built together
     assert builder.asked == [(1, [(32, DENSE)]), (3, [(32, DENSE)])]
@@ -154,7 +152,7 @@ class Large(WeightBuilder):
             yield {"mlp.down_proj": LinearWeights(torch.ones(4096, 4096))}
 
 
-def test_reading_a_level_maps_it_and_copies_nothing(tmp_path: Path) -> None:
+def test_reading_weights_maps_them_and_copies_nothing(tmp_path: Path) -> None:
     WeightCache(tmp_path, Large(), [(), (16,)], digest="a").weights(1, 16)
     store, process = WeightCache(tmp_path, Large(), [(), (16,)], digest="a"), psutil.Process()
 
@@ -174,10 +172,10 @@ def test_reading_a_level_maps_it_and_copies_nothing(tmp_path: Path) -> None:
     assert any(region.path.endswith("16.safetensors") for region in process.memory_maps())
 
 
-def test_sparse_levels_in_memory_are_bounded(
+def test_sparse_weights_in_memory_are_bounded(
     tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(level_store, "UNPACKED_BYTES", 2 * 3 * 16 * 32 * 4)
+    monkeypatch.setattr(recent, "MEMORY_BYTES", 2 * 3 * 16 * 32 * 4)
     store = opened(tmp_path, builder)
     first = store.weights(1, 16, HALF)
     second = store.weights(3, 16, HALF)

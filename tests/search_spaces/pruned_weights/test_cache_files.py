@@ -1,4 +1,4 @@
-"""Files of levels that are damaged, foreign, shared or cannot be written."""
+"""Files of weights that are damaged, foreign, shared or cannot be written."""
 
 import errno
 import os
@@ -50,18 +50,18 @@ def _reshape(path: Path) -> None:
     save_file({name: load_file(path)[name][:, :8].contiguous()}, path, marks)
 
 
-@pytest.mark.parametrize("sensitivity", [_truncate, _scribble, _empty, _reshape])
-def test_damaged_files_are_made_anew_and_told(
+@pytest.mark.parametrize("damage", [_truncate, _scribble, _empty, _reshape])
+def test_damaged_files_are_made_anew_with_a_warning(
     tmp_path: Path,
     builder: Counted,
-    sensitivity: Callable[[Path], None],
+    damage: Callable[[Path], None],
     notices: list[str],
 ) -> None:
     before = {p: m.weight.clone() for p, m in opened(tmp_path, builder).weights(MLP, 16).items()}
     path = tmp_path / "layers.1.mlp" / "16.safetensors"
-    sensitivity(path)
-    level = opened(tmp_path, builder).weights(MLP, 16)
-    assert equal(level, {path: LinearWeights(weight) for path, weight in before.items()})
+    damage(path)
+    weights = opened(tmp_path, builder).weights(MLP, 16)
+    assert equal(weights, {path: LinearWeights(weight) for path, weight in before.items()})
     (text,) = notices
     assert text.startswith(f"`{path}` is damaged (")
     assert text.endswith("made anew")
@@ -82,7 +82,7 @@ def test_too_many_values_are_damage(tmp_path: Path, builder: Counted, notices: l
     assert "each of 256 bits, got 512" in notices[0]
 
 
-def test_files_of_another_search_are_made_anew_and_told(
+def test_files_of_another_search_are_made_anew_with_a_warning(
     tmp_path: Path, builder: Counted, notices: list[str]
 ) -> None:
     WeightCache(tmp_path, builder, WIDTHS, digest="other").weights(MLP, 16)
@@ -107,7 +107,7 @@ def test_a_renamed_file_is_foreign(tmp_path: Path, builder: Counted, notices: li
     assert len(notices) == 1
 
 
-def test_a_level_that_another_process_deletes_at_once_is_given(
+def test_weights_that_another_process_deletes_at_once_are_returned(
     tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opened(tmp_path, builder)
@@ -118,13 +118,13 @@ def test_a_level_that_another_process_deletes_at_once_is_given(
 
 def test_two_stores_on_one_folder_share_what_either_made(tmp_path: Path, builder: Counted) -> None:
     first, second = opened(tmp_path, builder), opened(tmp_path, builder)
-    level = first.weights(MLP, 16)
+    weights = first.weights(MLP, 16)
     builder.asked = []
-    assert equal(second.weights(MLP, 16), level)
+    assert equal(second.weights(MLP, 16), weights)
     assert builder.asked == []
     (tmp_path / "layers.1.mlp" / "16.safetensors").unlink()
-    assert equal(second.weights(MLP, 16), level)
-    assert equal(first.weights(MLP, 16), level)
+    assert equal(second.weights(MLP, 16), weights)
+    assert equal(first.weights(MLP, 16), weights)
 
 
 def test_a_limit_on_file_sizes_leaves_nothing_half_written(
@@ -141,7 +141,7 @@ def test_a_limit_on_file_sizes_leaves_nothing_half_written(
     assert opened(tmp_path, builder).weights(MLP, 16)
 
 
-def test_a_full_disk_is_told_and_what_was_there_stays(
+def test_a_full_disk_is_reported_and_other_files_stay(
     tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(tmp_path, builder).weights(MLP, 16)

@@ -1,4 +1,4 @@
-"""Levels of experts: made of sorted statistics as of those of the sorted model."""
+"""Pruned experts: made of sorted statistics as of those of the sorted model."""
 
 import copy
 from functools import cache
@@ -30,7 +30,7 @@ LAYER = 2
 def sorted_model(
     name: str,
 ) -> tuple[SortedModel, Orders, tuple[Statistics, ...], tuple[Statistics, ...]]:
-    """Give a sorted model, its orders, and statistics from before and after it was sorted."""
+    """Return a sorted model, its orders, and statistics from before and after it was sorted."""
     structure = copy.deepcopy(mixture(name))
     rng = np.random.default_rng(0)
     members, channels = [], {}
@@ -52,7 +52,7 @@ def sorted_model(
 
 @pytest.mark.parametrize("name", ["mixtral", "deepseek-v2", "gpt-oss"])
 @pytest.mark.parametrize("merging", [True, False], ids=["merged", "lost"])
-def test_levels_are_those_of_statistics_of_the_sorted_model(name: str, *, merging: bool) -> None:
+def test_weights_are_those_of_statistics_of_the_sorted_model(name: str, *, merging: bool) -> None:
     structure, orders, before, after = sorted_model(name)
     component = next(b for b in structure.components if b.experts and b.layer == LAYER)
     position = structure.components.index(component)

@@ -22,12 +22,12 @@ LAYOUTS: tuple[dict[str, Any], ...] = (
 )
 
 
-def measured(frequency: list[float], likeness: dict[tuple[int, int], float]) -> MatrixStatistics:
-    """Give statistics of experts of which some pairs are routed alike."""
+def measured(frequency: list[float], similarity: dict[tuple[int, int], float]) -> MatrixStatistics:
+    """Return statistics of experts of which some pairs are routed alike."""
     gram = torch.eye(len(frequency))
-    for (one, other), value in likeness.items():
+    for (one, other), value in similarity.items():
         gram[one, other] = gram[other, one] = value
-    scale = torch.arange(1.0, len(frequency) + 1)  # a loud expert is no liker to any other
+    scale = torch.arange(1.0, len(frequency) + 1)  # the size of logits does not count
     return MatrixStatistics(
         tokens=100,
         values={
@@ -86,7 +86,7 @@ def test_weights_are_means_by_how_often_experts_are_chosen() -> None:
         assert torch.equal(found[path][1], stacks[path][1])
 
 
-def test_experts_join_whom_they_are_routed_most_alike() -> None:
+def test_experts_are_merged_into_those_with_the_most_similar_routing() -> None:
     component = mixture()
     stacks = random_stacks(component)
     statistics = measured([0.5] * 6, {(3, 1): 0.2, (3, 0): 0.1, (4, 1): 0.6, (5, 2): -0.1})
@@ -122,7 +122,7 @@ def test_an_expert_that_is_never_chosen_weighs_nothing() -> None:
         assert torch.equal(found[path], stacks[path][:4])
 
 
-def test_a_group_that_is_never_chosen_keeps_the_expert_that_stays() -> None:
+def test_a_group_that_is_never_chosen_leaves_the_kept_expert_alone() -> None:
     component = mixture()
     stacks = random_stacks(component)
     found = merged(component, stacks, 1, measured([0.0] * 6, {}))
@@ -179,7 +179,7 @@ def test_the_stacks_stay_as_they_are() -> None:
     assert all(torch.equal(stacks[path], value) for path, value in before.items())
 
 
-def test_like_channels_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_similar_channels_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     component = mixture()
     stacks = random_stacks(component)
     statistics = measured([0.5] * 6, {})

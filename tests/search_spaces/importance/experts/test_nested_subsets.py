@@ -1,4 +1,4 @@
-"""The order in which experts go: against all orders, and against what is known by hand."""
+"""The order in which experts are pruned: against all orders, and against what is known by hand."""
 
 from itertools import combinations, permutations
 
@@ -14,7 +14,7 @@ TOKENS, HIDDEN = 20, 3
 
 
 def routed(logits: Tensor, top_k: int = 2, groups: int = 1) -> Route:
-    """Give a router by softmax that renormalises; with groups, it chooses one of them first."""
+    """Return a router by softmax that renormalises; with groups, it chooses one of them first."""
 
     def route(kept: Tensor) -> tuple[Tensor, Tensor]:
         scores = logits[:, kept]
@@ -49,7 +49,7 @@ def error(outputs: Tensor, route: Route, kept: tuple[int, ...]) -> float:
 
 
 def chain_of(found: np.ndarray, groups: int = 1) -> list[tuple[int, ...]]:
-    """Give the subsets that sorting leaves, from all but one of each group downwards."""
+    """Return the subsets that sorting leaves, from all but one of each group downwards."""
     orders = np.argsort(-found.reshape(groups, -1), axis=1, kind="stable")
     size = orders.shape[1]
     return [
@@ -85,7 +85,7 @@ def test_an_experts_number_is_the_error_after_its_turn() -> None:
     assert found.max() == pytest.approx(max(worth, float(expected[-1])))
 
 
-def test_experts_that_are_never_chosen_go_first_and_free_of_charge() -> None:
+def test_experts_that_are_never_chosen_are_pruned_first_at_no_cost() -> None:
     outputs, logits = problem(6)
     logits[:, [1, 4]] = -100.0
     found = turn_errors(outputs, routed(logits))
@@ -94,7 +94,7 @@ def test_experts_that_are_never_chosen_go_first_and_free_of_charge() -> None:
     assert np.delete(found, [1, 4]).min() > 1e-3
 
 
-def test_of_two_experts_alike_one_goes_for_nothing() -> None:
+def test_of_two_equal_experts_one_is_pruned_at_no_cost() -> None:
     outputs, logits = problem(4)
     outputs[3] = outputs[0]
     logits[:, 3] = logits[:, 0]

@@ -56,7 +56,7 @@ def make_model(config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def made(name: str) -> tuple[PreTrainedModel, Backbone, list[Component]]:
-    """Give a model, and of its backbone and its components what a reader of routers looks at."""
+    """Return a model, and of its backbone and its components what a reader of routers looks at."""
     config, router = FAMILIES[name]
     model = make_model(config())
     layers = cast("nn.ModuleList", model.get_submodule("model.layers"))

@@ -86,7 +86,7 @@ def test_dsnot_lowers_the_expected_error_of_every_row(
 
 
 def test_dsnot_swaps_by_hand() -> None:
-    """One row: 2 short; of what grows the steadiest, of what goes the least that helps."""
+    """One row: 2 short; the steadiest grows, and the smallest that helps is pruned."""
     weight = torch.tensor([[1.0, 1.0, 3.0, -0.5, -0.4, 0.1]])
     sparse = torch.tensor([[0.0, 0.0, 3.0, -0.5, -0.4, 0.1]])
     mean, variance = torch.ones(6), torch.tensor([2.0, 1.0, 1.0, 1.0, 9.0, 1.0])

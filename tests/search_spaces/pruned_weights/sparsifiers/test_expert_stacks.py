@@ -67,7 +67,7 @@ def test_moe_pruner_multiplies_weights_by_what_the_router_lets_in(layout: dict[s
                 assert row[kept].min() >= row[~kept].max()
 
 
-def test_an_expert_that_saw_nothing_is_judged_by_size() -> None:
+def test_an_expert_without_tokens_is_scored_by_size() -> None:
     component = mixture()
     stacks = random_stacks(component)
     assert component.experts is not None

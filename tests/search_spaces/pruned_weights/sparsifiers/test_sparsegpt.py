@@ -17,7 +17,7 @@ def statistics(gram: Tensor, tokens: int = 10_000) -> MatrixStatistics:
 
 
 def indefinite(least: float) -> Tensor:
-    """Give a matrix ``(32, 32)`` of mean diagonal 1 whose least eigenvalue is known."""
+    """Return a matrix ``(32, 32)`` of mean diagonal 1 whose least eigenvalue is known."""
     rotation: Tensor = torch.linalg.qr(
         torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
     )[0]
@@ -30,7 +30,9 @@ def indefinite(least: float) -> Tensor:
     ("least", "said"),
     [(0.0, None), (-0.05, "10% of its mean diagonal was added instead of 1%"), (-0.5, "100%")],
 )
-def test_damping_is_raised_and_said(least: float, said: str | None, notices: list[str]) -> None:
+def test_damping_is_raised_with_a_warning(
+    least: float, said: str | None, notices: list[str]
+) -> None:
     sparsifier = make_sparsifier("sparsegpt")
     weight = torch.randn(8, 32, generator=torch.Generator().manual_seed(1))
     sparse = sparsifier.sparsified(weight, HALF, statistics(indefinite(least)))
@@ -91,7 +93,7 @@ def test_zeros_are_shared_out_evenly_over_the_blocks() -> None:
     assert counts == [10 * 47, 10 * (94 - 47), 10 * (111 - 94)]
 
 
-def test_weights_that_stay_make_up_for_those_that_go() -> None:
+def test_kept_weights_compensate_for_pruned_ones() -> None:
     """Two inputs that are one: the second takes over what the first did."""
     inputs = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0)).repeat(1, 2)
     gram = inputs.T @ inputs / 1000
