@@ -89,7 +89,7 @@ class _Moves:
     def cheapest_path(self, full: NDArray[np.bool_], free: NDArray[np.bool_]) -> list[int]:
         """Return the clusters from a full one to a free one along which moves lose least."""
         losses = np.where(full, 0.0, np.inf)
-        before = np.full(len(full), -1)
+        previous = np.full(len(full), -1)
         for _ in range(len(full)):  # Bellman–Ford, as moves that gain are negative edges
             through = losses[:, None] + self._losses
             best = through.argmin(axis=0)
@@ -98,10 +98,10 @@ class _Moves:
             if not better.any():
                 break
             losses = np.where(better, best_losses, losses)
-            before = np.where(better, best, before)
+            previous = np.where(better, best, previous)
         path = [int(np.where(free, losses, np.inf).argmin())]
-        while before[path[-1]] >= 0:
-            path.append(int(before[path[-1]]))
+        while previous[path[-1]] >= 0:
+            path.append(int(previous[path[-1]]))
         return path[::-1]
 
     def follow_(self, path: list[int]) -> None:

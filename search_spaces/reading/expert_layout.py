@@ -119,14 +119,14 @@ def _bias(path: str, size: int, width: int, down: str, *, interleaved: bool) -> 
     return Stack(path=path, role="up_bias", channels=channels)
 
 
-def _with_masked_channels(probe: LayerProbe, experts: Experts, kept: int) -> Tensor:
+def _with_masked_channels(probe: LayerProbe, experts: Experts, kept_count: int) -> Tensor:
     """Run the dense layer with all but the first channels masked."""
     down = experts.stack("down")
     assert down.axis is not None
     weight = tensor_at(probe.layer, down.path)
     shape = [1, 1, 1]
     shape[down.axis] = len(down.channels)
-    mask = torch.from_numpy(down.channels < kept).to(weight).view(shape)
+    mask = torch.from_numpy(down.channels < kept_count).to(weight).view(shape)
     with _replaced_weights(probe.layer, {down.path: weight * mask}):
         return probe.run().result
 

@@ -236,17 +236,19 @@ class SearchSpace:
     def _channel_count(self, component_plan: ComponentPlan, position: int) -> int:
         """Return the number of channels that each kept expert keeps; 0: all."""
         experts = self.components[position].experts
-        kept = None if experts is None else component_plan.kept_channels(experts.channel_count)
-        if kept is None:
+        kept_channels = (
+            None if experts is None else component_plan.kept_channels(experts.channel_count)
+        )
+        if kept_channels is None:
             return 0
-        important = self.orders.channels[position][component_plan.units, : kept.shape[1]]
-        if not np.array_equal(kept, np.sort(important, axis=1)):
+        important = self.orders.channels[position][component_plan.units, : kept_channels.shape[1]]
+        if not np.array_equal(kept_channels, np.sort(important, axis=1)):
             raise PlanError(
                 f"a plan of this space keeps the most important channels of the experts of "
                 f"`{self.components[position].name}`, and this one keeps others; search with the "
                 "importance that made the plan"
             )
-        return int(kept.shape[1])
+        return int(kept_channels.shape[1])
 
     def _level(self, site: Site, configurations: Configurations) -> int:
         """Return the level at which a site has given configurations ``(components,)``."""

@@ -173,7 +173,7 @@ def test_quantised_weights_are_refused(folder: Path) -> None:
         load_model(str(folder), offload="always")
 
 
-def test_a_file_that_goes_is_named_and_read_once_it_is_back(folder: Path) -> None:
+def test_a_missing_file_is_named_and_read_once_it_is_back(folder: Path) -> None:
     backbone, _ = streamed(folder)
     kept = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").unlink()

@@ -64,7 +64,7 @@ def test_the_router_is_the_ridge_regression_of_log_energies(split: Split) -> Non
     assert split.router.numpy() == pytest.approx(expected, abs=1e-4 * np.abs(expected).max())
 
 
-def test_a_router_finds_who_works_for_which_token() -> None:
+def test_a_router_finds_the_active_experts_of_a_token() -> None:
     # four kinds of token, and for each of them eight channels that only it opens
     kinds = torch.arange(TOKENS) % 4
     inputs = 4.0 * torch.eye(HIDDEN)[kinds] + 0.1 * random_inputs()
@@ -122,7 +122,7 @@ def test_a_scaled_router_is_scaled_by_a_power_of_two(split: Split) -> None:
     assert UNEVENNESS / 2 < float((inputs @ scaled.T).abs().max()) <= UNEVENNESS
 
 
-def test_a_router_that_says_nothing_stays_so() -> None:
+def test_a_router_of_zeros_is_kept() -> None:
     assert not scaled_router(torch.zeros(4, HIDDEN), random_inputs()).any()
 
 

@@ -74,7 +74,7 @@ def test_heads_that_are_not_one_after_another_are_refused(model: PreTrainedModel
 
 
 @pytest.mark.parametrize("odd", [Fixed, Louder])
-def test_attention_that_cannot_be_made_narrower_stays_or_goes_whole(
+def test_attention_that_cannot_be_made_narrower_is_one_unit(
     odd: type[LlamaAttention], model: PreTrainedModel
 ) -> None:
     attention_of(model, 3).__class__ = odd
@@ -86,7 +86,7 @@ def test_attention_that_cannot_be_made_narrower_stays_or_goes_whole(
     assert not any(projection.units.any() for projection in whole.projections)
 
 
-def test_a_single_group_can_only_stay_or_go() -> None:
+def test_a_single_group_can_only_be_kept_or_dropped() -> None:
     model = make_model(LlamaConfig(**GATED, num_key_value_heads=1))
     attention = read_structure(model).layers[0].attention
     assert attention.unit_count == 1

@@ -20,7 +20,7 @@ def test_each_feature_has_the_owner_that_reads_it() -> None:
     assert found.tolist() == [0, NO_OWNER, NO_OWNER, SEVERAL_OWNERS, 1]
 
 
-def test_leaves_are_told_apart() -> None:
+def test_leaves_are_distinguished() -> None:
     x, y, unused = leaf(2), leaf(3), leaf(2)
     target = torch.cat([x * 2, y.flip(-1)], dim=-1)
     found = owners(target, np.array([4, 1, 7, 0, 3]), [x, y, unused])
@@ -47,7 +47,7 @@ def test_any_number_of_owners_is_read_bit_by_bit(count: int) -> None:
     assert found.tolist() == np.argsort(order).tolist()
 
 
-def test_every_pair_of_owners_is_told_from_a_single_one() -> None:
+def test_every_pair_of_owners_is_distinguished_from_a_single_one() -> None:
     pairs = [(a, b) for a in range(6) for b in range(a)]
     x = leaf(len(pairs))
     target = torch.stack(

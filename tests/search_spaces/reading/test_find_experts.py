@@ -57,7 +57,7 @@ def test_experts_are_what_the_source_says(family: MoeFamily) -> None:
         assert np.array_equal(down.channels, whole)
 
 
-def test_a_shared_expert_is_an_mlp_beside_the_others(family: MoeFamily) -> None:
+def test_a_shared_expert_is_an_mlp_next_to_the_others(family: MoeFamily) -> None:
     structure = mixture(family.name)
     for index in _mixtures(structure):
         layer = structure.layers[index]

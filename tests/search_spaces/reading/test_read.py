@@ -24,7 +24,7 @@ def test_units_of_rows_and_columns_are_those_of_the_source(
             assert sides == [*["rows"] * (len(sides) - 1), "columns"]
 
 
-def test_sub_blocks_know_their_place_and_norms(family: Family, structure: ModelStructure) -> None:
+def test_components_know_their_place_and_norms(family: Family, structure: ModelStructure) -> None:
     names = [f"layers.{layer}.{kind}" for layer in range(LAYERS) for kind in ("attention", "mlp")]
     assert [component.name for component in structure.components] == names
     for layer in structure.layers:
@@ -73,6 +73,6 @@ def test_what_cannot_be_read_is_named(config: PreTrainedConfig, complaint: str) 
         read_structure(make_model(config))
 
 
-def test_heads_under_one_norm_stay_or_go_together() -> None:
+def test_heads_under_one_norm_are_one_unit() -> None:
     structure = read_structure(make_model(Olmo2Config(**GROUPED)))
     assert [layer.attention.unit_count for layer in structure.layers] == [1] * 6

@@ -138,7 +138,7 @@ def test_another_model_is_refused() -> None:
         PLAN.check_model(other)
 
 
-def test_kept_units_come_in_the_order_of_the_sub_blocks() -> None:
+def test_kept_units_come_in_the_order_of_the_components() -> None:
     turned = Plan(model=IDENTITY, sites=dict(reversed(SITES.items())))
     assert [units.tolist() for units in turned.kept_units(BLOCKS)] == [[0, 1, 3], []]
 
@@ -155,7 +155,7 @@ def test_kept_units_come_in_the_order_of_the_sub_blocks() -> None:
         ),
     ],
 )
-def test_a_plan_of_other_sub_blocks_is_refused(
+def test_a_plan_of_other_components_is_refused(
     sites: dict[str, ComponentPlan], complaint: str
 ) -> None:
     with pytest.raises(PlanError, match=complaint):

@@ -10,6 +10,6 @@ def test_rows_of_each_unit_ascend() -> None:
     assert projection.by_unit.tolist() == [[0, 1, 4, 6], [2, 3, 5, 7]]
 
 
-def test_a_sub_block_is_named_after_its_layer() -> None:
+def test_a_component_is_named_after_its_layer() -> None:
     component = Component(kind="mlp", layer=3, unit_count=8, projections=(), module="mlp")
     assert component.name == "layers.3.mlp"

@@ -57,7 +57,7 @@ def test_ties_keep_their_order(gpt2: ModelStructure) -> None:
     assert orders[1].tolist() == list(range(128))
 
 
-def test_a_ranking_is_handed_matrices_and_its_layers_statistics(gpt2: ModelStructure) -> None:
+def test_an_importance_gets_matrices_and_its_layers_statistics(gpt2: ModelStructure) -> None:
     ranking = Given({})
     rank_units(gpt2, ranking, statistics_of(6))
     weights, statistics = ranking.handed["layers.4.mlp"]
