@@ -1,14 +1,15 @@
-"""Searchers on one model and one text, each as a real run whose way down can be followed."""
+"""Searchers on one model and one text, each as a real run whose progress can be followed."""
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.report import Row
 from benchmarks.smollm2 import write_topics
 from evaluators.metric import Measurement
 from evaluators.scoring.batches import Fidelity
@@ -17,8 +18,9 @@ from planner.cli.demo import demo_model
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare, with_search_space
 from planner.preparation.prepared_model import PreparedModel
+from planner.results.significance import Verdict
 from planner.run import Run
-from planner.runs.records import Evaluation, Spent
+from planner.runs.records import Evaluation, SearchEffort
 from planner.searching.problem import asked_budget
 from planner.searching.scorer import Scorer
 from planner.searching.search_model import search_on
@@ -52,8 +54,8 @@ class Trace:
     """The best plan within the budget, each time that there was a better one."""
 
     @property
-    def spent(self) -> Spent:
-        """What it took."""
+    def spent(self) -> SearchEffort:
+        """What the search took."""
         return self.run.spent
 
 
@@ -89,14 +91,14 @@ class Contest:
             layer_builder=self.prepared.layer_builder,
         )
         self._holdout = Scorer(self.prepared, evaluator)
-        self._known: dict[Genome, Measurement] = {}
+        self._holdout_kls: dict[Genome, Measurement] = {}
 
     def run(self, name: str, **options: Any) -> Trace:
         """Search once, as a run of its own.
 
         Args:
             name: Of the run's folder.
-            options: Of `SearchSettings`, beside those of the contest.
+            options: Of `SearchSettings`, besides those of the contest.
         """
         settings = self.settings.model_copy(update=options)
         budget, dense = asked_budget(settings), self.prepared.dense.costs.dense()
@@ -124,22 +126,22 @@ class Contest:
         return trace
 
     def _on(self, windows: int) -> PreparedModel:
-        """Give the bench with the first windows of its text only."""
+        """Return the prepared model with the first windows of its text only."""
         text = self.prepared.calibration
         return replace(self.prepared, calibration=replace(text, search=text.search[:windows]))
 
     def holdout(self, evaluations: Sequence[Evaluation]) -> list[Measurement]:
-        """Give KL on the hold-out text, of each plan once."""
-        wanted = [e.genome for e in evaluations]
-        new = [genome for genome in dict.fromkeys(wanted) if genome not in self._known]
+        """Return the KL of plans on the hold-out text, scoring each only once."""
+        genomes = [e.genome for e in evaluations]
+        new = [genome for genome in dict.fromkeys(genomes) if genome not in self._holdout_kls]
         if new:
-            for index, found in self._holdout.score(np.array(new)):
-                self._known[new[index]] = found.quality["kl"]
-        return [self._known[genome] for genome in wanted]
+            for index, evaluation in self._holdout.score(np.array(new)):
+                self._holdout_kls[new[index]] = evaluation.quality["kl"]
+        return [self._holdout_kls[genome] for genome in genomes]
 
 
 def text_options(folder: Path) -> dict[str, str]:
-    """Give WikiText-2 where it is at hand, and else text that ships with Python."""
+    """Return WikiText-2 where it is available, and text that ships with Python otherwise."""
     place = os.environ.get(WIKITEXT2)
     if place:
         return {
@@ -150,10 +152,28 @@ def text_options(folder: Path) -> dict[str, str]:
 
 
 def text_name() -> str:
-    """Say which text that is."""
+    """Return the name of that text."""
     if os.environ.get(WIKITEXT2):
         return "WikiText-2, validation to calibrate and test as hold-out"
     return "Python's own help topics, the second half as hold-out"
+
+
+def kl_cells(
+    kls: Mapping[str, Measurement], gains: Mapping[str, tuple[Measurement, Verdict]]
+) -> Row:
+    """Return the cells of a table: the KL of each method, and what is gained on some of them.
+
+    Args:
+        kls: On hold-out text, by method.
+        gains: Paired differences of KL by the method that they are from, and their verdicts.
+    """
+    return {
+        **{method: f"{kl.value:.3f} ± {kl.standard_error:.3f}" for method, kl in kls.items()},
+        **{
+            f"gain on {method}": f"{gain.value:.3f} ± {gain.standard_error:.3f} ({verdict})"
+            for method, (gain, verdict) in gains.items()
+        },
+    }
 
 
 def _kl(evaluation: Evaluation) -> float:

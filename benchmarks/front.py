@@ -7,13 +7,13 @@ from benchmarks.contest import Contest, Trace, text_name
 from benchmarks.report import Goal, Row, finish, is_quick
 from planner.results.front import front
 from planner.results.indicators import Points, hypervolume, reference_kl
-from planner.results.significance import judged
+from planner.results.significance import compare_kl
 from planner.runs.records import Evaluation
 
 CHEAPEST = 0.4
 """Share of the parameters down to which fronts are compared."""
 BUDGET = f"params<={(CHEAPEST + 0.25) / 1.25:.4f}x"
-"""A search looks a quarter of what its budget cuts below it: down to the cheapest."""
+"""A search looks a quarter of what its budget prunes below it: down to the cheapest."""
 ANSWERED = (0.4, 0.46, 0.52, 0.58, 0.64, 0.7, 0.76, 0.82, 0.88, 0.94)
 CHOOSING = 0.05
 
@@ -21,8 +21,8 @@ NOTES = """
 SmolLM2-135M-Instruct in float32, KV groups × MLP channels × drops together. *frontier* is one
 run of the default searcher with the tokens that *evopress* has for each of its budgets.
 *knapsack* is the exact solver on the sums of a single-site pass; *greedy* lowers the sites that
-harm least for what they save, step by step, each candidate on a sixteenth of the windows, as its
-trajectory would otherwise not end; *uniform* cuts the same share everywhere. Of all runs the
+raise KL least for what they save, step by step, each candidate on a sixteenth of the windows, as
+its trajectory would otherwise not end; *uniform* prunes the same share everywhere. Of all runs the
 plans of the front are scored on hold-out text.
 
 *hypervolume* is that of the plans' KL on hold-out text and their parameters from 0.4 to 1 of the
@@ -34,7 +34,7 @@ within the budget, by Student's paired t test at 97.5 %; *better at*: the same b
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     contest = Contest(
         0,
         space="heads,channels,drops",
@@ -83,7 +83,7 @@ def _baseline(contest: Contest, name: str) -> Trace:
 
 
 def _front(traces: Sequence[Trace]) -> list[Evaluation]:
-    """Give the plans of some runs that are on the front of any, each scored on hold-out text."""
+    """Return the plans of some runs that are on the front of any, each scored on hold-out text."""
     return [e for trace in traces for e in front(trace.run.evaluations(), ("params",))]
 
 
@@ -103,7 +103,7 @@ def _rows(
     for name, traces in methods.items():
         duels = list(zip(chosen["frontier"], chosen[name], strict=True))
         verdicts = [
-            judged(ours.holdout["kl"], theirs.holdout["kl"])[1]
+            compare_kl(ours.holdout["kl"], theirs.holdout["kl"])[1]
             for ours, theirs in duels
             if ours and theirs
         ]
@@ -126,7 +126,7 @@ def _rows(
 
 
 def _answers(chosen: Mapping[str, Sequence[Evaluation | None]]) -> list[Row]:
-    """Give each budget's best plan of each method."""
+    """Return each budget's best plan of each method."""
     return [
         {
             "budget": f"params<={share:g}x",
@@ -137,7 +137,7 @@ def _answers(chosen: Mapping[str, Sequence[Evaluation | None]]) -> list[Row]:
 
 
 def _within(plans: Sequence[Evaluation], limit: float) -> Evaluation | None:
-    """Give the plan that a user would take: the lowest KL on calibration text within a budget."""
+    """Return the plan of the lowest KL on calibration text within a budget, as a user would."""
     fitting = [plan for plan in plans if plan.costs["params"] <= limit]
     return min(fitting, key=lambda plan: plan.quality["kl"].value, default=None)
 

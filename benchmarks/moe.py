@@ -4,7 +4,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from math import exp
 from pathlib import Path
 from statistics import median
@@ -17,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, PreTrainedModel
 
-from benchmarks.contest import Contest, text_name, text_options
+from benchmarks.contest import Contest, kl_cells, text_name, text_options
 from benchmarks.report import Goal, Row, finish, is_quick
 from evaluators.costs.cost_model import CostModel
 from evaluators.metric import Measurement
@@ -25,7 +24,7 @@ from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.prefix_tree import PrefixTree
 from planner.cli.demo import demo_model
-from planner.results.significance import Verdict, judged
+from planner.results.significance import compare_kl
 from planner.settings.to_moe import ToMoeSettings
 from planner.to_moe.convert import convert_to_moe
 from search_spaces.importance import ExpertImportanceName
@@ -33,31 +32,31 @@ from search_spaces.reading.read import read_structure
 from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.structure.model import ModelStructure
 
-GONE = (0.25, 0.5)
+REMOVED = (0.25, 0.5)
 """Experts removed, of all."""
 EXPERTS, SHARED, ACTIVE = 16, 512, 6
 """Of the split model: experts of 64 channels, channels of the shared one, experts that run."""
 OTHER = "MOE"
-"""Environment variable that names another model to measure beside that one (with ``QUICK=1`` in
+"""Environment variable that names another model to measure besides that one (with ``QUICK=1`` in
 its place): a folder with experts, and after a colon its text."""
 NOTES = f"""
 SmolLM2-135M-Instruct split into experts by `planner to-moe`, in float32: {EXPERTS} experts of 64
-channels a layer, of which {ACTIVE} run for a token beside a shared one of {SHARED} channels. KL is
-to that mixture with all of its experts. *uniform*: as many experts in each layer, by the sum of
+channels a layer, of which {ACTIVE} run for a token next to a shared one of {SHARED} channels. KL
+is to that mixture with all of its experts. *uniform*: as many experts in each layer, by the sum of
 their routing weights (the default), by *frequency*, or, in the full run, *merged*: by frequency,
-those that go merged into those that stay (M-SMoE). *searched*: `--searcher frontier --focus budget
+the removed merged into the kept (M-SMoE). *searched*: `--searcher frontier --focus budget
 --space experts` with at most as many parameters as uniform, in the default order.
 
 Each cell: KL on hold-out text, nats a token, with its error. *gain*: how much lower the search's
 is, by paired differences on the windows, and in brackets whether Student's t test (97.5 %) takes
 it for lower. The figure counts comparisons, with uniform by default and by frequency, in which it
 does. The split model's router weighs experts nearly alike by a softmax over all of them, so that
-those that stay weigh more once others are gone: that is the class's own behaviour, for all alike.
+the kept weigh more once others are removed: that is the class's own behaviour, for all alike.
 """
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     rows: list[Row] = []
     ratios: dict[float, float] = {}
     won, counts = 0, 0
@@ -72,7 +71,7 @@ def main() -> int:
         folder, _, text = other.partition(":")
         more, beaten, tokens = _compared(Path(folder).name, folder, data=text, holdout=None)
         rows, won, counts = rows + more, won + beaten, counts + 4
-    rows += _touched()
+    rows += _counted_rows()
     goals = [Goal(figure=f"won of {counts}", value=float(won), limit=counts, at_least=True)]
     goals += [
         Goal(
@@ -84,7 +83,7 @@ def main() -> int:
         for share, ratio in ratios.items()
     ]
     text = f"Text: {text_name()}, of another model its own; {tokens:,} candidate tokens a search."
-    notes = "\n\n".join(part.strip() for part in (_SPLIT, NOTES, text, _TOUCHED))
+    notes = "\n\n".join(part.strip() for part in (_SPLIT, NOTES, text, _COUNTED))
     return finish("moe", rows, goals, notes, seed=0)
 
 
@@ -97,7 +96,7 @@ def _split(folder: Path) -> Path:
         experts=EXPERTS,
         shared=SHARED,
         active=ACTIVE,
-        search_windows=16 if is_quick() else 32,
+        calibration_windows=16 if is_quick() else 32,
     )
     return convert_to_moe(settings, folder / "mixture")
 
@@ -107,14 +106,14 @@ PROTOTYPE = {0.875: 24.3 / 21.2, 0.75: 31.4 / 21.2}
 run for a token."""
 _SPLIT = """
 The first table: perplexity of the split model on hold-out text, by the share of MLP channels that
-run for a token, beside the dense model's. The goal is what a prototype reached (16 groups of 96
+run for a token, next to the dense model's. The goal is what a prototype reached (16 groups of 96
 channels, 4 of which always run, balanced k-means on activations, ridge-regression router): 24.3 at
 88 % and 31.4 at 75 %, where the dense model had 21.2 on other windows of WikiText-2.
 """
 
 
 def _perplexities(model: Path) -> tuple[list[Row], dict[float, float]]:
-    """Give perplexities of the split model as more and fewer experts run, and ratios to dense."""
+    """Return perplexities of the split model as more or fewer experts run, and ratios to dense."""
     with tempfile.TemporaryDirectory() as scratch:
         options = text_options(Path(scratch))
         text = Path(options.get("holdout", options["data"])).read_text(encoding="utf-8")
@@ -147,7 +146,7 @@ def _perplexities(model: Path) -> tuple[list[Row], dict[float, float]]:
 
 @torch.inference_mode()
 def _perplexity(model: PreTrainedModel, tokens: Tensor) -> float:
-    """Give the perplexity on windows ``(windows, tokens)``."""
+    """Return the perplexity on windows ``(windows, tokens)``."""
     total = 0.0
     for window in tokens:
         logits = model(window[None]).logits[0, :-1]
@@ -157,40 +156,44 @@ def _perplexity(model: PreTrainedModel, tokens: Tensor) -> float:
 
 def _compared(name: str, model: str, **options: str | None) -> tuple[list[Row], int, int]:
     """Compare allocations on one model: rows, comparisons won, and tokens of a search."""
-    rows, won = [], 0
+    rows: list[Row] = []
+    won = 0
     ours = _contest(model, "router_weight", **options)
     others = {"frequency": _contest(model, "frequency", **options)}
     if not is_quick():
         others["merged"] = _contest(model, "frequency", compensate="merge", **options)
     tokens = 12_000 if is_quick() else 400_000
-    for share in GONE:
+    for share in REMOVED:
         uniform = _uniform(ours, share)
         most = ours.prepared.costs_of(uniform)["params"]
         budget = f"params<={most:.0f}"
         run = ours.run(
             f"searched-{share}", budget=budget, focus="budget", searcher="frontier", tokens=tokens
         ).run
-        found = {
+        kls = {
             "searched": _scored(
                 ours, ours.prepared.space.configurations(np.array([run.best(budget).genome]))
             ),
             "uniform": _scored(ours, ours.prepared.space.configurations(uniform[None])),
         }
-        for ranking, contest in others.items():
+        for name_of_other, contest in others.items():
             genome = _uniform(contest, share)
-            found[ranking] = _scored(contest, contest.prepared.space.configurations(genome[None]))
-        gains = {other: judged(found["searched"], found[other]) for other in [*found][1:]}
+            kls[name_of_other] = _scored(
+                contest, contest.prepared.space.configurations(genome[None])
+            )
+        gains = {other: compare_kl(kls["searched"], kls[other]) for other in [*kls][1:]}
         won += sum(gains[other][1] == "better" for other in ("uniform", "frequency"))
-        rows.append(_row(name, share, found, gains))
+        cells = kl_cells(kls, gains)
+        rows.append({"model": name, "experts removed": f"{share:.0%}", **cells})
     return rows, won, tokens
 
 
-def _contest(model: str, ranking: ExpertImportanceName, **options: str | None) -> Contest:
+def _contest(model: str, importance: ExpertImportanceName, **options: str | None) -> Contest:
     return Contest(
         0,
         model=model,
         space="experts",
-        expert_importance=ranking,
+        expert_importance=importance,
         search_windows=8 if is_quick() else 64,
         window_tokens=128,
         rungs=3 if is_quick() else 5,
@@ -203,7 +206,7 @@ def _contest(model: str, ranking: ExpertImportanceName, **options: str | None) -
 
 
 def _uniform(contest: Contest, share: float) -> np.ndarray[tuple[int], np.dtype[np.int_]]:
-    """Give the genome ``(sites,)`` that keeps the same number of experts in each layer."""
+    """Return the genome ``(sites,)`` that keeps the same number of experts in each layer."""
     space = contest.prepared.space
     genome = space.top_levels.copy()
     for position, site in enumerate(space.sites):
@@ -222,21 +225,7 @@ def _scored(contest: Contest, configurations: Configurations) -> Measurement:
     return score.quality["kl"]
 
 
-def _row(
-    name: str,
-    share: float,
-    found: Mapping[str, Measurement],
-    gains: Mapping[str, tuple[Measurement, Verdict]],
-) -> Row:
-    row: dict[str, str | float] = {"model": name, "experts removed": f"{share:.0%}"}
-    for method, kl in found.items():
-        row[method] = f"{kl.value:.3f} ± {kl.standard_error:.3f}"
-    for method, (gain, verdict) in gains.items():
-        row[f"gain on {method}"] = f"{gain.value:.3f} ± {gain.standard_error:.3f} ({verdict})"
-    return row
-
-
-_TOUCHED = """
+_COUNTED = """
 The second table: one candidate of a random model of 64 experts a layer (8 run for a token), scored
 as a search does, by the experts that each layer keeps; no other is there to be read (a test fills
 them with NaN).
@@ -246,7 +235,7 @@ by counting operations of the candidate while it runs; *time*: median of five.
 _LAYERS, _HIDDEN, _WINDOW = 4, 256, 256
 
 
-def _touched() -> list[Row]:
+def _counted_rows() -> list[Row]:
     """Time and count one candidate of a model of 64 experts at several counts."""
     torch.manual_seed(0)
     config = MixtralConfig(

@@ -1,4 +1,4 @@
-"""Which units and weights to cut, and how to make up for them: rankings × compensations."""
+"""Which units and weights to prune, and how to compensate: importances × compensations."""
 
 import math
 import sys
@@ -10,13 +10,14 @@ import numpy as np
 from torch import Tensor
 
 from benchmarks.contest import text_name
-from benchmarks.laboratory import Found, Laboratory, Matrices, levels_of
+from benchmarks.laboratory import Laboratory, Matrices, Quality, weights_of
 from benchmarks.report import Goal, Row, finish, is_quick
-from planner.results.significance import judged
+from planner.results.significance import compare_kl
 from planner.settings.search import SearchSettings
 from search_spaces.importance import UnitImportanceName
 from search_spaces.pruned_weights.compensation import CompensationName
-from search_spaces.pruned_weights.sparsifiers import RefinementName, SparsifierName
+from search_spaces.pruned_weights.refinements import RefinementName
+from search_spaces.pruned_weights.sparsifiers import SparsifierName
 from search_spaces.pruned_weights.weight_methods import parse_weight_methods
 from search_spaces.space.block_options import combined_options
 from search_spaces.space.sparsity import DENSE, SparsityPattern
@@ -58,11 +59,11 @@ MLP loses the same share of its channels; of KV groups (three a layer) the share
 groups, spread evenly over the layers; *{JOINT}* is both. *Sparse*: all linear layers of attentions
 and MLPs. Each cell: KL to the dense model on hold-out text, nats a token, and in brackets
 perplexity with its error. All statistics come from one pass over other text, of the dense model;
-published methods are used as rankings at the same uniform widths, without their own allocation
+published methods are used as importances at the same uniform widths, without their own allocation
 over layers and without training. *default* is what `planner search` does where nothing is said.
 
 *lower*: KL of plain magnitude over that of the default at {JOINT}. *behind*: columns in which a
-published method is better than the default beyond the error (paired t test on the windows, 2.5 %).
+published method is significantly better than the default (paired t test on the windows, 2.5 %).
 *reference*: largest relative difference of the perplexity of our Wanda and SparseGPT from slow,
 literal implementations of the published algorithms (`tests/models/references.py`) on the same
 matrices
@@ -73,7 +74,7 @@ far; here, as in the reference, all inputs are the dense model's, for levels are
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One way to cut, and whether it is a published one."""
+    """One way to prune, and whether it is a published one."""
 
     name: str
     how: str
@@ -81,12 +82,12 @@ class Method:
     default: bool = False
 
 
-Scored = dict[str, Found]
-"""By row of cuts."""
+Scored = dict[str, Quality]
+"""By column of the table."""
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     laboratory = Laboratory(
         calibration_windows=40 if is_quick() else 128,
         holdout_windows=8 if is_quick() else 32,
@@ -113,7 +114,7 @@ def main() -> int:
             percent=True,
         ),
     ]
-    beaten = f"Ahead of the default beyond the error: {'; '.join(behind) or 'none'}."
+    beaten = f"Significantly ahead of the default: {'; '.join(behind) or 'none'}."
     return finish(
         "rankings", rows, goals, f"{NOTES.strip()}\n\nText: {text_name()}. {beaten}", seed=0
     )
@@ -131,14 +132,14 @@ def _widths(laboratory: Laboratory) -> Iterator[tuple[Method, Scored]]:
     default = SearchSettings(model="")
     chosen = (default.importance, parse_weight_methods(default.compensate)[0])
     published = {
-        (ranking, weights_digest): name for name, ranking, weights_digest in PUBLISHED_WIDTH
+        (importance, compensation): name for name, importance, compensation in PUBLISHED_WIDTH
     }
-    rankings: tuple[UnitImportanceName, ...] = get_args(UnitImportanceName)
-    for ranking in rankings:
-        laboratory.sort(ranking)
-        for weights_digest in _repairs(ranking, chosen):
-            layer_builder = laboratory.layer_builder(compensation=weights_digest)
-            how, name = (ranking, weights_digest), f"{ranking} + {weights_digest or 'none'}"
+    importances: tuple[UnitImportanceName, ...] = get_args(UnitImportanceName)
+    for importance in importances:
+        laboratory.sort(importance)
+        for compensation in _compensations(importance, chosen):
+            layer_builder = laboratory.layer_builder(compensation=compensation)
+            how, name = (importance, compensation), f"{importance} + {compensation or 'none'}"
             method = Method(
                 name=published.get(how, name),
                 how=name,
@@ -154,14 +155,14 @@ def _widths(laboratory: Laboratory) -> Iterator[tuple[Method, Scored]]:
             )
 
 
-def _repairs(
-    ranking: UnitImportanceName, chosen: tuple[UnitImportanceName, CompensationName | None]
+def _compensations(
+    importance: UnitImportanceName, chosen: tuple[UnitImportanceName, CompensationName | None]
 ) -> list[CompensationName | None]:
-    """List what is tried with a ranking; in a hurry only the better half of it with most."""
+    """List what is tried with an importance; in a quick run less with most of them."""
     every: list[CompensationName | None] = [None, *get_args(CompensationName)]
-    if not is_quick() or ranking == chosen[0]:
+    if not is_quick() or importance == chosen[0]:
         return every
-    return [None, "bias", "obs"] if ranking == "flap" else [None, "obs"]
+    return [None, "bias", "obs"] if importance == "flap" else [None, "obs"]
 
 
 def _sparse(laboratory: Laboratory) -> Iterator[tuple[Method, Scored]]:
@@ -194,7 +195,7 @@ def _by_pattern(laboratory: Laboratory, layer_builder: LayerBuilder) -> Scored:
 
 
 def _references(laboratory: Laboratory) -> Iterator[tuple[str, float]]:
-    """Give how far our perplexity is from that of the literal algorithms on the same matrices."""
+    """Yield how far our perplexity is from that of the literal algorithms on the same matrices."""
     positions = np.arange(len(laboratory.widths))
     chosen = positions // 2 % 10 == 0 if is_quick() else positions >= 0
     configurations = np.where(chosen, laboratory.uniform(pattern=1), laboratory.widths)
@@ -202,13 +203,13 @@ def _references(laboratory: Laboratory) -> Iterator[tuple[str, float]]:
     for name in methods:
         for pattern in PATTERNS[:1] if is_quick() else PATTERNS:
             made: Matrices = {
-                key: _literal(name, weight, laboratory.known(*key), pattern)
+                key: _literal(name, weight, laboratory.matrix_statistics(*key), pattern)
                 for key, weight in laboratory.matrices().items()
                 if chosen[key[0]]
             }
-            levels = levels_of(made, laboratory.stored_dtype)
+            source = weights_of(made, laboratory.stored_dtype)
             block_options = [combined_options((DENSE, pattern))] * len(configurations)
-            literal = LayerBuilder(laboratory.structure, block_options, levels)
+            literal = LayerBuilder(laboratory.structure, block_options, source)
             fast = laboratory.layer_builder(sparsifier=name, patterns=(DENSE, pattern))
             reference, ours = (
                 laboratory.score(configurations, layer_builder)
@@ -219,11 +220,11 @@ def _references(laboratory: Laboratory) -> Iterator[tuple[str, float]]:
 
 
 def _literal(
-    name: str, weight: Tensor, known: MatrixStatistics, pattern: SparsityPattern
+    name: str, weight: Tensor, statistics: MatrixStatistics, pattern: SparsityPattern
 ) -> Tensor:
     if name == "wanda":
-        return wanda_reference(weight, known["input_second_moment"], pattern)
-    return sparsegpt_reference(weight, known["gram"], pattern)
+        return wanda_reference(weight, statistics["input_second_moment"], pattern)
+    return sparsegpt_reference(weight, statistics["gram"], pattern)
 
 
 def _default(scored: dict[Method, Scored]) -> Scored:
@@ -231,14 +232,14 @@ def _default(scored: dict[Method, Scored]) -> Scored:
 
 
 def _behind(scored: dict[Method, Scored]) -> list[str]:
-    """List where a published method is ahead of the default beyond the error."""
+    """List where a published method is significantly ahead of the default."""
     default = _default(scored)
     return [
         f"{method.name} at {cut}"
         for method, found in scored.items()
         if method.published and not method.default
         for cut in found
-        if judged(found[cut].kl, default[cut].kl)[1] == "better"
+        if compare_kl(found[cut].kl, default[cut].kl)[1] == "better"
     ]
 
 
@@ -251,8 +252,8 @@ def _row(kind: str, method: Method, scored: Scored) -> Row:
     return row | {cut: _cell(found) for cut, found in scored.items()}
 
 
-def _cell(found: Found) -> str:
-    return f"{found.kl.value:.3f} ± {found.kl.standard_error:.3f} ({found.perplexity})"
+def _cell(quality: Quality) -> str:
+    return f"{quality.kl.value:.3f} ± {quality.kl.standard_error:.3f} ({quality.perplexity})"
 
 
 if __name__ == "__main__":

@@ -1,29 +1,31 @@
 """How sparse each component's weights should be: a search over all against uniform and OWL."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.contest import Contest, text_name
+from benchmarks.contest import Contest, kl_cells, text_name
 from benchmarks.report import Goal, Row, finish, is_quick
 from evaluators.costs.cost_model import CostModel
 from evaluators.metric import Measurement
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.prepared_model import PreparedModel
-from planner.results.significance import Verdict, judged
+from planner.results.significance import compare_kl
 from planner.settings.search import SearchSettings
 from search_spaces.priors import global_magnitude, lamp
 from search_spaces.space.block_options import combined_options
-from search_spaces.space.configuration import configurations_of, options_in, unit_counts
+from search_spaces.space.configuration import ConfigurationTables, unit_counts
 from search_spaces.space.sparsity import SparsityPattern
+from search_spaces.structure.model import SortedModel
 from search_spaces.surgery.apply import LayerBuilder
 
 SHARES = (0.6, 0.7)
 """Zeros among the weights of all linear layers of attentions and MLPs."""
 NOTES = f"""
-SmolLM2-135M-Instruct in float32; each attention and each MLP is as sparse as an allocation says,
+SmolLM2-135M-Instruct in float32; each attention and each MLP is as sparse as an allocation sets,
 the search's in steps of 10 %, at most 90 %, the others' to a per cent. The weights are made sparse
 by the default sparsifier, {SearchSettings(model="").sparsifier}, whoever allocates. All of a row
 have as many non-zero parameters as uniform, or (the search) at most so many.
@@ -39,7 +41,7 @@ two with OWL, in which it does.
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     contest = Contest(
         0,
         space="sparsity",
@@ -51,12 +53,13 @@ def main() -> int:
         fresh_windows=2,
         budget="nonzero<=0.5x",
     )
-    rows, won = [], 0
+    rows: list[Row] = []
+    won = 0
     for share in SHARES:
-        found = _measured(contest, share)
-        gains = {name: judged(found["searched"], found[name]) for name in ("uniform", "OWL")}
+        kls = _measured(contest, share)
+        gains = {name: compare_kl(kls["searched"], kls[name]) for name in ("uniform", "OWL")}
         won += sum(verdict == "better" for _, verdict in gains.values())
-        rows.append(_row(share, found, gains))
+        rows.append({"zeros": f"{share:.0%}", **kl_cells(kls, gains)})
     goal = Goal(figure="won of 4", value=float(won), limit=4.0, at_least=True)
     text = f"Text: {text_name()}; {_tokens():,} candidate tokens a search."
     return finish("sparsity", rows, [goal], f"{NOTES.strip()}\n\n{text}", seed=0)
@@ -67,7 +70,7 @@ def _tokens() -> int:
 
 
 def _measured(contest: Contest, share: float) -> dict[str, Measurement]:
-    """Give the hold-out KL of each allocation."""
+    """Return the hold-out KL of each allocation."""
     prepared = contest.prepared
     uniform = prepared.space.top_levels - round(share / 0.1)
     most = prepared.costs_of(uniform)["nonzero"]
@@ -83,7 +86,7 @@ def _measured(contest: Contest, share: float) -> dict[str, Measurement]:
     }
     searched = prepared.space.configurations(np.array([run.best(budget).genome]))[0]
     percent = {name: np.round(100 * own).astype(np.int_) for name, own in zeros.items()}
-    percent["searched"] = 10 * options_in(searched, unit_counts(prepared.space.components))
+    percent["searched"] = 10 * prepared.space.tables.options_index(searched)
     return {name: _scored(contest, own, most) for name, own in percent.items()}
 
 
@@ -99,10 +102,14 @@ def _scored(contest: Contest, percent: NDArray[np.int_], most: float) -> Measure
         context=1,
         block_options=block_options,
     )
-    configurations = configurations_of(widths, percent, widths)
+    configurations = ConfigurationTables.of(structure.components, block_options).index(
+        widths, percent
+    )
     # an allocation in whole per cent may pass the budget by the rounding of a component
     assert costs.costs(configurations[None])["nonzero"][0] <= 1.005 * most
-    layer_builder = LayerBuilder(structure, block_options, prepared.layer_builder.levels)
+    layer_builder = LayerBuilder(
+        SortedModel(structure), block_options, prepared.layer_builder.weight_source
+    )
     windows, fidelity = prepared.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
     ((_, score),) = Evaluator(structure, windows, fidelity, layer_builder=layer_builder).score(
         configurations[None]
@@ -118,7 +125,7 @@ def _tilts(prepared: PreparedModel) -> NDArray[np.float64]:
 def _threshold(
     prepared: PreparedModel, share: float, rule: Callable[..., NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """Give the zeros of each component where one threshold on a score takes a share of all."""
+    """Return the zeros of each component where one threshold on a score removes a share of all."""
     patterns = [SparsityPattern(percent=number) for number in range(0, 100, 2)]
     weights = [weights for _, weights in prepared.dense.structure.matrices()]
     sizes = np.array([sum(weight.numel() for weight in own.values()) for own in weights])
@@ -128,19 +135,6 @@ def _threshold(
     components = order // rates.shape[1]
     taken = np.cumsum(0.02 * sizes[components]) <= share * sizes.sum()
     return np.asarray(0.02 * np.bincount(components[taken], minlength=len(sizes)), np.float64)
-
-
-def _row(
-    share: float,
-    found: Mapping[str, Measurement],
-    gains: Mapping[str, tuple[Measurement, Verdict]],
-) -> Row:
-    row: dict[str, str | float] = {"zeros": f"{share:.0%}"}
-    for name, kl in found.items():
-        row[name] = f"{kl.value:.3f} ± {kl.standard_error:.3f}"
-    for name, (gain, verdict) in gains.items():
-        row[f"gain on {name}"] = f"{gain.value:.3f} ± {gain.standard_error:.3f} ({verdict})"
-    return row
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A run as its users see it: its front, answers to budgets, and exports; and how one is made."""
+"""A run as users see it: its front, best plans, exports; and the function that searches."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.results.budgets import answered, chooser
+from planner.results.budgets import answer_budgets, plan_chooser
 from planner.results.front import front, front_frame
 from planner.results.indicators import Points, knee
 from planner.results.stability import Stability, stability
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class Run(RunStore):
-    """One search on disk, open to be asked."""
+    """One search on disk, open for questions."""
 
     def front(self, budget: str | None = None) -> "pd.DataFrame":
-        """Give the non-dominated plans as a table, dearest first.
+        """Return the non-dominated plans as a table, most expensive first.
 
         Args:
-            budget: Leave out the plans beyond it.
+            budget: Leave out the plans that exceed it.
 
         Raises:
-            BudgetError: The budget limits what the run did not measure.
+            BudgetError: If the budget limits what the run did not measure.
         """
         dense = self.dense
         frame = front_frame(self.evaluations(), self.get_meta("cost_names"), dense)
@@ -42,32 +42,32 @@ class Run(RunStore):
         return frame.reset_index(drop=True)
 
     def best(self, budget: str) -> Evaluation:
-        """Give the plan to take under a budget.
+        """Return the best plan within a budget.
 
         Raises:
-            BudgetError: Where no plan of the run meets it.
+            BudgetError: If no plan of the run meets it.
         """
-        return chooser(self)(Budget.parse(budget))
+        return plan_chooser(self)(Budget.parse(budget))
 
     def answers(self, budgets: Sequence[str]) -> "pd.DataFrame":
-        """Answer many budgets from what is scored already.
+        """Return the best plan within each of many budgets, without scoring anything again.
 
         Args:
             budgets: Each as in `best`, or a bare value such as ``0.5x``, which limits the run's
                 first cost.
 
         Returns:
-            One row a budget, in this order: ``budget``; the columns of `front` for the plan to
-            take; ``refusal``: where no plan meets the budget or it cannot be read, why.
+            One row a budget, in this order: ``budget``; the columns of `front` for the best plan;
+            ``refusal``: why there is none, if no plan meets the budget or it cannot be parsed.
         """
-        dense, choose = self.dense, chooser(self)
-        return answered(budgets, self.get_meta("cost_names")[0], dense, choose)
+        dense, choose = self.dense, plan_chooser(self)
+        return answer_budgets(budgets, self.get_meta("cost_names")[0], dense, choose)
 
     def knee(self) -> Evaluation | None:
-        """Give the plan of the front beyond which a further saving begins to cost most.
+        """Return the plan of the front beyond which further savings cost most.
 
         Returns:
-            None where the front is too short or too straight to have one.
+            `None` if the front is too short or too straight to have a knee.
         """
         names = self.get_meta("cost_names")
         plans = front(self.evaluations(), names)
@@ -75,10 +75,10 @@ class Run(RunStore):
         return None if position is None else plans[position]
 
     def stability(self) -> Stability:
-        """Compare the front on the text that it was searched on with a fresh draw of that text.
+        """Compare the front on its search text with a fresh draw of that text.
 
         Raises:
-            RunError: Where the front has too few plans, or is not re-scored on fresh text.
+            RunError: If the front has too few plans, or is not re-scored on fresh text.
         """
         return stability(front(self.evaluations(), self.get_meta("cost_names")))
 
@@ -110,15 +110,15 @@ def search(
     Args:
         model: A HuggingFace folder, a hub name or a ``.gguf`` file.
         out: The run's folder, new or empty; with ``resume`` the folder of a run.
-        resume: Go on with the run in ``out``.
-        progress: Told of progress.
+        resume: Resume the run in ``out``.
+        progress: Receives stages and progress.
         options: Any other field of `SearchSettings`.
 
     Returns:
         The finished run, open to be read.
 
     Raises:
-        InputError: For whatever the user can mend.
+        InputError: If the user must correct something.
     """
     settings = SearchSettings.checked(model=model, **options)
     run_search(settings, Path(out), resume=resume, progress=progress or NoProgress())

@@ -35,13 +35,13 @@ def run(options: Namespace) -> None:
     """Print the front of a run."""
     from planner.reports.sentences import front_sentence, rivalry_sentences, stability_sentences
     from planner.reports.tables import answers_table, stability_table
-    from planner.results.budgets import listed_budgets
+    from planner.results.budgets import split_budgets
     from planner.run import Run
 
     opened_run = Run.open(options.run)
     _check_choice(options)
     if options.budgets is not None:
-        print(answers_table(opened_run.answers(listed_budgets(options.budgets))))
+        print(answers_table(opened_run.answers(split_budgets(options.budgets))))
         return
     # all that may be refused comes before the table
     sentence = front_sentence(opened_run, reference=options.reference)

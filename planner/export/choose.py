@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from planner.export.pipeline import export_from_model, export_from_run
-from planner.results.budgets import chooser
+from planner.results.budgets import plan_chooser
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
 from planner.settings.search import SETTINGS_FILE, SearchSettings
@@ -40,7 +40,7 @@ def export_chosen(
         )
     if (Path(source) / SETTINGS_FILE).is_file() or budget is not None:
         run = RunStore.open(Path(source))
-        chosen = plan if plan is not None else chooser(run)(Budget.parse(budget or "")).plan_id
+        chosen = plan if plan is not None else plan_chooser(run)(Budget.parse(budget or "")).plan_id
         return export_from_run(run, chosen, out, progress=progress)
     if plan is None or not plan.endswith(".json"):
         raise PlanError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from planner.results.front import front_row
-from planner.results.significance import judged
+from planner.results.significance import compare_kl
 from planner.run import Run
 from planner.runs.folder import COMPARISON_FILE
 from planner.runs.records import Evaluation
@@ -88,7 +88,7 @@ class RecipeComparison:
         if result.plan is not None:
             row |= front_row(result.plan, result.run.dense)
         if result.plan is not None and self.best.plan is not None and result is not self.best:
-            behind, verdict = judged(self.best.plan.holdout["kl"], result.plan.holdout["kl"])
+            behind, verdict = compare_kl(self.best.plan.holdout["kl"], result.plan.holdout["kl"])
             row |= {"behind": behind.value, "behind_se": behind.standard_error}
             is_same = result.plan.plan_id == self.best.plan.plan_id
             row["verdict"] = "same plan" if is_same else verdict

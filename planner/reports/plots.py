@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.reports.sentences import BASELINES
-from planner.results.front import complete
+from planner.results.front import fully_scored
 from planner.run import Run
 from search_spaces.atomic_files import replacing
 
@@ -32,7 +32,7 @@ def draw_front(run: Run, path: Path) -> None:
 
     frame, cost = run.front(), str(run.get_meta("cost_names")[0])
     dense = run.dense[cost]
-    scored = complete(run.evaluations())
+    scored = fully_scored(run.evaluations())
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from planner.results.compare_fronts import compare_fronts
 from planner.results.front import front
 from planner.results.indicators import Points, hypervolume, reference_kl
-from planner.results.significance import Verdict, judged
+from planner.results.significance import Verdict, compare_kl
 from planner.results.stability import Stability
 from planner.run import Run
 from planner.runs.records import Evaluation
@@ -63,8 +63,8 @@ def rivalry_sentences(first: Run, second: Run) -> str:
     lines = [f"on hold-out text, hypervolumes to KL {reference:.4g}:"]
     for run, standing in zip((first, second), standings, strict=True):
         lines.append(
-            f"  {run.folder}: hypervolume {standing.hypervolume:.4f}; {standing.beaten} of "
-            f"{standing.plans} plans beaten by the other run, {standing.beaten_beyond} "
+            f"  {run.folder}: hypervolume {standing.hypervolume:.4f}; {standing.dominated} of "
+            f"{standing.plans} plans beaten by the other run, {standing.significantly_dominated} "
             "significantly"
         )
     return "\n".join(lines)
@@ -97,7 +97,7 @@ def compared_with_baselines(run: Run, chosen: Evaluation) -> list[str]:
 def _against(chosen: Evaluation, baseline: Evaluation, cost: str, description: str) -> str:
     if chosen.plan_id == baseline.plan_id:
         return f"it is {description}: the search found none better"
-    advantage, verdict = judged(chosen.holdout["kl"], baseline.holdout["kl"])
+    advantage, verdict = compare_kl(chosen.holdout["kl"], baseline.holdout["kl"])
     by = with_error(advantage.value, advantage.standard_error)
     wordings: Mapping[Verdict, str] = {
         "better": f"is significantly better (2.5 %), by {by}",

@@ -1,1 +1,1 @@
-"""What a run comes to: its front, indicators, significance."""
+"""The results of a run: its front, indicators, significance."""

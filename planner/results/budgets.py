@@ -1,4 +1,4 @@
-"""Many budgets answered from one run, without scoring anything anew."""
+"""The best plans of one run within many budgets, without scoring anything again."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,17 +13,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _OPERATORS = "<>=≤≥"
-"""What a budget holds that names its metric, and a bare value does not."""
+"""Characters of a budget that names its metric, unlike a bare value."""
 
 
-def listed_budgets(text: str) -> list[str]:
-    """Read several budgets from one line, such as ``0.5x,0.6x`` or ``size<=180MB``.
+def split_budgets(text: str) -> list[str]:
+    """Split one line into budgets, such as ``0.5x,0.6x`` or ``size<=180MB``.
 
-    Commas part them; where there is a semicolon, semicolons do, so that each may hold several
-    limits.
+    Commas separate them; if there is a semicolon, semicolons do, so that each budget may hold
+    several limits.
+
+    >>> split_budgets("0.5x, 0.6x")
+    ['0.5x', '0.6x']
+    >>> split_budgets("size<=180MB,macs<=0.5x; 0.6x")
+    ['size<=180MB,macs<=0.5x', '0.6x']
 
     Raises:
-        BudgetError: There is none in it.
+        BudgetError: If there is none in it.
     """
     separator = ";" if ";" in text else ","
     budgets = [budget.strip() for budget in text.split(separator) if budget.strip()]
@@ -35,10 +40,10 @@ def listed_budgets(text: str) -> list[str]:
     return budgets
 
 
-def chooser(run: RunStore) -> Callable[[Budget], Evaluation]:
-    """Give what chooses the plan to take under a budget; the run is read but once for it.
+def plan_chooser(run: RunStore) -> Callable[[Budget], Evaluation]:
+    """Return a function that chooses the best plan within a budget, and reads the run only once.
 
-    It raises `BudgetError` where no plan of the run meets a budget.
+    The function raises `BudgetError` if no plan of the run meets a budget.
     """
     evaluations, dense, smallest = run.evaluations(), run.dense, run.get_meta("smallest")
 
@@ -49,22 +54,22 @@ def chooser(run: RunStore) -> Callable[[Budget], Evaluation]:
     return choose
 
 
-def answered(
+def answer_budgets(
     budgets: Sequence[str],
     first_cost: str,
     dense: Mapping[str, float],
     choose: Callable[[Budget], Evaluation],
 ) -> "pd.DataFrame":
-    """Give one row a budget: the plan to take, or why there is none.
+    """Return one row a budget: its best plan, or why there is none.
 
     Args:
         budgets: ``NAME<=VALUE`` terms, comma separated; or a bare value.
         first_cost: What a bare value limits.
         dense: The dense model's costs.
-        choose: Gives the plan to take, or raises `BudgetError`.
+        choose: Returns the best plan within a budget, or raises `BudgetError`.
 
     Returns:
-        ``budget``; the columns of a front; ``refusal``, empty where a plan was found.
+        ``budget``; the columns of a front; ``refusal``, empty if there is a plan.
     """
     import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
@@ -72,10 +77,10 @@ def answered(
     for text in budgets:
         named = text if set(text) & set(_OPERATORS) else f"{first_cost}<={text}"
         try:
-            found = front_row(choose(Budget.parse(named)), dense)
-            rows.append({"budget": named, **found, "refusal": ""})
+            row = front_row(choose(Budget.parse(named)), dense)
+            rows.append({"budget": named, **row, "refusal": ""})
         except BudgetError as error:
             rows.append({"budget": named, "plan_id": "", "refusal": str(error)})
     frame = pd.DataFrame(rows, columns=None if rows else ["budget", "plan_id", "refusal"])
-    last = frame.pop("refusal")
-    return frame.assign(refusal=last)
+    refusals = frame.pop("refusal")  # to come last
+    return frame.assign(refusal=refusals)

@@ -1,4 +1,4 @@
-"""Two runs' fronts beside each other: which covers more, and which plans the other beats."""
+"""Comparison of two runs' fronts: which covers more, and which plans the other dominates."""
 
 from dataclasses import dataclass
 
@@ -9,42 +9,44 @@ from search_spaces.errors import RunError
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrontStanding:
-    """How one run's front stands against another's, on hold-out text."""
+class FrontComparison:
+    """One run's front against another's, on hold-out text."""
 
     hypervolume: float
-    """Of its own, against a reference that both share."""
+    """Of this front, to a reference that both share."""
     plans: int
-    beaten: int
-    """Plans that one of the other's beats, by value."""
-    beaten_beyond: int
-    """Those of them that are beaten beyond the errors of both KL."""
+    dominated: int
+    """Plans that a plan of the other front dominates, by value."""
+    significantly_dominated: int
+    """Plans that it dominates by more than the errors of both KL."""
 
 
-def compare_fronts(ours: RunStore, theirs: RunStore) -> tuple[FrontStanding, FrontStanding, float]:
+def compare_fronts(
+    ours: RunStore, theirs: RunStore
+) -> tuple[FrontComparison, FrontComparison, float]:
     """Compare two runs of one model, searched for the same costs on the same text.
 
-    By KL on hold-out text, which neither chose by.
+    They are compared by KL on hold-out text, which neither search saw.
 
     Returns:
-        Our standing, theirs, and the reference KL of both hypervolumes.
+        Our comparison, theirs, and the reference KL of both hypervolumes.
 
     Raises:
-        RunError: Where they cannot be compared, or a front is not re-scored on hold-out text.
+        RunError: If they cannot be compared, or a front is not re-scored on hold-out text.
     """
-    for key, what in (
+    for key, shared in (
         ("model", "the same model"),
         ("cost_names", "the same costs"),
         ("calibration", "the same text"),
     ):
         if ours.get_meta(key) != theirs.get_meta(key):
             raise RunError(
-                f"two runs must be of {what} to be compared, got {ours.get_meta(key)!r} in "
+                f"two runs must be of {shared} to be compared, got {ours.get_meta(key)!r} in "
                 f"`{ours.folder}` and {theirs.get_meta(key)!r} in `{theirs.folder}`; search again"
             )
     first, second = _points(ours), _points(theirs)
     reference = reference_kl(first, second)
-    return _standing(first, second, reference), _standing(second, first, reference), reference
+    return _compare(first, second, reference), _compare(second, first, reference), reference
 
 
 def _points(run: RunStore) -> Points:
@@ -58,11 +60,11 @@ def _points(run: RunStore) -> Points:
     return Points.of(plans, names, run.dense, "holdout")
 
 
-def _standing(own: Points, other: Points, reference: float) -> FrontStanding:
-    by_value, beyond = dominated(own, other)
-    return FrontStanding(
-        hypervolume=hypervolume(own, reference),
-        plans=len(own.kls),
-        beaten=int(by_value.sum()),
-        beaten_beyond=int(beyond.sum()),
+def _compare(points: Points, other: Points, reference: float) -> FrontComparison:
+    by_value, significantly = dominated(points, other)
+    return FrontComparison(
+        hypervolume=hypervolume(points, reference),
+        plans=len(points.kls),
+        dominated=int(by_value.sum()),
+        significantly_dominated=int(significantly.sum()),
     )

@@ -1,4 +1,4 @@
-"""The non-dominated plans of a run: as a table, as a file, cut by a budget."""
+"""The non-dominated plans of a run: as a list, a table, a file, and within a budget."""
 
 import io
 import math
@@ -22,36 +22,38 @@ if TYPE_CHECKING:
 _QUALITY_ORDER = ("kl", "nll", "agreement", "acceptance", "cosine")
 
 
-def complete(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """The plans whose scores can be compared: sound, and on as many windows as any."""
+def fully_scored(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return the plans with comparable scores: sound, and on as many windows as any plan."""
     sound = [e for e in evaluations if e.score.failure is None]
     most = max((e.score.windows for e in sound), default=0)
     return [e for e in sound if e.score.windows == most]
 
 
 def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[Evaluation]:
-    """The plans that no other plan beats in KL and the named costs, dearest first.
+    """Return the plans not dominated in KL and the named costs, most expensive first.
 
-    Of plans that are equal in all of these one is kept.
+    Of plans that are equal in all of these, one is returned.
     """
-    # sorted by genome, so that which of two equals is kept does not hang on who landed first
-    known = sorted(complete(evaluations), key=lambda e: e.genome)
-    if not known:
+    # sorted by genome, so that which of two equals is returned does not depend on landing order
+    plans = sorted(fully_scored(evaluations), key=lambda e: e.genome)
+    if not plans:
         return []
-    points = [[e.quality["kl"].value, *(e.costs[name] for name in cost_names)] for e in known]
-    kept = moocore.is_nondominated(np.array(points))
-    best = [evaluation for evaluation, keep in zip(known, kept, strict=True) if keep]
-    return sorted(best, key=lambda e: (-e.costs[cost_names[0]], e.quality["kl"].value))
+    points = [[e.quality["kl"].value, *(e.costs[name] for name in cost_names)] for e in plans]
+    nondominated = moocore.is_nondominated(np.array(points))
+    front_plans = [
+        plan for plan, is_on_front in zip(plans, nondominated, strict=True) if is_on_front
+    ]
+    return sorted(front_plans, key=lambda e: (-e.costs[cost_names[0]], e.quality["kl"].value))
 
 
 def front_frame(
     evaluations: Sequence[Evaluation], cost_names: Sequence[str], dense: Mapping[str, float]
 ) -> "pd.DataFrame":
-    """The front as a table, dearest plan first.
+    """Return the front as a table, most expensive plan first.
 
     Columns: ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
     ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
-    again on fresh and on hold-out text where it was re-scored (``fresh_kl``, ``holdout_kl``, …).
+    again on fresh and on hold-out text if it was re-scored (``fresh_kl``, ``holdout_kl``, …).
     """
     import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
@@ -63,7 +65,7 @@ def save_front(frame: "pd.DataFrame", folder: Path) -> None:
     """Write ``front.csv`` into a run folder.
 
     Raises:
-        OutputError: The folder cannot be written to.
+        OutputError: If the folder cannot be written to.
     """
     text = io.StringIO()
     frame.to_csv(text, index=False)
@@ -76,22 +78,22 @@ def best_within(
     dense: Mapping[str, float],
     cost_names: Sequence[str],
 ) -> Evaluation:
-    """The plan to take under a budget: the lowest KL, or the least cost if only KL is limited.
+    """Return the best plan within a budget: of lowest KL, or of least cost if only KL is limited.
 
     Args:
         evaluations: Of a run.
-        budget: What is asked.
+        budget: The limits.
         dense: The dense model's costs.
-        cost_names: Those that the run made small; the first decides where the budget names none.
+        cost_names: Those that the run minimised; the first decides if the budget names none.
 
     Raises:
-        BudgetError: Nothing fits; the message says what the nearest plan reaches.
+        BudgetError: If no plan fits; the message says what the nearest plan reaches.
     """
-    known = complete(evaluations)
-    fitting = [e for e in known if budget.admits(e.values, dense)]
+    plans = fully_scored(evaluations)
+    fitting = [e for e in plans if budget.admits(e.values, dense)]
     names = budget.cost_names or cost_names
     if not fitting:
-        raise BudgetError(_nothing_fits(known, budget, dense))
+        raise BudgetError(_nothing_fits(plans, budget, dense))
 
     def rank(evaluation: Evaluation) -> tuple[object, ...]:
         costs = tuple(evaluation.costs[name] for name in names)
@@ -118,7 +120,7 @@ def _nothing_fits(
 
 
 def front_row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
-    """One plan's line of the table, by column."""
+    """Return one plan's row of the table, by column."""
     costs = {name: evaluation.costs[name] for name in COST_NAMES if name in evaluation.costs}
     shares = {f"{name}_x": relative_cost(name, value, dense) for name, value in costs.items()}
     return {
@@ -139,6 +141,6 @@ def _quality_columns(prefix: str, measurements: Mapping[str, Measurement]) -> di
         columns[f"{prefix}{name}"] = measurement.value
         columns[f"{prefix}{name}_se"] = measurement.standard_error
         if name == "nll":
-            # a ruined model may be beyond the largest float
+            # that of a ruined model may exceed the largest float
             columns[f"{prefix}perplexity"] = math.exp(min(measurement.value, 700.0))
     return columns

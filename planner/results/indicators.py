@@ -1,4 +1,4 @@
-"""What fronts are worth in numbers: hypervolume, dominance beyond the errors, and the knee."""
+"""Indicators of fronts: hypervolume, significant dominance, and the knee."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from planner.runs.records import Evaluation, RescoreSplit
 from planner.settings.budget import relative_cost
 
-ERRORS = 2
-"""Standard errors of a difference that count as beyond the error."""
-_BEYOND_WORST = 1.1
-"""A reference this far beyond the worst KL gives the last plan of a front a volume too."""
+SIGNIFICANT_ERRORS = 2
+"""Standard errors that a difference must exceed to be significant."""
+_REFERENCE_FACTOR = 1.1
+"""A reference this far above the highest KL gives the last plan of a front a volume too."""
 _LEAST_PLANS = 3
 """Two plans are the ends of the chord themselves."""
-# a plan on the chord is no knee, whatever rounding makes of it
+# a plan on the chord is no knee, whatever its rounding error
 _ROUNDING = 1e-9
 
 Floats = NDArray[np.float64]
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Points:
-    """Plans as points: what is minimised of each, with the error of its KL."""
+    """Plans as points: the objectives of each, with the error of its KL."""
 
     kls: Floats
     """``(plans,)``, nats a token."""
@@ -42,10 +42,10 @@ class Points:
         dense: Mapping[str, float],
         split: Literal["searched"] | RescoreSplit = "searched",
     ) -> Self:
-        """Take plans by their KL on the text searched on, or on text that they are re-scored on.
+        """Return plans as points, by their KL on the search text or on a split of held-out text.
 
         Raises:
-            KeyError: A plan has no KL on that text.
+            KeyError: If a plan has no KL on that text.
         """
         scores = [e.quality if split == "searched" else getattr(e, split) for e in plans]
         shares = [[relative_cost(n, e.costs[n], dense) for n in cost_names] for e in plans]
@@ -62,24 +62,26 @@ class Points:
 
 
 def reference_kl(*fronts: Points) -> float:
-    """Give a KL to measure hypervolumes against: a tenth beyond the worst on any of the fronts.
+    """Return a reference KL for hypervolumes: a tenth above the highest on any of the fronts.
 
-    Hypervolumes can be compared only against one reference, so that fronts to be compared are
-    given here together, or all measured against one KL that the user names.
+    Hypervolumes compare only to one reference, so fronts to be compared are given together, or
+    all measured to one KL that the user names.
     """
-    return _BEYOND_WORST * max((float(kl) for front in fronts for kl in front.kls), default=0.0)
+    return _REFERENCE_FACTOR * max(
+        (float(kl) for front in fronts for kl in front.kls), default=0.0
+    )
 
 
 def hypervolume(points: Points, reference: float, *, cheapest: float = 0.0) -> float:
-    """Give the share of all that could be reached which some plan is at least as good as.
+    """Return the hypervolume as a share of the box from KL 0 at no cost to the reference.
 
-    All that could be reached is the box from no harm at all costs that can be wanted up to the
-    reference KL at the dense model's cost: 1 would be a harmless plan that costs nothing.
+    The reference point is the reference KL at the dense model's cost, so that 1 would be a plan
+    with the dense model's quality that costs nothing.
 
     Args:
-        points: Plans; those beyond the box add nothing.
-        reference: The worst KL of the box, above 0.
-        cheapest: The least share of a cost that is of interest; what is cheaper counts as this.
+        points: Plans; those outside the box add nothing.
+        reference: The highest KL of the box, above 0.
+        cheapest: The least share of a cost that is of interest; cheaper plans count as this.
 
     References:
         Zitzler & Thiele, 1999, "Multiobjective evolutionary algorithms: a comparative case study
@@ -96,46 +98,47 @@ def hypervolume(points: Points, reference: float, *, cheapest: float = 0.0) -> f
 
 
 def margin(error: Floats | float, other: Floats | float) -> Floats:
-    """Give what a difference of two KL must be beyond to count, from their standard errors.
+    """Return what a difference of two KL must exceed to be significant, by their standard errors.
 
-    A cautious bound: where the same windows scored both, the error of the difference is smaller.
+    A conservative bound: if the same windows scored both, the difference has a smaller error.
     """
-    return np.asarray(ERRORS * np.hypot(error, other))
+    return np.asarray(SIGNIFICANT_ERRORS * np.hypot(error, other))
 
 
 def dominated(ours: Points, theirs: Points) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Tell which of our plans one of theirs beats: no dearer in any cost, and better.
+    """Return which of our plans one of theirs dominates: no dearer in any cost, and better.
 
     Args:
         ours: Plans of one front.
         theirs: Plans of another, of the same model and costs.
 
     Returns:
-        ``(plans,)`` each: by value, where equal KL at a lower cost is better too; and beyond the
-        errors of both KL.
+        ``(plans,)`` each: by value, where equal KL at a lower cost dominates too; and
+        significantly, by more than the errors of both KL.
     """
     # (ours, theirs) throughout
-    cheap = (theirs.shares[None] <= ours.shares[:, None]).all(axis=-1)
-    cheaper = cheap & (theirs.shares[None] < ours.shares[:, None]).any(axis=-1)
-    gain = ours.kls[:, None] - theirs.kls[None]
-    by_value = (cheap & (gain > 0)) | (cheaper & (gain >= 0))
-    beyond = cheap & (gain > margin(ours.errors[:, None], theirs.errors[None]))
-    return np.asarray(by_value.any(axis=1)), np.asarray(beyond.any(axis=1))
+    no_dearer = (theirs.shares[None] <= ours.shares[:, None]).all(axis=-1)
+    cheaper = no_dearer & (theirs.shares[None] < ours.shares[:, None]).any(axis=-1)
+    improvement = ours.kls[:, None] - theirs.kls[None]
+    by_value = (no_dearer & (improvement > 0)) | (cheaper & (improvement >= 0))
+    significant = improvement > margin(ours.errors[:, None], theirs.errors[None])
+    significantly = no_dearer & significant
+    return np.asarray(by_value.any(axis=1)), np.asarray(significantly.any(axis=1))
 
 
 def knee(front: Points) -> int | None:
-    """Find the plan beyond which a further saving begins to cost most: farthest below the chord.
+    """Return the plan beyond which further savings cost most: the farthest below the chord.
 
     Each objective is scaled to 0 … 1 over the front. Two objectives x and y then run from (0, 1)
     to (1, 0), and 1 − x − y is √2 times the distance below the chord between these ends. With more
     costs it is the distance below the plane through the ends of the axes, scaled alike. The knee
-    depends on where a front ends: it is that of the range that was searched.
+    depends on where a front ends, that is on the range that was searched.
 
     Args:
         front: Non-dominated plans.
 
     Returns:
-        The plan's position; none of a front of fewer than three plans, or with no plan below the
+        The plan's position; `None` if the front has fewer than three plans, or none below the
         chord.
 
     References:

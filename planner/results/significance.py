@@ -1,4 +1,4 @@
-"""Whether one plan is better than another on text that chose neither, beyond the error."""
+"""Whether one plan is significantly better than another on held-out text."""
 
 from typing import Literal
 
@@ -8,23 +8,23 @@ from evaluators.metric import Measurement
 from evaluators.scoring.score import difference
 
 Verdict = Literal["better", "perhaps", "no better"]
-"""Lower beyond the error, lower within it, or not lower."""
+"""Of a KL: significantly lower at 2.5 %, lower but not significantly, or not lower."""
 
 _CONFIDENCE = 0.975
-"""To each side, so that a verdict beyond the error is wrong one time in forty."""
-_ERRORS = 2.0
-"""Standard errors that say the same where the count of windows is not known."""
+"""One-sided, so that equal plans test as significantly better one time in forty."""
+_UNPAIRED_ERRORS = 2.0
+"""Standard errors that stand for the same confidence if the windows are not known."""
 
 
-def judged(ours: Measurement, theirs: Measurement) -> tuple[Measurement, Verdict]:
-    """Judge two KLs by Student's t, paired where the same windows gave both.
+def compare_kl(ours: Measurement, theirs: Measurement) -> tuple[Measurement, Verdict]:
+    """Compare two KLs by Student's t test, paired if the same windows gave both.
 
     Returns:
-        How much lower ours is, with the error of that, and what to say of it.
+        How much lower ours is, with its standard error, and the verdict.
     """
-    gain = difference(theirs, ours)
-    windows = len(gain.by_window)
-    margin = float(stdtrit(windows - 1, _CONFIDENCE)) if windows > 1 else _ERRORS
-    if gain.value > margin * gain.standard_error:
-        return gain, "better"
-    return gain, "perhaps" if gain.value > 0 else "no better"
+    advantage = difference(theirs, ours)
+    windows = len(advantage.by_window)
+    errors = float(stdtrit(windows - 1, _CONFIDENCE)) if windows > 1 else _UNPAIRED_ERRORS
+    if advantage.value > errors * advantage.standard_error:
+        return advantage, "better"
+    return advantage, "perhaps" if advantage.value > 0 else "no better"

@@ -1,4 +1,4 @@
-"""Where a run was made: code, packages, machine."""
+"""The environment of a run: code, packages, machine."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from evaluators.runtime.device import has_bfloat16_instructions, processor_name
 
 
 def describe_environment(*, device: str, seed: int) -> dict[str, object]:
-    """Everything of the surroundings that another machine would need to repeat a run."""
+    """Return what another machine would need to know to repeat a run."""
     return {
         "git": _git_state(Path(__file__).resolve().parents[2]),
         "python": platform.python_version(),
@@ -28,7 +28,7 @@ def describe_environment(*, device: str, seed: int) -> dict[str, object]:
 
 
 def _git_state(checkout: Path) -> dict[str, object] | None:
-    """Commit and dirty flag; nothing where the planner is installed and not checked out."""
+    """Return commit and dirty flag, or `None` if the planner is installed and not checked out."""
     root = _git(checkout, "rev-parse", "--show-toplevel")
     commit = _git(checkout, "rev-parse", "HEAD")
     if root is None or commit is None or Path(root).resolve() != checkout:
@@ -39,13 +39,13 @@ def _git_state(checkout: Path) -> dict[str, object] | None:
 def _git(folder: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 def _package_versions() -> dict[str, str]:
-    """Every installed package, so that no list of what matters can go stale."""
-    versions = {found.name: found.version for found in metadata.distributions()}
+    """Return the versions of all installed packages, so that no list of them can go stale."""
+    versions = {package.name: package.version for package in metadata.distributions()}
     return dict(sorted(versions.items(), key=lambda item: item[0].lower()))

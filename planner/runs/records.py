@@ -12,32 +12,32 @@ from evaluators.scoring.score import Score
 from search_spaces.space.space import Genome
 
 RescoreSplit = Literal["fresh", "holdout"]
-"""Tokens that the front is re-scored on: a second draw of the calibration text, and other text."""
+"""Tokens that the front is re-scored on: a second draw of the search text, and hold-out text."""
 RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "hold-out"}
-"""Each with its name in sentences."""
+"""The name of each in sentences."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reply:
-    """What a searcher is told of one genome for one round only."""
+class RoundReply:
+    """The answer that a searcher gets on one genome for one round only."""
 
     values: NDArray[np.float64]
-    """``(values,)``: objectives on some of the text, or slopes level by level, site by site."""
+    """``(values,)``: objectives on some of the text, or gradients level by level, site by site."""
     tokens: int
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
-    """What a search took, from the run's beginning and through all its sittings."""
+class SearchEffort:
+    """What a search took since the run's beginning, over all its sessions."""
 
     plans: int
     tokens: int
     """Candidate tokens."""
     seconds: float
-    """Of scoring and choosing; preparing and re-scoring not included."""
+    """Of scoring and choosing, without preparing and re-scoring."""
     choosing_seconds: float
-    """Of these, in the searcher."""
+    """Of these, spent in the searcher."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,25 +49,25 @@ class Evaluation:
     round: int
     """The searcher's batch it was proposed in, from 0."""
     score: Score
-    """On the calibration split, which the search chose by, over the windows that it came to."""
+    """On the search text, over the windows that the plan was scored on."""
     costs: Mapping[str, float]
     """In the metrics' own units: ``params``, ``size``, ``macs`` and ``kv``, which are exact, and
-    ``latency`` and ``throughput`` where they are predicted."""
+    ``latency`` and ``throughput`` if they are predicted."""
     fresh: Mapping[str, Measurement] = field(default_factory=dict)
-    """Every quality metric on a second draw of the same text; empty until it is re-scored."""
+    """Every quality metric on a second draw of the same text; empty until re-scored."""
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
-    """Every quality metric on the hold-out split; empty until it is re-scored."""
+    """Every quality metric on hold-out text; empty until re-scored."""
 
     @property
     def quality(self) -> Mapping[str, Measurement]:
-        """What the score estimates: ``kl``, ``nll``, ``agreement``."""
+        """Means of the score, with errors: ``kl``, ``nll``, ``agreement``."""
         return self.score.quality
 
     @property
     def values(self) -> dict[str, float]:
-        """Calibration quality and costs by name, as a budget reads them."""
+        """Quality on the search text and costs by name, as a budget reads them."""
         return {name: m.value for name, m in self.quality.items()} | dict(self.costs)
 
     def scored(self, score: Score) -> "Evaluation":
-        """Give the same with another score."""
+        """Return the same with another score."""
         return replace(self, score=score)

@@ -1,4 +1,4 @@
-"""One search on disk: made, resumed, or opened to be read."""
+"""One search on disk: created, resumed, or opened for reading."""
 
 import json
 import shutil
@@ -8,12 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from evaluators.metric import Measurement
 from planner.runs.environment import describe_environment
 from planner.runs.folder import DATABASE_FILE, ENVIRONMENT_FILE, LOCK_FILE, PREPARED_FOLDERS
-from planner.runs.records import Evaluation, Reply, RescoreSplit, Spent
+from planner.runs.lock import lock_folder
+from planner.runs.records import Evaluation, RescoreSplit, RoundReply, SearchEffort
 from planner.runs.store import Store
 from planner.settings.search import SETTINGS_FILE, SearchSettings
 from search_spaces.atomic_files import atomic_write_text, discard, is_temporary, writing
@@ -38,12 +39,12 @@ class RunStore:
         """Start a run in a folder that is new or empty.
 
         Raises:
-            RunError: The folder holds a run or something else.
-            OutputError: The folder cannot be made or written to.
+            RunError: If the folder holds a run or something else.
+            OutputError: If the folder cannot be made or written to.
         """
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            contents = [path for path in folder.iterdir() if not _is_remains(path)]
+            contents = [path for path in folder.iterdir() if not _is_leftover(path)]
         if folder / SETTINGS_FILE in contents:
             raise RunError(
                 f"`{folder}` must not hold a run already, got one; "
@@ -54,9 +55,9 @@ class RunStore:
                 f"`{folder}` must be new or empty, got {contents[0].name!r} in it; "
                 "choose another --out"
             )
-        lock = _locked(folder)
+        lock = lock_folder(folder)
         try:
-            # the settings go first: they are the mark of a run, and resuming makes what is missing
+            # settings first: they mark the folder as a run, and resuming makes what is missing
             settings.save(folder)
             environment = describe_environment(device=settings.device, seed=settings.seed)
             atomic_write_text(folder / ENVIRONMENT_FILE, json.dumps(environment, indent=2) + "\n")
@@ -67,24 +68,24 @@ class RunStore:
 
     @classmethod
     def resume(cls, folder: Path, settings: SearchSettings) -> Self:
-        """Go on with a run that was stopped or killed, or take a finished one further.
+        """Resume a run that was stopped or killed, or take a finished one further.
 
         Raises:
-            RunError: No run there, one in use, or one of other settings.
-            OutputError: The folder cannot be written to.
+            RunError: If there is no run, it is in use, or it has other settings.
+            OutputError: If the folder cannot be written to.
         """
         saved = _saved_settings(folder)
         differences = saved.differences(settings)
         if differences:
-            listed = "; ".join(
+            description = "; ".join(
                 f"`{name}` was {before!r}, now {now!r}"
                 for name, (before, now) in differences.items()
             )
             raise RunError(
-                f"a resumed run must keep its settings, got others: {listed}; "
+                f"a resumed run must keep its settings, got others: {description}; "
                 "give the same ones or choose another --out"
             )
-        lock = _locked(folder)
+        lock = lock_folder(folder)
         try:
             store = Store.open(folder / DATABASE_FILE)
             settings.save(folder)
@@ -95,10 +96,10 @@ class RunStore:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read a run, be it finished, killed or still searching.
+        """Open a run for reading, whether it is finished, killed or still searching.
 
         Raises:
-            RunError: No run there, or none that this version can read.
+            RunError: If there is no run, or none that this version can read.
         """
         settings = _saved_settings(folder)
         database = folder / DATABASE_FILE
@@ -113,7 +114,7 @@ class RunStore:
             self._lock.release()
 
     def discard(self) -> None:
-        """Empty the folder again, of a run in which nothing was scored."""
+        """Empty the folder of a run in which nothing was scored."""
         for path in self.folder.iterdir():
             if path.is_file() and path.name != LOCK_FILE:
                 discard(path)
@@ -132,29 +133,29 @@ class RunStore:
         self.close()
 
     def record(self, evaluation: Evaluation) -> None:
-        """Write one evaluation, whole or not at all."""
+        """Write one evaluation atomically."""
         self._store.record(evaluation)
 
     def record_rescore(
         self, plan_id: str, split: RescoreSplit, measurements: Mapping[str, Measurement]
     ) -> None:
-        """Write what a plan scored on another split than the search's, over what was there."""
+        """Write a plan's scores on a held-out split, over earlier ones."""
         self._store.record_rescore(plan_id, split, measurements)
 
-    def record_reply(self, batch: int, genome: Genome, reply: Reply) -> None:
-        """Write what a searcher was told of a genome in one round."""
+    def record_reply(self, batch: int, genome: Genome, reply: RoundReply) -> None:
+        """Write the answer that a searcher got on a genome, for one round only."""
         self._store.record_reply(batch, genome, reply)
 
-    def replies(self) -> dict[tuple[int, Genome], Reply]:
-        """What searchers were told for one round only, by round and genome."""
+    def replies(self) -> dict[tuple[int, Genome], RoundReply]:
+        """Return the answers that were for one round only, by round and genome."""
         return self._store.replies()
 
     def evaluations(self) -> list[Evaluation]:
-        """All evaluations in the order in which they landed."""
+        """Return all evaluations in the order in which they landed."""
         return self._store.evaluations()
 
     def find(self, genome: Genome) -> Evaluation | None:
-        """The evaluation of a genome, if it has one."""
+        """Return the evaluation of a genome, if it has one."""
         return self._store.find(genome)
 
     @property
@@ -162,7 +163,7 @@ class RunStore:
         """The dense model's costs.
 
         Raises:
-            RunError: Where the search has not come so far.
+            RunError: If the search has not begun to score.
         """
         dense: Mapping[str, float] | None = self.get_meta("dense")
         self.check_search()
@@ -174,10 +175,10 @@ class RunStore:
         return dense
 
     def check_search(self) -> None:
-        """Refuse the folder of a comparison, whose searches lie in the folders inside.
+        """Refuse the folder of a comparison, whose searches are in the folders inside.
 
         Raises:
-            RunError: Where it is one.
+            RunError: If it is one.
         """
         if recipes := self.get_meta("recipes"):
             raise RunError(
@@ -186,16 +187,16 @@ class RunStore:
             )
 
     def check_model(self, identity: ModelIdentity) -> None:
-        """Refuse another model than the run's; keep the first one's identity.
+        """Refuse another model than the run's; the first one's identity is stored.
 
         Raises:
-            RunError: Where the weights are not those that the run began with.
+            RunError: If the weights are not those that the run began with.
         """
-        known = self._first("model", identity.model_dump())
-        if known != identity.model_dump():
+        first = self._first("model", identity.model_dump())
+        if first != identity.model_dump():
             raise RunError(
                 f"`{self.settings.model}` must hold the weights that the run began with, "
-                f"{known['architecture']} {known['fingerprint']}, got {identity.architecture} "
+                f"{first['architecture']} {first['fingerprint']}, got {identity.architecture} "
                 f"{identity.fingerprint}; bring them back, or search into another --out"
             )
 
@@ -205,23 +206,23 @@ class RunStore:
         return str(self.get_meta("arithmetic"))
 
     def check_arithmetic(self, arithmetic: str) -> None:
-        """Refuse to mix scores of two number formats or devices; keep the first.
+        """Refuse to mix scores of two number formats or devices; the first pair is stored.
 
         Raises:
-            RunError: Where they are others than those that the run began with.
+            RunError: If they are others than those that the run began with.
         """
-        known = self._first("arithmetic", arithmetic)
-        if known != arithmetic:
+        first = self._first("arithmetic", arithmetic)
+        if first != arithmetic:
             raise RunError(
-                f"a resumed run must compute as it began, in {known}, got {arithmetic}; "
+                f"a resumed run must compute as it began, in {first}, got {arithmetic}; "
                 "set `--dtype` and `--device`, or search into another --out"
             )
 
     def check_latency(self, digest: str) -> None:
-        """Refuse to mix latencies from two tables; keep the first one's digest.
+        """Refuse to mix latencies from two tables; the first one's digest is stored.
 
         Raises:
-            RunError: Where the table is another than the run began with.
+            RunError: If the table is another than the run began with.
         """
         if self._first("latency", digest) != digest:
             raise RunError(
@@ -230,39 +231,39 @@ class RunStore:
             )
 
     def _first(self, key: str, value: object) -> Any:
-        """Give the value that was kept first under a name; this one where there is none."""
+        """Return the value that was first stored under a name, which may be this one."""
         if self.get_meta(key) is None:
             self.set_meta(key, value)
         return self.get_meta(key)
 
     def baselines(self) -> dict[str, Evaluation]:
-        """The plans that were scored to compare with: ``uniform`` and ``additive``, if any."""
-        known = {e.plan_id: e for e in self.evaluations()}
-        names: Mapping[str, str] = self.get_meta("baselines") or {}
-        return {name: known[plan_id] for name, plan_id in names.items()}
+        """Return the baselines that were scored: ``uniform`` and ``additive``, if any."""
+        evaluations = {e.plan_id: e for e in self.evaluations()}
+        plan_ids: Mapping[str, str] = self.get_meta("baselines") or {}
+        return {name: evaluations[plan_id] for name, plan_id in plan_ids.items()}
 
     @property
     def is_bare(self) -> bool:
         """Whether nothing was scored, neither here nor in runs inside the folder."""
-        inside = (path for path in self.folder.iterdir() if path.is_dir())
-        return not self.evaluations() and all(path.name in PREPARED_FOLDERS for path in inside)
+        subfolders = (path for path in self.folder.iterdir() if path.is_dir())
+        return not self.evaluations() and all(p.name in PREPARED_FOLDERS for p in subfolders)
 
-    def finish(self, spent: Spent) -> None:
-        """Note that the search came to the end that its settings set, and what it took."""
+    def finish(self, spent: SearchEffort) -> None:
+        """Record that the search reached the end that its settings set, and what it took."""
         self.set_meta("spent", asdict(spent))
-        self.set_meta("finished", self._ends())
+        self.set_meta("finished", self._limits())
 
     @property
     def is_finished(self) -> bool:
-        """Whether the search came to the end that its settings set."""
-        return bool(self.get_meta("finished") == self._ends())
+        """Whether the search reached the end that its settings set."""
+        return bool(self.get_meta("finished") == self._limits())
 
     @property
-    def spent(self) -> Spent:
-        """What the search took, where it is finished."""
-        return Spent(**self.get_meta("spent"))
+    def spent(self) -> SearchEffort:
+        """What the search took, once it is finished."""
+        return SearchEffort(**self.get_meta("spent"))
 
-    def _ends(self) -> dict[str, float | None]:
+    def _limits(self) -> dict[str, float | None]:
         settings = self.settings
         return {
             "evaluations": settings.evaluations,
@@ -271,31 +272,17 @@ class RunStore:
         }
 
     def set_meta(self, key: str, value: object) -> None:
-        """Keep a JSON value under a name."""
+        """Store a JSON value under a name."""
         self._store.set_meta(key, value)
 
     def get_meta(self, key: str) -> Any:
-        """The JSON value under a name, ``None`` where there is none."""
+        """Return the JSON value under a name, ``None`` if there is none."""
         return self._store.get_meta(key)
 
 
-def _is_remains(path: Path) -> bool:
-    """Whether a process that was killed before its run began may have left this."""
+def _is_leftover(path: Path) -> bool:
+    """Return whether a process that was killed before its run began may have left this."""
     return path.name == LOCK_FILE or is_temporary(path)
-
-
-def _locked(folder: Path) -> FileLock:
-    """The run's lock; the kernel holds it, so a killed process frees it."""
-    lock = FileLock(folder / LOCK_FILE)
-    with writing(folder):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:  # an OSError too
-            raise RunError(
-                f"`{folder}` must be searched by one process at a time, got a second; "
-                "wait for the first to end, or stop it, then use --resume"
-            ) from error
-    return lock
 
 
 def _saved_settings(folder: Path) -> SearchSettings:

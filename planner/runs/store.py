@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluators.metric import Measurement
 from evaluators.scoring.score import Score
-from planner.runs.records import Evaluation, Reply, RescoreSplit
+from planner.runs.records import Evaluation, RescoreSplit, RoundReply
 from search_spaces.errors import OutputError, RunError
 from search_spaces.space.space import Genome
 
@@ -73,11 +73,11 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open for reading and writing; make the tables where there are none.
+        """Open for reading and writing; create the tables if there are none.
 
         Raises:
-            RunError: The file is not the database of a run.
-            OutputError: The database cannot be written.
+            RunError: If the file is not the database of a run.
+            OutputError: If the database cannot be written.
         """
         with _reading(path), _writing(path):
             store = cls(path, sqlite3.connect(path))
@@ -96,7 +96,7 @@ class Store:
         """Open what a finished, running or killed search has written.
 
         Raises:
-            RunError: No such file, or not the database of a run.
+            RunError: If there is no such file, or it is not the database of a run.
         """
         with _reading(path):
             store = cls(path, sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True))
@@ -104,17 +104,17 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Close; the last one out folds the log in, so that even a read-only disk can serve it."""
+        """Close; the last connection merges the log, so that a read-only disk can serve it."""
         with suppress(sqlite3.OperationalError):
             self._connection.execute("pragma busy_timeout = 0")
             self._connection.execute("pragma journal_mode = delete")
         self._connection.close()
 
     def record(self, evaluation: Evaluation) -> None:
-        """Write one evaluation, whole or not at all, over what was known of its genome.
+        """Write one evaluation atomically, over an earlier one of its genome.
 
         Raises:
-            OutputError: The disk refuses.
+            OutputError: If the disk refuses.
         """
         values = (
             _text(evaluation.genome),
@@ -136,11 +136,11 @@ class Store:
     def record_rescore(
         self, plan_id: str, split: RescoreSplit, measurements: Mapping[str, Measurement]
     ) -> None:
-        """Write what a plan scored on another split than the search's, over what was there.
+        """Write a plan's scores on a held-out split, over earlier ones.
 
         Raises:
-            RunError: The run has no such plan.
-            OutputError: The disk refuses.
+            RunError: If the run has no such plan.
+            OutputError: If the disk refuses.
         """
         query = "select id from evaluations where plan_id = ?"
         rows = self._connection.execute(query, (plan_id,)).fetchall()
@@ -151,50 +151,50 @@ class Store:
                 self._write(evaluation_id, split, measurements)
 
     def evaluations(self) -> list[Evaluation]:
-        """All evaluations in the order in which they landed."""
+        """Return all evaluations in the order in which they landed."""
         with _reading(self._path):
             return _assemble(self._connection.execute(f"{_SELECT} order by id"))
 
     def find(self, genome: Genome) -> Evaluation | None:
-        """The evaluation of a genome, if it has one."""
+        """Return the evaluation of a genome, if it has one."""
         with _reading(self._path):
             rows = self._connection.execute(f"{_SELECT} where genome = ?", (_text(genome),))
             return next(iter(_assemble(rows)), None)
 
-    def record_reply(self, batch: int, genome: Genome, reply: Reply) -> None:
-        """Write what a searcher was told of a genome in one round.
+    def record_reply(self, batch: int, genome: Genome, reply: RoundReply) -> None:
+        """Write the answer that a searcher got on a genome, for one round only.
 
         Raises:
-            OutputError: The disk refuses.
+            OutputError: If the disk refuses.
         """
-        told = reply.values.astype(_FLOAT64).tobytes()
-        values = (batch, _text(genome), told, reply.tokens, reply.seconds)
+        blob = reply.values.astype(_FLOAT64).tobytes()
+        values = (batch, _text(genome), blob, reply.tokens, reply.seconds)
         with _writing(self._path), self._connection:
             self._connection.execute("insert into replies values (?, ?, ?, ?, ?)", values)
 
-    def replies(self) -> dict[tuple[int, Genome], Reply]:
-        """All replies by round and genome."""
+    def replies(self) -> dict[tuple[int, Genome], RoundReply]:
+        """Return all replies by round and genome."""
         with _reading(self._path):
             rows = self._connection.execute("select * from replies order by rowid").fetchall()
         return {
-            (batch, _genome(text)): Reply(
-                values=np.frombuffer(told, dtype=_FLOAT64), tokens=tokens, seconds=seconds
+            (batch, _genome(text)): RoundReply(
+                values=np.frombuffer(blob, dtype=_FLOAT64), tokens=tokens, seconds=seconds
             )
-            for batch, text, told, tokens, seconds in rows
+            for batch, text, blob, tokens, seconds in rows
         }
 
     def set_meta(self, key: str, value: object) -> None:
-        """Keep a JSON value under a name.
+        """Store a JSON value under a name.
 
         Raises:
-            OutputError: The disk refuses.
+            OutputError: If the disk refuses.
         """
         with _writing(self._path), self._connection:
             query = "insert or replace into meta (key, value) values (?, ?)"
             self._connection.execute(query, (key, json.dumps(value)))
 
     def get_meta(self, key: str) -> Any:
-        """The JSON value under a name, ``None`` where there is none."""
+        """Return the JSON value under a name, ``None`` if there is none."""
         with _reading(self._path):
             query = "select value from meta where key = ?"
             row = self._connection.execute(query, (key,)).fetchone()
@@ -246,7 +246,7 @@ def _genome(text: str) -> Genome:
 
 
 def _assemble(rows: sqlite3.Cursor) -> list[Evaluation]:
-    """Evaluations from joined rows, one row a measurement."""
+    """Return evaluations from joined rows, one row a measurement."""
     heads: dict[int, tuple[Any, ...]] = {}
     splits: dict[int, dict[str, dict[str, Measurement]]] = defaultdict(lambda: defaultdict(dict))
     for row_id, *head, split, metric, value, standard_error, by_window in rows:

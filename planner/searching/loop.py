@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.results.front import front
-from planner.runs.records import Reply, Spent
+from planner.runs.records import RoundReply, SearchEffort
 from planner.runs.run_store import RunStore
 from planner.searchers.protocol import Answer, Ask, Searcher
 from planner.searching.objectives import Objectives
@@ -81,7 +81,7 @@ class SearchLoop:
         return "exhausted"
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> SearchEffort:
         """What the search has taken so far."""
         return self._spending.spent
 
@@ -130,7 +130,7 @@ class SearchLoop:
             for index, scored in self._scorer.sample(unscored, ask.windows):
                 score = scored.score
                 values = self._objectives.of([scored])[0]
-                reply = Reply(values=values, tokens=score.tokens, seconds=score.seconds)
+                reply = RoundReply(values=values, tokens=score.tokens, seconds=score.seconds)
                 self._record(missing[index], reply)
                 self._count_sample(reply)
                 self._spending.report(on_progress, scored, self._spending.plan_count)
@@ -144,12 +144,12 @@ class SearchLoop:
         """Return the genomes without a reply in this round, which a resumed run may hold."""
         return [genome for genome in genomes if (self._round, genome) not in self._replies]
 
-    def _count_sample(self, reply: Reply) -> None:
+    def _count_sample(self, reply: RoundReply) -> None:
         self._reply_count += 1
         self._spending.plan_count += 1
         self._spending.tokens += reply.tokens
 
-    def _record(self, genome: Genome, reply: Reply) -> None:
+    def _record(self, genome: Genome, reply: RoundReply) -> None:
         self._run.record_reply(self._round, genome, reply)
         self._replies[self._round, genome] = reply
         self._spending.landed_count += 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.scoring.racing import projected
-from planner.results.front import complete
+from planner.results.front import fully_scored
 from planner.runs.records import Evaluation
 from planner.settings.budget import relative_cost
 
@@ -36,7 +36,7 @@ class Objectives:
             evaluations: The KL of those that a race dropped is projected to all windows.
             known: All evaluations so far, which projections rely on.
         """
-        references = kl_by_window(complete([*known, *evaluations]))
+        references = kl_by_window(fully_scored([*known, *evaluations]))
         kls = [_projected_kl(evaluation, references) for evaluation in evaluations]
         shares = [self.shares(evaluation) for evaluation in evaluations]
         return np.column_stack([kls, np.array(shares).reshape(len(kls), -1)]).astype(np.float64)
@@ -75,7 +75,7 @@ def likely_front(evaluations: Sequence[Evaluation], objectives: Objectives) -> l
     If only the budget matters, these are the best within it.
     """
     sound = [e for e in evaluations if e.score.failure is None and objectives.admits(e)]
-    references = kl_by_window(complete(sound))
+    references = kl_by_window(fully_scored(sound))
     points = [[_projected_kl(e, references), *objectives.prices(e)] for e in sound]
     nondominated = moocore.is_nondominated(np.array(points)) if sound else []
     return [evaluation for evaluation, is_on in zip(sound, nondominated, strict=True) if is_on]

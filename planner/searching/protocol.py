@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.runs.records import Evaluation, Reply
+from planner.runs.records import Evaluation, RoundReply
 
 
 class GenomeScorer(Protocol):
@@ -34,7 +34,7 @@ class GenomeScorer(Protocol):
         """Score genomes ``(genomes, sites)`` on some windows only; yield as `score` does."""
         ...
 
-    def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
+    def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, RoundReply]]:
         """Estimate, to first order, the change of KL by a step from each genome to each level.
 
         Args:

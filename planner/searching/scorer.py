@@ -10,7 +10,7 @@ from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.gate_gradients import PASSES, GateGradients
 from evaluators.scoring.score import Score
 from planner.preparation.prepared_model import PreparedModel
-from planner.runs.records import Evaluation, Reply
+from planner.runs.records import Evaluation, RoundReply
 from search_spaces.space.space import Site
 
 
@@ -45,7 +45,7 @@ class Scorer:
             genomes, configurations, self._evaluator.sample(configurations, windows)
         )
 
-    def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
+    def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, RoundReply]]:
         """Estimate the change of KL by each step; see `GenomeScorer`.
 
         The estimates are gradients of gates on the units.
@@ -59,7 +59,7 @@ class Scorer:
                 for site in self._prepared.space.sites
             ]
             seconds = time.monotonic() - started
-            yield index, Reply(values=np.concatenate(values), tokens=tokens, seconds=seconds)
+            yield index, RoundReply(values=np.concatenate(values), tokens=tokens, seconds=seconds)
             started = time.monotonic()
 
     def _evaluations(

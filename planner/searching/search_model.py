@@ -15,7 +15,7 @@ from planner.preparation.dense_model import DenseModel, arithmetic_of, open_mode
 from planner.preparation.latency_tables import find_table, workload
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
-from planner.runs.records import Spent
+from planner.runs.records import SearchEffort
 from planner.runs.run_store import RunStore
 from planner.searchers import make_searcher
 from planner.searchers.problem.domain import Domain
@@ -150,7 +150,7 @@ def _scored(
     *,
     with_baselines: bool,
     on_progress: OnProgress,
-) -> Spent:
+) -> SearchEffort:
     """Score all that needs the search text; its evaluator is freed when this returns."""
     budget = asked_budget(run.settings)
     domain, scorer = search_domain(run, prepared, budget), _search_scorer(prepared, run.settings)

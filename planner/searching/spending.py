@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evaluators.scoring.score import Score
-from planner.runs.records import Evaluation, Spent
+from planner.runs.records import Evaluation, SearchEffort
 
 StopReason = Literal["evaluations", "tokens", "minutes", "exhausted"]
 
@@ -90,9 +90,9 @@ class Spending:
         return self._seconds_before + elapsed - self.uncounted_seconds
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> SearchEffort:
         """All of it, as the run records it."""
-        return Spent(
+        return SearchEffort(
             plans=self.plan_count,
             tokens=self.tokens,
             seconds=self.seconds,

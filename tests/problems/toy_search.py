@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evaluators.scoring.score import Score
 from planner.run import Run
-from planner.runs.records import Evaluation, Reply
+from planner.runs.records import Evaluation, RoundReply
 from planner.searchers import SearcherName, make_searcher
 from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Answer, Ask, Searcher, Text
@@ -194,12 +194,12 @@ class Scorer:
         assert set(windows) <= set(range(self.rungs[-1]))
         yield from Scorer.score(self, genomes)
 
-    def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, Reply]]:
+    def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, RoundReply]]:
         for index, genome in enumerate(genomes):
             if self.count == self._fail_after:
                 raise KeyboardInterrupt
             self.count += 1
-            yield index, Reply(values=gradients(genome), tokens=300, seconds=0.0)
+            yield index, RoundReply(values=gradients(genome), tokens=300, seconds=0.0)
 
 
 class RacingScorer(Scorer):

@@ -7,7 +7,7 @@ import pytest
 from evaluators.metric import Measurement
 from planner.reports.sentences import front_sentence
 from planner.reports.tables import answers_table, front_table
-from planner.results.budgets import listed_budgets
+from planner.results.budgets import split_budgets
 from planner.run import Run
 from search_spaces.errors import BudgetError, RunError, SettingsError
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation
@@ -47,13 +47,13 @@ def run(tmp_path: Path) -> Iterator[Run]:
     ],
 )
 def test_budgets_in_one_line(text: str, budgets: list[str]) -> None:
-    assert listed_budgets(text) == budgets
+    assert split_budgets(text) == budgets
 
 
 @pytest.mark.parametrize("text", ["", " , ", " ; "])
 def test_a_line_without_a_budget(text: str) -> None:
     with pytest.raises(BudgetError, match="must name one budget or more, got"):
-        listed_budgets(text)
+        split_budgets(text)
 
 
 def test_ten_budgets_are_answered_from_what_is_scored(run: Run) -> None:

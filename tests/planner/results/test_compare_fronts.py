@@ -40,8 +40,8 @@ def test_two_runs_stand_against_each_other(tmp_path: Path) -> None:
         volume = ((5.5 - 4.0) * 0.6 + (5.5 - 1.0) * 0.2) / 5.5
         assert ours.hypervolume == pytest.approx(volume)
         assert ours.hypervolume > theirs.hypervolume
-        assert (ours.plans, ours.beaten, ours.beaten_beyond) == (3, 0, 0)
-        assert (theirs.plans, theirs.beaten, theirs.beaten_beyond) == (3, 2, 1)
+        assert (ours.plans, ours.dominated, ours.significantly_dominated) == (3, 0, 0)
+        assert (theirs.plans, theirs.dominated, theirs.significantly_dominated) == (3, 2, 1)
         assert compare_fronts(poor, good) == (theirs, ours, reference)
         _, first, second = rivalry_sentences(good, poor).splitlines()
         assert f"{volume:.4f}; 0 of 3 plans beaten" in first
