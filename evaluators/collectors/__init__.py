@@ -1,5 +1,5 @@
-"""What a pass over calibration text measures of each layer, as rankings and repairs ask for it."""
+"""Passes over calibration text that collect statistics of each layer."""
 
-from evaluators.collectors.collect import collect_statistics, kept_statistics
+from evaluators.collectors.collect import collect_statistics, stored_statistics
 
-__all__ = ["collect_statistics", "kept_statistics"]
+__all__ = ["collect_statistics", "stored_statistics"]

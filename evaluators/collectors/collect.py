@@ -1,4 +1,4 @@
-"""Collecting what is wanted of every layer, from files as far as they hold it already."""
+"""Collecting statistics of every layer, from files as far as they hold them already."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ REMOVAL_WINDOWS = 4
 def collect_statistics(  # noqa: PLR0913 - one place for all that decides what is measured
     structure: ModelStructure,
     windows: Tensor,
-    wanted: frozenset[StatisticName],
+    names: frozenset[StatisticName],
     *,
     folder: Path | None = None,
     identity: str = "",
@@ -36,97 +36,95 @@ def collect_statistics(  # noqa: PLR0913 - one place for all that decides what i
 ) -> tuple[Statistics, ...]:
     """Measure the layers of a dense model, one after another.
 
-    The hidden states of all windows are held, and the weights and activations of one layer. What
-    needs gradients takes a pass of its own over the whole model, window by window, and holds the
-    gradients of all layers until each is done.
+    The hidden states of all windows are held, and the weights and activations of one layer.
+    Gradients take a pass of their own over the whole model, window by window, and those of all
+    layers are held until each is done.
 
     Args:
         structure: The dense model, not permuted yet.
         windows: Token ids ``(windows, tokens)``.
-        wanted: Names; ``tokens`` and ``hidden_energy`` always come too.
-        folder: Where each layer's statistics are written as soon as it is done, and found again;
+        names: Statistics to collect; ``tokens`` and ``hidden_energy`` are always collected too.
+        folder: Where each layer's statistics are written as soon as it is done, and read again;
             none: they stay in memory.
-        identity: The model's fingerprint: files of another one are made again.
+        identity: The model's fingerprint: files of another one are computed again.
         batch_tokens: Tokens run at once.
-        removal_windows: Windows, the first ones, on which ``removal_nll`` and
+        removal_windows: Number of first windows on which ``removal_nll`` and
             ``expert_acceptance`` are measured.
-        progress: Told how many of how many layers are done.
+        progress: Advanced after each layer.
 
     Returns:
-        Of each layer what was wanted, in float32 on the CPU; with a folder it is mapped from the
+        The statistics of each layer, in float32 on the CPU; with a folder they are mapped from the
         files and not held.
 
     Raises:
-        DataError: Where gradients or removals are wanted of windows without a next token.
-        ModelError: Where gradients are wanted of a streamed model.
-        OutputError: Where the folder cannot be written to; no file is half-written.
+        DataError: If gradients or removals are asked of windows without a next token.
+        ModelError: If gradients are asked of a streamed model.
+        OutputError: If the folder cannot be written to; no file is half-written.
     """
-    _check_windows(windows, wanted)
-    of = len(structure.layers)
+    _check_windows(windows, names)
+    layer_count = len(structure.layers)
     files = None
-    found: dict[int, Statistics] = {}
+    by_layer: dict[int, Statistics] = {}
     if folder is not None:
-        digest = digest_of(windows, wanted, removal_windows, identity)
+        digest = digest_of(windows, names, removal_windows, identity)
         files = StatisticsFiles(folder, digest)
-        found = files.load(structure, wanted)
-    missing = [index for index in range(of) if index not in found]
+        by_layer = files.load(structure, names)
+    missing = [index for index in range(layer_count) if index not in by_layer]
     if missing:
-        beside = _whole_model(structure, windows, wanted, removal_windows, missing)
-        for index, measured in measure_layers(structure, windows, wanted, missing, batch_tokens):
-            statistics = measured | beside.pop(index, {})
-            found[index] = statistics if files is None else files.save(index, statistics)
-            progress.advance(index + 1, of)
-    everything = tuple(found[index] for index in range(of))
-    _tell_unrouted(structure, everything)
+        whole_model = _whole_model(structure, windows, names, removal_windows, missing)
+        for index, measured in measure_layers(structure, windows, names, missing, batch_tokens):
+            statistics = measured | whole_model.pop(index, {})
+            by_layer[index] = statistics if files is None else files.save(index, statistics)
+            progress.advance(index + 1, layer_count)
+    everything = tuple(by_layer[index] for index in range(layer_count))
+    _warn_of_unrouted(structure, everything)
     return everything
 
 
-def kept_statistics(
+def stored_statistics(
     structure: ModelStructure,
     windows: Tensor,
-    wanted: frozenset[StatisticName],
+    names: frozenset[StatisticName],
     folder: Path,
     identity: str,
 ) -> tuple[Statistics, ...] | None:
-    """Give what `collect_statistics` left in a folder; none: not all of it is there.
+    """Return what `collect_statistics` wrote to a folder; none if some of it is missing.
 
     Args:
         structure: The model, in whatever order of units.
-        windows: As they were then, and so below.
-        wanted: Names.
+        windows: Those that were collected from.
+        names: Statistics that were collected.
         folder: Where the files lie.
         identity: The model's fingerprint.
     """
-    files = StatisticsFiles(folder, digest_of(windows, wanted, REMOVAL_WINDOWS, identity))
-    found = files.load(structure, wanted)
-    return (
-        tuple(found[index] for index in sorted(found))
-        if len(found) == len(structure.layers)
-        else None
-    )
+    files = StatisticsFiles(folder, digest_of(windows, names, REMOVAL_WINDOWS, identity))
+    by_layer = files.load(structure, names)
+    if len(by_layer) < len(structure.layers):
+        return None
+    return tuple(by_layer[index] for index in sorted(by_layer))
 
 
-def _tell_unrouted(structure: ModelStructure, statistics: Sequence[Statistics]) -> None:
-    """Warn which layers have experts that no token was sent to."""
+def _warn_of_unrouted(structure: ModelStructure, statistics: Sequence[Statistics]) -> None:
+    """Warn of layers with experts that no token was routed to."""
     unrouted = {}
     for component in structure.components:
-        own = statistics[component.layer]
-        if component.experts and ("expert_frequency", component.experts.holder) in own:
-            frequency = own["expert_frequency", component.experts.holder]
+        of_layer = statistics[component.layer]
+        if component.experts and ("expert_frequency", component.experts.holder) in of_layer:
+            frequency = of_layer["expert_frequency", component.experts.holder]
             if count := int((frequency <= 0).sum()):
                 unrouted[component.layer] = (
                     f"{count} of {len(frequency)} in layer {component.layer}"
                 )
     if unrouted:
         logger.warning(
-            "the calibration text sends no token to some experts, which are ranked last: %s; "
+            "the calibration text routes no token to some experts, which are pruned first: %s; "
             "give longer or other `--data` if they should count",
             ", ".join(unrouted.values()),
         )
 
 
-def _check_windows(windows: Tensor, wanted: frozenset[StatisticName]) -> None:
-    if not windows.numel() or (windows.shape[1] < 2 and wanted & (BY_GRADIENT | OF_REMOVAL)):
+def _check_windows(windows: Tensor, names: frozenset[StatisticName]) -> None:
+    if not windows.numel() or (windows.shape[1] < 2 and names & (BY_GRADIENT | OF_REMOVAL)):
         raise DataError(
             "statistics need windows of calibration text of at least two tokens, got "
             f"{windows.shape[0]} of {windows.shape[1]}; give longer `--data`"
@@ -136,36 +134,37 @@ def _check_windows(windows: Tensor, wanted: frozenset[StatisticName]) -> None:
 def _whole_model(
     structure: ModelStructure,
     windows: Tensor,
-    wanted: frozenset[StatisticName],
+    names: frozenset[StatisticName],
     removal_windows: int,
     missing: Iterable[int],
 ) -> dict[int, dict[Key, Tensor]]:
-    """Give by layer what takes the whole model."""
-    found: dict[int, dict[Key, Tensor]] = {index: {} for index in missing}
-    if by_gradient := wanted & BY_GRADIENT:
+    """Collect, by layer, what takes passes through the whole model."""
+    by_layer: dict[int, dict[Key, Tensor]] = {index: {} for index in missing}
+    if by_gradient := names & BY_GRADIENT:
         if structure.backbone.streamed:
             raise ModelError(
                 "a model that is streamed from disk has no gradients, for they need all layers "
                 f"at once, and {', '.join(f'`{name}`' for name in sorted(by_gradient))} was asked "
-                "for; set `--offload never` on a machine with more memory, or choose a ranking or "
-                "sparsifier without gradients"
+                "for; set `--offload never` on a machine with more memory, or choose importances "
+                "and sparsifiers without gradients"
             )
-        for index, gradients in measure_gradients(structure, windows, by_gradient, found).items():
-            found[index] |= gradients
-    by_removal = _by_removal(structure, windows[:removal_windows], wanted)
-    for index, measured in found.items():
+        gradients = measure_gradients(structure, windows, by_gradient, by_layer)
+        for index, measured in gradients.items():
+            by_layer[index] |= measured
+    by_removal = _by_removal(structure, windows[:removal_windows], names)
+    for index, measured in by_layer.items():
         measured.update(by_removal.get(index, {}))
-    return found
+    return by_layer
 
 
 def _by_removal(
-    structure: ModelStructure, windows: Tensor, wanted: frozenset[StatisticName]
+    structure: ModelStructure, windows: Tensor, names: frozenset[StatisticName]
 ) -> dict[int, dict[Key, Tensor]]:
-    """Give by layer what parts are missed for, each removed alone."""
-    found: dict[int, dict[Key, Tensor]] = {}
-    if wanted & OF_REMOVAL:
-        found |= dict(enumerate(measure_removals(structure, windows)))
-    if wanted & OF_EXPERT_REMOVAL:
+    """Measure, by layer, the effect of removing each part alone."""
+    by_layer: dict[int, dict[Key, Tensor]] = {}
+    if names & OF_REMOVAL:
+        by_layer |= dict(enumerate(measure_removals(structure, windows)))
+    if names & OF_EXPERT_REMOVAL:
         for index, measured in measure_expert_removals(structure, windows).items():
-            found[index] = found.get(index, {}) | measured
-    return found
+            by_layer[index] = by_layer.get(index, {}) | measured
+    return by_layer

@@ -1,4 +1,4 @@
-"""What a mixture of experts does with its tokens: whom its router chooses, and what they give."""
+"""Statistics of a mixture of experts: the router's choices, and the experts' outputs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,53 +15,51 @@ from search_spaces.structure.experts import Experts
 from search_spaces.structure.hooks import hooked
 
 SAMPLED_TOKENS = 256
-"""Tokens, spread evenly over the text, on which all experts run to find the best chain."""
+"""Tokens, spread evenly over the text, on which all experts run to find nested subsets."""
 _ROUNDING = 1e-5
-"""By which an even share of a softmax may miss its value."""
+"""Tolerance of an equal share of a softmax."""
 
 
 class ExpertMeter:
-    """Running sums over what the experts of one layer do.
+    """Running sums over routing and outputs of the experts of one layer.
 
     Sums are taken in float32 inside a batch and in float64 across them.
 
     Args:
         component: The experts.
-        wanted: Names; those of other passes are left out.
-        tokens: How many will be seen in all.
+        names: Statistics; those of other passes are left out.
+        tokens: Number of tokens in all passes.
     """
 
-    def __init__(
-        self, component: Component, wanted: frozenset[StatisticName], tokens: int
-    ) -> None:
-        self._block = component
+    def __init__(self, component: Component, names: frozenset[StatisticName], tokens: int) -> None:
+        self._component = component
         self._experts = component.mixture
-        self._wanted = wanted
+        self._names = names
         self._tokens = tokens
         self._sums: dict[str, Tensor] = {}
         self._sample = _Sample(self._experts, tokens)
 
     @contextmanager
     def watching(self, layer: nn.Module) -> Iterator[None]:
-        """Sum up what the experts do while the layer runs once."""
-        runs = self._wanted & OF_EXPERT_RUNS
-        on_expert: Callable[[ExpertRun], None] = self._saw if runs else _pass_over
+        """Add up what the experts do while the layer runs once."""
+        runs = self._names & OF_EXPERT_RUNS
+        on_expert: Callable[[ExpertRun], None] = self._add_run if runs else _ignore_run
         with watched_experts(layer, self._experts, self._routed, on_expert):
-            if not self._wanted & OF_EXPERT_TURNS:
+            if not self._names & OF_EXPERT_TURNS:
                 yield
                 return
             with self._sample.drawing(layer):
                 yield
 
     def statistics(self, layer: nn.Module) -> dict[Key, Tensor]:
-        """Give what was wanted of all passes.
+        """Return the statistics of all passes.
 
         Args:
-            layer: Of which, in memory.
+            layer: The layer, in memory.
         """
         count = self._sums["count"]
         first = self._sums["first"]
-        found: dict[StatisticName, Tensor] = {
+        statistics: dict[StatisticName, Tensor] = {
             "expert_frequency": count / self._tokens,
             "expert_weight": self._sums["weight"] / self._tokens,
             "expert_first": first / self._tokens,
@@ -69,33 +67,37 @@ class ExpertMeter:
             "expert_selection": self._sums["selection"] / self._tokens,
             "routing_gram": self._sums["gram"] / self._tokens,
         }
-        if self._wanted & OF_EXPERT_RUNS:
-            found["expert_output"] = self._sums["output"][:, 0] / count.clamp(min=1)
-            found["expert_input_energy"] = self._sums["inputs"] / self._tokens
-            found["expert_channel_energy"] = self._sums["channels"] / self._tokens
-        if self._wanted & OF_EXPERT_TURNS:
-            found["expert_reconstruction"] = self._sample.errors(layer, self._block)
+        if self._names & OF_EXPERT_RUNS:
+            statistics["expert_output"] = self._sums["output"][:, 0] / count.clamp(min=1)
+            statistics["expert_input_energy"] = self._sums["inputs"] / self._tokens
+            statistics["expert_channel_energy"] = self._sums["channels"] / self._tokens
+        if self._names & OF_EXPERT_TURNS:
+            statistics["expert_reconstruction"] = self._sample.errors(layer, self._component)
         holder = self._experts.holder
-        return {(n, holder): value.float() for n, value in found.items() if n in self._wanted}
+        return {
+            (name, holder): value.float()
+            for name, value in statistics.items()
+            if name in self._names
+        }
 
     def _routed(self, routed: Routed) -> None:
         chosen, logits = routed.chosen, routed.logits.float()
         weights = routed.weights.float()
-        own = logits.gather(1, chosen)
+        chosen_logits = logits.gather(1, chosen)
         best = weights.amax(dim=1, keepdim=True)
-        place = own.masked_fill(weights < best, -torch.inf).argmax(dim=1, keepdim=True)
+        place = chosen_logits.masked_fill(weights < best, -torch.inf).argmax(dim=1, keepdim=True)
         first = chosen.gather(1, place)
         above = logits - logits.amin(dim=1, keepdim=True)
-        shares = own.softmax(dim=1)
-        sure = shares >= 1 / chosen.shape[1] - _ROUNDING
+        shares = chosen_logits.softmax(dim=1)
+        confident = shares >= 1 / chosen.shape[1] - _ROUNDING
         self._add("gram", logits.T @ logits)
         self._scatter("count", chosen, torch.ones_like(weights))
         self._scatter("weight", chosen, weights)
         self._scatter("first", first, torch.ones_like(best))
         self._scatter("confidence", first, best)
-        self._scatter("selection", chosen, above.gather(1, chosen) * sure)
+        self._scatter("selection", chosen, above.gather(1, chosen) * confident)
 
-    def _saw(self, run: ExpertRun) -> None:
+    def _add_run(self, run: ExpertRun) -> None:
         weights = run.weights.float()
         norms = run.outputs.float().norm(dim=1)
         self._add_to("output", run.expert, (weights * norms).sum(dim=0, keepdim=True))
@@ -116,12 +118,12 @@ class ExpertMeter:
         self._sums[name][expert] += value.cpu()
 
 
-def _pass_over(_run: ExpertRun) -> None:
-    """Look at no expert."""
+def _ignore_run(_run: ExpertRun) -> None:
+    """Do nothing: only routing is measured."""
 
 
 class _Sample:
-    """Some tokens as router and experts read them."""
+    """A sample of the tokens that router and experts read."""
 
     def __init__(self, experts: Experts, tokens: int) -> None:
         self._experts = experts
@@ -132,7 +134,7 @@ class _Sample:
 
     @contextmanager
     def drawing(self, layer: nn.Module) -> Iterator[None]:
-        """Keep some of what is read while the layer runs once."""
+        """Keep the sampled inputs while the layer runs once."""
 
         def keep(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -152,7 +154,7 @@ class _Sample:
             yield
 
     def errors(self, layer: nn.Module, component: Component) -> Tensor:
-        """Give each expert the error of the mixture's output once it has gone in its turn."""
+        """Return, for each expert, the output error once it is pruned in its turn."""
         experts = self._experts
         read = torch.cat(self._read[experts.router])
         if self._dimensions == 3:
@@ -160,21 +162,21 @@ class _Sample:
         router = layer.get_submodule(experts.router)
 
         def route(kept: Tensor) -> tuple[Tensor, Tensor]:
-            gone = torch.ones(experts.count, dtype=torch.bool)
-            gone[kept.cpu()] = False
-            with masked_router(layer, experts, gone):
+            pruned = torch.ones(experts.count, dtype=torch.bool)
+            pruned[kept.cpu()] = False
+            with masked_router(layer, experts, pruned):
                 _, weights, chosen = router(read)
-            # places among the kept ones, which ascend
+            # positions among the kept experts, which ascend
             return weights, torch.searchsorted(kept, chosen.contiguous())
 
         outputs = self._outputs(layer.get_submodule(experts.holder))
-        found = turn_errors(outputs, route, groups=component.group_count, lowest=experts.lowest)
-        return torch.from_numpy(found)
+        errors = turn_errors(outputs, route, groups=component.group_count, lowest=experts.lowest)
+        return torch.from_numpy(errors)
 
     def _outputs(self, holder: nn.Module) -> Tensor:
         """Run every expert on all of the tokens, ``(experts, tokens, hidden)``."""
         rows = torch.cat(self._read[self._experts.holder])
         ones = rows.new_ones(len(rows), 1)
-        everyone = range(self._experts.count)
-        alone = torch.zeros(len(rows), 1, dtype=torch.long, device=rows.device)
-        return torch.stack([holder(rows, alone + expert, ones).float() for expert in everyone])
+        experts = range(self._experts.count)
+        first = torch.zeros(len(rows), 1, dtype=torch.long, device=rows.device)
+        return torch.stack([holder(rows, first + expert, ones).float() for expert in experts])

@@ -1,4 +1,4 @@
-"""Derivatives of the NLL by weights and by gates, window by window."""
+"""Gradients of the NLL by weights and by gates, window by window."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -22,70 +22,71 @@ from search_spaces.structure.model import ModelStructure
 def measure_gradients(
     structure: ModelStructure,
     windows: Tensor,
-    wanted: frozenset[StatisticName],
+    names: frozenset[StatisticName],
     layers: Collection[int],
 ) -> dict[int, dict[Key, Tensor]]:
     """Differentiate each window's NLL (nats a token) by the matrices and gates of some layers.
 
-    The gradient of a matrix is added up and forgotten as soon as the backward pass has it.
+    The gradient of a matrix is added up and released as soon as the backward pass has computed it.
     Matrices are summed in float32: in float64 the sums would be twice the model.
 
     Args:
         structure: The dense model, in memory.
         windows: Token ids ``(windows, tokens)``.
-        wanted: Names of what needs gradients, and no others.
+        names: Statistics by gradient, and no others.
         layers: Which layers.
     """
     backbone = structure.backbone
-    found: dict[int, dict[Key, Tensor]] = {index: {} for index in layers}
-    with frozen(backbone.model), _leaves(structure, wanted, found):
+    sums_by_layer: dict[int, dict[Key, Tensor]] = {index: {} for index in layers}
+    with frozen(backbone.model), _leaves(structure, names, sums_by_layer):
         for window in torch.split(windows.to(backbone.model.device), 1):
             _differentiate(structure, window)
     return {
         index: {key: (total / len(windows)).float().cpu() for key, total in sums.items()}
-        for index, sums in found.items()
+        for index, sums in sums_by_layer.items()
     }
 
 
 def _differentiate(structure: ModelStructure, window: Tensor) -> None:
-    """Send one window ``(1, tokens)`` forth and back."""
+    """Run one window ``(1, tokens)`` forward and backward."""
     backbone = structure.backbone
     targets = window[0, 1:]
     with torch.enable_grad():
         final = backbone.decoder(input_ids=window, use_cache=False).last_hidden_state
-    slope = gradient_by_final(
+    gradient = gradient_by_final(
         backbone,
         final.detach(),
         lambda logits, part: cross_entropy(logits, targets[part], reduction="sum") / len(targets),
     )
-    final.backward(slope)
+    final.backward(gradient)
 
 
 @contextmanager
 def _leaves(
     structure: ModelStructure,
-    wanted: frozenset[StatisticName],
-    found: dict[int, dict[Key, Tensor]],
+    names: frozenset[StatisticName],
+    sums_by_layer: dict[int, dict[Key, Tensor]],
 ) -> Iterator[None]:
-    """Let backward passes add up what is wanted of the matrices and gates of some layers."""
+    """Let backward passes add up gradients of the matrices and gates of some layers."""
     hooks, weights = [], []
     for component in structure.components:
-        if component.layer not in found or component.experts is not None:
+        if component.layer not in sums_by_layer or component.experts is not None:
             continue
-        layer, sums = structure.backbone.layers[component.layer], found[component.layer]
+        layer = structure.backbone.layers[component.layer]
+        sums = sums_by_layer[component.layer]
         paths = [projection.path for projection in component.projections]
-        for path in paths if wanted & OF_WEIGHTS else []:
+        for path in paths if names & OF_WEIGHTS else []:
             linear = layer.get_submodule(path)
             weight = linear.weight
             assert isinstance(weight, Tensor)
             weights.append(weight)
-            add = _adder(sums, path, wanted & OF_WEIGHTS, linear)
+            add = _adder(sums, path, names & OF_WEIGHTS, linear)
             hooks.append(_on_gradient(weight.requires_grad_(), add))
-        if wanted & OF_GATES:
+        if names & OF_GATES:
             output = layer.get_submodule(paths[-1])
             assert isinstance(output.weight, Tensor)
             gate = output.weight.new_ones(component.unit_count).requires_grad_()
-            add = _adder(sums, paths[-1], wanted & OF_GATES, None)
+            add = _adder(sums, paths[-1], names & OF_GATES, None)
             hooks.append(_on_gradient(gate, add))
             hooks.append(output.register_forward_pre_hook(gate_hook(component, gate)))
     try:
@@ -108,14 +109,14 @@ def _adder(
     names: frozenset[StatisticName],
     linear: nn.Module | None,
 ) -> Callable[[Tensor], None]:
-    """Give what takes the gradient of a matrix, or without a layer of a gate, and adds it up."""
+    """Return a hook that adds up the gradient of a linear layer's matrix, or of a gate if none."""
 
     def add(leaf: Tensor) -> None:
         assert leaf.grad is not None
-        slope = leaf.grad.double() if linear is None else as_matrix(linear, leaf.grad.float())
+        gradient = leaf.grad.double() if linear is None else as_matrix(linear, leaf.grad.float())
         leaf.grad = None
         for name in names:
-            term = slope if name == "gradient" else slope.square()
+            term = gradient if name == "gradient" else gradient.square()
             if (name, path) in sums:
                 sums[name, path] += term
             else:

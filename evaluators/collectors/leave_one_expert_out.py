@@ -1,4 +1,4 @@
-"""What removing one expert alone costs in the acceptance of drafted tokens."""
+"""The loss of accepted draft tokens from removing one expert alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,7 +13,7 @@ from search_spaces.structure.expert_hooks import masked_router
 from search_spaces.structure.model import ModelStructure
 
 STATE_BYTES = 1 << 30
-"""Hidden states that are held at once, of as many removals as go into them."""
+"""Hidden states held at once, which bounds the removals that run together."""
 _POSITIONS_AT_ONCE = 128
 
 _Removals = Mapping[int, Sequence[int]]
@@ -24,66 +24,68 @@ _Removals = Mapping[int, Sequence[int]]
 def measure_expert_removals(
     structure: ModelStructure, windows: Tensor, state_bytes: int = STATE_BYTES
 ) -> dict[int, dict[Key, Tensor]]:
-    """Remove each expert alone, as its router does without it.
+    """Remove each expert alone; its router chooses among the others.
 
-    What runs before an expert runs once for all. As many removals as their states may be held for
+    The layers before an expert run once for all. As many removals as their states fit in memory
     go through the rest of the model together, and each layer is in memory once for all of them.
 
     Args:
         structure: The dense model.
         windows: Token ids ``(windows, tokens)``.
-        state_bytes: How much may be held of hidden states.
+        state_bytes: Bound on the hidden states that are held.
 
     Returns:
-        By layer the share of drafted tokens that is not accepted, ``(experts,)``; 0 for an expert
-        that no token is sent to.
+        By layer the share of draft tokens that is not accepted, ``(experts,)``; 0 for an expert
+        that no token is routed to.
     """
     backbone = structure.backbone
     tokens = windows.to(backbone.model.device)
     inputs = backbone.enter(tokens)
-    used = _used(structure, inputs)
-    lost = {layer: torch.zeros(len(chosen)) for layer, chosen in used.items()}
+    routed = _routed(structure, inputs)
+    rejected = {layer: torch.zeros(len(marks)) for layer, marks in routed.items()}
     state = inputs.hidden
     room = max(1, state_bytes // (state.numel() * state.element_size()))
     at = 0
-    for removals in _batches(used, room):
+    for removals in _batches(routed, room):
         state, at = _advanced(backbone, inputs, state, at, min(removals)), min(removals)
         finals = _finals(structure, inputs, state, removals)
         pairs = [(layer, expert) for layer, experts in removals.items() for expert in experts]
         for (layer, expert), value in zip(
             pairs, _rejected(backbone, inputs.final, finals), strict=True
         ):
-            lost[layer][expert] = value
+            rejected[layer][expert] = value
     return {
-        component.layer: {("expert_acceptance", component.mixture.holder): lost[component.layer]}
+        component.layer: {
+            ("expert_acceptance", component.mixture.holder): rejected[component.layer]
+        }
         for component in structure.components
         if component.experts is not None
     }
 
 
-def _used(structure: ModelStructure, inputs: LayerInputs) -> dict[int, Tensor]:
-    """Tell by layer which experts some token is sent to, ``(experts,)``."""
+def _routed(structure: ModelStructure, inputs: LayerInputs) -> dict[int, Tensor]:
+    """Return, by layer, which experts some token is routed to, ``(experts,)``."""
     backbone, state = structure.backbone, inputs.hidden
-    used = {}
-    for index, own in enumerate(structure.layers):
+    routed = {}
+    for index, layer_structure in enumerate(structure.layers):
         with backbone.resident(index) as layer:
-            if own.experts is None:
+            if layer_structure.experts is None:
                 state = backbone.run_layer(layer, state, inputs.calls[index])
                 continue
-            experts = own.experts.mixture
-            marks = used[index] = torch.zeros(experts.count, dtype=torch.bool)
+            experts = layer_structure.experts.mixture
+            marks = routed[index] = torch.zeros(experts.count, dtype=torch.bool)
 
             def note(_holder: object, args: tuple[Tensor, ...], marks: Tensor = marks) -> None:
                 marks[args[1].flatten().cpu()] = True
 
             with layer.get_submodule(experts.holder).register_forward_pre_hook(note):
                 state = backbone.run_layer(layer, state, inputs.calls[index])
-    return used
+    return routed
 
 
-def _batches(used: Mapping[int, Tensor], room: int) -> Iterator[dict[int, list[int]]]:
-    """Part the removals, in the order of their layers, into as many as there is room for."""
-    pairs = [(layer, int(e)) for layer, marks in used.items() for e in marks.nonzero()]
+def _batches(routed: Mapping[int, Tensor], room: int) -> Iterator[dict[int, list[int]]]:
+    """Divide the removals, in the order of their layers, into batches of at most ``room``."""
+    pairs = [(layer, int(e)) for layer, marks in routed.items() for e in marks.nonzero()]
     for start in range(0, len(pairs), room):
         batch: dict[int, list[int]] = {}
         for layer, expert in pairs[start : start + room]:
@@ -94,7 +96,7 @@ def _batches(used: Mapping[int, Tensor], room: int) -> Iterator[dict[int, list[i
 def _advanced(
     backbone: Backbone, inputs: LayerInputs, state: Tensor, start: int, stop: int
 ) -> Tensor:
-    """Send the dense model's hidden states on to a layer."""
+    """Run the dense model's hidden states up to a layer."""
     for index in range(start, stop):
         with backbone.resident(index) as layer:
             state = backbone.run_layer(layer, state, inputs.calls[index])
@@ -104,7 +106,7 @@ def _advanced(
 def _finals(
     structure: ModelStructure, inputs: LayerInputs, state: Tensor, removals: _Removals
 ) -> list[Tensor]:
-    """Give the final hidden states of each removal; the dense ones enter the first such layer."""
+    """Return the final hidden states of each removal; dense ones enter the first such layer."""
     backbone = structure.backbone
     live: list[Tensor] = []
     for index in range(min(removals), len(structure.layers)):
@@ -115,8 +117,8 @@ def _finals(
             component = structure.layers[index].experts
             if component is not None:
                 for expert in removals.get(index, ()):
-                    gone = torch.arange(component.mixture.count) == expert
-                    with masked_router(layer, component.mixture, gone):
+                    removed = torch.arange(component.mixture.count) == expert
+                    with masked_router(layer, component.mixture, removed):
                         live.append(backbone.run_layer(layer, state, call))
             if index < max(removals):
                 state = backbone.run_layer(layer, state, call)
@@ -124,16 +126,16 @@ def _finals(
 
 
 def _rejected(backbone: Backbone, dense: Tensor, finals: Sequence[Tensor]) -> list[float]:
-    """Give for each of some final hidden states the share of tokens that is not accepted."""
+    """Return, for each of some final hidden states, the share of tokens not accepted."""
     rows = [final.flatten(0, 1) for final in finals]
     reference = dense.flatten(0, 1)
     sums = [0.0] * len(rows)
     for start in range(0, len(reference), _POSITIONS_AT_ONCE):
         part = slice(start, start + _POSITIONS_AT_ONCE)
         teacher = Teacher.of(backbone.logits(reference[part]).clone(), reference[part])
-        targets = teacher.top  # of the text nothing is asked here
-        for place, own in enumerate(rows):
-            logits = backbone.logits(own[part]).clone()
-            accepted = acceptance(Comparison.of(logits, teacher, targets, own[part]))
+        targets = teacher.top  # any would do: acceptance does not depend on the text
+        for place, hidden in enumerate(rows):
+            logits = backbone.logits(hidden[part]).clone()
+            accepted = acceptance(Comparison.of(logits, teacher, targets, hidden[part]))
             sums[place] += float((1 - accepted).sum())
     return [total / len(reference) for total in sums]

@@ -1,4 +1,4 @@
-"""What removing a layer, an attention or an MLP alone does to the NLL of the text."""
+"""The rise of NLL from removing a layer, an attention or an MLP alone."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from evaluators.collectors.names import PARTS, Key
 from evaluators.scoring.likelihood import nll_sum
 from evaluators.scoring.prefix_tree import PrefixTree
-from search_spaces.space.configuration import Configurations, unit_counts
+from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure
 
@@ -23,10 +23,10 @@ def measure_removals(structure: ModelStructure, windows: Tensor) -> list[dict[Ke
         windows: Token ids ``(windows, tokens)``.
 
     Returns:
-        Of each layer the rise of NLL in nats a token.
+        For each layer the rise of NLL in nats a token.
     """
     backbone, tree = structure.backbone, PrefixTree(structure)
-    configurations = removed_forms(structure)
+    configurations = removal_configurations(structure)
     tokens = windows.to(backbone.model.device)
     nlls = np.zeros(len(configurations))
     for member, final in _finals(tree, configurations, backbone.enter(tokens)):
@@ -41,9 +41,9 @@ def measure_removals(structure: ModelStructure, windows: Tensor) -> list[dict[Ke
     ]
 
 
-def removed_forms(structure: ModelStructure) -> Configurations:
-    """List the dense model, then of each layer: without it, its attention, what comes after."""
-    dense = unit_counts(structure.components)
+def removal_configurations(structure: ModelStructure) -> Configurations:
+    """Return the dense model, then, for each layer, without it, its attention, or its MLP."""
+    dense = dense_configurations(structure.components)
     configurations = np.tile(dense, (1 + len(PARTS) * len(structure.layers), 1))
     for layer, span in enumerate(structure.spans):
         first = 1 + len(PARTS) * layer
@@ -56,11 +56,9 @@ def removed_forms(structure: ModelStructure) -> Configurations:
 def _finals(
     tree: PrefixTree, configurations: Configurations, inputs: LayerInputs
 ) -> Iterator[tuple[int, Tensor]]:
-    """Give the final hidden states of each candidate."""
+    """Yield the final hidden states of each candidate."""
     if not tree.structure.backbone.streamed:
         yield from tree.walk(configurations, inputs)
         return
-    for _, member, final in tree.walk_by_layer(
-        configurations, [inputs]
-    ):  # each layer is read once
+    for _, member, final in tree.walk_by_layer(configurations, [inputs]):  # reads a layer once
         yield member, final

@@ -1,4 +1,4 @@
-"""What the MLP of each layer reads on calibration text, one layer after another."""
+"""Inputs of each layer's MLP on calibration text, one layer after another."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from search_spaces.structure.backbone import Backbone
 def mlp_inputs(
     backbone: Backbone, windows: Tensor, module: str, batch_tokens: int = 4096
 ) -> Iterator[tuple[int, Tensor]]:
-    """Send windows through the layers, and give what each layer's MLP reads.
+    """Run windows through the layers, and yield the inputs of each layer's MLP.
 
     The hidden states of all windows are held, and the inputs of one layer's MLP.
 
@@ -29,10 +29,12 @@ def mlp_inputs(
     batches = torch.split(windows, max(1, batch_tokens // windows.shape[1]))
     states, calls = enter_batches(backbone, batches)
     for index in range(len(backbone.layers)):
-        seen: list[Tensor] = []
+        inputs: list[Tensor] = []
 
-        def note(_module: nn.Module, args: tuple[Tensor, ...], seen: list[Tensor] = seen) -> None:
-            seen.append(args[0].flatten(0, -2))
+        def note(
+            _module: nn.Module, args: tuple[Tensor, ...], inputs: list[Tensor] = inputs
+        ) -> None:
+            inputs.append(args[0].flatten(0, -2))
 
         with (
             backbone.resident(index) as layer,
@@ -41,4 +43,4 @@ def mlp_inputs(
             for position, hidden in enumerate(states):
                 call = calls[len(hidden)][index]
                 states[position] = backbone.run_layer(layer, hidden, call)
-        yield index, torch.cat(seen)
+        yield index, torch.cat(inputs)

@@ -1,4 +1,4 @@
-"""Which statistics come of which pass, and under which paths they stand."""
+"""Which pass collects which statistics, and the paths under which they are stored."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ OF_INPUTS: frozenset[StatisticName] = frozenset(
 OF_WEIGHTS: frozenset[StatisticName] = frozenset({"gradient", "gradient_second_moment"})
 OF_GATES: frozenset[StatisticName] = frozenset({"gate_fisher"})
 BY_GRADIENT = OF_WEIGHTS | OF_GATES
-"""They need the whole model in memory, with what autograd keeps of one window."""
+"""Collected with the whole model in memory, and what autograd keeps of one window."""
 OF_HIDDEN: frozenset[StatisticName] = frozenset({"similarity", "angle"})
 OF_REMOVAL: frozenset[StatisticName] = frozenset({"removal_nll"})
 OF_ROUTES: frozenset[StatisticName] = frozenset(
@@ -29,20 +29,20 @@ OF_EXPERT_RUNS: frozenset[StatisticName] = frozenset(
 )
 OF_EXPERT_TURNS: frozenset[StatisticName] = frozenset({"expert_reconstruction"})
 OF_EXPERTS = OF_ROUTES | OF_EXPERT_RUNS | OF_EXPERT_TURNS
-"""Measured as the layers pass."""
+"""Collected as hidden states pass through each layer."""
 OF_EXPERT_REMOVAL: frozenset[StatisticName] = frozenset({"expert_acceptance"})
 ALWAYS: frozenset[StatisticName] = frozenset({"tokens", "hidden_energy"})
 
 PARTS = ("", "attention", "mlp")
-"""Paths of what is measured of a layer and of its two components."""
+"""Paths of statistics of a whole layer and of its two components."""
 
 Key = tuple[StatisticName, str]
 
 
-def keys_of(layer: LayerStructure, wanted: frozenset[StatisticName]) -> Iterator[Key]:
-    """List names and paths of all that is measured of a layer."""
+def keys_of(layer: LayerStructure, names: frozenset[StatisticName]) -> Iterator[Key]:
+    """Yield the names and paths of all statistics of a layer."""
     components = [component for component in layer.components if component.experts is None]
-    for name in sorted(wanted | ALWAYS):
+    for name in sorted(names | ALWAYS):
         if name in OF_INPUTS | OF_WEIGHTS:
             paths = [
                 projection.path for component in components for projection in component.projections

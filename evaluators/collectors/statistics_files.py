@@ -1,4 +1,4 @@
-"""Statistics on disk: a file a layer, mapped when it is read."""
+"""Statistics on disk: one file a layer, memory-mapped when it is read."""
 
 import hashlib
 import json
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _VERSION = 1
-"""Rises when a statistic is computed otherwise than before."""
+"""Raised whenever a statistic is computed differently."""
 
 
 def digest_of(
-    windows: Tensor, wanted: frozenset[StatisticName], removal_windows: int, identity: str
+    windows: Tensor, names: frozenset[StatisticName], removal_windows: int, identity: str
 ) -> str:
-    """Give what tells statistics of one model, text and choice from all others.
+    """Return a digest that is distinct for each model, text and choice of statistics.
 
-    Not the arithmetic: an export in another one needs the very numbers of the search.
+    The dtype is left out: an export in another one needs the very numbers of the search.
     """
     facts = [
         _VERSION,
         identity,
-        sorted(wanted | ALWAYS),
-        removal_windows if wanted & (OF_REMOVAL | OF_EXPERT_REMOVAL) else 0,
+        sorted(names | ALWAYS),
+        removal_windows if names & (OF_REMOVAL | OF_EXPERT_REMOVAL) else 0,
         list(windows.shape),
     ]
     digest = hashlib.sha256(json.dumps(facts).encode())
@@ -54,18 +54,18 @@ class StatisticsFiles:
     """The files of one model, text and choice.
 
     Args:
-        folder: Where they lie; it is made where it is missing.
-        digest: As `digest_of` gives it.
+        folder: Where they lie; created if missing.
+        digest: As `digest_of` returns it.
     """
 
     folder: Path
     digest: str
 
     def save(self, index: int, statistics: Statistics) -> Statistics:
-        """Write the statistics of a layer and give them mapped; what is shared is written once.
+        """Write the statistics of a layer and return them mapped; shared tensors are written once.
 
         Raises:
-            OutputError: The place cannot be written to; no file is half-written.
+            OutputError: If the place cannot be written to; no file is half-written.
         """
         path = self._path(index)
         names: dict[int, str] = {}
@@ -79,8 +79,8 @@ class StatisticsFiles:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with replacing(path) as whole:
-                save_file(tensors, whole, metadata=metadata)
+            with replacing(path) as temporary:
+                save_file(tensors, temporary, metadata=metadata)
         except SafetensorError as error:  # how safetensors reports what the system refused
             raise OutputError(
                 f"`{path}` must be writable, got: {error}; free some space or choose another place"
@@ -88,22 +88,22 @@ class StatisticsFiles:
         return self._read(index)
 
     def load(
-        self, structure: ModelStructure, wanted: frozenset[StatisticName]
+        self, structure: ModelStructure, names: frozenset[StatisticName]
     ) -> dict[int, Statistics]:
-        """Give by layer, mapped, what was measured before.
+        """Return, by layer, memory-mapped, what was collected before.
 
         Args:
             structure: The model.
-            wanted: Names.
+            names: Statistics that each layer must have.
         """
-        found: dict[int, Statistics] = {}
+        by_layer: dict[int, Statistics] = {}
         foreign = False
         for index, layer in enumerate(structure.layers):
             try:
                 statistics = self._read(index)
-                if set(statistics) != set(keys_of(layer, wanted)):
+                if set(statistics) != set(keys_of(layer, names)):
                     raise ValueError("it lacks some of its statistics")  # noqa: TRY301
-                found[index] = statistics
+                by_layer[index] = statistics
             except FileNotFoundError:
                 continue
             except _ForeignError:
@@ -116,14 +116,14 @@ class StatisticsFiles:
                 "`%s` holds statistics of another model, text or choice, and they are made again",
                 self.folder,
             )
-        return found
+        return by_layer
 
     def _path(self, index: int) -> Path:
         return self.folder / f"layer-{index:03}.safetensors"
 
     def _read(self, index: int) -> Statistics:
         path = self._path(index)
-        with path.open("rb"):  # names what the system refuses as safetensors does not
+        with path.open("rb"):  # raises OSError with its reason, which safetensors hides
             pass
         with safe_open(path, framework="pt") as opened:
             metadata: Mapping[str, str] = opened.metadata() or {}

@@ -1,4 +1,4 @@
-"""What a component's output must be for a pruned model to follow the dense one."""
+"""Targets of a pruned model's output projections, for it to follow the dense model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,12 +18,12 @@ from search_spaces.structure.model import LayerStructure, ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
 
 STEADY = 0.02
-"""Most by which, at the median token, what a component adds may differ from its projection's
-output times a constant, as a share of it and beside rounding."""
+"""Largest difference, at the median token and besides rounding, between what a component adds and
+its projection's output times a constant, as a share of the former."""
 
-Repaired = Callable[[int, Statistics], PrunedWeights]
-"""Gives the student's weights of a component that are no slices, from its position and from what
-tuning noted of its layer so far."""
+StudentWeights = Callable[[int, Statistics], PrunedWeights]
+"""Returns the student's pruned weights of a component, from its position and from the statistics
+of its layer so far."""
 
 
 @dataclass
@@ -53,16 +53,16 @@ class _Sums:
         return cls(empty.new_zeros(columns, columns), empty.new_zeros(rows, columns))
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
-        """Count tokens in: inputs ``(…, columns)``, targets ``(…, rows)``."""
+        """Add tokens: inputs ``(…, columns)``, targets ``(…, rows)``."""
         x, t = inputs.float().flatten(0, -2), targets.float().flatten(0, -2)
         self.gram += x.T @ x
         self.cross += t.T @ x
 
 
 _Choice = tuple[int, PrunedWeights]
-"""What the student keeps of a component, and its weights that are no slices."""
-_Repair = Callable[[int, _Sums], _Choice]
-"""Decides that for the attention or the MLP of a layer, 0 or 1, from what was noted."""
+"""Units that the student keeps of a component, and its pruned weights."""
+_Choose = Callable[[int, _Sums], _Choice]
+"""Returns the choice for the attention or the MLP of a layer, 0 or 1, from its sums."""
 
 
 @torch.inference_mode()
@@ -72,30 +72,30 @@ def collect_tuning(
     kept: Sequence[int],
     windows: Tensor,
     *,
-    levels: Repaired = lambda _position, _noted: {},
+    student_weights: StudentWeights = lambda _position, _statistics: {},
     batch_tokens: int = 4096,
 ) -> tuple[Statistics, ...]:
-    """Run a pruned model, the student, beside the dense one, and note what tuning fits.
+    """Run a pruned model, the student, next to the dense one, and collect what tuning fits.
 
     Both advance layer by layer. In each component the student's hidden states first pass the
     dense component, for the inputs ``x`` of its output projection at full width; the target ``t``
-    is what that projection must give for the component to end in the dense model's hidden states,
-    its bias not counted. Then the student goes on through its own narrow component.
+    is the output of that projection, without bias, from which the component would end in the dense
+    model's hidden states. Then the student goes on through its own narrow component.
 
-    That takes a component that adds its projection to the hidden states, at most times a
-    constant. Where a layer does not split into its components, and where a norm stands behind the
-    projection, ``x`` and ``t`` are the dense projection's own inputs and outputs instead: tuning
-    does then what Optimal Brain Surgeon does.
+    That requires a component that adds its projection to the hidden states, at most times a
+    constant. If a layer does not split into its components, or a norm follows the projection,
+    ``x`` and ``t`` are the dense projection's own inputs and outputs instead: tuning then does
+    what Optimal Brain Surgeon does.
 
     All hidden states are held at once, twice.
 
     Args:
         structure: The model, its units sorted already.
-        orders: For each component its units from the last to go to the first to go.
+        orders: For each component its units by importance, the most important first.
         kept: Units that the student keeps, ``(components,)``.
         windows: Token ids ``(windows, tokens)``.
-        levels: Repairs the student as it goes, so that what one component makes up for is not
-            made up for again above it.
+        student_weights: Compensates the student on the way, so that an error that one component
+            compensates is not compensated again above it.
         batch_tokens: Tokens run at once.
 
     Returns:
@@ -107,12 +107,12 @@ def collect_tuning(
     for batch in torch.split(windows, max(1, batch_tokens // windows.shape[1])):
         inputs = backbone.enter(batch.to(backbone.model.device))
         pairs.append(_Pair(inputs.hidden, inputs.hidden, inputs.calls))
-    found: list[Statistics] = []
+    by_layer: list[Statistics] = []
     for index, layer in enumerate(structure.layers):
         tokens = torch.tensor(float(windows.numel()))
         statistics: dict[tuple[StatisticName, str], Tensor] = {("tokens", ""): tokens}
 
-        def repaired(
+        def choose(
             offset: int,
             sums: _Sums,
             index: int = index,
@@ -120,65 +120,67 @@ def collect_tuning(
             statistics: dict[tuple[StatisticName, str], Tensor] = statistics,
         ) -> _Choice:
             position = structure.spans[index].start + offset
-            output = _blocks(layer)[offset].projections[-1]
-            back = torch.from_numpy(np.argsort(output.sorted_features(orders[position])))
-            back = back.to(sums.gram.device)
-            statistics["student_gram", output.path] = sums.gram[back][:, back] / windows.numel()
-            statistics["teacher_cross", output.path] = sums.cross[:, back] / windows.numel()
-            return int(kept[position]), levels(position, statistics)
+            output = _components(layer)[offset].projections[-1]
+            # from the sorted model's order of features back to the model's own
+            unsorted = torch.from_numpy(np.argsort(output.sorted_features(orders[position])))
+            unsorted = unsorted.to(sums.gram.device)
+            gram, cross = sums.gram[unsorted][:, unsorted], sums.cross[:, unsorted]
+            statistics["student_gram", output.path] = gram / windows.numel()
+            statistics["teacher_cross", output.path] = cross / windows.numel()
+            return int(kept[position]), student_weights(position, statistics)
 
         advance = _advance_apart if layer.splits else _advance_whole
-        advance(structure, index, repaired, pairs)
-        found.append(statistics)
-    return tuple(found)
+        advance(structure, index, choose, pairs)
+        by_layer.append(statistics)
+    return tuple(by_layer)
 
 
 def _advance_apart(
-    structure: ModelStructure, index: int, repaired: _Repair, pairs: Sequence[_Pair]
+    structure: ModelStructure, index: int, choose: _Choose, pairs: Sequence[_Pair]
 ) -> None:
-    """Send both models through the components of a layer, one after the other."""
-    backbone, components = structure.backbone, _blocks(structure.layers[index])
+    """Run both models through the components of a layer, one after the other."""
+    backbone, components = structure.backbone, _components(structure.layers[index])
     with backbone.resident(index) as layer:
         for offset, (component, other) in enumerate(
             zip(components, components[::-1], strict=True)
         ):
             alone = narrowed(layer, [(other, 0)])
             linear = layer.get_submodule(component.projections[-1].path)
-            noted, factor = _Sums.at(linear), None
+            sums, factor = _Sums.at(linear), None
             for pair in pairs:
                 call = pair.calls[index]
-                with _watched(linear) as seen:
-                    ended = backbone.run_layer(alone, pair.student, call)
-                with _watched(linear) as own:
+                with _watched(linear) as student_call:
+                    leaving = backbone.run_layer(alone, pair.student, call)
+                with _watched(linear) as dense_call:
                     pair.dense = backbone.run_layer(alone, pair.dense, call)
                 if factor is None:
-                    factor = _factor(pair.student, ended, seen.output)
+                    factor = _factor(pair.student, leaving, student_call.output)
                 if factor:
                     missing = (pair.dense.float() - pair.student.float()) / factor
-                    noted.add(seen.inputs, missing - _offset(linear))
+                    sums.add(student_call.inputs, missing - _offset(linear))
                 else:
-                    noted.add(own.inputs, own.output - _offset(linear))
-            count, level = repaired(offset, noted)
-            narrow = narrowed(layer, [(component, count), (other, 0)], level)
+                    sums.add(dense_call.inputs, dense_call.output - _offset(linear))
+            count, weights = choose(offset, sums)
+            narrow = narrowed(layer, [(component, count), (other, 0)], weights)
             for pair in pairs if count else ():
                 pair.student = backbone.run_layer(narrow, pair.student, pair.calls[index])
 
 
 def _advance_whole(
-    structure: ModelStructure, index: int, repaired: _Repair, pairs: Sequence[_Pair]
+    structure: ModelStructure, index: int, choose: _Choose, pairs: Sequence[_Pair]
 ) -> None:
-    """Send both models through a layer at once, and note what the dense one does there."""
-    backbone, components = structure.backbone, _blocks(structure.layers[index])
+    """Run both models through a layer as a whole, and sum the dense one's inputs and outputs."""
+    backbone, components = structure.backbone, _components(structure.layers[index])
     with backbone.resident(index) as layer:
         linears = [layer.get_submodule(component.projections[-1].path) for component in components]
-        sums = [_Sums.at(linear) for linear in linears]
+        all_sums = [_Sums.at(linear) for linear in linears]
         for pair in pairs:
             with ExitStack() as stack:
                 watched = [stack.enter_context(_watched(linear)) for linear in linears]
                 pair.dense = backbone.run_layer(layer, pair.dense, pair.calls[index])
-            for linear, noted, seen in zip(linears, sums, watched, strict=True):
-                noted.add(seen.inputs, seen.output - _offset(linear))
-        student = [repaired(offset, noted) for offset, noted in enumerate(sums)]
+            for linear, sums, dense_call in zip(linears, all_sums, watched, strict=True):
+                sums.add(dense_call.inputs, dense_call.output - _offset(linear))
+        student = [choose(offset, sums) for offset, sums in enumerate(all_sums)]
         choices = [
             (component, count) for component, (count, _) in zip(components, student, strict=True)
         ]
@@ -187,34 +189,39 @@ def _advance_whole(
             pair.student = backbone.run_layer(narrow, pair.student, pair.calls[index])
 
 
-def _blocks(layer: LayerStructure) -> tuple[Component, Component]:
+def _components(layer: LayerStructure) -> tuple[Component, Component]:
     return layer.attention, layer.mlp
 
 
 def _offset(linear: nn.Module) -> Tensor | float:
-    found = bias(linear)
-    return 0.0 if found is None else found.float()
+    offset = bias(linear)
+    return 0.0 if offset is None else offset.float()
 
 
 def _factor(before: Tensor, after: Tensor, output: Tensor) -> float:
-    """Give what a projection's output is multiplied by before it is added; 0: nothing fixed.
+    """Return the constant by which a projection's output is multiplied; 0 if there is none.
 
     Args:
         before: Hidden states that enter the component, ``(batch, tokens, hidden)``.
         after: Those that leave it.
         output: Of its projection, in the same shape.
+
+    Example:
+        >>> before, output = torch.ones(1, 2, 2), torch.tensor([[[1.0, 2.0], [4.0, 8.0]]])
+        >>> _factor(before, before + 0.5 * output, output)
+        0.5
     """
     added = after.float() - before.float()
     both, square = (added * output).sum(dim=-1), output.square().sum(dim=-1)  # (batch, tokens)
     factor = float((both / square).median())
     gaps = (added - factor * output).norm(dim=-1)
-    # rounding beside large hidden states hides some of what is added to them
+    # rounding of large hidden states hides some of what is added to them
     allowed = STEADY * added.norm(dim=-1) + torch.finfo(after.dtype).eps * after.norm(dim=-1)
     return factor if float((gaps <= allowed).float().mean()) > 0.5 else 0.0
 
 
 @dataclass
-class _Seen:
+class _LinearCall:
     """The last call of a linear layer."""
 
     inputs: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -224,11 +231,11 @@ class _Seen:
 
 
 @contextmanager
-def _watched(linear: nn.Module) -> Iterator[_Seen]:
-    seen = _Seen()
+def _watched(linear: nn.Module) -> Iterator[_LinearCall]:
+    call = _LinearCall()
 
     def note(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        seen.inputs, seen.output = args[0], output.float()
+        call.inputs, call.output = args[0], output.float()
 
     with linear.register_forward_hook(note):
-        yield seen
+        yield call

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evaluators.collectors import collect_statistics, kept_statistics
+from evaluators.collectors import collect_statistics, stored_statistics
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.lazy_sequence import LazySequence
 from planner.preparation.pruning_methods import PruningMethods
@@ -71,7 +71,7 @@ class RunStatistics:
         return LazySequence(lambda: self._read_or_measure(space))
 
     def _read_or_measure(self, space: SearchSpace) -> Sequence[Statistics]:
-        stored = kept_statistics(
+        stored = stored_statistics(
             self.dense.structure,
             self.tokens,
             self.names,

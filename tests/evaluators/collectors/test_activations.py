@@ -13,6 +13,7 @@ from search_spaces.statistics import StatisticName
 from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
 from tests.models import tiny
+from tests.models.factory import VOCABULARY
 from tests.progress import RecordedProgress
 
 WANTED: frozenset[StatisticName] = frozenset({"input_second_moment"})
@@ -112,7 +113,7 @@ def test_no_hook_stays_behind_even_where_the_pass_fails() -> None:
     structure = llama()
     collect_statistics(structure, tiny.windows(), WANTED)
     with pytest.raises(IndexError):
-        collect_statistics(structure, torch.full((2, 4), tiny.VOCABULARY), WANTED)
+        collect_statistics(structure, torch.full((2, 4), VOCABULARY), WANTED)
     assert not any(m._forward_pre_hooks for m in structure.backbone.model.modules())
 
 

@@ -24,7 +24,7 @@ from search_spaces.structure.expert_hooks import masked_router
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens
 from tests.models.factory import make_model, write_tokenizer
-from tests.models.moe_families import MOE_FAMILIES, mixture
+from tests.models.moe_families import EACH_MOE_FAMILY, MOE_FAMILIES, mixture
 from tests.models.streamed import opened
 from tests.progress import RecordedProgress
 
@@ -67,7 +67,7 @@ def seen(structure: ModelStructure) -> dict[str, Tensor]:
     return found
 
 
-@pytest.mark.parametrize("name", MOE_FAMILIES)
+@pytest.mark.parametrize("name", EACH_MOE_FAMILY)
 def test_what_experts_do_is_measured_as_the_model_does_it(name: str) -> None:
     structure = mixture(name)
     experts, got = experts_of(structure).mixture, seen(structure)
@@ -181,7 +181,7 @@ def test_only_what_is_wanted_is_computed(monkeypatch: pytest.MonkeyPatch) -> Non
     structure = mixture("mixtral")
     monkeypatch.setattr("evaluators.collectors.expert_activations.turn_errors", refuse)
     monkeypatch.setattr("evaluators.collectors.expert_activations._Sample.drawing", refuse)
-    monkeypatch.setattr("evaluators.collectors.expert_activations.ExpertMeter._saw", refuse)
+    monkeypatch.setattr("evaluators.collectors.expert_activations.ExpertMeter._add_run", refuse)
     monkeypatch.setattr("evaluators.collectors.collect.measure_expert_removals", refuse)
     collect_statistics(structure, TOKENS, frozenset({"expert_frequency", "routing_gram"}))
     monkeypatch.setattr("evaluators.collectors.activations.ExpertMeter", refuse)
@@ -257,7 +257,7 @@ def test_experts_that_saw_nothing_are_reported_and_finite(notices: list[str]) ->
     wanted = OF_EXPERTS | OF_EXPERT_REMOVAL
     found = collect_statistics(structure, TOKENS, wanted)
     assert len(notices) == 1
-    assert "ranked last: " in notices[0]
+    assert "pruned first: " in notices[0]
     unused = dead(found[LAYER])
     assert {1, 6} <= set(unused)
     assert f"{len(unused)} of 8 in layer 2" in notices[0]
@@ -316,7 +316,7 @@ def test_statistics_of_experts_are_found_again_on_disk(tmp_path: Path) -> None:
 def test_fewer_windows_for_removals_are_another_measurement(tmp_path: Path) -> None:
     structure = mixture("mixtral")
     folder = tmp_path / "statistics"
-    arguments: dict[str, Any] = {"wanted": OF_EXPERT_REMOVAL, "folder": folder}
+    arguments: dict[str, Any] = {"names": OF_EXPERT_REMOVAL, "folder": folder}
     key: tuple[StatisticName, str] = ("expert_acceptance", "mlp.experts")
     few = collect_statistics(structure, TOKENS, removal_windows=1, **arguments)[LAYER][key].clone()
     more = collect_statistics(structure, TOKENS, removal_windows=3, **arguments)[LAYER][key]

@@ -27,7 +27,7 @@ WINDOWS = tiny.windows()
 def collected(folder: Path | None, **changes: Any) -> tuple[tuple[Statistics, ...], list[str]]:
     """Statistics, and what was told; done layers as ``done 1``."""
     progress = RecordedProgress()
-    arguments: dict[str, Any] = {"windows": WINDOWS, "wanted": WANTED, "identity": "a"} | changes
+    arguments: dict[str, Any] = {"windows": WINDOWS, "names": WANTED, "identity": "a"} | changes
     found = collect_statistics(
         STRUCTURE,
         folder=folder,
@@ -78,8 +78,8 @@ def test_what_is_given_is_mapped_from_the_file(tmp_path: Path) -> None:
         {"identity": "b"},
         {"windows": tiny.windows(seed=1)},
         {"windows": WINDOWS[:2]},
-        {"wanted": WANTED | {"similarity"}},
-        {"wanted": WANTED - {"angle"}},
+        {"names": WANTED | {"similarity"}},
+        {"names": WANTED - {"angle"}},
     ],
     ids=["model", "text", "less text", "more", "less"],
 )

@@ -91,7 +91,7 @@ def test_targets_are_what_the_student_lacks(name: str, batch_tokens: int) -> Non
 
 def test_students_run_with_levels_of_their_own() -> None:
     zero: PrunedWeights = {"self_attn.o_proj": LinearWeights(torch.zeros(32, 32))}
-    silent = collected("llama", UNCUT, levels=lambda at, _noted: zero if at == 2 else {})
+    silent = collected("llama", UNCUT, student_weights=lambda at, _noted: zero if at == 2 else {})
     dropped = collected("llama", [2, 48, 0, 48, *UNCUT[4:]])
     for one, other in zip(silent, dropped, strict=True):
         assert all(close(one[key], other[key]) for key in one)
