@@ -1,6 +1,7 @@
 """Searching under a latency budget, with a table by hand, so that no clock decides anything."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from planner.results.front import front
 from search_spaces.errors import BudgetError, LatencyError, RunError, SettingsError
 from search_spaces.progress import Progress
 from search_spaces.structure.model import ModelStructure
-from tests.planner.searching.test_search_model import SMALL
+from tests.settings import SMALL
 
 BUDGET = "throughput>=1.25x"
+WORKLOAD = Workload(prompt_tokens=16, new_tokens=4)
 LATENCY: dict[str, Any] = {**SMALL, "budget": BUDGET, "prompt_tokens": 16, "new_tokens": 4}
 
 
@@ -41,9 +43,8 @@ def table_by_hand(structure: ModelStructure, workload: Workload) -> LatencyTable
     )
 
 
-@pytest.fixture
-def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Workload]:
-    """Gives tables by hand in the place of measured ones, and says for what."""
+def give_tables_by_hand(patch: pytest.MonkeyPatch, cache: Path) -> list[Workload]:
+    """Give tables by hand in the place of measured ones; return for what, as they are asked."""
     asked: list[Workload] = []
 
     def measure(
@@ -57,14 +58,33 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Workload]:
         progress.advance(1, 1)
         return table_by_hand(structure, workload)
 
-    monkeypatch.setattr(tables, "measure_table", measure)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    patch.setattr(tables, "measure_table", measure)
+    patch.setenv("XDG_CACHE_HOME", str(cache))
     return asked
 
 
+@pytest.fixture(scope="module")
+def searched_once(saved_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run and the cache that it left; no test may change it."""
+    folder = tmp_path_factory.mktemp("latency")
+    with pytest.MonkeyPatch.context() as patch:
+        asked = give_tables_by_hand(patch, folder / "cache")
+        search(str(saved_llama), out=folder / "run", **LATENCY)
+    assert asked == [WORKLOAD]
+    return folder
+
+
 @pytest.fixture
-def run(saved_llama: Path, tmp_path: Path, measured: list[Workload]) -> Run:
-    return search(str(saved_llama), out=tmp_path / "run", **LATENCY)
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Workload]:
+    """Gives tables by hand in the place of measured ones, and notes for what in this test."""
+    return give_tables_by_hand(monkeypatch, tmp_path / "cache")
+
+
+@pytest.fixture
+def run(searched_once: Path, tmp_path: Path, measured: list[Workload]) -> Run:
+    """A copy of the run and of the cache that it left."""
+    shutil.copytree(searched_once, tmp_path, dirs_exist_ok=True)
+    return Run.open(tmp_path / "run")
 
 
 def spoil(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -122,12 +142,12 @@ def test_a_table_is_kept_and_used_again_for_the_same_setting(
     run: Run, measured: list[Workload], saved_llama: Path, tmp_path: Path
 ) -> None:
     again = search(str(saved_llama), out=tmp_path / "again", **LATENCY)
-    assert measured == [Workload(prompt_tokens=16, new_tokens=4)]
+    assert measured == []
     assert (again.folder / "latency.json").read_text() == (run.folder / "latency.json").read_text()
     assert list(again.front()["plan_id"]) == list(run.front()["plan_id"])
     other = {**LATENCY, "batch_size": 2, "evaluations": 9}
     search(str(saved_llama), out=tmp_path / "other", **other)
-    assert measured[1:] == [Workload(batch_size=2, prompt_tokens=16, new_tokens=4)]
+    assert measured == [Workload(batch_size=2, prompt_tokens=16, new_tokens=4)]
 
 
 def test_a_damaged_table_in_the_cache_is_measured_anew(
@@ -136,8 +156,8 @@ def test_a_damaged_table_in_the_cache_is_measured_anew(
     (kept,) = (tmp_path / "cache" / "compression-planner" / "latency").iterdir()
     kept.write_text("{")
     search(str(saved_llama), out=tmp_path / "again", **{**LATENCY, "evaluations": 9})
-    assert len(measured) == 2
-    assert LatencyTable.load(kept).setting.workload == measured[0]
+    assert measured == [WORKLOAD]
+    assert LatencyTable.load(kept).setting.workload == WORKLOAD
 
 
 def test_a_resumed_run_uses_its_own_table(
@@ -145,7 +165,7 @@ def test_a_resumed_run_uses_its_own_table(
 ) -> None:
     further = {**LATENCY, "evaluations": 50}
     search(str(saved_llama), out=run.folder, resume=True, **further)
-    assert len(measured) == 1
+    assert measured == []
     (run.folder / "latency.json").unlink()
     (kept,) = (tmp_path / "cache" / "compression-planner" / "latency").iterdir()
     spoil(kept, lambda content: content["rest"].update(prefill_ms=19.0))
@@ -207,8 +227,8 @@ def test_the_export_is_measured_in_the_format_of_the_table(
     assert manifest.latency_dtype == "bfloat16"
 
 
-def test_a_run_that_measured_nothing_cannot_answer(saved_llama: Path, tmp_path: Path) -> None:
-    run = search(str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 9})
+def test_a_run_that_measured_nothing_cannot_answer(searched: Path) -> None:
+    run = Run.open(searched)
     assert not (run.folder / "latency.json").exists()
     assert "latency" not in run.front()
     for answer in (run.best, run.front):

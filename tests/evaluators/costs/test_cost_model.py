@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,12 +16,12 @@ from search_spaces.pruned_weights.bitmask import pack
 from search_spaces.space.block_options import combined_options
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
-from search_spaces.space.configuration import configurations_of, unit_counts
+from search_spaces.space.configuration import ConfigurationTables, unit_counts
 from search_spaces.space.sparsity import DENSE, SparsityPattern, sparsity_patterns
 from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.slice_and_cut import cut
 from tests.models import tiny
+from tests.models.cut_models import pruned
 
 CONTEXT = 16
 Make = Callable[[], ModelStructure]
@@ -48,20 +47,6 @@ def costs(structure: ModelStructure, kept: list[int]) -> Mapping[str, float]:
     assert everything.pop("nonzero") == everything["params"]
     assert everything.pop("packed") == everything["size"]
     return everything
-
-
-def pruned(structure: ModelStructure, kept: NDArray[np.int_]) -> nn.Module:
-    """A model whose layers are cut for real and whose empty layers are gone."""
-    model = copy.deepcopy(structure.backbone.model)
-    parent_path, _, name = structure.backbone.stack_path.rpartition(".")
-    layers = []
-    for index, layer in enumerate(structure.layers):
-        counts = kept[2 * index : 2 * index + 2]
-        choices = zip(layer.components, map(np.arange, counts), strict=True)
-        if counts.any():
-            layers.append(cut(structure.backbone.layers[index], choices))
-    setattr(model.get_submodule(parent_path), name, nn.ModuleList(layers))
-    return model
 
 
 def test_a_llama_is_counted_by_hand() -> None:
@@ -211,7 +196,8 @@ def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(family: Make
     rng = np.random.default_rng(3)
     kept = rng.integers(widths + 1, size=(12, len(widths)))
     chosen = rng.integers(len(SPARSE), size=kept.shape)
-    found = judge.costs(configurations_of(kept, chosen, widths))
+    tables = ConfigurationTables.of(structure.components, block_options)
+    found = judge.costs(tables.index(kept, chosen))
     for name, values in plain.costs(kept).items():
         assert name in ("nonzero", "packed") or (found[name] == values).all()
     for row, patterns, nonzero, packed in zip(

@@ -6,28 +6,23 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from evaluators.costs.cost_model import CostModel
 from search_spaces.models.fingerprint import identify
 from search_spaces.pruned_weights.bitmask import pack
-from search_spaces.space.block_options import BlockOptions, ExpertCut, combined_options
+from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
 from search_spaces.space.configuration import (
-    Configurations,
-    configurations_of,
-    options_in,
-    unit_counts,
-    units_in,
+    ConfigurationTables,
 )
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.slice_and_cut import cut
 from tests.models import tiny
-from tests.models.moe_families import CHANNELS, EXPERTS, MOE_FAMILIES, mixture
+from tests.models.cut_models import cut_layers, random_configurations, ways
+from tests.models.moe_families import CHANNELS, EACH_MOE_FAMILY, EXPERTS, mixture
 
 CONTEXT = 12
 HIDDEN = 32
@@ -38,21 +33,7 @@ SPARSE = (
     SparsityPattern(keep=2, group=4),
     SparsityPattern(percent=90),
 )
-families = pytest.mark.parametrize("name", list(MOE_FAMILIES))
-
-
-def ways(
-    structure: ModelStructure, patterns: tuple[SparsityPattern, ...] = (DENSE,)
-) -> list[tuple[BlockOptions, ...]]:
-    """Ways to thin out each component: two widths of experts, and one or all that run."""
-    return [
-        combined_options(patterns)
-        if component.experts is None
-        else combined_options(
-            patterns, (0, 4), (0, 1) if component.experts.top_k_attributes else (0,)
-        )
-        for component in structure.components
-    ]
+families = pytest.mark.parametrize("name", EACH_MOE_FAMILY)
 
 
 def cost_model(
@@ -62,42 +43,6 @@ def cost_model(
     return CostModel(
         structure, stored_dtype=torch.bfloat16, context=CONTEXT, block_options=block_options
     )
-
-
-def random_configurations(
-    structure: ModelStructure, count: int, patterns: int = 1
-) -> Configurations:
-    """The dense model, one with nothing left in its feed-forwards, and others."""
-    rng = np.random.default_rng(7)
-    widths = unit_counts(structure.components)
-    kinds = np.array([component.kind for component in structure.components])
-    lowest = [b.experts.lowest if b.experts is not None else 1 for b in structure.components]
-    kept = rng.integers(lowest, widths + 1, size=(count, len(widths)))
-    kept *= rng.random(kept.shape) < 0.8
-    each = [len(own) for own in ways(structure, (DENSE,) * patterns)]
-    chosen = rng.integers(each, size=kept.shape)
-    kept[0], chosen[0] = widths, 0
-    kept[1] = np.where(kinds == "attention", widths, 0)
-    return configurations_of(kept, chosen, widths)
-
-
-def cut_layers(structure: ModelStructure, configuration: NDArray[np.int_]) -> dict[int, nn.Module]:
-    """The layers that keep anything, cut for real."""
-    widths = unit_counts(structure.components)
-    kept, chosen = units_in(configuration, widths), options_in(configuration, widths)
-    layers = {}
-    for index, (layer, span) in enumerate(zip(structure.layers, structure.spans, strict=True)):
-        choices, thinned = [], ExpertCut()
-        for position, component in enumerate(layer.components, span.start):
-            members = component.members(np.arange(component.member_count), int(kept[position]))
-            choices.append((component, np.sort(members)))
-            if component.experts is not None:
-                way = ways(structure)[position][chosen[position]]
-                width = np.tile(np.arange(way.channels), (len(members), 1))
-                thinned = ExpertCut(channels=width if way.channels else None, top_k=way.top_k)
-        if kept[span].any():
-            layers[index] = cut(structure.backbone.layers[index], choices, (), thinned)
-    return layers
 
 
 def tensors(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
@@ -127,11 +72,10 @@ def test_a_mixtral_is_counted_by_hand() -> None:
 def test_what_a_mixtral_keeps_is_counted_by_hand() -> None:
     """Of two layers 5 experts, one of which runs, and 3 of a quarter of the channels."""
     structure = mixture("mixtral")
-    widths, model = unit_counts(structure.components), cost_model(structure)
-    alone = configurations_of(
-        np.array([[2, 5, 2, 3, 2, 0, 2, 0]]), np.array([[0, 2, 0, 1] + [0] * 4]), widths
-    )
-    bare = configurations_of(np.array([[2, 0] * 4]), np.zeros((1, 8), dtype=np.int_), widths)
+    tables = ConfigurationTables.of(structure.components, ways(structure))
+    model = cost_model(structure)
+    alone = tables.index(np.array([[2, 5, 2, 3, 2, 0, 2, 0]]), np.array([[0, 2, 0, 1] + [0] * 4]))
+    bare = tables.index(np.array([[2, 0] * 4]), np.zeros((1, 8), dtype=np.int_))
     assert ways(structure)[1][1:3] == (BlockOptions(channels=4), BlockOptions(top_k=1))
     found, less = model.costs(alone), model.costs(bare)
     own = {name: float(found[name][0] - less[name][0]) for name in found}
@@ -221,16 +165,15 @@ def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(name: str) -
     structure = mixture(name)
     configurations = random_configurations(structure, 8, len(SPARSE))
     found = cost_model(structure, SPARSE).costs(configurations)
-    widths = unit_counts(structure.components)
-    kept, chosen = units_in(configurations, widths), options_in(configurations, widths)
-    plain = cost_model(structure).costs(configurations_of(kept, chosen // len(SPARSE), widths))
+    sparse = ConfigurationTables.of(structure.components, ways(structure, SPARSE))
+    dense_weights = ConfigurationTables.of(structure.components, ways(structure))
+    kept, chosen = sparse.units(configurations), sparse.options_index(configurations)
+    plain = cost_model(structure).costs(dense_weights.index(kept, chosen // len(SPARSE)))
     for metric in set(plain) - {"nonzero", "packed"}:
         np.testing.assert_array_equal(found[metric], plain[metric])
     for row, (counts, block_options) in enumerate(zip(kept, chosen, strict=True)):
         zeros, saved = 0, 0
-        layers = cut_layers(
-            structure, configurations_of(counts, chosen[row] // len(SPARSE), widths)
-        )
+        layers = cut_layers(structure, dense_weights.index(counts, chosen[row] // len(SPARSE)))
         for component, count, options in zip(
             structure.components, counts, block_options, strict=True
         ):

@@ -21,21 +21,15 @@ from evaluators.latency.latency_table import (
     timed_expert_options,
 )
 from evaluators.latency.layer_benchmark import measure_table
-from evaluators.latency.measure import Latency, Workload, measure_latencies
+from evaluators.latency.measure import measure_latencies
 from search_spaces.space.block_options import combined_options
 from search_spaces.space.configuration import ConfigurationTables
 from search_spaces.structure.model import ModelStructure
-from tests.evaluators.costs.test_mixture import cut_layers, random_configurations, ways
-from tests.evaluators.latency.test_latency_table import by_hand as dense_by_hand
+from tests.evaluators.latency.tables import WORKLOAD, both
+from tests.evaluators.latency.tables import by_hand as dense_by_hand
 from tests.models import tiny
+from tests.models.cut_models import cut_layers, random_configurations, ways
 from tests.models.moe_families import CHANNELS, EXPERTS, mixture
-
-WORKLOAD = Workload(batch_size=2, prompt_tokens=12, new_tokens=3)
-
-
-def both(milliseconds: float) -> Latency:
-    """A decode step takes a tenth of the prefill."""
-    return Latency(prefill_ms=milliseconds, decode_ms=milliseconds / 10)
 
 
 def grid(counts: Sequence[int], top_ks: Sequence[int], channels: Sequence[int]) -> Grid:

@@ -1,6 +1,7 @@
 """A latency table: what it predicts, what it holds for, and how it is measured."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,45 +9,23 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from evaluators.costs.cost_model import CostModel
 from evaluators.costs.latency import predict
 from evaluators.latency import layer_benchmark as stacks
-from evaluators.latency.latency_table import Curve, LatencyTable, LayerTimes, Setting, layer_kinds
+from evaluators.latency.latency_table import LatencyTable, Setting, layer_kinds
 from evaluators.latency.layer_benchmark import measure_table, timed_counts
-from evaluators.latency.measure import Latency, Workload, measure_latencies
+from evaluators.latency.measure import Workload, measure_latencies
 from evaluators.latency.stack_timer import StackCase
 from search_spaces.errors import LatencyError
-from search_spaces.reading.read import read_structure
 from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.structure.model import ModelStructure
-from tests.evaluators.costs.test_cost_model import Make, pruned
+from tests.evaluators.latency.tables import WORKLOAD, both, by_hand
 from tests.models import tiny
+from tests.models.cut_models import pruned
+from tests.models.families import FAMILIES
 from tests.progress import RecordedProgress
-
-WORKLOAD = Workload(batch_size=2, prompt_tokens=12, new_tokens=3)
-
-
-def both(milliseconds: float) -> Latency:
-    """A decode step takes a tenth of the prefill."""
-    return Latency(prefill_ms=milliseconds, decode_ms=milliseconds / 10)
-
-
-def by_hand(structure: ModelStructure) -> LatencyTable:
-    """Three layers: a call of 1 ms, attention of 2 and 3 ms more, an MLP of 4, 6 and 10 more."""
-    kind = LayerTimes(
-        layers=(0, 1, 2),
-        call=both(1),
-        attention=Curve(counts=(1, 2), latencies=(both(3), both(4))),
-        mlp=Curve(counts=(12, 24, 48), latencies=(both(5), both(7), both(11))),
-    )
-    return LatencyTable(
-        setting=Setting.of(structure, WORKLOAD),
-        dense=both(5 + 3 * (1 + 3 + 10)),
-        rest=both(5),
-        kinds=(kind,),
-    )
 
 
 def plain(structure: ModelStructure) -> list[tuple[BlockOptions, ...]]:
@@ -156,27 +135,15 @@ def test_models_of_one_shape_share_a_table_and_others_do_not() -> None:
 
 def sliding() -> ModelStructure:
     """Gemma 3: layers 0, 1 and 3 look back on a window, layer 2 on all."""
-    config = Gemma3TextConfig(
-        vocab_size=tiny.VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        sliding_window=8,
-        layer_types=["sliding_attention"] * 2 + ["full_attention", "sliding_attention"],
-        max_position_embeddings=64,
+    kinds = ["sliding_attention"] * 2 + ["full_attention", "sliding_attention"]
+    return FAMILIES["gemma3"].structure(
+        num_hidden_layers=4, head_dim=8, sliding_window=8, layer_types=kinds
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Gemma3ForCausalLM(config)
-    return read_structure(model.train(mode=False).requires_grad_(False))
 
 
 @pytest.mark.parametrize("family", [tiny.llama, tiny.opt, tiny.phi, sliding])
 def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
-    family: Make, counter: FlopCounterMode
+    family: Callable[[], ModelStructure], counter: FlopCounterMode
 ) -> None:
     structure = family()
     with counter:

@@ -2,7 +2,7 @@
 
 from planner.export.card import write_card
 from planner.export.manifest import Quality
-from tests.planner.export.test_manifest import MANIFEST, PREDICTION
+from tests.planner.export.manifests import MANIFEST, PREDICTION
 
 
 def test_the_card_shows_costs_and_how_to_load() -> None:

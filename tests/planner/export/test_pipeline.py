@@ -22,7 +22,7 @@ from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, masked_logits, random_tokens
 from tests.models.families import FAMILIES
-from tests.planner.export.conftest import assert_close, logits_of, plan_of
+from tests.planner.export.exports import assert_close, logits_of, plan_of
 
 KEPT = irregular_plan(FAMILIES["llama"])
 

@@ -19,7 +19,7 @@ from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, masked_logits, random_tokens
 from tests.models.factory import twin
 from tests.models.families import FAMILIES
-from tests.planner.export.conftest import Exported, export, plan_of
+from tests.planner.export.exports import Exported, export, plan_of
 
 KEPT = irregular_plan(FAMILIES["llama"])
 

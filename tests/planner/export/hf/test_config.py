@@ -24,7 +24,7 @@ from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens, shorter_plan, uniform_plan
 from tests.models.factory import GATED, LAYERS, make_model
 from tests.models.families import FAMILIES, Family, family_params
-from tests.planner.export.conftest import Exported, assert_same_logits, export
+from tests.planner.export.exports import Exported, assert_same_logits, export
 
 
 def narrow_mlps(family: Family) -> list[NDArray[np.int_]]:

@@ -21,7 +21,7 @@ from search_spaces.space.plan import ComponentPlan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan
 from tests.models.families import FAMILIES, dense
-from tests.planner.export.conftest import Exported, export, plan_of
+from tests.planner.export.exports import Exported, export, plan_of
 
 
 def test_a_folder_holds_weights_config_tokenizer_and_code(

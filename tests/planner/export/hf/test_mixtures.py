@@ -30,7 +30,7 @@ from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
 from tests.models.factory import twin, write_tokenizer
 from tests.models.moe_families import MOE_FAMILIES, MoeFamily, mixture, moe_family_params
-from tests.planner.export.conftest import (
+from tests.planner.export.exports import (
     Exported,
     assert_close,
     assert_same_logits,

@@ -14,7 +14,7 @@ from evaluators.costs.cost_model import CostModel
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, masked_logits
 from tests.models.families import Family
-from tests.planner.export.conftest import Exported, assert_close, assert_same_logits, logits_of
+from tests.planner.export.exports import Exported, assert_close, assert_same_logits, logits_of
 
 
 def costs(exported: Exported, context: int) -> dict[str, float]:
