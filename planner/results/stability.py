@@ -27,10 +27,10 @@ class Stability:
     """
 
     ranks: "pd.DataFrame"
-    """One row a plan that prunes something, most expensive first. ``plan_id``; ``kl``, ``fresh_kl``
-    and their errors; ``rank`` and ``fresh_rank`` by them, from 1 for the lowest, ties sharing their
-    mean; ``rank_least`` and ``rank_most`` that the errors of ``kl`` allow; ``moved``: whether
-    ``fresh_rank`` lies outside of these."""
+    """One row a plan that prunes something, most expensive first. ``plan_id``; ``kl`` and
+    ``fresh_kl`` with their errors; ``rank`` and ``fresh_rank`` by them, from 1 for the lowest,
+    ties sharing their mean; ``rank_least`` and ``rank_most`` that the errors of ``kl`` allow;
+    ``moved``: whether ``fresh_rank`` lies outside of these."""
     spearman: float
     """Of the two draws' ranks, from −1 to 1. Plans of very different cost keep their order on any
     text, so that a high one is easily had; ``moved`` tells more."""

@@ -1,4 +1,4 @@
-"""From a dense model to a mixture of experts on disk, proved to hold the dense one."""
+"""Converting a dense model to a mixture of experts on disk, with proof that they agree."""
 
 import time
 from pathlib import Path
@@ -45,8 +45,8 @@ tags: [mixture-of-experts, compression-planner]
 # {source}, split into experts
 
 Each MLP of `{source}` as {experts} experts of {channels} channels and a shared one of {shared},
-by compression-planner, without training: channels were clustered by what {tokens:,} tokens make
-them do, and the router fitted by ridge regression. {active} experts run for a token, which makes
+by compression-planner, without training: channels were clustered by their activations on
+{tokens:,} tokens, and the router fitted by ridge regression. {active} experts run for a token, which makes
 {share:.0%} of the channels; with all of them (`num_experts_per_tok={experts}`) the model computes
 what the dense one does: logits differ by at most {gap:.1e} (allowed: {allowed:.1e}).
 
@@ -57,12 +57,12 @@ model = AutoModelForCausalLM.from_pretrained(FOLDER)
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 ```
 
-`manifest.json` says how it was made.
+`manifest.json` records how it was made.
 """
 
 
 class SplitManifest(BaseModel):
-    """What a split model is, where it came from, and what was proved of it."""
+    """What a split model is, what it was made from, and what was proved of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -77,27 +77,27 @@ class SplitManifest(BaseModel):
     active: int
     """Experts that run for a token."""
     text: str
-    """Where the calibration text came from."""
+    """Source of the calibration text."""
     tokens: int
-    """Of it."""
+    """Of the calibration text."""
     logit_gap: float
     """Largest difference from the dense model's logits, with all experts running."""
     cache_gap: float
     """Largest difference between its logits with a cache and without."""
     logit_gap_allowed: float
     seconds: float
-    """That the split took, without loading the model and without the proof."""
+    """Spent on the split, without loading and proof."""
     files: dict[str, File]
     environment: dict[str, object]
 
     @property
     def share(self) -> float:
-        """Channels that run for a token, of all."""
+        """Share of the channels that run for a token."""
         width = self.shared + self.settings.experts * self.channels
         return (self.shared + self.active * self.channels) / width
 
     def card(self) -> str:
-        """Give the text of ``README.md``."""
+        """Return the text of ``README.md``."""
         return _CARD.format(
             source=Path(self.settings.model).name,
             experts=self.settings.experts,
@@ -116,23 +116,23 @@ def convert_to_moe(
 ) -> Path:
     """Split each MLP of a dense model into experts, and write a stock Qwen2-MoE.
 
-    It is computed in float32 on the CPU. The folder gets its name once the model that was written
-    has been reloaded and, with all experts running, gives the dense model's logits.
+    This computes in float32 on the CPU. The folder gets its name once the written model has been
+    loaded again and, with all experts running, gives the dense model's logits.
 
     Args:
-        settings: Which model, and how.
+        settings: Which model to split, and how.
         out: The folder to make.
-        progress: Told of progress.
+        progress: Receives stages and progress.
 
     Returns:
         The folder, as a client would load it.
 
     Raises:
-        ModelError: Where the model cannot be loaded, or held by a stock mixture of experts.
-        SettingsError: Where its channels cannot be shared out as asked.
-        DataError: Where the text cannot be used.
-        OutputError: Where the folder exists or cannot be written.
-        VerificationError: Where the split does not compute what the dense model does.
+        ModelError: If the model cannot be loaded, or no stock mixture of experts can hold it.
+        SettingsError: If its channels cannot be divided as the settings say.
+        DataError: If the text cannot be used.
+        OutputError: If the folder exists or cannot be written.
+        VerificationError: If the split does not compute what the dense model does.
     """
     progress = progress or NoProgress()
     check_vacant(out)
@@ -208,7 +208,7 @@ def _mixture(
     settings: ToMoeSettings,
     progress: Progress,
 ) -> PreTrainedModel:
-    """Give the split model in the type of the dense weights on disk."""
+    """Return the split model in the dtype of the dense weights on disk."""
     backbone = Backbone(dense.model)
     rng = np.random.default_rng(settings.seed)
     mixtures: list[dict[str, Tensor]] = []
@@ -229,7 +229,7 @@ def _mixture(
 
 
 def _with_all_experts(model: PreTrainedModel) -> PreTrainedModel:
-    """Let all experts of a split model run for every token."""
+    """Make all experts of a split model run for every token."""
     layers: nn.ModuleList = model.get_submodule("model.layers")  # type: ignore[assignment]
     for layer in layers:
         gate = layer.get_submodule(f"{MLP}.gate")

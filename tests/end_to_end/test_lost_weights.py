@@ -1,0 +1,67 @@
+"""A run in bfloat16 whose weight cache was lost: the refused export says what restores it."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from planner import Run, search
+from planner.cli.main import main
+from search_spaces.errors import RunError
+from tests.models.factory import make_model, save_model
+from tests.models.families import FAMILIES
+
+SMALL: dict[str, Any] = {
+    "evaluations": 10,
+    "population": 4,
+    "search_windows": 4,
+    "window_tokens": 16,
+    "calibration_windows": 12,
+    "fresh_windows": 3,
+    "holdout_windows": 3,
+    "dtype": "bfloat16",
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "compensated": {"budget": "params<=0.8x", "compensate": "obs"},
+    "sparse": {"budget": "nonzero<=0.6x", "space": "sparsity,2:4"},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model stored in bfloat16, so that float32 and bfloat16 read the same weights."""
+    config = FAMILIES["llama"].config(layers=2)
+    folder = tmp_path_factory.mktemp("models") / "llama"
+    return save_model(make_model(config, dtype=torch.bfloat16), folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_advice_of_a_refused_export_restores_its_weights(
+    kind: str, model: Path, tmp_path: Path
+) -> None:
+    run = search(str(model), out=tmp_path / "a run", **SMALL, **KINDS[kind])
+    plan, scored = run.best(KINDS[kind]["budget"]).plan_id, len(run.evaluations())
+    first = run.export(plan, tmp_path / "first")
+    assert (run.folder / "levels").is_dir()
+    shutil.rmtree(run.folder / "levels")
+    shutil.rmtree(run.folder / "statistics", ignore_errors=True)
+    with pytest.raises(RunError, match="the very weights that were scored") as refusal:
+        run.export(plan, tmp_path / "second")
+    run.close()
+
+    (command,) = re.findall("`(planner .*?)`", str(refusal.value))
+    program, *arguments = shlex.split(command)
+    assert program == "planner"
+    assert main(arguments) == 0
+
+    with Run.open(tmp_path / "a run") as restored:
+        assert len(restored.evaluations()) == scored  # nothing is searched again
+        second = restored.export(plan, tmp_path / "second")
+    expected, weights = (load_file(path / "model.safetensors") for path in (first, second))
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
