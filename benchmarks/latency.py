@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from benchmarks.report import Goal, Row, finish, is_quick
 from benchmarks.smollm2 import SEED, Text, open_prepared
@@ -19,7 +19,7 @@ from evaluators.latency.layer_benchmark import measure_table
 from evaluators.latency.measure import Latency, Workload, measure_latencies
 from evaluators.runtime.allocator import release_pages
 from planner.export.hf.exporter import load_export
-from planner.export.hf.folder import cut_model, write_model
+from planner.export.hf.model_folder import cut_model, write_model
 from planner.preparation.prepared_model import PreparedModel
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import uneven_tilt
@@ -58,11 +58,11 @@ class Case:
     dense_taken: Latency
 
     def values(self, phase: str) -> tuple[float, float]:
-        """Give predicted and measured milliseconds."""
+        """Return predicted and measured milliseconds."""
         return getattr(self.promised, f"{phase}_ms"), getattr(self.taken, f"{phase}_ms")
 
     def shares(self, phase: str) -> tuple[float, float]:
-        """Give the predicted and the measured share of the dense model's."""
+        """Return the predicted and the measured share of the dense model's."""
         dense = self.dense_promised, self.dense_taken
         predicted, measured = (
             milliseconds / getattr(whole, f"{phase}_ms")
@@ -71,7 +71,7 @@ class Case:
         return predicted, measured
 
     def row(self) -> Row:
-        """Give its line of the table."""
+        """Return its line of the table."""
         line: dict[str, str | float] = {"plan": self.kind}
         for phase in PHASES:
             (promised, taken), shares = self.values(phase), self.shares(phase)
@@ -92,7 +92,7 @@ class Case:
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     count, repeats = (12, 2) if is_quick() else (18, 5)
     prepared = open_prepared(Text(windows=2, tokens=64))
     table = measure_table(prepared.dense.structure, WORKLOAD)
@@ -143,7 +143,7 @@ def main() -> int:
 def spread(
     domain: Domain, count: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.int_]]]:
-    """Give plans of three kinds in turn, evenly spread over the front."""
+    """Yield plans of three kinds in turn, evenly spread over the front."""
     for index, share in enumerate(np.linspace(CHEAPEST, DEAREST, count)):
         match index % 3:
             case 0:
@@ -155,7 +155,7 @@ def spread(
 
 
 def with_drops(domain: Domain, share: float, rng: np.random.Generator) -> NDArray[np.int_]:
-    """Give an uneven plan without some components, ``(sites,)``."""
+    """Return an uneven plan without some components, ``(sites,)``."""
     genome = domain.tilted((1 + share) / 2, uneven_tilt(domain, rng))
     for site in rng.permutation(len(genome)):
         if domain.cost(genome[None])[0] <= share:
@@ -165,7 +165,7 @@ def with_drops(domain: Domain, share: float, rng: np.random.Generator) -> NDArra
 
 
 def measure(prepared: PreparedModel, kind: str, genome: NDArray[np.int_], repeats: int) -> Case:
-    """Export one plan and run it beside the dense model."""
+    """Export one plan and run it next to the dense model."""
     structure, model = prepared.dense.structure, prepared.dense.loaded.model
     table = prepared.dense.costs.table
     assert table is not None
@@ -193,9 +193,9 @@ def measure(prepared: PreparedModel, kind: str, genome: NDArray[np.int_], repeat
 
 
 def rank_correlation(pairs: list[tuple[float, float]]) -> float:
-    """Give Spearman's correlation of predicted and measured."""
-    ranks = pd.DataFrame(pairs).rank().to_numpy()
-    return float(np.corrcoef(ranks.T)[0, 1])
+    """Return Spearman's correlation of predicted and measured."""
+    predicted, measured = zip(*pairs, strict=True)
+    return float(spearmanr(predicted, measured).statistic)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from evaluators.runtime.allocator import release_pages
 from evaluators.runtime.device import pick_device
 from planner.export.card import write_card
 from planner.export.hf.exporter import HuggingFaceExporter, load_export
-from planner.export.hf.folder import OrderedWeights
+from planner.export.hf.model_folder import OrderedWeights
 from planner.export.manifest import Manifest, Prediction, Quality, describe_files
 from planner.export.proof import logits_of, proof_tokens, prove, scored_logits
 from planner.export.staging import check_vacant, scratch_beside, writing_weights

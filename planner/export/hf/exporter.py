@@ -9,7 +9,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from evaluators.latency.measure import Latency, Workload, measure_latencies
-from planner.export.hf.folder import OrderedWeights, cut_model, write_model
+from planner.export.hf.model_folder import OrderedWeights, cut_model, write_model
 from planner.preparation.dense_model import DenseModel
 from search_spaces.errors import VerificationError
 from search_spaces.space.plan import Plan

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from planner.export.hf.exporter import load_export
-from planner.export.hf.folder import CutModel, cut_model, write_model
+from planner.export.hf.model_folder import CutModel, cut_model, write_model
 from planner.export.proof import scored_logits
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
 from planner.export.hf.exporter import load_export
-from planner.export.hf.folder import cut_model, write_model
+from planner.export.hf.model_folder import cut_model, write_model
 from planner.export.manifest import Manifest
 from planner.export.pipeline import export_from_model
 from planner.export.proof import logits_of as scored

@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from planner.export.hf.folder import cut_model
+from planner.export.hf.model_folder import cut_model
 from search_spaces.errors import PlanError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
