@@ -1,1 +1,1 @@
-"""Benchmarks: `make prepared-NAME` runs one and writes its table."""
+"""Benchmarks: `make bench-NAME` runs one and writes its table."""

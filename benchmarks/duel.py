@@ -16,13 +16,13 @@ from planner.cli.demo import demo_model
 from planner.preparation.prepared_model import PreparedModel
 
 WANTED = 8
-"""Children that the decision takes, of all families."""
+"""Children that the decision selects, of all families."""
 SAMPLED = 2
 """Children of each family whose naive pass is timed where not all need be scored."""
 FAMILIES = len(PARENT_COSTS)
 
 Decide = Callable[[NDArray[np.int_]], tuple[list[int], int]]
-"""Given all children's counts ``(members, components)``: whom it wants, and the tokens spent."""
+"""Of all children's counts ``(members, components)``: those selected, and the tokens spent."""
 
 NOTES = f"""
 **Against naive scoring.** {CHILDREN_EACH} children of each of {FAMILIES} plans of
@@ -72,7 +72,7 @@ class Duel:
         self.elders = self.prepared.space.configurations(parents(self.prepared))
 
     def fight(self, decide: Decide, repeats: int) -> tuple[Row, Row]:
-        """Let both sides decide in turns.
+        """Time both sides at the same decision, in turns.
 
         Returns:
             The lines of the naive side and of ours.
@@ -116,12 +116,12 @@ class Duel:
 
 
 def lowest(values: Sequence[float] | NDArray[np.float64]) -> list[int]:
-    """Give the positions of the wanted members."""
+    """Return the positions of the members with the lowest values, as many as are selected."""
     return [int(position) for position in np.argsort(values, kind="stable")[:WANTED]]
 
 
 def text(*, quick: bool) -> Text:
-    """Give the amount of text that a duel is fought on."""
+    """Return the amount of text that both sides score on."""
     return Text(windows=16 if quick else 32, tokens=64)
 
 

@@ -30,14 +30,14 @@ the difference of a plan from the next smaller one, which is what races test.
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     text = Text(windows=192, tokens=64) if is_quick() else Text(windows=512, tokens=128)
     prepared = open_prepared(text)
     windows = prepared.calibration.search
     engine = Evaluator(prepared.dense.structure, windows)
     counts = prepared.space.configurations(parents(prepared))
-    found = dict(engine.score(counts))
-    values = np.stack([found[member].by_window["kl"] for member in range(len(counts))])
+    scores = dict(engine.score(counts))
+    values = np.stack([scores[member].by_window["kl"] for member in range(len(counts))])
     rng = np.random.default_rng(SEED)
     rows = [summary(values, drawn, rng) for drawn in DRAWN]
     judged = next(row for row in rows if row["windows"] == JUDGED)
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def summary(values: NDArray[np.float64], drawn: int, rng: np.random.Generator) -> Row:
-    """Redraw windows and give one line of the table.
+    """Redraw windows and return one line of the table.
 
     Args:
         values: Of each plan on each window of the corpus, ``(plans, windows)``.
@@ -74,7 +74,7 @@ def summary(values: NDArray[np.float64], drawn: int, rng: np.random.Generator) -
 
 
 def coverage(values: NDArray[np.float64], picks: list[NDArray[np.int_]]) -> float:
-    """Give the share of draws whose interval holds the mean of all values ``(windows,)``."""
+    """Return the share of draws whose interval holds the mean of all values ``(windows,)``."""
     truth, held = values.mean(), 0
     for pick in picks:
         found = estimate(values[pick])

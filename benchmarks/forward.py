@@ -36,13 +36,13 @@ scores, bit for bit; a difference stops the benchmark.
 - offspring: {CHILDREN} children of one uneven plan at {PARENT_COST} of the dense parameters, each
   with one to three sites set to another level, sites and levels uniform.
 - nsga2: what NSGA-II asks for in round {SEARCH_ROUNDS + 1} of populations of {CHILDREN}. In the
-  rounds before it was told true parameter counts and an invented, additive quality, so that they
-  took no time. It has no goal.
+  rounds before it was given true parameter counts and an invented, additive quality, so that
+  they took no time. It has no goal.
 
 *saved* counts components executed and does not depend on the machine. *time* is wall time of the
 tree over that of separate scoring, in one process, in turns of a few candidates each; medians of
 the repeats. It includes everything, the head above all: a candidate by itself computes the
-teacher's logits beside its own, whereas a population computes them once for {HEADS_AT_ONCE}
+teacher's logits besides its own, whereas a population computes them once for {HEADS_AT_ONCE}
 candidates. *layers* is the same ratio of the time inside the layers alone, where the prefix tree
 is at work; *rest* is that of all other work: head, comparison, slicing. *layers of separate* is
 the share of its time that separate scoring spends inside layers. The dense pass that both sides
@@ -88,7 +88,7 @@ class Meter:
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     tree_text = Text(windows=2 if is_quick() else 4, tokens=64)
     naive_text = duel.text(quick=is_quick())
     repeats = 1 if is_quick() else 3
@@ -204,7 +204,7 @@ def compare(judge: Evaluator, meter: Meter, counts: NDArray[np.int_]) -> tuple[S
 
 
 def summary(name: str, count: int, repeats: list[tuple[Side, Side]]) -> Row:
-    """Give one line of the table: medians over the repeats, of ratios inside a repeat."""
+    """Return one line of the table: medians over the repeats, of ratios inside a repeat."""
 
     def median(value: Callable[[Side, Side], float]) -> float:
         return statistics.median(value(*sides) for sides in repeats)
@@ -230,7 +230,7 @@ def summary(name: str, count: int, repeats: list[tuple[Side, Side]]) -> Row:
 
 
 def goals_of(row: Row, *, saved: float, time_ratio: float) -> list[Goal]:
-    """Hold one set of candidates to its two limits."""
+    """Return the two goals of one set of candidates."""
     name = row["candidates"]
     return [
         Goal(

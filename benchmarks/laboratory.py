@@ -1,4 +1,4 @@
-"""SmolLM2-135M under any ranking and repair, scored on hold-out text at widths of one's choice."""
+"""SmolLM2-135M under any importance and compensation, scored on hold-out text at any widths."""
 
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from benchmarks.contest import text_options
 from evaluators.collectors import collect_statistics
 from evaluators.metric import Measurement
-from evaluators.scoring.evaluator import Evaluator, Fidelity
+from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.evaluator import Evaluator
 from planner.cli.demo import demo_model
 from planner.preparation.calibration import calibrate
 from planner.preparation.dense_model import open_model
@@ -24,17 +25,18 @@ from search_spaces.importance.order import rank_units
 from search_spaces.progress import NoProgress
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
-from search_spaces.pruned_weights.sparsifiers import (
-    RefinementName,
-    SparsifierName,
-    make_refinement,
-    make_sparsifier,
-)
+from search_spaces.pruned_weights.refinements import RefinementName, make_refinement
+from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsifier
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import combined_options
-from search_spaces.space.configuration import Configurations, configurations_of, unit_counts
+from search_spaces.space.configuration import (
+    Configurations,
+    ConfigurationTables,
+    unit_counts,
+)
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
+from search_spaces.structure.model import SortedModel
 from search_spaces.surgery.apply import LayerBuilder, WeightSource
 from search_spaces.surgery.sort import sort_units_
 
@@ -52,8 +54,8 @@ STATISTICS: frozenset[StatisticName] = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a candidate gave on hold-out text."""
+class Quality:
+    """Quality of a candidate on hold-out text."""
 
     kl: Measurement
     nll: Measurement
@@ -66,26 +68,26 @@ class Found:
 
 
 class Switch(LayerBuilder):
-    """Shapes layers as another shaper does, which can be exchanged."""
+    """Builds layers by another layer builder, which can be exchanged."""
 
-    now: LayerBuilder
+    current: LayerBuilder
 
     def layer(self, index: int, configurations: NDArray[np.int_]) -> nn.Module:
-        return self.now.layer(index, configurations)
+        return self.current.layer(index, configurations)
 
 
-class Given:
-    """Levels made beforehand, by position, count and pattern; widths when they are asked for."""
+class LazyWeights:
+    """Pruned weights by position, count and pattern, built when they are first asked for."""
 
     def __init__(self, builder: WeightBuilder) -> None:
         self._builder = builder
-        self._made: dict[tuple[int, int, SparsityPattern], PrunedWeights] = {}
+        self._built: dict[tuple[int, int, SparsityPattern], PrunedWeights] = {}
 
-    def level(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
+    def weights(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
         key = (position, count, pattern)
-        if key not in self._made:
-            (self._made[key],) = self._builder.build(position, [(count, pattern)])
-        return self._made[key]
+        if key not in self._built:
+            (self._built[key],) = self._builder.build(position, [(count, pattern)])
+        return self._built[key]
 
 
 class Laboratory:
@@ -95,7 +97,7 @@ class Laboratory:
         calibration_windows: To take statistics from.
         holdout_windows: To score on.
         tokens: In each window.
-        wanted: Which statistics.
+        statistics: Which to collect.
         seed: Draws the windows.
     """
 
@@ -105,7 +107,7 @@ class Laboratory:
         calibration_windows: int,
         holdout_windows: int,
         tokens: int,
-        wanted: frozenset[StatisticName] = STATISTICS,
+        statistics: frozenset[StatisticName] = STATISTICS,
         seed: int = 0,
     ) -> None:
         self._scratch = tempfile.TemporaryDirectory()
@@ -115,7 +117,7 @@ class Laboratory:
             seed=seed,
             dtype="float32",
             device="cpu",
-            windows=2,
+            search_windows=2,
             fresh_windows=2,
             calibration_windows=calibration_windows,
             holdout_windows=holdout_windows,
@@ -123,12 +125,12 @@ class Laboratory:
             **text_options(folder),
         )
         dense = open_model(settings, NoProgress())
-        self.structure = dense.structure
+        self.structure = SortedModel(dense.structure)
         self.widths = unit_counts(self.structure.components)
         self.stored_dtype = dense.loaded.stored_dtype
         calibration = calibrate(dense, settings, folder, NoProgress())
         self.statistics = collect_statistics(
-            self.structure, calibration.statistics, wanted, folder=folder / "statistics"
+            self.structure, calibration.statistics, statistics, folder=folder / "statistics"
         )
         self._windows = calibration.statistics
         self._orders = [np.arange(width) for width in self.widths]
@@ -141,13 +143,13 @@ class Laboratory:
             layer_builder=self._switch,
         )
 
-    def sort(self, ranking: UnitImportanceName) -> None:
-        """Sort the model's units by a ranking."""
-        if ranking not in self._ranked:
+    def sort(self, importance: UnitImportanceName) -> None:
+        """Sort the model's units by an importance."""
+        if importance not in self._ranked:
             self._sort_by([np.arange(width) for width in self.widths])
-            found = rank_units(self.structure, make_unit_importance(ranking), self.statistics)
-            self._ranked[ranking] = tuple(found)
-        self._sort_by(self._ranked[ranking])
+            orders = rank_units(self.structure, make_unit_importance(importance), self.statistics)
+            self._ranked[importance] = tuple(orders)
+        self._sort_by(self._ranked[importance])
 
     def _sort_by(self, orders: Sequence[NDArray[np.int_]]) -> None:
         """Sort from whatever order the units have now."""
@@ -163,15 +165,15 @@ class Laboratory:
         refinement: RefinementName | None = None,
         patterns: Sequence[SparsityPattern] = (DENSE,),
     ) -> LayerBuilder:
-        """Give what shapes layers of the model as it is sorted now."""
-        known: Sequence[Statistics] = self.statistics
+        """Return what builds layers of the model in the current order of its units."""
+        statistics: Sequence[Statistics] = self.statistics
         if compensation == "tuning":
-            known = tuning_statistics(
-                self.structure, self._orders, known, self._windows, NoProgress()
+            statistics = tuning_statistics(
+                self.structure, self._orders, statistics, self._windows, NoProgress()
             )
         builder = WeightBuilder(
             self.structure,
-            known,
+            statistics,
             self._orders,
             compensation=make_compensation(compensation) if compensation else None,
             sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
@@ -179,62 +181,64 @@ class Laboratory:
             dtype=self.stored_dtype,
         )
         block_options = [combined_options(patterns)] * len(self.structure.components)
-        return LayerBuilder(self.structure, block_options, Given(builder))
+        return LayerBuilder(self.structure, block_options, LazyWeights(builder))
 
     def uniform(
         self, *, channels: float = 0.0, groups: float = 0.0, pattern: int = 0
     ) -> Configurations:
-        """Give forms ``(components,)`` that cut the same everywhere, as nearly as units allow.
+        """Return a configuration of each component, all pruned alike as nearly as units allow.
 
         Args:
-            channels: Share of each MLP's channels that goes.
-            groups: Share of all KV groups that goes, spread evenly over the layers.
-            pattern: Position of the pattern of sparsity of all components.
+            channels: Share of each MLP's channels to prune.
+            groups: Share of all KV groups to prune, spread evenly over the layers.
+            pattern: Position of the sparsity pattern of all components.
         """
         layers = len(self.widths) // 2
-        gone = groups * self.widths[0::2] * np.arange(1, layers + 1)
-        kept = self.widths.copy()
-        kept[0::2] -= np.diff(np.round(gone), prepend=0.0).astype(np.int_)
-        kept[1::2] -= np.round(channels * self.widths[1::2]).astype(np.int_)
-        return configurations_of(kept, np.full(len(kept), pattern), self.widths)
+        pruned = groups * self.widths[0::2] * np.arange(1, layers + 1)
+        kept_counts = self.widths.copy()
+        kept_counts[0::2] -= np.diff(np.round(pruned), prepend=0.0).astype(np.int_)
+        kept_counts[1::2] -= np.round(channels * self.widths[1::2]).astype(np.int_)
+        options = combined_options((DENSE,) * (pattern + 1))  # only their number matters
+        tables = ConfigurationTables.of(self.structure.components, [options] * len(kept_counts))
+        return tables.index(kept_counts, np.full(len(kept_counts), pattern))
 
-    def score(self, configurations: Configurations, layer_builder: LayerBuilder) -> Found:
+    def score(self, configurations: Configurations, layer_builder: LayerBuilder) -> Quality:
         """Score a candidate on the hold-out text."""
-        self._switch.now = layer_builder
-        ((_, found),) = self._evaluator.score(configurations[None])
-        return Found(kl=found.quality["kl"], nll=found.quality["nll"])
+        self._switch.current = layer_builder
+        ((_, score),) = self._evaluator.score(configurations[None])
+        return Quality(kl=score.quality["kl"], nll=score.quality["nll"])
 
     def matrices(self) -> "Matrices":
-        """Give each projection's matrix, by position of its component and path."""
+        """Return each projection's matrix, by position of its component and path."""
         return {
             (position, path): weight.clone()
             for position, (_, weights) in enumerate(self.structure.matrices())
             for path, weight in weights.items()
         }
 
-    def known(self, position: int, path: str) -> MatrixStatistics:
-        """Give the statistics of one matrix, features in the order that they have now."""
+    def matrix_statistics(self, position: int, path: str) -> MatrixStatistics:
+        """Return the statistics of one matrix, features in their current order."""
         component = self.structure.components[position]
         projection = next(p for p in component.projections if p.path == path)
         features = projection.sorted_features(self._orders[position])
-        found = MatrixStatistics.of(self.statistics[component.layer], path)
+        statistics = MatrixStatistics.of(self.statistics[component.layer], path)
         if projection.side == "rows":
-            return found.picked(rows=features)
-        return found.picked(columns=features)
+            return statistics.picked(rows=features)
+        return statistics.picked(columns=features)
 
 
 Matrices = dict[tuple[int, str], Tensor]
 """By position of the component and path."""
 
 
-def levels_of(matrices: Matrices, dtype: torch.dtype) -> WeightSource:
-    """Turn matrices that other code made into levels of full width, whatever the pattern."""
-    made: dict[int, dict[str, LinearWeights]] = {}
+def weights_of(matrices: Matrices, dtype: torch.dtype) -> WeightSource:
+    """Return matrices that other code made as weights of full width, whatever the pattern."""
+    by_position: dict[int, dict[str, LinearWeights]] = {}
     for (position, path), weight in matrices.items():
-        made.setdefault(position, {})[path] = LinearWeights(weight.to(dtype))
+        by_position.setdefault(position, {})[path] = LinearWeights(weight.to(dtype))
 
     class Fixed:
-        def level(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
-            return made[position]
+        def weights(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
+            return by_position[position]
 
     return Fixed()

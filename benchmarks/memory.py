@@ -36,7 +36,7 @@ weights in the dtype that is computed in.
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     text = Text(windows=8 if is_quick() else 16, tokens=128)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -95,19 +95,19 @@ def score_generation(pipe: Connection, text: Text) -> None:
 
 
 def peak_bytes() -> int:
-    """Give the most memory that was resident in this process."""
+    """Return the most memory that was resident in this process."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     (line,) = (line for line in lines if line.startswith("VmHWM"))
     return 1024 * int(line.split()[1])
 
 
 def model_bytes(prepared: PreparedModel) -> int:
-    """Give the bytes of the weights, tied ones once."""
+    """Return the bytes of the weights, tied ones once."""
     return sum(weight.nbytes for weight in prepared.dense.structure.backbone.model.parameters())
 
 
 def naive_faults(text: Text) -> float:
-    """Give the minor faults that the published way of scoring takes for one candidate."""
+    """Return the minor faults of one candidate scored in the published way."""
     prepared = open_prepared(text)
     counts = prepared.space.configurations(offspring(prepared))
     windows = prepared.calibration.search
@@ -115,7 +115,7 @@ def naive_faults(text: Text) -> float:
         str(demo_model()), torch.float32, tuple(prepared.space.orders), windows, batch=len(windows)
     )
     scorer.score(counts[0])  # warm-up
-    scores = [scorer.score(kept) for kept in counts[:: len(counts) // (GENERATION // 8)]]
+    scores = [scorer.score(count) for count in counts[:: len(counts) // (GENERATION // 8)]]
     scorer.close()
     return sum(score.minor_faults for score in scores) / len(scores)
 

@@ -1,8 +1,9 @@
 """How the published evolutionary planners score a candidate, in a process of its own.
 
-The whole dense model runs with the output projections blind to what was removed, one candidate
-at a time, and the KL is taken over the full vocabulary from teacher logits computed once. No
-allocator setting, no shared prefix, no narrow matrix: EvoPress and its kin do so.
+The whole dense model runs with what was removed masked before the output projections, one
+candidate at a time, and the KL is taken over the full vocabulary from teacher logits computed
+once. No allocator setting, no shared prefix, no narrow matrix: EvoPress and similar planners do
+so.
 """
 
 import multiprocessing
@@ -67,8 +68,8 @@ class NaiveScorer:
     def score(self, counts: NDArray[np.int_]) -> NaiveScore:
         """Score a candidate: units kept of each component, ``(components,)``."""
         self._ours.send(counts)
-        found: NaiveScore = self._ours.recv()
-        return found
+        score: NaiveScore = self._ours.recv()
+        return score
 
     def close(self) -> None:
         """End the process."""
@@ -92,7 +93,7 @@ def _serve(
         pipe.send("ready")
         while (counts := pipe.recv()) is not None:
             faults, started = _minor_faults(), time.perf_counter()
-            with _blind(structure, counts):
+            with _masked(structure, counts):
                 total = sum(
                     _kl(_logits(structure, tokens), teacher)
                     for tokens, teacher in zip(batches, teachers, strict=True)
@@ -114,14 +115,14 @@ def _logits(structure: ModelStructure, tokens: Tensor) -> Tensor:
 
 
 def _kl(logits: Tensor, teacher: Tensor) -> float:
-    """Give the sum of the KL over all positions."""
+    """Return the sum of the KL over all positions."""
     student = logits.log_softmax(dim=-1)
     return float(functional.kl_div(student, teacher, reduction="sum", log_target=True))
 
 
 @contextmanager
-def _blind(structure: ModelStructure, counts: NDArray[np.int_]) -> Iterator[None]:
-    """Hide the removed units from the output projections, and dropped components altogether."""
+def _masked(structure: ModelStructure, counts: NDArray[np.int_]) -> Iterator[None]:
+    """Mask the removed units before the output projections, and dropped components altogether."""
     hooks = []
     for component, count in zip(structure.components, counts.tolist(), strict=True):
         output = component.projections[-1]

@@ -17,13 +17,13 @@ from evaluators.scoring.racing import RISK, Race, Survivors, rungs_of, surely_wo
 from evaluators.scoring.score import Score
 
 NOTES = """
-Our side drops on the way what is surely not wanted, by paired t tests on the windows seen so far;
-*tokens* is the share of the text that its candidates were run on.
+Our side drops on the way what is surely not among the best, by paired t tests on the windows seen
+so far; *tokens* is the share of the text that its candidates were run on.
 """
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     text, repeats = duel.text(quick=is_quick()), 1 if is_quick() else 3
     prepared = open_prepared(text)
     rungs = rungs_of(text.windows, most_rungs=4)
@@ -46,17 +46,17 @@ def main() -> int:
             for position, found in engine.score(counts[members], rung):
                 parent = base[members[position] // CHILDREN_EACH]
                 seen = slice(rungs[rung - 1] if rung else 0, rungs[rung])
-                # what is decided is the gain on the parent, on the same windows
-                gain = (found.by_window["kl"] - parent[seen]) / parent.mean()
+                # candidates compete by their improvement on the parent, on the same windows
+                change = (found.by_window["kl"] - parent[seen]) / parent.mean()
                 tokens += found.tokens
-                yield position, replace(found, by_window={"gain": gain})
+                yield position, replace(found, by_window={"change": change})
 
         judge = _JudgeBest(duel.WANTED, looks=len(rungs) - 1)
-        race = Race(rungs, score, judge, metric="gain")
+        race = Race(rungs, score, judge, metric="change")
         for _ in race.run(len(counts)):
             pass
-        gains = {int(m): race.scores[int(m)].by_window["gain"].mean() for m in race.finalists}
-        best = [*judge.accepted, *sorted(gains, key=gains.__getitem__)][: duel.WANTED]
+        changes = {int(m): race.scores[int(m)].by_window["change"].mean() for m in race.finalists}
+        best = [*judge.accepted, *sorted(changes, key=changes.__getitem__)][: duel.WANTED]
         return best, tokens
 
     naive, ours = both.fight(decide, repeats)
@@ -78,10 +78,10 @@ def main() -> int:
 
 
 class _JudgeBest:
-    """Looks for the best few: drops whom enough are surely better than, accepts whom few beat.
+    """Selects the best few: drops whom enough are surely better than, accepts whom few beat.
 
     Args:
-        count: How many are sought.
+        count: How many to select.
         looks: Times that the race decides, over which the risk is spread.
     """
 
@@ -97,7 +97,7 @@ class _JudgeBest:
         dropped = worse.sum(axis=1) >= places
         accepted = ~dropped & (worse.sum(axis=0) >= len(values) - places)
         self.accepted += map(int, members[accepted])
-        return ~(dropped | accepted)
+        return np.asarray(~(dropped | accepted))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every benchmark leaves: a table on the screen, Markdown, JSON, a last line, a status."""
+"""What every benchmark reports: a table on the screen, Markdown, JSON, a last line, a status."""
 
 import ast
 import json
@@ -49,18 +49,18 @@ class Goal:
 
 
 def is_quick() -> bool:
-    """Tell whether the coarse figure was asked for, with ``QUICK=1``."""
+    """Return whether the coarse figure was asked for, with ``QUICK=1``."""
     return os.environ.get("QUICK", "") not in ("", "0")
 
 
 def finish(name: str, rows: Sequence[Row], goals: Sequence[Goal], notes: str, *, seed: int) -> int:
-    """Print and write down a benchmark's result.
+    """Print and write a benchmark's result.
 
     Args:
-        name: As in ``make prepared-NAME``.
+        name: As in ``make bench-NAME``.
         rows: Of the table; where the columns change, another table begins.
         goals: What must hold.
-        notes: Markdown that says what the figures are.
+        notes: Markdown that describes the figures.
         seed: That everything random came from.
 
     Returns:
@@ -89,7 +89,7 @@ def finish(name: str, rows: Sequence[Row], goals: Sequence[Goal], notes: str, *,
 
 
 def refresh_index() -> None:
-    """Bring the table of all benchmarks in the results' README up to date, where there is one."""
+    """Update the table of all benchmarks in the results' README, where there is one."""
     page = RESULTS / "README.md"
     if page.is_file():
         before, _, after = page.read_text(encoding="utf-8").split(INDEX_MARK)
@@ -97,7 +97,7 @@ def refresh_index() -> None:
 
 
 def index() -> str:
-    """Lay out what each benchmark measures, and whether what is written down keeps its goals."""
+    """Return a table of what each benchmark measures, and whether its written result holds."""
     rows: list[Row] = []
     for path in sorted(RESULTS.glob("*.json")):
         measured = json.loads(path.read_text(encoding="utf-8"))
@@ -136,13 +136,13 @@ def _shown(value: str | float) -> str:
 
 
 def _environment(name: str, seed: int) -> dict[str, object]:
-    found = describe_environment(device="cpu", seed=seed)
-    packages = found.pop("packages")
+    described = describe_environment(device="cpu", seed=seed)
+    packages = described.pop("packages")
     assert isinstance(packages, dict)
     return {
         "command": f"{'QUICK=1 ' if is_quick() else ''}python -m benchmarks.{name}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **found,
+        **described,
         "threads": torch.get_num_threads(),
         "torch": packages["torch"],
         "transformers": packages["transformers"],

@@ -28,14 +28,14 @@ class Case:
 
 _ATTENTIONS = 19 / 30
 CASES = (
-    # 19 attentions and 19 MLPs of 30 stay: KV cache counts attentions, parameters the rest
+    # 19 attentions and 19 MLPs of 30 are kept: KV cache counts attentions, parameters the rest
     Case(name="11 + 11 of 60 dropped", budget="params<=0.7107x,kv<=0.6334x", seeds=3),
     Case(name="25 % of component params", budget="params<=0.8027x", seeds=1),
     Case(name="50 % of component params", budget="params<=0.6054x", seeds=1),
 )
 
 NOTES = f"""
-SmolLM2-135M-Instruct in float32; each attention and each MLP stays whole or is dropped,
+SmolLM2-135M-Instruct in float32; each attention and each MLP is kept whole or dropped,
 anywhere. *evopress* is the published (1 + λ) evolution: {INITIAL} initial plans, {OFFSPRING}
 offspring, {" → ".join(f"{stage.survivors} at {stage.tokens:,} tokens" for stage in STAGES)}, on
 fresh samples of the windows, level switches that keep the number of dropped attentions and of
@@ -43,11 +43,11 @@ dropped MLPs. *frontier* is the default searcher with `--focus budget`, its sing
 gradients (three tokens for each token differentiated on) included. Both are scored by the same
 engine, which shares prefixes between offspring: both are faster than published implementations.
 The budget of the first case bounds parameters and KV cache, which 11 + 11 meet exactly; a plan
-that drops more attentions and one MLP less may too: *dropped* says what was. Tokens are those
+that drops more attentions and one MLP less may too: *dropped* shows what was. Tokens are those
 that candidates are run on; time is wall time of searching, choosing included, the scores that
 are only shown (of evopress's parents, on all windows) not.
 
-*tokens* and *time* say when frontier's best plan within the budget first had a KL on hold-out
+*tokens* and *time* are when frontier's best plan within the budget first had a KL on hold-out
 text that is not above that of evopress's last parent, and stayed so, as a share of what evopress
 spent in all; inf: not within {MOST:.0%} of its tokens. Goals are held against the median of the
 seeds of the first case, and against the other cases.
@@ -55,7 +55,7 @@ seeds of the first case, and against the other cases.
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     cases = CASES[:1] if is_quick() else CASES
     rows = [_row(case, seed) for case in cases for seed in range(1 if is_quick() else case.seeds)]
     goals = [_goal(rows, case.name, figure) for case in cases for figure in ("tokens", "time")]
@@ -113,13 +113,13 @@ def _row(case: Case, seed: int) -> Row:
 
 
 def _dropped(plan: Evaluation) -> str:
-    """Say how many attentions and MLPs a plan drops."""
+    """Return how many attentions and MLPs a plan drops."""
     attention, mlp = plan.genome[0::2], plan.genome[1::2]
     return f"{attention.count(0)} + {mlp.count(0)}"
 
 
 def _reached(contest: Contest, trace: Trace, target: float) -> tuple[float, float]:
-    """Give the tokens and seconds from which on the best plan was never above a KL again."""
+    """Return the tokens and seconds after which the best plan was never above a KL again."""
     tokens = seconds = inf
     found = contest.holdout([step.evaluation for step in trace.steps])
     for step, measured in zip(reversed(trace.steps), reversed(found), strict=True):

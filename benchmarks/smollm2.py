@@ -13,7 +13,7 @@ from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
 from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.moves import transferred
+from planner.searchers.problem.moves import mutate
 from planner.settings.search import SearchSettings
 from search_spaces.progress import NoProgress
 
@@ -68,18 +68,11 @@ def param_domain(prepared: PreparedModel) -> Domain:
 def parents(prepared: PreparedModel) -> NDArray[np.int_]:
     """Good plans from 0.5 to 0.9 of the parameters, ``(parents, sites)``."""
     domain = param_domain(prepared)
-    even = np.zeros(len(domain.top_levels))
-    return np.stack([domain.guessed(cost, even) for cost in PARENT_COSTS])
+    no_tilt = np.zeros(len(domain.top_levels))
+    return np.stack([domain.by_prior(cost, no_tilt) for cost in PARENT_COSTS])
 
 
 def offspring(prepared: PreparedModel, seed: int = SEED) -> NDArray[np.int_]:
-    """Eight children of each parent in turn, by one to four moves at about equal cost."""
-    domain, rng = param_domain(prepared), np.random.default_rng(seed)
-    children = []
-    for parent in parents(prepared):
-        for _ in range(CHILDREN_EACH):
-            child = parent
-            for _ in range(int(rng.integers(1, 5))):
-                child = transferred(child, domain, rng)
-            children.append(child)
-    return np.array(children)
+    """Eight mutants of each parent in turn, at about equal cost, ``(children, sites)``."""
+    families = np.repeat(parents(prepared), CHILDREN_EACH, axis=0)
+    return mutate(param_domain(prepared), families, np.random.default_rng(seed))

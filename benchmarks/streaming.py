@@ -44,7 +44,7 @@ memory would drop out of it. The model is small enough to be loaded whole, so th
 is measured and not extrapolated; all three grow with the number of layers alike. Candidates keep
 60 to 100 % of each component, at random. The goal is held by the larger generation; a default
 search has 32 candidates on 2,048 tokens, with much more arithmetic for each byte read. The smaller
-one shows what sorting and casting cost where there is little to do beside.
+one shows what sorting and casting cost where there is little else to do.
 """
 
 Scores = dict[int, Mapping[str, object]]
@@ -76,7 +76,7 @@ class Times:
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     fidelity = (
         Fidelity(layers=4, generations=(2, 8), windows=2, tokens=64, repeats=3)
         if is_quick()
@@ -129,7 +129,7 @@ def generation(structure: ModelStructure, count: int) -> NDArray[np.int_]:
 def measured(
     folder: Path, streamed: Evaluator, whole: Evaluator, *, count: int, repeats: int
 ) -> Row:
-    """Give one line of the table: medians over the repeats."""
+    """Return one line of the table: medians over the repeats."""
     counts = generation(whole.tree.structure, count)
     found = [repeat(folder, streamed, whole, counts) for _ in range(repeats)]
     return {

@@ -9,7 +9,7 @@ from typing import get_args
 from benchmarks.report import Goal, Row, finish, is_quick
 from planner.searchers import SearcherName
 from tests.problems import ToyModel, additive, noisy, pairwise, two_costs
-from tests.problems.trial import POPULATION, SLOPES_COST, additive_plans, try_searcher
+from tests.problems.trial import GRADIENT_COST, POPULATION, additive_plans, try_searcher
 
 SUBJECT: str = "frontier"
 """The searcher that must reach the goal."""
@@ -29,15 +29,16 @@ GOAL = 0.99
 
 NOTES = f"""
 Toy models of ten sites with two to five levels, {additive().size:,} genomes each, whose exact
-fronts are computed by enumeration. *additive*: each site does its own harm. *pairwise*: pairs of
-sites do one another's work, so that either is nearly free to lose and both are dear, neighbours
-lost together do more harm than their sum, others less. *noisy*: the same, where a part of the
-text tells only roughly what all of it does (relative standard error 0.17 on the first quarter).
+fronts are computed by enumeration. *additive*: KL is a sum over sites. *pairwise*: pairs of
+sites are redundant, so that either is nearly free to lose and both are dear, neighbours
+lost together raise KL by more than their sum, others by less. *noisy*: the same, where a part of
+the text predicts only roughly the KL on all of it (relative standard error 0.17 on the first
+quarter).
 *two costs*: the same, with a second cost.
 
 A searcher is stopped after {SHARE:.1%} of the evaluations that enumeration takes. A genome counts
-as an evaluation by the share of the text that it is scored on, slopes at a genome as
-{SLOPES_COST}. What is found is the hypervolume of the genomes that were scored on all text, as a
+as an evaluation by the share of the text that it is scored on, the gradient at a genome as
+{GRADIENT_COST}. What is found is the hypervolume of the genomes that were scored on all text, as a
 share of the true front's, over {additive().cheapest:g} to 1 of the first cost: measured against
 the least KL at that lower end, and the dense costs.
 Searchers propose about {POPULATION} genomes at a time. *found* is the median over the seeds,
@@ -48,9 +49,9 @@ The goal is held against the worst seed.
 
 
 def main() -> int:
-    """Measure, report, and give the exit status."""
+    """Measure, report, and return the exit status."""
     seeds = range(2 if is_quick() else 5)
-    # rivals that are not there are left out
+    # rivals that do not exist are left out
     names: list[SearcherName] = [n for n in get_args(SearcherName) if n in (SUBJECT, *RIVALS)]
     rows: list[Row] = []
     goals: list[Goal] = []
@@ -71,7 +72,7 @@ def main() -> int:
     assert goals, f"`{SUBJECT}` must be a searcher"
     facts = (
         f"Seeds: {len(seeds)}. {SHARE:.1%} are {SHARE * additive().size:,.0f} evaluations. The "
-        "exact best plans by the sum of single-site harms, at 40 limits on the first cost, reach: "
+        "exact best plans by the sum of single-site KLs, at 40 limits on the first cost, reach: "
         f"{added}."
     )
     return finish("truth", rows, goals, f"{NOTES.strip()}\n\n{facts}", seed=seeds[0])
