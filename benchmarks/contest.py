@@ -21,9 +21,9 @@ from planner.preparation.prepared_model import PreparedModel
 from planner.results.significance import Verdict
 from planner.run import Run
 from planner.runs.records import Evaluation, SearchEffort
-from planner.searching.problem import asked_budget
+from planner.searching.problem import budget_of
 from planner.searching.scorer import Scorer
-from planner.searching.search_model import search_on
+from planner.searching.search_model import search_prepared
 from planner.searching.spending import SearchProgress
 from planner.settings.search import SearchSettings
 from search_spaces.progress import NoProgress
@@ -101,7 +101,7 @@ class Contest:
             options: Of `SearchSettings`, besides those of the contest.
         """
         settings = self.settings.model_copy(update=options)
-        budget, dense = asked_budget(settings), self.prepared.dense.costs.dense()
+        budget, dense = budget_of(settings), self.prepared.dense.costs.dense()
         with Run.create(self.folder / name, settings) as run:
             trace = Trace(run=run)
             prepared = with_search_space(self._on(settings.search_windows), settings, self.folder)
@@ -121,7 +121,7 @@ class Contest:
                     )
                     trace.steps.append(step)
 
-            search_on(run, prepared, NoProgress(), with_baselines=False, on_progress=follow)
+            search_prepared(run, prepared, NoProgress(), with_baselines=False, on_progress=follow)
         trace.run = Run.open(run.folder)
         return trace
 

@@ -40,8 +40,9 @@ def export_chosen(
         )
     if (Path(source) / SETTINGS_FILE).is_file() or budget is not None:
         run = RunStore.open(Path(source))
-        chosen = plan if plan is not None else plan_chooser(run)(Budget.parse(budget or "")).plan_id
-        return export_from_run(run, chosen, out, progress=progress)
+        if plan is None:
+            plan = plan_chooser(run)(Budget.parse(budget or "")).plan_id
+        return export_from_run(run, plan, out, progress=progress)
     if plan is None or not plan.endswith(".json"):
         raise PlanError(
             f"`{source}` is no run, so `--plan` must be a plan file of that model, got `{plan}`; "

@@ -80,7 +80,6 @@ def export_from_run(
         plan: A plan's id, or the path of a plan file.
         out: The folder to make.
         progress: Receives stages and progress.
-        progress: Told of progress.
 
     Returns:
         The folder, as a client would load it.
@@ -157,7 +156,7 @@ def export_from_model(
     loaded = Plan.load(plan)
     if loaded.weights_digest:
         raise PlanError(
-            f"`{plan}` keeps weights made from a run's text ({loaded.weights_digest}), which "
+            f"`{plan}` needs pruned weights from a run's text ({loaded.weights_digest}), which "
             "the model alone does not give; export it from that run, `planner export RUN --plan`"
         )
     dense = open_model(_in_float32(settings), progress)

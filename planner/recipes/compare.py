@@ -24,8 +24,13 @@ from planner.recipes.recipe import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.recipes.recipe_comparison import RECIPES_KEY, RecipeComparison
 from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER
 from planner.runs.run_store import RunStore
-from planner.searching.problem import asked_budget
-from planner.searching.search_model import check_same, open_prepared, opened, search_on
+from planner.searching.problem import budget_of
+from planner.searching.search_model import (
+    check_resumable,
+    open_prepared,
+    open_run,
+    search_prepared,
+)
 from planner.settings.budget import check_reachable
 from planner.settings.search import SETTINGS_FILE, SearchSettings
 from search_spaces.atomic_files import replacing
@@ -79,7 +84,7 @@ def run_comparison(
     progress: Progress,
 ) -> RecipeComparison:
     """Compare as `compare` does, with settings that are checked already."""
-    if not asked_budget(settings).cost_names:
+    if not budget_of(settings).cost_names:
         raise BudgetError(
             "a comparison needs a budget with a limit on a cost, under which all recipes are "
             f"judged, got `{settings.budget}`; set for example `--budget params<=0.7x`"
@@ -87,7 +92,7 @@ def run_comparison(
     if resume and (out / DATABASE_FILE).is_file():  # before its settings are held against these
         with RunStore.open(out) as earlier:
             _check_comparison(earlier)
-    with opened(out, settings, resume=resume) as shared:
+    with open_run(out, settings, resume=resume) as shared:
         shared.set_meta(RECIPES_KEY, list(recipes))
         # `shared.settings` name the model by its absolute path
         planned = {name: recipe.settings(shared.settings) for name, recipe in recipes.items()}
@@ -128,9 +133,10 @@ def _run_all(
         logger.info("recipe %s (%d of %d)", name, position, len(unfinished))
         folder = shared.folder / name
         try:
-            with opened(folder, settings, resume=(folder / SETTINGS_FILE).is_file()) as run:
+            with open_run(folder, settings, resume=(folder / SETTINGS_FILE).is_file()) as run:
                 # baselines would count as plans that the recipe proposed
-                search_on(run, prepared_models.for_recipe(run), progress, with_baselines=False)
+                prepared = prepared_models.for_recipe(run)
+                search_prepared(run, prepared, progress, with_baselines=False)
                 prepared_models.leave_levels(run)
         except InputError:
             _remove_empty(folder)
@@ -152,7 +158,7 @@ class _PreparedModels:
         self._shared, self._progress = shared, progress
         self._preparation, self._folder = preparation_key(shared.settings), shared.folder
         self._prepared: PreparedModel | None = open_prepared(shared, progress)
-        budget = asked_budget(shared.settings)
+        budget = budget_of(shared.settings)
         check_reachable(
             budget, self._prepared.dense.costs.dense(), self._prepared.smallest_costs()
         )
@@ -166,7 +172,7 @@ class _PreparedModels:
             self._prepared = open_prepared(run, self._progress)
             self._preparation, self._folder = recipe_preparation, run.folder
         _copy(PREPARED_FILES, self._folder, run.folder)
-        check_same(run, self._prepared.dense)
+        check_resumable(run, self._prepared.dense)
         return with_search_space(self._prepared, run.settings, run.folder)
 
     def leave_levels(self, run: RunStore) -> None:

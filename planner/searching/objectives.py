@@ -28,15 +28,15 @@ class Objectives:
     """If only the budget matters: the share it allows of each cost, infinite without a limit."""
 
     def of(
-        self, evaluations: Sequence[Evaluation], known: Sequence[Evaluation] = ()
+        self, evaluations: Sequence[Evaluation], scored: Sequence[Evaluation] = ()
     ) -> NDArray[np.float64]:
         """Return the objectives of evaluations, ``(evaluations, 1 + costs)``, finite.
 
         Args:
             evaluations: The KL of those that a race dropped is projected to all windows.
-            known: All evaluations so far, which projections rely on.
+            scored: All evaluations so far, which projections rely on.
         """
-        references = kl_by_window(fully_scored([*known, *evaluations]))
+        references = kl_by_window(fully_scored([*scored, *evaluations]))
         kls = [_projected_kl(evaluation, references) for evaluation in evaluations]
         shares = [self.shares(evaluation) for evaluation in evaluations]
         return np.column_stack([kls, np.array(shares).reshape(len(kls), -1)]).astype(np.float64)

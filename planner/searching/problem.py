@@ -16,7 +16,7 @@ _LOOK_JUST_BELOW = 0.05
 """The same if only the budget matters: as far as the steps between levels may miss it."""
 
 
-def asked_budget(settings: SearchSettings) -> Budget:
+def budget_of(settings: SearchSettings) -> Budget:
     """Return the budget of settings; if they name none, one without limits.
 
     Raises:
@@ -31,7 +31,7 @@ def check_budget(settings: SearchSettings) -> None:
     Raises:
         BudgetError: If it does.
     """
-    budget = asked_budget(settings)
+    budget = budget_of(settings)
     if budget.cost_names:
         return
     if settings.focus == "budget":

@@ -25,7 +25,7 @@ from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
 from planner.searching.problem import (
     allowed_costs,
-    asked_budget,
+    budget_of,
     check_budget,
     default_costs,
     search_domain,
@@ -54,14 +54,14 @@ DEFAULT_PLANS = 256
 def run_search(settings: SearchSettings, out: Path, *, resume: bool, progress: Progress) -> None:
     """Search with settings that were checked, and leave a run on disk."""
     check_budget(settings)  # a mistake in it is reported before the folder is made
-    with opened(out, settings, resume=resume) as run:
+    with open_run(out, settings, resume=resume) as run:
         run.check_search()
-        search_on(run, open_prepared(run, progress), progress)
+        search_prepared(run, open_prepared(run, progress), progress)
     release_pages()
 
 
 @contextmanager
-def opened(out: Path, settings: SearchSettings, *, resume: bool) -> Iterator[RunStore]:
+def open_run(out: Path, settings: SearchSettings, *, resume: bool) -> Iterator[RunStore]:
     """Open a run to search; a new one in which nothing gets scored leaves its folder empty.
 
     Raises:
@@ -86,14 +86,14 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
         InputError: If the user must correct something.
     """
     dense = open_model(run.settings, progress)
-    check_same(run, dense)
-    if asked_budget(run.settings).measured:
+    check_resumable(run, dense)
+    if budget_of(run.settings).measured:
         table = find_table(dense, workload(run.settings), run.folder, progress)
         dense = replace(dense, costs=dense.costs.timed(table))
     return prepare(dense, run.settings, run.folder, progress)
 
 
-def check_same(run: RunStore, dense: DenseModel) -> None:
+def check_resumable(run: RunStore, dense: DenseModel) -> None:
     """Refuse to resume a run of another model, number format or device.
 
     Raises:
@@ -103,7 +103,7 @@ def check_same(run: RunStore, dense: DenseModel) -> None:
     run.check_arithmetic(arithmetic_of(dense))
 
 
-def search_on(
+def search_prepared(
     run: RunStore,
     prepared: PreparedModel,
     progress: Progress,
@@ -125,7 +125,7 @@ def search_on(
         RunError: If the run's latency table is another one.
         ModelError: If no plan could be scored.
     """
-    budget = asked_budget(run.settings)
+    budget = budget_of(run.settings)
     costs, smallest = prepared.dense.costs.dense(), prepared.smallest_costs()
     check_reachable(budget, costs, smallest)
     if prepared.dense.costs.table is not None:
@@ -152,7 +152,7 @@ def _scored(
     on_progress: OnProgress,
 ) -> SearchEffort:
     """Score all that needs the search text; its evaluator is freed when this returns."""
-    budget = asked_budget(run.settings)
+    budget = budget_of(run.settings)
     domain, scorer = search_domain(run, prepared, budget), _search_scorer(prepared, run.settings)
     objectives = Objectives(
         cost_names=tuple(run.get_meta("cost_names")),

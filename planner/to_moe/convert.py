@@ -46,9 +46,9 @@ tags: [mixture-of-experts, compression-planner]
 
 Each MLP of `{source}` as {experts} experts of {channels} channels and a shared one of {shared},
 by compression-planner, without training: channels were clustered by their activations on
-{tokens:,} tokens, and the router fitted by ridge regression. {active} experts run for a token, which makes
-{share:.0%} of the channels; with all of them (`num_experts_per_tok={experts}`) the model computes
-what the dense one does: logits differ by at most {gap:.1e} (allowed: {allowed:.1e}).
+{tokens:,} tokens, and the router fitted by ridge regression. {active} experts run for a token,
+which makes {share:.0%} of the channels; with all of them (`num_experts_per_tok={experts}`) the
+model computes what the dense one does: logits differ by at most {gap:.1e} (allowed: {allowed:.1e}).
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
