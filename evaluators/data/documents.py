@@ -10,22 +10,20 @@ TABLES = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv
 
 
 def read_documents(data: str, *, split: str = "train", column: str = "text") -> list[str]:
-    """Give the documents of a text source, in order.
+    """Return the documents of a text source, in order.
 
     Args:
         data: A text, JSONL, parquet or CSV file, a folder of such files, or a data set's name
             for `datasets`, with its configuration after a colon: ``wikitext:wikitext-2-raw-v1``.
-        split: Of a named data set.
-        column: That holds the text, of anything but plain text.
+        split: Split of a named data set.
+        column: Column that holds the text, for anything but plain text.
 
     Raises:
-        DataError: Where there is no text, or it cannot be read as text.
+        DataError: If there is no text, or it cannot be read as text.
     """
     path = Path(data).expanduser()
     if path.is_dir():
-        inside = (file.relative_to(path).parts for file in sorted(path.rglob("*")))
-        seen = [parts for parts in inside if not any(part.startswith(".") for part in parts)]
-        files = [file for parts in seen if (file := path.joinpath(*parts)).is_file()]
+        files = [file for file in sorted(path.rglob("*")) if _is_visible(file, path)]
         documents = [text for file in files for text in _read_file(file, column)]
     elif path.is_file():
         documents = _read_file(path, column)
@@ -37,6 +35,12 @@ def read_documents(data: str, *, split: str = "train", column: str = "text") -> 
     if not documents:
         raise DataError(f"calibration text must hold words, and `{data}` is empty; give another")
     return documents
+
+
+def _is_visible(path: Path, folder: Path) -> bool:
+    """Return whether a path is a file that no hidden name leads to."""
+    parts = path.relative_to(folder).parts
+    return path.is_file() and not any(part.startswith(".") for part in parts)
 
 
 def _read_file(path: Path, column: str) -> list[str]:

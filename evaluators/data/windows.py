@@ -1,4 +1,4 @@
-"""Tokens to search and to report on: the user's text, or text sampled from the dense model."""
+"""Windows of tokens to search and report on, of the user's text or sampled from the model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,11 +14,9 @@ from search_spaces.errors import DataError
 from search_spaces.progress import NO_PROGRESS, Progress
 
 LONGEST_TEXT = 2_000_000
-"""Characters tokenised of each part of a long text: far more than any search asks for."""
+"""Characters tokenised of each part of a long text: far more than any search needs."""
 SAMPLED_AT_ONCE = 32
-"""Sequences drawn from the model side by side."""
-
-"""Told how many steps are done, of how many."""
+"""Sequences sampled from the model in one batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,28 +29,28 @@ class Windows:
     tokens: int
     """In each window."""
     statistics: int = 0
-    """Those of the search among them; as many as a text holds."""
+    """For statistics, those of the search included; fewer if the text is short."""
     search_option: str = "--search_windows"
-    """What users set ``search`` by."""
+    """The option that sets ``search``."""
 
     @property
     def extra(self) -> int:
-        """Windows that only statistics are taken from."""
+        """Windows for statistics only."""
         return max(0, self.statistics - self.search)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextSource:
-    """Where a user's text is read from, as `evaluators.data.documents.read_documents` takes it."""
+    """Where a user's text is read from; see `evaluators.data.documents.read_documents`."""
 
     data: str
-    """What is searched on, and re-scored on afresh."""
+    """Text of the search and of the fresh windows."""
     holdout: str | None = None
-    """What is held out; none: the second half of ``data``."""
+    """Held-out text; none: the second half of ``data``."""
     split: str = "train"
-    """Of a named data set."""
+    """Split of a named data set."""
     column: str = "text"
-    """That holds the text."""
+    """Column that holds the text."""
 
     def __str__(self) -> str:
         return self.data if self.holdout is None else f"{self.data}, held out {self.holdout}"
@@ -60,26 +58,26 @@ class TextSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Token ids to search on and, disjoint from them and from each other, to report on."""
+    """Disjoint token ids: to search on, and to report on."""
 
     search: Tensor
     """``(windows, tokens)``"""
     fresh: Tensor
-    """``(windows, tokens)`` of the same text as the search's: a second draw of the same kind."""
+    """``(windows, tokens)`` of the same text as the search's: a second draw."""
     holdout: Tensor
-    """``(windows, tokens)``; no decision is ever taken on them."""
+    """``(windows, tokens)``; no decision is ever based on them."""
     extra: Tensor
-    """``(windows, tokens)`` of the same text as the search's, for statistics only; may be none."""
+    """``(windows, tokens)`` of the search's text, for statistics only; may be empty."""
     source: str
     """Where the text came from."""
 
     @property
     def statistics(self) -> Tensor:
-        """What statistics are taken from: the search's windows and more, ``(windows, tokens)``."""
+        """Windows for statistics: the search's and the extra ones, ``(windows, tokens)``."""
         return torch.cat([self.search, self.extra])
 
     def save(self, path: Path) -> None:
-        """Write the tokens down as ``.npz``."""
+        """Write the tokens as ``.npz``."""
         with path.open("wb") as file:
             np.savez(
                 file,
@@ -112,24 +110,23 @@ def from_text(
 ) -> Calibration:
     """Draw windows from the user's text.
 
-    Those to search on and the fresh ones come from all of it where other text is held out; else
-    from its first half, and the hold-out from its second.
+    The search's and the fresh windows come from all of it if other text is held out; else from its
+    first half, and the held-out windows from its second.
 
     Args:
         source: Of the text.
         tokenizer: The model's.
         windows: How many, and how long.
-        rng: Picks the windows.
+        rng: Draws the windows.
 
     Raises:
-        DataError: Where the text is unreadable or too short, or what is held out is the text that
-            is searched on.
+        DataError: If the text is unreadable or too short, or the held-out text is the same.
     """
     first, second = _parts(source)
-    asked = {windows.search_option: windows.search, "--fresh_windows": windows.fresh}
-    search, fresh, extra = _draw(first, tokenizer, asked, windows, rng)
-    asked = {"--holdout_windows": windows.holdout}
-    (holdout, _) = _draw(second, tokenizer, asked, replace(windows, statistics=0), rng)
+    counts = {windows.search_option: windows.search, "--fresh_windows": windows.fresh}
+    search, fresh, extra = _draw(first, tokenizer, counts, windows, rng)
+    counts = {"--holdout_windows": windows.holdout}
+    (holdout, _) = _draw(second, tokenizer, counts, replace(windows, statistics=0), rng)
     return Calibration(
         search=search, fresh=fresh, holdout=holdout, extra=extra, source=str(source)
     )
@@ -139,11 +136,11 @@ def from_text(
 class _Part:
     text: str
     name: str
-    """As it stands in a sentence."""
+    """As used in a message."""
 
 
 def _parts(source: TextSource) -> tuple[_Part, _Part]:
-    """Read the text to search on and the text to hold out."""
+    """Read the text to search on and the held-out text."""
     documents = read_documents(source.data, split=source.split, column=source.column)
     if source.holdout is None:
         first, second = _halves(documents)
@@ -166,41 +163,54 @@ def _joined(documents: list[str]) -> str:
 
 
 def _halves(documents: list[str]) -> tuple[str, str]:
-    """Split text in the middle, between documents or else between words."""
+    """Split text in the middle, between documents or else between words.
+
+    Example:
+        >>> [half.strip() for half in _halves(["one document", "another one"])]
+        ['one document', 'another one']
+    """
     text = _joined(documents)
     middle = len(text) // 2
     borders = np.cumsum([len(document) + 2 for document in documents])[:-1]
     near = borders[np.abs(borders - middle) < len(text) // 8]
     if len(near):
-        cut = int(near[np.abs(near - middle).argmin()])
+        border = int(near[np.abs(near - middle).argmin()])
     else:
-        cut = max(middle, text.find(" ", middle, middle + len(text) // 8))
-    return text[:cut], text[cut:]
+        border = max(middle, text.find(" ", middle, middle + len(text) // 8))
+    return text[:border], text[border:]
 
 
 def _draw(
     part: _Part,
     tokenizer: PreTrainedTokenizerBase,
-    asked: Mapping[str, int],
+    counts: Mapping[str, int],
     windows: Windows,
     rng: np.random.Generator,
 ) -> list[Tensor]:
-    """Draw disjoint sets of windows from some text, as many as each option asks for.
+    """Draw disjoint sets of windows from some text.
 
-    The last set holds what is wanted for statistics only, as far as there is so much.
+    Args:
+        part: The text.
+        tokenizer: The model's.
+        counts: Windows of each set, by the option that sets their number.
+        windows: How long, and how many for statistics.
+        rng: Draws the windows.
+
+    Returns:
+        One set for each count, and the extra windows for statistics, as many as the text has.
     """
     text, length = part.text, windows.tokens
     start = int(rng.integers(max(1, len(text) - LONGEST_TEXT + 1)))
     prefix = _prefix(tokenizer)
     body = length - len(prefix)
     ids = tokenizer(text[start : start + LONGEST_TEXT], add_special_tokens=False, verbose=False)
-    available, total = len(ids["input_ids"]) // body, sum(asked.values())
+    available, total = len(ids["input_ids"]) // body, sum(counts.values())
     if available < total:
-        asked = {option: count for option, count in asked.items() if count}
+        counts = {option: count for option, count in counts.items() if count}
         raise DataError(
-            f"calibration needs {' + '.join(map(str, asked.values()))} windows of {length} tokens "
-            f"in {part.name} holds {available}; give more text, or lower "
-            f"{', '.join(f'`{option}`' for option in asked)} or `--window_tokens`"
+            f"calibration needs {' + '.join(map(str, counts.values()))} windows of {length} "
+            f"tokens in {part.name} holds {available}; give more text, or lower "
+            f"{', '.join(f'`{option}`' for option in counts)} or `--window_tokens`"
         )
     bodies = np.asarray(ids["input_ids"][: available * body], dtype=np.int64)
     bodies = bodies.reshape(available, body)
@@ -208,12 +218,12 @@ def _draw(
     rest = rng.permutation(np.setdiff1d(np.arange(available), drawn))[: windows.extra]
     rows = torch.from_numpy(bodies[np.concatenate([drawn, rest])])
     start_of_text = torch.tensor(prefix, dtype=torch.long).expand(len(rows), -1)
-    whole = torch.cat([start_of_text, rows], dim=1)
-    return list(torch.split(whole, [*asked.values(), len(rest)]))
+    drawn_windows = torch.cat([start_of_text, rows], dim=1)
+    return list(torch.split(drawn_windows, [*counts.values(), len(rest)]))
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Give what the tokenizer puts before every text, such as a begin-of-text token."""
+    """Return the tokens that the tokenizer puts before every text, such as begin-of-text."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a")["input_ids"]
     for position in range(len(full)):
@@ -234,7 +244,7 @@ def from_model(
         model: The dense model.
         windows: How many, and how long.
         seed: Of the sampling.
-        progress: Told how many tokens are drawn.
+        progress: Advanced with the tokens drawn.
     """
     config = model.config.get_text_config()
     ends = config.eos_token_id

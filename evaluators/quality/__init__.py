@@ -1,4 +1,4 @@
-"""Quality metrics, one a file; all come from the same pass."""
+"""Quality metrics, one a file; all are computed from the same pass."""
 
 from collections.abc import Callable, Mapping
 
@@ -22,10 +22,10 @@ QUALITY: Mapping[str, tuple[Metric, Callable[[Comparison], Tensor]]] = {
         (COSINE, cosine),
     )
 }
-"""Each quality metric of a language model with the function that gives it at each position."""
+"""Each quality metric of a language model, and the function that computes it by position."""
 
 SEARCH_METRICS = ("kl", "nll", "agreement")
-"""What every candidate of a search is measured by: one pass over the vocabulary serves them all.
+"""Metrics of every candidate of a search: one pass over the vocabulary serves them all.
 
 A front is re-scored by all of `QUALITY`.
 """

@@ -1,4 +1,4 @@
-"""How often the dense model would accept a token that the candidate drafts for it."""
+"""Share of tokens drafted by the candidate that the dense model would accept."""
 
 from torch import Tensor
 
@@ -14,10 +14,10 @@ ACCEPTANCE = Metric(
 
 
 def acceptance(compared: Comparison) -> Tensor:
-    """Give Σ min(p, q) at each position, ``(positions,)``; exactly 1 for the dense model itself.
+    """Return Σ min(p, q) at each position, ``(positions,)``; exactly 1 for the dense model itself.
 
-    Computed as 1 − ½ Σ |p − q|, which is the same where both sum to 1 and has no rounding where
+    Computed as 1 − ½ Σ |p − q|, which is the same, for both sum to 1, and has no rounding error if
     they are equal.
     """
     gap = compared.probabilities().sub_(compared.teacher.probabilities).abs_().sum(dim=-1)
-    return (1 - gap / 2).clamp(min=0)  # distributions apart differ by 2, give or take rounding
+    return (1 - gap / 2).clamp(min=0)  # disjoint distributions differ by 2, up to rounding

@@ -1,4 +1,4 @@
-"""How often the candidate's most probable token is the dense model's."""
+"""Share of positions at which the candidate's most probable token is the dense model's."""
 
 from torch import Tensor
 
@@ -14,5 +14,5 @@ AGREEMENT = Metric(
 
 
 def agreement(compared: Comparison) -> Tensor:
-    """Give 1 where the dense model's token is among the candidate's most probable, else 0."""
+    """Return 1 if the dense model's token is among the candidate's most probable, else 0."""
     return (compared.top_logit == 0).float()  # logits count from the highest

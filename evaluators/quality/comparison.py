@@ -1,4 +1,4 @@
-"""A candidate beside the dense model over some positions; what the metrics share, once."""
+"""A candidate against the dense model at some positions: what the metrics share, once."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Teacher:
-    """What the dense model says at some positions."""
+    """The dense model's predictions at some positions."""
 
     probabilities: Tensor
     """``(positions, vocabulary)``"""
@@ -30,7 +30,7 @@ class Teacher:
         probabilities /= total
         return cls(
             probabilities=probabilities,
-            # step by step what Comparison does, so that the dense model is 0 from itself
+            # the same operations as in Comparison, so that the dense model is 0 from itself
             negative_entropy=dot(probabilities, shifted) - total.squeeze(1).log(),
             top=top.squeeze(1),
             hidden=hidden,
@@ -39,17 +39,17 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A candidate's logits at some positions, and what the dense model and the text say there."""
+    """A candidate's logits at some positions, with the dense model's predictions and the text."""
 
     teacher: Teacher
     targets: Tensor
-    """The token that follows in the text, ``(positions,)``"""
+    """The next token of the text, ``(positions,)``"""
     target_logit: Tensor
     """Logits count from each position's highest, ``(positions,)``"""
     expected_logit: Tensor
     """Σ p z: the candidate's logit, averaged over the teacher's distribution, ``(positions,)``"""
     exponentials: Tensor
-    """exp z in the memory that the logits were given in, ``(positions, vocabulary)``"""
+    """exp z in the memory of the logits, ``(positions, vocabulary)``"""
     normaliser: Tensor
     """Σ exp z, ``(positions,)``"""
     top_logit: Tensor
@@ -61,7 +61,7 @@ class Comparison:
     def of(cls, logits: Tensor, teacher: Teacher, targets: Tensor, hidden: Tensor) -> "Comparison":
         """Digest logits ``(positions, vocabulary)``, which are overwritten."""
         logits = logits.float()
-        # amax and not max: finding the place too takes six times as long
+        # amax and not max: finding the position too takes six times as long
         shifted = logits.sub_(logits.amax(dim=-1, keepdim=True))
         target_logit = shifted.gather(1, targets[:, None]).squeeze(1)
         top_logit = shifted.gather(1, teacher.top[:, None]).squeeze(1)
@@ -80,13 +80,13 @@ class Comparison:
 
     @property
     def log_normaliser(self) -> Tensor:
-        """Give log Σ exp z, ``(positions,)``."""
+        """The logarithm of Σ exp z, ``(positions,)``."""
         return self.normaliser.log()
 
     def probabilities(self) -> Tensor:
         """Compute the candidate's distribution anew, ``(positions, vocabulary)``.
 
-        As large as the logits, so only for metrics that nothing less serves.
+        As large as the logits, so only for metrics that need it.
         """
         return self.exponentials / self.normaliser[:, None]
 

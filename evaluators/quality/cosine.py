@@ -1,4 +1,4 @@
-"""How far the candidate's last hidden states point the dense model's way."""
+"""Cosine of the candidate's last hidden states to the dense model's."""
 
 import torch
 from torch import Tensor
@@ -15,10 +15,10 @@ COSINE = Metric(
 
 
 def cosine(compared: Comparison) -> Tensor:
-    """Give the cosine of what enters the two heads at each position, ``(positions,)``.
+    """Return the cosine of the inputs of the two heads at each position, ``(positions,)``.
 
-    In float32 whatever the model's format. Exactly 1 for the dense model itself: the root of a
-    square is exact. 0 where a state vanishes.
+    In float32 whatever the model's dtype. Exactly 1 for the dense model itself: the root of a
+    square is exact. 0 if a state is zero.
     """
     student, teacher = compared.hidden.float(), compared.teacher.hidden.float()
     lengths = (dot(student, student) * dot(teacher, teacher)).sqrt()

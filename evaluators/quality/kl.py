@@ -14,6 +14,6 @@ KL = Metric(
 
 
 def kl(compared: Comparison) -> Tensor:
-    """Give Σ p (log p − log q) at each position, ``(positions,)``."""
+    """Return Σ p (log p − log q) at each position, ``(positions,)``."""
     expected_log_q = compared.expected_logit - compared.log_normaliser
     return compared.teacher.negative_entropy - expected_log_q

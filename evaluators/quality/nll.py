@@ -14,5 +14,5 @@ NLL = Metric(
 
 
 def nll(compared: Comparison) -> Tensor:
-    """Give −log q of the token that follows at each position, ``(positions,)``."""
+    """Return −log q of the next token at each position, ``(positions,)``."""
     return compared.log_normaliser - compared.target_logit

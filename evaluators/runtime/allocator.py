@@ -1,4 +1,4 @@
-"""When freed memory is kept for the next tensor, and when the kernel gets it back."""
+"""When freed memory is kept for the next tensor, and when it returns to the kernel."""
 
 import ctypes
 import functools
@@ -12,7 +12,7 @@ LARGEST_KEPT = (2**30, 2**25)
 
 @functools.cache
 def keep_pages() -> bool:
-    """Stop glibc from returning large blocks to the kernel; tell whether that worked.
+    """Stop glibc from returning large blocks to the kernel; return whether that worked.
 
     A candidate allocates and frees hundreds of megabytes of temporaries. By default each is mapped
     and faulted in anew, which took a third of the time on a two-core machine (SmolLM2-135M,
@@ -22,12 +22,12 @@ def keep_pages() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc
         return False
-    kept = any(mallopt(MMAP_THRESHOLD, size) for size in LARGEST_KEPT)
-    return kept and bool(mallopt(TRIM_THRESHOLD, NEVER))
+    is_set = any(mallopt(MMAP_THRESHOLD, size) for size in LARGEST_KEPT)
+    return is_set and bool(mallopt(TRIM_THRESHOLD, NEVER))
 
 
 def release_pages() -> None:
-    """Hand freed memory back to the kernel once, for a stage that needs none of it has begun."""
+    """Return freed memory to the kernel once, for a stage that needs none of it."""
     gc.collect()
     try:
         trim = ctypes.CDLL(None).malloc_trim

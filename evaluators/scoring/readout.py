@@ -17,7 +17,7 @@ from evaluators.quality.comparison import Comparison, Teacher
 from search_spaces.structure.backbone import Backbone
 
 LOGITS_BYTES = 16 * 2**20
-"""Size of one chunk of logits: small beside a model, large enough to multiply well."""
+"""Size of one chunk of logits: small next to a model, large enough to multiply well."""
 
 
 class Readout:
