@@ -21,6 +21,7 @@ from search_spaces.progress import Progress
 from search_spaces.structure.model import ModelStructure
 from tests.settings import SMALL
 
+pytestmark = pytest.mark.arithmetic
 BUDGET = "throughput>=1.25x"
 WORKLOAD = Workload(prompt_tokens=16, new_tokens=4)
 LATENCY: dict[str, Any] = {**SMALL, "budget": BUDGET, "prompt_tokens": 16, "new_tokens": 4}

@@ -166,7 +166,7 @@ def test_a_killed_search_goes_on_with_the_levels_that_are_there(
         ({"compensate": "admm"}, SettingsError, "needs a space with sparsity"),
         ({"compensate": "lsq"}, SettingsError, "choose from none, bias"),
         ({"budget": "params<=0.5x", "space": "2:4"}, BudgetError, "params"),
-        ({"prior": "importance"}, SettingsError, "compares across layers"),
+        ({"prior": "importance"}, SettingsError, "compare across layers"),
         ({"prior": "owl"}, SettingsError, "needs a space with some"),
         ({"space": "channels,2:4", "mlp_step": 3}, SettingsError, r"`layers\.0\.mlp\.down_proj`"),
     ],

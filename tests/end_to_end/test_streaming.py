@@ -20,6 +20,7 @@ from tests import ROOT
 from tests.models.factory import VOCABULARY
 from tests.models.streamed import write_large, write_large_mixture
 
+pytestmark = pytest.mark.arithmetic
 SMALL: dict[str, Any] = {
     "budget": "params<=0.8x",
     "evaluations": 12,

@@ -15,6 +15,7 @@ from planner.cli.main import main
 from planner.export import proof
 from tests.planner.cli.commands import OPTIONS, refused
 
+pytestmark = pytest.mark.arithmetic
 # ---- mistakes: models
 
 

@@ -23,6 +23,7 @@ from planner.settings.search import SearchSettings
 from search_spaces.errors import BudgetError, RunError, SettingsError
 from search_spaces.progress import Progress
 
+pytestmark = pytest.mark.arithmetic
 BUDGET = "params<=0.8x"
 SMALL: dict[str, Any] = {
     "budget": BUDGET,

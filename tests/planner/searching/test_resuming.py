@@ -23,6 +23,8 @@ from planner.runs.run_store import RunStore
 from search_spaces.errors import BudgetError, RunError
 from tests.settings import SMALL
 
+pytestmark = pytest.mark.arithmetic
+
 
 def test_the_search_sees_its_own_windows_only(run: Run, saved_llama: Path, tmp_path: Path) -> None:
     """The same search beside other fresh and hold-out text must take the same decisions."""

@@ -20,6 +20,8 @@ from planner.searching.rescoring import BASELINE_ROUND
 from tests.progress import RecordedProgress
 from tests.settings import SMALL
 
+pytestmark = pytest.mark.arithmetic
+
 
 def test_every_evaluation_is_kept(run: Run) -> None:
     searched = [e for e in run.evaluations() if e.round != BASELINE_ROUND]

@@ -24,6 +24,8 @@ from tests.models.families import dense
 from tests.progress import RecordedProgress
 from tests.settings import SMALL
 
+pytestmark = pytest.mark.arithmetic
+
 
 def test_whole_layers_only(saved_llama: Path, tmp_path: Path) -> None:
     run = search(
