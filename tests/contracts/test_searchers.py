@@ -7,31 +7,32 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
-import moocore
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from planner.run import Run
 from planner.runs.records import Evaluation
 from planner.searchers import SearcherName
-from planner.searchers.problem.domain import Domain
-from planner.searchers.problem.genomes import as_genome
 from planner.searchers.protocol import Ask
 from search_spaces.space.space import Genome
 from tests import ROOT
+from tests.problems.asking import (
+    as_json,
+    asked,
+    best_within,
+    hypervolume,
+    repeats,
+    scored,
+)
 from tests.problems.toy_search import (
     SETTINGS,
     RacingScorer,
     all_genomes,
-    answer,
     domain,
     domain_of_one_kind,
     domain_of_two_costs,
     kl,
-    made,
     paired_domain,
-    points,
     search,
     small_domain,
     uneven_domain,
@@ -58,66 +59,9 @@ BY_POPULATIONS = frozenset({"nsga2", "smsemoa", "tpe", "optuna_nsga2", "random"}
 """They ask for a whole population each time."""
 
 
-def asked(
-    name: SearcherName, seed: int, count: int, space: Domain | None = None, most: int = 40
-) -> list[Ask]:
-    """Ask and tell until so many genomes were asked, or nothing is, or for so many rounds."""
-    space = space or domain()
-    searcher = made(name, space, 16, seed)
-    asks: list[Ask] = []
-    while len(asks) < most and sum(len(ask.genomes) for ask in asks) < count:
-        ask = searcher.ask()
-        asks.append(ask)
-        if not len(ask.genomes):
-            break
-        searcher.tell(ask, answer(ask, space))
-    return asks
-
-
 @cache
 def toy_asks(name: SearcherName, seed: int) -> list[Ask]:
     return asked(name, seed, EVALUATIONS)
-
-
-def scored(asks: list[Ask]) -> NDArray[np.int_]:
-    """The genomes that were scored on all text, ``(genomes, sites)``."""
-    return np.concatenate([ask.genomes for ask in asks if is_whole(ask)])
-
-
-def is_whole(ask: Ask) -> bool:
-    to_the_end = ask.rungs is None or ask.rungs >= len(RacingScorer.rungs)
-    return to_the_end and not ask.windows and not ask.gradients
-
-
-def as_json(asks: list[Ask]) -> str:
-    """Whatever was asked, to compare."""
-    fields = [
-        (a.genomes.tolist(), a.rungs, a.racing, list(a.windows), a.gradients, a.counted)
-        for a in asks
-    ]
-    return json.dumps(fields)
-
-
-def hypervolume(genomes: NDArray[np.int_], space: Domain | None = None) -> float:
-    found = points(genomes, space)
-    return float(moocore.hypervolume(found, ref=[2.5] + [1.0] * (found.shape[1] - 1)))
-
-
-def best_within(genomes: NDArray[np.int_], space: Domain) -> float:
-    """The lowest KL that the budget allows."""
-    return float(kl(genomes[space.affords(genomes)]).min(initial=np.inf))
-
-
-def repeats(asks: list[Ask]) -> set[Genome]:
-    """The genomes that count and are scored on all text though they were before."""
-    seen, twice = set[Genome](), set[Genome]()
-    for ask in filter(is_whole, asks):
-        genomes = [as_genome(row) for row in ask.genomes]
-        if ask.counted:
-            twice |= seen & set(genomes)
-            twice |= {genome for genome in genomes if genomes.count(genome) > 1}
-        seen |= set(genomes)
-    return twice
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -307,12 +251,3 @@ def test_it_writes_nothing_on_the_terminal(
 ) -> None:
     asked(name, 3, 48)
     assert capfd.readouterr() == ("", "")
-
-
-def test_settings_are_light_and_searchers_are_not_loaded_before_they_are_made() -> None:
-    code = "import sys, planner.settings.search, planner.settings.budget;"
-    code += "print({'pymoo', 'optuna', 'numpy', 'torch', 'pandas'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "set()"

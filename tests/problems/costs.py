@@ -17,12 +17,12 @@ def summed(tables: Iterable[Floats], *, fixed: float, limit: float | None = None
 def joined(
     *tables: tuple[tuple[int, ...], Floats], fixed: float, limit: float | None = None
 ) -> Cost:
-    """Sites that hang together, and the cost of each combination of their levels."""
+    """Sites whose costs depend on one another, with the cost of each combination of levels."""
     joints = tuple(Joint(sites=sites, table=table) for sites, table in tables)
     return Cost(joints=joints, fixed=fixed, limit=limit)
 
 
-def thinned(width: Floats, saved: Floats, shares: Floats) -> Floats:
+def with_sparsity(width: Floats, saved: Floats, shares: Floats) -> Floats:
     """A width and the sparsity of its weights, ``(widths, patterns)``.
 
     Args:

@@ -21,7 +21,7 @@ WINDOWS = 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ToyModel:
-    """KL = Σ harm · lost^power + Σ over pairs of sites of interaction · lost · lost.
+    """KL = Σ sensitivity · lost^power + Σ over pairs of sites of interaction · lost · lost.
 
     ``lost`` is the share of a site that a genome does not keep. KL is 0 for the dense genome,
     never negative, and a genome that keeps no less of any site has no higher one.
@@ -32,9 +32,9 @@ class ToyModel:
     sensitivity: Floats
     """KL with all of a site lost and all else dense, ``(sites,)``."""
     power: Floats
-    """How suddenly a site's harm comes, at least 1, ``(sites,)``."""
+    """How suddenly a site's KL rises, at least 1, ``(sites,)``."""
     interactions: Floats
-    """``(sites, sites)``, above the diagonal; negative where a site does less harm once another
+    """``(sites, sites)``, above the diagonal; negative where a site matters less once another
     is lost."""
     costs: tuple[Cost, ...]
     cheapest: float = 0.0
@@ -56,7 +56,7 @@ class ToyModel:
         """First-order change of KL with each level, level by level, site by site.
 
         As a gradient gives it: the derivative at the genome times the step, so it is off for long
-        steps, and 0 at the dense genome for sites whose harm comes suddenly.
+        steps, and 0 at the dense genome for sites whose KL rises suddenly.
         """
         lost = self.lost(genome)
         gradient = self.sensitivity * self.power * lost ** (self.power - 1)
@@ -71,8 +71,8 @@ class ToyModel:
     def answer(self, ask: Ask) -> Answer:
         """Answer a searcher as the loop would, without dropping anything on the way."""
         if ask.gradients:
-            told = tuple(self.gradients(genome) for genome in ask.genomes)
-            return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), gradients=told)
+            gradients = tuple(self.gradients(genome) for genome in ask.genomes)
+            return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), gradients=gradients)
         share = 1.0 if ask.rungs is None else RUNGS[min(ask.rungs, len(RUNGS)) - 1]
         share = len(ask.windows) / WINDOWS if ask.windows else share
         objectives = self.objectives(ask.genomes)
@@ -83,15 +83,15 @@ class ToyModel:
     def _difficulty(self, genomes: Genomes, share: float) -> Floats:
         """How much harder the windows seen are for each genome than all are, ``(genomes,)``.
 
-        Windows that are harder for all are told as if they were not, as the loop projects them;
-        what is left differs from genome to genome, and shrinks to none as all text is seen.
+        Windows that are harder for all are answered as if they were not, as the loop projects
+        them; what is left differs from genome to genome, and shrinks to none as all text is seen.
         """
         spread = self.noise * ((1 / share - 1) / WINDOWS) ** 0.5
         draws = [np.random.default_rng(genome).normal() for genome in genomes]
         return np.asarray(np.exp(spread * np.array(draws) - spread**2 / 2))
 
     def domain(self, limit: float | None = None, *, only_budget: bool = False) -> Domain:
-        """What a searcher is told, with a limit on the first cost as a run sets it."""
+        """Return the domain of a searcher, with a limit on the first cost as a run sets it."""
         first, *others = self.costs
         first = replace(first, limit=limit)
         floor = max(self.smallest, self.cheapest)
@@ -135,7 +135,7 @@ class ToyModel:
     def reference(self) -> tuple[float, ...]:
         """Where hypervolumes are measured from: least KL of the cheapest plans, and dense costs.
 
-        So what is cheaper than of interest and does more harm adds nothing, and the easily had
+        So what is cheaper than of interest and of higher KL adds nothing, and the easily had
         volume of plans that no one would want does not hide what is missed of the others.
         """
         front = self.front()

@@ -97,3 +97,34 @@ def two_costs(*, limits: tuple[float | None, float | None], only_budget: bool) -
         cost_floor=0.5,
         only_budget=only_budget,
     )
+
+
+def alternating_domain(sites: int = 12) -> Domain:
+    """Sites of three and of eight steps in turn, which all cost the same."""
+    tops = np.array([3, 8] * (sites // 2))
+    steps = [np.full(top, 0.75 / sites / top) for top in tops]
+    tables = tuple(np.concatenate([[0.0], np.cumsum(step)]) for step in steps)
+    return Domain(top_levels=tops, costs=(summed(tables, fixed=0.25),), cost_floor=0.4)
+
+
+def domain_with_prior() -> Domain:
+    """Three sites of two steps; sensitivity for each cost is 1, 4; 2, 3; and nothing saved."""
+    return Domain(
+        top_levels=np.array([2, 2, 2]),
+        costs=(
+            summed(
+                (
+                    np.array([0.0, 0.2, 0.4]),
+                    np.array([0.0, 0.2, 0.4]),
+                    np.array([0.0, 0.0, 0.0]),
+                ),
+                fixed=0.2,
+            ),
+        ),
+        cost_floor=0.2,
+        sensitivity_tables=(
+            np.array([1.0, 0.2, 0.0]),
+            np.array([1.0, 0.4, 0.0]),
+            np.array([0.2, 0.1, 0.0]),
+        ),
+    )

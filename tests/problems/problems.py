@@ -12,7 +12,7 @@ from tests.problems.model import ToyModel
 
 TOPS = np.array([1, 3, 2, 4, 1, 3, 2, 4, 1, 1])
 """As if attention that is dropped or kept, or of a few groups, came before each MLP."""
-_HARM = np.array([0.50, 0.90, 0.06, 0.35, 0.12, 0.28, 0.02, 0.45, 0.30, 0.75])
+_SENSITIVITY = np.array([0.50, 0.90, 0.06, 0.35, 0.12, 0.28, 0.02, 0.45, 0.30, 0.75])
 _POWER = np.array([1.0, 2.0, 1.5, 1.2, 1.0, 2.5, 1.0, 1.6, 1.0, 1.3])
 _SHARES = np.array([0.05, 0.12, 0.06, 0.12, 0.05, 0.12, 0.06, 0.12, 0.05, 0.12])
 _OTHER_SHARES = np.array([0.14, 0.03, 0.14, 0.03, 0.14, 0.03, 0.14, 0.03, 0.14, 0.05])
@@ -22,10 +22,10 @@ _CHEAPEST = 0.4
 
 @cache
 def additive() -> ToyModel:
-    """Harms that simply add up."""
+    """Sensitivities that simply add up."""
     return ToyModel(
         top_levels=TOPS,
-        sensitivity=_HARM,
+        sensitivity=_SENSITIVITY,
         power=_POWER,
         interactions=np.zeros((len(TOPS), len(TOPS))),
         costs=(_cost(_SHARES),),
@@ -35,10 +35,10 @@ def additive() -> ToyModel:
 
 @cache
 def pairwise() -> ToyModel:
-    """Harms that hang together: what looks free alone is not, or is so once another is lost.
+    """Sites that interact: what looks free alone is not, or is so once another is lost.
 
-    Sites do one another's work: of each such pair either is nearly free to lose, and both are
-    dear. Neighbours lost together do more harm than the sum; two sites where the second has
+    Pairs of sites are redundant: of each either is nearly free to lose, and both are
+    dear. Neighbours lost together raise KL by more than the sum; two sites where the second has
     nothing to do once the first is lost do less.
     """
     interactions = np.zeros((len(TOPS), len(TOPS)))
@@ -66,7 +66,7 @@ def pairwise() -> ToyModel:
 
 @cache
 def noisy() -> ToyModel:
-    """The pairwise one, where some of the text tells only roughly what all of it does."""
+    """The pairwise one, where some of the text predicts only roughly the KL on all of it."""
     return replace(pairwise(), noise=0.4)
 
 

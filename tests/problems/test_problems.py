@@ -109,7 +109,7 @@ def test_gradients_are_derivatives() -> None:
         moved[site] += 1
         change = float(fine.kl(moved[None])[0] - fine.kl(genome[None])[0])
         assert slope[moved[site]] == pytest.approx(change, rel=0.02)
-    # a sudden harm does not show at the dense genome, as with a real gradient
+    # a sudden rise of KL does not show at the dense genome, as with a real gradient
     dense = np.split(fine.gradients(fine.top_levels), np.cumsum(fine.top_levels + 1)[:-1])
     assert [float(slope[0]) for slope in dense] == pytest.approx([0, 0.2, 0])
 

@@ -20,7 +20,7 @@ from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
 from planner.searching.spending import Limits, StopReason
 from planner.settings.search import SearchSettings
-from tests.problems.costs import joined, summed, thinned
+from tests.problems.costs import joined, summed, with_sparsity
 
 SITES = 8
 TOP = 3
@@ -69,7 +69,7 @@ def domain_of_one_kind() -> Domain:
 def paired_domain(limit: float | None = 0.5, *, only_budget: bool = False) -> Domain:
     """Four widths, each before the sparsity of its weights, of which two levels cost alike."""
     shares = np.arange(TOP + 1) / TOP
-    table = thinned(0.2 * shares, np.array([-0.12, -0.07, -0.07, 0.0]), shares)
+    table = with_sparsity(0.2 * shares, np.array([-0.12, -0.07, -0.07, 0.0]), shares)
     pairs = (((site, site + 1), table) for site in range(0, SITES, 2))
     cost = joined(*pairs, fixed=0.2, limit=limit)
     return Domain(
@@ -128,8 +128,8 @@ def made(name: SearcherName, space: Domain, population: int, seed: int) -> Searc
 def answer(ask: Ask, space: Domain | None = None) -> Answer:
     """Answer a searcher of a domain as the loop would, without noise."""
     if ask.gradients:
-        told = tuple(gradients(genome, space) for genome in ask.genomes)
-        return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), gradients=told)
+        changes = tuple(gradients(genome, space) for genome in ask.genomes)
+        return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), gradients=changes)
     share = RacingScorer.rungs[: ask.rungs][-1] / RacingScorer.rungs[-1]
     return Answer(objectives=points(ask.genomes, space), seen=np.full(len(ask.genomes), share))
 

@@ -90,7 +90,7 @@ def try_searcher(
         toy: The problem.
         seed: Of the searcher.
         most: Evaluations to spend.
-        domain: What the searcher is told of the problem; none: all of it.
+        domain: What the searcher knows of the problem; none: all of it.
     """
     searcher = make_searcher(
         name, domain or toy.domain(), population=POPULATION, seed=seed, text=TEXT
@@ -112,7 +112,7 @@ def try_searcher(
 
 
 def additive_plans(toy: ToyModel, count: int = 40) -> Genomes:
-    """Give the exact best plans at many limits on the first cost, if single-site harms added up.
+    """Return the exact best plans at many limits on the first cost, if single-site KLs added up.
 
     Returns:
         ``(count, sites)``.
