@@ -133,7 +133,7 @@ def judge_front(
         # shared out over the rivals too: the more there are, the easier one is better by chance
         most = 1 if each else looks * max(1, int(no_dearer.sum(axis=1).max()))
         worse = surely_worse(values, against, risk / most)
-        return ~(worse & no_dearer).any(axis=1)
+        return np.asarray(~(worse & no_dearer).any(axis=1))
 
     return judge
 

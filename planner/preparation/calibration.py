@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel
 
-from evaluators.data.windows import Calibration, TextSource, Windows, from_model, from_text
+from evaluators.data.model_samples import from_model
+from evaluators.data.windows import Calibration, TextSource, Windows, from_text
 from planner.preparation.dense_model import DenseModel
 from planner.runs.folder import CALIBRATION_FILE
 from planner.settings.search import SearchSettings

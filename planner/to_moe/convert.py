@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from evaluators.collectors.mlp_inputs import mlp_inputs
-from evaluators.data.windows import Calibration, TextSource, Windows, from_model, from_text
+from evaluators.data.model_samples import from_model
+from evaluators.data.windows import Calibration, TextSource, Windows, from_text
 from evaluators.runtime.allocator import release_pages
 from planner.export.hf.exporter import load_export
 from planner.export.manifest import File, describe_files
@@ -48,7 +49,8 @@ Each MLP of `{source}` as {experts} experts of {channels} channels and a shared 
 by compression-planner, without training: channels were clustered by their activations on
 {tokens:,} tokens, and the router fitted by ridge regression. {active} experts run for a token,
 which makes {share:.0%} of the channels; with all of them (`num_experts_per_tok={experts}`) the
-model computes what the dense one does: logits differ by at most {gap:.1e} (allowed: {allowed:.1e}).
+model computes what the dense one does: logits differ by at most {gap:.1e} (allowed:
+{allowed:.1e}).
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,10 +1,9 @@
 """What is measured of mixtures of experts, against the same by hooks, by hand and by masking."""
 
-import copy
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evaluators.collectors import collect_statistics
-from evaluators.collectors.leave_one_expert_out import measure_expert_removals
 from evaluators.collectors.names import OF_EXPERT_REMOVAL, OF_EXPERT_TURNS, OF_EXPERTS, keys_of
-from search_spaces.importance import ExpertImportanceName, make_expert_importance
-from search_spaces.importance.order import rank_units
 from search_spaces.models.streaming import LayerStream
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
@@ -26,7 +22,6 @@ from tests.models.candidates import random_tokens
 from tests.models.factory import make_model, write_tokenizer
 from tests.models.moe_families import EACH_MOE_FAMILY, MOE_FAMILIES, mixture
 from tests.models.streamed import opened
-from tests.progress import RecordedProgress
 
 TOKENS = random_tokens(3, 16)
 ROUTED = OF_EXPERTS - OF_EXPERT_TURNS
@@ -206,121 +201,6 @@ def test_all_experts_run_on_some_of_the_tokens_only(monkeypatch: pytest.MonkeyPa
         collect_statistics(structure, TOKENS, wanted, batch_tokens=batch_tokens)
     assert set(shapes) == {(8, 9, 32)}
     assert len(shapes) == 2 * len(whole)
-
-
-@pytest.mark.parametrize("name", ["mixtral", "deepseek-v2", "gpt-oss", "phi-moe"])
-def test_acceptance_is_lost_as_by_masking_the_expert_in_the_model(name: str) -> None:
-    structure = mixture(name)
-    experts = experts_of(structure).mixture
-    found = measure_expert_removals(structure, TOKENS)[LAYER]
-    lost = found["expert_acceptance", experts.holder]
-    model = structure.backbone.model
-    dense = model(input_ids=TOKENS, use_cache=False).logits.softmax(dim=-1)
-    layer = structure.backbone.layers[LAYER]
-    for expert in range(experts.count):
-        with masked_router(layer, experts, torch.arange(experts.count) == expert):
-            drafted = model(input_ids=TOKENS, use_cache=False).logits.softmax(dim=-1)
-        accepted = torch.minimum(dense, drafted).sum(dim=-1).mean()
-        assert float(lost[expert]) == pytest.approx(1 - float(accepted), abs=2e-6)
-
-
-def test_removals_in_small_parts_give_the_same() -> None:
-    structure = mixture("qwen3-moe")
-    whole = measure_expert_removals(structure, TOKENS)
-    one_by_one = measure_expert_removals(structure, TOKENS, state_bytes=1)
-    few = measure_expert_removals(structure, TOKENS, state_bytes=5 * TOKENS.numel() * 32 * 4)
-    assert sorted(whole) == [0, 2, 3]
-    for layer, own in whole.items():
-        for key, value in own.items():
-            assert torch.equal(one_by_one[layer][key], value)
-            assert torch.equal(few[layer][key], value)
-
-
-@cache
-def blind() -> tuple[ModelStructure, Component]:
-    """Give a model of which one router chooses some experts only, two of them by a bias."""
-    structure = copy.deepcopy(mixture("gpt-oss"))
-    component = experts_of(structure)
-    router: Any = structure.backbone.layers[LAYER].get_submodule(component.mixture.router)
-    with torch.no_grad():
-        router.bias[[1, 6]] = -1000.0
-    return structure, component
-
-
-def dead(found: Statistics) -> list[int]:
-    frequency = found["expert_frequency", "mlp.experts"]
-    return [expert for expert in range(8) if frequency[expert] == 0]
-
-
-def test_experts_that_saw_nothing_are_reported_and_finite(notices: list[str]) -> None:
-    structure = blind()[0]
-    wanted = OF_EXPERTS | OF_EXPERT_REMOVAL
-    found = collect_statistics(structure, TOKENS, wanted)
-    assert len(notices) == 1
-    assert "pruned first: " in notices[0]
-    unused = dead(found[LAYER])
-    assert {1, 6} <= set(unused)
-    assert f"{len(unused)} of 8 in layer 2" in notices[0]
-    assert notices[0].endswith("give longer or other `--data` if they should count")
-    for (name, _), value in found[LAYER].items():
-        assert value.isfinite().all(), name
-        if name.startswith("expert_") and name != "expert_reconstruction":
-            assert not value[unused].any(), name
-    collect_statistics(structure, TOKENS, frozenset({"input_mean"}))
-    assert len(notices) == 1
-
-
-@pytest.mark.parametrize("name", get_args(ExpertImportanceName))
-def test_every_ranking_lets_experts_go_first_that_saw_nothing(name: ExpertImportanceName) -> None:
-    structure, _ = blind()
-    routers = {
-        layer: torch.zeros(8, 32) for layer, own in enumerate(structure.layers) if own.experts
-    }
-    ranking = make_expert_importance(name, pretrained=routers)
-    found = collect_statistics(structure, TOKENS, ranking.statistics)
-    orders = rank_units(structure, _Alike(), found, ranking)
-    order = orders[structure.components.index(experts_of(structure))]
-    assert sorted(order.tolist()) == list(range(8))
-    unused = dead(found[LAYER])
-    assert set(order[-len(unused) :].tolist()) == set(unused) >= {1, 6}
-
-
-class _Alike:
-    """Ranks nothing."""
-
-    statistics: frozenset[StatisticName] = frozenset()
-    comparable = False
-
-    def importance(self, component: Component, weights: object, statistics: object) -> Tensor:
-        return torch.zeros(component.unit_count)
-
-
-def test_statistics_of_experts_are_found_again_on_disk(tmp_path: Path) -> None:
-    structure, _ = blind()
-    wanted = ROUTED | OF_EXPERT_REMOVAL
-    progress = RecordedProgress()
-    first = collect_statistics(structure, TOKENS, wanted, folder=tmp_path)
-    again = collect_statistics(
-        structure,
-        TOKENS,
-        wanted,
-        folder=tmp_path,
-        progress=progress,
-    )
-    assert progress.counts == []
-    for one, other in zip(first, again, strict=True):
-        assert set(one) == set(other)
-        assert all(torch.equal(one[key], other[key]) for key in one)
-
-
-def test_fewer_windows_for_removals_are_another_measurement(tmp_path: Path) -> None:
-    structure = mixture("mixtral")
-    folder = tmp_path / "statistics"
-    arguments: dict[str, Any] = {"names": OF_EXPERT_REMOVAL, "folder": folder}
-    key: tuple[StatisticName, str] = ("expert_acceptance", "mlp.experts")
-    few = collect_statistics(structure, TOKENS, removal_windows=1, **arguments)[LAYER][key].clone()
-    more = collect_statistics(structure, TOKENS, removal_windows=3, **arguments)[LAYER][key]
-    assert not torch.equal(few, more)
 
 
 @pytest.mark.parametrize("name", ["mixtral"])

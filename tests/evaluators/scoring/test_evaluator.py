@@ -14,12 +14,12 @@ from evaluators.scoring import readout
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.score import Score
-from search_spaces.errors import SettingsError
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.backbone import LayerCall
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
 from search_spaces.structure.model import ModelStructure
 from tests.models import tiny
+from tests.models.factory import VOCABULARY
 
 llama, opt = cache(tiny.llama), cache(tiny.opt)
 
@@ -136,7 +136,7 @@ def test_scores_do_not_depend_on_the_company() -> None:
 def test_scores_do_not_depend_on_the_chunks(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = candidates(llama(), 4)
     whole = scores(llama(), counts)
-    monkeypatch.setattr(readout, "LOGITS_BYTES", 4 * tiny.VOCABULARY * rows)
+    monkeypatch.setattr(readout, "LOGITS_BYTES", 4 * VOCABULARY * rows)
     for kept, score in zip(whole, scores(llama(), counts), strict=True):
         # matrix products of fewer rows may add in another order
         assert values(score) == pytest.approx(values(kept), rel=1e-5)
@@ -169,7 +169,7 @@ def logits_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_logits_never_stand_for_more_than_a_chunk_of_positions(
     logits_rows: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readout, "LOGITS_BYTES", 4 * tiny.VOCABULARY * 10)
+    monkeypatch.setattr(readout, "LOGITS_BYTES", 4 * VOCABULARY * 10)
     scores(llama(), candidates(llama(), 20))
     assert max(logits_rows) == 10
     positions = 4 * (12 - 1)
@@ -277,44 +277,3 @@ def test_a_candidate_without_finite_logits_fails_and_others_do_not(
     found = dict(Evaluator(llama(), tiny.windows()).score(counts))
     failures = [found[member].failure for member in range(3)]
     assert failures == [None, "its logits hold NaN or infinity", None]
-
-
-def test_memory_that_runs_out_halves_the_batch(
-    monkeypatch: pytest.MonkeyPatch, notices: list[str]
-) -> None:
-    counts = candidates(llama(), 5)
-    expected = dict(Evaluator(llama(), tiny.windows(8)).score(counts))
-    backbone = llama().backbone
-    run_layer = backbone.run_layer
-
-    def cramped(layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
-        if len(hidden) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
-        return run_layer(layer, hidden, call)
-
-    monkeypatch.setattr(backbone, "run_layer", cramped)
-    judge = Evaluator(llama(), tiny.windows(8))
-    found = dict(judge.score(counts))
-    assert sorted(found) == list(range(5))
-    for member, score in expected.items():
-        assert values(found[member]) == pytest.approx(values(score), rel=1e-5)
-    assert len(notices) == 2
-    assert notices[-1] == "out of memory: going on with 2 windows at once, half as many"
-
-
-def test_memory_for_not_even_one_window_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
-
-    monkeypatch.setattr(llama().backbone, "run_layer", never)
-    with pytest.raises(SettingsError, match="one window of 12 tokens"):
-        list(Evaluator(llama(), tiny.windows()).score(candidates(llama(), 2)))
-
-
-def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-
-    monkeypatch.setattr(llama().backbone, "run_layer", broken)
-    with pytest.raises(RuntimeError, match="mat1"):
-        list(Evaluator(llama(), tiny.windows()).score(candidates(llama(), 2)))
