@@ -11,6 +11,7 @@ TORCH_THREADS = int(os.environ.get("TEST_TORCH_THREADS", "1"))
 # read when torch is imported, here and in the processes that tests start
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = str(TORCH_THREADS)
+os.environ["OMP_WAIT_POLICY"] = "passive"  # a thread without work leaves the core to others
 
 # read when transformers is imported: code bundled with exports is copied there
 _SCRATCH = tempfile.TemporaryDirectory(prefix="compression-planner-tests-")
