@@ -26,7 +26,6 @@ class Case:
     seeds: int
 
 
-_ATTENTIONS = 19 / 30
 CASES = (
     # 19 attentions and 19 MLPs of 30 are kept: KV cache counts attentions, parameters the rest
     Case(name="11 + 11 of 60 dropped", budget="params<=0.7107x,kv<=0.6334x", seeds=3),
