@@ -46,7 +46,7 @@ def random_genomes(space: SearchSpace, count: int, rng: np.random.Generator) -> 
     return space.repaired(rng.integers(space.top_levels + 1, size=(count, len(space.sites))))
 
 
-def mixed_forms(space: SearchSpace, rng: np.random.Generator) -> Configurations:
+def mixed_configurations(space: SearchSpace, rng: np.random.Generator) -> Configurations:
     """Give forms that share prefixes of every length: children, strangers, a twin, the dense."""
     parents, others = random_genomes(space, 2, rng), random_genomes(space, 4, rng)
     cuts = rng.integers(len(space.sites) + 1, size=4)

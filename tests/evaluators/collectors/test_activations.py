@@ -165,7 +165,7 @@ def test_what_several_projections_read_is_measured_and_kept_once(
 
 
 @torch.inference_mode()
-def sub_blocks_by_hand(structure: ModelStructure, tokens: Tensor) -> list[list[Tensor]]:
+def components_by_hand(structure: ModelStructure, tokens: Tensor) -> list[list[Tensor]]:
     """Hidden states of a Llama before its attention, before its MLP and after it.."""
     states = []
     model = structure.backbone.model
@@ -194,7 +194,7 @@ def sub_blocks_by_hand(structure: ModelStructure, tokens: Tensor) -> list[list[T
 def test_turns_of_hidden_states_equal_those_by_hand(batch_tokens: int) -> None:
     structure, tokens = llama(), tiny.windows()
     found = collect_statistics(structure, tokens, OF_HIDDEN, batch_tokens=batch_tokens)
-    states = sub_blocks_by_hand(structure, tokens)
+    states = components_by_hand(structure, tokens)
     assert len(states) == len(found)
     for layer, (entering, between, leaving) in zip(found, states, strict=True):
         for part, before, after in (
@@ -221,7 +221,7 @@ def test_a_layer_that_does_nothing_turns_nothing() -> None:
         assert float(layer["angle", part]) == pytest.approx(0.0, abs=1e-7)
 
 
-def test_how_many_tokens_were_seen_and_layers_done_is_told() -> None:
+def test_how_many_tokens_were_seen_and_layers_done_is_reported() -> None:
     progress = RecordedProgress()
     found = collect_statistics(llama(), tiny.windows(5, 9), frozenset(), progress=progress)
     assert [float(layer["tokens", ""]) for layer in found] == [45.0] * 3

@@ -40,7 +40,7 @@ def experts_of(structure: ModelStructure) -> Component:
 
 
 def seen(structure: ModelStructure) -> dict[str, Tensor]:
-    """Give what router and holder of one layer get and give as the model itself runs."""
+    """Return inputs and outputs of one layer's router and experts as the model itself runs."""
     experts = experts_of(structure).mixture
     layer = structure.backbone.layers[LAYER]
     found: dict[str, Tensor] = {}

@@ -25,7 +25,7 @@ WINDOWS = tiny.windows()
 
 
 def collected(folder: Path | None, **changes: Any) -> tuple[tuple[Statistics, ...], list[str]]:
-    """Statistics, and what was told; done layers as ``done 1``."""
+    """Statistics, and what was logged; done layers as ``done 1``."""
     progress = RecordedProgress()
     arguments: dict[str, Any] = {"windows": WINDOWS, "names": WANTED, "identity": "a"} | changes
     found = collect_statistics(
@@ -47,11 +47,11 @@ def same(first: tuple[Statistics, ...], second: tuple[Statistics, ...]) -> bool:
 def test_what_is_written_is_what_was_measured_and_is_found_again(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "statistics"
     expected, _ = collected(None)
-    written, told = collected(folder)
-    assert told == ["done 1", "done 2", "done 3"]
+    written, events = collected(folder)
+    assert events == ["done 1", "done 2", "done 3"]
     assert sorted(path.name for path in folder.iterdir()) == LAYERS
-    again, told = collected(folder)
-    assert told == []
+    again, events = collected(folder)
+    assert events == []
     assert same(written, expected)
     assert same(again, expected)
 
@@ -87,11 +87,11 @@ def test_files_of_another_model_text_or_choice_are_made_again(
     tmp_path: Path, changes: dict[str, Any], notices: list[str]
 ) -> None:
     collected(tmp_path)
-    found, told = collected(tmp_path, **changes)
+    found, events = collected(tmp_path, **changes)
     assert notices == [
         f"`{tmp_path}` holds statistics of another model, text or choice, and they are made again"
     ]
-    assert told == ["done 1", "done 2", "done 3"]
+    assert events == ["done 1", "done 2", "done 3"]
     assert same(found, collected(None, **changes)[0])
     assert collected(tmp_path, **changes)[1] == []
 
@@ -116,11 +116,11 @@ def test_a_damaged_file_is_made_again_and_the_others_are_not(
     expected, _ = collected(None)
     kept = [(tmp_path / name).stat().st_mtime_ns for name in LAYERS]
     damage(tmp_path / LAYERS[1])
-    found, told = collected(tmp_path)
+    found, events = collected(tmp_path)
     assert len(notices) == 1
     assert notices[0].startswith(f"`{tmp_path / LAYERS[1]}` is damaged (")
     assert notices[0].endswith(") and is made again")
-    assert told == ["done 2"]
+    assert events == ["done 2"]
     assert same(found, expected)
     now = [(tmp_path / name).stat().st_mtime_ns for name in LAYERS]
     assert (now[0], now[2]) == (kept[0], kept[2])
@@ -129,8 +129,8 @@ def test_a_damaged_file_is_made_again_and_the_others_are_not(
 def test_what_a_killed_pass_left_is_used(tmp_path: Path) -> None:
     expected, _ = collected(tmp_path)
     (tmp_path / LAYERS[2]).unlink()
-    found, told = collected(tmp_path)
-    assert told == ["done 3"]
+    found, events = collected(tmp_path)
+    assert events == ["done 3"]
     assert same(found, expected)
 
 
@@ -175,6 +175,6 @@ def test_a_full_disk_keeps_the_layers_that_were_done(
         collected(tmp_path)
     monkeypatch.undo()
     assert sorted(path.name for path in tmp_path.iterdir()) == LAYERS[:2]
-    found, told = collected(tmp_path)
-    assert told == ["done 3"]
+    found, events = collected(tmp_path)
+    assert events == ["done 3"]
     assert same(found, collected(None)[0])

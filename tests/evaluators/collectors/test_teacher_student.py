@@ -97,13 +97,13 @@ def test_students_run_with_levels_of_their_own() -> None:
         assert all(close(one[key], other[key]) for key in one)
 
 
-def test_layers_that_do_not_split_are_told_of_the_dense_model_alone() -> None:
+def test_layers_that_do_not_split_follow_the_dense_model_alone() -> None:
     whole, narrow = (collected("neox", kept) for kept in ([4, 48] * 6, [2, 16] * 6))
     for one, other in zip(whole, narrow, strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_rounding_beside_large_hidden_states_is_no_norm() -> None:
+def test_rounding_of_large_hidden_states_is_no_norm() -> None:
     structure = twin(dense("llama"))
     model = structure.backbone.model.to(torch.bfloat16)  # type: ignore[arg-type]
     model.get_input_embeddings().weight.mul_(20)

@@ -41,7 +41,7 @@ def cost_model(
 
 
 def costs(structure: ModelStructure, kept: list[int]) -> Mapping[str, float]:
-    """Give the costs but for those of zeros, which without any are parameters and bytes."""
+    """Return the costs but those of zeros, which equal parameters and bytes without any zeros."""
     found = cost_model(structure).costs(np.array([kept]))
     everything = {name: float(cost[0]) for name, cost in found.items()}
     assert everything.pop("nonzero") == everything["params"]

@@ -131,7 +131,7 @@ def quick_counter(counter: FlopCounterMode, monkeypatch: pytest.MonkeyPatch) -> 
 def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
     quick_counter: FlopCounterMode,
 ) -> None:
-    """Of groups of experts, beside a shared one, after a layer that has none."""
+    """Of groups of experts, next to a shared one, after a layer that has none."""
     structure = mixture("deepseek-v3")
     block_options = ways(structure)
     with quick_counter:

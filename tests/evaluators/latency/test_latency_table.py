@@ -29,7 +29,7 @@ from tests.progress import RecordedProgress
 
 
 def plain(structure: ModelStructure) -> list[tuple[BlockOptions, ...]]:
-    """No component can be thinned out."""
+    """All components have the dense option only."""
     return [combined_options()] * len(structure.components)
 
 
@@ -198,7 +198,7 @@ def test_a_workload_that_writes_nothing_has_no_decode_step() -> None:
     assert table.dense.prefill_ms > 0
 
 
-def test_layers_are_told_apart_by_what_they_look_back_on() -> None:
+def test_layers_differ_by_what_they_look_back_on() -> None:
     assert layer_kinds(sliding()) == [(0, 1, 3), (2,)]
     assert layer_kinds(tiny.llama()) == [(0, 1, 2)]
 

@@ -98,7 +98,7 @@ def test_what_is_measured_of_one_metric_leaves_the_others_alone() -> None:
     assert once == again
 
 
-def test_no_metric_needs_more_than_one_vocabulary_beside_the_logits() -> None:
+def test_no_metric_needs_more_than_one_vocabulary_next_to_the_logits() -> None:
     vocabulary = 1_000_000
     one = 1.01 * 4 * vocabulary  # bytes in float32
     logits = torch.randn(1, vocabulary, generator=torch.Generator().manual_seed(0))

@@ -17,7 +17,7 @@ from search_spaces.space.space import SearchSpace
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure, SortedModel
 from search_spaces.surgery.apply import LayerBuilder
-from tests.models.mixed_configurations import mixed_forms, space_of
+from tests.models.mixed_configurations import mixed_configurations, space_of
 from tests.models.moe_families import EACH_MOE_FAMILY, mixture
 
 WINDOWS = torch.arange(3 * 12).reshape(3, 12) * 7 % 96
@@ -42,7 +42,7 @@ def _alone(
 def test_both_walks_give_what_separate_ones_give_bit_for_bit(name: str) -> None:
     structure = mixture(name)
     space = space_of(structure)
-    configurations = mixed_forms(space, np.random.default_rng(5))
+    configurations = mixed_configurations(space, np.random.default_rng(5))
     layer_builder = LayerBuilder(SortedModel(structure), space.block_options)
     with torch.inference_mode():
         inputs = structure.backbone.enter(WINDOWS)

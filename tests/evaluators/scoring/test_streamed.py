@@ -60,7 +60,7 @@ def test_costs_are_the_same(pair: tuple[Opened, Opened]) -> None:
     assert streamed == whole
 
 
-def test_statistics_orders_and_harms_are_the_same(pair: tuple[Opened, Opened]) -> None:
+def test_statistics_orders_and_sensitivities_are_the_same(pair: tuple[Opened, Opened]) -> None:
     found = []
     for side in pair:
         statistics = collect_statistics(side.structure, WINDOWS, WITHOUT_GRADIENTS)
