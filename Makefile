@@ -28,6 +28,7 @@ demo: install  ## search, compare and export SmolLM2-135M in a few minutes
 
 evidence: install  ## run the demo and keep its figures in results/smollm2-135m
 	$(BIN)/planner demo --out results/demo --evidence results/smollm2-135m
+	$(BIN)/python -m benchmarks.evidence
 
 check: install  ## lint, types, import rules
 	$(BIN)/ruff check .
