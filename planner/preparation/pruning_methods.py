@@ -178,6 +178,8 @@ def weights_digest_of(
         refinement or "" if methods.refinement else "",
     ]
     digest = hashlib.sha256(calibration.statistics.numpy().tobytes())
-    if methods.compensation:  # its constants, such as the damping
-        digest.update(repr(sorted(vars(methods.compensation).items())).encode())
+    if methods.compensation is not None:
+        # the one constant that changes weights and is not in the name; plan ids depend on it
+        constants = [(n, v) for n, v in vars(methods.compensation).items() if n == "damping"]
+        digest.update(repr(constants).encode())
     return f"{'+'.join(filter(None, names))}@{digest.hexdigest()[:10]}"
