@@ -45,7 +45,7 @@ def table_by_hand(structure: ModelStructure, workload: Workload) -> LatencyTable
 
 
 def give_tables_by_hand(patch: pytest.MonkeyPatch, cache: Path) -> list[Workload]:
-    """Give tables by hand in the place of measured ones; return for what, as they are asked."""
+    """Replace measured tables by made-up ones; return the workloads that they are asked for."""
     asked: list[Workload] = []
 
     def measure(
@@ -77,7 +77,7 @@ def searched_once(saved_llama: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Workload]:
-    """Gives tables by hand in the place of measured ones, and notes for what in this test."""
+    """Replace measured tables by made-up ones, and note their workloads in this test."""
     return give_tables_by_hand(monkeypatch, tmp_path / "cache")
 
 

@@ -70,7 +70,7 @@ def altered(request: pytest.FixtureRequest, saved_llama: Path, tmp_path_factory:
 
 
 def chosen(run: Run) -> str:
-    """Give a plan within the budget whose weights are not the dense model's."""
+    """Return a plan within the budget that has pruned weights."""
     assert run.settings.budget is not None
     return run.best(run.settings.budget).plan_id
 
@@ -110,7 +110,7 @@ def test_what_was_scored_is_what_is_exported(altered: Run, exported: Path, tmp_p
     )
 
 
-def test_levels_that_are_gone_are_made_again(altered: Run, exported: Path, tmp_path: Path) -> None:
+def test_lost_weights_are_built_again(altered: Run, exported: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(altered.folder, moved)
     for folder in ("levels", "statistics"):
@@ -133,7 +133,7 @@ def test_a_plan_with_weights_of_its_own_needs_its_run(
         export_from_model(settings, exported / "plan.json", tmp_path / "other")
 
 
-def test_compensation_lowers_what_the_same_cut_costs(saved_llama: Path, tmp_path: Path) -> None:
+def test_compensation_lowers_the_kl_of_the_same_plan(saved_llama: Path, tmp_path: Path) -> None:
     found = {}
     for name in ("none", "obs"):
         options = {**SMALL, "searcher": "uniform", "space": "channels", "evaluations": 8}
@@ -145,7 +145,7 @@ def test_compensation_lowers_what_the_same_cut_costs(saved_llama: Path, tmp_path
     assert all(lower)
 
 
-def test_a_killed_search_goes_on_with_the_levels_that_are_there(
+def test_a_killed_search_resumes_with_the_weights_that_are_there(
     saved_llama: Path, tmp_path: Path
 ) -> None:
     options = {**SMALL, **KINDS["mixed"]}

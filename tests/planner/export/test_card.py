@@ -40,7 +40,7 @@ def test_a_stock_export_loads_without_trust() -> None:
     assert "trust_remote_code" not in card
 
 
-def test_what_stays_of_experts_is_said() -> None:
+def test_the_card_describes_the_kept_experts() -> None:
     said = "Of each layer's experts 2–8 of 8 stay."
     assert f"\n\n{said}\n\n|" in write_card(MANIFEST.model_copy(update={"experts": said}))
     assert "expert" not in write_card(MANIFEST)

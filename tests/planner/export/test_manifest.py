@@ -8,7 +8,7 @@ from planner.export.manifest import File, Manifest, describe_files
 from tests.planner.export.manifests import MANIFEST, PREDICTION
 
 
-def test_a_prediction_is_judged_by_the_request() -> None:
+def test_a_prediction_is_compared_by_the_request() -> None:
     assert PREDICTION.error == pytest.approx(176 / 170 - 1)
     assert PREDICTION.share_error == pytest.approx((176 / 220) / (170 / 200) - 1)
 

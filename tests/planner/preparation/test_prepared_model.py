@@ -31,7 +31,7 @@ BLOCKS = tuple(
         ("layers,sparsity", ("layer", "weights", "weights", "layer", "weights", "weights")),
     ],
 )
-def test_a_searcher_is_told_the_kind_of_every_site(space: str, kinds: tuple[str, ...]) -> None:
+def test_the_domain_names_the_kind_of_every_site(space: str, kinds: tuple[str, ...]) -> None:
     units = [np.arange(component.unit_count) for component in BLOCKS]
     identity = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
     choices = Choices.parse(space)

@@ -41,12 +41,12 @@ def names(plans: list[Evaluation]) -> list[str]:
     return [found.plan_id for found in plans]
 
 
-def test_the_front_holds_what_nothing_beats_dearest_first() -> None:
+def test_the_front_holds_nondominated_plans_most_expensive_first() -> None:
     assert names(front(PLANS, ("params",))) == ["dense", "middle", "small"]
     assert front([], ("params",)) == []
 
 
-def test_of_equal_plans_the_same_one_is_kept_whoever_landed_first() -> None:
+def test_of_equal_plans_the_same_one_is_on_the_front_whichever_landed_first() -> None:
     twins = [plan("b", 0.1, 50, (2,)), plan("a", 0.1, 50, (1,))]
     assert names(front(twins, ("params",))) == ["a"] == names(front(twins[::-1], ("params",)))
 
@@ -105,7 +105,7 @@ def test_the_best_plan_within_a_budget(budget: str, chosen: str) -> None:
     assert best_within(PLANS, Budget.parse(budget), DENSE, ("params",)).plan_id == chosen
 
 
-def test_a_budget_on_kl_alone_takes_what_the_run_made_small() -> None:
+def test_a_budget_on_kl_alone_takes_the_least_of_the_cost_that_the_run_minimised() -> None:
     lean = replace(plan("lean", 0.1, 90), costs={"params": 90.0, "kv": -1.0})
     small = Budget.parse("kl<=0.2")
     assert best_within([*PLANS, lean], small, DENSE, ("params",)).plan_id == "middle"

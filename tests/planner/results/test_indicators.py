@@ -66,7 +66,7 @@ def test_a_reference_is_beyond_every_front_that_is_compared() -> None:
     assert hypervolume(points((0.0, 1.0)), reference_kl(points((0.0, 1.0)))) == 0
 
 
-def test_dominance_by_value_and_beyond_the_errors() -> None:
+def test_dominance_by_value_and_significant_dominance() -> None:
     theirs = points((0.5, 0.5), (0.2, 0.8), errors=0.04)
     limit = float(margin(0.03, 0.04))
     assert limit == pytest.approx(0.1)

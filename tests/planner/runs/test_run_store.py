@@ -60,7 +60,7 @@ def test_scores_on_other_splits_join_their_plan(tmp_path: Path) -> None:
             run.record_rescore("unknown", "fresh", fresh)
 
 
-def test_what_each_window_scored_is_kept_on_every_split(tmp_path: Path) -> None:
+def test_what_each_window_scored_is_stored_on_every_split(tmp_path: Path) -> None:
     by_window = (0.1, 0.7, math.inf)
     scores = {"kl": Measurement(value=0.4, standard_error=0.2, by_window=by_window)}
     with Run.create(tmp_path, SETTINGS) as run:
@@ -89,7 +89,7 @@ def test_an_evaluation_lands_whole_or_not_at_all(tmp_path: Path) -> None:
         assert run.evaluations() == []
 
 
-def test_a_second_process_is_told_that_the_run_is_in_use(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_while_the_run_is_in_use(tmp_path: Path) -> None:
     with (
         Run.create(tmp_path, SETTINGS),
         pytest.raises(RunError, match="one process at a time"),

@@ -14,19 +14,19 @@ from planner.searching.baselines import baseline_genomes
 from planner.settings.budget import Budget
 from tests.problems import toy_search
 
-GUESSED = tuple(
+PRIOR = tuple(
     weight * (1 - np.arange(toy_search.TOP + 1) / toy_search.TOP)
     for weight in (8.0, 1.0, 4.0, 0.5, 2.0, 0.3, 6.0, 1.5)
 )
 
 
-def guessed_harm(genomes: NDArray[np.int_]) -> NDArray[np.float64]:
-    sensitivities = [table[genomes[:, site]] for site, table in enumerate(GUESSED)]
+def prior_sensitivity(genomes: NDArray[np.int_]) -> NDArray[np.float64]:
+    sensitivities = [table[genomes[:, site]] for site, table in enumerate(PRIOR)]
     return np.asarray(np.sum(sensitivities, axis=0))
 
 
 def prepared(domain: Domain, *, surcharge: float = 0.0) -> Any:
-    """A workbench that knows costs only: the domain's, or dearer ones."""
+    """Return a prepared model that knows costs only: the domain's, or higher ones."""
 
     def costs_of(genome: NDArray[np.int_]) -> Mapping[str, float]:
         share = float(domain.cost(genome[None])[0]) + surcharge
@@ -37,24 +37,24 @@ def prepared(domain: Domain, *, surcharge: float = 0.0) -> Any:
 
 
 @pytest.mark.parametrize("limit", [0.35, 0.5, 0.8])
-def test_the_additive_plan_is_the_best_by_the_guess_within_the_budget(limit: float) -> None:
-    domain = replace(toy_search.domain(limit=limit), sensitivity_tables=GUESSED)
-    found = baseline_genomes(prepared(domain), domain, Budget.parse(f"params<={limit}x,kl<=9"))
-    assert list(found) == ["uniform", "additive"]
+def test_the_additive_plan_is_the_best_by_the_prior_within_the_budget(limit: float) -> None:
+    domain = replace(toy_search.domain(limit=limit), sensitivity_tables=PRIOR)
+    baselines = baseline_genomes(prepared(domain), domain, Budget.parse(f"params<={limit}x,kl<=9"))
+    assert list(baselines) == ["uniform", "additive"]
     every = toy_search.all_genomes()
     affordable = every[domain.affords(every)]
-    (additive,) = guessed_harm(found["additive"][None])
-    assert additive == pytest.approx(guessed_harm(affordable).min(), rel=1e-3)
-    (uniform,) = guessed_harm(found["uniform"][None])
+    (additive,) = prior_sensitivity(baselines["additive"][None])
+    assert additive == pytest.approx(prior_sensitivity(affordable).min(), rel=1e-3)
+    (uniform,) = prior_sensitivity(baselines["uniform"][None])
     assert additive < uniform
-    assert domain.affords(np.stack(list(found.values()))).all()
+    assert domain.affords(np.stack(list(baselines.values()))).all()
 
 
 def test_baselines_keep_to_the_exact_costs_where_the_domain_misses_them() -> None:
-    domain = replace(toy_search.domain(limit=0.5), sensitivity_tables=GUESSED)
+    domain = replace(toy_search.domain(limit=0.5), sensitivity_tables=PRIOR)
     dearer = prepared(domain, surcharge=0.01)
-    found = baseline_genomes(dearer, domain, Budget.parse("params<=0.5x"))
-    for genome in found.values():
+    baselines = baseline_genomes(dearer, domain, Budget.parse("params<=0.5x"))
+    for genome in baselines.values():
         assert dearer.costs_of(genome)["params"] <= 0.5 * toy_search.DENSE["params"] + 1e-6
     nothing = baseline_genomes(
         prepared(domain, surcharge=1.0), domain, Budget.parse("params<=0.5x")
@@ -62,7 +62,7 @@ def test_baselines_keep_to_the_exact_costs_where_the_domain_misses_them() -> Non
     assert nothing == {}
 
 
-def test_without_a_guess_there_is_no_additive_plan() -> None:
+def test_without_a_prior_there_is_no_additive_plan() -> None:
     domain = toy_search.domain(limit=0.5)
     assert list(baseline_genomes(prepared(domain), domain, Budget.parse("params<=0.5x"))) == [
         "uniform"

@@ -100,9 +100,7 @@ def test_a_killed_search_loses_nothing(tmp_path: Path, uninterrupted: list[Evalu
         assert by_genome(run.evaluations()) == by_genome(uninterrupted)
 
 
-def _wait_for(
-    process: subprocess.Popen[bytes], folder: Path, count: int
-) -> list[tuple[int, ...]]:
+def _wait_for(process: subprocess.Popen[bytes], folder: Path, count: int) -> list[tuple[int, ...]]:
     """Watch a search of another process until it has scored so many plans."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -158,7 +156,7 @@ def test_a_searcher_without_ideas_is_stopped(tmp_path: Path) -> None:
     assert searcher.told == 21
 
 
-def test_progress_tells_how_far_and_how_long(tmp_path: Path) -> None:
+def test_progress_reports_how_far_and_how_long(tmp_path: Path) -> None:
     landed: list[SearchProgress] = []
     with Run.create(tmp_path, SETTINGS) as run:
         limits = Limits(evaluations=5)
@@ -218,7 +216,7 @@ def test_racing_spends_less_and_keeps_the_front(tmp_path: Path) -> None:
     assert all(e.score.windows == 16 for e in found if e.genome in fronts["tests"])
 
 
-def test_what_the_race_dropped_is_told_on_the_scale_of_all_windows() -> None:
+def test_what_a_race_dropped_is_projected_to_all_windows() -> None:
     scorer = RacingScorer()
     genomes = np.array([[3, 3, 3, 3, 0, 0, 0, 0], [0, 3] * 4, [1, 2] * 4])
     plans = [e for _, e in sorted(scorer.score(genomes), key=lambda pair: pair[0])]
@@ -228,7 +226,7 @@ def test_what_the_race_dropped_is_told_on_the_scale_of_all_windows() -> None:
     assert abs(short.quality["kl"].value / told - 1) > 0.1  # something to correct
 
 
-def test_a_plan_that_failed_is_told_as_the_worst_and_recorded_with_its_reason(
+def test_a_plan_that_failed_counts_as_the_worst_and_is_recorded_with_its_reason(
     tmp_path: Path,
 ) -> None:
     class Breaking(RacingScorer):

@@ -23,7 +23,7 @@ from tests.settings import SMALL
 pytestmark = pytest.mark.arithmetic
 
 
-def test_every_evaluation_is_kept(run: Run) -> None:
+def test_every_evaluation_is_recorded(run: Run) -> None:
     searched = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
     assert len(searched) == SMALL["evaluations"]
     assert all(e.score.tokens == 4 * 16 for e in searched)
@@ -36,7 +36,7 @@ def test_the_dense_model_ends_the_front(run: Run) -> None:
     assert dearest["params"] == run.dense["params"]
 
 
-def test_no_plan_of_the_front_is_beaten(run: Run) -> None:
+def test_no_plan_of_the_front_is_dominated(run: Run) -> None:
     frame = run.front()
     for _, plan in frame.iterrows():
         better = (frame["kl"] <= plan["kl"]) & (frame["params"] <= plan["params"])
@@ -124,7 +124,7 @@ def test_one_evaluator_stands_in_memory_at_a_time(
     assert len(made) == 3  # searched on, fresh, hold-out
 
 
-def test_progress_is_told(saved_llama: Path, tmp_path: Path, notices: list[str]) -> None:
+def test_progress_is_reported(saved_llama: Path, tmp_path: Path, notices: list[str]) -> None:
     progress = RecordedProgress()
     search(str(saved_llama), out=tmp_path / "run", **SMALL, progress=progress)
     searching = [(done, total) for stage, done, total in progress.steps if stage == "searching"]

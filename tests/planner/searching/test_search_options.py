@@ -38,7 +38,7 @@ def test_whole_layers_only(saved_llama: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("budget", [None, "kl<=9"])
-def test_without_a_limit_on_costs_the_whole_range_is_searched_and_judged_at_the_knee(
+def test_without_a_limit_on_costs_the_whole_range_is_searched_and_compared_at_the_knee(
     budget: str | None, saved_llama: Path, tmp_path: Path
 ) -> None:
     settings = {**SMALL, "budget": budget}

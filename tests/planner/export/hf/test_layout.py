@@ -27,7 +27,7 @@ def layers_of(structure: ModelStructure, kinds: Sequence[str]) -> ModelStructure
 
 
 def arranged(structure: ModelStructure, kinds: Sequence[str]) -> list[list[str]]:
-    """Give what each part of each block runs, as ``a0`` and ``m0`` for dense layer 0."""
+    """Return what each part of each block runs, as ``a0`` and ``m0`` for dense layer 0."""
     counts = np.array([KINDS[kind] for kind in kinds]).ravel()
     return [
         [
@@ -136,7 +136,7 @@ def test_feed_forwards_of_a_mixture_beside_an_mlp() -> None:
     ]
 
 
-def test_a_sentence_tells_what_stays_of_experts() -> None:
+def test_a_sentence_describes_the_kept_experts() -> None:
     structure = mixture("mixtral")
     few = {"experts": 2, "channels": 16, "top_k": 1}
     more = {"experts": 8, "channels": 4, "top_k": 2}

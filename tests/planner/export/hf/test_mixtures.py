@@ -259,7 +259,7 @@ class Doubled:
         }
 
 
-def test_levels_of_experts_are_exported_as_they_were_scored(
+def test_pruned_weights_of_experts_are_exported_as_they_were_scored(
     biased: ModelStructure, loaded: LoadedModel, tmp_path: Path
 ) -> None:
     plan, tokens = varied(biased), random_tokens()
