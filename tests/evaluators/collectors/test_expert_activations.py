@@ -12,31 +12,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from evaluators.collectors import collect_statistics
-from evaluators.collectors.names import OF_EXPERT_REMOVAL, OF_EXPERT_TURNS, OF_EXPERTS, keys_of
+from evaluators.collectors.names import OF_EXPERT_REMOVAL, OF_EXPERTS, keys_of
 from search_spaces.models.streaming import LayerStream
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
 from search_spaces.structure.model import ModelStructure
-from tests.models.candidates import random_tokens
+from tests.evaluators.collectors.routed_text import LAYER, ROUTED, TOKENS, experts_of
 from tests.models.factory import make_model, write_tokenizer
 from tests.models.moe_families import EACH_MOE_FAMILY, MOE_FAMILIES, mixture
 from tests.models.streamed import opened
-
-TOKENS = random_tokens(3, 16)
-ROUTED = OF_EXPERTS - OF_EXPERT_TURNS
-LAYER = 2  # a mixture in every family
 
 
 @cache
 def collected(name: str) -> tuple[Statistics, ...]:
     return collect_statistics(mixture(name), TOKENS, ROUTED)
-
-
-def experts_of(structure: ModelStructure) -> Component:
-    component = structure.layers[LAYER].experts
-    assert component is not None
-    return component
 
 
 def seen(structure: ModelStructure) -> dict[str, Tensor]:

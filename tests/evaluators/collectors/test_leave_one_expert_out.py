@@ -8,7 +8,7 @@ from evaluators.collectors import collect_statistics
 from evaluators.collectors.leave_one_expert_out import measure_expert_removals
 from evaluators.collectors.names import OF_EXPERT_REMOVAL, Key
 from search_spaces.structure.expert_hooks import masked_router
-from tests.evaluators.collectors.test_expert_activations import LAYER, TOKENS, experts_of
+from tests.evaluators.collectors.routed_text import LAYER, TOKENS, experts_of
 from tests.models.moe_families import mixture
 
 

@@ -16,7 +16,7 @@ from search_spaces.importance.order import rank_units
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
-from tests.evaluators.collectors.test_expert_activations import LAYER, ROUTED, TOKENS, experts_of
+from tests.evaluators.collectors.routed_text import LAYER, ROUTED, TOKENS, experts_of
 from tests.models.moe_families import mixture
 from tests.progress import RecordedProgress
 

@@ -3,7 +3,7 @@ from transformers import PreTrainedModel
 
 from evaluators.data.model_samples import from_model
 from evaluators.data.windows import Calibration, Windows
-from tests.evaluators.data.test_windows import every_window
+from tests.evaluators.data.calibrations import every_window
 from tests.models import tiny
 from tests.progress import RecordedProgress
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from evaluators.data.windows import Calibration, TextSource, Windows, from_text
 from search_spaces.errors import DataError
+from tests.evaluators.data.calibrations import every_window
 
 WORDS = 4000
 BEGIN = WORDS
@@ -57,10 +58,6 @@ def drawn(
     rng = np.random.default_rng(seed)
     source = TextSource(data=str(path), holdout=None if holdout is None else str(holdout))
     return from_text(source, tokenizer(begin=begin), windows, rng=rng)
-
-
-def every_window(found: Calibration) -> Tensor:
-    return torch.cat([found.search, found.fresh, found.holdout])
 
 
 def is_run(window: Tensor) -> bool:

@@ -1,7 +1,6 @@
 import copy
 import time
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import pytest
@@ -18,10 +17,9 @@ from search_spaces.reading.read import read_structure
 from search_spaces.structure.backbone import LayerCall
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
 from search_spaces.structure.model import ModelStructure
+from tests.evaluators.scoring.small_models import candidates, llama, opt, values
 from tests.models import tiny
 from tests.models.factory import VOCABULARY
-
-llama, opt = cache(tiny.llama), cache(tiny.opt)
 
 
 def scores(
@@ -31,14 +29,6 @@ def scores(
     found = dict(Evaluator(structure, tiny.windows(), fidelity).score(counts))
     assert sorted(found) == list(range(len(counts)))
     return [found[member] for member in range(len(counts))]
-
-
-def values(score: Score) -> list[float]:
-    return [measured.value for measured in score.quality.values()]
-
-
-def candidates(structure: ModelStructure, count: int) -> NDArray[np.int_]:
-    return tiny.random_counts(structure, count, np.random.default_rng(7))
 
 
 @torch.inference_mode()

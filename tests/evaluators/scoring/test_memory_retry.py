@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from evaluators.scoring.evaluator import Evaluator
 from search_spaces.errors import SettingsError
 from search_spaces.structure.backbone import LayerCall
-from tests.evaluators.scoring.test_evaluator import candidates, llama, values
+from tests.evaluators.scoring.small_models import candidates, llama, values
 from tests.models import tiny
 
 
