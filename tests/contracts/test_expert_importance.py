@@ -11,7 +11,7 @@ from search_spaces.errors import ModelError, SettingsError
 from search_spaces.importance import ExpertImportanceName, make_expert_importance
 from search_spaces.importance.protocol import ExpertImportance
 from search_spaces.statistics import StatisticName, Statistics
-from tests.models.mixtures import EXPERTS, HIDDEN, HOLDER, mixture, random_stacks
+from tests.models.experts_by_hand import EXPERTS, HIDDEN, HOLDER, mixture, random_stacks
 
 NAMES: tuple[ExpertImportanceName, ...] = get_args(ExpertImportanceName)
 MEASURED: dict[ExpertImportanceName, StatisticName] = {

@@ -11,7 +11,14 @@ from torch import Tensor
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
 from search_spaces.statistics import MatrixStatistics
 from search_spaces.structure.components import Component
-from tests.models.mixtures import CHANNELS, EXPERTS, HIDDEN, expert_output, mixture, random_stacks
+from tests.models.experts_by_hand import (
+    CHANNELS,
+    EXPERTS,
+    HIDDEN,
+    expert_output,
+    mixture,
+    random_stacks,
+)
 
 LAYOUTS: tuple[dict[str, Any], ...] = (
     {},

@@ -24,7 +24,7 @@ from search_spaces.errors import ModelError
 from search_spaces.importance.experts.pretrained import read_pretrained_routers
 from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.components import Component
-from tests.models.mixtures import mixture
+from tests.models.experts_by_hand import mixture
 
 SIZES: dict[str, Any] = {
     "vocab_size": 32,

@@ -11,7 +11,7 @@ from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsi
 from search_spaces.pruned_weights.sparsifiers.expert_stacks import sparse_stacks, stack_statistics
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics
-from tests.models.mixtures import CHANNELS, EXPERTS, HIDDEN, mixture, random_stacks
+from tests.models.experts_by_hand import CHANNELS, EXPERTS, HIDDEN, mixture, random_stacks
 
 HALF = SparsityPattern(percent=50)
 SIMPLE: tuple[SparsifierName, ...] = ("magnitude", "random", "wanda", "moe_pruner")
