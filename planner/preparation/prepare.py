@@ -48,6 +48,7 @@ def prepare(
     progress: Progress,
     *,
     can_rebuild: bool = True,
+    restore_statistics: bool = False,
 ) -> PreparedModel:
     """Calibrate, rank and sort a dense model; its weights are permuted in place.
 
@@ -59,6 +60,8 @@ def prepare(
         progress: Receives stages and progress.
         can_rebuild: Whether pruned weights that are no longer on disk may be built again: in
             other arithmetic than the run's they would differ.
+        restore_statistics: Whether lost statistics that an export may build weights from are
+            measured again, even if nothing needs them now.
 
     Raises:
         DataError: If the calibration text cannot be used.
@@ -106,7 +109,9 @@ def prepare(
         space=space,
         calibration=calibration,
         prior=load_prior(folder / RANKING_FILE, space),
-        layer_builder=weights.layer_builder(prebuild=can_rebuild),
+        layer_builder=weights.layer_builder(
+            prebuild=can_rebuild, restore_statistics=restore_statistics
+        ),
     )
 
 

@@ -45,7 +45,7 @@ class RunWeights:
     """What the cache may take of the disk."""
     progress: Progress
 
-    def layer_builder(self, *, prebuild: bool) -> LayerBuilder:
+    def layer_builder(self, *, prebuild: bool, restore_statistics: bool) -> LayerBuilder:
         """Return what shapes layers, with pruned weights where a method changes them.
 
         Compensated weights of all widths are built now if they fit into the cache, those of
@@ -54,6 +54,8 @@ class RunWeights:
         Args:
             prebuild: Whether to build now what can be; without it, weights that are not on disk
                 are only built when they are needed.
+            restore_statistics: Whether to measure lost statistics now if some weights are built
+                when they are needed, so that an export finds what it builds them from.
         """
         structure, methods = self.sorted_model, self.methods
         if not methods.changes_weights:
@@ -64,8 +66,9 @@ class RunWeights:
                 structure, self.space.orders.members, statistics, self.tokens, self.progress
             )
         cache = self._cache(statistics)
-        if prebuild:
-            self._prebuild(cache)
+        builds_on_demand = not (prebuild and self._prebuild(cache))
+        if restore_statistics and builds_on_demand:
+            len(self.statistics)  # reads or measures all of them
         return LayerBuilder(
             structure, self.space.block_options, cache, self._expert_builder(statistics)
         )
@@ -107,30 +110,30 @@ class RunWeights:
             dtype=self.loaded.stored_dtype,
         )
 
-    def _prebuild(self, cache: WeightCache) -> None:
+    def _prebuild(self, cache: WeightCache) -> bool:
         """Build the compensated weights of all widths, if they fit.
 
-        Statistics are deleted if these are all the weights that the run needs. Otherwise lost ones
-        are measured now, so that a resumed run has again what an export builds weights from.
+        Returns:
+            Whether these are all that the run needs; the statistics are deleted then.
         """
+        if self.methods.compensation is None:
+            return False
+        size = cache.dense_bytes
+        if size > self.limit_bytes:
+            logger.warning(
+                "compensated weights would take %.1f GB, more than %g: they are built when they "
+                "are needed; raise --weight_cache_gigabytes, or --mlp_step for fewer",
+                size / 1e9,
+                self.limit_bytes / 1e9,
+            )
+            return False
+        self.progress.stage("compensating for pruned heads and channels")
+        cache.build_all(progress=self.progress)
         experts = self.methods.experts
-        builds_on_demand = self.methods.sparsifier is not None or bool(experts and experts.name)
-        if self.methods.compensation is not None:
-            fits = cache.dense_bytes <= self.limit_bytes
-            if fits:
-                self.progress.stage("compensating for pruned heads and channels")
-                cache.build_all(progress=self.progress)
-            else:
-                logger.warning(
-                    "compensated weights would take %.1f GB, more than %g: they are built when "
-                    "they are needed; raise --weight_cache_gigabytes, or --mlp_step for fewer",
-                    cache.dense_bytes / 1e9,
-                    self.limit_bytes / 1e9,
-                )
-            if fits and not builds_on_demand:
-                shutil.rmtree(self.folder / STATISTICS_FOLDER, ignore_errors=True)
-                return
-        len(self.statistics)  # reads or measures all of them
+        if self.methods.sparsifier is not None or (experts is not None and experts.name):
+            return False
+        shutil.rmtree(self.folder / STATISTICS_FOLDER, ignore_errors=True)
+        return True
 
 
 def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:

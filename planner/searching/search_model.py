@@ -90,7 +90,7 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     if budget_of(run.settings).measured:
         table = find_table(dense, workload(run.settings), run.folder, progress)
         dense = replace(dense, costs=dense.costs.timed(table))
-    return prepare(dense, run.settings, run.folder, progress)
+    return prepare(dense, run.settings, run.folder, progress, restore_statistics=True)
 
 
 def check_resumable(run: RunStore, dense: DenseModel) -> None:
