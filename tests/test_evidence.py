@@ -4,7 +4,7 @@ import csv
 import json
 
 from benchmarks.evidence import FIGURES, block, committed
-from planner.cli.demo import BUDGET
+from planner.cli.demo_command import BUDGET
 from tests import ROOT
 
 

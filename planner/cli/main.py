@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def load_command(name: str) -> Command:
     """Import the module of a command."""
-    return cast("Command", import_module(f"planner.cli.{name.replace('-', '_')}"))
+    return cast("Command", import_module(f"planner.cli.{name.replace('-', '_')}_command"))
 
 
 def command_parser(name: str, *, with_arguments: bool = True) -> CommandParser:

@@ -133,7 +133,7 @@ def test_options_of_a_front_that_do_not_go_together(
 def test_a_demo_leaves_other_runs_alone(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.cli.demo.demo_model", lambda: Path("elsewhere.gguf"))
+    monkeypatch.setattr("planner.cli.demo_command.demo_model", lambda: Path("elsewhere.gguf"))
     assert "must be free or hold an earlier demo" in refused(
         capsys, "demo", "--out", str(run.folder)
     )
