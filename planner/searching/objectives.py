@@ -45,7 +45,7 @@ class Objectives:
         """Return the named costs as shares of the dense model's."""
         return [relative_cost(n, evaluation.costs[n], self.dense) for n in self.cost_names]
 
-    def prices(self, evaluation: Evaluation) -> list[float]:
+    def compared_shares(self, evaluation: Evaluation) -> list[float]:
         """Return the shares to compare plans by: all within the budget count as equally cheap."""
         shares = self.shares(evaluation)
         return [max(pair) for pair in zip(shares, self.allowed or shares, strict=True)]
@@ -76,6 +76,6 @@ def likely_front(evaluations: Sequence[Evaluation], objectives: Objectives) -> l
     """
     sound = [e for e in evaluations if e.score.failure is None and objectives.admits(e)]
     references = kl_by_window(fully_scored(sound))
-    points = [[_projected_kl(e, references), *objectives.prices(e)] for e in sound]
+    points = [[_projected_kl(e, references), *objectives.compared_shares(e)] for e in sound]
     nondominated = moocore.is_nondominated(np.array(points)) if sound else []
     return [evaluation for evaluation, is_on in zip(sound, nondominated, strict=True) if is_on]

@@ -68,7 +68,7 @@ class RoundRacer:
             for position, evaluation in self._land(racers, rung, round_number):
                 member = int(members[position])
                 landed[member] = evaluation
-                costs[member] = self._objectives.prices(evaluation)
+                costs[member] = self._objectives.compared_shares(evaluation)
                 yield position, evaluation.score
 
         race = Race(rungs, score, self._judge(costs, ask, rungs))
@@ -142,8 +142,8 @@ class RoundRacer:
         rivals = front(on_same_text, self._objectives.cost_names)
         shape = len(rivals), len(self._objectives.cost_names)
         rival_values = kl_by_window(rivals)
-        prices = [self._objectives.prices(rival) for rival in rivals]
-        rival_costs = np.array(prices).reshape(shape)
+        rival_shares = [self._objectives.compared_shares(rival) for rival in rivals]
+        rival_costs = np.array(rival_shares).reshape(shape)
         looks = len(rungs) - 1
 
         def judge(members: Members, values: NDArray[np.float64]) -> Survivors:

@@ -20,7 +20,7 @@ def play(searcher: Searcher, space: Domain, kl: Kl, most_rounds: int = 200) -> l
         if not len(ask.genomes):
             return asked
         asked.append(ask.genomes)
-        objectives = np.column_stack([kl(ask.genomes), space.prices(ask.genomes)])
+        objectives = np.column_stack([kl(ask.genomes), space.all_costs(ask.genomes)])
         searcher.tell(ask, Answer(objectives=objectives, seen=np.ones(len(ask.genomes))))
     raise AssertionError("the searcher did not come to an end")
 

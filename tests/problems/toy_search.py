@@ -101,7 +101,7 @@ def kl(genomes: NDArray[np.int_]) -> NDArray[np.float64]:
 
 
 def points(genomes: NDArray[np.int_], space: Domain | None = None) -> NDArray[np.float64]:
-    return np.column_stack([kl(genomes), (space or domain()).prices(genomes)])
+    return np.column_stack([kl(genomes), (space or domain()).all_costs(genomes)])
 
 
 def all_genomes() -> NDArray[np.int_]:

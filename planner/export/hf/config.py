@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.export.hf.layout import Part, Word, is_sequential
+from planner.export.hf.layout import Part, SublayerEntry, is_sequential
 from planner.export.hf.stock import by_block, head_dim, shorten
 from planner.export.hf.wiring import describe_wiring
 from search_spaces.structure.model import ModelStructure
@@ -18,7 +18,7 @@ CODE_FILE = "modeling_pruned"
 def pruned_config(
     structure: ModelStructure,
     counts: NDArray[np.int_],
-    words: Sequence[Word],
+    entries: Sequence[SublayerEntry],
     blocks: list[list[Part]],
     *,
     adds_bias: bool = False,
@@ -28,7 +28,7 @@ def pruned_config(
     Args:
         structure: The dense model.
         counts: Kept units of each component, ``(components,)``.
-        words: What each dense layer keeps besides its attention.
+        entries: What each dense layer keeps besides its attention.
         blocks: The parts of each block, as `arrange` returns them.
         adds_bias: Whether pruned components have a bias that the dense model lacks.
     """
@@ -39,16 +39,16 @@ def pruned_config(
     before = shorten(config, np.array(attentions))
     config.head_dim = head_dim(config)
     sequential = is_sequential(structure)
-    entries = [
-        [entry for part in block for entry in part.words(words, sequential=sequential)]
+    sublayers = [
+        [sublayer for part in block for sublayer in part.entries(entries, sequential=sequential)]
         for block in blocks
     ]
     description: dict[str, Any] = config.to_dict()
     description.update(
         model_type=f"pruned_{config.model_type}",
         architectures=["PrunedForCausalLM"],
-        sublayers=[[word for word, _ in block] for block in entries],
-        sources=[[source for _, source in block] for block in entries],
+        sublayers=[[entry for entry, _ in block] for block in sublayers],
+        sources=[[source for _, source in block] for block in sublayers],
         per_layer_config=_head_counts(structure, counts, attentions),
         wiring=describe_wiring(structure) | {"dense": before, "adds_bias": adds_bias},
         auto_map={

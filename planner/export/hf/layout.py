@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
 from search_spaces.structure.model import ModelStructure
 
-Word = int | str | dict[str, Any]
+SublayerEntry = int | str | dict[str, Any]
 """What represents an attention, an MLP or a mixture of experts in ``sublayers``."""
 
 
@@ -29,30 +29,32 @@ class Part:
     feed_forward: int | None = None
     """The dense layer whose MLP it has, or whose experts and shared expert."""
 
-    def words(self, feed_forwards: Sequence[Word], *, sequential: bool) -> list[tuple[Word, int]]:
+    def entries(
+        self, feed_forwards: Sequence[SublayerEntry], *, sequential: bool
+    ) -> list[tuple[SublayerEntry, int]]:
         """Return what represents the part in ``sublayers``, with the dense layer that it is from.
 
         Args:
-            feed_forwards: Of each dense layer, as `feed_forward_words` returns them.
+            feed_forwards: Of each dense layer, as `feed_forward_entries` returns them.
             sequential: As `is_sequential` returns.
         """
         first, last = self.layers[0], self.layers[-1]
-        word = 0 if self.feed_forward is None else feed_forwards[self.feed_forward]
+        entry = 0 if self.feed_forward is None else feed_forwards[self.feed_forward]
         if self.attention is None:
-            return [(word, last)]
+            return [(entry, last)]
         if self.feed_forward is None:
             return [("attn", first)]
         if sequential:
-            return [("attn", first), (word, last)]
-        both = {"attn": True, **word} if isinstance(word, dict) else f"attn+{word}"
+            return [("attn", first), (entry, last)]
+        both = {"attn": True, **entry} if isinstance(entry, dict) else f"attn+{entry}"
         return [(both, first)]
 
 
-def feed_forward_words(
+def feed_forward_entries(
     structure: ModelStructure,
     counts: NDArray[np.int_],
     expert_prunings: Sequence[ExpertPruning] | None = None,
-) -> list[Word]:
+) -> list[SublayerEntry]:
     """Return what each layer keeps besides its attention: MLP channels, or experts and sizes.
 
     Args:
@@ -60,21 +62,21 @@ def feed_forward_words(
         counts: Kept units of each component, ``(components,)``.
         expert_prunings: How the kept experts of each layer are pruned; None: they are not.
     """
-    words: list[Word] = []
+    entries: list[SublayerEntry] = []
     for index, layer in enumerate(structure.layers):
         pruning = expert_prunings[index] if expert_prunings else DENSE_EXPERTS
         kept_counts = counts[structure.spans[index]][1:].tolist()
-        word: dict[str, Any] = {}
+        entry: dict[str, Any] = {}
         for component, count in zip(layer.feed_forward, kept_counts, strict=True):
-            word[component.kind] = count
+            entry[component.kind] = count
             if component.experts is not None and count:
                 channels = pruning.channels
-                word["channels"] = (
+                entry["channels"] = (
                     component.experts.channel_count if channels is None else channels.shape[1]
                 )
-                word["top_k"] = pruning.top_k or component.experts.top_k
-        words.append(word.get("mlp", word))
-    return words
+                entry["top_k"] = pruning.top_k or component.experts.top_k
+        entries.append(entry.get("mlp", entry))
+    return entries
 
 
 def is_sequential(structure: ModelStructure) -> bool:
@@ -127,31 +129,31 @@ def _parts(structure: ModelStructure, counts: NDArray[np.int_]) -> list[Part]:
     return parts
 
 
-def describe_experts(structure: ModelStructure, words: Sequence[Word]) -> str:
+def describe_experts(structure: ModelStructure, entries: Sequence[SublayerEntry]) -> str:
     """Describe in a sentence what is kept of a model's experts; empty if it has none.
 
     Args:
         structure: The dense model.
-        words: As `feed_forward_words` returns them.
+        entries: As `feed_forward_entries` returns them.
     """
     components = [layer.experts for layer in structure.layers if layer.experts is not None]
     mixtures = [component.experts for component in components if component.experts is not None]
     if not mixtures:
         return ""
-    expert_words = [word for word in words if isinstance(word, dict)]
-    kept_words = [word for word in expert_words if word["experts"]]
+    expert_entries = [entry for entry in entries if isinstance(entry, dict)]
+    kept_entries = [entry for entry in expert_entries if entry["experts"]]
 
     def between(name: str, total: int) -> str:
-        values = sorted({word[name] for word in kept_words})
+        values = sorted({entry[name] for entry in kept_entries})
         return f"{'–'.join(map(str, dict.fromkeys((values[0], values[-1]))))} of {total}"
 
-    drop_count = len(expert_words) - len(kept_words)
+    drop_count = len(expert_entries) - len(kept_entries)
     dropped = (
-        f"; {drop_count} of {len(expert_words)} layers with experts have none left"
+        f"; {drop_count} of {len(expert_entries)} layers with experts have none left"
         if drop_count
         else ""
     )
-    if not kept_words:
+    if not kept_entries:
         return "All experts are pruned."
     dense = mixtures[0]
     return (

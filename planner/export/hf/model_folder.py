@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 
 from planner.export.hf import modeling_pruned
 from planner.export.hf.config import CODE_FILE, pruned_config
-from planner.export.hf.layout import Part, arrange, describe_experts, feed_forward_words
+from planner.export.hf.layout import Part, arrange, describe_experts, feed_forward_entries
 from planner.export.hf.stock import as_published, stock_config
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
@@ -74,12 +74,12 @@ def cut_model(
         with structure.backbone.resident(i) as dense:
             layers.append(cut(dense, choices, weights[span], expert_prunings[-1]))
     blocks = arrange(structure, counts)
-    words = feed_forward_words(structure, counts, expert_prunings)
+    entries = feed_forward_entries(structure, counts, expert_prunings)
     one_part_blocks = [[part] for block in blocks for part in block]
     stock_weights = _weights(structure, layers, one_part_blocks, "")
     shapes = {name: tuple(weight.shape) for name, weight in stock_weights.items()}
-    stock = stock_config(structure, counts, words, shapes)
-    description = describe_experts(structure, words)
+    stock = stock_config(structure, counts, entries, shapes)
+    description = describe_experts(structure, entries)
     if stock is not None:
         return CutModel(
             weights=stock_weights, config=stock.to_dict(), stock=stock, experts=description
@@ -87,7 +87,7 @@ def cut_model(
     adds_bias = _adds_bias(structure, layers)
     return CutModel(
         weights=_weights(structure, layers, blocks, ".parts.{part}"),
-        config=pruned_config(structure, counts, words, blocks, adds_bias=adds_bias),
+        config=pruned_config(structure, counts, entries, blocks, adds_bias=adds_bias),
         experts=description,
     )
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from planner.export.hf.layout import Word, feed_forward_words
+from planner.export.hf.layout import SublayerEntry, feed_forward_entries
 from search_spaces.models.fingerprint import lasting
 from search_spaces.structure.model import ModelStructure
 
@@ -39,7 +39,7 @@ _REFUSALS = (StrictDataclassError, ValueError, TypeError, RuntimeError, ZeroDivi
 def stock_config(
     structure: ModelStructure,
     counts: NDArray[np.int_],
-    words: Sequence[Word],
+    entries: Sequence[SublayerEntry],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> PreTrainedConfig | None:
     """Return a config with which the stock class has exactly these weights, if there is one.
@@ -47,7 +47,7 @@ def stock_config(
     Args:
         structure: The dense model.
         counts: Kept units of each component, ``(components,)``.
-        words: What each layer keeps besides its attention, as `feed_forward_words` returns it.
+        entries: What each layer keeps besides its attention, as `feed_forward_entries` returns it.
         shapes: Shape of each weight and persistent buffer, as the stock class names them.
     """
     spans = [structure.spans[index] for index in range(len(structure.layers))]
@@ -57,7 +57,7 @@ def stock_config(
     config = copy.deepcopy(structure.backbone.model.config)
     shorten(config, np.array(kept_layers))
     _place_dense_layers(config, structure, kept_layers)
-    values = [_values(structure, index, counts, words) for index in kept_layers]
+    values = [_values(structure, index, counts, entries) for index in kept_layers]
     dense_values = [_values(structure, index, *_dense_sizes(structure)) for index in kept_layers]
     changed = {
         name
@@ -74,7 +74,7 @@ def stock_config(
     if any(overrides):
         # few classes read this; the others come out with other shapes, or refuse
         config.per_layer_config = by_block(overrides)
-    return config if _builds(structure, config, kept_layers, words, shapes) else None
+    return config if _builds(structure, config, kept_layers, entries, shapes) else None
 
 
 def by_block(values: Sequence[dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
@@ -116,36 +116,39 @@ def _place_dense_layers(
         config.mlp_only_layers, config.decoder_sparse_step = dense, 1
 
 
-def _dense_sizes(structure: ModelStructure) -> tuple[NDArray[np.int_], list[Word]]:
-    """Return counts and words of the dense model."""
+def _dense_sizes(structure: ModelStructure) -> tuple[NDArray[np.int_], list[SublayerEntry]]:
+    """Return counts and entries of the dense model."""
     counts = np.array([component.member_count for component in structure.components])
-    return counts, feed_forward_words(structure, counts)
+    return counts, feed_forward_entries(structure, counts)
 
 
 def _values(
-    structure: ModelStructure, index: int, counts: NDArray[np.int_], words: Sequence[Word]
+    structure: ModelStructure,
+    index: int,
+    counts: NDArray[np.int_],
+    entries: Sequence[SublayerEntry],
 ) -> dict[str, Any]:
     """Return what a config holds of the widths of one layer."""
     config, attention = structure.backbone.model.config, structure.layers[index].attention
-    groups, word = int(counts[structure.spans[index]][0]), words[index]
+    groups, entry = int(counts[structure.spans[index]][0]), entries[index]
     heads = config.num_attention_heads // attention.unit_count * groups
     values: dict[str, Any] = {"num_attention_heads": heads, "head_dim": head_dim(config)}
     if hasattr(config, "num_key_value_heads"):
         values["num_key_value_heads"] = groups
-    if isinstance(word, dict):
-        return values | _values_of_experts(config, word)
-    return values | {_first(config, WIDTH_NAMES): word}
+    if isinstance(entry, dict):
+        return values | _values_of_experts(config, entry)
+    return values | {_first(config, WIDTH_NAMES): entry}
 
 
-def _values_of_experts(config: PreTrainedConfig, word: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: word["experts"] for name in COUNT_NAMES if hasattr(config, name)}
-    values |= {name: word["top_k"] for name in TOP_K_NAMES if hasattr(config, name)}
-    values[_first(config, INNER_NAMES)] = word["channels"]
-    if "shared" in word:
+def _values_of_experts(config: PreTrainedConfig, entry: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: entry["experts"] for name in COUNT_NAMES if hasattr(config, name)}
+    values |= {name: entry["top_k"] for name in TOP_K_NAMES if hasattr(config, name)}
+    values[_first(config, INNER_NAMES)] = entry["channels"]
+    if "shared" in entry:
         if any(hasattr(config, name) for name in SHARED_NAMES):
-            values[_first(config, SHARED_NAMES)] = word["shared"]
+            values[_first(config, SHARED_NAMES)] = entry["shared"]
         elif hasattr(config, SHARED_COUNT):
-            values[SHARED_COUNT] = word["shared"] // word["channels"]
+            values[SHARED_COUNT] = entry["shared"] // entry["channels"]
     return values
 
 
@@ -163,7 +166,7 @@ def _builds(
     structure: ModelStructure,
     config: PreTrainedConfig,
     kept_layers: Sequence[int],
-    words: Sequence[Word],
+    entries: Sequence[SublayerEntry],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> bool:
     """Return whether a config gives the stock class exactly these shapes and expert counts."""
@@ -172,15 +175,15 @@ def _builds(
         return False
     stack = model.get_submodule(structure.backbone.stack_path)
     for place, index in enumerate(kept_layers):
-        component, word = structure.layers[index].experts, words[index]
-        if component is None or component.experts is None or not isinstance(word, dict):
+        component, entry = structure.layers[index].experts, entries[index]
+        if component is None or component.experts is None or not isinstance(entry, dict):
             continue
         layer = stack.get_submodule(str(place))
         counts_agree = [
-            getattr(layer.get_submodule(path), name) == word["experts"]
+            getattr(layer.get_submodule(path), name) == entry["experts"]
             for path, name in component.experts.count_attributes
         ] + [
-            getattr(layer.get_submodule(path), name) == word["top_k"]
+            getattr(layer.get_submodule(path), name) == entry["top_k"]
             for path, name in component.experts.top_k_attributes
         ]
         if not all(counts_agree):

@@ -129,7 +129,7 @@ class _Distinct(DuplicateElimination):  # type: ignore[misc]  # pymoo ships no t
         return children[np.flatnonzero(admitted)]
 
 
-def evolve(
+def run_nsga2(
     start: Genomes,
     top_levels: NDArray[np.int_],
     objectives: Callable[[Genomes], Floats],

@@ -42,7 +42,7 @@ class Budgets:
         if domain.only_budget:
             limits = np.array([allowed])
         else:
-            smallest = domain.prices(np.zeros((1, len(domain.top_levels)), dtype=np.int_))[0]
+            smallest = domain.all_costs(np.zeros((1, len(domain.top_levels)), dtype=np.int_))[0]
             low = np.array([domain.cost_floor, *smallest[1:]])
             points = qmc.Sobol(len(low), scramble=False).random(_BUDGETS)
             limits = low + (1.0 - low) * (points + 0.5 / _BUDGETS)
@@ -50,22 +50,22 @@ class Budgets:
             limits = np.concatenate([limits, [allowed]]) if any(named) else limits
         return cls(limits, np.full(len(limits), _UNANSWERED))
 
-    def update(self, prices: Floats, log_kls: Floats) -> None:
+    def update(self, costs: Floats, log_kls: Floats) -> None:
         """Let plans answer the budgets that they are within and better for.
 
         Args:
-            prices: ``(plans, costs)``
+            costs: ``(plans, costs)``
             log_kls: ``(plans,)``
         """
-        for price, log_kl in zip(prices, log_kls, strict=True):
-            admitted = self.admit(price[None])[0]
+        for plan_costs, log_kl in zip(costs, log_kls, strict=True):
+            admitted = self.admit(plan_costs[None])[0]
             self.best[admitted] = np.minimum(self.best[admitted], log_kl)
 
-    def expected_improvements(self, prices: Floats, means: Floats, spreads: Floats) -> Floats:
+    def expected_improvements(self, costs: Floats, means: Floats, spreads: Floats) -> Floats:
         """Return the expected improvement by each plan at each budget, ``(plans, budgets)``.
 
         Args:
-            prices: ``(plans, costs)``
+            costs: ``(plans, costs)``
             means: Expected log KL, ``(plans,)``.
             spreads: Its standard deviation, ``(plans,)``.
 
@@ -80,16 +80,14 @@ class Budgets:
         # E max(0, best − y) = (best − mean) Φ(z) + spread φ(z) where y is normal
         z = better / spreads[:, None]
         expected = better * ndtr(z) + spreads[:, None] * np.exp(-(z**2) / 2) / _SQRT_TAU
-        return np.where(self.admit(prices), expected, 0.0)
+        return np.where(self.admit(costs), expected, 0.0)
 
-    def admit(self, prices: Floats) -> NDArray[np.bool_]:
+    def admit(self, costs: Floats) -> NDArray[np.bool_]:
         """Return which plans ``(plans, costs)`` are within which budgets, ``(plans, budgets)``."""
-        return np.asarray((prices[:, None] <= self.limits[None] + 1e-12).all(axis=2))
+        return np.asarray((costs[:, None] <= self.limits[None] + 1e-12).all(axis=2))
 
 
-def pick(
-    count: int, budgets: Budgets, prices: Floats, means: Floats, spreads: Floats
-) -> list[int]:
+def pick(count: int, budgets: Budgets, costs: Floats, means: Floats, spreads: Floats) -> list[int]:
     """Pick the plans of the highest joint expected improvement, one after another.
 
     Each one picked is assumed to score about as expected, so that the next improve other budgets.
@@ -97,7 +95,7 @@ def pick(
     Args:
         count: How many at most.
         budgets: With their answers so far; left as they are.
-        prices: ``(plans, costs)``
+        costs: ``(plans, costs)``
         means: Expected log KL, ``(plans,)``.
         spreads: Its standard deviation, ``(plans,)``.
 
@@ -108,11 +106,11 @@ def pick(
     picked: list[int] = []
     available = np.ones(len(means), dtype=bool)
     while len(picked) < count and available.any():
-        acquisition = assumed.expected_improvements(prices, means, spreads).mean(axis=1)
+        acquisition = assumed.expected_improvements(costs, means, spreads).mean(axis=1)
         chosen = int(np.argmax(np.where(available, acquisition, -1.0)))
         picked.append(chosen)
         available[chosen] = False
         # half a deviation better than expected: near copies then have no expected improvement
         believed = means[chosen] - spreads[chosen] / 2
-        assumed.update(prices[chosen][None], believed[None])
+        assumed.update(costs[chosen][None], believed[None])
     return picked

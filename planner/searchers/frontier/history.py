@@ -50,7 +50,7 @@ class History:
         """
         budgets = Budgets.of(self._domain)
         genomes, log_kls, _ = self._measured(share)
-        budgets.update(self._domain.prices(genomes), log_kls)
+        budgets.update(self._domain.all_costs(genomes), log_kls)
         return budgets
 
     def leaders(self, share: float) -> Genomes:
@@ -91,11 +91,11 @@ class History:
             count: How many at most.
         """
         genomes, kls, _ = self.scores()
-        prices = self._domain.prices(genomes)
+        costs = self._domain.all_costs(genomes)
         if self._domain.only_budget:  # all that the budget allows is equally cheap
             limits = self._domain.allowed
-            prices = np.maximum(prices, np.where(np.isfinite(limits), limits, 0.0))
-        no_dearer = (prices[None] <= prices[:, None]).all(axis=2)
+            costs = np.maximum(costs, np.where(np.isfinite(limits), limits, 0.0))
+        no_dearer = (costs[None] <= costs[:, None]).all(axis=2)
         best = np.where(no_dearer, kls, np.inf).min(axis=1)
         return np.argsort(kls / np.maximum(best, LEAST_KL), kind="stable")[:count]
 
@@ -112,7 +112,7 @@ class History:
     def _answer_counts(self, budgets: Budgets, share: float) -> NDArray[np.int_]:
         """Count the budgets that each plan is the best answer to, ``(measured plans,)``."""
         genomes, log_kls, _ = self._measured(share)
-        admitted = budgets.admit(self._domain.prices(genomes))
+        admitted = budgets.admit(self._domain.all_costs(genomes))
         return np.asarray((admitted & (log_kls[:, None] <= budgets.best)).sum(axis=1))
 
     def _measured(self, share: float) -> tuple[Genomes, Floats, Floats]:

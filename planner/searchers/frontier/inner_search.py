@@ -34,7 +34,7 @@ def evolve(
     """
     parents = start[rng.integers(len(start), size=max(0, _POPULATION - len(start)))]
     first = np.concatenate([start[:_POPULATION], mutate(domain, parents, rng)])
-    return pymoo.evolve(
+    return pymoo.run_nsga2(
         first,
         domain.top_levels,
         lambda genomes: objectives(domain, genomes, expect(genomes)),
@@ -49,10 +49,10 @@ def objectives(domain: Domain, genomes: Genomes, expected: Floats) -> Floats:
 
     Log KL is penalised by what a genome lies below the costs of interest or above the budget.
     """
-    prices = domain.prices(genomes)
-    excess = np.maximum(domain.cost_floor - prices[:, 0], 0.0)
+    costs = domain.all_costs(genomes)
+    excess = np.maximum(domain.cost_floor - costs[:, 0], 0.0)
     if domain.only_budget:
         limits = domain.allowed
-        excess = excess + np.maximum(prices - limits, 0.0).sum(axis=1)
-        prices = np.where(np.isfinite(limits), np.maximum(prices, limits), prices)
-    return np.column_stack([expected + _PENALTY * excess, prices])
+        excess = excess + np.maximum(costs - limits, 0.0).sum(axis=1)
+        costs = np.where(np.isfinite(limits), np.maximum(costs, limits), costs)
+    return np.column_stack([expected + _PENALTY * excess, costs])

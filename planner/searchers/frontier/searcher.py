@@ -204,7 +204,7 @@ class Frontier:
         """Return each pool's share of the batch, by expected improvement."""
         count = -(-self._batch // len(pools))
         return [
-            pool[pick(count, budgets, self._domain.prices(pool), means, spreads)]
+            pool[pick(count, budgets, self._domain.all_costs(pool), means, spreads)]
             for pool, means, spreads in pools
         ]
 

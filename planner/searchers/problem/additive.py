@@ -83,7 +83,7 @@ def _solved(
     """Return the solution of HiGHS; the smallest genome where there is none."""
     choices = [_choices(joints, sensitivities, limits) for joints in _by_sites(domain)]
     sizes = [len(choice.sensitivities) for choice in choices]
-    dense = domain.prices(domain.top_levels[None])[0]
+    dense = domain.all_costs(domain.top_levels[None])[0]
     limited = np.array([limit is not None for limit in limits])
     allowed = np.array([limit for limit in limits if limit is not None])
     knapsack = _Knapsack(

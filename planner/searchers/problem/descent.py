@@ -26,7 +26,7 @@ class Descent:
     def __init__(self, domain: Domain, limits: Sequence[float | None]) -> None:
         self.domain = domain
         self._limits = np.array([np.inf if limit is None else limit for limit in limits])
-        self._dense = domain.prices(domain.top_levels[None])[0]
+        self._dense = domain.all_costs(domain.top_levels[None])[0]
         excess = self._dense - self._limits
         exceeded = excess > ROUNDING
         # each cost weighs by its inverse excess, so that the dense model's distance is 1
@@ -74,7 +74,7 @@ class Descent:
 
     def remaining(self, genomes: Genomes) -> Floats:
         """Return the remaining distance, ``(genomes,)``: 1 if dense, 0 within all limits."""
-        beyond = np.maximum(self.domain.prices(genomes) - self._limits, 0.0) @ self._weights
+        beyond = np.maximum(self.domain.all_costs(genomes) - self._limits, 0.0) @ self._weights
         return np.where(beyond > ROUNDING, beyond, 0.0)
 
     def limits_at(self, share: float) -> list[float | None]:

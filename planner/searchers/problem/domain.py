@@ -77,13 +77,13 @@ class Domain:
         """Return shares of the dense first cost, ``(genomes,)`` of ``(genomes, sites)``."""
         return self.costs[0].of(genomes)
 
-    def prices(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
+    def all_costs(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
         """Return all costs, ``(genomes, costs)``."""
         return np.stack([cost.of(genomes) for cost in self.costs], axis=-1)
 
     def affords(self, genomes: NDArray[np.int_]) -> NDArray[np.bool_]:
         """Return which genomes are within the budget in all costs, ``(genomes,)``."""
-        return np.asarray((self.prices(genomes) <= self.allowed + _ROUNDING).all(axis=-1))
+        return np.asarray((self.all_costs(genomes) <= self.allowed + _ROUNDING).all(axis=-1))
 
     def uniform_within(self) -> NDArray[np.int_]:
         """Return the largest plan within the budget, uniform but for a level, ``(sites,)``."""
@@ -123,7 +123,7 @@ class Domain:
         """As `tilted`, within a limit on each cost ``(costs,)``, infinite where there is none."""
         return self._filled(
             self._order(tilt),
-            lambda genome: bool((self.prices(genome) <= limits + _ROUNDING).all()),
+            lambda genome: bool((self.all_costs(genome) <= limits + _ROUNDING).all()),
         )
 
     def by_prior(self, target: float, tilt: NDArray[np.float64]) -> NDArray[np.int_]:

@@ -10,7 +10,7 @@ from planner.export.hf.layout import (
     Part,
     arrange,
     describe_experts,
-    feed_forward_words,
+    feed_forward_entries,
     is_sequential,
 )
 from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
@@ -103,23 +103,23 @@ def test_layers_are_sequential_unless_they_share_or_run_side_by_side(
     assert is_sequential(dense(name)) is expected
 
 
-def test_words_of_a_part() -> None:
+def test_entries_of_a_part() -> None:
     widths = [48, 16, 24]
     both = Part(layers=(1,), attention=1, feed_forward=1)
-    assert both.words(widths, sequential=True) == [("attn", 1), (16, 1)]
-    assert both.words(widths, sequential=False) == [("attn+16", 1)]
+    assert both.entries(widths, sequential=True) == [("attn", 1), (16, 1)]
+    assert both.entries(widths, sequential=False) == [("attn+16", 1)]
     joined = Part(layers=(0, 2), attention=0, feed_forward=2)
-    assert joined.words(widths, sequential=True) == [("attn", 0), (24, 2)]
-    assert Part(layers=(2,), feed_forward=2).words(widths, sequential=True) == [(24, 2)]
-    assert Part(layers=(2,), attention=2).words(widths, sequential=False) == [("attn", 2)]
-    assert Part(layers=(2,)).words(widths, sequential=False) == [(0, 2)]
+    assert joined.entries(widths, sequential=True) == [("attn", 0), (24, 2)]
+    assert Part(layers=(2,), feed_forward=2).entries(widths, sequential=True) == [(24, 2)]
+    assert Part(layers=(2,), attention=2).entries(widths, sequential=False) == [("attn", 2)]
+    assert Part(layers=(2,)).entries(widths, sequential=False) == [(0, 2)]
 
 
-def test_words_of_experts() -> None:
-    word = {"experts": 6, "channels": 12, "top_k": 2}
+def test_entries_of_experts() -> None:
+    entry = {"experts": 6, "channels": 12, "top_k": 2}
     both = Part(layers=(0,), attention=0, feed_forward=0)
-    assert both.words([word], sequential=True) == [("attn", 0), (word, 0)]
-    assert both.words([word], sequential=False) == [({"attn": True, **word}, 0)]
+    assert both.entries([entry], sequential=True) == [("attn", 0), (entry, 0)]
+    assert both.entries([entry], sequential=False) == [({"attn": True, **entry}, 0)]
 
 
 def test_feed_forwards_of_a_mixture_beside_an_mlp() -> None:
@@ -128,7 +128,7 @@ def test_feed_forwards_of_a_mixture_beside_an_mlp() -> None:
     counts[structure.spans[2]][1:] = 8, 0
     thinned = [ExpertPruning(top_k=2) if index == 2 else DENSE_EXPERTS for index in range(4)]
     whole = {"experts": 16, "channels": 16, "top_k": 3, "shared": 32}
-    assert feed_forward_words(structure, counts, thinned) == [
+    assert feed_forward_entries(structure, counts, thinned) == [
         48,
         whole,
         {"experts": 8, "channels": 16, "top_k": 2, "shared": 0},

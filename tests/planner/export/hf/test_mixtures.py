@@ -155,16 +155,16 @@ def test_generation_is_the_same_with_and_without_a_cache(exported: Exported) -> 
     assert torch.equal(*outputs)
 
 
-def test_words_say_what_each_layer_keeps(exported: Exported) -> None:
+def test_entries_say_what_each_layer_keeps(exported: Exported) -> None:
     config = json.loads((exported.folder / "config.json").read_text(encoding="utf-8"))
     assert len(config["sublayers"]) == 3  # layer 2 has no attention
     found: dict[int, dict[str, int]] = {}
-    for words, sources in zip(config["sublayers"], config["sources"], strict=True):
-        assert len(words) == len(sources)
+    for entries, sources in zip(config["sublayers"], config["sources"], strict=True):
+        assert len(entries) == len(sources)
         found |= {
-            source: word
-            for word, source in zip(words, sources, strict=True)
-            if isinstance(word, dict)
+            source: entry
+            for entry, source in zip(entries, sources, strict=True)
+            if isinstance(entry, dict)
         }
     for index, layer in enumerate(exported.structure.layers):
         component = layer.experts

@@ -64,8 +64,8 @@ def test_budgets_of_a_front_span_its_costs_and_hold_the_named_one() -> None:
 
 def test_copies_of_what_is_picked_are_not_picked() -> None:
     budgets = Budgets(np.linspace(0.1, 1.0, 19)[:, None], np.full(19, 2.0))
-    prices = np.array([[0.5], [0.5], [0.9]])
-    picked = pick(2, budgets, prices, np.array([1.0, 1.01, 0.7]), np.full(3, 0.05))
+    costs = np.array([[0.5], [0.5], [0.9]])
+    picked = pick(2, budgets, costs, np.array([1.0, 1.01, 0.7]), np.full(3, 0.05))
     assert picked == [0, 2]
     assert (budgets.best == 2.0).all()
 

@@ -38,9 +38,9 @@ def test_the_additive_best_of_pairs_keeps_a_cost_that_adds_up() -> None:
     space = replace(paired, costs=(*paired.costs, joined(*sums, fixed=0.2)))
     sensitivities = [np.array([0.9, 0.5, 0.2, 0.0]) * (1 + site) for site in range(8)]
     found = additive_best(space, sensitivities, [0.6, 0.5])
-    assert (space.prices(found) <= np.array([0.6, 0.5]) + 1e-9).all()
+    assert (space.all_costs(found) <= np.array([0.6, 0.5]) + 1e-9).all()
     only_first = additive_best(space, sensitivities, [0.6, None])
-    assert space.prices(only_first)[1] > 0.5
+    assert space.all_costs(only_first)[1] > 0.5
 
 
 def experts(layers: int, shape: tuple[int, ...]) -> tuple[Domain, list[Floats]]:
@@ -73,7 +73,7 @@ def test_the_additive_best_of_many_choices_is_what_all_of_them_give(
     def sensitivity() -> float:
         genome = additive_best(space, sensitivities, limits)
         allowed = [np.inf if limit is None else max(limit, 0.1) for limit in limits]
-        assert (space.prices(genome) <= np.array(allowed) + 1e-9).all()
+        assert (space.all_costs(genome) <= np.array(allowed) + 1e-9).all()
         return sum(float(own[level]) for own, level in zip(sensitivities, genome, strict=True))
 
     of_all = sensitivity()

@@ -83,9 +83,9 @@ def test_it_ends_within_the_budget_in_two_costs() -> None:
     asked = play(Greedy(space), space, quadratic(np.array([1.0, 2.0, 3.0, 4.0]), space))
     genomes = np.concatenate(asked)
     # a quarter of the first cost and half of the second, and not a level more
-    prices = space.prices(genomes[space.affords(genomes)])
-    assert len(prices)
-    assert prices == pytest.approx(np.broadcast_to([0.75, 0.5], prices.shape))
+    costs = space.all_costs(genomes[space.affords(genomes)])
+    assert len(costs)
+    assert costs == pytest.approx(np.broadcast_to([0.75, 0.5], costs.shape))
 
 
 @pytest.mark.parametrize("limit", [1.0, 0.1])
