@@ -37,7 +37,7 @@ from search_spaces.space.configuration import (
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
 from search_spaces.structure.model import SortedModel
-from search_spaces.surgery.apply import LayerBuilder, WeightSource
+from search_spaces.surgery.layer_builder import LayerBuilder, WeightSource
 from search_spaces.surgery.sort import sort_units_
 
 STATISTICS: frozenset[StatisticName] = frozenset(

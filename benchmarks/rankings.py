@@ -22,7 +22,7 @@ from search_spaces.pruned_weights.weight_methods import parse_weight_methods
 from search_spaces.space.block_options import combined_options
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import MatrixStatistics
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 from tests.models.references import sparsegpt_reference, wanda_reference
 
 LOWER = 3.0

@@ -20,7 +20,7 @@ from search_spaces.space.block_options import combined_options
 from search_spaces.space.configuration import ConfigurationTables, unit_counts
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.structure.model import SortedModel
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 
 SHARES = (0.6, 0.7)
 """Zeros among the weights of all linear layers of attentions and MLPs."""

@@ -64,7 +64,7 @@ def dead_inputs(gram: Tensor) -> Tensor:
     return gram.diagonal() <= 0
 
 
-def damped_cholesky(gram: Tensor, share: float, asker: str) -> Tensor:
+def damped_cholesky(gram: Tensor, share: float, method: str) -> Tensor:
     """Factorise a Gram matrix, whatever its rank, with damping on its diagonal.
 
     An input that was always zero gets the mean of the others' diagonal, so that it is left alone.
@@ -73,7 +73,7 @@ def damped_cholesky(gram: Tensor, share: float, asker: str) -> Tensor:
     Args:
         gram: ``(columns, columns)``.
         share: Damping as a share of the mean diagonal of the inputs that were not always zero.
-        asker: Name of the method, for messages; where the damping was raised, or the diagonal
+        method: Name of the method, for messages; where the damping was raised, or the diagonal
             alone was used, a warning is logged.
 
     Returns:
@@ -85,7 +85,7 @@ def damped_cholesky(gram: Tensor, share: float, asker: str) -> Tensor:
     matrix = gram.double()
     if not bool(torch.isfinite(matrix).all()):
         raise DataError(
-            f"{asker} needs inputs that are finite, and some of {len(gram)} are not; give other "
+            f"{method} needs inputs that are finite, and some of {len(gram)} are not; give other "
             f"`--data`, or load the model in float32"
         )
     diagonal = matrix.diagonal().clamp(min=0.0)
@@ -99,7 +99,7 @@ def damped_cholesky(gram: Tensor, share: float, asker: str) -> Tensor:
         logger.warning(
             "%s: the Gram matrix of %d inputs is not positive definite even with %.0f%% of its "
             "mean diagonal; its diagonal alone was used",
-            asker,
+            method,
             len(gram),
             100 * share * 10**_RAISES,
         )
@@ -108,7 +108,7 @@ def damped_cholesky(gram: Tensor, share: float, asker: str) -> Tensor:
         logger.warning(
             "%s: the Gram matrix of %d inputs is not positive definite; %.0f%% of its mean "
             "diagonal was added instead of %.0f%%",
-            asker,
+            method,
             len(gram),
             100 * share * 10**factor.raises,
             100 * share,
@@ -116,7 +116,7 @@ def damped_cholesky(gram: Tensor, share: float, asker: str) -> Tensor:
     return factor.lower
 
 
-def damped_inverse(gram: Tensor, asker: str) -> Tensor:
+def damped_inverse(gram: Tensor, method: str) -> Tensor:
     """Invert a Gram matrix ``(columns, columns)`` by Cholesky in float64.
 
     With fewer tokens than columns, or inputs that are always zero, it is singular: damping of 1 %
@@ -124,9 +124,9 @@ def damped_inverse(gram: Tensor, asker: str) -> Tensor:
 
     Args:
         gram: ``(columns, columns)``.
-        asker: Name of the method, for messages.
+        method: Name of the method, for messages.
 
     Raises:
         DataError: If the matrix holds numbers that are not finite.
     """
-    return torch.cholesky_inverse(damped_cholesky(gram, DAMPING, asker))
+    return torch.cholesky_inverse(damped_cholesky(gram, DAMPING, method))

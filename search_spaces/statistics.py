@@ -177,7 +177,7 @@ class MatrixStatistics:
         return MatrixStatistics(tokens=self.tokens, values=values)
 
 
-def check_tokens(tokens: int, columns: int, asker: str) -> None:
+def check_tokens(tokens: int, columns: int, method: str) -> None:
     """Refuse statistics of so few tokens that a matrix of second moments is meaningless.
 
     Raises:
@@ -185,7 +185,7 @@ def check_tokens(tokens: int, columns: int, asker: str) -> None:
     """
     if tokens * 4 < columns:
         raise DataError(
-            f"{asker} of {columns} inputs needs at least {-(-columns // 4)} tokens of calibration "
-            f"text, got {tokens}; raise `--calibration_windows`, give longer `--data`, or choose "
-            "a method that needs no second moments"
+            f"{method} of {columns} inputs needs at least {-(-columns // 4)} tokens of "
+            f"calibration text, got {tokens}; raise `--calibration_windows`, give longer "
+            "`--data`, or choose a method that needs no second moments"
         )

@@ -129,7 +129,7 @@ class _LayerMeter:
         self._sources: dict[str, str] = {}
         """For each projection the first one with the very same input tensor."""
         self._energies: list[Tensor] = []
-        self._turns: dict[Key, float] = {}
+        self._state_sums: dict[Key, float] = {}
         self._experts: ExpertMeter | None = None
         if layer.experts is not None and names & OF_EXPERTS:
             self._experts = ExpertMeter(layer.experts, names, tokens)
@@ -184,7 +184,7 @@ class _LayerMeter:
             for path, source in self._sources.items()
             for name, value in means[source].items()
         }
-        for key, total in self._turns.items():
+        for key, total in self._state_sums.items():
             statistics[key] = torch.tensor(total / self._tokens, dtype=torch.float32)
         if self._experts is not None:
             statistics |= self._experts.statistics(layer)
@@ -195,4 +195,5 @@ class _LayerMeter:
 
     def _add(self, name: StatisticName, part: str, values: Tensor) -> None:
         if name in self._names:
-            self._turns[name, part] = self._turns.get((name, part), 0.0) + float(values.sum())
+            total = self._state_sums.get((name, part), 0.0)
+            self._state_sums[name, part] = total + float(values.sum())

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from evaluators.costs.cost_table import ComponentOptions, CostTable
-from evaluators.costs.weight_count import Counted, tally_weights
+from evaluators.costs.weight_count import Counted, weight_table
 from evaluators.metric import Metric
 from search_spaces.structure.model import ModelStructure
 
@@ -15,9 +15,9 @@ ACTIVE = Metric(
 )
 
 
-def tally_active(
+def active_table(
     structure: ModelStructure, block_options: ComponentOptions, *, adds_bias: bool = False
 ) -> CostTable:
     """Count the parameters active for one token, the router and the shared expert included."""
     counted = Counted(adds_bias=adds_bias, running=True)
-    return tally_weights(structure, block_options, Tensor.numel, counted)
+    return weight_table(structure, block_options, Tensor.numel, counted)

@@ -8,16 +8,16 @@ from typing import Self
 import numpy as np
 import torch
 
-from evaluators.costs.active import ACTIVE, tally_active
+from evaluators.costs.active import ACTIVE, active_table
 from evaluators.costs.cost_table import Floats, total
-from evaluators.costs.expert_bytes import LOADING, tally_loading
-from evaluators.costs.kv import KV, tally_kv
-from evaluators.costs.latency import LATENCY, THROUGHPUT, tally_latency
-from evaluators.costs.macs import MACS, tally_macs
-from evaluators.costs.nonzero import NONZERO, tally_nonzero
-from evaluators.costs.packed import PACKED, tally_packed
-from evaluators.costs.params import PARAMS, tally_params
-from evaluators.costs.size import SIZE, tally_size
+from evaluators.costs.expert_bytes import LOADING, loading_table
+from evaluators.costs.kv import KV, kv_table
+from evaluators.costs.latency import LATENCY, THROUGHPUT, latency_cost_table
+from evaluators.costs.macs import MACS, macs_table
+from evaluators.costs.nonzero import NONZERO, nonzero_table
+from evaluators.costs.packed import PACKED, packed_table
+from evaluators.costs.params import PARAMS, params_table
+from evaluators.costs.size import SIZE, size_table
 from evaluators.latency.latency_table import LatencyTable
 from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.space.configuration import Configurations, dense_configurations
@@ -53,29 +53,29 @@ class CostModel:
             block_options or [combined_options()] * len(structure.components)
         )
         self.table: LatencyTable | None = None
-        params = tally_params(structure, options, adds_bias=adds_bias)
-        size = tally_size(structure, options, stored_dtype, adds_bias=adds_bias)
-        self._tallies = {
+        params = params_table(structure, options, adds_bias=adds_bias)
+        size = size_table(structure, options, stored_dtype, adds_bias=adds_bias)
+        self._cost_tables = {
             PARAMS.name: params,
             SIZE.name: size,
-            MACS.name: tally_macs(structure, options, context),
-            KV.name: tally_kv(structure, options, stored_dtype),
+            MACS.name: macs_table(structure, options, context),
+            KV.name: kv_table(structure, options, stored_dtype),
             # zeros make no dense kernel faster: only what is stored can shrink
-            NONZERO.name: tally_nonzero(params, structure, options),
-            PACKED.name: tally_packed(size, structure, options, stored_dtype),
+            NONZERO.name: nonzero_table(params, structure, options),
+            PACKED.name: packed_table(size, structure, options, stored_dtype),
         }
         if structure.has_experts:
-            self._tallies |= {
-                ACTIVE.name: tally_active(structure, options, adds_bias=adds_bias),
-                LOADING.name: tally_loading(structure, options, stored_dtype, size),
+            self._cost_tables |= {
+                ACTIVE.name: active_table(structure, options, adds_bias=adds_bias),
+                LOADING.name: loading_table(structure, options, stored_dtype, size),
             }
 
     def timed(self, table: LatencyTable) -> Self:
         """Return a cost model of the same model that has latency and throughput too."""
         timed = copy.copy(self)
         timed.table = table
-        latency = tally_latency(self._structure, self.block_options, table)
-        timed._tallies = self._tallies | {LATENCY.name: latency}
+        latency = latency_cost_table(self._structure, self.block_options, table)
+        timed._cost_tables = self._cost_tables | {LATENCY.name: latency}
         return timed
 
     def costs(self, configurations: Configurations) -> Mapping[str, Floats]:
@@ -85,8 +85,8 @@ class CostModel:
             configurations: ``(candidates, components)``
         """
         costs = {
-            name: total(tally, self._structure, configurations)
-            for name, tally in self._tallies.items()
+            name: total(cost_table, self._structure, configurations)
+            for name, cost_table in self._cost_tables.items()
         }
         if self.table is not None:
             workload = self.table.setting.workload
@@ -108,7 +108,7 @@ class CostModel:
         Returns:
             For each group the positions of its sites, and a table with an axis for each of them.
         """
-        tables = self._tallies[metric].tables
+        tables = self._cost_tables[metric].tables
         return tuple((group, _joint_table(space, group, tables)) for group in space.groups)
 
 

@@ -15,7 +15,7 @@ from search_spaces.structure.model import ModelStructure
 Floats = NDArray[np.float64]
 ComponentOptions = Sequence[Sequence[BlockOptions]]
 """For each component its options, the dense one first."""
-Weigh = Callable[[Tensor], float]
+WeightCost = Callable[[Tensor], float]
 """What one weight tensor costs; must be proportional to its size."""
 
 
@@ -42,7 +42,7 @@ def tabulated(
         structure: The model.
         block_options: For each component its options, the dense one first.
         table: Computes the costs of a component with its options, which broadcast to
-            ``(block_options, units + 1)``: a single row if they cost the same.
+            ``(options, units + 1)``: a single row if they cost the same.
     """
     distinct: dict[bytes, Floats] = {}
     tables = []
@@ -67,11 +67,13 @@ def proportional(unit_count: int, each: float, standing: float = 0.0) -> Floats:
     return table
 
 
-def total(tally: CostTable, structure: ModelStructure, configurations: Configurations) -> Floats:
+def total(
+    cost_table: CostTable, structure: ModelStructure, configurations: Configurations
+) -> Floats:
     """Add up the cost of candidates.
 
     Args:
-        tally: The cost by component, layer and rest.
+        cost_table: The cost by component, layer and rest.
         structure: The model.
         configurations: ``(candidates, components)``
 
@@ -81,7 +83,7 @@ def total(tally: CostTable, structure: ModelStructure, configurations: Configura
     permanent = np.array([not layer.vanishes for layer in structure.layers])
     starts = [span.start for span in structure.spans]
     standing = np.logical_or.reduceat(configurations > 0, starts, axis=1) | permanent
-    costs: Floats = standing @ tally.shared + tally.rest
-    for table, configuration in zip(tally.tables, configurations.T, strict=True):
+    costs: Floats = standing @ cost_table.shared + cost_table.rest
+    for table, configuration in zip(cost_table.tables, configurations.T, strict=True):
         costs += table[configuration]
     return costs

@@ -21,7 +21,7 @@ LOADING = Metric(
 )
 
 
-def tally_loading(
+def loading_table(
     structure: ModelStructure,
     block_options: ComponentOptions,
     stored_dtype: torch.dtype,
@@ -39,7 +39,7 @@ def tally_loading(
         size: Bytes of all that is stored, of which the shared expert is read in full.
     """
 
-    def weigh(weight: Tensor) -> float:
+    def weight_cost(weight: Tensor) -> float:
         return weight.numel() * stored_dtype.itemsize
 
     def table(component: Component, options: Sequence[BlockOptions]) -> Floats:
@@ -47,7 +47,7 @@ def tally_loading(
             return np.zeros(1)
         configurations = MixtureConfigurations.of(component, component.experts, options)
         layer = structure.backbone.layers[component.layer]
-        each = ExpertWeights.of(layer, component.experts, weigh)
+        each = ExpertWeights.of(layer, component.experts, weight_cost)
         return np.asarray(configurations.running * each.expert(configurations.channels))
 
     routed = zip(structure.components, tabulated(structure, block_options, table), strict=True)

@@ -22,7 +22,7 @@ KV = Metric(
 )
 
 
-def tally_kv(
+def kv_table(
     structure: ModelStructure, block_options: ComponentOptions, stored_dtype: torch.dtype
 ) -> CostTable:
     """Count cache bytes in the weights' dtype; layers with a sliding window count in full."""

@@ -32,7 +32,7 @@ THROUGHPUT = Metric(
 )
 
 
-def tally_latency(
+def latency_cost_table(
     structure: ModelStructure, block_options: ComponentOptions, table: LatencyTable
 ) -> CostTable:
     """Compose the latency of a request.
@@ -68,7 +68,7 @@ def predict(
         configurations: ``(candidates, components)``
     """
     phases = _phases(structure, block_options, table)
-    prefill, decode = (total(tally, structure, configurations) for tally in phases)
+    prefill, decode = (total(cost_table, structure, configurations) for cost_table in phases)
     return [
         Latency(prefill_ms=float(first), decode_ms=float(second))
         for first, second in zip(prefill, decode, strict=True)
@@ -80,12 +80,12 @@ def _phases(
 ) -> tuple[CostTable, CostTable]:
     """Tabulate prefill, and a decode step."""
     return (
-        _tally(structure, block_options, table, lambda latency: latency.prefill_ms),
-        _tally(structure, block_options, table, lambda latency: latency.decode_ms),
+        _phase_table(structure, block_options, table, lambda latency: latency.prefill_ms),
+        _phase_table(structure, block_options, table, lambda latency: latency.decode_ms),
     )
 
 
-def _tally(
+def _phase_table(
     structure: ModelStructure, block_options: ComponentOptions, table: LatencyTable, phase: Phase
 ) -> CostTable:
     kind_of = {layer: kind for kind in table.kinds for layer in kind.layers}
@@ -136,7 +136,7 @@ def _of_experts(
     grid: Grid,
     phase: Phase,
 ) -> Floats:
-    """Return what experts add to their layer's call, ``(block_options, units + 1)``."""
+    """Return what experts add to their layer's call, ``(options, units + 1)``."""
     configurations = MixtureConfigurations.of(component, experts, block_options)
     shape = len(grid.counts), len(grid.top_ks), len(grid.channels)
     # the largest of each row: no candidate keeps fewer experts than run

@@ -27,7 +27,7 @@ MACS = Metric(
 )
 
 
-def tally_macs(
+def macs_table(
     structure: ModelStructure, block_options: ComponentOptions, context: int
 ) -> CostTable:
     """Count the multiply–accumulates of one token that attends to ``context`` tokens.

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evaluators.costs.cost_table import Floats, Weigh
+from evaluators.costs.cost_table import Floats, WeightCost
+from search_spaces.models.tensors import tensor_at
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
-from search_spaces.structure.expert_tensors import as_matrices, tensor_at
+from search_spaces.structure.expert_tensors import as_matrices
 from search_spaces.structure.experts import Experts, StackRole
 
 
@@ -58,23 +59,28 @@ class ExpertWeights:
 
     @classmethod
     def of(
-        cls, layer: nn.Module, experts: Experts, weigh: Weigh, *, matrices_only: bool = False
+        cls,
+        layer: nn.Module,
+        experts: Experts,
+        weight_cost: WeightCost,
+        *,
+        matrices_only: bool = False,
     ) -> Self:
-        """Weigh the router and the stacks of a layer.
+        """Return the cost of the router and the stacks of a layer.
 
         Args:
             layer: That holds them.
             experts: Of the layer.
-            weigh: What one weight tensor costs.
+            weight_cost: What one weight tensor costs.
             matrices_only: Whether biases of experts are left out.
         """
         costs = {
-            stack.role: weigh(tensor_at(layer, stack.path))
+            stack.role: weight_cost(tensor_at(layer, stack.path))
             for stack in experts.stacks
             if stack.role in ("up", "down") or not matrices_only
         }
         standing = costs.pop("down_bias", 0.0)
-        rows = sum(weigh(tensor_at(layer, path)) for path in experts.router_rows)
+        rows = sum(weight_cost(tensor_at(layer, path)) for path in experts.router_rows)
         return cls(
             row=rows / experts.count,
             standing=standing / experts.count,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats
-from evaluators.costs.zeros import Zeros, tally_sparse
+from evaluators.costs.zeros import Zeros, sparse_table
 from evaluators.metric import Metric
 from search_spaces.structure.model import ModelStructure
 
@@ -15,7 +15,7 @@ NONZERO = Metric(
 )
 
 
-def tally_nonzero(
+def nonzero_table(
     params: CostTable, structure: ModelStructure, block_options: ComponentOptions
 ) -> CostTable:
     """Subtract the zeros of sparse matrices from the parameters ``params``."""
@@ -23,4 +23,4 @@ def tally_nonzero(
     def saved(zeros: Zeros) -> Floats:
         return zeros.count.astype(np.float64)
 
-    return tally_sparse(params, structure, block_options, saved)
+    return sparse_table(params, structure, block_options, saved)

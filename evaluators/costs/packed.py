@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats
-from evaluators.costs.zeros import Zeros, tally_sparse
+from evaluators.costs.zeros import Zeros, sparse_table
 from evaluators.metric import Metric
 from search_spaces.pruned_weights.bitmask import packed_bytes
 from search_spaces.structure.model import ModelStructure
@@ -20,7 +20,7 @@ PACKED = Metric(
 )
 
 
-def tally_packed(
+def packed_table(
     size: CostTable,
     structure: ModelStructure,
     block_options: ComponentOptions,
@@ -33,4 +33,4 @@ def tally_packed(
         packed = packed_bytes(zeros.rows, zeros.columns, zeros.count, stored_dtype.itemsize)
         return np.asarray(np.maximum(0.0, plain - packed), np.float64)
 
-    return tally_sparse(size, structure, block_options, saved)
+    return sparse_table(size, structure, block_options, saved)

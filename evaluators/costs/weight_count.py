@@ -10,7 +10,7 @@ from evaluators.costs.cost_table import (
     ComponentOptions,
     CostTable,
     Floats,
-    Weigh,
+    WeightCost,
     proportional,
     tabulated,
 )
@@ -34,23 +34,26 @@ class Counted:
     """Whether only those experts count that run for a token."""
 
 
-def tally_weights(
-    structure: ModelStructure, block_options: ComponentOptions, weigh: Weigh, counted: Counted
+def weight_table(
+    structure: ModelStructure,
+    block_options: ComponentOptions,
+    weight_cost: WeightCost,
+    counted: Counted,
 ) -> CostTable:
     """Tabulate a cost that is a sum over weight tensors, tied ones once.
 
     Args:
         structure: The model.
         block_options: For each component its options, the dense one first.
-        weigh: What one weight tensor costs.
+        weight_cost: What one weight tensor costs.
         counted: Which tensors.
     """
-    scale = _Scale(structure, weigh, counted)
-    total = scale.all(structure.backbone.model)
-    components = sum(map(scale.whole, structure.components))
+    counter = _WeightCounter(structure, weight_cost, counted)
+    total = counter.all(structure.backbone.model)
+    components = sum(map(counter.whole, structure.components))
     shared = np.array(
         [
-            sum(scale.direct(layer.get_submodule(path)) for path in layer_structure.shared)
+            sum(counter.direct(layer.get_submodule(path)) for path in layer_structure.shared)
             for layer, layer_structure in zip(
                 structure.backbone.layers, structure.layers, strict=True
             )
@@ -58,29 +61,31 @@ def tally_weights(
         dtype=np.float64,
     )
     return CostTable(
-        tables=tabulated(structure, block_options, scale.table),
+        tables=tabulated(structure, block_options, counter.table),
         shared=shared,
         rest=total - components - float(shared.sum()),
     )
 
 
-class _Scale:
-    """Weighs parts of a model."""
+class _WeightCounter:
+    """Adds up the costs of the weights of a model's parts."""
 
-    def __init__(self, structure: ModelStructure, weigh: Weigh, counted: Counted) -> None:
+    def __init__(
+        self, structure: ModelStructure, weight_cost: WeightCost, counted: Counted
+    ) -> None:
         self._layers = structure.backbone.layers
-        self._weigh = weigh
+        self._weight_cost = weight_cost
         self._counted = counted
 
     def all(self, module: nn.Module) -> float:
-        return sum(self._weigh(weight) for weight in self._tensors(module))
+        return sum(self._weight_cost(weight) for weight in self._tensors(module))
 
     def direct(self, module: nn.Module) -> float:
-        """Weigh the parameters of a module without those of its children."""
-        return sum(self._weigh(weight) for weight in module.parameters(recurse=False))
+        """Return the cost of the parameters of a module without those of its children."""
+        return sum(self._weight_cost(weight) for weight in module.parameters(recurse=False))
 
     def whole(self, component: Component) -> float:
-        """Weigh all that dropping the component removes."""
+        """Return the cost of all that dropping the component removes."""
         holder = (
             {component.module} if component.module else {p.path for p in component.projections}
         )
@@ -88,7 +93,7 @@ class _Scale:
         return sum(self.all(layer.get_submodule(path)) for path in holder | set(component.private))
 
     def table(self, component: Component, block_options: Sequence[BlockOptions]) -> Floats:
-        """Weigh a component in each of its configurations."""
+        """Return the cost of a component in each of its configurations."""
         whole = self.whole(component)
         if component.experts is not None:
             return self._mixture(component, component.experts, block_options, whole)
@@ -114,7 +119,7 @@ class _Scale:
         whole: float,
     ) -> Floats:
         configurations = MixtureConfigurations.of(component, experts, block_options)
-        each = ExpertWeights.of(self._layers[component.layer], experts, self._weigh_counted)
+        each = ExpertWeights.of(self._layers[component.layer], experts, self._counted_cost)
         units = experts.count * (each.row + each.expert(experts.channel_count))
         counted = configurations.running if self._counted.running else configurations.kept
         standing = (whole - units) * (configurations.kept > 0)
@@ -124,23 +129,23 @@ class _Scale:
             + counted * each.expert(configurations.channels)
         )
 
-    def _weigh_counted(self, weight: Tensor) -> float:
-        """Weigh a tensor of a mixture, 0 for a buffer that does not count."""
+    def _counted_cost(self, weight: Tensor) -> float:
+        """Return the cost of a tensor of a mixture, 0 for a buffer that does not count."""
         counts = self._counted.buffers or isinstance(weight, nn.Parameter)
-        return self._weigh(weight) if counts else 0.0
+        return self._weight_cost(weight) if counts else 0.0
 
     def _units(self, component: Component) -> float:
-        """Weigh what shrinks with the units: matrices, and the biases of pruned rows."""
+        """Return the cost of what shrinks with the units: matrices, biases of pruned rows."""
         cost = 0.0
         for projection in component.projections:
             linear = self._layers[component.layer].get_submodule(projection.path)
             offset = bias(linear)
-            cost += self._weigh(matrix(linear))
+            cost += self._weight_cost(matrix(linear))
             if projection.side == "rows" and offset is not None:
-                cost += self._weigh(offset)
+                cost += self._weight_cost(offset)
         return cost
 
     def _missing_bias(self, component: Component) -> float:
-        """Weigh a bias of the output projection, 0 if the dense model has one already."""
+        """Return the cost of an output bias, 0 if the dense model has one already."""
         output = self._layers[component.layer].get_submodule(component.projections[-1].path)
-        return 0.0 if bias(output) is not None else self._weigh(matrix(output)[:, 0])
+        return 0.0 if bias(output) is not None else self._weight_cost(matrix(output)[:, 0])

@@ -38,7 +38,7 @@ Saved = Callable[[Zeros], Floats]
 """Computes what the zeros of a matrix save."""
 
 
-def tally_sparse(
+def sparse_table(
     dense: CostTable, structure: ModelStructure, block_options: ComponentOptions, saved: Saved
 ) -> CostTable:
     """Subtract from a cost what zeros save.

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.costs.macs import tally_macs
+from evaluators.costs.macs import macs_table
 from evaluators.runtime.allocator import keep_pages
 from evaluators.scoring.batches import Batch, Fidelity, WindowBatches
 from evaluators.scoring.gate_gradients import GateGradients, gate_gradients
@@ -22,7 +22,7 @@ from evaluators.scoring.state_cache import StateCache
 from search_spaces.errors import SettingsError
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.structure.model import ModelStructure, SortedModel
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Evaluator:
         self.tree = PrefixTree(structure, self._layer_builder)
         self._sweep_bytes = self._fidelity.sweep_bytes
         self._scored_counts = np.zeros(len(self.rungs))  # candidates scored on each rung
-        macs = tally_macs(structure, self._layer_builder.block_options, windows.shape[1])
+        macs = macs_table(structure, self._layer_builder.block_options, windows.shape[1])
         self.states = StateCache(self.tree.steps, macs.tables, self._fidelity.state_bytes)
 
     def score(

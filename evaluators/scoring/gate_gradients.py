@@ -15,7 +15,7 @@ from search_spaces.structure.components import Component, Projection
 from search_spaces.structure.hooks import hooked
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure, SortedModel
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 
 GateGradients = tuple[NDArray[np.float64], ...]
 """For each component the derivative of KL by each unit's gate, ``(units,)``, in nats a token."""

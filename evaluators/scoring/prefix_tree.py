@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from search_spaces.space.configuration import Configurations
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure, SortedModel
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 
 Members = NDArray[np.int_]
 """Positions of some candidates in their population, ``(members,)``."""

@@ -13,7 +13,7 @@ from search_spaces.space.plan import Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_options, plan_orders
 from search_spaces.structure.backbone import position_count
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
 
 TOLERANCE = 1e-3

@@ -12,7 +12,7 @@ from planner.searchers.problem.cost import Cost, Joint
 from planner.searchers.problem.domain import Domain
 from search_spaces.priors.sensitivity import SensitivityPrior
 from search_spaces.space.space import SearchSpace, Site
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from search_spaces.pruned_weights.expert_builder import ExpertWeightBuilder
 from search_spaces.space.space import SearchSpace
 from search_spaces.statistics import Statistics
 from search_spaces.structure.model import SortedModel
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from search_spaces.models.checkpoint import (
     tensor_files,
 )
 from search_spaces.models.fingerprint import lasting
+from search_spaces.models.tensors import tensor_at
 
 Change = Callable[[nn.Module], None]
 """Changes the weights of one layer in place."""
@@ -81,7 +82,7 @@ class LayerStream:
         for index, group in groupby(sorted(lasting(self._model)), self._layer_of):
             with nullcontext() if index is None else self.resident(index):
                 for name in group:
-                    yield name, _tensor_at(self._model, name)
+                    yield name, tensor_at(self._model, name)
 
     def _layer_of(self, name: str) -> int | None:
         inside = name.removeprefix(self._prefix)
@@ -203,10 +204,3 @@ def _parameter(weight: Tensor) -> nn.Parameter:
 def _place(module: nn.Module, path: str, weight: Tensor) -> None:
     owner, _, name = path.rpartition(".")
     setattr(module.get_submodule(owner), name, weight)
-
-
-def _tensor_at(module: nn.Module, path: str) -> Tensor:
-    owner, _, name = path.rpartition(".")
-    tensor = getattr(module.get_submodule(owner), name)
-    assert isinstance(tensor, Tensor)
-    return tensor

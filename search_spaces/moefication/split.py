@@ -14,7 +14,7 @@ from search_spaces.linalg import damped_cholesky
 from search_spaces.moefication.clustering import assign_exactly, cluster_evenly
 from search_spaces.moefication.gated_mlp import GatedMlp, sum_by_expert
 
-ASKER = "splitting an MLP"
+METHOD = "splitting an MLP"
 ROUNDS = 3
 """Of fitting the router and moving channels; more of them gain little."""
 _DAMPING = 1.0
@@ -121,7 +121,7 @@ def split_mlp(
     """
     if len(inputs) < inputs.shape[1]:
         raise DataError(
-            f"{ASKER} with {inputs.shape[1]} inputs needs at least as many tokens of calibration "
+            f"{METHOD} with {inputs.shape[1]} inputs needs at least as many tokens of calibration "
             f"text, got {len(inputs)}; raise `--calibration_windows` or `--window_tokens`"
         )
     shares = mlp.shares(inputs)
@@ -139,7 +139,7 @@ class _Regression:
 
     def __init__(self, inputs: Tensor) -> None:
         self._inputs = inputs
-        self.factor = damped_cholesky(inputs.T @ inputs, _DAMPING, ASKER)
+        self.factor = damped_cholesky(inputs.T @ inputs, _DAMPING, METHOD)
 
     def fitted(self, targets: Tensor) -> Tensor:
         """Return the coefficients ``(hidden, targets)`` in float64, for ``(tokens, targets)``."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from search_spaces.models.tensors import tensor_at
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
 from search_spaces.pruned_weights.recent import RecentWeights
 from search_spaces.pruned_weights.sparsifiers.expert_stacks import sparse_stacks
@@ -15,7 +15,7 @@ from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.orders import Orders
 from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
-from search_spaces.structure.expert_tensors import tensor_at
+from search_spaces.structure.linear import as_index
 from search_spaces.structure.model import SortedModel
 
 
@@ -96,7 +96,7 @@ class ExpertWeightBuilder:
             stack.path: stacks[stack.path]
             if stack.axis is None
             else stacks[stack.path].index_select(
-                stack.axis, _index(stack.features(channels)).to(stacks[stack.path].device)
+                stack.axis, as_index(stack.features(channels)).to(stacks[stack.path].device)
             )
             for stack in experts.stacks
         }
@@ -116,12 +116,8 @@ class ExpertWeightBuilder:
         name: StatisticName = "expert_channel_energy"
         if name not in statistics.values or position not in self._orders.channels:
             return statistics
-        channels = _index(self._orders.channels[position][order])
+        channels = as_index(self._orders.channels[position][order])
         energy = statistics[name].gather(1, channels)
         return MatrixStatistics(
             tokens=statistics.tokens, values={**statistics.values, name: energy}
         )
-
-
-def _index(positions: NDArray[np.int_]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))

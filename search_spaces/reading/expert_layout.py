@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.errors import StructureError
+from search_spaces.models.tensors import tensor_at
 from search_spaces.reading.expert_router import Routing, agrees
 from search_spaces.reading.probe import LayerProbe
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
-from search_spaces.structure.expert_tensors import tensor_at
 from search_spaces.structure.experts import Experts, Stack
 
 

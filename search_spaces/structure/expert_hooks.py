@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from search_spaces.errors import StructureError
-from search_spaces.structure.expert_tensors import tensor_at
+from search_spaces.models.tensors import tensor_at
 from search_spaces.structure.experts import Experts
 from search_spaces.structure.hooks import hooked
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
+from search_spaces.models.tensors import tensor_at
 from search_spaces.structure.experts import Experts, Stack
 
 
@@ -11,14 +12,6 @@ def stacks_of(layer: nn.Module, experts: Experts) -> dict[str, Tensor]:
     """Return the stacks and the router's rows by their paths inside a layer, as stored."""
     paths = [*(stack.path for stack in experts.stacks), *experts.router_rows]
     return {path: tensor_at(layer, path) for path in paths}
-
-
-def tensor_at(layer: nn.Module, path: str) -> Tensor:
-    """Return a parameter or buffer by its path inside a layer."""
-    holder, _, name = path.rpartition(".")
-    tensor = getattr(layer.get_submodule(holder), name)
-    assert isinstance(tensor, Tensor)
-    return tensor
 
 
 def as_matrices(stack: Stack, weight: Tensor) -> Tensor:

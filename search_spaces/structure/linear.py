@@ -75,25 +75,25 @@ def runs(keep: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def cut_rows(linear: nn.Module, rows: NDArray[np.int_]) -> nn.Module:
     """Return a smaller linear layer of the same class with some outputs of another."""
-    return rebuilt(linear, matrix(linear)[_index(rows)], _picked(bias(linear), rows))
+    return rebuilt(linear, matrix(linear)[as_index(rows)], _picked(bias(linear), rows))
 
 
 def cut_columns(linear: nn.Module, columns: NDArray[np.int_]) -> nn.Module:
     """Return a smaller linear layer of the same class with some inputs of another."""
-    return rebuilt(linear, matrix(linear)[:, _index(columns)], bias(linear))
+    return rebuilt(linear, matrix(linear)[:, as_index(columns)], bias(linear))
 
 
 def permute_rows_(linear: nn.Module, order: NDArray[np.int_]) -> None:
     """Reorder the outputs of a linear layer in place: row ``i`` becomes old row ``order[i]``."""
-    matrix(linear).copy_(matrix(linear)[_index(order)])
+    matrix(linear).copy_(matrix(linear)[as_index(order)])
     offset = bias(linear)
     if offset is not None:
-        offset.copy_(offset[_index(order)])
+        offset.copy_(offset[as_index(order)])
 
 
 def permute_columns_(linear: nn.Module, order: NDArray[np.int_]) -> None:
     """Reorder the inputs of a linear layer in place, as `permute_rows_` does its outputs."""
-    matrix(linear).copy_(matrix(linear)[:, _index(order)])
+    matrix(linear).copy_(matrix(linear)[:, as_index(order)])
 
 
 def rebuilt(linear: nn.Module, weight: Tensor, offset: Tensor | None) -> nn.Module:
@@ -118,9 +118,10 @@ def rebuilt(linear: nn.Module, weight: Tensor, offset: Tensor | None) -> nn.Modu
     return result
 
 
-def _index(positions: NDArray[np.int_]) -> Tensor:
+def as_index(positions: NDArray[np.int_]) -> Tensor:
+    """Return positions as an index of tensors."""
     return torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))
 
 
 def _picked(vector: Tensor | None, positions: NDArray[np.int_]) -> Tensor | None:
-    return None if vector is None else vector[_index(positions)]
+    return None if vector is None else vector[as_index(positions)]

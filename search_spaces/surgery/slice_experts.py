@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search_spaces.models.tensors import tensor_at
 from search_spaces.pruned_weights.types import PrunedWeights
 from search_spaces.space.block_options import (
     DENSE_EXPERTS,
@@ -17,9 +18,8 @@ from search_spaces.space.block_options import (
     ExpertPruning,
 )
 from search_spaces.structure.components import Component
-from search_spaces.structure.expert_tensors import tensor_at
 from search_spaces.structure.experts import Experts, Stack
-from search_spaces.structure.linear import runs
+from search_spaces.structure.linear import as_index, runs
 
 _NOTHING: PrunedWeights = MappingProxyType({})
 
@@ -119,12 +119,12 @@ def cut_modules(
     def owned(stack: Stack, weight: Tensor) -> Tensor:
         if stack.path in weights:
             return weights[stack.path].weight.to(weight).clone().contiguous()
-        experts = weight[_index(members, weight.device)]
+        experts = weight[as_index(members).to(weight.device)]
         axis = stack.axis
         if expert_pruning.channels is None or axis is None:
             return experts.contiguous()
         narrow_experts = [
-            expert.index_select(axis - 1, _index(stack.features(channels), weight.device))
+            expert.index_select(axis - 1, as_index(stack.features(channels)).to(weight.device))
             for expert, channels in zip(experts, expert_pruning.channels, strict=True)
         ]
         return torch.stack(narrow_experts)
@@ -168,12 +168,12 @@ def permute_experts_(
         weight = tensor_at(layer, stack.path)
         if channels is not None and stack.axis is not None:
             for expert, channel_order in zip(weight, channels, strict=True):
-                features = _index(stack.features(channel_order), weight.device)
+                features = as_index(stack.features(channel_order)).to(weight.device)
                 expert.copy_(expert.index_select(stack.axis - 1, features))
-        weight.copy_(weight[_index(order, weight.device)])
+        weight.copy_(weight[as_index(order).to(weight.device)])
     for path in experts.router_rows:
         rows = tensor_at(layer, path)
-        rows.copy_(rows[_index(order, rows.device)])
+        rows.copy_(rows[as_index(order).to(rows.device)])
 
 
 def _swapped(
@@ -186,7 +186,11 @@ def _swapped(
     router = shallow(layer.get_submodule(experts.router))
     for path in experts.router_rows:
         rows = tensor_at(layer, path)
-        _put(router, path.removeprefix(f"{experts.router}."), rows[_index(members, rows.device)])
+        _put(
+            router,
+            path.removeprefix(f"{experts.router}."),
+            rows[as_index(members).to(rows.device)],
+        )
     holder = shallow(layer.get_submodule(experts.holder))
     for stack in experts.stacks:
         value = make(stack, tensor_at(layer, stack.path))
@@ -212,7 +216,3 @@ def shallow(module: nn.Module) -> nn.Module:
     copied._parameters = dict(module._parameters)
     copied._buffers = dict(module._buffers)
     return copied
-
-
-def _index(positions: NDArray[np.int_], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64)).to(device)

@@ -11,7 +11,7 @@ from search_spaces.structure.components import Component
 
 STEPS = 96
 """In which all units are removed: those of a step are chosen together and removed at once."""
-_ASKER = "the importance `obs`"
+_METHOD = "the importance `obs`"
 
 
 class OBS:
@@ -35,13 +35,13 @@ class OBS:
         self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
         output = component.projections[-1]
-        check_tokens(int(statistics["tokens", ""]), len(output.units), _ASKER)
+        check_tokens(int(statistics["tokens", ""]), len(output.units), _METHOD)
         order = torch.from_numpy(output.by_unit).to(weights[output.path].device).flatten()
         # the columns of a unit lie together
         columns = weights[output.path].double().t()[order].contiguous()
         gram = statistics["gram", output.path].to(columns.device)[order][:, order]
         columns[dead_inputs(gram)] = 0.0  # an input that is always zero costs nothing
-        return _removal_costs(columns, damped_inverse(gram, _ASKER), component.unit_count)
+        return _removal_costs(columns, damped_inverse(gram, _METHOD), component.unit_count)
 
 
 def _removal_costs(columns: Tensor, inverse: Tensor, unit_count: int) -> Tensor:

@@ -16,7 +16,7 @@ from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure, SortedModel
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 from tests.models.mixed_configurations import mixed_configurations, space_of
 from tests.models.moe_families import EACH_MOE_FAMILY, mixture
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search_spaces.models.tensors import tensor_at
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertPruning
 from search_spaces.space.orders import Orders
 from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
-from search_spaces.structure.expert_tensors import tensor_at
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut, narrowed
 from search_spaces.surgery.sort import sort_units_

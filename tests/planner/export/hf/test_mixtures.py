@@ -25,7 +25,7 @@ from search_spaces.space.plan import ComponentPlan, Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_orders
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.apply import LayerBuilder
+from search_spaces.surgery.layer_builder import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
 from tests.models.factory import twin, write_tokenizer
