@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.report import Goal, Row, finish, is_quick
 from evaluators.runtime.device import pick_dtype
 from evaluators.scoring.evaluator import Evaluator
-from search_spaces.models.loading import Offload, load_model
+from search_spaces.models import Offload
+from search_spaces.models.loading import load_model
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sort_units_

@@ -13,7 +13,7 @@ from planner.runs.run_store import RunStore
 from planner.searching.search_model import run_search
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
-from search_spaces.progress import NoProgress, Progress
+from search_spaces.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ def search(
     *,
     out: str | Path,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = NO_PROGRESS,
     **options: Any,
 ) -> Run:
     """Search a model and leave a run on disk.
@@ -121,5 +121,5 @@ def search(
         InputError: If the user must correct something.
     """
     settings = SearchSettings.checked(model=model, **options)
-    run_search(settings, Path(out), resume=resume, progress=progress or NoProgress())
+    run_search(settings, Path(out), resume=resume, progress=progress)
     return Run.open(Path(out))

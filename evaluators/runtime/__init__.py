@@ -1,1 +1,6 @@
 """The device, its number formats and its memory."""
+
+from typing import Literal
+
+DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
+"""Number formats to compute in; ``auto``: the fastest one that keeps float32's range."""

@@ -3,13 +3,11 @@
 import os
 import platform
 from pathlib import Path
-from typing import Literal
 
 import torch
 
+from evaluators.runtime import DTypeName
 from search_spaces.errors import SettingsError
-
-DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 BFLOAT16_VARIABLE = "PLANNER_BFLOAT16"
 """Environment variable that overrides what the CPU reports: `1` for instructions, `0` for none."""

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
 from jsonargparse import Namespace
 
 from planner.cli.command_parser import CommandParser
@@ -95,7 +96,7 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
     from planner.reports.demo import demo_figures, demo_summary, peak_resident_bytes
     from planner.reports.plots import draw_front
     from planner.run import Run
-    from planner.runs.folder import FRONT_PICTURE
+    from planner.runs.folder import FRONT_FIGURES, FRONT_FILE, FRONT_PICTURE
     from planner.searching.search_model import run_search
     from search_spaces.atomic_files import atomic_write_text
 
@@ -113,12 +114,12 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
     text = demo_summary(run, BUDGET, model, manifest, sentences)
     seconds = time.monotonic() - started
     figures = demo_figures(run, BUDGET, manifest, seconds=seconds)
-    atomic_write_text(out / "front.json", json.dumps(figures, indent=1) + "\n")
+    atomic_write_text(out / FRONT_FIGURES, json.dumps(figures, indent=1) + "\n")
     peak = peak_resident_bytes() / 2**30
     text += f"\ntook {seconds / 60:.1f} min and at most {peak:.2f} GiB of memory"
     if evidence is not None:
         evidence.mkdir(parents=True, exist_ok=True)
-        for name in ("front.csv", "front.json", FRONT_PICTURE):
+        for name in (FRONT_FILE, FRONT_FIGURES, FRONT_PICTURE):
             shutil.copyfile(out / name, evidence / name)
         atomic_write_text(evidence / "demo.txt", text + "\n")
     return text
@@ -130,21 +131,33 @@ def _clear_earlier(out: Path) -> None:
     Raises:
         RunError: If the folder holds another run, or a demo that is running.
     """
-    from planner.run import Run
-    from planner.settings.search import SETTINGS_FILE, SearchSettings
+    from planner.runs.folder import SETTINGS_FILE
+    from planner.runs.lock import lock_folder
     from search_spaces.atomic_files import writing
 
     if not (out / SETTINGS_FILE).exists():
         return
-    settings = SearchSettings.load(out)
-    if Path(settings.model) != demo_model().resolve():
+    model = _searched_model(out)
+    if model is None or Path(model) != demo_model().resolve():
         raise RunError(
             f"`{out}` must be free or hold an earlier demo, and it holds a run on "
-            f"`{settings.model}`; choose another --out"
+            f"`{model or 'an unknown model'}`; choose another --out"
         )
-    Run.resume(out, settings).close()  # refuses a demo that is running
+    lock_folder(out).release()  # refuses a demo that is running
     with writing(out):
         shutil.rmtree(out)
+
+
+def _searched_model(folder: Path) -> str | None:
+    """Return the model that a run of any version searched, or `None` if it cannot be read."""
+    from planner.runs.folder import SETTINGS_FILE
+
+    try:
+        values = yaml.safe_load((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    model = values.get("model") if isinstance(values, dict) else None
+    return model if isinstance(model, str) else None
 
 
 def _sentences(run: "Run", model: Path) -> dict[str, str]:

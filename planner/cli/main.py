@@ -8,6 +8,7 @@ only for the command that is asked for, and heavy modules imported only when it 
 import os
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from typing import Protocol, cast
 
 from jsonargparse import Namespace
@@ -101,6 +102,8 @@ def _parser(command: str | None) -> PlannerParser:
         prog="planner",
         description="Find the best ways to make a transformer smaller, and export one.",
     )
+    text = f"%(prog)s {version('compression-planner')}"
+    parser.add_argument("--version", action="version", version=text)
     subcommands = parser.add_subcommands(required=False, dest="command", title="commands")
     for name, help_text in COMMANDS.items():
         own_parser = command_parser(name, with_arguments=name == command)

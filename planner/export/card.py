@@ -121,10 +121,10 @@ def _quality(manifest: Manifest) -> str:
     measured = manifest.holdout or manifest.calibration
     if not measured:
         return ""
-    split = "hold-out" if manifest.holdout else "calibration"
+    text = "held-out text" if manifest.holdout else "the search text"
     kl, agreement = measured["kl"], measured["agreement"]
     return (
-        f"KL divergence from the dense model on {split} text: {kl.value:.3f} ± "
+        f"KL divergence from the dense model on {text}: {kl.value:.3f} ± "
         f"{kl.standard_error:.3f} nats a token; the most probable token is the dense model's "
         f"in {agreement.value:.1%} of places.\n\n"
     )

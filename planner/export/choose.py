@@ -4,9 +4,10 @@ from pathlib import Path
 
 from planner.export.pipeline import export_from_model, export_from_run
 from planner.results.budgets import plan_chooser
+from planner.runs.folder import SETTINGS_FILE
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
-from planner.settings.search import SETTINGS_FILE, SearchSettings
+from planner.settings.search import SearchSettings
 from search_spaces.errors import PlanError, SettingsError
 from search_spaces.progress import Progress
 

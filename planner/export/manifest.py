@@ -78,7 +78,7 @@ class Manifest(BaseModel):
     throughput as predicted, where the run had a table."""
     dense_costs: dict[str, float]
     calibration: dict[str, Quality]
-    """As the search scored it; empty for a plan from a file."""
+    """On the search text, in spite of the name; empty for a plan from a file."""
     holdout: dict[str, Quality]
     """On held-out text; empty if the plan was not on the front."""
     logit_gap: float

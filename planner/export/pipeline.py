@@ -31,7 +31,7 @@ from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
 from search_spaces.errors import ModelError, PlanError, RunError
-from search_spaces.progress import NoProgress, Progress
+from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.space.plan import Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_options
@@ -71,7 +71,7 @@ class WeightedCandidate:
 
 
 def export_from_run(
-    run: RunStore, plan: str, out: Path, *, progress: Progress | None = None
+    run: RunStore, plan: str, out: Path, *, progress: Progress = NO_PROGRESS
 ) -> Path:
     """Export a plan of a run, or a plan file of the run's model.
 
@@ -90,7 +90,6 @@ def export_from_run(
         VerificationError: If the export does not compute what was scored.
         LatencyError: If the run's latency table is another device's.
     """
-    progress = progress or NoProgress()
     check_vacant(out)
     chosen = Plan.load(Path(plan)) if plan.endswith(".json") else None
     evaluation = None if chosen else _find(run, plan)
@@ -143,7 +142,7 @@ def _plan_of(run: RunStore, dense: DenseModel, evaluation: Evaluation) -> Plan:
 
 
 def export_from_model(
-    settings: SearchSettings, plan: Path, out: Path, *, progress: Progress | None = None
+    settings: SearchSettings, plan: Path, out: Path, *, progress: Progress = NO_PROGRESS
 ) -> Path:
     """Export a plan file with the model that it was made for, without a run.
 
@@ -151,7 +150,6 @@ def export_from_model(
         PlanError: If the plan is malformed or another model's.
         OutputError: If the folder exists or cannot be written.
     """
-    progress = progress or NoProgress()
     check_vacant(out)
     loaded = Plan.load(plan)
     if loaded.weights_digest:

@@ -180,6 +180,7 @@ def weights_digest_of(
     digest = hashlib.sha256(calibration.statistics.numpy().tobytes())
     if methods.compensation is not None:
         # the one constant that changes weights and is not in the name; plan ids depend on it
-        constants = [(n, v) for n, v in vars(methods.compensation).items() if n == "damping"]
+        damping = getattr(methods.compensation, "damping", None)
+        constants = [] if damping is None else [("damping", damping)]
         digest.update(repr(constants).encode())
     return f"{'+'.join(filter(None, names))}@{digest.hexdigest()[:10]}"

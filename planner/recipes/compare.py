@@ -22,7 +22,7 @@ from planner.preparation.prepare import (
 from planner.preparation.prepared_model import PreparedModel
 from planner.recipes.recipe import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.recipes.recipe_comparison import RECIPES_KEY, RecipeComparison
-from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER
+from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER, SETTINGS_FILE
 from planner.runs.run_store import RunStore
 from planner.searching.problem import budget_of
 from planner.searching.search_model import (
@@ -32,10 +32,10 @@ from planner.searching.search_model import (
     search_prepared,
 )
 from planner.settings.budget import check_reachable
-from planner.settings.search import SETTINGS_FILE, SearchSettings
+from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
 from search_spaces.errors import BudgetError, InputError, RunError
-from search_spaces.progress import NoProgress, Progress
+from search_spaces.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def compare(
     out: str | Path,
     recipes: str | Sequence[str] = DEFAULT_RECIPES,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = NO_PROGRESS,
     **options: Any,
 ) -> RecipeComparison:
     """Search a model by several recipes under the same budget and limits.
@@ -70,9 +70,7 @@ def compare(
     """
     settings = SearchSettings.checked(model=model, budget=budget, **options)
     chosen = chosen_recipes(recipes)
-    return run_comparison(
-        settings, chosen, Path(out), resume=resume, progress=progress or NoProgress()
-    )
+    return run_comparison(settings, chosen, Path(out), resume=resume, progress=progress)
 
 
 def run_comparison(

@@ -10,7 +10,7 @@ from planner.export.manifest import Manifest
 from planner.reports.sentences import compared_with_baselines
 from planner.reports.tables import aligned, front_table
 from planner.run import Run
-from planner.runs.folder import FRONT_PICTURE
+from planner.runs.folder import FRONT_FIGURES, FRONT_FILE, FRONT_PICTURE
 from planner.runs.records import Evaluation
 from planner.settings.budget import format_amount
 
@@ -90,7 +90,7 @@ def demo_summary(
             "",
             *(f"{name:>6}: {sentence}" for name, sentence in sentences.items()),
             "",
-            f"run:      {run.folder} (front.csv, front.json, {FRONT_PICTURE})",
+            f"run:      {run.folder} ({FRONT_FILE}, {FRONT_FIGURES}, {FRONT_PICTURE})",
             f"exported: {model}, reloaded and proved: logits within {manifest.logit_gap:.1e}",
         ]
     )

@@ -45,11 +45,12 @@ def plan_chooser(run: RunStore) -> Callable[[Budget], Evaluation]:
 
     The function raises `BudgetError` if no plan of the run meets a budget.
     """
-    evaluations, dense, smallest = run.evaluations(), run.dense, run.get_meta("smallest")
+    evaluations, dense = run.evaluations(), run.dense
+    smallest, cost_names = run.get_meta("smallest"), run.get_meta("cost_names")
 
     def choose(budget: Budget) -> Evaluation:
         check_reachable(budget, dense, smallest)
-        return best_within(evaluations, budget, dense, run.get_meta("cost_names"))
+        return best_within(evaluations, budget, dense, cost_names)
 
     return choose
 

@@ -1,5 +1,9 @@
-"""Every file name in the folder of a run, and of a comparison."""
+"""Every file name in the folder of a run, a comparison or the demo."""
 
+from planner.settings import search
+
+SETTINGS_FILE = search.SETTINGS_FILE
+"""Settings of the search; they mark the folder as a run."""
 DATABASE_FILE = "run.sqlite"
 """Every evaluation, written as it lands."""
 ENVIRONMENT_FILE = "environment.json"
@@ -21,6 +25,8 @@ PREPARED_FOLDERS = (STATISTICS_FOLDER, LEVELS_FOLDER)
 FRONT_FILE = "front.csv"
 """The front as a table."""
 FRONT_PICTURE = "front.png"
+FRONT_FIGURES = "front.json"
+"""What the demo measured, its front included."""
 COMPARISON_FILE = "compare.csv"
 """The results of several recipes, one row a recipe."""
 COMPARISON_PICTURE = "compare.png"

@@ -12,11 +12,17 @@ from filelock import FileLock
 
 from evaluators.metric import Measurement
 from planner.runs.environment import describe_environment
-from planner.runs.folder import DATABASE_FILE, ENVIRONMENT_FILE, LOCK_FILE, PREPARED_FOLDERS
+from planner.runs.folder import (
+    DATABASE_FILE,
+    ENVIRONMENT_FILE,
+    LOCK_FILE,
+    PREPARED_FOLDERS,
+    SETTINGS_FILE,
+)
 from planner.runs.lock import lock_folder
 from planner.runs.records import Evaluation, RescoreSplit, RoundReply, SearchEffort
 from planner.runs.store import Store
-from planner.settings.search import SETTINGS_FILE, SearchSettings
+from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import atomic_write_text, discard, is_temporary, writing
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.models.identity import ModelIdentity

@@ -11,8 +11,9 @@ from planner.runs.run_store import RunStore
 from planner.searchers.protocol import Answer, Ask, Searcher
 from planner.searching.objectives import Objectives
 from planner.searching.protocol import GenomeScorer
-from planner.searching.race import Racing, RoundRacer
+from planner.searching.race import RoundRacer
 from planner.searching.spending import LimitReached, Limits, OnProgress, Spending, StopReason
+from planner.settings.search import Racing
 from search_spaces.space.space import Genome
 
 _IDLE_ROUND_COUNT = 20

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,8 @@ from planner.searchers.protocol import Ask
 from planner.searching.objectives import Objectives, kl_by_window
 from planner.searching.protocol import GenomeScorer
 from planner.searching.spending import LimitReached, OnProgress, Spending
+from planner.settings.search import Racing
 from search_spaces.space.space import Genome
-
-Racing = Literal["tests", "halving", "off"]
 
 
 class RoundRacer:

@@ -167,7 +167,8 @@ def _scored(
         progress.advance(round(100 * search_progress.share), 100, _note(search_progress))
         on_progress(search_progress)
 
-    logger.info(_STOP_SENTENCES[loop.run(show)])
+    stop_reason = loop.run(show)
+    logger.info(_STOP_SENTENCES[stop_reason])
     spent = loop.spent
     if budget.cost_names and with_baselines:
         score_baselines(run, scorer, baseline_genomes(prepared, domain, budget))

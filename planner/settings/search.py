@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from evaluators.runtime import DTypeName
 from planner.searchers import SearcherName
 from planner.settings.groups import Group
 from planner.settings.validation import validated
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import SettingsError
 from search_spaces.importance import ExpertImportanceName, LayerImportanceName, UnitImportanceName
+from search_spaces.models import Offload
 from search_spaces.priors import AllocationName
 from search_spaces.pruned_weights.sparsifiers import SparsifierName
 from search_spaces.pruned_weights.weight_methods import WeightMethods, parse_weight_methods
@@ -19,6 +21,8 @@ from search_spaces.space.choices import Choices
 from search_spaces.space.sparsity import SparsityPattern, sparsity_patterns
 
 SETTINGS_FILE = "settings.yaml"
+Racing = Literal["tests", "halving", "off"]
+"""How plans are dropped before they have seen all windows."""
 PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
 _VERSION = 2
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
@@ -72,7 +76,7 @@ class SearchSettings(BaseModel):
     """Windows of the same text that the search does not see, on which the front is re-scored."""
     holdout_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2)
     """Windows of held-out text, on which the front is re-scored."""
-    racing: Annotated[Literal["tests", "halving", "off"], Group.SEARCH] = "tests"
+    racing: Annotated[Racing, Group.SEARCH] = "tests"
     """How plans are dropped before they have seen all windows: by paired t tests, by successive
     halving, or not at all."""
     rungs: Annotated[int, Group.SEARCH] = Field(default=3, ge=1)
@@ -111,11 +115,11 @@ class SearchSettings(BaseModel):
     """Prompt tokens of each sequence in that request."""
     new_tokens: Annotated[int, Group.MACHINE] = Field(default=32, ge=0)
     """Generated tokens of each sequence in that request."""
-    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Group.MACHINE] = "auto"
+    dtype: Annotated[DTypeName, Group.MACHINE] = "auto"
     """Number format that plans are scored in."""
     device: Annotated[str, Group.MACHINE] = "auto"
     """Device that plans are scored on, for example cpu or cuda:0."""
-    offload: Annotated[Literal["auto", "never", "always"], Group.MACHINE] = "auto"
+    offload: Annotated[Offload, Group.MACHINE] = "auto"
     """Whether layers stay on disk and each is read when it is used; auto: if memory is short."""
     trust_remote_code: Annotated[bool, Group.MACHINE] = False
     """Run the Python code that comes with a model."""
@@ -169,7 +173,9 @@ class SearchSettings(BaseModel):
             raise SettingsError(message) from error
         version = values.pop("version", None) if isinstance(values, dict) else None
         if version != _VERSION:
-            _refuse(f"`{path}` must be of version {_VERSION}", version, "use the planner it is of")
+            _refuse(
+                f"`{path}` must be of version {_VERSION}", version, "use the planner that wrote it"
+            )
         return cls.checked(**values)
 
     def save(self, folder: Path) -> None:

@@ -44,7 +44,7 @@ def complaint(refusal: ValidationError, names: Iterable[str]) -> str:
         words, key = _BOUNDS[kind]
         rule, remedy = f"{words} {context[key]}", f"raise `{name}`"
     elif kind == "literal_error":
-        rule, remedy = f"one of {context['expected']}", f"choose a `{name}` from these"
+        rule, remedy = f"one of {context['expected']}", f"choose one of these for `{name}`"
     else:
         message = error["msg"].removeprefix("Input should be ")
         rule, remedy = message.partition(",")[0], f"fix `{name}`"

@@ -33,7 +33,7 @@ from search_spaces.moefication.qwen2_moe import (
     scaled_router,
 )
 from search_spaces.moefication.split import Shape, split_mlp
-from search_spaces.progress import NoProgress, Progress
+from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.structure.backbone import Backbone
 
 _CARD = """\
@@ -114,7 +114,7 @@ class SplitManifest(BaseModel):
 
 
 def convert_to_moe(
-    settings: ToMoeSettings, out: Path, *, progress: Progress | None = None
+    settings: ToMoeSettings, out: Path, *, progress: Progress = NO_PROGRESS
 ) -> Path:
     """Split each MLP of a dense model into experts, and write a stock Qwen2-MoE.
 
@@ -136,7 +136,6 @@ def convert_to_moe(
         OutputError: If the folder exists or cannot be written.
         VerificationError: If the split does not compute what the dense model does.
     """
-    progress = progress or NoProgress()
     check_vacant(out)
     progress.stage(f"loading {settings.model}")
     dense = load_model(

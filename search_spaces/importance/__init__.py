@@ -142,7 +142,12 @@ def make_expert_importance(
             from search_spaces.importance.experts.random_expert_order import RandomExpertOrder
 
             return RandomExpertOrder()
-        case _:
+        case (
+            "frequency" | "router_weight" | "reap" | "reconstruction" | "tcess" | "language"
+            | "acceptance"
+        ):  # fmt: skip
             from search_spaces.importance.experts.measured import MEASURED
 
             return MEASURED[name]
+        case _:
+            assert_never(name)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -18,6 +18,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from search_spaces.errors import ModelError
+from search_spaces.models import Offload
 from search_spaces.models.checks import check_architecture, check_complete, finite, refusal
 from search_spaces.models.fingerprint import identify, lasting
 from search_spaces.models.gguf import unpack_gguf
@@ -26,8 +27,6 @@ from search_spaces.models.layer_stack import find_stack
 from search_spaces.models.memory import weights_fit
 from search_spaces.models.streaming import LayerStream, open_streamed
 
-Offload = Literal["auto", "never", "always"]
-"""Whether a model's layers stay on disk; ``auto``: if its weights do not fit into memory."""
 LONGEST_NAME = 1024
 """Characters of a path; no file system takes longer ones."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -217,14 +218,18 @@ def prior_from_allocation(
             "experts; set `--prior energy`"
         )
     patterns = [option.pattern for option in block_options[0]]
-    if name == "owl":
-        matrices = [weights for _, weights in structure.matrices()]
-        layers = [statistics[component.layer] for component in structure.components]
-        return replace(energy, tilts=owl_shares(matrices, layers))
-    method = lamp if name == "lamp" else global_magnitude
-    options = (
-        method.pattern_sensitivities(weights, patterns) for _, weights in structure.matrices()
-    )
+    match name:
+        case "owl":
+            matrices = [weights for _, weights in structure.matrices()]
+            layers = [statistics[component.layer] for component in structure.components]
+            return replace(energy, tilts=owl_shares(matrices, layers))
+        case "lamp":
+            sensitivities = lamp.pattern_sensitivities
+        case "global_magnitude":
+            sensitivities = global_magnitude.pattern_sensitivities
+        case _:
+            assert_never(name)
+    options = (sensitivities(weights, patterns) for _, weights in structure.matrices())
     return replace(energy, options=tuple(options))
 
 

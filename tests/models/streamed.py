@@ -16,7 +16,8 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from search_spaces.models.loading import LoadedModel, Offload, load_model
+from search_spaces.models import Offload
+from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import SPECIAL, VOCABULARY, make_model, save_model, write_tokenizer

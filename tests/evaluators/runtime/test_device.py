@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from evaluators.runtime import DTypeName
 from evaluators.runtime.device import (
-    DTypeName,
     has_bfloat16_instructions,
     pick_device,
     pick_dtype,

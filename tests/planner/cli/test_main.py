@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,13 @@ def test_help_answers_at_once() -> None:
         assert all(name in done.stdout for name in COMMANDS)
     # processor time: what a user waits on an idle machine, whatever else shares this one
     assert min(seconds) <= 0.5
+
+
+def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as finished:
+        main(["--version"])
+    assert finished.value.code == 0
+    assert capsys.readouterr().out == f"planner {version('compression-planner')}\n"
 
 
 def test_a_pattern_alone_is_no_number() -> None:

@@ -47,13 +47,13 @@ def test_the_card_describes_the_kept_experts() -> None:
 
 
 def test_hold_out_scores_are_preferred() -> None:
-    assert "on calibration text: 0.500 ± 0.010 nats" in write_card(MANIFEST)
+    assert "on the search text: 0.500 ± 0.010 nats" in write_card(MANIFEST)
     held = {
         "kl": Quality(value=0.625, standard_error=0.02),
         "agreement": Quality(value=0.5, standard_error=0.01),
     }
     card = write_card(MANIFEST.model_copy(update={"holdout": held}))
-    assert "on hold-out text: 0.625 ± 0.020 nats" in card
+    assert "on held-out text: 0.625 ± 0.020 nats" in card
     assert "dense model's in 50.0% of places" in card
 
 

@@ -18,8 +18,8 @@ from planner.runs.records import Evaluation
 from planner.searchers.protocol import Answer, Ask
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
-from planner.searching.race import Racing
 from planner.searching.spending import Limits, SearchProgress
+from planner.settings.search import Racing
 from search_spaces.errors import RunError
 from tests import ROOT
 from tests.problems.toy_search import (
