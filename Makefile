@@ -3,7 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ALL := not slow and not gpu
 OTHER_ARITHMETIC := from evaluators.runtime.device import has_bfloat16_instructions as has; print(int(not has()))
-SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models search_spaces/structure search_spaces/surgery)
+SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
+	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
 BENCHMARKS := forward racing memory errorbars latency streaming truth search front rankings sparsity moe
 
 .PHONY: help install demo evidence check format docs test test-all coverage slow bench $(BENCHMARKS:%=bench-%) clean
@@ -41,7 +42,6 @@ format: install  ## format and sort imports
 	$(BIN)/ruff format .
 
 docs: install  ## write docs/options.md from the settings
-	mkdir -p docs
 	$(BIN)/python -m planner.cli.options_page > docs/options.md
 
 test: install  ## the default tests
@@ -69,4 +69,4 @@ $(BENCHMARKS:%=bench-%): bench-%: install
 	$(BIN)/python -m benchmarks.$*
 
 clean:  ## remove what can be made again
-	rm -rf $(VENV) results/demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) results/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -46,7 +46,7 @@ def damped_factor(
         raises: How often the damping may be made ten times larger.
 
     Returns:
-        The factor; none: the matrix is not positive definite even with the most damping.
+        The factor; None: the matrix is not positive definite even with the most damping.
     """
     for raised in range(raises + 1):
         # the least normal number gives a matrix of zeros a factor too, and vanishes in any other

@@ -160,10 +160,10 @@ class MatrixStatistics:
         """Return the statistics of a matrix or mixture with some of the features, in that order.
 
         Args:
-            rows: Positions of the rows; none: all.
-            columns: Positions of the columns; none: all.
-            experts: Positions of the experts; none: all.
-            channels: Positions of the channels of every expert; none: all.
+            rows: Positions of the rows; None: all.
+            columns: Positions of the columns; None: all.
+            experts: Positions of the experts; None: all.
+            channels: Positions of the channels of every expert; None: all.
         """
         positions_of = {"rows": rows, "columns": columns, "experts": experts, "channels": channels}
         values = {}

@@ -45,7 +45,7 @@ def collect_statistics(  # noqa: PLR0913 - one place for all that decides what i
         windows: Token ids ``(windows, tokens)``.
         names: Statistics to collect; ``tokens`` and ``hidden_energy`` are always collected too.
         folder: Where each layer's statistics are written as soon as it is done, and read again;
-            none: they stay in memory.
+            None: they stay in memory.
         identity: The model's fingerprint: files of another one are computed again.
         batch_tokens: Tokens run at once.
         removal_windows: Number of first windows on which ``removal_nll`` and

@@ -35,7 +35,7 @@ class CostModel:
         structure: The model.
         stored_dtype: Of its weights on disk, and so of an export's.
         context: Tokens that a token attends to, for the multiply–accumulates of attention.
-        block_options: For each component its options, the dense one first; none: that alone.
+        block_options: For each component its options, the dense one first; None: that alone.
         adds_bias: Whether pruned components gain a bias.
     """
 

@@ -43,7 +43,7 @@ class TextSource:
     data: str
     """Text of the search and of the fresh windows."""
     holdout: str | None = None
-    """Held-out text; none: the second half of ``data``."""
+    """Held-out text; None: the second half of ``data``."""
     split: str = "train"
     """Split of a named data set."""
     column: str = "text"

@@ -68,7 +68,7 @@ class Setting(BaseModel):
     shapes: str
     """Hash of what determines the model's speed: its class, its layers and their shapes."""
     thinned: str | None = None
-    """Timed numbers of running experts and of their channels; none: only the dense ones."""
+    """Timed numbers of running experts and of their channels; None: only the dense ones."""
 
     @classmethod
     def of(
@@ -82,7 +82,7 @@ class Setting(BaseModel):
         Args:
             structure: The model.
             workload: What is timed.
-            block_options: For each component its options; none: the dense one only.
+            block_options: For each component its options; None: the dense one only.
         """
         model = structure.backbone.model
         grids = [

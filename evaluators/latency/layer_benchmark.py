@@ -60,7 +60,7 @@ def measure_table(
         structure: The dense model; it is as before afterwards.
         workload: What is timed.
         progress: Advanced after each measurement.
-        block_options: For each component its options; none: the dense one only. Experts are timed
+        block_options: For each component its options; None: the dense one only. Experts are timed
             on a small grid of their count, how many run and how wide they are.
     """
     groups = layer_kinds(structure)

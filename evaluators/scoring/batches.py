@@ -25,9 +25,9 @@ class Fidelity:
     """How finely candidates are scored, and in which portions."""
 
     rungs: tuple[int, ...] = ()
-    """Windows scored after each portion, ascending up to all of them; none: all at once."""
+    """Windows scored after each portion, ascending up to all of them; empty: all at once."""
     positions: int | None = None
-    """Positions scored in each window, drawn by the seed; none: all that have a next token."""
+    """Positions scored in each window, drawn by the seed; None: all that have a next token."""
     seed: int = 0
     metrics: tuple[str, ...] = SEARCH_METRICS
     batch_tokens: int = 4096

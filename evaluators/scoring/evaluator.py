@@ -45,7 +45,7 @@ class Evaluator:
         structure: The model, its units sorted.
         windows: Token ids ``(windows, tokens)``, at least two tokens each.
         fidelity: How finely.
-        layer_builder: Builds layers in a configuration; none: from slices of the dense ones.
+        layer_builder: Builds layers in a configuration; None: from slices of the dense ones.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Evaluator:
 
         Args:
             configurations: ``(candidates, components)``
-            rung: Score the windows of this rung only; none: all windows.
+            rung: Score the windows of this rung only; None: all windows.
 
         Yields:
             Position of the candidate, and its score on these windows. A score does not depend on

@@ -54,7 +54,7 @@ class PrefixTree:
 
     Args:
         structure: The model, its units sorted by importance, the most important first.
-        layer_builder: Builds layers in a configuration; none: from slices of the dense ones.
+        layer_builder: Builds layers in a configuration; None: from slices of the dense ones.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class PrefixTree:
         Args:
             configurations: ``(candidates, components)``
             inputs: What enters the stack for one batch of tokens.
-            starts: Branches to start from, each candidate in one; none: the roots.
+            starts: Branches to start from, each candidate in one; None: the roots.
             on_state: Called with each hidden state that is computed.
 
         Yields:

@@ -26,7 +26,7 @@ def rank_units(
         structure: The dense model, not permuted yet.
         unit_importance: The criterion for attentions and MLPs.
         statistics: Of each layer, as the criteria declare.
-        expert_importance: The criterion for experts; none: they keep their order.
+        expert_importance: The criterion for experts; None: they keep their order.
 
     Returns:
         For each component its members; ties keep their order. Channels of experts are ordered by

@@ -35,9 +35,9 @@ class WeightBuilder:
         structure: The model, its units sorted already.
         statistics: Of each layer, in the unsorted model's order, as the three methods declare.
         orders: For each component its units, most important first.
-        compensation: Compensates in narrow output projections; none: they stay slices.
-        sparsifier: Makes matrices sparse; none: every pattern is dense.
-        refinement: Improves sparse matrices; none: they stay as they are.
+        compensation: Compensates in narrow output projections; None: they stay slices.
+        sparsifier: Makes matrices sparse; None: every pattern is dense.
+        refinement: Improves sparse matrices; None: they stay as they are.
         dtype: Of stored weights: they are rounded to it, and both scored and exported so.
     """
 

@@ -100,7 +100,7 @@ class WeightCache:
         """Make all weights that are missing.
 
         Args:
-            positions: Of the components; none: all.
+            positions: Of the components; None: all.
             patterns: Sparsity patterns, at each of which every width is made.
             progress: Advanced with each component.
 

@@ -29,8 +29,8 @@ class ExpertWeightBuilder:
         structure: The model, its members sorted.
         statistics: Of each layer, in the unsorted model's order.
         orders: In which it is sorted.
-        merging: Merges pruned experts into kept ones; none: they are removed.
-        sparsifier: Makes matrices sparse, by statistics of experts; none: every pattern is dense.
+        merging: Merges pruned experts into kept ones; None: they are removed.
+        sparsifier: Makes matrices sparse, by statistics of experts; None: every pattern is dense.
         dtype: Of stored weights: they are rounded to it, and both scored and exported so.
     """
 

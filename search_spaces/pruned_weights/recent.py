@@ -17,7 +17,7 @@ class RecentWeights:
         self._weights: dict[Hashable, PrunedWeights] = {}  # in order of last use
 
     def pop(self, key: Hashable) -> PrunedWeights | None:
-        """Take weights out, to be added again once used; none: there are none."""
+        """Take weights out, to be added again once used; None if there are none."""
         return self._weights.pop(key, None)
 
     def add(self, key: Hashable, weights: PrunedWeights) -> None:

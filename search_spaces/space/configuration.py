@@ -1,4 +1,4 @@
-"""Configurations: what components come to under a genome, as indices into their own tables.
+"""Configurations: what a genome makes of each component, as indices into the component's table.
 
 A configuration is how many units the component keeps and with which options. Its index starts with
 the numbers of units from none to all under the dense options, then repeats them for each further

@@ -37,6 +37,8 @@ from search_spaces.surgery.slice_experts import (
 )
 
 
+# an export must load without this package, so modeling_pruned.py of planner/export/hf/ has copies
+# of `Dropped`, `LayerConfig` and `Unrouted` on purpose: a change of one is a change of both
 class Dropped(nn.Module):
     """Takes the place of a dropped attention or MLP: returns zeros shaped like the hidden states.
 

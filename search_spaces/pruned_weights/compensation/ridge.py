@@ -34,7 +34,7 @@ class RidgeCompensation:
     gram: StatisticName
     """The statistic ``E[x xᵀ]``, ``(columns, columns)``."""
     cross: StatisticName | None
-    """The statistic ``E[t xᵀ]``, ``(rows, columns)``; none: the outputs aimed at are the dense
+    """The statistic ``E[t xᵀ]``, ``(rows, columns)``; None: the outputs aimed at are the dense
     ones, and it is ``W E[x xᵀ]``."""
     centred: bool
     """Whether ``C`` are the dense weights, or 0."""
