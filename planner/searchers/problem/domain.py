@@ -24,7 +24,19 @@ OPTION_KINDS = ("weights", "channels", "top_k")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Domain:
-    """The levels of every site, what they cost, and which costs are of interest."""
+    """The levels of every site, what they cost, and which costs are of interest.
+
+    >>> from planner.searchers.problem.cost import Joint
+    >>> halves = np.array([0.0, 0.25, 0.5])
+    >>> joints = tuple(Joint(sites=(site,), table=halves) for site in (0, 1))
+    >>> limited = Cost(joints=joints, fixed=0.0, limit=0.75)
+    >>> domain = Domain(top_levels=np.array([2, 2]), costs=(limited,), cost_floor=0.0)
+    >>> genomes = np.array([[2, 2], [2, 1], [0, 1]])
+    >>> domain.cost(genomes).tolist()
+    [1.0, 0.75, 0.25]
+    >>> domain.affords(genomes).tolist()
+    [False, True, True]
+    """
 
     top_levels: NDArray[np.int_]
     """``(sites,)``; level 0 is the smallest, the top level is dense."""
@@ -120,7 +132,7 @@ class Domain:
     def tilted_within(
         self, tilt: NDArray[np.float64], limits: NDArray[np.float64]
     ) -> NDArray[np.int_]:
-        """As `tilted`, within a limit on each cost ``(costs,)``, infinite where there is none."""
+        """Do as `tilted`, within a limit on each cost ``(costs,)``, infinite if there is none."""
         return self._filled(
             self._order(tilt),
             lambda genome: bool((self.all_costs(genome) <= limits + _ROUNDING).all()),
