@@ -22,7 +22,7 @@ NEARLY_UNHARMED = 0.1
 def block(figures: dict[str, Any]) -> str:
     """Lay out what the demo measured, for README.md, marks left out."""
     plans, latency = figures["plans"], figures["latency"]
-    dense, pruned, uniform = (plans[n] for n in ("dense", "pruned", "same share everywhere"))
+    dense, pruned, uniform = (plans[n] for n in ("dense", "pruned", "uniform"))
     within = [row for row in figures["front"] if row["kl"] <= NEARLY_UNHARMED]
     gentle = min(within, key=lambda row: (row["params"], row["kl"]))
     hard = next(row for row in figures["front"] if row["plan_id"] == pruned["plan_id"])

@@ -88,7 +88,7 @@ def print_front(run: "Run", budget: str | None, *, at_knee: bool = False) -> Non
     if baselines_within and budget in (None, run.settings.budget):
         compared = run.best(baselines_within)
         print(
-            f"\nno cost was limited; compared at the bend of the front, {baselines_within}: ",
+            f"\nno cost was limited; compared at the knee of the front, {baselines_within}: ",
             end="",
         )
         print("\n".join([f"plan {compared.plan_id}", *compared_with_baselines(run, compared)]))

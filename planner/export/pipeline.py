@@ -51,7 +51,7 @@ class WeightedCandidate:
     """A candidate with pruned weights, which are no slices of the dense ones."""
 
     prepared: PreparedModel
-    """As it was prepared for the search; sorted."""
+    """The model as it was prepared for the search; sorted."""
     configurations: Configurations
     """``(components,)``"""
 

@@ -135,17 +135,17 @@ class PruningMethods:
 
     @property
     def adds_bias(self) -> bool:
-        """Whether pruned components gain a bias."""
+        """Return whether pruned components gain a bias."""
         return self.compensation is not None and self.compensation.adds_bias
 
     @property
     def refits_outputs(self) -> bool:
-        """Whether output projections are refitted at each width."""
+        """Return whether output projections are refitted at each width."""
         return self.compensation is not None and not self.compensation.adds_bias
 
     @property
     def changes_weights(self) -> bool:
-        """Whether some weights are no slices of the dense model's."""
+        """Return whether some weights are no slices of the dense model's."""
         merges_experts = self.experts is not None and self.experts.merging is not None
         return self.compensation is not None or self.sparsifier is not None or merges_experts
 

@@ -197,7 +197,7 @@ def _copy(names: Sequence[str], source: Path, folder: Path) -> None:
 
 
 def _is_finished(folder: Path, settings: SearchSettings) -> bool:
-    """Whether a recipe was searched up to the limits of its settings."""
+    """Return whether a recipe was searched up to the limits of its settings."""
     if not (folder / SETTINGS_FILE).is_file():
         return False
     with RunStore.resume(folder, settings) as run:

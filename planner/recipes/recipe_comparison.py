@@ -33,7 +33,7 @@ class RecipeResult:
 
     @property
     def kl(self) -> float:
-        """KL of the best plan on hold-out text; infinite where there is no such number."""
+        """KL of the best plan on held-out text; infinite where there is no such number."""
         kl = self.plan.holdout["kl"].value if self.plan else math.inf
         return kl if math.isfinite(kl) else math.inf
 
@@ -45,7 +45,7 @@ class RecipeComparison:
     folder: Path
     budget: str
     results: tuple[RecipeResult, ...]
-    """Lowest hold-out KL first."""
+    """Lowest held-out KL first."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -66,15 +66,15 @@ class RecipeComparison:
 
     @property
     def best(self) -> RecipeResult:
-        """Result of the best recipe by hold-out text."""
+        """Result of the best recipe by held-out text."""
         return self.results[0]
 
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """One row a recipe, the best on hold-out text first.
+        """One row a recipe, the best on held-out text first.
 
         Columns: ``recipe``; those of a front for its best plan within the budget, empty where it
-        has none; ``behind`` and ``behind_se``, by how much its hold-out KL is higher than the
+        has none; ``behind`` and ``behind_se``, by how much its held-out KL is higher than the
         best recipe's, paired by window, with the standard error; ``verdict`` on that; ``plans``,
         ``tokens``, ``seconds`` and ``choosing_seconds`` that its search took.
         """

@@ -22,8 +22,8 @@ def compared_plans(run: Run, budget: str) -> dict[str, Evaluation]:
     return {
         "dense": dense,
         "pruned": run.best(budget),
-        "same share everywhere": baselines["uniform"],
-        "sensitivities added up": baselines["additive"],
+        "uniform": baselines["uniform"],
+        "additive": baselines["additive"],
     }
 
 
@@ -74,7 +74,7 @@ def demo_summary(
         ["", "", *plans],
         ["parameters", "", *(format_amount("params", p.costs["params"]) for p in plans.values())],
         ["weights on disk", "", *(format_amount("size", p.costs["size"]) for p in plans.values())],
-        ["perplexity, hold-out", "", *(f"{_perplexity(plan):.2f}" for plan in plans.values())],
+        ["perplexity, held-out", "", *(f"{_perplexity(plan):.2f}" for plan in plans.values())],
         ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), "", ""],
         ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), "", ""],
     ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SERIES = (
     ("kl", "search text", "oC0-"),
     ("fresh_kl", "fresh text", "^C2--"),
-    ("holdout_kl", "hold-out text", "sC1:"),
+    ("holdout_kl", "held-out text", "sC1:"),
 )
 """Columns of a front that are drawn, each with its label and style."""
 
@@ -47,7 +47,7 @@ def draw_front(run: Run, path: Path) -> None:
     for (name, baseline), marker in zip(run.baselines().items(), "x+", strict=False):
         axes.plot(
             [baseline.costs[cost] / dense], [baseline.holdout["kl"].value],
-            marker, color="C3", markersize=9, label=f"{BASELINES[name]}, hold-out",
+            marker, color="C3", markersize=9, label=f"{BASELINES[name]}, held-out",
         )  # fmt: skip
     axes.set_xlabel(f"{cost}, as a share of the dense model's")
     axes.set_ylabel("KL to the dense model (nats a token)")

@@ -22,7 +22,7 @@ _MARKERS = "osv^D<>Phd"
 def comparison_table(comparison: RecipeComparison) -> str:
     """Return the best plan of each recipe within the budget as a table, best first."""
     costs = Budget.parse(comparison.budget).cost_names
-    quality = ["KL search", "KL hold-out", "perplexity"]
+    quality = ["KL search", "KL held-out", "perplexity"]
     titles = [title for cost in costs for title in (cost, "")]
     rows = [["", "recipe", "plan", *titles, *quality, *_SPENT]]
     rows += [_cells(row, costs) for _, row in comparison.table.iterrows()]
@@ -58,7 +58,7 @@ def comparison_sentences(comparison: RecipeComparison) -> str:
         return f"no recipe came to a plan within {comparison.budget}: give them more to spend"
     kl, cost = best.plan.holdout["kl"], Budget.parse(comparison.budget).cost_names[0]
     lines = [
-        f"within {comparison.budget} {best.recipe} is best on hold-out text: KL "
+        f"within {comparison.budget} {best.recipe} is best on held-out text: KL "
         f"{with_error(kl.value, kl.standard_error)} at {cost} "
         f"{format_amount(cost, best.plan.costs[cost])}"
     ]
@@ -87,7 +87,7 @@ def comparison_sentences(comparison: RecipeComparison) -> str:
 
 
 def draw_comparison(comparison: RecipeComparison, path: Path) -> None:
-    """Draw hold-out KL against the first cost: each recipe's front, its best plan, the budget.
+    """Draw held-out KL against the first cost: each recipe's front, its best plan, the budget.
 
     Args:
         comparison: The comparison.
@@ -109,7 +109,7 @@ def draw_comparison(comparison: RecipeComparison, path: Path) -> None:
     # fronts go on below the budget, to plans of very high KL that would flatten the rest
     axes.set_ylim(bottom=0, top=1.4 * max([*finite_kls, 0.01]))
     axes.set_xlabel(f"{cost}, as a share of the dense model's")
-    axes.set_ylabel("KL to the dense model on hold-out text (nats a token)")
+    axes.set_ylabel("KL to the dense model on held-out text (nats a token)")
     axes.set_title(
         f"{Path(comparison.best.run.settings.model).name}: recipes under {comparison.budget}"
     )

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BASELINES = {
-    "uniform": "the plan that cuts the same share everywhere",
-    "additive": "the best plan if prior sensitivities added up",
+    "uniform": "the uniform plan (the same share pruned everywhere)",
+    "additive": "the additive plan (the best plan if sensitivities added up)",
 }
 """Descriptions of the baselines of a run."""
 
@@ -58,14 +58,14 @@ def front_sentence(run: Run, *, reference: float | None = None) -> str:
 
 
 def rivalry_sentences(first: Run, second: Run) -> str:
-    """Return how the fronts of two runs compare on hold-out text, one line a run."""
+    """Return how the fronts of two runs compare on held-out text, one line a run."""
     *standings, reference = compare_fronts(first, second)
-    lines = [f"on hold-out text, hypervolumes to KL {reference:.4g}:"]
+    lines = [f"on held-out text, hypervolumes to KL {reference:.4g}:"]
     for run, standing in zip((first, second), standings, strict=True):
         lines.append(
             f"  {run.folder}: hypervolume {standing.hypervolume:.4f}; {standing.dominated} of "
-            f"{standing.plans} plans beaten by the other run, {standing.significantly_dominated} "
-            "significantly"
+            f"{standing.plans} plans dominated by the other run, "
+            f"{standing.significantly_dominated} significantly"
         )
     return "\n".join(lines)
 
@@ -80,7 +80,7 @@ def compared_with_baselines(run: Run, chosen: Evaluation) -> list[str]:
 
     Returns:
         First a sentence on the plan itself, then one for each baseline of the run; empty where
-        the plan or every baseline was not scored on hold-out text.
+        the plan or every baseline was not scored on held-out text.
     """
     cost = str(run.get_meta("cost_names")[0])
     against = [
@@ -91,7 +91,7 @@ def compared_with_baselines(run: Run, chosen: Evaluation) -> list[str]:
     if not against:
         return []
     amount = format_amount(cost, chosen.costs[cost])
-    return [f"on hold-out text KL {_kl(chosen)} at {cost} {amount}", *against]
+    return [f"on held-out text KL {_kl(chosen)} at {cost} {amount}", *against]
 
 
 def _against(chosen: Evaluation, baseline: Evaluation, cost: str, description: str) -> str:
@@ -122,7 +122,7 @@ def stability_sentences(stability: Stability) -> str:
     moved_count = int(stability.ranks["moved"].sum())
     gap = stability.optimism
     if gap.value > 2 * gap.standard_error:
-        verdict = "the search is optimistic, so go by the fresh and hold-out figures"
+        verdict = "the search is optimistic, so go by the fresh and held-out figures"
     else:
         verdict = "the search is not significantly optimistic"
     return (

@@ -18,7 +18,7 @@ def front_table(
     """Return a front as a table.
 
     KL has three columns: on the search text, which is optimistic; on a fresh draw of the same
-    text; and on hold-out text, which perplexity and agreement are measured on too.
+    text; and on held-out text, which perplexity and agreement are measured on too.
 
     Args:
         frame: As `Run.front` returns it.
@@ -60,7 +60,7 @@ _SHARED = ("params", "nonzero")
 def _header(first: str, names: Sequence[str]) -> list[str]:
     costs = [word for name in names for word in ([name, ""] if name in _SHARED else [name])]
     return [
-        first, "plan", *costs, "KL search", "KL fresh", "KL hold-out", "perplexity", "agreement",
+        first, "plan", *costs, "KL search", "KL fresh", "KL held-out", "perplexity", "agreement",
     ]  # fmt: skip
 
 

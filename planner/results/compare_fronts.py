@@ -10,7 +10,7 @@ from search_spaces.errors import RunError
 
 @dataclass(frozen=True, kw_only=True)
 class FrontComparison:
-    """One run's front against another's, on hold-out text."""
+    """One run's front against another's, on held-out text."""
 
     hypervolume: float
     """Of this front, to a reference that both share."""
@@ -26,13 +26,13 @@ def compare_fronts(
 ) -> tuple[FrontComparison, FrontComparison, float]:
     """Compare two runs of one model, searched for the same costs on the same text.
 
-    They are compared by KL on hold-out text, which neither search saw.
+    They are compared by KL on held-out text, which neither search saw.
 
     Returns:
         Our comparison, theirs, and the reference KL of both hypervolumes.
 
     Raises:
-        RunError: If they cannot be compared, or a front is not re-scored on hold-out text.
+        RunError: If they cannot be compared, or a front is not re-scored on held-out text.
     """
     for key, shared in (
         ("model", "the same model"),
@@ -54,7 +54,7 @@ def _points(run: RunStore) -> Points:
     plans = front(run.evaluations(), names)
     if not plans or any("kl" not in plan.holdout for plan in plans):
         raise RunError(
-            f"`{run.folder}` must hold a front that is re-scored on hold-out text to be compared, "
+            f"`{run.folder}` must hold a front that is re-scored on held-out text to be compared, "
             "got none; let the search end with --resume"
         )
     return Points.of(plans, names, run.dense, "holdout")

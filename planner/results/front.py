@@ -53,7 +53,7 @@ def front_frame(
 
     Columns: ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
     ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
-    again on fresh and on hold-out text if it was re-scored (``fresh_kl``, ``holdout_kl``, …).
+    again on fresh and on held-out text if it was re-scored (``fresh_kl``, ``holdout_kl``, …).
     """
     import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 

@@ -42,7 +42,7 @@ class Points:
         dense: Mapping[str, float],
         split: Literal["searched"] | RescoreSplit = "searched",
     ) -> Self:
-        """Return plans as points, by their KL on the search text or on a split of held-out text.
+        """Return plans as points, by their KL on the search text or on a re-scoring text.
 
         Raises:
             KeyError: If a plan has no KL on that text.

@@ -1,4 +1,4 @@
-"""Whether one plan is significantly better than another on held-out text."""
+"""Significance test of one plan being better than another on held-out text."""
 
 from typing import Literal
 

@@ -12,8 +12,8 @@ from evaluators.scoring.score import Score
 from search_spaces.space.space import Genome
 
 RescoreSplit = Literal["fresh", "holdout"]
-"""Tokens that the front is re-scored on: a second draw of the search text, and hold-out text."""
-RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "hold-out"}
+"""Tokens that the front is re-scored on: a second draw of the search text, and held-out text."""
+RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "held-out"}
 """The name of each in sentences."""
 
 
@@ -56,7 +56,7 @@ class Evaluation:
     fresh: Mapping[str, Measurement] = field(default_factory=dict)
     """Every quality metric on a second draw of the same text; empty until re-scored."""
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
-    """Every quality metric on hold-out text; empty until re-scored."""
+    """Every quality metric on held-out text; empty until re-scored."""
 
     @property
     def quality(self) -> Mapping[str, Measurement]:

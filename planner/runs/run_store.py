@@ -12,17 +12,11 @@ from filelock import FileLock
 
 from evaluators.metric import Measurement
 from planner.runs.environment import describe_environment
-from planner.runs.folder import (
-    DATABASE_FILE,
-    ENVIRONMENT_FILE,
-    LOCK_FILE,
-    PREPARED_FOLDERS,
-    SETTINGS_FILE,
-)
+from planner.runs.folder import DATABASE_FILE, ENVIRONMENT_FILE, LOCK_FILE, PREPARED_FOLDERS
 from planner.runs.lock import lock_folder
 from planner.runs.records import Evaluation, RescoreSplit, RoundReply, SearchEffort
 from planner.runs.store import Store
-from planner.settings.search import SearchSettings
+from planner.settings.search import SETTINGS_FILE, SearchSettings
 from search_spaces.atomic_files import atomic_write_text, discard, is_temporary, writing
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.models.identity import ModelIdentity
@@ -145,7 +139,7 @@ class RunStore:
     def record_rescore(
         self, plan_id: str, split: RescoreSplit, measurements: Mapping[str, Measurement]
     ) -> None:
-        """Write a plan's scores on a held-out split, over earlier ones."""
+        """Write a plan's scores on a re-scoring text, over earlier ones."""
         self._store.record_rescore(plan_id, split, measurements)
 
     def record_reply(self, batch: int, genome: Genome, reply: RoundReply) -> None:
@@ -250,7 +244,7 @@ class RunStore:
 
     @property
     def is_bare(self) -> bool:
-        """Whether nothing was scored, neither here nor in runs inside the folder."""
+        """Return whether nothing was scored, neither here nor in runs inside the folder."""
         subfolders = (path for path in self.folder.iterdir() if path.is_dir())
         return not self.evaluations() and all(p.name in PREPARED_FOLDERS for p in subfolders)
 
@@ -261,7 +255,7 @@ class RunStore:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the search reached the end that its settings set."""
+        """Return whether the search reached the end that its settings set."""
         return bool(self.get_meta("finished") == self._limits())
 
     @property

@@ -1,4 +1,7 @@
-"""The evaluations of one run in SQLite, each written as it lands."""
+"""The evaluations of one run in SQLite, each written as it lands.
+
+Measurements of the split ``calibration`` are on the search text; the file keeps the former name.
+"""
 
 import json
 import math
@@ -136,7 +139,7 @@ class Store:
     def record_rescore(
         self, plan_id: str, split: RescoreSplit, measurements: Mapping[str, Measurement]
     ) -> None:
-        """Write a plan's scores on a held-out split, over earlier ones.
+        """Write a plan's scores on a re-scoring text, over earlier ones.
 
         Raises:
             RunError: If the run has no such plan.

@@ -22,8 +22,8 @@ def baseline_genomes(
     """Return the baselines that meet all cost limits of a budget, each a genome ``(sites,)``.
 
     Returns:
-        ``uniform``, the largest plan that prunes the same share everywhere; ``additive``, the best
-        plan if the domain's sensitivities were additive; each if there is one.
+        ``uniform``, the largest plan with the same share pruned everywhere; ``additive``, the best
+        plan if the domain's sensitivities added up; each if there is one.
     """
     dense, costs_only = prepared.dense.costs.dense(), budget.costs_only()
 

@@ -1,4 +1,4 @@
-"""Scoring after a search: baselines, the rest of the front, and the front on held-out text."""
+"""Scoring after a search: baselines, the rest of the front, and all of it on other text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -66,7 +66,7 @@ def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Eva
 
 
 def rescore_front(run: RunStore, prepared: PreparedModel, progress: Progress) -> None:
-    """Measure the front and the baselines on held-out tokens, and write the front to its file."""
+    """Measure front and baselines on fresh and held-out text, and write the front to its file."""
     cost_names = tuple(run.get_meta("cost_names"))
     evaluations = run.evaluations()
     listed = [*front(evaluations, cost_names), *run.baselines().values()]

@@ -1,4 +1,4 @@
-"""One search from start to end: prepare, search, re-score the front on held-out text."""
+"""One search from start to end: prepare, search, re-score the front on fresh and held-out text."""
 
 import logging
 import math

@@ -126,7 +126,7 @@ class Budget:
 
     @property
     def measured(self) -> bool:
-        """Whether the run must measure latency."""
+        """Return whether the run must measure latency."""
         return any(limit.metric in MEASURED_NAMES for limit in self.limits)
 
     def costs_only(self) -> "Budget":

@@ -42,7 +42,7 @@ class CutModel:
 
     @property
     def is_stock(self) -> bool:
-        """Whether a stock class loads it, without code of ours."""
+        """Return whether a stock class loads it, without code of ours."""
         return self.stock is not None
 
     @property

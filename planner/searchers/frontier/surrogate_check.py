@@ -1,4 +1,4 @@
-"""Whether the surrogate ranks plans that were not scored yet better than adding up does."""
+"""Check that the surrogate ranks unscored plans better than adding sensitivities up does."""
 
 import logging
 

@@ -87,11 +87,11 @@ def test_search_front_export(
     chosen = Run.open(out).best("params<=0.8x").plan_id
     (marked,) = (line for line in printed.splitlines() if line.startswith("→"))
     assert f" {chosen} " in marked
-    assert "for the plan that cuts the same share everywhere: the search" in printed
-    assert "the best plan if prior sensitivities added up: the search" in printed
+    assert "for the uniform plan (the same share pruned everywhere): the search" in printed
+    assert "the additive plan (the best plan if sensitivities added up): the search" in printed
     assert (out / "front.png").read_bytes()[:4] == b"\x89PNG"
 
-    # searched on, fresh and hold-out: three KL with their errors for every plan
+    # searched on, fresh and held-out: three KL with their errors for every plan
     shown = [line for line in printed.splitlines() if line.count("±") == 3]
     assert len(shown) == len(Run.open(out).front())
     assert main(["front", str(out), "--budget", "params<=0.9x"]) == 0
@@ -120,7 +120,7 @@ def test_compare(saved_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     arguments = ["compare", str(saved_llama), *few, "--recipes=uniform,random"]
     assert main([*arguments, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "is best on hold-out text: KL" in printed
+    assert "is best on held-out text: KL" in printed
     assert all(str(Run.open(out / name).spent.plans) in printed for name in ("uniform", "random"))
     assert (out / "compare.png").read_bytes()[:4] == b"\x89PNG"
     assert (out / "compare.csv").is_file()
@@ -197,7 +197,7 @@ def test_many_budgets_the_knee_and_the_hypervolume(
     assert f"knee: plan {knee.plan_id}" in printed
 
     assert main(["front", folder, "--against", folder]) == 0
-    assert "plans beaten by the other run, 0 significantly" in capsys.readouterr().out
+    assert "plans dominated by the other run, 0 significantly" in capsys.readouterr().out
 
     assert main(["front", folder]) == 0
     printed = capsys.readouterr().out
@@ -242,7 +242,7 @@ def test_a_verdict_is_given_for_the_budget_of_the_search_alone(
     assert "the search" not in capsys.readouterr().out
 
 
-def test_without_a_budget_baselines_are_compared_with_at_the_bend_of_the_front(
+def test_without_a_budget_baselines_are_compared_with_at_the_knee_of_the_front(
     saved_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     free = [option for option in OPTIONS if not option.startswith("--budget")]
@@ -253,8 +253,8 @@ def test_without_a_budget_baselines_are_compared_with_at_the_bend_of_the_front(
         if command:
             assert main(command) == 0
         printed = capsys.readouterr().out
-        assert f": plan {plan.plan_id}\non hold-out text KL " in printed
-        assert "for the plan that cuts the same share everywhere: the search" in printed
-        assert "the best plan if prior sensitivities added up" in printed
+        assert f": plan {plan.plan_id}\non held-out text KL " in printed
+        assert "for the uniform plan (the same share pruned everywhere): the search" in printed
+        assert "the additive plan (the best plan if sensitivities added up)" in printed
     assert main(["front", folder, "--budget", "params<=0.9x"]) == 0
-    assert "prior sensitivities" not in capsys.readouterr().out
+    assert "additive" not in capsys.readouterr().out

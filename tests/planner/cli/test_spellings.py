@@ -94,7 +94,7 @@ def test_an_abbreviation_is_completed() -> None:
             ["search", "m", "--out=x", "--w=3"],
             "got `--w`; choose from --window_tokens, --weight_cache_gigabytes",
         ),
-        (["--version"], "got `--version` too"),
+        (["--verbose"], "got `--verbose` too"),
     ],
 )
 def test_a_mistake_is_one_sentence(

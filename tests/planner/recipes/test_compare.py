@@ -106,7 +106,7 @@ def test_the_report_names_every_recipe_and_its_best_plan(
         assert line.count("±") == 2
     sentences = comparison_sentences(comparison)
     assert sentences.startswith(
-        f"within {BUDGET} {comparison.best.recipe} is best on hold-out text"
+        f"within {BUDGET} {comparison.best.recipe} is best on held-out text"
     )
     assert all(name in sentences for name in NAMES)
     assert "on the same 4 windows" in sentences

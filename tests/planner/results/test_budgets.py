@@ -95,7 +95,7 @@ def test_what_cannot_be_answered_is_a_sentence_beside_the_others(
     assert said in frame["refusal"][0]
     assert list(frame["plan_id"]) == ["", PLANS[1].plan_id]
     header, refused, answered = answers_table(frame).splitlines()
-    assert "KL hold-out" in header
+    assert "KL held-out" in header
     assert refused.startswith(frame["budget"][0])
     assert refused.endswith(f"none: {frame['refusal'][0]}")
     assert said not in answered

@@ -15,7 +15,7 @@ DENSE_PLAN, HALF, EMPTY = (3,) * 8, (0, 3) * 4, (0,) * 8
 
 
 def made(folder: Path, kls: Mapping[tuple[int, ...], float], error: float = 0.0) -> Run:
-    """A run whose front has these KL on hold-out text."""
+    """A run whose front has these KL on held-out text."""
     run = Run.create(folder, SETTINGS)
     run.set_meta("dense", DENSE)
     run.set_meta("cost_names", ["params"])
@@ -44,8 +44,8 @@ def test_two_runs_stand_against_each_other(tmp_path: Path) -> None:
         assert (theirs.plans, theirs.dominated, theirs.significantly_dominated) == (3, 2, 1)
         assert compare_fronts(poor, good) == (theirs, ours, reference)
         _, first, second = rivalry_sentences(good, poor).splitlines()
-        assert f"{volume:.4f}; 0 of 3 plans beaten" in first
-        assert "2 of 3 plans beaten by the other run, 1 significantly" in second
+        assert f"{volume:.4f}; 0 of 3 plans dominated" in first
+        assert "2 of 3 plans dominated by the other run, 1 significantly" in second
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_runs_that_differ_cannot_be_compared(
 def test_a_front_that_is_not_re_scored_cannot_be_compared(tmp_path: Path) -> None:
     with made(tmp_path / "a", {HALF: 1.0}) as ours, made(tmp_path / "b", {}) as theirs:
         for found, other in ((ours, theirs), (theirs, ours)):
-            with pytest.raises(RunError, match="re-scored on hold-out text"):
+            with pytest.raises(RunError, match="re-scored on held-out text"):
                 compare_fronts(found, other)
         theirs.record(evaluation(EMPTY))
-        with pytest.raises(RunError, match="re-scored on hold-out text"):
+        with pytest.raises(RunError, match="re-scored on held-out text"):
             compare_fronts(ours, theirs)

@@ -30,7 +30,7 @@ def plan(name: str, kl: float, params: float, genome: tuple[int, ...] = (0,)) ->
 
 PLANS = [
     plan("small", 0.5, 40),
-    plan("beaten", 0.6, 60),
+    plan("dominated", 0.6, 60),
     plan("dense", 0.0, 100),
     plan("middle", 0.1, 70),
     plan("ruined", math.nan, 20),

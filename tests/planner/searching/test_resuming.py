@@ -27,7 +27,7 @@ pytestmark = pytest.mark.arithmetic
 
 
 def test_the_search_sees_its_own_windows_only(run: Run, saved_llama: Path, tmp_path: Path) -> None:
-    """The same search beside other fresh and hold-out text must take the same decisions."""
+    """The same search beside other fresh and held-out text must take the same decisions."""
     tokens = Calibration.load(run.folder / "calibration.npz")
     swapped = Calibration(
         search=tokens.search,
@@ -54,7 +54,7 @@ def test_a_front_that_was_half_re_scored_is_finished(
 
     def failing(self: RunStore, *scores: Any) -> None:
         written.append(scores)
-        if len(written) > count:  # the first on hold-out text
+        if len(written) > count:  # the first on held-out text
             raise KeyboardInterrupt
         record(self, *scores)
 

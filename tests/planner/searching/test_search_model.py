@@ -80,10 +80,10 @@ def test_the_additive_plan_is_there_too_and_the_search_is_judged_by_both(run: Ru
     said = compared_with_baselines(run, best)
     assert len(said) == 3
     assert f"KL {best.holdout['kl'].value:.3f}" in said[0]
-    assert "the plan that cuts the same share everywhere: the search" in said[1]
-    assert "the best plan if prior sensitivities added up: the search" in said[2]
+    assert "the uniform plan (the same share pruned everywhere): the search" in said[1]
+    assert "the additive plan (the best plan if sensitivities added up): the search" in said[2]
     same = compared_with_baselines(run, additive)[2]
-    assert same.startswith("it is the best plan if prior sensitivities added up")
+    assert same.startswith("it is the additive plan (the best plan if sensitivities added up)")
     lone = replace(best, holdout={})
     assert compared_with_baselines(run, lone) == []
 
@@ -121,7 +121,7 @@ def test_one_evaluator_stands_in_memory_at_a_time(
 
     monkeypatch.setattr(Evaluator, "__init__", watched)
     search(str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 9})
-    assert len(made) == 3  # searched on, fresh, hold-out
+    assert len(made) == 3  # searched on, fresh, held-out
 
 
 def test_progress_is_reported(saved_llama: Path, tmp_path: Path, notices: list[str]) -> None:
