@@ -89,7 +89,7 @@ def test_the_export_was_proved_and_timed(exported: Path) -> None:
 
 
 def test_the_export_scores_what_the_search_scored(run: Run, exported: Path) -> None:
-    """NLL of the reloaded model on the run's own hold-out tokens, by transformers' own loss."""
+    """NLL of the reloaded model on the run's own held-out tokens, by transformers' own loss."""
     from evaluators.data.windows import Calibration
 
     tokens = Calibration.load(run.folder / "calibration.npz").holdout
