@@ -70,13 +70,15 @@ def demo_settings() -> "SearchSettings":
     return SearchSettings.checked(
         model=str(demo_model()),
         budget=BUDGET,
-        tokens=60_000,
-        minutes=4,  # reached only on a slow or busy machine
+        tokens=100_000,
+        minutes=3.5,  # reached only on a slow or busy machine
         population=16,
-        search_windows=8,
+        # enough text that scores on it are not half of those on held-out text
+        search_windows=16,
+        calibration_windows=96,
         window_tokens=96,
-        fresh_windows=6,
-        holdout_windows=10,
+        fresh_windows=8,
+        holdout_windows=16,
     )
 
 
