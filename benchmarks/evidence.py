@@ -13,14 +13,20 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "results" / "smollm2-135m" / "front.json"
+PRINTED = FIGURES.with_name("demo.txt")
 README = ROOT / "README.md"
 MARKS = ("<!-- demo -->", "<!-- /demo -->")
 NEARLY_UNHARMED = 0.1
 """KL on the search text of the gentler of the two rows, in nats a token."""
 
 
-def block(figures: dict[str, Any]) -> str:
-    """Lay out what the demo measured, for README.md, marks left out."""
+def block(figures: dict[str, Any], printed: str) -> str:
+    """Lay out what the demo measured, for README.md, marks left out.
+
+    Args:
+        figures: Those of the demo's ``front.json``.
+        printed: What the demo printed, of which the verdicts are quoted.
+    """
     plans, latency = figures["plans"], figures["latency"]
     dense, pruned, uniform = (plans[n] for n in ("dense", "pruned", "uniform"))
     within = [row for row in figures["front"] if row["kl"] <= NEARLY_UNHARMED]
@@ -45,15 +51,17 @@ def block(figures: dict[str, Any]) -> str:
         f"{dense['perplexity']:.1f}; the front answers:"
     )
     closing = (
-        "`kl` is the divergence from the dense model in nats a token; a budget limits it on the "
-        "search text, and the held-out figure is the honest one. The smaller plan takes "
-        f"{pruned['costs']['size'] / 1e6:.0f} MB, and {smaller_ms} for a prefill of 128 tokens "
-        f"(dense: {dense_ms}). Losing a fifth of its parameters untrained damages a model this "
-        "small badly."
+        "KL is the divergence from the dense model in nats a token; held-out is the honest "
+        f"figure. The smaller plan takes {pruned['costs']['size'] / 1e6:.0f} MB, and {smaller_ms} "
+        f"for a prefill of 128 tokens (dense: {dense_ms}). Losing a fifth untrained hurts a model "
+        "this small."
     )
+    verdicts = printed[printed.index("\nwithin ") + 1 :].partition("\n\n")[0].splitlines()
     head = "| budget | best plan | KL, search | KL, held-out | perplexity | uniform pruning |"
     table = [head, "|---|---|---|---|---|---|", *rows]
-    return "\n".join([textwrap.fill(opening, 110), "", *table, "", textwrap.fill(closing, 110)])
+    quoted = ["`search` ends with", "", *(f"    {line}" for line in verdicts)]
+    parts = [textwrap.fill(opening, 110), "", *table, "", textwrap.fill(closing, 110), "", *quoted]
+    return "\n".join(parts)
 
 
 def committed() -> str:
@@ -66,7 +74,8 @@ def main() -> int:
     before, _, rest = README.read_text(encoding="utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
-    text = f"{before}{MARKS[0]}\n{block(figures)}\n{MARKS[1]}{after}"
+    shown = block(figures, PRINTED.read_text(encoding="utf-8"))
+    text = f"{before}{MARKS[0]}\n{shown}\n{MARKS[1]}{after}"
     README.write_text(text, encoding="utf-8")
     return 0
 

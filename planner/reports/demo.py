@@ -14,6 +14,16 @@ from planner.runs.folder import FRONT_FIGURES, FRONT_FILE, FRONT_PICTURE
 from planner.runs.records import Evaluation
 from planner.settings.budget import format_amount
 
+_SIZES = (
+    "tokens",
+    "window_tokens",
+    "calibration_windows",
+    "search_windows",
+    "fresh_windows",
+    "holdout_windows",
+)
+"""Settings that say how much text the demo takes."""
+
 
 def compared_plans(run: Run, budget: str) -> dict[str, Evaluation]:
     """Return the plans that the demo compares by name, all scored on held-out text."""
@@ -34,6 +44,7 @@ def demo_figures(
     return {
         "command": "make demo",
         "budget": budget,
+        "settings": {name: getattr(run.settings, name) for name in _SIZES},
         "seconds": round(seconds, 1),
         "peak_resident_bytes": peak_resident_bytes(),
         "plans": {

@@ -66,7 +66,9 @@ def _header(first: str, names: Sequence[str]) -> list[str]:
 
 def _shown_costs(frame: "pd.DataFrame") -> list[str]:
     """Return the costs to show: those that count zeros only where some weights are zero."""
-    same = "nonzero" in frame and bool((frame["nonzero"] == frame["params"]).all())
+    # a budget that no plan meets has no costs at all
+    plans = frame[frame["params"].notna()] if "params" in frame else frame
+    same = "nonzero" in frame and bool((plans["nonzero"] == plans["params"]).all())
     hidden = SPARSE_NAMES if same else ()
     return [name for name in COST_NAMES if name in frame and name not in hidden]
 
