@@ -128,13 +128,13 @@ def _plan_of(run: RunStore, dense: DenseModel, evaluation: Evaluation) -> Plan:
     """Return the plan that was scored.
 
     Raises:
-        RunError: If the run's folder holds another ranking or text.
+        RunError: If the run's folder holds another order of units, or text.
     """
     space = run_space(dense, run.settings, run.folder)
     plan = space.plan(space.repaired(np.array([evaluation.genome]))[0])
     if plan.plan_id != evaluation.plan_id:
         raise RunError(
-            f"`{run.folder}` must hold the ranking and text that its plans were scored with, "
+            f"`{run.folder}` must hold the unit order and text that its plans were scored with, "
             f"and plan {evaluation.plan_id} comes out as {plan.plan_id}; search again into "
             "another --out"
         )

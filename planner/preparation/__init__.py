@@ -1,1 +1,1 @@
-"""From settings to a model that is read, calibrated, ranked by importance and sorted."""
+"""From settings to a model that is read, calibrated, ordered by importance and sorted."""

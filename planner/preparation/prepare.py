@@ -6,14 +6,14 @@ from pathlib import Path
 
 from planner.preparation.calibration import calibrate, saved_calibration
 from planner.preparation.dense_model import DenseModel
+from planner.preparation.order_file import load_prior, load_space, save_order
 from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.prior import make_prior
 from planner.preparation.pruning_methods import PruningMethods, weights_digest_of
-from planner.preparation.ranking_file import load_prior, load_space, save_ranking
 from planner.preparation.run_statistics import RunStatistics
 from planner.preparation.validate_space import check_space
 from planner.preparation.weights import RunWeights
-from planner.runs.folder import CALIBRATION_FILE, LATENCY_FILE, RANKING_FILE
+from planner.runs.folder import CALIBRATION_FILE, LATENCY_FILE, ORDER_FILE
 from planner.settings.search import SearchSettings
 from search_spaces.importance.order import rank_units
 from search_spaces.progress import Progress
@@ -23,7 +23,7 @@ from search_spaces.surgery.sort import sort_units_
 
 COMMON_FILES = (CALIBRATION_FILE, LATENCY_FILE)
 """What all runs on the same model and text share of their preparation."""
-PREPARED_FILES = (*COMMON_FILES, RANKING_FILE)
+PREPARED_FILES = (*COMMON_FILES, ORDER_FILE)
 """What a run keeps of its preparation, as far as it needed it, besides statistics and weights."""
 
 
@@ -82,7 +82,7 @@ def prepare(
         progress=progress,
     )
     statistics: Sequence[Statistics] | None = None
-    is_ranked = (folder / RANKING_FILE).is_file()
+    is_ranked = (folder / ORDER_FILE).is_file()
     # a streamed model cannot be measured while pruned weights of it are in use, so it is now
     if not is_ranked or (dense.structure.backbone.streamed and methods.changes_weights):
         statistics = measured.measure()
@@ -108,7 +108,7 @@ def prepare(
         dense=dense,
         space=space,
         calibration=calibration,
-        prior=load_prior(folder / RANKING_FILE, space),
+        prior=load_prior(folder / ORDER_FILE, space),
         layer_builder=weights.layer_builder(
             prebuild=can_rebuild, restore_statistics=restore_statistics
         ),
@@ -117,7 +117,7 @@ def prepare(
 
 def _rank(measured: RunStatistics, statistics: Sequence[Statistics]) -> None:
     """Order units by importance, compute the sensitivity prior, and store both."""
-    measured.progress.stage("ranking heads and channels")
+    measured.progress.stage("ordering heads and channels")
     methods, experts = measured.methods, measured.methods.experts
     orders = rank_units(
         measured.dense.structure,
@@ -126,14 +126,14 @@ def _rank(measured: RunStatistics, statistics: Sequence[Statistics]) -> None:
         experts.importance if experts else None,
     )
     prior = make_prior(measured.dense, measured.settings, methods, statistics, orders)
-    save_ranking(measured.folder / RANKING_FILE, measured.dense, orders, prior)
+    save_order(measured.folder / ORDER_FILE, measured.dense, orders, prior)
 
 
 def run_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> SearchSpace:
     """Build the search space of a run from what its folder holds.
 
     Raises:
-        RunError: If the ranking or the text is missing, damaged or another model's.
+        RunError: If the order of units or the text is missing, damaged or another model's.
     """
     methods = PruningMethods.of(settings, dense.structure)
     weights_digest = ""
@@ -150,7 +150,7 @@ def with_search_space(
     Args:
         prepared: The model.
         settings: Of the search to come, equal by `preparation_key` to those it was prepared with.
-        folder: Of its run, which must hold the ranking.
+        folder: Of its run, which must hold the order of units.
     """
     space = load_space(
         prepared.dense, settings, folder, weights_digest=prepared.space.weights_digest

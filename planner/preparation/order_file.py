@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from planner.preparation.dense_model import DenseModel
-from planner.runs.folder import RANKING_FILE
+from planner.runs.folder import ORDER_FILE
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
 from search_spaces.errors import RunError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def save_ranking(path: Path, dense: DenseModel, orders: Orders, prior: SensitivityPrior) -> None:
+def save_order(path: Path, dense: DenseModel, orders: Orders, prior: SensitivityPrior) -> None:
     """Store the orders of units by importance, and the sensitivity prior."""
     arrays: dict[str, NDArray[Any]] = {}
     for position, component in enumerate(dense.structure.components):
@@ -72,7 +72,7 @@ def _read_prior(path: Path, names: Sequence[str]) -> SensitivityPrior:
 def load_space(
     dense: DenseModel, settings: SearchSettings, folder: Path, *, weights_digest: str
 ) -> SearchSpace:
-    """Build the search space of a run from the ranking in its folder.
+    """Build the search space of a run from the order of units in its folder.
 
     Args:
         dense: The run's model, not sorted.
@@ -81,12 +81,12 @@ def load_space(
         weights_digest: Identifies how pruned weights are built, as `weights_digest_of` returns it.
 
     Raises:
-        RunError: If the ranking is missing or another model's.
+        RunError: If the order is missing or another model's.
     """
     components = dense.structure.components
     try:
         with (
-            (folder / RANKING_FILE).open("rb") as file,
+            (folder / ORDER_FILE).open("rb") as file,
             np.load(file, allow_pickle=False) as arrays,
         ):
             orders = Orders(
@@ -99,7 +99,7 @@ def load_space(
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(
-            f"`{folder}` must hold the ranking of its model, and {RANKING_FILE} does not: "
+            f"`{folder}` must hold the unit order of its model, and {ORDER_FILE} does not: "
             f"{error}; search again into another --out"
         ) from error
     return build_space(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from planner.preparation.ranking_file import load_prior
+from planner.preparation.order_file import load_prior
 from search_spaces.errors import RunError
 from tests.models.mixed_configurations import space_of
 from tests.models.moe_families import mixture
