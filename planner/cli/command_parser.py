@@ -13,6 +13,7 @@ from planner.cli.spellings import current_keys, current_words, help_command
 from search_spaces.errors import SettingsError
 
 CONFIG = "--config"
+_NUMBERS = ("int", "float")
 
 # what argparse and jsonargparse complain of, and the same in our words
 _COMPLAINTS = (
@@ -35,7 +36,7 @@ _COMPLAINTS = (
     (
         r"Parser key \"(?P<name>\w+)\": Expected an? <class '(?P<kind>\w+)'>. "
         r"Got value: (?P<value>.*)",
-        "`{name}` must be a {kind}, got '{value}'; fix `{name}`",
+        "`--{name}` must be a {kind}, got '{value}'; fix it",
     ),
     (r"(?P<words>.*)", "the options cannot be read: {words}; see `{help}`"),
 )
@@ -79,8 +80,20 @@ class PlannerParser(ArgumentParser):
             match = re.fullmatch(pattern, text)
             if match:
                 values = {"help": help_command(self.command), **match.groupdict()}
+                if values.get("kind") in _NUMBERS:
+                    values["kind"] = "number"
+                values["names"] = self._as_typed(values.get("names", ""))
                 raise SettingsError(sentence.format_map(values)) from ex
         raise AssertionError(text)  # the last pattern fits every text
+
+    def _as_typed(self, names: str) -> str:
+        """Put the dashes before the names of options that a complaint lists."""
+        actions = list(self._actions)
+        for action in self._actions:  # a missing option of a command is missed by the root parser
+            if isinstance(action.choices, dict) and self.command in action.choices:
+                actions += action.choices[self.command]._actions
+        typed = {text.removeprefix("--"): text for a in actions for text in a.option_strings}
+        return ", ".join(typed.get(name, name) for name in names.split(", "))
 
 
 class CommandParser(PlannerParser):

@@ -85,9 +85,9 @@ def test_an_abbreviation_is_completed() -> None:
         ),
         (["zzzz"], "choose from inspect, search, compare, front, export, to-moe, demo"),
         (["search", "m", "--out"], "`--out` must be followed by a value, got nothing"),
-        (["search", "m"], "`out` must be given, got nothing; see `planner search --help`"),
+        (["search", "m"], "`--out` must be given, got nothing; see `planner search --help`"),
         (["to-moe", "--out=x"], "`model` must be given, got nothing"),
-        (["front", "r", "--reference=much"], "`reference` must be a float, got 'much'"),
+        (["front", "r", "--reference=much"], "`--reference` must be a number, got 'much'; fix it"),
         (["front", "r", "s"], "takes only what `planner front --help` lists, got `s` too"),
         (["search", "m", "--resume=true"], "`--resume` takes no value, got 'true'"),
         (
