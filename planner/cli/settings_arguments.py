@@ -70,10 +70,22 @@ def _add_field(parser: CommandParser, name: str, field: FieldInfo) -> None:
     if field.annotation is bool:
         add_option(parser, name, bool, help_text, group=group)
         return
-    # the settings check the values; only text is no YAML, which would read 2:4 as a number
-    kind = str if field.annotation is str else Any
+    # the settings check values; text is no YAML, which would read 2:4 as a number, off as False
+    kind = str if _is_text(field.annotation) else Any
     details = {"metavar": _metavar(field.annotation), "default": field.default}
     add_option(parser, name, kind, help_text, group=group, **details)
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether a field holds text or one of some words, if it holds anything.
+
+    >>> _is_text(str | None), _is_text(Literal["on", "off"]), _is_text(int | None)
+    (True, True, False)
+    """
+    if annotation is str or get_origin(annotation) is Literal:
+        return True
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    return bool(members) and all(map(_is_text, members))
 
 
 def _metavar(annotation: Any) -> str:

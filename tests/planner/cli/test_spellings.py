@@ -37,12 +37,19 @@ def test_values_are_left_alone() -> None:
     ]
 
 
+def test_words_that_yaml_reads_otherwise_are_what_was_typed() -> None:
+    assert parsed("--racing", "off")["racing"] == "off"
+    assert parsed("--data=1e5")["data"] == "1e5"
+    assert parsed("--space", "2:4")["space"] == "2:4"
+
+
 def test_every_former_name_is_of_an_option_that_exists() -> None:
     words = [
         f"--{old.replace('_', '-')}={position}" for position, old in enumerate(FORMER_OPTIONS)
     ]
     options = parsed(*words)
-    assert [options[new] for new in FORMER_OPTIONS.values()] == list(range(len(words)))
+    values = [str(options[new]) for new in FORMER_OPTIONS.values()]
+    assert values == [str(position) for position in range(len(words))]
     for command, names in FORMER_OPTIONS_OF.items():
         assert set(names.values()) <= {action.dest for action in command_parser(command)._actions}
 
