@@ -93,7 +93,7 @@ class PlannerParser(ArgumentParser):
             if isinstance(action.choices, dict) and self.command in action.choices:
                 actions += action.choices[self.command]._actions
         typed = {text.removeprefix("--"): text for a in actions for text in a.option_strings}
-        return ", ".join(typed.get(name, name) for name in names.split(", "))
+        return "`, `".join(typed.get(name, name) for name in names.split(", "))
 
 
 class CommandParser(PlannerParser):
