@@ -102,7 +102,7 @@ def _against(chosen: Evaluation, baseline: Evaluation, cost: str, description: s
     wordings: Mapping[Verdict, str] = {
         "better": f"is significantly better (2.5 %), by {by}",
         "perhaps": f"is better, but not significantly, by {by}",
-        "no better": "is NOT better",
+        "no better": f"is NOT better: the difference is {by}",
     }
     amount = format_amount(cost, baseline.costs[cost])
     return f"against {_kl(baseline)} at {amount} for {description}: the search {wordings[verdict]}"

@@ -78,7 +78,7 @@ def _cells(row: "pd.Series", names: Sequence[str]) -> list[str]:
     for name in names:
         costs.append(format_amount(name, row[name]))
         costs += [f"{row[f'{name}_x']:.3f}x"] if name in _SHARED else []
-    quality = [with_error(row["kl"], row["kl_se"]), "", "", "", f"{row['agreement']:.1%}"]
+    quality = [with_error(row["kl"], row["kl_se"]), "", "", "", ""]
     if not math.isnan(row.get("fresh_kl", math.nan)):
         quality[1] = with_error(row["fresh_kl"], row["fresh_kl_se"])
     if not math.isnan(row.get("holdout_kl", math.nan)):

@@ -23,7 +23,8 @@ def scored(*kl_by_window: float, genome: tuple[int, ...] = (0,) * 8) -> Evaluati
         ((2.0, 2.1, 1.9), "the search is significantly better (2.5 %), by 1.000 ± 0.058"),
         # differences 0, 0.3, 0.6: t = 0.3 / (0.3 / √3) = 1.7
         ((1.0, 1.3, 1.6), "the search is better, but not significantly, by 0.300 ± 0.173"),
-        ((0.9, 1.0, 0.8), "the search is NOT better"),
+        # differences -0.1, 0, -0.2
+        ((0.9, 1.0, 0.8), "the search is NOT better: the difference is -0.100 ± 0.058"),
     ],
 )
 def test_a_verdict_follows_the_paired_t_test(baseline: tuple[float, ...], sentence: str) -> None:
