@@ -48,7 +48,7 @@ test: install  ## the default tests
 	$(BIN)/pytest
 
 # in bfloat16 where the first run was in float32, and the other way round; then what depends on
-# how kernels part their sums, without AVX-512 and with another count of threads
+# how kernels part their sums, without AVX-512 and with other counts of threads
 test-all: install  ## every test that needs no accelerator and is not slow, on two kinds of CPU
 	$(BIN)/pytest -m '$(ALL)'
 	other=$$($(BIN)/python -c '$(OTHER_ARITHMETIC)') && \
@@ -56,6 +56,7 @@ test-all: install  ## every test that needs no accelerator and is not slow, on t
 	ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 \
 	$(BIN)/pytest $(SUMS)
 	TEST_TORCH_THREADS=2 TEST_SECONDS_FACTOR=2 $(BIN)/pytest -n 0 $(SUMS)
+	TEST_TORCH_THREADS=8 TEST_SECONDS_FACTOR=8 $(BIN)/pytest -n 0 $(filter tests/search_spaces/%,$(SUMS))
 
 coverage: install  ## the default tests, with the branches that they miss
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
