@@ -129,12 +129,13 @@ class _Distinct(DuplicateElimination):  # type: ignore[misc]  # pymoo ships no t
         return children[np.flatnonzero(admitted)]
 
 
-def run_nsga2(
+def run_nsga2(  # noqa: PLR0913  (all that an evolution is made of)
     start: Genomes,
     top_levels: NDArray[np.int_],
     objectives: Callable[[Genomes], Floats],
     mutation: Mutate,
     *,
+    objective_count: int,
     generations: int,
     rng: np.random.Generator,
 ) -> Genomes:
@@ -145,6 +146,7 @@ def run_nsga2(
         top_levels: Highest level of each site, ``(sites,)``.
         objectives: Returns values to minimise, ``(genomes, objectives)``.
         mutation: Returns mutants of children.
+        objective_count: How many values these are.
         generations: How many.
         rng: Source of all chance.
 
@@ -161,8 +163,7 @@ def run_nsga2(
         eliminate_duplicates=_Distinct(),
         output=None,
     )
-    count = objectives(start[:1]).shape[1]
-    problem = Problem(n_var=start.shape[1], n_obj=count, xl=0, xu=top_levels, vtype=int)
+    problem = Problem(n_var=start.shape[1], n_obj=objective_count, xl=0, xu=top_levels, vtype=int)
     algorithm.setup(problem, termination=NoTermination(), seed=0)
     algorithm.random_state = rng
     for _ in range(generations):

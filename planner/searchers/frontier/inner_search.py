@@ -39,6 +39,7 @@ def evolve(
         domain.top_levels,
         lambda genomes: objectives(domain, genomes, expect(genomes)),
         partial(mutate, domain),
+        objective_count=1 + len(domain.costs),
         generations=_GENERATIONS,
         rng=rng,
     )
