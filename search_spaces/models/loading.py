@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from search_spaces.errors import ModelError
 from search_spaces.models import Offload
+from search_spaces.models.buffers import renew_buffers_
 from search_spaces.models.checks import check_architecture, check_complete, finite, refusal
 from search_spaces.models.fingerprint import identify, lasting
 from search_spaces.models.gguf import unpack_gguf
@@ -88,6 +89,7 @@ def load_model(
     identity = identify(model, finite(name, weights))
     stored = next(model.parameters()).dtype
     _cast_(model.eval().requires_grad_(requires_grad=False), dtype or stored)
+    renew_buffers_(model, dtype or stored)
     return LoadedModel(
         model=model if stream else model.to(device=device),
         tokenizer=tokenizer,
