@@ -63,3 +63,11 @@ class OutputError(InputError):
 
 class VerificationError(PlannerError, RuntimeError):
     """An exported model that does not compute what was scored."""
+
+
+def quoted(text: str, longest: int = 80) -> str:
+    """Return a name as a message shows it: on one line, without the middle of a long one."""
+    line = "".join(sign if sign.isprintable() else "�" for sign in text)
+    if len(line) > longest:
+        line = f"{line[: longest // 2]}…{line[len(line) - longest // 2 + 1 :]}"
+    return f"`{line}`"
