@@ -5,9 +5,11 @@ ALL := not slow and not gpu
 OTHER_ARITHMETIC := from evaluators.runtime.device import has_bfloat16_instructions as has; print(int(not has()))
 SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
 	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
-BENCHMARKS := forward racing memory errorbars latency streaming truth search front rankings sparsity moe
+BENCHMARKS := forward racing memory errorbars latency streaming truth search front rankings sparsity moe \
+	fuzz
 
-.PHONY: help install demo evidence check format docs test test-all coverage slow bench $(BENCHMARKS:%=bench-%) clean
+.PHONY: help install demo evidence check format docs test test-all coverage slow bench fuzz \
+	$(BENCHMARKS:%=bench-%) clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +67,8 @@ slow: install  ## the tests that take longer
 	$(BIN)/pytest -m slow
 
 bench: $(BENCHMARKS:%=bench-%)  ## all benchmarks
+
+fuzz: bench-fuzz  ## 2,000 odd inputs: each must be done, or refused in one sentence
 
 $(BENCHMARKS:%=bench-%): bench-%: install
 	$(BIN)/python -m benchmarks.$*

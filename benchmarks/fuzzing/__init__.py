@@ -1,0 +1,1 @@
+"""Inputs that nobody should have written, and processes that run the planner on them."""
