@@ -61,11 +61,14 @@ class LayerProbe:
         index: Of the layer.
         call: Its arguments besides the hidden states, for ``hidden``.
         hidden: Hidden states ``(batch, tokens, hidden)`` of ordinary size.
+        layer: The layer, or a copy with other weights.
     """
 
-    def __init__(self, backbone: Backbone, index: int, call: LayerCall, hidden: Tensor) -> None:
+    def __init__(
+        self, backbone: Backbone, index: int, call: LayerCall, hidden: Tensor, layer: nn.Module
+    ) -> None:
         self.index = index
-        self.layer = backbone.layers[index]
+        self.layer = layer
         self.path = f"{backbone.stack_path}.{index}"
         self.linears = {path: m for path, m in self.layer.named_modules() if is_linear(m)}
         self.hidden = hidden

@@ -11,6 +11,7 @@ from search_spaces.errors import ModelError, StructureError
 from search_spaces.models.streaming import LayerStream
 from search_spaces.reading.attention import find_attention
 from search_spaces.reading.find_experts import find_experts
+from search_spaces.reading.lively import lively, lively_states
 from search_spaces.reading.mlp import find_mlp
 from search_spaces.reading.probe import LayerProbe
 from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
@@ -64,7 +65,8 @@ def _read(backbone: Backbone) -> ModelStructure:
     layers: list[LayerStructure] = []
     for index, call in enumerate(inputs.calls):
         with backbone.resident(index) as layer:
-            layers.append(_read_layer(LayerProbe(backbone, index, call, hidden)))
+            states = lively_states(hidden)
+            layers.append(_read_layer(LayerProbe(backbone, index, call, states, lively(layer))))
             with torch.no_grad():
                 hidden = backbone.run_layer(layer, hidden, call)
     return ModelStructure(backbone=backbone, layers=tuple(layers))

@@ -49,6 +49,7 @@ def pruned_config(
         architectures=["PrunedForCausalLM"],
         sublayers=[[entry for entry, _ in block] for block in sublayers],
         sources=[[source for _, source in block] for block in sublayers],
+        groups=[int(counts[structure.spans[layer]][0]) for layer in attentions],
         per_layer_config=_head_counts(structure, counts, attentions),
         wiring=describe_wiring(structure) | {"dense": before, "adds_bias": adds_bias},
         auto_map={
@@ -69,9 +70,8 @@ def _head_counts(
     for layer in attentions:
         component = structure.layers[layer].attention
         groups = int(counts[structure.spans[layer]][0])
-        heads = {
-            "num_attention_heads": config.num_attention_heads // component.unit_count * groups
-        }
+        query_heads = component.core_features // component.cached_features  # of each group
+        heads = {"num_attention_heads": query_heads * groups}
         if hasattr(config, "num_key_value_heads"):
             heads["num_key_value_heads"] = groups
         overrides.append({} if groups == component.unit_count else heads)

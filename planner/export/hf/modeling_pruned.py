@@ -6,11 +6,15 @@ narrower matrices, so that norms, rotary tables, masks and caches stay the famil
 MLP of that many channels, ``"attn+1024"`` both side by side in one layer. A mixture of experts is
 a mapping: number of ``experts``, ``channels`` of each, ``top_k`` that run for a token, channels of
 the ``shared`` expert if there is one, and ``attn`` if an attention runs in the same layer.
-``config.sources`` lists for each the layer of the dense model that it came from. Head counts are
-in ``config.per_layer_config``, and ``config.wiring`` lists which tensors shrink with them.
+``config.sources`` lists for each the layer of the dense model that it came from, whose number and
+depth its maths keeps. ``config.groups`` lists how many key-value groups each block's attention has
+(the head counts that follow are in ``config.per_layer_config``), and ``config.wiring`` which
+tensors shrink with them.
 """
 
 import copy
+import functools
+import sys
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -28,14 +32,19 @@ class PrunedConfig(StockConfig):
     model_type = "pruned_llama"
     sublayers: list | None = None
     sources: list | None = None
+    groups: list | None = None
     wiring: dict | None = None
 
+    def __getattribute__(self, key):
+        """Answer what differs by layer with the dense model's value, not with an error."""
+        stock_names = object.__getattribute__(self, "attribute_map")
+        return object.__getattribute__(self, stock_names.get(key, key))
+
+    # the values that all blocks share are checked by the stock rules
     def validate_architecture(self):
-        """Check the values that all blocks share by the stock rules."""
         _apply_stock_rule("validate_architecture", self)
 
     def validate_rope(self):
-        """Check the values that all blocks share by the stock rules."""
         _apply_stock_rule("validate_rope", self)
 
 
@@ -73,6 +82,33 @@ class Block(nn.Module):
             output = part(hidden_states, *args, **kwargs)
             hidden_states = output[0] if isinstance(output, tuple) else output
         return output
+
+
+def _keep_a_state_for_each_block(ends, _decoder, _args, output):
+    """Leave out the hidden states inside blocks: transformers records one for each part."""
+    states = getattr(output, "hidden_states", None)
+    if states is not None and len(states) == ends[-1] + 1:
+        output["hidden_states"] = tuple(states[end] for end in ends)
+    return output
+
+
+def _router_loss(stock_loss, gate_logits, num_experts=None, top_k=2, attention_mask=None):
+    """Return the mean of the stock loss over layers, of which each may have its own experts."""
+    counts = [logits.shape[-1] for logits in gate_logits or ()]
+    if counts == [num_experts] * len(counts) and counts:
+        return stock_loss(gate_logits, num_experts, top_k, attention_mask)
+    losses = [
+        stock_loss((logits,), count, min(top_k, count), attention_mask)
+        for logits, count in zip(gate_logits or (), counts, strict=True)
+    ]
+    return torch.stack(losses).mean() if losses else torch.zeros(())
+
+
+_stock = sys.modules[StockForCausalLM.__module__]
+if hasattr(_stock, "load_balancing_loss_func"):  # which the stock forward calls by this name
+    _stock.load_balancing_loss_func = functools.partial(
+        _router_loss, _stock.load_balancing_loss_func
+    )
 
 
 class Dropped(nn.Module):
@@ -137,14 +173,17 @@ def _build_blocks(model, config, stack_path):
     stack = model.get_submodule(stack_path)
     layers = list(stack)
     blocks = []
-    for index, (entries, sources) in enumerate(zip(config.sublayers, config.sources, strict=True)):
-        heads = config.per_layer_config[index].num_attention_heads
-        groups = heads // config.wiring["heads"]
+    described = zip(config.sublayers, config.sources, config.groups, strict=True)
+    for index, (entries, sources, groups) in enumerate(described):
         shapes = _shapes(entries, sources, groups, config.wiring)
         blocks.append(Block([_part(layers[shape[0]], config, index, *shape) for shape in shapes]))
     del stack[len(blocks) :]
+    ends = [0]
     for index, block in enumerate(blocks):
         stack[index] = block
+        ends.append(ends[-1] + len(block.parts))
+    decoder = model.get_submodule(stack_path.rpartition(".")[0])
+    decoder.register_forward_hook(functools.partial(_keep_a_state_for_each_block, ends))
 
 
 def _shapes(entries, sources, groups, wiring):

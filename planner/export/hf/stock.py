@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from planner.export.hf.layout import SublayerEntry, feed_forward_entries
 from search_spaces.models.fingerprint import lasting
+from search_spaces.structure.backbone import probe_tokens
 from search_spaces.structure.model import ModelStructure
 
 WIDTH_NAMES = ("intermediate_size", "ffn_dim", "n_inner")
@@ -200,6 +201,46 @@ def _build(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreT
             return model_class(checked)
     except _REFUSALS:
         return None
+
+
+@torch.inference_mode()
+def computes_alike(
+    structure: ModelStructure,
+    config: PreTrainedConfig,
+    weights: Mapping[str, Tensor],
+    layers: Sequence[nn.Module],
+) -> bool:
+    """Return whether the stock class computes what the cut layers do, at the places they get.
+
+    It does not where a layer scales by its number, or by the depth of the model.
+
+    Args:
+        structure: The dense model.
+        config: One that the weights fit.
+        weights: By the names that they have in memory.
+        layers: The cut layers, in the places of the dense ones.
+    """
+    backbone = structure.backbone
+    build: Any = type(backbone.model).from_pretrained
+    attention = backbone.model.config._attn_implementation
+    stock = build(
+        None,
+        config=copy.deepcopy(config),
+        state_dict={name: weight.detach() for name, weight in weights.items()},
+        dtype=backbone.model.dtype,
+        attn_implementation=attention,
+        experts_implementation="eager",
+    ).to(backbone.model.device)
+    tokens = probe_tokens(backbone.model)
+    inputs = backbone.enter(tokens)
+    hidden = inputs.hidden
+    for layer, call in zip(layers, inputs.calls, strict=True):
+        hidden = backbone.run_layer(layer, hidden, call)
+    expected = backbone.logits(backbone.leave(hidden))
+    gaps = (stock.eval()(tokens, use_cache=False).logits - expected).abs().amax(dim=-1)
+    # rounding only, and for most tokens: a router may take another expert where two are alike
+    tolerance = 1e-3 if expected.dtype == torch.float32 else 0.1
+    return bool((gaps <= tolerance * expected.std()).float().mean() > 0.5)
 
 
 def as_published(

@@ -23,11 +23,9 @@ def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
         if wiring not in kinds:
             kinds.append(wiring)
         kind_of.append(kinds.index(wiring))
-    heads = structure.backbone.model.config.get_text_config().num_attention_heads
     return {
         "stack": structure.backbone.stack_path,
         "sequential": is_sequential(structure),
-        "heads": heads // structure.layers[0].attention.unit_count,
         "kinds": kinds,
         "kind_of": kind_of,
     }

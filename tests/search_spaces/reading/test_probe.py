@@ -15,7 +15,8 @@ from tests.models.families import dense
 @pytest.fixture
 def probe(llama: ModelStructure) -> LayerProbe:
     inputs = llama.backbone.enter(probe_tokens(llama.backbone.model))
-    return LayerProbe(llama.backbone, 0, inputs.calls[0], inputs.hidden)
+    layer = llama.backbone.layers[0]
+    return LayerProbe(llama.backbone, 0, inputs.calls[0], inputs.hidden, layer)
 
 
 def test_linear_layers_are_noted_in_the_order_in_which_they_run(probe: LayerProbe) -> None:
@@ -66,7 +67,8 @@ def test_nothing_is_left_behind(probe: LayerProbe) -> None:
 def test_returned_values_are_counted() -> None:
     structure = dense("llama")
     inputs = structure.backbone.enter(probe_tokens(structure.backbone.model))
-    probe = LayerProbe(structure.backbone, 1, inputs.calls[1], inputs.hidden)
+    layer = structure.backbone.layers[1]
+    probe = LayerProbe(structure.backbone, 1, inputs.calls[1], inputs.hidden, layer)
     assert probe.path == "model.layers.1"
     assert probe.returns("self_attn") == 2
     assert probe.returns("mlp") == 1

@@ -12,7 +12,6 @@ def test_wiring_of_separate_projections() -> None:
     assert describe_wiring(dense("llama")) == {
         "stack": "model.layers",
         "sequential": True,
-        "heads": 2,
         "kinds": [
             {
                 "attention": {
