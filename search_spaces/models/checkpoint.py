@@ -6,6 +6,7 @@ the whole model in memory.
 """
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from transformers.core_model_loading import (
     dot_natural_key,
     rename_source_key,
 )
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
-from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
-from search_spaces.errors import ModelError
+from search_spaces.errors import ModelError, quoted
 from search_spaces.models.memory import is_out_of_memory
+from search_spaces.models.on_disk.source_files import StoredTensor
+
+_LEFT_OVER = (r"rotary_emb\.inv_freq", r"(^|\.)position_ids$")
+"""Buffers that old checkpoints hold, and transformers makes anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,32 +80,57 @@ class StoredWeight:
             yield name, weight[0] if isinstance(weight, list) else weight
 
 
-def locate(model: PreTrainedModel, files: Mapping[str, str]) -> list[StoredWeight]:
+def locate(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> list[StoredWeight]:
     """Find the tensors on disk of each of a model's weights and persistent buffers.
 
     Args:
         model: May be on the ``meta`` device.
-        files: The file of each tensor by its name on disk, as `tensor_files` returns them.
+        tensors: On disk, by their names there.
     """
+    transforms = get_model_conversion_mapping(model)
+    converters = [entry for entry in transforms if isinstance(entry, WeightConverter)]
+    by_pattern = {pattern: entry for entry in converters for pattern in entry.source_patterns}
+    pieces: dict[str, list[Piece]] = {}
+    for name, target, pattern in _targets(model, tensors):
+        if target is not None:
+            piece = Piece(file=str(tensors[name].file), name=name, pattern=pattern)
+            pieces.setdefault(target, []).append(piece)
+    return [_stored(target, parts, by_pattern) for target, parts in pieces.items()]
+
+
+def unused_tensors(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> list[str]:
+    """Return the names of tensors on disk that are none of a model's, nor known to be left over.
+
+    Args:
+        model: May be on the ``meta`` device.
+        tensors: On disk, by their names there.
+    """
+    known = [*(model._keys_to_ignore_on_load_unexpected or ()), *_LEFT_OVER]
+    return [
+        name
+        for name, target, _ in _targets(model, tensors)
+        if target is None and not any(re.search(pattern, name) for pattern in known)
+    ]
+
+
+def _targets(
+    model: PreTrainedModel, names: Iterable[str]
+) -> Iterator[tuple[str, str | None, str]]:
+    """Yield names on disk with those in the model, if it has them, and their converters'."""
     state = model.state_dict()
     transforms = get_model_conversion_mapping(model)
     renamings = [entry for entry in transforms if isinstance(entry, WeightRenaming)]
     converters = [entry for entry in transforms if isinstance(entry, WeightConverter)]
-    by_pattern = {pattern: entry for entry in converters for pattern in entry.source_patterns}
-    pieces: dict[str, list[Piece]] = {}
+    context: dict[str, Any] = {
+        "base_model_prefix": model.base_model_prefix,
+        "meta_state_dict": state,
+    }
     # experts are stacked in the order of their numbers
-    for name in sorted(files, key=dot_natural_key):
-        context: dict[str, Any] = {
-            "base_model_prefix": model.base_model_prefix,
-            "meta_state_dict": state,
-        }
+    for name in sorted(names, key=dot_natural_key):
         target, pattern = rename_source_key(name, renamings, converters, **context)
         if target not in state and name in state:
             target, pattern = rename_source_key(name, [], [], **context)
-        if target in state:
-            piece = Piece(file=files[name], name=name, pattern=pattern or "")
-            pieces.setdefault(target, []).append(piece)
-    return [_stored(target, parts, by_pattern) for target, parts in pieces.items()]
+        yield name, target if target in state else None, pattern or ""
 
 
 def _stored(
@@ -114,27 +142,6 @@ def _stored(
     first, *others = converter.target_patterns
     names = (target, *(target.replace(first, other) for other in others))
     return StoredWeight(names=names, pieces=tuple(pieces), converter=converter)
-
-
-def tensor_files(source: str) -> dict[str, str]:
-    """Return the file of each tensor of a checkpoint, by the tensor's name.
-
-    Args:
-        source: A HuggingFace folder or hub name.
-
-    Raises:
-        OSError: If it holds no safetensors.
-    """
-    find: Any = cached_file
-    file = find(source, SAFE_WEIGHTS_NAME, _raise_exceptions_for_missing_entries=False)
-    if file is not None:
-        with safe_open(file, framework="pt") as opened:
-            return dict.fromkeys(opened.keys(), file)
-    shards: Any = get_checkpoint_shard_files
-    paths, metadata = shards(source, find(source, SAFE_WEIGHTS_INDEX_NAME))
-    names = sorted(set(metadata["weight_map"].values()))
-    by_name = dict(zip(names, paths, strict=True))
-    return {tensor: by_name[name] for tensor, name in metadata["weight_map"].items()}
 
 
 def read_weights(
@@ -156,8 +163,8 @@ def read_weights(
                 tensor: Tensor = opened[piece.file].get_tensor(piece.name)
             except (OSError, SafetensorError) as error:
                 raise ModelError(
-                    f"the files of a streamed model must stay as they are, and `{piece.file}` "
-                    f"cannot be read: {error}; bring it back and begin again"
+                    "the files of a streamed model must stay as they are, and "
+                    f"{quoted(piece.file)} cannot be read any more; bring it back and begin again"
                 ) from error
             return tensor
 
@@ -168,9 +175,9 @@ def read_weights(
                 if isinstance(error, ModelError) or is_out_of_memory(error):
                     raise
                 raise ModelError(
-                    f"the tensors of `{weight.names[0]}` on disk must fit together, such as "
-                    f"`{weight.pieces[0].name}`, and they do not: "
-                    f"{str(error).partition(chr(10))[0]}; download the checkpoint again"
+                    f"the tensors of {quoted(weight.names[0])} on disk must fit together, such as "
+                    f"{quoted(weight.pieces[0].name)}, and they do not; get the config.json and "
+                    "the weights that belong together"
                 ) from error
 
 

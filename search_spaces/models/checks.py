@@ -1,70 +1,175 @@
-"""Checks of a checkpoint before it is used."""
+"""Checks of a model's parts before they are used, and the sentences for what is wrong."""
 
+import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from search_spaces.errors import ModelError, StructureError
+from search_spaces.errors import ModelError, StructureError, quoted
+from search_spaces.models.memory import is_out_of_memory
+
+logger = logging.getLogger(__name__)
 
 
-def refusal(name: str, error: BaseException) -> ModelError:
-    """Turn an error of transformers into one that names what the user can do."""
-    if "trust_remote_code" in str(error):
+def untrusted(source: str, part: str = "model") -> ModelError:
+    """Return the sentence for a part of a model that brings code which nobody allowed."""
+    return ModelError(
+        f"a {part} that brings Python code of its own must be trusted, and that of "
+        f"{quoted(source)} is not; read its code, then allow it with `--trust_remote_code`"
+    )
+
+
+def absent_source(source: str, error: BaseException | None = None) -> ModelError:
+    """Return the sentence for a name that is no folder, and that the hub gives no config for."""
+    kinds = set()
+    while error is not None:
+        kinds.add(type(error).__name__)
+        error = error.__cause__ or error.__context__
+    if "GatedRepoError" in kinds:
         return ModelError(
-            f"a model that brings Python code of its own must be trusted, and `{name}` is not; "
-            "read its code, then allow it with `--trust_remote_code`"
+            f"a model must be one that you may read, and {quoted(source)} asks for its terms to "
+            "be accepted; accept them on its page, then log in with `hf auth login`"
+        )
+    reason = (
+        "the hub's names are of another form"
+        if "HFValidationError" in kinds
+        else "the hub has no such model, or cannot be reached"
+    )
+    return ModelError(
+        f"a model must be a folder or known to the Hugging Face hub, and {quoted(source)} is no "
+        f"folder here and {reason}; check the name"
+    )
+
+
+def loading_failure(
+    source: str, error: BaseException, config: PreTrainedConfig | None = None
+) -> ModelError:
+    """Return the sentence for what transformers cannot load, without its words."""
+    if is_out_of_memory(error):
+        return ModelError(
+            f"a model must fit into memory, and {quoted(source)} does not; take `--offload "
+            "always`, a machine with more memory or a smaller model"
         )
     if "scaled_dot_product_attention" in str(error):
         return StructureError(
             "a model must be able to run its attention through torch's "
-            f"scaled_dot_product_attention, and `{name}` cannot: {first_line(error)}; "
-            "this architecture cannot be read"
+            f"scaled_dot_product_attention, and {quoted(source)} cannot; this architecture "
+            "cannot be read"
+        )
+    quantisation = getattr(config, "quantization_config", None)
+    if quantisation:
+        method = dict(quantisation).get("quant_method", "bitsandbytes")
+        package = re.search(r"pip install (?:-\S+ )*[\"'`]?([\w.-]+)", str(error))
+        return ModelError(
+            f"a quantised model needs the library of its method, and {quoted(str(method))} of "
+            f"{quoted(source)} cannot be read here; give the model as it was before "
+            f"quantisation, or install `{package[1] if package else method}`"
         )
     return ModelError(
-        f"`{name}` must be a complete HuggingFace folder with safetensors weights, and it "
-        f"cannot be loaded: {first_line(error)}; check the folder or download it again"
+        f"the files of a model must fit together, and {quoted(source)} cannot be loaded as "
+        f"transformers would ({type(error).__name__}); get it again, or see why with `--debug`"
     )
 
 
-def check_architecture(
-    name: str, architectures: list[str] | None, model_type: str, *, trusted: bool
-) -> None:
+def check_architecture(name: str, config: PreTrainedConfig, *, trusted: bool) -> None:
     """Refuse a model that is no causal language model, or is an export of the planner.
 
     Raises:
         ModelError: If it is such a model.
     """
+    architectures, model_type = config.architectures, config.model_type
     if model_type.startswith("pruned_"):
         raise ModelError(
-            f"a model must be dense, and `{name}` is an export of the planner already; "
+            f"a model must be dense, and {quoted(name)} is an export of the planner already; "
             "search the model that it was pruned from"
         )
     causal_class = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     named = set(architectures or [])
     is_named_causal = any("CausalLM" in name or "LMHead" in name for name in named)
     fits = not named or causal_class in named or is_named_causal
+    if any(each.endswith("ForConditionalGeneration") for each in named or {causal_class or ""}):
+        _refuse_wrapper(name, config, sorted(named) or [str(causal_class)])
     if not fits or (causal_class is None and not trusted):
         raise ModelError(
-            f"a model must be a causal language model, and `{name}` is "
-            f"{', '.join(sorted(named)) or f'of type {model_type}'}; "
+            f"a model must be a causal language model, and {quoted(name)} is "
+            f"{quoted(', '.join(sorted(named))) if named else f'of type {quoted(model_type)}'}; "
             "give a model that AutoModelForCausalLM loads"
         )
 
 
-def check_complete(name: str, info: Mapping[str, object]) -> None:
+def _refuse_wrapper(name: str, config: PreTrainedConfig, named: list[str]) -> None:
+    """Say how to get at the text model in a model of pictures or sound and text.
+
+    Raises:
+        ModelError: If it has one.
+    """
+    text = getattr(config, "text_config", None)
+    if isinstance(text, PreTrainedConfig):
+        text_class = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(text.model_type, "AutoModelForCausalLM")
+        raise ModelError(
+            f"a model must be of text alone, and {quoted(name, 40)} is {named[0]}; save its text "
+            f'model: `{text_class}.from_pretrained("{Path(name).name[:20]}")'
+            '.save_pretrained("text")`, with the tokenizer'
+        )
+
+
+def check_complete(name: str, info: Mapping[str, object], empty: PreTrainedModel) -> None:
     """Refuse a checkpoint that lacks weights of its model.
+
+    Args:
+        name: The user's name of the model.
+        info: What transformers says of the keys.
+        empty: The model without weights.
 
     Raises:
         ModelError: If weights are missing or of another shape.
     """
-    missing = info.get("missing_keys") or info.get("mismatched_keys")
+    for entry in sorted(_entries(info, "mismatched_keys"), key=str):
+        path, stored, *_ = entry if isinstance(entry, tuple) else (entry, None)
+        expected = empty.get_parameter_or_buffer(str(path)).shape
+        raise misshapen(name, str(path), stored, expected)
+    missing = sorted(map(str, _entries(info, "missing_keys")))
     if missing:
-        assert isinstance(missing, set | list)
         raise ModelError(
-            f"a checkpoint must hold every weight of its model, and `{name}` lacks or misshapes "
-            f"{len(missing)}, such as `{sorted(map(str, missing))[0]}`; download it again"
+            f"a checkpoint must hold every weight of its model, and {quoted(name)} lacks "
+            f"{len(missing)}, such as {quoted(missing[0])}; get the whole checkpoint, or the "
+            "config.json that belongs to it"
+        )
+
+
+def _entries(info: Mapping[str, object], kind: str) -> list[object]:
+    entries = info.get(kind) or []
+    assert isinstance(entries, set | list | tuple | dict)
+    return list(entries)
+
+
+def misshapen(name: str, path: str, stored: object, expected: object) -> ModelError:
+    """Return the sentence for a weight of another shape."""
+    return ModelError(
+        f"a checkpoint's weights must be of the shapes that config.json gives, and "
+        f"{quoted(path)} of {quoted(name, 40)} is {_shape(stored)} in place of "
+        f"{_shape(expected)}; get the config.json and the weights that belong together"
+    )
+
+
+def _shape(shape: object) -> str:
+    return " × ".join(map(str, shape)) if isinstance(shape, tuple | list) else "another"
+
+
+def say_unused(info: Mapping[str, object]) -> None:
+    """Log which tensors a checkpoint holds and its model does not use."""
+    unused = sorted(map(str, _entries(info, "unexpected_keys")))
+    if unused:
+        logger.info(
+            "%d tensors of the checkpoint are left out, such as %s: config.json describes a model "
+            "without them, or with fewer layers",
+            len(unused),
+            quoted(unused[0]),
         )
 
 
@@ -79,8 +184,8 @@ def finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[s
         pieces = torch.split(weight.reshape(-1), 2**22)
         if not all(bool(torch.isfinite(piece).all()) for piece in pieces):
             raise ModelError(
-                f"weights must be finite, and `{path}` of `{name}` holds NaN or infinity; "
-                "the checkpoint is damaged, get a sound copy"
+                f"weights must be finite, and {quoted(path)} of {quoted(name)} holds NaN or "
+                "infinity; get a sound copy"
             )
         yield path, weight
 

@@ -1,35 +1,26 @@
 """Loading a model and its tokenizer from a folder, a hub name or a GGUF file, with checks."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from search_spaces.errors import ModelError
 from search_spaces.models import Offload
 from search_spaces.models.buffers import renew_buffers_
-from search_spaces.models.checks import check_architecture, check_complete, finite, refusal
-from search_spaces.models.fingerprint import identify, lasting
-from search_spaces.models.gguf import unpack_gguf
-from search_spaces.models.identity import ModelIdentity
-from search_spaces.models.layer_stack import find_stack
+from search_spaces.models.checks import check_architecture, check_complete, finite, say_unused
+from search_spaces.models.fingerprint import describe_source, identify, lasting
+from search_spaces.models.identity import ModelIdentity, Verify
 from search_spaces.models.memory import weights_fit
+from search_spaces.models.on_disk.config_checks import check_depth
+from search_spaces.models.on_disk.location import locate_source
+from search_spaces.models.on_disk.source_files import weight_files
+from search_spaces.models.on_disk.vocabulary import check_vocabulary
+from search_spaces.models.stored import StoredFormat, restore_, untie_
 from search_spaces.models.streaming import LayerStream, open_streamed
-
-LONGEST_NAME = 1024
-"""Characters of a path; no file system takes longer ones."""
+from search_spaces.models.trust import load_config, load_tokenizer, load_weights, make_empty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +31,17 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     source: str
     """The HuggingFace folder or hub name; for a GGUF file, the unpacked folder."""
-    stored_dtype: torch.dtype
-    """Dtype of its weights on disk, which an export keeps."""
+    stored: StoredFormat
+    """Number formats of its weights on disk, which an export keeps."""
     identity: ModelIdentity
-    """Identity of the weights as stored, whatever dtype they are cast to."""
+    """Identity of the model as stored, whatever dtype its weights are cast to."""
     stream: LayerStream | None = None
     """Reads its layers from disk; None: they are in memory."""
+
+    @property
+    def stored_dtype(self) -> torch.dtype:
+        """Dtype of most of its weights on disk."""
+        return self.stored.dtype
 
 
 def load_model(
@@ -55,6 +51,7 @@ def load_model(
     device: str = "cpu",
     trust_remote_code: bool = False,
     offload: Offload = "never",
+    verify: Verify = "sample",
 ) -> LoadedModel:
     """Load a causal language model in evaluation mode, without gradients.
 
@@ -65,72 +62,53 @@ def load_model(
         trust_remote_code: Run Python code from the model folder. Pickled weights are never read.
         offload: Whether to leave its layers on disk and read each when it is used; ``auto``: if
             the weights do not fit into memory.
+        verify: How thoroughly its weights are identified.
 
     Raises:
         ModelError: If the model is missing, damaged, incomplete or no causal language model, if
             it holds NaN, or if it should be streamed and cannot be.
     """
-    source = _located(name)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(source, **options)
-        check_architecture(
-            name, config.architectures, config.model_type, trusted=trust_remote_code
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        options |= _implementations(config)
-        model, stream, info = _opened(source, config, options, offload, dtype, device)
-    except ModelError:
-        raise
-    except Exception as error:  # tokenizers raises no class of its own over a bad file
-        raise refusal(name, error) from error
-    check_complete(name, info)
+    source = locate_source(name)
+    config = load_config(source, trust_remote_code=trust_remote_code)
+    check_architecture(name, config, trusted=trust_remote_code)
+    tokenizer = load_tokenizer(source, trust_remote_code=trust_remote_code, config=config)
+    files = weight_files(source)
+    check_depth(source, config, len(files.tensors))
+    options = _implementations(config)
+    empty = make_empty(source, config, options, trust_remote_code=trust_remote_code)
+    model: Any
+    if _streams(empty, offload, dtype, device):
+        model, stream, info = open_streamed(source, files, empty, device, options)
+    else:
+        stream = None
+        model, info = load_weights(source, config, empty, files, {"dtype": "auto", **options})
+    check_complete(name, info, empty)
+    check_vocabulary(name, tokenizer, model)
+    say_unused(info)
+    untie_(model)
+    loaded_dtypes = {name: weight.dtype for name, weight in lasting(model).items()}
+    stored = restore_(model, files)
     weights = stream.weights() if stream else sorted(lasting(model).items())
-    identity = identify(model, finite(name, weights))
-    stored = next(model.parameters()).dtype
-    _cast_(model.eval().requires_grad_(requires_grad=False), dtype or stored)
-    renew_buffers_(model, dtype or stored)
+    identity = identify(model, finite(name, weights), dtypes=loaded_dtypes, verify=verify)
+    _cast_(model.eval().requires_grad_(requires_grad=False), dtype or stored.dtype)
+    renew_buffers_(model, dtype or stored.dtype)
     return LoadedModel(
         model=model if stream else model.to(device=device),
         tokenizer=tokenizer,
         source=source,
-        stored_dtype=stored,
-        identity=identity,
+        stored=stored,
+        identity=describe_source(identity, config, model.generation_config, tokenizer),
         stream=stream,
     )
 
 
-def _opened(
-    source: str,
-    config: PreTrainedConfig,
-    options: Mapping[str, Any],
-    offload: Offload,
-    dtype: torch.dtype | None,
-    device: str,
-) -> tuple[Any, LayerStream | None, Mapping[str, object]]:
-    """Return the model as stored, the stream of its layers, and transformers' loading info."""
-    empty = None if offload == "never" else _without_weights(config, options)
-    if empty is not None and (
-        offload == "always" or not weights_fit(empty, dtype or empty.dtype, device)
-    ):
-        if getattr(config, "quantization_config", None):
-            raise ModelError(
-                f"the weights of a streamed model must lie on disk as numbers, and `{source}` "
-                "holds quantised ones; load it whole, with `--offload never`"
-            )
-        return open_streamed(source, empty, find_stack(empty)[0], device, options)
-    load: Any = AutoModelForCausalLM.from_pretrained
-    model, info = load(
-        source, dtype="auto", use_safetensors=True, output_loading_info=True, **options
+def _streams(
+    empty: PreTrainedModel, offload: Offload, dtype: torch.dtype | None, device: str
+) -> bool:
+    """Return whether a model's layers are to stay on disk."""
+    return offload == "always" or (
+        offload == "auto" and not weights_fit(empty, dtype or empty.dtype, device)
     )
-    return model, None, info
-
-
-def _without_weights(config: PreTrainedConfig, options: Mapping[str, Any]) -> PreTrainedModel:
-    make: Any = AutoModelForCausalLM.from_config
-    with torch.device("meta"):
-        empty: PreTrainedModel = make(config, **options)
-    return empty
 
 
 def _implementations(config: PreTrainedConfig) -> dict[str, str]:
@@ -146,33 +124,3 @@ def _cast_(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Cast the weights; rotary tables and other buffers keep their precision."""
     for weight in model.parameters():
         weight.data = weight.data.to(dtype)
-
-
-def _located(name: str) -> str:
-    """Return what transformers loads for the user's name of a model.
-
-    Raises:
-        ModelError: If there is no such model.
-    """
-    path = Path(name).expanduser()
-    if len(name) > LONGEST_NAME:
-        raise ModelError(
-            f"a model's name must have at most {LONGEST_NAME} characters, got {len(name)}; "
-            "check the path"
-        )
-    if path.suffix == ".gguf" and path.is_file():
-        return str(unpack_gguf(path))
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(
-                f"a model folder must hold `config.json`, and `{name}` holds "
-                f"{'other files' if any(path.iterdir()) else 'nothing'}; "
-                "give the folder that `save_pretrained` wrote"
-            )
-        return str(path)
-    if path.exists() or path.suffix == ".gguf" or name.count("/") > 1 or name[:1] in "./~":
-        raise ModelError(
-            f"a model must be a HuggingFace folder, a hub name or a .gguf file, and `{name}` "
-            f"{'is none of these' if path.exists() else 'does not exist'}; check the path"
-        )
-    return name

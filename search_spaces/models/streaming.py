@@ -9,16 +9,20 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from search_spaces.errors import ModelError
+from search_spaces.errors import ModelError, quoted
 from search_spaces.models.checkpoint import (
     StoredWeight,
     locate,
     placeholder,
     read_weights,
-    tensor_files,
+    unused_tensors,
 )
+from search_spaces.models.checks import check_complete, misshapen
 from search_spaces.models.fingerprint import lasting
+from search_spaces.models.layer_stack import find_stack
+from search_spaces.models.on_disk.source_files import WeightFiles
 from search_spaces.models.tensors import tensor_at
+from search_spaces.models.trust import load_state
 
 Change = Callable[[nn.Module], None]
 """Changes the weights of one layer in place."""
@@ -55,7 +59,6 @@ class LayerStream:
         self._absent: list[Mapping[str, Tensor]] = [{}] * len(layers)
         self._changes: list[list[Change]] = [[] for _ in layers]
         self._stored = stored
-        self._dtype = next(layers.parameters()).dtype
         for index, layer in enumerate(layers):
             self._read_when_called(index, layer)
 
@@ -120,14 +123,11 @@ class LayerStream:
         for name, weight in read_weights(self._stored[index], self._model):
             path = name.removeprefix(prefix)
             if weight.shape != absent[path].shape:
-                raise ModelError(
-                    "a checkpoint must hold every weight of its model, and "
-                    f"`{name}` has the shape {tuple(weight.shape)} in place "
-                    f"of {tuple(absent[path].shape)}; download it again"
-                )
-            # buffers keep their precision, as they do in a model that is loaded whole
+                model = self._model.name_or_path
+                raise misshapen(str(model), name, tuple(weight.shape), tuple(absent[path].shape))
+            # as stored: what the model computes in comes after the changes
             is_weight = isinstance(absent[path], nn.Parameter)
-            read = weight.to(self._device, self._dtype if is_weight else None)
+            read = weight.to(self._device)
             _place(layer, path, _parameter(read) if is_weight else read)
         # before the cast, for half the bytes are moved then
         for change in self._changes[index]:
@@ -137,14 +137,18 @@ class LayerStream:
 
 
 def open_streamed(
-    source: str, empty: PreTrainedModel, stack_path: str, device: str, options: Mapping[str, Any]
+    source: str,
+    files: WeightFiles,
+    empty: PreTrainedModel,
+    device: str,
+    options: Mapping[str, Any],
 ) -> tuple[PreTrainedModel, LayerStream, Mapping[str, object]]:
     """Load what a model holds besides its layers, and stream these.
 
     Args:
         source: A HuggingFace folder or hub name.
+        files: Its weights.
         empty: The model without weights.
-        stack_path: Path of the layers in it.
         device: Where weights are placed when they are read.
         options: For transformers, those that the empty model was made with.
 
@@ -153,9 +157,15 @@ def open_streamed(
         layers.
 
     Raises:
-        ModelError: If the checkpoint lacks a weight of a layer.
+        ModelError: If the checkpoint lacks a weight of a layer, or holds quantised ones.
     """
-    stored = locate(empty, tensor_files(source))
+    if getattr(empty.config, "quantization_config", None):
+        raise ModelError(
+            f"the weights of a streamed model must lie on disk as numbers, and {quoted(source)} "
+            "holds quantised ones; load it whole, with `--offload never`"
+        )
+    stack_path, _ = find_stack(empty)
+    stored = locate(empty, files.tensors)
     prefix = f"{stack_path}."
     outside = [weight for weight in stored if not weight.names[0].startswith(prefix)]
     layers: list[list[StoredWeight]] = [[] for _ in empty.get_submodule(stack_path).children()]
@@ -164,20 +174,15 @@ def open_streamed(
             index = weight.names[0].removeprefix(prefix).partition(".")[0]
             layers[int(index)].append(weight)
     absent = {n: w for n, w in lasting(empty).items() if n.startswith(prefix)}
-    _check_held(source, absent, [name for weight in stored for name in weight.names])
+    held = {name for weight in stored for name in weight.names}
+    check_complete(source, {"missing_keys": absent.keys() - held}, empty)
     weights = dict(read_weights(outside, empty))
     float_dtypes = (weight.dtype for weight in weights.values() if weight.is_floating_point())
     dtype: Any = empty.config.dtype or next(float_dtypes)
-    load: Any = type(empty).from_pretrained
-    model, info = load(
-        None,
-        config=empty.config,
-        # placeholders take no memory, and the layers' own are replaced at once
-        state_dict=weights | {name: placeholder(w, dtype) for name, w in absent.items()},
-        dtype=dtype,
-        output_loading_info=True,
-        **options,
-    )
+    # placeholders take no memory, and the layers' own are replaced at once
+    placeholders = {name: placeholder(weight, dtype) for name, weight in absent.items()}
+    model, info = load_state(empty, weights | placeholders, dtype, options)
+    info["unexpected_keys"] = unused_tensors(empty, files.tensors)
     for name, tensor in absent.items():
         absent_weight = torch.empty(tensor.shape, dtype=dtype, device="meta")
         is_parameter = isinstance(tensor, nn.Parameter)
@@ -186,15 +191,6 @@ def open_streamed(
         if not tensor.is_meta:
             tensor.data = tensor.data.to(device)
     return model, LayerStream(model, stack_path, layers, device), info
-
-
-def _check_held(source: str, required: Mapping[str, object], stored: Sequence[str]) -> None:
-    missing = sorted(required.keys() - set(stored))
-    if missing:
-        raise ModelError(
-            f"a checkpoint must hold every weight of its model, and `{source}` lacks or misshapes "
-            f"{len(missing)}, such as `{missing[0]}`; download it again"
-        )
 
 
 def _parameter(weight: Tensor) -> nn.Parameter:

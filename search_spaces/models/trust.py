@@ -1,35 +1,249 @@
 """What the files of a model may do: the one place that hands them to transformers.
 
 Code of a folder, a tokenizer or a config runs only if the caller says `trust_remote_code`, which
-comes from a command line and never from a file. Pickles are never opened.
+comes from a command line and never from a file; a family that transformers holds is loaded as that
+family, whatever code lies beside it. Weights are safetensors in the model's own folder.
 """
 
+import copy
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
+
+from search_spaces.errors import ModelError, quoted
+from search_spaces.models.checks import absent_source, loading_failure, untrusted
+from search_spaces.models.on_disk.config_checks import (
+    ask_for_logits_,
+    blamed,
+    check_sizes,
+    check_values,
+)
+from search_spaces.models.on_disk.source_files import WeightFiles, find_file, read_json
+from search_spaces.models.on_disk.tokenizer_checks import damaged_tokenizer, missing_tokenizer
+
+logger = logging.getLogger(__name__)
 
 
 def load_config(source: str, *, trust_remote_code: bool) -> PreTrainedConfig:
-    """Load a config from a folder or a hub name."""
-    config: PreTrainedConfig = AutoConfig.from_pretrained(
-        source, trust_remote_code=trust_remote_code
-    )
+    """Load a config from a folder or a hub name.
+
+    Raises:
+        ModelError: If there is none, a field has a wrong value, or it needs code of its own that
+            is not trusted.
+    """
+    raw = _read_config(source)
+    is_known = raw["model_type"] in CONFIG_MAPPING_NAMES
+    has_code = bool(raw.get("auto_map"))
+    if has_code and not (is_known or trust_remote_code):
+        raise untrusted(source)
+    if has_code and is_known and trust_remote_code:
+        logger.info("its own code is left aside: transformers holds %s itself", raw["model_type"])
+    load: Any = AutoConfig.from_pretrained
+    try:
+        config: PreTrainedConfig = load(
+            source, trust_remote_code=trust_remote_code and not is_known
+        )
+    except Exception as error:
+        if not is_known:
+            raise loading_failure(source, error) from error
+        raise blamed(source, raw, _config_of) from error
+    if is_known:
+        vars(config).pop("auto_map", None)
+    check_sizes(source, config)
+    ask_for_logits_(config)
     return config
 
 
-def load_tokenizer(source: str, *, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """Load a tokenizer from a folder or a hub name."""
+def _read_config(source: str) -> dict[str, Any]:
+    try:
+        file = find_file(source, "config.json")
+    except Exception as error:  # the hub's client has no class of its own for what may go wrong
+        raise absent_source(source, error) from error
+    if file is None:
+        raise absent_source(source)
+    raw = read_json(file)
+    check_values(source, raw)
+    return raw
+
+
+def _config_of(raw: dict[str, Any]) -> PreTrainedConfig:
+    made: PreTrainedConfig = AutoConfig.for_model(**raw)
+    return made
+
+
+def load_tokenizer(
+    source: str, *, trust_remote_code: bool, config: PreTrainedConfig | None = None
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer from a folder or a hub name.
+
+    Args:
+        source: The folder or name.
+        trust_remote_code: Run code that the tokenizer brings; else a class of transformers is
+            taken, and the code is forgotten.
+        config: Of its model, if that is loaded already.
+
+    Raises:
+        ModelError: If it is missing, damaged or needs code that is not trusted.
+    """
     load: Any = AutoTokenizer.from_pretrained
-    tokenizer: PreTrainedTokenizerBase = load(source, trust_remote_code=trust_remote_code)
+    try:
+        tokenizer: PreTrainedTokenizerBase = load(
+            source, trust_remote_code=trust_remote_code, config=copy.deepcopy(config)
+        )
+    except Exception as error:  # tokenizers raises no class of its own over a bad file
+        if not trust_remote_code and "trust_remote_code" in str(error):
+            raise untrusted(source, "tokenizer") from error
+        raise damaged_tokenizer(source, error) from error
+    missing = missing_tokenizer(source, type(tokenizer))
+    if missing is not None:
+        raise missing
+    if not trust_remote_code:
+        tokenizer.init_kwargs.pop("auto_map", None)
     return tokenizer
+
+
+def make_empty(
+    source: str, config: PreTrainedConfig, options: Mapping[str, Any], *, trust_remote_code: bool
+) -> PreTrainedModel:
+    """Make a causal language model without weights, on the ``meta`` device.
+
+    Args:
+        source: Where the config comes from.
+        config: Of the model.
+        options: Of transformers, such as ``attn_implementation``.
+        trust_remote_code: Run the code that the config names.
+
+    Raises:
+        ModelError: If no model can be made of the config, by the field that is at fault.
+    """
+    load: Any = AutoModelForCausalLM.from_config
+
+    def make(config: PreTrainedConfig) -> PreTrainedModel:
+        with torch.device("meta"):
+            made: PreTrainedModel = load(
+                copy.deepcopy(config), trust_remote_code=trust_remote_code, **options
+            )
+        return made
+
+    try:
+        return make(config)
+    except Exception as error:
+        if "scaled_dot_product_attention" in str(error) or hasattr(config, "auto_map"):
+            raise loading_failure(source, error) from error
+        raise blamed(source, _read_config(source), lambda raw: make(_config_of(raw))) from error
+
+
+def load_weights(
+    source: str,
+    config: PreTrainedConfig,
+    empty: PreTrainedModel,
+    files: WeightFiles,
+    options: Mapping[str, Any],
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a model whole.
+
+    transformers is shown these files alone: it would follow an adapter's config to another
+    model, and read other formats of weights.
+
+    Args:
+        source: A folder or a hub name.
+        config: Its config.
+        empty: The model without weights, whose class is loaded.
+        files: Its weights.
+        options: For transformers.
+
+    Returns:
+        The model, and what transformers says of its keys.
+
+    Raises:
+        ModelError: If the weights cannot be loaded.
+    """
+    own_code = hasattr(config, "auto_map")
+    load: Any = (type(empty) if own_code else AutoModelForCausalLM).from_pretrained
+    with _view(source, config, files) as folder:
+        try:
+            model, info = load(
+                folder,
+                config=config,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # `check_complete` reports them with the others
+                output_loading_info=True,
+                **options,
+            )
+        except Exception as error:
+            raise loading_failure(source, error, config) from error
+    model.config.name_or_path = model.name_or_path = source
+    return model, info
+
+
+def load_state(
+    empty: PreTrainedModel,
+    weights: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    options: Mapping[str, Any],
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a model from weights in memory, as transformers loads them from files."""
+    load: Any = type(empty).from_pretrained
+    model, info = load(
+        None,
+        config=empty.config,
+        state_dict=weights,
+        dtype=dtype,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **options,
+    )
+    return model, info
+
+
+@contextmanager
+def _view(source: str, config: PreTrainedConfig, files: WeightFiles) -> Iterator[str]:
+    """Make a folder that holds links to a model's weights and its generation config alone."""
+    generation = find_file(source, "generation_config.json")
+    if generation is not None:
+        _check_generation(generation)
+    with tempfile.TemporaryDirectory(prefix="weights-") as place:
+        links = dict(files.files)
+        if generation is not None:
+            links["generation_config.json"] = generation
+        for name, path in links.items():
+            link = Path(place, name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.absolute())
+        if files.shards is not None:
+            index = json.dumps({"metadata": {}, "weight_map": files.shards})
+            name = getattr(config, "transformers_weights", None) or SAFE_WEIGHTS_INDEX_NAME
+            Path(place, name).write_text(index, encoding="utf-8")
+        yield place
+
+
+def _check_generation(file: Path) -> None:
+    values = read_json(file)
+    try:
+        GenerationConfig.from_dict(values)
+    except Exception as error:
+        raise ModelError(
+            f"{quoted(str(file))} must hold settings that transformers generates with, and it "
+            "holds others; correct it, or take it out of the folder"
+        ) from error
 
 
 def load_as_client(
@@ -56,11 +270,13 @@ def load_as_client(
     return model, info
 
 
-def load_gguf(
-    folder: str, file: str, dtype: torch.dtype
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the model and the tokenizer of a GGUF file; nothing beside it is run."""
+def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model and the tokenizer of a GGUF file; what lies beside it is not looked at."""
     tokenize: Any = AutoTokenizer.from_pretrained
     load: Any = AutoModelForCausalLM.from_pretrained
-    tokenizer = tokenize(folder, gguf_file=file, trust_remote_code=False)
-    return load(folder, gguf_file=file, trust_remote_code=False, dtype=dtype), tokenizer
+    with tempfile.TemporaryDirectory(prefix="gguf-") as place:
+        Path(place, path.name).symlink_to(path.absolute())
+        options = {"gguf_file": path.name, "trust_remote_code": False}
+        tokenizer = tokenize(place, **options)
+        model = load(place, dtype=dtype, **options)
+    return model, tokenizer

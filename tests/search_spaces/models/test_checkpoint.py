@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from search_spaces.errors import ModelError
-from search_spaces.models.checkpoint import locate, read_weights, tensor_files
+from search_spaces.models.checkpoint import locate, read_weights
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel, load_model
+from search_spaces.models.on_disk.source_files import weight_files
 from tests.models.candidates import random_tokens
 from tests.models.factory import GATED, GROUPED, make_model, save_model, write_tokenizer
 
@@ -194,7 +195,7 @@ def test_pieces_of_a_layer_are_those_of_its_experts(tmp_path: Path) -> None:
         empty = made_empty("mixtral")
     (up,) = [
         weight
-        for weight in locate(empty, tensor_files(str(tmp_path)))
+        for weight in locate(empty, weight_files(str(tmp_path)).tensors)
         if weight.names == (f"{HOLDER}.gate_up_proj",)
     ]
     holder = "model.layers.2.block_sparse_moe.experts"
@@ -214,7 +215,7 @@ def test_weights_on_disk_are_those_in_memory(name: str, tmp_path: Path) -> None:
     model = made(name)
     model.save_pretrained(tmp_path, max_shard_size="64KB")
     empty = made_empty(name)
-    read = dict(read_weights(locate(empty, tensor_files(str(tmp_path))), empty))
+    read = dict(read_weights(locate(empty, weight_files(str(tmp_path)).tensors), empty))
     expected = lasting(model)
     assert read.keys() == expected.keys()
     for path, weight in expected.items():

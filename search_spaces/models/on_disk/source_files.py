@@ -134,18 +134,21 @@ def _kind(value: object) -> str:
     return names.get(type(value), "number")
 
 
-def weight_files(source: str, named: object = None) -> WeightFiles:
+def weight_files(source: str) -> WeightFiles:
     """Find a model's weights, as transformers does, and read what their headers say.
 
     Args:
         source: A HuggingFace folder or a hub name.
-        named: The file that the config names in ``transformers_weights``.
 
     Raises:
         ModelError: If there are none, if an index names anything but safetensors files in the
             folder, or if a file is damaged.
     """
-    candidates = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME] if named is None else [named]
+    config = find_file(source, "config.json")
+    named = None if config is None else read_json(config).get("transformers_weights")
+    candidates: list[object] = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
+    if named is not None:
+        candidates = [named]
     for name in candidates:
         _check_name(source, name, "config.json")
         assert isinstance(name, str)

@@ -1,0 +1,180 @@
+"""What a ``config.json`` must say, and which of its fields is at fault if no model comes of it."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+from search_spaces.errors import ModelError, quoted
+
+_ROPE_TYPES = {*ROPE_INIT_FUNCTIONS, "default", "su", "mrope"}
+"""The last two are old names, which transformers replaces."""
+_ROPE_FIELDS = ("rope_parameters", "rope_scaling")
+_QUANTISATIONS = {*AUTO_QUANTIZATION_CONFIG_MAPPING, "bitsandbytes"}
+_SIZES = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "intermediate_size",
+    "vocab_size",
+    "head_dim",
+    "max_position_embeddings",
+)
+_KINDS: tuple[tuple[type, str], ...] = (
+    (bool, "true or false"),
+    (int, "a whole number"),
+    (float, "a number"),
+    (str, "text"),
+    (list, "a list"),
+    (dict, "an object"),
+)
+_OURS: Mapping[str, bool] = {
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "return_dict": True,
+    "torchscript": False,
+}
+"""What a config may ask of a forward pass, and what we need."""
+
+
+def wrong(name: str, field: str, rule: str, value: object) -> ModelError:
+    """Return the sentence for a field with a wrong value."""
+    return ModelError(
+        f"`{field}` in the config.json of {quoted(name)} must be {rule}, got "
+        f"{quoted(repr(value), 60)}; correct it, or get config.json again"
+    )
+
+
+def check_values(name: str, raw: Mapping[str, Any]) -> None:
+    """Refuse values that no config of a causal language model holds.
+
+    Raises:
+        ModelError: If a field that we read ourselves is of another kind.
+    """
+    model_type, architectures = raw.get("model_type"), raw.get("architectures")
+    if not isinstance(model_type, str) or not model_type:
+        raise wrong(name, "model_type", "the name of a family, such as llama", model_type)
+    if architectures is not None and not (
+        isinstance(architectures, list) and all(isinstance(each, str) for each in architectures)
+    ):
+        raise wrong(name, "architectures", "a list of names of classes", architectures)
+    others = raw.get("configuration_files") or []
+    if not isinstance(others, list) or any(Path(str(each)).name != each for each in others):
+        raise wrong(name, "configuration_files", "a list of files in the folder", others)
+    for field in ("auto_map", "quantization_config", *_ROPE_FIELDS):
+        if not isinstance(raw.get(field), dict | None):
+            raise wrong(name, field, "an object or null", raw[field])
+    for field, value in raw.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise wrong(name, field, "a finite number", value)
+    _check_rope(name, raw)
+    _check_quantisation(name, raw.get("quantization_config"))
+
+
+def _check_rope(name: str, raw: Mapping[str, Any]) -> None:
+    text = raw.get("text_config")
+    for part in (raw, text if isinstance(text, dict) else {}):
+        for field in _ROPE_FIELDS:
+            rope = part.get(field) or {}
+            if not isinstance(rope, dict):
+                continue
+            by_layer_type = [value for value in rope.values() if isinstance(value, dict)]
+            for values in by_layer_type or [rope]:
+                kind = values.get("rope_type", values.get("type", "default"))
+                if kind not in _ROPE_TYPES:
+                    known = ", ".join(sorted(_ROPE_TYPES))
+                    raise wrong(name, field, f"of a `rope_type` among {known}", kind)
+
+
+def _check_quantisation(name: str, quantisation: Mapping[str, Any] | None) -> None:
+    if not quantisation:
+        return
+    method = quantisation.get("quant_method")
+    old = any(quantisation.get(field) for field in ("load_in_4bit", "load_in_8bit"))
+    if not (method in _QUANTISATIONS or (method is None and old)):
+        rule = "of a `quant_method` that transformers reads, such as gptq or awq"
+        raise wrong(name, "quantization_config", rule, method)
+
+
+def check_sizes(name: str, config: PreTrainedConfig) -> None:
+    """Refuse sizes that are not positive, and heads that do not divide into groups.
+
+    Raises:
+        ModelError: If there are such.
+    """
+    text = config.get_text_config()
+    sizes = {size: getattr(text, size, None) for size in _SIZES}
+    for size, value in sizes.items():
+        if isinstance(value, int) and value < 1:
+            field = text.attribute_map.get(size, size)
+            raise wrong(name, field, "at least 1", value)
+    heads, groups = sizes["num_attention_heads"], sizes["num_key_value_heads"]
+    if isinstance(heads, int) and isinstance(groups, int) and heads % groups:
+        field = text.attribute_map.get("num_key_value_heads", "num_key_value_heads")
+        raise wrong(name, field, f"a divisor of the {heads} attention heads", groups)
+
+
+def check_depth(name: str, config: PreTrainedConfig, tensor_count: int) -> None:
+    """Refuse more layers than the checkpoint has tensors, before they are made.
+
+    Raises:
+        ModelError: If there are.
+    """
+    text = config.get_text_config()
+    layers = getattr(text, "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > tensor_count:
+        field = text.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+        raise wrong(name, field, f"at most the {tensor_count} tensors of the checkpoint", layers)
+
+
+def ask_for_logits_(config: PreTrainedConfig) -> None:
+    """Set what a forward pass returns to what we need, whatever the config asks for."""
+    parts = (getattr(config, name, None) for name in config.sub_configs)
+    for each in (config, *(part for part in parts if isinstance(part, PreTrainedConfig))):
+        for field, value in _OURS.items():
+            if getattr(each, field, value) != value:
+                setattr(each, field, value)
+
+
+def blamed(
+    name: str, raw: Mapping[str, Any], make: Callable[[dict[str, Any]], object]
+) -> ModelError:
+    """Find the field without which a config works, and return a sentence about it.
+
+    Args:
+        name: The user's name of the model.
+        raw: A config that does not work.
+        make: Makes what it should describe from such values, or fails.
+    """
+    for field in raw:
+        if field != "model_type" and _works(make, raw, field):
+            return wrong(name, field, _kind_of(raw, field, make), raw[field])
+    return ModelError(
+        f"a config.json must describe a model that transformers can make, and that of "
+        f"{quoted(name)} describes none, for several reasons; get it again"
+    )
+
+
+def _works(
+    make: Callable[[dict[str, Any]], object], raw: Mapping[str, Any], left_out: str
+) -> bool:
+    try:
+        make(copy.deepcopy({field: raw[field] for field in raw if field != left_out}))
+    except Exception:  # noqa: BLE001  (a trial, and any failure is its answer)
+        return False
+    return True
+
+
+def _kind_of(raw: Mapping[str, Any], field: str, make: Callable[[dict[str, Any]], object]) -> str:
+    """Return what a field must be, by the value that it has when it is left out."""
+    made = make(copy.deepcopy({each: raw[each] for each in raw if each != field}))
+    usual = getattr(getattr(made, "config", made), field, None)
+    kind = next((words for kind, words in _KINDS if isinstance(usual, kind)), "another value")
+    own = next((words for kind, words in _KINDS if isinstance(raw[field], kind)), "null")
+    return "a value that fits the others" if own == kind else kind

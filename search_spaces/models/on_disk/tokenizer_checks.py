@@ -1,0 +1,102 @@
+"""What is wrong with the files of a tokenizer."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from search_spaces.errors import ModelError, quoted
+from search_spaces.models.on_disk.source_files import (
+    LARGEST_JSON_BYTES,
+    find_file,
+    read_bytes,
+    read_json,
+)
+
+_WHOLE = "tokenizer.json"
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_VOCABULARIES = (
+    "tokenizer.model",
+    "tiktoken.model",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+def missing_tokenizer(
+    source: str, tokenizer_class: type[PreTrainedTokenizerBase] | None = None
+) -> ModelError | None:
+    """Return the sentence for a tokenizer without a vocabulary; `None`: it has one.
+
+    Args:
+        source: A HuggingFace folder or a hub name.
+        tokenizer_class: The class that was loaded, of which some need no file.
+    """
+    named = getattr(tokenizer_class, "vocab_files_names", None)
+    if tokenizer_class is not None and (
+        not named or tokenizer_class.__module__.startswith("transformers_modules.")
+    ):
+        return None
+    own = {str(file): part for part, file in (named or {}).items() if file}
+    held = {name for name in {_WHOLE, *own, *_VOCABULARIES} if find_file(source, name)}
+    merges = next((file for file, part in own.items() if part == "merges_file"), None)
+    lacks_merges = merges is not None and not held - {"vocab.json"}
+    if held and not lacks_merges:
+        return None
+    lacking = f"`{merges}`" if held else f"`{_WHOLE}` (or `tokenizer.model`)"
+    return ModelError(
+        f"a model must come with its tokenizer, and {quoted(source)} lacks {lacking}; copy it, "
+        "and `tokenizer_config.json`, from the model that it was made of"
+    )
+
+
+def damaged_tokenizer(source: str, error: BaseException) -> ModelError:
+    """Return the sentence for a tokenizer that cannot be loaded, by the file at fault."""
+    missing = missing_tokenizer(source)
+    if missing is not None:
+        return missing
+    for name in (*_SETTINGS, _WHOLE, *_VOCABULARIES):
+        file = find_file(source, name)
+        if file is not None:
+            try:
+                read_json(file) if name.endswith(".json") else read_bytes(file, LARGEST_JSON_BYTES)
+            except ModelError as reason:
+                return reason
+    package = None if find_file(source, _WHOLE) else _missing_package(source)
+    if package is not None:
+        return package
+    name = _WHOLE if find_file(source, _WHOLE) else "its files"
+    return ModelError(
+        f"a tokenizer must be one that transformers reads, and that of {quoted(source)} is none "
+        f"({type(error).__name__}); get `{name}` and `tokenizer_config.json` again"
+    )
+
+
+def _missing_package(source: str) -> ModelError | None:
+    """Return the sentence for a vocabulary whose library is not installed."""
+    for name in _VOCABULARIES:
+        file = find_file(source, name)
+        package = None if file is None else _package(file)
+        if package is not None:
+            module, distribution = package
+            if find_spec(module) is None:
+                return ModelError(
+                    f"a tokenizer must be readable, and {quoted(name)} of {quoted(source)} needs "
+                    f"the package {distribution}; install it, `pip install {distribution}`, or "
+                    "add the `tokenizer.json` of the same model"
+                )
+    return None
+
+
+def _package(file: Path) -> tuple[str, str] | None:
+    """Return the module and the distribution that read a vocabulary; `None`: ours do."""
+    if file.name == "tekken.json":
+        return "mistral_common", "mistral-common"
+    if file.suffix != ".model":
+        return None
+    # sentencepiece writes a protocol buffer, tiktoken lines of base64
+    is_text = read_bytes(file, 15).isascii() and not read_bytes(file, 0).startswith(b"\n")
+    return ("tiktoken", "tiktoken") if is_text else ("sentencepiece", "sentencepiece")
