@@ -1,5 +1,6 @@
 """A metric of plans, with its unit and direction; and one measured value."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +17,8 @@ class Metric:
     direction: Direction
     source: str
     """Where the definition comes from."""
+    lowest: float = -math.inf
+    """Its least value; what rounding leaves below is this."""
 
 
 @dataclass(frozen=True, kw_only=True)

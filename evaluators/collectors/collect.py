@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from evaluators.collectors.activations import measure_layers
@@ -58,7 +59,7 @@ def collect_statistics(  # noqa: PLR0913 - one place for all that decides what i
 
     Raises:
         DataError: If gradients or removals are asked of windows without a next token.
-        ModelError: If gradients are asked of a streamed model.
+        ModelError: If gradients are asked of a streamed model, or numbers overflow or vanish.
         OutputError: If the folder cannot be written to; no file is half-written.
     """
     _check_windows(windows, names)
@@ -74,6 +75,7 @@ def collect_statistics(  # noqa: PLR0913 - one place for all that decides what i
         whole_model = _whole_model(structure, windows, names, removal_windows, missing)
         for index, measured in measure_layers(structure, windows, names, missing, batch_tokens):
             statistics = measured | whole_model.pop(index, {})
+            _check_numbers(index, statistics)
             by_layer[index] = statistics if files is None else files.save(index, statistics)
             progress.advance(index + 1, layer_count)
     everything = tuple(by_layer[index] for index in range(layer_count))
@@ -102,6 +104,24 @@ def stored_statistics(
     if len(by_layer) < len(structure.layers):
         return None
     return tuple(by_layer[index] for index in sorted(by_layer))
+
+
+def _check_numbers(index: int, statistics: Statistics) -> None:
+    """Refuse what would make importances and sensitivities infinite or undefined."""
+    for (name, path), value in statistics.items():
+        if not bool(torch.isfinite(value).all()):
+            place = f"`{path}` of layer {index}" if path else f"layer {index}"
+            raise ModelError(
+                f"what goes through a model must be finite, squared and summed in float32, and "
+                f"{name} at {place} is not: hidden states or weights overflow; set "
+                "`--dtype float32`, or get a sound checkpoint"
+            )
+    # below it a number loses its digits, and what is divided by it its meaning
+    if float(statistics["hidden_energy", ""]) < torch.finfo(torch.float32).tiny:
+        raise ModelError(
+            f"hidden states must not vanish, and those that enter layer {index} are zero, or so "
+            "small that float32 cannot hold their squares; get a sound checkpoint"
+        )
 
 
 def _warn_of_unrouted(structure: ModelStructure, statistics: Sequence[Statistics]) -> None:

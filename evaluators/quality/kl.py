@@ -10,6 +10,7 @@ KL = Metric(
     unit="nats/token",
     direction="minimise",
     source="Kullback & Leibler, 1951; as a pruning objective: EvoPress (Sieberling et al., 2024)",
+    lowest=0.0,  # Gibbs' inequality
 )
 
 

@@ -41,6 +41,8 @@ class Readout:
     ) -> None:
         self._backbone = backbone
         self._measures = {name: QUALITY[name][1] for name in metrics}
+        lowest = [[QUALITY[name][0].lowest] for name in metrics]
+        self._lowest = torch.tensor(lowest, dtype=torch.float64, device=tokens.device)
         self._windows = len(tokens)
         rows = np.arange(len(tokens))[:, None] * tokens.shape[1] + positions
         self._rows = torch.from_numpy(rows.ravel()).to(tokens.device)
@@ -78,4 +80,5 @@ class Readout:
 
     def _by_window(self, values: Tensor) -> dict[str, NDArray[np.float64]]:
         means = values.double().reshape(len(self._measures), self._windows, -1).mean(dim=2)
+        means = means.maximum(self._lowest)  # NaN stays
         return dict(zip(self._measures, means.cpu().numpy(), strict=True))

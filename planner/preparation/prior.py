@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import assert_never
 
+import numpy as np
+
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.pruning_methods import PruningMethods
 from planner.settings.search import SearchSettings
-from search_spaces.errors import SettingsError
+from search_spaces.errors import ModelError, SettingsError
 from search_spaces.priors.sensitivity import (
     SensitivityPrior,
     prior_after_compensation,
@@ -30,8 +32,28 @@ def make_prior(
     """Compute the sensitivity prior that the settings name.
 
     Raises:
+        ModelError: If weights are so large that it is not finite.
         SettingsError: If importances are to be the prior but are not comparable across components.
     """
+    prior = _named_prior(dense, settings, methods, statistics, orders)
+    for position, component in enumerate(dense.structure.components):
+        if not (
+            np.isfinite(prior.units[position]).all() and np.isfinite(prior.options[position]).all()
+        ):
+            raise ModelError(
+                f"sensitivities must be finite, and those of `{component.name}` are not: its "
+                "weights or hidden states are too large for float32; get a sound checkpoint"
+            )
+    return prior
+
+
+def _named_prior(
+    dense: DenseModel,
+    settings: SearchSettings,
+    methods: PruningMethods,
+    statistics: Sequence[Statistics],
+    orders: Orders,
+) -> SensitivityPrior:
     structure = dense.structure
     block_options = lay_out_options(
         structure.components, settings.choices, settings.patterns, settings.mlp_step

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from search_spaces.errors import StructureError
+from search_spaces.errors import ModelError, StructureError
 from search_spaces.models.layer_stack import find_stack
 from search_spaces.models.streaming import LayerStream
 from search_spaces.structure.hooks import hooked
@@ -178,11 +178,13 @@ def check_path(backbone: Backbone) -> None:
     """Check that the path layer by layer computes the model's logits.
 
     Raises:
+        ModelError: If the model's logits are not finite, or all alike.
         StructureError: If logits differ by more than 1e-3 of their spread.
     """
     tokens = probe_tokens(backbone.model)
     with torch.inference_mode():
         expected = backbone.model(input_ids=tokens, use_cache=False).logits.float()
+        _check_logits(expected, backbone.model.dtype)
         inputs = backbone.enter(tokens)
         hidden = inputs.hidden
         for layer, call in zip(backbone.layers, inputs.calls, strict=True):
@@ -196,6 +198,24 @@ def check_path(backbone: Backbone) -> None:
             f"logits through the planner's own path must equal the model's within {allowed:.1e}, "
             f"got a difference of {gap:.1e} after `{backbone.stack_path}`; this model does "
             "something between its layers and its logits that the planner cannot follow"
+        )
+
+
+def _check_logits(logits: Tensor, dtype: torch.dtype) -> None:
+    """Refuse a dense model that predicts nothing, from which no candidate could differ."""
+    place = f"in {str(dtype).removeprefix('torch.')}"
+    remedy = "get a sound checkpoint"
+    if dtype != torch.float32:
+        remedy += ", or set `--dtype float32`"
+    if not bool(torch.isfinite(logits).all()):
+        raise ModelError(
+            f"a model's logits must be finite, and {place} they are not: weights or hidden states "
+            f"overflow; {remedy}"
+        )
+    if bool((logits.amin(dim=-1) == logits.amax(dim=-1)).all()):
+        raise ModelError(
+            f"a model's logits must differ from token to token, and {place} all are alike: its "
+            f"embedding, last norm or head vanishes or overflows; {remedy}"
         )
 
 
