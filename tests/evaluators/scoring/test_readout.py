@@ -8,7 +8,6 @@ from evaluators.quality.kl import kl
 from evaluators.scoring.readout import Readout
 from tests.models import tiny
 
-
 BACKBONE = tiny.llama().backbone
 
 

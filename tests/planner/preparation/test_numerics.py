@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from transformers import LlamaConfig, PreTrainedModel
 
 import planner
@@ -12,12 +14,22 @@ from search_spaces.errors import ModelError
 from tests.models.factory import GROUPED, VOCABULARY, make_model, save_model
 
 
+def embedding(model: PreTrainedModel) -> Tensor:
+    weight: Tensor = model.get_parameter("model.embed_tokens.weight")
+    return weight
+
+
+def matrix(model: PreTrainedModel, layer: int, name: str) -> Tensor:
+    weight: Tensor = model.get_parameter(f"model.layers.{layer}.mlp.{name}.weight")
+    return weight
+
+
 def empty_embedding(model: PreTrainedModel) -> None:
-    model.get_input_embeddings().weight.zero_()
+    embedding(model).zero_()
 
 
 def faint_embedding(model: PreTrainedModel) -> None:
-    model.get_input_embeddings().weight.mul_(1e-30)
+    embedding(model).mul_(1e-30)
 
 
 def denormal_weights(model: PreTrainedModel) -> None:
@@ -26,28 +38,28 @@ def denormal_weights(model: PreTrainedModel) -> None:
 
 
 def overflowing_layer(model: PreTrainedModel) -> None:
-    model.get_submodule("model.layers.1.mlp.gate_proj").weight.fill_(1e38)
+    matrix(model, 1, "gate_proj").fill_(1e38)
 
 
 def growing_layers(model: PreTrainedModel) -> None:
     for layer in range(2):
-        model.get_submodule(f"model.layers.{layer}.mlp.down_proj").weight.mul_(1e38)
+        matrix(model, layer, "down_proj").mul_(1e38)
 
 
 def large_channels_made_small_again(model: PreTrainedModel) -> None:
     # as many powers of two up as down: the model works, the squares of its channels overflow
-    model.get_submodule("model.layers.1.mlp.up_proj").weight.mul_(2.0**90)
-    model.get_submodule("model.layers.1.mlp.down_proj").weight.mul_(2.0**-90)
+    matrix(model, 1, "up_proj").mul_(2.0**90)
+    matrix(model, 1, "down_proj").mul_(2.0**-90)
 
 
 def large_weights_of_small_inputs(model: PreTrainedModel) -> None:
-    model.get_submodule("model.layers.1.mlp.up_proj").weight.mul_(2.0**-70)
-    model.get_submodule("model.layers.1.mlp.down_proj").weight.mul_(2.0**70)
+    matrix(model, 1, "up_proj").mul_(2.0**-70)
+    matrix(model, 1, "down_proj").mul_(2.0**70)
 
 
 def idle_mlps(model: PreTrainedModel) -> None:
     for layer in range(2):
-        model.get_submodule(f"model.layers.{layer}.mlp.down_proj").weight.zero_()
+        matrix(model, layer, "down_proj").zero_()
 
 
 def search(change: Callable[[PreTrainedModel], None], folder: Path) -> planner.Run:
@@ -55,9 +67,8 @@ def search(change: Callable[[PreTrainedModel], None], folder: Path) -> planner.R
     with torch.no_grad():
         change(model)
     text = folder / "text.txt"
-    text.write_text(" ".join(f"w{3 + 31 * index % (VOCABULARY - 3)}" for index in range(900)))
-    windows = {"search_windows": 2, "calibration_windows": 4, "window_tokens": 8}
-    rescored = {"fresh_windows": 2, "holdout_windows": 2}
+    words = np.random.default_rng(0).integers(3, VOCABULARY, size=900)
+    text.write_text(" ".join(f"w{word}" for word in words))
     return planner.search(
         str(save_model(model, folder / "model")),
         out=folder / "run",
@@ -66,8 +77,11 @@ def search(change: Callable[[PreTrainedModel], None], folder: Path) -> planner.R
         budget="params<=0.9x",
         population=4,
         evaluations=4,
-        **windows,
-        **rescored,
+        search_windows=2,
+        calibration_windows=4,
+        fresh_windows=2,
+        holdout_windows=2,
+        window_tokens=8,
     )
 
 
