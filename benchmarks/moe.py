@@ -28,6 +28,7 @@ from planner.results.significance import compare_kl
 from planner.settings.to_moe import ToMoeSettings
 from planner.to_moe.convert import convert_to_moe
 from search_spaces.importance import ExpertImportanceName
+from search_spaces.models.stored import StoredFormat
 from search_spaces.reading.read import read_structure
 from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.structure.model import ModelStructure
@@ -259,7 +260,7 @@ def _counted(structure: ModelStructure, count: int) -> Row:
     components, backbone = structure.components, structure.backbone
     configurations = unit_counts(components).copy()
     configurations[[component.experts is not None for component in components]] = count
-    costs = CostModel(structure, stored_dtype=torch.float32, context=_WINDOW)
+    costs = CostModel(structure, stored=StoredFormat(dtype=torch.float32), context=_WINDOW)
     windows = torch.randint(512, (4, _WINDOW), generator=torch.Generator().manual_seed(1))
     evaluator = Evaluator(structure, windows, Fidelity(state_bytes=0))
     dict(evaluator.score(unit_counts(components)[None]))  # the dense side is kept

@@ -98,7 +98,7 @@ def _scored(contest: Contest, percent: NDArray[np.int_], most: float) -> Measure
     block_options = [combined_options(patterns)] * len(widths)
     costs = CostModel(
         structure,
-        stored_dtype=prepared.dense.loaded.stored_dtype,
+        stored=prepared.dense.loaded.stored,
         context=1,
         block_options=block_options,
     )

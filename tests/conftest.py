@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
+from search_spaces.models.stored import StoredFormat
 from search_spaces.structure.model import ModelStructure
 from tests import TORCH_THREADS
 from tests.models.factory import save_model, twin, write_tokenizer
@@ -194,6 +195,6 @@ def loaded_family(structure: ModelStructure, tokenizer: PreTrainedTokenizerBase)
         model=model,
         tokenizer=tokenizer,
         source="memory",
-        stored_dtype=torch.float32,
+        stored=StoredFormat(dtype=torch.float32),
         identity=identify(model),
     )

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Self
 
 import numpy as np
-import torch
 
 from evaluators.costs.active import ACTIVE, active_table
+from evaluators.costs.as_stored import as_stored
 from evaluators.costs.cost_table import Floats, total
 from evaluators.costs.expert_bytes import LOADING, loading_table
 from evaluators.costs.kv import KV, kv_table
@@ -19,6 +19,7 @@ from evaluators.costs.packed import PACKED, packed_table
 from evaluators.costs.params import PARAMS, params_table
 from evaluators.costs.size import SIZE, size_table
 from evaluators.latency.latency_table import LatencyTable
+from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.space.space import SearchSpace
@@ -33,7 +34,7 @@ class CostModel:
 
     Args:
         structure: The model.
-        stored_dtype: Of its weights on disk, and so of an export's.
+        stored: Number formats of its weights on disk, and so of an export's.
         context: Tokens that a token attends to, for the multiply–accumulates of attention.
         block_options: For each component its options, the dense one first; None: that alone.
         adds_bias: Whether pruned components gain a bias.
@@ -43,7 +44,7 @@ class CostModel:
         self,
         structure: ModelStructure,
         *,
-        stored_dtype: torch.dtype,
+        stored: StoredFormat,
         context: int,
         block_options: Sequence[Sequence[BlockOptions]] | None = None,
         adds_bias: bool = False,
@@ -54,20 +55,21 @@ class CostModel:
         )
         self.table: LatencyTable | None = None
         params = params_table(structure, options, adds_bias=adds_bias)
-        size = size_table(structure, options, stored_dtype, adds_bias=adds_bias)
+        on_disk = as_stored(structure, stored)
+        size = size_table(on_disk, options, adds_bias=adds_bias)
         self._cost_tables = {
             PARAMS.name: params,
             SIZE.name: size,
             MACS.name: macs_table(structure, options, context),
-            KV.name: kv_table(structure, options, stored_dtype),
+            KV.name: kv_table(structure, options, stored.dtype),
             # zeros make no dense kernel faster: only what is stored can shrink
             NONZERO.name: nonzero_table(params, structure, options),
-            PACKED.name: packed_table(size, structure, options, stored_dtype),
+            PACKED.name: packed_table(size, on_disk, options),
         }
         if structure.has_experts:
             self._cost_tables |= {
                 ACTIVE.name: active_table(structure, options, adds_bias=adds_bias),
-                LOADING.name: loading_table(structure, options, stored_dtype, size),
+                LOADING.name: loading_table(on_disk, options, size),
             }
 
     def timed(self, table: LatencyTable) -> Self:

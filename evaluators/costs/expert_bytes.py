@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated
 from evaluators.costs.mixture import ExpertWeights, MixtureConfigurations
+from evaluators.costs.size import byte_count
 from evaluators.metric import Metric
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
@@ -22,10 +21,7 @@ LOADING = Metric(
 
 
 def loading_table(
-    structure: ModelStructure,
-    block_options: ComponentOptions,
-    stored_dtype: torch.dtype,
-    size: CostTable,
+    stored: ModelStructure, block_options: ComponentOptions, size: CostTable
 ) -> CostTable:
     """Count the bytes of experts that a decode step of one request reads.
 
@@ -33,29 +29,25 @@ def loading_table(
     rest. Zeros are read too.
 
     Args:
-        structure: The model.
+        stored: The model as it is stored.
         block_options: For each component its options, the dense one first.
-        stored_dtype: Of the weights.
         size: Bytes of all that is stored, of which the shared expert is read in full.
     """
-
-    def weight_cost(weight: Tensor) -> float:
-        return weight.numel() * stored_dtype.itemsize
 
     def table(component: Component, options: Sequence[BlockOptions]) -> Floats:
         if component.experts is None:
             return np.zeros(1)
         configurations = MixtureConfigurations.of(component, component.experts, options)
-        layer = structure.backbone.layers[component.layer]
-        each = ExpertWeights.of(layer, component.experts, weight_cost)
+        layer = stored.backbone.layers[component.layer]
+        each = ExpertWeights.of(layer, component.experts, byte_count)
         return np.asarray(configurations.running * each.expert(configurations.channels))
 
-    routed = zip(structure.components, tabulated(structure, block_options, table), strict=True)
+    routed = zip(stored.components, tabulated(stored, block_options, table), strict=True)
     return CostTable(
         tables=tuple(
             all_bytes if component.kind == "shared" else read_bytes
             for (component, read_bytes), all_bytes in zip(routed, size.tables, strict=True)
         ),
-        shared=np.zeros(len(structure.layers)),
+        shared=np.zeros(len(stored.layers)),
         rest=0.0,
     )

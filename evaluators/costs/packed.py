@@ -4,7 +4,6 @@ No runtime gets faster by it, and few load it: it is the size of a packed file o
 """
 
 import numpy as np
-import torch
 
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats
 from evaluators.costs.zeros import Zeros, sparse_table
@@ -21,16 +20,13 @@ PACKED = Metric(
 
 
 def packed_table(
-    size: CostTable,
-    structure: ModelStructure,
-    block_options: ComponentOptions,
-    stored_dtype: torch.dtype,
+    size: CostTable, stored: ModelStructure, block_options: ComponentOptions
 ) -> CostTable:
     """Subtract what packing saves from the bytes ``size``; a matrix is packed only if it helps."""
 
     def saved(zeros: Zeros) -> Floats:
-        plain = zeros.rows * zeros.columns * stored_dtype.itemsize
-        packed = packed_bytes(zeros.rows, zeros.columns, zeros.count, stored_dtype.itemsize)
+        plain = zeros.rows * zeros.columns * zeros.itemsize
+        packed = packed_bytes(zeros.rows, zeros.columns, zeros.count, zeros.itemsize)
         return np.asarray(np.maximum(0.0, plain - packed), np.float64)
 
-    return sparse_table(size, structure, block_options, saved)
+    return sparse_table(size, stored, block_options, saved)

@@ -1,7 +1,6 @@
 """Bytes of weights as they are stored on disk."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evaluators.costs.cost_table import ComponentOptions, CostTable
 from evaluators.costs.weight_count import Counted, weight_table
@@ -12,21 +11,14 @@ SIZE = Metric(name="size", unit="bytes", direction="minimise", source="tensor da
 
 
 def size_table(
-    structure: ModelStructure,
-    block_options: ComponentOptions,
-    stored_dtype: torch.dtype,
-    *,
-    adds_bias: bool = False,
+    stored: ModelStructure, block_options: ComponentOptions, *, adds_bias: bool = False
 ) -> CostTable:
-    """Count bytes in the dtype that an export is stored in, tied weights once.
-
-    Buffers keep a dtype of their own.
-    """
-
-    def weight_cost(weight: Tensor) -> float:
-        is_parameter = isinstance(weight, nn.Parameter)
-        return weight.numel() * (stored_dtype if is_parameter else weight.dtype).itemsize
-
+    """Count the bytes of a model as it is stored, tied weights once."""
     return weight_table(
-        structure, block_options, weight_cost, Counted(adds_bias=adds_bias, buffers=True)
+        stored, block_options, byte_count, Counted(adds_bias=adds_bias, buffers=True)
     )
+
+
+def byte_count(weight: Tensor) -> float:
+    """Return the bytes of a tensor in its own dtype."""
+    return weight.numel() * weight.itemsize

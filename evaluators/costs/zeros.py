@@ -24,14 +24,20 @@ class Zeros:
     rows: NDArray[np.int_]
     columns: NDArray[np.int_]
     count: NDArray[np.int_]
+    itemsize: int
+    """Bytes of each of its numbers."""
 
     @classmethod
     def of(
-        cls, rows: NDArray[np.int_], columns: NDArray[np.int_], pattern: SparsityPattern
+        cls,
+        rows: NDArray[np.int_],
+        columns: NDArray[np.int_],
+        itemsize: int,
+        pattern: SparsityPattern,
     ) -> "Zeros":
         """Count the zeros of a pattern."""
         rows, columns = np.broadcast_arrays(rows, columns)
-        return cls(rows, columns, rows * pattern.zeros_each_row(columns))
+        return cls(rows, columns, rows * pattern.zeros_each_row(columns), itemsize)
 
 
 Saved = Callable[[Zeros], Floats]
@@ -69,10 +75,12 @@ def _saved(
     savings = np.zeros(component.unit_count + 1)
     kept_counts = np.arange(component.unit_count + 1)
     for projection in component.projections:
-        rows, columns = matrix(layer.get_submodule(projection.path)).shape
+        weight = matrix(layer.get_submodule(projection.path))
+        rows, columns = weight.shape
         features = len(projection.units) // component.unit_count * kept_counts
         shape = (features, columns) if projection.side == "rows" else (rows, features)
-        savings += saved(Zeros.of(np.array(shape[0]), np.array(shape[1]), pattern))
+        zeros = Zeros.of(np.array(shape[0]), np.array(shape[1]), weight.itemsize, pattern)
+        savings += saved(zeros)
     return savings
 
 
@@ -85,14 +93,15 @@ def _saved_of_experts(
 ) -> Floats:
     """Return what patterns save of experts in each configuration, ``(options, units + 1)``."""
     configurations = MixtureConfigurations.of(component, experts, block_options)
-    _, high, columns = expert_matrix(layer, experts, "up").shape
-    _, rows, _ = expert_matrix(layer, experts, "down").shape
+    up, down = (expert_matrix(layer, experts, role) for role in ("up", "down"))
+    (_, high, columns), (_, rows, _) = up.shape, down.shape
     high //= experts.channel_count  # rows of a channel: one of its input, one of its gate
     savings = np.zeros(len(block_options))
     for index, (options, (channels,)) in enumerate(
         zip(block_options, configurations.channels, strict=True)
     ):
-        for shape in ((high * channels, columns), (rows, channels)):
-            zeros = Zeros.of(np.array(shape[0]), np.array(shape[1]), options.pattern)
+        shapes = (high * channels, columns, up.itemsize), (rows, channels, down.itemsize)
+        for height, width, itemsize in shapes:
+            zeros = Zeros.of(np.array(height), np.array(width), itemsize, options.pattern)
             savings[index] += float(saved(zeros))
     return np.asarray(configurations.kept * savings[:, None])

@@ -56,7 +56,7 @@ def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
     structure = read_structure(loaded.model, loaded.stream)
     costs = CostModel(
         structure,
-        stored_dtype=loaded.stored_dtype,
+        stored=loaded.stored,
         context=settings.window_tokens,
         block_options=lay_out_options(
             structure.components, settings.choices, settings.patterns, settings.mlp_step

@@ -1,22 +1,37 @@
-"""Fingerprints that tell models apart by their weights."""
+"""Fingerprints that tell models apart by their weights, and all else that identifies them."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch.nn import functional
+from transformers import (
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from search_spaces.models.identity import ModelIdentity
+from search_spaces.models.identity import SourceIdentity, Verify, computing_values
 
 SAMPLED_VALUES = 64
 """Values hashed of each tensor: enough to notice a fine-tuned sibling, cheap for any size."""
+_PIECE = 2**22
+_COLUMNS = 1024
 
 
 def identify(
-    model: PreTrainedModel, weights: Iterable[tuple[str, Tensor]] | None = None
-) -> ModelIdentity:
-    """Return a model's identity; it must not be sorted or cast yet.
+    model: PreTrainedModel,
+    weights: Iterable[tuple[str, Tensor]] | None = None,
+    *,
+    dtypes: Mapping[str, torch.dtype] | None = None,
+    verify: Verify = "sample",
+) -> SourceIdentity:
+    """Return what identifies a model's weights; it must not be sorted or cast yet.
 
     Two dtypes of the same weights count as one model as long as the weights survive the cast.
 
@@ -24,19 +39,81 @@ def identify(
         model: The model.
         weights: What `lasting` returns of it, in the order of the names, if the model is not in
             memory.
+        dtypes: Those that transformers loads weights in, by their names; None: those they have.
+        verify: Whether to take a cryptographic digest too.
     """
-    digest = hashlib.sha256()
+    fingerprint, checksum, digest = (hashlib.sha256() for _ in range(3))
     params = 0
     for name, weight in sorted(lasting(model).items()) if weights is None else weights:
         flat = weight.detach().reshape(-1)
         steps = torch.arange(SAMPLED_VALUES, device=flat.device)
         positions = steps * (len(flat) - 1) // SAMPLED_VALUES
-        digest.update(f"{name}{tuple(weight.shape)}".encode())
-        digest.update(flat[positions].to("cpu", torch.float32).numpy().tobytes())
+        header = f"{name}{tuple(weight.shape)}".encode()
+        fingerprint.update(header)
+        sample = flat[positions].to("cpu", None if dtypes is None else dtypes[name])
+        fingerprint.update(sample.to(torch.float32).numpy().tobytes())
+        checksum.update(header)
+        digest.update(header)
+        for piece in torch.split(flat, _PIECE):
+            values = piece.to(torch.promote_types(piece.dtype, torch.float32))
+            for sums in _sums(values):
+                checksum.update(sums.cpu().numpy().tobytes())
+            if verify == "full":
+                digest.update(values.cpu().numpy().tobytes())
         params += weight.numel() if isinstance(weight, nn.Parameter) else 0
-    return ModelIdentity(
-        architecture=type(model).__name__, fingerprint=digest.hexdigest()[:16], params=params
+    return SourceIdentity(
+        architecture=type(model).__name__,
+        fingerprint=fingerprint.hexdigest()[:16],
+        params=params,
+        checksum=checksum.hexdigest()[:16],
+        digest=digest.hexdigest() if verify == "full" else "",
     )
+
+
+def _sums(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of rows and columns of the values' bits, which notice what moved too."""
+    words_a_number = 8 // values.itemsize
+    padded = functional.pad(values, (0, -len(values) % (_COLUMNS * words_a_number)))
+    words = padded.contiguous().view(torch.int64).view(-1, _COLUMNS)
+    return words.sum(0), words.sum(1)
+
+
+def describe_source(
+    identity: SourceIdentity,
+    config: PreTrainedConfig,
+    generation: GenerationConfig | None,
+    tokenizer: PreTrainedTokenizerBase,
+) -> SourceIdentity:
+    """Return the identity of weights with that of all else that a model's folder holds."""
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    vocabulary = json.dumps([sorted(tokenizer.get_vocab().items()), special], sort_keys=True)
+    values = {
+        "config": computing_values(config.to_dict()),
+        "transformers": transformers.__version__,
+        "generation": {} if generation is None else computing_values(generation.to_dict()),
+        "tokenizer": _hash(vocabulary, *_rules(tokenizer)),
+        "vocabulary": _hash(vocabulary),
+    }
+    return identity.model_copy(update=values)
+
+
+def _rules(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+    """Yield what determines the tokens that a tokenizer gives, besides its vocabulary."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        yield backend.to_str()
+        return
+    # it is written in Python: its files and switches say the rest, wherever they lie
+    options = tokenizer.init_kwargs
+    yield type(tokenizer).__name__
+    yield repr(sorted((key, value) for key, value in options.items() if isinstance(value, bool)))
+    for name in sorted(tokenizer.vocab_files_names):
+        if (path := getattr(tokenizer, name, None)) and Path(path).is_file():
+            yield _hash(Path(path).read_bytes().hex())
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def lasting(module: nn.Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evaluators.costs.cost_model import CostModel
 from search_spaces.models.fingerprint import identify
+from search_spaces.models.stored import StoredFormat
 from search_spaces.pruned_weights.bitmask import pack
 from search_spaces.space.block_options import combined_options
 from search_spaces.space.build import build_space
@@ -34,7 +35,7 @@ def cost_model(
 ) -> CostModel:
     return CostModel(
         structure,
-        stored_dtype=torch.bfloat16,
+        stored=StoredFormat(dtype=torch.bfloat16),
         context=CONTEXT,
         block_options=[combined_options(patterns)] * len(structure.components),
     )
@@ -188,10 +189,10 @@ SPARSE = (
 def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(family: Make) -> None:
     structure = family()
     widths = unit_counts(structure.components)
-    plain = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT)
+    plain = CostModel(structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT)
     block_options = [combined_options(SPARSE)] * len(widths)
     judge = CostModel(
-        structure, stored_dtype=torch.bfloat16, context=CONTEXT, block_options=block_options
+        structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT, block_options=block_options
     )
     rng = np.random.default_rng(3)
     kept = rng.integers(widths + 1, size=(12, len(widths)))
@@ -225,8 +226,8 @@ def test_a_bias_is_paid_where_units_went_and_there_was_none() -> None:
     for family, rows in ((llama, 32), (opt, 0)):  # opt has biases of its own
         structure = family()
         widths = unit_counts(structure.components)
-        plain = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT)
-        judge = CostModel(structure, stored_dtype=torch.bfloat16, context=CONTEXT, adds_bias=True)
+        plain = CostModel(structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT)
+        judge = CostModel(structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT, adds_bias=True)
         kept = widths.copy()
         kept[:3] = [widths[0] - 1, 0, widths[2] - 1]
         for configurations, biases in ((widths, 0), (kept, 2)):

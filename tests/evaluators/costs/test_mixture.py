@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evaluators.costs.cost_model import CostModel
 from search_spaces.models.fingerprint import identify
+from search_spaces.models.stored import StoredFormat
 from search_spaces.pruned_weights.bitmask import pack
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.build import build_space
@@ -41,7 +42,7 @@ def cost_model(
 ) -> CostModel:
     block_options = ways(structure, patterns)
     return CostModel(
-        structure, stored_dtype=torch.bfloat16, context=CONTEXT, block_options=block_options
+        structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT, block_options=block_options
     )
 
 
@@ -214,7 +215,7 @@ def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(name: str, words: 
         patterns=patterns,
     )
     judge = CostModel(
-        structure, stored_dtype=torch.bfloat16, context=CONTEXT, block_options=space.block_options
+        structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT, block_options=space.block_options
     )
     rng = np.random.default_rng(2)
     genomes = rng.integers(space.top_levels + 1, size=(20, len(space.sites)))
@@ -234,5 +235,5 @@ def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(name: str, words: 
 
 
 def test_a_dense_model_has_neither_active_parameters_nor_loading() -> None:
-    costs = CostModel(tiny.llama(), stored_dtype=torch.bfloat16, context=CONTEXT).dense()
+    costs = CostModel(tiny.llama(), stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT).dense()
     assert not {"active", "loading"} & set(costs)

@@ -19,6 +19,7 @@ from evaluators.latency.layer_benchmark import measure_table, timed_counts
 from evaluators.latency.measure import Workload, measure_latencies
 from evaluators.latency.stack_timer import StackCase
 from search_spaces.errors import LatencyError
+from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.structure.model import ModelStructure
 from tests.evaluators.latency.tables import WORKLOAD, both, by_hand
@@ -34,7 +35,7 @@ def plain(structure: ModelStructure) -> list[tuple[BlockOptions, ...]]:
 
 
 def costs_by_hand(structure: ModelStructure) -> CostModel:
-    return CostModel(structure, stored_dtype=torch.float32, context=1).timed(by_hand(structure))
+    return CostModel(structure, stored=StoredFormat(dtype=torch.float32), context=1).timed(by_hand(structure))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_one_factor_makes_the_parts_add_up_to_the_dense_model() -> None:
 
 def test_exact_costs_stay_as_they_are() -> None:
     structure = tiny.llama()
-    plain = CostModel(structure, stored_dtype=torch.float32, context=1)
+    plain = CostModel(structure, stored=StoredFormat(dtype=torch.float32), context=1)
     assert set(costs_by_hand(structure).dense()) == {*plain.dense(), "latency", "throughput"}
     assert "latency" not in plain.dense()
 

@@ -14,6 +14,7 @@ from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from search_spaces.importance import make_unit_importance
 from search_spaces.importance.order import rank_units
+from search_spaces.models.stored import StoredFormat
 from search_spaces.models.streaming import LayerStream
 from search_spaces.priors.sensitivity import prior_from_energy
 from search_spaces.statistics import StatisticName
@@ -55,7 +56,7 @@ def test_identity_and_structure_are_the_same(pair: tuple[Opened, Opened]) -> Non
 
 def test_costs_are_the_same(pair: tuple[Opened, Opened]) -> None:
     whole, streamed = (
-        CostModel(side.structure, stored_dtype=torch.float32, context=8).dense() for side in pair
+        CostModel(side.structure, stored=StoredFormat(dtype=torch.float32), context=8).dense() for side in pair
     )
     assert streamed == whole
 
