@@ -35,7 +35,8 @@ def make_prior(
         ModelError: If weights are so large that it is not finite.
         SettingsError: If importances are to be the prior but are not comparable across components.
     """
-    prior = _named_prior(dense, settings, methods, statistics, orders)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        prior = _named_prior(dense, settings, methods, statistics, orders)
     for position, component in enumerate(dense.structure.components):
         if not (
             np.isfinite(prior.units[position]).all() and np.isfinite(prior.options[position]).all()
