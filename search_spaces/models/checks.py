@@ -24,6 +24,15 @@ def untrusted(source: str, part: str = "model") -> ModelError:
     )
 
 
+def unknown_family(source: str, model_type: str) -> ModelError:
+    """Return the sentence for a family that is newer than transformers, or none."""
+    return ModelError(
+        f"a model must be of a family that transformers holds, and {quoted(source)} is of "
+        f"{quoted(model_type, 40)}, which this version of transformers does not hold; update "
+        "transformers, or give another model"
+    )
+
+
 def absent_source(source: str, error: BaseException | None = None) -> ModelError:
     """Return the sentence for a name that is no folder, and that the hub gives no config for."""
     kinds = set()

@@ -25,11 +25,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
+from transformers.models.auto.configuration_auto import (
+    CONFIG_MAPPING_NAMES,  # type: ignore[attr-defined]
+)
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from search_spaces.errors import ModelError, quoted
-from search_spaces.models.checks import absent_source, loading_failure, untrusted
+from search_spaces.models.checks import absent_source, loading_failure, unknown_family, untrusted
 from search_spaces.models.on_disk.config_checks import (
     ask_for_logits_,
     blamed,
@@ -51,8 +53,10 @@ def load_config(source: str, *, trust_remote_code: bool) -> PreTrainedConfig:
     """
     raw = _read_config(source)
     is_known = raw["model_type"] in CONFIG_MAPPING_NAMES
-    has_code = bool(raw.get("auto_map"))
-    if has_code and not (is_known or trust_remote_code):
+    has_code = "AutoConfig" in (raw.get("auto_map") or {})
+    if not (is_known or has_code):
+        raise unknown_family(source, raw["model_type"])
+    if not (is_known or trust_remote_code):
         raise untrusted(source)
     if has_code and is_known and trust_remote_code:
         logger.info("its own code is left aside: transformers holds %s itself", raw["model_type"])
@@ -195,6 +199,7 @@ def load_weights(
 
 
 def load_state(
+    source: str,
     empty: PreTrainedModel,
     weights: Mapping[str, Tensor],
     dtype: torch.dtype,
@@ -211,6 +216,7 @@ def load_state(
         output_loading_info=True,
         **options,
     )
+    model.config.name_or_path = model.name_or_path = source
     return model, info
 
 

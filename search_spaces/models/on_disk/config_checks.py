@@ -103,21 +103,17 @@ def _check_quantisation(name: str, quantisation: Mapping[str, Any] | None) -> No
 
 
 def check_sizes(name: str, config: PreTrainedConfig) -> None:
-    """Refuse sizes that are not positive, and heads that do not divide into groups.
+    """Refuse sizes that are not positive.
 
     Raises:
         ModelError: If there are such.
     """
     text = config.get_text_config()
-    sizes = {size: getattr(text, size, None) for size in _SIZES}
-    for size, value in sizes.items():
+    for size in _SIZES:
+        value = getattr(text, size, None)
         if isinstance(value, int) and value < 1:
             field = text.attribute_map.get(size, size)
             raise wrong(name, field, "at least 1", value)
-    heads, groups = sizes["num_attention_heads"], sizes["num_key_value_heads"]
-    if isinstance(heads, int) and isinstance(groups, int) and heads % groups:
-        field = text.attribute_map.get("num_key_value_heads", "num_key_value_heads")
-        raise wrong(name, field, f"a divisor of the {heads} attention heads", groups)
 
 
 def check_depth(name: str, config: PreTrainedConfig, tensor_count: int) -> None:

@@ -16,7 +16,9 @@ def embedding_rows(model: PreTrainedModel) -> int:
     return int(embedding.weight.shape[0])
 
 
-def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+def check_vocabulary(
+    name: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
+) -> None:
     """Refuse a tokenizer whose tokens the model does not know.
 
     All words of its vocabulary must be rows of the embedding, and so must added ones that text
@@ -30,7 +32,7 @@ def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, model: PreTr
     rows = embedding_rows(model)
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids = set(tokenizer.get_vocab().values())
-    common = (ids - special) | set(tokenizer.build_inputs_with_special_tokens([]))
+    common = (ids - special) | set(tokenizer("")["input_ids"])
     if max(common, default=0) >= rows:
         raise ModelError(
             f"token ids must lie in the model's embedding, and the tokenizer of {quoted(name)} "

@@ -237,7 +237,7 @@ EXPERT = "model.layers.2.block_sparse_moe.experts"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda w: w.pop(f"{EXPERT}.3.w2.weight"), r"down_proj` has the shape \(3, 32, 48\)"),
+        (lambda w: w.pop(f"{EXPERT}.3.w2.weight"), r"down_proj` of .* is 3 × 32 × 48 in place"),
         (lambda w: w.pop(f"{EXPERT}.3.w1.weight"), r"gate_up_proj` on disk must fit together"),
         (
             lambda w: w.update({f"{EXPERT}.1.w2.weight": torch.ones(2, 2)}),
@@ -245,7 +245,7 @@ EXPERT = "model.layers.2.block_sparse_moe.experts"
         ),
         (
             lambda w: [w.pop(f"{EXPERT}.{expert}.w2.weight") for expert in range(4)],
-            rf"lacks or misshapes 1, such as `{HOLDER}\.down_proj`",
+            rf"lacks 1, such as `{HOLDER}\.down_proj`",
         ),
         (lambda w: w[f"{EXPERT}.1.w2.weight"].fill_(torch.nan), r"down_proj` of .* holds NaN"),
     ],
