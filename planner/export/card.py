@@ -3,20 +3,16 @@
 import math
 from pathlib import Path
 
+from planner.export.card_parts import head, loading, named_text, origin_text
 from planner.export.manifest import Manifest
+from planner.export.markdown import code, escaped
 from planner.settings.budget import SPARSE_NAMES, format_amount
 
 _CARD = """\
----
-library_name: transformers
-pipeline_tag: text-generation
-tags: [pruned, compression-planner]
----
+# {title}, pruned to {share:.0%} of its parameters
 
-# {source}, pruned to {share:.0%} of its parameters
-
-Pruned from `{source}` by compression-planner, plan `{plan_id}`: smaller tensors, no masks, no
-training.{zeros}{experts}
+Pruned from {source} by compression-planner, plan `{plan_id}`: smaller tensors, no masks, no
+training.{zeros}{experts}{fitted}
 
 | | dense | pruned | |
 |---|---:|---:|---:|
@@ -25,12 +21,8 @@ training.{zeros}{experts}
 {quality}The reloaded model's logits differ from those of the candidate that the search scored by
 at most {gap:.1e} (allowed: {allowed:.1e}). Latency: batch {batch}, {dtype}, {device}.{prediction}
 
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(FOLDER{trust})
-tokenizer = AutoTokenizer.from_pretrained(FOLDER{trust})
-```
+{loading}
+{origin}
 
 `plan.json` lists what was kept of every layer, `manifest.json` what was measured.
 """
@@ -73,13 +65,16 @@ def write_card(manifest: Manifest) -> str:
         ("decode, one token", dense.decode_ms, pruned.decode_ms),
     ):
         rows.append(_row(name, f"{before:.1f} ms", f"{after:.1f} ms", after / before))
-    return _CARD.format(
-        source=Path(manifest.source).name,
+    name = Path(manifest.source).name
+    return head(manifest.origin, ["pruned"]) + _CARD.format(
+        title=escaped(name),
+        source=code(name),
         share=manifest.costs["params"] / manifest.dense_costs["params"],
         plan_id=manifest.plan_id,
         zeros=_ZEROS if sparse else "",
         experts=f"\n\n{manifest.experts}" if manifest.experts else "",
         rows="\n".join(rows),
+        fitted=_fitted(manifest),
         quality=_quality(manifest),
         gap=manifest.logit_gap,
         allowed=manifest.logit_gap_allowed,
@@ -87,7 +82,25 @@ def write_card(manifest: Manifest) -> str:
         dtype=manifest.latency_dtype,
         device=manifest.latency_device,
         prediction=_prediction(manifest),
-        trust=", trust_remote_code=True" if manifest.needs_remote_code else "",
+        loading=loading(
+            model_needs_code=manifest.needs_remote_code,
+            tokenizer_needs_code=manifest.tokenizer_needs_remote_code,
+            requires=manifest.requires,
+        ),
+        origin=origin_text(manifest.origin),
+    )
+
+
+def _fitted(manifest: Manifest) -> str:
+    """Return sentences on the text that a plan was found on, and on what else changed weights."""
+    if not manifest.text:
+        return ""
+    searched = f" It was searched on {named_text(manifest.text)}"
+    if not manifest.compensate:
+        return f"{searched}."
+    return (
+        f"{searched}, on which kept weights were updated to compensate for pruned ones "
+        f"({manifest.compensate})."
     )
 
 

@@ -2,23 +2,25 @@
 
 from pathlib import Path
 
-from planner.export.pipeline import export_from_model, export_from_run
+from planner.export.pipeline import export_from_model, export_from_run, names_file
 from planner.results.budgets import plan_chooser
 from planner.runs.folder import SETTINGS_FILE
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
 from search_spaces.errors import PlanError, SettingsError
+from search_spaces.models.identity import Verify
 from search_spaces.progress import Progress
 
 
-def export_chosen(
+def export_chosen(  # noqa: PLR0913  (what a command line says)
     source: str,
     *,
     plan: str | None,
     budget: str | None,
     out: Path,
     trust_remote_code: bool,
+    verify: Verify = "sample",
     progress: Progress,
 ) -> Path:
     """Export the plan that a user named, by id, by file or by a budget.
@@ -29,6 +31,7 @@ def export_chosen(
         budget: Take the best plan of the run within it.
         out: The folder to make.
         trust_remote_code: Run Python code from the folder of a model.
+        verify: How the model's weights are compared with the run's.
         progress: Receives stages and progress.
 
     Raises:
@@ -43,8 +46,15 @@ def export_chosen(
         run = RunStore.open(Path(source))
         if plan is None:
             plan = plan_chooser(run)(Budget.parse(budget or "")).plan_id
-        return export_from_run(run, plan, out, progress=progress)
-    if plan is None or not plan.endswith(".json"):
+        return export_from_run(
+            run,
+            plan,
+            out,
+            trust_remote_code=trust_remote_code,
+            verify=verify,
+            progress=progress,
+        )
+    if plan is None or not names_file(plan):
         raise PlanError(
             f"`{source}` is no run, so `--plan` must be a plan file of that model, got `{plan}`; "
             "give a .json file, or the folder of a run"

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from evaluators.latency.measure import Latency, Workload
+from planner.export.origin import Origin
 from search_spaces.models.identity import ModelIdentity
 
 
@@ -69,8 +70,18 @@ class Manifest(BaseModel):
     source: str
     """The dense model as the user named it."""
     model: ModelIdentity
+    origin: Origin = Origin()
+    """What the dense model says of its licence and its base."""
     needs_remote_code: bool
-    """Whether loading takes ``trust_remote_code=True``."""
+    """Whether loading takes ``trust_remote_code=True``, for code of ours that lies here."""
+    tokenizer_needs_remote_code: bool = False
+    """Whether loading the tokenizer does, for code that it brought."""
+    requires: str = ""
+    """Versions of transformers that read it as meant; empty: all that know its family."""
+    text: str = ""
+    """What it was searched and fitted on; empty for a plan from a file."""
+    compensate: str = ""
+    """How kept weights were updated to compensate for pruned ones; empty: they were not."""
     experts: str = ""
     """What is kept of a mixture's experts, in a sentence; empty if there are none."""
     costs: dict[str, float]
@@ -105,8 +116,8 @@ class Manifest(BaseModel):
 def describe_files(folder: Path) -> dict[str, File]:
     """Return size and hash of every file in a folder."""
     files = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        files[path.name] = File(bytes=path.stat().st_size, sha256=digest)
+        files[path.relative_to(folder).as_posix()] = File(bytes=path.stat().st_size, sha256=digest)
     return files

@@ -1,5 +1,6 @@
 """Exporting a plan: stage, write, load, prove, measure, describe, and only then rename."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from evaluators.costs.cost_model import CostModel
@@ -17,25 +17,30 @@ from evaluators.metric import Measurement
 from evaluators.runtime.allocator import release_pages
 from evaluators.runtime.device import pick_device
 from planner.export.card import write_card
+from planner.export.card_parts import OWN_TEXT
+from planner.export.hf.belongings import files_of
 from planner.export.hf.exporter import HuggingFaceExporter, load_export
-from planner.export.hf.model_folder import OrderedWeights
+from planner.export.hf.tokenizer_files import check_tokenizer
 from planner.export.manifest import Manifest, Prediction, Quality, describe_files
-from planner.export.proof import logits_of, proof_tokens, prove, scored_logits
-from planner.export.staging import check_vacant, scratch_beside, writing_weights
+from planner.export.origin import Origin
+from planner.export.proof import proof_tokens, prove, scored_logits
+from planner.export.staging import check_room, check_vacant, writing_weights
+from planner.export.weighted_candidate import WeightedCandidate
+from planner.preparation.calibration import check_saved_text
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
 from planner.preparation.latency_tables import read_table, workload
 from planner.preparation.prepare import prepare, run_space
-from planner.preparation.prepared_model import PreparedModel
 from planner.runs.environment import describe_environment
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
+from search_spaces.atomic_files import publish, scratch_beside
 from search_spaces.errors import ModelError, PlanError, RunError
+from search_spaces.models.identity import Verify
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.space.plan import Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_options
-from search_spaces.surgery.sort import sort_units_
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,34 +49,18 @@ class Scores:
 
     calibration: Mapping[str, Measurement] = field(default_factory=dict)
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightedCandidate:
-    """A candidate with pruned weights, which are no slices of the dense ones."""
-
-    prepared: PreparedModel
-    """The model as it was prepared for the search; sorted."""
-    configurations: Configurations
-    """``(components,)``"""
-
-    @torch.inference_mode()
-    def read(self, tokens: Tensor) -> tuple[Tensor, list[OrderedWeights]]:
-        """Return its logits as they were scored, and its weights; the model is unsorted again."""
-        structure, space = self.prepared.dense.structure, self.prepared.space
-        logits = logits_of(structure, self.configurations, tokens, self.prepared.layer_builder)
-        weights = [
-            (order, self.prepared.layer_builder.weights(position, int(configuration)))
-            for position, (order, configuration) in enumerate(
-                zip(space.orders, self.configurations, strict=True)
-            )
-        ]
-        sort_units_(structure, space.orders.inverse())
-        return logits, weights
+    text: str = ""
+    """What was searched on."""
 
 
 def export_from_run(
-    run: RunStore, plan: str, out: Path, *, progress: Progress = NO_PROGRESS
+    run: RunStore,
+    plan: str,
+    out: Path,
+    *,
+    trust_remote_code: bool = False,
+    verify: Verify = "sample",
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Export a plan of a run, or a plan file of the run's model.
 
@@ -79,6 +68,8 @@ def export_from_run(
         run: The run.
         plan: A plan's id, or the path of a plan file.
         out: The folder to make.
+        trust_remote_code: Run Python code that comes with the model, whatever the run did.
+        verify: How the model's weights are compared with the run's.
         progress: Receives stages and progress.
 
     Returns:
@@ -90,30 +81,40 @@ def export_from_run(
         VerificationError: If the export does not compute what was scored.
         LatencyError: If the run's latency table is another device's.
     """
-    check_vacant(out)
-    chosen = Plan.load(Path(plan)) if plan.endswith(".json") else None
+    check_vacant(out, run.settings.model)
+    chosen = Plan.load(Path(plan)) if names_file(plan) else None
     evaluation = None if chosen else _find(run, plan)
-    dense = open_model(_in_float32(run.settings), progress)
+    settings = run.settings.model_copy(
+        update={"trust_remote_code": trust_remote_code, "verify": verify}
+    )
+    dense = open_model(_in_float32(settings), progress)
     run.check_model(dense.loaded.identity)
-    table = read_table(dense, run.settings, run.folder)
+    check_saved_text(run)
+    table = read_table(dense, settings, run.folder)
     if table is not None:
         dense = replace(dense, costs=dense.costs.timed(table))
     scores = Scores()
     if evaluation is not None:
-        scores = Scores(calibration=evaluation.quality, holdout=evaluation.holdout)
+        text = settings.data or f"{OWN_TEXT}, seed {settings.seed}"
+        scores = Scores(calibration=evaluation.quality, holdout=evaluation.holdout, text=text)
         chosen = _plan_of(run, dense, evaluation)
     assert chosen is not None
     chosen.check_model(dense.loaded.identity)
     chosen.kept_units(dense.structure.components)  # refused before anything long begins
-    _check_memory(dense, run.settings)
+    _check_memory(dense, settings)
     candidate = None
     if chosen.weights_digest:
         can_rebuild = run.arithmetic == arithmetic_of(dense)
-        prepared = prepare(dense, run.settings, run.folder, progress, can_rebuild=can_rebuild)
+        prepared = prepare(dense, settings, run.folder, progress, can_rebuild=can_rebuild)
         candidate = WeightedCandidate(
             prepared=prepared, configurations=prepared.space.configurations_of(chosen)
         )
-    return _export(dense, chosen, candidate, scores, out, run.settings, progress)
+    return _export(dense, chosen, candidate, scores, out, settings, progress)
+
+
+def names_file(plan: str) -> bool:
+    """Return whether the user's name of a plan is that of a file, and not an id."""
+    return plan.lower().endswith(".json") or os.path.isfile(plan)  # noqa: PTH113  (it takes all)
 
 
 def _check_memory(dense: DenseModel, settings: SearchSettings) -> None:
@@ -150,7 +151,7 @@ def export_from_model(
         PlanError: If the plan is malformed or another model's.
         OutputError: If the folder exists or cannot be written.
     """
-    check_vacant(out)
+    check_vacant(out, settings.model)
     loaded = Plan.load(plan)
     if loaded.weights_digest:
         raise PlanError(
@@ -192,11 +193,18 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
     tokens = proof_tokens(dense.loaded.model)
     expected, weights = candidate.read(tokens) if candidate else (None, ())
     exporter = HuggingFaceExporter(dense, plan, weights)
-    with scratch_beside(out, exporter.weight_bytes) as scratch:
+    check_room(out, exporter.weight_bytes)
+    with scratch_beside(out) as scratch:
         folder = scratch / out.name
         with writing_weights(out):
-            exporter.write(folder)
+            source = files_of(dense.loaded.source)
+            written = exporter.write(folder, source)
             (folder / "plan.json").write_text(plan.to_json(), encoding="utf-8")
+        check_tokenizer(
+            folder,
+            dense.loaded.tokenizer,
+            trust_remote_code=written.tokenizer_needs_remote_code,
+        )
         release_pages()
         progress.stage("proving that it computes what was scored")
         exported = load_export(folder)
@@ -218,7 +226,12 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             plan_id=plan.plan_id,
             source=settings.model,
             model=plan.model,
+            origin=Origin.of(settings.model, source),
             needs_remote_code=not exporter.pruned.is_stock,
+            tokenizer_needs_remote_code=written.tokenizer_needs_remote_code,
+            requires=written.requires,
+            text=scores.text,
+            compensate=settings.compensate if candidate else "",
             experts=exporter.pruned.experts,
             costs=costs,
             dense_costs=dict(dense.costs.dense()),
@@ -237,7 +250,7 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             (folder / "README.md").write_text(write_card(manifest), encoding="utf-8")
             text = manifest.model_dump_json(indent=1) + "\n"
             (folder / "manifest.json").write_text(text, encoding="utf-8")
-            folder.rename(out)
+            publish(folder, out)
     release_pages()
     return out
 
@@ -288,7 +301,7 @@ def _with_costs_of(dense: DenseModel, plan: Plan, settings: SearchSettings) -> D
         return dense
     costs = CostModel(
         dense.structure,
-        stored_dtype=dense.loaded.stored_dtype,
+        stored=dense.loaded.stored,
         context=settings.window_tokens,
         block_options=block_options,
     )

@@ -1,7 +1,8 @@
 """Where an export is staged: next to its final name, on a disk with room for it."""
 
+import errno
+import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,37 +16,48 @@ _SPARE_BYTES = 50 * 2**20
 """Room for the tokenizer and all else that is not weights."""
 
 
-def check_vacant(out: Path) -> None:
-    """Refuse a folder that exists already.
+def check_vacant(out: Path, model: str) -> None:
+    """Refuse a folder that exists already, cannot be made, or would lie in the model's own.
 
     Raises:
         OutputError: If it does.
     """
-    if out.exists():
+    with writing(out):
+        if _is_there(out):
+            raise OutputError(
+                f"`--out` must not exist yet, and `{out}` does; choose another name or remove it"
+            )
+        parent = next(folder for folder in out.absolute().parents if folder.exists())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writable")
+    if Path(model).is_dir() and out.resolve().is_relative_to(Path(model).resolve()):
         raise OutputError(
-            f"`--out` must not exist yet, and `{out}` does; choose another name or remove it"
+            f"`--out` must lie outside of the model's folder, got `{out}`; choose another place"
         )
 
 
-@contextmanager
-def scratch_beside(out: Path, weight_bytes: int) -> Iterator[Path]:
-    """Provide a folder on the same disk, which is deleted afterwards, whatever happens.
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()  # a link to nowhere is there too
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def check_room(out: Path, weight_bytes: int) -> None:
+    """Refuse a disk without room for an export.
 
     Raises:
-        OutputError: If the disk is full or cannot be written to.
+        OutputError: If it has none.
     """
     with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(out.parent).free
+        place = next(folder for folder in out.absolute().parents if folder.exists())
+        free = shutil.disk_usage(place).free
     if free < weight_bytes + _SPARE_BYTES:
         raise OutputError(
             f"an export of {weight_bytes / 1e6:.0f} MB needs as much free space, and the disk of "
             f"`{out.parent}` has {free / 1e6:.0f} MB; free some space or choose another place"
         )
-    with writing(out):
-        scratch = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
-    with scratch as place:
-        yield Path(place)
 
 
 @contextmanager

@@ -12,15 +12,24 @@ from transformers import PreTrainedModel
 
 from evaluators.collectors.mlp_inputs import mlp_inputs
 from evaluators.data.model_samples import from_model
-from evaluators.data.windows import Calibration, TextSource, Windows, from_text
+from evaluators.data.text_samples import TextSource, Vocabulary, from_text
+from evaluators.data.windows import Calibration, Windows
 from evaluators.runtime.allocator import release_pages
+from planner.export.card_parts import head, loading, named_text, origin_text
+from planner.export.hf.belongings import files_of
 from planner.export.hf.exporter import load_export
+from planner.export.hf.model_folder import CutModel, write_model
+from planner.export.hf.tokenizer_files import check_tokenizer
 from planner.export.manifest import File, describe_files
+from planner.export.markdown import code, escaped
+from planner.export.origin import Origin
 from planner.export.proof import proof_tokens, prove
-from planner.export.staging import check_vacant, scratch_beside, writing_weights
+from planner.export.staging import check_room, check_vacant, writing_weights
 from planner.preparation.calibration import check_window
 from planner.runs.environment import describe_environment
 from planner.settings.to_moe import ToMoeSettings
+from search_spaces.atomic_files import publish, scratch_beside
+from search_spaces.models.fingerprint import lasting
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.moefication.qwen2_moe import (
@@ -34,30 +43,21 @@ from search_spaces.moefication.qwen2_moe import (
 )
 from search_spaces.moefication.split import Shape, split_mlp
 from search_spaces.progress import NO_PROGRESS, Progress
+from search_spaces.reading.read import check_exportable
 from search_spaces.structure.backbone import Backbone
 
 _CARD = """\
----
-library_name: transformers
-pipeline_tag: text-generation
-tags: [mixture-of-experts, compression-planner]
----
+# {title}, split into experts
 
-# {source}, split into experts
-
-Each MLP of `{source}` as {experts} experts of {channels} channels and a shared one of {shared},
+Each MLP of {source} as {experts} experts of {channels} channels and a shared one of {shared},
 by compression-planner, without training: channels were clustered by their activations on
-{tokens:,} tokens, and the router fitted by ridge regression. {active} experts run for a token,
-which makes {share:.0%} of the channels; with all of them (`num_experts_per_tok={experts}`) the
-model computes what the dense one does: logits differ by at most {gap:.1e} (allowed:
+{tokens:,} tokens of {text}, and the router fitted by ridge regression. {active} experts run for a
+token, which makes {share:.0%} of the channels; with all of them (`num_experts_per_tok={experts}`)
+the model computes what the dense one does: logits differ by at most {gap:.1e} (allowed:
 {allowed:.1e}).
 
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(FOLDER)
-tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-```
+{loading}
+{origin}
 
 `manifest.json` records how it was made.
 """
@@ -72,6 +72,12 @@ class SplitManifest(BaseModel):
     settings: ToMoeSettings
     model: ModelIdentity
     """The dense one."""
+    origin: Origin = Origin()
+    """What that says of its licence and its base."""
+    tokenizer_needs_remote_code: bool = False
+    """Whether loading the tokenizer takes ``trust_remote_code=True``."""
+    requires: str = ""
+    """Versions of transformers that read it as meant; empty: all that know its family."""
     shared: int
     """Channels of the shared expert of each layer."""
     channels: int
@@ -100,8 +106,17 @@ class SplitManifest(BaseModel):
 
     def card(self) -> str:
         """Return the text of ``README.md``."""
-        return _CARD.format(
-            source=Path(self.settings.model).name,
+        name = Path(self.settings.model).name
+        return head(self.origin, ["mixture-of-experts"]) + _CARD.format(
+            title=escaped(name),
+            source=code(name),
+            text=named_text(self.text),
+            loading=loading(
+                model_needs_code=False,
+                tokenizer_needs_code=self.tokenizer_needs_remote_code,
+                requires=self.requires,
+            ),
+            origin=origin_text(self.origin),
             experts=self.settings.experts,
             channels=self.channels,
             shared=self.shared,
@@ -136,23 +151,29 @@ def convert_to_moe(
         OutputError: If the folder exists or cannot be written.
         VerificationError: If the split does not compute what the dense model does.
     """
-    check_vacant(out)
+    check_vacant(out, settings.model)
     progress.stage(f"loading {settings.model}")
     dense = load_model(
         settings.model, dtype=torch.float32, trust_remote_code=settings.trust_remote_code
     )
+    check_exportable(dense.model)
     check_splittable(dense.model)
     shape = Shape.of(dense.model.config.intermediate_size, settings.experts, settings.shared)
     calibration = _calibrate(dense, settings, progress)
     started = time.monotonic()
     mixture = _mixture(dense, shape, calibration.search, settings, progress)
     seconds = time.monotonic() - started
-    weight_bytes = sum(weight.nbytes for weight in mixture.parameters())
-    with scratch_beside(out, weight_bytes) as scratch:
+    weight_bytes = sum(weight.nbytes for weight in mixture.weights.values())
+    check_room(out, weight_bytes)
+    with scratch_beside(out) as scratch:
         folder = scratch / out.name
+        source = files_of(dense.source)
         with writing_weights(out):
-            mixture.save_pretrained(folder)
-            dense.tokenizer.save_pretrained(folder)
+            folder.mkdir()
+            written = write_model(folder, mixture, dense, source)
+        check_tokenizer(
+            folder, dense.tokenizer, trust_remote_code=written.tokenizer_needs_remote_code
+        )
         del mixture
         release_pages()
         progress.stage("proving that all experts together compute what the dense model does")
@@ -163,6 +184,9 @@ def convert_to_moe(
         manifest = SplitManifest(
             settings=settings,
             model=dense.identity,
+            origin=Origin.of(settings.model, source),
+            tokenizer_needs_remote_code=written.tokenizer_needs_remote_code,
+            requires=written.requires,
             shared=shape.shared,
             channels=shape.channels,
             active=settings.active or shape.experts,
@@ -179,7 +203,7 @@ def convert_to_moe(
             (folder / "README.md").write_text(manifest.card(), encoding="utf-8")
             text = manifest.model_dump_json(indent=1) + "\n"
             (folder / "manifest.json").write_text(text, encoding="utf-8")
-            folder.rename(out)
+            publish(folder, out)
     release_pages()
     return out
 
@@ -198,8 +222,9 @@ def _calibrate(dense: LoadedModel, settings: ToMoeSettings, progress: Progress) 
         return from_model(dense.model, windows, seed=settings.seed, progress=progress)
     progress.stage(f"reading {settings.data}")
     source = TextSource(data=settings.data, split=settings.split, column=settings.column)
+    vocabulary = Vocabulary.of(dense.model, dense.tokenizer)
     rng = np.random.default_rng(settings.seed)
-    return from_text(source, dense.tokenizer, windows, rng=rng)
+    return from_text(source, vocabulary, windows, rng=rng)
 
 
 def _mixture(
@@ -208,8 +233,8 @@ def _mixture(
     windows: Tensor,
     settings: ToMoeSettings,
     progress: Progress,
-) -> PreTrainedModel:
-    """Return the split model in the dtype of the dense weights on disk."""
+) -> CutModel:
+    """Return the split model."""
     backbone = Backbone(dense.model)
     rng = np.random.default_rng(settings.seed)
     mixtures: list[dict[str, Tensor]] = []
@@ -220,13 +245,14 @@ def _mixture(
         weights = mixture_weights(mlp, split, scaled_router(split.router, inputs))
         mixtures.append({path: weight.to(dense.stored_dtype) for path, weight in weights.items()})
         progress.advance(index + 1, len(backbone.layers))
-    config = mixture_config(dense.model.config, shape, settings.active or shape.experts)
+    config = mixture_config(dense.model, shape, settings.active or shape.experts)
     mixture = mixture_model(dense.model, config, mixtures)
-    for weight in mixture.parameters():
-        weight.data = weight.data.to(dense.stored_dtype)
-    mixture.config.dtype = dense.stored_dtype
-    mixture.generation_config = dense.model.generation_config
-    return mixture
+    return CutModel(
+        weights=lasting(mixture),
+        config=mixture.config.to_dict(),
+        model_class=type(mixture),
+        stock=mixture.config,
+    )
 
 
 def _with_all_experts(model: PreTrainedModel) -> PreTrainedModel:

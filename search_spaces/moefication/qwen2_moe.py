@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, Qwen2MoeConfig, Qwen2MoeForCausalLM
+from transformers import PreTrainedModel, Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from search_spaces.errors import StructureError
 from search_spaces.moefication.gated_mlp import GatedMlp
@@ -46,7 +46,6 @@ _COMMON = (
     "pad_token_id",
     "rms_norm_eps",
     "rope_parameters",
-    "tie_word_embeddings",
     "use_cache",
     "vocab_size",
 )
@@ -131,14 +130,15 @@ def mixture_weights(mlp: GatedMlp, split: Split, router: Tensor) -> dict[str, Te
     }
 
 
-def mixture_config(dense: PreTrainedConfig, shape: Shape, active: int) -> Qwen2MoeConfig:
+def mixture_config(model: PreTrainedModel, shape: Shape, active: int) -> Qwen2MoeConfig:
     """Return the config of the split model.
 
     Args:
-        dense: Config of a dense model of one of `FAMILIES`.
+        model: A dense model of one of `FAMILIES`.
         shape: Of each layer's split.
         active: Experts that run for a token.
     """
+    dense = model.config
     common = {name: getattr(dense, name) for name in _COMMON if hasattr(dense, name)}
     heads = dense.num_attention_heads
     window = getattr(dense, "sliding_window", None)
@@ -150,6 +150,8 @@ def mixture_config(dense: PreTrainedConfig, shape: Shape, active: int) -> Qwen2M
     make: Any = Qwen2MoeConfig
     config: Qwen2MoeConfig = make(
         **{**common, "layer_types": types},
+        # a checkpoint may hold a head of its own, whatever its config says
+        tie_word_embeddings=_is_tied(model),
         head_dim=getattr(dense, "head_dim", None) or dense.hidden_size // heads,
         sliding_window=window,
         use_sliding_window="sliding_attention" in types,
@@ -162,6 +164,12 @@ def mixture_config(dense: PreTrainedConfig, shape: Shape, active: int) -> Qwen2M
         decoder_sparse_step=1,
     )
     return config
+
+
+def _is_tied(model: PreTrainedModel) -> bool:
+    typed: Any = model
+    embedding, head = typed.get_input_embeddings(), typed.get_output_embeddings()
+    return head is not None and head.weight is embedding.weight
 
 
 def mixture_model(

@@ -1,17 +1,23 @@
 """Exporting to HuggingFace: cut, write, load as a client does, time, and check what is on disk."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel, dynamic_module_utils
 
 from evaluators.latency.measure import Latency, Workload, measure_latencies
-from planner.export.hf.model_folder import OrderedWeights, cut_model, write_model
+from planner.export.hf.config import CODE_FILE
+from planner.export.hf.model_folder import OrderedWeights, Written, cut_model, write_model
 from planner.preparation.dense_model import DenseModel
 from search_spaces.errors import VerificationError
+from search_spaces.models.trust import load_as_client
 from search_spaces.space.plan import Plan
 
 
@@ -37,10 +43,10 @@ class HuggingFaceExporter:
         itemsize = self._dense.loaded.stored_dtype.itemsize
         return sum(weight.numel() for weight in self.pruned.weights.values()) * itemsize
 
-    def write(self, folder: Path) -> None:
-        """Write the model into a new folder."""
+    def write(self, folder: Path, source: Path | None) -> Written:
+        """Write the model into a new folder, with what belongs to it of its source's files."""
         folder.mkdir()
-        write_model(folder, self.pruned, self._dense.loaded)
+        return write_model(folder, self.pruned, self._dense.loaded, source)
 
     def time(
         self,
@@ -93,27 +99,46 @@ class HuggingFaceExporter:
 def load_export(folder: Path) -> PreTrainedModel:
     """Load an exported folder as a client would, in float32, and insist on every weight.
 
+    Only code that we bundled with it may run: of a stock export, none.
+
     Raises:
         VerificationError: If weights are missing, left over or misshapen.
     """
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        trust_remote_code=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,  # reported below with the others
-        output_loading_info=True,
-    )
-    model, info = loaded
+    with _copies_of_code_aside():
+        model, info = load_as_client(
+            str(folder),
+            trust_remote_code=(folder / f"{CODE_FILE}.py").is_file(),
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # reported below with the others
+        )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[kind]:
             raise VerificationError(
                 f"an export must hold exactly the weights of its model, got {kind} "
                 f"{sorted(map(str, info[kind]))[:3]}; please report this model"
             )
-    model.eval()
-    assert isinstance(model, PreTrainedModel)
+    model.train(mode=False)
     return model
+
+
+@contextmanager
+def _copies_of_code_aside() -> Iterator[None]:
+    """Let transformers copy our code to a folder of this process, and not to the user's home."""
+    settings: Any = dynamic_module_utils
+    place, modules = settings.HF_MODULES_CACHE, _folder_of_code().name
+    settings.HF_MODULES_CACHE = modules
+    try:
+        yield
+    finally:
+        settings.HF_MODULES_CACHE = place
+        if modules in sys.path:
+            sys.path.remove(modules)
+
+
+@functools.cache
+def _folder_of_code() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that is there as long as the process is, for classes look into their files."""
+    return tempfile.TemporaryDirectory(prefix="planner-modules-", ignore_cleanup_errors=True)
 
 
 def tensor_bytes(folder: Path) -> int:

@@ -1,6 +1,7 @@
 """Writing a cut model as a HuggingFace folder."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 from huggingface_hub import save_torch_state_dict
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from planner.export.hf import modeling_pruned
+from planner.export.hf.belongings import carry
 from planner.export.hf.config import CODE_FILE, pruned_config
 from planner.export.hf.layout import Part, arrange, describe_experts, feed_forward_entries
-from planner.export.hf.stock import as_published, stock_config
+from planner.export.hf.published_config import OUR_CODE, published, spelt_for_all
+from planner.export.hf.stock import as_published, computes_alike, stock_config
+from planner.export.hf.tokenizer_files import write_tokenizer
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
 from search_spaces.pruned_weights.types import PrunedWeights
@@ -24,6 +28,9 @@ from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
 
+logger = logging.getLogger(__name__)
+
+_SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 OrderedWeights = tuple[NDArray[np.int_], PrunedWeights]
 """The order of a component's units, and its pruned weights, units in that order."""
 
@@ -35,8 +42,10 @@ class CutModel:
     weights: Mapping[str, Tensor]
     """By their names in memory, with persistent buffers, which are no `Parameter`."""
     config: dict[str, Any]
+    model_class: type[PreTrainedModel]
+    """Of the dense model, or of what is made from it."""
     stock: PreTrainedConfig | None = None
-    """With which a stock class loads it, without code of ours; `None`: no stock class does."""
+    """With which that class loads it, without code of ours; `None`: it does not."""
     experts: str = ""
     """What is kept of its experts, in a sentence; empty if the dense model has none."""
 
@@ -80,14 +89,19 @@ def cut_model(
     shapes = {name: tuple(weight.shape) for name, weight in stock_weights.items()}
     stock = stock_config(structure, counts, entries, shapes)
     description = describe_experts(structure, entries)
-    if stock is not None:
+    if stock is not None and computes_alike(structure, stock, stock_weights, layers):
         return CutModel(
-            weights=stock_weights, config=stock.to_dict(), stock=stock, experts=description
+            weights=stock_weights,
+            config=stock.to_dict(),
+            model_class=type(structure.backbone.model),
+            stock=stock,
+            experts=description,
         )
     adds_bias = _adds_bias(structure, layers)
     return CutModel(
         weights=_weights(structure, layers, blocks, ".parts.{part}"),
         config=pruned_config(structure, counts, entries, blocks, adds_bias=adds_bias),
+        model_class=type(structure.backbone.model),
         experts=description,
     )
 
@@ -120,26 +134,75 @@ def _weights(
     return named
 
 
-def write_model(folder: Path, pruned: CutModel, dense: LoadedModel) -> None:
-    """Write weights, config, tokenizer, generation config and, where needed, code.
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What those who load a written model must know."""
+
+    requires: str
+    """Versions of transformers that read it as meant; empty: all that know its family."""
+    tokenizer_needs_remote_code: bool
+
+
+def write_model(
+    folder: Path, pruned: CutModel, dense: LoadedModel, source: Path | None = None
+) -> Written:
+    """Write weights, config, tokenizer, generation config, where needed code, and what belongs.
 
     Args:
         folder: An empty folder.
         pruned: What to write.
         dense: The model it was cut from.
+        source: The files of that model; None: they are not at hand.
     """
     weights = _as_stored(pruned, dense)
     save_torch_state_dict(weights, folder, metadata={"format": "pt"})
-    config = {**pruned.config, "dtype": str(dense.stored_dtype).removeprefix("torch.")}
-    config.pop("_name_or_path", None)
+    config, requires = _config(pruned, dense, list(weights))
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
-    dense.tokenizer.save_pretrained(folder)
-    if dense.model.generation_config is not None:
-        dense.model.generation_config.save_pretrained(folder)
+    needs_code = write_tokenizer(folder, dense.tokenizer)
+    _write_generation_config(folder, dense.model.generation_config)
     if not pruned.is_stock:
         code = _bundled_code(dense)
         (folder / f"{CODE_FILE}.py").write_text(code, encoding="utf-8")
+    if source is not None:
+        carry(source, folder)
+    _allow_what_the_umask_does(folder)
+    return Written(requires=requires, tokenizer_needs_remote_code=needs_code)
+
+
+def _config(
+    pruned: CutModel, dense: LoadedModel, weight_names: list[str]
+) -> tuple[dict[str, Any], str]:
+    config = published(pruned.config, weight_names)
+    config["dtype"] = str(dense.stored_dtype).removeprefix("torch.")
+    if pruned.stock is None:
+        return {**config, "auto_map": pruned.config["auto_map"]}, OUR_CODE
+    config["architectures"] = [pruned.model_class.__name__]
+    return spelt_for_all(config, type(pruned.stock))
+
+
+def _write_generation_config(folder: Path, settings: GenerationConfig | None) -> None:
+    """Write how the model generates; of settings that contradict each other, its special tokens.
+
+    transformers writes none that it would warn of, whoever made them.
+    """
+    if settings is None:
+        return
+    try:
+        settings.save_pretrained(folder)
+    except (ValueError, TypeError):
+        tokens = {name: getattr(settings, name, None) for name in _SPECIAL_TOKENS}
+        logger.warning("generation_config.json contradicts itself; only its tokens are kept")
+        make: Any = GenerationConfig
+        make(**tokens).save_pretrained(folder)
+
+
+def _allow_what_the_umask_does(folder: Path) -> None:
+    """Give all files the mode of one that was simply opened; safetensors lets only us read."""
+    mode = (folder / "config.json").stat().st_mode
+    for path in folder.iterdir():
+        if path.is_file():
+            path.chmod(mode)
 
 
 def _as_stored(pruned: CutModel, dense: LoadedModel) -> dict[str, Tensor]:
@@ -152,7 +215,7 @@ def _as_stored(pruned: CutModel, dense: LoadedModel) -> dict[str, Tensor]:
             if isinstance(weight, nn.Parameter) is is_weight
         }
         if pruned.stock is not None:
-            tensors = as_published(tensors, type(dense.model), pruned.stock)
+            tensors = as_published(tensors, pruned.model_class, pruned.stock)
         for name, weight in tensors.items():
             converted = weight.to("cpu", dtype or weight.dtype).contiguous()
             # a single expert is a view of a stack, and safetensors writes no views

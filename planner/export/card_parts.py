@@ -1,0 +1,91 @@
+"""What the cards of all that we write have in common: their head, how to load it, whence it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from planner.export.markdown import code, front_matter
+from planner.export.origin import Origin, is_hub_name
+
+OWN_TEXT = "sampled from the model"
+"""How the name of a text begins that the dense model wrote."""
+_LOADING = """\
+{requires}```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(FOLDER{model_trust})
+tokenizer = AutoTokenizer.from_pretrained(FOLDER{tokenizer_trust})
+```
+"""
+_TRUST = ", trust_remote_code=True"
+_MODEL_CODE = """
+The model needs `trust_remote_code=True` for `modeling_pruned.py`, which compression-planner wrote.
+"""
+_TOKENIZER_CODE = """
+The tokenizer needs `trust_remote_code=True` for code that came with it; read that first.
+"""
+
+
+def head(origin: Origin, tags: Sequence[str]) -> str:
+    """Return the metadata at the head of a card.
+
+    Args:
+        origin: Of the dense model.
+        tags: What was made of it.
+    """
+    fields = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "license": _one_or_more(origin.licence),
+        "license_name": origin.licence_name,
+        "license_link": origin.licence_link,
+        "language": list(origin.languages),
+        "base_model": _one_or_more(origin.base_model),
+        "tags": list(dict.fromkeys([*tags, "compression-planner", *origin.tags])),
+    }
+    return f"{front_matter(fields)}\n"
+
+
+def loading(*, model_needs_code: bool, tokenizer_needs_code: bool, requires: str) -> str:
+    """Return how to load a folder.
+
+    Args:
+        model_needs_code: Whether the model runs code of ours.
+        tokenizer_needs_code: Whether the tokenizer runs code of its own.
+        requires: Versions of transformers that read it as meant, if not all do.
+    """
+    lines = _LOADING.format(
+        requires=f"Loading takes `{requires}`.\n\n" if requires else "",
+        model_trust=_TRUST if model_needs_code else "",
+        tokenizer_trust=_TRUST if tokenizer_needs_code else "",
+    )
+    return (
+        lines
+        + (_MODEL_CODE if model_needs_code else "")
+        + (_TOKENIZER_CODE if tokenizer_needs_code else "")
+    )
+
+
+def origin_text(origin: Origin) -> str:
+    """Return sentences on the licence and the base of the dense model."""
+    licences = [name for name in (*origin.licence, origin.licence_name) if name]
+    said = f"Licence of the dense model: {_listed(licences)}" if licences else ""
+    if not said:
+        said = "The card of the dense model names no licence"
+    papers = f"; see {_listed(origin.papers)}" if origin.papers else ""
+    base = f" Base model: {_listed(origin.base_model)}." if origin.base_model else ""
+    return f"{said}{papers}.{base}"
+
+
+def named_text(source: str) -> str:
+    """Return what a card calls a calibration text: no path of this machine, but its last part."""
+    if source.startswith(OWN_TEXT):
+        return "text that the dense model wrote itself"
+    return code(source if is_hub_name(source) else Path(source).name)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(code, names))
+
+
+def _one_or_more(values: Sequence[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else list(values)
