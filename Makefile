@@ -6,9 +6,9 @@ OTHER_ARITHMETIC := from evaluators.runtime.device import has_bfloat16_instructi
 SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
 	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
 BENCHMARKS := forward racing memory errorbars latency streaming truth search front rankings sparsity moe \
-	fuzz
+	fuzz kill
 
-.PHONY: help install demo evidence check format docs test test-all coverage slow bench fuzz \
+.PHONY: help install demo evidence check format docs test test-all coverage slow bench fuzz kill \
 	$(BENCHMARKS:%=bench-%) clean
 
 help:  ## list the targets
@@ -69,6 +69,8 @@ slow: install  ## the tests that take longer
 bench: $(BENCHMARKS:%=bench-%)  ## all benchmarks
 
 fuzz: bench-fuzz  ## 2,000 odd inputs: each must be done, or refused in one sentence
+
+kill: bench-kill  ## 50 kills: nothing may be lost, left over, half-written, or of the user's removed
 
 $(BENCHMARKS:%=bench-%): bench-%: install
 	$(BIN)/python -m benchmarks.$*

@@ -49,8 +49,8 @@ code and pickles) and text (formats, encodings, compressions, names).
 
 An input is *done* (exit status 0, and what was asked for is there and sound) or *refused* (status
 2, one sentence `planner: …` of at most {judge.LONGEST} characters in the planner's own words, and
-nothing half-written under its name). *wrong* is anything else: also over {PROCESSOR_SECONDS} s of a
-processor, a file changed that was not to be, something left over, or planted code that ran.
+nothing half-written under its name). *wrong* is anything else: also over {PROCESSOR_SECONDS} s of
+a processor, a file changed that was not to be, something left over, or planted code that ran.
 
 *after* is this code, *before* another checkout on the same seed.
 `python -m benchmarks.fuzz --only INDEX` shows one input, what was said and what is wrong.

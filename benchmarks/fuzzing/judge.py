@@ -116,7 +116,7 @@ def _half_written(asked: Asked, outcome: Outcome, place: Place) -> Iterator[tupl
     command = asked.words[0]
     try:
         if outcome.status == 0:
-            _check_finished(command, out)
+            check_finished(command, out)
         elif command in {"search", "compare"}:
             _check_resumable(out)
         elif out.exists():
@@ -131,7 +131,8 @@ def _check_resumable(out: Path) -> None:
         _check_run(out)
 
 
-def _check_finished(command: str, out: Path) -> None:
+def check_finished(command: str, out: Path) -> None:
+    """Raise an error if a command has not left what it promises."""
     if command == "search":
         _check_run(out)
         (out / "front.csv").read_text(encoding="utf-8").index("plan_id")
