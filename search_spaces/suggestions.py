@@ -1,7 +1,22 @@
-"""The remedy that a message about an unknown name ends in: the nearest name, or all of them."""
+"""Parts of messages: values that were got, and the remedy for an unknown name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+MOST_LETTERS = 60
+"""Of a value in a message."""
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it: as Python writes it, its middle left out if long.
+
+    >>> shown("off"), shown(10**99)
+    ("'off'", 'a longer number')
+    """
+    # an integer of many digits is refused by Python, and read by nobody
+    is_long = isinstance(value, int) and abs(value) >= 10**30
+    text, half = "a longer number" if is_long else repr(value), MOST_LETTERS // 2
+    return text if len(text) <= MOST_LETTERS else f"{text[:half]}…{text[-half:]}"
 
 
 def suggestion(name: str, known_names: Iterable[str], otherwise: str | None = None) -> str:

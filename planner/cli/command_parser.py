@@ -1,25 +1,26 @@
-"""Parsers of the command line: spellings of options, help, and refusals in one sentence."""
+"""Parsers of the command line: spellings of options, help, and refusals in one sentence.
+
+Words are text until the end: a command's options are read by the types that they declare.
+"""
 
 import re
-from argparse import SUPPRESS, Action
+from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
+from argparse import _ArgumentGroup as Group
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, get_loader
-
 from planner.cli.spellings import current_keys, current_words, help_command
 from search_spaces.errors import SettingsError
 
-CONFIG = "--config"
-_NUMBERS = ("int", "float")
+CONFIG = "config"
+PRINT_CONFIG = "print_config"
 
-# what argparse and jsonargparse complain of, and the same in our words
+# what argparse complains of, and the same in our words
 _COMPLAINTS = (
     (
         r"argument (?P<option>--\w+): expected one argument",
-        "`{option}` must be followed by a value, got nothing; write `{option} VALUE`",
+        "`{option}` must be followed by a value, got nothing; write `{option}=VALUE`",
     ),
     (
         r"argument (?P<option>--\w+): ignored explicit argument (?P<value>.*)",
@@ -33,23 +34,19 @@ _COMPLAINTS = (
         r"unrecognized arguments: (?P<words>.*)",
         "a command takes only what `{help}` lists, got `{words}` too; leave it out",
     ),
-    (
-        r"Parser key \"(?P<name>\w+)\": Expected an? <class '(?P<kind>\w+)'>. "
-        r"Got value: (?P<value>.*)",
-        "`--{name}` must be a {kind}, got '{value}'; fix it",
-    ),
-    (r"(?P<words>.*)", "the options cannot be read: {words}; see `{help}`"),
+    (r".*", "a command takes only what `{help}` lists, got other words; correct them"),
 )
+_MOST_WORDS = 80
 
 
-class OptionHelp(DefaultHelpFormatter):
+class OptionHelp(HelpFormatter):
     """Shows an option's description, choices and default, each once; keeps lines apart."""
 
     def _get_help_string(self, action: Action) -> str:
         choices = choices_of(action)
         listed = f" One of {', '.join(choices)}." if choices else ""
         remark_text = f" ({remark(action)})" if remark(action) else ""
-        return f"{action.help or ''}{listed}{remark_text}"
+        return f"{action.help or ''}{listed}{remark_text}".replace("%", "%%")
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         fill = super()._fill_text
@@ -71,58 +68,129 @@ class PlannerParser(ArgumentParser):
 
     def __init__(self, command: str | None = None, **options: Any) -> None:
         self.command = command
-        super().__init__(formatter_class=OptionHelp, **options)
+        super().__init__(formatter_class=OptionHelp, allow_abbrev=False, **options)
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        # in one line, and without the command in names such as search.out
-        text = re.sub(rf"\b{self.command}\.", "", " ".join(message.split()))
+    def error(self, message: str) -> NoReturn:
+        text = " ".join(message.split())
         for pattern, sentence in _COMPLAINTS:
             match = re.fullmatch(pattern, text)
             if match:
                 values = {"help": help_command(self.command), **match.groupdict()}
-                if values.get("kind") in _NUMBERS:
-                    values["kind"] = "number"
-                values["names"] = self._as_typed(values.get("names", ""))
-                raise SettingsError(sentence.format_map(values)) from ex
+                values["names"] = "`, `".join(values.get("names", "").split(", "))
+                values["words"] = values.get("words", "")[:_MOST_WORDS]
+                raise SettingsError(sentence.format_map(values))
         raise AssertionError(text)  # the last pattern fits every text
-
-    def _as_typed(self, names: str) -> str:
-        """Put the dashes before the names of options that a complaint lists."""
-        actions = list(self._actions)
-        for action in self._actions:  # a missing option of a command is missed by the root parser
-            if isinstance(action.choices, dict) and self.command in action.choices:
-                actions += action.choices[self.command]._actions
-        typed = {text.removeprefix("--"): text for a in actions for text in a.option_strings}
-        return "`, `".join(typed.get(name, name) for name in names.split(", "))
 
 
 class CommandParser(PlannerParser):
-    """Parser of one command's options, in any of their spellings."""
+    """Parser of one command's options, in any of their spellings.
+
+    Args:
+        command: The command's name.
+        description: What it does.
+    """
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(command, prog=f"planner {command}", description=description)
+        self._groups: dict[str, Group] = {}
+        self._kinds: dict[str, Any] = {}
+
+    def declare(self, name: str, kind: Any) -> None:
+        """State the type of an argument's value; those of settings state theirs themselves."""
+        self._kinds[name] = kind
+
+    def group(self, title: str) -> Group:
+        """Return the group of a title."""
+        if title not in self._groups:
+            self._groups[title] = self.add_argument_group(title)
+        return self._groups[title]
 
     def add_config(self) -> None:
-        """Add the option that reads the others from a YAML file."""
+        """Add the options that read the others from a YAML file, and print them as one."""
         help_text = "YAML file with any of these options."
-        self.add_argument(CONFIG, action="config", metavar="PATH", help=help_text)
+        self.add_argument(f"--{CONFIG}", metavar="PATH", help=help_text, default=SUPPRESS)
+        help_text = "Print these options as YAML, and do nothing."
+        self.add_argument(f"--{PRINT_CONFIG}", action="store_true", help=help_text)
 
-    def parse_args(  # type: ignore[override]
-        self, args: Sequence[str], namespace: Namespace | None = None, **kwargs: Any
-    ) -> Namespace:
-        words = current_words(args, self.command, self._option_names())
-        for position, word in enumerate(words):
-            if word == CONFIG and position + 1 < len(words):
-                words[position + 1] = self._current_yaml(words[position + 1])
-            elif word.startswith(f"{CONFIG}="):
-                words[position] = f"{CONFIG}={self._current_yaml(word.partition('=')[2])}"
-        return super().parse_args(words, namespace, **kwargs)
+    def options(self, words: Sequence[str]) -> Namespace:
+        """Return the options that words give, over those of a file that they name.
+
+        Raises:
+            SettingsError: If a word is no option, a value breaks its rule, or one is missing.
+        """
+        current = current_words(words, self.command, self._option_names())
+        from_file = self._from_file(current)
+        is_printed = f"--{PRINT_CONFIG}" in current
+        for action in self._actions:
+            if is_printed or action.dest in from_file:
+                _make_optional(action)
+        given = self.parse_args(current, Namespace(**from_file))
+        if is_printed:
+            self._print(given)
+        return self._read(given)
 
     def _option_names(self) -> list[str]:
         texts = (text for action in self._actions for text in action.option_strings)
         return [text.removeprefix("--") for text in texts if text.startswith("--")]
 
-    def _current_yaml(self, value: str) -> str:
-        """Return the options in a YAML file, or in YAML itself, under their current names."""
-        names = [action.dest for action in self._actions]
-        return yaml.safe_dump(current_keys(_loaded(value), self.command, names))
+    def _from_file(self, words: Sequence[str]) -> dict[str, Any]:
+        """Return the options of the file that ``--config`` names, under their current names."""
+        if CONFIG not in self._option_names():
+            return {}
+        only_config = PlannerParser(self.command, add_help=False)
+        only_config.add_argument(f"--{CONFIG}", default=None)
+        path = only_config.parse_known_args(words)[0].config
+        if path is None:
+            return {}
+        from planner.settings.yaml_values import read_yaml
+
+        if not path.strip():
+            raise SettingsError("`config` must name a file, got ''; name one or leave it out")
+        names = [action.dest for action in self._actions if action.dest != "help"]
+        values = read_yaml(home_path(CONFIG, Path(path)), f"--{CONFIG}")
+        values = current_keys(values, self.command, names)
+        defaults = {action.dest: action.default for action in self._actions}
+        # none is what a setting is without the file
+        return {n: defaults[n] if value is None else value for n, value in values.items()}
+
+    def _print(self, given: Namespace) -> NoReturn:
+        import yaml
+
+        values = {n: v for n, v in vars(given).items() if n not in (CONFIG, PRINT_CONFIG)}
+        plain = {n: str(v) if isinstance(v, Path) else v for n, v in values.items()}
+        print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), end="")
+        raise SystemExit(0)
+
+    def _read(self, given: Namespace) -> Namespace:
+        """Return options with those values read that are no settings."""
+        from pydantic import ConfigDict, create_model
+
+        from planner.settings.validation import validated
+
+        fields: dict[str, Any] = {name: (kind | None, None) for name, kind in self._kinds.items()}
+        values = {name: value for name, value in vars(given).items() if name in fields}
+        config = ConfigDict(allow_inf_nan=False)
+        read = validated(create_model("Options", __config__=config, **fields), values)
+        for name, value in read:
+            setattr(given, name, home_path(name, value) if isinstance(value, Path) else value)
+        return given
+
+
+def home_path(name: str, path: Path) -> Path:
+    """Return the path that one with a leading ``~`` stands for.
+
+    Args:
+        name: Of the option that gives it.
+        path: As it was written.
+
+    Raises:
+        SettingsError: If there is no such user, or no home.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        message = f"`{name}` must lie in a home that exists, got `{path}`"
+        raise SettingsError(f"{message}; write the path in full") from error
 
 
 def choices_of(action: Action) -> tuple[str, ...]:
@@ -142,19 +210,8 @@ def remark(action: Action) -> str:
     return f"default: {action.default}" if has_default and action.default != SUPPRESS else ""
 
 
-def _loaded(value: str) -> dict[str, Any]:
-    """Read YAML from a file, or from the text itself.
-
-    Raises:
-        SettingsError: If there are no options in it.
-    """
-    try:
-        is_file = Path(value).is_file()
-        values = get_loader("yaml")(Path(value).read_text(encoding="utf-8") if is_file else value)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        message = f"`config` must be a YAML file with options, got {value!r}, which cannot be read"
-        raise SettingsError(f"{message}: {' '.join(str(error).split())}; fix it") from error
-    if not isinstance(values, dict) or not values:
-        message = f"`config` must be a YAML file with options, got {value!r}"
-        raise SettingsError(f"{message}; name a file with lines such as `seed: 1`")
-    return values
+def _make_optional(action: Action) -> None:
+    """Let argparse not miss an argument that a file gives."""
+    action.required = False
+    if not action.option_strings:
+        action.nargs, action.default = "?", SUPPRESS

@@ -1,8 +1,7 @@
 """``planner compare``: searches by several recipes under one budget, and their comparison."""
 
+from argparse import Namespace
 from pathlib import Path
-
-from jsonargparse import Namespace
 
 from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_option, add_settings, given_settings

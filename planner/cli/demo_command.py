@@ -4,12 +4,12 @@ import json
 import logging
 import shutil
 import time
+from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from jsonargparse import Namespace
 
 from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_option

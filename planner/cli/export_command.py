@@ -1,18 +1,21 @@
 """``planner export``: a plan as a HuggingFace folder, reloaded and proved."""
 
+from argparse import Namespace
 from pathlib import Path
-
-from jsonargparse import Namespace
 
 from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_option
+from search_spaces.models.identity import Verify
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the command's arguments."""
+    parser.declare("source", str)
     parser.add_argument("source", help="Folder of the run; or the dense model, with --plan FILE.")
     add_option(parser, "plan", str, "Id of a plan of the run, or a plan.json.", group="plan")
     add_option(parser, "budget", str, "Take the best plan of the run within it.", group="plan")
+    help_text = "How the model's weights are compared with the run's, as for search."
+    add_option(parser, "verify", Verify, help_text, group="machine", default="sample")
     help_text = "Run the Python code that comes with the model."
     add_option(parser, "trust_remote_code", bool, help_text, group="machine")
     add_option(parser, "out", Path, "Folder to write.", group="output", required=True)
@@ -30,6 +33,7 @@ def run(options: Namespace) -> None:
             budget=options.budget,
             out=options.out,
             trust_remote_code=options.trust_remote_code,
+            verify=options.verify,
             progress=terminal,
         )
     print_card(folder)

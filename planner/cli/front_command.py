@@ -1,9 +1,8 @@
 """``planner front``: the front of a run, and the best plan within a budget."""
 
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from jsonargparse import Namespace
 
 from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_option
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", type=Path, help="Folder of the run.")
+    parser.declare("run", Path)
+    parser.add_argument("run", help="Folder of the run.")
     choice, report = "choice of plans", "report"
     help_text = "Mark the best plan within it, for example params<=0.7x,kl<=0.1."
     add_option(parser, "budget", str, help_text, group=choice)
@@ -34,14 +34,14 @@ def add_arguments(parser: CommandParser) -> None:
 def run(options: Namespace) -> None:
     """Print the front of a run."""
     from planner.reports.sentences import front_sentence, rivalry_sentences, stability_sentences
-    from planner.reports.tables import answers_table, stability_table
+    from planner.reports.tables import stability_table
     from planner.results.budgets import split_budgets
     from planner.run import Run
 
     opened_run = Run.open(options.run)
     _check_choice(options)
     if options.budgets is not None:
-        print(answers_table(opened_run.answers(split_budgets(options.budgets))))
+        _print_answers(opened_run, split_budgets(options.budgets))
         return
     # all that may be refused comes before the table
     sentence = front_sentence(opened_run, reference=options.reference)
@@ -94,6 +94,21 @@ def print_front(run: "Run", budget: str | None, *, at_knee: bool = False) -> Non
         print("\n".join([f"plan {compared.plan_id}", *compared_with_baselines(run, compared)]))
 
 
+def _print_answers(run: "Run", budgets: list[str]) -> None:
+    """Print the best plan within each budget.
+
+    Raises:
+        BudgetError: If there is none for any of them.
+    """
+    from planner.reports.tables import answers_table
+    from search_spaces.errors import BudgetError
+
+    answers = run.answers(budgets)
+    print(answers_table(answers))
+    if (answers["plan_id"] == "").all():
+        raise BudgetError(answers["refusal"][0])
+
+
 def _check_choice(options: Namespace) -> None:
     """Refuse options that exclude each other.
 
@@ -110,7 +125,8 @@ def _check_choice(options: Namespace) -> None:
     if options.budgets is None:
         return
     for name in ("budget", "knee", "against", "reference", "stability"):
-        if options[name] is not None and options[name] is not False:  # a 0 was given too
+        value = getattr(options, name)
+        if value is not None and value is not False:  # a 0 was given too
             raise SettingsError(
                 f"`--budgets` prints its answers and nothing else, got `--{name}` too; "
                 "leave one of them out"

@@ -1,6 +1,6 @@
 """``planner inspect``: what is in a model, what can be pruned and what it costs."""
 
-from jsonargparse import Namespace
+from argparse import Namespace
 
 from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_settings, given_settings

@@ -2,20 +2,21 @@
 
 Each command is a module with ``add_arguments(parser)`` and ``run(options)``. Arguments are added
 only for the command that is asked for, and heavy modules imported only when it runs, so that
-``planner --help`` answers at once.
+``planner --help`` answers at once. What this module imports itself is little, for a signal that
+comes before `guarded` begins ends in a traceback.
 """
 
 import os
 import sys
 from importlib import import_module
-from importlib.metadata import version
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from jsonargparse import Namespace
+from planner.cli.guard import guarded
 
-from planner.cli.command_parser import CommandParser, PlannerParser
-from planner.cli.spellings import current_command
-from search_spaces.errors import InputError, PlannerError
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from planner.cli.command_parser import CommandParser, PlannerParser
 
 COMMANDS = {
     "inspect": "show what is in a model, what can be pruned and what it costs",
@@ -27,15 +28,16 @@ COMMANDS = {
     "demo": "search, compare and export SmolLM2-135M in a few minutes",
 }
 _RESUMABLE = ("search", "compare")
+_DEBUG = "--debug"
 
 
 class Command(Protocol):
     """What the module of a command holds."""
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: "CommandParser") -> None:
         """Add the command's arguments to its parser."""
 
-    def run(self, options: Namespace) -> None:
+    def run(self, options: "Namespace") -> None:
         """Run the command with the options that were parsed."""
 
 
@@ -49,23 +51,26 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0, 1 for a defect of the planner, 2 for a mistake of the user.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    command = None
-    try:
-        command = _named_command(words)
-        parser = _parser(command)
-        options = parser.parse_args(words)
-        if command is None:
-            parser.print_help()
-            return 2
-        _quieten()
-        load_command(command).run(options[command])
-    except PlannerError as error:
-        print(f"planner: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except KeyboardInterrupt:
-        remedy = "; go on with --resume" if command in _RESUMABLE else ""
-        print(f"planner: stopped{remedy}", file=sys.stderr)
-        return 130
+    end = words.index("--") if "--" in words else len(words)
+    shows_traceback = _DEBUG in words[:end]
+    words = [word for word in words[:end] if word != _DEBUG] + words[end:]
+    resumable = any(word in _RESUMABLE for word in words[:1])
+    remedy = "go on with --resume" if resumable else ""
+    return guarded(lambda: _run(words), remedy=remedy, shows_traceback=shows_traceback)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0].startswith("-"):
+        parser = _parser()
+        parser.parse_args(words)
+        parser.print_help()
+        return 2
+    from planner.cli.spellings import current_command
+
+    command = current_command(words[0], COMMANDS)
+    options = command_parser(command).options(words[1:])
+    _quieten()
+    load_command(command).run(options)
     return 0
 
 
@@ -74,44 +79,38 @@ def load_command(name: str) -> Command:
     return cast("Command", import_module(f"planner.cli.{name.replace('-', '_')}_command"))
 
 
-def command_parser(name: str, *, with_arguments: bool = True) -> CommandParser:
+def command_parser(name: str) -> "CommandParser":
     """Build the parser of a command."""
-    parser = CommandParser(name, description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.")
-    if with_arguments:
-        load_command(name).add_arguments(parser)
-        parser.usage = _usage(name, parser)
+    from planner.cli.command_parser import CommandParser
+
+    parser = CommandParser(name, f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.")
+    load_command(name).add_arguments(parser)
+    parser.usage = _usage(name, parser)
     return parser
 
 
-def _named_command(words: list[str]) -> str | None:
-    """Find the command among the words, and put its current name there.
+def _parser() -> "PlannerParser":
+    """Build the parser of what stands in the place of a command."""
+    from importlib.metadata import version
 
-    Raises:
-        SettingsError: If there is no such command.
-    """
-    for position, word in enumerate(words):
-        if not word.startswith("-"):
-            words[position] = current_command(word, COMMANDS)
-            return words[position]
-    return None
+    from planner.cli.command_parser import PlannerParser
 
-
-def _parser(command: str | None) -> PlannerParser:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"{name:{width}}  {text}" for name, text in COMMANDS.items())
     parser = PlannerParser(
-        command,
         prog="planner",
+        usage="planner [--debug] COMMAND [options]",
         description="Find the best ways to make a transformer smaller, and export one.",
     )
     text = f"%(prog)s {version('compression-planner')}"
     parser.add_argument("--version", action="version", version=text)
-    subcommands = parser.add_subcommands(required=False, dest="command", title="commands")
-    for name, help_text in COMMANDS.items():
-        own_parser = command_parser(name, with_arguments=name == command)
-        subcommands.add_subcommand(name, own_parser, help=help_text)
+    help_text = "Show the traceback of what ends a command; it may stand anywhere."
+    parser.add_argument(_DEBUG, action="store_true", help=help_text)
+    parser.add_argument_group("commands", description=listed)
     return parser
 
 
-def _usage(name: str, parser: CommandParser) -> str:
+def _usage(name: str, parser: "CommandParser") -> str:
     """Return what must be given to a command: positional arguments and required options."""
     words = [f"planner {name} [options]"]
     for action in parser._actions:

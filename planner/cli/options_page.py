@@ -17,8 +17,9 @@ _INTRODUCTION = """\
 
 All options of all commands, as `planner COMMAND --help` lists them. A name may be written with
 underscores or hyphens (`--new_tokens`, `--new-tokens`), and a value after a space or `=`.
-`--config FILE` reads options from YAML, one `name: value` a line; `--print_config` prints them in
-that form."""
+`--config FILE` reads options from YAML, one `name: value` a line, each read as if it were typed;
+what the command line gives goes before it. `--print_config` prints options in that form.
+`--debug`, anywhere among the words, shows the traceback of what ends a command."""
 _HIDDEN = ("help", "print_config")
 
 

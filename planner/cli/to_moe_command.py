@@ -1,8 +1,7 @@
 """``planner to-moe``: a dense model as a mixture of experts, without training."""
 
+from argparse import Namespace
 from pathlib import Path
-
-from jsonargparse import Namespace
 
 from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_option, add_settings, given_settings

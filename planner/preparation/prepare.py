@@ -101,7 +101,7 @@ def prepare(
         statistics=measured.of_sorted_model(space) if statistics is None else statistics,
         tokens=calibration.statistics,
         folder=folder,
-        limit_bytes=round(settings.weight_cache_gigabytes * 1e9),
+        limit_bytes=settings.weight_cache_bytes,
         progress=progress,
     )
     return PreparedModel(

@@ -5,12 +5,12 @@ from functools import cache
 from importlib.resources import files
 from typing import get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from planner.searchers import SearcherName
 from planner.settings.search import PriorName, SearchSettings
 from planner.settings.validation import validated
+from planner.settings.yaml_values import parse_yaml
 from search_spaces.errors import SettingsError
 from search_spaces.importance import ExpertImportanceName, UnitImportanceName
 from search_spaces.priors import AllocationName
@@ -102,9 +102,9 @@ def parse_recipes(text: str) -> dict[str, Recipe]:
         SettingsError: If one has an unknown field or a value that breaks its rule.
     """
     recipes = {}
-    for name, fields in yaml.safe_load(text).items():
+    for name, fields in parse_yaml(text, "the recipes").items():
         try:
-            recipes[name] = validated(Recipe, fields)
+            recipes[name] = validated(Recipe, fields if isinstance(fields, dict) else {})
         except SettingsError as error:
             raise SettingsError(f"recipe `{name}`: {error}") from error
     return recipes

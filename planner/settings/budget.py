@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
+from planner.settings.signs import plain_signs
 from search_spaces.errors import BudgetError
-from search_spaces.suggestions import suggestion
+from search_spaces.suggestions import shown, suggestion
 
 EXACT_NAMES = ("params", "size", "macs", "kv")
 """Parameters; bytes of the weights; multiply-accumulates and KV-cache bytes per token."""
@@ -37,7 +38,7 @@ _BINARY_UNITS = {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
 _BYTE_NAMES = ("size", "kv", "packed", "loading")
 _PER_TOKEN_NAMES = ("macs", "kv", "active", "loading")
 _AT_LEAST_NAMES = ("throughput",)
-_TERM = re.compile(r"([^<>=≤≥\s]+)\s*([<>=≤≥]+)\s*(.*)")
+_TERM = re.compile(r"([^<>=\s]+)\s*([<>=]+)\s*(.*)")
 _VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*(?:/s)?)(/token)?")
 _EXAMPLE = "params<=0.7x,kl<=0.05"
 # rounding: 0.7 times a cost need not equal the cost of a plan that keeps 70 % of it
@@ -108,7 +109,8 @@ class Budget:
         Raises:
             BudgetError: If the text breaks the grammar; the message names the term.
         """
-        limits = tuple(_parse_limit(term.strip()) for term in text.split(","))
+        terms = plain_signs(text).lower().split(",")
+        limits = tuple(_parse_limit(term.strip()) for term in terms)
         names = [limit.metric for limit in limits]
         for name in names:
             if names.count(name) > 1:
@@ -259,9 +261,10 @@ def _units(metric_name: str) -> dict[str, float]:
 
 
 def _parse_limit(term: str) -> Limit:
-    match = _TERM.fullmatch(term.lower())
+    match = _TERM.fullmatch(term)
     if match is None:
-        _refuse("a budget must read NAME<=VALUE", term, f"write for example {_EXAMPLE}")
+        remedy = "write decimals with a point: " if term[:1].isdigit() else "write "
+        _refuse("a budget must read NAME<=VALUE", term, f"{remedy}for example {_EXAMPLE}")
     name, operator, text = match.groups()
     metric_names = COST_NAMES + QUALITY_NAMES
     if name not in metric_names:
@@ -269,7 +272,7 @@ def _parse_limit(term: str) -> Limit:
         _refuse(f"a budget can limit {', '.join(metric_names)}", name, remedy)
     if operator != _operator(name):
         rule = f"a budget on {name} understands only {_operator(name)}"
-        _refuse(rule, term, f"write {name}{_operator(name)}{text or 'VALUE'}")
+        _refuse(rule, term, f"write {name}{_operator(name)}{text[:20] or 'VALUE'}")
     return _parse_value(name, text, term)
 
 
@@ -294,4 +297,4 @@ def _parse_value(name: str, text: str, term: str) -> Limit:
 
 
 def _refuse(rule: str, got: str, remedy: str) -> NoReturn:
-    raise BudgetError(f"{rule}, got {got!r}; {remedy}")
+    raise BudgetError(f"{rule}, got {shown(got)}; {remedy}")

@@ -1,5 +1,6 @@
 """Settings of a search: one frozen object that the command line, Python and YAML share."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 
@@ -8,17 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evaluators.runtime import DTypeName
 from planner.searchers import SearcherName
+from planner.settings.budget import Budget
 from planner.settings.groups import Group
+from planner.settings.limits import MOST_SEED, MOST_TOKENS, MOST_WINDOWS, check_own_text
 from planner.settings.validation import validated
+from planner.settings.yaml_values import read_yaml
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import SettingsError
 from search_spaces.importance import ExpertImportanceName, LayerImportanceName, UnitImportanceName
 from search_spaces.models import Offload
+from search_spaces.models.identity import Verify
 from search_spaces.priors import AllocationName
 from search_spaces.pruned_weights.sparsifiers import SparsifierName
 from search_spaces.pruned_weights.weight_methods import WeightMethods, parse_weight_methods
 from search_spaces.space.choices import Choices
 from search_spaces.space.sparsity import SparsityPattern, sparsity_patterns
+from search_spaces.suggestions import shown
 
 SETTINGS_FILE = "settings.yaml"
 Racing = Literal["tests", "halving", "off"]
@@ -26,7 +32,7 @@ Racing = Literal["tests", "halving", "off"]
 PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
 _VERSION = 2
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
-    {"evaluations", "tokens", "minutes", "offload", "weight_cache_gigabytes"}
+    {"evaluations", "tokens", "minutes", "offload", "weight_cache_gigabytes", "verify"}
 )
 
 
@@ -36,7 +42,9 @@ class SearchSettings(BaseModel):
     ``planner search`` offers each field as an option, and its docstring as the help.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     model: Annotated[str, Group.TEXT]
     """Model to compress: a folder, a .gguf file or a name on the Hugging Face hub."""
@@ -57,37 +65,37 @@ class SearchSettings(BaseModel):
     or the best plan at --budget alone."""
     searcher: Annotated[SearcherName, Group.SEARCH] = "frontier"
     """Search algorithm that proposes plans; the others are there to compare frontier with."""
-    seed: Annotated[int, Group.SEARCH] = Field(default=0, ge=0)
+    seed: Annotated[int, Group.SEARCH] = Field(default=0, ge=0, le=MOST_SEED)
     """Random seed; the same seed gives the same front."""
-    evaluations: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1)
+    evaluations: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1, le=10**9)
     """Stop after this many plans, however few windows each was scored on."""
-    tokens: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1)
+    tokens: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1, le=10**15)
     """Stop after this many tokens, summed over plans; if no limit is given, those of 256 plans
     scored on all windows."""
-    minutes: Annotated[float | None, Group.SEARCH] = Field(default=None, gt=0)
+    minutes: Annotated[float | None, Group.SEARCH] = Field(default=None, gt=0, le=10**6)
     """Stop after this many minutes of scoring."""
-    population: Annotated[int, Group.SEARCH] = Field(default=32, ge=2)
+    population: Annotated[int, Group.SEARCH] = Field(default=32, ge=2, le=10_000)
     """Population size of the searcher, and plans that it proposes at a time."""
-    search_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2)
+    search_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2, le=MOST_WINDOWS)
     """Windows of text that plans are scored on; racing drops some plans before the last."""
-    window_tokens: Annotated[int, Group.TEXT] = Field(default=128, ge=8)
+    window_tokens: Annotated[int, Group.TEXT] = Field(default=128, ge=8, le=MOST_TOKENS)
     """Tokens in a window."""
-    fresh_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2)
+    fresh_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2, le=MOST_WINDOWS)
     """Windows of the same text that the search does not see, on which the front is re-scored."""
-    holdout_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2)
+    holdout_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2, le=MOST_WINDOWS)
     """Windows of held-out text, on which the front is re-scored."""
     racing: Annotated[Racing, Group.SEARCH] = "tests"
     """How plans are dropped before they have seen all windows: by paired t tests, by successive
     halving, or not at all."""
-    rungs: Annotated[int, Group.SEARCH] = Field(default=3, ge=1)
+    rungs: Annotated[int, Group.SEARCH] = Field(default=3, ge=1, le=64)
     """Rungs of a race, each with twice the windows of the last, as far as they can be halved."""
-    positions: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1)
+    positions: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1, le=MOST_TOKENS)
     """Positions scored in each window, for models with a large vocabulary; by default all."""
     space: Annotated[str, Group.SPACE] = "heads,channels,drops,experts"
     """What may be pruned, comma separated: heads, channels, drops (of attentions, MLPs and
     experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8; or
     layers in the place of the first four."""
-    mlp_step: Annotated[int | None, Group.SPACE] = Field(default=None, ge=1)
+    mlp_step: Annotated[int | None, Group.SPACE] = Field(default=None, ge=1, le=MOST_TOKENS)
     """MLP channels between two levels; by default chosen from the model's width."""
     sparsity_step: Annotated[int, Group.SPACE] = Field(default=10, ge=1, le=90)
     """Percentage points between two levels of sparsity."""
@@ -103,17 +111,20 @@ class SearchSettings(BaseModel):
     """How kept weights are updated to compensate for pruned ones: none, or one of bias,
     least_squares, obs and tuning for heads and channels, merge for experts, and one of admm and
     dsnot for sparse weights, comma separated."""
-    weight_cache_gigabytes: Annotated[float, Group.MACHINE] = Field(default=1.5, gt=0)
-    """Disk space for compensated and sparse weights; what does not fit is computed again."""
+    weight_cache_gigabytes: Annotated[float, Group.MACHINE] = Field(
+        default=1.5, gt=0, allow_inf_nan=True
+    )
+    """Disk space for compensated and sparse weights, inf for no limit; what does not fit is
+    computed again."""
     prior: Annotated[PriorName, Group.METHODS] = "energy"
     """Sensitivity prior: the damage that cuts are expected to do, which the search starts from."""
-    calibration_windows: Annotated[int, Group.TEXT] = Field(default=64, ge=1)
+    calibration_windows: Annotated[int, Group.TEXT] = Field(default=64, ge=1, le=MOST_WINDOWS)
     """Windows that statistics of activations are collected on, as far as the text goes."""
-    batch_size: Annotated[int, Group.MACHINE] = Field(default=1, ge=1)
+    batch_size: Annotated[int, Group.MACHINE] = Field(default=1, ge=1, le=10**9)
     """Sequences in the request that latency is measured for."""
-    prompt_tokens: Annotated[int, Group.MACHINE] = Field(default=128, ge=1)
+    prompt_tokens: Annotated[int, Group.MACHINE] = Field(default=128, ge=1, le=MOST_TOKENS)
     """Prompt tokens of each sequence in that request."""
-    new_tokens: Annotated[int, Group.MACHINE] = Field(default=32, ge=0)
+    new_tokens: Annotated[int, Group.MACHINE] = Field(default=32, ge=0, le=MOST_TOKENS)
     """Generated tokens of each sequence in that request."""
     dtype: Annotated[DTypeName, Group.MACHINE] = "auto"
     """Number format that plans are scored in."""
@@ -121,6 +132,9 @@ class SearchSettings(BaseModel):
     """Device that plans are scored on, for example cpu or cuda:0."""
     offload: Annotated[Offload, Group.MACHINE] = "auto"
     """Whether layers stay on disk and each is read when it is used; auto: if memory is short."""
+    verify: Annotated[Verify, Group.MACHINE] = "sample"
+    """How the model's weights are compared with those that a run began with: by samples and sums,
+    or by a cryptographic digest of all."""
     trust_remote_code: Annotated[bool, Group.MACHINE] = False
     """Run the Python code that comes with a model."""
 
@@ -133,9 +147,7 @@ class SearchSettings(BaseModel):
         """
         settings = validated(cls, values)
         _check_agreement(settings)
-        if settings.holdout is not None and settings.data is None:
-            rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
-            _refuse(rule, settings.holdout, "set `--data` too")
+        _check_text(settings)
         # normalised, so that a resumed run compares equal
         return settings.model_copy(update={"space": str(Choices.parse(settings.space))})
 
@@ -148,6 +160,11 @@ class SearchSettings(BaseModel):
     def patterns(self) -> tuple[SparsityPattern, ...]:
         """Sparsity patterns to choose from, the dense one first."""
         return sparsity_patterns(self.choices, self.sparsity_step)
+
+    @property
+    def weight_cache_bytes(self) -> int:
+        """Disk space for weights; more than any disk has for no limit."""
+        return round(min(self.weight_cache_gigabytes, 1e9) * 1e9)
 
     @property
     def weight_methods(self) -> WeightMethods:
@@ -166,17 +183,15 @@ class SearchSettings(BaseModel):
             SettingsError: If there are none, or none that this version can read.
         """
         path = folder / SETTINGS_FILE
+        values = read_yaml(path)
+        version = values.pop("version", None)
+        if version != str(_VERSION):
+            rule = f"`{path}` must be of version {_VERSION}"
+            _refuse(rule, version, "use the planner that wrote it")
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            message = f"`{path}` must hold settings as YAML, got: {error}; restore the file"
-            raise SettingsError(message) from error
-        version = values.pop("version", None) if isinstance(values, dict) else None
-        if version != _VERSION:
-            _refuse(
-                f"`{path}` must be of version {_VERSION}", version, "use the planner that wrote it"
-            )
-        return cls.checked(**values)
+            return cls.checked(**values)
+        except SettingsError as error:
+            raise SettingsError(f"`{path}` holds a setting out of place: {error}") from error
 
     def save(self, folder: Path) -> None:
         """Write ``settings.yaml`` into a run folder.
@@ -185,6 +200,8 @@ class SearchSettings(BaseModel):
             OutputError: If the folder cannot be written to.
         """
         values = {"version": _VERSION} | self.model_dump(mode="json")
+        if self.weight_cache_gigabytes == math.inf:  # as it is typed; YAML writes .inf
+            values["weight_cache_gigabytes"] = "inf"
         atomic_write_text(folder / SETTINGS_FILE, yaml.safe_dump(values, sort_keys=False))
 
     def differences(self, other: Self) -> dict[str, tuple[Any, Any]]:
@@ -207,6 +224,8 @@ def _check_agreement(settings: SearchSettings) -> None:
     Raises:
         SettingsError: If there is such a method.
     """
+    if settings.budget is not None:
+        Budget.parse(settings.budget)
     choices, (_, refinement, merges) = settings.choices, settings.weight_methods
     if merges and not choices.experts:
         rule = "`compensate` merge needs a space with experts"
@@ -229,5 +248,20 @@ def _check_agreement(settings: SearchSettings) -> None:
         _refuse(rule, settings.space, "add `sparsity` to `--space`, or set another prior")
 
 
+def _check_text(settings: SearchSettings) -> None:
+    """Refuse held-out text without other text, and more text than a model should write itself.
+
+    Raises:
+        SettingsError: If there is either.
+    """
+    if settings.data is not None:
+        return
+    if settings.holdout is not None:
+        rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
+        _refuse(rule, shown(settings.holdout), "set `--data` too")
+    names = ("search_windows", "fresh_windows", "holdout_windows", "calibration_windows")
+    check_own_text({name: getattr(settings, name) for name in names}, settings.window_tokens)
+
+
 def _refuse(rule: str, got: object, remedy: str) -> NoReturn:
-    raise SettingsError(f"{rule}, got {got!r}; {remedy}")
+    raise SettingsError(f"{rule}, got {got if isinstance(got, str) else shown(got)}; {remedy}")

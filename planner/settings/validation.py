@@ -1,51 +1,110 @@
-"""Settings checked by pydantic, and refused in one sentence with rule, value and remedy."""
+"""Values that a user wrote, read by their declared types, or refused in one sentence."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from search_spaces.errors import SettingsError
-from search_spaces.suggestions import suggestion
+from search_spaces.suggestions import shown, suggestion
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
-
-_BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt")}
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge", "raise"),
+    "greater_than": ("above", "gt", "raise"),
+    "less_than_equal": ("at most", "le", "lower"),
+}
+_KINDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+}
+_MOST_LETTERS = 60
 
 
 def validated(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     """Return settings of a kind from values that a user wrote.
 
+    Text is read by a field's declared type, and by nothing else.
+
     Raises:
         SettingsError: If a value breaks its rule; the message is one sentence.
     """
+    for name, value in values.items():
+        field = kind.model_fields.get(name)
+        if field is not None:
+            _check_written(name, value, field)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(complaint(error, kind.model_fields)) from error
+        raise SettingsError(_complaint(error, kind.model_fields)) from error
 
 
-def complaint(refusal: ValidationError, names: Iterable[str]) -> str:
-    """Return rule, value and remedy of pydantic's first complaint, in one sentence.
+def kind_of(annotation: Any) -> Any:
+    """Return the type of a field's values that are not none.
 
-    Args:
-        refusal: What pydantic raised.
-        names: Names of all settings.
+    >>> kind_of(int | None), kind_of(Literal["a", "b"])
+    (<class 'int'>, <class 'str'>)
     """
+    if get_origin(annotation) is Literal:
+        return str
+    kinds = {kind_of(one) for one in get_args(annotation) if one is not NoneType}
+    return kinds.pop() if kinds else annotation
+
+
+def _check_written(name: str, value: object, field: FieldInfo) -> None:
+    """Refuse what pydantic takes and nobody means: empty text, truth as a number."""
+    if isinstance(value, bool) and kind_of(field.annotation) in (int, float):
+        rule = _KINDS[kind_of(field.annotation)]
+        raise SettingsError(f"`{name}` must be {rule}, got {value}; fix `{name}`")
+    if not isinstance(value, str):
+        return
+    if not value.strip():
+        raise SettingsError(f"`{name}` must not be empty, got {value!r}; fill it or leave it out")
+    if "\0" in value or _has_half_letters(value):
+        rule = f"`{name}` must be text in UTF-8 without NUL"
+        raise SettingsError(f"{rule}, got {shown(value)}; write it otherwise")
+
+
+def _has_half_letters(text: str) -> bool:
+    """Return whether text has surrogates: bytes that were none of UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _complaint(refusal: ValidationError, fields: Mapping[str, FieldInfo]) -> str:
+    """Return rule, value and remedy of pydantic's first complaint, in one sentence."""
     error = refusal.errors()[0]
-    name = ".".join(str(part) for part in error["loc"])
+    name = ".".join(str(part) for part in error["loc"])[:_MOST_LETTERS]
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return f"`{name}` must be given, got nothing; set `{name}`"
     if kind == "extra_forbidden":
-        return f"a setting must be one that exists, got `{name}`; {suggestion(name, names)}"
+        return f"a setting must be one that exists, got `{name}`; {_near(name, fields)}"
     if kind in _BOUNDS:
-        words, key = _BOUNDS[kind]
-        rule, remedy = f"{words} {context[key]}", f"raise `{name}`"
+        words, key, remedy = _BOUNDS[kind]
+        limit = context[key]
+        rule = f"{words} {limit:,}" if limit >= 1e4 else f"{words} {limit:g}"
     elif kind == "literal_error":
-        rule, remedy = f"one of {context['expected']}", f"choose one of these for `{name}`"
+        rule, remedy = f"one of {context['expected']}", "choose one of these for"
+    elif kind == "finite_number":
+        rule, remedy = "a finite number", "fix"
     else:
-        message = error["msg"].removeprefix("Input should be ")
-        rule, remedy = message.partition(",")[0], f"fix `{name}`"
-    return f"`{name}` must be {rule}, got {error['input']!r}; {remedy}"
+        field = fields.get(str(error["loc"][0]))
+        rule = _KINDS.get(field and kind_of(field.annotation), "of the right form")
+        remedy = "fix"
+    got = shown(error["input"])
+    got = got.strip("'") if kind in _BOUNDS else got  # a number, as typed or as it is
+    return f"`{name}` must be {rule}, got {got}; {remedy} `{name}`"
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    """Return the nearest of some names, or a few of them."""
+    listed = list(names)
+    some = f"choose from {', '.join(listed[:8])}{' …' if len(listed) > 8 else ''}"
+    return suggestion(name, listed, some)

@@ -53,7 +53,7 @@ def test_weights_with_nan(damaged: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_corrupt_safetensors(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = damaged / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    assert "cannot be loaded" in refused(capsys, "inspect", str(damaged))
+    assert "a whole safetensors file" in refused(capsys, "inspect", str(damaged))
 
 
 def test_another_architecture(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +67,7 @@ def test_another_architecture(damaged: Path, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "empty"), (b"\x00\x01\x02" * 50, "binary"), (b"\xff\xfe\xfa" * 50, "UTF-8")],
+    [(b"", "empty"), (b"\x00\x01\x02" * 50, "binary"), (b"\xff\xfe\xfa" * 50, "UTF-16")],
 )
 def test_text_that_is_none(
     content: bytes,
@@ -113,8 +113,9 @@ def test_options_out_of_range(
     [
         (["--knee", "--budget", "params<=0.8x"], "chooses without a budget"),
         (["--reference", "0"], "`reference` must be a KL above 0, got 0"),
-        (["--budgets", ""], "must name one budget or more, got ''; give some such as"),
-        (["--budgets", " , "], "must name one budget or more"),
+        (["--budgets", ""], "`budgets` must not be empty, got ''; fill it or leave it out"),
+        (["--budgets", " ; , "], "must name one budget or more, got ' ; , '; give some such as"),
+        (["--budgets", "foo; bar"], "takes 0.7x for a share of the dense model"),
         *[
             (["--budgets", "0.8x", *other], f"and nothing else, got `{other[0]}` too; leave one")
             for other in (

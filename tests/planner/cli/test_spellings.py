@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-from planner.cli.main import _parser, command_parser, main
+from planner.cli.main import command_parser, main
 from planner.cli.spellings import FORMER_OPTIONS, FORMER_OPTIONS_OF, current_words
 
 
 def parsed(*words: str) -> dict[str, Any]:
     """Parse the words of a search; give its options."""
-    options = _parser("search").parse_args(["search", "m", "--out=x", *words])
-    return dict(vars(options.search))
+    return dict(vars(command_parser("search").options(["m", "--out=x", *words])))
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -24,7 +23,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.mark.parametrize("words", [["--new-tokens", "3"], ["--new_tokens=3"], ["--new-tokens=3"]])
 def test_hyphens_and_underscores(words: list[str]) -> None:
-    assert parsed(*words)["new_tokens"] == 3
+    assert parsed(*words)["new_tokens"] == "3"
 
 
 def test_values_are_left_alone() -> None:
@@ -55,9 +54,9 @@ def test_every_former_name_is_of_an_option_that_exists() -> None:
 
 
 def test_a_former_name_that_two_commands_read_differently() -> None:
-    options = _parser("to-moe").parse_args(["to-moe", "m", "--out=x", "--windows", "7"])
-    assert options["to-moe"].calibration_windows == 7
-    assert parsed("--windows", "7")["search_windows"] == 7
+    options = command_parser("to-moe").options(["m", "--out=x", "--windows", "7"])
+    assert options.calibration_windows == "7"
+    assert parsed("--windows", "7")["search_windows"] == "7"
 
 
 def test_former_names_in_a_file(tmp_path: Path) -> None:
@@ -65,7 +64,8 @@ def test_former_names_in_a_file(tmp_path: Path) -> None:
     config.write_text("guess: owl\nstatistics-windows: 9\nseed: 4\n", encoding="utf-8")
     for words in (["--config", str(config)], [f"--config={config}"]):
         options = parsed(*words, "--seed=5")
-        assert (options["prior"], options["calibration_windows"], options["seed"]) == ("owl", 9, 5)
+        values = [options[name] for name in ("prior", "calibration_windows", "seed")]
+        assert values == ["owl", "9", "5"]
 
 
 def test_the_former_name_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +74,7 @@ def test_the_former_name_of_a_command(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_abbreviation_is_completed() -> None:
-    assert parsed("--popul", "5")["population"] == 5
+    assert parsed("--popul", "5")["population"] == "5"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_an_abbreviation_is_completed() -> None:
         (["search", "m", "--out"], "`--out` must be followed by a value, got nothing"),
         (["search", "m"], "`--out` must be given, got nothing; see `planner search --help`"),
         (["to-moe", "--out=x"], "`model` must be given, got nothing"),
-        (["front", "r", "--reference=much"], "`--reference` must be a number, got 'much'; fix it"),
+        (["front", "r", "--reference=much"], "`reference` must be a number, got 'much'; fix"),
         (["front", "r", "s"], "takes only what `planner front --help` lists, got `s` too"),
         (["search", "m", "--resume=true"], "`--resume` takes no value, got 'true'"),
         (
@@ -114,9 +114,10 @@ def test_a_mistake_is_one_sentence(
     ("text", "said"),
     [
         ("budgt: 3", "an option must be one that exists, got `budgt`; did you mean `budget`?"),
-        ("", "`config` must be a YAML file with options, got"),
-        ("just words", "`config` must be a YAML file with options, got"),
-        ("a: b: c", "which cannot be read: mapping values are not allowed"),
+        ("", "must hold `name: value` in each line, got no key; write for example"),
+        ("just words", "must hold `name: value` in each line, got no key"),
+        ("- seed: 1", "must hold `name: value` in each line, got a list"),
+        ("seed: 1\na: b: c", "must be YAML, got none in line 2; correct it there"),
     ],
 )
 def test_a_file_without_options(
@@ -128,4 +129,5 @@ def test_a_file_without_options(
 
 
 def test_a_file_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "got 'nowhere.yaml'" in refused(capsys, "search", "m", "--config", "nowhere.yaml")
+    message = refused(capsys, "search", "m", "--config", "nowhere.yaml")
+    assert message.startswith("`--config nowhere.yaml` must be a file of YAML that can be read")

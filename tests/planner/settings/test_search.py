@@ -29,15 +29,15 @@ def test_every_field_says_what_it_does() -> None:
             {"searcher": "nsga3"},
             "'random' or 'uniform', got 'nsga3'; choose one of these for `searcher`",
         ),
-        ({"seed": "one"}, "`seed` must be a valid integer, got 'one'"),
-        ({"trust_remote_code": "perhaps"}, "`trust_remote_code` must be a valid boolean"),
+        ({"seed": "one"}, "`seed` must be a whole number, got 'one'"),
+        ({"trust_remote_code": "perhaps"}, "`trust_remote_code` must be true or false"),
         ({"populatoin": 8}, "got `populatoin`; did you mean `population`?"),
         ({"zzz": 8}, "choose from model, data"),
         (
             {"space": "head"},
             "`space` must name what may be cut, got `head`; did you mean `heads`?",
         ),
-        ({"model": None}, "`model` must be a valid string, got None"),
+        ({"model": None}, "`model` must be text, got None"),
     ],
 )
 def test_a_mistake_is_one_clear_sentence(values: dict[str, Any], said: str) -> None:
