@@ -1,5 +1,6 @@
 """Converting a dense model to a mixture of experts on disk, with proof that they agree."""
 
+import re
 import time
 from pathlib import Path
 from typing import Literal
@@ -243,12 +244,18 @@ def _mixture(
         mlp = gated_mlp(backbone.layers[index])
         split = split_mlp(mlp, inputs, shape, rng)
         weights = mixture_weights(mlp, split, scaled_router(split.router, inputs))
-        mixtures.append({path: weight.to(dense.stored_dtype) for path, weight in weights.items()})
+        name = f"model.layers.{index}.{MLP}.gate_proj.weight"
+        dtype = dense.stored.of(name, dense.model.get_parameter(name))
+        mixtures.append({path: weight.to(dtype) for path, weight in weights.items()})
         progress.advance(index + 1, len(backbone.layers))
     config = mixture_config(dense.model, shape, settings.active or shape.experts)
     mixture = mixture_model(dense.model, config, mixtures)
+    weights = lasting(mixture)
     return CutModel(
-        weights=lasting(mixture),
+        weights=weights,
+        dense_names={
+            name: re.sub(rf"\.{MLP}\..*", f".{MLP}.gate_proj.weight", name) for name in weights
+        },
         config=mixture.config.to_dict(),
         model_class=type(mixture),
         stock=mixture.config,

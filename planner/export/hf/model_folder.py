@@ -41,6 +41,8 @@ class CutModel:
 
     weights: Mapping[str, Tensor]
     """By their names in memory, with persistent buffers, which are no `Parameter`."""
+    dense_names: Mapping[str, str]
+    """Of each of them, what the dense model calls the one that it was made from."""
     config: dict[str, Any]
     model_class: type[PreTrainedModel]
     """Of the dense model, or of what is made from it."""
@@ -85,21 +87,24 @@ def cut_model(
     blocks = arrange(structure, counts)
     entries = feed_forward_entries(structure, counts, expert_prunings)
     one_part_blocks = [[part] for block in blocks for part in block]
-    stock_weights = _weights(structure, layers, one_part_blocks, "")
+    stock_weights, stock_names = _weights(structure, layers, one_part_blocks, "")
     shapes = {name: tuple(weight.shape) for name, weight in stock_weights.items()}
     stock = stock_config(structure, counts, entries, shapes)
     description = describe_experts(structure, entries)
     if stock is not None and computes_alike(structure, stock, stock_weights, layers):
         return CutModel(
             weights=stock_weights,
+            dense_names=stock_names,
             config=stock.to_dict(),
             model_class=type(structure.backbone.model),
             stock=stock,
             experts=description,
         )
     adds_bias = _adds_bias(structure, layers)
+    weights_of_parts, dense_names = _weights(structure, layers, blocks, ".parts.{part}")
     return CutModel(
-        weights=_weights(structure, layers, blocks, ".parts.{part}"),
+        weights=weights_of_parts,
+        dense_names=dense_names,
         config=pruned_config(structure, counts, entries, blocks, adds_bias=adds_bias),
         model_class=type(structure.backbone.model),
         experts=description,
@@ -117,21 +122,27 @@ def _adds_bias(structure: ModelStructure, layers: list[nn.Module]) -> bool:
 
 def _weights(
     structure: ModelStructure, layers: list[nn.Module], blocks: list[list[Part]], infix: str
-) -> dict[str, Tensor]:
-    """Name all weights and persistent buffers as the exported model does, tied ones once."""
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Name all weights and persistent buffers as the exported model does, tied ones once.
+
+    Returns:
+        The tensors, and their names in the dense model.
+    """
     stack = structure.backbone.stack_path
     named: dict[str, Tensor] = {
         name: weight
         for name, weight in lasting(structure.backbone.model).items()
         if not name.startswith(f"{stack}.")
     }
+    dense_names = {name: name for name in named}
     for index, block in enumerate(blocks):
         for position, part in enumerate(block):
             prefix = f"{stack}.{index}{infix.format(part=position)}"
             for layer in part.layers:
                 for name, weight in lasting(layers[layer]).items():
                     named[f"{prefix}.{name}"] = weight
-    return named
+                    dense_names[f"{prefix}.{name}"] = f"{stack}.{layer}.{name}"
+    return named, dense_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,21 +217,19 @@ def _allow_what_the_umask_does(folder: Path) -> None:
 
 
 def _as_stored(pruned: CutModel, dense: LoadedModel) -> dict[str, Tensor]:
-    """Return weights in the dtype of the source and buffers in their own, as files name them."""
+    """Return weights and buffers in the formats of the source, as files name them."""
+    tensors: dict[str, Tensor] = {
+        name: weight.detach().to("cpu", dense.stored.of(pruned.dense_names[name], weight))
+        for name, weight in pruned.weights.items()
+    }
+    if pruned.stock is not None:
+        tensors = as_published(tensors, pruned.model_class, pruned.stock)
     stored: dict[str, Tensor] = {}
-    for dtype, is_weight in ((dense.stored_dtype, True), (None, False)):
-        tensors: dict[str, Tensor] = {
-            name: weight.detach()
-            for name, weight in pruned.weights.items()
-            if isinstance(weight, nn.Parameter) is is_weight
-        }
-        if pruned.stock is not None:
-            tensors = as_published(tensors, pruned.model_class, pruned.stock)
-        for name, weight in tensors.items():
-            converted = weight.to("cpu", dtype or weight.dtype).contiguous()
-            # a single expert is a view of a stack, and safetensors writes no views
-            is_view = converted.untyped_storage().nbytes() > converted.nbytes
-            stored[name] = converted.clone() if is_view else converted
+    for name, weight in tensors.items():
+        whole = weight.contiguous()
+        # a single expert is a view of a stack, and safetensors writes no views
+        is_view = whole.untyped_storage().nbytes() > whole.nbytes
+        stored[name] = whole.clone() if is_view else whole
     return stored
 
 
