@@ -32,7 +32,7 @@ class Run(RunStore):
             BudgetError: If the budget limits what the run did not measure.
         """
         dense = self.dense
-        frame = front_frame(self.evaluations(), self.get_meta("cost_names"), dense)
+        frame = front_frame(self.evaluations(), self.cost_names, dense)
         if budget is not None:
             parsed = Budget.parse(budget)
             parsed.check_measured(dense)
@@ -61,7 +61,7 @@ class Run(RunStore):
             ``refusal``: why there is none, if no plan meets the budget or it cannot be parsed.
         """
         dense, choose = self.dense, plan_chooser(self)
-        return answer_budgets(budgets, self.get_meta("cost_names")[0], dense, choose)
+        return answer_budgets(budgets, self.cost_names[0], dense, choose)
 
     def knee(self) -> Evaluation | None:
         """Return the plan of the front beyond which further savings cost most.
@@ -69,7 +69,7 @@ class Run(RunStore):
         Returns:
             `None` if the front is too short or too straight to have a knee.
         """
-        names = self.get_meta("cost_names")
+        names = self.cost_names
         plans = front(self.evaluations(), names)
         position = knee(Points.of(plans, names, self.dense))
         return None if position is None else plans[position]
@@ -80,21 +80,22 @@ class Run(RunStore):
         Raises:
             RunError: If the front has too few plans, or is not re-scored on fresh text.
         """
-        return stability(front(self.evaluations(), self.get_meta("cost_names")))
+        return stability(front(self.evaluations(), self.cost_names))
 
-    def export(self, plan: str, out: str | Path) -> Path:
+    def export(self, plan: str, out: str | Path, *, trust_remote_code: bool = False) -> Path:
         """Export a plan as a HuggingFace folder and prove it.
 
         Args:
             plan: The plan's id, or a plan file of the same model.
             out: The folder to make.
+            trust_remote_code: Run Python code that comes with the model, whatever the run did.
 
         Returns:
             The folder.
         """
         from planner.export.pipeline import export_from_run
 
-        return export_from_run(self, plan, Path(out))
+        return export_from_run(self, plan, Path(out), trust_remote_code=trust_remote_code)
 
 
 def search(

@@ -1,14 +1,25 @@
-"""Atomic writes: a file is complete or absent, and an error message names a remedy."""
+"""Atomic writes: a file or folder is complete or absent, and what killed processes left is found.
+
+Unfinished files and folders have names that tell them from all others, and owners that can be
+told to be alive or dead.
+"""
 
 import errno
+import glob
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
 
 from search_spaces.errors import OutputError
 
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "free some space or choose another place",
     errno.EDQUOT: "free some of your quota or choose another place",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f) or choose another place",
@@ -19,7 +30,17 @@ _REMEDIES = {
     errno.EEXIST: "choose a path that is not a file",
     errno.EISDIR: "choose a path that is not a folder",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "choose a path whose links end somewhere",
+    errno.EIO: "look after the disk or choose another place",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "close other programs, for the system has too many files open",
 }
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.(?P<owner>\d+)\.tmp(?P<suffix>\.[^.]*)?")
+_SCRATCH_SUFFIX = ".scratch"
+_SCRATCH_LOCK = "planner-scratch.lock"
+"""In each scratch folder, held by the process that made it: it marks the folder as ours."""
+_CLOCK_SECONDS = 2.0
+"""By which the start of a process and the time of a file may be off."""
 
 
 @contextmanager
@@ -29,7 +50,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        remedy = _REMEDIES.get(error.errno or 0, "choose another place")
+        remedy = REMEDIES.get(error.errno or 0, "choose another place")
         raise OutputError(f"`{path}` must be writable, got: {reason}; {remedy}") from error
 
 
@@ -44,9 +65,9 @@ def replacing(path: Path) -> Iterator[Path]:
     with writing(path):
         try:
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            _sync(temporary)
             temporary.replace(path)
+            _sync_folder(path.parent)
         except BaseException:
             discard(temporary)
             raise
@@ -62,14 +83,114 @@ def atomic_write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def is_temporary(path: Path) -> bool:
-    """Return whether ``path`` is an unfinished file of a killed process."""
-    return path.name.startswith(".") and ".tmp" in path.suffixes
+def finished_name(path: Path) -> str | None:
+    """Return the name that a temporary file of `replacing` is to get; none for any other file."""
+    match = _TEMPORARY.fullmatch(path.name)
+    return match and match["stem"] + (match["suffix"] or "")
+
+
+def is_abandoned(path: Path) -> bool:
+    """Return whether a temporary file is of a process that runs no longer.
+
+    Another process may have got the number of the dead one; it began after the file was written.
+    """
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is None:
+        return False
+    try:
+        written = path.stat().st_mtime
+        process = psutil.Process(int(match["owner"]))
+        is_dead = process.status() == psutil.STATUS_ZOMBIE
+        return is_dead or process.create_time() > written + _CLOCK_SECONDS
+    except (psutil.NoSuchProcess, OverflowError):
+        return True
+    except (OSError, psutil.AccessDenied):  # gone already, or somebody else's
+        return False
 
 
 def discard(path: Path) -> None:
     """Remove a file if possible."""
-    try:
+    with suppress(OSError):
         path.unlink()
-    except OSError:
-        return
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and its parents, and return those that were missing, the folder first.
+
+    Raises:
+        OutputError: If it cannot be made.
+    """
+    with writing(folder):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, up to the first that holds something."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+@contextmanager
+def scratch_beside(out: Path) -> Iterator[Path]:
+    """Provide a folder on the disk of ``out``, which is deleted afterwards, whatever happens.
+
+    Those that killed processes left for the same ``out`` are deleted now.
+
+    Raises:
+        OutputError: If the disk cannot be written to.
+    """
+    made = make_folder(out.parent)
+    try:
+        with writing(out):
+            clear_scratch(out)
+            place = tempfile.mkdtemp(_SCRATCH_SUFFIX, f".{out.name}.", out.parent)
+            scratch = Path(place)
+            lock = FileLock(scratch / _SCRATCH_LOCK)
+            lock.acquire(timeout=0)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)  # follows no links
+            lock.release()
+    finally:
+        remove_empty(made)
+
+
+def clear_scratch(out: Path) -> None:
+    """Delete the scratch folders that killed processes left for ``out``."""
+    for scratch in out.parent.glob(f".{glob.escape(out.name)}.*{_SCRATCH_SUFFIX}"):
+        if scratch.is_symlink():
+            continue
+        lock_path = scratch / _SCRATCH_LOCK
+        if not lock_path.is_file():
+            remove_empty([scratch])  # killed before it was marked, and so before it was filled
+            continue
+        with suppress(Timeout, OSError), FileLock(lock_path).acquire(timeout=0):
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def publish(folder: Path, out: Path) -> None:
+    """Give a finished folder its name, once every file of it is on the disk."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync(Path(place) / name)
+        _sync_folder(Path(place))
+    folder.rename(out)
+    _sync_folder(out.parent)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # not every file system syncs folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -14,6 +14,7 @@ from torch import Tensor
 from evaluators.collectors.names import ALWAYS, OF_EXPERT_REMOVAL, OF_REMOVAL, Key, keys_of
 from search_spaces.atomic_files import replacing, writing
 from search_spaces.errors import OutputError
+from search_spaces.models.tensors import digest_of_file, digest_of_tensors
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.model import ModelStructure
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
-"""Raised whenever a statistic is computed differently."""
+_VERSION = 2
+"""Raised whenever a statistic is computed or stored differently."""
 
 
 def digest_of(
@@ -75,7 +76,11 @@ class StatisticsFiles:
             key = f"{name} {at}"
             places[key] = names.setdefault(id(value), key)
             tensors[places[key]] = value.contiguous()
-        metadata = {"digest": self.digest, "places": json.dumps(places)}
+        metadata = {
+            "digest": self.digest,
+            "bytes": digest_of_tensors(tensors),
+            "places": json.dumps(places),
+        }
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -131,6 +136,8 @@ class StatisticsFiles:
                 raise _ForeignError
             places: Mapping[str, str] = json.loads(metadata["places"])
             tensors = {name: opened.get_tensor(name) for name in set(places.values())}
+        if metadata["bytes"] != digest_of_file(path):
+            raise ValueError("its bytes are not those that were written")
         return {_key(text): tensors[name] for text, name in places.items()}
 
 

@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from search_spaces.atomic_files import writing
 from search_spaces.errors import OutputError
 
+_LONGEST_NAME = 230
+"""Bytes of a folder's name: file systems take 255, and that of the scratch folder is longer."""
 _SPARE_BYTES = 50 * 2**20
 """Room for the tokenizer and all else that is not weights."""
 
@@ -27,6 +29,8 @@ def check_vacant(out: Path, model: str) -> None:
             raise OutputError(
                 f"`--out` must not exist yet, and `{out}` does; choose another name or remove it"
             )
+        if len(os.fsencode(out.name)) > _LONGEST_NAME:
+            raise OSError(errno.ENAMETOOLONG, "too long")
         parent = next(folder for folder in out.absolute().parents if folder.exists())
         if not os.access(parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "not writable")

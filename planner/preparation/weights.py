@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from planner.preparation.pruning_methods import PruningMethods
 from planner.preparation.student_statistics import TUNING_STATISTICS, tuning_statistics
-from planner.runs.folder import LEVELS_FOLDER, STATISTICS_FOLDER
+from planner.runs.folder import LEVELS_FOLDER, STATISTICS_FOLDER, delete_prepared
 from search_spaces.models.loading import LoadedModel
 from search_spaces.progress import Progress
 from search_spaces.pruned_weights.builder import WeightBuilder
@@ -82,7 +81,7 @@ class RunWeights:
             compensation=self.methods.compensation,
             sparsifier=self.methods.sparsifier,
             refinement=self.methods.refinement,
-            dtype=self.loaded.stored_dtype,
+            dtype=self.loaded.stored.rounding,
         )
         return WeightCache(
             self.folder / LEVELS_FOLDER,
@@ -107,7 +106,7 @@ class RunWeights:
             self.space.orders,
             merging=experts.merging,
             sparsifier=experts.sparsifier,
-            dtype=self.loaded.stored_dtype,
+            dtype=self.loaded.stored.rounding,
         )
 
     def _prebuild(self, cache: WeightCache) -> bool:
@@ -132,7 +131,7 @@ class RunWeights:
         experts = self.methods.experts
         if self.methods.sparsifier is not None or (experts is not None and experts.name):
             return False
-        shutil.rmtree(self.folder / STATISTICS_FOLDER, ignore_errors=True)
+        delete_prepared(self.folder, STATISTICS_FOLDER)
         return True
 
 

@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from planner.searching.search_model import (
 from planner.settings.budget import check_reachable
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
-from search_spaces.errors import BudgetError, InputError, RunError
+from search_spaces.errors import BudgetError, RunError
 from search_spaces.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)
@@ -130,15 +129,12 @@ def _run_all(
     for position, (name, settings) in enumerate(ordered, start=1):
         logger.info("recipe %s (%d of %d)", name, position, len(unfinished))
         folder = shared.folder / name
-        try:
-            with open_run(folder, settings, resume=(folder / SETTINGS_FILE).is_file()) as run:
-                # baselines would count as plans that the recipe proposed
-                prepared = prepared_models.for_recipe(run)
-                search_prepared(run, prepared, progress, with_baselines=False)
-                prepared_models.leave_levels(run)
-        except InputError:
-            _remove_empty(folder)
-            raise
+        is_begun = (folder / SETTINGS_FILE).is_file()
+        with open_run(folder, settings, resume=is_begun) as run:
+            # baselines would count as plans that the recipe proposed
+            prepared = prepared_models.for_recipe(run)
+            search_prepared(run, prepared, progress, with_baselines=False)
+            prepared_models.leave_levels(run)
 
 
 class _PreparedModels:
@@ -202,12 +198,3 @@ def _is_finished(folder: Path, settings: SearchSettings) -> bool:
         return False
     with RunStore.resume(folder, settings) as run:
         return run.is_finished
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove the folder of a recipe that scored nothing, so that it is not in the way."""
-    if folder.is_dir() and not (folder / SETTINGS_FILE).is_file():
-        with suppress(OSError):
-            for path in folder.iterdir():
-                path.unlink()
-            folder.rmdir()

@@ -30,7 +30,7 @@ def draw_front(run: Run, path: Path) -> None:
     # Figure and not pyplot: no global state, no window, no configuration
     from matplotlib.figure import Figure  # noqa: PLC0415  (a second, and only pictures need it)
 
-    frame, cost = run.front(), str(run.get_meta("cost_names")[0])
+    frame, cost = run.front(), run.cost_names[0]
     dense = run.dense[cost]
     scored = fully_scored(run.evaluations())
     figure = Figure(figsize=(8, 5), layout="constrained")

@@ -38,7 +38,7 @@ def front_sentence(run: Run, *, reference: float | None = None) -> str:
             f"`reference` must be a KL above 0, got {reference:g}; give one that both fronts to "
             "be compared stay below"
         )
-    names, dense = run.get_meta("cost_names"), run.dense
+    names, dense = run.cost_names, run.dense
     points = Points.of(front(run.evaluations(), names), names, dense)
     against = reference_kl(points) if reference is None else reference
     corner = " and ".join(["KL 0", *(f"no {name}" for name in names)])
@@ -82,7 +82,7 @@ def compared_with_baselines(run: Run, chosen: Evaluation) -> list[str]:
         First a sentence on the plan itself, then one for each baseline of the run; empty where
         the plan or every baseline was not scored on held-out text.
     """
-    cost = str(run.get_meta("cost_names")[0])
+    cost = run.cost_names[0]
     against = [
         _against(chosen, baseline, cost, BASELINES[name])
         for name, baseline in run.baselines().items()

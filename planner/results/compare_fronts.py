@@ -50,7 +50,7 @@ def compare_fronts(
 
 
 def _points(run: RunStore) -> Points:
-    names = run.get_meta("cost_names")
+    names = run.cost_names
     plans = front(run.evaluations(), names)
     if not plans or any("kl" not in plan.holdout for plan in plans):
         raise RunError(

@@ -1,6 +1,15 @@
-"""Every file name in the folder of a run, a comparison or the demo."""
+"""Every file name in the folder of a run, a comparison or the demo; and what may be deleted there.
+
+Nothing is deleted in such a folder but what has one of these names, and no link is followed.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
 
 from planner.settings import search
+from search_spaces.atomic_files import discard, finished_name, is_abandoned, remove_empty
 
 SETTINGS_FILE = search.SETTINGS_FILE
 """Settings of the search; they mark the folder as a run."""
@@ -30,3 +39,83 @@ FRONT_FIGURES = "front.json"
 COMPARISON_FILE = "compare.csv"
 """The results of several recipes, one row a recipe."""
 COMPARISON_PICTURE = "compare.png"
+DEMO_FILE = ".planner-demo"
+"""Marks a folder as made by the demo, which may replace it."""
+_LIVING_FILES = (LOCK_FILE, *(f"{DATABASE_FILE}{suffix}" for suffix in ("-wal", "-shm")))
+_RESULT_FILES = (FRONT_FILE, FRONT_PICTURE, FRONT_FIGURES, COMPARISON_FILE, COMPARISON_PICTURE)
+_FILES = (
+    *(SETTINGS_FILE, DATABASE_FILE, f"{DATABASE_FILE}-journal", ENVIRONMENT_FILE, DEMO_FILE),
+    *(CALIBRATION_FILE, ORDER_FILE, LATENCY_FILE),
+    *(*_LIVING_FILES, *_RESULT_FILES),
+)
+_OURS = re.compile(
+    "|".join(
+        [
+            *map(re.escape, _FILES),
+            rf"{STATISTICS_FOLDER}/layer-\d+\.safetensors",
+            rf"{LEVELS_FOLDER}/[^/]+/\d+(-[^/]+)?\.safetensors",
+        ]
+    )
+)
+_OUR_FOLDERS = re.compile(rf"{STATISTICS_FOLDER}|{LEVELS_FOLDER}(/[^/]+)?")
+
+
+def sort_out(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return what the product wrote into the folder of a run, and all else that lies there.
+
+    Returns:
+        Our files and folders, each folder after what is in it, unfinished files of dead processes
+        among them; and the rest, of which a folder stands for all that is in it.
+    """
+    ours: list[Path] = []
+    others: list[Path] = []
+    for place, folders, names in os.walk(folder):  # enters no links
+        here = Path(place)
+        entered = [name for name in folders if _is_our_folder(here / name, folder)]
+        others += [here / name for name in folders if name not in entered]
+        folders[:] = entered
+        ours += [here / name for name in entered]
+        for name in names:
+            (ours if _is_our_file(here / name, folder) else others).append(here / name)
+    return sorted(ours, key=lambda path: -len(path.parts)), others
+
+
+def delete(paths: Iterable[Path]) -> None:
+    """Delete files and empty folders; a folder that holds something stays."""
+    for path in paths:
+        if path.is_dir():
+            remove_empty([path])
+        else:
+            discard(path)
+
+
+def delete_prepared(folder: Path, name: str) -> None:
+    """Delete one of the `PREPARED_FOLDERS` of a run, but for what is not the product's."""
+    ours, _ = sort_out(folder)
+    delete(path for path in ours if path.relative_to(folder).parts[0] == name)
+
+
+def delete_abandoned(folder: Path) -> None:
+    """Delete the unfinished files that killed processes left in the folder of a run."""
+    ours, _ = sort_out(folder)
+    delete(path for path in ours if finished_name(path) is not None)
+
+
+def is_leftover(path: Path) -> bool:
+    """Return whether a process that was killed before its run began may have left a file."""
+    return path.name == LOCK_FILE or (path.is_file() and finished_name(path) in _FILES)
+
+
+def _is_our_folder(path: Path, root: Path) -> bool:
+    relative = path.relative_to(root).as_posix()
+    return _OUR_FOLDERS.fullmatch(relative) is not None and not path.is_symlink()
+
+
+def _is_our_file(path: Path, root: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    finished = finished_name(path)
+    if finished is not None and not is_abandoned(path):
+        return False
+    relative = path.relative_to(root).with_name(finished or path.name).as_posix()
+    return _OURS.fullmatch(relative) is not None

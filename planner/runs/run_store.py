@@ -1,80 +1,93 @@
 """One search on disk: created, resumed, or opened for reading."""
 
 import json
-import shutil
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from filelock import FileLock
 
 from evaluators.metric import Measurement
 from planner.runs.environment import describe_environment
-from planner.runs.folder import DATABASE_FILE, ENVIRONMENT_FILE, LOCK_FILE, PREPARED_FOLDERS
+from planner.runs.folder import (
+    DATABASE_FILE,
+    ENVIRONMENT_FILE,
+    LOCK_FILE,
+    PREPARED_FOLDERS,
+    delete,
+    delete_abandoned,
+    sort_out,
+)
 from planner.runs.lock import lock_folder
 from planner.runs.records import Evaluation, RescoreSplit, RoundReply, SearchEffort
+from planner.runs.run_facts import RunFacts
 from planner.runs.store import Store
-from planner.settings.search import SETTINGS_FILE, SearchSettings
-from search_spaces.atomic_files import atomic_write_text, discard, is_temporary, writing
-from search_spaces.errors import RunError, SettingsError
-from search_spaces.models.identity import ModelIdentity
+from planner.runs.vacancy import check_free, check_not_lost, holds_nothing, saved_settings
+from planner.settings.search import SearchSettings
+from search_spaces.atomic_files import (
+    atomic_write_text,
+    discard,
+    make_folder,
+    remove_empty,
+)
+from search_spaces.errors import RunError
 from search_spaces.space.space import Genome
 
+logger = logging.getLogger(__name__)
 
-class RunStore:
+
+class RunStore(RunFacts):
     """One search on disk; a context manager that closes the database and frees the lock."""
+
+    is_new = False
+    """Whether the run was begun here and now."""
+    _made: Iterable[Path] = ()
+    """Folders that were made for the run, its own first."""
 
     def __init__(
         self, folder: Path, settings: SearchSettings, store: Store, lock: FileLock | None
     ) -> None:
-        self.folder = folder
-        self.settings = settings
-        self._store = store
+        super().__init__(folder, settings, store)
         self._lock = lock
 
     @classmethod
-    def create(cls, folder: Path, settings: SearchSettings) -> Self:
+    def create(cls, folder: str | Path, settings: SearchSettings) -> Self:
         """Start a run in a folder that is new or empty.
 
         Raises:
             RunError: If the folder holds a run or something else.
             OutputError: If the folder cannot be made or written to.
         """
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            contents = [path for path in folder.iterdir() if not _is_leftover(path)]
-        if folder / SETTINGS_FILE in contents:
-            raise RunError(
-                f"`{folder}` must not hold a run already, got one; "
-                "go on with it through --resume or choose another --out"
-            )
-        if contents:
-            raise RunError(
-                f"`{folder}` must be new or empty, got {contents[0].name!r} in it; "
-                "choose another --out"
-            )
-        lock = lock_folder(folder)
+        folder = Path(folder)
+        made = make_folder(folder)
         try:
-            # settings first: they mark the folder as a run, and resuming makes what is missing
-            settings.save(folder)
-            environment = describe_environment(device=settings.device, seed=settings.seed)
-            atomic_write_text(folder / ENVIRONMENT_FILE, json.dumps(environment, indent=2) + "\n")
-            return cls(folder, settings, Store.open(folder / DATABASE_FILE), lock)
+            check_free(folder)
+            run = cls._opened(folder, settings)
         except BaseException:
-            lock.release()
+            remove_empty(made)
             raise
+        run.is_new, run._made = True, made
+        return run
 
     @classmethod
-    def resume(cls, folder: Path, settings: SearchSettings) -> Self:
+    def resume(cls, folder: str | Path, settings: SearchSettings) -> Self:
         """Resume a run that was stopped or killed, or take a finished one further.
 
+        One that was killed before it left anything is begun.
+
         Raises:
-            RunError: If there is no run, it is in use, or it has other settings.
+            RunError: If there is no run, it is in use, it has other settings, or what it scored
+                is lost.
             OutputError: If the folder cannot be written to.
         """
-        saved = _saved_settings(folder)
+        folder = Path(folder)
+        if holds_nothing(folder):
+            logger.info("`%s` holds nothing to go on with: the run begins", folder)
+            return cls.create(folder, settings)
+        saved = saved_settings(folder)
         differences = saved.differences(settings)
         if differences:
             description = "; ".join(
@@ -85,27 +98,42 @@ class RunStore:
                 f"a resumed run must keep its settings, got others: {description}; "
                 "give the same ones or choose another --out"
             )
-        lock = lock_folder(folder)
-        try:
-            store = Store.open(folder / DATABASE_FILE)
-            settings.save(folder)
-            return cls(folder, settings, store, lock)
-        except BaseException:
-            lock.release()
-            raise
+        return cls._opened(folder, settings)
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: str | Path) -> Self:
         """Open a run for reading, whether it is finished, killed or still searching.
 
         Raises:
             RunError: If there is no run, or none that this version can read.
         """
-        settings = _saved_settings(folder)
+        folder = Path(folder)
+        settings = saved_settings(folder)
         database = folder / DATABASE_FILE
-        if not database.is_file():
-            raise RunError(f"`{database}` must exist, got nothing; go on with --resume")
+        if Store.is_lost(database):
+            raise RunError(
+                f"`{database}` must hold what was scored, got nothing; restore it, or go on with "
+                "--resume if nothing was scored yet"
+            )
         return cls(folder, settings, Store.open_read_only(database), None)
+
+    @classmethod
+    def _opened(cls, folder: Path, settings: SearchSettings) -> Self:
+        """Open a run to search in, and make what it lacks."""
+        lock = lock_folder(folder)
+        try:
+            check_not_lost(folder)
+            delete_abandoned(folder)
+            # settings first: they mark the folder as a run, and resuming makes what is missing
+            settings.save(folder)
+            if not (folder / ENVIRONMENT_FILE).is_file():
+                environment = describe_environment(device=settings.device, seed=settings.seed)
+                text = json.dumps(environment, indent=2) + "\n"
+                atomic_write_text(folder / ENVIRONMENT_FILE, text)
+            return cls(folder, settings, Store.open(folder / DATABASE_FILE), lock)
+        except BaseException:
+            lock.release()
+            raise
 
     def close(self) -> None:
         """Close the database and free the lock."""
@@ -114,12 +142,13 @@ class RunStore:
             self._lock.release()
 
     def discard(self) -> None:
-        """Empty the folder of a run in which nothing was scored."""
-        for path in self.folder.iterdir():
-            if path.is_file() and path.name != LOCK_FILE:
-                discard(path)
-            elif path.name in PREPARED_FOLDERS:
-                shutil.rmtree(path, ignore_errors=True)
+        """Close a run in which nothing was scored, and delete what it left."""
+        self._store.close()
+        ours, _ = sort_out(self.folder)
+        delete(path for path in ours if path.name != LOCK_FILE)
+        discard(self.folder / LOCK_FILE)  # last, and while it is held
+        self.close()
+        remove_empty(self._made)
 
     def __enter__(self) -> Self:
         return self
@@ -158,88 +187,15 @@ class RunStore:
         """Return the evaluation of a genome, if it has one."""
         return self._store.find(genome)
 
-    @property
-    def dense(self) -> Mapping[str, float]:
-        """The dense model's costs.
-
-        Raises:
-            RunError: If the search has not begun to score.
-        """
-        dense: Mapping[str, float] | None = self.get_meta("dense")
-        self.check_search()
-        if dense is None:
-            raise RunError(
-                f"`{self.folder}` must hold a search that has begun to score, got none; "
-                "go on with `planner search … --resume`"
-            )
-        return dense
-
-    def check_search(self) -> None:
-        """Refuse the folder of a comparison, whose searches are in the folders inside.
-
-        Raises:
-            RunError: If it is one.
-        """
-        if recipes := self.get_meta("recipes"):
-            raise RunError(
-                f"`{self.folder}` must hold a search, got a comparison; give the folder of one "
-                f"recipe, such as `{self.folder / recipes[0]}`"
-            )
-
-    def check_model(self, identity: ModelIdentity) -> None:
-        """Refuse another model than the run's; the first one's identity is stored.
-
-        Raises:
-            RunError: If the weights are not those that the run began with.
-        """
-        first = self._first("model", identity.model_dump())
-        if first != identity.model_dump():
-            raise RunError(
-                f"`{self.settings.model}` must hold the weights that the run began with, "
-                f"{first['architecture']} {first['fingerprint']}, got {identity.architecture} "
-                f"{identity.fingerprint}; bring them back, or search into another --out"
-            )
-
-    @property
-    def arithmetic(self) -> str:
-        """The number format and the device that plans were scored with."""
-        return str(self.get_meta("arithmetic"))
-
-    def check_arithmetic(self, arithmetic: str) -> None:
-        """Refuse to mix scores of two number formats or devices; the first pair is stored.
-
-        Raises:
-            RunError: If they are others than those that the run began with.
-        """
-        first = self._first("arithmetic", arithmetic)
-        if first != arithmetic:
-            raise RunError(
-                f"a resumed run must compute as it began, in {first}, got {arithmetic}; "
-                "set `--dtype` and `--device`, or search into another --out"
-            )
-
-    def check_latency(self, digest: str) -> None:
-        """Refuse to mix latencies from two tables; the first one's digest is stored.
-
-        Raises:
-            RunError: If the table is another than the run began with.
-        """
-        if self._first("latency", digest) != digest:
-            raise RunError(
-                "a resumed run must keep the latency table that it began with, got another in "
-                f"`{self.folder}`; bring its latency.json back, or search into another --out"
-            )
-
-    def _first(self, key: str, value: object) -> Any:
-        """Return the value that was first stored under a name, which may be this one."""
-        if self.get_meta(key) is None:
-            self.set_meta(key, value)
-        return self.get_meta(key)
-
     def baselines(self) -> dict[str, Evaluation]:
         """Return the baselines that were scored: ``uniform`` and ``additive``, if any."""
         evaluations = {e.plan_id: e for e in self.evaluations()}
         plan_ids: Mapping[str, str] = self.get_meta("baselines") or {}
+        if lost := set(plan_ids.values()).difference(evaluations):
+            raise RunError(
+                f"`{self.folder / DATABASE_FILE}` is damaged: it lacks plan {min(lost)}, a "
+                "baseline; restore it from a copy, or search into another --out"
+            )
         return {name: evaluations[plan_id] for name, plan_id in plan_ids.items()}
 
     @property
@@ -270,28 +226,3 @@ class RunStore:
             "tokens": settings.tokens,
             "minutes": settings.minutes,
         }
-
-    def set_meta(self, key: str, value: object) -> None:
-        """Store a JSON value under a name."""
-        self._store.set_meta(key, value)
-
-    def get_meta(self, key: str) -> Any:
-        """Return the JSON value under a name, ``None`` if there is none."""
-        return self._store.get_meta(key)
-
-
-def _is_leftover(path: Path) -> bool:
-    """Return whether a process that was killed before its run began may have left this."""
-    return path.name == LOCK_FILE or is_temporary(path)
-
-
-def _saved_settings(folder: Path) -> SearchSettings:
-    if not (folder / SETTINGS_FILE).is_file():
-        raise RunError(
-            f"`{folder}` must be the folder of a run, got no {SETTINGS_FILE} in it; "
-            "give the --out of a search"
-        )
-    try:
-        return SearchSettings.load(folder)
-    except SettingsError as error:
-        raise RunError(f"`{folder}` must hold a readable run: {error}") from error

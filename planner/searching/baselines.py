@@ -46,7 +46,7 @@ def budget_at_knee(run: RunStore) -> Budget | None:
     Without a knee it is the plan in the middle of the front; `None` if there is no front.
     Baselines are left out, so that a resumed run compares at the same plan.
     """
-    names = run.get_meta("cost_names")
+    names = run.cost_names
     proposed = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
     plans = front(proposed, names)
     if not plans:

@@ -54,7 +54,7 @@ def default_costs(settings: SearchSettings) -> tuple[str, ...]:
 def search_domain(run: RunStore, prepared: PreparedModel, budget: Budget) -> Domain:
     """Return the domain of a search: levels, costs, and which costs are of interest."""
     costs, only_budget = prepared.dense.costs.dense(), run.settings.focus == "budget"
-    limits = {name: budget.share(name, costs) for name in run.get_meta("cost_names")}
+    limits = {name: budget.share(name, costs) for name in run.cost_names}
     first_cost, smallest = next(iter(limits)), prepared.smallest_costs()
     floor = _cost_floor(first_cost, budget, costs, smallest, only_budget=only_budget)
     domain = prepared.make_domain(limits, floor, only_budget=only_budget)

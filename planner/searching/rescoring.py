@@ -67,13 +67,13 @@ def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Eva
 
 def rescore_front(run: RunStore, prepared: PreparedModel, progress: Progress) -> None:
     """Measure front and baselines on fresh and held-out text, and write the front to its file."""
-    cost_names = tuple(run.get_meta("cost_names"))
+    cost_names = run.cost_names
     evaluations = run.evaluations()
     listed = [*front(evaluations, cost_names), *run.baselines().values()]
     plans = list({e.genome: e for e in listed}.values())
     for split in RESCORE_SPLITS:
         _rescore(run, prepared, split, plans, progress)
-    save_front(front_frame(run.evaluations(), cost_names, run.get_meta("dense")), run.folder)
+    save_front(front_frame(run.evaluations(), cost_names, run.dense), run.folder)
 
 
 def _rescore(

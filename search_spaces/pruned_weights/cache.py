@@ -2,17 +2,18 @@
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from search_spaces.atomic_files import discard, is_temporary, replacing, writing
+from search_spaces.atomic_files import discard, is_abandoned, replacing, writing
+from search_spaces.models.tensors import digest_of_file, digest_of_tensors
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.pruned_weights.bitmask import pack, unpack
 from search_spaces.pruned_weights.builder import WeightBuilder
@@ -24,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 LIMIT_BYTES = 1_500_000_000
 """Default bound on the disk space of a cache."""
-VERSION = "1"
+VERSION = "2"
 """Of the layout of a file, and of how weights are made."""
+_OWN_NAME = re.compile(r"\d+(-.+)?\.safetensors")
 
 _Key = tuple[int, int, SparsityPattern]
 """Position of the component, units kept, sparsity pattern."""
@@ -35,7 +37,8 @@ class WeightCache:
     """The pruned weights of one model in a folder, a file for each component, width and pattern.
 
     Several processes may share a folder: files are written under another name and renamed, and one
-    that is missing is made again. What was read stays readable after its file is deleted.
+    that is missing or damaged is made again. What was read stays readable after its file is
+    deleted. A file carries a digest of its tensors, which is checked when it is first read.
 
     Args:
         folder: Of the files; made if there is none.
@@ -62,7 +65,10 @@ class WeightCache:
         self._limit_bytes = limit_bytes
         # sparse weights are packed on disk and cannot be mapped
         self._unpacked = RecentWeights()
-        _clear_unfinished(folder)
+        self._checked: set[tuple[Path, int]] = set()  # with the inode, for another may replace it
+        for path in folder.glob("*/.*"):
+            if is_abandoned(path):
+                discard(path)
 
     def weights(
         self, position: int, count: int, pattern: SparsityPattern = DENSE
@@ -171,7 +177,7 @@ class WeightCache:
     def _marks(self, key: _Key) -> dict[str, str]:
         position, count, pattern = key
         choice = f"{self._builder.components[position].name} {count} {pattern}"
-        # the key is part of the layout of version 1
+        # the name `level` is part of the layout
         return {"version": VERSION, "digest": self._digest, "level": choice}
 
     def _read(self, key: _Key) -> PrunedWeights | None:
@@ -185,6 +191,7 @@ class WeightCache:
                     logger.warning("`%s` is of another model, text or settings; made anew", path)
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self._check(path, marks["bytes"])
             weights = _unpacked(tensors, self._builder.shapes(position, count))
         except FileNotFoundError:
             return None
@@ -197,12 +204,25 @@ class WeightCache:
             os.utime(path, ns=(used, used))
         return weights
 
+    def _check(self, path: Path, digest: str) -> None:
+        """Hold the tensors of a file against their digest, unless that was done.
+
+        Raises:
+            ValueError: If they are others than were written.
+        """
+        identity = path, path.stat().st_ino
+        if identity not in self._checked:
+            if digest_of_file(path) != digest:
+                raise ValueError("its bytes are not those that were written")
+            self._checked.add(identity)
+
     def _write(self, key: _Key, weights: PrunedWeights) -> None:
         path = self._path(key)
         is_sparse = not key[2].is_dense
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        content = save(_packed(weights, is_sparse=is_sparse), self._marks(key))
+        tensors = _packed(weights, is_sparse=is_sparse)
+        content = save(tensors, self._marks(key) | {"bytes": digest_of_tensors(tensors)})
         with replacing(path) as temporary:
             temporary.write_bytes(content)
 
@@ -222,20 +242,12 @@ class WeightCache:
         files = []
         for path in self._folder.glob("*/*.safetensors"):
             try:
-                status = path.stat()
+                status = path.lstat()
             except OSError:  # another process deleted it
                 continue
-            if not is_temporary(path):
+            if _OWN_NAME.fullmatch(path.name):
                 files.append((status.st_mtime_ns, status.st_size, path))
         return files
-
-
-def _clear_unfinished(folder: Path) -> None:
-    """Delete the half-written files of killed processes."""
-    for path in folder.glob("*/.*"):
-        owner = path.name.split(".tmp")[0].rpartition(".")[2]
-        if is_temporary(path) and not (owner.isdigit() and psutil.pid_exists(int(owner))):
-            discard(path)
 
 
 def _packed(weights: PrunedWeights, *, is_sparse: bool) -> dict[str, Tensor]:

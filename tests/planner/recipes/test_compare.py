@@ -242,11 +242,11 @@ def test_a_folder_that_holds_something_else_is_refused(
             recipes=NAMES,
             **SMALL,
         )
-    with pytest.raises(RunError, match="must be the folder of a run"):
-        compare(str(saved_llama), out=tmp_path, resume=True, recipes=NAMES, **SMALL)
     with pytest.raises(RunError, match="must hold a comparison, got none"):
         RecipeComparison.open(comparison.folder / "nsga2")
     (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="must be the folder of a run"):
+        compare(str(saved_llama), out=tmp_path, resume=True, recipes=NAMES, **SMALL)
     with pytest.raises(RunError, match=r"must be new or empty, got 'notes\.txt'"):
         compare(str(saved_llama), out=tmp_path, recipes=NAMES, **SMALL)
 

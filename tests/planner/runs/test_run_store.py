@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import resource
 import sqlite3
 from dataclasses import replace
@@ -62,7 +63,7 @@ def test_scores_on_other_splits_join_their_plan(tmp_path: Path) -> None:
 
 def test_what_each_window_scored_is_stored_on_every_split(tmp_path: Path) -> None:
     by_window = (0.1, 0.7, math.inf)
-    scores = {"kl": Measurement(value=0.4, standard_error=0.2, by_window=by_window)}
+    scores = {"kl": Measurement(value=math.inf, standard_error=math.nan, by_window=by_window)}
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(evaluation(OTHER))
         run.record_rescore(evaluation(OTHER).plan_id, "holdout", scores)
@@ -74,7 +75,8 @@ def test_what_each_window_scored_is_stored_on_every_split(tmp_path: Path) -> Non
 
 def test_an_evaluation_is_written_with_all_its_splits(tmp_path: Path) -> None:
     scores = {"kl": Measurement(value=0.5, standard_error=0.1)}
-    whole = replace(evaluation(OTHER), fresh=scores, holdout={"nll": Measurement(value=3.0)})
+    holdout = {**scores, "nll": Measurement(value=3.0)}
+    whole = replace(evaluation(OTHER), fresh=scores, holdout=holdout)
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(whole)
         assert run.evaluations() == [whole]
@@ -124,6 +126,23 @@ def test_resuming_keeps_what_is_there_and_may_go_further(tmp_path: Path) -> None
         assert run.settings.evaluations == 500
 
 
+def test_resuming_makes_what_a_kill_left_out_and_removes_what_it_left(tmp_path: Path) -> None:
+    Run.create(tmp_path, SETTINGS).close()
+    (tmp_path / "environment.json").unlink()
+    (tmp_path / "levels" / "layers.0.mlp").mkdir(parents=True)
+    dead = [
+        *(".settings.4194303.tmp.yaml", ".front.4194303.tmp.csv", ".front.4194303.tmp.png"),
+        *(".calibration.4194303.tmp.npz", "levels/layers.0.mlp/.16.4194303.tmp.safetensors"),
+    ]
+    living = f".front.{os.getppid()}.tmp.csv"
+    foreign = ".notes.4194303.tmp.txt"
+    for name in [*dead, living, foreign]:
+        (tmp_path / name).write_text("half")
+    Run.resume(tmp_path, SETTINGS).close()
+    assert json.loads((tmp_path / "environment.json").read_text())["seed"] == SETTINGS.seed
+    assert {path.name for path in tmp_path.rglob(".*")} == {living, foreign}
+
+
 def test_resuming_with_other_settings_names_them(tmp_path: Path) -> None:
     Run.create(tmp_path, SETTINGS).close()
     with pytest.raises(RunError, match="`seed` was 3, now 4"):
@@ -168,10 +187,36 @@ def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_what_is_no_run_cannot_be_opened(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    for opening in (Run.open, lambda folder: Run.resume(folder, SETTINGS)):
-        with pytest.raises(RunError, match="--out of a search"):
-            opening(tmp_path / name)
+    with pytest.raises(RunError, match="--out of a search"):
+        Run.open(tmp_path / name)
     assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize("left", [[], ["run.lock"], [".settings.4194303.tmp.yaml", "run.lock"]])
+def test_resuming_what_was_killed_before_it_wrote_anything_begins_it(
+    tmp_path: Path, left: list[str], notices: list[str]
+) -> None:
+    for name in left:
+        (tmp_path / name).write_text("half")
+    with Run.resume(tmp_path, SETTINGS) as run:
+        assert run.evaluations() == []
+    assert "the run begins" in notices[0]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_resuming_a_foreign_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(RunError, match="--out of a search"):
+        Run.resume(tmp_path, SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_may_be_given_as_text(tmp_path: Path) -> None:
+    folder = str(tmp_path / "run")
+    Run.create(folder, SETTINGS).close()
+    Run.resume(folder, SETTINGS).close()
+    with Run.open(folder) as run:
+        assert run.folder == tmp_path / "run"
 
 
 def test_a_corrupt_database_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from search_spaces.errors import OutputError
+from search_spaces.models.tensors import digest_of_tensors
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.types import LinearWeights
@@ -47,10 +48,26 @@ def _reshape(path: Path) -> None:
     with safe_open(path, framework="pt") as file:
         marks = file.metadata()
     name = "mlp.down_proj.weight"
-    save_file({name: load_file(path)[name][:, :8].contiguous()}, path, marks)
+    tensors = {name: load_file(path)[name][:, :8].contiguous()}
+    save_file(tensors, path, marks | {"bytes": digest_of_tensors(tensors)})
 
 
-@pytest.mark.parametrize("damage", [_truncate, _scribble, _empty, _reshape])
+def _flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+def _forget_the_digest(path: Path) -> None:
+    with safe_open(path, framework="pt") as file:
+        marks = file.metadata()
+    del marks["bytes"]
+    save_file(load_file(path), path, marks)
+
+
+@pytest.mark.parametrize(
+    "damage", [_truncate, _scribble, _empty, _reshape, _flip_a_bit, _forget_the_digest]
+)
 def test_damaged_files_are_made_anew_with_a_warning(
     tmp_path: Path,
     builder: Counted,
@@ -77,7 +94,7 @@ def test_too_many_values_are_damage(tmp_path: Path, builder: Counted, notices: l
         marks = file.metadata()
     tensors = load_file(path)
     tensors["mlp.up_proj.values"] = torch.cat([tensors["mlp.up_proj.values"]] * 2)
-    save_file(tensors, path, marks)
+    save_file(tensors, path, marks | {"bytes": digest_of_tensors(tensors)})
     opened(tmp_path, builder).weights(MLP, 16, HALF)
     assert "each of 256 bits, got 512" in notices[0]
 

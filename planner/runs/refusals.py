@@ -1,0 +1,58 @@
+"""What a run's database refuses, in sentences with a remedy."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from planner.runs.rows import DamageError
+from search_spaces.errors import InputError, OutputError, RunError
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite or the rows themselves refuse into a sentence with a remedy.
+
+    Raises:
+        RunError: If the database is damaged or in use.
+        OutputError: If its disk refuses.
+    """
+    try:
+        yield
+    except DamageError as error:
+        raise _damaged(path, str(error)) from error
+    except sqlite3.DatabaseError as error:
+        if type(error) not in {sqlite3.DatabaseError, sqlite3.OperationalError}:
+            raise  # a defect of ours
+        raise _refusal(path, error) from error
+
+
+def _refusal(path: Path, error: sqlite3.DatabaseError) -> InputError:
+    name = getattr(error, "sqlite_errorname", None) or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return RunError(
+            f"`{path}` must be free, and another program holds a lock on it; wait for that "
+            "program to end, or stop it, then try again"
+        )
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+        return RunError(
+            f"`{path}` must be a file that you may open, and the system refuses it; check the "
+            "permissions of the file and of its folder"
+        )
+    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR")) and not (
+        name.startswith(("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPT"))
+    ):
+        return OutputError(
+            f"`{path}` must be writable, and its disk is full or read-only; free some space, or "
+            "allow writing, and go on with --resume"
+        )
+    if name == "SQLITE_NOTADB":
+        return _damaged(path, "it is no database")
+    return _damaged(path, "its tables cannot be read")
+
+
+def _damaged(path: Path, what: str) -> RunError:
+    return RunError(
+        f"`{path}` must be the database of a run, and it is damaged: {what}; restore it from a "
+        "copy, or search into another --out"
+    )
