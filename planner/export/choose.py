@@ -1,5 +1,6 @@
 """From what a user typed to the plan that is exported."""
 
+import os
 from pathlib import Path
 
 from planner.export.pipeline import export_from_model, export_from_run, names_file
@@ -8,7 +9,7 @@ from planner.runs.folder import SETTINGS_FILE
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
-from search_spaces.errors import PlanError, SettingsError
+from search_spaces.errors import PlanError, SettingsError, quoted
 from search_spaces.models.identity import Verify
 from search_spaces.progress import Progress
 
@@ -42,7 +43,8 @@ def export_chosen(  # noqa: PLR0913  (what a command line says)
             "an export needs one of `--plan` and `--budget`, got "
             f"{'none' if plan is None else 'both'}; give one"
         )
-    if (Path(source) / SETTINGS_FILE).is_file() or budget is not None:
+    is_run = os.path.isfile(Path(source) / SETTINGS_FILE)  # noqa: PTH113  (of any length)
+    if is_run or budget is not None:
         run = RunStore.open(Path(source))
         if plan is None:
             plan = plan_chooser(run)(Budget.parse(budget or "")).plan_id
@@ -56,8 +58,8 @@ def export_chosen(  # noqa: PLR0913  (what a command line says)
         )
     if plan is None or not names_file(plan):
         raise PlanError(
-            f"`{source}` is no run, so `--plan` must be a plan file of that model, got `{plan}`; "
-            "give a .json file, or the folder of a run"
+            f"{quoted(source)} is no run, so `--plan` must be a plan file of that model, got "
+            f"{quoted(plan or '')}; give a .json file, or the folder of a run"
         )
     settings = SearchSettings.checked(model=source, trust_remote_code=trust_remote_code)
     return export_from_model(settings, Path(plan), out, progress=progress)

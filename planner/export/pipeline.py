@@ -35,7 +35,7 @@ from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import publish, scratch_beside
-from search_spaces.errors import ModelError, PlanError, RunError
+from search_spaces.errors import ModelError, PlanError, RunError, quoted
 from search_spaces.models.identity import Verify
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.space.configuration import Configurations, dense_configurations
@@ -173,7 +173,7 @@ def _find(run: RunStore, plan_id: str) -> Evaluation:
         if evaluation.plan_id == plan_id:
             return evaluation
     raise PlanError(
-        f"`--plan` must be the id of a plan of this run or a .json file, got `{plan_id}`; "
+        f"`--plan` must be the id of a plan of this run or a .json file, got {quoted(plan_id)}; "
         f"`planner front {run.folder}` lists the ids"
     )
 
