@@ -20,14 +20,18 @@ from benchmarks.fuzzing import kills
 from benchmarks.fuzzing.kills import KINDS, Killed, Moment, Place, Scenario, scenarios
 from benchmarks.fuzzing.materials import Materials
 from benchmarks.fuzzing.workers import HERE, Worker
+from benchmarks.fuzzing.written import figures
 from benchmarks.report import Goal, Row, finish, is_quick
 
 WORKERS, TRIES = 2, 8
 MOMENTS: Mapping[str, str] = {
-    "search": """replace 1, after-replace 1, replace 2, after-replace 3, mkdir 1, fsync 1, commit 1,
-        after-commit 2, commit 5, after-commit 9, stage 2 .1, stage 5 .05, time, time, time, time""",
-    "search --resume": """commit 1, after-commit 3, commit 6, replace 1, after-replace 2, unlink 1,
-        time, time, time""",
+    "search": """
+        replace 1, after-replace 1, replace 2, after-replace 3, mkdir 1, fsync 1, commit 1,
+        after-commit 2, commit 5, after-commit 9, stage 2 .1, stage 5 .05, time, time, time, time
+    """,
+    "search --resume": """
+        commit 1, after-commit 3, commit 6, replace 1, after-replace 2, unlink 1, time, time, time
+    """,
     "compare": "replace 4, commit 4, after-commit 12, mkdir 2, stage 6 .02, time, time",
     "export": "replace 1, after-replace 1, mkdir 2, fsync 1, unlink 1, stage 3 .05, time, time",
     "to-moe": "replace 1, after-replace 1, stage 3 .05, time, time",
@@ -42,11 +46,11 @@ or SIGINT), and is followed by the command that goes on: `--resume`, or the same
 
 *lost*: evaluations that were recorded and then are not, or figures that differ from those of a
 command that was not killed. *left over*: temporary files and folders after the second command, or
-at once after SIGTERM and SIGINT of an export. *foreign*: files of the user, beside the folder or in
-it, that were changed or removed; a command may refuse those in it. *half-written*: files under
-their final names that are not whole, before and after. *end*: a traceback, or a second command that
-does not succeed. The demo's second command is ended once it has cleared the first and written its
-settings.
+at once after SIGTERM and SIGINT of an export. *foreign*: files of the user, beside the folder or
+in it, that were changed or removed; a command may refuse those in it. *half-written*: files under
+their final names that are not whole, before and after. *end*: a traceback, or a second command
+that does not succeed. The demo's second command is ended once it has cleared the first and written
+its settings.
 """
 
 
@@ -151,7 +155,7 @@ def _whole(scenario: Scenario, materials: Materials, worker: Worker) -> Whole:
     outcome = worker.run(scenario.words, place.root)
     if outcome.status:
         raise RuntimeError(f"{scenario.command} failed: {outcome.err[-2000:]}")
-    return Whole(figures=kills.figures(place.out), seconds=time.monotonic() - began)
+    return Whole(figures=figures(place.out), seconds=time.monotonic() - began)
 
 
 class Attempt:

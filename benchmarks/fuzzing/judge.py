@@ -1,11 +1,9 @@
 """What is wrong with how a command ended, whatever it was asked."""
 
 import hashlib
-import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import yaml
@@ -13,6 +11,7 @@ import yaml
 from benchmarks.fuzzing.materials import Asked, Place
 from benchmarks.fuzzing.odd import RAN
 from benchmarks.fuzzing.workers import Outcome
+from benchmarks.fuzzing.written import check_finished, check_run
 
 LONGEST = 300
 """Characters that a refusal may have."""
@@ -128,27 +127,4 @@ def _half_written(asked: Asked, outcome: Outcome, place: Place) -> Iterator[tupl
 def _check_resumable(out: Path) -> None:
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if names - {_LOCK}:
-        _check_run(out)
-
-
-def check_finished(command: str, out: Path) -> None:
-    """Raise an error if a command has not left what it promises."""
-    if command == "search":
-        _check_run(out)
-        (out / "front.csv").read_text(encoding="utf-8").index("plan_id")
-    elif command == "compare":
-        (out / "compare.csv").read_text(encoding="utf-8").index("recipe")
-    elif command in {"export", "to-moe"}:
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        for name, file in manifest["files"].items():
-            found = hashlib.sha256((out / name).read_bytes()).hexdigest()
-            if found != file["sha256"]:
-                raise ValueError(f"{name} is not what its manifest says")
-        json.loads((out / "config.json").read_text(encoding="utf-8"))
-        (out / "README.md").read_text(encoding="utf-8").index("# ")
-
-
-def _check_run(out: Path) -> None:
-    yaml.safe_load((out / "settings.yaml").read_text(encoding="utf-8"))["version"]
-    with closing(sqlite3.connect(out / "run.sqlite")) as connection:
-        connection.execute("select count(*) from evaluations").fetchone()
+        check_run(out)

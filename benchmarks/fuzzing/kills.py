@@ -1,26 +1,19 @@
 """Kills of a command at random and exact moments, and what is then held of what it left."""
 
-import csv
-import hashlib
-import json
 import random
 import re
 import shutil
 import signal
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import yaml
-from safetensors import safe_open
-
-from benchmarks.fuzzing.judge import check_finished
 from benchmarks.fuzzing.materials import BUDGET, TINY_SPLIT, Materials
 from benchmarks.fuzzing.workers import Outcome, Worker
+from benchmarks.fuzzing.written import check_finished, figures, read
 
 KINDS = ("lost", "left over", "foreign", "half-written", "end")
 """What may be wrong; the last: a traceback, or a next command that does not succeed."""
@@ -31,7 +24,6 @@ _USERS = {
     ".notes.tmp": "Not the planner's.\n",
 }
 """Files of the user beside what is written, some by names that look like the planner's."""
-_TIMED = ("seconds", "choosing_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +162,7 @@ class Place:
         for path in sorted(self.out.rglob("*")):
             if path.is_file() and path not in self._users and not path.name.startswith("."):
                 try:
-                    _read(path)
+                    read(path)
                 except Exception as error:  # noqa: BLE001  (whatever a reader finds)
                     yield "half-written", f"{path.relative_to(self.work)}: {error}"[:200]
         if not scenario.is_run and self.out.exists():
@@ -192,68 +184,6 @@ class Place:
                         rows = connection.execute("select genome from evaluations").fetchall()
                         found |= {(str(path.relative_to(self.out)), genome) for (genome,) in rows}
         return found
-
-
-def _read(path: Path) -> None:
-    """Read a file of a run by its suffix; an error means that it is not whole."""
-    reader = _READERS.get(path.suffix)
-    if reader is not None:
-        reader(path)
-
-
-def _read_json(path: Path) -> None:
-    json.loads(path.read_text(encoding="utf-8"))
-
-
-def _read_yaml(path: Path) -> None:
-    if not yaml.safe_load(path.read_text(encoding="utf-8")):
-        raise ValueError("it is empty")
-
-
-def _read_arrays(path: Path) -> None:
-    with np.load(path) as arrays:
-        for name in arrays:
-            arrays[name]
-
-
-def _read_tensors(path: Path) -> None:
-    with safe_open(path, "np") as tensors:
-        tensors.keys()
-
-
-def _read_table(path: Path) -> None:
-    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    if not rows or len(set(map(len, rows))) > 1:
-        raise ValueError("a row is not whole")
-
-
-def _read_picture(path: Path) -> None:
-    if not path.read_bytes().endswith(b"IEND\xaeB`\x82"):
-        raise ValueError("its end is missing")
-
-
-_READERS: Mapping[str, Callable[[Path], None]] = {
-    ".json": _read_json,
-    ".yaml": _read_yaml,
-    ".npz": _read_arrays,
-    ".safetensors": _read_tensors,
-    ".csv": _read_table,
-    ".png": _read_picture,
-}
-
-
-def figures(out: Path) -> dict[str, object]:
-    """Return what a finished command found, without what it took."""
-    found: dict[str, object] = {}
-    for name in ("front.csv", "compare.csv"):
-        for path in out.rglob(name):
-            rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-            kept = [{k: v for k, v in row.items() if k not in _TIMED} for row in rows]
-            found[str(path.relative_to(out))] = kept
-    for path in out.rglob("*.safetensors"):
-        if "levels" not in path.parts:
-            found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
 
 
 def kill(
