@@ -175,8 +175,8 @@ def say_unused(info: Mapping[str, object]) -> None:
     unused = sorted(map(str, _entries(info, "unexpected_keys")))
     if unused:
         logger.info(
-            "%d tensors of the checkpoint are left out, such as %s: config.json describes a model "
-            "without them, or with fewer layers",
+            "the checkpoint holds %d tensors that config.json has no place for, such as %s: they "
+            "are left out",
             len(unused),
             quoted(unused[0]),
         )

@@ -28,7 +28,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import (
     CONFIG_MAPPING_NAMES,  # type: ignore[attr-defined]
 )
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from search_spaces.errors import ModelError, quoted
 from search_spaces.models.checks import absent_source, loading_failure, unknown_family, untrusted
@@ -180,9 +180,11 @@ def load_weights(
     Raises:
         ModelError: If the weights cannot be loaded.
     """
+    config = copy.deepcopy(config)
+    vars(config).pop("transformers_weights", None)  # `files` are those
     own_code = hasattr(config, "auto_map")
     load: Any = (type(empty) if own_code else AutoModelForCausalLM).from_pretrained
-    with _view(source, config, files) as folder:
+    with _view(source, files) as folder:
         try:
             model, info = load(
                 folder,
@@ -221,23 +223,26 @@ def load_state(
 
 
 @contextmanager
-def _view(source: str, config: PreTrainedConfig, files: WeightFiles) -> Iterator[str]:
-    """Make a folder that holds links to a model's weights and its generation config alone."""
+def _view(source: str, files: WeightFiles) -> Iterator[str]:
+    """Make a folder that holds links to a model's weights and its generation config alone.
+
+    The files get names of ours, for transformers takes some names as those of other formats.
+    """
     generation = find_file(source, "generation_config.json")
     if generation is not None:
         _check_generation(generation)
     with tempfile.TemporaryDirectory(prefix="weights-") as place:
-        links = dict(files.files)
+        numbered = {name: f"{index:05}.safetensors" for index, name in enumerate(files.files)}
+        if files.shards is None:
+            numbered = dict.fromkeys(files.files, SAFE_WEIGHTS_NAME)
+        else:
+            shards = {tensor: numbered[name] for tensor, name in files.shards.items()}
+            index = json.dumps({"metadata": {}, "weight_map": shards})
+            Path(place, SAFE_WEIGHTS_INDEX_NAME).write_text(index, encoding="utf-8")
+        for name, path in files.files.items():
+            Path(place, numbered[name]).symlink_to(path.absolute())
         if generation is not None:
-            links["generation_config.json"] = generation
-        for name, path in links.items():
-            link = Path(place, name)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path.absolute())
-        if files.shards is not None:
-            index = json.dumps({"metadata": {}, "weight_map": files.shards})
-            name = getattr(config, "transformers_weights", None) or SAFE_WEIGHTS_INDEX_NAME
-            Path(place, name).write_text(index, encoding="utf-8")
+            Path(place, generation.name).symlink_to(generation.absolute())
         yield place
 
 

@@ -148,12 +148,12 @@ def blamed(
         raw: A config that does not work.
         make: Makes what it should describe from such values, or fails.
     """
-    for field in raw:
+    for field in () if _works(make, raw, "") else raw:
         if field != "model_type" and _works(make, raw, field):
             return wrong(name, field, _kind_of(raw, field, make), raw[field])
     return ModelError(
         f"a config.json must describe a model that transformers can make, and that of "
-        f"{quoted(name)} describes none, for several reasons; get it again"
+        f"{quoted(name)} describes none; get it again, or see why with `--debug`"
     )
 
 
@@ -173,4 +173,6 @@ def _kind_of(raw: Mapping[str, Any], field: str, make: Callable[[dict[str, Any]]
     usual = getattr(getattr(made, "config", made), field, None)
     kind = next((words for kind, words in _KINDS if isinstance(usual, kind)), "another value")
     own = next((words for kind, words in _KINDS if isinstance(raw[field], kind)), "null")
-    return "a value that fits the others" if own == kind else kind
+    if own != kind:
+        return kind
+    return "one that transformers knows" if own == "text" else "a value that fits the others"

@@ -1,5 +1,7 @@
 """The files of a model, read from its own folder only and never as pickles."""
 
+import codecs
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -97,6 +99,8 @@ def unreadable(path: Path, error: OSError) -> ModelError:
             "put the file in its place"
         )
     kind = "is a folder" if isinstance(error, IsADirectoryError) else "cannot be opened"
+    if error.errno == errno.ELOOP:
+        kind = "is a link in a circle"
     return ModelError(f"a model's files must be readable, and {shown} {kind}; put a file there")
 
 
@@ -110,11 +114,13 @@ def read_json(path: Path) -> dict[str, Any]:
     problem = ""
     value: object = None
     try:
-        value = json.loads(raw.decode("utf-8-sig")) if len(raw) <= LARGEST_JSON_BYTES else None
+        value = json.loads(raw.decode("utf-8")) if len(raw) <= LARGEST_JSON_BYTES else None
     except UnicodeDecodeError:
         problem = "is not UTF-8 text"
     except json.JSONDecodeError as error:
         problem = f"breaks off or errs in line {error.lineno}" if raw.strip() else "is empty"
+        if raw.startswith(codecs.BOM_UTF8):
+            problem = "begins with a byte order mark"
     except (ValueError, RecursionError):  # numbers of thousands of digits, thousands of brackets
         problem = "holds what no model does"
     if len(raw) > LARGEST_JSON_BYTES:
