@@ -61,7 +61,7 @@ class Origin(BaseModel):
 
 def _base_model(named: str, folder: Path | None, by_card: Iterable[str]) -> tuple[str, ...]:
     """Return the hub's name of a model; of a folder, what it says that it was made from."""
-    cached = _IN_HUB_CACHE.search(f"{Path(named).resolve().as_posix()}/")
+    cached = _IN_HUB_CACHE.search(f"{Path(named).absolute().as_posix()}/")
     if cached:
         return (f"{cached[1]}/{cached[2]}",)
     if not Path(named).exists():

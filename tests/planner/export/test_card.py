@@ -40,6 +40,40 @@ def test_a_stock_export_loads_without_trust() -> None:
     assert "trust_remote_code" not in card
 
 
+def test_a_tokenizer_with_code_of_its_own_is_loaded_with_trust() -> None:
+    update = {"needs_remote_code": False, "tokenizer_needs_remote_code": True}
+    card = write_card(MANIFEST.model_copy(update=update))
+    assert "AutoModelForCausalLM.from_pretrained(FOLDER)" in card
+    assert "AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)" in card
+    assert "The tokenizer needs `trust_remote_code=True` for code that came with it" in card
+
+
+def test_the_card_names_the_text_without_its_place() -> None:
+    update = {"text": "/home/someone/notes`.txt", "compensate": "obs"}
+    card = write_card(MANIFEST.model_copy(update=update))
+    assert "It was searched on ``notes`.txt``, on which kept weights were updated" in card
+    assert "ones (obs)." in card
+    assert "/home" not in card
+    card = write_card(MANIFEST.model_copy(update={"text": "sampled from the model, seed 0"}))
+    assert "It was searched on text that the dense model wrote itself." in card
+    assert "searched on `org/texts`." in write_card(
+        MANIFEST.model_copy(update={"text": "org/texts"})
+    )
+    assert "It was searched" not in write_card(MANIFEST)
+
+
+def test_the_card_says_what_reads_it() -> None:
+    card = write_card(MANIFEST.model_copy(update={"requires": "transformers>=5"}))
+    assert "Loading takes `transformers>=5`.\n\n```python" in card
+    assert "Loading takes" not in write_card(MANIFEST)
+
+
+def test_a_source_without_licence_is_said_to_have_none() -> None:
+    card = write_card(MANIFEST)
+    assert "The card of the dense model names no licence." in card
+    assert "license" not in card.split("---")[1]
+
+
 def test_the_card_describes_the_kept_experts() -> None:
     said = "Of each layer's experts 2–8 of 8 stay."
     assert f"\n\n{said}\n\n|" in write_card(MANIFEST.model_copy(update={"experts": said}))
