@@ -148,7 +148,7 @@ def _whole(scenario: Scenario, materials: Materials, worker: Worker) -> Whole:
     root = Path(tempfile.mkdtemp(dir=materials.root.parent)) / scenario.command
     if scenario.until:  # its first minute, with a database and the text
         early = Moment(step="after-commit", count=4).order(0)
-        worker.run(scenario.words, materials.root, processor_seconds=300, seconds=300, **early)
+        worker.run(scenario.words, materials.root, processor_seconds=300, **early)
         (materials.root / "work" / "out").rename(materials.path("demo"))
         return Whole(figures=None, seconds=DEMO_SECONDS)
     place = Place(root, scenario, materials)

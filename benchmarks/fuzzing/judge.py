@@ -54,7 +54,7 @@ def faults(
     """Yield the kind of each fault, and what it is."""
     text = f"{outcome.out}\n{outcome.err}"
     if outcome.timed_out or outcome.status in {-24, -9}:
-        yield "hang", f"{outcome.seconds:.0f} s of a processor"
+        yield "hang", f"{outcome.seconds:.0f} s of a processor{', idle' * outcome.timed_out}"
         return
     signs = ("Traceback (most", "Exception ignored", "Fatal Python", "terminate called")
     traces = [sign for sign in signs if sign in text]
@@ -91,12 +91,13 @@ def _sentence_faults(err: str, place: Place) -> Iterator[tuple[str, str]]:
 def _touched(asked: Asked, place: Place, before: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     after = snapshot(place)
     may_change = tuple(f"work/{name}/" for name in asked.changes)
+    logs = ("-wal", "-shm")  # SQLite's own, which readers keep too
     ran = [path for path in (place.root / RAN, place.root.parent / RAN) if path.exists()]
     for path in ran:
         path.unlink()
         yield "touched", "planted code ran"
     for name, digest in before.items():
-        if after.get(name) != digest and not name.startswith(may_change):
+        if after.get(name) != digest and not (name.startswith(may_change) or name.endswith(logs)):
             yield "touched", f"{name} {'changed' if name in after else 'removed'}"
     new = after.keys() - before.keys() - {"stdout", "stderr", RAN}
     for name in sorted(new):

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 HERE = Path(__file__).resolve().parents[2]
 """The checkout that this file is in."""
-SECONDS, PROCESSOR_SECONDS = 90, 20
-"""What a command may take, on a clock and of a processor."""
+IDLE_SECONDS, PROCESSOR_SECONDS = 30, 20
+"""What a command may take without a processor, and of one."""
 _LIBRARIES = """
 accelerate datasets evaluators gguf huggingface_hub jsonargparse matplotlib moocore numpy optuna
 pandas planner pyarrow pydantic pymoo safetensors scipy search_spaces tokenizers torch tqdm
@@ -83,7 +83,7 @@ class Worker:
         """
         for name in ("work", "home"):
             (place / name).mkdir(parents=True, exist_ok=True)
-        limits = {"seconds": SECONDS, "processor_seconds": PROCESSOR_SECONDS}
+        limits = {"idle_seconds": IDLE_SECONDS, "processor_seconds": PROCESSOR_SECONDS}
         reply = self._ask(words=list(words), place=str(place), **(limits | order))
         out, err = (
             (place / name).read_bytes().decode("utf-8", "backslashreplace")
