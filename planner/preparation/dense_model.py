@@ -47,6 +47,7 @@ def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
         device=device,
         trust_remote_code=settings.trust_remote_code,
         offload=settings.offload,
+        verify=settings.verify,
     )
     if loaded.stream:
         keep_pages()  # each layer takes the place of the last: reading it costs a fifth

@@ -53,7 +53,7 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
         parts = [f"{1 - float(without[kind][name][0]) / total:.0%}" for kind in without]
         least = float(smallest[name][0])
         least_text = f"{format_amount(name, least)} {least / total:.2f}x"
-        rows.append([name, "", format_amount(name, total), *parts, least_text])
+        rows.append([name, "", format_amount(name, total, 2), *parts, least_text])
     plans = sum(math.log10(site.top_level + 1) for site in space.sites)
     stored = str(dense.loaded.stored_dtype).removeprefix("torch.")
     return "\n".join(

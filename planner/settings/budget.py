@@ -214,22 +214,24 @@ def relative_cost(metric_name: str, value: float, dense: Mapping[str, float]) ->
     return value / dense[metric_name] if dense[metric_name] else 0.0
 
 
-def format_amount(metric_name: str, value: float) -> str:
-    """Format a value with its unit for display.
+def format_amount(metric_name: str, value: float, decimals: int = 1) -> str:
+    """Format a value with its unit for display, with so many decimals where it has any.
 
     >>> format_amount("params", 134_515_008), format_amount("size", 180_200_000)
     ('134.5M', '180.2 MB')
     """
-    return _amount(metric_name, value, lambda number, _decimals: number)
+    return _amount(metric_name, value, lambda number, _decimals: number, decimals)
 
 
-def _amount(metric_name: str, value: float, rounded: Callable[[float, int], float]) -> str:
+def _amount(
+    metric_name: str, value: float, rounded: Callable[[float, int], float], most_decimals: int = 1
+) -> str:
     if metric_name not in COST_NAMES:
         return f"{value:.4g}"
     suffixes = _SUFFIXES[metric_name]
     # 999,960 reads 1.0M and not 1000.0K
     power = sum(value >= 0.99995 * 1000.0**i for i in range(1, len(suffixes)))
-    decimals = 1 if power or metric_name in MEASURED_NAMES else 0
+    decimals = most_decimals if power or metric_name in MEASURED_NAMES else 0
     number = rounded(value / 1000.0**power, decimals)
     per_token = "/token" if metric_name in _PER_TOKEN_NAMES else ""
     return f"{number:.{decimals}f}{suffixes[power]}{per_token}"

@@ -55,7 +55,9 @@ def identify(
         checksum.update(header)
         digest.update(header)
         for piece in torch.split(flat, _PIECE):
-            values = piece.to(torch.promote_types(piece.dtype, torch.float32))
+            values = piece.to(torch.float32)
+            if piece.itemsize > values.itemsize and not torch.equal(values.to(piece.dtype), piece):
+                values = piece
             for sums in _sums(values):
                 checksum.update(sums.cpu().numpy().tobytes())
             if verify == "full":

@@ -94,7 +94,8 @@ def computing_values(config: Mapping[str, Any]) -> dict[str, JsonValue]:
     >>> computing_values({"rope": {"theta": 1e4}, "use_cache": True, "attention_dropout": 0.1})
     {'rope.theta': 10000.0}
     """
-    plain = json.loads(json.dumps(dict(config), default=str))
+    # what JSON has no number for, such as infinity, is kept as its name
+    plain = json.loads(json.dumps(dict(config), default=str), parse_constant=str)
     return dict(_flat(plain, ""))
 
 

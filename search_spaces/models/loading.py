@@ -12,7 +12,7 @@ from search_spaces.models import Offload
 from search_spaces.models.buffers import renew_buffers_
 from search_spaces.models.checks import check_architecture, check_complete, finite, say_unused
 from search_spaces.models.fingerprint import describe_source, identify, lasting
-from search_spaces.models.identity import ModelIdentity, Verify
+from search_spaces.models.identity import SourceIdentity, Verify
 from search_spaces.models.memory import weights_fit
 from search_spaces.models.on_disk.config_checks import check_depth
 from search_spaces.models.on_disk.location import locate_source
@@ -33,7 +33,7 @@ class LoadedModel:
     """The HuggingFace folder or hub name; for a GGUF file, the unpacked folder."""
     stored: StoredFormat
     """Number formats of its weights on disk, which an export keeps."""
-    identity: ModelIdentity
+    identity: SourceIdentity
     """Identity of the model as stored, whatever dtype its weights are cast to."""
     stream: LayerStream | None = None
     """Reads its layers from disk; None: they are in memory."""

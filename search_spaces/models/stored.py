@@ -31,6 +31,8 @@ class StoredFormat:
     """Of most weights."""
     apart: Mapping[str, torch.dtype] = field(default_factory=dict)
     """Of weights and persistent buffers that are stored in another, by their names in memory."""
+    coarsest_matrix: torch.dtype | None = None
+    """Of matrices the format with the fewest digits; None: that of most weights."""
 
     def of(self, name: str, tensor: Tensor) -> torch.dtype:
         """Return the format of one of the model's weights or persistent buffers."""
@@ -38,9 +40,9 @@ class StoredFormat:
         return self.apart.get(name, usual)
 
     @property
-    def coarsest(self) -> torch.dtype:
-        """The format with the fewest digits: numbers rounded to it can be stored in any."""
-        return max((self.dtype, *self.apart.values()), key=lambda dtype: torch.finfo(dtype).eps)
+    def rounding(self) -> torch.dtype:
+        """What new matrices are rounded to, so that they can be stored in the place of any."""
+        return self.coarsest_matrix or self.dtype
 
 
 def restore_(model: PreTrainedModel, files: WeightFiles) -> StoredFormat:
@@ -142,8 +144,10 @@ def _described(
         if isinstance(weights[name], nn.Parameter):
             counts[dtype] += weights[name].numel()
     described = StoredFormat(dtype=counts.most_common(1)[0][0])
+    matrices = [dtype for name, dtype in stored.items() if weights[name].ndim > 1]
     return StoredFormat(
         dtype=described.dtype,
+        coarsest_matrix=max(matrices, key=lambda dtype: torch.finfo(dtype).eps, default=None),
         apart={
             name: dtype
             for name, dtype in stored.items()

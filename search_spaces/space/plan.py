@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from search_spaces.errors import PlanError
-from search_spaces.models.identity import ModelIdentity
+from search_spaces.models.identity import ModelIdentity, difference
 from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.structure.components import Component
@@ -179,13 +179,12 @@ class Plan(BaseModel):
         """Refuse a model that the plan was not made for.
 
         Raises:
-            PlanError: If the model's weights are not those the plan was made for.
+            PlanError: If its weights or its config are not those that the plan was made for.
         """
-        if identity != self.model:
+        if change := difference(self.model, identity, "the plan was made"):
             raise PlanError(
-                f"a plan fits only the model it was made for, {self.model.architecture} "
-                f"{self.model.fingerprint}, got {identity.architecture} {identity.fingerprint}; "
-                "give that model, or search this one"
+                f"a plan fits only the model it was made for, and {change}; give that model as it "
+                "was, or search this one"
             )
 
     def kept_units(self, components: Sequence[Component]) -> list[NDArray[np.int_]]:

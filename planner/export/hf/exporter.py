@@ -39,9 +39,12 @@ class HuggingFaceExporter:
 
     @property
     def weight_bytes(self) -> int:
-        """What the weights will take of the disk, buffers counted as wide as weights."""
-        itemsize = self._dense.loaded.stored_dtype.itemsize
-        return sum(weight.numel() for weight in self.pruned.weights.values()) * itemsize
+        """What the weights will take of the disk."""
+        stored, names = self._dense.loaded.stored, self.pruned.dense_names
+        return sum(
+            weight.numel() * stored.of(names[name], weight).itemsize
+            for name, weight in self.pruned.weights.items()
+        )
 
     def write(self, folder: Path, source: Path | None) -> Written:
         """Write the model into a new folder, with what belongs to it of its source's files."""

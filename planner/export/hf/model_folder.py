@@ -139,9 +139,12 @@ def _weights(
         for position, part in enumerate(block):
             prefix = f"{stack}.{index}{infix.format(part=position)}"
             for layer in part.layers:
+                held = lasting(structure.backbone.layers[layer])
                 for name, weight in lasting(layers[layer]).items():
                     named[f"{prefix}.{name}"] = weight
-                    dense_names[f"{prefix}.{name}"] = f"{stack}.{layer}.{name}"
+                    # a bias that pruning adds is stored like its matrix
+                    like = name if name in held else f"{name.rpartition('.')[0]}.weight"
+                    dense_names[f"{prefix}.{name}"] = f"{stack}.{layer}.{like}"
     return named, dense_names
 
 
