@@ -1,0 +1,263 @@
+"""Windows of tokens to search and report on, drawn from the user's text."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from evaluators.data.documents import read_documents
+from evaluators.data.windows import Calibration, Windows
+from search_spaces.errors import DataError, quoted
+from search_spaces.models.on_disk.vocabulary import embedding_rows
+
+logger = logging.getLogger(__name__)
+
+LONGEST_TEXT = 2_000_000
+"""Characters tokenised of each part of a long text: far more than any search needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSource:
+    """Where a user's text is read from; see `evaluators.data.documents.read_documents`."""
+
+    data: str
+    """Text of the search and of the fresh windows."""
+    holdout: str | None = None
+    """Held-out text; None: the second half of ``data``."""
+    split: str = "train"
+    """Split of a data set that has several."""
+    column: str = "text"
+    """Column that holds the text."""
+
+    def __str__(self) -> str:
+        return self.data if self.holdout is None else f"{self.data}, held out {self.holdout}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """What makes tokens of text, and which of them the model knows."""
+
+    tokenizer: PreTrainedTokenizerBase
+    embedding_rows: int
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Vocabulary":
+        """Return the vocabulary of a model."""
+        return cls(tokenizer=tokenizer, embedding_rows=embedding_rows(model))
+
+    def ids(self, text: str, name: str) -> NDArray[np.int64]:
+        """Return the tokens of a text, which has a name.
+
+        Raises:
+            DataError: If the model does not know one of them, or the tokenizer not the text.
+        """
+        ids = np.asarray(self._encoded(text, name, add_special_tokens=False), dtype=np.int64)
+        if len(ids) and ids.max() >= self.embedding_rows:
+            raise DataError(
+                f"tokens must lie in the model's embedding of {self.embedding_rows} rows, and "
+                f"{name} holds {self._word(ids.max())}, token {ids.max()} of the tokenizer; take "
+                "it out of the text"
+            )
+        if len(ids) > 1 and ids.min() == ids.max():
+            raise DataError(
+                f"the tokenizer must tell words apart, and all of {name} is {self._word(ids[0])} "
+                "to it; use the model's own tokenizer, or give other text"
+            )
+        return ids
+
+    def prefix(self) -> list[int]:
+        """Return the tokens that stand before every text, such as begin-of-text."""
+        plain, full = (
+            self._encoded("a", "`a`", add_special_tokens=special) for special in (False, True)
+        )
+        for position in range(len(full)):
+            if full[position : position + len(plain)] == plain:
+                return full[:position]
+        return []
+
+    def _encoded(self, text: str, name: str, *, add_special_tokens: bool) -> list[int]:
+        try:
+            encoded = self.tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)
+        except Exception as error:  # tokenizers raises no class of its own
+            raise DataError(
+                f"the tokenizer must take any text, and cannot take {name}; use the model's own "
+                "tokenizer, or give other text"
+            ) from error
+        ids: list[int] = encoded["input_ids"]
+        return ids
+
+    def _word(self, index: np.int64) -> str:
+        return quoted(str(self.tokenizer.convert_ids_to_tokens(int(index))), 40)
+
+
+def from_text(
+    source: TextSource, vocabulary: Vocabulary, windows: Windows, *, rng: np.random.Generator
+) -> Calibration:
+    """Draw windows from the user's text, no two of them alike.
+
+    The search's and the fresh windows come from all of it if other text is held out; else from its
+    first half, and the held-out windows from its second.
+
+    Args:
+        source: Of the text.
+        vocabulary: The model's.
+        windows: How many, and how long.
+        rng: Draws the windows.
+
+    Raises:
+        DataError: If the text is unreadable, too short or too much alike, or the held-out text is
+            the same.
+    """
+    first, second = _parts(source)
+    counts = {windows.search_option: windows.search, "--fresh_windows": windows.fresh}
+    draw = _Draw(vocabulary=vocabulary, tokens=windows.tokens, rng=rng)
+    search, fresh, extra = draw(first, counts, windows.extra, avoided=[])
+    counts = {"--holdout_windows": windows.holdout}
+    (holdout, _) = draw(second, counts, 0, avoided=[*search, *fresh])
+    held_out = set(map(_key, holdout))
+    alike = [_key(window) in held_out for window in extra]
+    draw.repeated += sum(alike)
+    if draw.repeated:
+        logger.info("%d windows of the text that repeat others are left out", draw.repeated)
+    return Calibration(
+        search=search,
+        fresh=fresh,
+        holdout=holdout,
+        extra=extra[~torch.tensor(alike, dtype=torch.bool)],
+        source=str(source),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    text: str
+    name: str
+    """As used in a message."""
+    holds: str
+    """Its name before what it holds."""
+
+
+def _parts(source: TextSource) -> tuple[_Part, _Part]:
+    """Read the text to search on and the held-out text."""
+    documents = read_documents(source.data, split=source.split, column=source.column)
+    if source.holdout is None:
+        first, second = _halves(documents)
+        name, holds = "one half of the text", "one half of the text, and that half"
+        return _Part(text=first, name=name, holds=holds), _Part(
+            text=second, name=name, holds=holds
+        )
+    held_out = read_documents(
+        source.holdout, split=source.split, column=source.column, option="--holdout"
+    )
+    if held_out == documents:
+        raise DataError(
+            "`--holdout` must be other text than `--data`, got the same in "
+            f"{quoted(source.holdout)}; give other text, or leave it out to hold out the second "
+            "half"
+        )
+    first_name, second_name = f"{quoted(source.data)}", f"{quoted(source.holdout)}"
+    return (
+        _Part(text=_joined(documents), name=first_name, holds=f"{first_name}, and it"),
+        _Part(text=_joined(held_out), name=second_name, holds=f"{second_name}, and it"),
+    )
+
+
+def _joined(documents: list[str]) -> str:
+    return "\n\n".join(documents)
+
+
+def _halves(documents: list[str]) -> tuple[str, str]:
+    """Split text in the middle, between documents or else between words.
+
+    Example:
+        >>> [half.strip() for half in _halves(["one document", "another one"])]
+        ['one document', 'another one']
+    """
+    text = _joined(documents)
+    middle = len(text) // 2
+    borders = np.cumsum([len(document) + 2 for document in documents])[:-1]
+    near = borders[np.abs(borders - middle) < len(text) // 8]
+    if len(near):
+        border = int(near[np.abs(near - middle).argmin()])
+    else:
+        border = max(middle, text.find(" ", middle, middle + len(text) // 8))
+    return text[:border], text[border:]
+
+
+class _Draw:
+    """Draws windows of one length from parts of a text, each window once."""
+
+    def __init__(self, vocabulary: Vocabulary, tokens: int, rng: np.random.Generator) -> None:
+        self._vocabulary, self._tokens, self._rng = vocabulary, tokens, rng
+        self._prefix = vocabulary.prefix()
+        self.repeated = 0
+        """Windows left out, for they repeat others."""
+        if len(self._prefix) >= tokens:
+            raise DataError(
+                f"`--window_tokens` must be more than the {len(self._prefix)} tokens that the "
+                f"tokenizer puts before every text, got {tokens}; raise it"
+            )
+
+    def __call__(
+        self, part: _Part, counts: Mapping[str, int], extra: int, avoided: Iterable[Tensor]
+    ) -> list[Tensor]:
+        """Draw disjoint sets of windows from some text.
+
+        Args:
+            part: The text.
+            counts: Windows of each set, by the option that sets their number.
+            extra: More windows, for statistics.
+            avoided: Windows that are drawn already.
+
+        Returns:
+            One set for each count, and the extra windows, as many as the text has.
+        """
+        start = int(self._rng.integers(max(1, len(part.text) - LONGEST_TEXT + 1)))
+        ids = self._vocabulary.ids(part.text[start : start + LONGEST_TEXT], part.name)
+        body = self._tokens - len(self._prefix)
+        available, total = len(ids) // body, sum(counts.values())
+        rows = ids[: available * body].reshape(available, body)
+        if available < total:
+            raise self._shortage(part, counts, str(available), "give more text")
+        drawn = self._rng.choice(available, size=total, replace=False)
+        rest = self._rng.permutation(np.setdiff1d(np.arange(available), drawn))
+        order = np.concatenate([drawn, rest])
+        windows = self._unlike(rows[order], total + extra, set(map(_key, avoided)))
+        if len(windows) < total:
+            raise self._shortage(part, counts, f"{len(windows)} that differ", "give other text")
+        return list(torch.split(windows, [*counts.values(), len(windows) - total]))
+
+    def _unlike(self, rows: NDArray[np.int64], count: int, seen: set[bytes]) -> Tensor:
+        """Return up to so many windows, of the first rows that are unlike all before them."""
+        bodies = torch.from_numpy(rows)
+        prefix = torch.tensor(self._prefix, dtype=torch.long)
+        chosen: list[Tensor] = []
+        for body in bodies:
+            if len(chosen) == count:
+                break
+            window = torch.cat([prefix, body])
+            if _key(window) in seen:
+                self.repeated += 1
+                continue
+            seen.add(_key(window))
+            chosen.append(window)
+        return torch.stack(chosen) if chosen else torch.empty(0, self._tokens, dtype=torch.long)
+
+    def _shortage(
+        self, part: _Part, counts: Mapping[str, int], held: str, remedy: str
+    ) -> DataError:
+        asked = {option: count for option, count in counts.items() if count}
+        return DataError(
+            f"calibration needs {' + '.join(map(str, asked.values()))} windows of {self._tokens} "
+            f"tokens in {part.holds} holds {held}; {remedy}, or lower "
+            f"{', '.join(f'`{option}`' for option in asked)} or `--window_tokens`"
+        )
+
+
+def _key(window: Tensor) -> bytes:
+    return window.numpy().tobytes()
