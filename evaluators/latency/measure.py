@@ -104,6 +104,18 @@ def _time_request(model: PreTrainedModel, workload: Workload) -> Latency:
     )
 
 
+def least_bytes(model: PreTrainedModel, workload: Workload) -> int:
+    """Return what a request takes at least: hidden states of the prompt, before and after a layer.
+
+    Args:
+        model: On any device.
+        workload: As it is asked for.
+    """
+    (_, width) = next(model.get_input_embeddings().parameters()).shape
+    tokens = workload.batch_size * workload.fitted(model).prompt_tokens
+    return 2 * tokens * width * model.dtype.itemsize
+
+
 def prompt_of(model: PreTrainedModel, workload: Workload) -> Tensor:
     """Return token ids ``(batch, tokens)`` to read."""
     vocabulary = len(next(model.get_input_embeddings().parameters()))

@@ -8,6 +8,7 @@ import torch
 
 from evaluators.runtime import DTypeName
 from search_spaces.errors import SettingsError
+from search_spaces.suggestions import shown
 
 BFLOAT16_VARIABLE = "PLANNER_BFLOAT16"
 """Environment variable that overrides what the CPU reports: `1` for instructions, `0` for none."""
@@ -22,16 +23,23 @@ def pick_device(name: str) -> str:
     if name != "auto":
         try:
             torch.zeros(1, device=name).item()  # a device without numbers, `meta`, refuses
-        except (RuntimeError, AssertionError) as error:  # torch raises either
+        except (RuntimeError, AssertionError, ImportError) as error:  # torch raises any
             raise SettingsError(
-                f"`device` must be one that torch finds here, got `{name}`: "
-                f"{str(error).partition(chr(10))[0]}; choose `cpu` or `auto`"
+                f"`device` must be one that torch finds here, got {shown(name)}; "
+                f"choose {' or '.join(f'`{here}`' for here in ('auto', *_devices_here()))}"
             ) from error
         return name
     accelerator = (
         torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     )
     return "cpu" if accelerator is None else accelerator.type
+
+
+def _devices_here() -> list[str]:
+    if not torch.accelerator.is_available():
+        return ["cpu"]
+    kind = pick_device("auto")
+    return ["cpu", *(f"{kind}:{index}" for index in range(torch.accelerator.device_count()))][:5]
 
 
 def pick_dtype(name: DTypeName, device: str) -> torch.dtype:

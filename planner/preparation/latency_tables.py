@@ -1,22 +1,28 @@
 """Latency tables on disk: one for each setting in the user's cache, and one in each run."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from evaluators.latency.latency_table import Device, LatencyTable, Setting
 from evaluators.latency.layer_benchmark import measure_table
-from evaluators.latency.measure import Workload
+from evaluators.latency.measure import Workload, least_bytes
 from evaluators.runtime.device import pick_device
 from planner.preparation.dense_model import DenseModel
 from planner.runs.folder import LATENCY_FILE
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import atomic_write_text, writing
-from search_spaces.errors import LatencyError, SettingsError
+from search_spaces.errors import LatencyError, OutputError, SettingsError
 from search_spaces.models.gguf import cache_folder
+from search_spaces.models.memory import available_bytes, is_out_of_memory
 from search_spaces.progress import Progress
 from search_spaces.structure.backbone import position_count
 from search_spaces.structure.model import ModelStructure
+
+logger = logging.getLogger(__name__)
 
 
 def workload(settings: SearchSettings) -> Workload:
@@ -57,14 +63,14 @@ def find_table(
         run_table = LatencyTable.load(run_path)
         run_table.check(run_path, setting)
         return run_table
-    cache_path = cache_folder() / "latency" / f"{setting.digest}.json"
-    table = _cached(cache_path, setting)
+    cache_path = _cache_path(setting)
+    table = _cached(cache_path, setting) if cache_path else None
     if table is None:
         progress.stage(f"measuring latency on this device ({request})")
-        table = measure_table(structure, request, progress, block_options)
-        with writing(cache_path):
-            cache_path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(cache_path, table.to_json())
+        with _fitting(structure, request):
+            table = measure_table(structure, request, progress, block_options)
+        if cache_path:
+            _save(table, cache_path)
     atomic_write_text(run_path, table.to_json())
     return table
 
@@ -92,6 +98,48 @@ def read_table(dense: DenseModel, settings: SearchSettings, folder: Path) -> Lat
     placement = {"device": table.setting.device, "dtype": table.setting.dtype}
     table.check(path, setting.model_copy(update=placement))
     return table
+
+
+def _cache_path(setting: Setting) -> Path | None:
+    """Return where the table of a setting is cached, or `None` for a user without a home."""
+    try:
+        return cache_folder() / "latency" / f"{setting.digest}.json"
+    except RuntimeError:
+        return None
+
+
+def _save(table: LatencyTable, path: Path) -> None:
+    """Write a table to the cache, if it can be: it only saves time."""
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(path, table.to_json())
+    except OutputError as error:
+        logger.info("latency is measured again by the next run: %s", error)
+
+
+@contextmanager
+def _fitting(structure: ModelStructure, request: Workload) -> Iterator[None]:
+    """Refuse a request that no memory holds, before it is measured or when memory runs out.
+
+    Raises:
+        SettingsError: If there is too little.
+    """
+    model = structure.backbone.model
+    least, available = least_bytes(model, request), available_bytes(str(model.device))
+    refusal = SettingsError(
+        f"`batch_size` times `prompt_tokens` must fit into memory, got {request.batch_size} times "
+        f"{request.prompt_tokens}, which take {least / 1e9:.3g} GB or more of "
+        f"{available / 1e9:.3g}; lower one of them"
+    )
+    if least > available:
+        raise refusal
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise refusal from error
+        raise
 
 
 def _cached(path: Path, setting: Setting) -> LatencyTable | None:

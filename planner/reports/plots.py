@@ -53,11 +53,20 @@ def draw_front(run: Run, path: Path) -> None:
     axes.set_ylabel("KL to the dense model (nats a token)")
     highest = max(frame[column].max() for column, _, _ in _SERIES if column in frame)
     axes.set_ylim(bottom=0, top=1.15 * max(highest, 0.01))
-    axes.set_title(f"{Path(run.settings.model).name}: {cost} against quality")
+    draw_title(axes, f"{Path(run.settings.model).name}: {cost} against quality")
     axes.grid(alpha=0.3)
     axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def draw_title(axes: "Axes", text: str) -> None:
+    """Write a title that holds a name: its signs are no formula, and the font may lack some."""
+    from matplotlib.font_manager import findfont, get_font  # noqa: PLC0415  (as above)
+
+    font = get_font(findfont(axes.title.get_fontproperties()))
+    shaped = (c if c.isprintable() and font.get_char_index(ord(c)) else "?" for c in text)
+    axes.set_title("".join(shaped), parse_math=False)
 
 
 def draw_series(axes: "Axes", points: "pd.DataFrame", label: str, style: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.recipes.recipe_comparison import RecipeComparison, RecipeResult
-from planner.reports.plots import draw_series
+from planner.reports.plots import draw_series, draw_title
 from planner.reports.sentences import with_error
 from planner.reports.tables import aligned
 from planner.settings.budget import Budget, format_amount
@@ -110,9 +110,8 @@ def draw_comparison(comparison: RecipeComparison, path: Path) -> None:
     axes.set_ylim(bottom=0, top=1.4 * max([*finite_kls, 0.01]))
     axes.set_xlabel(f"{cost}, as a share of the dense model's")
     axes.set_ylabel("KL to the dense model on held-out text (nats a token)")
-    axes.set_title(
-        f"{Path(comparison.best.run.settings.model).name}: recipes under {comparison.budget}"
-    )
+    model = Path(comparison.best.run.settings.model).name
+    draw_title(axes, f"{model}: recipes under {comparison.budget}")
     axes.grid(alpha=0.3)
     axes.legend()
     with replacing(path) as temporary:

@@ -97,7 +97,9 @@ def test_unknown_accelerators_compute_in_float32() -> None:
     assert pick_dtype("auto", "mps") == torch.float32
 
 
-@pytest.mark.parametrize("name", ["nonsense", "cuda:7", "xpu", "meta"])
+@pytest.mark.parametrize(
+    "name", ["nonsense", "cuda:7", "cuda:0:1", "xpu", "meta", "hpu", "mps", "vulkan", "CPU"]
+)
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"got `{name}`.*choose `cpu`"):
+    with pytest.raises(SettingsError, match=f"got '{name}'; choose `auto` or `cpu`"):
         pick_device(name)
