@@ -17,7 +17,7 @@ from planner.export.hf import modeling_pruned
 from planner.export.hf.belongings import carry
 from planner.export.hf.config import CODE_FILE, pruned_config
 from planner.export.hf.layout import Part, arrange, describe_experts, feed_forward_entries
-from planner.export.hf.published_config import OUR_CODE, published, spelt_for_all
+from planner.export.hf.published_config import VERSION_5_15, published, spelt_for_all
 from planner.export.hf.stock import as_published, computes_alike, stock_config
 from planner.export.hf.tokenizer_files import write_tokenizer
 from search_spaces.models.fingerprint import lasting
@@ -190,7 +190,7 @@ def _config(
     config = published(pruned.config, weight_names)
     config["dtype"] = str(dense.stored_dtype).removeprefix("torch.")
     if pruned.stock is None:
-        return {**config, "auto_map": pruned.config["auto_map"]}, OUR_CODE
+        return {**config, "auto_map": pruned.config["auto_map"]}, VERSION_5_15
     config["architectures"] = [pruned.model_class.__name__]
     return spelt_for_all(config, type(pruned.stock))
 

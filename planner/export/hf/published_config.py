@@ -8,8 +8,8 @@ from typing import Any
 from transformers import PreTrainedConfig
 from transformers.modeling_rope_utils import RotaryEmbeddingConfigMixin
 
-OUR_CODE = "transformers>=5.15"
-"""Least version that runs the bundled code, as our own dependencies say."""
+VERSION_5_15 = "transformers>=5.15"
+"""Since then layers of one model may differ; the bundled code stands on that."""
 VERSION_5 = "transformers>=5"
 _OF_THE_SOURCE = frozenset(
     {
@@ -63,8 +63,10 @@ def spelt_for_all(
         The config, and the versions of transformers that read it as meant if not all do.
     """
     both = {**config, "torch_dtype": config["dtype"]}
-    if "per_layer_config" in config or len(set(config.get("layer_types") or ())) > 1:
-        return both, VERSION_5  # others take all layers for equal, or tell them by their number
+    if "per_layer_config" in config:
+        return both, VERSION_5_15
+    if len(set(config.get("layer_types") or ())) > 1:
+        return both, VERSION_5  # others tell layers by their numbers, which may be others here
     rope = config.get("rope_parameters")
     if not rope:
         return both, ""

@@ -32,8 +32,9 @@ def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
     home, name = type(tokenizer).__module__, type(tokenizer).__name__
     brings_code = home.startswith("transformers_modules.")
     if brings_code:  # transformers names classes wrongly whose names lack the word tokenizer
+        is_fast = getattr(tokenizer, "is_fast", False)
         own = f"{home.rpartition('.')[2]}.{name}"
-        config["auto_map"] = {"AutoTokenizer": [None, own] if tokenizer.is_fast else [own, None]}
+        config["auto_map"] = {"AutoTokenizer": [None, own] if is_fast else [own, None]}
     else:
         config.pop("auto_map", None)
         if config.get("tokenizer_class") == "TokenizersBackend":

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import Gemma3TextConfig, GPTNeoXConfig, LlamaConfig, PhiConfig, Qwen2Config
 
-from planner.export.hf.published_config import VERSION_5, published, spelt_for_all
+from planner.export.hf.published_config import VERSION_5, VERSION_5_15, published, spelt_for_all
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -109,3 +109,8 @@ def test_what_only_version_5_reads_as_meant_says_so(config: Any) -> None:
 def test_a_family_without_rope_is_read_by_all() -> None:
     written, requires = spelt_for_all({"dtype": "float32"}, LlamaConfig)
     assert (written, requires) == ({"dtype": "float32", "torch_dtype": "float32"}, "")
+
+
+def test_layers_that_differ_are_read_since_then() -> None:
+    config = {"dtype": "float32", "per_layer_config": {"1": {"intermediate_size": 8}}}
+    assert spelt_for_all(config, LlamaConfig)[1] == VERSION_5_15
