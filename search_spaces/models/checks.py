@@ -94,8 +94,9 @@ def check_architecture(name: str, config: PreTrainedConfig, *, trusted: bool) ->
     architectures, model_type = config.architectures, config.model_type
     if model_type.startswith("pruned_"):
         raise ModelError(
-            f"a model must be dense, and {quoted(name)} is an export of the planner already; "
-            "search the model that it was pruned from"
+            f"a model's layers must be alike, and those of {quoted(name)}, an export with code of "
+            "its own, are not; search the model that it was pruned from, or, to train between two "
+            "searches, export a plan that loads without trust, such as one of `--space layers`"
         )
     causal_class = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     named = set(architectures or [])
@@ -197,8 +198,3 @@ def finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[s
                 "infinity; get a sound copy"
             )
         yield path, weight
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, 200 characters at most."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -6,14 +6,12 @@ import io
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from search_spaces.errors import ModelError, OutputError
-from search_spaces.models.checks import first_line
+from search_spaces.errors import ModelError, OutputError, quoted
+from search_spaces.models.trust import load_gguf
 
 
 def unpack_gguf(path: Path) -> Path:
@@ -36,17 +34,14 @@ def unpack_gguf(path: Path) -> Path:
     folder = cache_folder() / "gguf" / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if folder.is_dir():
         return folder
-    place, file = str(path.parent), path.name
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
-            tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                place, gguf_file=file, dtype=torch.bfloat16
-            )
+            model, tokenizer = load_gguf(path, torch.bfloat16)
     except Exception as error:
         raise ModelError(
-            f"`{path}` must be a GGUF file of an architecture that transformers reads, and it "
-            f"cannot be loaded: {first_line(error)}; give another file or a HuggingFace folder"
+            f"{quoted(str(path))} must be a GGUF file of an architecture that transformers reads, "
+            f"and it cannot be loaded ({type(error).__name__}); give a whole file of such, or a "
+            "HuggingFace folder"
         ) from error
     # it counts as quantised and so refuses to be saved, though its tensors are plain
     vars(model.config).pop("quantization_config", None)
@@ -62,8 +57,9 @@ def unpack_gguf(path: Path) -> Path:
                 Path(scratch).mkdir()
     except (OSError, SafetensorError) as error:
         raise OutputError(
-            f"`{folder.parent}` must have room for the unpacked model, got: {first_line(error)}; "
-            "free some space, or set XDG_CACHE_HOME to another place"
+            f"{quoted(str(folder.parent))} must have room for the unpacked model, got: "
+            f"{getattr(error, 'strerror', None) or 'it cannot be written'}; free some space, or "
+            "set XDG_CACHE_HOME to another place"
         ) from error
     return folder
 

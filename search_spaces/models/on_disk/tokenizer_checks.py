@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from search_spaces.errors import ModelError, quoted
-from search_spaces.models.on_disk.source_files import (
+from search_spaces.models.on_disk.plain_files import (
     LARGEST_JSON_BYTES,
     find_file,
     read_bytes,
