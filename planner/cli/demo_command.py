@@ -2,18 +2,15 @@
 
 import json
 import logging
-import shutil
 import time
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_option
-from search_spaces.errors import ModelError, RunError
+from search_spaces.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -92,21 +89,27 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
 
     Returns:
         Text to print.
+
+    Raises:
+        OutputError: If one of the folders cannot be used, or holds what is not the demo's.
     """
+    from planner.cli.demo_folders import MODEL_FOLDER, check_evidence, clear_earlier, keep_evidence
     from planner.export.manifest import Manifest
     from planner.export.pipeline import export_from_run
     from planner.reports.demo import demo_figures, demo_summary, peak_resident_bytes
     from planner.reports.plots import draw_front
     from planner.run import Run
-    from planner.runs.folder import FRONT_FIGURES, FRONT_FILE, FRONT_PICTURE
+    from planner.runs.folder import FRONT_FIGURES, FRONT_PICTURE
     from planner.searching.search_model import run_search
     from search_spaces.atomic_files import atomic_write_text
 
     started = time.monotonic()
-    model = out / "model"
-    _clear_earlier(out)
+    model, settings = out / MODEL_FOLDER, demo_settings()
+    if evidence is not None:
+        check_evidence(evidence, out)
+    clear_earlier(out)
     logger.info("about 6 minutes on two idle cores; a forecast of the search follows")
-    run_search(demo_settings(), out, resume=False, progress=progress)
+    run_search(settings, out, resume=False, progress=progress, is_demo=True)
     run = Run.open(out)
     export_from_run(run, run.best(BUDGET).plan_id, model, progress=progress)
     draw_front(run, out / FRONT_PICTURE)
@@ -120,58 +123,20 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
     peak = peak_resident_bytes() / 2**30
     text += f"\ntook {seconds / 60:.1f} min and at most {peak:.2f} GiB of memory"
     if evidence is not None:
-        evidence.mkdir(parents=True, exist_ok=True)
-        for name in (FRONT_FILE, FRONT_FIGURES, FRONT_PICTURE):
-            shutil.copyfile(out / name, evidence / name)
-        atomic_write_text(evidence / "demo.txt", text + "\n")
+        keep_evidence(out, evidence, text)
     return text
-
-
-def _clear_earlier(out: Path) -> None:
-    """Remove an earlier demo from a folder, and nothing else.
-
-    Raises:
-        RunError: If the folder holds another run, or a demo that is running.
-    """
-    from planner.runs.folder import SETTINGS_FILE
-    from planner.runs.lock import lock_folder
-    from search_spaces.atomic_files import writing
-
-    if not (out / SETTINGS_FILE).exists():
-        return
-    model = _searched_model(out)
-    if model is None or Path(model) != demo_model().resolve():
-        raise RunError(
-            f"`{out}` must be free or hold an earlier demo, and it holds a run on "
-            f"`{model or 'an unknown model'}`; choose another --out"
-        )
-    lock_folder(out).release()  # refuses a demo that is running
-    with writing(out):
-        shutil.rmtree(out)
-
-
-def _searched_model(folder: Path) -> str | None:
-    """Return the model that a run of any version searched, or `None` if it cannot be read."""
-    from planner.runs.folder import SETTINGS_FILE
-
-    try:
-        values = yaml.safe_load((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
-    model = values.get("model") if isinstance(values, dict) else None
-    return model if isinstance(model, str) else None
 
 
 def _sentences(run: "Run", model: Path) -> dict[str, str]:
     """Return what the dense and the pruned model write on the prompt."""
     import torch
-    from transformers import AutoTokenizer
 
     from planner.export.hf.exporter import load_export
     from search_spaces.models.loading import load_model
+    from search_spaces.models.trust import load_tokenizer
 
     dense = load_model(run.settings.model, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
+    tokenizer = load_tokenizer(str(model), trust_remote_code=False)
     return {
         "dense": _generated(dense.model, tokenizer),
         "pruned": _generated(load_export(model), tokenizer),

@@ -11,11 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from planner import Run
-from planner.cli.demo_command import _clear_earlier
 from planner.cli.main import main
 from planner.export import proof
-from planner.runs.lock import lock_folder
-from search_spaces.errors import RunError
 from tests.planner.cli.commands import OPTIONS, refused
 
 pytestmark = pytest.mark.arithmetic
@@ -132,54 +129,6 @@ def test_options_of_a_front_that_do_not_go_together(
     options: list[str], said: str, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(capsys, "front", str(run.folder), *options)
-
-
-def test_a_demo_leaves_other_runs_alone(
-    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("planner.cli.demo_command.demo_model", lambda: Path("elsewhere.gguf"))
-    assert "must be free or hold an earlier demo" in refused(
-        capsys, "demo", "--out", str(run.folder)
-    )
-    assert len(Run.open(run.folder).front()) > 1
-
-
-@pytest.mark.parametrize("saved", ["model: {model}", "version: 1\nmodel: {model}\nguess: ranking"])
-def test_a_demo_replaces_one_of_an_older_version(
-    saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, out = tmp_path / "model.gguf", tmp_path / "demo"
-    monkeypatch.setattr("planner.cli.demo_command.demo_model", lambda: model)
-    out.mkdir()
-    (out / "settings.yaml").write_text(saved.format(model=model.resolve()), encoding="utf-8")
-    (out / "front.csv").touch()
-    _clear_earlier(out)
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    "saved", ["version: 1\nmodel: elsewhere", "a: [", "words", "model: 3", ""]
-)
-def test_a_demo_refuses_a_folder_that_it_did_not_write(
-    saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("planner.cli.demo_command.demo_model", lambda: tmp_path / "model.gguf")
-    (tmp_path / "settings.yaml").write_text(saved, encoding="utf-8")
-    with pytest.raises(RunError, match="must be free or hold an earlier demo"):
-        _clear_earlier(tmp_path)
-    assert (tmp_path / "settings.yaml").read_text(encoding="utf-8") == saved
-
-
-def test_a_demo_that_is_running_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, out = tmp_path / "model.gguf", tmp_path / "demo"
-    monkeypatch.setattr("planner.cli.demo_command.demo_model", lambda: model)
-    out.mkdir()
-    (out / "settings.yaml").write_text(f"model: {model.resolve()}", encoding="utf-8")
-    with lock_folder(out), pytest.raises(RunError, match="one process at a time"):
-        _clear_earlier(out)
-    assert (out / "settings.yaml").exists()
 
 
 def test_a_budget_that_no_plan_of_the_run_meets(
