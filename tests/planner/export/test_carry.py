@@ -15,7 +15,9 @@ from planner.export.pipeline import export_from_model
 from planner.settings.search import SearchSettings
 from planner.settings.to_moe import ToMoeSettings
 from planner.to_moe.convert import convert_to_moe
-from search_spaces.errors import OutputError
+from search_spaces.errors import ModelError, OutputError
+from search_spaces.models.loading import load_model
+from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, shorter_plan
 from tests.models.families import FAMILIES
@@ -189,6 +191,16 @@ def test_a_stock_config_is_read_by_all(made: tuple[str, Path]) -> None:
     for name in ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size"):
         assert isinstance(getattr(config, name, None), int)
     assert "Loading takes" not in card_of(folder)
+
+
+def test_an_export_is_searched_again_or_says_how(made: tuple[str, Path]) -> None:
+    kind, folder = made
+    if kind == "custom":
+        with pytest.raises(ModelError, match="to train between two searches"):
+            load_model(str(folder), trust_remote_code=True)
+    else:
+        structure = read_structure(load_model(str(folder)).model)
+        assert len(structure.layers) == (4 if kind == "stock" else 6)
 
 
 def test_a_manifest_is_read_again(made: tuple[str, Path]) -> None:
