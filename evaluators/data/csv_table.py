@@ -27,11 +27,11 @@ def csv_cells(file: TextFile, column: str) -> Iterator[Cell]:
     )
     rows = _rows(file, reader, number)
     _, columns = next(rows, ("", []))
-    first = next(rows, None)
-    if first is None:
+    if not columns:
         return
+    first = next(rows, ("", []))
     row = dict(zip(columns, first[1], strict=False))
-    check_column(column, columns, file.name, longest_text({**row}))
+    check_column(column, columns, file.name, longest_text(row))
     only_numbers = True
     for place, values in chain([first], rows):
         if len(values) > len(columns) and any(values[len(columns) :]):

@@ -1,5 +1,6 @@
 """Data sets of the Hugging Face hub, by name: the one place where a cache and a network count."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,8 +44,9 @@ def _reason(error: Exception, datasets: Any, split: str) -> tuple[str, str]:
         return "and the hub shows no such data set", "check the name, or log in if it is private"
     if isinstance(error, ConnectionError) or "offline" in said.lower():
         return "and the hub cannot be reached", "check the path, or the network"
+    names = quoted(", ".join(re.findall(r"'([\w.-]+)'", said.partition("[")[2])) or "another", 60)
     if "split" in said.lower():
-        return f"and has no split {quoted(split, 40)}", "name another with `--split`"
+        return f"and has no split {quoted(split, 40)}", f"set `--split` to one of {names}"
     if "config" in said.lower():
-        return "and needs another configuration", "name it as in `wikitext:wikitext-2-raw-v1`"
+        return "and needs another configuration", f"name one of {names} after a colon"
     return f"and it cannot be loaded ({type(error).__name__})", "check the name and the network"

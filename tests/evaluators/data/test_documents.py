@@ -334,6 +334,7 @@ def test_what_is_no_text_is_named(content: bytes, said: str, suffix: str, folder
         ("a.jsonl", '{"text": true}', "`text` holds a truth value in line 1"),
         ("a.jsonl", '{"text": [{"role": "user"}]}', "holds a list of messages in line 1"),
         ("a.jsonl", '{"text": "a"}\n{"text": "\\ud800"}', "line 2 of .* half of a surrogate pair"),
+        ("a.csv", "id,body\n", "must be one of `id, body`"),
         ("a.csv", "id,text\n1,2\n2,3.5\n", "`text` holds a number in each row"),
         ("a.csv", 'id,text\n1,a\n2,"b\n3,c', "row in line 3 of .* a quote does not close"),
         ("a.csv", "id,text\n1,a\n2,b, and c\n", "line 3 of .* has 3 where the header names 2"),

@@ -57,8 +57,14 @@ def test_a_named_data_set_is_asked_for_its_configuration_and_split(
         (ConnectionError(), "the hub cannot be reached"),
         (PermissionError(13, "denied"), "cannot be written; set `HF_HOME`"),
         (OSError(30, "Read-only file system"), "cannot be written; set `HF_HOME`"),
-        (ValueError('Unknown split "x". secret'), "has no split `train`; name another"),
-        (ValueError("Config name is missing. secret"), "needs another configuration"),
+        (
+            ValueError("""Unknown split "train". Should be secret of ['test', 'dev-1']."""),
+            "has no split `train`; set `--split` to one of `test, dev-1`",
+        ),
+        (
+            ValueError("Config name is missing, secret: ['one', 'two']"),
+            "needs another configuration; name one of `one, two` after a colon",
+        ),
         (RuntimeError("secret"), "it cannot be loaded (RuntimeError)"),
     ],
 )

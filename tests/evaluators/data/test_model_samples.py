@@ -154,7 +154,7 @@ def with_logits(model: PreTrainedModel, change: Callable[[Tensor], Tensor]) -> N
     def changed(_module: object, _inputs: object, logits: Tensor) -> Tensor:
         return change(logits)
 
-    model.get_output_embeddings().register_forward_hook(changed)
+    model.get_submodule("lm_head").register_forward_hook(changed)
 
 
 def test_a_model_that_repeats_itself_is_refused_and_not_asked_for_ever() -> None:
