@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -122,9 +121,9 @@ def _refuse_wrapper(name: str, config: PreTrainedConfig, named: list[str]) -> No
     if isinstance(text, PreTrainedConfig):
         text_class = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(text.model_type, "AutoModelForCausalLM")
         raise ModelError(
-            f"a model must be of text alone, and {quoted(name, 40)} is {named[0]}; save its text "
-            f'model: `{text_class}.from_pretrained("{Path(name).name[:20]}")'
-            '.save_pretrained("text")`, with the tokenizer'
+            f"a model must be of text alone, and {quoted(name)} is {named[0]}; save its text "
+            f"model as one of its own: a {text_class} of its `text_config`, with the weights of "
+            "`language_model` and `lm_head`"
         )
 
 
