@@ -11,7 +11,7 @@ from search_spaces.errors import VerificationError
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.plan import Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_options, plan_orders
-from search_spaces.structure.backbone import position_count
+from search_spaces.structure.backbone import logits_with_cache, position_count
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
@@ -19,8 +19,6 @@ from search_spaces.surgery.sort import sort_units_
 TOLERANCE = 1e-3
 """Relative to the logits' standard deviation: float32 sums in another order, nothing more."""
 _PROOF_WINDOWS, _PROOF_TOKENS = 2, 48
-CACHED_TOKENS = 4
-"""Tokens fed one by one to check the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +31,11 @@ class Proof:
     """Largest difference between logits with a cache and without."""
     allowed: float
     tokens: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the differences are within what is allowed."""
+        return max(self.logit_gap, self.cache_gap) <= self.allowed
 
 
 @torch.inference_mode()
@@ -75,46 +78,38 @@ def logits_of(
 
 
 @torch.inference_mode()
-def prove(exported: PreTrainedModel, expected: Tensor, tokens: Tensor) -> Proof:
+def compare(exported: PreTrainedModel, expected: Tensor, tokens: Tensor) -> Proof:
     """Compare an exported model with the scored candidate, and itself with and without a cache.
 
     Args:
         exported: The model as it was loaded from its folder.
         expected: The candidate's logits ``(batch, tokens, vocabulary)``.
         tokens: Token ids ``(batch, tokens)``.
+    """
+    logits = exported(tokens, use_cache=False).logits
+    cached_logits = logits_with_cache(exported, tokens)
+    return Proof(
+        logit_gap=float((logits - expected).abs().max()),
+        cache_gap=float((cached_logits - logits[:, -cached_logits.shape[1] :]).abs().max()),
+        allowed=TOLERANCE * float(expected.std()),
+        tokens=tokens.numel(),
+    )
+
+
+def prove(exported: PreTrainedModel, expected: Tensor, tokens: Tensor) -> Proof:
+    """Compare as `compare` does, and insist.
 
     Raises:
         VerificationError: If logits differ by more than the tolerance.
     """
-    logits = exported(tokens, use_cache=False).logits
-    cached_logits = _cached_logits(exported, tokens)
-    proof = Proof(
-        logit_gap=float((logits - expected).abs().max()),
-        cache_gap=float((cached_logits - logits[:, -CACHED_TOKENS:]).abs().max()),
-        allowed=TOLERANCE * float(expected.std()),
-        tokens=tokens.numel(),
-    )
-    if not max(proof.logit_gap, proof.cache_gap) <= proof.allowed:
+    proof = compare(exported, expected, tokens)
+    if not proof.holds:
         raise VerificationError(
             f"an export must compute what was scored within {proof.allowed:.1e}, got a logit gap "
             f"of {proof.logit_gap:.1e} and a cache gap of {proof.cache_gap:.1e}; "
             "please report this model"
         )
     return proof
-
-
-def _cached_logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Return the logits of the last tokens, each fed by itself after a cached prompt."""
-    output = model(tokens[:, :-CACHED_TOKENS], use_cache=True)
-    logits = []
-    for position in range(tokens.shape[1] - CACHED_TOKENS, tokens.shape[1]):
-        output = model(
-            tokens[:, position : position + 1],
-            past_key_values=output.past_key_values,
-            use_cache=True,
-        )
-        logits.append(output.logits)
-    return torch.cat(logits, dim=1)
 
 
 def proof_tokens(model: PreTrainedModel) -> Tensor:

@@ -106,11 +106,7 @@ def read_counts(probe: LayerProbe, component: Component) -> Component:
                 group_count=groups,
                 experts=replace(experts, count_attributes=following),
             )
-            members = trial.members(np.arange(experts.count), units - 1)
-            if len(members) < experts.top_k:
-                continue
-            expected = _with_masked_experts(probe, trial, members)
-            if agrees(probe, trial, units - 1, expected):
+            if (units - 1) * groups >= experts.top_k and _counts_fit(probe, trial):
                 return _with_limits(probe, trial)
     if experts.top_k == experts.count:  # all run for every token, so none can be pruned
         all_needed = replace(experts, lowest=component.unit_count)
@@ -120,6 +116,21 @@ def read_counts(probe: LayerProbe, component: Component) -> Component:
         "experts masked, and it does not; this router chooses in a way that the planner does not "
         "know"
     )
+
+
+def _counts_fit(probe: LayerProbe, component: Component) -> bool:
+    """Return whether the layer computes the same with experts removed as with experts masked."""
+    experts, count = component.mixture, component.unit_count - 1
+    counts = [count]
+    # twice, for a router that groups may happen to choose alike where all tokens resemble
+    if component.group_count == 1 and count - 1 >= experts.top_k:
+        counts.append(count - 1)
+    for count in counts:
+        members = component.members(np.arange(experts.count), count)
+        expected = _with_masked_experts(probe, component, members)
+        if not agrees(probe, component, count, expected):
+            return False
+    return True
 
 
 def agrees(

@@ -14,7 +14,7 @@ from search_spaces.reading.find_experts import find_experts
 from search_spaces.reading.lively import lively, lively_states
 from search_spaces.reading.mlp import find_mlp
 from search_spaces.reading.probe import LayerProbe
-from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
+from search_spaces.structure.backbone import Backbone, check_cache, check_path, probe_tokens
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import LayerStructure, ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
@@ -59,6 +59,8 @@ def check_exportable(model: PreTrainedModel) -> None:
 
 def _read(backbone: Backbone) -> ModelStructure:
     check_path(backbone)
+    if not backbone.streamed:  # which would read its layers five more times
+        check_cache(backbone.model)
     with torch.no_grad():
         inputs = backbone.enter(probe_tokens(backbone.model))
     hidden = inputs.hidden

@@ -201,6 +201,51 @@ def check_path(backbone: Backbone) -> None:
         )
 
 
+def check_cache(model: PreTrainedModel) -> None:
+    """Check that the model computes the same with a cache as without, as each export must.
+
+    Raises:
+        StructureError: If it does not.
+    """
+    count = min(48, position_count(model) or 48)
+    size = len(next(model.get_input_embeddings().parameters()))
+    tokens = torch.arange(count, device=model.device)[None] * 7 % size
+    with torch.inference_mode():
+        cached = logits_with_cache(model, tokens).float()
+        expected = model(input_ids=tokens, use_cache=False).logits.float()[:, -cached.shape[1] :]
+    gap = float((cached - expected).abs().amax(dim=-1).median())
+    # most tokens must agree, not all: rounding may lead a router to another expert
+    allowed = (1e-3 if model.dtype == torch.float32 else 0.1) * float(expected.std())
+    if not gap <= allowed:
+        raise StructureError(
+            f"a model must compute the same with a cache as without, within {allowed:.1e}, and "
+            f"{type(model).__name__} differs by {gap:.1e}; its exports could not be proved"
+        )
+
+
+def logits_with_cache(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Return the logits of the last tokens, each fed by itself after a cached prompt.
+
+    Args:
+        model: The model.
+        tokens: Token ids ``(batch, tokens)``.
+
+    Returns:
+        ``(batch, last tokens, vocabulary)``
+    """
+    start = max(1, tokens.shape[1] - 4)
+    output = model(tokens[:, :start], use_cache=True)
+    logits = []
+    for position in range(start, tokens.shape[1]):
+        output = model(
+            tokens[:, position : position + 1],
+            past_key_values=output.past_key_values,
+            use_cache=True,
+        )
+        logits.append(output.logits)
+    return torch.cat(logits, dim=1)
+
+
 def _check_logits(logits: Tensor, dtype: torch.dtype) -> None:
     """Refuse a dense model that predicts nothing, from which no candidate could differ."""
     place = f"in {str(dtype).removeprefix('torch.')}"

@@ -9,6 +9,7 @@ from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import COMMON, GROUPED, HEAD_DIM, HEADS, LAYERS, make_model
 from tests.models.families import Family
+from tests.models.wirings import Wiring, make
 
 
 def test_units_of_rows_and_columns_are_those_of_the_source(
@@ -71,6 +72,12 @@ def test_reading_leaves_the_model_as_it_was(structure: ModelStructure) -> None:
 def test_what_cannot_be_read_is_named(config: PreTrainedConfig, complaint: str) -> None:
     with pytest.raises(StructureError, match=complaint):
         read_structure(make_model(config))
+
+
+def test_a_model_whose_cache_forgets_what_its_mask_does_not_is_refused() -> None:
+    forgetful = Wiring(name="forgetful", model_type="moshi", options={"sliding_window": 8})
+    with pytest.raises(StructureError, match=r"same with a cache as without, .*could not be proved"):
+        read_structure(make(forgetful))
 
 
 def test_heads_under_one_norm_are_one_unit() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn.functional import one_hot
 from transformers import PreTrainedTokenizerBase
 
 from planner.export.hf.exporter import load_export
@@ -19,6 +20,7 @@ from planner.export.proof import logits_of as scored
 from planner.settings.search import SearchSettings
 from search_spaces.models.fingerprint import identify, lasting
 from search_spaces.models.loading import LoadedModel, load_model
+from search_spaces.models.stored import StoredFormat
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.plan import ComponentPlan, Plan
@@ -67,7 +69,7 @@ def loaded(biased: ModelStructure, tokenizer: PreTrainedTokenizerBase) -> Loaded
         model=model,
         tokenizer=tokenizer,
         source="memory",
-        stored_dtype=torch.float32,
+        stored=StoredFormat(dtype=torch.float32),
         identity=identify(model),
     )
 
@@ -153,6 +155,34 @@ def test_generation_is_the_same_with_and_without_a_cache(exported: Exported) -> 
         for use_cache in (True, False)
     ]
     assert torch.equal(*outputs)
+
+
+def naive_router_loss(logits: torch.Tensor, top_k: int) -> torch.Tensor:
+    """Give experts × Σ (share of the tokens that take an expert × its mean probability)."""
+    probabilities, count = logits.softmax(dim=-1), logits.shape[-1]
+    chosen = probabilities.topk(min(top_k, count), dim=-1).indices
+    share = one_hot(chosen, count).float().sum(dim=1).mean(dim=0)
+    return count * (share * probabilities.mean(dim=0)).sum()
+
+
+def test_router_logits_and_their_loss_are_given(exported: Exported) -> None:
+    model, tokens = exported.model, exported.tokens
+    with torch.inference_mode():
+        output = model(tokens, labels=tokens, output_router_logits=True)
+        plain = model(tokens, labels=tokens)
+    assert [logits.shape[-1] for logits in output.router_logits] == [
+        len(exported.plan.sites[layer.experts.name].units)
+        for layer in exported.structure.layers[:3]
+        if layer.experts
+    ]
+    if getattr(output, "aux_loss", None) is None:  # the family has no such loss
+        return
+    losses = [
+        naive_router_loss(logits, model.num_experts_per_tok) for logits in output.router_logits
+    ]
+    torch.testing.assert_close(output.aux_loss, torch.stack(losses).mean())
+    weighted = plain.loss + model.router_aux_loss_coef * output.aux_loss
+    torch.testing.assert_close(output.loss, weighted)
 
 
 def test_entries_say_what_each_layer_keeps(exported: Exported) -> None:
