@@ -4,14 +4,19 @@ import contextlib
 import hashlib
 import io
 import os
-import tempfile
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 
+from search_spaces.atomic_files import publish, scratch_beside
 from search_spaces.errors import ModelError, OutputError, quoted
+from search_spaces.models.on_disk.gguf_metadata import keep_metadata_
+from search_spaces.models.on_disk.gguf_rope import Metadata
 from search_spaces.models.trust import load_gguf
+
+_VERSION = 2
+"""Of what is unpacked: folders that an earlier version made are not read."""
 
 
 def unpack_gguf(path: Path) -> Path:
@@ -20,41 +25,44 @@ def unpack_gguf(path: Path) -> Path:
     transformers reads GGUF but cannot save it, and takes a minute each time.
 
     Args:
-        path: The file; its name, size and modification time identify it.
+        path: The file; its place, size and modification time identify it.
 
     Returns:
-        The folder, with bfloat16 safetensors.
+        The folder, with bfloat16 safetensors and all that the file says of its model.
 
     Raises:
-        ModelError: If the file cannot be read as GGUF.
+        ModelError: If the file cannot be read as GGUF, or says what transformers leaves out.
         OutputError: If the cache cannot be written to.
     """
     stamp = path.stat()
-    identity = f"{path.resolve()}:{stamp.st_size}:{stamp.st_mtime_ns}"
+    identity = f"{_VERSION}:{path.resolve()}:{stamp.st_size}:{stamp.st_mtime_ns}:{stamp.st_ino}"
     folder = cache_folder() / "gguf" / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if folder.is_dir():
         return folder
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
             model, tokenizer = load_gguf(path, torch.bfloat16)
+            metadata = Metadata.of(path)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"{quoted(str(path))} must be a GGUF file of an architecture that transformers reads, "
             f"and it cannot be loaded ({type(error).__name__}); give a whole file of such, or a "
             "HuggingFace folder"
         ) from error
+    keep_metadata_(model, metadata)
     # it counts as quantised and so refuses to be saved, though its tensors are plain
     vars(model.config).pop("quantization_config", None)
     model.hf_quantizer = None
     model.is_quantized = False
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            model.save_pretrained(scratch)
-            tokenizer.save_pretrained(scratch)
+        with scratch_beside(folder) as scratch:
+            made = scratch / folder.name
+            model.save_pretrained(made)
+            tokenizer.save_pretrained(made)
             if not folder.is_dir():
-                Path(scratch).replace(folder)
-                Path(scratch).mkdir()
+                publish(made, folder)
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"{quoted(str(folder.parent))} must have room for the unpacked model, got: "

@@ -1,14 +1,19 @@
 """A GGUF file becomes a folder in the cache once; a damaged one is refused."""
 
+import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from gguf import GGUFWriter, TokenType
+from gguf import GGUFWriter, RopeScalingType, TokenType
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedModel
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from search_spaces.errors import ModelError
 from search_spaces.models.gguf import unpack_gguf
@@ -66,6 +71,117 @@ def test_a_folder_that_another_process_made_meanwhile_stays(
     assert [path.name for path in folder.parent.iterdir()] == [digest]
 
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+
+
+def llama3_stretches(writer: GGUFWriter) -> None:
+    config: Any = LlamaConfig(**GROUPED, rope_parameters={**LLAMA3, "rope_theta": 10000.0})
+    stretched, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
+    plain = 1 / 10000 ** (torch.arange(0, 8, 2) / 8)
+    writer.add_tensor("rope_freqs.weight", (plain / stretched).numpy())
+    writer.add_rope_scaling_orig_ctx_len(32)
+
+
+def longrope(writer: GGUFWriter) -> None:
+    writer.add_rope_scaling_orig_ctx_len(32)
+    for name, factor in (("short", 1.0), ("long", 2.0)):
+        factors = np.full(4, factor, np.float32)
+        writer.add_tensor(f"rope_factors_{name}.weight", factors)
+
+
+def yarn(writer: GGUFWriter) -> None:
+    writer.add_rope_scaling_type(RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(4.0)
+    writer.add_rope_scaling_orig_ctx_len(16)
+    writer.add_rope_scaling_yarn_beta_fast(16.0)
+
+
+def linear(writer: GGUFWriter) -> None:
+    writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+    writer.add_rope_scaling_factor(2.0)
+
+
+@pytest.mark.parametrize(
+    ("say", "expected"),
+    [
+        (linear, {"rope_type": "linear", "factor": 2.0}),
+        (
+            yarn,
+            {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+                "beta_fast": 16.0,
+            },
+        ),
+        (llama3_stretches, LLAMA3),
+        (
+            longrope,
+            {
+                "rope_type": "longrope",
+                "short_factor": [1.0] * 4,
+                "long_factor": [2.0] * 4,
+                "original_max_position_embeddings": 32,
+            },
+        ),
+        (lambda writer: writer.add_rope_scaling_type(RopeScalingType.NONE), {}),
+        (lambda writer: writer.add_attn_logit_softcapping(0.0), {}),
+    ],
+)
+def test_the_scaling_of_rotary_positions_is_kept(
+    say: Callable[[GGUFWriter], object],
+    expected: dict[str, Any],
+    cache: Path,
+    gguf_model: PreTrainedModel,
+    tmp_path: Path,
+) -> None:
+    folder = unpack_gguf(write_gguf(tmp_path / "scaled.gguf", gguf_model, say))
+    rope = json.loads((folder / "config.json").read_text(encoding="utf-8"))["rope_parameters"]
+    assert rope == {"rope_type": "default", "rope_theta": 10000.0, **expected}
+    assert {path.parent for path in cache.rglob("*") if path.is_file()} == {folder}
+
+
+@pytest.mark.parametrize(
+    ("say", "key"),
+    [
+        (lambda writer: writer.add_attn_logit_softcapping(30.0), "llama.attn_logit_softcapping"),
+        (lambda writer: writer.add_sliding_window(16), "llama.attention.sliding_window"),
+        (lambda writer: writer.add_expert_count(4), "llama.expert_count"),
+        (lambda writer: writer.add_attention_scale(0.5), "llama.attention.scale"),
+        (lambda writer: writer.add_logit_scale(2.0), "llama.logit_scale"),
+        (lambda writer: writer.add_float32("llama.rope.scaling.alpha", 2.0), "scaling.alpha"),
+        (lambda writer: writer.add_float32("llama.of_tomorrow", 2.0), "llama.of_tomorrow"),
+        (lambda writer: writer.add_uint16("split.count", 2), "split.count"),
+        (
+            lambda writer: writer.add_tensor("blk.0.attn_q.bias", np.ones(32, np.float32)),
+            "numbers where transformers takes",
+        ),
+        (
+            lambda writer: writer.add_tensor("rope_freqs.weight", np.float32([1, 2, 1, 3])),
+            "rope_freqs.weight",
+        ),
+    ],
+)
+def test_what_transformers_leaves_out_is_refused_by_its_key(
+    say: Callable[[GGUFWriter], object],
+    key: str,
+    cache: Path,
+    gguf_model: PreTrainedModel,
+    tmp_path: Path,
+) -> None:
+    path = write_gguf(tmp_path / "odd.gguf", gguf_model, say)
+    with pytest.raises(ModelError, match=re.escape(key)) as refused:
+        unpack_gguf(path)
+    assert len(str(refused.value)) <= 300
+    assert not any(cache.rglob("*.safetensors"))
+
+
 @pytest.fixture(scope="module")
 def gguf_model() -> PreTrainedModel:
     """A Llama whose weights bfloat16 holds exactly."""
@@ -77,9 +193,16 @@ def gguf_model() -> PreTrainedModel:
 
 @pytest.fixture
 def gguf(gguf_model: PreTrainedModel, tmp_path: Path) -> Path:
-    """The Llama as a GGUF file, written as llama.cpp's converter would."""
-    path = tmp_path / "tiny.gguf"
+    """The Llama as a GGUF file."""
+    return write_gguf(tmp_path / "tiny.gguf", gguf_model)
+
+
+def write_gguf(
+    path: Path, gguf_model: PreTrainedModel, say: Callable[[GGUFWriter], object] = lambda _: None
+) -> Path:
+    """Write a Llama as llama.cpp's converter would, and what else ``say`` writes."""
     writer = GGUFWriter(path, "llama")
+    say(writer)
     config = gguf_model.config
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
