@@ -1,20 +1,30 @@
 """The calibration text of a run: drawn once, and stored in its folder."""
 
-import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from transformers import PreTrainedModel
 
 from evaluators.data.model_samples import from_model
-from evaluators.data.windows import Calibration, TextSource, Windows, from_text
+from evaluators.data.text_samples import TextSource, Vocabulary, from_text
+from evaluators.data.windows import Calibration, Windows
 from planner.preparation.dense_model import DenseModel
+from planner.runs.arrays import damaged_arrays, read_arrays
 from planner.runs.folder import CALIBRATION_FILE
+from planner.runs.run_facts import RunFacts
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
-from search_spaces.errors import RunError, SettingsError
+from search_spaces.errors import SettingsError
+from search_spaces.models.tensors import digest_of_tensors
 from search_spaces.progress import Progress
 from search_spaces.structure.backbone import position_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DRAWN = ("search", "fresh", "holdout", "extra")
+"""Arrays of windows in the file."""
 
 
 def calibrate(
@@ -57,8 +67,9 @@ def calibrate(
             split=settings.split,
             column=settings.column,
         )
+        vocabulary = Vocabulary.of(dense.loaded.model, dense.loaded.tokenizer)
         rng = np.random.default_rng(settings.seed)
-        calibration = from_text(source, dense.loaded.tokenizer, windows, rng=rng)
+        calibration = from_text(source, vocabulary, windows, rng=rng)
     with replacing(path) as temporary:
         calibration.save(temporary)
     return calibration
@@ -71,13 +82,35 @@ def saved_calibration(folder: Path) -> Calibration:
         RunError: If they are damaged or missing.
     """
     path = folder / CALIBRATION_FILE
-    try:
-        return Calibration.load(path)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"`{path}` must hold the run's tokens, and it is damaged: {error}; "
-            "remove it and use --resume, or search again into another --out"
-        ) from error
+    arrays = read_arrays(path)
+    lengths = {arrays[name].shape[-1:] for name in _DRAWN if _are_windows(arrays.get(name))}
+    if len(lengths) != 1 or not arrays.keys() >= {*_DRAWN, "source"}:
+        raise damaged_arrays(path, "it holds no windows of tokens")
+    return Calibration.load(path)
+
+
+def _are_windows(tokens: "NDArray[Any] | None") -> bool:
+    return (
+        tokens is not None
+        and tokens.ndim == 2
+        and tokens.dtype == np.int64
+        and bool((tokens >= 0).all())
+    )
+
+
+def check_saved_text(run: RunFacts) -> None:
+    """Refuse tokens in a run's folder that the run did not begin with.
+
+    Raises:
+        RunError: If they are others, or damaged.
+    """
+    if (run.folder / CALIBRATION_FILE).is_file():
+        run.check_text(text_digest(saved_calibration(run.folder)))
+
+
+def text_digest(calibration: Calibration) -> str:
+    """Return what identifies the tokens of all windows."""
+    return digest_of_tensors({name: getattr(calibration, name) for name in _DRAWN})[:16]
 
 
 def check_window(model: PreTrainedModel, tokens: int) -> None:

@@ -1,17 +1,15 @@
 """The importance order and sensitivity prior of a run on disk, and the space they lead to."""
 
-import zipfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from planner.preparation.dense_model import DenseModel
+from planner.runs.arrays import damaged_arrays, read_arrays
 from planner.runs.folder import ORDER_FILE
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
-from search_spaces.errors import RunError
 from search_spaces.priors.sensitivity import SensitivityPrior
 from search_spaces.space.build import build_space
 from search_spaces.space.orders import Orders
@@ -19,6 +17,9 @@ from search_spaces.space.space import SearchSpace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Order = NDArray[np.int_]
 
 
 def save_order(path: Path, dense: DenseModel, orders: Orders, prior: SensitivityPrior) -> None:
@@ -45,28 +46,35 @@ def load_prior(path: Path, space: SearchSpace) -> SensitivityPrior:
     Raises:
         RunError: If the file does not hold one.
     """
-    names = [component.name for component in space.components]
-    try:
-        return _read_prior(path, names)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"`{path}` must hold the sensitivity prior of its run, and does not: {error}; "
-            "search again into another --out"
-        ) from error
-
-
-def _read_prior(path: Path, names: Sequence[str]) -> SensitivityPrior:
-    with np.load(path, allow_pickle=False) as arrays:
-        return SensitivityPrior(
-            units=tuple(arrays[f"{name}.harm"] for name in names),
-            # `patterns` before there were other options than sparsity patterns
-            options=tuple(
-                arrays[key if key in arrays else f"{name}.patterns"]
-                for name in names
-                for key in [f"{name}.variants"]
-            ),
-            tilts=arrays.get("tilts"),
+    arrays = read_arrays(path)
+    units, options = [], []
+    for component, of_component in zip(space.components, space.block_options, strict=True):
+        harm = arrays.get(f"{component.name}.harm")
+        # `patterns` before there were other options than sparsity patterns
+        variants = arrays.get(
+            f"{component.name}.variants", arrays.get(f"{component.name}.patterns")
         )
+        _check_numbers(path, harm, component.unit_count)
+        _check_numbers(path, variants, len(of_component))
+        units.append(harm)
+        options.append(variants)
+    tilts = arrays.get("tilts")
+    if tilts is not None:
+        _check_numbers(path, tilts, len(space.components))
+    return SensitivityPrior(
+        units=tuple(cast("list[Floats]", units)),
+        options=tuple(cast("list[Floats]", options)),
+        tilts=tilts,
+    )
+
+
+def _check_numbers(path: Path, numbers: "NDArray[Any] | None", count: int) -> None:
+    if numbers is None or numbers.shape != (count,) or not _are_finite(numbers):
+        raise damaged_arrays(path, "it holds no sensitivity prior of this model")
+
+
+def _are_finite(numbers: "NDArray[Any]") -> bool:
+    return numbers.dtype.kind == "f" and bool(np.isfinite(numbers).all())
 
 
 def load_space(
@@ -83,25 +91,22 @@ def load_space(
     Raises:
         RunError: If the order is missing or another model's.
     """
-    components = dense.structure.components
-    try:
-        with (
-            (folder / ORDER_FILE).open("rb") as file,
-            np.load(file, allow_pickle=False) as arrays,
-        ):
-            orders = Orders(
-                members=tuple(arrays[component.name] for component in components),
-                channels={
-                    position: arrays[f"{component.name}.channels"]
-                    for position, component in enumerate(components)
-                    if f"{component.name}.channels" in arrays
-                },
-            )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"`{folder}` must hold the unit order of its model, and {ORDER_FILE} does not: "
-            f"{error}; search again into another --out"
-        ) from error
+    components, path = dense.structure.components, folder / ORDER_FILE
+    arrays = read_arrays(path)
+    members = [arrays.get(component.name) for component in components]
+    channels = {
+        position: arrays[f"{component.name}.channels"]
+        for position, component in enumerate(components)
+        if f"{component.name}.channels" in arrays
+    }
+    counts = [component.group_count * component.unit_count for component in components]
+    are_orders = all(map(_is_order, members, counts)) and all(
+        all(_is_order(order, order.size) for order in np.atleast_2d(orders))
+        for orders in channels.values()
+    )
+    if not are_orders:
+        raise damaged_arrays(path, "it holds no order of the units of this model")
+    orders = Orders(members=tuple(cast("list[Order]", members)), channels=channels)
     return build_space(
         dense.loaded.identity,
         components,
@@ -110,4 +115,14 @@ def load_space(
         mlp_step=settings.mlp_step,
         patterns=settings.patterns,
         weights_digest=weights_digest,
+    )
+
+
+def _is_order(order: "NDArray[Any] | None", count: int) -> bool:
+    """Return whether an array holds each number below a count once."""
+    return (
+        order is not None
+        and order.shape == (count,)
+        and order.dtype.kind == "i"
+        and bool(np.array_equal(np.sort(order), np.arange(count)))
     )

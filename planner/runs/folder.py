@@ -103,7 +103,9 @@ def delete_abandoned(folder: Path) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Return whether a process that was killed before its run began may have left a file."""
-    return path.name == LOCK_FILE or (path.is_file() and finished_name(path) in _FILES)
+    return path.name in (LOCK_FILE, DEMO_FILE) or (
+        path.is_file() and finished_name(path) in _FILES
+    )
 
 
 def _is_our_folder(path: Path, root: Path) -> bool:

@@ -162,7 +162,10 @@ def _check_alike(
     for evaluation in evaluations:
         for split, measured in _scores(evaluation).items():
             scores[split].update(measured)
+    first: dict[Genome, int] = {}
     for number, evaluation in zip(numbers, evaluations, strict=True):
+        twin = first.setdefault(evaluation.genome, number)
+        _check(twin == number, number, f"has the genome of evaluation {twin}")
         sites = len(evaluation.genome)
         _check(sites == len(evaluations[0].genome), number, f"has a genome of {sites} levels")
         for split, measured in _scores(evaluation).items():

@@ -113,8 +113,9 @@ class RunFacts:
         first = self.get_meta("calibration_digest")
         if first is not None and first != digest:
             raise RunError(
-                f"calibration.npz changed since the search: its tokens were {first}, now {digest}; "
-                "bring back the file, or the text it was drawn from, or search into another --out"
+                f"calibration.npz changed since the search: its tokens were {first}, now "
+                f"{digest}; bring back the file, or the text it was drawn from, or search into "
+                "another --out"
             )
 
     @property

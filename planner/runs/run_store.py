@@ -14,6 +14,7 @@ from evaluators.metric import Measurement
 from planner.runs.environment import describe_environment
 from planner.runs.folder import (
     DATABASE_FILE,
+    DEMO_FILE,
     ENVIRONMENT_FILE,
     LOCK_FILE,
     PREPARED_FOLDERS,
@@ -32,6 +33,7 @@ from search_spaces.atomic_files import (
     discard,
     make_folder,
     remove_empty,
+    writing,
 )
 from search_spaces.errors import RunError
 from search_spaces.space.space import Genome
@@ -54,8 +56,10 @@ class RunStore(RunFacts):
         self._lock = lock
 
     @classmethod
-    def create(cls, folder: str | Path, settings: SearchSettings) -> Self:
-        """Start a run in a folder that is new or empty.
+    def create(
+        cls, folder: str | Path, settings: SearchSettings, *, is_demo: bool = False
+    ) -> Self:
+        """Start a run in a folder that is new or empty; that of a demo is marked first.
 
         Raises:
             RunError: If the folder holds a run or something else.
@@ -65,6 +69,10 @@ class RunStore(RunFacts):
         made = make_folder(folder)
         try:
             check_free(folder)
+            with writing(folder):
+                (folder / DEMO_FILE).unlink(missing_ok=True)
+                if is_demo:
+                    (folder / DEMO_FILE).touch()
             run = cls._opened(folder, settings)
         except BaseException:
             remove_empty(made)

@@ -24,7 +24,7 @@ _TABLES = """
 create table if not exists meta (key text primary key, value text not null);
 create table if not exists evaluations (
     id integer primary key,
-    genome text not null unique,
+    genome text not null,
     plan_id text not null,
     round integer not null,
     tokens integer not null,
@@ -32,6 +32,7 @@ create table if not exists evaluations (
     failure text,
     created_at text not null
 );
+create index if not exists evaluations_by_genome on evaluations (genome);
 create table if not exists measurements (
     evaluation_id integer not null references evaluations (id),
     split text not null check (split in ('calibration', 'fresh', 'holdout', 'exact')),
@@ -50,13 +51,14 @@ create table if not exists replies (
     primary key (round, genome)
 );
 """
-_RECORD = """
+_INSERT = """
 insert into evaluations (genome, plan_id, round, tokens, seconds, failure, created_at)
 values (?, ?, ?, ?, ?, ?, ?)
-on conflict (genome) do update set
-    tokens = excluded.tokens, seconds = excluded.seconds, failure = excluded.failure
 returning id
 """
+_UPDATE = (
+    "update evaluations set tokens = ?, seconds = ?, failure = ? where genome = ? returning id"
+)
 _HEADS = "select id, genome, plan_id, round, tokens, seconds, failure from evaluations"
 _MEASUREMENTS = """
 select evaluation_id, split, metric, value, standard_error, by_window from measurements
@@ -144,18 +146,16 @@ class Store:
         Raises:
             OutputError: If the disk refuses.
         """
-        values = (
-            text_of(evaluation.genome),
-            evaluation.plan_id,
-            evaluation.round,
-            evaluation.score.tokens,
-            evaluation.score.seconds,
-            evaluation.score.failure,
-            datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
+        genome, score = text_of(evaluation.genome), evaluation.score
+        effort = score.tokens, score.seconds, score.failure
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         exact = {name: Measurement(value=value) for name, value in evaluation.costs.items()}
-        with translated(self._path), self._connection:
-            ((row,),) = self._connection.execute(_RECORD, values).fetchall()
+        with translated(self._path), self._connection as connection:
+            rows = connection.execute(_UPDATE, (*effort, genome)).fetchall()
+            if not rows:
+                head = genome, evaluation.plan_id, evaluation.round, *effort, now
+                rows = connection.execute(_INSERT, head).fetchall()
+            ((row,),) = rows
             self._write(row, "calibration", evaluation.quality)
             self._write(row, "fresh", evaluation.fresh)
             self._write(row, "holdout", evaluation.holdout)

@@ -11,6 +11,7 @@ from evaluators.runtime.allocator import release_pages
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.racing import rungs_of
+from planner.preparation.calibration import check_saved_text, text_digest
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
 from planner.preparation.latency_tables import find_table, workload
 from planner.preparation.prepare import prepare
@@ -51,18 +52,33 @@ DEFAULT_PLANS = 256
 """Without a limit, a search takes the tokens of so many plans scored in full."""
 
 
-def run_search(settings: SearchSettings, out: Path, *, resume: bool, progress: Progress) -> None:
-    """Search with settings that were checked, and leave a run on disk."""
+def run_search(
+    settings: SearchSettings,
+    out: Path,
+    *,
+    resume: bool,
+    progress: Progress,
+    is_demo: bool = False,
+) -> None:
+    """Search with settings that were checked, and leave a run on disk; see `open_run`."""
     check_budget(settings)  # a mistake in it is reported before the folder is made
-    with open_run(out, settings, resume=resume) as run:
+    with open_run(out, settings, resume=resume, is_demo=is_demo) as run:
         run.check_search()
         search_prepared(run, open_prepared(run, progress), progress)
     release_pages()
 
 
 @contextmanager
-def open_run(out: Path, settings: SearchSettings, *, resume: bool) -> Iterator[RunStore]:
+def open_run(
+    out: Path, settings: SearchSettings, *, resume: bool, is_demo: bool = False
+) -> Iterator[RunStore]:
     """Open a run to search; a new one in which nothing gets scored leaves its folder empty.
+
+    Args:
+        out: The run's folder.
+        settings: Of the search.
+        resume: Whether to go on with the run in the folder.
+        is_demo: Whether to mark a new run as one that the demo may replace.
 
     Raises:
         RunError: If the folder holds something else, or not the run to resume.
@@ -70,11 +86,16 @@ def open_run(out: Path, settings: SearchSettings, *, resume: bool) -> Iterator[R
     """
     if Path(settings.model).exists():  # so that the run finds it from any working directory
         settings = settings.model_copy(update={"model": str(Path(settings.model).resolve())})
-    with RunStore.resume(out, settings) if resume else RunStore.create(out, settings) as run:
+    opened = (
+        RunStore.resume(out, settings)
+        if resume
+        else RunStore.create(out, settings, is_demo=is_demo)
+    )
+    with opened as run:
         try:
             yield run
         except InputError:
-            if not resume and run.is_bare:
+            if run.is_new and run.is_bare:
                 run.discard()  # nothing was searched: the corrected command may use the folder
             raise
 
@@ -100,6 +121,7 @@ def check_resumable(run: RunStore, dense: DenseModel) -> None:
         RunError: If it is one.
     """
     run.check_model(dense.loaded.identity)
+    check_saved_text(run)
     run.check_arithmetic(arithmetic_of(dense))
 
 
@@ -133,7 +155,10 @@ def search_prepared(
     names = budget.cost_names or default_costs(run.settings)
     for key, value in (("dense", costs), ("smallest", smallest), ("cost_names", names)):
         run.set_meta(key, value)
+    digest = text_digest(prepared.calibration)
+    run.check_text(digest)
     run.set_meta("calibration", prepared.calibration.source)
+    run.set_meta("calibration_digest", digest)
 
     spent = _scored(
         run, prepared, progress, with_baselines=with_baselines, on_progress=on_progress
@@ -155,7 +180,7 @@ def _scored(
     budget = budget_of(run.settings)
     domain, scorer = search_domain(run, prepared, budget), _search_scorer(prepared, run.settings)
     objectives = Objectives(
-        cost_names=tuple(run.get_meta("cost_names")),
+        cost_names=run.cost_names,
         dense=prepared.dense.costs.dense(),
         allowed=allowed_costs(domain),
     )
