@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from search_spaces.errors import ModelError
+from search_spaces.models.loading import load_model
 from search_spaces.models.on_disk.vocabulary import check_vocabulary, embedding_rows
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import VOCABULARY, write_tokenizer
@@ -54,6 +56,13 @@ def test_words_beyond_the_embedding_are_refused_with_both_sizes(
         "where the embedding has 96 rows; get the tokenizer that belongs to the model, or resize "
         "its embedding"
     )
+
+
+def test_loading_a_model_looks_at_its_tokenizer(saved_llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved_llama, tmp_path / "model"))
+    changed(folder, model=larger)
+    with pytest.raises(ModelError, match="ids up to 495 where the embedding has 96 rows"):
+        load_model(str(folder))
 
 
 def test_added_words_beyond_the_embedding_are_refused(
