@@ -13,19 +13,11 @@ from planner.cli.main import COMMANDS, command_parser
 
 _LIMITS = {"--evaluations", "--minutes", "--tokens"}
 """Options that end a search: one of them stays as it is."""
-_COSTS = [
-    "params",
-    "size",
-    "macs",
-    "kv",
-    "nonzero",
-    "packed",
-    "active",
-    "loading",
-    "latency",
-    "throughput",
-    "kl",
-]
+_NAMES = "params size macs kv nonzero packed active loading latency throughput kl"
+_AMOUNTS = "0 -1 1e-9 1e999 nan 0,7 ½ ٣ inf"
+_OPERATORS = "< = == >= ≥ =< != : <<= ≤≤ ⩽"
+_UNITS = "% ms s tokens/s B MBit /token xx € X mb"
+_IN_BYTES = ("size", "kv", "packed", "loading")
 
 
 def options(place: Place) -> Asked:
@@ -230,22 +222,41 @@ def _odd_choice(choices: list[str], rng: random.Random) -> str:
 
 
 def _odd_budget(rng: random.Random) -> str:
-    terms = [_term(rng) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
-    budget = rng.choice((",", ",", ", ", ";", " and ", ",,", "\n")).join(terms)
+    terms = [_sound_term(rng) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.5:
+        terms[rng.randrange(len(terms))] = _term(rng)
+    budget = rng.choice((",", ",", ",", ", ", ";", " and ", ",,", "\n")).join(terms)
+    if kind > 0.85:
         return misspelt(budget, rng)
-    return odd_text(rng) if kind < 0.2 else budget
+    return odd_text(rng) if kind > 0.8 else budget
+
+
+def _sound_term(rng: random.Random) -> str:
+    name = rng.choice(_NAMES.split())
+    units = ("", "MB", "kB", "KiB", "GB") if name in _IN_BYTES else ("", "K", "M")
+    amounts = ("0.7x", "0.9x", "1x", "0.85x", ".8x", "1e-1x", f"100{rng.choice(units)}")
+    if name == "kl":
+        amounts = ("0.1", "1", "0", "1e-3", "100", ".5", "5.")
+    space = rng.choice(("", "", "", " "))
+    operator = rng.choice(("<=", "<=", "≤", " <= "))
+    return f"{name}{operator}{space}{rng.choice(amounts)}"
 
 
 def _term(rng: random.Random) -> str:
-    sound = rng.random() < 0.5
-    name = rng.choice(_COSTS)
-    operator = rng.choice(("<=", "<=", "≤", "<", "=", "==", ">=", "≥", "=<", "!=", ":", ""))
-    number = rng.choice(("0.7", "0.9", "1", "0.5", ".8", "2", "1e5", "100000", "0", "-1", "1e-9"))
-    unit = rng.choice(("x", "x", "", "%", "MB", "kB", "KiB", "K", "M", "ms", "s", "tokens/s", "B"))
-    if not sound:
-        name = rng.choice((name, name.upper(), misspelt(name, rng), "", "flops", "memory"))
-        number = rng.choice((number, odd_text(rng), "1e999", "nan", "0,7", "½", "٣", "9" * 400))
-        unit = rng.choice((unit, f" {unit}", unit.upper(), "MBit", "/token", "xx", "€"))
-    return rng.choice(("", "", " ")).join((name, operator, number + unit))
+    """Return a term of which one or more parts are odd."""
+    name, number = (
+        rng.choice(_NAMES.split()),
+        rng.choice(("0.7", "0.9", "1", "2", "1e5", "100000")),
+    )
+    operator, unit = "<=", rng.choice(("x", "x", "", "MB", "K"))
+    for part in rng.sample("noau", rng.choice((1, 1, 2))):
+        if part == "n":
+            name = rng.choice((name.upper(), misspelt(name, rng), "", "flops", "memory", "PARAMS"))
+        elif part == "o":
+            operator = rng.choice(_OPERATORS.split())
+        elif part == "a":
+            number = rng.choice((*_AMOUNTS.split(), "9" * 400, "", odd_text(rng)))
+        else:
+            unit = rng.choice((*_UNITS.split(), " x"))
+    return f"{name}{operator}{number}{unit}"
