@@ -1,7 +1,6 @@
 """Writing a cut model as a HuggingFace folder."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from huggingface_hub import save_torch_state_dict
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from planner.export.hf import modeling_pruned
 from planner.export.hf.belongings import carry
@@ -28,9 +27,6 @@ from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
 
-logger = logging.getLogger(__name__)
-
-_SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 OrderedWeights = tuple[NDArray[np.int_], PrunedWeights]
 """The order of a component's units, and its pruned weights, units in that order."""
 
@@ -174,7 +170,10 @@ def write_model(
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
     needs_code = write_tokenizer(folder, dense.tokenizer)
-    _write_generation_config(folder, dense.model.generation_config)
+    if dense.model.generation_config is not None:
+        # as it came: `save_pretrained` refuses settings that contradict each other
+        settings: Any = dense.model.generation_config
+        settings.to_json_file(folder / "generation_config.json", keys_to_pop=["compile_config"])
     if not pruned.is_stock:
         code = _bundled_code(dense)
         (folder / f"{CODE_FILE}.py").write_text(code, encoding="utf-8")
@@ -193,22 +192,6 @@ def _config(
         return {**config, "auto_map": pruned.config["auto_map"]}, VERSION_5_15
     config["architectures"] = [pruned.model_class.__name__]
     return spelt_for_all(config, type(pruned.stock))
-
-
-def _write_generation_config(folder: Path, settings: GenerationConfig | None) -> None:
-    """Write how the model generates; of settings that contradict each other, its special tokens.
-
-    transformers writes none that it would warn of, whoever made them.
-    """
-    if settings is None:
-        return
-    try:
-        settings.save_pretrained(folder)
-    except (ValueError, TypeError):
-        tokens = {name: getattr(settings, name, None) for name in _SPECIAL_TOKENS}
-        logger.warning("generation_config.json contradicts itself; only its tokens are kept")
-        make: Any = GenerationConfig
-        make(**tokens).save_pretrained(folder)
 
 
 def _allow_what_the_umask_does(folder: Path) -> None:

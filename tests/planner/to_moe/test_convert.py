@@ -1,22 +1,35 @@
 """A dense model becomes a stock mixture of experts that holds it exactly."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from planner.cli.main import main
 from planner.settings.to_moe import ToMoeSettings
 from planner.to_moe.convert import convert_to_moe
-from search_spaces.errors import InputError, StructureError, VerificationError
+from search_spaces.errors import InputError, ModelError, StructureError, VerificationError
 from tests.models.factory import WIDTH, make_model, write_tokenizer
 from tests.models.families import FAMILIES, dense
 
+OWN_FAMILY = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+class Config(LlamaConfig):
+    model_type = "own_llama"
+
+
+class Model(LlamaForCausalLM):
+    config_class = Config
+"""
 SMALL: dict[str, Any] = {"experts": 4, "shared": 16, "calibration_windows": 6, "window_tokens": 32}
 
 
@@ -132,6 +145,56 @@ def test_biases_without_a_home_are_refused(tmp_path: Path) -> None:
     write_tokenizer(folder)
     with pytest.raises(StructureError, match=r"no biases but those.*o_proj\.bias"):
         convert_to_moe(ToMoeSettings.checked(model=str(folder), **SMALL), tmp_path / "moe")
+
+
+def test_a_head_of_its_own_is_kept_whatever_the_config_says(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(saved_llama, tmp_path / "own_head"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    made = convert_to_moe(ToMoeSettings.checked(model=str(folder), **SMALL), tmp_path / "moe")
+    tokens = tokens_to_compare()
+    with torch.no_grad():
+        expected, got = loaded(saved_llama)(tokens).logits, loaded(made)(tokens).logits
+    assert float((got - expected).abs().max()) <= 1e-3 * float(expected.std())
+    written = json.loads((made / "config.json").read_text(encoding="utf-8"))
+    assert written["tie_word_embeddings"] is False
+
+
+def test_each_weight_keeps_its_format(saved_llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved_llama, tmp_path / "mixed"))
+    weights = load_file(folder / "model.safetensors")
+    formats = {
+        name: torch.float32 if "norm" in name or "layers.1.mlp" in name else torch.bfloat16
+        for name in weights
+    }
+    mixed = {name: weight.to(formats[name]) for name, weight in weights.items()}
+    save_file(mixed, folder / "model.safetensors", metadata={"format": "pt"})
+    made = convert_to_moe(ToMoeSettings.checked(model=str(folder), **SMALL), tmp_path / "moe")
+    stored = load_file(made / "model.safetensors")
+    for name, weight in stored.items():
+        is_wide = "norm" in name or "layers.1.mlp" in name
+        assert weight.dtype == (torch.float32 if is_wide else torch.bfloat16), name
+
+
+def test_code_that_the_model_brings_is_nothing_to_build_on(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search_spaces.moefication.qwen2_moe.FAMILIES", ("own_llama",))
+    modules = str(tmp_path / "modules")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", modules)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    folder = Path(shutil.copytree(saved_llama, tmp_path / "own"))
+    (folder / "own_family.py").write_text(OWN_FAMILY, encoding="utf-8")
+    own = {"AutoConfig": "own_family.Config", "AutoModelForCausalLM": "own_family.Model"}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": "own_llama", "auto_map": own}
+    (folder / "config.json").write_text(json.dumps(config))
+    for trust, said in ((False, "trust_remote_code"), (True, "comes with its own code")):
+        settings = ToMoeSettings.checked(model=str(folder), trust_remote_code=trust, **SMALL)
+        with pytest.raises(ModelError, match=said):
+            convert_to_moe(settings, tmp_path / "moe")
 
 
 def test_what_is_not_the_dense_model_gets_no_name(

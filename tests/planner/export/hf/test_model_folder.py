@@ -1,5 +1,6 @@
 """What lies in an exported folder."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from planner.export.hf.model_folder import cut_model
 from search_spaces.errors import PlanError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
+from search_spaces.models.stored import StoredFormat
 from search_spaces.space.plan import ComponentPlan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan
@@ -88,7 +90,7 @@ def test_weights_are_stored_in_the_dtype_of_the_source(
         model=llama.backbone.model,
         tokenizer=tokenizer,
         source="memory",
-        stored_dtype=torch.bfloat16,
+        stored=StoredFormat(dtype=torch.bfloat16),
         identity=identify(llama.backbone.model),
     )
     exported = export(loaded, llama, irregular_plan(FAMILIES["llama"]), tmp_path / "export")
@@ -98,13 +100,49 @@ def test_weights_are_stored_in_the_dtype_of_the_source(
     assert config["dtype"] == "bfloat16"
 
 
+def test_weights_keep_formats_apart_from_the_others(
+    llama: ModelStructure, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    apart = ("model.norm.weight", "model.layers.4.mlp.up_proj.weight")
+    loaded = LoadedModel(
+        model=llama.backbone.model,
+        tokenizer=tokenizer,
+        source="memory",
+        stored=StoredFormat(dtype=torch.bfloat16, apart=dict.fromkeys(apart, torch.float32)),
+        identity=identify(llama.backbone.model),
+    )
+    exported = export(loaded, llama, irregular_plan(FAMILIES["llama"]), tmp_path / "export")
+    stored = load_file(exported.folder / "model.safetensors")
+    wide = {name for name, weight in stored.items() if weight.dtype == torch.float32}
+    # layer 4 is the second block's only part
+    assert wide == {"model.norm.weight", "model.layers.1.parts.0.mlp.up_proj.weight"}
+
+
+def test_a_generation_config_that_contradicts_itself_stops_nothing(
+    llama: ModelStructure, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    model = copy.deepcopy(llama.backbone.model)
+    model.generation_config.update(do_sample=False, temperature=0.1, num_beams=1, eos_token_id=2)
+    loaded = LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        source="memory",
+        stored=StoredFormat(dtype=torch.float32),
+        identity=identify(llama.backbone.model),
+    )
+    exported = export(loaded, llama, irregular_plan(FAMILIES["llama"]), tmp_path / "export")
+    written = json.loads((exported.folder / "generation_config.json").read_text())
+    assert (written["do_sample"], written["temperature"]) == (False, 0.1)
+    assert GenerationConfig.from_pretrained(exported.folder).eos_token_id == 2
+
+
 def test_tied_weights_are_stored_once(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     structure = dense("qwen2")
     loaded = LoadedModel(
         model=structure.backbone.model,
         tokenizer=tokenizer,
         source="memory",
-        stored_dtype=torch.float32,
+        stored=StoredFormat(dtype=torch.float32),
         identity=identify(structure.backbone.model),
     )
     exported = export(loaded, structure, irregular_plan(FAMILIES["qwen2"]), tmp_path / "export")
