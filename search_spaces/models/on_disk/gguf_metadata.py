@@ -73,7 +73,8 @@ def keep_metadata_(model: PreTrainedModel, metadata: Metadata) -> None:
     """
     config: Any = model.config
     name = _RENAMED.get(metadata.architecture, metadata.architecture)
-    read = GGUF_CONFIG_MAPPING.get(name, {})
+    mapping: Mapping[str, Any] = GGUF_CONFIG_MAPPING
+    read = mapping.get(name, {})
     for key in metadata.values:
         is_read = read.get(key) is not None and hasattr(config, str(read[key]))
         if not is_read and key not in _IDLE and not key.startswith("rope."):
@@ -100,7 +101,8 @@ def _keep_(config: Any, metadata: Metadata, key: str) -> None:
     if not fields and key in _SEEN_IN_TENSORS:
         return
     if fields and key in _FIELDS:
-        setattr(config, fields[0], value)
+        is_off = value == 0 and not isinstance(value, bool)
+        setattr(config, fields[0], None if is_off else value)
     elif key == "attention.scale" and hasattr(config, "query_pre_attn_scalar"):
         config.query_pre_attn_scalar = value**-2
     elif key == "attention.sliding_window_pattern":

@@ -163,7 +163,9 @@ def test_the_scaling_of_rotary_positions_is_kept(
             "numbers where transformers takes",
         ),
         (
-            lambda writer: writer.add_tensor("rope_freqs.weight", np.float32([1, 2, 1, 3])),
+            lambda writer: writer.add_tensor(
+                "rope_freqs.weight", np.array([1, 2, 1, 3], np.float32)
+            ),
             "rope_freqs.weight",
         ),
     ],
