@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,14 +72,10 @@ def main() -> int:
     """Measure, report, and return the exit status."""
     dtypes = ("bfloat16",) if is_quick() else tuple(DTYPES)
     names = sys.argv[1:]
-    jobs = [
-        (wiring, dtype)
-        for wiring in wirings()
-        if not names or wiring.name in names
-        for dtype in dtypes
-    ]
+    chosen = [wiring for wiring in wirings() if not names or wiring.name in names]
     with multiprocessing.get_context("spawn").Pool(PROCESSES, _quieten) as pool:
-        tried = pool.starmap(attempt, jobs, chunksize=1)
+        attempts = pool.starmap(attempt, [(wiring, dtypes) for wiring in chosen], chunksize=1)
+    tried = [model for of_wiring in attempts for model in of_wiring]
     read = [model for model in tried if not model.refusal]
     gaps = [gap for model in read for gap in model.gaps if gap is not None]
     goal = AllOf(
@@ -113,9 +110,21 @@ def _quieten() -> None:
     torch.set_num_threads(1)
 
 
-def attempt(wiring: Wiring, dtype: str) -> Tried:
-    """Export a model by a plan of each kind, and compare."""
+def attempt(wiring: Wiring, dtypes: Sequence[str]) -> list[Tried]:
+    """Export a model from each number format; of one that is not read, say why once."""
     began = time.monotonic()
+    tried = []
+    for dtype in dtypes:
+        tried.append(_attempt(wiring, dtype))
+        if tried[-1].refusal:
+            break
+    seconds = time.monotonic() - began
+    print(f"{wiring.name} {seconds:.0f} s {tried}", file=sys.stderr, flush=True)
+    return tried
+
+
+def _attempt(wiring: Wiring, dtype: str) -> Tried:
+    """Export a model by a plan of each kind, and compare."""
     try:
         model = make(wiring)
     except Exception as error:  # noqa: BLE001  (a class that wants a config of its own)
@@ -135,8 +144,6 @@ def attempt(wiring: Wiring, dtype: str) -> Tried:
             gap, complaint = _exported(loaded, structure, kind, Path(scratch) / kind)
             gaps.append(gap)
             complaints += [f"{kind}: {complaint}"] if complaint else []
-    seconds = time.monotonic() - began
-    print(f"{wiring.name} {dtype} {seconds:.0f} s {gaps}", file=sys.stderr, flush=True)
     return Tried(name=wiring.name, dtype=dtype, gaps=tuple(gaps), complaint="; ".join(complaints))
 
 

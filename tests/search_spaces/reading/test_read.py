@@ -76,7 +76,9 @@ def test_what_cannot_be_read_is_named(config: PreTrainedConfig, complaint: str) 
 
 def test_a_model_whose_cache_forgets_what_its_mask_does_not_is_refused() -> None:
     forgetful = Wiring(name="forgetful", model_type="moshi", options={"sliding_window": 8})
-    with pytest.raises(StructureError, match=r"same with a cache as without, .*could not be proved"):
+    with pytest.raises(
+        StructureError, match=r"same with a cache as without, .*could not be proved"
+    ):
         read_structure(make(forgetful))
 
 

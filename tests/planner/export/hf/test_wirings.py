@@ -1,5 +1,6 @@
 """Exports of every wiring that a config chooses, from checkpoints of each number format."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,45 @@ from search_spaces.reading.read import read_structure
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import save_model, twin
+from tests.models.families import FAMILIES
+from tests.models.moe_families import MOE_FAMILIES
 from tests.models.wirings import CHOSEN_WIRINGS, Wiring, make, random_plan
 from tests.planner.export.exports import ROUNDING
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 EPSILONS = {"float32": 1e-5, "bfloat16": 0.5, "float16": 0.1}
 """Of the logits' spread, for a mean over tokens: what rounding in each does to six layers."""
-DEFAULT = (
+EVERY_DAY = (
     "qwen2 yarn",
     "gpt2 scale by layer",
     "mimo_v2_flash heads by layer",
     "gemma3_text thetas",
 )
+"""Wirings of the default tests; the others are left to ``-m families``."""
 ALL = "heads,channels,drops,experts,top_k"
-
-
-def wiring_params(*values: Any, name: str, dtype: str) -> Any:
-    """Return a case, left to `-m families` if it is not among the few of every day."""
-    marks = () if name in DEFAULT and dtype == "bfloat16" else (pytest.mark.families,)
-    return pytest.param(*values, marks=marks, id=f"{name}-{dtype}")
-
-
-CASES = [
-    wiring_params(wiring, dtype, name=name, dtype=dtype)
-    for name, wiring in CHOSEN_WIRINGS.items()
-    for dtype in DTYPES
+_TYPES = {
+    str(family.config_class.model_type) for family in [*FAMILIES.values(), *MOE_FAMILIES.values()]
+}
+WIRINGS = [
+    *CHOSEN_WIRINGS.values(),
+    *(Wiring(name=model_type, model_type=model_type) for model_type in sorted(_TYPES)),
 ]
+
+
+def cases(every_day: Sequence[str], dtypes: Iterable[str]) -> list[Any]:
+    """Give each wiring from each number format, as cases of a parametrised test."""
+    return [
+        pytest.param(
+            wiring,
+            dtype,
+            marks=()
+            if wiring.name in every_day and dtype == "bfloat16"
+            else (pytest.mark.families,),
+            id=f"{wiring.name}-{dtype}",
+        )
+        for wiring in WIRINGS
+        for dtype in dtypes
+    ]
 
 
 def tokens_of(structure: ModelStructure) -> Tensor:
@@ -64,11 +78,11 @@ def exported(loaded: LoadedModel, structure: ModelStructure, plan: Plan, folder:
     return cut, load_export(folder)
 
 
-@pytest.mark.parametrize(("wiring", "dtype"), CASES)
+@pytest.mark.parametrize(("wiring", "dtype"), cases(EVERY_DAY, DTYPES))
 def test_an_export_computes_what_was_scored(wiring: Wiring, dtype: str, tmp_path: Path) -> None:
     loaded, structure = opened(stored(wiring, dtype, tmp_path / "dense"), torch.float32)
     tokens = tokens_of(structure)
-    for words in (ALL, "layers", "heads"):
+    for words in (ALL, "layers"):
         plan = random_plan(structure, loaded.identity, words)
         assert plan is not None
         _, model = exported(loaded, structure, plan, tmp_path / words)
@@ -77,7 +91,7 @@ def test_an_export_computes_what_was_scored(wiring: Wiring, dtype: str, tmp_path
         assert max(proof.logit_gap, proof.cache_gap) <= ROUNDING * float(expected.std())
 
 
-@pytest.mark.parametrize(("wiring", "dtype"), CASES)
+@pytest.mark.parametrize(("wiring", "dtype"), cases(EVERY_DAY[:1], ["bfloat16"]))
 def test_it_is_scored_alike_in_every_arithmetic(
     wiring: Wiring, dtype: str, tmp_path: Path
 ) -> None:
