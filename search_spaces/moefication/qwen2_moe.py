@@ -155,6 +155,8 @@ def mixture_config(model: PreTrainedModel, shape: Shape, active: int) -> Qwen2Mo
         head_dim=getattr(dense, "head_dim", None) or dense.hidden_size // heads,
         sliding_window=window,
         use_sliding_window="sliding_attention" in types,
+        # what version 4 of transformers reads in the place of `layer_types`
+        max_window_layers=[*types, "sliding_attention"].index("sliding_attention"),
         qkv_bias=dense.model_type == "qwen2" or bool(getattr(dense, "attention_bias", False)),
         num_experts=shape.experts,
         num_experts_per_tok=active,

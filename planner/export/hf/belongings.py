@@ -34,7 +34,8 @@ _VOCABULARIES = (
 )
 """What other readers than transformers want of a tokenizer."""
 _MOST_BYTES = 2**27
-_ON_THE_HUB = ("README.md", *(f"*{word}*" for word in ("LICEN", "licen", "NOTICE", "POLICY")))
+_ON_THE_HUB = ("README.md", "*LICEN*", "*licen*", "*NOTICE*", "*POLICY*", "tokenizer.model*")
+_NOT_FROM_THE_HUB = ("*.bin", "*.gguf", "*.pt", "*.pth", "*.safetensors")
 
 
 def files_of(source: str) -> Path | None:
@@ -46,9 +47,12 @@ def files_of(source: str) -> Path | None:
     if Path(source).is_dir():
         return Path(source)
     try:
-        return Path(snapshot_download(source, allow_patterns=list(_ON_THE_HUB)))
+        folder = snapshot_download(
+            source, allow_patterns=list(_ON_THE_HUB), ignore_patterns=list(_NOT_FROM_THE_HUB)
+        )
     except (OSError, ValueError, HfHubHTTPError):  # no name of the hub, or it does not answer
         return None
+    return Path(folder)
 
 
 def papers(folder: Path) -> Iterator[Path]:

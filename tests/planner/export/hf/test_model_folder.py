@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -122,7 +123,8 @@ def test_a_generation_config_that_contradicts_itself_stops_nothing(
     llama: ModelStructure, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     model = copy.deepcopy(llama.backbone.model)
-    model.generation_config.update(do_sample=False, temperature=0.1, num_beams=1, eos_token_id=2)
+    settings: Any = model.generation_config
+    settings.update(do_sample=False, temperature=0.1, num_beams=1, eos_token_id=2)
     loaded = LoadedModel(
         model=model,
         tokenizer=tokenizer,
