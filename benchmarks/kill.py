@@ -146,8 +146,8 @@ def _whole(scenario: Scenario, materials: Materials, worker: Worker) -> Whole:
     """Run a command that is not killed; of the demo, make one to be replaced."""
     began = time.monotonic()
     root = Path(tempfile.mkdtemp(dir=materials.root.parent)) / scenario.command
-    if scenario.until:  # its first minute, with a database and the text
-        early = Moment(step="after-commit", count=4).order(0)
+    if scenario.until:  # it has begun: its settings and a database are there
+        early = Moment(step="after-commit", count=2).order(0)
         worker.run(scenario.words, materials.root, processor_seconds=300, **early)
         (materials.root / "work" / "out").rename(materials.path("demo"))
         return Whole(figures=None, seconds=DEMO_SECONDS)

@@ -6,6 +6,7 @@ Orders come as JSON, a line each, and are answered so.
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -20,6 +21,7 @@ from typing import Any
 
 MEMORY, FILE = 4 * 2**30, 2**30
 """Bytes that a command may take beyond what is imported, and of a file that it writes."""
+PR_SET_PDEATHSIG = 1
 IDLE = 0.02
 """Seconds of a processor, less than which is nothing."""
 
@@ -78,6 +80,7 @@ def _processor_seconds(process: int) -> float:
 def _become(order: dict[str, Any]) -> None:
     """Be the command, in a folder of its own, and end."""
     os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # ends with the worker
     place = Path(order["place"])
     for number, name in enumerate((Path("/dev/null"), place / "stdout", place / "stderr")):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
