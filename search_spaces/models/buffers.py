@@ -1,13 +1,11 @@
 """Buffers that no checkpoint holds: a model makes them when it is built, in the dtype at hand."""
 
-import copy
-from typing import Any
-
 import torch
 from transformers import PreTrainedModel
 
 from search_spaces.models.checkpoint import placeholder
 from search_spaces.models.fingerprint import lasting
+from search_spaces.models.trust import load_state
 
 
 def renew_buffers_(model: PreTrainedModel, dtype: torch.dtype) -> None:
@@ -25,15 +23,10 @@ def renew_buffers_(model: PreTrainedModel, dtype: torch.dtype) -> None:
     made = {name: buffer for name, buffer in made.items() if name not in stored}
     if not made or model.config.dtype == dtype:
         return
-    build: Any = type(model).from_pretrained
     # placeholders take no memory: only what is made besides the weights is kept of it
-    blank = build(
-        None,
-        config=copy.deepcopy(model.config),
-        state_dict={name: placeholder(weight, dtype) for name, weight in lasting(model).items()},
-        dtype=dtype,
-        attn_implementation="eager",
-    )
+    weights = {name: placeholder(weight, dtype) for name, weight in lasting(model).items()}
+    options = {"dtype": dtype, "attn_implementation": "eager"}
+    blank, _ = load_state(type(model), model.config, weights, **options)
     fresh = dict(blank.named_buffers(remove_duplicate=False))
     for name, buffer in made.items():
         owner, _, attribute = name.rpartition(".")

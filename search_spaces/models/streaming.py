@@ -181,7 +181,9 @@ def open_streamed(
     dtype: Any = empty.config.dtype or next(float_dtypes)
     # placeholders take no memory, and the layers' own are replaced at once
     placeholders = {name: placeholder(weight, dtype) for name, weight in absent.items()}
-    model, info = load_state(source, empty, weights | placeholders, dtype, options)
+    model, info = load_state(
+        type(empty), empty.config, weights | placeholders, dtype=dtype, **options
+    )
     info["unexpected_keys"] = unused_tensors(empty, files.tensors)
     for name, tensor in absent.items():
         absent_weight = torch.empty(tensor.shape, dtype=dtype, device="meta")

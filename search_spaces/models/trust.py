@@ -200,24 +200,32 @@ def load_weights(
 
 
 def load_state(
-    source: str,
-    empty: PreTrainedModel,
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
     weights: Mapping[str, Tensor],
-    dtype: torch.dtype,
-    options: Mapping[str, Any],
+    **options: Any,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Load a model from weights in memory, as transformers loads them from files."""
-    load: Any = type(empty).from_pretrained
+    """Load a model from weights in memory, as transformers loads them from files.
+
+    Args:
+        model_class: Of a model that is loaded already.
+        config: Of the model; it is copied.
+        weights: By the names that they have in memory.
+        options: For transformers, such as ``dtype``.
+
+    Returns:
+        The model, and what transformers says of its keys.
+    """
+    load: Any = model_class.from_pretrained
     model, info = load(
         None,
-        config=empty.config,
+        config=config,
         state_dict=weights,
-        dtype=dtype,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
         **options,
     )
-    model.config.name_or_path = model.name_or_path = source
+    model.config.name_or_path = model.name_or_path = config.name_or_path
     return model, info
 
 

@@ -18,6 +18,7 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from planner.export.hf.layout import SublayerEntry, feed_forward_entries
 from search_spaces.models.fingerprint import lasting
+from search_spaces.models.trust import load_state
 from search_spaces.structure.backbone import probe_tokens
 from search_spaces.structure.model import ModelStructure
 
@@ -221,16 +222,16 @@ def computes_alike(
         layers: The cut layers, in the places of the dense ones.
     """
     backbone = structure.backbone
-    build: Any = type(backbone.model).from_pretrained
-    attention = backbone.model.config._attn_implementation
-    stock = build(
-        None,
-        config=copy.deepcopy(config),
-        state_dict={name: weight.detach() for name, weight in weights.items()},
+    stock: Any
+    stock, _ = load_state(
+        type(backbone.model),
+        config,
+        {name: weight.detach() for name, weight in weights.items()},
         dtype=backbone.model.dtype,
-        attn_implementation=attention,
+        attn_implementation=backbone.model.config._attn_implementation,
         experts_implementation="eager",
-    ).to(backbone.model.device)
+    )
+    stock = stock.to(backbone.model.device)
     tokens = probe_tokens(backbone.model)
     inputs = backbone.enter(tokens)
     hidden = inputs.hidden

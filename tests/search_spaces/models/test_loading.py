@@ -252,36 +252,6 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
         load_model(str(folder))
 
 
-@pytest.fixture
-def with_code(folder: Path) -> Path:
-    """The same model, described by code in its folder that leaves a mark when it runs."""
-    code = (
-        "from pathlib import Path\n"
-        "from transformers import LlamaConfig, LlamaForCausalLM\n"
-        "Path(__MARK__).touch()\n"
-        "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
-        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
-    ).replace("__MARK__", repr(str(folder / "ran")))
-    (folder / "own.py").write_text(code, encoding="utf-8")
-    own = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
-    change_config(folder, model_type="own", auto_map=own, architectures=["OwnForCausalLM"])
-    return folder
-
-
-def test_code_in_a_folder_does_not_run_unasked(with_code: Path) -> None:
-    with pytest.raises(ModelError, match=r"code of its own must be trusted.*trust_remote_code"):
-        load_model(str(with_code))
-    assert not (with_code / "ran").exists()
-
-
-def test_code_in_a_trusted_folder_runs(with_code: Path, llama: ModelStructure) -> None:
-    loaded = load_model(str(with_code), trust_remote_code=True)
-    assert (with_code / "ran").exists()
-    tokens = random_tokens()
-    expected = llama.backbone.model(tokens, use_cache=False).logits
-    assert torch.equal(loaded.model(tokens, use_cache=False).logits, expected)
-
-
 def test_an_error_without_a_message_is_named_by_its_type(
     saved_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
