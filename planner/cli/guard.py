@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -47,17 +47,15 @@ def guarded(run: Callable[[], int], *, remedy: str = "", shows_traceback: bool =
     """
     printed, stopped_by = StringIO(), list[int]()
     error: BaseException | None = None
-    with ExitStack() as stack:
-        stack.enter_context(_open_streams())
+    with _open_streams(), _signals(stopped_by) as heeded:
         try:
-            stack.enter_context(_signals(stopped_by))
             with redirect_stdout(printed):
                 status = run()
         except SystemExit as finished:  # after the help
             status = finished.code if isinstance(finished.code, int) else 0
         except BaseException as caught:  # noqa: BLE001  (told below, whatever it is)
             error, status = caught, 1
-        for number in stopped_by or ():  # a second Ctrl-C ends the process at once
+        for number in heeded:  # what comes now ends the process at once, and quietly
             signal.signal(number, signal.SIG_DFL)
         undelivered = _deliver(printed.getvalue())
         if error is not None:
@@ -216,8 +214,8 @@ class _Unfailing:
 
 
 @contextmanager
-def _signals(caught: list[int]) -> Iterator[None]:
-    """Raise `Stopped` for each signal that asks to end, and note it.
+def _signals(caught: list[int]) -> Iterator[Collection[int]]:
+    """Raise `Stopped` for each signal that asks to end, and note it; yields their numbers.
 
     Noted, for a library may turn the interruption into an error of its own.
     """
@@ -226,7 +224,7 @@ def _signals(caught: list[int]) -> Iterator[None]:
         caught.append(number)
         raise Stopped
 
-    before = {}
+    before: dict[int, Any] = {}
     try:
         for number in _SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
@@ -234,7 +232,7 @@ def _signals(caught: list[int]) -> Iterator[None]:
     except ValueError:  # not the main thread: signals are somebody else's
         before.clear()
     try:
-        yield
+        yield before
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

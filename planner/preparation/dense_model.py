@@ -55,7 +55,16 @@ def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
     progress.stage("reading its structure")
     check_exportable(loaded.model)
     structure = read_structure(loaded.model, loaded.stream)
-    costs = CostModel(
+    return DenseModel(
+        loaded=loaded, structure=structure, costs=cost_model(loaded, structure, settings)
+    )
+
+
+def cost_model(
+    loaded: LoadedModel, structure: ModelStructure, settings: SearchSettings
+) -> CostModel:
+    """Return what counts the exact costs of the plans that settings allow."""
+    return CostModel(
         structure,
         stored=loaded.stored,
         context=settings.window_tokens,
@@ -64,4 +73,3 @@ def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
         ),
         adds_bias=PruningMethods.of(settings, structure).adds_bias,
     )
-    return DenseModel(loaded=loaded, structure=structure, costs=costs)

@@ -7,11 +7,15 @@ each recipe inside it is a whole run that stands alone.
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evaluators.runtime.allocator import release_pages
+from planner.preparation.dense_model import cost_model
+from planner.preparation.order_file import load_space
 from planner.preparation.prepare import (
     COMMON_FILES,
     PREPARED_FILES,
@@ -19,6 +23,7 @@ from planner.preparation.prepare import (
     with_search_space,
 )
 from planner.preparation.prepared_model import PreparedModel
+from planner.preparation.validate_space import check_space
 from planner.recipes.recipe import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.recipes.recipe_comparison import RECIPES_KEY, RecipeComparison
 from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER, SETTINGS_FILE
@@ -30,10 +35,10 @@ from planner.searching.search_model import (
     open_run,
     search_prepared,
 )
-from planner.settings.budget import check_reachable
+from planner.settings.budget import MEASURED_NAMES, Budget, check_reachable
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
-from search_spaces.errors import BudgetError, RunError
+from search_spaces.errors import BudgetError, RunError, SettingsError
 from search_spaces.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)
@@ -122,6 +127,7 @@ def _run_all(
     shared: RunStore, unfinished: Mapping[str, SearchSettings], progress: Progress
 ) -> None:
     prepared_models = _PreparedModels(shared, progress)
+    prepared_models.check_budget(unfinished)
     preparations = [preparation_key(shared.settings), *map(preparation_key, unfinished.values())]
     keys = list(dict.fromkeys(preparations))
     # recipes that share a prepared model follow each other, so that each is made once
@@ -130,11 +136,20 @@ def _run_all(
         logger.info("recipe %s (%d of %d)", name, position, len(unfinished))
         folder = shared.folder / name
         is_begun = (folder / SETTINGS_FILE).is_file()
-        with open_run(folder, settings, resume=is_begun) as run:
+        with _naming(name), open_run(folder, settings, resume=is_begun) as run:
             # baselines would count as plans that the recipe proposed
             prepared = prepared_models.for_recipe(run)
             search_prepared(run, prepared, progress, with_baselines=False)
             prepared_models.leave_levels(run)
+
+
+@contextmanager
+def _naming(recipe: str) -> Iterator[None]:
+    """Name the recipe in what is refused of its budget or settings."""
+    try:
+        yield
+    except (BudgetError, SettingsError) as error:
+        raise type(error)(f"recipe `{recipe}`: {error}") from error
 
 
 class _PreparedModels:
@@ -143,19 +158,36 @@ class _PreparedModels:
     Args:
         shared: The comparison, whose own settings and text the first prepared model is made with.
         progress: Receives the progress.
-
-    Raises:
-        BudgetError: If no plan can meet the budget.
     """
 
     def __init__(self, shared: RunStore, progress: Progress) -> None:
         self._shared, self._progress = shared, progress
         self._preparation, self._folder = preparation_key(shared.settings), shared.folder
         self._prepared: PreparedModel | None = open_prepared(shared, progress)
-        budget = budget_of(shared.settings)
-        check_reachable(
-            budget, self._prepared.dense.costs.dense(), self._prepared.smallest_costs()
-        )
+
+    def check_budget(self, recipes: Mapping[str, SearchSettings]) -> None:
+        """Refuse recipes none of whose plans meets the budget, before any is searched.
+
+        Measured costs are known to a recipe's own search alone.
+
+        Raises:
+            BudgetError: If there is such a recipe.
+            SettingsError: If the model has nothing that a recipe prunes.
+        """
+        assert self._prepared is not None
+        own, shared = self._prepared, self._shared
+        for name, settings in recipes.items():
+            costs = cost_model(own.dense.loaded, own.dense.structure, settings)
+            dense = replace(own.dense, costs=costs)
+            known = costs.dense()
+            limits = [
+                limit for limit in budget_of(settings).limits if limit.metric not in MEASURED_NAMES
+            ]
+            with _naming(name):
+                check_space(dense, settings)
+                space = load_space(dense, settings, shared.folder, weights_digest="")
+                smallest = replace(own, dense=dense, space=space).smallest_costs()
+                check_reachable(Budget(limits=tuple(limits)), known, smallest)
 
     def for_recipe(self, run: RunStore) -> PreparedModel:
         """Return the prepared model of a recipe's run, and copy its files to the run's folder."""

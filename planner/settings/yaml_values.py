@@ -6,6 +6,7 @@ its type reads it by that. Only a plain `null`, `~` or nothing at all is no valu
 
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import NoReturn, TypeAlias
 
 import yaml
@@ -40,15 +41,18 @@ def read_yaml(path: Path, role: str = "") -> dict[str, Value]:
         SettingsError: If it cannot be read, or holds anything but a mapping of moderate size.
     """
     shown = f"`{role} {path}`" if role else f"`{path}`"
-    if path.exists() and not path.is_file():  # a pipe might never end
-        raise SettingsError(f"{shown} must be a file of YAML, got none; name a file")
+    content = b""
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        is_file = S_ISREG(path.stat().st_mode)
+        if is_file:  # a pipe might never end
+            with path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no name of a file"
         message = f"{shown} must be a file of YAML that can be read, got: {reason}"
         raise SettingsError(f"{message}; name a file that can be") from error
+    if not is_file:
+        raise SettingsError(f"{shown} must be a file of YAML, got none; name a file")
     if len(content) > MOST_BYTES:
         message = f"{shown} must be YAML of at most {MOST_BYTES // 1000} kB, got a longer file"
         raise SettingsError(f"{message}; give a shorter one")
