@@ -92,7 +92,7 @@ def main() -> int:
     side = arguments.side
     wrong = float(sum(bool(one.faults) for one in tried))
     goals = [
-        Goal(figure=f"of {COUNT} inputs wrong", value=wrong, limit=0, at_least=False),
+        Goal(figure=f"wrong of {COUNT}:", value=wrong, limit=0, at_least=False),
         Goal(figure="minutes", value=minutes, limit=10, at_least=False),
     ]
     if side == "before":

@@ -75,7 +75,7 @@ def main() -> int:
     minutes = (time.monotonic() - started) / 60
     clean = sum(not one.faults for one in killed)
     goals = [
-        Goal(figure=f"of {len(killed)} clean", value=clean, limit=len(killed), at_least=True),
+        Goal(figure=f"clean of {len(killed)}:", value=clean, limit=len(killed), at_least=True),
         Goal(figure="minutes", value=minutes, limit=25, at_least=False),
     ]
     rows = _rows(killed)
