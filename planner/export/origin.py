@@ -1,6 +1,7 @@
 """What a model's own card says of its licence, languages and base, as far as it still holds."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+from planner.export.gguf_head import gguf_head
 from planner.export.hf.belongings import is_own, papers
 from planner.settings.yaml_values import Value, parse_yaml
 from search_spaces.errors import SettingsError
@@ -47,7 +49,11 @@ class Origin(BaseModel):
             named: The model, as the user named it.
             folder: Its files, if they are at hand.
         """
-        card = {} if folder is None else _head(folder)
+        named = os.path.expanduser(named)  # noqa: PTH111  (of nobody's home too)
+        if named.endswith(".gguf"):
+            card = {name: tuple(_texts([*v])) for name, v in gguf_head(Path(named)).items()}
+        else:
+            card = {} if folder is None else _head(folder)
         return cls(
             licence=card.get("license", ()),
             licence_name=next(iter(card.get("license_name", ())), ""),
