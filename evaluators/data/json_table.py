@@ -10,6 +10,8 @@ from search_spaces.errors import quoted
 
 _LINES = frozenset({".jsonl", ".ndjson", ".jsonlines", ".jl"})
 """Suffixes of JSON whose every line is a row."""
+_ROWS_WITHOUT = 1000
+"""Rows without a column, after which no row is expected to have it."""
 _FAULTS = {
     "Unterminated string": "a string does not end",
     "Extra data": "something follows its end",
@@ -31,7 +33,7 @@ def json_cells(file: TextFile, column: str) -> Iterator[Cell]:
     """
     columns: dict[str, object] = {}
     """The first value of each."""
-    for place, row in _rows(file, column):
+    for index, (place, row) in enumerate(_rows(file, column)):
         if not isinstance(row, dict):
             raise file.refusal(
                 f"must hold a JSON object for each row, and {place} of {quoted(file.name)} holds "
@@ -40,6 +42,8 @@ def json_cells(file: TextFile, column: str) -> Iterator[Cell]:
         columns = row | columns
         if column in row:
             yield place, row[column]
+        elif index > _ROWS_WITHOUT and column not in columns:
+            break
     if columns:
         check_column(column, columns, file.name, longest_text(columns))
 

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 MOST_CHARACTERS = 2**28
 """Of one source, read from its beginning: a hundred times what is tokenised of it."""
+MOST_BYTES = 2**32
+"""Of one table, in which other columns stand too."""
 _PEEKED = 512
 _CONTENTS = (
     (b"\x1f\x8b", "gzip", "let its name end in `.gz`"),
@@ -86,7 +88,7 @@ class TextFile:
         """
         with self.opened() as stream:
             self._check_content(stream)
-            number = 0
+            number = size = 0
             while line := stream.readline(MOST_CHARACTERS + 1):
                 number += 1
                 if len(line) > MOST_CHARACTERS:
@@ -95,6 +97,10 @@ class TextFile:
                         f"of {quoted(self.name)} is longer; write each row on a line of its own"
                     )
                 yield number, self._decoded(line, number)
+                size += len(line)
+                if size > MOST_BYTES:
+                    tell_of_the_rest(self.name)
+                    return
 
     @contextmanager
     def opened(self) -> Iterator[io.BufferedReader]:
@@ -153,7 +159,9 @@ def _line_ends(content: bytes, end: int) -> int:
 def tell_of_the_rest(name: str) -> None:
     """Say that a source is longer than what is read of it."""
     logger.info(
-        "%s is read as far as its first %s characters", quoted(name), f"{MOST_CHARACTERS:,}"
+        "only the beginning of %s is read, up to %s characters of text",
+        quoted(name),
+        f"{MOST_CHARACTERS:,}",
     )
 
 

@@ -14,7 +14,7 @@ from search_spaces.suggestions import suggestion
 
 logger = logging.getLogger(__name__)
 
-_DATA_SET = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(:[\w.-]+)?", re.ASCII)
+_DATA_SET = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(:[^/:]+)?", re.ASCII)
 """A name on the hub, and its configuration."""
 _SPLITS_FILE = "dataset_dict.json"
 _STATE_FILE = "state.json"

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 def embedding_rows(model: PreTrainedModel) -> int:
     """Return how many token ids a model knows: each is a row of its embedding."""
     embedding: Any = model.get_input_embeddings()
-    return int(embedding.weight.shape[0])
+    return len(next(embedding.parameters()))
 
 
 def check_vocabulary(

@@ -446,9 +446,20 @@ def test_no_more_is_read_than_can_be_used(
     (folder / "a.jsonl").write_text(('{"text": "' + "x" * 90 + '"}\n') * 100 + "{broken")
     assert len(read_documents(str(folder / "a.jsonl"))) == 12
     assert len(notices) == 2
-    assert all("is read as far as its first 1,000 characters" in line for line in notices)
+    assert all("is read, up to 1,000 characters of text" in line for line in notices)
     (folder / "line.jsonl").write_text('{"text": "' + "x" * 2000)
     assert "and line 1 of" in refusal(folder / "line.jsonl")
+
+
+def test_a_large_table_is_not_searched_to_its_end_for_a_column(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, notices: list[str]
+) -> None:
+    (folder / "a.jsonl").write_text('{"body": "word"}\n' * 1100 + "{broken")
+    assert "must be one of `body`" in refusal(folder / "a.jsonl")
+    monkeypatch.setattr(text_files, "MOST_BYTES", 500)
+    (folder / "b.jsonl").write_text('{"text": "word"}\n' * 40 + "{broken")
+    assert len(read_documents(str(folder / "b.jsonl"))) == 30
+    assert len(notices) == 1
 
 
 def test_a_small_file_that_unpacks_to_a_large_one_is_read_to_the_same_end(
