@@ -87,7 +87,7 @@ def _check_rope(name: str, raw: Mapping[str, Any]) -> None:
             by_layer_type = [value for value in rope.values() if isinstance(value, dict)]
             for values in by_layer_type or [rope]:
                 kind = values.get("rope_type", values.get("type", "default"))
-                if kind not in _ROPE_TYPES:
+                if not isinstance(kind, str) or kind not in _ROPE_TYPES:
                     known = ", ".join(sorted(_ROPE_TYPES))
                     raise wrong(name, field, f"of a `rope_type` among {known}", kind)
 
@@ -97,7 +97,8 @@ def _check_quantisation(name: str, quantisation: Mapping[str, Any] | None) -> No
         return
     method = quantisation.get("quant_method")
     old = any(quantisation.get(field) for field in ("load_in_4bit", "load_in_8bit"))
-    if not (method in _QUANTISATIONS or (method is None and old)):
+    known = isinstance(method, str) and method in _QUANTISATIONS
+    if not (known or (method is None and old)):
         rule = "of a `quant_method` that transformers reads, such as gptq or awq"
         raise wrong(name, "quantization_config", rule, method)
 

@@ -1,0 +1,108 @@
+"""A config's wrong value is refused by its field, and what it asks of a pass is left aside."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from search_spaces.models.loading import load_model
+from search_spaces.reading.read import read_structure
+from search_spaces.structure.model import ModelStructure
+from tests.models.candidates import random_tokens
+from tests.models.damage import edit_json, said_of
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("hidden_size", "sixty-four", "a whole number"),
+        ("hidden_size", None, "a whole number"),
+        ("hidden_size", 10**30, "a value that fits the others"),
+        ("num_attention_heads", 5, "a value that fits the others"),
+        ("num_attention_heads", 0, ""),
+        ("num_hidden_layers", -1, "at least 1"),
+        ("num_hidden_layers", 10**9, "at most the 57 tensors of the checkpoint"),
+        ("intermediate_size", -48, ""),
+        ("vocab_size", 0, ""),
+        ("rms_norm_eps", "small", "a number"),
+        ("rms_norm_eps", float("nan"), "a finite number"),
+        ("tie_word_embeddings", "yes", "true or false"),
+        ("hidden_act", "evil", "one that transformers knows"),
+        ("dtype", "float7", ""),
+        ("architectures", "LlamaForCausalLM", "a list of names of classes"),
+        ("architectures", [3], "a list of names of classes"),
+        ("model_type", None, "the name of a family"),
+        ("model_type", ["llama"], "the name of a family"),
+        ("auto_map", ["own.Config"], "an object or null"),
+        ("quantization_config", "evil", "an object or null"),
+        ("quantization_config", {"bits": 4}, "of a `quant_method`"),
+        ("quantization_config", {"quant_method": ["gptq"]}, "of a `quant_method`"),
+        ("rope_parameters", {"rope_type": "evil", "rope_theta": 1.0}, "of a `rope_type` among"),
+        ("rope_parameters", {"rope_type": ["linear"]}, "of a `rope_type` among"),
+        ("rope_scaling", [1], "an object or null"),
+        ("id2label", 7, "an object"),
+        ("configuration_files", ["../config.4.json"], "a list of files in the folder"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_field(
+    field: str, value: object, rule: str, llama_copy: Path
+) -> None:
+    edit_json(llama_copy / "config.json", **{field: value})
+    said = said_of(llama_copy)
+    assert said.startswith(f"`{field}` in the config.json of ")
+    assert f"must be {rule}" in said
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("output_attentions", True),
+        ("output_hidden_states", True),
+        ("return_dict", False),
+        ("torchscript", True),
+        ("use_cache", False),
+        ("_attn_implementation", "evil/kernel"),
+        ("attn_implementation", "evil/kernel"),
+    ],
+)
+def test_what_a_config_asks_of_a_pass_is_left_aside(
+    field: str, value: object, llama_copy: Path, llama: ModelStructure
+) -> None:
+    edit_json(llama_copy / "config.json", **{field: value})
+    model = load_model(str(llama_copy)).model
+    tokens = random_tokens()
+    expected = llama.backbone.model(tokens, use_cache=False).logits
+    assert torch.equal(model(tokens, use_cache=False).logits, expected)
+    assert len(read_structure(model).layers) == 6
+
+
+def test_layers_beyond_the_config_are_said_to_be_left_out(
+    llama_copy: Path, notices: list[str]
+) -> None:
+    edit_json(llama_copy / "config.json", num_hidden_layers=4)
+    for offload in ("never", "always"):
+        notices.clear()
+        load_model(str(llama_copy), offload=offload)  # type: ignore[arg-type]
+        assert notices == [
+            "the checkpoint holds 18 tensors that config.json has no place for, such as "
+            "`model.layers.4.input_layernorm.weight`: they are left out"
+        ]
+
+
+def test_layers_that_the_checkpoint_lacks_are_named(llama_copy: Path) -> None:
+    edit_json(llama_copy / "config.json", num_hidden_layers=7)
+    assert "lacks 9, such as `model.layers.6.input_layernorm.weight`" in said_of(llama_copy)
+
+
+@pytest.mark.parametrize(
+    ("method", "package"),
+    [("gptq", "optimum"), ("awq", "gptqmodel"), ("compressed-tensors", "compressed-tensors")],
+)
+def test_a_quantised_model_is_refused_by_the_library_that_is_absent(
+    method: str, package: str, llama_copy: Path
+) -> None:
+    settings = {"quant_method": method, "bits": 4, "group_size": 32, "config_groups": {}}
+    edit_json(llama_copy / "config.json", quantization_config=settings)
+    said = said_of(llama_copy)
+    assert f"needs the library of its method, and `{method}` of" in said
+    assert f"as it was before quantisation, or install `{package}`" in said
