@@ -34,8 +34,9 @@ def check_vacant(out: Path, model: str) -> None:
         parent = next(folder for folder in out.absolute().parents if folder.exists())
         if not os.access(parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "not writable")
-    source = Path(os.path.expanduser(model))  # noqa: PTH111  (of nobody's home too)
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+    source = os.path.expanduser(model)  # noqa: PTH111  (of nobody's home too)
+    is_folder = os.path.isdir(source)  # noqa: PTH112  (of a name of any length)
+    if is_folder and out.resolve().is_relative_to(Path(source).resolve()):
         raise OutputError(
             f"`--out` must lie outside of the model's folder, got `{out}`; choose another place"
         )

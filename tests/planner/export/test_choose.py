@@ -27,7 +27,8 @@ def refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
     def refused(*words: str) -> str:
         out = [] if any(word.startswith("--out") for word in words) else [f"--out={tmp_path}/out"]
-        assert main(["export", *words, *out]) == 2
+        command = [] if words[0] in {"export", "to-moe"} else ["export"]
+        assert main([*command, *words, *out]) == 2
         said = [x for x in capsys.readouterr().err.splitlines() if x.startswith("planner: ")]
         assert len(said) == 1
         assert len(said[0]) <= MOST_SIGNS
@@ -80,6 +81,11 @@ def test_one_plan_must_be_named(
 @pytest.mark.parametrize("source", ["x" * 300, "no/such/run", "nosuchrun", "~nosuchuser/run"])
 def test_a_run_that_is_not_there_is_told(source: str, refusal: Callable[..., str]) -> None:
     refusal(source, "--budget=params<=0.8x")
+
+
+def test_a_model_with_an_overlong_name_is_told(refusal: Callable[..., str]) -> None:
+    for command in (["export", "x" * 3000, "--plan=p.json"], ["to-moe", "x" * 300]):
+        refusal(*command)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 240])
