@@ -125,6 +125,7 @@ def _quieten() -> None:
     """Silence logging and progress bars of transformers and its dependencies."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from planner.cli.terminal import show_notices
 

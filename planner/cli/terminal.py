@@ -80,4 +80,5 @@ def show_notices() -> None:
         root.addHandler(handler)
     for name in _PACKAGES:
         logging.getLogger(name).setLevel(logging.INFO)
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    for name in ("accelerate", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -128,7 +128,8 @@ class _Document:
         for event in self._until(MappingEndEvent):
             if not isinstance(event, ScalarEvent):
                 self._refuse("have text for keys", event, "another key", "name a setting")
-            key = str(self._value(event, depth) or "")
+            self._value(event, depth)
+            key = str(event.value)
             if key in values:
                 self._refuse("have each key once", event, f"{key[:40]!r} twice", "keep one")
             values[key] = self._value(next(self._events), depth + 1)
