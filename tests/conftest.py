@@ -169,6 +169,12 @@ def saved_llama(tmp_path_factory: pytest.TempPathFactory, llama: ModelStructure)
     return shared_folder(tmp_path_factory, "llama", lambda folder: save_model(model, folder))
 
 
+@pytest.fixture
+def llama_copy(saved_llama: Path, tmp_path: Path) -> Path:
+    """A copy of the saved Llama that the test may do harm to."""
+    return Path(shutil.copytree(saved_llama, tmp_path / "model"))
+
+
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory, saved_llama: Path) -> Path:
     """A finished small search of the tiny Llama, to be read; no test may change it."""

@@ -82,7 +82,7 @@ def test_layers_beyond_the_config_are_said_to_be_left_out(
     edit_json(llama_copy / "config.json", num_hidden_layers=4)
     for offload in ("never", "always"):
         notices.clear()
-        load_model(str(llama_copy), offload=offload)  # type: ignore[arg-type]
+        load_model(str(llama_copy), offload=offload)
         assert notices == [
             "the checkpoint holds 18 tensors that config.json has no place for, such as "
             "`model.layers.4.input_layernorm.weight`: they are left out"
