@@ -28,12 +28,17 @@ IDLE = 0.02
 
 def main() -> None:
     """Answer orders until there are no more."""
+    _end_with_the_parent()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries that print are no answers
     for line in sys.stdin:
         order = json.loads(line)
         reply = _import(order["modules"]) if "modules" in order else _run(order)
         print(json.dumps(reply), file=answers, flush=True)
+
+
+def _end_with_the_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _import(names: list[str]) -> dict[str, Any]:
@@ -80,7 +85,7 @@ def _processor_seconds(process: int) -> float:
 def _become(order: dict[str, Any]) -> None:
     """Be the command, in a folder of its own, and end."""
     os.setsid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # ends with the worker
+    _end_with_the_parent()
     place = Path(order["place"])
     for number, name in enumerate((Path("/dev/null"), place / "stdout", place / "stderr")):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
