@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.utils import logging
@@ -105,8 +106,9 @@ def main() -> int:
 
 
 def _quieten() -> None:
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quieten: Any = logging
+    quieten.set_verbosity_error()
+    quieten.disable_progress_bar()
     torch.set_num_threads(1)
 
 
@@ -126,7 +128,7 @@ def attempt(wiring: Wiring, dtypes: Sequence[str]) -> list[Tried]:
 def _attempt(wiring: Wiring, dtype: str) -> Tried:
     """Export a model by a plan of each kind, and compare."""
     try:
-        model = make(wiring)
+        model: Any = make(wiring)
     except Exception as error:  # noqa: BLE001  (a class that wants a config of its own)
         refusal = f"not made: {type(error).__name__}: {_line(error)}"
         return Tried(name=wiring.name, dtype=dtype, refusal=refusal)

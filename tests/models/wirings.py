@@ -72,6 +72,7 @@ _OWN: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("glm4_moe_lite", "glm_moe_dsa", "axk1", "axk2"), _LATENT),
 }
 _ROPE = {"rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
+_LAST = ("o_proj.weight", "c_proj.weight", "down_proj.weight", "down_proj")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def _chosen_wirings() -> Iterator[Wiring]:
     ):
         rope = {"rope_type": kind, **_ROPE, **more}
         for model_type in ("llama", "qwen2", "phi3", "gpt_neox"):
-            if (model_type == "phi3") <= (kind == "longrope"):  # the only one that it knows
+            if model_type != "phi3" or kind == "longrope":  # the only one that it knows
                 yield Wiring(
                     name=f"{model_type} {kind}",
                     model_type=model_type,
@@ -110,14 +111,17 @@ def _chosen_wirings() -> Iterator[Wiring]:
                 )
     partial = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
     for model_type in ("phi", "stablelm", "glm", "gpt_neox", "persimmon", "nemotron"):
-        options = {"rope_parameters": partial}
-        yield Wiring(name=f"{model_type} partial", model_type=model_type, options=options)
+        yield Wiring(
+            name=f"{model_type} partial",
+            model_type=model_type,
+            options={"rope_parameters": partial},
+        )
     thetas = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
         "full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0},
     }
     kinds = ["sliding_attention", "sliding_attention", "full_attention"] * 2
-    for name, model_type, options in (
+    others: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("thetas", "gemma3_text", {"rope_parameters": thetas, "layer_types": kinds}),
         ("sliding", "qwen2", {"layer_types": kinds}),
         ("no rope", "smollm3", {"no_rope_layers": [1, 0, 1, 1, 1, 0]}),
@@ -130,7 +134,8 @@ def _chosen_wirings() -> Iterator[Wiring]:
         ("sparse every other", "qwen2_moe", {"decoder_sparse_step": 2}),
         ("dense between", "qwen3_moe", {"mlp_only_layers": [1, 4]}),
         ("three dense", "deepseek_v3", {"first_k_dense_replace": 3}),
-    ):
+    )
+    for name, model_type, options in others:
         yield Wiring(name=f"{model_type} {name}", model_type=model_type, options=options)
     for model_type in ("llama", "gpt2", "qwen2_moe"):
         yield Wiring(
@@ -155,21 +160,19 @@ def make(wiring: Wiring) -> PreTrainedModel:
         layer = next((int(word) for word in name.split(".") if word.isdigit()), -1)
         if layer in wiring.zero_layers and name.endswith(_LAST):
             weight.data.zero_()
-    model.eval().requires_grad_(requires_grad=False)
-    return model
-
-
-_LAST = ("o_proj.weight", "c_proj.weight", "down_proj.weight", "down_proj")
+    made: PreTrainedModel = model.train(mode=False).requires_grad_(requires_grad=False)
+    return made
 
 
 def _built(config_class: type[PreTrainedConfig], options: Mapping[str, Any]) -> PreTrainedModel:
     build: Any = AutoModelForCausalLM.from_config
     config = config_class(**options)
     try:
-        model: PreTrainedModel = build(config, attn_implementation="sdpa")
+        model = build(config, attn_implementation="sdpa", dtype=torch.float32)
     except ValueError:  # it has no such attention
-        model = build(config, attn_implementation="eager")
-    return model.float()
+        model = build(config, attn_implementation="eager", dtype=torch.float32)
+    assert isinstance(model, PreTrainedModel)
+    return model
 
 
 def _router_biases(model: PreTrainedModel) -> list[torch.Tensor]:

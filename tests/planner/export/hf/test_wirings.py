@@ -63,7 +63,8 @@ def tokens_of(structure: ModelStructure) -> Tensor:
 
 
 def stored(wiring: Wiring, dtype: str, folder: Path) -> Path:
-    return save_model(make(wiring).to(DTYPES[dtype]), folder)
+    model: Any = make(wiring)
+    return save_model(model.to(DTYPES[dtype]), folder)
 
 
 def opened(folder: Path, dtype: torch.dtype) -> tuple[LoadedModel, ModelStructure]:
