@@ -117,6 +117,8 @@ class RunStore(RunFacts):
         """
         folder = Path(folder)
         settings = saved_settings(folder)
+        # code is trusted by a command line, never by a folder
+        settings = settings.model_copy(update={"trust_remote_code": False})
         database = folder / DATABASE_FILE
         if Store.is_lost(database):
             raise RunError(
