@@ -55,7 +55,8 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
         least_text = f"{format_amount(name, least)} {least / total:.2f}x"
         rows.append([name, "", format_amount(name, total, 2), *parts, least_text])
     plans = sum(math.log10(site.top_level + 1) for site in space.sites)
-    stored = str(dense.loaded.stored_dtype).removeprefix("torch.")
+    formats = dict.fromkeys((dense.loaded.stored.dtype, *dense.loaded.stored.apart.values()))
+    stored = " and ".join(str(dtype).removeprefix("torch.") for dtype in formats)
     return "\n".join(
         [
             f"{settings.model}: {identity.architecture}, {stored}, fingerprint "

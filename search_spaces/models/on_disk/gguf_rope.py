@@ -43,7 +43,11 @@ class Metadata:
             ModelError: If it is a part of a model only.
         """
         reader = GGUFReader(path)
-        fields = {key: field.contents() for key, field in reader.fields.items()}
+        fields = {
+            key: field.contents()
+            for key, field in reader.fields.items()
+            if not key.startswith("tokenizer.")  # of long lists
+        }
         prefix = f"{fields['general.architecture']}."
         metadata = cls(
             name=path.name,

@@ -133,7 +133,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_another_model_is_refused() -> None:
     PLAN.check_model(IDENTITY)
     other = IDENTITY.model_copy(update={"fingerprint": "beef"})
-    complaint = "made for, LlamaForCausalLM 0123abcd, got LlamaForCausalLM beef"
+    complaint = "made for, and its weights changed .*: fingerprint 0123abcd → beef; give"
     with pytest.raises(PlanError, match=complaint):
         PLAN.check_model(other)
 
