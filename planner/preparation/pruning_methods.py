@@ -7,7 +7,7 @@ from typing import cast, get_args
 
 from evaluators.data.windows import Calibration
 from planner.settings.search import SearchSettings
-from search_spaces.errors import SettingsError
+from search_spaces.errors import SettingsError, quoted
 from search_spaces.importance import (
     LayerImportanceName,
     make_expert_importance,
@@ -118,6 +118,11 @@ class PruningMethods:
             raise SettingsError(
                 "`compensate` tuning fits attentions and MLPs one after another, and this model "
                 "has experts between them; take obs or least_squares"
+            )
+        if settings.pretrained_router is not None and not structure.has_experts:
+            raise SettingsError(
+                "`--pretrained_router` must go with a mixture of experts, and "
+                f"{quoted(settings.model)} has no experts; leave it out"
             )
         choices = settings.choices
         sparse, resizes = choices.sparse, choices.heads or choices.channels
