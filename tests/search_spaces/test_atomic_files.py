@@ -1,11 +1,23 @@
 import errno
+import glob
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from search_spaces.atomic_files import atomic_write_text
+from search_spaces.atomic_files import (
+    atomic_write_text,
+    clear_scratch,
+    finished_name,
+    is_abandoned,
+    make_folder,
+    publish,
+    remove_empty,
+    scratch_beside,
+)
 from search_spaces.errors import OutputError
 
 
@@ -60,3 +72,121 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="whose parents are folders"):
         atomic_write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_temporary_file_tells_its_name_and_whether_its_owner_lives(tmp_path: Path) -> None:
+    mine, dead = (tmp_path / f".front.{pid}.tmp.csv" for pid in (os.getpid(), 2**22 - 1))
+    for path in (mine, dead):
+        path.write_text("half")
+    assert finished_name(mine) == finished_name(dead) == "front.csv"
+    assert not is_abandoned(mine)
+    assert is_abandoned(dead)
+    # of another process, which had our number before we began
+    os.utime(mine, (1e9, 1e9))
+    assert is_abandoned(mine)
+
+
+@pytest.mark.parametrize(
+    "name", ["front.csv", ".hidden", ".front.tmp.csv", ".a.b.tmp.csv", "1.tmp"]
+)
+def test_any_other_file_is_nobodys_temporary_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    assert finished_name(tmp_path / name) is None
+    assert not is_abandoned(tmp_path / name)
+
+
+def test_the_temporary_files_of_zombies_are_abandoned(tmp_path: Path) -> None:
+    child = subprocess.Popen(["true"])
+    path = tmp_path / f".front.{child.pid}.tmp.csv"
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it ended, and nobody asked yet
+    path.write_text("half")
+    assert is_abandoned(path)
+    child.wait()
+
+
+def test_folders_that_were_made_are_removed_while_they_are_empty(tmp_path: Path) -> None:
+    made = make_folder(tmp_path / "a" / "b" / "c")
+    assert made == [tmp_path / "a/b/c", tmp_path / "a/b", tmp_path / "a"]
+    assert make_folder(tmp_path / "a") == []
+    (tmp_path / "a" / "notes.txt").touch()
+    remove_empty(made)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["notes.txt"]
+
+
+def _killed_in_its_scratch(out: Path) -> Path:
+    """Leave the scratch folder of a process that was killed while it filled it."""
+    code = (
+        "import os, sys; from pathlib import Path;"
+        "from search_spaces.atomic_files import scratch_beside;"
+        "made = scratch_beside(Path(sys.argv[1])); scratch = made.__enter__();"
+        "(scratch / 'weights').write_text('whole'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(out)], check=False)
+    (scratch,) = out.parent.glob(f".{glob.escape(out.name)}.*")
+    return scratch
+
+
+def test_scratch_is_gone_whatever_happens(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+
+    def fill() -> None:
+        with scratch_beside(out) as scratch:
+            (scratch / "weights").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_of_the_dead_is_deleted_by_the_next_and_that_of_the_living_stays(
+    tmp_path: Path,
+) -> None:
+    out, precious = tmp_path / "o[u]t", tmp_path / "precious"
+    dead = _killed_in_its_scratch(out)
+    precious.mkdir()
+    (precious / "notes.txt").write_text("mine")
+    (dead / "link").symlink_to(precious)
+    other = _killed_in_its_scratch(tmp_path / "other")
+    with scratch_beside(out) as first:
+        assert not dead.exists()
+        with scratch_beside(out) as second:
+            assert first.is_dir()
+            assert second != first
+    assert other.is_dir()  # for the next command that writes there
+    assert [path.name for path in precious.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_that_only_looks_like_scratch_stays(tmp_path: Path) -> None:
+    folder = tmp_path / ".out.abcdefgh.scratch"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (tmp_path / ".out.linked12.scratch").symlink_to(folder)
+    clear_scratch(tmp_path / "out")
+    assert (folder / "notes.txt").is_file()
+    assert (tmp_path / ".out.linked12.scratch").is_symlink()
+
+
+def test_a_folder_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out, synced = tmp_path / "folder", tmp_path / "out", list[str]()
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("weights", "deeper/tokens"):
+        (folder / name).write_text(name)
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    publish(folder, out)
+    assert synced == [
+        str(folder / "deeper" / "tokens"),
+        str(folder / "deeper"),
+        str(folder / "weights"),
+        str(folder),
+        str(tmp_path),
+    ]
+    assert (out / "deeper" / "tokens").read_text() == "deeper/tokens"
