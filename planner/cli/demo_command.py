@@ -94,6 +94,13 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
         OutputError: If one of the folders cannot be used, or holds what is not the demo's.
     """
     from planner.cli.demo_folders import MODEL_FOLDER, check_evidence, clear_earlier, keep_evidence
+
+    started = time.monotonic()
+    settings = demo_settings()
+    if evidence is not None:
+        check_evidence(evidence, out)
+    clear_earlier(out)
+
     from planner.export.manifest import Manifest
     from planner.export.pipeline import export_from_run
     from planner.reports.demo import demo_figures, demo_summary, peak_resident_bytes
@@ -103,11 +110,7 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
     from planner.searching.search_model import run_search
     from search_spaces.atomic_files import atomic_write_text
 
-    started = time.monotonic()
-    model, settings = out / MODEL_FOLDER, demo_settings()
-    if evidence is not None:
-        check_evidence(evidence, out)
-    clear_earlier(out)
+    model = out / MODEL_FOLDER
     logger.info("about 6 minutes on two idle cores; a forecast of the search follows")
     run_search(settings, out, resume=False, progress=progress, is_demo=True)
     run = Run.open(out)
