@@ -56,7 +56,8 @@ def loading(*, model_needs_code: bool, tokenizer_needs_code: bool, requires: str
     lines = _LOADING.format(
         requires=f"Loading takes `{requires}`.\n\n" if requires else "",
         model_trust=_TRUST if model_needs_code else "",
-        tokenizer_trust=_TRUST if tokenizer_needs_code else "",
+        # which looks at the model's config, and asks whether its code may run
+        tokenizer_trust=_TRUST if model_needs_code or tokenizer_needs_code else "",
     )
     return (
         lines

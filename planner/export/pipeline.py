@@ -200,14 +200,10 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             source = files_of(dense.loaded.source)
             written = exporter.write(folder, source)
             (folder / "plan.json").write_text(plan.to_json(), encoding="utf-8")
-        check_tokenizer(
-            folder,
-            dense.loaded.tokenizer,
-            trust_remote_code=written.tokenizer_needs_remote_code,
-        )
         release_pages()
         progress.stage("proving that it computes what was scored")
         exported = load_export(folder)
+        check_tokenizer(folder, exported.config, dense.loaded.tokenizer)
         if expected is None:
             expected = scored_logits(dense.structure, plan, tokens)
         proof = prove(exported, expected, tokens)

@@ -172,16 +172,15 @@ def convert_to_moe(
         with writing_weights(out):
             folder.mkdir()
             written = write_model(folder, mixture, dense, source)
-        check_tokenizer(
-            folder, dense.tokenizer, trust_remote_code=written.tokenizer_needs_remote_code
-        )
         del mixture
         release_pages()
         progress.stage("proving that all experts together compute what the dense model does")
         tokens = proof_tokens(dense.model)
         with torch.inference_mode():
             expected = dense.model(tokens, use_cache=False).logits
-        proof = prove(_with_all_experts(load_export(folder)), expected, tokens)
+        written_model = load_export(folder)
+        check_tokenizer(folder, written_model.config, dense.tokenizer)
+        proof = prove(_with_all_experts(written_model), expected, tokens)
         manifest = SplitManifest(
             settings=settings,
             model=dense.identity,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from search_spaces.errors import VerificationError
 from search_spaces.models.trust import load_tokenizer
@@ -29,11 +29,10 @@ def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
     save(folder, save_jinja_files=not isinstance(tokenizer.chat_template, dict))
     path = folder / _CONFIG_FILE
     config = json.loads(path.read_text(encoding="utf-8"))
-    home, name = type(tokenizer).__module__, type(tokenizer).__name__
-    brings_code = home.startswith("transformers_modules.")
+    brings_code = _brings_code(tokenizer)
     if brings_code:  # transformers names classes wrongly whose names lack the word tokenizer
         is_fast = getattr(tokenizer, "is_fast", False)
-        own = f"{home.rpartition('.')[2]}.{name}"
+        own = f"{type(tokenizer).__module__.rpartition('.')[2]}.{type(tokenizer).__name__}"
         config["auto_map"] = {"AutoTokenizer": [None, own] if is_fast else [own, None]}
     else:
         config.pop("auto_map", None)
@@ -47,14 +46,20 @@ def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def check_tokenizer(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, *, trust_remote_code: bool
+    folder: Path, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Load a written tokenizer, and compare it with the original.
+
+    Args:
+        folder: Where it was written.
+        config: Of the model there.
+        tokenizer: The original.
 
     Raises:
         VerificationError: If it gives other tokens, or has other chat templates.
     """
-    again = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
+    trust = _brings_code(tokenizer)
+    again = load_tokenizer(str(folder), trust_remote_code=trust, config=config)
     text = _text(tokenizer)
     same_tokens = list(again(text).input_ids) == list(tokenizer(text).input_ids)
     if not same_tokens or again.chat_template != tokenizer.chat_template:
@@ -63,6 +68,10 @@ def check_tokenizer(
             f"{type(again).__name__} in place of {type(tokenizer).__name__} does not; "
             "please report this model"
         )
+
+
+def _brings_code(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return type(tokenizer).__module__.startswith("transformers_modules.")
 
 
 def _text(tokenizer: PreTrainedTokenizerBase) -> str:

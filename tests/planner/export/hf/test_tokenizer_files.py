@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
 from planner.export.hf.tokenizer_files import check_tokenizer, write_tokenizer
 from search_spaces.errors import VerificationError
@@ -42,7 +42,7 @@ def written(source: Path, *, trust: bool = False) -> tuple[Path, bool, Any]:
     tokenizer = make(source, trust_remote_code=trust)
     folder = source.parent / "out"
     needs_code = write_tokenizer(folder, tokenizer)
-    check_tokenizer(folder, tokenizer, trust_remote_code=needs_code)
+    check_tokenizer(folder, LlamaConfig(), tokenizer)
     return folder, needs_code, make(folder, trust_remote_code=needs_code)
 
 
@@ -99,4 +99,4 @@ def test_other_tokens_are_noticed(source: Path, tmp_path: Path) -> None:
     swapped = path.read_text(encoding="utf-8").replace('"w7": 7', '"w7": 8')
     path.write_text(swapped.replace('"w8": 8', '"w8": 7'), encoding="utf-8")
     with pytest.raises(VerificationError, match="must give the tokens of the original"):
-        check_tokenizer(folder, tokenizer, trust_remote_code=False)
+        check_tokenizer(folder, LlamaConfig(), tokenizer)
