@@ -20,7 +20,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -28,11 +27,12 @@ from transformers import (
 from transformers.models.auto import configuration_auto
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from search_spaces.errors import ModelError, quoted
 from search_spaces.models.checks import absent_source, loading_failure, unknown_family, untrusted
+from search_spaces.models.memory import is_out_of_memory
 from search_spaces.models.on_disk.config_checks import (
     ask_for_logits_,
     blamed,
+    check_generation,
     check_sizes,
     check_values,
 )
@@ -65,7 +65,7 @@ def load_config(source: str, *, trust_remote_code: bool) -> PreTrainedConfig:
             source, trust_remote_code=trust_remote_code and not is_known
         )
     except Exception as error:
-        if not is_known:
+        if not is_known or is_out_of_memory(error):
             raise loading_failure(source, error) from error
         raise blamed(source, raw, _config_of) from error
     if is_known:
@@ -114,6 +114,8 @@ def load_tokenizer(
     except Exception as error:  # tokenizers raises no class of its own over a bad file
         if not trust_remote_code and "trust_remote_code" in str(error):
             raise untrusted(source, "tokenizer") from error
+        if is_out_of_memory(error):
+            raise loading_failure(source, error) from error
         raise damaged_tokenizer(source, error) from error
     missing = missing_tokenizer(source, type(tokenizer))
     if missing is not None:
@@ -149,7 +151,8 @@ def make_empty(
     try:
         return make(config)
     except Exception as error:
-        if "scaled_dot_product_attention" in str(error) or hasattr(config, "auto_map"):
+        is_our_limit = "scaled_dot_product_attention" in str(error) or is_out_of_memory(error)
+        if is_our_limit or hasattr(config, "auto_map"):
             raise loading_failure(source, error) from error
         raise blamed(source, _read_config(source), lambda raw: make(_config_of(raw))) from error
 
@@ -237,7 +240,7 @@ def _view(source: str, files: WeightFiles) -> Iterator[str]:
     """
     generation = find_file(source, "generation_config.json")
     if generation is not None:
-        _check_generation(generation)
+        check_generation(generation)
     with tempfile.TemporaryDirectory(prefix="weights-") as place:
         numbered = {name: f"{index:05}.safetensors" for index, name in enumerate(files.files)}
         if files.shards is None:
@@ -251,17 +254,6 @@ def _view(source: str, files: WeightFiles) -> Iterator[str]:
         if generation is not None:
             Path(place, generation.name).symlink_to(generation.absolute())
         yield place
-
-
-def _check_generation(file: Path) -> None:
-    values = read_json(file)
-    try:
-        GenerationConfig.from_dict(values)
-    except Exception as error:
-        raise ModelError(
-            f"{quoted(str(file))} must hold settings that transformers generates with, and it "
-            "holds others; correct it, or take it out of the folder"
-        ) from error
 
 
 def load_as_client(

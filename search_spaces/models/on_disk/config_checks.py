@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import GenerationConfig, PreTrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 from search_spaces.errors import ModelError, quoted
+from search_spaces.models.on_disk.plain_files import read_json
 
 _ROPE_TYPES = {*ROPE_INIT_FUNCTIONS, "default", "su", "mrope"}
 """The last two are old names, which transformers replaces."""
@@ -128,6 +129,22 @@ def check_depth(name: str, config: PreTrainedConfig, tensor_count: int) -> None:
     if isinstance(layers, int) and layers > tensor_count:
         field = text.attribute_map.get("num_hidden_layers", "num_hidden_layers")
         raise wrong(name, field, f"at most the {tensor_count} tensors of the checkpoint", layers)
+
+
+def check_generation(file: Path) -> None:
+    """Refuse a generation config that transformers cannot read.
+
+    Raises:
+        ModelError: If it is one.
+    """
+    values = read_json(file)
+    try:
+        GenerationConfig.from_dict(values)
+    except Exception as error:
+        raise ModelError(
+            f"{quoted(str(file))} must hold settings that transformers generates with, and it "
+            "holds others; correct it, or take it out of the folder"
+        ) from error
 
 
 def ask_for_logits_(config: PreTrainedConfig) -> None:
