@@ -17,22 +17,8 @@ def check_space(dense: DenseModel, settings: SearchSettings) -> None:
         SettingsError: If it has no site, prunes channels of experts in steps that kernels do not
             accept, or has patterns that do not divide some matrix.
     """
-    _check_router(dense, settings)
     _check_sites(dense, settings)
     _check_patterns(dense, settings)
-
-
-def _check_router(dense: DenseModel, settings: SearchSettings) -> None:
-    """Refuse an earlier router of a model that has none.
-
-    Raises:
-        SettingsError: If there is one.
-    """
-    if settings.pretrained_router is not None and not dense.structure.has_experts:
-        raise SettingsError(
-            "`pretrained_router` must be of a mixture of experts, got a model without experts; "
-            "leave it out, and `--expert_importance router_change` too"
-        )
 
 
 def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:

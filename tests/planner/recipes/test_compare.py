@@ -229,6 +229,15 @@ def test_a_budget_that_cannot_be_met_leaves_the_folder_free(
     Run.create(tmp_path, SearchSettings(model="m")).close()
 
 
+def test_a_recipe_that_cannot_meet_the_budget_is_named_before_any_is_searched(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    said = r"recipe `sparsegpt`: `params<=0\.8x` cannot be met"
+    with pytest.raises(BudgetError, match=said):
+        compare(str(saved_llama), out=tmp_path / "all", recipes="uniform,sparsegpt", **SMALL)
+    assert not (tmp_path / "all" / "uniform").exists()
+
+
 def test_a_folder_that_holds_something_else_is_refused(
     comparison: RecipeComparison, saved_llama: Path, tmp_path: Path
 ) -> None:

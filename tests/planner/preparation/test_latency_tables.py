@@ -1,0 +1,71 @@
+"""Latency tables on disk, where there may be no home, and requests that no memory holds."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from evaluators.latency.measure import Workload, least_bytes
+from planner.preparation.latency_tables import _cache_path, _fitting, _save
+from search_spaces.errors import SettingsError
+from tests.models import tiny
+
+if TYPE_CHECKING:
+    from evaluators.latency.latency_table import LatencyTable, Setting
+
+REQUEST = Workload(batch_size=2, prompt_tokens=8, new_tokens=2)
+
+
+def test_a_request_that_no_memory_holds_is_refused_before_it_is_made() -> None:
+    structure = tiny.llama(layers=1)
+    model = structure.backbone.model
+    width = model.config.hidden_size
+    assert least_bytes(model, REQUEST) == 2 * 2 * 8 * width * model.dtype.itemsize
+    huge = REQUEST.model_copy(update={"batch_size": 10**12})
+    entered = []
+    said = "`batch_size` times `prompt_tokens` must fit into memory, got 1000000000000 times 8"
+    with pytest.raises(SettingsError, match=said), _fitting(structure, huge):
+        entered.append(huge)
+    assert not entered
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (MemoryError(), SettingsError),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), SettingsError),
+        (RuntimeError("shapes do not fit"), RuntimeError),
+    ],
+)
+def test_so_is_one_for_which_memory_runs_out_and_nothing_else(
+    error: Exception, raised: type[Exception]
+) -> None:
+    with pytest.raises(raised) as caught, _fitting(tiny.llama(layers=1), REQUEST):
+        raise error
+    assert isinstance(caught.value, SettingsError) == (raised is SettingsError)
+
+
+def test_a_cache_that_cannot_be_written_is_missed_by_nobody(
+    tmp_path: Path, notices: list[str]
+) -> None:
+    (tmp_path / "file").touch()
+    table = cast("LatencyTable", SimpleNamespace(to_json=lambda: "{}"))
+    _save(table, tmp_path / "cache" / "a.json")
+    assert (tmp_path / "cache" / "a.json").read_text(encoding="utf-8") == "{}"
+    assert notices == []
+    _save(table, tmp_path / "file" / "a.json")
+    assert notices[-1].startswith("latency is measured again by the next run: ")
+
+
+def test_nobody_has_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    setting = cast("Setting", SimpleNamespace(digest="0"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert _cache_path(setting) == tmp_path / "compression-planner" / "latency" / "0.json"
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert _cache_path(setting) is None
