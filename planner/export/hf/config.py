@@ -50,6 +50,9 @@ def pruned_config(
         sublayers=[[entry for entry, _ in block] for block in sublayers],
         sources=[[source for _, source in block] for block in sublayers],
         groups=[int(counts[structure.spans[layer]][0]) for layer in attentions],
+        # by their common names too: transformers reads a tokenizer's config without its class
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
         per_layer_config=_head_counts(structure, counts, attentions),
         wiring=describe_wiring(structure) | {"dense": before, "adds_bias": adds_bias},
         auto_map={

@@ -40,6 +40,11 @@ class PrunedConfig(StockConfig):
         stock_names = object.__getattribute__(self, "attribute_map")
         return object.__getattribute__(self, stock_names.get(key, key))
 
+    def to_dict(self):
+        """Add the common names of what ``per_layer_config`` is about: others read it by these."""
+        names = ("num_hidden_layers", "num_attention_heads")
+        return super().to_dict() | {name: getattr(self, name) for name in names}
+
     # the values that all blocks share are checked by the stock rules
     def validate_architecture(self):
         _apply_stock_rule("validate_architecture", self)
@@ -97,10 +102,8 @@ def _router_loss(stock_loss, gate_logits, num_experts=None, top_k=2, attention_m
     counts = [logits.shape[-1] for logits in gate_logits or ()]
     if counts == [num_experts] * len(counts) and counts:
         return stock_loss(gate_logits, num_experts, top_k, attention_mask)
-    losses = [
-        stock_loss((logits,), count, min(top_k, count), attention_mask)
-        for logits, count in zip(gate_logits or (), counts, strict=True)
-    ]
+    pairs = zip(gate_logits or (), counts, strict=True)
+    losses = [stock_loss((x,), count, min(top_k, count), attention_mask) for x, count in pairs]
     return torch.stack(losses).mean() if losses else torch.zeros(())
 
 

@@ -1,13 +1,15 @@
 """An export gives and answers all that a stock model does, whatever differs by layer."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from tests.models.factory import VOCABULARY
 from tests.models.families import Family
 from tests.planner.export.exports import Exported
 
@@ -80,6 +82,14 @@ def test_a_config_answers_what_tools_ask(exported: Exported) -> None:
     assert exported.model.base_model_prefix
     assert exported.model.get_input_embeddings() is not None
     assert exported.model._no_split_modules == exported.structure.backbone.model._no_split_modules
+
+
+def test_a_tokenizer_loads_without_our_code(exported: Exported, tmp_path: Path) -> None:
+    exported.model.save_pretrained(tmp_path)  # as one who has trained it would
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(exported.folder / name, tmp_path / name)
+    for folder in (exported.folder, tmp_path):
+        assert len(AutoTokenizer.from_pretrained(folder, trust_remote_code=False)) == VOCABULARY
 
 
 def test_an_export_can_be_trained(family: Family, exported: Exported) -> None:
