@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
-    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -83,20 +83,31 @@ def _sums(values: Tensor) -> tuple[Tensor, Tensor]:
 def describe_source(
     identity: SourceIdentity,
     config: PreTrainedConfig,
-    generation: GenerationConfig | None,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
 ) -> SourceIdentity:
     """Return the identity of weights with that of all else that a model's folder holds."""
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     vocabulary = json.dumps([sorted(tokenizer.get_vocab().items()), special], sort_keys=True)
+    generation = model.generation_config
     values = {
         "config": computing_values(config.to_dict()),
         "transformers": transformers.__version__,
         "generation": {} if generation is None else computing_values(generation.to_dict()),
         "tokenizer": _hash(vocabulary, *_rules(tokenizer)),
         "vocabulary": _hash(vocabulary),
+        "code": _code(type(model), type(config), type(tokenizer)),
     }
     return identity.model_copy(update=values)
+
+
+def _code(*classes: type) -> str:
+    """Return what identifies the code of classes that came with a model, if any did."""
+    names = sorted({each.__module__ for each in classes})
+    files = [
+        sys.modules[name].__file__ for name in names if name.startswith("transformers_modules")
+    ]
+    return _hash(*(Path(file).read_bytes().hex() for file in files if file)) if files else ""
 
 
 def _rules(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:

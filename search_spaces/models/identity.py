@@ -84,6 +84,8 @@ class SourceIdentity(ModelIdentity):
     """Its generation config."""
     tokenizer: str = ""
     """Hash of all that its tokenizer does."""
+    code: str = ""
+    """Hash of Python code that came with it and was trusted; empty: it is of transformers."""
     vocabulary: str = ""
     """Hash of its tokens with their ids, and of its special tokens."""
 
@@ -134,6 +136,7 @@ def difference(before: ModelIdentity, now: ModelIdentity, since: str) -> str:
 def _changes(before: ModelIdentity, now: ModelIdentity) -> Iterator[tuple[str, str]]:
     """Yield what changed: the part of the model, and how."""
     yield from islice(_changed_marks(before, now, _WEIGHTS), 1)
+    yield from _changed_marks(before, now, {"code": "its code"})
     same_reader = before.transformers == now.transformers
     yield from _changed_values("config.json", before.config, now.config, same_reader=same_reader)
     # another version of the libraries may write down the same tokenizer in another way

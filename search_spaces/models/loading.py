@@ -97,7 +97,7 @@ def load_model(
         tokenizer=tokenizer,
         source=source,
         stored=stored,
-        identity=describe_source(identity, config, model.generation_config, tokenizer),
+        identity=describe_source(identity, config, model, tokenizer),
         stream=stream,
     )
 

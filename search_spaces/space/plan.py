@@ -9,7 +9,15 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity, difference
@@ -136,6 +144,13 @@ class Plan(BaseModel):
         }
         text = json.dumps([self.model.fingerprint, content, *filter(None, [self.weights_digest])])
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @field_validator("model", mode="after")
+    @classmethod
+    def _leave_out_source(cls, model: ModelIdentity) -> ModelIdentity:
+        """Keep of a run's identity what a plan holds, so that it is equal once it is read."""
+        fields = {name: getattr(model, name) for name in ModelIdentity.model_fields}
+        return model if type(model) is ModelIdentity else ModelIdentity(**fields)
 
     @model_validator(mode="after")
     def _check_patterns(self) -> Self:

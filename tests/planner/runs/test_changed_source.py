@@ -105,6 +105,7 @@ def test_a_plan_alone_notices_another_config(model: Path, tmp_path: Path) -> Non
     kept = {"layers.0.mlp": ComponentPlan(unit_count=48, kept="0-23")}
     plan = Plan(model=load_model(str(model)).identity, sites=kept)
     path.write_text(plan.to_json(), encoding="utf-8")
+    assert Plan.load(path) == plan
     assert set(json.loads(plan.to_json())["model"]) == set(ModelIdentity.model_fields)
     change_config(model, rms_norm_eps=0.1)
     settings = SearchSettings.checked(model=str(model))
