@@ -18,6 +18,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from search_spaces.errors import ModelError
 from search_spaces.models.gguf import unpack_gguf
 from search_spaces.models.loading import load_model
+from tests.models.damage import edit_json
 from tests.models.factory import GROUPED, SPECIAL, VOCABULARY, make_model
 
 
@@ -50,6 +51,17 @@ def test_a_gguf_file_becomes_a_folder_once(
     stamps = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
     assert unpack_gguf(gguf) == Path(loaded.source)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == stamps
+
+
+def test_what_lies_beside_a_gguf_file_is_not_looked_at(cache: Path, gguf: Path) -> None:
+    mark = gguf.parent / "ran"
+    code = f"from pathlib import Path\nPath({str(mark)!r}).touch()\nclass Own: pass\n"
+    (gguf.parent / "own.py").write_text(code, encoding="utf-8")
+    own = {"AutoConfig": "own.Own", "AutoTokenizer": [None, "own.Own"]}
+    for name in ("config.json", "tokenizer_config.json", "adapter_config.json"):
+        edit_json(gguf.parent / name, auto_map=own, tokenizer_class="Own", model_type="own")
+    assert load_model(str(gguf)).tokenizer.convert_ids_to_tokens([3, 95]) == ["w3", "w95"]
+    assert not mark.exists()
 
 
 def test_a_folder_that_another_process_made_meanwhile_stays(
