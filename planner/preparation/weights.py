@@ -88,7 +88,7 @@ class RunWeights:
             builder,
             widths=[_widths(space, position) for position in range(len(space.components))],
             digest=" ".join(
-                (self.loaded.identity.fingerprint, space.weights_digest, _orders_digest(space))
+                (self.loaded.identity.fingerprint, space.weights_digest, orders_digest(space))
             ),
             limit_bytes=self.limit_bytes,
         )
@@ -148,7 +148,8 @@ def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:
     return tuple(sorted(counts - {0, unit_count}))
 
 
-def _orders_digest(space: SearchSpace) -> str:
+def orders_digest(space: SearchSpace) -> str:
+    """Return what identifies the orders of units."""
     orders = [*space.orders, *space.orders.channels.values()]
     content = b"".join(order.astype(np.int64).tobytes() for order in orders)
     return hashlib.sha256(content).hexdigest()[:10]

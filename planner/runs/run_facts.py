@@ -118,6 +118,19 @@ class RunFacts:
                 "another --out"
             )
 
+    def check_order(self, digest: str) -> None:
+        """Refuse another order of units than the run's; the first one's digest is stored.
+
+        Raises:
+            RunError: If the order is another than the run began with.
+        """
+        first = self._first("order", digest)
+        if first != digest:
+            raise RunError(
+                f"ranking.npz changed since the search: its orders of units were {first}, now "
+                f"{digest}; bring back the file, or search into another --out"
+            )
+
     @property
     def arithmetic(self) -> str:
         """The number format and the device that plans were scored with."""

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from operator import gt
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -196,6 +197,21 @@ class RunStore(RunFacts):
     def find(self, genome: Genome) -> Evaluation | None:
         """Return the evaluation of a genome, if it has one."""
         return self._store.find(genome)
+
+    def check_genomes(self, top_levels: Sequence[int]) -> None:
+        """Refuse evaluations of plans that are not in the search space.
+
+        Raises:
+            RunError: If a genome has another length, or a level beyond these highest ones.
+        """
+        for evaluation in self.evaluations():
+            levels = evaluation.genome
+            if len(levels) != len(top_levels) or any(map(gt, levels, top_levels)):
+                raise RunError(
+                    f"`{self.folder / DATABASE_FILE}` is damaged: plan {evaluation.plan_id} is "
+                    "none of its search space; restore it from a copy, or search into another "
+                    "--out"
+                )
 
     def baselines(self) -> dict[str, Evaluation]:
         """Return the baselines that were scored: ``uniform`` and ``additive``, if any."""

@@ -16,6 +16,7 @@ from planner.preparation.dense_model import DenseModel, arithmetic_of, open_mode
 from planner.preparation.latency_tables import find_table, workload
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
+from planner.preparation.weights import orders_digest
 from planner.runs.records import SearchEffort
 from planner.runs.run_store import RunStore
 from planner.searchers import make_searcher
@@ -147,6 +148,8 @@ def search_prepared(
         RunError: If the run's latency table is another one.
         ModelError: If no plan could be scored.
     """
+    run.check_order(orders_digest(prepared.space))
+    run.check_genomes(prepared.space.top_levels.tolist())
     budget = budget_of(run.settings)
     costs, smallest = prepared.dense.costs.dense(), prepared.smallest_costs()
     check_reachable(budget, costs, smallest)

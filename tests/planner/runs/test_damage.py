@@ -137,6 +137,22 @@ def test_a_damaged_row_is_named(folder: Path, line: str, said: str) -> None:
     assert said in _refused(folder)
 
 
+@pytest.mark.parametrize("top_levels", [[3] * 7, [3] * 9, [3, 3, 3, 2, 3, 3, 3, 3]])
+def test_a_plan_that_is_not_in_the_space_is_named(folder: Path, top_levels: list[int]) -> None:
+    with Run.open(folder) as run:
+        run.check_genomes([3] * 8)
+        with pytest.raises(RunError, match="is none of its search space"):
+            run.check_genomes(top_levels)
+
+
+def test_another_order_of_units_is_named(folder: Path) -> None:
+    with Run.resume(folder, SETTINGS) as run:
+        run.check_order("abc")
+        run.check_order("abc")
+        with pytest.raises(RunError, match=r"ranking\.npz changed since the search"):
+            run.check_order("abd")
+
+
 @pytest.mark.parametrize("key", ["dense", "smallest", "cost_names"])
 def test_what_a_search_stores_before_it_scores_is_missed(folder: Path, key: str) -> None:
     _change(folder, f"delete from meta where key = '{key}'")
