@@ -15,7 +15,7 @@ from planner.settings.limits import MOST_SEED, MOST_TOKENS, MOST_WINDOWS, check_
 from planner.settings.validation import validated
 from planner.settings.yaml_values import read_yaml
 from search_spaces.atomic_files import atomic_write_text
-from search_spaces.errors import SettingsError
+from search_spaces.errors import BudgetError, SettingsError
 from search_spaces.importance import ExpertImportanceName, LayerImportanceName, UnitImportanceName
 from search_spaces.models import Offload
 from search_spaces.models.identity import Verify
@@ -190,7 +190,7 @@ class SearchSettings(BaseModel):
             _refuse(rule, version, "use the planner that wrote it")
         try:
             return cls.checked(**values)
-        except SettingsError as error:
+        except (BudgetError, SettingsError) as error:
             raise SettingsError(f"`{path}` holds a setting out of place: {error}") from error
 
     def save(self, folder: Path) -> None:

@@ -89,7 +89,7 @@ def _complaint(refusal: ValidationError, fields: Mapping[str, FieldInfo]) -> str
     if kind in _BOUNDS:
         words, key, remedy = _BOUNDS[kind]
         limit = context[key]
-        rule = f"{words} {limit:,}" if limit >= 1e4 else f"{words} {limit:g}"
+        rule = f"{words} {limit:,.0f}" if limit >= 1e4 else f"{words} {limit:g}"
     elif kind == "literal_error":
         rule, remedy = f"one of {context['expected']}", "choose one of these for"
     elif kind == "finite_number":

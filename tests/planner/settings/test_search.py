@@ -1,11 +1,18 @@
+import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from planner.settings.search import SearchSettings
+from planner.settings.to_moe import ToMoeSettings
+from planner.settings.validation import kind_of
 from search_spaces.errors import SettingsError
+from tests.planner.settings.test_yaml_values import BOMB
 
 
 def test_settings_come_back_from_disk(tmp_path: Path) -> None:
@@ -13,6 +20,70 @@ def test_settings_come_back_from_disk(tmp_path: Path) -> None:
     settings.save(tmp_path)
     assert SearchSettings.load(tmp_path) == settings
     assert yaml.safe_load((tmp_path / "settings.yaml").read_text())["version"] == 2
+
+
+@given(
+    st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(
+        lambda text: text.strip()
+    )
+    | st.sampled_from(
+        ["null", "~", "off", "1e5", "#notes.txt", "a: b", "0x10", "- a", "2:4", "=x"]
+    ),
+    st.floats(min_value=1e-9, max_value=math.inf, exclude_min=True),
+)
+def test_any_text_and_number_come_back_as_they_were(data: str, gigabytes: float) -> None:
+    settings = SearchSettings.checked(
+        model="m", data=data, weight_cache_gigabytes=gigabytes, minutes=min(gigabytes, 1e6)
+    )
+    with TemporaryDirectory() as folder:
+        settings.save(Path(folder))
+        assert SearchSettings.load(Path(folder)) == settings
+    assert 0 <= settings.weight_cache_bytes <= 10**18
+
+
+def test_text_is_read_by_the_type_of_its_field() -> None:
+    settings = SearchSettings.checked(
+        model="null", seed="7", minutes="1.5", trust_remote_code="yes", racing="off", data="1e5"
+    )
+    read = (settings.model, settings.seed, settings.minutes, settings.racing, settings.data)
+    assert read == ("null", 7, 1.5, "off", "1e5")
+    assert settings.trust_remote_code is True
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"seed": 2**32}, "`seed` must be at most 4,294,967,295, got 4294967296; lower"),
+        ({"seed": 10**5000}, "got a longer number"),
+        ({"seed": True}, "`seed` must be a whole number, got True"),
+        ({"minutes": math.inf}, "`minutes` must be a finite number, got inf"),
+        ({"minutes": 1e300}, "`minutes` must be at most 1,000,000, got 1e+300"),
+        ({"weight_cache_gigabytes": math.nan}, "must be above 0, got nan"),
+        ({"data": " "}, "`data` must not be empty, got ' '"),
+        ({"data": "a\0b"}, "`data` must be text in UTF-8 without NUL"),
+        ({"data": "a\udcff"}, "`data` must be text in UTF-8 without NUL"),
+        (
+            {"calibration_windows": 10**6},
+            "must have at most 16,777,216 tokens, got 1000000 of 128",
+        ),
+        ({"x" * 999: 1}, "choose from model, data"),
+    ],
+)
+def test_a_value_without_bounds_or_sense_is_refused_by_name(
+    values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        SearchSettings.checked(**{"model": "m"} | values)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) <= 300
+
+
+def test_every_number_has_a_limit() -> None:
+    for settings in (SearchSettings, ToMoeSettings):
+        for name, field in settings.model_fields.items():
+            if kind_of(field.annotation) in (int, float) and name != "weight_cache_gigabytes":
+                limits = [getattr(part, "le", None) for part in field.metadata]
+                assert any(limit is not None for limit in limits), name
 
 
 def test_every_field_says_what_it_does() -> None:
@@ -65,7 +136,10 @@ def test_a_model_must_be_given() -> None:
         SearchSettings.checked()
 
 
-@pytest.mark.parametrize("text", ["a: [", "just words", "version: 1\nmodel: m", "model: m", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "just words", "version: 1\nmodel: m", "model: m", "", "1: 2", BOMB, "a: &a [*a]"],
+)
 def test_a_file_that_is_not_settings_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "settings.yaml").write_text(text)
     with pytest.raises(SettingsError, match=r"settings\.yaml"):
