@@ -174,3 +174,28 @@ def test_another_version_of_the_libraries_is_no_change(folder: Path) -> None:
     )
     assert not difference(nothing, now, "the search")
     assert VOCABULARY == 96
+
+
+OWN_CODE = """from transformers import LlamaConfig, LlamaForCausalLM
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+    scale = {scale}
+"""
+
+
+def test_changed_code_that_was_trusted_is_named(folder: Path) -> None:
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    architectures = ["OwnForCausalLM"]
+    change_json(
+        folder / "config.json", model_type="own", auto_map=classes, architectures=architectures
+    )
+    found = []
+    for scale in (1, 2):
+        (folder / "own.py").write_text(OWN_CODE.format(scale=scale), encoding="utf-8")
+        found.append(identity(folder, trust_remote_code=True))
+    before, now = found
+    assert difference(before, now, "the search").startswith("its code changed since the search")
