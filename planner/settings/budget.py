@@ -109,8 +109,7 @@ class Budget:
         Raises:
             BudgetError: If the text breaks the grammar; the message names the term.
         """
-        terms = plain_signs(text).lower().split(",")
-        limits = tuple(_parse_limit(term.strip()) for term in terms)
+        limits = tuple(_parse_limit(t.strip()) for t in plain_signs(text).lower().split(","))
         names = [limit.metric for limit in limits]
         for name in names:
             if names.count(name) > 1:
@@ -265,8 +264,7 @@ def _units(metric_name: str) -> dict[str, float]:
 def _parse_limit(term: str) -> Limit:
     match = _TERM.fullmatch(term)
     if match is None:
-        remedy = "write decimals with a point: " if term[:1].isdigit() else "write "
-        _refuse("a budget must read NAME<=VALUE", term, f"{remedy}for example {_EXAMPLE}")
+        _refuse("a budget must read NAME<=VALUE", term, f"write as {_EXAMPLE}, with a point")
     name, operator, text = match.groups()
     metric_names = COST_NAMES + QUALITY_NAMES
     if name not in metric_names:
