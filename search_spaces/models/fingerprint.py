@@ -11,6 +11,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -89,7 +90,7 @@ def describe_source(
     """Return the identity of weights with that of all else that a model's folder holds."""
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     vocabulary = json.dumps([sorted(tokenizer.get_vocab().items()), special], sort_keys=True)
-    generation = model.generation_config
+    generation: GenerationConfig | None = model.generation_config
     values = {
         "config": computing_values(config.to_dict()),
         "transformers": transformers.__version__,
