@@ -87,15 +87,14 @@ def models(place: Place) -> Asked:
     family = "Llama" if rng.random() < 0.6 else pick(FAMILIES, rng)
     folder = place.copy(family, "model")
     for _ in range(rng.choice((1, 1, 2))):
-        change = rng.choice(
-            (_config, _config, _config, _generation, _tokenizer, _weights, _planted)
-        )
+        change = rng.choice((_config, _config, _config, _generation, _tokenizer, _weights, plant))
         change(place, folder, rng)
     kind = rng.random()
     place.copy("text.txt")
     if kind < 0.5:
         return Asked(words=["inspect", "model"])
-    text = [] if rng.random() < 0.25 else ["--data=text.txt"]
+    own = 0.6 if (folder / "planted.py").exists() else 0.2  # text that the model itself writes
+    text = [] if rng.random() < own else ["--data=text.txt"]
     if kind < 0.85:
         return Asked(words=["search", "model", *text, *TINY_SEARCH, "--out=out"], out="out")
     return Asked(words=["to-moe", "model", *text, *TINY_SPLIT, "--out=out"], out="out")
@@ -181,7 +180,7 @@ def _weights(place: Place, folder: Path, rng: random.Random) -> None:
         place.write("model/model.safetensors.index.json", json.dumps(index))
 
 
-def _planted(place: Place, folder: Path, rng: random.Random) -> None:
+def plant(place: Place, folder: Path, rng: random.Random) -> None:
     """Plant code and pickles that libraries may run if they are let."""
     for name in ("planted.py", "custom_generate/generate.py", "modeling_llama.py"):
         place.write(f"model/{name}", f"{_CODE}class X: pass\ndef generate(*a, **k): pass\n")
@@ -200,9 +199,8 @@ def _planted(place: Place, folder: Path, rng: random.Random) -> None:
         changes: dict[str, Any] = {"auto_map": maps}
         if kind == 1:
             changes |= {"model_type": "planted", "tokenizer_class": "X"}
-        _json_file(
-            place, path, {name: [value] for name, value in changes.items()}, random.Random(1)
-        )
+        values = json.loads(path.read_text("utf-8", "replace")) if path.is_file() else {}
+        place.write(f"model/{path.name}", json.dumps({**values, **changes}))
     elif kind == 3:
         place.write(
             "model/adapter_config.json", odd_json('{"base_model_name_or_path": "../x"}', rng)

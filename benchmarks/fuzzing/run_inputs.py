@@ -5,7 +5,10 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
+import yaml
+
 from benchmarks.fuzzing.materials import BUDGET, Asked, Place
+from benchmarks.fuzzing.model_inputs import plant
 from benchmarks.fuzzing.odd import damaged, misspelt, odd_json, odd_text, pick
 from benchmarks.fuzzing.option_inputs import odd_yaml
 
@@ -46,6 +49,11 @@ def settings(place: Place) -> Asked:
     """Return a command on a run whose settings are odd."""
     run = place.copy("run")
     text = (run / "settings.yaml").read_text(encoding="utf-8")
+    if place.rng.random() < 0.12:  # a run that somebody else sent, with its model
+        plant(place, place.copy("Llama", "model"), place.rng)
+        values = {**yaml.safe_load(text), "model": "model"}
+        place.write("run/settings.yaml", yaml.safe_dump({**values, "trust_remote_code": True}))
+        return _export()
     place.write("run/settings.yaml", odd_yaml(text, place.rng))
     return _reader(place)
 
@@ -180,7 +188,11 @@ def _reader(place: Place) -> Asked:
     if kind < 0.4:
         return Asked(words=["front", str(place.materials.path("run")), "--against=run"])
     if kind < 0.65:
-        return Asked(words=["export", "run", f"--budget={BUDGET}", "--out=out"], out="out")
+        return _export()
     more = rng.choice(([], ["--evaluations=6"], ["--evaluations=6"]))
     words = [*place.materials.search, "--out=run", "--resume", *more]
     return Asked(words=words, changes=("run",))
+
+
+def _export() -> Asked:
+    return Asked(words=["export", "run", f"--budget={BUDGET}", "--out=out"], out="out")
