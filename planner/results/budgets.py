@@ -7,12 +7,13 @@ from planner.results.front import best_within, front_row
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget, check_reachable
+from planner.settings.signs import plain_signs
 from search_spaces.errors import BudgetError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_OPERATORS = "<>=≤≥"
+_OPERATORS = "<>="
 """Characters of a budget that names its metric, unlike a bare value."""
 
 
@@ -31,7 +32,7 @@ def split_budgets(text: str) -> list[str]:
         BudgetError: If there is none in it.
     """
     separator = ";" if ";" in text else ","
-    budgets = [budget.strip() for budget in text.split(separator) if budget.strip()]
+    budgets = [budget.strip() for budget in text.split(separator) if budget.strip(" ,")]
     if not budgets:
         raise BudgetError(
             f"`--budgets` must name one budget or more, got {text!r}; "
@@ -46,7 +47,7 @@ def plan_chooser(run: RunStore) -> Callable[[Budget], Evaluation]:
     The function raises `BudgetError` if no plan of the run meets a budget.
     """
     evaluations, dense = run.evaluations(), run.dense
-    smallest, cost_names = run.get_meta("smallest"), run.get_meta("cost_names")
+    smallest, cost_names = run.smallest, run.cost_names
 
     def choose(budget: Budget) -> Evaluation:
         check_reachable(budget, dense, smallest)
@@ -76,7 +77,7 @@ def answer_budgets(
 
     rows: list[dict[str, object]] = []
     for text in budgets:
-        named = text if set(text) & set(_OPERATORS) else f"{first_cost}<={text}"
+        named = text if set(plain_signs(text)) & set(_OPERATORS) else f"{first_cost}<={text}"
         try:
             row = front_row(choose(Budget.parse(named)), dense)
             rows.append({"budget": named, **row, "refusal": ""})
