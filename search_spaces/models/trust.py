@@ -70,6 +70,7 @@ def load_config(source: str, *, trust_remote_code: bool) -> PreTrainedConfig:
         raise blamed(source, raw, _config_of) from error
     if is_known:
         vars(config).pop("auto_map", None)
+    vars(config).pop("fusion_config", None)  # which would change classes for the whole process
     check_sizes(source, config)
     ask_for_logits_(config)
     return config

@@ -17,6 +17,14 @@ _ROPE_TYPES = {*ROPE_INIT_FUNCTIONS, "default", "su", "mrope"}
 """The last two are old names, which transformers replaces."""
 _ROPE_FIELDS = ("rope_parameters", "rope_scaling")
 _QUANTISATIONS = {*AUTO_QUANTIZATION_CONFIG_MAPPING, "bitsandbytes"}
+_PLAIN: tuple[tuple[str, type, str], ...] = (
+    ("sliding_window", int, "a whole number or null"),
+    ("dtype", str, "the name of a number format"),
+    ("torch_dtype", str, "the name of a number format"),
+    *((field, dict, "an object or null") for field in ("auto_map", "quantization_config")),
+    *((field, dict, "an object or null") for field in _ROPE_FIELDS),
+)
+LARGEST_NUMBER = 2**62
 _SIZES = (
     "hidden_size",
     "num_hidden_layers",
@@ -65,17 +73,23 @@ def check_values(name: str, raw: Mapping[str, Any]) -> None:
         isinstance(architectures, list) and all(isinstance(each, str) for each in architectures)
     ):
         raise wrong(name, "architectures", "a list of names of classes", architectures)
-    others = raw.get("configuration_files") or []
+    others = raw.get("configuration_files", [])
     if not isinstance(others, list) or any(Path(str(each)).name != each for each in others):
         raise wrong(name, "configuration_files", "a list of files in the folder", others)
-    for field in ("auto_map", "quantization_config", *_ROPE_FIELDS):
-        if not isinstance(raw.get(field), dict | None):
-            raise wrong(name, field, "an object or null", raw[field])
+    for field, kinds, rule in _PLAIN:
+        if not isinstance(raw.get(field), kinds | None):
+            raise wrong(name, field, rule, raw[field])
+    _check_numbers(name, raw)
+    _check_rope(name, raw)
+    _check_quantisation(name, raw.get("quantization_config"))
+
+
+def _check_numbers(name: str, raw: Mapping[str, Any]) -> None:
     for field, value in raw.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise wrong(name, field, "a finite number", value)
-    _check_rope(name, raw)
-    _check_quantisation(name, raw.get("quantization_config"))
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            raise wrong(name, field, "a number of at most 62 bits", value)
 
 
 def _check_rope(name: str, raw: Mapping[str, Any]) -> None:
