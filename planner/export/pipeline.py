@@ -132,6 +132,7 @@ def _plan_of(run: RunStore, dense: DenseModel, evaluation: Evaluation) -> Plan:
         RunError: If the run's folder holds another order of units, or text.
     """
     space = run_space(dense, run.settings, run.folder)
+    run.check_genomes(space.top_levels.tolist())
     plan = space.plan(space.repaired(np.array([evaluation.genome]))[0])
     if plan.plan_id != evaluation.plan_id:
         raise RunError(

@@ -175,7 +175,7 @@ def test_plan_ids_do_not_depend_on_the_number_format(saved_llama: Path, tmp_path
 def test_damaged_calibration_is_refused(searched_copy: Path, saved_llama: Path) -> None:
     path = searched_copy / "calibration.npz"
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(RunError, match=r"calibration\.npz` must hold the run's tokens"):
+    with pytest.raises(RunError, match=r"calibration\.npz` must hold the arrays of its run"):
         search(str(saved_llama), out=searched_copy, resume=True, **SMALL)
 
 
