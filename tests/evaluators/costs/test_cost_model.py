@@ -192,7 +192,10 @@ def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(family: Make
     plain = CostModel(structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT)
     block_options = [combined_options(SPARSE)] * len(widths)
     judge = CostModel(
-        structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT, block_options=block_options
+        structure,
+        stored=StoredFormat(dtype=torch.bfloat16),
+        context=CONTEXT,
+        block_options=block_options,
     )
     rng = np.random.default_rng(3)
     kept = rng.integers(widths + 1, size=(12, len(widths)))
@@ -227,7 +230,9 @@ def test_a_bias_is_paid_where_units_went_and_there_was_none() -> None:
         structure = family()
         widths = unit_counts(structure.components)
         plain = CostModel(structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT)
-        judge = CostModel(structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT, adds_bias=True)
+        judge = CostModel(
+            structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT, adds_bias=True
+        )
         kept = widths.copy()
         kept[:3] = [widths[0] - 1, 0, widths[2] - 1]
         for configurations, biases in ((widths, 0), (kept, 2)):

@@ -42,7 +42,10 @@ def cost_model(
 ) -> CostModel:
     block_options = ways(structure, patterns)
     return CostModel(
-        structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT, block_options=block_options
+        structure,
+        stored=StoredFormat(dtype=torch.bfloat16),
+        context=CONTEXT,
+        block_options=block_options,
     )
 
 
@@ -215,7 +218,10 @@ def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(name: str, words: 
         patterns=patterns,
     )
     judge = CostModel(
-        structure, stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT, block_options=space.block_options
+        structure,
+        stored=StoredFormat(dtype=torch.bfloat16),
+        context=CONTEXT,
+        block_options=space.block_options,
     )
     rng = np.random.default_rng(2)
     genomes = rng.integers(space.top_levels + 1, size=(20, len(space.sites)))
@@ -235,5 +241,7 @@ def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(name: str, words: 
 
 
 def test_a_dense_model_has_neither_active_parameters_nor_loading() -> None:
-    costs = CostModel(tiny.llama(), stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT).dense()
+    costs = CostModel(
+        tiny.llama(), stored=StoredFormat(dtype=torch.bfloat16), context=CONTEXT
+    ).dense()
     assert not {"active", "loading"} & set(costs)

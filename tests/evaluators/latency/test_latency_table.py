@@ -35,7 +35,9 @@ def plain(structure: ModelStructure) -> list[tuple[BlockOptions, ...]]:
 
 
 def costs_by_hand(structure: ModelStructure) -> CostModel:
-    return CostModel(structure, stored=StoredFormat(dtype=torch.float32), context=1).timed(by_hand(structure))
+    return CostModel(structure, stored=StoredFormat(dtype=torch.float32), context=1).timed(
+        by_hand(structure)
+    )
 
 
 @pytest.mark.parametrize(

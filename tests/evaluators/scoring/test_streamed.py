@@ -56,7 +56,8 @@ def test_identity_and_structure_are_the_same(pair: tuple[Opened, Opened]) -> Non
 
 def test_costs_are_the_same(pair: tuple[Opened, Opened]) -> None:
     whole, streamed = (
-        CostModel(side.structure, stored=StoredFormat(dtype=torch.float32), context=8).dense() for side in pair
+        CostModel(side.structure, stored=StoredFormat(dtype=torch.float32), context=8).dense()
+        for side in pair
     )
     assert streamed == whole
 

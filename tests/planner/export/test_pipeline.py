@@ -18,6 +18,7 @@ from planner.export.proof import scored_logits
 from planner.preparation.dense_model import open_model
 from planner.settings.search import SearchSettings
 from search_spaces.errors import OutputError, PlanError, VerificationError
+from search_spaces.models.stored import StoredFormat
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, masked_logits, random_tokens
@@ -120,7 +121,7 @@ def test_costs_that_were_not_promised_are_refused(
 ) -> None:
     def wrong(*args: Any) -> Any:
         dense = open_model(*args)
-        costs = CostModel(dense.structure, stored_dtype=torch.float16, context=1)
+        costs = CostModel(dense.structure, stored=StoredFormat(dtype=torch.float16), context=1)
         return replace(dense, costs=costs)
 
     monkeypatch.setattr("planner.export.pipeline.open_model", wrong)

@@ -15,6 +15,7 @@ from planner.export.proof import prove, scored_logits
 from search_spaces.errors import VerificationError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
+from search_spaces.models.stored import StoredFormat
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, masked_logits, random_tokens
 from tests.models.factory import twin
@@ -32,7 +33,7 @@ def sound(
         model=llama.backbone.model,
         tokenizer=tokenizer,
         source="memory",
-        stored_dtype=torch.float32,
+        stored=StoredFormat(dtype=torch.float32),
         identity=identify(llama.backbone.model),
     )
     return export(loaded, llama, KEPT, tmp_path_factory.mktemp("verify") / "llama")

@@ -19,6 +19,7 @@ from transformers import (
 from planner.export.hf.stock import head_dim
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
+from search_spaces.models.stored import StoredFormat
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens, shorter_plan, uniform_plan
@@ -78,7 +79,7 @@ def test_a_shape_that_the_stock_config_refuses_gets_our_code(
         model=structure.backbone.model,
         tokenizer=tokenizer,
         source="memory",
-        stored_dtype=torch.float32,
+        stored=StoredFormat(dtype=torch.float32),
         identity=identify(structure.backbone.model),
     )
     kept = [np.arange(3), np.arange(48)] * LAYERS
@@ -151,7 +152,7 @@ def test_dense_plan_is_the_stock_model(
         model=model,
         tokenizer=tokenizer,
         source="memory",
-        stored_dtype=torch.float32,
+        stored=StoredFormat(dtype=torch.float32),
         identity=identify(model),
     )
     kept = [np.arange(block.unit_count) for block in llama.components]

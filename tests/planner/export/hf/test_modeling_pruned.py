@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
 
 from evaluators.costs.cost_model import CostModel
+from search_spaces.models.stored import StoredFormat
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, masked_logits
 from tests.models.families import Family
@@ -20,7 +21,9 @@ from tests.planner.export.exports import Exported, assert_close, assert_same_log
 def costs(exported: Exported, context: int) -> dict[str, float]:
     blocks = exported.structure.components
     counts = np.array([[len(exported.plan.sites[block.name].units) for block in blocks]])
-    model = CostModel(exported.structure, stored_dtype=torch.float32, context=context)
+    model = CostModel(
+        exported.structure, stored=StoredFormat(dtype=torch.float32), context=context
+    )
     return {name: float(cost[0]) for name, cost in model.costs(counts).items()}
 
 
