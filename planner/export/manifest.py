@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from evaluators.latency.measure import Latency, Workload
+from evaluators.metric import Measurement
 from planner.export.origin import Origin
 from search_spaces.models.identity import ModelIdentity
 
@@ -19,6 +20,14 @@ class Quality(BaseModel):
 
     value: float
     standard_error: float
+
+    @classmethod
+    def of_all(cls, measured: Mapping[str, Measurement]) -> "dict[str, Quality]":
+        """Return measurements, by name, as a manifest holds them."""
+        return {
+            name: cls(value=m.value, standard_error=m.standard_error)
+            for name, m in measured.items()
+        }
 
 
 class Prediction(BaseModel):

@@ -156,7 +156,7 @@ def export_from_model(
     loaded = Plan.load(plan)
     if loaded.weights_digest:
         raise PlanError(
-            f"`{plan}` needs pruned weights from a run's text ({loaded.weights_digest}), which "
+            f"{quoted(str(plan))} needs pruned weights from a run's text, which "
             "the model alone does not give; export it from that run, `planner export RUN --plan`"
         )
     dense = open_model(_in_float32(settings), progress)
@@ -232,8 +232,8 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             experts=exporter.pruned.experts,
             costs=costs,
             dense_costs=dict(dense.costs.dense()),
-            calibration=_qualities(scores.calibration),
-            holdout=_qualities(scores.holdout),
+            calibration=Quality.of_all(scores.calibration),
+            holdout=Quality.of_all(scores.holdout),
             logit_gap=proof.logit_gap,
             cache_gap=proof.cache_gap,
             logit_gap_allowed=proof.allowed,
@@ -250,13 +250,6 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             publish(folder, out)
     release_pages()
     return out
-
-
-def _qualities(measured: Mapping[str, Measurement]) -> dict[str, Quality]:
-    return {
-        name: Quality(value=m.value, standard_error=m.standard_error)
-        for name, m in measured.items()
-    }
 
 
 def _time(

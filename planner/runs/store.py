@@ -20,7 +20,7 @@ from search_spaces.errors import RunError
 from search_spaces.space.space import Genome
 
 _VERSION = 3
-_TABLES = """
+_TABLES = f"""
 create table if not exists meta (key text primary key, value text not null);
 create table if not exists evaluations (
     id integer primary key,
@@ -50,6 +50,7 @@ create table if not exists replies (
     seconds real not null,
     primary key (round, genome)
 );
+insert or ignore into meta (key, value) values ('schema_version', '{_VERSION}');
 """
 _INSERT = """
 insert into evaluations (genome, plan_id, round, tokens, seconds, failure, created_at)
@@ -93,9 +94,8 @@ class Store:
                 store._connection.execute("pragma synchronous = full")
                 if not store._is_blank():
                     store._check_version()
+                # at once, so that a killed process leaves all of it or nothing
                 store._connection.executescript(f"begin; {_TABLES} commit;")
-                if store.get_meta("schema_version") is None:
-                    store.set_meta("schema_version", _VERSION)
             except BaseException:
                 store._connection.close()
                 raise

@@ -79,8 +79,8 @@ def loading_failure(
             f"quantisation, or install `{package[1] if package else method}`"
         )
     return ModelError(
-        f"the files of a model must fit together, and {quoted(source)} cannot be loaded as "
-        f"transformers would ({type(error).__name__}); get it again, or see why with `--debug`"
+        f"the files of a model must fit together, and {quoted(source)} cannot be loaded; get it "
+        "again, or see why with `--debug`"
     )
 
 

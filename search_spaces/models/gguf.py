@@ -48,8 +48,7 @@ def unpack_gguf(path: Path) -> Path:
     except Exception as error:
         raise ModelError(
             f"{quoted(str(path))} must be a GGUF file of an architecture that transformers reads, "
-            f"and it cannot be loaded ({type(error).__name__}); give a whole file of such, or a "
-            "HuggingFace folder"
+            "and it cannot be loaded; give a whole file of such, or a HuggingFace folder"
         ) from error
     keep_metadata_(model, metadata)
     # it counts as quantised and so refuses to be saved, though its tensors are plain

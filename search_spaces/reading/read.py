@@ -37,8 +37,8 @@ def read_structure(model: PreTrainedModel, stream: LayerStream | None = None) ->
     except (TypeError, AttributeError, RuntimeError, LookupError, ValueError) as error:
         raise StructureError(
             f"a model must run layer by layer as causal language models do, and "
-            f"{type(model).__name__} does not: {type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]}; this architecture cannot be read"
+            f"{type(model).__name__} does not; this architecture cannot be read, `--debug` shows "
+            "where it fails"
         ) from error
 
 

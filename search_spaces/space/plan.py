@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from search_spaces.errors import PlanError
+from search_spaces.errors import InputError, PlanError, quoted
 from search_spaces.models.identity import ModelIdentity, difference
 from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
 from search_spaces.space.sparsity import SparsityPattern
@@ -178,17 +178,13 @@ class Plan(BaseModel):
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise PlanError(
-                f"a plan must be a readable JSON file, and `{path}` is not: {error}; "
+                f"a plan must be a readable JSON file, and {quoted(str(path))} is not: {reason}; "
                 "check the path"
             ) from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise PlanError(
-                f"`{path}` must be a plan of version 1 to 4, and {where} is wrong: "
-                f"{first['msg']}; export the plan again from its run"
-            ) from error
+            raise _malformed(path, error) from error
 
     def check_model(self, identity: ModelIdentity) -> None:
         """Refuse a model that the plan was not made for.
@@ -240,6 +236,21 @@ class Plan(BaseModel):
         component_plan = self.sites[component.name]
         channels = component_plan.kept_channels(component.experts.channel_count)
         return ExpertPruning(channels=channels, top_k=component_plan.top_k)
+
+
+def _malformed(path: Path, error: ValidationError) -> PlanError:
+    """Return the sentence for the first field of a plan file that is wrong."""
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):  # a rule of our own
+        return PlanError(str(cause))
+    faults = {"missing": "is missing", "extra_forbidden": "is unknown"}
+    place = quoted(".".join(map(str, first["loc"])) or "JSON", 60)
+    fault = f"{place} {faults.get(first['type'], 'is of another kind')}"
+    return PlanError(
+        f"{quoted(str(path))} must be a plan of version 1 to 4, and {fault}; export the plan "
+        "again from its run"
+    )
 
 
 def _check_experts(
