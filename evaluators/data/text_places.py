@@ -38,8 +38,8 @@ def text_paths(data: str, option: str) -> list[Path] | None:
             return [Path(spelling)]
     matches = _matches(Path(os.path.expanduser(data)))  # noqa: PTH111
     if matches:
-        names = quoted(", ".join(str(path) for path in matches), 160)
-        logger.info("%s is a pattern, of which is read %s", quoted(data), names)
+        names = quoted(", ".join(path.name for path in matches), 160)
+        logger.info("%s is a pattern; %d files are read: %s", quoted(data), len(matches), names)
         return matches
     suffix = Path(data).suffix
     if suffix[1:].isalpha() or not _DATA_SET.fullmatch(data):  # no version, as in x-2.5

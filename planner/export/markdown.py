@@ -45,5 +45,6 @@ def code(text: str) -> str:
 def front_matter(fields: Mapping[str, object]) -> str:
     """Return the head of a card, without fields that hold nothing."""
     said = {name: value for name, value in fields.items() if value}
-    text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=10_000)
+    # escaped, for YAML takes some signs beyond ASCII as ends of lines
+    text = yaml.safe_dump(said, sort_keys=False, width=10_000)
     return f"---\n{text}---\n"

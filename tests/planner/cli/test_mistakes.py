@@ -234,7 +234,7 @@ def test_an_export_that_computes_something_else_is_never_announced(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = proof.logits_of
-    for place in ("pipeline", "proof"):  # with weights of its own, and without
+    for place in ("weighted_candidate", "proof"):  # with weights of its own, and without
         monkeypatch.setattr(
             f"planner.export.{place}.logits_of", lambda *a: honest(*a) + torch.randn(1) * 0.1
         )

@@ -151,9 +151,9 @@ def test_other_weights_under_the_same_name_are_refused(
     weights = load_file(folder / "model.safetensors")
     weights = {name: weight * 1.01 for name, weight in weights.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RunError, match="the weights that the run began with"):
+    with pytest.raises(RunError, match="its weights changed since the search"):
         run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
-    with pytest.raises(RunError, match="the weights that the run began with"):
+    with pytest.raises(RunError, match="its weights changed since the search"):
         search(str(folder), out=searched_copy, resume=True, **SMALL)
 
 

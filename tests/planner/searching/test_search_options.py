@@ -153,14 +153,16 @@ def test_windows_beyond_the_positions_are_refused(saved_llama: Path, tmp_path: P
 
 def test_text_that_is_too_short_says_what_is_needed(saved_llama: Path, tmp_path: Path) -> None:
     text = tmp_path / "short.txt"
-    text.write_text("a few words only", encoding="utf-8")
+    text.write_text("w3 w4 w5 w6", encoding="utf-8")
     with pytest.raises(DataError, match=r"needs 4 \+ 5 windows of 16 tokens"):
         search(str(saved_llama), out=tmp_path / "run", data=str(text), **SMALL)
 
 
 def test_text_can_be_held_out_on_its_own(saved_llama: Path, tmp_path: Path) -> None:
-    for name, word in (("data", "a b c d "), ("other", "e f g h ")):
-        (tmp_path / f"{name}.txt").write_text(word * 400, encoding="utf-8")
+    rng = np.random.default_rng(0)
+    for name, words in (("data", range(3, 40)), ("other", range(40, 90))):
+        text = " ".join(f"w{word}" for word in rng.choice(words, size=1600))
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
     settings = {**SMALL, "evaluations": 3, "searcher": "uniform", "budget": None}
     texts: dict[str, Any] = {
         "data": str(tmp_path / "data.txt"),
