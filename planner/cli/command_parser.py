@@ -15,6 +15,7 @@ from search_spaces.errors import SettingsError
 
 CONFIG = "config"
 PRINT_CONFIG = "print_config"
+TRUST = "trust_remote_code"
 
 # what argparse complains of, and the same in our words
 _COMPLAINTS = (
@@ -149,6 +150,11 @@ class CommandParser(PlannerParser):
         names = [action.dest for action in self._actions if action.dest != "help"]
         values = read_yaml(home_path(CONFIG, Path(path)), f"--{CONFIG}")
         values = current_keys(values, self.command, names)
+        if str(values.get(TRUST)).lower() not in ("none", "false"):
+            raise SettingsError(
+                f"`{TRUST}` must be typed each time, got it from a file; add `--{TRUST}` if you "
+                "have read the model's code"
+            )
         defaults = {action.dest: action.default for action in self._actions}
         # none is what a setting is without the file
         return {n: defaults[n] if value is None else value for n, value in values.items()}

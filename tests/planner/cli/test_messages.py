@@ -121,7 +121,7 @@ CONFIGS = {
     "data": ["data: [a, b]", "data: ''", "data: {a: b}"],
     "budget": ["budget: 0.7", "budget: ' '"],
     "resume": ["resume: perhaps", "resume: 2"],
-    "trust_remote_code": ["trust_remote_code: maybe"],
+    "trust_remote_code": ["trust_remote_code: maybe", "trust-remote-code: true"],
     "1": ["1: 2"],
     "zzz": ["zzz: 1"],
     "null": ["null: zzz"],
