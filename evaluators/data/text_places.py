@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evaluators.data.text_files import unreadable
 from search_spaces.errors import DataError, quoted
+from search_spaces.paths import existing_path
 from search_spaces.suggestions import suggestion
 
 logger = logging.getLogger(__name__)
@@ -33,10 +34,10 @@ def text_paths(data: str, option: str) -> list[Path] | None:
             f"`{option}` must be a file, a folder or a data set's name, got none; check the "
             "variable that should hold it, or leave the option out"
         )
-    for spelling in (data, os.path.expanduser(data)):  # noqa: PTH111  (Path raises a bare error)
-        if _exists(spelling, option):
-            return [Path(spelling)]
-    matches = _matches(Path(os.path.expanduser(data)))  # noqa: PTH111
+    path = existing_path(data)
+    if _exists(path, option):
+        return [path]
+    matches = _matches(path)
     if matches:
         names = quoted(", ".join(path.name for path in matches), 160)
         logger.info("%s is a pattern; %d files are read: %s", quoted(data), len(matches), names)
@@ -50,16 +51,16 @@ def text_paths(data: str, option: str) -> list[Path] | None:
     return None
 
 
-def _exists(name: str, option: str) -> bool:
+def _exists(path: Path, option: str) -> bool:
     try:
-        Path(name).stat()
+        path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise unreadable(name, option, error) from error
+        raise unreadable(str(path), option, error) from error
     except ValueError as error:
         raise DataError(
-            f"`{option}` must be a path, and {quoted(name)} holds a sign that no path may; "
+            f"`{option}` must be a path, and {quoted(str(path))} holds a sign that no path may; "
             "check the path"
         ) from error
     return True
@@ -132,12 +133,17 @@ def _saved(folder: Path, option: str) -> Iterator[Path]:
         yield folder / name
 
 
+def _is_plain(name: str) -> bool:
+    """Return whether a name is that of a file in its folder, and can be one."""
+    return Path(name).name == name not in ("", "..") and name.isprintable()
+
+
 def _listed(path: Path, key: str, option: str) -> list[str]:
     """Return the plain names that a JSON file lists under a key."""
     try:
         listed = json.loads(path.read_bytes())[key]
         names = [one["filename"] if isinstance(one, dict) else one for one in listed]
-        if all(Path(name).name == name for name in names):
+        if all(map(_is_plain, names)):
             return names
     except (ValueError, KeyError, TypeError, RecursionError):
         pass

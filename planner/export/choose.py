@@ -11,6 +11,7 @@ from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
 from search_spaces.errors import PlanError, SettingsError, quoted
 from search_spaces.models.identity import Verify
+from search_spaces.paths import existing_path
 from search_spaces.progress import Progress
 
 
@@ -43,9 +44,10 @@ def export_chosen(  # noqa: PLR0913  (what a command line says)
             "an export needs one of `--plan` and `--budget`, got "
             f"{'none' if plan is None else 'both'}; give one"
         )
-    is_run = os.path.isfile(Path(source) / SETTINGS_FILE)  # noqa: PTH113  (of any length)
+    folder = existing_path(source)
+    is_run = os.path.isfile(folder / SETTINGS_FILE)  # noqa: PTH113  (of any length)
     if is_run or budget is not None:
-        run = RunStore.open(Path(source))
+        run = RunStore.open(folder)
         if plan is None:
             plan = plan_chooser(run)(Budget.parse(budget or "")).plan_id
         return export_from_run(

@@ -37,6 +37,7 @@ from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import publish, scratch_beside
 from search_spaces.errors import ModelError, PlanError, RunError, quoted
 from search_spaces.models.identity import Verify
+from search_spaces.paths import existing_path
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.space.plan import Plan
@@ -114,7 +115,7 @@ def export_from_run(
 
 def names_file(plan: str) -> bool:
     """Return whether the user's name of a plan is that of a file, and not an id."""
-    return plan.lower().endswith(".json") or os.path.isfile(plan)  # noqa: PTH113  (it takes all)
+    return plan.lower().endswith(".json") or os.path.isfile(existing_path(plan))  # noqa: PTH113
 
 
 def _check_memory(dense: DenseModel, settings: SearchSettings) -> None:

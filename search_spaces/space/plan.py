@@ -21,6 +21,7 @@ from pydantic import (
 
 from search_spaces.errors import InputError, PlanError, quoted
 from search_spaces.models.identity import ModelIdentity, difference
+from search_spaces.paths import existing_path
 from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.structure.components import Component
@@ -176,7 +177,7 @@ class Plan(BaseModel):
             PlanError: If the file is missing or is no plan of a known version.
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(existing_path(str(path)).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise PlanError(
@@ -241,12 +242,11 @@ class Plan(BaseModel):
 def _malformed(path: Path, error: ValidationError) -> PlanError:
     """Return the sentence for the first field of a plan file that is wrong."""
     first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, InputError):  # a rule of our own
+    if isinstance(cause := first.get("ctx", {}).get("error"), InputError):  # a rule of our own
         return PlanError(str(cause))
     faults = {"missing": "is missing", "extra_forbidden": "is unknown"}
-    place = quoted(".".join(map(str, first["loc"])) or "JSON", 60)
-    fault = f"{place} {faults.get(first['type'], 'is of another kind')}"
+    fault, place = faults.get(first["type"], "is of another kind"), map(str, first["loc"])
+    fault = f"{quoted('.'.join(place), 60)} {fault}" if first["loc"] else "it is no JSON object"
     return PlanError(
         f"{quoted(str(path))} must be a plan of version 1 to 4, and {fault}; export the plan "
         "again from its run"

@@ -420,7 +420,13 @@ def test_folders_of_save_to_disk_are_read(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "state",
-    ["", "[]", "{}", '{"_data_files": 3}', '{"_data_files": [{"filename": "/etc/passwd"}]}'],
+    [
+        *("", "[]", "{}", '{"_data_files": 3}', '{"_data_files": [3]}'),
+        *(
+            json.dumps({"_data_files": [{"filename": name}]})
+            for name in ("/etc/passwd", "..", ".", "", "a\0", "\ud800")
+        ),
+    ],
 )
 def test_a_saved_folder_that_is_damaged_or_leads_elsewhere_is_refused(
     state: str, folder: Path

@@ -105,6 +105,16 @@ def test_an_out_that_is_the_run_or_in_the_model_is_told(
     assert "outside of the model's folder" in refusal(str(searched), budget, inside)
 
 
+def test_a_run_and_a_plan_may_be_written_from_a_home(
+    searched: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(searched.parent))
+    (searched.parent / "plan").write_text("{}", encoding="utf-8")
+    run = f"~/{searched.name}"
+    assert "cannot be met" in refusal(run, "--budget=params<=0.001x")
+    assert "`~/plan` must be a plan of version" in refusal(run, "--plan=~/plan")
+
+
 def test_trust_comes_from_this_command_alone(
     searched_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,14 +108,17 @@ def test_the_id_differs_with_what_is_kept_and_of_whom() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (b"", "the file is wrong"),
-        (b"{", "the file is wrong"),
-        (b"[]", "the file is wrong"),
+        (b"", "and it is no JSON object; export"),
+        (b"{", "and it is no JSON object; export"),
+        (b"[]", "and it is no JSON object; export"),
         (b"\xff\xfe", "must be a readable JSON file"),
-        (PLAN.to_json().replace('"version": 4', '"version": 5').encode(), "version is wrong"),
-        (PLAN.to_json().replace('"version"', '"edition"').encode(), "edition is wrong"),
-        (PLAN.to_json().replace("48", '"x"').encode(), r"sites\.layers\.0\.mlp\.unit_count is"),
-        (b'{"sites": {}}', "model is wrong: Field required"),
+        (
+            PLAN.to_json().replace('"version": 4', '"version": 5').encode(),
+            "`version` is of another kind",
+        ),
+        (PLAN.to_json().replace('"version"', '"edition"').encode(), "`edition` is unknown"),
+        (PLAN.to_json().replace("48", '"x"').encode(), r"`sites\.layers\.0\.mlp\.unit_count` is"),
+        (b'{"sites": {}}', "`model` is missing"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused(text: bytes, complaint: str, tmp_path: Path) -> None:
@@ -123,6 +126,12 @@ def test_a_file_that_is_no_plan_is_refused(text: bytes, complaint: str, tmp_path
     path.write_bytes(text)
     with pytest.raises(PlanError, match=complaint):
         Plan.load(path)
+
+
+def test_a_file_in_a_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "plan.json").write_text(PLAN.to_json(), encoding="utf-8")
+    assert Plan.load(Path("~/plan.json")) == PLAN
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
