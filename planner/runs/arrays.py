@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from planner.runs.refusals import damaged
 from search_spaces.errors import RunError
 
 _DAMAGE = (
@@ -41,7 +42,4 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def damaged_arrays(path: Path, what: str) -> RunError:
     """Return the error for a file whose arrays are not those of its run."""
-    return RunError(
-        f"`{path}` must hold the arrays of its run, and it is damaged: {what}; restore it from a "
-        "copy, or search into another --out"
-    )
+    return damaged(path, what, "the arrays of its run")

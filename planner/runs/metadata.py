@@ -1,5 +1,6 @@
 """What the database of a run says of the run as a whole, each entry with its type."""
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,12 @@ def check_entry(key: str, value: object) -> None:
         DamageError: If it is none that a search writes.
     """
     try:
-        TypeAdapter(_TYPES.get(key, Any)).validate_python(value, strict=key != "spent")
+        adapter(key).validate_python(value, strict=key != "spent")
     except ValidationError as error:
         raise DamageError(f"its entry `{key}` is none that a search writes") from error
+
+
+@functools.cache
+def adapter(key: str) -> TypeAdapter[Any]:
+    """Return what reads an entry from JSON values."""
+    return TypeAdapter(_TYPES.get(key, Any))

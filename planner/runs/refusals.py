@@ -20,7 +20,7 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except DamageError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     except sqlite3.DatabaseError as error:
         if type(error) not in {sqlite3.DatabaseError, sqlite3.OperationalError}:
             raise  # a defect of ours
@@ -47,12 +47,13 @@ def _refusal(path: Path, error: sqlite3.DatabaseError) -> InputError:
             "allow writing, and go on with --resume"
         )
     if name == "SQLITE_NOTADB":
-        return _damaged(path, "it is no database")
-    return _damaged(path, "its tables cannot be read")
+        return damaged(path, "it is no database")
+    return damaged(path, "its tables cannot be read")
 
 
-def _damaged(path: Path, what: str) -> RunError:
+def damaged(path: Path, what: str, content: str = "the database of a run") -> RunError:
+    """Return the error for a file of a run that holds something else than was written."""
     return RunError(
-        f"`{path}` must be the database of a run, and it is damaged: {what}; restore it from a "
-        "copy, or search into another --out"
+        f"`{path}` must hold {content}, and it is damaged: {what}; restore it from a copy, or "
+        "search into another --out"
     )

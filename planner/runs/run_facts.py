@@ -7,7 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from planner.runs.folder import DATABASE_FILE
+from planner.runs.refusals import damaged
 from planner.runs.store import Store
+from planner.settings.budget import EXACT_NAMES
 from planner.settings.search import SearchSettings
 from search_spaces.errors import RunError, quoted
 from search_spaces.models.identity import SourceIdentity, difference
@@ -61,6 +64,11 @@ class RunFacts:
                 f"`{self.folder}` must hold a search that has begun to score, got none; "
                 "go on with `planner search … --resume`"
             )
+        if key in {"dense", "smallest"}:
+            needed = {*EXACT_NAMES, *(self.get_meta("cost_names") or ())}
+            if lost := needed.difference(value):
+                what = f"its entry `{key}` lacks {min(lost)}"
+                raise damaged(self.folder / DATABASE_FILE, what)
         return value
 
     def check_search(self) -> None:
@@ -84,10 +92,8 @@ class RunFacts:
         try:
             first = SourceIdentity.model_validate(self._first("model", identity.model_dump()))
         except ValidationError as error:
-            raise RunError(
-                f"{quoted(str(self.folder))} must say which model was searched, and its record is "
-                "damaged; restore run.sqlite from a copy, or search into another --out"
-            ) from error
+            what = "it does not say which model was searched"
+            raise damaged(self.folder / DATABASE_FILE, what) from error
         if change := difference(first, identity, "the search"):
             raise RunError(
                 f"a run goes on with the model that it began with, and {change}; bring "
@@ -157,7 +163,7 @@ class RunFacts:
         """
         if self._first("latency", digest) != digest:
             raise RunError(
-                "a resumed run must keep the latency table that it began with, got another in "
+                "a run must keep the latency table that it began with, got another in "
                 f"`{self.folder}`; bring its latency.json back, or search into another --out"
             )
 

@@ -24,7 +24,9 @@ from planner.runs.folder import (
     sort_out,
 )
 from planner.runs.lock import lock_folder
+from planner.runs.metadata import adapter
 from planner.runs.records import Evaluation, RescoreSplit, RoundReply, SearchEffort
+from planner.runs.refusals import damaged
 from planner.runs.run_facts import RunFacts
 from planner.runs.store import Store
 from planner.runs.vacancy import check_free, check_not_lost, holds_nothing, saved_settings
@@ -207,21 +209,16 @@ class RunStore(RunFacts):
         for evaluation in self.evaluations():
             levels = evaluation.genome
             if len(levels) != len(top_levels) or any(map(gt, levels, top_levels)):
-                raise RunError(
-                    f"`{self.folder / DATABASE_FILE}` is damaged: plan {evaluation.plan_id} is "
-                    "none of its search space; restore it from a copy, or search into another "
-                    "--out"
-                )
+                what = f"plan {evaluation.plan_id} is none of its search space"
+                raise damaged(self.folder / DATABASE_FILE, what)
 
     def baselines(self) -> dict[str, Evaluation]:
         """Return the baselines that were scored: ``uniform`` and ``additive``, if any."""
         evaluations = {e.plan_id: e for e in self.evaluations()}
         plan_ids: Mapping[str, str] = self.get_meta("baselines") or {}
         if lost := set(plan_ids.values()).difference(evaluations):
-            raise RunError(
-                f"`{self.folder / DATABASE_FILE}` is damaged: it lacks plan {min(lost)}, a "
-                "baseline; restore it from a copy, or search into another --out"
-            )
+            what = f"it lacks plan {min(lost)}, a baseline"
+            raise damaged(self.folder / DATABASE_FILE, what)
         return {name: evaluations[plan_id] for name, plan_id in plan_ids.items()}
 
     @property
@@ -242,8 +239,13 @@ class RunStore(RunFacts):
 
     @property
     def spent(self) -> SearchEffort:
-        """What the search took, once it is finished."""
-        return SearchEffort(**self.get_meta("spent"))
+        """What the search took, once it is finished.
+
+        Raises:
+            RunError: If it is not.
+        """
+        spent: SearchEffort = adapter("spent").validate_python(self._begun("spent"))
+        return spent
 
     def _limits(self) -> dict[str, float | None]:
         settings = self.settings

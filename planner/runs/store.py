@@ -144,6 +144,7 @@ class Store:
         """Write one evaluation atomically, over an earlier one of its genome.
 
         Raises:
+            RunError: If two have its genome, in a file that was edited.
             OutputError: If the disk refuses.
         """
         genome, score = text_of(evaluation.genome), evaluation.score
@@ -155,6 +156,8 @@ class Store:
             if not rows:
                 head = genome, evaluation.plan_id, evaluation.round, *effort, now
                 rows = connection.execute(_INSERT, head).fetchall()
+            if len(rows) > 1:
+                raise DamageError(f"{len(rows)} evaluations have the genome {genome:.40}")
             ((row,),) = rows
             self._write(row, "calibration", evaluation.quality)
             self._write(row, "fresh", evaluation.fresh)

@@ -37,9 +37,12 @@ def check_free(folder: Path) -> None:
 
 
 def holds_nothing(folder: Path) -> bool:
-    """Return whether no run was begun in a folder, though one may have been killed before it."""
+    """Return whether no run was begun in a folder, though one may have been killed before it.
+
+    A missing one is no such folder: its name may be a mistake.
+    """
     with writing(folder):
-        return not folder.exists() or (folder.is_dir() and all(map(is_leftover, folder.iterdir())))
+        return folder.is_dir() and all(map(is_leftover, folder.iterdir()))
 
 
 def check_not_lost(folder: Path) -> None:
@@ -63,6 +66,11 @@ def saved_settings(folder: Path) -> SearchSettings:
     Raises:
         RunError: If there is no run, or none that this version can read.
     """
+    if not folder.exists():
+        raise RunError(
+            f"`{folder}` must be the folder of a run, and it does not exist; give the --out of a "
+            "search, or leave --resume out to begin one"
+        )
     if not (folder / SETTINGS_FILE).is_file():
         raise RunError(
             f"`{folder}` must be the folder of a run, got no {SETTINGS_FILE} in it; "

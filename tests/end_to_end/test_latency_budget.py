@@ -170,7 +170,7 @@ def test_a_resumed_run_uses_its_own_table(
     (run.folder / "latency.json").unlink()
     (kept,) = (tmp_path / "cache" / "compression-planner" / "latency").iterdir()
     spoil(kept, lambda content: content["rest"].update(prefill_ms=19.0))
-    with pytest.raises(RunError, match="must keep the latency table that it began with"):
+    with pytest.raises(RunError, match="run must keep the latency table that it began with"):
         search(str(saved_llama), out=run.folder, resume=True, **further)
 
 

@@ -4,14 +4,15 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from evaluators.metric import Measurement
 from planner.run import Run
-from planner.runs.records import RoundReply
+from planner.runs.records import RoundReply, SearchEffort
+from planner.runs.rows import text_of
 from search_spaces.errors import OutputError, RunError
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation, score_of
 
@@ -122,6 +123,9 @@ def test_a_sound_run_is_read(folder: Path) -> None:
         ("update meta set value = '{\"params\": NaN}' where key = 'dense'", "its entry `dense`"),
         ("update meta set value = '{\"params\": -1}' where key = 'dense'", "its entry `dense`"),
         ("update meta set value = '[1]' where key = 'dense'", "its entry `dense`"),
+        ("update meta set value = '{}' where key = 'dense'", "its entry `dense` lacks kv"),
+        ("update meta set value = '{\"kv\": 5}' where key = 'dense'", "`dense` lacks macs"),
+        ("update meta set value = '{}' where key = 'smallest'", "its entry `smallest` lacks kv"),
         ("update meta set value = '{\"uniform\": \"f\"}' where key = 'baselines'", "lacks plan f"),
         ("update meta set value = '7' where key = 'baselines'", "its entry `baselines`"),
         ("update meta set value = '\"three\"' where key = 'schema_version'", "`schema_version`"),
@@ -151,6 +155,29 @@ def test_another_order_of_units_is_named(folder: Path) -> None:
         run.check_order("abc")
         with pytest.raises(RunError, match=r"ranking\.npz changed since the search"):
             run.check_order("abd")
+
+
+def test_what_a_finished_search_took_is_read_whole_or_missed(folder: Path) -> None:
+    effort = SearchEffort(plans=2, tokens=3, seconds=0.5, choosing_seconds=0.25)
+    with Run.resume(folder, SETTINGS) as run:
+        with pytest.raises(RunError, match="must hold a search that has begun to score"):
+            assert run.spent
+        run.finish(effort)
+        assert run.spent == effort
+        run.set_meta("spent", asdict(effort) | {"more": 1})
+        assert run.spent == effort
+        run.set_meta("spent", {"plans": 2})
+        with pytest.raises(RunError, match="its entry `spent`"):
+            assert run.spent
+
+
+def test_an_evaluation_is_not_written_over_two_of_its_genome(folder: Path) -> None:
+    _change(folder, f"update evaluations set genome = '{text_of(GENOME)}'")
+    with (
+        Run.resume(folder, SETTINGS) as run,
+        pytest.raises(RunError, match="2 evaluations have the genome 3,3"),
+    ):
+        run.record(evaluation(GENOME))
 
 
 @pytest.mark.parametrize("key", ["dense", "smallest", "cost_names"])

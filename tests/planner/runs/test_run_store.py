@@ -204,6 +204,12 @@ def test_resuming_what_was_killed_before_it_wrote_anything_begins_it(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_resuming_a_folder_that_does_not_exist_begins_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="typo` must be the folder of a run, and it does not exist"):
+        Run.resume(tmp_path / "typo", SETTINGS)
+    assert not list(tmp_path.iterdir())
+
+
 def test_resuming_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(RunError, match="--out of a search"):
@@ -223,7 +229,7 @@ def test_a_corrupt_database_is_named(tmp_path: Path) -> None:
     Run.create(tmp_path, SETTINGS).close()
     (tmp_path / "run.sqlite").write_bytes(b"not a database" * 1000)
     for opening in (Run.open, lambda folder: Run.resume(folder, SETTINGS)):
-        with pytest.raises(RunError, match="must be the database of a run"):
+        with pytest.raises(RunError, match="must hold the database of a run"):
             opening(tmp_path)
 
 
