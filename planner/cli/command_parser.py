@@ -3,15 +3,17 @@
 Words are text until the end: a command's options are read by the types that they declare.
 """
 
+import os
 import re
 from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
 from argparse import _ArgumentGroup as Group
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from planner.cli.spellings import current_keys, current_words, help_command
 from search_spaces.errors import SettingsError
+from search_spaces.paths import existing_path
 
 CONFIG = "config"
 PRINT_CONFIG = "print_config"
@@ -147,17 +149,18 @@ class CommandParser(PlannerParser):
 
         if not path.strip():
             raise SettingsError("`config` must name a file, got ''; name one or leave it out")
-        names = [action.dest for action in self._actions if action.dest != "help"]
+        names = [a.dest for a in self._actions if a.dest not in ("help", CONFIG, PRINT_CONFIG)]
         values = read_yaml(home_path(CONFIG, Path(path)), f"--{CONFIG}")
         values = current_keys(values, self.command, names)
-        if str(values.get(TRUST)).lower() not in ("none", "false"):
+        if _options({TRUST: bool}, {TRUST: values.get(TRUST)})[TRUST]:
             raise SettingsError(
                 f"`{TRUST}` must be typed each time, got it from a file; add `--{TRUST}` if you "
                 "have read the model's code"
             )
-        defaults = {action.dest: action.default for action in self._actions}
-        # none is what a setting is without the file
-        return {n: defaults[n] if value is None else value for n, value in values.items()}
+        defaults = {a.dest: a.default for a in self._actions if not a.required}
+        # none is what an option is without the file
+        given = {n: defaults.get(n) if value is None else value for n, value in values.items()}
+        return {n: value for n, value in given.items() if value is not None or n in defaults}
 
     def _print(self, given: Namespace) -> NoReturn:
         import yaml
@@ -169,17 +172,21 @@ class CommandParser(PlannerParser):
 
     def _read(self, given: Namespace) -> Namespace:
         """Return options with those values read that are no settings."""
-        from pydantic import ConfigDict, create_model
-
-        from planner.settings.validation import validated
-
-        fields: dict[str, Any] = {name: (kind | None, None) for name, kind in self._kinds.items()}
-        values = {name: value for name, value in vars(given).items() if name in fields}
-        config = ConfigDict(allow_inf_nan=False)
-        read = validated(create_model("Options", __config__=config, **fields), values)
-        for name, value in read:
+        values = {name: value for name, value in vars(given).items() if name in self._kinds}
+        for name, value in _options(self._kinds, values).items():
             setattr(given, name, home_path(name, value) if isinstance(value, Path) else value)
         return given
+
+
+def _options(kinds: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values read by these types, each of which may be none."""
+    from pydantic import ConfigDict, create_model
+
+    from planner.settings.validation import validated
+
+    fields: dict[str, Any] = {name: (kind | None, None) for name, kind in kinds.items()}
+    config = ConfigDict(allow_inf_nan=False)
+    return dict(validated(create_model("Options", __config__=config, **fields), values))
 
 
 def home_path(name: str, path: Path) -> Path:
@@ -192,11 +199,11 @@ def home_path(name: str, path: Path) -> Path:
     Raises:
         SettingsError: If there is no such user, or no home.
     """
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
+    found = existing_path(str(path))
+    if str(found).startswith("~") and not os.path.lexists(found):
         message = f"`{name}` must lie in a home that exists, got `{path}`"
-        raise SettingsError(f"{message}; write the path in full") from error
+        raise SettingsError(f"{message}; write the path in full")
+    return found
 
 
 def choices_of(action: Action) -> tuple[str, ...]:

@@ -93,9 +93,16 @@ def current_keys(
     """Return the values of a YAML file under their options' current names.
 
     Raises:
-        SettingsError: If the command has no such option.
+        SettingsError: If the command has no such option, or two keys name one.
     """
-    return {current_option(str(key), command, options): values[key] for key in values}
+    current: dict[str, Any] = {}
+    for key, value in values.items():
+        name = current_option(key.removeprefix("--"), command, options)
+        if name in current:
+            rule = f"a file must give each option once, got `{name}` also as `{key}`"
+            raise SettingsError(f"{rule}; keep one of them")
+        current[name] = value
+    return current
 
 
 def help_command(command: str | None) -> str:

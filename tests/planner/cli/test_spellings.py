@@ -118,6 +118,14 @@ def test_a_mistake_is_one_sentence(
         ("just words", "must hold `name: value` in each line, got no key"),
         ("- seed: 1", "must hold `name: value` in each line, got a list"),
         ("seed: 1\na: b: c", "must be YAML, got none in line 2; correct it there"),
+        ("config: x", "an option must be one that exists, got `config`"),
+        ("print_config: true", "an option must be one that exists, got `print_config`"),
+        ("print-config: false", "an option must be one that exists, got `print-config`"),
+        ("new-tokens: 1\n--new_tokens: 2", "got `new_tokens` also as `--new_tokens`; keep one"),
+        ("prior: owl\nguess: owl", "each option once, got `prior` also as `guess`"),
+        ("trust-remote-code: yes", "must be typed each time"),
+        ("trust_remote_code: 1", "must be typed each time"),
+        ("trust_remote_code: maybe", "`trust_remote_code` must be true or false, got 'maybe'"),
     ],
 )
 def test_a_file_without_options(
@@ -126,6 +134,37 @@ def test_a_file_without_options(
     config = tmp_path / "search.yaml"
     config.write_text(text, encoding="utf-8")
     assert said in refused(capsys, "search", "m", "--out=x", "--config", str(config))
+
+
+@pytest.mark.parametrize("text", ["off", "no", "0", "False", "null", ""])
+def test_a_file_may_deny_trust(text: str, tmp_path: Path) -> None:
+    config = tmp_path / "search.yaml"
+    config.write_text(f"trust-remote-code: {text}\n--seed: 7", encoding="utf-8")
+    options = parsed(f"--config={config}")
+    assert options["seed"] == "7"
+    assert options["trust_remote_code"] in (False, text)
+
+
+def test_what_a_file_leaves_empty_is_not_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "search.yaml"
+    config.write_text("out: null\nmodel: ~\nresume:\nseed:\n", encoding="utf-8")
+    given = ["search", f"--config={config}"]
+    assert refused(capsys, *given).startswith("`model`, `--out` must be given, got nothing; ")
+    assert "`--out` must be given" in refused(capsys, *given, "m")
+    assert parsed(f"--config={config}")["seed"] == 0
+    config.write_text("out: null", encoding="utf-8")
+    said = refused(capsys, "compare", "m", f"--config={config}")
+    assert said.startswith("`--out` must be given")
+
+
+def test_a_path_that_exists_is_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/somewhere")
+    (tmp_path / "~tiny").mkdir()
+    for written, read in (("~tiny", "~tiny"), ("~/run", "/somewhere/run")):
+        assert str(command_parser("front").options([written]).run) == read
 
 
 def test_a_file_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
