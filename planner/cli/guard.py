@@ -93,7 +93,8 @@ def _expected(error: BaseException) -> str | None:
     if isinstance(error, PlannerError):
         return str(error)
     if isinstance(error, OSError) and error.errno in REMEDIES:
-        name = f"`{os.fsdecode(error.filename)}`" if error.filename else "a file"
+        is_named = isinstance(error.filename, str | bytes | os.PathLike) and error.filename
+        name = f"`{os.fsdecode(error.filename)}`" if is_named else "a file"
         reason = os.strerror(error.errno)
         return f"{name} must be one that can be used, got: {reason}; {REMEDIES[error.errno]}"
     if isinstance(error, RecursionError) and _is_in_a_parser(error.__traceback__):
@@ -124,7 +125,7 @@ def _say(text: str) -> None:
     """Print a message in one line, with nothing in it that a terminal obeys."""
     line = printable(" ".join(text.split()))
     if len(line) > MOST_LETTERS:
-        line = re.sub(r"`[^`]+`|'[^']+'", _shortened, line)
+        line = re.sub(r"`[^`]+`|(?<= )'[^']+'(?!\w)", _shortened, line)
     print(f"planner: {line}", file=sys.stderr)
 
 

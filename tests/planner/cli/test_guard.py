@@ -40,6 +40,12 @@ def ended_by(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[
         (OSError(errno.EROFS, "?", "disk"), "`disk` must be .* not mounted read-only"),
         (OSError(errno.ENAMETOOLONG, "?", "x" * 5000), "choose a shorter name"),
         (OSError(errno.EIO, "?"), "a file must be .* look after the disk"),
+        (OSError(errno.EACCES, "?", 7), "a file must be .*may write to"),
+        (OSError(errno.EACCES, "?", Path("x")), "`x` must be .*may write to"),
+        (FileNotFoundError(errno.ENOENT, "?", "run"), "`run` must be .*moves or deletes it"),
+        (OSError(errno.ESTALE, "?", b"run"), "`run` must be .*network back"),
+        (ModelError("a model's " + "x" * 290 + "; the user's way"), "model's x{290}; the user's"),
+        (ModelError("got '" + "x" * 400 + "', the user's"), "got 'x{34}…x{34}', the user's$"),
     ],
 )
 def test_an_expected_error_is_a_sentence(
@@ -50,10 +56,10 @@ def test_an_expected_error_is_a_sentence(
     (line,) = text.splitlines()
     assert re.search(said, line)
     assert line.startswith("planner: ")
-    assert len(line) <= 320
+    assert len(line) <= 330
 
 
-@pytest.mark.parametrize("error", [ValueError("?"), KeyError("x"), FileNotFoundError(2, "?", "x")])
+@pytest.mark.parametrize("error", [ValueError("?"), KeyError("x"), OSError(errno.EBADF, "?", "x")])
 def test_a_defect_shows_its_traceback_and_what_to_do(
     error: BaseException, capsys: pytest.CaptureFixture[str]
 ) -> None:
