@@ -34,6 +34,12 @@ REMEDIES = {
     errno.EIO: "look after the disk or choose another place",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENFILE: "close other programs, for the system has too many files open",
+    errno.ENOENT: "see to it that nothing moves or deletes it meanwhile",
+    errno.EBUSY: "end what else uses it or choose another place",
+    **dict.fromkeys(
+        (errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
+        "bring the disk of the network back or choose another place",
+    ),
 }
 _TEMPORARY = re.compile(r"\.(?P<stem>.+)\.(?P<owner>\d+)\.tmp(?P<suffix>\.[^.]*)?")
 _SCRATCH_SUFFIX = ".scratch"
