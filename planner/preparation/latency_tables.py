@@ -104,7 +104,7 @@ def _cache_path(setting: Setting) -> Path | None:
     """Return where the table of a setting is cached, or `None` for a user without a home."""
     try:
         return cache_folder() / "latency" / f"{setting.digest}.json"
-    except RuntimeError:
+    except OutputError:
         return None
 
 

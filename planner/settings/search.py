@@ -133,8 +133,8 @@ class SearchSettings(BaseModel):
     offload: Annotated[Offload, Group.MACHINE] = "auto"
     """Whether layers stay on disk and each is read when it is used; auto: if memory is short."""
     verify: Annotated[Verify, Group.MACHINE] = "sample"
-    """How the model's weights are compared with those that a run began with: by samples and sums,
-    or by a cryptographic digest of all."""
+    """How the model's weights are compared with those that a run began with: by samples and a
+    checksum of all, or by a cryptographic digest of all; both read every byte."""
     trust_remote_code: Annotated[bool, Group.MACHINE] = False
     """Run the Python code that comes with a model."""
 

@@ -72,6 +72,15 @@ def unpack_gguf(path: Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the cache folder of the planner: ``$XDG_CACHE_HOME/compression-planner``."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "compression-planner"
+    """Return the cache folder of the planner: ``$XDG_CACHE_HOME/compression-planner``.
+
+    Raises:
+        OutputError: If there is neither such a variable nor a home.
+    """
+    root = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "compression-planner"
+    except RuntimeError as error:
+        raise OutputError(
+            "a cache must have a place, and this user has no home; set XDG_CACHE_HOME to one"
+        ) from error

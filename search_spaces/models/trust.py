@@ -112,12 +112,13 @@ def load_tokenizer(
         tokenizer: PreTrainedTokenizerBase = load(
             source, trust_remote_code=trust_remote_code, config=copy.deepcopy(config)
         )
+        tokenizer("")  # some wrong values fail no earlier
     except Exception as error:  # tokenizers raises no class of its own over a bad file
         if not trust_remote_code and "trust_remote_code" in str(error):
             raise untrusted(source, "tokenizer") from error
         if is_out_of_memory(error):
             raise loading_failure(source, error) from error
-        raise damaged_tokenizer(source, error) from error
+        raise damaged_tokenizer(source) from error
     missing = missing_tokenizer(source, type(tokenizer))
     if missing is not None:
         raise missing

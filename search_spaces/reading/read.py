@@ -59,7 +59,7 @@ def check_exportable(model: PreTrainedModel) -> None:
 
 def _read(backbone: Backbone) -> ModelStructure:
     check_path(backbone)
-    if not backbone.streamed:  # which would read its layers five more times
+    if not backbone.streamed:  # which would read its layers four more times
         check_cache(backbone.model)
     with torch.no_grad():
         inputs = backbone.enter(probe_tokens(backbone.model))

@@ -9,6 +9,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
+from search_spaces.models.on_disk.plain_files import lies_inside
+
 _PAPERS = re.compile(
     r"(.*[-_. ])?(licen[cs]es?|copying|copyrights?|notices?|patents|authors|attributions?"
     r"|(acceptable[-_ ])?use[-_ ]policy|third[-_ ]party.*)([-_. ].*)?",
@@ -73,15 +75,10 @@ def carry(source: Path, folder: Path) -> None:
 
 
 def is_own(path: Path, folder: Path) -> bool:
-    """Return whether a path is a readable file of a folder, and no link to what lies elsewhere.
-
-    The hub's cache keeps files beside the folders of its snapshots, which link to them.
-    """
-    home = folder.parent.parent if folder.parent.name == "snapshots" else folder
-    real = Path(os.path.realpath(path))
+    """Return whether a path is a readable file of a folder, and no link to what lies elsewhere."""
     return (
-        real.is_relative_to(home.resolve())
-        and real.is_file()
-        and real.stat().st_size <= _MOST_BYTES
-        and os.access(real, os.R_OK)
+        lies_inside(folder, path)
+        and path.is_file()
+        and path.stat().st_size <= _MOST_BYTES
+        and os.access(path, os.R_OK)
     )

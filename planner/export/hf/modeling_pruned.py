@@ -91,10 +91,14 @@ class Block(nn.Module):
 
 def _keep_a_state_for_each_block(ends, _decoder, _args, output):
     """Leave out the hidden states inside blocks: transformers records one for each part."""
-    states = getattr(output, "hidden_states", None)
-    if states is not None and len(states) == ends[-1] + 1:
-        output["hidden_states"] = tuple(states[end] for end in ends)
-    return output
+
+    def kept(value):  # other tuples, such as attentions, have fewer entries
+        is_states = isinstance(value, tuple) and len(value) == ends[-1] + 1
+        return tuple(value[end] for end in ends) if is_states else value
+
+    if isinstance(output, tuple):
+        return tuple(map(kept, output))
+    return type(output)(**{name: kept(value) for name, value in output.items()})
 
 
 def _router_loss(stock_loss, gate_logits, num_experts=None, top_k=2, attention_mask=None):
@@ -108,10 +112,9 @@ def _router_loss(stock_loss, gate_logits, num_experts=None, top_k=2, attention_m
 
 
 _stock = sys.modules[StockForCausalLM.__module__]
-if hasattr(_stock, "load_balancing_loss_func"):  # which the stock forward calls by this name
-    _stock.load_balancing_loss_func = functools.partial(
-        _router_loss, _stock.load_balancing_loss_func
-    )
+_stock_loss = getattr(_stock, "load_balancing_loss_func", None)  # its forward looks up this name
+if _stock_loss and not isinstance(_stock_loss, functools.partial):  # of an export loaded before
+    _stock.load_balancing_loss_func = functools.partial(_router_loss, _stock_loss)
 
 
 class Dropped(nn.Module):
@@ -161,9 +164,7 @@ def _dense(config):
 
 
 def _apply_stock_rule(name, config):
-    rule = getattr(StockConfig, name, None)
-    if rule is not None:
-        rule(_uniform(config))
+    getattr(StockConfig, name, lambda _: None)(_uniform(config))
 
 
 def _build_blocks(model, config, stack_path):

@@ -43,6 +43,7 @@ _KINDS: tuple[tuple[type, str], ...] = (
     (list, "a list"),
     (dict, "an object"),
 )
+_OF_FAMILY = "one that this family takes"
 _OURS: Mapping[str, bool] = {
     "output_attentions": False,
     "output_hidden_states": False,
@@ -55,7 +56,7 @@ _OURS: Mapping[str, bool] = {
 def wrong(name: str, field: str, rule: str, value: object) -> ModelError:
     """Return the sentence for a field with a wrong value."""
     return ModelError(
-        f"`{field}` in the config.json of {quoted(name)} must be {rule}, got "
+        f"{quoted(field, 40)} in the config.json of {quoted(name)} must be {rule}, got "
         f"{quoted(repr(value), 60)}; correct it, or get config.json again"
     )
 
@@ -85,26 +86,41 @@ def check_values(name: str, raw: Mapping[str, Any]) -> None:
 
 
 def _check_numbers(name: str, raw: Mapping[str, Any]) -> None:
-    for field, value in raw.items():
-        if isinstance(value, float) and not math.isfinite(value):
+    left = list(raw.items())
+    while left:
+        field, value = left.pop()
+        if isinstance(value, dict):
+            left.extend(value.items())
+        elif isinstance(value, list):
+            left.extend((field, each) for each in value)
+        elif isinstance(value, float) and not math.isfinite(value):
             raise wrong(name, field, "a finite number", value)
-        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             raise wrong(name, field, "a number of at most 62 bits", value)
 
 
 def _check_rope(name: str, raw: Mapping[str, Any]) -> None:
     text = raw.get("text_config")
     for part in (raw, text if isinstance(text, dict) else {}):
+        _check_above_0(name, part, ("rope_theta",))
         for field in _ROPE_FIELDS:
             rope = part.get(field) or {}
             if not isinstance(rope, dict):
                 continue
             by_layer_type = [value for value in rope.values() if isinstance(value, dict)]
             for values in by_layer_type or [rope]:
+                _check_above_0(name, values, ("rope_theta", "factor"))
                 kind = values.get("rope_type", values.get("type", "default"))
                 if not isinstance(kind, str) or kind not in _ROPE_TYPES:
                     known = ", ".join(sorted(_ROPE_TYPES))
                     raise wrong(name, field, f"of a `rope_type` among {known}", kind)
+
+
+def _check_above_0(name: str, values: Mapping[str, Any], fields: tuple[str, ...]) -> None:
+    for field in fields:
+        value = values.get(field)
+        if isinstance(value, int | float) and value <= 0:
+            raise wrong(name, field, "above 0", value)
 
 
 def _check_quantisation(name: str, quantisation: Mapping[str, Any] | None) -> None:
@@ -125,10 +141,9 @@ def check_sizes(name: str, config: PreTrainedConfig) -> None:
         ModelError: If there are such.
     """
     text = config.get_text_config()
-    for size in _SIZES:
-        value = getattr(text, size, None)
+    for field in (text.attribute_map.get(size, size) for size in _SIZES):
+        value = vars(text).get(field)  # an attribute that differs by layer cannot be asked for
         if isinstance(value, int) and value < 1:
-            field = text.attribute_map.get(size, size)
             raise wrong(name, field, "at least 1", value)
 
 
@@ -139,9 +154,9 @@ def check_depth(name: str, config: PreTrainedConfig, tensor_count: int) -> None:
         ModelError: If there are.
     """
     text = config.get_text_config()
-    layers = getattr(text, "num_hidden_layers", 0)
+    field = text.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    layers = vars(text).get(field, 0)
     if isinstance(layers, int) and layers > tensor_count:
-        field = text.attribute_map.get("num_hidden_layers", "num_hidden_layers")
         raise wrong(name, field, f"at most the {tensor_count} tensors of the checkpoint", layers)
 
 
@@ -203,7 +218,7 @@ def _kind_of(raw: Mapping[str, Any], field: str, make: Callable[[dict[str, Any]]
     """Return what a field must be, by the value that it has when it is left out."""
     made = make(copy.deepcopy({each: raw[each] for each in raw if each != field}))
     usual = getattr(getattr(made, "config", made), field, None)
-    kind = next((words for kind, words in _KINDS if isinstance(usual, kind)), "another value")
+    kind = next((words for kind, words in _KINDS if isinstance(usual, kind)), _OF_FAMILY)
     own = next((words for kind, words in _KINDS if isinstance(raw[field], kind)), "null")
     if own != kind:
         return kind

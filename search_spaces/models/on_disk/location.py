@@ -6,6 +6,7 @@ from pathlib import Path
 from search_spaces.errors import ModelError, quoted
 from search_spaces.models.gguf import unpack_gguf
 from search_spaces.models.on_disk.plain_files import read_bytes, read_json, unreadable
+from search_spaces.paths import existing_path
 
 LONGEST_NAME = 1024
 """Characters of a path; no file system takes longer ones."""
@@ -60,13 +61,13 @@ def _path_of(name: str) -> Path:
             f"a model must be a HuggingFace folder, a hub name or a .gguf file, got "
             f"{quoted(name)}; give a path"
         )
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
+    path = existing_path(name)
+    if str(path).startswith("~") and not os.path.lexists(path):
         raise ModelError(
             f"a path with `~` must begin with the home of a user, and {quoted(name)} names one "
             "who has none here; write the path out"
-        ) from error
+        )
+    return path
 
 
 def _check_folder(name: str, path: Path) -> None:

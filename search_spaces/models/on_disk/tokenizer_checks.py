@@ -14,12 +14,14 @@ from search_spaces.models.on_disk.plain_files import (
 )
 
 _WHOLE = "tokenizer.json"
+_HALF = "vocab.json"
+"""Which some tokenizers cannot be without the merges of its parts."""
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _VOCABULARIES = (
     "tokenizer.model",
     "tiktoken.model",
     "tekken.json",
-    "vocab.json",
+    _HALF,
     "vocab.txt",
     "spiece.model",
     "sentencepiece.bpe.model",
@@ -40,20 +42,23 @@ def missing_tokenizer(
         not named or tokenizer_class.__module__.startswith("transformers_modules.")
     ):
         return None
-    own = {str(file): part for part, file in (named or {}).items() if file}
-    held = {name for name in {_WHOLE, *own, *_VOCABULARIES} if find_file(source, name)}
-    merges = next((file for file, part in own.items() if part == "merges_file"), None)
-    lacks_merges = merges is not None and not held - {"vocab.json"}
-    if held and not lacks_merges:
+    own = [str(file) for file in (named or {}).values() if file]
+    names = dict.fromkeys((_WHOLE, *own, *_VOCABULARIES))
+    # each may be asked of the hub: the first that is there ends the search
+    if any(find_file(source, name) for name in names if name != _HALF):
         return None
-    lacking = f"`{merges}`" if held else f"`{_WHOLE}` (or `tokenizer.model`)"
+    has_half = find_file(source, _HALF) is not None
+    merges = (named or {}).get("merges_file")
+    if has_half and not merges:
+        return None
+    lacking = f"`{merges}`" if has_half else f"`{_WHOLE}` (or `tokenizer.model`)"
     return ModelError(
         f"a model must come with its tokenizer, and {quoted(source)} lacks {lacking}; copy it, "
         "and `tokenizer_config.json`, from the model that it was made of"
     )
 
 
-def damaged_tokenizer(source: str, error: BaseException) -> ModelError:
+def damaged_tokenizer(source: str) -> ModelError:
     """Return the sentence for a tokenizer that cannot be loaded, by the file at fault."""
     missing = missing_tokenizer(source)
     if missing is not None:
@@ -70,8 +75,8 @@ def damaged_tokenizer(source: str, error: BaseException) -> ModelError:
         return package
     name = _WHOLE if find_file(source, _WHOLE) else "its files"
     return ModelError(
-        f"a tokenizer must be one that transformers reads, and that of {quoted(source)} is none "
-        f"({type(error).__name__}); get `{name}` and `tokenizer_config.json` again"
+        f"a tokenizer must be one that transformers reads, and that of {quoted(source)} is none; "
+        f"get `{name}` and `tokenizer_config.json` again"
     )
 
 

@@ -19,7 +19,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from search_spaces.errors import ModelError
+from search_spaces.errors import ModelError, OutputError
 from search_spaces.models.gguf import cache_folder
 from search_spaces.models.loading import load_model
 from search_spaces.reading.read import read_structure
@@ -271,3 +271,7 @@ def test_the_cache_is_where_the_system_says(
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder() == tmp_path / "home" / ".cache" / "compression-planner"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a user whom the system does not know
+    with pytest.raises(OutputError, match="this user has no home; set XDG_CACHE_HOME"):
+        cache_folder()

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
-from search_spaces.errors import StructureError
+from search_spaces.errors import ModelError, StructureError
 from search_spaces.reading.read import read_structure
-from search_spaces.structure.backbone import Backbone, check_path, probe_tokens
+from search_spaces.structure.backbone import Backbone, check_cache, check_path, probe_tokens
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens, run_layers
 from tests.models.factory import GROUPED, LAYERS, make_model
@@ -21,6 +21,15 @@ class Louder(LlamaModel):  # type: ignore[no-untyped-call]
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         output = super().forward(*args, **kwargs)
         output.last_hidden_state = output.last_hidden_state * 1.5
+        return output
+
+
+class Forgetful(LlamaModel):  # type: ignore[no-untyped-call]
+    """Reads nothing of the cache that it fills."""
+
+    def forward(self, *args: Any, past_key_values: Any = None, **kwargs: Any) -> Any:
+        output = super().forward(*args, past_key_values=None, **kwargs)
+        output.past_key_values = past_key_values or output.past_key_values
         return output
 
 
@@ -81,6 +90,23 @@ def test_a_path_that_differs_is_refused() -> None:
         check_path(Backbone(model))
     with pytest.raises(StructureError, match=r"after `model\.layers`"):
         read_structure(model)
+
+
+def test_a_cache_that_changes_logits_is_refused() -> None:
+    model: Any = make_model(LlamaConfig(**GROUPED))
+    passes: list[bool] = []
+    model.register_forward_pre_hook(
+        lambda _model, _args, given: passes.append(given["use_cache"]), with_kwargs=True
+    )
+    check_cache(model)
+    assert passes == [False, True, True, True]
+    model.model.__class__ = Forgetful
+    with pytest.raises(StructureError, match="must compute the same with a cache as without"):
+        check_cache(model)
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(ModelError, match="logits must be finite"):
+        check_cache(model)
 
 
 def test_layers_that_run_twice_are_refused() -> None:

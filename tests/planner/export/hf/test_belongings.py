@@ -96,6 +96,9 @@ def test_a_snapshot_of_the_hub_links_to_its_blobs(tmp_path: Path, out: Path) -> 
     blob.parent.mkdir()
     blob.write_text("you may")
     (snapshot / "LICENSE").symlink_to(blob)
+    other = snapshot.parent.parent / "token"  # beside the blobs, and no file of the model
+    other.write_text("secret")
+    (snapshot / "NOTICE").symlink_to(other)
     assert [path.name for path in papers(snapshot)] == ["LICENSE"]
     carry(snapshot, out)
     assert (out / "LICENSE").read_text() == "you may"

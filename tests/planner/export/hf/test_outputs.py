@@ -50,6 +50,11 @@ def test_a_hidden_state_comes_of_each_layer_that_the_config_counts(exported: Exp
         for hook in hooks:
             hook.remove()
     states = output.hidden_states
+    with torch.inference_mode():
+        as_tuple = model.base_model(
+            exported.tokens, output_hidden_states=True, use_cache=False, return_dict=False
+        )
+    assert len(as_tuple[1]) == len(states)
     assert len(states) == model.config.num_hidden_layers + 1 == len(blocks) + 1
     for state, block in zip(states[1:-1], blocks, strict=False):  # the last is behind the norm
         assert torch.equal(state, block)

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
+from search_spaces.errors import quoted
 from search_spaces.models.loading import load_model
+from search_spaces.models.on_disk.config_checks import check_depth, check_sizes
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens
@@ -31,7 +34,11 @@ from tests.models.damage import edit_json, said_of
         ("rms_norm_eps", float("nan"), "a finite number"),
         ("tie_word_embeddings", "yes", "true or false"),
         ("hidden_act", "evil", "one that transformers knows"),
-        ("dtype", "float7", ""),
+        ("dtype", "float7", "one that this family takes"),
+        ("per_layer_config", {"1": {"num_key_value_heads": 1}}, "one that this family takes"),
+        ("per_layer_config", {"1": {"num_hidden_layers": 3}}, ""),
+        ("rope_theta", 0, "above 0"),
+        ("f" * 300, float("inf"), "a finite number"),
         ("architectures", "LlamaForCausalLM", "a list of names of classes"),
         ("architectures", [3], "a list of names of classes"),
         ("model_type", None, "the name of a family"),
@@ -52,8 +59,37 @@ def test_a_wrong_value_is_refused_by_its_field(
 ) -> None:
     edit_json(llama_copy / "config.json", **{field: value})
     said = said_of(llama_copy)
-    assert said.startswith(f"`{field}` in the config.json of ")
+    assert said.startswith(f"{quoted(field, 40)} in the config.json of ")
     assert f"must be {rule}" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"factor": float("nan")}, "`factor` in the config.json of "),
+        ({"factor": 0.0}, "must be above 0, got `0.0`"),
+        ({"factor": 2.0, "rope_theta": -1}, "must be above 0, got `-1`"),
+        ({"factor": 2.0, "more": [1.0, {"deep": float("inf")}]}, "`deep` in the config.json of "),
+        ({"factor": 10**30}, "must be a number of at most 62 bits"),
+    ],
+)
+def test_a_wrong_number_is_found_however_deep(
+    values: dict[str, object], said: str, llama_copy: Path
+) -> None:
+    rope = {"rope_type": "linear", "rope_theta": 1e4, **values}
+    edit_json(llama_copy / "config.json", rope_parameters=rope)
+    assert said in said_of(llama_copy)
+
+
+def test_a_config_that_says_nothing_new_of_its_layers_is_read(llama_copy: Path) -> None:
+    edit_json(llama_copy / "config.json", per_layer_config={"1": {}})
+    assert load_model(str(llama_copy)).model.config.num_hidden_layers == 6
+
+
+def test_sizes_that_differ_by_layer_are_not_asked_for() -> None:
+    config = LlamaConfig(num_hidden_layers=2, per_layer_config={"1": {"intermediate_size": 8}})
+    check_sizes("model", config)
+    check_depth("model", config, tensor_count=20)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ def test_a_home_is_written_out(saved_llama: Path, monkeypatch: pytest.MonkeyPatc
     assert locate_source(f"~/{saved_llama.name}") == str(saved_llama)
 
 
+def test_a_folder_whose_name_begins_with_a_tilde(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "~tiny").symlink_to(saved_llama)
+    monkeypatch.chdir(tmp_path)
+    assert locate_source("~tiny") == "~tiny"
+    monkeypatch.chdir(saved_llama)
+    assert locate_source(".") == "."
+
+
 def test_an_adapter_is_refused_with_what_to_merge(llama_copy: Path) -> None:
     edit_json(llama_copy / "adapter_config.json", base_model_name_or_path="meta/base")
     assert locate_source(str(llama_copy)) == str(llama_copy)  # left behind by a merge

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from transformers import GPT2Tokenizer
 
 from search_spaces.models.on_disk import tokenizer_checks
 from tests.models.damage import edit_json, said_of
@@ -46,6 +47,32 @@ def test_a_vocabulary_whose_package_is_absent(
 
 
 @pytest.mark.parametrize(
+    ("held", "asked"),
+    [
+        ({"tokenizer.json"}, ["tokenizer.json"]),
+        ({"vocab.json", "merges.txt"}, ["tokenizer.json", "merges.txt"]),
+        ({"tokenizer.model"}, ["tokenizer.json", "merges.txt", "tokenizer.model"]),
+    ],
+)
+def test_a_model_on_the_hub_is_asked_for_no_more_files_than_needed(
+    held: set[str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def find(_source: str, name: str) -> Path | None:
+        names.append(name)
+        return Path(name) if name in held else None
+
+    monkeypatch.setattr(tokenizer_checks, "find_file", find)
+    assert tokenizer_checks.missing_tokenizer("org/model", GPT2Tokenizer) is None
+    assert names == asked
+    held.clear()
+    held.add("vocab.json")
+    said = str(tokenizer_checks.missing_tokenizer("org/model", GPT2Tokenizer))
+    assert "lacks `merges.txt`" in said
+
+
+@pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("tokenizer.json", "", "is empty"),
@@ -55,6 +82,7 @@ def test_a_vocabulary_whose_package_is_absent(
         ("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": 7}}', "get `tokenizer.json`"),
         ("special_tokens_map.json", "{", "breaks off or errs in line 1"),
         ("added_tokens.json", "3", "holds a number"),
+        ("tokenizer_config.json", '{"model_max_length": "x"}', "reads, and that of"),
     ],
 )
 def test_a_damaged_file_is_named(name: str, text: str, said: str, llama_copy: Path) -> None:
