@@ -9,6 +9,7 @@ import glob
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,7 @@ _TEMPORARY = re.compile(r"\.(?P<stem>.+)\.(?P<owner>\d+)\.tmp(?P<suffix>\.[^.]*)
 _SCRATCH_SUFFIX = ".scratch"
 _SCRATCH_LOCK = "planner-scratch.lock"
 """In each scratch folder, held by the process that made it: it marks the folder as ours."""
+_PROBE = ".planner-probe"
 _CLOCK_SECONDS = 2.0
 """By which the start of a process and the time of a file may be off."""
 
@@ -70,7 +72,10 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     with writing(path):
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
             yield temporary
+            _allow(temporary, mode)
             _sync(temporary)
             temporary.replace(path)
             _sync_folder(path.parent)
@@ -152,10 +157,7 @@ def scratch_beside(out: Path) -> Iterator[Path]:
     try:
         with writing(out):
             clear_scratch(out)
-            place = tempfile.mkdtemp(_SCRATCH_SUFFIX, f".{out.name}.", out.parent)
-            scratch = Path(place)
-            lock = FileLock(scratch / _SCRATCH_LOCK)
-            lock.acquire(timeout=0)
+            scratch, lock = _locked_scratch(out)
         try:
             yield scratch
         finally:
@@ -165,27 +167,55 @@ def scratch_beside(out: Path) -> Iterator[Path]:
         remove_empty(made)
 
 
+def _locked_scratch(out: Path) -> tuple[Path, FileLock]:
+    """Make a scratch folder; until it is locked, others may take it for that of the dead."""
+    while True:
+        scratch = Path(tempfile.mkdtemp(_SCRATCH_SUFFIX, f".{out.name}.", out.parent))
+        lock = FileLock(scratch / _SCRATCH_LOCK)
+        with suppress(Timeout, FileNotFoundError):
+            lock.acquire(timeout=0)
+            if (scratch / _SCRATCH_LOCK).exists():
+                return scratch, lock
+            lock.release()
+
+
 def clear_scratch(out: Path) -> None:
-    """Delete the scratch folders that killed processes left for ``out``."""
+    """Delete the scratch folders that this user's killed processes left for ``out``."""
     for scratch in out.parent.glob(f".{glob.escape(out.name)}.*{_SCRATCH_SUFFIX}"):
-        if scratch.is_symlink():
-            continue
-        lock_path = scratch / _SCRATCH_LOCK
-        if not lock_path.is_file():
-            remove_empty([scratch])  # killed before it was marked, and so before it was filled
-            continue
-        with suppress(Timeout, OSError), FileLock(lock_path).acquire(timeout=0):
-            shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):  # gone already, or its owner lives: a `Timeout` is one too
+            status = scratch.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                _clear(scratch)
+
+
+def _clear(scratch: Path) -> None:
+    lock_path = scratch / _SCRATCH_LOCK
+    if not lock_path.is_file():
+        remove_empty([scratch])  # killed before it was marked, and so before it was filled
+        return
+    with FileLock(lock_path).acquire(timeout=0):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def publish(folder: Path, out: Path) -> None:
     """Give a finished folder its name, once every file of it is on the disk."""
+    probe = folder / _PROBE
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
     for place, _, names in os.walk(folder, topdown=False):
         for name in names:
+            _allow(Path(place) / name, mode)
             _sync(Path(place) / name)
         _sync_folder(Path(place))
     folder.rename(out)
     _sync_folder(out.parent)
+
+
+def _allow(path: Path, mode: int) -> None:
+    """Let those read a file who may read any that is simply opened; safetensors lets only us."""
+    if path.stat().st_mode != mode:
+        path.chmod(stat.S_IMODE(mode))
 
 
 def _sync(path: Path) -> None:

@@ -88,9 +88,10 @@ class StatisticsFiles:
                 save_file(tensors, temporary, metadata=metadata)
         except SafetensorError as error:  # how safetensors reports what the system refused
             raise OutputError(
-                f"`{path}` must be writable, got: {error}; free some space or choose another place"
+                f"`{path}` must be writable, got: the system refuses its content; free some space "
+                "or choose another place"
             ) from error
-        return self._read(index)
+        return self._read(index, is_new=True)
 
     def load(
         self, structure: ModelStructure, names: frozenset[StatisticName]
@@ -113,9 +114,8 @@ class StatisticsFiles:
                 continue
             except _ForeignError:
                 foreign = True
-            except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
-                reason = str(error).partition("\n")[0]
-                logger.warning("`%s` is damaged (%s) and is made again", self._path(index), reason)
+            except (OSError, SafetensorError, ValueError, LookupError, TypeError):
+                logger.warning("`%s` is damaged and is made again", self._path(index))
         if foreign:
             logger.warning(
                 "`%s` holds statistics of another model, text or choice, and they are made again",
@@ -126,7 +126,12 @@ class StatisticsFiles:
     def _path(self, index: int) -> Path:
         return self.folder / f"layer-{index:03}.safetensors"
 
-    def _read(self, index: int) -> Statistics:
+    def _read(self, index: int, *, is_new: bool = False) -> Statistics:
+        """Read the statistics of a layer, and hold them against their digest but if just written.
+
+        Raises:
+            ValueError: If they are others than were written.
+        """
         path = self._path(index)
         with path.open("rb"):  # raises OSError with its reason, which safetensors hides
             pass
@@ -136,7 +141,7 @@ class StatisticsFiles:
                 raise _ForeignError
             places: Mapping[str, str] = json.loads(metadata["places"])
             tensors = {name: opened.get_tensor(name) for name in set(places.values())}
-        if metadata["bytes"] != digest_of_file(path):
+        if not is_new and metadata["bytes"] != digest_of_file(path):
             raise ValueError("its bytes are not those that were written")
         return {_key(text): tensors[name] for text, name in places.items()}
 

@@ -1,6 +1,7 @@
 """The latency table: times of one model's parts on one device, for one workload."""
 
 import hashlib
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import nn
 
 from evaluators.latency.measure import Latency, Workload
@@ -109,6 +110,13 @@ class Setting(BaseModel):
         return _digest(self)
 
 
+def _check_whole(latencies: Sequence[Latency], *axes: Sequence[int]) -> None:
+    if any(not axis or sorted(set(axis)) != list(axis) for axis in axes):
+        raise ValueError("what was timed must ascend")
+    if len(latencies) != math.prod(map(len, axes)):
+        raise ValueError("each combination must have its latency")
+
+
 class Curve(BaseModel):
     """A layer that keeps one component only, at some widths."""
 
@@ -117,6 +125,11 @@ class Curve(BaseModel):
     counts: tuple[int, ...]
     """Units kept, ascending, the last all."""
     latencies: tuple[Latency, ...]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        _check_whole(self.latencies, self.counts)
+        return self
 
 
 class Grid(BaseModel):
@@ -132,6 +145,11 @@ class Grid(BaseModel):
     """Of each expert, ascending, the last all."""
     latencies: tuple[Latency, ...]
     """Of all combinations, the channels changing fastest and the counts slowest."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        _check_whole(self.latencies, self.counts, self.top_ks, self.channels)
+        return self
 
 
 class LayerTimes(BaseModel):
@@ -182,8 +200,8 @@ class LatencyTable(BaseModel):
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise LatencyError(
-                f"`{path}` must be a latency table of version 1, got: "
-                f"{str(error).partition(chr(10))[0]}; search into another --out"
+                f"`{path}` must be a latency table of version 1, and it is missing or damaged; "
+                "restore it from a copy, or search into another --out"
             ) from error
 
     def check_device(self, path: Path, device: Device) -> None:

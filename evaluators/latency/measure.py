@@ -3,12 +3,12 @@
 import statistics
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -18,14 +18,17 @@ PREFILLS = 3
 """In a turn, of which the median is taken: one by itself is noisier than the many decode steps."""
 
 
+_Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class Latency(BaseModel):
     """Milliseconds that a model, or a part of one, takes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    prefill_ms: float
+    prefill_ms: _Milliseconds
     """Reading the prompt."""
-    decode_ms: float
+    decode_ms: _Milliseconds
     """Each further token, on average over the tokens that are written."""
 
 

@@ -93,6 +93,8 @@ def export_from_run(
     check_saved_text(run)
     table = read_table(dense, settings, run.folder)
     if table is not None:
+        if run.get_meta("latency"):
+            run.check_latency(table.digest)
         dense = replace(dense, costs=dense.costs.timed(table))
     scores = Scores()
     if evaluation is not None:

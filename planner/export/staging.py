@@ -74,5 +74,6 @@ def writing_weights(out: Path) -> Iterator[None]:
             yield
     except SafetensorError as error:  # how safetensors reports what the system refused
         raise OutputError(
-            f"`{out}` must be writable, got: {error}; free some space or choose another place"
+            f"`{out}` must be writable, and the system refuses its weights; free some space or "
+            "choose another place"
         ) from error

@@ -195,9 +195,8 @@ class WeightCache:
             weights = _unpacked(tensors, self._builder.shapes(position, count))
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0][:100]
-            logger.warning("`%s` is damaged (%s); made anew", path, reason)
+        except (OSError, SafetensorError, LookupError, ValueError, RuntimeError):
+            logger.warning("`%s` is damaged; made anew", path)
             return None
         used = time.time_ns()  # the kernel's own stamp is some milliseconds coarse
         with suppress(OSError):  # another's files can be read all the same
@@ -225,6 +224,8 @@ class WeightCache:
         content = save(tensors, self._marks(key) | {"bytes": digest_of_tensors(tensors)})
         with replacing(path) as temporary:
             temporary.write_bytes(content)
+            written = temporary.stat().st_ino
+        self._checked.add((path, written))
 
     def _shrink(self, spared: Path) -> None:
         """Delete the files least recently read, but for one, until the bound is kept."""

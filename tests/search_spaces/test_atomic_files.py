@@ -2,11 +2,14 @@ import errno
 import glob
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from search_spaces.atomic_files import (
     atomic_write_text,
@@ -165,6 +168,47 @@ def test_a_folder_that_only_looks_like_scratch_stays(tmp_path: Path) -> None:
     clear_scratch(tmp_path / "out")
     assert (folder / "notes.txt").is_file()
     assert (tmp_path / ".out.linked12.scratch").is_symlink()
+
+
+def test_scratch_that_is_taken_for_that_of_the_dead_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, acquire = list[Path](), FileLock.acquire
+
+    def taken(lock: FileLock, **options: Any) -> object:
+        made.append(Path(lock.lock_file).parent)
+        held = acquire(lock, **options)
+        if len(made) < 3:
+            shutil.rmtree(made[-1])  # as another process did just before
+        return held
+
+    monkeypatch.setattr(FileLock, "acquire", taken)
+    with scratch_beside(tmp_path / "out") as scratch:
+        assert scratch == made[2]
+        assert scratch.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_of_other_users_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = _killed_in_its_scratch(tmp_path / "out")
+    monkeypatch.setattr(os, "geteuid", lambda: dead.stat().st_uid + 1)
+    clear_scratch(tmp_path / "out")
+    assert dead.is_dir()
+    monkeypatch.undo()
+    clear_scratch(tmp_path / "out")
+    assert not dead.exists()
+
+
+def test_what_is_published_may_be_read_as_any_file_that_is_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("weights", "deeper/tokens"):
+        (folder / name).touch(0o600)
+    (tmp_path / "opened").touch()
+    publish(folder, tmp_path / "out")
+    modes = {path.stat().st_mode for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "opened").stat().st_mode}
+    assert sorted(os.listdir(tmp_path / "out")) == ["deeper", "weights"]  # noqa: PTH208
 
 
 def test_a_folder_is_on_the_disk_before_it_gets_its_name(

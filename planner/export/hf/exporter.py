@@ -1,10 +1,11 @@
 """Exporting to HuggingFace: cut, write, load as a client does, time, and check what is on disk."""
 
+import atexit
 import functools
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from evaluators.latency.measure import Latency, Workload, measure_latencies
 from planner.export.hf.config import CODE_FILE
 from planner.export.hf.model_folder import OrderedWeights, Written, cut_model, write_model
 from planner.preparation.dense_model import DenseModel
+from search_spaces.atomic_files import scratch_beside
 from search_spaces.errors import VerificationError
 from search_spaces.models.trust import load_as_client
 from search_spaces.space.plan import Plan
@@ -128,7 +130,7 @@ def load_export(folder: Path) -> PreTrainedModel:
 def _copies_of_code_aside() -> Iterator[None]:
     """Let transformers copy our code to a folder of this process, and not to the user's home."""
     settings: Any = dynamic_module_utils
-    place, modules = settings.HF_MODULES_CACHE, _folder_of_code().name
+    place, modules = settings.HF_MODULES_CACHE, _folder_of_code()
     settings.HF_MODULES_CACHE = modules
     try:
         yield
@@ -139,9 +141,12 @@ def _copies_of_code_aside() -> Iterator[None]:
 
 
 @functools.cache
-def _folder_of_code() -> tempfile.TemporaryDirectory[str]:
+def _folder_of_code() -> str:
     """Make a folder that is there as long as the process is, for classes look into their files."""
-    return tempfile.TemporaryDirectory(prefix="planner-modules-", ignore_cleanup_errors=True)
+    made = ExitStack()
+    atexit.register(made.close)
+    scratch = scratch_beside(Path(tempfile.gettempdir(), "planner-modules"))
+    return str(made.enter_context(scratch))
 
 
 def tensor_bytes(folder: Path) -> int:

@@ -50,6 +50,10 @@ def test_what_is_written_is_what_was_measured_and_is_found_again(tmp_path: Path)
     written, events = collected(folder)
     assert events == ["done 1", "done 2", "done 3"]
     assert sorted(path.name for path in folder.iterdir()) == LAYERS
+    (folder / "opened").touch()
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 1  # others may read it if they may read any file of this user
+    (folder / "opened").unlink()
     again, events = collected(folder)
     assert events == []
     assert same(written, expected)
@@ -118,8 +122,7 @@ def test_a_damaged_file_is_made_again_and_the_others_are_not(
     damage(tmp_path / LAYERS[1])
     found, events = collected(tmp_path)
     assert len(notices) == 1
-    assert notices[0].startswith(f"`{tmp_path / LAYERS[1]}` is damaged (")
-    assert notices[0].endswith(") and is made again")
+    assert notices[0] == f"`{tmp_path / LAYERS[1]}` is damaged and is made again"
     assert events == ["done 2"]
     assert same(found, expected)
     now = [(tmp_path / name).stat().st_mtime_ns for name in LAYERS]
@@ -171,7 +174,7 @@ def test_a_full_disk_keeps_the_layers_that_were_done(
         save_file(tensors, path, metadata)
 
     monkeypatch.setattr("evaluators.collectors.statistics_files.save_file", save_two)
-    with pytest.raises(OutputError, match=r"layer-002.*No space left; free some space"):
+    with pytest.raises(OutputError, match=r"layer-002.*refuses its content; free some space"):
         collected(tmp_path)
     monkeypatch.undo()
     assert sorted(path.name for path in tmp_path.iterdir()) == LAYERS[:2]

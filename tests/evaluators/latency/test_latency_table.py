@@ -104,6 +104,28 @@ def test_what_is_no_table_is_refused(content: str | None, tmp_path: Path) -> Non
         LatencyTable.load(path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"prefill_ms": 5.0', '"prefill_ms": NaN'),
+        ('"prefill_ms": 5.0', '"prefill_ms": 1e999'),
+        ('"prefill_ms": 5.0', '"prefill_ms": -5.0'),
+        ('"decode_ms": 1.1', '"decode_ms": "fast"'),
+        ('"counts": [', '"counts": [0,'),
+        ('"counts": [', '"counts": [9999,'),
+    ],
+)
+def test_a_table_with_numbers_that_nobody_measured_is_refused(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "latency.json"
+    text = by_hand(tiny.llama()).to_json()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(LatencyError, match="is missing or damaged; restore it from a copy"):
+        LatencyTable.load(path)
+
+
 def test_another_device_is_refused_and_both_are_named() -> None:
     table = by_hand(tiny.llama())
     here = table.setting.device
