@@ -1,6 +1,7 @@
 """Rows of text whose columns are separated by commas, semicolons, tabs or bars."""
 
 import csv
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -20,11 +21,11 @@ def csv_cells(file: TextFile, column: str) -> Iterator[Cell]:
     """
     lines = file.lines()
     number, header = next(((at, line) for at, line in lines if line.strip()), (0, ""))
-    separator = _separator(file.suffix, header, column)
     csv.field_size_limit(MOST_CHARACTERS)
-    reader = csv.reader(
-        chain([header], (line for _, line in lines)), delimiter=separator, strict=True
-    )
+    whole = (end for line in chain([header], (line for _, line in lines)) for end in _ends(line))
+    header = next((line for line in whole if line.strip()), "")
+    separator = _separator(file.suffix, header, column)
+    reader = csv.reader(chain([header], whole), delimiter=separator, strict=True)
     rows = _rows(file, reader, number)
     _, columns = next(rows, ("", []))
     if not columns:
@@ -54,6 +55,15 @@ def _separator(suffix: str, header: str, column: str) -> str:
     fields = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _SEPARATORS}
     having = [mark for mark in fields if column in fields[mark]]
     return having[0] if having else max(fields, key=lambda mark: len(fields[mark]))
+
+
+def _ends(line: str) -> list[str]:
+    r"""Return a line in parts, which a carriage return alone ends too.
+
+    >>> _ends("a\rb\r\n")
+    ['a\r', 'b\r\n']
+    """
+    return re.findall(r"[^\r]*\r\n?|[^\r]+", line) if "\r" in line else [line]
 
 
 def _rows(file: TextFile, reader: Any, header: int) -> Iterator[tuple[str, list[str]]]:

@@ -49,4 +49,4 @@ def _reason(error: Exception, datasets: Any, split: str) -> tuple[str, str]:
         return f"and has no split {quoted(split, 40)}", f"set `--split` to one of {names}"
     if "config" in said.lower():
         return "and needs another configuration", f"name one of {names} after a colon"
-    return f"and it cannot be loaded ({type(error).__name__})", "check the name and the network"
+    return "and it cannot be loaded", "check the name and the network"

@@ -113,7 +113,7 @@ class TextFile:
             unpack = _UNPACKERS.get(PurePosixPath(self.name.lower()).suffix, _plain)
             with self.packed() as packed, io.BufferedReader(unpack(packed)) as stream:
                 yield stream
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise unreadable(self.name, self.option, error) from error
 
     def refusal(self, message: str) -> DataError:
@@ -178,6 +178,10 @@ def unreadable(name: str, option: str, error: Exception) -> DataError:
         reason = "it is cut off, damaged or not packed as its name says"
         remedy = "get a sound copy, or give it the name of what it is"
     return DataError(f"`{option}` must be readable, and {quoted(name)} is not: {reason}; {remedy}")
+
+
+_DAMAGE = (OSError, EOFError, NotImplementedError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+"""What is raised for bytes that cannot be unpacked; not implemented: another method of zip."""
 
 
 def text_files(path: Path, option: str) -> Iterator[TextFile]:

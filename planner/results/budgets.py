@@ -31,6 +31,7 @@ def split_budgets(text: str) -> list[str]:
     Raises:
         BudgetError: If there is none in it.
     """
+    text = plain_signs(text)
     separator = ";" if ";" in text else ","
     budgets = [budget.strip() for budget in text.split(separator) if budget.strip(" ,")]
     if not budgets:

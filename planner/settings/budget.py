@@ -264,7 +264,7 @@ def _units(metric_name: str) -> dict[str, float]:
 def _parse_limit(term: str) -> Limit:
     match = _TERM.fullmatch(term)
     if match is None:
-        _refuse("a budget must read NAME<=VALUE", term, f"write as {_EXAMPLE}, with a point")
+        _refuse("a budget must read NAME<=VALUE", term, f"write as {_EXAMPLE}")
     name, operator, text = match.groups()
     metric_names = COST_NAMES + QUALITY_NAMES
     if name not in metric_names:
@@ -284,14 +284,14 @@ def _parse_value(name: str, text: str, term: str) -> Limit:
         _refuse(f"`{name}` is absolute: the dense model's is 0", term, f"write {name}<=0.05")
     unit_fits = match is not None and (relative or match[2] in units or match[2] == "")
     if match is None or not unit_fits or (match[3] and name not in _PER_TOKEN_NAMES):
-        formats = ["0.7x for a share of the dense model"] if name in COST_NAMES else []
+        formats = ["0.7x, not 70%, for a share of the dense model"] if name in COST_NAMES else []
         formats += [f"a number in {', '.join(_units(name))}"] if units else ["a number"]
         _refuse(f"`{name}` takes {' or '.join(formats)}", term, "fix the value")
     value = float(match[1]) * (1.0 if relative else units.get(match[2], 1.0))
     positive = relative or name in _AT_LEAST_NAMES
     if value < 0 or not math.isfinite(value) or (positive and value == 0):
         subject = "a share of the dense model" if relative else "a limit"
-        rule = f"{subject} must be {'above 0' if positive else '0 up'}"
+        rule = f"{subject} must be finite and {'above' if positive else 'at least'} 0"
         _refuse(rule, term, f"write for example {_EXAMPLE}")
     return Limit(metric=name, value=value, relative=relative)
 

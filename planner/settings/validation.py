@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from search_spaces.errors import SettingsError
-from search_spaces.suggestions import shown, suggestion
+from search_spaces.suggestions import MOST_LETTERS, shown, suggestion
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -25,7 +25,6 @@ _KINDS: dict[Any, str] = {
     str: "text",
     Path: "a path",
 }
-_MOST_LETTERS = 60
 
 
 def validated(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -80,7 +79,7 @@ def _has_half_letters(text: str) -> bool:
 def _complaint(refusal: ValidationError, fields: Mapping[str, FieldInfo]) -> str:
     """Return rule, value and remedy of pydantic's first complaint, in one sentence."""
     error = refusal.errors()[0]
-    name = ".".join(str(part) for part in error["loc"])[:_MOST_LETTERS]
+    name = ".".join(str(part) for part in error["loc"])[:MOST_LETTERS]
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return f"`{name}` must be given, got nothing; set `{name}`"

@@ -392,6 +392,24 @@ def test_rows_without_words_are_left_out(folder: Path) -> None:
     assert read_documents(str(folder / "a.jsonl")) == ["one"]
 
 
+def test_a_table_of_long_lines_or_old_line_ends_is_read(folder: Path) -> None:
+    (folder / "a.csv").write_text("id,text\r1,one\r2,two\r", newline="")
+    assert read_documents(str(folder / "a.csv")) == ["one", "two"]
+    (folder / "b.csv").write_text(f"text,{'x' * 200_000}\none,1\n")
+    assert read_documents(str(folder / "b.csv")) == ["one"]
+
+
+def test_an_archive_packed_by_an_unknown_method_is_refused(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "word")
+    content = (folder / "a.zip").read_bytes()
+    local, central = content.index(b"PK\x03\x04") + 8, content.index(b"PK\x01\x02") + 10
+    odd = bytearray(content)
+    odd[local] = odd[central] = 9  # Deflate64
+    (folder / "a.zip").write_bytes(odd)
+    assert "not packed as its name says" in refusal(folder / "a.zip")
+
+
 def saved(folder: Path, files: list[str]) -> None:
     """Write what `save_to_disk` of `datasets` writes."""
     folder.mkdir(parents=True)

@@ -65,7 +65,7 @@ def test_a_named_data_set_is_asked_for_its_configuration_and_split(
             ValueError("Config name is missing, secret: ['one', 'two']"),
             "needs another configuration; name one of `one, two` after a colon",
         ),
-        (RuntimeError("secret"), "it cannot be loaded (RuntimeError)"),
+        (RuntimeError("secret"), "it cannot be loaded; check the name"),
     ],
 )
 def test_what_the_library_says_is_put_in_words_of_ours(

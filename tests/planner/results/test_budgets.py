@@ -43,6 +43,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
         ("0.5x, 0.6x,", ["0.5x", "0.6x"]),
         ("size<=1kB", ["size<=1kB"]),
         ("0.5x;params<=0.7x,kl<=0.1", ["0.5x", "params<=0.7x,kl<=0.1"]),
+        ("0.5x\uff0c0.6x", ["0.5x", "0.6x"]),
+        ("0.5x\uff1bparams≤0.7x\uff0ckl<=0.1", ["0.5x", "params<=0.7x,kl<=0.1"]),
         ("params<=0.7x,kl<=0.1;", ["params<=0.7x,kl<=0.1"]),
     ],
 )
