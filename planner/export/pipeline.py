@@ -262,10 +262,9 @@ def _time(
     configurations: Configurations,
     settings: SearchSettings,
 ) -> dict[str, Any]:
-    """Measure both models end to end, on device and in dtype of the run's table if it has one.
+    """Return the manifest's fields on latency: of both models, measured end to end in turns.
 
-    Returns:
-        The manifest's fields on latency.
+    If the run has a latency table, this is on its device and in its dtype.
     """
     table, placement = dense.costs.table, None
     if table is not None:  # both are proved by now, and needed for nothing else

@@ -27,6 +27,7 @@ from transformers import (
 from transformers.models.auto import configuration_auto
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
+from search_spaces.atomic_files import scratch_beside
 from search_spaces.models.checks import absent_source, loading_failure, unknown_family, untrusted
 from search_spaces.models.memory import is_out_of_memory
 from search_spaces.models.on_disk.config_checks import (
@@ -243,7 +244,7 @@ def _view(source: str, files: WeightFiles) -> Iterator[str]:
     generation = find_file(source, "generation_config.json")
     if generation is not None:
         check_generation(generation)
-    with tempfile.TemporaryDirectory(prefix="weights-") as place:
+    with scratch_beside(Path(tempfile.gettempdir(), "planner-weights")) as place:
         numbered = {name: f"{index:05}.safetensors" for index, name in enumerate(files.files)}
         if files.shards is None:
             numbered = dict.fromkeys(files.files, SAFE_WEIGHTS_NAME)
@@ -255,7 +256,7 @@ def _view(source: str, files: WeightFiles) -> Iterator[str]:
             Path(place, numbered[name]).symlink_to(path.absolute())
         if generation is not None:
             Path(place, generation.name).symlink_to(generation.absolute())
-        yield place
+        yield str(place)
 
 
 def load_as_client(
@@ -286,9 +287,9 @@ def load_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, PreTrainedTokenizerB
     """Load the model and the tokenizer of a GGUF file; what lies beside it is not looked at."""
     tokenize: Any = AutoTokenizer.from_pretrained
     load: Any = AutoModelForCausalLM.from_pretrained
-    with tempfile.TemporaryDirectory(prefix="gguf-") as place:
+    with scratch_beside(Path(tempfile.gettempdir(), "planner-gguf")) as place:
         Path(place, path.name).symlink_to(path.absolute())
         options = {"gguf_file": path.name, "trust_remote_code": False}
-        tokenizer = tokenize(place, **options)
-        model = load(place, dtype=dtype, **options)
+        tokenizer = tokenize(str(place), **options)
+        model = load(str(place), dtype=dtype, **options)
     return model, tokenizer

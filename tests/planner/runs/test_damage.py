@@ -161,14 +161,14 @@ def test_what_a_finished_search_took_is_read_whole_or_missed(folder: Path) -> No
     effort = SearchEffort(plans=2, tokens=3, seconds=0.5, choosing_seconds=0.25)
     with Run.resume(folder, SETTINGS) as run:
         with pytest.raises(RunError, match="must hold a search that has begun to score"):
-            assert run.spent
+            _ = run.spent
         run.finish(effort)
         assert run.spent == effort
         run.set_meta("spent", asdict(effort) | {"more": 1})
         assert run.spent == effort
         run.set_meta("spent", {"plans": 2})
         with pytest.raises(RunError, match="its entry `spent`"):
-            assert run.spent
+            _ = run.spent
 
 
 def test_an_evaluation_is_not_written_over_two_of_its_genome(folder: Path) -> None:
