@@ -1,6 +1,7 @@
 """A config's wrong value is refused by its field, and what it asks of a pass is left aside."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +88,8 @@ def test_a_config_that_says_nothing_new_of_its_layers_is_read(llama_copy: Path) 
 
 
 def test_sizes_that_differ_by_layer_are_not_asked_for() -> None:
-    config = LlamaConfig(num_hidden_layers=2, per_layer_config={"1": {"intermediate_size": 8}})
+    differing: Any = {"per_layer_config": {"1": {"intermediate_size": 8}}}
+    config = LlamaConfig(num_hidden_layers=2, **differing)
     check_sizes("model", config)
     check_depth("model", config, tensor_count=20)
 
