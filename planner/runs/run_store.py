@@ -18,6 +18,7 @@ from planner.runs.folder import (
     DEMO_FILE,
     ENVIRONMENT_FILE,
     LOCK_FILE,
+    SETTINGS_FILE,
     PREPARED_FOLDERS,
     delete,
     delete_abandoned,
@@ -137,8 +138,10 @@ class RunStore(RunFacts):
         try:
             check_not_lost(folder)
             delete_abandoned(folder)
-            # settings first: they mark the folder as a run, and resuming makes what is missing
-            settings.save(folder)
+            # settings first: they mark the folder as a run, and resuming makes what is missing;
+            # those of a resumed run are kept once it may be resumed
+            if not (folder / SETTINGS_FILE).is_file():
+                settings.save(folder)
             if not (folder / ENVIRONMENT_FILE).is_file():
                 environment = describe_environment(device=settings.device, seed=settings.seed)
                 text = json.dumps(environment, indent=2) + "\n"
@@ -147,6 +150,10 @@ class RunStore(RunFacts):
         except BaseException:
             lock.release()
             raise
+
+    def keep_settings(self) -> None:
+        """Store the settings of a resumed run, of which some may be others than before."""
+        self.settings.save(self.folder)
 
     def close(self) -> None:
         """Close the database and free the lock."""

@@ -124,6 +124,7 @@ def check_resumable(run: RunStore, dense: DenseModel) -> None:
     run.check_model(dense.loaded.identity)
     check_saved_text(run)
     run.check_arithmetic(arithmetic_of(dense))
+    run.keep_settings()
 
 
 def search_prepared(

@@ -56,12 +56,16 @@ def unpack_gguf(path: Path) -> Path:
     model.hf_quantizer = None
     model.is_quantized = False
     try:
-        with scratch_beside(folder) as scratch:
+        # one name for all files, so that the next clears what a killed process left
+        with scratch_beside(folder.with_name("unpacked")) as scratch:
             made = scratch / folder.name
             model.save_pretrained(made)
             tokenizer.save_pretrained(made)
-            if not folder.is_dir():
+            try:
                 publish(made, folder)
+            except OSError:
+                if not folder.is_dir():  # nor made by another process meanwhile
+                    raise
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"{quoted(str(folder.parent))} must have room for the unpacked model, got: "

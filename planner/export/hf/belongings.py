@@ -1,6 +1,5 @@
 """Files that belong to a model besides its weights: licences, notices, vocabularies."""
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -75,10 +74,5 @@ def carry(source: Path, folder: Path) -> None:
 
 
 def is_own(path: Path, folder: Path) -> bool:
-    """Return whether a path is a readable file of a folder, and no link to what lies elsewhere."""
-    return (
-        lies_inside(folder, path)
-        and path.is_file()
-        and path.stat().st_size <= _MOST_BYTES
-        and os.access(path, os.R_OK)
-    )
+    """Return whether a path is a file of a folder, and no link to what lies elsewhere."""
+    return lies_inside(folder, path) and path.is_file() and path.stat().st_size <= _MOST_BYTES
