@@ -114,6 +114,8 @@ class StatisticsFiles:
                 continue
             except _ForeignError:
                 foreign = True
+            except PermissionError:  # a sound file may be behind it
+                raise
             except (OSError, SafetensorError, ValueError, LookupError, TypeError):
                 logger.warning("`%s` is damaged and is made again", self._path(index))
         if foreign:

@@ -95,8 +95,10 @@ def _expected(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in REMEDIES:
         is_named = isinstance(error.filename, str | bytes | os.PathLike) and error.filename
         name = f"`{os.fsdecode(error.filename)}`" if is_named else "a file"
-        reason = os.strerror(error.errno)
-        return f"{name} must be one that can be used, got: {reason}; {REMEDIES[error.errno]}"
+        reason, remedy = os.strerror(error.errno), REMEDIES[error.errno]
+        if isinstance(error, PermissionError):  # to read, where what is written says so itself
+            remedy = "change its permissions, or those of its folder"
+        return f"{name} must be one that can be used, got: {reason}; {remedy}"
     if isinstance(error, RecursionError) and _is_in_a_parser(error.__traceback__):
         return "a file must hold few lists inside each other, got too many; write it flatter"
     return None

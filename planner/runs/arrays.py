@@ -36,6 +36,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise damaged_arrays(path, "it is missing") from error
+    except PermissionError:  # a sound file may be behind it
+        raise
     except _DAMAGE as error:
         raise damaged_arrays(path, "its bytes are not those that were written") from error
 

@@ -195,6 +195,8 @@ class WeightCache:
             weights = _unpacked(tensors, self._builder.shapes(position, count))
         except FileNotFoundError:
             return None
+        except PermissionError:  # a sound file may be behind it
+            raise
         except (OSError, SafetensorError, LookupError, ValueError, RuntimeError):
             logger.warning("`%s` is damaged; made anew", path)
             return None

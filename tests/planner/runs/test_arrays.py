@@ -64,3 +64,14 @@ def test_no_changed_bit_changes_an_array(path: Path) -> None:
             continue
         assert all(np.array_equal(array, ARRAYS[name]) for name, array in found.items())
     assert refused > len(content) // 2
+
+
+def test_arrays_that_may_not_be_read_are_not_called_damaged(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read any mode
+    with pytest.raises(PermissionError):
+        read_arrays(path)
