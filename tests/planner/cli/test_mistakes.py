@@ -112,7 +112,7 @@ def test_options_out_of_range(
         (["--reference", "0"], "`reference` must be a KL above 0, got 0"),
         (["--budgets", ""], "`budgets` must not be empty, got ''; fill it or leave it out"),
         (["--budgets", " ; , "], "must name one budget or more, got ' ; , '; give some such as"),
-        (["--budgets", "foo; bar"], "takes 0.7x for a share of the dense model"),
+        (["--budgets", "foo; bar"], "takes 0.7x, not 70%, for a share of the dense model"),
         *[
             (["--budgets", "0.8x", *other], f"and nothing else, got `{other[0]}` too; leave one")
             for other in (
@@ -181,7 +181,7 @@ def test_a_malformed_plan(
     path = tmp_path / "plan.json"
     path.write_text(text, encoding="utf-8")
     message = refused(capsys, *export(run, tmp_path / "model", "--plan", str(path)))
-    assert str(path) in message
+    assert "plan.json" in message  # long paths are shortened
 
 
 def test_a_foreign_plan(
