@@ -122,6 +122,8 @@ def test_resuming_keeps_what_is_there_and_may_go_further(tmp_path: Path) -> None
     further = SETTINGS.model_copy(update={"evaluations": 500})
     with Run.resume(tmp_path, further) as run:
         assert run.evaluations() == [evaluation(OTHER)]
+        assert Run.open(tmp_path).settings == SETTINGS  # until its model is known to be the same
+        run.keep_settings()
     with Run.open(tmp_path) as run:
         assert run.settings.evaluations == 500
 
