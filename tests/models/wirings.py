@@ -104,10 +104,16 @@ def _chosen_wirings() -> Iterator[Wiring]:
         rope = {"rope_type": kind, **_ROPE, **more}
         for model_type in ("llama", "qwen2", "phi3", "gpt_neox"):
             if model_type != "phi3" or kind == "longrope":  # the only one that it knows
+                # of a quarter of eight features, dynamic scaling divides by zero
+                own = (
+                    {"partial_rotary_factor": 0.5}
+                    if (model_type, kind) == ("gpt_neox", "dynamic")
+                    else {}
+                )
                 yield Wiring(
                     name=f"{model_type} {kind}",
                     model_type=model_type,
-                    options={"rope_parameters": rope},
+                    options={"rope_parameters": rope | own},
                 )
     partial = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
     for model_type in ("phi", "stablelm", "glm", "gpt_neox", "persimmon", "nemotron"):
