@@ -216,8 +216,9 @@ def check_cache(model: PreTrainedModel) -> None:
         _check_logits(expected, model.dtype)
         cached = logits_with_cache(model, tokens, 2).float()
     expected = expected[:, -cached.shape[1] :]
-    gap = float((cached - expected).abs().amax(dim=-1).median())
-    # most tokens must agree, not all: rounding may lead a router to another expert
+    # over the vocabulary, whose largest difference is rounding alone in a half precision; most
+    # tokens must agree, not all: rounding may lead a router to another expert
+    gap = float((cached - expected).square().mean(dim=-1).sqrt().median())
     allowed = (1e-3 if model.dtype == torch.float32 else 0.1) * float(expected.std())
     if not gap <= allowed:
         raise StructureError(
