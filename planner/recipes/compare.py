@@ -28,6 +28,7 @@ from planner.recipes.recipe import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.recipes.recipe_comparison import RECIPES_KEY, RecipeComparison
 from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER, SETTINGS_FILE
 from planner.runs.run_store import RunStore
+from planner.runs.store import Store
 from planner.searching.problem import budget_of
 from planner.searching.search_model import (
     check_resumable,
@@ -91,7 +92,8 @@ def run_comparison(
             "a comparison needs a budget with a limit on a cost, under which all recipes are "
             f"judged, got `{settings.budget}`; set for example `--budget params<=0.7x`"
         )
-    if resume and (out / DATABASE_FILE).is_file():  # before its settings are held against these
+    # before its settings are held against these
+    if resume and not Store.is_lost(out / DATABASE_FILE):
         with RunStore.open(out) as earlier:
             _check_comparison(earlier)
     with open_run(out, settings, resume=resume) as shared:

@@ -170,6 +170,17 @@ def test_a_finished_comparison_is_read_without_the_model(
     pd.testing.assert_frame_equal(again.table, comparison.table)
 
 
+def test_a_comparison_that_was_killed_before_its_first_entry_is_begun(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    few = {**SMALL, "evaluations": 4}
+    settings = SearchSettings.checked(model=str(saved_llama.resolve()), **few)
+    RunStore.create(tmp_path / "all", settings).close()
+    (tmp_path / "all" / "run.sqlite").write_bytes(b"")
+    begun = compare(str(saved_llama), out=tmp_path / "all", recipes="uniform", resume=True, **few)
+    assert [each.recipe for each in begun.results] == ["uniform"]
+
+
 def test_recipes_may_join_and_bring_a_space_of_their_own(
     saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
