@@ -79,4 +79,4 @@ def saved_settings(folder: Path) -> SearchSettings:
     try:
         return SearchSettings.load(folder)
     except SettingsError as error:
-        raise RunError(f"`{folder}` must hold a readable run: {error}") from error
+        raise RunError(str(error)) from error  # it names the file
