@@ -33,7 +33,8 @@ def split_budgets(text: str) -> list[str]:
     """
     text = plain_signs(text)
     separator = ";" if ";" in text else ","
-    budgets = [budget.strip() for budget in text.split(separator) if budget.strip(" ,")]
+    # each on one line, whatever white space is in it
+    budgets = [" ".join(budget.split()) for budget in text.split(separator) if budget.strip(" ,")]
     if not budgets:
         raise BudgetError(
             f"`--budgets` must name one budget or more, got {text!r}; "

@@ -50,6 +50,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 )
 def test_budgets_in_one_line(text: str, budgets: list[str]) -> None:
     assert split_budgets(text) == budgets
+    assert split_budgets(text.replace(" ", "\n\u2028")) == budgets  # a row of a table each
 
 
 @pytest.mark.parametrize("text", ["", " , ", " ; "])
