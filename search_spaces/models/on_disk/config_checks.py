@@ -141,6 +141,8 @@ def check_sizes(name: str, config: PreTrainedConfig) -> None:
         ModelError: If there are such.
     """
     text = config.get_text_config()
+    if not isinstance(text, PreTrainedConfig):  # as a family without a wrapper leaves it
+        raise wrong(name, "text_config", "left out, for this family has none", text)
     for field in (text.attribute_map.get(size, size) for size in _SIZES):
         value = vars(text).get(field)  # an attribute that differs by layer cannot be asked for
         if isinstance(value, int) and value < 1:

@@ -38,6 +38,7 @@ from tests.models.damage import edit_json, said_of
         ("dtype", "float7", "one that this family takes"),
         ("per_layer_config", {"1": {"num_key_value_heads": 1}}, "one that this family takes"),
         ("per_layer_config", {"1": {"num_hidden_layers": 3}}, ""),
+        ("text_config", {"hidden_size": 8}, "left out"),
         ("rope_theta", 0, "above 0"),
         ("f" * 300, float("inf"), "a finite number"),
         ("architectures", "LlamaForCausalLM", "a list of names of classes"),
