@@ -1,7 +1,6 @@
 """One search from start to end: prepare, search, re-score the front on fresh and held-out text."""
 
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from planner.searchers import make_searcher
 from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Text
 from planner.searching.baselines import baseline_genomes, budget_at_knee
+from planner.searching.forecast import forecast, search_limits
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
 from planner.searching.problem import (
@@ -34,7 +34,7 @@ from planner.searching.problem import (
 )
 from planner.searching.rescoring import complete_front, rescore_front, score_baselines
 from planner.searching.scorer import Scorer
-from planner.searching.spending import Limits, OnProgress, SearchProgress, StopReason
+from planner.searching.spending import OnProgress, SearchProgress, StopReason
 from planner.settings.budget import check_reachable
 from planner.settings.search import SearchSettings
 from search_spaces.errors import InputError, ModelError
@@ -49,8 +49,6 @@ _STOP_SENTENCES: Mapping[StopReason, str] = {
     "minutes": "stopped at the limit on minutes: another run may come further",
     "exhausted": "stopped: the searcher proposes nothing new",
 }
-DEFAULT_PLANS = 256
-"""Without a limit, a search takes the tokens of so many plans scored in full."""
 
 
 def run_search(
@@ -188,7 +186,7 @@ def _scored(
         dense=prepared.dense.costs.dense(),
         allowed=allowed_costs(domain),
     )
-    logger.info(_forecast(prepared, scorer, run.settings))
+    logger.info(forecast(prepared, scorer, run.settings))
     progress.stage("searching")
     loop = _loop(run, prepared, scorer, domain, objectives)
 
@@ -230,7 +228,7 @@ def _loop(
             and _all_gated(prepared.space),
         ),
     )
-    limits, racing = _limits(run.settings), run.settings.racing
+    limits, racing = search_limits(run.settings), run.settings.racing
     return SearchLoop(searcher, scorer, run, limits, objectives, racing=racing)
 
 
@@ -253,35 +251,6 @@ def _search_scorer(prepared: PreparedModel, settings: SearchSettings) -> Scorer:
     )
     structure, layer_builder = prepared.dense.structure, prepared.layer_builder
     return Scorer(prepared, Evaluator(structure, windows, fidelity, layer_builder=layer_builder))
-
-
-def _limits(settings: SearchSettings) -> Limits:
-    tokens = settings.tokens
-    if (settings.evaluations, tokens, settings.minutes) == (None, None, None):
-        tokens = DEFAULT_PLANS * settings.search_windows * settings.window_tokens
-    return Limits(evaluations=settings.evaluations, tokens=tokens, minutes=settings.minutes)
-
-
-def _forecast(prepared: PreparedModel, scorer: Scorer, settings: SearchSettings) -> str:
-    """Time one plan and return a sentence on how long the search will take."""
-    ((_, evaluation),) = scorer.score(prepared.space.top_levels[None], 0)
-    score = evaluation.score
-    if score.failure is not None:
-        raise ModelError(
-            f"the dense model must give finite logits in {prepared.dense.loaded.model.dtype}, and "
-            f"{score.failure}; set `--dtype float32`"
-        )
-    ratio = scorer.rungs[-1] / scorer.rungs[0]
-    limits = _limits(settings)
-    minutes = [math.inf if limits.minutes is None else limits.minutes]
-    if limits.evaluations is not None:
-        minutes.append(score.seconds * ratio * limits.evaluations / 60)
-    if limits.tokens is not None:
-        minutes.append(score.seconds / score.tokens * limits.tokens / 60)
-    return (
-        f"one plan takes {score.seconds * ratio:.1f} s on all {score.tokens * ratio:.0f} tokens: "
-        f"at most about {min(minutes):.1f} min of search"
-    )
 
 
 def _note(progress: SearchProgress) -> str:
