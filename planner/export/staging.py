@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from search_spaces.atomic_files import writing
 from search_spaces.errors import OutputError
+from search_spaces.paths import existing_path
 
 _LONGEST_NAME = 230
 """Bytes of a folder's name: file systems take 255, and that of the scratch folder is longer."""
@@ -34,9 +35,9 @@ def check_vacant(out: Path, model: str) -> None:
         parent = next(folder for folder in out.absolute().parents if folder.exists())
         if not os.access(parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "not writable")
-    source = os.path.expanduser(model)  # noqa: PTH111  (of nobody's home too)
+    source = existing_path(model)
     is_folder = os.path.isdir(source)  # noqa: PTH112  (of a name of any length)
-    if is_folder and out.resolve().is_relative_to(Path(source).resolve()):
+    if is_folder and out.resolve().is_relative_to(source.resolve()):
         raise OutputError(
             f"`--out` must lie outside of the model's folder, got `{out}`; choose another place"
         )

@@ -179,7 +179,6 @@ def write_model(
         (folder / f"{CODE_FILE}.py").write_text(code, encoding="utf-8")
     if source is not None:
         carry(source, folder)
-    _allow_what_the_umask_does(folder)
     return Written(requires=requires, tokenizer_needs_remote_code=needs_code)
 
 
@@ -192,14 +191,6 @@ def _config(
         return {**config, "auto_map": pruned.config["auto_map"]}, VERSION_5_15
     config["architectures"] = [pruned.model_class.__name__]
     return spelt_for_all(config, type(pruned.stock))
-
-
-def _allow_what_the_umask_does(folder: Path) -> None:
-    """Give all files the mode of one that was simply opened; safetensors lets only us read."""
-    mode = (folder / "config.json").stat().st_mode
-    for path in folder.iterdir():
-        if path.is_file():
-            path.chmod(mode)
 
 
 def _as_stored(pruned: CutModel, dense: LoadedModel) -> dict[str, Tensor]:
