@@ -72,7 +72,7 @@ def faults(
 def _sentence_faults(err: str, place: Place) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the sentence that a command was refused in."""
     said = re.sub(rf"{re.escape(str(place.root))}/(?:work/?)?", "", err).replace("\r", "\n")
-    said = said.replace(f"{place.materials.root}/work/", "")
+    said = said.replace(f"{place.materials.root / 'work'}/", "")
     lines = [line for line in said.strip().splitlines() if line.strip()]
     own = [number for number, line in enumerate(lines) if line.startswith("planner: ")]
     if not own:

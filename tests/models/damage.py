@@ -8,6 +8,21 @@ import pytest
 from search_spaces.errors import ModelError
 from search_spaces.models.loading import load_model
 
+PLANTED_CODE = """
+from pathlib import Path
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+Path(__MARK__).touch()
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+class OwnTokenizer(PreTrainedTokenizerFast):
+    pass
+def generate(*_, **__):
+    pass
+"""
+"""Code of a model's folder that leaves a mark where it runs; ``__MARK__`` is to be replaced."""
+
 
 def edit_json(path: Path, **values: object) -> None:
     """Change values of a JSON file, which may not be there yet."""

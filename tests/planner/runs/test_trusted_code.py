@@ -9,25 +9,15 @@ from planner.export.choose import export_chosen
 from planner.runs.run_store import RunStore
 from search_spaces.errors import ModelError, RunError
 from search_spaces.progress import NO_PROGRESS
-from tests.models.damage import edit_json
+from tests.models.damage import PLANTED_CODE, edit_json
 from tests.settings import BUDGET, SMALL
-
-CODE = """
-from pathlib import Path
-from transformers import LlamaConfig, LlamaForCausalLM
-Path(__MARK__).touch()
-class OwnConfig(LlamaConfig):
-    model_type = "own"
-class OwnForCausalLM(LlamaForCausalLM):
-    config_class = OwnConfig
-"""
 
 
 @pytest.fixture
 def mark(llama_copy: Path, searched_copy: Path, saved_llama: Path) -> Path:
     """What runs if the model of the copied run, whose settings trust it, is trusted."""
     mark = llama_copy.parent / "ran"
-    code = CODE.replace("__MARK__", repr(str(mark)))
+    code = PLANTED_CODE.replace("__MARK__", repr(str(mark)))
     (llama_copy / "own.py").write_text(code, encoding="utf-8")
     own = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
     edit_json(llama_copy / "config.json", model_type="own", auto_map=own)

@@ -16,6 +16,7 @@ from search_spaces.errors import ModelError
 from search_spaces.models import Offload
 from search_spaces.models.loading import load_model
 from search_spaces.models.trust import load_tokenizer
+from tests.models.damage import PLANTED_CODE
 
 PACKAGES = ("planner", "evaluators", "search_spaces")
 MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "runpy", "shelve"}
@@ -135,19 +136,6 @@ def test_the_walk_leaves_out_what_runs_nothing(line: str) -> None:
     assert not list(loading_names(ast.parse(line)))
 
 
-CODE = """
-from pathlib import Path
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-Path(__MARK__).touch()
-class OwnConfig(LlamaConfig):
-    model_type = "own"
-class OwnForCausalLM(LlamaForCausalLM):
-    config_class = OwnConfig
-class OwnTokenizer(PreTrainedTokenizerFast):
-    pass
-def generate(*_, **__):
-    pass
-"""
 OWN = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
 OWN_TOKENIZER = {"AutoTokenizer": [None, "own.OwnTokenizer"]}
 
@@ -163,7 +151,7 @@ def folder(saved_llama: Path, tmp_path: Path, mark: Path) -> Path:
     """A copy of the saved Llama with code beside it that nothing names yet."""
     copied = tmp_path / "model"
     shutil.copytree(saved_llama, copied)
-    code = CODE.replace("__MARK__", repr(str(mark)))
+    code = PLANTED_CODE.replace("__MARK__", repr(str(mark)))
     (copied / "custom_generate").mkdir()
     for path in (copied / "own.py", copied / "custom_generate" / "generate.py"):
         path.write_text(code, encoding="utf-8")
