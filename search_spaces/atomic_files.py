@@ -5,12 +5,14 @@ told to be alive or dead.
 """
 
 import errno
-import glob
 import os
+import platform
 import re
 import shutil
 import stat
 import tempfile
+import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,13 +44,17 @@ REMEDIES = {
         "bring the disk of the network back or choose another place",
     ),
 }
-_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.(?P<owner>\d+)\.tmp(?P<suffix>\.[^.]*)?")
-_SCRATCH_SUFFIX = ".scratch"
+_TEMPORARY = re.compile(
+    r"\.(?P<stem>.+)\.(?P<owner>\d+)-(?P<home>[0-9a-f]{8})\.tmp(?P<suffix>\.[^.]*)?"
+)
+_SCRATCH = re.compile(r"\.(?P<stem>.+)\.(?P<home>[0-9a-f]{8})\.[^.]+\.scratch")
 _SCRATCH_LOCK = "planner-scratch.lock"
 """In each scratch folder, held by the process that made it: it marks the folder as ours."""
 _PROBE = ".planner-probe"
 _CLOCK_SECONDS = 2.0
 """By which the start of a process and the time of a file may be off."""
+_STRANGER_SECONDS = 86_400.0
+"""After which what another machine left untouched is taken for that of the dead."""
 
 
 @contextmanager
@@ -57,7 +63,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        reason = os.strerror(error.errno) if error.errno else "the system refuses it"
         remedy = REMEDIES.get(error.errno or 0, "choose another place")
         raise OutputError(f"`{path}` must be writable, got: {reason}; {remedy}") from error
 
@@ -69,7 +75,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: If the path cannot be written to; an earlier file there is kept.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_path(path, os.getpid())
     with writing(path):
         try:
             temporary.touch()
@@ -94,6 +100,19 @@ def atomic_write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def temporary_path(path: Path, owner: int) -> Path:
+    """Return where a process of this machine writes a file that `replacing` gives its name."""
+    return path.with_name(f".{path.stem}.{owner}-{_home()}.tmp{path.suffix}")
+
+
+def _home() -> str:
+    """Return a mark of where a process's number is its own: a machine, or a container in it."""
+    numbers = ""
+    with suppress(OSError):  # Linux alone has it
+        numbers = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  (no path)
+    return f"{zlib.crc32(f'{platform.node()} {numbers}'.encode()):08x}"
+
+
 def finished_name(path: Path) -> str | None:
     """Return the name that a temporary file of `replacing` is to get; none for any other file."""
     match = _TEMPORARY.fullmatch(path.name)
@@ -104,12 +123,15 @@ def is_abandoned(path: Path) -> bool:
     """Return whether a temporary file is of a process that runs no longer.
 
     Another process may have got the number of the dead one; it began after the file was written.
+    One of another machine, in a folder that both see, is taken for alive until the file is old.
     """
     match = _TEMPORARY.fullmatch(path.name)
     if match is None:
         return False
     try:
         written = path.stat().st_mtime
+        if match["home"] != _home():
+            return _is_old(written)
         process = psutil.Process(int(match["owner"]))
         is_dead = process.status() == psutil.STATUS_ZOMBIE
         return is_dead or process.create_time() > written + _CLOCK_SECONDS
@@ -117,6 +139,10 @@ def is_abandoned(path: Path) -> bool:
         return True
     except (OSError, psutil.AccessDenied):  # gone already, or somebody else's
         return False
+
+
+def _is_old(written: float) -> bool:
+    return time.time() - written > _STRANGER_SECONDS
 
 
 def discard(path: Path) -> None:
@@ -170,7 +196,7 @@ def scratch_beside(out: Path) -> Iterator[Path]:
 def _locked_scratch(out: Path) -> tuple[Path, FileLock]:
     """Make a scratch folder; until it is locked, others may take it for that of the dead."""
     while True:
-        scratch = Path(tempfile.mkdtemp(_SCRATCH_SUFFIX, f".{out.name}.", out.parent))
+        scratch = Path(tempfile.mkdtemp(".scratch", f".{out.name}.{_home()}.", out.parent))
         lock = FileLock(scratch / _SCRATCH_LOCK)
         with suppress(Timeout, FileNotFoundError):
             lock.acquire(timeout=0)
@@ -180,11 +206,18 @@ def _locked_scratch(out: Path) -> tuple[Path, FileLock]:
 
 
 def clear_scratch(out: Path) -> None:
-    """Delete the scratch folders that this user's killed processes left for ``out``."""
-    for scratch in out.parent.glob(f".{glob.escape(out.name)}.*{_SCRATCH_SUFFIX}"):
+    """Delete the scratch folders that this user's killed processes left for ``out``.
+
+    Those of another machine stay until they are old: not every shared disk shares its locks.
+    """
+    for scratch in out.parent.glob(".*.scratch"):
+        match = _SCRATCH.fullmatch(scratch.name)
+        if match is None or match["stem"] != out.name:
+            continue
         with suppress(OSError):  # gone already, or its owner lives: a `Timeout` is one too
             status = scratch.lstat()
-            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+            is_dead = match["home"] == _home() or _is_old(status.st_mtime)
+            if is_dead and stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
                 _clear(scratch)
 
 

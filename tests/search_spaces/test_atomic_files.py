@@ -1,6 +1,7 @@
 import errno
 import glob
 import os
+import platform
 import resource
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from search_spaces.atomic_files import (
     publish,
     remove_empty,
     scratch_beside,
+    temporary_path,
 )
 from search_spaces.errors import OutputError
 
@@ -78,7 +80,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_temporary_file_tells_its_name_and_whether_its_owner_lives(tmp_path: Path) -> None:
-    mine, dead = (tmp_path / f".front.{pid}.tmp.csv" for pid in (os.getpid(), 2**22 - 1))
+    mine, dead = (temporary_path(tmp_path / "front.csv", pid) for pid in (os.getpid(), 2**22 - 1))
     for path in (mine, dead):
         path.write_text("half")
     assert finished_name(mine) == finished_name(dead) == "front.csv"
@@ -90,7 +92,8 @@ def test_a_temporary_file_tells_its_name_and_whether_its_owner_lives(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "name", ["front.csv", ".hidden", ".front.tmp.csv", ".a.b.tmp.csv", "1.tmp"]
+    "name",
+    ["front.csv", ".hidden", ".front.tmp.csv", ".a.b.tmp.csv", "1.tmp", ".front.4194303.tmp.csv"],
 )
 def test_any_other_file_is_nobodys_temporary_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
@@ -100,7 +103,7 @@ def test_any_other_file_is_nobodys_temporary_file(tmp_path: Path, name: str) -> 
 
 def test_the_temporary_files_of_zombies_are_abandoned(tmp_path: Path) -> None:
     child = subprocess.Popen(["true"])
-    path = tmp_path / f".front.{child.pid}.tmp.csv"
+    path = temporary_path(tmp_path / "front.csv", child.pid)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it ended, and nobody asked yet
     path.write_text("half")
     assert is_abandoned(path)
@@ -161,13 +164,33 @@ def test_scratch_of_the_dead_is_deleted_by_the_next_and_that_of_the_living_stays
 
 
 def test_a_folder_that_only_looks_like_scratch_stays(tmp_path: Path) -> None:
-    folder = tmp_path / ".out.abcdefgh.scratch"
-    folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
-    (tmp_path / ".out.linked12.scratch").symlink_to(folder)
+    dead = _killed_in_its_scratch(tmp_path / "out")
+    shutil.rmtree(dead)
+    link = dead.with_stem(dead.stem[:-8] + "linked12")
+    dead.mkdir()
+    (dead / "notes.txt").write_text("mine")
+    link.symlink_to(dead)
     clear_scratch(tmp_path / "out")
-    assert (folder / "notes.txt").is_file()
-    assert (tmp_path / ".out.linked12.scratch").is_symlink()
+    assert (dead / "notes.txt").is_file()
+    assert link.is_symlink()
+
+
+def test_what_another_machine_left_stays_until_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = _killed_in_its_scratch(tmp_path / "out")
+    file = temporary_path(tmp_path / "front.csv", 2**22 - 1)
+    file.write_text("half")
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    assert finished_name(file) == "front.csv"
+    assert not is_abandoned(file)
+    clear_scratch(tmp_path / "out")
+    assert (scratch / "weights").is_file()
+    for path in (file, scratch):
+        os.utime(path, (1e9, 1e9))
+    assert is_abandoned(file)
+    clear_scratch(tmp_path / "out")
+    assert not scratch.exists()
 
 
 def test_scratch_that_is_taken_for_that_of_the_dead_is_made_again(

@@ -6,19 +6,28 @@ import pytest
 
 from planner.run import Run
 from planner.runs.folder import delete_prepared, sort_out
+from search_spaces.atomic_files import temporary_path
 from tests.problems.toy_search import SETTINGS, evaluation
+
+DEAD = 4194303
+"""A number that no process has."""
+
+
+def _half(name: str) -> str:
+    return str(temporary_path(Path(name), DEAD))
+
 
 OURS = [
     *("settings.yaml", "run.sqlite", "run.sqlite-wal", "environment.json", "calibration.npz"),
     *("front.csv", "front.png", "front.json", "compare.csv", "latency.json", "ranking.npz"),
     *("statistics/layer-000.safetensors", "levels/layers.0.mlp/16.safetensors"),
     *("levels/layers.0.mlp/16-50%.safetensors", "levels/layers.0.mlp/16-2:4.safetensors"),
-    *(".front.4194303.tmp.csv", "statistics/.layer-001.4194303.tmp.safetensors"),
+    *map(_half, ("front.csv", "statistics/layer-001.safetensors")),
 ]
 FOREIGN = [
     *("notes.txt", "settings.yaml.bak", "model/config.json", "levels/notes.txt", "levels/a/b.txt"),
     *("statistics/mine.safetensors", "levels/layers.0.mlp/best.safetensors", ".front.tmp.csv"),
-    *("levels/layers.0.mlp/deeper/16.safetensors", "front.csv/nested", ".notes.4194303.tmp.txt"),
+    *("levels/layers.0.mlp/deeper/16.safetensors", "front.csv/nested", _half("notes.txt")),
 ]
 
 
@@ -33,7 +42,7 @@ def _files(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in paths}
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OURS, ids=range(len(OURS)))
 def test_what_the_product_writes_is_its_own(tmp_path: Path, name: str) -> None:
     _write(tmp_path, name)
     ours, others = sort_out(tmp_path)
@@ -41,7 +50,7 @@ def test_what_the_product_writes_is_its_own(tmp_path: Path, name: str) -> None:
     assert others == []
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", FOREIGN, ids=range(len(FOREIGN)))
 def test_what_it_does_not_write_is_not(tmp_path: Path, name: str) -> None:
     _write(tmp_path, name)
     ours, (other,) = sort_out(tmp_path)

@@ -11,6 +11,7 @@ import pytest
 
 from evaluators.metric import Measurement
 from planner.run import Run
+from search_spaces.atomic_files import temporary_path
 from search_spaces.errors import OutputError, RunError
 from tests.problems.toy_search import SETTINGS, evaluation, score_of
 
@@ -132,17 +133,15 @@ def test_resuming_makes_what_a_kill_left_out_and_removes_what_it_left(tmp_path: 
     Run.create(tmp_path, SETTINGS).close()
     (tmp_path / "environment.json").unlink()
     (tmp_path / "levels" / "layers.0.mlp").mkdir(parents=True)
-    dead = [
-        *(".settings.4194303.tmp.yaml", ".front.4194303.tmp.csv", ".front.4194303.tmp.png"),
-        *(".calibration.4194303.tmp.npz", "levels/layers.0.mlp/.16.4194303.tmp.safetensors"),
-    ]
-    living = f".front.{os.getppid()}.tmp.csv"
-    foreign = ".notes.4194303.tmp.txt"
-    for name in [*dead, living, foreign]:
-        (tmp_path / name).write_text("half")
+    names = ("settings.yaml", "front.csv", "front.png", "levels/layers.0.mlp/16.safetensors")
+    dead = [temporary_path(tmp_path / name, 4194303) for name in names]
+    living = temporary_path(tmp_path / "front.csv", os.getppid())
+    foreign = temporary_path(tmp_path / "notes.txt", 4194303)
+    for path in [*dead, living, foreign]:
+        path.write_text("half")
     Run.resume(tmp_path, SETTINGS).close()
     assert json.loads((tmp_path / "environment.json").read_text())["seed"] == SETTINGS.seed
-    assert {path.name for path in tmp_path.rglob(".*")} == {living, foreign}
+    assert set(tmp_path.rglob(".*")) == {living, foreign}
 
 
 def test_resuming_with_other_settings_names_them(tmp_path: Path) -> None:
@@ -174,7 +173,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 
 def test_what_a_process_left_that_died_at_once_is_no_hindrance(tmp_path: Path) -> None:
     (tmp_path / "run.lock").write_text("")
-    (tmp_path / ".settings.yaml.123.tmp").write_text("ver")
+    temporary_path(tmp_path / "settings.yaml", 123).write_text("ver")
     Run.create(tmp_path, SETTINGS).close()
 
 
@@ -194,12 +193,14 @@ def test_what_is_no_run_cannot_be_opened(tmp_path: Path, name: str) -> None:
     assert not list((tmp_path / "empty").iterdir())
 
 
-@pytest.mark.parametrize("left", [[], ["run.lock"], [".settings.4194303.tmp.yaml", "run.lock"]])
+@pytest.mark.parametrize("left", [[], ["run.lock"], ["settings.yaml", "run.lock"]])
 def test_resuming_what_was_killed_before_it_wrote_anything_begins_it(
     tmp_path: Path, left: list[str], notices: list[str]
 ) -> None:
     for name in left:
-        (tmp_path / name).write_text("half")
+        path = tmp_path / name
+        path = temporary_path(path, 4194303) if name == "settings.yaml" else path
+        path.write_text("half")
     with Run.resume(tmp_path, SETTINGS) as run:
         assert run.evaluations() == []
     assert "the run begins" in notices[0]

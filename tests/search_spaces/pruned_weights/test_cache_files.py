@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from search_spaces.atomic_files import temporary_path
 from search_spaces.errors import OutputError
 from search_spaces.models.tensors import digest_of_tensors
 from search_spaces.pruned_weights.builder import WeightBuilder
@@ -181,7 +182,9 @@ def test_a_place_that_is_a_file_is_refused(tmp_path: Path, builder: Counted) -> 
 def test_what_a_killed_process_left_is_deleted(tmp_path: Path, builder: Counted) -> None:
     folder = tmp_path / "layers.1.mlp"
     folder.mkdir()
-    dead, alive = (folder / f".16.{pid}.tmp.safetensors" for pid in (2**22 + 1, os.getpid()))
+    dead, alive = (
+        temporary_path(folder / "16.safetensors", pid) for pid in (2**22 + 1, os.getpid())
+    )
     dead.write_bytes(b"half")
     alive.write_bytes(b"half")
     opened(tmp_path, builder)
