@@ -1,10 +1,24 @@
-"""A metric of plans, with its unit and direction; and one measured value."""
+"""The one table of metrics, and one measured value.
+
+A new metric is one file and its entry here. A cost is computed by ``NAME_table`` in
+evaluators/costs/NAME.py, a quality metric by ``NAME`` in evaluators/quality/NAME.py: both are
+found by the name. Budgets, cost models, runs, tables, cards and documents read the entry.
+"""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 Direction = Literal["minimise", "maximise"]
+Kind = Literal["exact", "sparse", "experts", "measured", "quality"]
+"""Costs of every model; costs that only zeros make others; costs of models with experts alone;
+costs that need a table of latencies; and what is measured of a plan's predictions."""
+COST_KINDS: tuple[Kind, ...] = ("exact", "sparse", "experts", "measured")
+
+_COUNTED = ("", "K", "M", "B")
+_BYTES = (" B", " kB", " MB", " GB")
+_BINARY_UNITS = {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,12 +27,170 @@ class Metric:
 
     name: str
     """As used in budgets, tables and files."""
+    kind: Kind
+    label: str
+    """What cards and pictures call it."""
     unit: str
-    direction: Direction
+    direction: Direction = "minimise"
     source: str
     """Where the definition comes from."""
+    suffixes: tuple[str, ...] = ()
+    """Units of amounts that people read and write, each a thousand times the last."""
+    is_limitable: bool = True
+    """Whether a budget may limit it."""
+    reading_of: str = ""
+    """The cost that it is another reading of, and that is minimised in its place."""
+    has_share: bool = False
+    """Whether tables of fronts show it as a share of the dense model's too."""
     lowest: float = -math.inf
     """Its least value; what rounding leaves below is this."""
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether it is known before a plan is scored, and has a share of the dense model's."""
+        return self.kind in COST_KINDS
+
+    @property
+    def is_maximised(self) -> bool:
+        """Whether more is better."""
+        return self.direction == "maximise"
+
+    @property
+    def is_per_token(self) -> bool:
+        """Whether it is of each token."""
+        return self.unit.endswith("/token") and self.is_cost
+
+    @property
+    def minimised(self) -> str:
+        """Name of the cost that is minimised where this is limited."""
+        return self.reading_of or self.name
+
+    @property
+    def units(self) -> Mapping[str, float]:
+        """Units that an amount may be written in, each with what it stands for."""
+        units = {suffix.strip(): 1000.0**power for power, suffix in enumerate(self.suffixes)}
+        units.pop("", None)
+        return units | (_BINARY_UNITS if self.suffixes == _BYTES else {})
+
+    def amount(
+        self,
+        value: float,
+        most_decimals: int = 1,
+        *,
+        rounded: Callable[[float, int], float] = lambda number, _decimals: number,
+    ) -> str:
+        """Format a value with its unit for display.
+
+        Args:
+            value: In the metric's own unit.
+            most_decimals: Where it has any.
+            rounded: Rounds to so many decimals; by default as Python formats.
+
+        >>> METRICS["params"].amount(134_515_008), METRICS["size"].amount(180_200_000)
+        ('134.5M', '180.2 MB')
+        """
+        if not self.suffixes:
+            return f"{value:.4g}"
+        # 999,960 reads 1.0M and not 1000.0K
+        power = sum(value >= 0.99995 * 1000.0**i for i in range(1, len(self.suffixes)))
+        decimals = most_decimals if power or self.kind == "measured" else 0
+        number = rounded(value / 1000.0**power, decimals)
+        per_token = "/token" if self.is_per_token else ""
+        return f"{number:.{decimals}f}{self.suffixes[power]}{per_token}"
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="params", kind="exact", label="parameters", unit="parameters",
+            source="all that are stored, tied ones once", suffixes=_COUNTED, has_share=True,
+        ),
+        Metric(
+            name="size", kind="exact", label="weights on disk", unit="bytes",
+            source="tensor data in safetensors", suffixes=_BYTES,
+        ),
+        Metric(
+            name="macs", kind="exact", label="multiply–accumulates a token",
+            unit="multiply-accumulates/token", suffixes=("", "K", "M", "G", "T"),
+            source="matrix products with weights, attention scores and weighted values; "
+            "half of FLOPs",
+        ),
+        Metric(
+            name="kv", kind="exact", label="cache a token", unit="bytes/token",
+            source="keys and values of every layer", suffixes=_BYTES,
+        ),
+        Metric(
+            name="nonzero", kind="sparse", label="parameters that are not zero", unit="parameters",
+            source="parameters but for those that sparsity sets to zero", suffixes=_COUNTED,
+            has_share=True,
+        ),
+        Metric(
+            name="packed", kind="sparse", label="weights on disk, were zeros packed", unit="bytes",
+            source="tensor data with sparse matrices as bitmask and values, N:M ones too",
+            suffixes=_BYTES,
+        ),
+        Metric(
+            name="active", kind="experts", label="parameters that run for a token",
+            unit="parameters/token", suffixes=_COUNTED,
+            source="parameters but for those of experts that do not run for the token",
+        ),
+        Metric(
+            name="loading", kind="experts", label="weights read for a token", unit="bytes/token",
+            source="weights of the experts that run for one token, and of the shared one",
+            suffixes=_BYTES,
+        ),
+        Metric(
+            name="latency", kind="measured", label="request, predicted",
+            unit="milliseconds/request", suffixes=(" ms", " s"),
+            source="sum over a table measured on the device: the prompt, and each new token",
+        ),
+        Metric(
+            name="throughput", kind="measured", label="throughput, predicted",
+            unit="tokens/second", direction="maximise", suffixes=(" tokens/s",),
+            source="new tokens of a request over its latency; prompt tokens where none are new",
+            reading_of="latency",
+        ),
+        Metric(
+            name="kl", kind="quality", label="KL to the dense model", unit="nats/token",
+            source="Kullback & Leibler, 1951; as a pruning objective: EvoPress (Sieberling et "
+            "al., 2024)",
+            lowest=0.0,  # Gibbs' inequality
+        ),
+        Metric(
+            name="nll", kind="quality", label="negative log-likelihood", unit="nats/token",
+            source="Jelinek et al., 1977: perplexity is its exponential", is_limitable=False,
+        ),
+        Metric(
+            name="agreement", kind="quality", label="agreement with the dense model",
+            unit="share of tokens", direction="maximise", is_limitable=False,
+            source="top-1 agreement with the teacher: Stanton et al., 2021",
+        ),
+        Metric(
+            name="acceptance", kind="quality", label="drafted tokens accepted",
+            unit="share of tokens", direction="maximise", is_limitable=False,
+            source="expected acceptance of speculative decoding: Leviathan et al., 2023, "
+            "corollary 3.6",
+        ),
+        Metric(
+            name="cosine", kind="quality", label="cosine of last hidden states", unit="cosine",
+            direction="maximise", is_limitable=False,
+            source="of the last hidden states, as a distillation loss: DistilBERT (Sanh et al., "
+            "2019)",
+        ),
+    )
+}  # fmt: skip
+"""All metrics by name, in the order in which tables show them."""
+
+
+def metric_names(*kinds: Kind) -> tuple[str, ...]:
+    """Return the names of the metrics of some kinds, in their order."""
+    return tuple(metric.name for metric in METRICS.values() if metric.kind in kinds)
+
+
+def limitable_names() -> tuple[str, ...]:
+    """Return the names of the metrics that a budget may limit, in their order."""
+    return tuple(metric.name for metric in METRICS.values() if metric.is_limitable)
 
 
 @dataclass(frozen=True, kw_only=True)

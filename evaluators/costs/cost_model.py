@@ -1,29 +1,65 @@
 """Costs of candidates, in every cost metric at once."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import import_module
 from typing import Self
 
 import numpy as np
 
-from evaluators.costs.active import ACTIVE, active_table
 from evaluators.costs.as_stored import as_stored
-from evaluators.costs.cost_table import Floats, total
-from evaluators.costs.expert_bytes import LOADING, loading_table
-from evaluators.costs.kv import KV, kv_table
-from evaluators.costs.latency import LATENCY, THROUGHPUT, latency_cost_table
-from evaluators.costs.macs import MACS, macs_table
-from evaluators.costs.nonzero import NONZERO, nonzero_table
-from evaluators.costs.packed import PACKED, packed_table
-from evaluators.costs.params import PARAMS, params_table
-from evaluators.costs.size import SIZE, size_table
+from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, total
 from evaluators.latency.latency_table import LatencyTable
+from evaluators.metric import METRICS, Kind
 from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.model import ModelStructure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CostedModel:
+    """A model as each cost metric reads it, and the tables that were made of it so far."""
+
+    structure: ModelStructure
+    stored: StoredFormat
+    """Number formats of its weights on disk, and so of an export's."""
+    context: int
+    """Tokens that a token attends to, for the multiply–accumulates of attention."""
+    block_options: ComponentOptions
+    """For each component its options, the dense one first."""
+    adds_bias: bool = False
+    """Whether pruned components gain a bias."""
+    latencies: LatencyTable | None = None
+    """What was timed of it on the device, if anything was."""
+    _tables: dict[str, CostTable] = field(default_factory=dict)
+
+    @cached_property
+    def on_disk(self) -> ModelStructure:
+        """The model without numbers, its weights in the dtypes that they have on disk."""
+        return as_stored(self.structure, self.stored)
+
+    def table(self, name: str) -> CostTable:
+        """Return the table of a cost, which ``NAME_table`` in the file of this name makes once."""
+        if name not in self._tables:
+            module = import_module(f"evaluators.costs.{name}")
+            make: Callable[[CostedModel], CostTable] = getattr(module, f"{name}_table")
+            self._tables[name] = make(self)
+        return self._tables[name]
+
+    def tables(self) -> dict[str, CostTable]:
+        """Return the table of each cost that the model has, by name."""
+        kinds: set[Kind] = {"exact", "sparse"}
+        kinds |= {"experts"} if self.structure.has_experts else set()
+        kinds |= {"measured"} if self.latencies is not None else set()
+        return {
+            metric.name: self.table(metric.name)
+            for metric in METRICS.values()
+            if metric.kind in kinds and not metric.reading_of
+        }
 
 
 class CostModel:
@@ -50,34 +86,28 @@ class CostModel:
         adds_bias: bool = False,
     ) -> None:
         self._structure = structure
-        self.block_options = options = tuple(
+        self.block_options = tuple(
             block_options or [combined_options()] * len(structure.components)
         )
-        self.table: LatencyTable | None = None
-        params = params_table(structure, options, adds_bias=adds_bias)
-        on_disk = as_stored(structure, stored)
-        size = size_table(on_disk, options, adds_bias=adds_bias)
-        self._cost_tables = {
-            PARAMS.name: params,
-            SIZE.name: size,
-            MACS.name: macs_table(structure, options, context),
-            KV.name: kv_table(structure, options, stored.dtype),
-            # zeros make no dense kernel faster: only what is stored can shrink
-            NONZERO.name: nonzero_table(params, structure, options),
-            PACKED.name: packed_table(size, on_disk, options),
-        }
-        if structure.has_experts:
-            self._cost_tables |= {
-                ACTIVE.name: active_table(structure, options, adds_bias=adds_bias),
-                LOADING.name: loading_table(on_disk, options, size),
-            }
+        self._model = CostedModel(
+            structure=structure,
+            stored=stored,
+            context=context,
+            block_options=self.block_options,
+            adds_bias=adds_bias,
+        )
+        self._cost_tables = self._model.tables()
+
+    @property
+    def table(self) -> LatencyTable | None:
+        """The table that latency is composed from, if there is one."""
+        return self._model.latencies
 
     def timed(self, table: LatencyTable) -> Self:
         """Return a cost model of the same model that has latency and throughput too."""
         timed = copy.copy(self)
-        timed.table = table
-        latency = latency_cost_table(self._structure, self.block_options, table)
-        timed._cost_tables = self._cost_tables | {LATENCY.name: latency}
+        timed._model = replace(self._model, latencies=table, _tables=dict(self._cost_tables))
+        timed._cost_tables = timed._model.tables()
         return timed
 
     def costs(self, configurations: Configurations) -> Mapping[str, Floats]:
@@ -90,9 +120,8 @@ class CostModel:
             name: total(cost_table, self._structure, configurations)
             for name, cost_table in self._cost_tables.items()
         }
-        if self.table is not None:
-            workload = self.table.setting.workload
-            costs[THROUGHPUT.name] = workload.throughput(costs[LATENCY.name])
+        if self.table is not None:  # no sum over components, so that it has no table of its own
+            costs["throughput"] = self.table.setting.workload.throughput(costs["latency"])
         return costs
 
     def dense(self) -> Mapping[str, float]:

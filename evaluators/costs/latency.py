@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluators.costs.cost_model import CostedModel
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated, total
 from evaluators.costs.mixture import MixtureConfigurations
 from evaluators.latency.latency_table import Curve, Grid, LatencyTable, LayerTimes
 from evaluators.latency.measure import Latency
-from evaluators.metric import Metric
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import Configurations
 from search_spaces.structure.components import Component
@@ -18,31 +18,17 @@ from search_spaces.structure.model import ModelStructure
 
 Phase = Callable[[Latency], float]
 
-LATENCY = Metric(
-    name="latency",
-    unit="milliseconds/request",
-    direction="minimise",
-    source="sum over a table measured on the device: the prompt, and each new token",
-)
-THROUGHPUT = Metric(
-    name="throughput",
-    unit="tokens/second",
-    direction="maximise",
-    source="new tokens of a request over its latency; prompt tokens where none are new",
-)
 
-
-def latency_cost_table(
-    structure: ModelStructure, block_options: ComponentOptions, table: LatencyTable
-) -> CostTable:
+def latency_table(model: CostedModel) -> CostTable:
     """Compose the latency of a request.
 
     Each component is interpolated between measured widths, experts between measured numbers of
     them too; a layer's call counts once if the layer keeps any component. One factor makes the
     parts add up to the dense model.
     """
-    prefill, decode = _phases(structure, block_options, table)
-    new_tokens = table.setting.workload.new_tokens
+    assert model.latencies is not None
+    prefill, decode = _phases(model.structure, model.block_options, model.latencies)
+    new_tokens = model.latencies.setting.workload.new_tokens
     return CostTable(
         tables=tuple(
             first + new_tokens * second

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
+from evaluators.costs.cost_model import CostedModel
 from evaluators.costs.cost_table import (
     ComponentOptions,
     CostTable,
@@ -13,21 +14,18 @@ from evaluators.costs.cost_table import (
     tabulated,
 )
 from evaluators.costs.mixture import ExpertWeights, MixtureConfigurations
-from evaluators.metric import Metric
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
 from search_spaces.structure.linear import is_linear, matrix
 from search_spaces.structure.model import ModelStructure
 
-MACS = Metric(
-    name="macs",
-    unit="multiply-accumulates/token",
-    direction="minimise",
-    source="matrix products with weights, attention scores and weighted values; half of FLOPs",
-)
+
+def macs_table(model: CostedModel) -> CostTable:
+    """Count the multiply–accumulates of one token that attends to the model's context."""
+    return products_table(model.structure, model.block_options, model.context)
 
 
-def macs_table(
+def products_table(
     structure: ModelStructure, block_options: ComponentOptions, context: int
 ) -> CostTable:
     """Count the multiply–accumulates of one token that attends to ``context`` tokens.

@@ -5,28 +5,18 @@ No runtime gets faster by it, and few load it: it is the size of a packed file o
 
 import numpy as np
 
-from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats
+from evaluators.costs.cost_model import CostedModel
+from evaluators.costs.cost_table import CostTable, Floats
 from evaluators.costs.zeros import Zeros, sparse_table
-from evaluators.metric import Metric
 from search_spaces.pruned_weights.bitmask import packed_bytes
-from search_spaces.structure.model import ModelStructure
-
-PACKED = Metric(
-    name="packed",
-    unit="bytes",
-    direction="minimise",
-    source="tensor data with sparse matrices as bitmask and values, N:M ones too",
-)
 
 
-def packed_table(
-    size: CostTable, stored: ModelStructure, block_options: ComponentOptions
-) -> CostTable:
-    """Subtract what packing saves from the bytes ``size``; a matrix is packed only if it helps."""
+def packed_table(model: CostedModel) -> CostTable:
+    """Subtract what packing saves from the bytes; a matrix is packed only if it helps."""
 
     def saved(zeros: Zeros) -> Floats:
         plain = zeros.rows * zeros.columns * zeros.itemsize
         packed = packed_bytes(zeros.rows, zeros.columns, zeros.count, zeros.itemsize)
         return np.asarray(np.maximum(0.0, plain - packed), np.float64)
 
-    return sparse_table(size, stored, block_options, saved)
+    return sparse_table(model.table("size"), model.on_disk, model.block_options, saved)

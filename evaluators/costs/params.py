@@ -2,16 +2,12 @@
 
 from torch import Tensor
 
-from evaluators.costs.cost_table import ComponentOptions, CostTable
+from evaluators.costs.cost_model import CostedModel
+from evaluators.costs.cost_table import CostTable
 from evaluators.costs.weight_count import Counted, weight_table
-from evaluators.metric import Metric
-from search_spaces.structure.model import ModelStructure
-
-PARAMS = Metric(name="params", unit="parameters", direction="minimise", source="a count")
 
 
-def params_table(
-    structure: ModelStructure, block_options: ComponentOptions, *, adds_bias: bool = False
-) -> CostTable:
+def params_table(model: CostedModel) -> CostTable:
     """Count parameters."""
-    return weight_table(structure, block_options, Tensor.numel, Counted(adds_bias=adds_bias))
+    counted = Counted(adds_bias=model.adds_bias)
+    return weight_table(model.structure, model.block_options, Tensor.numel, counted)

@@ -2,15 +2,7 @@
 
 from torch import Tensor
 
-from evaluators.metric import Metric
 from evaluators.quality.comparison import Comparison
-
-ACCEPTANCE = Metric(
-    name="acceptance",
-    unit="share of tokens",
-    direction="maximise",
-    source="expected acceptance of speculative decoding: Leviathan et al., 2023, corollary 3.6",
-)
 
 
 def acceptance(compared: Comparison) -> Tensor:

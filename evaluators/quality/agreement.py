@@ -2,15 +2,7 @@
 
 from torch import Tensor
 
-from evaluators.metric import Metric
 from evaluators.quality.comparison import Comparison
-
-AGREEMENT = Metric(
-    name="agreement",
-    unit="share of tokens",
-    direction="maximise",
-    source="top-1 agreement with the teacher: Stanton et al., 2021",
-)
 
 
 def agreement(compared: Comparison) -> Tensor:

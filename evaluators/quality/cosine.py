@@ -3,15 +3,7 @@
 import torch
 from torch import Tensor
 
-from evaluators.metric import Metric
 from evaluators.quality.comparison import Comparison, dot
-
-COSINE = Metric(
-    name="cosine",
-    unit="cosine",
-    direction="maximise",
-    source="of the last hidden states, as a distillation loss: DistilBERT (Sanh et al., 2019)",
-)
 
 
 def cosine(compared: Comparison) -> Tensor:

@@ -2,16 +2,7 @@
 
 from torch import Tensor
 
-from evaluators.metric import Metric
 from evaluators.quality.comparison import Comparison
-
-KL = Metric(
-    name="kl",
-    unit="nats/token",
-    direction="minimise",
-    source="Kullback & Leibler, 1951; as a pruning objective: EvoPress (Sieberling et al., 2024)",
-    lowest=0.0,  # Gibbs' inequality
-)
 
 
 def kl(compared: Comparison) -> Tensor:

@@ -2,15 +2,7 @@
 
 from torch import Tensor
 
-from evaluators.metric import Metric
 from evaluators.quality.comparison import Comparison
-
-NLL = Metric(
-    name="nll",
-    unit="nats/token",
-    direction="minimise",
-    source="Jelinek et al., 1977: perplexity is its exponential",
-)
 
 
 def nll(compared: Comparison) -> Tensor:

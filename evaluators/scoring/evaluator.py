@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.costs.macs import macs_table
+from evaluators.costs.macs import products_table
 from evaluators.runtime.allocator import keep_pages
 from evaluators.scoring.batches import Batch, Fidelity, WindowBatches
 from evaluators.scoring.gate_gradients import GateGradients, gate_gradients
@@ -67,7 +67,7 @@ class Evaluator:
         self.tree = PrefixTree(structure, self._layer_builder)
         self._sweep_bytes = self._fidelity.sweep_bytes
         self._scored_counts = np.zeros(len(self.rungs))  # candidates scored on each rung
-        macs = macs_table(structure, self._layer_builder.block_options, windows.shape[1])
+        macs = products_table(structure, self._layer_builder.block_options, windows.shape[1])
         self.states = StateCache(self.tree.steps, macs.tables, self._fidelity.state_bytes)
 
     def score(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evaluators.metric import METRICS
 from evaluators.quality import QUALITY
 from evaluators.quality.comparison import Comparison, Teacher
 from search_spaces.structure.backbone import Backbone
@@ -40,8 +41,8 @@ class Readout:
         metrics: Sequence[str],
     ) -> None:
         self._backbone = backbone
-        self._measures = {name: QUALITY[name][1] for name in metrics}
-        lowest = [[QUALITY[name][0].lowest] for name in metrics]
+        self._measures = {name: QUALITY[name] for name in metrics}
+        lowest = [[METRICS[name].lowest] for name in metrics]
         self._lowest = torch.tensor(lowest, dtype=torch.float64, device=tokens.device)
         self._windows = len(tokens)
         rows = np.arange(len(tokens))[:, None] * tokens.shape[1] + positions

@@ -20,7 +20,7 @@ def compare(
 def measured(teacher: Tensor, student: Tensor, targets: list[int]) -> dict[str, list[float]]:
     """All metrics of logits; the hidden states are the logits themselves, as of a head of 1."""
     compared = compare(teacher, student, targets, (teacher, student))
-    return {name: measure(compared).tolist() for name, (_, measure) in QUALITY.items()}
+    return {name: measure(compared).tolist() for name, measure in QUALITY.items()}
 
 
 def test_the_metrics_of_a_distribution_with_known_logarithms() -> None:
@@ -91,10 +91,8 @@ def test_certainty_gives_finite_values() -> None:
 def test_what_is_measured_of_one_metric_leaves_the_others_alone() -> None:
     teacher, student = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(0))
     compared = compare(teacher, student, [0] * 6, (teacher, student))
-    once = {name: measure(compared).tolist() for name, (_, measure) in QUALITY.items()}
-    again = {
-        name: measure(compared).tolist() for name, (_, measure) in reversed(list(QUALITY.items()))
-    }
+    once = {name: measure(compared).tolist() for name, measure in QUALITY.items()}
+    again = {name: measure(compared).tolist() for name, measure in reversed(list(QUALITY.items()))}
     assert once == again
 
 
@@ -106,10 +104,10 @@ def test_no_metric_needs_more_than_one_vocabulary_next_to_the_logits() -> None:
     with torch.profiler.profile(profile_memory=True) as profile:
         compared = Comparison.of(logits, teacher, torch.tensor([0]), logits[:, :2])
         for name in SEARCH_METRICS:
-            QUALITY[name][1](compared)
+            QUALITY[name](compared)
     assert _allocated_bytes(profile) < one
     with torch.profiler.profile(profile_memory=True) as profile:
-        QUALITY["acceptance"][1](compared)
+        QUALITY["acceptance"](compared)
     assert 0.9 * one < _allocated_bytes(profile) < one
 
 
@@ -124,7 +122,7 @@ def test_the_cosine_of_known_angles_in_any_format() -> None:
         dense = torch.tensor([[1.0, 0.0], [3.0, 4.0], [200.0, 0.0], [1.0, 2.0]], dtype=dtype)
         student = torch.tensor([[1.0, 1.0], [-3.0, -4.0], [200.0, 200.0], [0, 0]], dtype=dtype)
         compared = compare(logits, logits, [0] * 4, (dense, student))
-        found = QUALITY["cosine"][1](compared)
+        found = QUALITY["cosine"](compared)
         assert found.dtype == torch.float32
         # 200² + 200² is beyond float16
         assert found.tolist() == pytest.approx([sqrt(0.5), -1.0, sqrt(0.5), 0.0], abs=1e-6)

@@ -4,35 +4,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated
+from evaluators.costs.cost_model import CostedModel
+from evaluators.costs.cost_table import CostTable, Floats, tabulated
 from evaluators.costs.mixture import ExpertWeights, MixtureConfigurations
 from evaluators.costs.size import byte_count
-from evaluators.metric import Metric
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
-from search_spaces.structure.model import ModelStructure
-
-LOADING = Metric(
-    name="loading",
-    unit="bytes/token",
-    direction="minimise",
-    source="weights of the experts that run for one token, and of the shared one",
-)
 
 
-def loading_table(
-    stored: ModelStructure, block_options: ComponentOptions, size: CostTable
-) -> CostTable:
+def loading_table(model: CostedModel) -> CostTable:
     """Count the bytes of experts that a decode step of one request reads.
 
     It is what bounds decoding if memory is the limit, or if experts lie in slower memory than the
-    rest. Zeros are read too.
-
-    Args:
-        stored: The model as it is stored.
-        block_options: For each component its options, the dense one first.
-        size: Bytes of all that is stored, of which the shared expert is read in full.
+    rest. Zeros are read too, and the shared expert is read in full.
     """
+    stored = model.on_disk
 
     def table(component: Component, options: Sequence[BlockOptions]) -> Floats:
         if component.experts is None:
@@ -42,7 +28,8 @@ def loading_table(
         each = ExpertWeights.of(layer, component.experts, byte_count)
         return np.asarray(configurations.running * each.expert(configurations.channels))
 
-    routed = zip(stored.components, tabulated(stored, block_options, table), strict=True)
+    size = model.table("size")
+    routed = zip(stored.components, tabulated(stored, model.block_options, table), strict=True)
     return CostTable(
         tables=tuple(
             all_bytes if component.kind == "shared" else read_bytes
