@@ -45,10 +45,12 @@ class Workload(BaseModel):
     """Tokens written, in each sequence."""
 
     def fitted(self, model: PreTrainedModel) -> "Workload":
-        """Shorten the prompt to what the model has room for next to the new tokens."""
+        """Shorten the request to what the model has room for: the prompt first."""
         request_tokens = self.prompt_tokens + self.new_tokens
         room = min(request_tokens, position_count(model) or request_tokens)
-        return self.model_copy(update={"prompt_tokens": max(1, room - self.new_tokens)})
+        new_tokens = min(self.new_tokens, room - 1)
+        shortened = {"prompt_tokens": room - new_tokens, "new_tokens": new_tokens}
+        return self.model_copy(update=shortened)
 
     def request_ms(self, latency: Latency) -> float:
         """Return the time of the whole request."""
@@ -107,16 +109,24 @@ def _time_request(model: PreTrainedModel, workload: Workload) -> Latency:
     )
 
 
-def least_bytes(model: PreTrainedModel, workload: Workload) -> int:
-    """Return what a request takes at least: hidden states of the prompt, before and after a layer.
+def least_bytes(model: PreTrainedModel, workload: Workload, kv_bytes: float) -> float:
+    """Return what a request takes at least.
+
+    These are the hidden states of the prompt before and after a layer, the logits of its last
+    token, and the cache.
 
     Args:
         model: On any device.
         workload: As it is asked for.
+        kv_bytes: That each token adds to the cache.
     """
-    (_, width) = next(model.get_input_embeddings().parameters()).shape
-    tokens = workload.batch_size * workload.fitted(model).prompt_tokens
-    return 2 * tokens * width * model.dtype.itemsize
+    vocabulary, width = next(model.get_input_embeddings().parameters()).shape
+    request = workload.fitted(model)
+    cached = request.prompt_tokens + request.new_tokens
+    if window := getattr(model.config.get_text_config(), "sliding_window", None):
+        cached = min(cached, window)  # of some layers or all
+    hidden = (2 * request.prompt_tokens * width + vocabulary) * model.dtype.itemsize
+    return request.batch_size * (hidden + cached * kv_bytes)
 
 
 def prompt_of(model: PreTrainedModel, workload: Workload) -> Tensor:

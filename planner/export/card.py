@@ -19,7 +19,7 @@ training.{zeros}{experts}{fitted}
 {rows}
 
 {quality}The reloaded model's logits differ from those of the candidate that the search scored by
-at most {gap:.1e} (allowed: {allowed:.1e}). Latency: batch {batch}, {dtype}, {device}.{prediction}
+at most {gap:.1e} (allowed: {allowed:.1e}). {latency}
 
 {loading}
 {origin}
@@ -55,16 +55,7 @@ def write_card(manifest: Manifest) -> str:
         for name, cost in manifest.costs.items()
         if sparse or name not in SPARSE_NAMES
     ]
-    dense, pruned = manifest.latency["dense"], manifest.latency["pruned"]
-    for name, before, after in (
-        (
-            f"prefill, {manifest.workload.prompt_tokens} tokens",
-            dense.prefill_ms,
-            pruned.prefill_ms,
-        ),
-        ("decode, one token", dense.decode_ms, pruned.decode_ms),
-    ):
-        rows.append(_row(name, f"{before:.1f} ms", f"{after:.1f} ms", after / before))
+    rows += _latency_rows(manifest)
     name = Path(manifest.source).name
     return head(manifest.origin, ["pruned"]) + _CARD.format(
         title=escaped(name),
@@ -78,10 +69,7 @@ def write_card(manifest: Manifest) -> str:
         quality=_quality(manifest),
         gap=manifest.logit_gap,
         allowed=manifest.logit_gap_allowed,
-        batch=manifest.workload.batch_size,
-        dtype=manifest.latency_dtype,
-        device=manifest.latency_device,
-        prediction=_prediction(manifest),
+        latency=_latency(manifest),
         loading=loading(
             model_needs_code=manifest.needs_remote_code,
             tokenizer_needs_code=manifest.tokenizer_needs_remote_code,
@@ -106,6 +94,31 @@ def _fitted(manifest: Manifest) -> str:
 
 def _row(name: str, dense: str, pruned: str, ratio: float) -> str:
     return f"| {name} | {dense} | {pruned} | {ratio:.2f}x |"
+
+
+def _latency_rows(manifest: Manifest) -> list[str]:
+    """Return the rows of the table on what was measured end to end, if it was."""
+    if not manifest.latency:
+        return []
+    dense, pruned = manifest.latency["dense"], manifest.latency["pruned"]
+    prompt = f"prefill, {manifest.workload.prompt_tokens} tokens"
+    return [
+        _row(name, f"{before:.1f} ms", f"{after:.1f} ms", after / before)
+        for name, before, after in (
+            (prompt, dense.prefill_ms, pruned.prefill_ms),
+            ("decode, one token", dense.decode_ms, pruned.decode_ms),
+        )
+    ]
+
+
+def _latency(manifest: Manifest) -> str:
+    """Return sentences on how latency was measured, or why it was not."""
+    if not manifest.latency:
+        return f"Latency was not measured: {manifest.latency_missing}."
+    return (
+        f"Latency: batch {manifest.workload.batch_size}, {manifest.latency_dtype}, "
+        f"{manifest.latency_device}.{_prediction(manifest)}"
+    )
 
 
 def _prediction(manifest: Manifest) -> str:

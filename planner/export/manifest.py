@@ -116,8 +116,10 @@ class Manifest(BaseModel):
     latency_device: str
     latency: dict[str, Latency]
     """``dense`` and ``pruned``, measured end to end in turns; medians."""
+    latency_missing: str = ""
+    """Why there is none, in words; empty: it was measured."""
     prediction: Prediction | None
-    """`None` if the run has no latency table."""
+    """`None` if the run has no latency table, or latency was not measured."""
     files: dict[str, File]
     environment: dict[str, object]
 

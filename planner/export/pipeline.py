@@ -4,31 +4,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from evaluators.costs.cost_model import CostModel
-from evaluators.costs.latency import predict
-from evaluators.latency.latency_table import Device
 from evaluators.metric import Measurement
 from evaluators.runtime.allocator import release_pages
-from evaluators.runtime.device import pick_device
 from planner.export.card import write_card
 from planner.export.card_parts import OWN_TEXT
 from planner.export.hf.belongings import files_of
 from planner.export.hf.exporter import HuggingFaceExporter, load_export
 from planner.export.hf.tokenizer_files import check_tokenizer
-from planner.export.manifest import Manifest, Prediction, Quality, describe_files
+from planner.export.manifest import Manifest, Quality, describe_files
 from planner.export.origin import Origin
 from planner.export.proof import proof_tokens, prove, scored_logits
 from planner.export.staging import check_room, check_vacant, writing_weights
+from planner.export.timing import timing_of
 from planner.export.weighted_candidate import WeightedCandidate
 from planner.preparation.calibration import check_saved_text
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
-from planner.preparation.latency_tables import read_table, workload
+from planner.preparation.latency_tables import read_table
 from planner.preparation.prepare import prepare, run_space
 from planner.runs.environment import describe_environment
 from planner.runs.records import Evaluation
@@ -39,7 +35,6 @@ from search_spaces.errors import ModelError, PlanError, RunError, quoted
 from search_spaces.models.identity import Verify
 from search_spaces.paths import existing_path
 from search_spaces.progress import NO_PROGRESS, Progress
-from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.space.plan import Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_options
 
@@ -217,7 +212,7 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             configurations = plan_configurations(dense.structure, plan)
         else:
             configurations = candidate.configurations
-        timing = _time(exporter, exported, dense, configurations, settings)
+        timing = timing_of(exporter, exported, dense, configurations, settings)
         costs = {
             name: float(cost[0]) for name, cost in dense.costs.costs(configurations[None]).items()
         }
@@ -253,37 +248,6 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             publish(folder, out)
     release_pages()
     return out
-
-
-def _time(
-    exporter: HuggingFaceExporter,
-    exported: PreTrainedModel,
-    dense: DenseModel,
-    configurations: Configurations,
-    settings: SearchSettings,
-) -> dict[str, Any]:
-    """Return the manifest's fields on latency: of both models, measured end to end in turns.
-
-    If the run has a latency table, this is on its device and in its dtype.
-    """
-    table, placement = dense.costs.table, None
-    if table is not None:  # both are proved by now, and needed for nothing else
-        placement = pick_device(settings.device), getattr(torch, table.setting.dtype)
-    request = workload(settings).fitted(exported)
-    latency = exporter.time(exported, request, placement)
-    prediction = None
-    if table is not None:
-        pair = np.stack([dense_configurations(dense.structure.components), configurations])
-        latencies = predict(dense.structure, dense.costs.block_options, table, pair)
-        predicted = dict(zip(("dense", "pruned"), latencies, strict=True))
-        prediction = Prediction.compared(predicted, latency, request)
-    return {
-        "workload": request,
-        "latency_dtype": str(exported.dtype).removeprefix("torch."),
-        "latency_device": Device.here(exported.device).name,
-        "latency": latency,
-        "prediction": prediction,
-    }
 
 
 def _with_costs_of(dense: DenseModel, plan: Plan, settings: SearchSettings) -> DenseModel:

@@ -67,7 +67,7 @@ def find_table(
     table = _cached(cache_path, setting) if cache_path else None
     if table is None:
         progress.stage(f"measuring latency on this device ({request})")
-        with _fitting(structure, request):
+        with fitting(dense, request):
             table = measure_table(structure, request, progress, block_options)
         if cache_path:
             _save(table, cache_path)
@@ -118,28 +118,47 @@ def _save(table: LatencyTable, path: Path) -> None:
         logger.info("latency is measured again by the next run: %s", error)
 
 
+def check_request(dense: DenseModel, request: Workload) -> None:
+    """Refuse a request that no memory holds.
+
+    Raises:
+        SettingsError: If it takes more than there is.
+    """
+    least, available = _memory_of(dense, request)
+    if least > available:
+        raise _too_large(dense, request)
+
+
 @contextmanager
-def _fitting(structure: ModelStructure, request: Workload) -> Iterator[None]:
+def fitting(dense: DenseModel, request: Workload) -> Iterator[None]:
     """Refuse a request that no memory holds, before it is measured or when memory runs out.
 
     Raises:
         SettingsError: If there is too little.
     """
-    model = structure.backbone.model
-    least, available = least_bytes(model, request), available_bytes(str(model.device))
-    refusal = SettingsError(
-        f"`batch_size` times `prompt_tokens` must fit into memory, got {request.batch_size} times "
-        f"{request.prompt_tokens}, which take {least / 1e9:.3g} GB or more of "
-        f"{available / 1e9:.3g}; lower one of them"
-    )
-    if least > available:
-        raise refusal
+    check_request(dense, request)
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            raise refusal from error
+            raise _too_large(dense, request) from error
         raise
+
+
+def _memory_of(dense: DenseModel, request: Workload) -> tuple[float, int]:
+    """Return the bytes that a request takes at least, and those that are available."""
+    model = dense.loaded.model
+    least = least_bytes(model, request, dense.costs.dense()["kv"])
+    return least, available_bytes(str(model.device))
+
+
+def _too_large(dense: DenseModel, request: Workload) -> SettingsError:
+    least, available = _memory_of(dense, request)
+    return SettingsError(
+        "`batch_size` times `prompt_tokens` and `new_tokens` must fit into memory, got "
+        f"{request.batch_size} times {request.prompt_tokens} and {request.new_tokens}, which take "
+        f"{least / 1e9:.3g} GB or more of {available / 1e9:.3g}; lower one of them"
+    )
 
 
 def _cached(path: Path, setting: Setting) -> LatencyTable | None:

@@ -12,7 +12,7 @@ from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.racing import rungs_of
 from planner.preparation.calibration import check_saved_text, text_digest
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
-from planner.preparation.latency_tables import find_table, workload
+from planner.preparation.latency_tables import check_request, find_table, workload
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.weights import orders_digest
@@ -107,6 +107,8 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     """
     dense = open_model(run.settings, progress)
     check_resumable(run, dense)
+    if run.is_new:
+        check_request(dense, workload(run.settings))
     if budget_of(run.settings).measured:
         table = find_table(dense, workload(run.settings), run.folder, progress)
         dense = replace(dense, costs=dense.costs.timed(table))

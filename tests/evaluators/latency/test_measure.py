@@ -90,3 +90,16 @@ def test_a_prompt_leaves_room_for_what_is_written() -> None:
     measure_latencies({"dense": model}, Workload(prompt_tokens=128, new_tokens=16), repeats=1)
     hook.remove()
     assert seen[0].shape[1] == 64 - 16
+
+
+@pytest.mark.parametrize(
+    ("asked", "fitted"),
+    [((20, 4), (20, 4)), ((60, 10), (54, 10)), ((5, 100), (1, 63)), ((1, 0), (1, 0))],
+)
+def test_a_request_is_shortened_to_what_the_model_has_room_for(
+    asked: tuple[int, int], fitted: tuple[int, int]
+) -> None:
+    model = tiny.llama(layers=1).backbone.model
+    model.config.max_position_embeddings = 64
+    request = Workload(prompt_tokens=asked[0], new_tokens=asked[1]).fitted(model)
+    assert (request.prompt_tokens, request.new_tokens) == fitted

@@ -29,6 +29,13 @@ def test_the_card_shows_how_far_the_prediction_was_off() -> None:
     assert "-5.9% in the share" in card
 
 
+def test_the_card_says_why_latency_was_not_measured() -> None:
+    update = {"latency": {}, "latency_missing": "a request (batch 9) does not fit into memory"}
+    card = write_card(MANIFEST.model_copy(update=update))
+    assert "Latency was not measured: a request (batch 9) does not fit into memory.\n" in card
+    assert " ms |" not in card
+
+
 def test_a_folder_with_a_slash_at_its_end_has_a_name() -> None:
     card = write_card(MANIFEST.model_copy(update={"source": "./models/Tiny/"}))
     assert "# Tiny, pruned to" in card

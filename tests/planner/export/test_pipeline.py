@@ -138,3 +138,19 @@ def test_a_full_disk_is_noticed_before(
     with pytest.raises(OutputError, match="needs as much free space, and the disk of"):
         export_from_model(settings, plan, tmp_path / "export")
     assert not leftovers(tmp_path)
+
+
+def test_an_export_is_not_lost_to_a_request_that_no_memory_holds(
+    plan: Path, settings: SearchSettings, tmp_path: Path, notices: list[str]
+) -> None:
+    huge = settings.model_copy(update={"batch_size": 10**9})
+    out = export_from_model(huge, plan, tmp_path / "export")
+    manifest = Manifest.model_validate_json((out / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest.latency == {}
+    assert manifest.prediction is None
+    assert manifest.latency_missing.endswith(" written) does not fit into memory")
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert f"Latency was not measured: {manifest.latency_missing}." in card
+    assert [line for line in notices if line.startswith("latency is not measured")] == [
+        f"latency is not measured, for {manifest.latency_missing}; the export is whole without it"
+    ]

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from evaluators.latency.measure import Workload, least_bytes
-from planner.preparation.latency_tables import _cache_path, _fitting, _save
+from planner.preparation.dense_model import DenseModel, open_model
+from planner.preparation.latency_tables import _cache_path, _save, check_request, fitting
+from planner.settings.search import SearchSettings
 from search_spaces.errors import SettingsError
-from tests.models import tiny
+from search_spaces.progress import NO_PROGRESS
+from tests.models.factory import VOCABULARY
 
 if TYPE_CHECKING:
     from evaluators.latency.latency_table import LatencyTable, Setting
@@ -17,17 +20,34 @@ if TYPE_CHECKING:
 REQUEST = Workload(batch_size=2, prompt_tokens=8, new_tokens=2)
 
 
-def test_a_request_that_no_memory_holds_is_refused_before_it_is_made() -> None:
-    structure = tiny.llama(layers=1)
-    model = structure.backbone.model
-    width = model.config.hidden_size
-    assert least_bytes(model, REQUEST) == 2 * 2 * 8 * width * model.dtype.itemsize
-    huge = REQUEST.model_copy(update={"batch_size": 10**12})
+@pytest.fixture(scope="module")
+def dense(saved_llama: Path) -> DenseModel:
+    return open_model(SearchSettings(model=str(saved_llama)), NO_PROGRESS)
+
+
+def test_the_least_that_a_request_takes(dense: DenseModel) -> None:
+    model, kv_bytes = dense.loaded.model, dense.costs.dense()["kv"]
+    width, vocabulary, itemsize = model.config.hidden_size, VOCABULARY, model.dtype.itemsize
+    expected = 2 * ((2 * 8 * width + vocabulary) * itemsize + (8 + 2) * kv_bytes)
+    assert least_bytes(model, REQUEST, kv_bytes) == expected
+
+
+@pytest.mark.parametrize("more", [{"batch_size": 10**9}, {"batch_size": 10**8, "new_tokens": 99}])
+def test_a_request_that_no_memory_holds_is_refused_before_it_is_made(
+    more: dict[str, int], dense: DenseModel
+) -> None:
+    huge = REQUEST.model_copy(update=more)
+    said = (
+        "`batch_size` times `prompt_tokens` and `new_tokens` must fit into memory, got "
+        f"{huge.batch_size} times 8 and {huge.new_tokens}, which take"
+    )
+    with pytest.raises(SettingsError, match=said):
+        check_request(dense, huge)
     entered = []
-    said = "`batch_size` times `prompt_tokens` must fit into memory, got 1000000000000 times 8"
-    with pytest.raises(SettingsError, match=said), _fitting(structure, huge):
+    with pytest.raises(SettingsError, match=said), fitting(dense, huge):
         entered.append(huge)
     assert not entered
+    check_request(dense, REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -39,9 +59,9 @@ def test_a_request_that_no_memory_holds_is_refused_before_it_is_made() -> None:
     ],
 )
 def test_so_is_one_for_which_memory_runs_out_and_nothing_else(
-    error: Exception, raised: type[Exception]
+    error: Exception, raised: type[Exception], dense: DenseModel
 ) -> None:
-    with pytest.raises(raised) as caught, _fitting(tiny.llama(layers=1), REQUEST):
+    with pytest.raises(raised) as caught, fitting(dense, REQUEST):
         raise error
     assert isinstance(caught.value, SettingsError) == (raised is SettingsError)
 

@@ -174,3 +174,12 @@ def test_text_can_be_held_out_on_its_own(saved_llama: Path, tmp_path: Path) -> N
     held_out = set(tokens.holdout.flatten().tolist())
     assert len(searched & held_out) <= 1  # at most what the tokenizer puts first
     assert tokens.source == f"{texts['data']}, held out {texts['holdout']}"
+
+
+def test_a_request_that_no_memory_holds_is_refused_before_anything_is_scored(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(SettingsError, match="must fit into memory, got 1000000000 times 128"):
+        search(str(saved_llama), out=out, **SMALL, batch_size=10**9)
+    assert not out.exists()
