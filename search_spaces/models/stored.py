@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from search_spaces.errors import ModelError
+from search_spaces.errors import ModelError, quoted
 from search_spaces.models.checkpoint import locate, read_weights
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.on_disk.source_files import WeightFiles
@@ -20,7 +20,7 @@ _FORMATS = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-"""Names of number formats in safetensors; what is in others is taken as transformers reads it."""
+"""Names in safetensors of the number formats that weights may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,33 @@ class StoredFormat:
     def rounding(self) -> torch.dtype:
         """What new matrices are rounded to, so that they can be stored in the place of any."""
         return self.coarsest_matrix or self.dtype
+
+
+def check_formats(name: str, empty: PreTrainedModel, files: WeightFiles) -> None:
+    """Refuse weights in formats that mean nothing without scales, such as eight bits.
+
+    transformers would take their codes for the weights themselves.
+
+    Args:
+        name: The user's name of the model.
+        empty: The model without weights.
+        files: Its weights.
+
+    Raises:
+        ModelError: If there are such, and the config does not say how they are read.
+    """
+    if getattr(empty.config, "quantization_config", None):
+        return
+    odd = {name: t for name, t in files.tensors.items() if t.dtype not in _FORMATS}
+    for weight in locate(empty, odd):
+        target = empty.get_parameter_or_buffer(weight.names[0])
+        if isinstance(target, nn.Parameter) and target.is_floating_point():
+            piece = weight.pieces[0].name
+            raise ModelError(
+                f"weights must be stored as {', '.join(_FORMATS)} or with a `quantization_config`, "
+                f"and {quoted(piece)} of {quoted(name)} is {odd[piece].dtype} without one; give "
+                "the model as it was before quantisation, or its whole config.json"
+            )
 
 
 def restore_(model: PreTrainedModel, files: WeightFiles) -> StoredFormat:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from search_spaces.errors import ModelError, quoted
 from search_spaces.models.gguf import unpack_gguf
-from search_spaces.models.on_disk.plain_files import read_bytes, read_json, unreadable
+from search_spaces.models.on_disk.plain_files import check_kind, read_bytes, read_json, unreadable
 from search_spaces.paths import existing_path
 
 LONGEST_NAME = 1024
@@ -74,10 +74,12 @@ def _check_folder(name: str, path: Path) -> None:
     """Refuse a folder that holds no model.
 
     Raises:
-        ModelError: If it lacks a config, may not be read, or is an adapter.
+        ModelError: If it lacks a config, may not be read, holds pipes, or is an adapter.
     """
     try:
         contents = {entry.name for entry in path.iterdir()}
+        for entry in sorted(filter(Path.exists, path.iterdir())):  # any may be what is loaded
+            check_kind(entry)
         is_open = os.access(path, os.X_OK)
     except OSError as error:
         raise unreadable(path, error) from error

@@ -4,6 +4,7 @@ import codecs
 import errno
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,27 @@ def read_bytes(path: Path, largest: int, start: int = 0) -> bytes:
         ModelError: If it cannot be read.
     """
     try:
+        check_kind(path)
         with path.open("rb") as file:
             file.seek(start)
             return file.read(largest + 1)
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def check_kind(path: Path) -> None:
+    """Refuse a pipe or a device, whose content may never come, or never end.
+
+    Raises:
+        ModelError: If it is one.
+        OSError: If it cannot be looked at.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ModelError(
+            f"a model's files must be ordinary ones, and {quoted(str(path))} is a pipe or a "
+            "device; put the file in its place"
+        )
 
 
 def unreadable(path: Path, error: OSError) -> ModelError:

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig
 
 from evaluators.costs.cost_model import CostModel
+from search_spaces.errors import ModelError
 from search_spaces.models import Offload
 from search_spaces.models.loading import load_model
 from search_spaces.reading.read import read_structure
@@ -117,3 +118,18 @@ def test_a_head_that_equals_the_embedding_stays_tied(folder: Path) -> None:
     model: Any = load_model(str(folder)).model
     assert model.config.tie_word_embeddings
     assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [(torch.int8, "I8"), (torch.float8_e4m3fn, "F8_E4M3"), (torch.complex64, "C64")],
+)
+@pytest.mark.parametrize("offload", OFFLOADS)
+def test_codes_of_weights_are_not_taken_for_weights(
+    folder: Path, offload: Offload, dtype: torch.dtype, name: str
+) -> None:
+    down = "model.layers.1.mlp.down_proj.weight"
+    change_weights(folder, lambda at, weight: weight.to(dtype) if at == down else weight)
+    with pytest.raises(ModelError, match=f"`{down}` of `.*` is {name} without one") as caught:
+        load_model(str(folder), offload=offload)
+    assert len(str(caught.value)) <= 300

@@ -1,5 +1,6 @@
 """Files that cannot be read as what they should be are refused for the reason."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,17 @@ def test_a_file_that_may_not_be_read_is_not_called_missing(
     said = said_of(llama_copy)
     assert "there is no permission to read" in said
     assert f"{name}`; change its mode" in said
+
+
+@pytest.mark.parametrize("name", [*FILES, "chat_template.jinja"])
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_what_may_never_end_is_not_opened(name: str, kind: str, llama_copy: Path) -> None:
+    (llama_copy / name).unlink(missing_ok=True)
+    if kind == "a pipe":
+        os.mkfifo(llama_copy / name)
+    else:
+        (llama_copy / name).symlink_to("/dev/zero")
+    assert f"{name}` is a pipe or a device" in said_of(llama_copy)
 
 
 def test_a_link_to_nothing_is_called_that(llama_copy: Path) -> None:
