@@ -66,7 +66,7 @@ def check_formats(name: str, empty: PreTrainedModel, files: WeightFiles) -> None
         if isinstance(target, nn.Parameter) and target.is_floating_point():
             piece = weight.pieces[0].name
             raise ModelError(
-                f"weights must be stored as {', '.join(_FORMATS)} or with a `quantization_config`, "
+                f"weights must be stored as {', '.join(_FORMATS)} or with `quantization_config`, "
                 f"and {quoted(piece)} of {quoted(name)} is {odd[piece].dtype} without one; give "
                 "the model as it was before quantisation, or its whole config.json"
             )
