@@ -231,7 +231,10 @@ def _clear(scratch: Path) -> None:
 
 
 def publish(folder: Path, out: Path) -> None:
-    """Give a finished folder its name, once every file of it is on the disk."""
+    """Give a finished folder its name, once every file of it is on the disk.
+
+    An empty folder of that name is replaced, and its mode kept.
+    """
     probe = folder / _PROBE
     probe.touch()
     mode = probe.stat().st_mode
@@ -241,6 +244,8 @@ def publish(folder: Path, out: Path) -> None:
             _allow(Path(place) / name, mode)
             _sync(Path(place) / name)
         _sync_folder(Path(place))
+    if out.is_dir():
+        folder.chmod(stat.S_IMODE(out.stat().st_mode))
     folder.rename(out)
     _sync_folder(out.parent)
 

@@ -20,16 +20,14 @@ _SPARE_BYTES = 50 * 2**20
 
 
 def check_vacant(out: Path, model: str) -> None:
-    """Refuse a folder that exists already, cannot be made, or would lie in the model's own.
+    """Refuse a folder that is taken, cannot be made, or would lie in the model's own.
 
     Raises:
-        OutputError: If it does.
+        OutputError: If it is.
     """
     with writing(out):
         if _is_there(out):
-            raise OutputError(
-                f"`--out` must not exist yet, and `{out}` does; choose another name or remove it"
-            )
+            _check_replaceable(out)
         if len(os.fsencode(out.name)) > _LONGEST_NAME:
             raise OSError(errno.ENAMETOOLONG, "too long")
         parent = next(folder for folder in out.absolute().parents if folder.exists())
@@ -40,6 +38,24 @@ def check_vacant(out: Path, model: str) -> None:
     if is_folder and out.resolve().is_relative_to(source.resolve()):
         raise OutputError(
             f"`--out` must lie outside of the model's folder, got `{out}`; choose another place"
+        )
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuse what the finished export cannot take the place of, as it can of an empty folder.
+
+    Raises:
+        OutputError: If it is not one, or must stay where it is.
+    """
+    if out.is_symlink() or not out.is_dir() or any(out.iterdir()):
+        raise OutputError(
+            f"`--out` must not exist yet or be an empty folder, and `{out}` is taken; choose "
+            "another name or remove it"
+        )
+    if out.is_mount() or out.samefile(Path.cwd()):
+        raise OutputError(
+            "`--out` is replaced by the finished export, which a mounted folder and the current "
+            f"one cannot be, got `{out}`; name a new folder in it"
         )
 
 

@@ -1,6 +1,7 @@
 """An export is whole, proved and where it was asked for, or it is not there at all."""
 
 import json
+import stat
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,8 +82,38 @@ def test_a_place_that_is_taken_is_refused(
     plan: Path, settings: SearchSettings, tmp_path: Path
 ) -> None:
     (tmp_path / "export").mkdir()
-    with pytest.raises(OutputError, match=r"`--out` must not exist yet"):
+    (tmp_path / "export" / "notes.txt").touch()
+    with pytest.raises(OutputError, match=r"`--out` must not exist yet or be an empty folder"):
         export_from_model(settings, plan, tmp_path / "export")
+
+
+def test_an_empty_folder_is_replaced(
+    plan: Path, settings: SearchSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "export"
+    out.mkdir(mode=0o700)
+    assert export_from_model(settings, plan, out) == out
+    assert (out / "manifest.json").is_file()
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    assert leftovers(tmp_path) == {"export"}
+
+
+def test_an_empty_folder_that_must_stay_is_refused_at_once(
+    settings: SearchSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "export"
+    out.mkdir()
+    monkeypatch.setattr("planner.export.pipeline.open_model", None)
+    with monkeypatch.context() as mounted:
+        mounted.setattr(Path, "is_mount", lambda _: True)
+        with pytest.raises(OutputError, match="name a new folder in it"):
+            export_from_model(settings, tmp_path / "no.json", out)
+    monkeypatch.chdir(out)
+    with pytest.raises(OutputError, match="name a new folder in it"):
+        export_from_model(settings, tmp_path / "no.json", Path())
+    (tmp_path / "link").symlink_to(out)
+    with pytest.raises(OutputError, match="must not exist yet"):
+        export_from_model(settings, tmp_path / "no.json", tmp_path / "link")
 
 
 def test_a_foreign_plan_is_refused(plan: Path, settings: SearchSettings, tmp_path: Path) -> None:

@@ -246,8 +246,10 @@ def test_mistakes_are_one_sentence(
 
 def test_a_folder_that_is_there_is_left_alone(saved_llama: Path, tmp_path: Path) -> None:
     settings = ToMoeSettings.checked(model=str(saved_llama), **SMALL)
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="must not exist yet"):
         convert_to_moe(settings, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_the_command_writes_what_it_says(
