@@ -1,22 +1,27 @@
 """Checkpoints in GGUF files, unpacked once into a cache."""
 
-import contextlib
 import hashlib
 import io
 import os
+import re
+import shutil
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 
-from search_spaces.atomic_files import publish, scratch_beside
+from search_spaces.atomic_files import clear_scratch, publish, scratch_beside
 from search_spaces.errors import ModelError, OutputError, quoted
 from search_spaces.models.on_disk.gguf_metadata import keep_metadata_
 from search_spaces.models.on_disk.gguf_rope import Metadata
 from search_spaces.models.trust import load_gguf
 
-_VERSION = 2
-"""Of what is unpacked: folders that an earlier version made are not read."""
+_VERSION = 3
+"""Of what is unpacked: folders that an earlier version made are not read, but deleted."""
+_OWN_NAME = re.compile(r"(v(?P<version>\d{1,9})-[0-9a-f]{16}-)?[0-9a-f]{16}")
+"""Of a folder that any version made: the file's place, then what identifies its content."""
+_SCRATCH = "unpacked"
 
 
 def unpack_gguf(path: Path) -> Path:
@@ -35,12 +40,23 @@ def unpack_gguf(path: Path) -> Path:
         OutputError: If the cache cannot be written to.
     """
     stamp = path.stat()
-    identity = f"{_VERSION}:{path.resolve()}:{stamp.st_size}:{stamp.st_mtime_ns}:{stamp.st_ino}"
-    folder = cache_folder() / "gguf" / hashlib.sha256(identity.encode()).hexdigest()[:16]
-    if folder.is_dir():
-        return folder
+    place = f"v{_VERSION}-{_digest(str(path.resolve()))}"
+    content = _digest(f"{stamp.st_size}:{stamp.st_mtime_ns}:{stamp.st_ino}")
+    folder = cache_folder() / "gguf" / f"{place}-{content}"
+    if not folder.is_dir():
+        _unpack(path, folder)
+    _delete_others(folder, place)
+    return folder
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Write what a GGUF file holds into a folder of the cache."""
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
+        with redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
             model, tokenizer = load_gguf(path, torch.bfloat16)
             metadata = Metadata.of(path)
     except ModelError:
@@ -57,7 +73,7 @@ def unpack_gguf(path: Path) -> Path:
     model.is_quantized = False
     try:
         # one name for all files, so that the next clears what a killed process left
-        with scratch_beside(folder.with_name("unpacked")) as scratch:
+        with scratch_beside(folder.with_name(_SCRATCH)) as scratch:
             made = scratch / folder.name
             model.save_pretrained(made)
             tokenizer.save_pretrained(made)
@@ -72,7 +88,22 @@ def unpack_gguf(path: Path) -> Path:
             f"{getattr(error, 'strerror', None) or 'it cannot be written'}; free some space, or "
             "set XDG_CACHE_HOME to another place"
         ) from error
-    return folder
+
+
+def _delete_others(folder: Path, place: str) -> None:
+    """Delete what no load will read: of older versions, of this file as it was, and half made.
+
+    Newer versions have folders of their own here; what has none of our names is not ours.
+    """
+    with suppress(OSError):  # what stays only takes room
+        clear_scratch(folder.with_name(_SCRATCH))
+        for other in [*folder.parent.iterdir()]:
+            match = _OWN_NAME.fullmatch(other.name)
+            if match is None or other == folder or other.is_symlink():
+                continue
+            is_older = int(match["version"] or 0) < _VERSION
+            if is_older or other.name.startswith(f"{place}-"):
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def cache_folder() -> Path:

@@ -1,6 +1,7 @@
 """A GGUF file becomes a folder in the cache once; a damaged one is refused."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from search_spaces.atomic_files import scratch_beside
 from search_spaces.errors import ModelError
 from search_spaces.models.gguf import unpack_gguf
 from search_spaces.models.loading import load_model
@@ -81,6 +83,33 @@ def test_a_folder_that_another_process_made_meanwhile_stays(
     assert unpack_gguf(gguf) == folder
     assert [path.name for path in folder.iterdir()] == ["theirs"]
     assert [path.name for path in folder.parent.iterdir()] == [digest]
+
+
+def test_the_next_load_deletes_what_no_load_will_read(cache: Path, gguf: Path) -> None:
+    first = unpack_gguf(gguf)
+    place = first.parent
+    (version,) = re.findall(r"^v(\d+)-", first.name)
+    old = ("0123456789abcdef", first.name.replace(f"v{version}", f"v{int(version) - 1}", 1))
+    newer = first.name.replace(f"v{version}", f"v{int(version) + 1}", 1)
+    foreign = ("notes", "0123456789abcdef.bak", "0123456789ABCDEF")
+    of_another_file = f"v{version}-{'0' * 16}-{'1' * 16}"
+    for name in (*old, newer, *foreign, of_another_file):
+        (place / name).mkdir()
+        (place / name / "file").touch()
+    (place / "fedcba9876543210").symlink_to(place / "notes")
+    with scratch_beside(place / "unpacked") as scratch:
+        named = scratch.name
+    (place / named).mkdir()  # as if its process had been killed
+    os.utime(gguf, ns=(1, 1))
+    second = unpack_gguf(gguf)
+    assert second != first
+    left = {second.name, newer, *foreign, of_another_file, "fedcba9876543210"}
+    assert {path.name for path in place.iterdir()} == left
+    assert (place / "notes" / "file").exists()
+
+    (place / old[0]).mkdir()  # by a version that is still in use
+    assert unpack_gguf(gguf) == second
+    assert {path.name for path in place.iterdir()} == left
 
 
 LLAMA3 = {
