@@ -18,7 +18,10 @@ Every message states the rule, what was got, and what to do.
 
 
 class PlannerError(Exception):
-    """Root of all errors that the planner raises on purpose."""
+    """Root of all errors that the planner raises on purpose.
+
+    Its notes are commands that mend it, to be typed: each is shown whole, on a line of its own.
+    """
 
 
 class InputError(PlannerError, ValueError):

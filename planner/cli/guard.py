@@ -71,11 +71,15 @@ def _explain(
     sentence = "stopped" + f"; {remedy}" * bool(remedy) if is_stopped else _expected(error)
     if shows_traceback or sentence is None:
         traceback.print_exception(error)
-    _say(sentence or DEFECT)
     if is_stopped:
+        _say(sentence or DEFECT)
         return _OF_SIGNALS + (stopped_by[0] if stopped_by else signal.SIGINT)
     from search_spaces.errors import PlannerError, VerificationError
 
+    if isinstance(error, PlannerError):
+        for command in getattr(error, "__notes__", ()):
+            print(f"  {printable(command)}", file=sys.stderr)
+    _say(sentence or DEFECT)
     is_ours = sentence is None or isinstance(error, VerificationError)
     return 1 if is_ours or type(error) is PlannerError else 2
 

@@ -1,6 +1,7 @@
 """Exporting a plan: stage, write, load, prove, measure, describe, and only then rename."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -171,10 +172,12 @@ def _find(run: RunStore, plan_id: str) -> Evaluation:
     for evaluation in run.evaluations():
         if evaluation.plan_id == plan_id:
             return evaluation
-    raise PlanError(
+    error = PlanError(
         f"`--plan` must be the id of a plan of this run or a .json file, got {quoted(plan_id)}; "
-        f"`planner front {run.folder}` lists the ids"
+        "list the ids with the `planner front` command beside this"
     )
+    error.add_note(shlex.join(["planner", "front", str(run.folder)]))
+    raise error
 
 
 def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)

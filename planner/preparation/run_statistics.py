@@ -81,12 +81,13 @@ class RunStatistics:
         if stored is not None:
             return stored
         if not self.can_rebuild:
-            raise RunError(
+            error = RunError(
                 f"an export needs the very weights that were scored, and `{self.folder}` lacks "
-                "some, which float32 on this CPU would compute differently; on the machine that "
-                "searched, rebuild them with "
-                f"`{resume_command(self.settings, self.folder)}`, then export again"
+                "some, which float32 on this CPU would compute differently; rebuild them on the "
+                "machine that searched, by the command beside this, then export again"
             )
+            error.add_note(resume_command(self.settings, self.folder))
+            raise error
         structure = self.dense.structure
         sort_units_(structure, space.orders.inverse())
         try:

@@ -27,6 +27,18 @@ def ended_by(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[
     return status, capsys.readouterr().err
 
 
+def test_a_command_that_mends_it_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"planner search '{'x' * 400}' --out run"
+    error = ModelError(f"`{'y' * 400}` must be whole; type the command beside this")
+    error.add_note(command)
+    status, text = ended_by(error, capsys)
+    assert status == 2
+    shown, said = text.splitlines()
+    assert shown == f"  {command}"
+    assert said.startswith("planner: `y")
+    assert len(said) < 300
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
