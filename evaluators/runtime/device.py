@@ -52,15 +52,35 @@ def pick_dtype(name: DTypeName, device: str) -> torch.dtype:
     Raises:
         SettingsError: If `PLANNER_BFLOAT16` is set to anything but `0` or `1`.
     """
-    if name != "auto":
-        dtype = getattr(torch, name)
-        assert isinstance(dtype, torch.dtype)
-        return dtype
+    if name == "auto":
+        return _fastest_dtype(device)[0]
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def describe_dtype(name: DTypeName, device: str) -> str:
+    """Return the dtype that `pick_dtype` picks, and why, in words.
+
+    Raises:
+        SettingsError: If `PLANNER_BFLOAT16` is set to anything but `0` or `1`.
+    """
+    dtype = str(pick_dtype(name, device)).removeprefix("torch.")
+    reason = f"auto: {_fastest_dtype(device)[1]}" if name == "auto" else "as `--dtype` says"
+    return f"{dtype} on {device} ({reason})"
+
+
+def _fastest_dtype(device: str) -> tuple[torch.dtype, str]:
+    """Return the fastest dtype on a device, and what makes it so."""
     if device == "cpu":
-        return torch.bfloat16 if has_bfloat16_instructions() else torch.float32
+        if has_bfloat16_instructions():
+            return torch.bfloat16, "this CPU has instructions for it"
+        return torch.float32, "this CPU has no bfloat16 instructions"
     if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.float32
+        if torch.cuda.is_bf16_supported():
+            return torch.bfloat16, "this device has instructions for it"
+        return torch.float16, "this device has no bfloat16"
+    return torch.float32, "it is sure to work on this device"
 
 
 def has_bfloat16_instructions() -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from evaluators.costs.cost_model import CostModel
 from evaluators.runtime.allocator import keep_pages
-from evaluators.runtime.device import pick_device, pick_dtype
+from evaluators.runtime.device import describe_dtype, pick_device, pick_dtype
 from planner.preparation.pruning_methods import PruningMethods
 from planner.settings.search import SearchSettings
 from search_spaces.models.loading import LoadedModel, load_model
@@ -29,6 +29,11 @@ class DenseModel:
 def arithmetic_of(dense: DenseModel) -> str:
     """Return the number format and the device that a model computes in."""
     return f"{dense.loaded.model.dtype} on {dense.loaded.model.device}"
+
+
+def scoring_note(settings: SearchSettings) -> str:
+    """Return which number format plans are scored in, and why."""
+    return f"scoring in {describe_dtype(settings.dtype, pick_device(settings.device))}"
 
 
 def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:

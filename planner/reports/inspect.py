@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.preparation.dense_model import open_model
+from planner.preparation.dense_model import open_model, scoring_note
 from planner.reports.tables import aligned
 from planner.settings.budget import format_amount
 from planner.settings.search import SearchSettings
@@ -67,6 +67,7 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
             "",
             aligned(rows),
             "",
+            scoring_note(settings),
             f"macs for a token that attends to {settings.window_tokens} tokens",
         ]
     )

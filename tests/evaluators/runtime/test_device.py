@@ -3,6 +3,7 @@ import torch
 
 from evaluators.runtime import DTypeName
 from evaluators.runtime.device import (
+    describe_dtype,
     has_bfloat16_instructions,
     pick_device,
     pick_dtype,
@@ -91,6 +92,22 @@ def test_a_card_computes_in_bfloat16_where_it_can(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
     assert pick_dtype("auto", "cuda:1") == dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "value", "said"),
+    [
+        ("auto", "cpu", "1", "bfloat16 on cpu (auto: this CPU has instructions for it)"),
+        ("auto", "cpu", "0", "float32 on cpu (auto: this CPU has no bfloat16 instructions)"),
+        ("auto", "mps", "1", "float32 on mps (auto: it is sure to work on this device)"),
+        ("float16", "cpu", "1", "float16 on cpu (as `--dtype` says)"),
+    ],
+)
+def test_the_choice_is_told(
+    name: DTypeName, device: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANNER_BFLOAT16", value)
+    assert describe_dtype(name, device) == said
 
 
 def test_unknown_accelerators_compute_in_float32() -> None:

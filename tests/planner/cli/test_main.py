@@ -69,11 +69,12 @@ def test_no_command_shows_the_commands(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_inspect(saved_llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", str(saved_llama)]) == 0
+    assert main(["inspect", str(saved_llama), "--dtype=float16"]) == 0
     out = capsys.readouterr().out
     assert "LlamaForCausalLM" in out
     assert "6 layers: 2 KV groups in attention, 48 channels in the MLP" in out
     assert "12 sites with 3 or 13 levels" in out
+    assert "scoring in float16 on cpu (as `--dtype` says)" in out
 
 
 def test_search_front_export(
