@@ -3,10 +3,10 @@
 import math
 from pathlib import Path
 
+from evaluators.metric import METRICS, Metric
 from planner.export.card_parts import head, loading, named_text, origin_text
 from planner.export.manifest import Manifest
 from planner.export.markdown import code, escaped
-from planner.settings.budget import SPARSE_NAMES, format_amount
 
 _CARD = """\
 # {title}, pruned to {share:.0%} of its parameters
@@ -28,32 +28,15 @@ at most {gap:.1e} (allowed: {allowed:.1e}). {latency}
 """
 _ZEROS = """ Weights that were made sparse are stored as zeros in dense tensors, which load
 everywhere and compress in an archive; they make no dense kernel faster."""
-_NAMES = {
-    "params": "parameters",
-    "active": "parameters that run for a token",
-    "size": "weights on disk",
-    "loading": "weights read for a token",
-    "macs": "multiply–accumulates a token",
-    "kv": "cache a token",
-    "nonzero": "parameters that are not zero",
-    "packed": "weights on disk, were zeros packed",
-    "latency": "request, predicted",
-    "throughput": "throughput, predicted",
-}
 
 
 def write_card(manifest: Manifest) -> str:
     """Return the text of ``README.md``."""
     sparse = manifest.costs.get("nonzero", math.inf) < manifest.costs["params"]
     rows = [
-        _row(
-            _NAMES[name],
-            format_amount(name, manifest.dense_costs[name]),
-            format_amount(name, cost),
-            cost / (manifest.dense_costs[name] or 1.0),
-        )
+        _cost_row(METRICS[name], manifest.dense_costs[name], cost)
         for name, cost in manifest.costs.items()
-        if sparse or name not in SPARSE_NAMES
+        if sparse or METRICS[name].kind != "sparse"
     ]
     rows += _latency_rows(manifest)
     name = Path(manifest.source).name
@@ -90,6 +73,10 @@ def _fitted(manifest: Manifest) -> str:
         f"{searched}, on which kept weights were updated to compensate for pruned ones "
         f"({manifest.compensate})."
     )
+
+
+def _cost_row(metric: Metric, dense: float, pruned: float) -> str:
+    return _row(metric.label, metric.amount(dense), metric.amount(pruned), pruned / (dense or 1.0))
 
 
 def _row(name: str, dense: str, pruned: str, ratio: float) -> str:

@@ -36,7 +36,6 @@ from planner.searching.search_model import (
     open_run,
     search_prepared,
 )
-from planner.settings.budget import MEASURED_NAMES, Budget, check_reachable
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
 from search_spaces.errors import BudgetError, RunError, SettingsError
@@ -182,14 +181,12 @@ class _PreparedModels:
             costs = cost_model(own.dense.loaded, own.dense.structure, settings)
             dense = replace(own.dense, costs=costs)
             known = costs.dense()
-            limits = [
-                limit for limit in budget_of(settings).limits if limit.metric not in MEASURED_NAMES
-            ]
+            budget = budget_of(settings).computed_only()
             with _naming(name):
                 check_space(dense, settings)
                 space = load_space(dense, settings, shared.folder, weights_digest="")
                 smallest = replace(own, dense=dense, space=space).smallest_costs()
-                check_reachable(Budget(limits=tuple(limits)), known, smallest)
+                budget.check_reachable(known, smallest)
 
     def for_recipe(self, run: RunStore) -> PreparedModel:
         """Return the prepared model of a recipe's run, and copy its files to the run's folder."""

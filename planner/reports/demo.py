@@ -6,13 +6,13 @@ from pathlib import Path
 
 import psutil
 
+from evaluators.metric import METRICS
 from planner.export.manifest import Manifest
 from planner.reports.sentences import compared_with_baselines
 from planner.reports.tables import aligned, front_table
 from planner.run import Run
 from planner.runs.folder import FRONT_FIGURES, FRONT_FILE, FRONT_PICTURE
 from planner.runs.records import Evaluation
-from planner.settings.budget import format_amount
 
 _SIZES = (
     "tokens",
@@ -83,8 +83,14 @@ def demo_summary(
     speeds = (manifest.latency["dense"], manifest.latency["pruned"])
     rows = [
         ["", "", *plans],
-        ["parameters", "", *(format_amount("params", p.costs["params"]) for p in plans.values())],
-        ["weights on disk", "", *(format_amount("size", p.costs["size"]) for p in plans.values())],
+        *(
+            [
+                METRICS[name].label,
+                "",
+                *(METRICS[name].amount(p.costs[name]) for p in plans.values()),
+            ]
+            for name in ("params", "size")
+        ),
         ["perplexity, held-out", "", *(f"{_perplexity(plan):.2f}" for plan in plans.values())],
         ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), "", ""],
         ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), "", ""],

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.preparation.dense_model import open_model, scoring_note
+from evaluators.metric import METRICS
+from planner.preparation.dense_model import open_model
 from planner.reports.tables import aligned
-from planner.settings.budget import format_amount
 from planner.settings.search import SearchSettings
 from search_spaces.progress import Progress
 from search_spaces.space.build import build_space
@@ -52,8 +52,8 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
     for name, total in costs.dense().items():
         parts = [f"{1 - float(without[kind][name][0]) / total:.0%}" for kind in without]
         least = float(smallest[name][0])
-        least_text = f"{format_amount(name, least)} {least / total:.2f}x"
-        rows.append([name, "", format_amount(name, total, 2), *parts, least_text])
+        least_text = f"{METRICS[name].amount(least)} {least / total:.2f}x"
+        rows.append([name, "", METRICS[name].amount(total, 2), *parts, least_text])
     plans = sum(math.log10(site.top_level + 1) for site in space.sites)
     formats = dict.fromkeys((dense.loaded.stored.dtype, *dense.loaded.stored.apart.values()))
     stored = " and ".join(str(dtype).removeprefix("torch.") for dtype in formats)
@@ -67,7 +67,6 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
             "",
             aligned(rows),
             "",
-            scoring_note(settings),
             f"macs for a token that attends to {settings.window_tokens} tokens",
         ]
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluators.metric import METRICS
 from planner.reports.sentences import BASELINES
 from planner.results.front import fully_scored
 from planner.run import Run
@@ -49,7 +50,7 @@ def draw_front(run: Run, path: Path) -> None:
             [baseline.costs[cost] / dense], [baseline.holdout["kl"].value],
             marker, color="C3", markersize=9, label=f"{BASELINES[name]}, held-out",
         )  # fmt: skip
-    axes.set_xlabel(f"{cost}, as a share of the dense model's")
+    axes.set_xlabel(f"{METRICS[cost].label}, as a share of the dense model's")
     axes.set_ylabel("KL to the dense model (nats a token)")
     highest = max(frame[column].max() for column, _, _ in _SERIES if column in frame)
     axes.set_ylim(bottom=0, top=1.15 * max(highest, 0.01))

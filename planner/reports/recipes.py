@@ -4,11 +4,12 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluators.metric import METRICS
 from planner.recipes.recipe_comparison import RecipeComparison, RecipeResult
 from planner.reports.plots import draw_series, draw_title
 from planner.reports.sentences import with_error
 from planner.reports.tables import aligned
-from planner.settings.budget import Budget, format_amount
+from planner.settings.budget import Budget
 from search_spaces.atomic_files import replacing
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _cells(row: "pd.Series", costs: tuple[str, ...]) -> list[str]:
     amounts = [
         cell
         for cost in costs
-        for cell in (format_amount(cost, row[cost]), f"{row[f'{cost}_x']:.3f}x")
+        for cell in (METRICS[cost].amount(row[cost]), f"{row[f'{cost}_x']:.3f}x")
     ]
     return [
         "",
@@ -60,7 +61,7 @@ def comparison_sentences(comparison: RecipeComparison) -> str:
     lines = [
         f"within {comparison.budget} {best.recipe} is best on held-out text: KL "
         f"{with_error(kl.value, kl.standard_error)} at {cost} "
-        f"{format_amount(cost, best.plan.costs[cost])}"
+        f"{METRICS[cost].amount(best.plan.costs[cost])}"
     ]
     others = comparison.table.iloc[1:]
     wordings = {
@@ -108,7 +109,7 @@ def draw_comparison(comparison: RecipeComparison, path: Path) -> None:
     finite_kls = [result.kl for result in comparison.results if math.isfinite(result.kl)]
     # fronts go on below the budget, to plans of very high KL that would flatten the rest
     axes.set_ylim(bottom=0, top=1.4 * max([*finite_kls, 0.01]))
-    axes.set_xlabel(f"{cost}, as a share of the dense model's")
+    axes.set_xlabel(f"{METRICS[cost].label}, as a share of the dense model's")
     axes.set_ylabel("KL to the dense model on held-out text (nats a token)")
     model = Path(comparison.best.run.settings.model).name
     draw_title(axes, f"{model}: recipes under {comparison.budget}")

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from evaluators.metric import COST_KINDS, METRICS, metric_names
 from planner.reports.sentences import with_error
 from planner.results.stability import Stability
-from planner.settings.budget import COST_NAMES, SPARSE_NAMES, format_amount
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,12 +53,8 @@ def answers_table(frame: "pd.DataFrame") -> str:
     )
 
 
-_SHARED = ("params", "nonzero")
-"""Costs that are shown as a share of the dense model's too."""
-
-
 def _header(first: str, names: Sequence[str]) -> list[str]:
-    costs = [word for name in names for word in ([name, ""] if name in _SHARED else [name])]
+    costs = [word for name in names for word in [name, *[""] * METRICS[name].has_share]]
     return [
         first, "plan", *costs, "KL search", "KL fresh", "KL held-out", "perplexity", "agreement",
     ]  # fmt: skip
@@ -69,15 +65,15 @@ def _shown_costs(frame: "pd.DataFrame") -> list[str]:
     # a budget that no plan meets has no costs at all
     plans = frame[frame["params"].notna()] if "params" in frame else frame
     same = "nonzero" in frame and bool((plans["nonzero"] == plans["params"]).all())
-    hidden = SPARSE_NAMES if same else ()
-    return [name for name in COST_NAMES if name in frame and name not in hidden]
+    hidden = metric_names("sparse") if same else ()
+    return [name for name in metric_names(*COST_KINDS) if name in frame and name not in hidden]
 
 
 def _cells(row: "pd.Series", names: Sequence[str]) -> list[str]:
     costs = []
     for name in names:
-        costs.append(format_amount(name, row[name]))
-        costs += [f"{row[f'{name}_x']:.3f}x"] if name in _SHARED else []
+        costs.append(METRICS[name].amount(row[name]))
+        costs += [f"{row[f'{name}_x']:.3f}x"] if METRICS[name].has_share else []
     quality = [with_error(row["kl"], row["kl_se"]), "", "", "", ""]
     if not math.isnan(row.get("fresh_kl", math.nan)):
         quality[1] = with_error(row["fresh_kl"], row["fresh_kl_se"])
@@ -104,6 +100,19 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def layers_table(frame: "pd.DataFrame") -> str:
+    """Return what a plan keeps of each layer as a table.
+
+    Args:
+        frame: As `Run.layers` returns it.
+    """
+    rows = [["layer", "component", "kept", "of", "", "share", "options"]]
+    for _, row in frame.iterrows():
+        counts = [str(row["layer"]), row["component"], str(row["kept"]), str(row["of"])]
+        rows.append([*counts, row["unit"], f"{row['share']:.1%}", row["options"]])
+    return aligned(rows)
 
 
 def stability_table(stability: Stability) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from planner.results.front import best_within, front_row
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
-from planner.settings.budget import Budget, check_reachable
+from planner.settings.budget import Budget
 from planner.settings.signs import plain_signs
 from search_spaces.errors import BudgetError
 
@@ -52,7 +52,7 @@ def plan_chooser(run: RunStore) -> Callable[[Budget], Evaluation]:
     smallest, cost_names = run.smallest, run.cost_names
 
     def choose(budget: Budget) -> Evaluation:
-        check_reachable(budget, dense, smallest)
+        budget.check_reachable(dense, smallest)
         return best_within(evaluations, budget, dense, cost_names)
 
     return choose

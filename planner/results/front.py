@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 import moocore
 import numpy as np
 
-from evaluators.metric import Measurement
+from evaluators.metric import COST_KINDS, Measurement, metric_names
 from planner.runs.folder import FRONT_FILE
 from planner.runs.records import Evaluation
-from planner.settings.budget import COST_NAMES, Budget, relative_cost
+from planner.settings.budget import Budget, relative_cost
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import BudgetError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_QUALITY_ORDER = ("kl", "nll", "agreement", "acceptance", "cosine")
 
 
 def fully_scored(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -38,18 +36,16 @@ def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[
     plans = sorted(fully_scored(evaluations), key=lambda e: e.genome)
     if not plans:
         return []
-    points = [[e.quality["kl"].value, *(e.costs[name] for name in cost_names)] for e in plans]
+    points = [[e.score.mean("kl"), *(e.costs[name] for name in cost_names)] for e in plans]
     nondominated = moocore.is_nondominated(np.array(points))
     front_plans = [
         plan for plan, is_on_front in zip(plans, nondominated, strict=True) if is_on_front
     ]
-    return sorted(front_plans, key=lambda e: (-e.costs[cost_names[0]], e.quality["kl"].value))
+    return sorted(front_plans, key=lambda e: (-e.costs[cost_names[0]], e.score.mean("kl")))
 
 
-def front_frame(
-    evaluations: Sequence[Evaluation], cost_names: Sequence[str], dense: Mapping[str, float]
-) -> "pd.DataFrame":
-    """Return the front as a table, most expensive plan first.
+def front_frame(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> "pd.DataFrame":
+    """Return the plans of a front as a table, in their order.
 
     Columns: ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
     ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
@@ -57,8 +53,7 @@ def front_frame(
     """
     import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
-    rows = [front_row(evaluation, dense) for evaluation in front(evaluations, cost_names)]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([front_row(plan, dense) for plan in plans])
 
 
 def save_front(frame: "pd.DataFrame", folder: Path) -> None:
@@ -97,7 +92,7 @@ def best_within(
 
     def rank(evaluation: Evaluation) -> tuple[object, ...]:
         costs = tuple(evaluation.costs[name] for name in names)
-        kl = evaluation.quality["kl"].value
+        kl = evaluation.score.mean("kl")
         ordered = (kl, *costs) if budget.cost_names else (*costs, kl)
         return (*ordered, evaluation.genome)
 
@@ -121,7 +116,8 @@ def _nothing_fits(
 
 def front_row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
     """Return one plan's row of the table, by column."""
-    costs = {name: evaluation.costs[name] for name in COST_NAMES if name in evaluation.costs}
+    names = (name for name in metric_names(*COST_KINDS) if name in evaluation.costs)
+    costs = {name: evaluation.costs[name] for name in names}
     shares = {f"{name}_x": relative_cost(name, value, dense) for name, value in costs.items()}
     return {
         "plan_id": evaluation.plan_id,
@@ -135,8 +131,7 @@ def front_row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, o
 
 def _quality_columns(prefix: str, measurements: Mapping[str, Measurement]) -> dict[str, float]:
     columns = {}
-    leading = [name for name in _QUALITY_ORDER if name in measurements]
-    for name in dict.fromkeys([*leading, *sorted(measurements)]):
+    for name in filter(measurements.__contains__, metric_names("quality")):
         measurement = measurements[name]
         columns[f"{prefix}{name}"] = measurement.value
         columns[f"{prefix}{name}_se"] = measurement.standard_error

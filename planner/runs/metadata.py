@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from evaluators.metric import COST_KINDS, metric_names
 from planner.runs.records import SearchEffort
 from planner.runs.rows import DamageError
-from planner.settings.budget import COST_NAMES
 
 _Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_CostName = Literal[COST_NAMES]  # type: ignore[valid-type]
+_CostName = Literal[metric_names(*COST_KINDS)]  # type: ignore[valid-type]
 _FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 _TYPES: Mapping[str, Any] = {
     "arithmetic": str,

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.metric import Measurement
+from evaluators.metric import COST_KINDS, Measurement, metric_names
 from evaluators.quality import QUALITY
 from evaluators.scoring.score import Score
 from planner.runs.records import Evaluation, RoundReply
-from planner.settings.budget import COST_NAMES
 from search_spaces.space.space import Genome
 
 _FLOAT64 = np.dtype("<f8")
@@ -23,7 +22,7 @@ _NAMES: Mapping[object, frozenset[str]] = {
     "calibration": frozenset(QUALITY),
     "fresh": frozenset(QUALITY),
     "holdout": frozenset(QUALITY),
-    "exact": frozenset(COST_NAMES),
+    "exact": frozenset(metric_names(*COST_KINDS)),
 }
 """Metrics that each split may have."""
 _SIGNED = frozenset({"cosine"})

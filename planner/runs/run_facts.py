@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from evaluators.metric import metric_names
 from planner.runs.folder import DATABASE_FILE
 from planner.runs.refusals import damaged
 from planner.runs.store import Store
-from planner.settings.budget import EXACT_NAMES
 from planner.settings.search import SearchSettings
 from search_spaces.errors import RunError, quoted
 from search_spaces.models.identity import SourceIdentity, difference
@@ -65,7 +65,7 @@ class RunFacts:
                 "go on with `planner search … --resume`"
             )
         if key in {"dense", "smallest"}:
-            needed = {*EXACT_NAMES, *(self.get_meta("cost_names") or ())}
+            needed = {*metric_names("exact"), *(self.get_meta("cost_names") or ())}
             if lost := needed.difference(value):
                 what = f"its entry `{key}` lacks {min(lost)}"
                 raise damaged(self.folder / DATABASE_FILE, what)

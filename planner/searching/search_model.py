@@ -11,7 +11,7 @@ from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.racing import rungs_of
 from planner.preparation.calibration import check_saved_text, text_digest
-from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model, scoring_note
+from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
 from planner.preparation.latency_tables import check_request, find_table, workload
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
@@ -35,7 +35,6 @@ from planner.searching.problem import (
 from planner.searching.rescoring import complete_front, rescore_front, score_baselines
 from planner.searching.scorer import Scorer
 from planner.searching.spending import OnProgress, SearchProgress, StopReason
-from planner.settings.budget import check_reachable
 from planner.settings.search import SearchSettings
 from search_spaces.errors import InputError, ModelError
 from search_spaces.progress import Progress
@@ -105,7 +104,6 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     Raises:
         InputError: If the user must correct something.
     """
-    logger.info(scoring_note(run.settings))
     dense = open_model(run.settings, progress)
     check_resumable(run, dense)
     if run.is_new:
@@ -154,7 +152,7 @@ def search_prepared(
     run.check_genomes(prepared.space.top_levels.tolist())
     budget = budget_of(run.settings)
     costs, smallest = prepared.dense.costs.dense(), prepared.smallest_costs()
-    check_reachable(budget, costs, smallest)
+    budget.check_reachable(costs, smallest)
     if prepared.dense.costs.table is not None:
         run.check_latency(prepared.dense.costs.table.digest)
     names = budget.cost_names or default_costs(run.settings)

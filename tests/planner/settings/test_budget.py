@@ -2,15 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.settings.budget import (
-    COST_NAMES,
-    QUALITY_NAMES,
-    Budget,
-    Limit,
-    check_reachable,
-    format_amount,
-    relative_cost,
-)
+from evaluators.metric import COST_KINDS, METRICS, limitable_names, metric_names
+from planner.settings.budget import Budget, Limit, relative_cost
 from search_spaces.errors import BudgetError
 
 DENSE = {"params": 134.5e6, "size": 269e6, "macs": 106e6, "kv": 46080.0}
@@ -21,12 +14,12 @@ SMALLEST = {"params": 28.3e6, "size": 56.6e6, "macs": 28.3e6, "kv": 0.0}
 
 def amounts(metric: str) -> st.SearchStrategy[Limit]:
     positive = st.floats(min_value=1e-9, max_value=1e15)
-    relative = st.booleans() if metric in COST_NAMES else st.just(False)
+    relative = st.booleans() if metric in metric_names(*COST_KINDS) else st.just(False)
     return st.builds(Limit, metric=st.just(metric), value=positive, relative=relative)
 
 
 budgets = (
-    st.permutations(COST_NAMES + QUALITY_NAMES)
+    st.permutations(limitable_names())
     .flatmap(lambda names: st.tuples(*(amounts(name) for name in names)))
     .flatmap(lambda limits: st.integers(1, len(limits)).map(lambda n: limits[:n]))
     .map(lambda limits: Budget(limits=limits))
@@ -154,7 +147,7 @@ def test_the_limit_that_is_missed_most_counts() -> None:
 @pytest.mark.parametrize("text", ["latency<=25ms", "params<=0.5x,throughput>=1.5x"])
 def test_a_limit_on_what_was_not_measured_is_refused(text: str) -> None:
     with pytest.raises(BudgetError, match=r"needs a run that measured (latency|throughput), got"):
-        check_reachable(Budget.parse(text), DENSE, SMALLEST)
+        Budget.parse(text).check_reachable(DENSE, SMALLEST)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +162,7 @@ def test_a_limit_on_what_was_not_measured_is_refused(text: str) -> None:
 def test_what_can_be_reached_is_never_rounded_for_the_better(text: str, said: str) -> None:
     smallest = {"latency": 833.34, "throughput": 38.396}
     with pytest.raises(BudgetError) as caught:
-        check_reachable(Budget.parse(text), MEASURED, smallest)
+        Budget.parse(text).check_reachable(MEASURED, smallest)
     assert said in str(caught.value)
 
 
@@ -183,12 +176,12 @@ def test_what_can_be_reached_is_never_rounded_for_the_better(text: str, said: st
 )
 def test_an_unreachable_budget_says_what_can_be_reached(text: str, said: str) -> None:
     with pytest.raises(BudgetError) as caught:
-        check_reachable(Budget.parse(text), DENSE, SMALLEST)
+        Budget.parse(text).check_reachable(DENSE, SMALLEST)
     assert said in str(caught.value)
 
 
 @given(
-    st.sampled_from(COST_NAMES),
+    st.sampled_from(metric_names(*COST_KINDS)),
     st.booleans(),
     st.floats(min_value=1.0, max_value=1e11),
     st.floats(min_value=1.0, max_value=100.0),
@@ -200,13 +193,13 @@ def test_what_the_message_offers_can_be_reached(
     dense = {name: best / ratio if upward else best * ratio}
     limit = Limit(metric=name, value=1e20 if upward else 1e-9, relative=relative)
     with pytest.raises(BudgetError) as caught:
-        check_reachable(Budget(limits=(limit,)), dense, {name: best})
+        Budget(limits=(limit,)).check_reachable(dense, {name: best})
     offered = str(caught.value).partition(f"has {name} ")[2].partition(" (")[0]
-    check_reachable(Budget.parse(f"{name}{limit.operator}{offered}"), dense, {name: best})
+    Budget.parse(f"{name}{limit.operator}{offered}").check_reachable(dense, {name: best})
 
 
 def test_a_budget_that_can_be_met_passes() -> None:
-    check_reachable(Budget.parse("params<=0.3x,kv<=0,kl<=0"), DENSE, SMALLEST)
+    Budget.parse("params<=0.3x,kv<=0,kl<=0").check_reachable(DENSE, SMALLEST)
 
 
 def test_a_model_without_a_cost_has_a_share_of_none() -> None:
@@ -214,44 +207,19 @@ def test_a_model_without_a_cost_has_a_share_of_none() -> None:
     assert relative_cost("params", 50.0, {"params": 200.0}) == 0.25
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "shown"),
-    [
-        ("params", 134_515_008, "134.5M"),
-        ("params", 999_960, "1.0M"),
-        ("params", 999_940, "999.9K"),
-        ("params", 576, "576"),
-        ("params", 7.24e9, "7.2B"),
-        ("size", 180_200_000, "180.2 MB"),
-        ("size", 0, "0 B"),
-        ("macs", 106_200_000, "106.2M/token"),
-        ("kv", 46_080, "46.1 kB/token"),
-        ("active", 60_000_000, "60.0M/token"),
-        ("loading", 49_500_000, "49.5 MB/token"),
-        ("latency", 24.64, "24.6 ms"),
-        ("latency", 2540.0, "2.5 s"),
-        ("throughput", 12345.67, "12345.7 tokens/s"),
-        ("kl", 0.012344, "0.01234"),
-        ("perplexity", 27.618, "27.62"),
-    ],
-)
-def test_amounts_for_people(name: str, value: float, shown: str) -> None:
-    assert format_amount(name, value) == shown
-
-
 @pytest.mark.parametrize("text", ["active<=0.5x", "loading<=50MB", "params<=0.5x,active<=10M"])
 def test_a_dense_model_has_no_experts_to_limit(text: str) -> None:
     with pytest.raises(BudgetError, match="needs a mixture of experts, got a model that runs all"):
-        check_reachable(Budget.parse(text), DENSE, SMALLEST)
+        Budget.parse(text).check_reachable(DENSE, SMALLEST)
     dense, smallest = ({**costs, "active": 60e6, "loading": 100e6} for costs in (DENSE, SMALLEST))
     smallest |= {"active": 5e6, "loading": 0.0}
-    check_reachable(Budget.parse(text), dense, smallest)
+    Budget.parse(text).check_reachable(dense, smallest)
 
 
-@given(st.sampled_from(COST_NAMES), st.floats(min_value=1.0, max_value=1e12))
+@given(st.sampled_from(metric_names(*COST_KINDS)), st.floats(min_value=1.0, max_value=1e12))
 def test_a_shown_amount_can_be_asked_for(name: str, value: float) -> None:
     operator = ">=" if name == "throughput" else "<="
-    (limit,) = Budget.parse(f"{name}{operator}{format_amount(name, value)}").limits
+    (limit,) = Budget.parse(f"{name}{operator}{METRICS[name].amount(value)}").limits
     assert limit.value == pytest.approx(value, rel=0.51)
     if value > 1000:
         assert limit.value == pytest.approx(value, rel=0.051)
