@@ -1,13 +1,30 @@
-"""Options of a component besides how many units it keeps: sparsity, expert channels and top-k."""
+"""Options of a component besides how many units it keeps: sparsity, expert channels and top-k.
 
-from collections.abc import Sequence
+A dimension of options is a field of `BlockOptions`; here stand what each is called, and what a
+component chooses from along it.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.space.choices import Choices
+from search_spaces.space.levels import channel_levels, top_k_levels
 from search_spaces.space.sparsity import DENSE, SparsityPattern
+from search_spaces.structure.components import Component
+
+OptionDimension = Literal["channels", "top_k", "pattern"]
+"""The fields of `BlockOptions`, in the order of a component's sites."""
+SITE_NAMES: Mapping[OptionDimension, str] = {
+    "channels": "channels",
+    "top_k": "top_k",
+    "pattern": "weights",
+}
+"""What follows the component's name in that of the site which chooses along a dimension."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +38,25 @@ class BlockOptions:
     top_k: int = 0
     """Experts that run for a token; 0: as many as in the dense model."""
 
+    @property
+    def rewrites(self) -> bool:
+        """Whether no matrix is a slice of the dense one."""
+        return not self.pattern.is_dense
+
+    @property
+    def weights_name(self) -> str:
+        """What the weights of a component depend on, in a few letters; empty: on its width alone.
+
+        >>> BlockOptions(pattern=SparsityPattern(percent=50), channels=8, top_k=1).weights_name
+        '50%-8ch'
+        """
+        pattern = "" if self.pattern.is_dense else str(self.pattern)
+        return "-".join(filter(None, [pattern, f"{self.channels}ch" if self.channels else ""]))
+
+    def __str__(self) -> str:
+        top_k = f"top-{self.top_k}" if self.top_k else ""
+        return " ".join(filter(None, [self.weights_name, top_k])) or "dense"
+
 
 DENSE_OPTIONS = BlockOptions()
 """The options of the dense model."""
@@ -31,26 +67,47 @@ def combined_options(
     channels: Sequence[int] = (0,),
     top_ks: Sequence[int] = (0,),
 ) -> tuple[BlockOptions, ...]:
-    """Return all combinations, the pattern changing fastest and top-k slowest.
+    """Return all combinations, the dense options first.
 
-    The position of a combination is then the sum of the positions of its parts alone:
-
-    >>> sparse = SparsityPattern(percent=50)
-    >>> options = combined_options([DENSE, sparse], [0, 8])
-    >>> options.index(BlockOptions(pattern=sparse)), options.index(BlockOptions(channels=8))
-    (1, 2)
-    >>> options.index(BlockOptions(pattern=sparse, channels=8))
-    3
+    >>> options = combined_options([DENSE, SparsityPattern(percent=50)], [0, 8])
+    >>> list(map(str, options))
+    ['dense', '50%', '8ch', '50%-8ch']
 
     Args:
-        patterns: The dense one first.
-        channels: Channels of each expert, 0 first.
-        top_ks: 0 first.
+        patterns: The dense one first, then by falling density.
+        channels: Channels of each expert, 0 first, then falling.
+        top_ks: 0 first, then falling.
     """
     return tuple(
         BlockOptions(pattern=pattern, channels=count, top_k=top_k)
         for top_k, count, pattern in product(top_ks, channels, patterns)
     )
+
+
+def component_options(
+    component: Component,
+    choices: Choices,
+    patterns: Sequence[SparsityPattern] = (DENSE,),
+    mlp_step: int | None = None,
+) -> tuple[BlockOptions, ...]:
+    """Return the options that a component chooses among, the dense ones first.
+
+    Args:
+        component: Of a model.
+        choices: What may be pruned.
+        patterns: Sparsity patterns, the dense one first.
+        mlp_step: Channels between levels; None: chosen for the width.
+    """
+    if component.experts is None:
+        return combined_options(patterns)
+    channels = channel_levels(component, mlp_step)[-2::-1] if choices.channels else ()
+    top_ks = top_k_levels(component)[-2::-1] if choices.top_k else ()
+    return combined_options(patterns, (0, *channels), (0, *top_ks))
+
+
+def channel_count(component: Component) -> int:
+    """Return the channels of each expert of a component; 0 if it has no experts."""
+    return 0 if component.experts is None else component.experts.channel_count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,24 +1,18 @@
 """Building the search space of a model: its sites, their levels and the options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, combined_options
+from search_spaces.space.block_options import SITE_NAMES, BlockOptions, component_options
 from search_spaces.space.choices import Choices
 from search_spaces.space.configuration import ConfigurationTable, ConfigurationTables
-from search_spaces.space.levels import (
-    attention_levels,
-    channel_levels,
-    expert_levels,
-    mlp_levels,
-    top_k_levels,
-)
+from search_spaces.space.levels import attention_levels, expert_levels, mlp_levels
 from search_spaces.space.orders import Orders
-from search_spaces.space.space import SearchSpace, Site, SiteDimension
+from search_spaces.space.space import SearchSpace, Site
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.components import Component
 
@@ -83,15 +77,9 @@ def lay_out_options(
         patterns: Sparsity patterns, the dense one first.
         mlp_step: Channels between levels; None: chosen for the width.
     """
-
-    def block_options(component: Component) -> tuple[BlockOptions, ...]:
-        if component.experts is None:
-            return combined_options(patterns)
-        channels = channel_levels(component, mlp_step)[:-1] if choices.channels else ()
-        top_ks = top_k_levels(component)[:-1] if choices.top_k else ()
-        return combined_options(patterns, (0, *channels), (0, *top_ks))
-
-    return tuple(map(block_options, components))
+    return tuple(
+        component_options(component, choices, patterns, mlp_step) for component in components
+    )
 
 
 def unit_levels(component: Component, choices: Choices, mlp_step: int | None) -> tuple[int, ...]:
@@ -116,32 +104,18 @@ def _unit_site(
 
 
 def _option_sites(position: int, component: Component, table: ConfigurationTable) -> list[Site]:
-    """Return a site for each of the options that a component chooses among."""
-    names: Mapping[SiteDimension, str] = {
-        "channels": "channels",
-        "top_k": "top_k",
-        "pattern": "weights",
-    }
-    sites = []
-    for dimension, name in names.items():
-        alone = [
-            index
-            for index, options in enumerate(table.options)
-            if options == BlockOptions(**{dimension: getattr(options, dimension)})
-            and options != DENSE_OPTIONS
-        ]
-        if alone:
-            # levels ascend: patterns are listed from the densest on, counts from the smallest
-            ascending = alone[::-1] if dimension == "pattern" else alone
-            configurations = table.index(table.unit_count, np.array([*ascending, 0])).tolist()
-            site = Site(
-                name=f"{component.name}.{name}",
-                targets=(position,),
-                levels=tuple((configuration,) for configuration in configurations),
-                dimension=dimension,
-            )
-            sites.append(site)
-    return sites
+    """Return a site for each dimension of options along which a component has a choice."""
+    return [
+        Site(
+            name=f"{component.name}.{name}",
+            targets=(position,),
+            # levels ascend to the dense one, which is listed first
+            levels=tuple((configuration,) for configuration in found[::-1].tolist()),
+            dimension=dimension,
+        )
+        for dimension, name in SITE_NAMES.items()
+        if len(found := table.along(dimension)) > 1
+    ]
 
 
 def _layer_site(

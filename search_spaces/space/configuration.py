@@ -1,9 +1,8 @@
 """Configurations: what a genome makes of each component, as indices into the component's table.
 
-A configuration is how many units the component keeps and with which options. Its index starts with
-the numbers of units from none to all under the dense options, then repeats them for each further
-options. Dropped is 0 whatever the options, and dense is the unit count; where there are no options
-but the dense ones, an index is the number of units.
+A configuration is a place along each dimension: how many units the component keeps, and each field
+of its options. Indices start with the numbers of units from none to all under the dense options,
+then repeat them for each further options. Dropped is 0 whatever the options.
 
 >>> from search_spaces.space.sparsity import DENSE, SparsityPattern
 >>> table = ConfigurationTable(3, combined_options([DENSE, SparsityPattern(percent=50)]))
@@ -14,20 +13,32 @@ but the dense ones, an index is the number of units.
 >>> table.index(units=np.array([0, 2, 3, 0]), options_index=np.array([0, 1, 0, 1])).tolist()
 [0, 6, 3, 0]
 >>> units, options = table[6]
->>> units, str(options.pattern)
+>>> units, str(options)
 (2, '50%')
+>>> table.merged(np.array([2, 0, 6]), "pattern", 7).tolist()
+[6, 0, 6]
+>>> table.along("pattern").tolist()
+[3, 7]
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.space.block_options import BlockOptions, combined_options
+from search_spaces.space.block_options import (
+    BlockOptions,
+    OptionDimension,
+    combined_options,
+)
 from search_spaces.structure.components import Component
+
+Dimension = Literal["units", OptionDimension]
+"""What a site chooses along: the number of kept units, or a field of their options."""
+_DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 Configurations = NDArray[np.int_]
 """Of each component, ``(candidates, components)``: attention, MLP, attention, …"""
@@ -81,6 +92,60 @@ class ConfigurationTable:
     def is_plain(self, configuration: int) -> bool:
         """Whether a configuration is dropped or dense, and so has no weights of its own."""
         return configuration in (0, self.dense)
+
+    def merged(
+        self,
+        configurations: NDArray[np.int_] | int,
+        dimension: Dimension,
+        others: NDArray[np.int_] | int,
+    ) -> NDArray[np.int_]:
+        """Return configurations with their places along one dimension taken from others.
+
+        Args:
+            configurations: Of any shape; what is dropped stays so.
+            dimension: Along which places are taken.
+            others: Configurations, of the same shape.
+        """
+        axis = _DIMENSIONS.index(dimension)
+        places = self._places[:, configurations].copy()  # of a single one it is a view
+        places[axis] = self._places[axis, others]
+        found: NDArray[np.int_] = self._at_places[tuple(places)]
+        assert np.all(found >= 0), "these options are not combined with each other"
+        return found
+
+    def along(self, dimension: Dimension) -> NDArray[np.int_]:
+        """Return the configurations that are dense but along one dimension, ``(places,)``.
+
+        Units from none to all; options as they are listed, the dense one first.
+        """
+        dense = self._places[:, self.dense]
+        at = [
+            slice(None) if d == dimension else place
+            for d, place in zip(_DIMENSIONS, dense, strict=True)
+        ]
+        found: NDArray[np.int_] = self._at_places[tuple(at)]
+        return found
+
+    @cached_property
+    def _places(self) -> NDArray[np.int_]:
+        """The place of each configuration along each dimension, ``(dimensions, configurations)``.
+
+        Options take theirs in the order in which they first come; what is dropped has none.
+        """
+        places = [self.units]
+        for dimension in get_args(OptionDimension):
+            values = [getattr(options, dimension) for options in self.options]
+            distinct = {value: place for place, value in enumerate(dict.fromkeys(values))}
+            places.append(np.array([distinct[value] for value in values])[self.options_index])
+        return np.where(self.units > 0, np.stack(places), 0)
+
+    @cached_property
+    def _at_places(self) -> NDArray[np.int_]:
+        """The configuration at places, an axis for each dimension; -1 where there is none."""
+        found = np.full(self._places.max(axis=1) + 1, -1)
+        found[tuple(self._places)] = np.arange(self._places.shape[1])
+        found[0] = 0
+        return found
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,13 @@ from pydantic import (
 from search_spaces.errors import InputError, PlanError, quoted
 from search_spaces.models.identity import ModelIdentity, difference
 from search_spaces.paths import existing_path
-from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
-from search_spaces.space.sparsity import SparsityPattern
+from search_spaces.space.block_options import (
+    DENSE_EXPERTS,
+    DENSE_OPTIONS,
+    BlockOptions,
+    ExpertPruning,
+)
+from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.components import Component
 
 
@@ -45,20 +50,55 @@ class ComponentPlan(BaseModel):
     """Experts that run for a token; 0: as many as in the dense model."""
 
     @classmethod
-    def of(cls, units: NDArray[np.int_], unit_count: int, pattern: str = "") -> Self:
-        """Return the plan that keeps some units.
+    def of(
+        cls,
+        units: NDArray[np.int_],
+        unit_count: int,
+        options: BlockOptions = DENSE_OPTIONS,
+        channels: NDArray[np.int_] | None = None,
+        channel_count: int = 0,
+    ) -> Self:
+        """Return the plan that keeps some units with some options.
 
         >>> ComponentPlan.of(np.array([7, 0, 2, 1]), unit_count=8).kept
         '0-2,7'
+
+        Args:
+            units: Kept units.
+            unit_count: Units of the dense component.
+            options: Of the kept units.
+            channels: Kept channels of each of these experts, ``(experts, channels)``; None: all.
+            channel_count: Channels of each expert of the dense model.
         """
-        ordered = np.sort(units)
-        starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
-        stops = np.append(starts, len(ordered))[1:]
-        ranges = [
-            f"{ordered[a]}" if b - a == 1 else f"{ordered[a]}-{ordered[b - 1]}"
-            for a, b in zip(starts, stops, strict=True)
-        ]
-        return cls(unit_count=unit_count, kept=",".join(ranges), pattern=pattern)
+        flat = None if channels is None else (units[:, None] * channel_count + channels).ravel()
+        return cls(
+            unit_count=unit_count,
+            kept=_as_ranges(units),
+            pattern="" if options.pattern.is_dense else str(options.pattern),
+            channels="" if flat is None else _as_ranges(flat),
+            top_k=options.top_k,
+        )
+
+    def options(self, channel_count: int) -> BlockOptions:
+        """Return the options of the kept units.
+
+        Args:
+            channel_count: Channels of each expert of the dense model; 0: the component has none.
+
+        Raises:
+            PlanError: If a field is out of place.
+        """
+        channels = self.kept_channels(channel_count)
+        return BlockOptions(
+            pattern=SparsityPattern.parse(self.pattern) if self.pattern else DENSE,
+            channels=0 if channels is None else channels.shape[1],
+            top_k=self.top_k,
+        )
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether no matrix is a slice of the dense one."""
+        return bool(self.pattern)
 
     @property
     def content(self) -> str | list[str]:
@@ -96,6 +136,17 @@ class ComponentPlan(BaseModel):
                 f"`{self.channels[:60]}`; export the plan again from its run"
             )
         return (flat % channel_count).reshape(len(units), each)
+
+
+def _as_ranges(numbers: NDArray[np.int_]) -> str:
+    """Return the ascending ranges that make up some numbers."""
+    ordered = np.sort(numbers)
+    starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
+    stops = np.append(starts, len(ordered))[1:]
+    return ",".join(
+        f"{ordered[a]}" if b - a == 1 else f"{ordered[a]}-{ordered[b - 1]}"
+        for a, b in zip(starts, stops, strict=True)
+    )
 
 
 def _from_ranges(text: str, end: int) -> NDArray[np.int_]:
@@ -158,11 +209,11 @@ class Plan(BaseModel):
         for component_plan in self.sites.values():
             if component_plan.pattern:
                 SparsityPattern.parse(component_plan.pattern)
-                if not self.weights_digest:
-                    raise PlanError(
-                        "a plan with sparse weights must say how they were made, and "
-                        "`weights_digest` is empty; export the plan again from its run"
-                    )
+            if component_plan.rewrites and not self.weights_digest:
+                raise PlanError(
+                    "a plan with sparse weights must say how they were made, and "
+                    "`weights_digest` is empty; export the plan again from its run"
+                )
         return self
 
     def to_json(self) -> str:
@@ -216,11 +267,12 @@ class Plan(BaseModel):
         kept_units = [self.sites[component.name].units for component in components]
         for component, units in zip(components, kept_units, strict=True):
             _check_experts(component, units, self.sites[component.name])
-        if not any(
+        attention = [
             len(units)
             for component, units in zip(components, kept_units, strict=True)
             if component.kind == "attention"
-        ):
+        ]
+        if attention and not any(attention):
             raise PlanError(
                 "a plan must keep some attention, and this one drops all; keep one KV group"
             )

@@ -3,7 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, combined_options
+from search_spaces.space.block_options import (
+    DENSE_OPTIONS,
+    BlockOptions,
+    channel_count,
+    combined_options,
+)
 from search_spaces.space.configuration import Configurations, ConfigurationTables
 from search_spaces.space.orders import Orders
 from search_spaces.space.plan import Plan
@@ -69,6 +74,4 @@ def plan_configurations(structure: ModelStructure, plan: Plan) -> Configurations
 
 
 def _options(plan: Plan, component: Component) -> BlockOptions:
-    experts = plan.expert_pruning(component)
-    channels = 0 if experts.channels is None else experts.channels.shape[1]
-    return BlockOptions(channels=channels, top_k=experts.top_k)
+    return plan.sites[component.name].options(channel_count(component))

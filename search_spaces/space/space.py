@@ -1,24 +1,19 @@
 """The joint search space: all choices of all layers in one genome, and from a plan back to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
-from search_spaces.space.configuration import Configurations, ConfigurationTables
+from search_spaces.space.block_options import BlockOptions, channel_count
+from search_spaces.space.configuration import Configurations, ConfigurationTables, Dimension
 from search_spaces.space.orders import Orders
 from search_spaces.space.plan import ComponentPlan, Plan
-from search_spaces.space.sparsity import DENSE
 from search_spaces.structure.components import Component
-
-SiteDimension = Literal["units", "pattern", "channels", "top_k"]
-"""What a site chooses: the number of kept units, or one of their `BlockOptions`, by its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +25,8 @@ class Site:
     """Positions of the components that the choice affects."""
     levels: tuple[tuple[int, ...], ...]
     """For each level, ascending, the configuration of each target, other sites at their top."""
-    dimension: SiteDimension = "units"
+    dimension: Dimension = "units"
+    """Along which the levels lie."""
 
     @property
     def top_level(self) -> int:
@@ -87,16 +83,15 @@ class SearchSpace:
 
     def configurations(self, genomes: NDArray[np.int_]) -> Configurations:
         """Turn genomes ``(genomes, sites)`` into configurations ``(genomes, components)``."""
-        units = np.tile([table.unit_count for table in self.tables], (len(genomes), 1))
-        options_index = np.zeros_like(units)
+        configurations = np.tile([table.dense for table in self.tables], (len(genomes), 1))
         for position, site in enumerate(self.sites):
-            for target, configurations in site.configurations_by_target.items():
-                chosen = np.array(configurations)[genomes[:, position]]
-                if site.dimension == "units":
-                    units[:, target] = self.tables[target].units[chosen]
-                else:  # the position of a combination is the sum of those of its parts
-                    options_index[:, target] += self.tables[target].options_index[chosen]
-        return self.tables.index(units, options_index)
+            for target, by_level in site.configurations_by_target.items():
+                configurations[:, target] = self.tables[target].merged(
+                    configurations[:, target],
+                    site.dimension,
+                    np.array(by_level)[genomes[:, position]],
+                )
+        return configurations
 
     def repaired(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
         """Return genomes that keep some attention, without which no token sees another.
@@ -105,14 +100,15 @@ class SearchSpace:
             genomes: Any genomes of this space, ``(genomes, sites)``.
 
         Returns:
-            The same, with the first attention at its lowest level where all were dropped.
+            The same, with the first attention at its lowest level where all were dropped; a model
+            that has none is left alone.
         """
         attention = [
             i for i, component in enumerate(self.components) if component.kind == "attention"
         ]
         without_attention = ~self.configurations(genomes)[:, attention].any(axis=1)
         repaired = genomes.copy()
-        if without_attention.any():
+        if attention and without_attention.any():
             unit_sites = (i for i, site in enumerate(self.sites) if site.dimension == "units")
             first = next(i for i in unit_sites if attention[0] in self.sites[i].targets)
             repaired[without_attention, first] = 1
@@ -141,22 +137,15 @@ class SearchSpace:
         )
 
     def _component_plan(self, position: int, configuration: int) -> ComponentPlan:
-        component, (count, options) = (
-            self.components[position],
-            self.tables[position][configuration],
-        )
-        members = np.sort(component.members(self.orders[position], count))
-        pattern = "" if options.pattern.is_dense else str(options.pattern)
-        component_plan = ComponentPlan.of(members, component.member_count, pattern)
-        if component.experts is None or not count:
-            return component_plan
-        channels = ""
+        component, orders = self.components[position], self.orders
+        count, options = self.tables[position][configuration]
+        members = np.sort(component.members(orders[position], count))
+        kept_channels = None
         if options.channels:
-            kept_channels = self.orders.channels[position][members, : options.channels]
-            width = component.experts.channel_count
-            flat = np.sort((members[:, None] * width + kept_channels).ravel())
-            channels = ComponentPlan.of(flat, component.member_count * width).kept
-        return component_plan.model_copy(update={"channels": channels, "top_k": options.top_k})
+            kept_channels = np.sort(orders.channels[position][members, : options.channels], axis=1)
+        return ComponentPlan.of(
+            members, component.member_count, options, kept_channels, channel_count(component)
+        )
 
     def genome(self, plan: Plan) -> NDArray[np.int_]:
         """Return the genome ``(sites,)`` of a plan.
@@ -209,65 +198,41 @@ class SearchSpace:
 
     def _options_index(self, plan: Plan, position: int) -> int:
         """Return the position of a plan's options among those of a component."""
-        name = self.components[position].name
-        component_plan = plan.sites[name]
-        all_options = self.block_options[position]
-        patterns = {str(options.pattern): options.pattern for options in all_options}
-        if component_plan.pattern and component_plan.pattern not in patterns:
-            raise PlanError(
-                f"a plan's sparsity must be one of {', '.join([*patterns][1:]) or 'none'} here, "
-                f"and `{name}` is {component_plan.pattern[:20]}; search with the space that made "
-                "the plan"
-            )
-        channels = self._channel_count(component_plan, position)
-        options = BlockOptions(
-            pattern=patterns[component_plan.pattern] if component_plan.pattern else DENSE,
-            channels=channels,
-            top_k=component_plan.top_k,
-        )
+        name, all_options = self.components[position].name, self.block_options[position]
+        self._check_channels(plan, position)
+        options = plan.sites[name].options(channel_count(self.components[position]))
         if options not in all_options:
             raise PlanError(
-                f"`{name}` keeps {channels or 'all'} channels of each expert and runs "
-                f"{component_plan.top_k or 'as many as the dense model'} in this plan, which is "
-                "none of its levels; search with the levels that made the plan"
+                f"`{name}` is {options} in this plan, which is none of its levels; search with "
+                "the space that made the plan"
             )
         return all_options.index(options)
 
-    def _channel_count(self, component_plan: ComponentPlan, position: int) -> int:
-        """Return the number of channels that each kept expert keeps; 0: all."""
-        experts = self.components[position].experts
-        kept_channels = (
-            None if experts is None else component_plan.kept_channels(experts.channel_count)
-        )
+    def _check_channels(self, plan: Plan, position: int) -> None:
+        """Refuse a plan whose experts keep other channels than the most important ones."""
+        component = self.components[position]
+        component_plan = plan.sites[component.name]
+        kept_channels = component_plan.kept_channels(channel_count(component))
         if kept_channels is None:
-            return 0
+            return
         important = self.orders.channels[position][component_plan.units, : kept_channels.shape[1]]
         if not np.array_equal(kept_channels, np.sort(important, axis=1)):
             raise PlanError(
                 f"a plan of this space keeps the most important channels of the experts of "
-                f"`{self.components[position].name}`, and this one keeps others; search with the "
-                "importance that made the plan"
+                f"`{component.name}`, and this one keeps others; search with the importance that "
+                "made the plan"
             )
-        return int(kept_channels.shape[1])
 
     def _level(self, site: Site, configurations: Configurations) -> int:
         """Return the level at which a site has given configurations ``(components,)``."""
-        if site.dimension == "units":
-            units = [self.tables[target][configurations[target]][0] for target in site.targets]
-            level = tuple(
-                int(self.tables[target].index(count))
-                for target, count in zip(site.targets, units, strict=True)
-            )
-        else:
-            (target,) = site.targets
-            table = self.tables[target]
-            count, options = table[configurations[target]]
-            if not count:  # dropped: its options do not matter
-                return site.top_level
-            units = [table.unit_count]
-            alone = replace(DENSE_OPTIONS, **{site.dimension: getattr(options, site.dimension)})
-            level = (int(table.index(table.unit_count, table.options.index(alone))),)
+        tables = [self.tables[target] for target in site.targets]
+        chosen = [int(configurations[target]) for target in site.targets]
+        level = tuple(
+            int(table.merged(table.dense, site.dimension, configuration))
+            for table, configuration in zip(tables, chosen, strict=True)
+        )
         if level not in site.levels:
+            units = [table[one][0] for table, one in zip(tables, chosen, strict=True)]
             raise PlanError(
                 f"`{site.name}` keeps {' and '.join(map(str, units))} units in this plan, which "
                 "is none of its levels; search with the levels that made the plan"
