@@ -45,6 +45,10 @@ class Score:
         """Windows scored so far."""
         return len(next(iter(self.by_window.values()), ()))
 
+    def mean(self, metric: str) -> float:
+        """Return the mean of one metric over windows: of `quality` the value alone, sooner."""
+        return float(self.by_window[metric].mean())
+
     @cached_property
     def quality(self) -> Mapping[str, Measurement]:
         """Each metric's mean, with the standard error of a mean over windows."""
