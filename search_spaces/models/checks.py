@@ -73,10 +73,12 @@ def loading_failure(
     if quantisation:
         method = dict(quantisation).get("quant_method", "bitsandbytes")
         package = re.search(r"pip install (?:-\S+ )*[\"'`]?([\w.-]+)", str(error))
+        # a method's name need not be that of its library
+        library = f"`{package[1]}`" if package else "what its method needs"
         return ModelError(
             f"a quantised model needs the library of its method, and {quoted(str(method))} of "
             f"{quoted(source)} cannot be read here; give the model as it was before "
-            f"quantisation, or install `{package[1] if package else method}`"
+            f"quantisation, or install {library}"
         )
     return ModelError(
         f"the files of a model must fit together, and {quoted(source)} cannot be loaded; get it "

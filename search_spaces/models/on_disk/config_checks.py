@@ -43,6 +43,7 @@ _KINDS: tuple[tuple[type, str], ...] = (
     (list, "a list"),
     (dict, "an object"),
 )
+_NOT_NEGATIVE = ("_eps", "_epsilon")
 _OF_FAMILY = "one that this family takes"
 _OURS: Mapping[str, bool] = {
     "output_attentions": False,
@@ -80,6 +81,9 @@ def check_values(name: str, raw: Mapping[str, Any]) -> None:
     for field, kinds, rule in _PLAIN:
         if not isinstance(raw.get(field), kinds | None):
             raise wrong(name, field, rule, raw[field])
+    own_classes = (raw.get("auto_map") or {}).values()
+    if not all(isinstance(each, str | list | None) for each in own_classes):
+        raise wrong(name, "auto_map", "names of classes", raw["auto_map"])
     _check_numbers(name, raw)
     _check_rope(name, raw)
     _check_quantisation(name, raw.get("quantization_config"))
@@ -97,6 +101,8 @@ def _check_numbers(name: str, raw: Mapping[str, Any]) -> None:
             raise wrong(name, field, "a finite number", value)
         elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             raise wrong(name, field, "a number of at most 62 bits", value)
+        if isinstance(value, int | float) and value < 0 and field.endswith(_NOT_NEGATIVE):
+            raise wrong(name, field, "at least 0", value)
 
 
 def _check_rope(name: str, raw: Mapping[str, Any]) -> None:
@@ -110,10 +116,21 @@ def _check_rope(name: str, raw: Mapping[str, Any]) -> None:
             by_layer_type = [value for value in rope.values() if isinstance(value, dict)]
             for values in by_layer_type or [rope]:
                 _check_above_0(name, values, ("rope_theta", "factor"))
+                _check_factors(name, values)
                 kind = values.get("rope_type", values.get("type", "default"))
                 if not isinstance(kind, str) or kind not in _ROPE_TYPES:
                     known = ", ".join(sorted(_ROPE_TYPES))
                     raise wrong(name, field, f"of a `rope_type` among {known}", kind)
+
+
+def _check_factors(name: str, rope: Mapping[str, Any]) -> None:
+    for field in ("short_factor", "long_factor"):
+        factors = rope.get(field, [])
+        if not isinstance(factors, list):
+            raise wrong(name, field, "a list of numbers", factors)
+        for factor in factors:
+            if not isinstance(factor, int | float) or factor <= 0:
+                raise wrong(name, field, "of numbers above 0", factor)
 
 
 def _check_above_0(name: str, values: Mapping[str, Any], fields: tuple[str, ...]) -> None:
@@ -124,7 +141,7 @@ def _check_above_0(name: str, values: Mapping[str, Any], fields: tuple[str, ...]
 
 
 def _check_quantisation(name: str, quantisation: Mapping[str, Any] | None) -> None:
-    if not quantisation:
+    if quantisation is None:
         return
     method = quantisation.get("quant_method")
     old = any(quantisation.get(field) for field in ("load_in_4bit", "load_in_8bit"))
@@ -142,7 +159,8 @@ def check_sizes(name: str, config: PreTrainedConfig) -> None:
     """
     text = config.get_text_config()
     if not isinstance(text, PreTrainedConfig):  # as a family without a wrapper leaves it
-        raise wrong(name, "text_config", "left out, for this family has none", text)
+        field = next(field for field, value in vars(config).items() if value is text)
+        raise wrong(name, field, "left out, for this family has none", text)
     for field in (text.attribute_map.get(size, size) for size in _SIZES):
         value = vars(text).get(field)  # an attribute that differs by layer cannot be asked for
         if isinstance(value, int) and value < 1:
@@ -222,6 +240,8 @@ def _kind_of(raw: Mapping[str, Any], field: str, make: Callable[[dict[str, Any]]
     usual = getattr(getattr(made, "config", made), field, None)
     kind = next((words for kind, words in _KINDS if isinstance(usual, kind)), _OF_FAMILY)
     own = next((words for kind, words in _KINDS if isinstance(raw[field], kind)), "null")
+    if (own, kind) == ("a whole number", "a number"):
+        return f"a number with a point, such as {usual}"
     if own != kind:
         return kind
     return "one that transformers knows" if own == "text" else "a value that fits the others"

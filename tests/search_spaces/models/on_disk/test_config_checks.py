@@ -33,6 +33,11 @@ from tests.models.damage import edit_json, said_of
         ("vocab_size", 0, ""),
         ("rms_norm_eps", "small", "a number"),
         ("rms_norm_eps", float("nan"), "a finite number"),
+        ("rms_norm_eps", 0, "a number with a point, such as 1e-06"),
+        ("rms_norm_eps", -1.0, "at least 0"),
+        ("decoder", {"hidden_size": 8}, "left out"),
+        ("auto_map", {"AutoConfig": 3}, "names of classes"),
+        ("quantization_config", {}, "of a `quant_method`"),
         ("tie_word_embeddings", "yes", "true or false"),
         ("hidden_act", "evil", "one that transformers knows"),
         ("dtype", "float7", "one that this family takes"),
@@ -73,6 +78,9 @@ def test_a_wrong_value_is_refused_by_its_field(
         ({"factor": 2.0, "rope_theta": -1}, "must be above 0, got `-1`"),
         ({"factor": 2.0, "more": [1.0, {"deep": float("inf")}]}, "`deep` in the config.json of "),
         ({"factor": 10**30}, "must be a number of at most 62 bits"),
+        ({"short_factor": [1.0, 0.0]}, "`short_factor` in the config.json of "),
+        ({"long_factor": [1.0, "a"]}, "must be of numbers above 0, got `'a'`"),
+        ({"long_factor": 1.0}, "must be a list of numbers, got `1.0`"),
     ],
 )
 def test_a_wrong_number_is_found_however_deep(
