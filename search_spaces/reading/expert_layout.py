@@ -18,34 +18,24 @@ from search_spaces.models.tensors import tensor_at
 from search_spaces.reading.expert_router import Routing, agrees
 from search_spaces.reading.probe import LayerProbe
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.structure.components import Component
-from search_spaces.structure.experts import Experts, Stack
+from search_spaces.structure.mixture import Mixture, Stack
 
 
-def read_stacks(probe: LayerProbe, component: Component, routing: Routing) -> Component:
+def read_stacks(probe: LayerProbe, mixture: Mixture, routing: Routing) -> Mixture:
     """Find the role of each stack of the experts.
 
     Args:
         probe: The layer.
-        component: Its experts, without a structure yet.
+        mixture: Its experts, without stacks yet.
         routing: Of these experts.
 
     Raises:
         StructureError: If they are laid out in a way that the planner does not know.
     """
     for stacks, width in _layouts(probe, routing):
-        experts = Experts(
-            router=routing.router,
-            holder=routing.holder,
-            count=routing.count,
-            channel_count=width,
-            top_k=routing.top_k,
-            stacks=stacks,
-            router_rows=routing.rows,
-        )
-        trial = replace(component, experts=experts)
+        trial = replace(mixture, channel_count=width, stacks=stacks)
         fewer = max(1, width // 2)
-        expected = _with_masked_channels(probe, experts, fewer)
+        expected = _with_masked_channels(probe, trial, fewer)
         if agrees(probe, trial, routing.count, expected, BlockOptions(channels=fewer)):
             return trial
     raise StructureError(
@@ -119,9 +109,9 @@ def _bias(path: str, size: int, width: int, down: str, *, interleaved: bool) -> 
     return Stack(path=path, role="up_bias", channels=channels)
 
 
-def _with_masked_channels(probe: LayerProbe, experts: Experts, kept_count: int) -> Tensor:
+def _with_masked_channels(probe: LayerProbe, mixture: Mixture, kept_count: int) -> Tensor:
     """Run the dense layer with all but the first channels masked."""
-    down = experts.stack("down")
+    down = mixture.stack("down")
     assert down.axis is not None
     weight = tensor_at(probe.layer, down.path)
     shape = [1, 1, 1]

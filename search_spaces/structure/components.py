@@ -1,15 +1,25 @@
-"""Components of a layer: their units, and the rows and columns that belong to each unit."""
+"""What a layer is made of: components, their units, and what they bring to every room above."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from search_spaces.structure.experts import Experts
+from search_spaces.statistics import StatisticName, Statistics
+
+if TYPE_CHECKING:
+    from search_spaces.structure.mixture import Mixture
 
 ComponentKind = Literal["attention", "mlp", "experts", "shared"]
+UnitChoice = Literal["heads", "channels", "experts"]
+"""What is chosen where units are pruned, and how they are ranked."""
+StatisticPlace = Literal["matrices", "gates", "experts"]
+"""What a statistic is measured of: each matrix, the units' gates, or a mixture of experts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +36,11 @@ class Projection:
     def by_unit(self) -> NDArray[np.int_]:
         """The rows or columns of each unit, ascending, ``(units, features for each unit)``."""
         return np.argsort(self.units, kind="stable").reshape(int(self.units.max()) + 1, -1)
+
+    def summed(self, features: Tensor) -> Tensor:
+        """Sum values ``(features,)`` of its rows or columns by unit: ``(units,)``."""
+        positions = torch.from_numpy(self.by_unit).to(features.device)
+        return features[positions].sum(dim=1)
 
     def sorted_features(self, order: NDArray[np.int_]) -> NDArray[np.int_]:
         """Return the row or column at each place once the units are sorted.
@@ -55,43 +70,62 @@ class Projection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Component:
-    """An attention, an MLP, or the experts or shared expert that take an MLP's place.
+class UnitWeight:
+    """A weight of a component that shrinks with what is kept."""
 
-    It is the smallest part of a layer that can be dropped whole.
+    path: str
+    """Inside the layer, of the linear layer or of the parameter."""
+    tensor: Tensor
+    """``(rows, columns)`` or a vector; where it is stacked, one for each member."""
+    role: Literal["matrix", "bias", "router"]
+    """A router's rows are one for each member, and used whether the member runs or not."""
+    side: Literal["rows", "columns"] | None = None
+    """Along which each matrix shrinks; None: it does not."""
+    is_stacked: bool = False
+    """Whether each member has its own, which shrinks with the member's channels; otherwise the
+    members share one, which shrinks with their number."""
+    is_buffer: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component(ABC):
+    """The smallest part of a layer that can be dropped whole, and its units.
+
+    An attention, an MLP, or the experts or shared expert that take an MLP's place. Each kind says
+    by the values and methods below all that the rooms above compute with, so that none of them
+    asks which kind it has before it.
     """
 
     kind: ComponentKind
     layer: int
     unit_count: int
-    projections: tuple[Projection, ...]
     module: str
-    """Path inside the layer of the module that holds the projections; empty: the layer itself."""
+    """Path inside the layer of the module that is dropped with it; empty: the layer itself."""
     returns: int = 1
     """Number of values that the module returns; 1: a bare tensor."""
     private: tuple[str, ...] = ()
     """Paths inside the layer of norms that have no effect once the component is dropped."""
+    projections: tuple[Projection, ...] = ()
+    """Linear layers whose rows or columns belong to units, the output projection last."""
+    lowest: int = 1
+    """Fewest units that a component can keep without being dropped."""
+    group_count: int = 1
+    """Groups of members that all keep the same number: a unit is one member of each group. Experts
+    have several where their router chooses groups first; members of a group are consecutive."""
+    top_k: int = 0
+    """Members that run for a token; 0: all, always."""
+    channel_count: int = 0
+    """Inner channels of each member; 0: it has none of its own."""
     attributes: Mapping[str, int] = field(default_factory=dict)
     """Integers its forward reads that must follow the width: name → amount for each unit."""
     cached_features: int = 0
     """Key and value features that one unit adds to the cache for each token."""
     core_features: int = 0
     """Multiply–accumulates of scores and values, for each unit, token and token attended to."""
-    experts: Experts | None = None
-    """Structure of a mixture of experts, which has no projections; None: it is none."""
-    group_count: int = 1
-    """Groups of members that all keep the same number: a unit is one member of each group. Experts
-    have several where their router chooses groups first; members of a group are consecutive."""
 
     @property
     def name(self) -> str:
         return f"layers.{self.layer}.{self.kind}"
-
-    @property
-    def mixture(self) -> Experts:
-        """Structure of the mixture of experts, which the component must be."""
-        assert self.experts is not None, f"`{self.name}` has no experts"
-        return self.experts
 
     @property
     def member_count(self) -> int:
@@ -101,13 +135,103 @@ class Component:
     def members(self, order: NDArray[np.int_], count: int) -> NDArray[np.int_]:
         """Return the members of the kept units, group by group.
 
-        >>> Component(
-        ...     kind="experts", layer=0, unit_count=3, projections=(), module="", group_count=2
-        ... ).members(np.array([2, 0, 1, 3, 5, 4]), 2).tolist()
-        [2, 0, 3, 5]
-
         Args:
             order: Members by falling importance within each group, ``(members,)``.
             count: Number of kept units.
         """
         return order.reshape(self.group_count, -1)[:, :count].ravel()
+
+    @property
+    def experts(self) -> "Mixture | None":
+        """Itself, if it is a mixture."""
+        return None
+
+    @property
+    def mixture(self) -> "Mixture":
+        """Itself, which must be a mixture."""
+        assert self.experts is not None, f"`{self.name}` has no experts"
+        return self.experts
+
+    @property
+    @abstractmethod
+    def unit_choice(self) -> UnitChoice:
+        """What is chosen where its units are pruned."""
+
+    @property
+    @abstractmethod
+    def paths(self) -> tuple[str, ...]:
+        """Paths inside the layer of the modules that hold its units' weights."""
+
+    @property
+    @abstractmethod
+    def reader(self) -> str:
+        """Path of a module whose first argument is what the component reads."""
+
+    @property
+    def timed_counts(self) -> tuple[int, ...]:
+        """Numbers of units that a latency table must hold, besides its usual points."""
+        return ()
+
+    @abstractmethod
+    def weights(self, layer: nn.Module) -> Mapping[str, Tensor]:
+        """Return what importance reads, as views by path: matrices, or stacks as stored."""
+
+    @abstractmethod
+    def unit_weights(self, layer: nn.Module) -> Sequence[UnitWeight]:
+        """Return all weights of a layer that shrink with what the component keeps."""
+
+    @abstractmethod
+    def statistic_paths(self, place: StatisticPlace) -> tuple[str, ...]:
+        """Return the paths under which the statistics of a place are stored."""
+
+    @property
+    @abstractmethod
+    def energy_statistic(self) -> tuple[StatisticName, str]:
+        """The statistic that `output_energy` reads."""
+
+    @abstractmethod
+    def output_energy(self, weights: Mapping[str, Tensor], statistics: Statistics) -> Tensor:
+        """Return the energy that each member adds to the hidden states.
+
+        This is Wanda's score of the columns that read it, squared and summed.
+
+        Args:
+            weights: As `weights` returns them, in float32.
+            statistics: Of the layer, with `energy_statistic`.
+
+        Returns:
+            Of each channel of each member, ``(members, channels)``; one channel where it has none
+            of its own.
+
+        References:
+            Sun, Liu, Bair & Kolter, 2024, "A Simple and Effective Pruning Approach for Large
+            Language Models" (equation 1: ``|W_ij| · ‖X_j‖``).
+        """
+
+    @abstractmethod
+    def matrix_inputs(
+        self, weights: Mapping[str, Tensor], statistics: Statistics
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield its matrices with the mean squares of their inputs.
+
+        Args:
+            weights: As `weights` returns them.
+            statistics: Of the layer.
+
+        Yields:
+            Matrices alike ``(matrices, rows, columns)`` and ``(matrices, columns)``.
+        """
+
+    @property
+    @abstractmethod
+    def gated_path(self) -> str:
+        """Path of the module whose arguments `gated` changes."""
+
+    @abstractmethod
+    def gated(self, args: tuple[Any, ...], gate: Tensor) -> tuple[Any, ...]:
+        """Return arguments of the module at `gated_path` with each unit times its gate.
+
+        Args:
+            args: Positional ones.
+            gate: ``(units,)``
+        """

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.structure.components import Component
-from search_spaces.structure.experts import Experts, Stack
+from search_spaces.structure.mixture import Mixture, Stack
 
 EXPERTS, CHANNELS, HIDDEN = 6, 5, 4
 HOLDER = "mlp.experts"
@@ -18,7 +18,7 @@ def mixture(
     transposed: bool = False,
     biased: bool = False,
     experts: int = EXPERTS,
-) -> Component:
+) -> Mixture:
     """Give a mixture of gated experts, stored in one of the ways that families do it."""
     one = np.arange(CHANNELS)
     pairs = np.repeat(one, 2) if interleaved else np.tile(one, 2)
@@ -31,22 +31,17 @@ def mixture(
             Stack(path="up_bias", role="up_bias", channels=pairs),
             Stack(path="down_bias", role="down_bias", channels=np.empty(0, dtype=np.int_)),
         ]
-    return Component(
-        kind="experts",
+    return Mixture(
         layer=0,
         unit_count=experts // groups,
-        projections=(),
         module="mlp",
         group_count=groups,
-        experts=Experts(
-            router="mlp.gate",
-            holder=HOLDER,
-            count=experts,
-            channel_count=CHANNELS,
-            top_k=2,
-            stacks=tuple(stacks),
-            router_rows=("mlp.gate.bias", "mlp.gate.weight"),
-        ),
+        router="mlp.gate",
+        holder=HOLDER,
+        channel_count=CHANNELS,
+        top_k=2,
+        stacks=tuple(stacks),
+        router_rows=("mlp.gate.bias", "mlp.gate.weight"),
     )
 
 

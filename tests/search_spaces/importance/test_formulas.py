@@ -14,13 +14,14 @@ from search_spaces.importance import UnitImportanceName, make_unit_importance
 from search_spaces.linalg import damped_inverse
 from search_spaces.statistics import StatisticName
 from search_spaces.structure import Component, Projection
+from search_spaces.structure.projections import Projections
 
 Values = dict[tuple[StatisticName, str], Tensor]
 # columns and rows 0 and 2 are unit 0, 1 and 3 are unit 1
 DOWN = torch.tensor([[1.0, 2.0, 3.0, 0.0], [-1.0, 0.0, 1.0, 2.0]])
 UP = torch.tensor([[1.0, -1.0], [2.0, 0.0], [0.0, 3.0], [-1.0, 1.0]])
 WEIGHTS = {"up": UP, "down": DOWN}
-BLOCK = Component(
+BLOCK = Projections(
     kind="mlp",
     layer=0,
     unit_count=2,
@@ -152,7 +153,7 @@ def test_surgery_costs_what_the_best_update_leaves(size: int) -> None:
         unit = min(costs, key=lambda u: costs[u])
         expected[unit] = costs[unit]
         gone.append(unit)
-    component = Component(
+    component = Projections(
         kind="mlp",
         layer=0,
         unit_count=units,
@@ -169,7 +170,7 @@ def test_surgery_costs_what_the_best_update_leaves(size: int) -> None:
 
 def channels(count: int, gram: Tensor, tokens: float = 1e4) -> tuple[Component, Values]:
     projection = Projection(path="down", side="columns", units=np.arange(count))
-    component = Component(
+    component = Projections(
         kind="mlp", layer=0, unit_count=count, projections=(projection,), module="mlp"
     )
     return component, {("tokens", ""): torch.tensor(tokens), ("gram", "down"): gram}

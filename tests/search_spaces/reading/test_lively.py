@@ -19,13 +19,9 @@ def described(layer: LayerStructure) -> dict[str, Any]:
     """Give all that is read of a layer, in values that can be compared."""
 
     def component(part: Component) -> dict[str, Any]:
-        values = {name: value for name, value in vars(part).items() if name != "projections"}
-        experts = values.pop("experts")
-        if experts is not None:
-            values |= {n: v for n, v in vars(experts).items() if n != "stacks"}
-            values["stacks"] = [
-                (s.path, s.role, s.axis, tuple(s.channels)) for s in experts.stacks
-            ]
+        values = dict(vars(part))
+        stacks = values.pop("stacks", ())
+        values["stacks"] = [(s.path, s.role, s.axis, tuple(s.channels)) for s in stacks]
         shapes = [(p.path, p.side, tuple(p.units)) for p in part.projections]
         return {**values, "projections": shapes, "attributes": dict(part.attributes)}
 

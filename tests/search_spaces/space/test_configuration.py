@@ -1,24 +1,33 @@
 """Configurations: their numbering, and the way from units and options to an index and back."""
 
+from dataclasses import fields, replace
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_spaces.space.block_options import BlockOptions, combined_options
+from search_spaces.space.block_options import (
+    SITE_NAMES,
+    BlockOptions,
+    OptionDimension,
+    combined_options,
+)
 from search_spaces.space.configuration import (
     ConfigurationTable,
     ConfigurationTables,
+    Dimension,
     dense_configurations,
     unit_counts,
 )
 from search_spaces.space.sparsity import DENSE, SparsityPattern
-from search_spaces.structure import Component
+from search_spaces.structure.projections import Projections
 
 HALF, NARROW = SparsityPattern(percent=50), 8
 OPTIONS = combined_options([DENSE, HALF], [0, NARROW])
 COMPONENTS = tuple(
-    Component(kind="mlp", layer=layer, unit_count=count, projections=(), module="mlp")
+    Projections(kind="mlp", layer=layer, unit_count=count, projections=(), module="mlp")
     for layer, count in enumerate((3, 5, 3))
 )
 BLOCK_OPTIONS = (OPTIONS, combined_options(), OPTIONS)
@@ -78,3 +87,34 @@ def test_equal_tables_are_one() -> None:
 def test_no_configuration_lies_outside_its_table() -> None:
     with pytest.raises(IndexError):
         TABLES[1][6]
+
+
+@given(st.integers(0, 15), st.integers(0, 15), st.sampled_from(get_args(Dimension)))
+def test_merging_takes_one_dimension_of_another_configuration(
+    first: int, second: int, dimension: Dimension
+) -> None:
+    table = ConfigurationTable(3, OPTIONS)
+    (units, options), (other_units, other_options) = table[first], table[second]
+    if not units:
+        options = BlockOptions()  # what is dropped has no options, and so none to give
+    if not other_units:
+        other_options = BlockOptions()
+    if dimension == "units":
+        units = other_units
+    else:
+        options = replace(options, **{dimension: getattr(other_options, dimension)})
+    merged = int(table.merged(first, dimension, second))
+    assert table[merged] == ((units, options) if units else (0, BlockOptions()))
+
+
+def test_along_a_dimension_all_others_are_dense() -> None:
+    table = ConfigurationTable(3, OPTIONS)
+    assert table.along("units").tolist() == [0, 1, 2, 3]
+    assert [table[c][1] for c in table.along("pattern")] == [BlockOptions(), OPTIONS[1]]
+    assert [table[c][1] for c in table.along("channels")] == [BlockOptions(), OPTIONS[2]]
+    assert table.along("top_k").tolist() == [table.dense]
+
+
+def test_every_field_of_options_is_a_dimension_with_a_site() -> None:
+    names = {field.name for field in fields(BlockOptions)}
+    assert names == set(get_args(OptionDimension)) == set(SITE_NAMES)

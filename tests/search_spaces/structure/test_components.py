@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from search_spaces.structure import Component, Projection
+from search_spaces.structure import Projection
+from search_spaces.structure.projections import Projections
 
 
 def test_rows_of_each_unit_ascend() -> None:
@@ -11,5 +12,5 @@ def test_rows_of_each_unit_ascend() -> None:
 
 
 def test_a_component_is_named_after_its_layer() -> None:
-    component = Component(kind="mlp", layer=3, unit_count=8, projections=(), module="mlp")
+    component = Projections(kind="mlp", layer=3, unit_count=8, projections=(), module="mlp")
     assert component.name == "layers.3.mlp"

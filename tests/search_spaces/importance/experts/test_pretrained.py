@@ -24,6 +24,7 @@ from search_spaces.errors import ModelError
 from search_spaces.importance.experts.pretrained import read_pretrained_routers
 from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.components import Component
+from search_spaces.structure.projections import Projections
 from tests.models.experts_by_hand import mixture
 
 SIZES: dict[str, Any] = {
@@ -60,13 +61,12 @@ def made(name: str) -> tuple[PreTrainedModel, Backbone, list[Component]]:
     config, router = FAMILIES[name]
     model = make_model(config())
     layers = cast("nn.ModuleList", model.get_submodule("model.layers"))
-    backbone = SimpleNamespace(model=model, layers=layers, stack_path="model.layers")
-    components = []
-    for layer in range(len(layers)):
-        component = mixture(experts=4)
-        assert component.experts is not None
-        experts = dataclasses.replace(component.experts, router_rows=(router,))
-        components.append(dataclasses.replace(component, layer=layer, experts=experts))
+    paths = [f"model.layers.{index}" for index in range(len(layers))]
+    backbone = SimpleNamespace(model=model, layers=layers, layer_paths=paths)
+    components: list[Component] = [
+        dataclasses.replace(mixture(experts=4), layer=layer, router_rows=(router,))
+        for layer in range(len(layers))
+    ]
     return model, cast("Backbone", backbone), components
 
 
@@ -94,7 +94,7 @@ def test_shards_are_read_too_and_other_layers_passed_over(tmp_path: Path) -> Non
     model, backbone, components = made("mixtral")
     model.save_pretrained(tmp_path, max_shard_size="2KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
-    dense = Component(kind="mlp", layer=0, unit_count=8, projections=(), module="mlp")
+    dense = Projections(kind="mlp", layer=0, unit_count=8, projections=(), module="mlp")
     found = read_pretrained_routers(tmp_path, backbone, [dense, components[1]])
     assert list(found) == [1]
     assert torch.equal(found[1], weights(model, "mixtral")[1])
