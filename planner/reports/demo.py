@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from evaluators.metric import METRICS
+from evaluators.metric import METRICS, Metric
 from planner.export.manifest import Manifest
 from planner.reports.sentences import compared_with_baselines
 from planner.reports.tables import aligned, front_table
@@ -81,16 +81,13 @@ def demo_summary(
     """
     plans = compared_plans(run, budget)
     speeds = (manifest.latency["dense"], manifest.latency["pruned"])
+
+    def cost_row(metric: Metric) -> list[str]:
+        return [metric.label, "", *(metric.amount(p.costs[metric.name]) for p in plans.values())]
+
     rows = [
         ["", "", *plans],
-        *(
-            [
-                METRICS[name].label,
-                "",
-                *(METRICS[name].amount(p.costs[name]) for p in plans.values()),
-            ]
-            for name in ("params", "size")
-        ),
+        *(cost_row(METRICS[name]) for name in ("params", "size")),
         ["perplexity, held-out", "", *(f"{_perplexity(plan):.2f}" for plan in plans.values())],
         ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), "", ""],
         ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), "", ""],
