@@ -1,5 +1,6 @@
 """The importance order and sensitivity prior of a run on disk, and the space they lead to."""
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,10 +17,14 @@ from search_spaces.space.orders import Orders
 from search_spaces.space.space import SearchSpace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
     Order = NDArray[np.int_]
+
+_DIGEST = "digest"
 
 
 def save_order(path: Path, dense: DenseModel, orders: Orders, prior: SensitivityPrior) -> None:
@@ -36,8 +41,44 @@ def save_order(path: Path, dense: DenseModel, orders: Orders, prior: Sensitivity
             arrays[f"{component.name}.channels"] = orders.channels[position]
     if prior.tilts is not None:
         arrays["tilts"] = prior.tilts
+    write_arrays(path, arrays)
+
+
+def write_arrays(path: Path, arrays: "Mapping[str, NDArray[Any]]") -> None:
+    """Write arrays with a digest of them, which `read_order` holds them against."""
     with replacing(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
+        digest = np.array(_digest_of(arrays))
+        np.savez(temporary, allow_pickle=False, **arrays, **{_DIGEST: digest})
+
+
+def read_order(path: Path) -> "dict[str, NDArray[Any]]":
+    """Return the arrays that `write_arrays` wrote.
+
+    Raises:
+        RunError: If they are missing, or not those that were written.
+    """
+    arrays = read_arrays(path)
+    digest = arrays.pop(_DIGEST, None)
+    if digest is None or str(digest) != _digest_of(arrays):
+        raise damaged_arrays(path, "its numbers are not those that were written")
+    return arrays
+
+
+def order_digest(path: Path) -> str:
+    """Return what identifies the order of units and the prior of a run.
+
+    Raises:
+        RunError: If they are missing or damaged.
+    """
+    return _digest_of(read_order(path))
+
+
+def _digest_of(arrays: "Mapping[str, NDArray[Any]]") -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_prior(path: Path, space: SearchSpace) -> SensitivityPrior:
@@ -46,14 +87,11 @@ def load_prior(path: Path, space: SearchSpace) -> SensitivityPrior:
     Raises:
         RunError: If the file does not hold one.
     """
-    arrays = read_arrays(path)
+    arrays = read_order(path)
     units, options = [], []
     for component, of_component in zip(space.components, space.block_options, strict=True):
         harm = arrays.get(f"{component.name}.harm")
-        # `patterns` before there were other options than sparsity patterns
-        variants = arrays.get(
-            f"{component.name}.variants", arrays.get(f"{component.name}.patterns")
-        )
+        variants = arrays.get(f"{component.name}.variants")
         _check_numbers(path, harm, component.unit_count)
         _check_numbers(path, variants, len(of_component))
         units.append(harm)
@@ -89,10 +127,10 @@ def load_space(
         weights_digest: Identifies how pruned weights are built, as `weights_digest_of` returns it.
 
     Raises:
-        RunError: If the order is missing or another model's.
+        RunError: If the order is missing, damaged or another model's.
     """
     components, path = dense.structure.components, folder / ORDER_FILE
-    arrays = read_arrays(path)
+    arrays = read_order(path)
     members = [arrays.get(component.name) for component in components]
     channels = {
         position: arrays[f"{component.name}.channels"]

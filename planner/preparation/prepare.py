@@ -1,12 +1,13 @@
 """Preparing a model for a search: calibration text, statistics, importance order, weights."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from planner.preparation.calibration import calibrate, saved_calibration
 from planner.preparation.dense_model import DenseModel
-from planner.preparation.order_file import load_prior, load_space, save_order
+from planner.preparation.order_file import load_prior, load_space, read_order, save_order
 from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.prior import make_prior
 from planner.preparation.pruning_methods import PruningMethods, weights_digest_of
@@ -15,11 +16,14 @@ from planner.preparation.validate_space import check_space
 from planner.preparation.weights import RunWeights
 from planner.runs.folder import CALIBRATION_FILE, LATENCY_FILE, ORDER_FILE
 from planner.settings.search import SearchSettings
+from search_spaces.errors import RunError
 from search_spaces.importance.order import rank_units
 from search_spaces.progress import Progress
 from search_spaces.space.space import SearchSpace
 from search_spaces.statistics import Statistics
 from search_spaces.surgery.sort import sort_units_
+
+logger = logging.getLogger(__name__)
 
 COMMON_FILES = (CALIBRATION_FILE, LATENCY_FILE)
 """What all runs on the same model and text share of their preparation."""
@@ -65,7 +69,7 @@ def prepare(
 
     Raises:
         DataError: If the calibration text cannot be used.
-        RunError: If weights are lost that must not be built again.
+        RunError: If weights or orders are lost that must not be built again.
         SettingsError: If windows are longer than the model reads, a streamed model would have to
             write the text, or a sparsity pattern does not fit its matrices.
     """
@@ -82,11 +86,11 @@ def prepare(
         progress=progress,
     )
     statistics: Sequence[Statistics] | None = None
-    is_ranked = (folder / ORDER_FILE).is_file()
+    has_order = is_ranked(folder / ORDER_FILE, can_rebuild=can_rebuild)
     # a streamed model cannot be measured while pruned weights of it are in use, so it is now
-    if not is_ranked or (dense.structure.backbone.streamed and methods.changes_weights):
+    if not has_order or (dense.structure.backbone.streamed and methods.changes_weights):
         statistics = measured.measure()
-    if not is_ranked:
+    if not has_order:
         assert statistics is not None
         measured.warn_if_short(statistics)
         _rank(measured, statistics)
@@ -113,6 +117,24 @@ def prepare(
             prebuild=can_rebuild, restore_statistics=restore_statistics
         ),
     )
+
+
+def is_ranked(path: Path, *, can_rebuild: bool) -> bool:
+    """Return whether a run holds its order and prior; damaged ones are to be made again.
+
+    Raises:
+        RunError: If they are damaged or missing, and must not be made again.
+    """
+    if can_rebuild and not path.exists():
+        return False
+    try:
+        read_order(path)
+    except RunError:
+        if not can_rebuild:
+            raise
+        logger.warning("`%s` is damaged; made anew", path)
+        return False
+    return True
 
 
 def _rank(measured: RunStatistics, statistics: Sequence[Statistics]) -> None:

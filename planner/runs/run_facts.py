@@ -133,7 +133,7 @@ class RunFacts:
         first = self._first("order", digest)
         if first != digest:
             raise RunError(
-                f"ranking.npz changed since the search: its orders of units were {first}, now "
+                f"ranking.npz changed since the search: its order and prior were {first}, now "
                 f"{digest}; bring back the file, or search into another --out"
             )
 

@@ -13,9 +13,10 @@ from evaluators.scoring.racing import rungs_of
 from planner.preparation.calibration import check_saved_text, text_digest
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
 from planner.preparation.latency_tables import check_request, find_table, workload
+from planner.preparation.order_file import order_digest
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
-from planner.preparation.weights import orders_digest
+from planner.runs.folder import ORDER_FILE
 from planner.runs.records import SearchEffort
 from planner.runs.run_store import RunStore
 from planner.searchers import make_searcher
@@ -148,7 +149,7 @@ def search_prepared(
         RunError: If the run's latency table is another one.
         ModelError: If no plan could be scored.
     """
-    run.check_order(orders_digest(prepared.space))
+    run.check_order(order_digest(run.folder / ORDER_FILE))
     run.check_genomes(prepared.space.top_levels.tolist())
     budget = budget_of(run.settings)
     costs, smallest = prepared.dense.costs.dense(), prepared.smallest_costs()
