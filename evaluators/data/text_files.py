@@ -25,6 +25,8 @@ MOST_CHARACTERS = 2**28
 MOST_BYTES = 2**32
 """Of one table, in which other columns stand too."""
 _PEEKED = 512
+_FLAGS_AT = 6
+"""In the head of a member of a zip archive."""
 _CONTENTS = (
     (b"\x1f\x8b", "gzip", "let its name end in `.gz`"),
     (b"BZh91AY&SY", "bzip2", "let its name end in `.bz2`"),
@@ -214,12 +216,20 @@ def _members(path: Path, option: str) -> Iterator[TextFile]:
             if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in parts):
                 continue
             name = f"{path}/{member.filename}"
-            if member.flag_bits & 1:
+            if _is_encrypted(path, member):
                 raise DataError(
                     f"`{option}` must be readable, and {quoted(name)} is encrypted; unpack it "
                     "with its password and give the folder"
                 )
             yield TextFile(name=name, option=option, packed=partial(archive.open, member))
+
+
+def _is_encrypted(path: Path, member: zipfile.ZipInfo) -> bool:
+    """Return whether the table of an archive or the head of a member itself says so."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset + _FLAGS_AT)
+        flags = int.from_bytes(file.read(2), "little")
+    return bool((flags | member.flag_bits) & 1)
 
 
 def _plain(packed: Any) -> Any:

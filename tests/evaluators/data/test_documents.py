@@ -410,6 +410,18 @@ def test_an_archive_packed_by_an_unknown_method_is_refused(folder: Path) -> None
     assert "not packed as its name says" in refusal(folder / "a.zip")
 
 
+@pytest.mark.parametrize(("mark", "flags_at"), [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)])
+def test_an_archive_is_encrypted_if_its_table_or_a_member_says_so(
+    folder: Path, mark: bytes, flags_at: int
+) -> None:
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "word")
+    content = bytearray((folder / "a.zip").read_bytes())
+    content[content.index(mark) + flags_at] |= 1
+    (folder / "a.zip").write_bytes(content)
+    assert "a.zip/a.txt` is encrypted; unpack it" in refusal(folder / "a.zip")
+
+
 def saved(folder: Path, files: list[str]) -> None:
     """Write what `save_to_disk` of `datasets` writes."""
     folder.mkdir(parents=True)
