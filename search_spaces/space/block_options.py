@@ -105,11 +105,6 @@ def component_options(
     return combined_options(patterns, (0, *channels), (0, *top_ks))
 
 
-def channel_count(component: Component) -> int:
-    """Return the channels of each expert of a component; 0 if it has no experts."""
-    return 0 if component.experts is None else component.experts.channel_count
-
-
 @dataclass(frozen=True, kw_only=True)
 class ExpertPruning:
     """Pruning inside the experts that a plan keeps, and how many of them run."""

@@ -3,12 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.space.block_options import (
-    DENSE_OPTIONS,
-    BlockOptions,
-    channel_count,
-    combined_options,
-)
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, combined_options
 from search_spaces.space.configuration import Configurations, ConfigurationTables
 from search_spaces.space.orders import Orders
 from search_spaces.space.plan import Plan
@@ -74,4 +69,4 @@ def plan_configurations(structure: ModelStructure, plan: Plan) -> Configurations
 
 
 def _options(plan: Plan, component: Component) -> BlockOptions:
-    return plan.sites[component.name].options(channel_count(component))
+    return plan.sites[component.name].options(component.channel_count)

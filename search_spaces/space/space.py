@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.space.block_options import BlockOptions, channel_count
+from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import Configurations, ConfigurationTables, Dimension
 from search_spaces.space.orders import Orders
 from search_spaces.space.plan import ComponentPlan, Plan
@@ -144,7 +144,7 @@ class SearchSpace:
         if options.channels:
             kept_channels = np.sort(orders.channels[position][members, : options.channels], axis=1)
         return ComponentPlan.of(
-            members, component.member_count, options, kept_channels, channel_count(component)
+            members, component.member_count, options, kept_channels, component.channel_count
         )
 
     def genome(self, plan: Plan) -> NDArray[np.int_]:
@@ -200,7 +200,7 @@ class SearchSpace:
         """Return the position of a plan's options among those of a component."""
         name, all_options = self.components[position].name, self.block_options[position]
         self._check_channels(plan, position)
-        options = plan.sites[name].options(channel_count(self.components[position]))
+        options = plan.sites[name].options(self.components[position].channel_count)
         if options not in all_options:
             raise PlanError(
                 f"`{name}` is {options} in this plan, which is none of its levels; search with "
@@ -212,7 +212,7 @@ class SearchSpace:
         """Refuse a plan whose experts keep other channels than the most important ones."""
         component = self.components[position]
         component_plan = plan.sites[component.name]
-        kept_channels = component_plan.kept_channels(channel_count(component))
+        kept_channels = component_plan.kept_channels(component.channel_count)
         if kept_channels is None:
             return
         important = self.orders.channels[position][component_plan.units, : kept_channels.shape[1]]
