@@ -85,7 +85,7 @@ class Contest:
         self.prepared: PreparedModel = prepare(dense, self.settings, self.folder, NoProgress())
         windows = self.prepared.calibration.holdout
         evaluator = Evaluator(
-            dense.structure,
+            self.prepared.sorted_model,
             windows,
             Fidelity(state_bytes=0),
             layer_builder=self.prepared.layer_builder,

@@ -34,7 +34,7 @@ def main() -> int:
     text = Text(windows=192, tokens=64) if is_quick() else Text(windows=512, tokens=128)
     prepared = open_prepared(text)
     windows = prepared.calibration.search
-    engine = Evaluator(prepared.dense.structure, windows)
+    engine = Evaluator(prepared.sorted_model, windows)
     counts = prepared.space.configurations(parents(prepared))
     scores = dict(engine.score(counts))
     values = np.stack([scores[member].by_window["kl"] for member in range(len(counts))])

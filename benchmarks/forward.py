@@ -114,9 +114,7 @@ def main() -> int:
 
 def compare_with_separate(prepared: PreparedModel, repeats: int) -> list[Row]:
     """Score three sets of candidates as populations and one by one."""
-    judge = Evaluator(
-        prepared.dense.structure, prepared.calibration.search, Fidelity(state_bytes=0)
-    )
+    judge = Evaluator(prepared.sorted_model, prepared.calibration.search, Fidelity(state_bytes=0))
     meter = Meter(judge)
     rng = np.random.default_rng(SEED)
     domain = param_domain(prepared)
@@ -133,7 +131,7 @@ def compare_with_separate(prepared: PreparedModel, repeats: int) -> list[Row]:
 def equal_tokens(text: Text, repeats: int) -> tuple[Row, Row]:
     """Score the offspring of four plans on all of the text, against naive scoring."""
     prepared = open_prepared(text)
-    engine = Evaluator(prepared.dense.structure, prepared.calibration.search)
+    engine = Evaluator(prepared.sorted_model, prepared.calibration.search)
     both = duel.Duel(prepared)
     elders = dict(engine.score(both.elders))
     base = [elders[family].quality["kl"].value for family in range(duel.FAMILIES)]

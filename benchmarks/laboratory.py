@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -35,10 +36,12 @@ from search_spaces.space.configuration import (
     unit_counts,
 )
 from search_spaces.space.sparsity import DENSE, SparsityPattern
-from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
-from search_spaces.structure.model import SortedModel
+from search_spaces.statistics import LayerStatistics, MatrixStatistics, StatisticName
 from search_spaces.surgery.layer_builder import LayerBuilder, WeightSource
-from search_spaces.surgery.sort import sort_units_
+from search_spaces.surgery.sort import own_order, restore_units_, sort_units_, sorted_as_is
+
+if TYPE_CHECKING:
+    from search_spaces.space.orders import Orders
 
 STATISTICS: frozenset[StatisticName] = frozenset(
     {
@@ -125,7 +128,8 @@ class Laboratory:
             **text_options(folder),
         )
         dense = open_model(settings, NoProgress())
-        self.structure = SortedModel(dense.structure)
+        self.structure = dense.structure
+        self.sorted_model = sorted_as_is(dense.structure)
         self.widths = unit_counts(self.structure.components)
         self.stored_dtype = dense.loaded.stored_dtype
         calibration = calibrate(dense, settings, folder, NoProgress())
@@ -133,11 +137,10 @@ class Laboratory:
             self.structure, calibration.statistics, statistics, folder=folder / "statistics"
         )
         self._windows = calibration.statistics
-        self._orders = [np.arange(width) for width in self.widths]
-        self._ranked: dict[UnitImportanceName, tuple[NDArray[np.int_], ...]] = {}
-        self._switch = Switch(self.structure)
+        self._ranked: dict[UnitImportanceName, Orders] = {}
+        self._switch = Switch(self.sorted_model)
         self._evaluator = Evaluator(
-            self.structure,
+            self.sorted_model,
             calibration.holdout,
             Fidelity(metrics=("kl", "nll"), state_bytes=0),
             layer_builder=self._switch,
@@ -146,16 +149,11 @@ class Laboratory:
     def sort(self, importance: UnitImportanceName) -> None:
         """Sort the model's units by an importance."""
         if importance not in self._ranked:
-            self._sort_by([np.arange(width) for width in self.widths])
-            orders = rank_units(self.structure, make_unit_importance(importance), self.statistics)
-            self._ranked[importance] = tuple(orders)
-        self._sort_by(self._ranked[importance])
-
-    def _sort_by(self, orders: Sequence[NDArray[np.int_]]) -> None:
-        """Sort from whatever order the units have now."""
-        steps = [np.argsort(now)[then] for now, then in zip(self._orders, orders, strict=True)]
-        sort_units_(self.structure, steps)
-        self._orders = list(orders)
+            with own_order(self.sorted_model) as structure:
+                method = make_unit_importance(importance)
+                self._ranked[importance] = rank_units(structure, method, self.statistics)
+        structure = restore_units_(self.sorted_model)
+        self.sorted_model = sort_units_(structure, self._ranked[importance])
 
     def layer_builder(
         self,
@@ -166,22 +164,21 @@ class Laboratory:
         patterns: Sequence[SparsityPattern] = (DENSE,),
     ) -> LayerBuilder:
         """Return what builds layers of the model in the current order of its units."""
-        statistics: Sequence[Statistics] = self.statistics
+        statistics = LayerStatistics.measured(self.statistics)
         if compensation == "tuning":
             statistics = tuning_statistics(
-                self.structure, self._orders, statistics, self._windows, NoProgress()
+                self.sorted_model, statistics, self._windows, NoProgress()
             )
         builder = WeightBuilder(
-            self.structure,
+            self.sorted_model,
             statistics,
-            self._orders,
             compensation=make_compensation(compensation) if compensation else None,
             sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
             refinement=make_refinement(refinement) if refinement else None,
             dtype=self.stored_dtype,
         )
         block_options = [combined_options(patterns)] * len(self.structure.components)
-        return LayerBuilder(self.structure, block_options, LazyWeights(builder))
+        return LayerBuilder(self.sorted_model, block_options, LazyWeights(builder))
 
     def uniform(
         self, *, channels: float = 0.0, groups: float = 0.0, pattern: int = 0
@@ -220,7 +217,7 @@ class Laboratory:
         """Return the statistics of one matrix, features in their current order."""
         component = self.structure.components[position]
         projection = next(p for p in component.projections if p.path == path)
-        features = projection.sorted_features(self._orders[position])
+        features = projection.sorted_features(self.sorted_model.orders[position])
         statistics = MatrixStatistics.of(self.statistics[component.layer], path)
         if projection.side == "rows":
             return statistics.picked(rows=features)

@@ -72,7 +72,7 @@ def score_generation(pipe: Connection, text: Text) -> None:
     prepared = open_prepared(text)
     release_pages()  # as a search does before it scores
     engine = Evaluator(
-        prepared.dense.structure,
+        prepared.sorted_model,
         prepared.calibration.search,
         Fidelity(rungs=rungs_of(text.windows)),
     )

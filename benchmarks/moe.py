@@ -32,6 +32,7 @@ from search_spaces.models.stored import StoredFormat
 from search_spaces.reading.read import read_structure
 from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.sort import sorted_as_is
 
 REMOVED = (0.25, 0.5)
 """Experts removed, of all."""
@@ -220,7 +221,7 @@ def _scored(contest: Contest, configurations: Configurations) -> Measurement:
     prepared = contest.prepared
     windows, fidelity = prepared.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
     evaluator = Evaluator(
-        prepared.dense.structure, windows, fidelity, layer_builder=prepared.layer_builder
+        prepared.sorted_model, windows, fidelity, layer_builder=prepared.layer_builder
     )
     ((_, score),) = evaluator.score(configurations)
     return score.quality["kl"]
@@ -262,7 +263,7 @@ def _counted(structure: ModelStructure, count: int) -> Row:
     configurations[[component.experts is not None for component in components]] = count
     costs = CostModel(structure, stored=StoredFormat(dtype=torch.float32), context=_WINDOW)
     windows = torch.randint(512, (4, _WINDOW), generator=torch.Generator().manual_seed(1))
-    evaluator = Evaluator(structure, windows, Fidelity(state_bytes=0))
+    evaluator = Evaluator(sorted_as_is(structure), windows, Fidelity(state_bytes=0))
     dict(evaluator.score(unit_counts(components)[None]))  # the dense side is kept
     seconds = []
     for _ in range(5):
@@ -272,7 +273,7 @@ def _counted(structure: ModelStructure, count: int) -> Row:
     with torch.inference_mode():
         inputs = backbone.enter(windows)
         with FlopCounterMode(display=False) as counter:
-            ((_, final),) = PrefixTree(structure).walk(configurations[None], inputs)
+            ((_, final),) = PrefixTree(sorted_as_is(structure)).walk(configurations[None], inputs)
             backbone.logits(final)
     found = costs.costs(configurations[None])
     return {

@@ -27,9 +27,7 @@ def main() -> int:
     text, repeats = duel.text(quick=is_quick()), 1 if is_quick() else 3
     prepared = open_prepared(text)
     rungs = rungs_of(text.windows, most_rungs=4)
-    engine = Evaluator(
-        prepared.dense.structure, prepared.calibration.search, Fidelity(rungs=rungs)
-    )
+    engine = Evaluator(prepared.sorted_model, prepared.calibration.search, Fidelity(rungs=rungs))
     both = duel.Duel(prepared)
     for rung in range(len(rungs)):
         list(engine.score(both.elders, rung))

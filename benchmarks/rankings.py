@@ -209,7 +209,7 @@ def _references(laboratory: Laboratory) -> Iterator[tuple[str, float]]:
             }
             source = weights_of(made, laboratory.stored_dtype)
             block_options = [combined_options((DENSE, pattern))] * len(configurations)
-            literal = LayerBuilder(laboratory.structure, block_options, source)
+            literal = LayerBuilder(laboratory.sorted_model, block_options, source)
             fast = laboratory.layer_builder(sparsifier=name, patterns=(DENSE, pattern))
             reference, ours = (
                 laboratory.score(configurations, layer_builder)

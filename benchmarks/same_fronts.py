@@ -1,25 +1,28 @@
-"""Whether two checkouts search alike: fronts of three small searches at a fixed seed, bit for bit.
+"""Whether two checkouts search alike: fronts of four small searches at a fixed seed, bit for bit.
 
     python -m benchmarks.same_fronts OTHER_CHECKOUT
 
 searches tiny random models by the code of this checkout and of another – dense and joint, sparse
-with compensation, a mixture of experts – and compares `front.csv`, every genome that was scored
-and the plan of every evaluation. Exit status 1 where anything differs. Options that are spelt
-otherwise in the other checkout are translated.
+with compensation, a mixture of experts, dense and streamed from disk – and compares `front.csv`,
+every genome that was scored and the plan of every evaluation. Exit status 1 where anything
+differs. Options that are spelt otherwise in the other checkout are translated.
 """
 
 import hashlib
+import random
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.models.factory import write_tokenizer
+from tests.models.factory import VOCABULARY, write_tokenizer
 from tests.models.families import dense
 from tests.models.moe_families import saved_mixture
 
 ROOT = Path(__file__).resolve().parents[1]
+TEXT = "text.txt"
+"""Beside the models: a streamed one does not write its own."""
 _COMMON = {
     "seed": "3",
     "tokens": "40000",
@@ -43,6 +46,10 @@ SEARCHES = {
     "mixture": (
         "qwen2-moe",
         {"budget": "params<=0.75x", "space": "heads,channels,drops,experts,top_k"},
+    ),
+    "streamed": (
+        "llama",
+        {"budget": "params<=0.7x", "offload": "always", "data": TEXT, "tokens": "10000"},
     ),
 }
 _FORMER = {
@@ -82,6 +89,8 @@ def _models(folder: Path) -> dict[str, Path]:
     dense("llama").backbone.model.save_pretrained(places["llama"])
     write_tokenizer(places["llama"])
     saved_mixture("qwen2-moe", places["qwen2-moe"])
+    words = random.Random(0).choices(range(3, VOCABULARY), k=20_000)
+    (folder / TEXT).write_text(" ".join(f"w{word}" for word in words), encoding="utf-8")
     return places
 
 
@@ -92,6 +101,8 @@ def _searched(checkout: Path, model: Path, options: dict[str, str], out: Path) -
         for path in map(checkout.joinpath, ("planner/settings/search.py", "planner/settings.py"))
         if path.is_file()
     )
+    if "data" in options:
+        options = options | {"data": str(model.parent / options["data"])}
     spelt = {
         (name if f"    {name}: " in settings else _FORMER[name]): value
         for name, value in (_COMMON | options).items()
@@ -103,7 +114,9 @@ def _searched(checkout: Path, model: Path, options: dict[str, str], out: Path) -
     )
     given = [word for name, value in spelt.items() for word in (f"--{name}", value)]
     command = [sys.executable, "-P", "-c", code, "search", str(model), *given, "--out", str(out)]
-    subprocess.run(command, check=True, cwd=checkout, capture_output=True)
+    done = subprocess.run(command, check=False, cwd=checkout, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the search of {checkout} failed: {done.stderr[-2000:]}")
     return out
 
 

@@ -19,7 +19,6 @@ from search_spaces.priors import global_magnitude, lamp
 from search_spaces.space.block_options import combined_options
 from search_spaces.space.configuration import ConfigurationTables, unit_counts
 from search_spaces.space.sparsity import SparsityPattern
-from search_spaces.structure.model import SortedModel
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 SHARES = (0.6, 0.7)
@@ -108,12 +107,12 @@ def _scored(contest: Contest, percent: NDArray[np.int_], most: float) -> Measure
     # an allocation in whole per cent may pass the budget by the rounding of a component
     assert costs.costs(configurations[None])["nonzero"][0] <= 1.005 * most
     layer_builder = LayerBuilder(
-        SortedModel(structure), block_options, prepared.layer_builder.weight_source
+        prepared.sorted_model, block_options, prepared.layer_builder.weight_source
     )
     windows, fidelity = prepared.calibration.holdout, Fidelity(metrics=("kl",), state_bytes=0)
-    ((_, score),) = Evaluator(structure, windows, fidelity, layer_builder=layer_builder).score(
-        configurations[None]
-    )
+    ((_, score),) = Evaluator(
+        prepared.sorted_model, windows, fidelity, layer_builder=layer_builder
+    ).score(configurations[None])
     return score.quality["kl"]
 
 

@@ -112,11 +112,11 @@ def open_judge(
     loaded = load_model(str(folder), dtype=dtype, offload=offload)
     structure = read_structure(loaded.model, loaded.stream)
     rng = np.random.default_rng(SEED)
-    sort_units_(
+    sorted_model = sort_units_(
         structure, [rng.permutation(component.unit_count) for component in structure.components]
     )
     shape = (fidelity.windows, fidelity.tokens)
-    return Evaluator(structure, torch.from_numpy(rng.integers(VOCABULARY, size=shape)))
+    return Evaluator(sorted_model, torch.from_numpy(rng.integers(VOCABULARY, size=shape)))
 
 
 def generation(structure: ModelStructure, count: int) -> NDArray[np.int_]:

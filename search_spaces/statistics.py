@@ -1,6 +1,6 @@
 """Calibration statistics, from which importances, sparsifiers and compensations are computed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -96,6 +96,34 @@ are over all tokens:
 
 Statistics = Mapping[tuple[StatisticName, str], Tensor]
 """Of one layer, by name and path, in float32."""
+
+
+class LayerStatistics:
+    """The statistics of all layers, measured when they are first asked for.
+
+    Args:
+        measure: Reads or measures those of all layers; called at most once.
+    """
+
+    def __init__(self, measure: Callable[[], Sequence[Statistics]]) -> None:
+        self._measure = measure
+        self._measured: Sequence[Statistics] | None = None
+
+    @classmethod
+    def measured(cls, statistics: Sequence[Statistics]) -> Self:
+        """Return statistics that are there already."""
+        return cls(lambda: statistics)
+
+    def of(self, layer: int) -> Statistics:
+        """Return those of a layer; may run the model, which must not be in use then."""
+        return self.of_all()[layer]
+
+    def of_all(self) -> Sequence[Statistics]:
+        """Return those of each layer; may run the model, which must not be in use then."""
+        if self._measured is None:
+            self._measured = self._measure()
+        return self._measured
+
 
 _Axis = Literal["rows", "columns", "experts", "channels"]
 _AXES: Mapping[StatisticName, tuple[_Axis, ...]] = {

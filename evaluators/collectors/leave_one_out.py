@@ -12,6 +12,7 @@ from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.sort import sorted_as_is
 
 
 @torch.no_grad()
@@ -25,7 +26,7 @@ def measure_removals(structure: ModelStructure, windows: Tensor) -> list[dict[Ke
     Returns:
         For each layer the rise of NLL in nats a token.
     """
-    backbone, tree = structure.backbone, PrefixTree(structure)
+    backbone, tree = structure.backbone, PrefixTree(sorted_as_is(structure))
     configurations = removal_configurations(structure)
     tokens = windows.to(backbone.model.device)
     nlls = np.zeros(len(configurations))

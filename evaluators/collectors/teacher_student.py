@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.pruned_weights.types import PrunedWeights
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.backbone import LayerCall
 from search_spaces.structure.components import Component
@@ -67,8 +67,7 @@ _Choose = Callable[[int, _Sums], _Choice]
 
 @torch.inference_mode()
 def collect_tuning(
-    structure: ModelStructure,
-    orders: Sequence[NDArray[np.int_]],
+    sorted_model: SortedModel,
     kept: Sequence[int],
     windows: Tensor,
     *,
@@ -90,8 +89,7 @@ def collect_tuning(
     All hidden states are held at once, twice.
 
     Args:
-        structure: The model, its units sorted already.
-        orders: For each component its units by importance, the most important first.
+        sorted_model: The model.
         kept: Units that the student keeps, ``(components,)``.
         windows: Token ids ``(windows, tokens)``.
         student_weights: Compensates the student on the way, so that an error that one component
@@ -102,6 +100,7 @@ def collect_tuning(
         For each layer ``student_gram`` and ``teacher_cross`` of its output projections, columns in
         the model's own order of units, and ``tokens``, in float32.
     """
+    structure, orders = sorted_model.structure, sorted_model.orders
     backbone = structure.backbone
     pairs = []
     for batch in torch.split(windows, max(1, batch_tokens // windows.shape[1])):

@@ -21,7 +21,7 @@ from evaluators.scoring.score import Score, is_finite
 from evaluators.scoring.state_cache import StateCache
 from search_spaces.errors import SettingsError
 from search_spaces.space.configuration import Configurations, dense_configurations
-from search_spaces.structure.model import ModelStructure, SortedModel
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Evaluator:
     """Scores candidates of one model on one set of windows, a rung of windows at a time.
 
     Args:
-        structure: The model, its units sorted.
+        sorted_model: The model.
         windows: Token ids ``(windows, tokens)``, at least two tokens each.
         fidelity: How finely.
         layer_builder: Builds layers in a configuration; None: from slices of the dense ones.
@@ -50,7 +50,7 @@ class Evaluator:
 
     def __init__(
         self,
-        structure: ModelStructure,
+        sorted_model: SortedModel,
         windows: Tensor,
         fidelity: Fidelity | None = None,
         *,
@@ -58,13 +58,14 @@ class Evaluator:
     ) -> None:
         keep_pages()
         self._fidelity = fidelity or Fidelity()
-        self._structure = structure
+        self._sorted_model = sorted_model
+        self._structure = structure = sorted_model.structure
         self._window_tokens = windows.shape[1]
-        self._layer_builder = layer_builder or LayerBuilder(SortedModel(structure))
+        self._layer_builder = layer_builder or LayerBuilder(sorted_model)
         self._batches = WindowBatches(structure.backbone, windows, self._fidelity)
         self.rungs = self._batches.rungs
         self.positions = self._batches.positions
-        self.tree = PrefixTree(structure, self._layer_builder)
+        self.tree = PrefixTree(sorted_model, self._layer_builder)
         self._sweep_bytes = self._fidelity.sweep_bytes
         self._scored_counts = np.zeros(len(self.rungs))  # candidates scored on each rung
         macs = products_table(structure, self._layer_builder.block_options, windows.shape[1])
@@ -123,7 +124,7 @@ class Evaluator:
                 parts = self._batches.for_gradients()
                 yield (
                     member,
-                    gate_gradients(self._structure, parts, candidate, self._layer_builder),
+                    gate_gradients(self._sorted_model, parts, candidate, self._layer_builder),
                 )
 
         return until_done(configurations, attempt, self._halve_gradients)

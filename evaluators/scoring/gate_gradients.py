@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from evaluators.scoring.likelihood import gradient_by_final
 from search_spaces.pruned_weights.types import LinearWeights
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.structure.components import Component, Projection
 from search_spaces.structure.hooks import hooked
 from search_spaces.structure.linear import bias, matrix
-from search_spaces.structure.model import ModelStructure, SortedModel
+from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 GateGradients = tuple[NDArray[np.float64], ...]
@@ -25,7 +26,7 @@ PASSES = 3
 
 
 def gate_gradients(
-    structure: ModelStructure,
+    sorted_model: SortedModel,
     parts: Sequence[tuple[Tensor, Tensor]],
     configurations: NDArray[np.int_],
     layer_builder: LayerBuilder | None = None,
@@ -38,7 +39,7 @@ def gate_gradients(
     minus the change from dropping it.
 
     Args:
-        structure: The model, its units sorted.
+        sorted_model: The model.
         parts: Batches of token ids ``(windows, tokens)``, each with the dense model's final hidden
             states ``(windows, tokens, hidden)``.
         configurations: Of the candidate's components, ``(components,)``.
@@ -48,8 +49,9 @@ def gate_gradients(
         Michel, Levy & Neubig, 2019, "Are Sixteen Heads Really Better than One?" (gates on heads);
         Molchanov et al., 2017 (first-order Taylor).
     """
+    structure = sorted_model.structure
     model = structure.backbone.model
-    layer_builder = layer_builder or LayerBuilder(SortedModel(structure))
+    layer_builder = layer_builder or LayerBuilder(sorted_model)
     kept_counts = layer_builder.tables.units(configurations)
     gates = [
         (torch.arange(component.unit_count, device=model.device) < count).to(model.dtype)

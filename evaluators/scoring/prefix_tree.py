@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.space.configuration import Configurations
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.structure.backbone import LayerInputs
-from search_spaces.structure.model import ModelStructure, SortedModel
+from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 Members = NDArray[np.int_]
@@ -53,15 +54,15 @@ class PrefixTree:
     whichever way the tree is walked.
 
     Args:
-        structure: The model, its units sorted by importance, the most important first.
+        sorted_model: The model.
         layer_builder: Builds layers in a configuration; None: from slices of the dense ones.
     """
 
     def __init__(
-        self, structure: ModelStructure, layer_builder: LayerBuilder | None = None
+        self, sorted_model: SortedModel, layer_builder: LayerBuilder | None = None
     ) -> None:
-        self.structure = structure
-        self._layer_builder = layer_builder or LayerBuilder(SortedModel(structure))
+        self.structure = structure = sorted_model.structure
+        self._layer_builder = layer_builder or LayerBuilder(sorted_model)
         self._backbone = structure.backbone
         self.steps = _steps(structure)
         self.component_runs = 0

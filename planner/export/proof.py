@@ -11,6 +11,7 @@ from search_spaces.errors import VerificationError
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.plan import Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_options, plan_orders
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.structure.backbone import logits_with_cache, position_count
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
@@ -52,12 +53,12 @@ def scored_logits(structure: ModelStructure, plan: Plan, tokens: Tensor) -> Tens
     """
     sorted_model = sort_units_(structure, plan_orders(structure, plan))
     layer_builder = LayerBuilder(sorted_model, plan_options(structure, plan))
-    return logits_of(structure, plan_configurations(structure, plan), tokens, layer_builder)
+    return logits_of(sorted_model, plan_configurations(structure, plan), tokens, layer_builder)
 
 
 @torch.inference_mode()
 def logits_of(
-    structure: ModelStructure,
+    sorted_model: SortedModel,
     configurations: Configurations,
     tokens: Tensor,
     layer_builder: LayerBuilder | None = None,
@@ -65,13 +66,13 @@ def logits_of(
     """Return the logits of a candidate as the search scores it.
 
     Args:
-        structure: The model, sorted.
+        sorted_model: The model.
         configurations: ``(components,)``
         tokens: Token ids ``(batch, tokens)``.
         layer_builder: Builds its layers; None: from slices of the dense ones.
     """
-    backbone = structure.backbone
-    ((_, final),) = PrefixTree(structure, layer_builder).walk(
+    backbone = sorted_model.structure.backbone
+    ((_, final),) = PrefixTree(sorted_model, layer_builder).walk(
         configurations[None], backbone.enter(tokens)
     )
     return backbone.logits(final)

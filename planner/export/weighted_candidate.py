@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from planner.export.hf.model_folder import OrderedWeights
 from planner.export.proof import logits_of
 from planner.preparation.prepared_model import PreparedModel
+from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.configuration import Configurations
-from search_spaces.surgery.sort import sort_units_
+from search_spaces.surgery.sort import restore_units_
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,14 @@ class WeightedCandidate:
     @torch.inference_mode()
     def read(self, tokens: Tensor) -> tuple[Tensor, list[OrderedWeights]]:
         """Return its logits as they were scored, and its weights; the model is unsorted again."""
-        structure, space = self.prepared.dense.structure, self.prepared.space
-        logits = logits_of(structure, self.configurations, tokens, self.prepared.layer_builder)
+        sorted_model, layer_builder = self.prepared.sorted_model, self.prepared.layer_builder
+        logits = logits_of(sorted_model, self.configurations, tokens, layer_builder)
         weights = [
-            (order, self.prepared.layer_builder.weights(position, int(configuration)))
-            for position, (order, configuration) in enumerate(
-                zip(space.orders, self.configurations, strict=True)
+            OrderedWeights(
+                weights=layer_builder.weights(position, int(configuration)),
+                order=sorted_model.orders[position],
             )
+            for position, configuration in enumerate(self.configurations)
         ]
-        sort_units_(structure, space.orders.inverse())
+        restore_units_(sorted_model)
         return logits, weights

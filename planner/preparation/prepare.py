@@ -20,7 +20,7 @@ from search_spaces.errors import RunError
 from search_spaces.importance.order import rank_units
 from search_spaces.progress import Progress
 from search_spaces.space.space import SearchSpace
-from search_spaces.statistics import Statistics
+from search_spaces.statistics import LayerStatistics, Statistics
 from search_spaces.surgery.sort import sort_units_
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,10 @@ def prepare(
         sorted_model=sorted_model,
         methods=methods,
         space=space,
-        statistics=measured.of_sorted_model(space) if statistics is None else statistics,
+        # most runs find all pruned weights in their cache, and need no statistics
+        statistics=LayerStatistics(
+            lambda: measured.read_or_measure(sorted_model) if statistics is None else statistics
+        ),
         tokens=calibration.statistics,
         folder=folder,
         limit_bytes=settings.weight_cache_bytes,
@@ -110,6 +113,7 @@ def prepare(
     )
     return PreparedModel(
         dense=dense,
+        sorted_model=sorted_model,
         space=space,
         calibration=calibration,
         prior=load_prior(folder / ORDER_FILE, space),

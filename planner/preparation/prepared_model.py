@@ -11,15 +11,18 @@ from planner.preparation.dense_model import DenseModel
 from planner.searchers.problem.cost import Cost, Joint
 from planner.searchers.problem.domain import Domain
 from search_spaces.priors.sensitivity import SensitivityPrior
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.space import SearchSpace, Site
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedModel:
-    """All that scoring needs; the model's units are sorted."""
+    """All that scoring needs."""
 
     dense: DenseModel
+    sorted_model: SortedModel
+    """The structure of `dense`, its units in the space's order."""
     space: SearchSpace
     calibration: Calibration
     prior: SensitivityPrior

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from evaluators.collectors import collect_statistics, stored_statistics
 from planner.preparation.dense_model import DenseModel
-from planner.preparation.lazy_sequence import LazySequence
 from planner.preparation.pruning_methods import PruningMethods
 from planner.preparation.student_statistics import TUNING_STATISTICS
 from planner.runs.folder import STATISTICS_FOLDER
@@ -17,9 +16,9 @@ from planner.runs.resume_command import resume_command
 from planner.settings.search import SearchSettings
 from search_spaces.errors import RunError
 from search_spaces.progress import Progress
-from search_spaces.space.space import SearchSpace
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.surgery.sort import sort_units_
+from search_spaces.surgery.sort import own_order
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +58,12 @@ class RunStatistics:
             progress=self.progress,
         )
 
-    def of_sorted_model(self, space: SearchSpace) -> Sequence[Statistics]:
-        """Return the statistics of a model that is sorted already.
-
-        They are read or measured when they are first needed: most runs find all pruned weights
-        in their cache.
+    def read_or_measure(self, sorted_model: SortedModel) -> Sequence[Statistics]:
+        """Read the statistics of a model that is sorted already, or measure them again.
 
         Raises:
-            RunError: When they are first needed, if they are lost and must not be measured again.
+            RunError: If they are lost and must not be measured again.
         """
-        return LazySequence(lambda: self._read_or_measure(space))
-
-    def _read_or_measure(self, space: SearchSpace) -> Sequence[Statistics]:
         stored = stored_statistics(
             self.dense.structure,
             self.tokens,
@@ -88,12 +81,8 @@ class RunStatistics:
             )
             error.add_note(resume_command(self.settings, self.folder))
             raise error
-        structure = self.dense.structure
-        sort_units_(structure, space.orders.inverse())
-        try:
+        with own_order(sorted_model):
             return self.measure()
-        finally:
-            sort_units_(structure, space.orders)
 
     def warn_if_short(self, statistics: Sequence[Statistics]) -> None:
         """Warn if importances depend on damping, because there are fewer tokens than inputs."""

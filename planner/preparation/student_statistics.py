@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluators.collectors.teacher_student import collect_tuning
-from planner.preparation.lazy_sequence import LazySequence
 from search_spaces.progress import Progress
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.compensation import make_compensation
 from search_spaces.pruned_weights.types import PrunedWeights
 from search_spaces.space.configuration import unit_counts
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.sparsity import DENSE
-from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.model import SortedModel
+from search_spaces.statistics import LayerStatistics, StatisticName, Statistics
 
 TUNING_STATISTICS: frozenset[StatisticName] = frozenset({"student_gram", "teacher_cross"})
 STUDENT_KEEPS = 0.85
@@ -24,37 +22,39 @@ the plans are that a search is for."""
 
 
 def tuning_statistics(
-    structure: SortedModel,
-    orders: Sequence[NDArray[np.int_]],
-    statistics: Sequence[Statistics],
+    sorted_model: SortedModel,
+    statistics: LayerStatistics,
     windows: Tensor,
     progress: Progress,
-) -> Sequence[Statistics]:
-    """Return the statistics with those of tuning added, measured when they are first read.
+) -> LayerStatistics:
+    """Return the statistics with those of tuning added, measured when they are first asked for.
 
     Args:
-        structure: The model, its units sorted.
-        orders: Units of each component, most important first.
+        sorted_model: The model.
         statistics: Of the dense model, in its own order of units.
         windows: Token ids ``(windows, tokens)`` to measure on.
         progress: Receives stages.
     """
-    kept_counts = np.ceil(STUDENT_KEEPS * unit_counts(structure.components)).astype(np.int_)
+    components = sorted_model.structure.components
+    kept_counts = np.ceil(STUDENT_KEEPS * unit_counts(components)).astype(np.int_)
 
     def tuned_weights(position: int, student_statistics: Statistics) -> PrunedWeights:
-        layer = structure.components[position].layer
-        so_far = [*statistics[:layer], {**statistics[layer], **student_statistics}]
+        layer, dense = components[position].layer, statistics.of_all()
+        so_far = [*dense[:layer], {**dense[layer], **student_statistics}]
         builder = WeightBuilder(
-            structure, so_far, orders, compensation=make_compensation("tuning")
+            sorted_model,
+            LayerStatistics.measured(so_far),
+            compensation=make_compensation("tuning"),
         )
         (weights,) = builder.build(position, [(int(kept_counts[position]), DENSE)])
         return weights
 
     def measure() -> Sequence[Statistics]:
+        dense = statistics.of_all()  # before the model is in use
         progress.stage("measuring a pruned model next to the dense one")
         tuning = collect_tuning(
-            structure, orders, kept_counts.tolist(), windows, student_weights=tuned_weights
+            sorted_model, kept_counts.tolist(), windows, student_weights=tuned_weights
         )
-        return [{**dense, **student} for dense, student in zip(statistics, tuning, strict=True)]
+        return [{**own, **student} for own, student in zip(dense, tuning, strict=True)]
 
-    return LazySequence(measure)
+    return LayerStatistics(measure)

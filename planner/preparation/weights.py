@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from search_spaces.progress import Progress
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.expert_builder import ExpertWeightBuilder
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.space import SearchSpace
-from search_spaces.statistics import Statistics
-from search_spaces.structure.model import SortedModel
+from search_spaces.statistics import LayerStatistics
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 logger = logging.getLogger(__name__)
@@ -34,8 +33,8 @@ class RunWeights:
     """The structure of `loaded`, its units in pruning order."""
     methods: PruningMethods
     space: SearchSpace
-    statistics: Sequence[Statistics]
-    """Of each layer, in the model's own order of units."""
+    statistics: LayerStatistics
+    """In the model's own order of units."""
     tokens: Tensor
     """Token ids ``(windows, tokens)`` that the statistics were measured on."""
     folder: Path
@@ -56,28 +55,30 @@ class RunWeights:
             restore_statistics: Whether to measure lost statistics now if some weights are built
                 when they are needed, so that an export finds what it builds them from.
         """
-        structure, methods = self.sorted_model, self.methods
+        methods = self.methods
         if not methods.changes_weights:
-            return LayerBuilder(structure, self.space.block_options)
+            return LayerBuilder(self.sorted_model, self.space.block_options)
         statistics = self.statistics
         if methods.weight_statistics & TUNING_STATISTICS:
             statistics = tuning_statistics(
-                structure, self.space.orders.members, statistics, self.tokens, self.progress
+                self.sorted_model, statistics, self.tokens, self.progress
             )
         cache = self._cache(statistics)
         builds_on_demand = not (prebuild and self._prebuild(cache))
         if restore_statistics and builds_on_demand:
-            len(self.statistics)  # reads or measures all of them
+            self.statistics.of_all()
         return LayerBuilder(
-            structure, self.space.block_options, cache, self._expert_builder(statistics)
+            self.sorted_model,
+            self.space.block_options,
+            cache,
+            self._expert_builder(statistics),
         )
 
-    def _cache(self, statistics: Sequence[Statistics]) -> WeightCache:
+    def _cache(self, statistics: LayerStatistics) -> WeightCache:
         space = self.space
         builder = WeightBuilder(
             self.sorted_model,
             statistics,
-            space.orders.members,
             compensation=self.methods.compensation,
             sparsifier=self.methods.sparsifier,
             refinement=self.methods.refinement,
@@ -93,7 +94,7 @@ class RunWeights:
             limit_bytes=self.limit_bytes,
         )
 
-    def _expert_builder(self, statistics: Sequence[Statistics]) -> ExpertWeightBuilder | None:
+    def _expert_builder(self, statistics: LayerStatistics) -> ExpertWeightBuilder | None:
         """Return what builds weights of experts, or `None` if all are the dense model's."""
         experts = self.methods.experts
         if experts is None or not experts.name:
@@ -103,7 +104,6 @@ class RunWeights:
         return ExpertWeightBuilder(
             self.sorted_model,
             statistics,
-            self.space.orders,
             merging=experts.merging,
             sparsifier=experts.sparsifier,
             dtype=self.loaded.stored.rounding,

@@ -90,8 +90,10 @@ def _rescore(
     progress.stage(f"re-scoring the front on {RESCORE_SPLITS[split]} text")
     windows = getattr(prepared.calibration, split)
     fidelity = Fidelity(metrics=tuple(QUALITY), state_bytes=0)
-    structure, layer_builder = prepared.dense.structure, prepared.layer_builder
-    scorer = Scorer(prepared, Evaluator(structure, windows, fidelity, layer_builder=layer_builder))
+    sorted_model, layer_builder = prepared.sorted_model, prepared.layer_builder
+    scorer = Scorer(
+        prepared, Evaluator(sorted_model, windows, fidelity, layer_builder=layer_builder)
+    )
     genomes = np.array([plan.genome for plan in unmeasured])
     for done, (index, scored) in enumerate(scorer.score(genomes), start=1):
         run.record_rescore(unmeasured[index].plan_id, split, scored.quality)

@@ -251,8 +251,10 @@ def _search_scorer(prepared: PreparedModel, settings: SearchSettings) -> Scorer:
         positions=settings.positions,
         seed=settings.seed,
     )
-    structure, layer_builder = prepared.dense.structure, prepared.layer_builder
-    return Scorer(prepared, Evaluator(structure, windows, fidelity, layer_builder=layer_builder))
+    sorted_model, layer_builder = prepared.sorted_model, prepared.layer_builder
+    return Scorer(
+        prepared, Evaluator(sorted_model, windows, fidelity, layer_builder=layer_builder)
+    )
 
 
 def _note(progress: SearchProgress) -> str:

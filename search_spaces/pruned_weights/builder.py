@@ -3,20 +3,18 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights, Compensation
 from search_spaces.pruned_weights.refinements.protocol import Refinement
 from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.sparsity import DENSE, SparsityPattern
-from search_spaces.statistics import MatrixStatistics, Statistics
+from search_spaces.statistics import LayerStatistics, MatrixStatistics
 from search_spaces.structure.components import Component, Projection
 from search_spaces.structure.linear import bias, matrix
-from search_spaces.structure.model import SortedModel
 
 logger = logging.getLogger(__name__)
 
@@ -32,30 +30,28 @@ class WeightBuilder:
     of the dense model for the kept rows and columns.
 
     Args:
-        structure: The model, its units sorted already.
-        statistics: Of each layer, in the unsorted model's order, as the three methods declare.
-        orders: For each component its units, most important first.
+        sorted_model: The model.
+        statistics: In the unsorted model's order, as the three methods declare.
         compensation: Compensates in narrow output projections; None: they stay slices.
         sparsifier: Makes matrices sparse; None: every pattern is dense.
         refinement: Improves sparse matrices; None: they stay as they are.
         dtype: Of stored weights: they are rounded to it, and both scored and exported so.
     """
 
-    def __init__(  # noqa: PLR0913  (a pipeline of three methods)
+    def __init__(
         self,
-        structure: SortedModel,
-        statistics: Sequence[Statistics],
-        orders: Sequence[NDArray[np.int_]],
+        sorted_model: SortedModel,
+        statistics: LayerStatistics,
         *,
         compensation: Compensation | None = None,
         sparsifier: Sparsifier | None = None,
         refinement: Refinement | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.components = structure.components
-        self._backbone = structure.backbone
+        self.components = sorted_model.structure.components
+        self._backbone = sorted_model.structure.backbone
         self._statistics = statistics
-        self._orders = orders
+        self._orders = sorted_model.orders
         self._compensation = compensation
         self._sparsifier = sparsifier
         self._refinement = refinement
@@ -95,8 +91,7 @@ class WeightBuilder:
             SettingsError: If a pattern does not fit a matrix.
         """
         component = self.components[position]
-        # statistics measured on demand run the model, which must not be in use then
-        self._statistics[component.layer]
+        self._statistics.of(component.layer)  # before the layer is in use
         narrow = [count for count, _ in choices if not self.is_plain(position, count, DENSE)]
         with self._backbone.resident(component.layer) as layer:
             by_width = self._compensated(position, layer, sorted(set(narrow)))
@@ -166,7 +161,7 @@ class WeightBuilder:
     ) -> MatrixStatistics:
         """Return the statistics of a projection that keeps the first units, in sorted order."""
         layer = self.components[position].layer
-        statistics = MatrixStatistics.of(self._statistics[layer], projection.path)
+        statistics = MatrixStatistics.of(self._statistics.of(layer), projection.path)
         features = projection.sorted_features(self._orders[position])[projection.first(count)]
         if projection.side == "rows":
             return statistics.picked(rows=features)

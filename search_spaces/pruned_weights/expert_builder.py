@@ -1,6 +1,6 @@
 """Pruned weights of mixtures of experts: merged and sparse ones, made on demand."""
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from search_spaces.pruned_weights.sparsifiers.expert_stacks import sparse_stacks
 from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.orders import Orders
-from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
+from search_spaces.space.sorted_model import SortedModel
+from search_spaces.statistics import LayerStatistics, MatrixStatistics, StatisticName
 from search_spaces.structure.linear import as_index
-from search_spaces.structure.model import SortedModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class ExpertWeightBuilder:
@@ -26,9 +28,8 @@ class ExpertWeightBuilder:
     zeros, with the statistics of the kept dense experts.
 
     Args:
-        structure: The model, its members sorted.
-        statistics: Of each layer, in the unsorted model's order.
-        orders: In which it is sorted.
+        sorted_model: The model.
+        statistics: In the unsorted model's order.
         merging: Merges pruned experts into kept ones; None: they are removed.
         sparsifier: Makes matrices sparse, by statistics of experts; None: every pattern is dense.
         dtype: Of stored weights: they are rounded to it, and both scored and exported so.
@@ -36,18 +37,17 @@ class ExpertWeightBuilder:
 
     def __init__(
         self,
-        structure: SortedModel,
-        statistics: Sequence[Statistics],
-        orders: Orders,
+        sorted_model: SortedModel,
+        statistics: LayerStatistics,
         *,
         merging: ExpertMerging | None = None,
         sparsifier: Sparsifier | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._structure = structure
-        self._components = structure.components
+        self._structure = sorted_model.structure
+        self._components = sorted_model.structure.components
         self._statistics = statistics
-        self._orders = orders
+        self._orders = sorted_model.orders
         self._merging = merging
         self._sparsifier = sparsifier
         self._dtype = dtype
@@ -78,8 +78,6 @@ class ExpertWeightBuilder:
     ) -> PrunedWeights:
         component = self._components[position]
         experts = component.mixture
-        # statistics measured on demand run the model, which must not be in use then
-        self._statistics[component.layer]
         statistics = self._sorted_statistics(position)
         with self._structure.backbone.resident(component.layer) as layer:
             stacks: Mapping[str, Tensor] = {
@@ -111,7 +109,7 @@ class ExpertWeightBuilder:
         """Return the statistics of a mixture in the order in which it is sorted."""
         component, order = self._components[position], self._orders[position]
         holder = component.mixture.holder
-        statistics = MatrixStatistics.of(self._statistics[component.layer], holder)
+        statistics = MatrixStatistics.of(self._statistics.of(component.layer), holder)
         statistics = statistics.picked(experts=order)
         name: StatisticName = "expert_channel_energy"
         if name not in statistics.values or position not in self._orders.channels:

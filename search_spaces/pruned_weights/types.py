@@ -26,17 +26,27 @@ PrunedWeights = Mapping[str, LinearWeights]
 whose weights are no plain slices of the sorted dense ones. Empty: all are."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OrderedWeights:
+    """Pruned weights of one component of a sorted model, for use once it is sorted no more."""
+
+    weights: PrunedWeights
+    """Their features in the order of the sorted model."""
+    order: NDArray[np.int_]
+    """In which that has the component's members, ``(members,)``."""
+
+
 def in_own_order(
-    weights: PrunedWeights, component: Component, order: NDArray[np.int_], kept: NDArray[np.int_]
+    ordered: OrderedWeights, component: Component, kept: NDArray[np.int_]
 ) -> PrunedWeights:
     """Put the features of pruned weights in the order that they have in the unsorted model.
 
     Args:
-        weights: Their features in the order of the sorted model.
+        ordered: The weights.
         component: The component.
-        order: Its units, most important first, ``(units,)``.
-        kept: Its kept units, which are the first of these.
+        kept: Its kept units, the first ones of the sorted model.
     """
+    weights, order = ordered.weights, ordered.order
     if len(weights) == len(component.projections):
         # a whole component may stay sorted; and must, for N:M groups of columns to last
         return weights

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import NewType
 
 from torch import Tensor
 
@@ -89,10 +88,6 @@ class ModelStructure:
                     if component.experts is not None:
                         weights = stacks_of(layer, component.experts)
                     yield component, _Floats(weights)
-
-
-SortedModel = NewType("SortedModel", ModelStructure)
-"""A model whose units are in pruning order, so that every level is a prefix of its weights."""
 
 
 class _Floats(Mapping[str, Tensor]):

@@ -10,8 +10,8 @@ from torch import nn
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 from search_spaces.space.configuration import ConfigurationTables
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.sparsity import SparsityPattern
-from search_spaces.structure.model import SortedModel
 from search_spaces.surgery.slice_and_cut import narrowed
 
 
@@ -35,7 +35,7 @@ class LayerBuilder:
     """Builds layers in given configurations, which share what they can with the dense model.
 
     Args:
-        structure: The model, its units in pruning order.
+        sorted_model: The model.
         block_options: The options of each component, the dense ones first; None: these alone.
         weight_source: Of compensated and sparse weights; None: all are slices of the dense ones.
         expert_weight_source: The same for experts.
@@ -43,11 +43,12 @@ class LayerBuilder:
 
     def __init__(
         self,
-        structure: SortedModel,
+        sorted_model: SortedModel,
         block_options: Sequence[Sequence[BlockOptions]] | None = None,
         weight_source: WeightSource | None = None,
         expert_weight_source: ExpertWeightSource | None = None,
     ) -> None:
+        structure = sorted_model.structure
         self.tables = ConfigurationTables.of(structure.components, block_options)
         self._structure = structure
         self._components = structure.components

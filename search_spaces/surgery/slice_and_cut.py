@@ -9,7 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights, in_own_order
+from search_spaces.pruned_weights.types import (
+    LinearWeights,
+    OrderedWeights,
+    PrunedWeights,
+    in_own_order,
+)
 from search_spaces.space.block_options import (
     DENSE_EXPERTS,
     DENSE_OPTIONS,
@@ -113,7 +118,7 @@ def narrowed(
 def cut(
     layer: nn.Module,
     choices: Iterable[tuple[Component, NDArray[np.int_]]],
-    ordered_weights: Iterable[tuple[NDArray[np.int_], PrunedWeights] | None] = (),
+    ordered_weights: Iterable[OrderedWeights | None] = (),
     expert_pruning: ExpertPruning = DENSE_EXPERTS,
 ) -> nn.Module:
     """Return a layer that holds the kept units of its components and nothing else.
@@ -122,16 +127,18 @@ def cut(
         layer: The dense layer, its units in the model's own order; it is not changed.
         choices: Each component with the units (of a mixture, the experts) that it keeps,
             ascending; an empty array drops it.
-        ordered_weights: For each component its units by falling importance, ``(units,)``, and what
-            replaces slices of the model sorted so; None: nothing does.
+        ordered_weights: Of each component, what replaces slices of the sorted model; None: nothing
+            does.
         expert_pruning: Inside its experts, if it has some.
     """
     narrow = layer
     for (component, kept_units), ordered in zip_longest(choices, ordered_weights):
         if component.experts is not None and len(kept_units):
-            members, replacements = kept_units, ordered[1] if ordered else {}
+            members, replacements = kept_units, ordered.weights if ordered else {}
             if ordered and replacements:  # all experts are replaced, and may stay sorted
-                members = component.members(ordered[0], len(kept_units) // component.group_count)
+                members = component.members(
+                    ordered.order, len(kept_units) // component.group_count
+                )
                 assert set(members) == set(kept_units), (
                     f"the weights of {component.name} are of another order"
                 )
@@ -141,7 +148,7 @@ def cut(
             continue
         weights: PrunedWeights = {}
         if ordered:
-            weights = in_own_order(ordered[1], component, ordered[0], kept_units)
+            weights = in_own_order(ordered, component, kept_units)
 
         def slice_kept(
             projection: Projection,

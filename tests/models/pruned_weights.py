@@ -14,7 +14,7 @@ from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.compensation import make_compensation
 from search_spaces.pruned_weights.types import PrunedWeights
 from search_spaces.space.sparsity import SparsityPattern
-from search_spaces.statistics import MatrixStatistics, StatisticName, Statistics
+from search_spaces.statistics import LayerStatistics, MatrixStatistics, StatisticName, Statistics
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sort_units_
@@ -177,8 +177,7 @@ def counted_builder() -> Counted:
     text = random_tokens(batch=16, length=16)
     made = Counted(
         copy,
-        measured(structure, text),
-        orders,
+        LayerStatistics.measured(measured(structure, text)),
         compensation=make_compensation("least_squares"),
         sparsifier=RowMagnitude(),
     )

@@ -15,11 +15,12 @@ from transformers import PreTrainedModel, dynamic_module_utils
 
 from evaluators.latency.measure import Latency, Workload, measure_latencies
 from planner.export.hf.config import CODE_FILE
-from planner.export.hf.model_folder import OrderedWeights, Written, cut_model, write_model
+from planner.export.hf.model_folder import Written, cut_model, write_model
 from planner.preparation.dense_model import DenseModel
 from search_spaces.atomic_files import scratch_beside
 from search_spaces.errors import VerificationError
 from search_spaces.models.trust import load_as_client
+from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.plan import Plan
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from huggingface_hub import save_torch_state_dict
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -21,14 +20,11 @@ from planner.export.hf.stock import as_published, computes_alike, stock_config
 from planner.export.hf.tokenizer_files import write_tokenizer
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
-from search_spaces.pruned_weights.types import PrunedWeights
+from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.block_options import DENSE_EXPERTS
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
-
-OrderedWeights = tuple[NDArray[np.int_], PrunedWeights]
-"""The order of a component's units, and its pruned weights, units in that order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +62,8 @@ def cut_model(
     Args:
         structure: The dense model, its units in their own order.
         plan: What to keep.
-        weights: For each component its units by falling importance, and its pruned weights if
-            they are no slices of the model sorted so; empty: all are slices.
+        weights: Of each component, those that are no slices of the sorted model; empty: all are
+            slices.
     """
     components = structure.components
     kept = plan.kept_units(components)

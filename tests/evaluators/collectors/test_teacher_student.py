@@ -7,11 +7,11 @@ from torch import Tensor
 
 from evaluators.collectors.teacher_student import collect_tuning
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import Statistics
 from search_spaces.structure.linear import bias, matrix
-from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
-from search_spaces.surgery.sort import sort_units_
+from search_spaces.surgery.sort import sort_units_, sorted_as_is
 from tests.models.candidates import random_tokens
 from tests.models.factory import twin
 from tests.models.families import dense
@@ -21,16 +21,13 @@ TEXT = random_tokens(batch=8, length=12, seed=4)
 UNCUT = [2, 48] * 6
 
 
-def sorted_twin(name: str) -> ModelStructure:
+def sorted_twin(name: str) -> SortedModel:
     copy = twin(dense(name))
-    sort_units_(copy, random_orders(copy))
-    return copy
+    return sort_units_(copy, random_orders(copy))
 
 
 def collected(name: str, kept: list[int], **options: object) -> tuple[Statistics, ...]:
-    copy = sorted_twin(name)
-    orders = random_orders(copy)
-    return collect_tuning(copy, orders, kept, TEXT, **options)  # type: ignore[arg-type]
+    return collect_tuning(sorted_twin(name), kept, TEXT, **options)  # type: ignore[arg-type]
 
 
 def close(got: Tensor, expected: Tensor) -> bool:
@@ -55,7 +52,7 @@ def test_a_student_that_is_the_dense_model_lacks_nothing(name: str) -> None:
 @pytest.mark.parametrize("batch_tokens", [24, 4096])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "granite"])
 def test_targets_are_what_the_student_lacks(name: str, batch_tokens: int) -> None:
-    structure = sorted_twin(name)
+    structure = sorted_twin(name).structure
     kept = [component.unit_count for component in structure.components]
     kept[0], kept[1] = 0, 16
     backbone, component = structure.backbone, structure.components[3]
@@ -107,9 +104,8 @@ def test_rounding_of_large_hidden_states_is_no_norm() -> None:
     structure = twin(dense("llama"))
     model = structure.backbone.model.to(torch.bfloat16)  # type: ignore[arg-type]
     model.get_input_embeddings().weight.mul_(20)
-    orders = [np.arange(component.unit_count) for component in structure.components]
-    narrow = collect_tuning(structure, orders, [1, 16, *UNCUT[2:]], TEXT)
-    whole = collect_tuning(structure, orders, UNCUT, TEXT)
+    narrow = collect_tuning(sorted_as_is(structure), [1, 16, *UNCUT[2:]], TEXT)
+    whole = collect_tuning(sorted_as_is(structure), UNCUT, TEXT)
     for path in ("self_attn.o_proj", "mlp.down_proj"):
         # were a norm suspected, the student would not matter
         key = ("teacher_cross", path)

@@ -17,6 +17,7 @@ from search_spaces.reading.read import read_structure
 from search_spaces.structure.backbone import LayerCall
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
 from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.sort import sorted_as_is
 from tests.evaluators.scoring.small_models import candidates, llama, opt, values
 from tests.models import tiny
 from tests.models.factory import VOCABULARY
@@ -26,7 +27,7 @@ def scores(
     structure: ModelStructure, counts: NDArray[np.int_], *, batch_tokens: int = 4096
 ) -> list[Score]:
     fidelity = Fidelity(metrics=tuple(QUALITY), batch_tokens=batch_tokens)
-    found = dict(Evaluator(structure, tiny.windows(), fidelity).score(counts))
+    found = dict(Evaluator(sorted_as_is(structure), tiny.windows(), fidelity).score(counts))
     assert sorted(found) == list(range(len(counts)))
     return [found[member] for member in range(len(counts))]
 
@@ -104,9 +105,9 @@ def test_the_dense_model_is_exactly_itself(dtype: torch.dtype) -> None:
 
 def test_only_what_is_asked_for_is_measured() -> None:
     counts = candidates(llama(), 2)
-    plain = dict(Evaluator(llama(), tiny.windows()).score(counts))
+    plain = dict(Evaluator(sorted_as_is(llama()), tiny.windows()).score(counts))
     two = Fidelity(metrics=("cosine", "kl"))
-    other = dict(Evaluator(llama(), tiny.windows(), two).score(counts))
+    other = dict(Evaluator(sorted_as_is(llama()), tiny.windows(), two).score(counts))
     for member, whole in enumerate(scores(llama(), counts)):
         assert plain[member].quality == {name: whole.quality[name] for name in SEARCH_METRICS}
         assert other[member].quality == {name: whole.quality[name] for name in ("cosine", "kl")}
@@ -168,7 +169,7 @@ def test_logits_never_stand_for_more_than_a_chunk_of_positions(
 
 
 def test_a_score_tells_its_tokens_and_comes_as_soon_as_it_is_known() -> None:
-    judge = Evaluator(llama(), tiny.windows())
+    judge = Evaluator(sorted_as_is(llama()), tiny.windows())
     counts = candidates(llama(), 30)
     arriving = judge.score(counts)
     _, score = next(arriving)
@@ -181,7 +182,9 @@ def test_a_score_tells_its_tokens_and_comes_as_soon_as_it_is_known() -> None:
 def test_seconds_are_those_spent_inside_and_not_the_callers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judge = Evaluator(llama(), tiny.windows(), Fidelity(batch_tokens=24))  # two batches
+    judge = Evaluator(
+        sorted_as_is(llama()), tiny.windows(), Fidelity(batch_tokens=24)
+    )  # two batches
     backbone, now = llama().backbone, [0.0]
     run_layer = backbone.run_layer
 
@@ -206,8 +209,12 @@ def test_no_candidates_give_no_scores() -> None:
 
 def test_rungs_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = candidates(llama(), 5)
-    judge = Evaluator(llama(), tiny.windows(8), Fidelity(rungs=(2, 3, 8), batch_tokens=24))
-    whole = dict(Evaluator(llama(), tiny.windows(8), Fidelity(rungs=(2, 3, 8))).score(counts))
+    judge = Evaluator(
+        sorted_as_is(llama()), tiny.windows(8), Fidelity(rungs=(2, 3, 8), batch_tokens=24)
+    )
+    whole = dict(
+        Evaluator(sorted_as_is(llama()), tiny.windows(8), Fidelity(rungs=(2, 3, 8))).score(counts)
+    )
     parts = [dict(judge.score(counts, rung)) for rung in range(3)]
     assert [part[0].windows for part in parts] == [2, 1, 5]
     for member, expected in whole.items():
@@ -220,7 +227,7 @@ def test_rungs_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_subset_of_positions_is_the_mean_over_them() -> None:
     fidelity = Fidelity(positions=3, seed=5, metrics=tuple(QUALITY))
-    judge = Evaluator(llama(), tiny.windows(), fidelity)
+    judge = Evaluator(sorted_as_is(llama()), tiny.windows(), fidelity)
     (kept,) = candidates(llama(), 1)
     ((_, score),) = judge.score(kept[None])
     chosen = judge.positions
@@ -229,19 +236,20 @@ def test_a_subset_of_positions_is_the_mean_over_them() -> None:
     for name, by_position in reference(llama(), kept).items():
         expected = np.take_along_axis(by_position, chosen, axis=1).mean(axis=1)
         assert score.by_window[name] == pytest.approx(expected, abs=1e-4)
-    again = Evaluator(llama(), tiny.windows(), fidelity).positions
+    again = Evaluator(sorted_as_is(llama()), tiny.windows(), fidelity).positions
     assert np.array_equal(again, chosen)
     assert not np.array_equal(
-        Evaluator(llama(), tiny.windows(), Fidelity(positions=3, seed=6)).positions, chosen
+        Evaluator(sorted_as_is(llama()), tiny.windows(), Fidelity(positions=3, seed=6)).positions,
+        chosen,
     )
 
 
 def test_a_mean_over_subsets_is_the_mean_over_all_positions() -> None:
     (kept,) = candidates(llama(), 1)
-    ((_, whole),) = Evaluator(llama(), tiny.windows()).score(kept[None])
+    ((_, whole),) = Evaluator(sorted_as_is(llama()), tiny.windows()).score(kept[None])
     drawn = []
     for seed in range(60):
-        judge = Evaluator(llama(), tiny.windows(), Fidelity(positions=2, seed=seed))
+        judge = Evaluator(sorted_as_is(llama()), tiny.windows(), Fidelity(positions=2, seed=seed))
         ((_, score),) = judge.score(kept[None])
         drawn.append(score.quality["kl"].value)
     error = np.std(drawn, ddof=1) / len(drawn) ** 0.5
@@ -264,6 +272,6 @@ def test_a_candidate_without_finite_logits_fails_and_others_do_not(
     monkeypatch.setattr(backbone, "run_layer", overflowing)
     counts = np.tile(tiny.dense_counts(llama()), (3, 1))
     counts[:, -1] = [47, 40, 39]
-    found = dict(Evaluator(llama(), tiny.windows()).score(counts))
+    found = dict(Evaluator(sorted_as_is(llama()), tiny.windows()).score(counts))
     failures = [found[member].failure for member in range(3)]
     assert failures == [None, "its logits hold NaN or infinity", None]

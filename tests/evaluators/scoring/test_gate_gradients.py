@@ -13,6 +13,7 @@ from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.gate_gradients import gate_gradients
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.sort import sorted_as_is
 from tests.models import tiny
 
 llama, opt, phi = cache(tiny.llama), cache(tiny.opt), cache(tiny.phi)
@@ -68,7 +69,7 @@ def test_slopes_are_derivatives_for_kept_and_dropped_units(
     structure = family()
     kept = tiny.dense_counts(structure)
     kept[0], kept[1], kept[3] = 1, 20, 0
-    slopes = gate_gradients(structure, parts(structure, tiny.windows(), 3), kept)
+    slopes = gate_gradients(sorted_as_is(structure), parts(structure, tiny.windows(), 3), kept)
     assert [len(slope) for slope in slopes] == [b.unit_count for b in structure.components]
     for component, unit in ((0, 0), (0, 1), (1, 3), (1, 40), (2, 1), (3, 7)):
         expected = by_difference(structure, kept, component, unit)
@@ -79,7 +80,7 @@ def test_the_dense_model_is_at_the_bottom_and_its_weights_stay_as_they_were() ->
     structure = llama()
     parameters = list(structure.backbone.model.parameters())
     wanted = [parameter.requires_grad for parameter in parameters]
-    evaluator = Evaluator(structure, tiny.windows(), Fidelity(rungs=(2, 4)))
+    evaluator = Evaluator(sorted_as_is(structure), tiny.windows(), Fidelity(rungs=(2, 4)))
     ((member, slopes),) = evaluator.gate_gradients(tiny.dense_counts(structure)[None])
     assert member == 0
     assert max(np.abs(slope).max() for slope in slopes) < 1e-6
@@ -90,9 +91,9 @@ def test_slopes_see_the_first_rung_only() -> None:
     structure = llama()
     kept = tiny.dense_counts(structure)
     kept[2] = 0
-    evaluator = Evaluator(structure, tiny.windows(), Fidelity(rungs=(2, 4)))
+    evaluator = Evaluator(sorted_as_is(structure), tiny.windows(), Fidelity(rungs=(2, 4)))
     ((_, slopes),) = evaluator.gate_gradients(kept[None])
-    alone = gate_gradients(structure, parts(structure, tiny.windows()[:2], 1), kept)
+    alone = gate_gradients(sorted_as_is(structure), parts(structure, tiny.windows()[:2], 1), kept)
     for got, expected in zip(slopes, alone, strict=True):
         assert got == pytest.approx(expected, rel=1e-4, abs=1e-8)  # batched otherwise
 
@@ -100,10 +101,12 @@ def test_slopes_see_the_first_rung_only() -> None:
 def test_a_sample_is_the_score_on_its_windows_in_its_order() -> None:
     structure = llama()
     counts = tiny.random_counts(structure, 5, np.random.default_rng(3))
-    evaluator = Evaluator(structure, tiny.windows(), Fidelity(rungs=(2, 4)))
+    evaluator = Evaluator(sorted_as_is(structure), tiny.windows(), Fidelity(rungs=(2, 4)))
     whole = dict(evaluator.score(counts))
     for batch_tokens in (12, 4096):
-        again = Evaluator(structure, tiny.windows(), Fidelity(batch_tokens=batch_tokens))
+        again = Evaluator(
+            sorted_as_is(structure), tiny.windows(), Fidelity(batch_tokens=batch_tokens)
+        )
         picked = dict(again.sample(counts, (3, 0, 2)))
         assert sorted(picked) == list(range(5))
         for member, score in picked.items():

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from evaluators.scoring.evaluator import Evaluator
 from search_spaces.errors import SettingsError
 from search_spaces.structure.backbone import LayerCall
+from search_spaces.surgery.sort import sorted_as_is
 from tests.evaluators.scoring.small_models import candidates, llama, values
 from tests.models import tiny
 
@@ -13,7 +14,7 @@ def test_memory_that_runs_out_halves_the_batch(
     monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
     counts = candidates(llama(), 5)
-    expected = dict(Evaluator(llama(), tiny.windows(8)).score(counts))
+    expected = dict(Evaluator(sorted_as_is(llama()), tiny.windows(8)).score(counts))
     backbone = llama().backbone
     run_layer = backbone.run_layer
 
@@ -23,7 +24,7 @@ def test_memory_that_runs_out_halves_the_batch(
         return run_layer(layer, hidden, call)
 
     monkeypatch.setattr(backbone, "run_layer", cramped)
-    judge = Evaluator(llama(), tiny.windows(8))
+    judge = Evaluator(sorted_as_is(llama()), tiny.windows(8))
     found = dict(judge.score(counts))
     assert sorted(found) == list(range(5))
     for member, score in expected.items():
@@ -38,7 +39,7 @@ def test_memory_for_not_even_one_window_is_said(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(llama().backbone, "run_layer", never)
     with pytest.raises(SettingsError, match="one window of 12 tokens"):
-        list(Evaluator(llama(), tiny.windows()).score(candidates(llama(), 2)))
+        list(Evaluator(sorted_as_is(llama()), tiny.windows()).score(candidates(llama(), 2)))
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,4 +48,4 @@ def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(llama().backbone, "run_layer", broken)
     with pytest.raises(RuntimeError, match="mat1"):
-        list(Evaluator(llama(), tiny.windows()).score(candidates(llama(), 2)))
+        list(Evaluator(sorted_as_is(llama()), tiny.windows()).score(candidates(llama(), 2)))

@@ -15,8 +15,9 @@ from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.backbone import LayerInputs
-from search_spaces.structure.model import ModelStructure, SortedModel
+from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
+from search_spaces.surgery.sort import sorted_as_is
 from tests.models.mixed_configurations import mixed_configurations, space_of
 from tests.models.moe_families import EACH_MOE_FAMILY, mixture
 
@@ -30,7 +31,7 @@ def _alone(
 ) -> Tensor:
     """One candidate, one layer after another, every layer run."""
     backbone = structure.backbone
-    layer_builder = LayerBuilder(SortedModel(structure), space.block_options)
+    layer_builder = LayerBuilder(sorted_as_is(structure), space.block_options)
     hidden = at.hidden
     for index, span in enumerate(structure.spans):
         layer = layer_builder.layer(index, configurations[span])
@@ -43,11 +44,15 @@ def test_both_walks_give_what_separate_ones_give_bit_for_bit(name: str) -> None:
     structure = mixture(name)
     space = space_of(structure)
     configurations = mixed_configurations(space, np.random.default_rng(5))
-    layer_builder = LayerBuilder(SortedModel(structure), space.block_options)
+    layer_builder = LayerBuilder(sorted_as_is(structure), space.block_options)
     with torch.inference_mode():
         inputs = structure.backbone.enter(WINDOWS)
-        deep = dict(PrefixTree(structure, layer_builder).walk(configurations, inputs))
-        swept = PrefixTree(structure, layer_builder).walk_by_layer(configurations, [inputs])
+        deep = dict(
+            PrefixTree(sorted_as_is(structure), layer_builder).walk(configurations, inputs)
+        )
+        swept = PrefixTree(sorted_as_is(structure), layer_builder).walk_by_layer(
+            configurations, [inputs]
+        )
         wide = {member: final for _, member, final in swept}
     for member, own in enumerate(configurations):
         expected = _alone(structure, space, own, inputs)
@@ -61,8 +66,8 @@ def test_a_shared_prefix_runs_once() -> None:
     first = space.top_levels.copy()
     second = first.copy()
     second[-1] -= 1  # the last layer's shared expert is narrower
-    layer_builder = LayerBuilder(SortedModel(structure), space.block_options)
-    tree = PrefixTree(structure, layer_builder)
+    layer_builder = LayerBuilder(sorted_as_is(structure), space.block_options)
+    tree = PrefixTree(sorted_as_is(structure), layer_builder)
     with torch.inference_mode():
         list(
             tree.walk(
@@ -79,10 +84,10 @@ def test_a_candidate_of_many_experts_touches_none_that_is_gone() -> None:
     configurations = space.configurations(
         np.zeros((1, len(space.sites)), dtype=np.int_)
     )  # two of eight each
-    expected = dict(Evaluator(structure, WINDOWS, Fidelity()).score(configurations))[0].quality[
-        "nll"
-    ]
-    evaluator = Evaluator(structure, WINDOWS, Fidelity())
+    expected = dict(Evaluator(sorted_as_is(structure), WINDOWS, Fidelity()).score(configurations))[
+        0
+    ].quality["nll"]
+    evaluator = Evaluator(sorted_as_is(structure), WINDOWS, Fidelity())
     list(evaluator.score(unit_counts(structure.components)[None]))  # the dense side is kept
     for layer, read in zip(structure.backbone.layers, structure.layers, strict=True):
         assert read.experts is not None
@@ -116,7 +121,7 @@ def test_slopes_of_experts_are_differences() -> None:
     configurations[3], configurations[5] = 5, 6
     with torch.no_grad():
         final = backbone.decoder(input_ids=WINDOWS, use_cache=False).last_hidden_state
-    slopes = gate_gradients(structure, [(WINDOWS, final)], configurations)
+    slopes = gate_gradients(sorted_as_is(structure), [(WINDOWS, final)], configurations)
     gates = [
         (np.arange(component.unit_count) < count).astype(np.float64)
         for component, count in zip(components, configurations, strict=True)

@@ -15,6 +15,7 @@ from evaluators.scoring.prefix_tree import Branch, PrefixTree
 from search_spaces.structure.backbone import LayerInputs
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
+from search_spaces.surgery.sort import sorted_as_is
 from tests.models import tiny
 
 Make = Callable[[], ModelStructure]
@@ -25,7 +26,7 @@ families = pytest.mark.parametrize("family", FAMILIES, ids=["llama", "opt", "phi
 @torch.inference_mode()
 def walked(structure: ModelStructure, counts: NDArray[np.int_]) -> tuple[list[Tensor], int]:
     """Hidden states of each candidate in the order of ``counts``, and the components run."""
-    tree = PrefixTree(structure)
+    tree = PrefixTree(sorted_as_is(structure))
     found = dict(tree.walk(counts, structure.backbone.enter(tiny.windows())))
     assert sorted(found) == list(range(len(counts)))
     return [found[member] for member in range(len(counts))], tree.component_runs
@@ -36,7 +37,7 @@ def swept(
     structure: ModelStructure, counts: NDArray[np.int_], batches: list[Tensor]
 ) -> dict[tuple[int, int], Tensor]:
     """Hidden states by batch and candidate, layer by layer."""
-    tree = PrefixTree(structure)
+    tree = PrefixTree(sorted_as_is(structure))
     inputs = [structure.backbone.enter(tokens) for tokens in batches]
     return {(batch, member): final for batch, member, final in tree.walk_by_layer(counts, inputs)}
 
@@ -89,7 +90,7 @@ def test_layer_by_layer_gives_what_depth_first_gives_bit_for_bit(family: Make, s
     for batch, tokens in enumerate(batches):
         with torch.inference_mode():
             inputs = structure.backbone.enter(tokens)
-            for member, final in PrefixTree(structure).walk(counts, inputs):
+            for member, final in PrefixTree(sorted_as_is(structure)).walk(counts, inputs):
                 assert torch.equal(found[batch, member], final)
 
 
@@ -112,7 +113,7 @@ def test_layer_by_layer_needs_each_layer_once(monkeypatch: pytest.MonkeyPatch) -
 def test_known_states_are_where_a_walk_may_start(family: Make) -> None:
     structure = family()
     counts = mixed(structure, np.random.default_rng(3))
-    tree = PrefixTree(structure)
+    tree = PrefixTree(sorted_as_is(structure))
     states: dict[bytes, Tensor] = {}
 
     def keep(kept: NDArray[np.int_], hidden: Tensor) -> None:

@@ -9,6 +9,7 @@ from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.prefix_tree import PrefixTree
 from evaluators.scoring.state_cache import StateCache
+from search_spaces.surgery.sort import sorted_as_is
 from tests.models import tiny
 
 llama = cache(lambda: tiny.llama(layers=4))
@@ -27,7 +28,7 @@ def children(parent: NDArray[np.int_], count: int, seed: int = 0) -> NDArray[np.
 
 
 def judge(state_bytes: int = NEVER) -> Evaluator:
-    return Evaluator(llama(), tiny.windows(), Fidelity(state_bytes=state_bytes))
+    return Evaluator(sorted_as_is(llama()), tiny.windows(), Fidelity(state_bytes=state_bytes))
 
 
 def parent() -> NDArray[np.int_]:
@@ -78,7 +79,7 @@ def test_the_bound_on_what_is_kept_holds() -> None:
 def test_what_is_kept_is_what_saves_most() -> None:
     work = [np.array([0.0, 0.5, 1.0])] * 4
     widths = np.array([2, 2, 2, 2])
-    steps = PrefixTree(llama()).steps[:4]
+    steps = PrefixTree(sorted_as_is(llama())).steps[:4]
     states = StateCache(steps, work, limit_bytes=2 * 10)
     dense = widths[None]
     for _ in range(50):  # children that leave the parent before its last step

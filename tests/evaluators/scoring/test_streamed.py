@@ -106,8 +106,8 @@ def test_scores_of_sorted_models_are_the_same(name: str, tmp_path: Path) -> None
     counts = random_counts(whole.structure, 6, rng)
 
     def scores(side: Opened) -> dict[int, object]:
-        sort_units_(side.structure, orders)
-        judge = Evaluator(side.structure, WINDOWS, Fidelity(batch_tokens=24))
+        sorted_model = sort_units_(side.structure, orders)
+        judge = Evaluator(sorted_model, WINDOWS, Fidelity(batch_tokens=24))
         return {member: score.quality for member, score in judge.score(counts)}
 
     expected = scores(whole)

@@ -38,6 +38,7 @@ def test_the_domain_names_the_kind_of_every_site(space: str, kinds: tuple[str, .
     patterns = sparsity_patterns(choices)
     prepared = PreparedModel(
         dense=cast("Any", None),  # no cost is asked for
+        sorted_model=cast("Any", None),
         space=build_space(identity, BLOCKS, units, choices=choices, patterns=patterns),
         calibration=cast("Any", None),
         prior=SensitivityPrior(

@@ -10,10 +10,17 @@ from torch import Tensor
 from search_spaces.errors import DataError, SettingsError
 from search_spaces.pruned_weights.builder import Choice, WeightBuilder
 from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
-from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights, in_own_order
+from search_spaces.pruned_weights.types import (
+    LinearWeights,
+    OrderedWeights,
+    PrunedWeights,
+    in_own_order,
+)
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.sparsity import DENSE, SparsityPattern
+from search_spaces.statistics import LayerStatistics
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
-from search_spaces.structure.model import ModelStructure, SortedModel
+from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut, narrowed
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import irregular_plan, random_tokens, run_layers
@@ -54,8 +61,7 @@ def llama_builder(
     compensation = make_compensation(name) if name else None
     made = WeightBuilder(
         copy,
-        measured(structure, TEXT),
-        orders,
+        LayerStatistics.measured(measured(structure, TEXT)),
         compensation=compensation,
         sparsifier=RowMagnitude(),
         **options,  # type: ignore[arg-type]
@@ -84,13 +90,16 @@ def test_pruned_weights_are_the_same_by_hand_as_views_and_cut(name: str, method:
     copy = sorted_twin(structure, orders)
     compensation = make_compensation(method) if method else None  # type: ignore[arg-type]
     builder = WeightBuilder(
-        copy, statistics, orders, compensation=compensation, sparsifier=RowMagnitude()
+        copy,
+        LayerStatistics.measured(statistics),
+        compensation=compensation,
+        sparsifier=RowMagnitude(),
     )
     built: list[PrunedWeights] = []
     for position, choice in enumerate(zip(counts, patterns, strict=True)):
         built += builder.build(position, [choice])
     views, cuts = [], []
-    for index, layer in enumerate(copy.backbone.layers):
+    for index, layer in enumerate(copy.structure.backbone.layers):
         own = slice(2 * index, 2 * index + 2)
         components = structure.components[own]
         first, second = built[own]
@@ -101,10 +110,13 @@ def test_pruned_weights_are_the_same_by_hand_as_views_and_cut(name: str, method:
             cut(
                 structure.backbone.layers[index],
                 zip(components, kept[own], strict=True),
-                zip(orders[own], built[own], strict=True),
+                [
+                    OrderedWeights(weights=weights, order=order)
+                    for order, weights in zip(orders[own], built[own], strict=True)
+                ],
             )
         )
-    assert_close(run_layers(copy, views, tokens), expected)
+    assert_close(run_layers(copy.structure, views, tokens), expected)
     assert_close(run_layers(structure, cuts, tokens), expected)
     plain = structure.backbone.model(tokens, use_cache=False).logits
     assert (plain - expected).abs().max() > 0.1 * plain.std()
@@ -147,7 +159,8 @@ def test_refinements_come_after_sparsifiers() -> None:
 
 
 def test_weights_are_rounded_to_what_is_stored() -> None:
-    builder, structure = llama_builder("bias", dtype=torch.bfloat16)
+    builder, copy = llama_builder("bias", dtype=torch.bfloat16)
+    structure = copy.structure
     (weights,) = builder.build(3, [(16, DENSE)])
     found = weights["mlp.down_proj"]
     assert found.weight.dtype == torch.bfloat16
@@ -166,7 +179,9 @@ def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
         structure = dense(name)
         orders, statistics = random_orders(structure), measured(structure, TEXT)
         copy = sorted_twin(structure, orders)
-        builder = WeightBuilder(copy, statistics, orders, compensation=make_compensation("bias"))
+        builder = WeightBuilder(
+            copy, LayerStatistics.measured(statistics), compensation=make_compensation("bias")
+        )
         (weights,) = builder.build(3, [(16, DENSE)])
         component = structure.components[3]
         output = component.projections[-1]
@@ -180,7 +195,7 @@ def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
         narrow = cut(
             structure.backbone.layers[1],
             [(component, np.sort(orders[3][:16]))],
-            [(orders[3], weights)],
+            [OrderedWeights(weights=weights, order=orders[3])],
         ).get_submodule(output.path)
         assert type(narrow) is type(linear)
         got = bias(narrow)
@@ -189,7 +204,8 @@ def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
 
 
 def test_whole_sparse_layers_replace_only_what_changed() -> None:
-    builder, structure = llama_builder()
+    builder, copy = llama_builder()
+    structure = copy.structure
     (weights,) = builder.build(3, [(48, HALF)])
     layer = structure.backbone.layers[1]
     component, other = structure.components[3], structure.components[2]
@@ -206,7 +222,9 @@ def test_pruned_weights_of_another_order_are_refused() -> None:
     component = structure.components[1]
     weights = {"mlp.down_proj": LinearWeights(torch.zeros(32, 2))}
     with pytest.raises(AssertionError, match=r"layers\.0\.mlp are of another order"):
-        in_own_order(weights, component, np.arange(48), np.array([0, 5]))
+        in_own_order(
+            OrderedWeights(weights=weights, order=np.arange(48)), component, np.array([0, 5])
+        )
 
 
 def test_layers_on_disk_give_the_same_weights(saved_llama: Path) -> None:
@@ -216,8 +234,7 @@ def test_layers_on_disk_give_the_same_weights(saved_llama: Path) -> None:
     for found in (opened(saved_llama, "never"), opened(saved_llama, "always")):
         builder = WeightBuilder(
             sort_units_(found.structure, orders),
-            statistics,
-            orders,
+            LayerStatistics.measured(statistics),
             compensation=make_compensation("least_squares"),
             sparsifier=RowMagnitude(),
         )
@@ -234,8 +251,7 @@ def test_notices_come_once_for_each_component(notices: list[str]) -> None:
     few = measured(structure, random_tokens(batch=1, length=20))
     builder = WeightBuilder(
         sorted_twin(structure, orders),
-        few,
-        orders,
+        LayerStatistics.measured(few),
         compensation=make_compensation("obs"),
     )
     for _ in range(2):
@@ -254,8 +270,7 @@ def test_a_compensation_that_falls_back_is_a_slice_and_is_warned_of(notices: lis
     statistics[0]["gram", "mlp.down_proj"] = torch.zeros_like(gram)
     builder = WeightBuilder(
         sorted_twin(structure, orders),
-        statistics,
-        orders,
+        LayerStatistics.measured(statistics),
         compensation=make_compensation("least_squares"),
     )
     assert list(builder.build(1, [(16, DENSE), (24, DENSE)])) == [{}, {}]
@@ -272,8 +287,7 @@ def test_bad_input_is_named() -> None:
     orders = random_orders(structure)
     builder = WeightBuilder(
         sorted_twin(structure, orders),
-        measured(structure, random_tokens(batch=1, length=8)),
-        orders,
+        LayerStatistics.measured(measured(structure, random_tokens(batch=1, length=8))),
         compensation=make_compensation("least_squares"),
     )
     with pytest.raises(DataError, match="at least 12 tokens"):

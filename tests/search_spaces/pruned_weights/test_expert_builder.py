@@ -13,10 +13,10 @@ from search_spaces.pruned_weights.expert_merging import ExpertMerging
 from search_spaces.pruned_weights.sparsifiers import make_sparsifier
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.orders import Orders
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.sparsity import SparsityPattern
-from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.structure.model import SortedModel
-from search_spaces.surgery.sort import sort_units_
+from search_spaces.statistics import LayerStatistics, StatisticName, Statistics
+from search_spaces.surgery.sort import sort_units_, sorted_as_is
 from tests.models.candidates import random_tokens
 from tests.models.moe_families import mixture
 
@@ -29,8 +29,8 @@ LAYER = 2
 @cache
 def sorted_model(
     name: str,
-) -> tuple[SortedModel, Orders, tuple[Statistics, ...], tuple[Statistics, ...]]:
-    """Return a sorted model, its orders, and statistics from before and after it was sorted."""
+) -> tuple[SortedModel, tuple[Statistics, ...], tuple[Statistics, ...]]:
+    """Return a sorted model, and statistics from before and after it was sorted."""
     structure = copy.deepcopy(mixture(name))
     rng = np.random.default_rng(0)
     members, channels = [], {}
@@ -47,27 +47,26 @@ def sorted_model(
     tokens = random_tokens(3, 16)
     before = collect_statistics(structure, tokens, WANTED)
     after = sort_units_(structure, orders)
-    return after, orders, before, collect_statistics(after, tokens, WANTED)
+    return after, before, collect_statistics(structure, tokens, WANTED)
 
 
 @pytest.mark.parametrize("name", ["mixtral", "deepseek-v2", "gpt-oss"])
 @pytest.mark.parametrize("merging", [True, False], ids=["merged", "lost"])
 def test_weights_are_those_of_statistics_of_the_sorted_model(name: str, *, merging: bool) -> None:
-    structure, orders, before, after = sorted_model(name)
+    found, before, after = sorted_model(name)
+    structure = found.structure
     component = next(b for b in structure.components if b.experts and b.layer == LAYER)
     position = structure.components.index(component)
-    same = Orders(members=tuple(np.arange(len(order)) for order in orders))
     options = BlockOptions(pattern=SparsityPattern(percent=50), channels=8)
     count = component.mixture.lowest if component.unit_count > 2 else 1
     made = [
         ExpertWeightBuilder(
-            structure,
-            statistics,
             own,
+            LayerStatistics.measured(statistics),
             merging=ExpertMerging() if merging else None,
             sparsifier=make_sparsifier("moe_pruner"),
         ).weights(position, count, options)
-        for statistics, own in ((before, orders), (after, same))
+        for statistics, own in ((before, found), (after, sorted_as_is(structure)))
     ]
     assert set(made[0]) == set(made[1])
     assert set(made[0]) == {stack.path for stack in component.mixture.stacks}

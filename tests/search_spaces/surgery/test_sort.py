@@ -1,20 +1,24 @@
 """Units are ordered by importance, ties by their own order."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import search_spaces
 from search_spaces.importance.order import rank_units
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure import Component
 from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.sort import sort_units_
+from search_spaces.surgery.sort import own_order, restore_units_, sort_units_, sorted_as_is
 from tests.models.factory import twin
 from tests.models.families import dense
+from tests.models.pruned_weights import random_orders
 
 
 class Given:
@@ -84,3 +88,49 @@ def test_sorting_puts_the_best_units_first(gpt2: ModelStructure) -> None:
     )
     heads = before.reshape(3, 4, 8, 32)  # (query key value, head, feature, hidden)
     assert torch.equal(after.reshape(3, 4, 8, 32), heads[:, torch.from_numpy(order)])
+
+
+def weights_of(structure: ModelStructure) -> list[Tensor]:
+    return [weight.clone() for weight in structure.backbone.model.parameters()]
+
+
+def same_bits(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_a_sorted_model_knows_its_way_back(gpt2: ModelStructure) -> None:
+    structure = twin(gpt2)
+    own = weights_of(structure)
+    sorted_model = sort_units_(structure, random_orders(structure))
+    in_order = weights_of(structure)
+    assert not same_bits(own, in_order)
+    with own_order(sorted_model) as restored:
+        assert restored is structure
+        assert same_bits(weights_of(structure), own)
+    assert same_bits(weights_of(structure), in_order)
+    assert restore_units_(sorted_model) is structure
+    assert same_bits(weights_of(structure), own)
+
+
+def test_a_model_can_be_taken_as_sorted(gpt2: ModelStructure) -> None:
+    structure = twin(gpt2)
+    own = weights_of(structure)
+    sorted_model = sorted_as_is(structure)
+    assert sorted_model.structure is structure
+    assert same_bits(weights_of(structure), own)
+    assert [order.tolist() for order in sorted_model.orders] == [
+        list(range(component.unit_count)) for component in structure.components
+    ]
+    restore_units_(sorted_model)
+    assert same_bits(weights_of(structure), own)
+
+
+def test_only_sorting_makes_sorted_models() -> None:
+    root = Path(search_spaces.__file__).parents[1]
+    makers = {
+        path.relative_to(root).as_posix()
+        for package in ("search_spaces", "evaluators", "planner")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"(?<!class )\bSortedModel\(", path.read_text(encoding="utf-8"))
+    }
+    assert makers == {"search_spaces/surgery/sort.py"}

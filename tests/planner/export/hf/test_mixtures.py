@@ -21,7 +21,7 @@ from planner.settings.search import SearchSettings
 from search_spaces.models.fingerprint import identify, lasting
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.models.stored import StoredFormat
-from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.pruned_weights.types import LinearWeights, OrderedWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.plan import ComponentPlan, Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_orders
@@ -294,17 +294,19 @@ def test_pruned_weights_of_experts_are_exported_as_they_were_scored(
 ) -> None:
     plan, tokens = varied(biased), random_tokens()
     orders, configurations = plan_orders(biased, plan), plan_configurations(biased, plan)
-    structure = sort_units_(twin(biased), orders)
-    layer_builder = LayerBuilder(structure, expert_weight_source=Doubled(structure))
-    expected = scored(structure, configurations, tokens, layer_builder)
+    sorted_model = sort_units_(twin(biased), orders)
+    layer_builder = LayerBuilder(
+        sorted_model, expert_weight_source=Doubled(sorted_model.structure)
+    )
+    expected = scored(sorted_model, configurations, tokens, layer_builder)
     weights = [
-        (order, layer_builder.weights(position, int(configuration)))
+        OrderedWeights(weights=layer_builder.weights(position, int(configuration)), order=order)
         for position, (order, configuration) in enumerate(zip(orders, configurations, strict=True))
     ]
     (tmp_path / "altered").mkdir()
     write_model(tmp_path / "altered", cut_model(biased, plan, weights), loaded)
     assert_close(logits_of(load_export(tmp_path / "altered"), tokens), expected)
-    plain = scored(structure, configurations, tokens, LayerBuilder(structure))
+    plain = scored(sorted_model, configurations, tokens, LayerBuilder(sorted_model))
     changed = any(
         0 < configuration < b.unit_count
         for configuration, b in zip(configurations, biased.components, strict=True)
