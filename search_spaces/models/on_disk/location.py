@@ -10,6 +10,7 @@ from search_spaces.paths import existing_path
 
 LONGEST_NAME = 1024
 """Characters of a path; no file system takes longer ones."""
+_FILE_SUFFIXES = frozenset({".json", ".jinja", ".model", ".safetensors"})
 
 
 def locate_source(name: str) -> str:
@@ -80,6 +81,8 @@ def _check_folder(name: str, path: Path) -> None:
         contents = {entry.name for entry in path.iterdir()}
         for entry in sorted(filter(Path.exists, path.iterdir())):  # any may be what is loaded
             check_kind(entry)
+            if entry.is_dir() and entry.suffix in _FILE_SUFFIXES:  # which libraries pass over
+                raise unreadable(entry, IsADirectoryError())
         is_open = os.access(path, os.X_OK)
     except OSError as error:
         raise unreadable(path, error) from error

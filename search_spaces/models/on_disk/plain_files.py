@@ -94,6 +94,20 @@ def unreadable(path: Path, error: OSError) -> ModelError:
     return ModelError(f"a model's files must be readable, and {shown} {kind}; put a file there")
 
 
+def read_text(path: Path) -> str:
+    """Read a text of a model.
+
+    Raises:
+        ModelError: If the file cannot be read, or is no text.
+    """
+    try:
+        return read_bytes(path, LARGEST_JSON_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"{quoted(str(path))} must be text, and it is not UTF-8; get a sound copy"
+        ) from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a model.
 

@@ -11,11 +11,13 @@ from search_spaces.models.on_disk.plain_files import (
     find_file,
     read_bytes,
     read_json,
+    read_text,
 )
 
 _WHOLE = "tokenizer.json"
 _HALF = "vocab.json"
 """Which some tokenizers cannot be without the merges of its parts."""
+_TEMPLATE = "chat_template.jinja"
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _VOCABULARIES = (
     "tokenizer.model",
@@ -63,11 +65,11 @@ def damaged_tokenizer(source: str) -> ModelError:
     missing = missing_tokenizer(source)
     if missing is not None:
         return missing
-    for name in (*_SETTINGS, _WHOLE, *_VOCABULARIES):
+    for name in (*_SETTINGS, _TEMPLATE, _WHOLE, *_VOCABULARIES):
         file = find_file(source, name)
         if file is not None:
             try:
-                read_json(file) if name.endswith(".json") else read_bytes(file, LARGEST_JSON_BYTES)
+                _read(file)
             except ModelError as reason:
                 return reason
     package = None if find_file(source, _WHOLE) else _missing_package(source)
@@ -78,6 +80,16 @@ def damaged_tokenizer(source: str) -> ModelError:
         f"a tokenizer must be one that transformers reads, and that of {quoted(source)} is none; "
         f"get `{name}` and `tokenizer_config.json` again"
     )
+
+
+def _read(file: Path) -> None:
+    match file.suffix:
+        case ".json":
+            read_json(file)
+        case ".jinja" | ".txt":
+            read_text(file)
+        case _:
+            read_bytes(file, LARGEST_JSON_BYTES)
 
 
 def _missing_package(source: str) -> ModelError | None:

@@ -43,9 +43,9 @@ def test_json_beyond_a_bound_is_not_parsed(
         read_json(tmp_path / "a.json")
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "tokenizer_config.json", "chat_template.jinja"])
 def test_a_folder_in_the_place_of_a_file(name: str, llama_copy: Path) -> None:
-    (llama_copy / name).unlink()
+    (llama_copy / name).unlink(missing_ok=True)
     (llama_copy / name).mkdir()
     assert f"{name}` is a folder" in said_of(llama_copy)
 

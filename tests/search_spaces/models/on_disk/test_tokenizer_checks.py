@@ -27,6 +27,11 @@ def test_a_folder_with_its_settings_alone(llama_copy: Path) -> None:
     assert "lacks `tokenizer.json`" in said_of(llama_copy)
 
 
+def test_a_template_of_another_encoding_is_named(llama_copy: Path) -> None:
+    (llama_copy / "chat_template.jinja").write_bytes(b"{{ '\xe9' }}")
+    assert "chat_template.jinja` must be text, and it is not UTF-8" in said_of(llama_copy)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "package"),
     [
