@@ -10,12 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from evaluators.latency.measure import Workload, next_token, now, prompt_of
-from search_spaces.space.block_options import (
-    DENSE_EXPERTS,
-    DENSE_OPTIONS,
-    BlockOptions,
-    ExpertPruning,
-)
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertPruning
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
 
@@ -38,7 +33,7 @@ class StackCase:
     kept: tuple[int, ...]
     """Units kept of each of the layer's components."""
     options: BlockOptions = DENSE_OPTIONS
-    """Of its experts."""
+    """Of the component that is kept."""
     is_half: bool = False
     """Whether it is only timed to find what a bare layer takes."""
 
@@ -69,15 +64,19 @@ class StackTimer:
         layers = self._structure.backbone.layers
         stack = []
         for index in case.layers:
-            choices, expert_pruning = [], DENSE_EXPERTS
+            choices, insides = [], []
             components = self._structure.layers[index].components
             for component, count in zip(components, case.kept, strict=True):
                 members = np.sort(component.members(np.arange(component.member_count), count))
                 choices.append((component, members))
-                if component.experts is not None and count:
-                    channels = np.tile(np.arange(case.options.channels), (len(members), 1))
-                    expert_pruning = ExpertPruning(channels=channels, top_k=case.options.top_k)
-            stack.append(cut(layers[index], choices, (), expert_pruning))
+                channels = np.tile(np.arange(case.options.channels), (len(members), 1))
+                insides.append(
+                    ExpertPruning(
+                        channels=channels if case.options.channels else None,
+                        top_k=case.options.top_k,
+                    )
+                )
+            stack.append(cut(layers[index], choices, (), insides))
         return nn.ModuleList(stack)
 
     def time(self, stack: nn.ModuleList) -> Times:
@@ -117,9 +116,9 @@ class StackTimer:
 @contextmanager
 def _substituted(structure: ModelStructure, stack: nn.ModuleList) -> Iterator[None]:
     """Let the model run other layers than its own."""
-    decoder, name = structure.backbone.decoder, structure.backbone.stack_path.rpartition(".")[2]
+    decoder, name = structure.backbone.decoder, structure.backbone.stack.path.rpartition(".")[2]
     setattr(decoder, name, stack)
     try:
         yield
     finally:
-        setattr(decoder, name, structure.backbone.layers)
+        setattr(decoder, name, structure.backbone.stack.blocks)

@@ -9,8 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from search_spaces.surgery.slice_and_cut import graft
-from search_spaces.surgery.slice_experts import shallow
+from search_spaces.surgery.graft import graft, shallow
 
 
 def lively(layer: nn.Module) -> nn.Module:

@@ -153,6 +153,11 @@ class Component(ABC):
         return self.experts
 
     @property
+    def least_top_k(self) -> int:
+        """How few members may run for a token; `top_k` where the code fixes that number."""
+        return self.top_k
+
+    @property
     @abstractmethod
     def unit_choice(self) -> UnitChoice:
         """What is chosen where its units are pruned."""

@@ -108,6 +108,10 @@ class Mixture(Component):
         return tuple(stack for stack in self.stacks if stack.is_matrix)
 
     @property
+    def least_top_k(self) -> int:
+        return 1 if self.top_k_attributes else self.top_k
+
+    @property
     def unit_choice(self) -> UnitChoice:
         return "experts"
 

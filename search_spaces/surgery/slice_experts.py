@@ -1,7 +1,7 @@
 """Smaller mixtures of experts: views for scoring, own weights for export; and sorting them."""
 
-import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -10,16 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.models.tensors import tensor_at
-from search_spaces.pruned_weights.types import PrunedWeights
-from search_spaces.space.block_options import (
-    DENSE_EXPERTS,
-    DENSE_OPTIONS,
-    BlockOptions,
-    ExpertPruning,
-)
-from search_spaces.structure.components import Component
-from search_spaces.structure.experts import Experts, Stack
+from search_spaces.pruned_weights.types import OrderedWeights, PrunedWeights
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertPruning
 from search_spaces.structure.linear import as_index, runs
+from search_spaces.structure.mixture import Mixture, Stack
+from search_spaces.surgery.graft import graft, shallow
 
 _NOTHING: PrunedWeights = MappingProxyType({})
 
@@ -67,9 +62,68 @@ class Unrouted(nn.Module):
         return None, None, None
 
 
+@dataclass(frozen=True)
+class MixtureSurgery:
+    """Makes a router and its experts smaller, expert by expert and channel by channel."""
+
+    component: Mixture
+
+    def narrow(
+        self,
+        dense: nn.Module,
+        layer: nn.Module,
+        count: int,
+        options: BlockOptions,
+        weights: PrunedWeights,
+    ) -> nn.Module:
+        mixture = self.component
+        is_replaced = any(stack.path in weights for stack in mixture.stacks)
+        is_whole = count == mixture.unit_count and not options.channels and not is_replaced
+        if is_whole and not options.top_k:
+            return layer
+        narrow = graft(layer, narrow_modules(dense, mixture, count, options, weights))
+        set_counts(narrow, mixture, count * mixture.group_count, options.top_k)
+        return narrow
+
+    def cut(
+        self,
+        dense: nn.Module,
+        layer: nn.Module,
+        kept: NDArray[np.int_],
+        inside: ExpertPruning,
+        ordered: OrderedWeights | None,
+    ) -> nn.Module:
+        mixture = self.component
+        members, weights = kept, ordered.weights if ordered else {}
+        if ordered and weights:  # all experts are replaced, and may stay sorted
+            members = mixture.members(ordered.order, len(kept) // mixture.group_count)
+            assert set(members) == set(kept), f"the weights of {mixture.name} are of another order"
+        narrow = graft(layer, _cut_modules(dense, mixture, members, inside, weights))
+        set_counts(narrow, mixture, len(kept), inside.top_k)
+        return narrow
+
+    def permute_(
+        self, layer: nn.Module, order: NDArray[np.int_], channels: NDArray[np.int_] | None
+    ) -> None:
+        mixture = self.component
+        for stack in mixture.stacks:
+            weight = tensor_at(layer, stack.path)
+            if channels is not None and stack.axis is not None:
+                for expert, channel_order in zip(weight, channels, strict=True):
+                    features = as_index(stack.features(channel_order)).to(weight.device)
+                    expert.copy_(expert.index_select(stack.axis - 1, features))
+            weight.copy_(weight[as_index(order).to(weight.device)])
+        for path in mixture.router_rows:
+            rows = tensor_at(layer, path)
+            rows.copy_(rows[as_index(order).to(rows.device)])
+
+    def bypass(self, path: str) -> nn.Module:
+        return Unrouted() if path == self.component.router else nn.Identity()
+
+
 def narrow_modules(
     layer: nn.Module,
-    component: Component,
+    mixture: Mixture,
     count: int,
     options: BlockOptions = DENSE_OPTIONS,
     weights: PrunedWeights = _NOTHING,
@@ -78,12 +132,12 @@ def narrow_modules(
 
     Args:
         layer: The dense layer, its units in pruning order; it is not changed.
-        component: Its experts.
+        mixture: Its experts.
         count: Units that they keep, at least 1.
         options: Of these units.
         weights: Replace slices of the dense weights.
     """
-    members = component.members(np.arange(component.member_count), count)
+    members = mixture.members(np.arange(mixture.member_count), count)
     first_ones = np.arange(len(members))
 
     def view(stack: Stack, weight: Tensor) -> Tensor | ExpertSlices:
@@ -97,23 +151,23 @@ def narrow_modules(
             return weight[: len(members)]
         return ExpertSlices(weight, members)
 
-    return _swapped(layer, component.mixture, members, view)
+    return _swapped(layer, mixture, members, view)
 
 
-def cut_modules(
+def _cut_modules(
     layer: nn.Module,
-    component: Component,
+    mixture: Mixture,
     members: NDArray[np.int_],
-    expert_pruning: ExpertPruning = DENSE_EXPERTS,
-    weights: PrunedWeights = _NOTHING,
+    inside: ExpertPruning,
+    weights: PrunedWeights,
 ) -> dict[str, nn.Module]:
     """Return a router and a holder that own the weights of some experts and nothing else.
 
     Args:
         layer: The dense layer, whose order the members are numbered in.
-        component: Its experts.
+        mixture: Its experts.
         members: The kept ones, group by group, ``(kept,)``; they keep this order.
-        expert_pruning: Inside them.
+        inside: What each of them keeps of itself.
         weights: Replace slices; already of these members and channels.
     """
 
@@ -122,81 +176,52 @@ def cut_modules(
             return weights[stack.path].weight.to(weight).clone().contiguous()
         experts = weight[as_index(members).to(weight.device)]
         axis = stack.axis
-        if expert_pruning.channels is None or axis is None:
+        if inside.channels is None or axis is None:
             return experts.contiguous()
         narrow_experts = [
             expert.index_select(axis - 1, as_index(stack.features(channels)).to(weight.device))
-            for expert, channels in zip(experts, expert_pruning.channels, strict=True)
+            for expert, channels in zip(experts, inside.channels, strict=True)
         ]
         return torch.stack(narrow_experts)
 
-    return _swapped(layer, component.mixture, members, owned)
+    return _swapped(layer, mixture, members, owned)
 
 
-def set_counts(layer: nn.Module, component: Component, member_count: int, top_k: int = 0) -> None:
+def set_counts(layer: nn.Module, mixture: Mixture, member_count: int, top_k: int = 0) -> None:
     """Set the integers that the forward of a narrow copy reads.
 
     Args:
         layer: The copy; its router, its holder and the modules around them are shared with none.
-        component: Its experts.
+        mixture: Its experts.
         member_count: Experts that it keeps.
         top_k: Experts that run for a token; 0: as many as before.
     """
-    experts = component.mixture
-    for path, name in experts.count_attributes:
+    for path, name in mixture.count_attributes:
         setattr(layer.get_submodule(path), name, member_count)
-    for path, name in experts.top_k_attributes if top_k else ():
+    for path, name in mixture.top_k_attributes if top_k else ():
         setattr(layer.get_submodule(path), name, top_k)
-
-
-def permute_experts_(
-    layer: nn.Module,
-    component: Component,
-    order: NDArray[np.int_],
-    channels: NDArray[np.int_] | None = None,
-) -> None:
-    """Sort the experts of a layer in place, and their channels before that.
-
-    Args:
-        layer: The layer that holds them.
-        component: The experts.
-        order: Members by falling importance within each group, ``(members,)``.
-        channels: The channels of each expert by falling importance, experts in their present
-            order, ``(members, channels)``; None: they keep their order.
-    """
-    experts = component.mixture
-    for stack in experts.stacks:
-        weight = tensor_at(layer, stack.path)
-        if channels is not None and stack.axis is not None:
-            for expert, channel_order in zip(weight, channels, strict=True):
-                features = as_index(stack.features(channel_order)).to(weight.device)
-                expert.copy_(expert.index_select(stack.axis - 1, features))
-        weight.copy_(weight[as_index(order).to(weight.device)])
-    for path in experts.router_rows:
-        rows = tensor_at(layer, path)
-        rows.copy_(rows[as_index(order).to(rows.device)])
 
 
 def _swapped(
     layer: nn.Module,
-    experts: Experts,
+    mixture: Mixture,
     members: NDArray[np.int_],
     make: Callable[[Stack, Tensor], Tensor | ExpertSlices],
 ) -> dict[str, nn.Module]:
     """Return copies of router and holder that hold other weights."""
-    router = shallow(layer.get_submodule(experts.router))
-    for path in experts.router_rows:
+    router = shallow(layer.get_submodule(mixture.router))
+    for path in mixture.router_rows:
         rows = tensor_at(layer, path)
         _put(
             router,
-            path.removeprefix(f"{experts.router}."),
+            path.removeprefix(f"{mixture.router}."),
             rows[as_index(members).to(rows.device)],
         )
-    holder = shallow(layer.get_submodule(experts.holder))
-    for stack in experts.stacks:
+    holder = shallow(layer.get_submodule(mixture.holder))
+    for stack in mixture.stacks:
         value = make(stack, tensor_at(layer, stack.path))
-        _put(holder, stack.path.removeprefix(f"{experts.holder}."), value)
-    return {experts.router: router, experts.holder: holder}
+        _put(holder, stack.path.removeprefix(f"{mixture.holder}."), value)
+    return {mixture.router: router, mixture.holder: holder}
 
 
 def _put(module: nn.Module, name: str, value: Tensor | ExpertSlices) -> None:
@@ -208,12 +233,3 @@ def _put(module: nn.Module, name: str, value: Tensor | ExpertSlices) -> None:
         module._buffers[name] = value
     else:
         module._parameters[name] = nn.Parameter(value, requires_grad=False)
-
-
-def shallow(module: nn.Module) -> nn.Module:
-    """Return a copy that shares all that a module holds, so that parts of it can be replaced."""
-    copied = copy.copy(module)
-    copied._modules = dict(module._modules)
-    copied._parameters = dict(module._parameters)
-    copied._buffers = dict(module._buffers)
-    return copied

@@ -16,7 +16,7 @@ from search_spaces.surgery.slice_and_cut import cut
 def pruned(structure: ModelStructure, kept: NDArray[np.int_]) -> nn.Module:
     """A model whose layers are cut for real and whose empty layers are gone."""
     model = copy.deepcopy(structure.backbone.model)
-    parent_path, _, name = structure.backbone.stack_path.rpartition(".")
+    parent_path, _, name = structure.backbone.stack.path.rpartition(".")
     layers = []
     for index, layer in enumerate(structure.layers):
         counts = kept[2 * index : 2 * index + 2]
@@ -32,10 +32,10 @@ def ways(
 ) -> list[tuple[BlockOptions, ...]]:
     """Ways to thin out each component: two widths of experts, and one or all that run."""
     return [
-        combined_options(patterns)
-        if component.experts is None
-        else combined_options(
-            patterns, (0, 4), (0, 1) if component.experts.top_k_attributes else (0,)
+        combined_options(
+            patterns,
+            (0, 4) if component.channel_count else (0,),
+            (0, 1) if component.least_top_k < component.top_k else (0,),
         )
         for component in structure.components
     ]
@@ -48,7 +48,7 @@ def random_configurations(
     rng = np.random.default_rng(7)
     widths = unit_counts(structure.components)
     kinds = np.array([component.kind for component in structure.components])
-    lowest = [b.experts.lowest if b.experts is not None else 1 for b in structure.components]
+    lowest = [component.lowest for component in structure.components]
     kept = rng.integers(lowest, widths + 1, size=(count, len(widths)))
     kept *= rng.random(kept.shape) < 0.8
     each = [len(own) for own in ways(structure, (DENSE,) * patterns)]
@@ -65,14 +65,14 @@ def cut_layers(structure: ModelStructure, configuration: NDArray[np.int_]) -> di
     kept, chosen = tables.units(configuration), tables.options_index(configuration)
     layers = {}
     for index, (layer, span) in enumerate(zip(structure.layers, structure.spans, strict=True)):
-        choices, thinned = [], ExpertPruning()
+        choices, thinned = [], []
         for position, component in enumerate(layer.components, span.start):
             members = component.members(np.arange(component.member_count), int(kept[position]))
             choices.append((component, np.sort(members)))
-            if component.experts is not None:
-                way = ways(structure)[position][chosen[position]]
-                width = np.tile(np.arange(way.channels), (len(members), 1))
-                thinned = ExpertPruning(channels=width if way.channels else None, top_k=way.top_k)
+            way = ways(structure)[position][chosen[position]]
+            width = np.tile(np.arange(way.channels), (len(members), 1))
+            channels = width if way.channels else None
+            thinned.append(ExpertPruning(channels=channels, top_k=way.top_k))
         if kept[span].any():
             layers[index] = cut(structure.backbone.layers[index], choices, (), thinned)
     return layers

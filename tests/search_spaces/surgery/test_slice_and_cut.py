@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from search_spaces.structure.components import Component
 from search_spaces.structure.linear import SlicedLinear, matrix
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.slice_and_cut import Dropped, LayerConfig, cut, graft, narrowed
+from search_spaces.surgery.graft import graft
+from search_spaces.surgery.slice_and_cut import Dropped, cut, narrowed
+from search_spaces.surgery.slice_projections import LayerConfig
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import (
     irregular_plan,
@@ -22,6 +24,7 @@ from tests.models.candidates import (
     uniform_plan,
 )
 from tests.models.families import Family
+from tests.models.parts import attention_of, mlp_of
 
 Units = NDArray[np.int_]
 ROUNDING = 1e-4
@@ -156,8 +159,8 @@ def test_narrow_layers_leave_the_dense_one_alone(
 
 def test_keeping_everything_gives_the_layer_itself(llama: ModelStructure) -> None:
     layer, read = llama.backbone.layers[0], llama.layers[0]
-    assert narrowed(layer, [(read.attention, 2), (read.mlp, 48)]) is layer
-    assert cut(layer, [(read.attention, np.arange(2)), (read.mlp, np.arange(48))]) is layer
+    assert narrowed(layer, [(attention_of(read), 2), (mlp_of(read), 48)]) is layer
+    assert cut(layer, [(attention_of(read), np.arange(2)), (mlp_of(read), np.arange(48))]) is layer
 
 
 def test_grafting_replaces_deep_modules_and_shares_the_rest() -> None:

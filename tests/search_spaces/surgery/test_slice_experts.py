@@ -94,7 +94,7 @@ def test_sliced_equals_masked_equals_cut(
     members = component.members(np.arange(component.member_count), count)
     with _masked(structure, members, options.channels, options.top_k) as masked:
         expected = _run(structure, masked)
-    sliced = _run(structure, narrowed(layer, [(component, count)], options=options))
+    sliced = _run(structure, narrowed(layer, [(component, count)], options=[options]))
     torch.testing.assert_close(sliced, expected, rtol=1e-4, atol=1e-5)
 
     sort_units_(structure, orders.inverse())
@@ -103,7 +103,7 @@ def test_sliced_equals_masked_equals_cut(
     if options.channels:
         channels = np.sort(orders.channels[position][kept, : options.channels], axis=1)
     expert_pruning = ExpertPruning(channels=channels, top_k=options.top_k)
-    small = cut(layer, [(component, kept)], expert_pruning=expert_pruning)
+    small = cut(layer, [(component, kept)], insides=[expert_pruning])
     torch.testing.assert_close(_run(structure, small), expected, rtol=1e-4, atol=1e-5)
     held = sum(weight.numel() for weight in small.parameters())
     whole = sum(weight.numel() for weight in layer.parameters())
@@ -143,7 +143,7 @@ def test_dropped_experts_leave_the_shared_one(
 def test_only_experts_that_are_kept_are_touched() -> None:
     structure = copy.deepcopy(mixture("mixtral"))
     layer, component, _ = _last(structure)
-    narrow = narrowed(layer, [(component, 3)], options=BlockOptions(channels=4))
+    narrow = narrowed(layer, [(component, 3)], options=[BlockOptions(channels=4)])
     tensor_at(layer, component.mixture.stack("up").path)[3:] = torch.nan
     assert _run(structure, narrow).isfinite().all()
     path = component.mixture.stack("down").path
