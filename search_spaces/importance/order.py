@@ -1,6 +1,6 @@
 """The order in which units are pruned, from their importance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,8 +10,11 @@ from torch import Tensor
 from search_spaces.importance.protocol import ExpertImportance, UnitImportance
 from search_spaces.space.orders import Orders
 from search_spaces.statistics import Statistics
-from search_spaces.structure.expert_tensors import output_energy
+from search_spaces.structure.components import UnitChoice
 from search_spaces.structure.model import ModelStructure
+
+_Criteria = Mapping[UnitChoice, UnitImportance | ExpertImportance | None]
+"""By what is chosen of a component; None: all its members are alike."""
 
 
 def rank_units(
@@ -32,22 +35,26 @@ def rank_units(
         For each component its members; ties keep their order. Channels of experts are ordered by
         the energy that they add to the hidden states, if that was measured.
     """
+    criteria: _Criteria = {
+        "heads": unit_importance,
+        "channels": unit_importance,
+        "experts": expert_importance,
+    }
     orders, channels = [], {}
     for position, (component, weights) in enumerate(structure.matrices()):
         layer_statistics = statistics[component.layer]
-        if component.experts is None:
-            scores = unit_importance.importance(component, weights, layer_statistics)
-            orders.append(_descending(scores))
-            continue
-        importance = torch.zeros(component.member_count)  # all alike
-        if expert_importance is not None:
-            importance = expert_importance.importance(component, weights, layer_statistics)
+        criterion = criteria[component.unit_choice]
+        importance = (
+            torch.zeros(component.member_count)  # all alike
+            if criterion is None
+            else criterion.importance(component, weights, layer_statistics)
+        )
         by_group = _descending(importance.reshape(component.group_count, -1))
         first = np.arange(component.group_count)[:, None] * component.unit_count
         orders.append((first + by_group).ravel())
-        if ("expert_channel_energy", component.experts.holder) in layer_statistics:
-            energy = layer_statistics["expert_channel_energy", component.experts.holder]
-            channels[position] = _descending(output_energy(component.experts, weights, energy))
+        if component.channel_count and component.energy_statistic in layer_statistics:
+            energy = component.output_energy(weights, layer_statistics)
+            channels[position] = _descending(energy)
     return Orders(members=tuple(orders), channels=channels)
 
 

@@ -73,7 +73,7 @@ class ExpertImportance(Protocol):
         """Score the experts of one mixture.
 
         Args:
-            component: The mixture; its `experts` are not None.
+            component: The mixture.
             weights: The stacks and the router's rows by their paths inside the layer, as stored,
                 in float32.
             statistics: Of its layer, as `statistics` asks.

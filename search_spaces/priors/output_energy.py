@@ -1,4 +1,4 @@
-"""The energy that the hidden states lose by zeros, and by narrower and fewer experts."""
+"""The energy that the hidden states lose by zeros, and by narrower and fewer members."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,8 +10,6 @@ from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import Statistics
 from search_spaces.structure.components import Component
-from search_spaces.structure.expert_tensors import matrices_of, output_energy
-from search_spaces.structure.experts import Experts
 
 Floats = NDArray[np.float64]
 
@@ -48,63 +46,56 @@ def lost_shares(weight: Tensor, moment: Tensor, patterns: Sequence[SparsityPatte
     return np.array(shares)
 
 
-def expert_sensitivities(
+def option_sensitivities(
     component: Component,
     weights: Mapping[str, Tensor],
     statistics: Statistics,
     block_options: Sequence[BlockOptions],
 ) -> tuple[Floats, Floats]:
-    """Estimate the sensitivity of pruning each expert, and of each of their block options.
+    """Estimate the sensitivity of pruning each member, and of each of the block options.
 
-    Each expert is taken to lose the channels that add least; a pattern counts as elsewhere; a
-    lower top-k loses the square of the share of experts that no longer run, for those have the
-    least routing weights.
+    A member loses the energy that it adds to the hidden states, and narrow members the channels
+    that add least; a pattern loses the share of the energy that `lost_shares` says, summed over
+    the matrices; a lower top-k the square of the share of members that no longer run, for those
+    have the least routing weights.
 
     Args:
-        component: The experts.
-        weights: Their stacks by path.
-        statistics: Of their layer.
-        block_options: Those that they may have, the dense one first.
+        component: The component.
+        weights: As its `weights`, in float32.
+        statistics: Of its layer.
+        block_options: Those that it may have, the dense one first.
 
     Returns:
-        ``(experts,)`` and ``(options,)``
+        ``(members,)`` and ``(options,)``
     """
-    experts = component.experts
-    assert experts is not None
-    channel_energy = statistics["expert_channel_energy", experts.holder]
-    by_channel = output_energy(experts, weights, channel_energy).cpu()
+    by_channel = component.output_energy(weights, statistics).cpu()  # (members, channels)
     by_channel = by_channel / statistics["hidden_energy", ""]
     total = float(by_channel.sum())
     rising = by_channel.double().sort(dim=1).values.sum(dim=0).cumsum(dim=0).numpy()
     patterns = list(dict.fromkeys(options.pattern for options in block_options))
     lost = dict(
-        zip(patterns, _lost_of_experts(experts, weights, statistics, patterns), strict=True)
+        zip(patterns, _lost_by_zeros(component, weights, statistics, patterns), strict=True)
     )
     sensitivities = []
     for options in block_options:
-        pruned = experts.channel_count - options.channels if options.channels else 0
-        idle = 1 - options.top_k / experts.top_k if options.top_k else 0.0
+        pruned = component.channel_count - options.channels if options.channels else 0
+        idle = 1 - options.top_k / component.top_k if options.top_k else 0.0
         narrow = rising[pruned - 1] if pruned else 0.0
         sensitivities.append(min(narrow + total * (idle**2 + lost[options.pattern]), total))
     return by_channel.double().sum(dim=1).numpy(), np.array(sensitivities)
 
 
-def _lost_of_experts(
-    experts: Experts,
+def _lost_by_zeros(
+    component: Component,
     weights: Mapping[str, Tensor],
     statistics: Statistics,
     patterns: Sequence[SparsityPattern],
 ) -> Floats:
-    """Compute the share of all experts' energy that each pattern removes, ``(patterns,)``."""
+    """Compute the share of a component's energy that each pattern removes, ``(patterns,)``."""
     lost = np.zeros(len(patterns))
     if len(patterns) == 1:
         return lost
-    energies = {
-        "up": statistics["expert_input_energy", experts.holder],
-        "down": statistics["expert_channel_energy", experts.holder],
-    }
-    for stack, matrices in matrices_of(experts, weights):
-        moments = energies[stack.role]
+    for matrices, moments in component.matrix_inputs(weights, statistics):
         shares = [lost_shares(m, e, patterns) for m, e in zip(matrices, moments, strict=True)]
         lost += np.mean(shares, axis=0)
     return np.minimum(lost, 1.0)

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from search_spaces.errors import SettingsError
 from search_spaces.importance.protocol import LayerImportance, UnitImportance
-from search_spaces.importance.units.wanda import Wanda
 from search_spaces.linalg import DAMPING, damped_factor
 from search_spaces.priors import AllocationName, global_magnitude, lamp
-from search_spaces.priors.output_energy import expert_sensitivities, lost_shares
+from search_spaces.priors.output_energy import option_sensitivities
 from search_spaces.priors.owl import owl_shares
 from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.statistics import Statistics
@@ -59,21 +58,11 @@ def prior_from_energy(
     block_options = block_options or [combined_options()] * len(structure.components)
     units, options = [], []
     for position, (component, weights) in enumerate(structure.matrices()):
-        layer_statistics = statistics[component.layer]
-        component_options = block_options[position]
-        if component.experts is not None:
-            sensitivities = expert_sensitivities(
-                component, weights, layer_statistics, component_options
-            )
-        else:
-            energy = Wanda().importance(component, weights, layer_statistics)
-            energy = energy / layer_statistics["hidden_energy", ""]
-            patterns = [option.pattern for option in component_options]
-            moments = {path: layer_statistics["input_second_moment", path] for path in weights}
-            lost = sum(lost_shares(weights[path], moments[path], patterns) for path in weights)
-            sensitivities = _numpy(energy), np.minimum(lost, 1.0) * float(energy.sum())
-        units.append(sensitivities[0])
-        options.append(sensitivities[1])
+        by_unit, by_option = option_sensitivities(
+            component, weights, statistics[component.layer], block_options[position]
+        )
+        units.append(by_unit)
+        options.append(by_option)
     return SensitivityPrior(units=tuple(units), options=tuple(options))
 
 
@@ -102,7 +91,7 @@ def prior_after_compensation(
     """
     units = []
     for position, (component, weights) in enumerate(structure.matrices()):
-        if component.experts is not None:  # nothing compensates for pruned experts
+        if not component.projections:  # nothing is fitted anew
             units.append(energy.units[position])
             continue
         output, order = component.projections[-1], orders[position]
@@ -153,13 +142,13 @@ def prior_from_importance(
     Raises:
         SettingsError: If the model has experts.
     """
+    if structure.has_experts:
+        raise SettingsError(
+            "`prior importance` compares heads and channels, and this model has experts; set "
+            "`--prior energy`"
+        )
     by_component, sizes = [], []
     for component, weights in structure.matrices():
-        if component.experts is not None:
-            raise SettingsError(
-                "`prior importance` compares heads and channels, and this model has experts; set "
-                "`--prior energy`"
-            )
         scores = importance.importance(component, weights, statistics[component.layer])
         by_component.append(_numpy(scores))
         sizes.append(sum(weight.numel() for weight in weights.values()) / component.unit_count)
@@ -183,10 +172,12 @@ def prior_from_layer_importance(
 
     def sensitivities(component: Component) -> Floats:
         is_attention = component.kind == "attention"
-        feed_forward_count = len(structure.layers[component.layer].feed_forward)
+        layer = structure.layers[component.layer]
+        feed_forward_count = len(layer.feed_forward)
         part = "" if whole_layers else "attention" if is_attention else "mlp"
         total = importance.importance(statistics[component.layer], part)
-        half = total / 2 if whole_layers else total
+        has_both = 0 < feed_forward_count < len(layer.components)
+        half = total / 2 if whole_layers and has_both else total
         share = half / (1 if is_attention else feed_forward_count)
         return np.full(component.member_count, share / component.member_count)
 

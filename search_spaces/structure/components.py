@@ -37,6 +37,11 @@ class Projection:
         """The rows or columns of each unit, ascending, ``(units, features for each unit)``."""
         return np.argsort(self.units, kind="stable").reshape(int(self.units.max()) + 1, -1)
 
+    @property
+    def free_axis(self) -> int:
+        """The axis of its matrix whose entries belong to no unit alone."""
+        return 1 if self.side == "rows" else 0
+
     def summed(self, features: Tensor) -> Tensor:
         """Sum values ``(features,)`` of its rows or columns by unit: ``(units,)``."""
         positions = torch.from_numpy(self.by_unit).to(features.device)

@@ -8,6 +8,7 @@ from torch import Tensor
 from search_spaces.importance.experts.unrouted import ROUTED, unrouted_last
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
+from search_spaces.structure.mixture import as_mixture
 
 
 class ExpertMagnitude:
@@ -18,6 +19,6 @@ class ExpertMagnitude:
     def importance(
         self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        stacks = [weights[stack.path] for stack in component.mixture.stacks]
+        stacks = [weights[stack.path] for stack in as_mixture(component).stacks]
         sums = torch.stack([stack.flatten(1).square().sum(dim=1) for stack in stacks])
         return unrouted_last(component, sums.sum(dim=0), statistics)

@@ -21,5 +21,5 @@ class RandomExpertOrder:
         weights: Mapping[str, Tensor],  # noqa: ARG002
         statistics: Statistics,
     ) -> Tensor:
-        scores = random_scores(component, component.mixture.count)
+        scores = random_scores(component, component.member_count)
         return unrouted_last(component, scores, statistics)

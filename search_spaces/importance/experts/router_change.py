@@ -8,6 +8,7 @@ from search_spaces.errors import ModelError
 from search_spaces.importance.experts.unrouted import ROUTED, unrouted_last
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
+from search_spaces.structure.mixture import as_mixture
 
 
 class RouterChange:
@@ -32,7 +33,7 @@ class RouterChange:
     def importance(
         self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        rows = next(weights[p] for p in component.mixture.router_rows if weights[p].ndim == 2)
+        rows = next(weights[p] for p in as_mixture(component).router_rows if weights[p].ndim == 2)
         before = self._pretrained.get(component.layer)
         if before is None or before.shape != rows.shape:
             got = "none" if before is None else str(tuple(before.shape))

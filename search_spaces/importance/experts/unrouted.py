@@ -5,6 +5,7 @@ from torch import Tensor
 
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
+from search_spaces.structure.mixture import as_mixture
 
 ROUTED: frozenset[StatisticName] = frozenset({"expert_frequency"})
 """What every expert importance needs to know those experts."""
@@ -12,7 +13,7 @@ ROUTED: frozenset[StatisticName] = frozenset({"expert_frequency"})
 
 def measured(component: Component, statistics: Statistics, name: StatisticName) -> Tensor:
     """Return a statistic of the experts of a component, ``(experts, ...)``."""
-    return statistics[name, component.mixture.holder]
+    return statistics[name, as_mixture(component).holder]
 
 
 def unrouted_last(component: Component, importance: Tensor, statistics: Statistics) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from search_spaces.importance.units.reduce import by_unit
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
@@ -30,5 +29,5 @@ class Activation:
         output = component.projections[-1]
         weight = weights[output.path]
         if component.kind == "mlp":
-            return by_unit(output, statistics["input_magnitude", output.path].to(weight))
-        return by_unit(output, statistics["input_second_moment", output.path].to(weight)).sqrt()
+            return output.summed(statistics["input_magnitude", output.path].to(weight))
+        return output.summed(statistics["input_second_moment", output.path].to(weight)).sqrt()

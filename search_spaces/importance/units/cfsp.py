@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from search_spaces.importance.units.reduce import along, by_unit
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
@@ -41,9 +40,9 @@ class CFSP:
             size = weights[projection.path].abs()
             if projection is output:
                 size = size * energy.sqrt()
-            side = along(projection)
+            side = projection.free_axis
             total = size.sum(dim=1 - side, keepdim=True)
             # a feature that no unit reads or writes tells them apart by nothing
             share = (size / total.where(total > 0, 1.0)).mean(dim=side)
-            shares.append(by_unit(projection, share))
-        return by_unit(output, energy).sqrt() * sum(shares[1:], start=shares[0])
+            shares.append(projection.summed(share))
+        return output.summed(energy).sqrt() * sum(shares[1:], start=shares[0])

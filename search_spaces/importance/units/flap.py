@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from search_spaces.importance.units.reduce import by_unit
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
@@ -34,7 +33,7 @@ class FLAP:
         mean = statistics["input_mean", output.path].to(weight).double()
         second = statistics["input_second_moment", output.path].to(weight).double()
         variance = (second - mean.square()).clamp(min=0)  # (columns,)
-        unit_variance = by_unit(output, weight.double().square().sum(dim=0) * variance)
+        unit_variance = output.summed(weight.double().square().sum(dim=0) * variance)
         centred = unit_variance - unit_variance.mean()
         deviation = centred.square().mean().sqrt()
         # units that are alike differ by rounding alone

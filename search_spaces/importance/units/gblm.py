@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from search_spaces.importance.units.reduce import by_unit
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
@@ -38,4 +37,4 @@ class GBLM:
         weight = weights[output.path]
         inputs = statistics["input_second_moment", output.path].to(weight).sqrt()  # (columns,)
         slopes = statistics["gradient_second_moment", output.path].to(weight).sqrt()
-        return by_unit(output, (weight * (inputs + GRADIENT_WEIGHT * slopes)).square().sum(dim=0))
+        return output.summed((weight * (inputs + GRADIENT_WEIGHT * slopes)).square().sum(dim=0))

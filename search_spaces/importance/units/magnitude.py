@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from search_spaces.importance.units.reduce import along, by_unit
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
@@ -28,6 +27,6 @@ class Magnitude:
         statistics: Statistics,  # noqa: ARG002
     ) -> Tensor:
         squares = [
-            by_unit(p, weights[p.path].square().sum(along(p))) for p in component.projections
+            p.summed(weights[p.path].square().sum(p.free_axis)) for p in component.projections
         ]
         return sum(squares[1:], start=squares[0])

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from search_spaces.importance.units.reduce import along, by_unit
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
@@ -31,5 +30,5 @@ class Taylor:
         for projection in component.projections:
             weight = weights[projection.path]
             change = (weight * statistics["gradient", projection.path].to(weight)).abs()
-            changes.append(by_unit(projection, change.sum(along(projection))))
+            changes.append(projection.summed(change.sum(projection.free_axis)))
         return sum(changes[1:], start=changes[0])

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from search_spaces.importance.units.reduce import by_unit
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
 
@@ -26,7 +25,4 @@ class Wanda:
     def importance(
         self, component: Component, weights: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
-        output = component.projections[-1]
-        weight = weights[output.path]
-        energy = statistics["input_second_moment", output.path].to(weight)  # ‖X_j‖² / tokens
-        return by_unit(output, weight.square().sum(dim=0) * energy)
+        return component.output_energy(weights, statistics).squeeze(1)
