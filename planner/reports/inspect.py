@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.metric import METRICS
-from planner.preparation.dense_model import open_model
+from planner.preparation.dense_model import open_model, scoring_note
 from planner.reports.tables import aligned
 from planner.settings.search import SearchSettings
 from search_spaces.progress import Progress
@@ -67,6 +67,7 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
             "",
             aligned(rows),
             "",
+            scoring_note(settings),
             f"macs for a token that attends to {settings.window_tokens} tokens",
         ]
     )

@@ -11,7 +11,7 @@ from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.racing import rungs_of
 from planner.preparation.calibration import check_saved_text, text_digest
-from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
+from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model, scoring_note
 from planner.preparation.latency_tables import check_request, find_table, workload
 from planner.preparation.order_file import order_digest
 from planner.preparation.prepare import prepare
@@ -105,6 +105,7 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     Raises:
         InputError: If the user must correct something.
     """
+    logger.info(scoring_note(run.settings))
     dense = open_model(run.settings, progress)
     check_resumable(run, dense)
     if run.is_new:
