@@ -46,11 +46,10 @@ def removal_configurations(structure: ModelStructure) -> Configurations:
     """Return the dense model, then, for each layer, without it, its attention, or its MLP."""
     dense = dense_configurations(structure.components)
     configurations = np.tile(dense, (1 + len(PARTS) * len(structure.layers), 1))
-    for layer, span in enumerate(structure.spans):
-        first = 1 + len(PARTS) * layer
-        configurations[first, span] = 0
-        configurations[first + 1, span.start] = 0
-        configurations[first + 2, span.start + 1 : span.stop] = 0
+    for position, component in enumerate(structure.components):
+        first = 1 + len(PARTS) * component.layer
+        part = 1 if component.kind == "attention" else 2
+        configurations[[first, first + part], position] = 0
     return configurations
 
 

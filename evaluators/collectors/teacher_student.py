@@ -12,7 +12,6 @@ from search_spaces.pruned_weights.types import PrunedWeights
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.backbone import LayerCall
-from search_spaces.structure.components import Component
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import LayerStructure, ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
@@ -62,7 +61,7 @@ class _Sums:
 _Choice = tuple[int, PrunedWeights]
 """Units that the student keeps of a component, and its pruned weights."""
 _Choose = Callable[[int, _Sums], _Choice]
-"""Returns the choice for the attention or the MLP of a layer, 0 or 1, from its sums."""
+"""Returns the choice for a component of a layer, by its place there, from its sums."""
 
 
 @torch.inference_mode()
@@ -119,7 +118,7 @@ def collect_tuning(
             statistics: dict[tuple[StatisticName, str], Tensor] = statistics,
         ) -> _Choice:
             position = structure.spans[index].start + offset
-            output = _components(layer)[offset].projections[-1]
+            output = layer.components[offset].projections[-1]
             # from the sorted model's order of features back to the model's own
             unsorted = torch.from_numpy(np.argsort(output.sorted_features(orders[position])))
             unsorted = unsorted.to(sums.gram.device)
@@ -138,12 +137,11 @@ def _advance_apart(
     structure: ModelStructure, index: int, choose: _Choose, pairs: Sequence[_Pair]
 ) -> None:
     """Run both models through the components of a layer, one after the other."""
-    backbone, components = structure.backbone, _components(structure.layers[index])
+    backbone, components = structure.backbone, structure.layers[index].components
     with backbone.resident(index) as layer:
-        for offset, (component, other) in enumerate(
-            zip(components, components[::-1], strict=True)
-        ):
-            alone = narrowed(layer, [(other, 0)])
+        for offset, component in enumerate(components):
+            others = [(other, 0) for other in components if other is not component]
+            alone = narrowed(layer, others)
             linear = layer.get_submodule(component.projections[-1].path)
             sums, factor = _Sums.at(linear), None
             for pair in pairs:
@@ -160,7 +158,7 @@ def _advance_apart(
                 else:
                     sums.add(dense_call.inputs, dense_call.output - _offset(linear))
             count, weights = choose(offset, sums)
-            narrow = narrowed(layer, [(component, count), (other, 0)], weights)
+            narrow = narrowed(layer, [(component, count), *others], weights)
             for pair in pairs if count else ():
                 pair.student = backbone.run_layer(narrow, pair.student, pair.calls[index])
 
@@ -169,7 +167,7 @@ def _advance_whole(
     structure: ModelStructure, index: int, choose: _Choose, pairs: Sequence[_Pair]
 ) -> None:
     """Run both models through a layer as a whole, and sum the dense one's inputs and outputs."""
-    backbone, components = structure.backbone, _components(structure.layers[index])
+    backbone, components = structure.backbone, structure.layers[index].components
     with backbone.resident(index) as layer:
         linears = [layer.get_submodule(component.projections[-1].path) for component in components]
         all_sums = [_Sums.at(linear) for linear in linears]
@@ -183,13 +181,10 @@ def _advance_whole(
         choices = [
             (component, count) for component, (count, _) in zip(components, student, strict=True)
         ]
-        narrow = narrowed(layer, choices, {**student[0][1], **student[1][1]})
+        weights = {path: made for _, of_one in student for path, made in of_one.items()}
+        narrow = narrowed(layer, choices, weights)
         for pair in pairs:
             pair.student = backbone.run_layer(narrow, pair.student, pair.calls[index])
-
-
-def _components(layer: LayerStructure) -> tuple[Component, Component]:
-    return layer.attention, layer.mlp
 
 
 def _offset(linear: nn.Module) -> Tensor | float:

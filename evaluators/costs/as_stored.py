@@ -27,5 +27,6 @@ def as_stored(structure: ModelStructure, stored: StoredFormat) -> ModelStructure
         memo[id(weight)] = nn.Parameter(empty, requires_grad=False) if is_weight else empty
     backbone = copy.copy(structure.backbone)
     backbone.model = copy.deepcopy(model, memo)
-    _, backbone.layers = find_stack(backbone.model)
+    backbone.stack = find_stack(backbone.model)
+    backbone.layers = tuple(backbone.stack.layers.values())
     return replace(structure, backbone=backbone)

@@ -81,8 +81,9 @@ def total(
         ``(candidates,)``
     """
     permanent = np.array([not layer.vanishes for layer in structure.layers])
-    starts = [span.start for span in structure.spans]
-    standing = np.logical_or.reduceat(configurations > 0, starts, axis=1) | permanent
+    kept = np.pad(np.cumsum(configurations > 0, axis=1), ((0, 0), (1, 0)))  # before each component
+    starts, stops = zip(*((span.start, span.stop) for span in structure.spans), strict=True)
+    standing = (kept[:, stops] > kept[:, starts]) | permanent
     costs: Floats = standing @ cost_table.shared + cost_table.rest
     for table, configuration in zip(cost_table.tables, configurations.T, strict=True):
         costs += table[configuration]

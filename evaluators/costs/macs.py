@@ -52,7 +52,7 @@ def products_table(
     outside = [
         module
         for path, module in structure.backbone.model.named_modules()
-        if is_linear(module) and not path.startswith(f"{structure.backbone.stack_path}.")
+        if is_linear(module) and not path.startswith(f"{structure.backbone.stack.path}.")
     ]
     return CostTable(
         tables=tabulated(structure, block_options, table),

@@ -67,10 +67,10 @@ def measure_table(
     all_options = tuple(block_options or [combined_options()] * len(structure.components))
     cases = [case for layers in groups for case in _cases(structure, layers, all_options)]
     timer = StackTimer(structure, workload)
-    timer.time(structure.backbone.layers)  # warm-up, not counted
+    timer.time(structure.backbone.stack.blocks)  # warm-up, not counted
     dense_turns, case_turns = [], []
     for turn in range(TURNS):
-        dense_turns.append(timer.time(structure.backbone.layers))
+        dense_turns.append(timer.time(structure.backbone.stack.blocks))
         for done, case in enumerate(cases, start=turn * len(cases) + 1):
             case_turns.append(timer.time(timer.cut(case)))
             progress.advance(done, TURNS * len(cases))
@@ -115,7 +115,8 @@ def _cases(
     first, span = structure.layers[group[0]], structure.spans[group[0]]
     weight_bytes = sum(w.nbytes for w in structure.backbone.layers[group[0]].parameters())
     room = min(MOST_LAYERS, MOST_BYTES // max(1, weight_bytes))
-    layers = group[: max(2, room)]
+    # a decoder may run no more of them than its model has blocks
+    layers = group[: min(max(2, room), len(structure.backbone.stack.blocks))]
     bare = StackCase(layers=layers, kept=(0,) * len(first.components))
     cases = [replace(bare, layers=layers[: bare.half], is_half=True), bare]
     for place, (component, component_options) in enumerate(

@@ -224,6 +224,6 @@ def _steps(structure: ModelStructure) -> tuple[Step, ...]:
     steps = []
     for index, (layer, span) in enumerate(zip(structure.layers, structure.spans, strict=True)):
         # experts and the shared expert read the same input: they run as one
-        middle = [span.start + 1] if layer.splits else []
+        middle = [span.start + 1] if layer.splits and len(layer.components) > 1 else []
         steps += [Step(index, *ends) for ends in pairwise([span.start, *middle, span.stop])]
     return tuple(steps)

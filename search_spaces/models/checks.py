@@ -87,18 +87,12 @@ def loading_failure(
 
 
 def check_architecture(name: str, config: PreTrainedConfig, *, trusted: bool) -> None:
-    """Refuse a model that is no causal language model, or is an export of the planner.
+    """Refuse a model that is no causal language model.
 
     Raises:
-        ModelError: If it is such a model.
+        ModelError: If it is none.
     """
     architectures, model_type = config.architectures, config.model_type
-    if model_type.startswith("pruned_"):
-        raise ModelError(
-            f"a model's layers must be alike, and those of {quoted(name)}, an export with code of "
-            "its own, are not; search the model that it was pruned from, or, to train between two "
-            "searches, export a plan that loads without trust, such as one of `--space layers`"
-        )
     causal_class = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     named = set(architectures or [])
     is_named_causal = any("CausalLM" in name or "LMHead" in name for name in named)

@@ -18,6 +18,7 @@ from search_spaces.models.on_disk.config_checks import check_depth
 from search_spaces.models.on_disk.location import locate_source
 from search_spaces.models.on_disk.source_files import weight_files
 from search_spaces.models.on_disk.vocabulary import check_vocabulary
+from search_spaces.models.own_exports import stock_class
 from search_spaces.models.stored import StoredFormat, check_formats, restore_, untie_
 from search_spaces.models.streaming import LayerStream, open_streamed
 from search_spaces.models.trust import load_config, load_tokenizer, load_weights, make_empty
@@ -115,7 +116,9 @@ def _streams(
 def _implementations(config: PreTrainedConfig) -> dict[str, str]:
     """Return the fastest attention of a class, and the forward of experts that skips idle ones."""
     model_class = getattr(
-        transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, ""), None
+        transformers,
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(stock_class(type(config)).model_type, ""),
+        None,
     )
     attention = "sdpa" if getattr(model_class, "_supports_sdpa", True) else "eager"
     return {"attn_implementation": attention, "experts_implementation": "eager"}

@@ -19,7 +19,7 @@ from search_spaces.models.checkpoint import (
 )
 from search_spaces.models.checks import check_complete, misshapen
 from search_spaces.models.fingerprint import lasting
-from search_spaces.models.layer_stack import find_stack
+from search_spaces.models.layer_stack import LayerStack, find_stack
 from search_spaces.models.on_disk.source_files import WeightFiles
 from search_spaces.models.tensors import tensor_at
 from search_spaces.models.trust import load_state
@@ -37,7 +37,7 @@ class LayerStream:
 
     Args:
         model: Its layers on the ``meta`` device, in the dtype that transformers would load.
-        stack_path: Path of the layers in the model.
+        stack: Its layers.
         stored: The tensors on disk of each layer, ``(layers,)``.
         device: Where weights are placed when they are read.
     """
@@ -45,15 +45,15 @@ class LayerStream:
     def __init__(
         self,
         model: PreTrainedModel,
-        stack_path: str,
+        stack: LayerStack,
         stored: Sequence[Sequence[StoredWeight]],
         device: str,
     ) -> None:
-        layers = model.get_submodule(stack_path)
-        assert isinstance(layers, nn.ModuleList)
+        layers = tuple(stack.layers.values())
         self._model = model
+        self._stack = stack
         self._layers = layers
-        self._prefix = f"{stack_path}."
+        self._paths = tuple(stack.layers)
         self._device = device
         self._users = [0] * len(layers)
         self._absent: list[Mapping[str, Tensor]] = [{}] * len(layers)
@@ -82,14 +82,10 @@ class LayerStream:
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what `lasting` returns of the model by name, one layer in memory at a time."""
-        for index, group in groupby(sorted(lasting(self._model)), self._layer_of):
+        for index, group in groupby(sorted(lasting(self._model)), self._stack.layer_of):
             with nullcontext() if index is None else self.resident(index):
                 for name in group:
                     yield name, tensor_at(self._model, name)
-
-    def _layer_of(self, name: str) -> int | None:
-        inside = name.removeprefix(self._prefix)
-        return None if inside == name else int(inside.partition(".")[0])
 
     def _read_when_called(self, index: int, layer: nn.Module) -> None:
         def before(*_: object) -> None:
@@ -119,7 +115,7 @@ class LayerStream:
         layer = self._layers[index]
         absent = lasting(layer)
         self._absent[index] = absent
-        prefix = f"{self._prefix}{index}."
+        prefix = f"{self._paths[index]}."
         for name, weight in read_weights(self._stored[index], self._model):
             path = name.removeprefix(prefix)
             if weight.shape != absent[path].shape:
@@ -164,16 +160,14 @@ def open_streamed(
             f"the weights of a streamed model must lie on disk as numbers, and {quoted(source)} "
             "holds quantised ones; load it whole, with `--offload never`"
         )
-    stack_path, _ = find_stack(empty)
+    stack = find_stack(empty)
     stored = locate(empty, files.tensors)
-    prefix = f"{stack_path}."
-    outside = [weight for weight in stored if not weight.names[0].startswith(prefix)]
-    layers: list[list[StoredWeight]] = [[] for _ in empty.get_submodule(stack_path).children()]
+    outside: list[StoredWeight] = []
+    layers: list[list[StoredWeight]] = [[] for _ in stack.layers]
     for weight in stored:
-        if weight.names[0].startswith(prefix):
-            index = weight.names[0].removeprefix(prefix).partition(".")[0]
-            layers[int(index)].append(weight)
-    absent = {n: w for n, w in lasting(empty).items() if n.startswith(prefix)}
+        index = stack.layer_of(weight.names[0])
+        (outside if index is None else layers[index]).append(weight)
+    absent = {n: w for n, w in lasting(empty).items() if stack.layer_of(n) is not None}
     held = {name for weight in stored for name in weight.names}
     check_complete(source, {"missing_keys": absent.keys() - held}, empty)
     weights = dict(read_weights(outside, empty))
@@ -192,7 +186,7 @@ def open_streamed(
     for tensor in (*model.parameters(), *model.buffers()):
         if not tensor.is_meta:
             tensor.data = tensor.data.to(device)
-    return model, LayerStream(model, stack_path, layers, device), info
+    return model, LayerStream(model, find_stack(model), layers, device), info
 
 
 def _parameter(weight: Tensor) -> nn.Parameter:

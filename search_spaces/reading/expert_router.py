@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.errors import StructureError
-from search_spaces.reading.probe import LayerProbe
+from search_spaces.reading.probe import LayerProbe, rounding
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
-from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
-from search_spaces.structure.experts import Experts
 from search_spaces.structure.hooks import hooked
-from search_spaces.surgery.slice_and_cut import graft, narrowed
+from search_spaces.structure.mixture import Mixture
+from search_spaces.surgery.graft import graft
+from search_spaces.surgery.slice_and_cut import narrowed
 from search_spaces.surgery.slice_experts import narrow_modules, set_counts
 
 _AGREEING_TOKENS = 0.75
@@ -82,60 +82,56 @@ def read_routing(probe: LayerProbe, holder: str) -> Routing:
     )
 
 
-def read_counts(probe: LayerProbe, component: Component) -> Component:
+def read_counts(probe: LayerProbe, mixture: Mixture) -> Mixture:
     """Find the integers that follow the number of experts, their groups, and the limits of top-k.
 
     Args:
         probe: The layer.
-        component: Its experts, with their stacks.
+        mixture: Its experts, with their stacks.
 
     Raises:
         StructureError: If removed experts do not compute what masked ones do.
     """
-    experts = component.mixture
-    if experts.count == 1:
-        return component
-    for groups in _group_counts(probe, experts):
-        units = experts.count // groups
+    count = mixture.member_count
+    if count == 1:
+        return mixture
+    for groups in _group_counts(probe, mixture):
+        units = count // groups
         if units < 2:
             continue
-        for following in _following(probe, experts):
+        for following in _following(probe, mixture):
             trial = replace(
-                component,
-                unit_count=units,
-                group_count=groups,
-                experts=replace(experts, count_attributes=following),
+                mixture, unit_count=units, group_count=groups, count_attributes=following
             )
-            if (units - 1) * groups >= experts.top_k and _counts_fit(probe, trial):
+            if (units - 1) * groups >= mixture.top_k and _counts_fit(probe, trial):
                 return _with_limits(probe, trial)
-    if experts.top_k == experts.count:  # all run for every token, so none can be pruned
-        all_needed = replace(experts, lowest=component.unit_count)
-        return _with_top_k(probe, replace(component, experts=all_needed))
+    if mixture.top_k == count:  # all run for every token, so none can be pruned
+        return _with_top_k(probe, replace(mixture, lowest=mixture.unit_count))
     raise StructureError(
-        f"`{probe.path}.{experts.router}` must compute the same with experts removed as with "
+        f"`{probe.path}.{mixture.router}` must compute the same with experts removed as with "
         "experts masked, and it does not; this router chooses in a way that the planner does not "
         "know"
     )
 
 
-def _counts_fit(probe: LayerProbe, component: Component) -> bool:
+def _counts_fit(probe: LayerProbe, mixture: Mixture) -> bool:
     """Return whether the layer computes the same with experts removed as with experts masked."""
-    experts, count = component.mixture, component.unit_count - 1
+    count = mixture.unit_count - 1
     counts = [count]
     # twice, for a router that groups may happen to choose alike where all tokens resemble
-    if component.group_count == 1 and count - 1 >= experts.top_k:
+    if mixture.group_count == 1 and count - 1 >= mixture.top_k:
         counts.append(count - 1)
     for count in counts:
-        members = component.members(np.arange(experts.count), count)
-        expected = _with_masked_experts(probe, component, members)
-        if not agrees(probe, component, count, expected):
+        members = mixture.members(np.arange(mixture.member_count), count)
+        expected = _with_masked_experts(probe, mixture, members)
+        if not agrees(probe, mixture, count, expected):
             return False
     return True
 
 
 def agrees(
     probe: LayerProbe,
-    component: Component,
+    mixture: Mixture,
     count: int,
     expected: Tensor,
     options: BlockOptions = DENSE_OPTIONS,
@@ -145,15 +141,13 @@ def agrees(
     Not for all: where a router scores two experts alike, rounding decides which of them it takes.
     """
     try:
-        result = probe.run(
-            layer=narrowed(probe.layer, [(component, count)], options=options)
-        ).result
+        narrow = narrowed(probe.layer, [(mixture, count)], options=[options])
+        result = probe.run(layer=narrow).result
     except (RuntimeError, ValueError, IndexError):  # shapes that do not fit
         return False
-    # rounding only, for a wrong reading changes the result entirely
-    tolerance = 1e-3 if expected.dtype == torch.float32 else 0.1
     gaps = (result - expected).abs().amax(dim=-1)  # (batch, tokens)
-    close = gaps <= tolerance * (expected - probe.hidden).std()
+    # a wrong reading changes the result entirely
+    close = gaps <= rounding(expected) * (expected - probe.hidden).std()
     return bool(close.float().mean() >= _AGREEING_TOKENS)
 
 
@@ -185,99 +179,93 @@ def _router(probe: LayerProbe, holder: str, chosen: Tensor) -> str:
     return paths[0]
 
 
-def _around(experts: Experts) -> list[str]:
+def _around(mixture: Mixture) -> list[str]:
     """Return the paths of router, holder and the module around both."""
-    paths = [experts.router, experts.holder]
-    parent = experts.holder.rpartition(".")[0]
+    paths = [*mixture.paths]
+    parent = mixture.holder.rpartition(".")[0]
     return [*paths, parent] if parent else paths
 
 
-def _integers(probe: LayerProbe, experts: Experts, value: int) -> list[tuple[str, str]]:
+def _integers(probe: LayerProbe, mixture: Mixture, value: int) -> list[tuple[str, str]]:
     """Return module path and name of the mixture's integers that have some value."""
     return [
         (path, name)
-        for path in _around(experts)
+        for path in _around(mixture)
         for name, attribute in vars(probe.layer.get_submodule(path)).items()
         if type(attribute) is int and attribute == value
     ]
 
 
-def _following(probe: LayerProbe, experts: Experts) -> Iterator[tuple[tuple[str, str], ...]]:
+def _following(probe: LayerProbe, mixture: Mixture) -> Iterator[tuple[tuple[str, str], ...]]:
     """Yield sets of integers that may follow the number of experts.
 
     First all that are named after experts, then sets of rising size.
     """
-    candidates = _integers(probe, experts, experts.count)
+    candidates = _integers(probe, mixture, mixture.member_count)
     named = tuple((path, name) for path, name in candidates if "expert" in name)
     yield named
     for size in range(_MOST_FOLLOWING + 1):
         yield from (chosen for chosen in combinations(candidates, size) if chosen != named)
 
 
-def _group_counts(probe: LayerProbe, experts: Experts) -> list[int]:
+def _group_counts(probe: LayerProbe, mixture: Mixture) -> list[int]:
     """Return possible numbers of groups: 1, or an integer of the router."""
-    attributes = vars(probe.layer.get_submodule(experts.router)).values()
-    sizes = {v for v in attributes if type(v) is int and 1 < v < experts.count}
-    return [1, *sorted(size for size in sizes if experts.count % size == 0)]
+    attributes = vars(probe.layer.get_submodule(mixture.router)).values()
+    count = mixture.member_count
+    sizes = {v for v in attributes if type(v) is int and 1 < v < count}
+    return [1, *sorted(size for size in sizes if count % size == 0)]
 
 
-def _with_masked_experts(
-    probe: LayerProbe, component: Component, members: NDArray[np.int_]
-) -> Tensor:
+def _with_masked_experts(probe: LayerProbe, mixture: Mixture, members: NDArray[np.int_]) -> Tensor:
     """Run the dense layer with all but some experts masked in the router."""
-    masked = torch.ones(component.mixture.count, dtype=torch.bool)
+    masked = torch.ones(mixture.member_count, dtype=torch.bool)
     masked[torch.from_numpy(members)] = False
-    with masked_router(probe.layer, component.mixture, masked):
+    with masked_router(probe.layer, mixture, masked):
         return probe.run().result
 
 
-def _with_limits(probe: LayerProbe, component: Component) -> Component:
+def _with_limits(probe: LayerProbe, mixture: Mixture) -> Mixture:
     """Find the fewest units that the router can choose from, and whether fewer experts may run."""
-    experts, dense_groups = (
-        component.mixture,
-        _groups_chosen(probe, component, component.unit_count),
-    )
-    for count in range(-(-experts.top_k // component.group_count), component.unit_count + 1):
-        chosen = _groups_chosen(probe, component, count)
+    dense_groups = _groups_chosen(probe, mixture, mixture.unit_count)
+    for count in range(-(-mixture.top_k // mixture.group_count), mixture.unit_count + 1):
+        chosen = _groups_chosen(probe, mixture, count)
         if chosen and chosen <= dense_groups:
-            return _with_top_k(probe, replace(component, experts=replace(experts, lowest=count)))
+            return _with_top_k(probe, replace(mixture, lowest=count))
     raise AssertionError("a router that chooses among all experts chooses among none")
 
 
-def _groups_chosen(probe: LayerProbe, component: Component, count: int) -> int:
+def _groups_chosen(probe: LayerProbe, mixture: Mixture, count: int) -> int:
     """Return the largest number of groups of one token's experts; 0: the router cannot choose."""
     try:
-        chosen = _chosen(probe, component, count)
+        chosen = _chosen(probe, mixture, count)
     except (RuntimeError, ValueError, IndexError):
         return 0
     sorted_groups = torch.sort(chosen // count, dim=-1).values
     return int((sorted_groups.diff(dim=-1) != 0).sum(dim=-1).max()) + 1
 
 
-def _chosen(probe: LayerProbe, component: Component, count: int, top_k: int = 0) -> Tensor:
+def _chosen(probe: LayerProbe, mixture: Mixture, count: int, top_k: int = 0) -> Tensor:
     """Return the experts that a narrow router chooses, ``(tokens, top_k)``."""
-    experts = component.mixture
-    hidden = probe.arguments(experts.router)[0]
-    narrow = graft(probe.layer, narrow_modules(probe.layer, component, count))
-    set_counts(narrow, component, count * component.group_count, top_k)
-    output = narrow.get_submodule(experts.router)(hidden)
+    hidden = probe.arguments(mixture.router)[0]
+    narrow = graft(probe.layer, narrow_modules(probe.layer, mixture, count))
+    set_counts(narrow, mixture, count * mixture.group_count, top_k)
+    output = narrow.get_submodule(mixture.router)(hidden)
     chosen: Tensor = next(value for value in output if _is_choice(value))
     return chosen
 
 
-def _with_top_k(probe: LayerProbe, component: Component) -> Component:
+def _with_top_k(probe: LayerProbe, mixture: Mixture) -> Mixture:
     """Find the integers that set how many experts run for a token."""
-    experts = component.mixture
-    if experts.top_k < 2:
-        return component
-    fewer = experts.top_k - 1
+    if mixture.top_k < 2:
+        return mixture
+    fewer = mixture.top_k - 1
     for size in (1, 2):
-        for names in combinations(_integers(probe, experts, experts.top_k), size):
-            trial = replace(component, experts=replace(experts, top_k_attributes=names))
+        for names in combinations(_integers(probe, mixture, mixture.top_k), size):
+            trial = replace(mixture, top_k_attributes=names)
             try:
-                chosen = _chosen(probe, trial, component.unit_count, fewer)
+                chosen = _chosen(probe, trial, mixture.unit_count, fewer)
             except (RuntimeError, ValueError, IndexError):
                 continue
-            if chosen.shape[-1] == fewer and int(chosen.max()) < experts.count:
+            if chosen.shape[-1] == fewer and int(chosen.max()) < mixture.member_count:
                 return trial
-    return component
+    return mixture

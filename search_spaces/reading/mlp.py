@@ -1,6 +1,7 @@
 """Reading MLPs, gated or plain, fused or not: the rows and columns of each inner channel."""
 
 import os.path
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -9,20 +10,30 @@ from torch import Tensor
 from search_spaces.errors import StructureError
 from search_spaces.reading.dependencies import owners
 from search_spaces.reading.probe import LayerProbe, LayerRun
-from search_spaces.structure.components import Component, ComponentKind, Projection
+from search_spaces.structure.components import ComponentKind, Projection
+from search_spaces.structure.linear import matrix
+from search_spaces.structure.projections import Projections
 
 
-def find_mlp(probe: LayerProbe, attention: Component) -> Component:
-    """Return the MLP of one layer: its linear layers that are not part of the attention.
+def find_mlp(probe: LayerProbe, others: Collection[str]) -> Projections | None:
+    """Return the MLP of one layer, if it has one: its linear layers besides those of an attention.
+
+    Args:
+        probe: The layer.
+        others: Paths of linear layers that belong to its attention.
 
     Raises:
-        StructureError: If there is none, or one of unknown wiring.
+        StructureError: If it is of unknown wiring.
     """
-    paths = [path for path in probe.linears if not path.startswith(f"{attention.module}.")]
-    return mlp_of(probe, paths, "mlp")
+    paths = [path for path in probe.linears if path not in others]
+    # one output for a whole token: the gate of a shared expert whose other experts are gone
+    gates = [path for path in paths if len(matrix(probe.linears[path])) == 1]
+    if paths == gates:
+        return None
+    return mlp_of(probe, [path for path in paths if path not in gates], "mlp")
 
 
-def mlp_of(probe: LayerProbe, paths: list[str], kind: ComponentKind) -> Component:
+def mlp_of(probe: LayerProbe, paths: list[str], kind: ComponentKind) -> Projections:
     """Return the MLP that some linear layers make up.
 
     Args:
@@ -31,15 +42,14 @@ def mlp_of(probe: LayerProbe, paths: list[str], kind: ComponentKind) -> Componen
         kind: Kind of the component.
 
     Raises:
-        StructureError: If they make up none, or one of unknown wiring.
+        StructureError: If they make up one of unknown wiring.
     """
     run = probe.run(substitute=lambda path, dense: _leaf(dense) if path in paths else dense)
     ran = [path for path in run.inputs if path in paths]
-    if not ran or len(ran) != len(paths):
-        odd = sorted(set(paths) - set(ran))
-        what = f"`{probe.path}.{odd[0]}` does not run" if odd else f"`{probe.path}` has none"
+    if len(ran) != len(paths):
+        odd = min(set(paths) - set(ran))
         raise StructureError(
-            f"a layer must hold one MLP of linear layers that all run, and {what}; "
+            f"the linear layers of an MLP must all run, and `{probe.path}.{odd}` does not run; "
             "this layer cannot be read"
         )
     down = ran[-1]
@@ -49,7 +59,7 @@ def mlp_of(probe: LayerProbe, paths: list[str], kind: ComponentKind) -> Componen
         Projection(path=down, side="columns", units=np.arange(width)),
     )
     module = _innermost_module([projection.path for projection in projections])
-    return Component(
+    return Projections(
         kind=kind,
         layer=probe.index,
         unit_count=width,

@@ -69,7 +69,7 @@ class LayerProbe:
     ) -> None:
         self.index = index
         self.layer = layer
-        self.path = f"{backbone.stack_path}.{index}"
+        self.path = backbone.layer_paths[index]
         self.linears = {path: m for path, m in self.layer.named_modules() if is_linear(m)}
         self.hidden = hidden
         self._backbone = backbone
@@ -146,6 +146,11 @@ class LayerProbe:
         with self.layer.get_submodule(path).register_forward_hook(count):
             self.run()
         return counts[0]
+
+
+def rounding(values: Tensor) -> float:
+    """Return how far values may differ, in units of their spread, that are computed alike."""
+    return 1e-3 if values.dtype == torch.float32 else 0.1
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from search_spaces.errors import ModelError, StructureError
+from search_spaces.models.own_exports import WIRING_VERSION, comes_with_code, wiring_of
 from search_spaces.models.streaming import LayerStream
 from search_spaces.reading.attention import find_attention
 from search_spaces.reading.find_experts import find_experts
@@ -45,15 +46,24 @@ def read_structure(model: PreTrainedModel, stream: LayerStream | None = None) ->
 def check_exportable(model: PreTrainedModel) -> None:
     """Refuse a model whose class is not part of transformers, for an export could not name it.
 
+    Exports of ours say which class they stand on.
+
     Raises:
-        StructureError: If the model brings Python code of its own.
+        StructureError: If the model brings other Python code, or that of another version.
     """
-    home = type(model).__module__
-    if home.startswith("transformers_modules."):
+    if not comes_with_code(type(model)):
+        return
+    wiring = wiring_of(model.config)
+    if wiring is None:
         raise StructureError(
             f"a model must be of a class that transformers holds, and {type(model).__name__} "
             "comes with its own code, which an export could not build on; this model cannot be "
             "searched"
+        )
+    if wiring.get("version") != WIRING_VERSION:
+        raise StructureError(
+            "an export must be of this version of the planner to be pruned again, and this one "
+            "is of another; export its plan again"
         )
 
 
@@ -75,24 +85,34 @@ def _read(backbone: Backbone) -> ModelStructure:
 
 
 def _read_layer(probe: LayerProbe) -> LayerStructure:
-    attention = find_attention(probe)
-    components = (attention, *(find_experts(probe, attention) or [find_mlp(probe, attention)]))
-    norms = _norms(probe.layer, components)
-    attention, *feed_forward = (
+    found = _find_components(probe)
+    norms = _norms(probe.layer, found)
+    components = tuple(
         replace(component, private=(*component.private, *sorted(_idle(probe, norms, [component]))))
-        for component in components
+        for component in found
     )
-    bare = probe.run(layer=narrowed(probe.layer, _dropped(attention, *feed_forward)))
+    bare = probe.run(layer=narrowed(probe.layer, _dropped(*components)))
     vanishes = bool((bare.result == probe.hidden).all())
-    owned = {path for component in (attention, *feed_forward) for path in component.private}
+    owned = {path for component in components for path in component.private}
     return LayerStructure(
-        attention=attention,
-        feed_forward=tuple(feed_forward),
+        components=components,
         shared=tuple(sorted(set(norms) - owned)),
         vanishes=vanishes,
-        parallel=_is_parallel(probe, attention, feed_forward[0]),
-        splits=vanishes and _splits(probe, attention, feed_forward),
+        parallel=_is_parallel(probe, components),
+        splits=vanishes and _splits(probe, components),
     )
+
+
+def _find_components(probe: LayerProbe) -> tuple[Component, ...]:
+    """Return what one layer has, in the order in which it runs."""
+    attention = find_attention(probe)
+    inside = (
+        {path for path in probe.linears if path.startswith(f"{attention.module}.")}
+        if attention is not None
+        else set()
+    )
+    feed_forward = find_experts(probe, inside) or (find_mlp(probe, inside),)
+    return tuple(each for each in (attention, *feed_forward) if each is not None)
 
 
 def _dropped(*components: Component) -> list[tuple[Component, int]]:
@@ -139,15 +159,23 @@ def _own_parameters(layer: nn.Module, path: str) -> list[nn.Parameter]:
     return list(layer.get_submodule(path).parameters(recurse=False))
 
 
-def _is_parallel(probe: LayerProbe, attention: Component, after: Component) -> bool:
-    """Return whether what runs after the attention reads the attention's input, not its output."""
+def _is_parallel(probe: LayerProbe, components: Sequence[Component]) -> bool:
+    """Return whether what comes after an attention reads the attention's input, not its output."""
+    if len(components) < 2 or components[0].kind != "attention":
+        return False
+    attention, after, *_ = components
     first = after.projections[0].path if after.experts is None else after.experts.holder
     with_attention = probe.arguments(first)[0]
     without = probe.arguments(first, narrowed(probe.layer, _dropped(attention)))[0]
     return torch.equal(with_attention, without)
 
 
-def _splits(probe: LayerProbe, attention: Component, feed_forward: Sequence[Component]) -> bool:
-    between = probe.run(layer=narrowed(probe.layer, _dropped(*feed_forward))).result
-    apart = probe.run(layer=narrowed(probe.layer, _dropped(attention)), hidden=between).result
+def _splits(probe: LayerProbe, components: Sequence[Component]) -> bool:
+    """Return whether its attention alone and then all else alone compute what the layer does."""
+    attention = [component for component in components if component.kind == "attention"]
+    others = [component for component in components if component.kind != "attention"]
+    if not attention or not others:
+        return len(components) == 1
+    between = probe.run(layer=narrowed(probe.layer, _dropped(*others))).result
+    apart = probe.run(layer=narrowed(probe.layer, _dropped(*attention)), hidden=between).result
     return torch.equal(apart, probe.run().result)

@@ -57,9 +57,11 @@ class Backbone:
 
     def __init__(self, model: PreTrainedModel, stream: LayerStream | None = None) -> None:
         self.model = model
-        self.stack_path, self.layers = find_stack(model)
+        self.stack = find_stack(model)
+        self.layers = tuple(self.stack.layers.values())
+        self.layer_paths = tuple(self.stack.layers)
         self._stream = stream
-        self.decoder = model.get_submodule(self.stack_path.rpartition(".")[0])
+        self.decoder = model.get_submodule(self.stack.path.rpartition(".")[0])
         self._tail, self._output = self._find_tail()
 
     def enter(self, input_ids: Tensor) -> LayerInputs:
@@ -85,7 +87,7 @@ class Backbone:
             final = self.decoder(input_ids=input_ids, use_cache=False).last_hidden_state
         if len(calls) != len(self.layers):
             raise StructureError(
-                f"each layer of `{self.stack_path}` must run once in a forward pass, got "
+                f"each layer of `{self.stack.path}` must run once in a forward pass, got "
                 f"{len(calls)} runs of {len(self.layers)} layers; this model cannot be read"
             )
         return LayerInputs(first[0], tuple(calls), final)
@@ -151,9 +153,9 @@ class Backbone:
     def _find_tail(self) -> tuple[list[nn.Module], ModelOutput]:
         """Find the modules that run after the last layer, in order, and the decoder's output."""
         ran: list[nn.Module] = []
-        watched = [child for child in self.decoder.children() if child is not self.layers] + [
-            self.layers[-1]
-        ]
+        watched = [
+            child for child in self.decoder.children() if child is not self.stack.blocks
+        ] + [self.layers[-1]]
         hooks = [
             child.register_forward_hook(lambda module, *_: ran.append(module)) for child in watched
         ]
@@ -196,7 +198,7 @@ def check_path(backbone: Backbone) -> None:
     if not gap <= allowed:
         raise StructureError(
             f"logits through the planner's own path must equal the model's within {allowed:.1e}, "
-            f"got a difference of {gap:.1e} after `{backbone.stack_path}`; this model does "
+            f"got a difference of {gap:.1e} after `{backbone.stack.path}`; this model does "
             "something between its layers and its logits that the planner cannot follow"
         )
 

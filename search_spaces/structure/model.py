@@ -8,7 +8,7 @@ from itertools import accumulate
 from torch import Tensor
 
 from search_spaces.structure.backbone import Backbone
-from search_spaces.structure.components import Component
+from search_spaces.structure.components import Component, ComponentKind
 from search_spaces.structure.expert_tensors import stacks_of
 from search_spaces.structure.linear import matrix
 
@@ -17,9 +17,9 @@ from search_spaces.structure.linear import matrix
 class LayerStructure:
     """One layer: its components and what belongs to none of them alone."""
 
-    attention: Component
-    feed_forward: tuple[Component, ...]
-    """Its MLP; or its experts, and the shared expert next to them if there is one."""
+    components: tuple[Component, ...]
+    """In the order in which they run: an attention, then an MLP, or experts and a shared expert,
+    as far as the layer has them."""
     shared: tuple[str, ...]
     """Paths of norms that no component owns alone."""
     vanishes: bool
@@ -27,28 +27,22 @@ class LayerStructure:
     parallel: bool
     """Whether the MLP reads what the attention reads, and not what it writes."""
     splits: bool
-    """Whether its attention alone and then its MLP alone compute what it computes, bit for bit."""
+    """Whether its attention alone and then its MLP alone compute what it computes, bit for bit;
+    so does one component alone."""
+
+    def of_kind(self, kind: ComponentKind) -> Component | None:
+        """Return its component of a kind, if it has one."""
+        return next((each for each in self.components if each.kind == kind), None)
 
     @property
-    def components(self) -> tuple[Component, ...]:
-        """Its components in the order in which they run."""
-        return (self.attention, *self.feed_forward)
-
-    @property
-    def mlp(self) -> Component:
-        """The MLP of a layer that has no experts."""
-        (component,) = self.feed_forward
-        assert component.kind == "mlp", (
-            f"layer {component.layer} has experts in the place of an MLP"
-        )
-        return component
+    def feed_forward(self) -> tuple[Component, ...]:
+        """What it has besides an attention."""
+        return tuple(each for each in self.components if each.kind != "attention")
 
     @property
     def experts(self) -> Component | None:
-        """Its experts; None: it has an MLP."""
-        return next(
-            (component for component in self.feed_forward if component.kind == "experts"), None
-        )
+        """Its experts, if it has some."""
+        return self.of_kind("experts")
 
 
 @dataclass(frozen=True, kw_only=True)

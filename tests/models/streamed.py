@@ -36,7 +36,7 @@ class Opened:
 
     def check_layers_absent(self) -> None:
         """Insist that nothing of a layer is in memory, and everything beside the layers is."""
-        stack = f"{self.structure.backbone.stack_path}."
+        stack = f"{self.structure.backbone.stack.path}."
         for name, weight in self.loaded.model.named_parameters():
             assert weight.is_meta == name.startswith(stack), name
         assert not any(buffer.is_meta for buffer in self.loaded.model.buffers())

@@ -5,56 +5,55 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from planner.export.hf.layout import Part, SublayerEntry, is_sequential
+from planner.export.hf.layout import Part
 from planner.export.hf.stock import by_block, head_dim, shorten
-from planner.export.hf.wiring import describe_wiring
-from search_spaces.structure.model import ModelStructure
+from planner.export.hf.wiring import Sizes, Wiring
 
 CODE_FILE = "modeling_pruned"
 
 
 def pruned_config(
-    structure: ModelStructure,
-    counts: NDArray[np.int_],
-    entries: Sequence[SublayerEntry],
+    wiring: Wiring,
+    sizes: Sequence[Sizes],
     blocks: list[list[Part]],
-    *,
-    adds_bias: bool = False,
+    added_biases: Sequence[frozenset[str]] = (),
 ) -> dict[str, Any]:
     """Return the config that the bundled modelling code reads.
 
     Args:
-        structure: The dense model.
-        counts: Kept units of each component, ``(components,)``.
-        entries: What each dense layer keeps besides its attention.
+        wiring: Of the model that was cut.
+        sizes: What each of its layers keeps.
         blocks: The parts of each block, as `arrange` returns them.
-        adds_bias: Whether pruned components have a bias that the dense model lacks.
+        added_biases: For each layer the kinds of component with a bias that the stock model
+            lacks; empty: there are none.
     """
-    config = copy.deepcopy(structure.backbone.model.config)
-    attentions = [
-        next(part.attention for part in block if part.attention is not None) for block in blocks
-    ]
-    before = shorten(config, np.array(attentions))
+    config = copy.deepcopy(wiring.config)
+    # what a config lists by layer goes with the attentions, for masks and caches do
+    leads = [next((p for p in block if p.attention is not None), block[0]) for block in blocks]
+    layers = [lead.layers[0] for lead in leads]
+    before = shorten(config, np.array([wiring.sources[layer] for layer in layers]))
     config.head_dim = head_dim(config)
-    sequential = is_sequential(structure)
     sublayers = [
-        [sublayer for part in block for sublayer in part.entries(entries, sequential=sequential)]
+        [each for part in block for each in part.sublayers(sizes, sequential=wiring.sequential)]
         for block in blocks
     ]
     description: dict[str, Any] = config.to_dict()
     description.update(
         model_type=f"pruned_{config.model_type}",
         architectures=["PrunedForCausalLM"],
-        sublayers=[[entry for entry, _ in block] for block in sublayers],
-        sources=[[source for _, source in block] for block in sublayers],
-        groups=[int(counts[structure.spans[layer]][0]) for layer in attentions],
+        sublayers=[[each.entry for each in block] for block in sublayers],
+        sources=[[wiring.sources[each.layer] for each in block] for block in sublayers],
+        added_biases=[
+            [sorted(each.kinds & added_biases[each.layer]) if added_biases else [] for each in of]
+            for of in sublayers
+        ],
+        groups=[sizes[layer].get("attention", 0) for layer in layers],
         # by their common names too: transformers reads a tokenizer's config without its class
         num_hidden_layers=config.num_hidden_layers,
         num_attention_heads=config.num_attention_heads,
-        per_layer_config=_head_counts(structure, counts, attentions),
-        wiring=describe_wiring(structure) | {"dense": before, "adds_bias": adds_bias},
+        per_layer_config=_head_counts(wiring, sizes, layers),
+        wiring=wiring.described(before),
         auto_map={
             "AutoConfig": f"{CODE_FILE}.PrunedConfig",
             "AutoModel": f"{CODE_FILE}.PrunedModel",
@@ -65,17 +64,17 @@ def pruned_config(
 
 
 def _head_counts(
-    structure: ModelStructure, counts: NDArray[np.int_], attentions: list[int]
+    wiring: Wiring, sizes: Sequence[Sizes], layers: Sequence[int]
 ) -> dict[int | str, dict[str, Any]]:
-    """Return the head counts of the blocks that have fewer heads than the dense model."""
-    config = structure.backbone.model.config
+    """Return the head counts of the blocks that have fewer heads than the stock model."""
     overrides: list[dict[str, Any]] = []
-    for layer in attentions:
-        component = structure.layers[layer].attention
-        groups = int(counts[structure.spans[layer]][0])
-        query_heads = component.core_features // component.cached_features  # of each group
-        heads = {"num_attention_heads": query_heads * groups}
-        if hasattr(config, "num_key_value_heads"):
+    for layer in layers:
+        attention, groups = wiring.kind(layer).get("attention"), sizes[layer].get("attention", 0)
+        if attention is None or groups in (0, attention["units"]):
+            overrides.append({})
+            continue
+        heads = {"num_attention_heads": attention["query_heads"] * groups}
+        if hasattr(wiring.config, "num_key_value_heads"):
             heads["num_key_value_heads"] = groups
-        overrides.append({} if groups == component.unit_count else heads)
+        overrides.append(heads)
     return by_block(overrides)

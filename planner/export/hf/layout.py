@@ -1,17 +1,14 @@
-"""How cut layers are grouped: into blocks that hold exactly one attention each.
+"""How cut layers are grouped: into blocks that hold at most one attention each.
 
 A key–value cache has one entry a block, so a model without attention in some layers must be
 regrouped, or its cache and masks would be wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
+from planner.export.hf.wiring import Sizes, Wiring
 from search_spaces.structure.model import ModelStructure
 
 SublayerEntry = int | str | dict[str, Any]
@@ -19,86 +16,68 @@ SublayerEntry = int | str | dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sublayer:
+    """One entry of a block's ``sublayers``."""
+
+    entry: SublayerEntry
+    layer: int
+    """The layer that it is from."""
+    kinds: frozenset[str]
+    """The kinds of component that it stands for."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
-    """One layer of the exported model, from one or two layers of the dense one."""
+    """One layer of the exported model, from one or two layers of the one that was cut."""
 
     layers: tuple[int, ...]
-    """The dense layers that it is made from."""
+    """The layers that it is made from."""
     attention: int | None = None
-    """The dense layer whose attention it has."""
+    """The layer whose attention it has."""
     feed_forward: int | None = None
-    """The dense layer whose MLP it has, or whose experts and shared expert."""
+    """The layer whose MLP it has, or whose experts and shared expert."""
 
-    def entries(
-        self, feed_forwards: Sequence[SublayerEntry], *, sequential: bool
-    ) -> list[tuple[SublayerEntry, int]]:
-        """Return what represents the part in ``sublayers``, with the dense layer that it is from.
+    def sublayers(self, sizes: Sequence[Sizes], *, sequential: bool) -> list[Sublayer]:
+        """Return what represents the part in ``sublayers``.
 
         Args:
-            feed_forwards: Of each dense layer, as `feed_forward_entries` returns them.
-            sequential: As `is_sequential` returns.
+            sizes: What each layer keeps.
+            sequential: As `Wiring` says.
         """
         first, last = self.layers[0], self.layers[-1]
-        entry = 0 if self.feed_forward is None else feed_forwards[self.feed_forward]
+        kinds = frozenset(sizes[last])
+        rest = 0 if self.feed_forward is None else _entry(sizes[self.feed_forward])
+        attention = Sublayer(entry="attn", layer=first, kinds=frozenset({"attention"}))
         if self.attention is None:
-            return [(entry, last)]
+            return [Sublayer(entry=rest, layer=last, kinds=kinds)]
         if self.feed_forward is None:
-            return [("attn", first)]
+            return [attention]
         if sequential:
-            return [("attn", first), (entry, last)]
-        both = {"attn": True, **entry} if isinstance(entry, dict) else f"attn+{entry}"
-        return [(both, first)]
+            others = kinds - attention.kinds
+            return [attention, Sublayer(entry=rest, layer=last, kinds=others)]
+        both = {"attn": True, **rest} if isinstance(rest, dict) else f"attn+{rest}"
+        return [Sublayer(entry=both, layer=first, kinds=kinds)]
 
 
-def feed_forward_entries(
-    structure: ModelStructure,
-    counts: NDArray[np.int_],
-    expert_prunings: Sequence[ExpertPruning] | None = None,
-) -> list[SublayerEntry]:
-    """Return what each layer keeps besides its attention: MLP channels, or experts and sizes.
-
-    Args:
-        structure: The dense model.
-        counts: Kept units of each component, ``(components,)``.
-        expert_prunings: How the kept experts of each layer are pruned; None: they are not.
-    """
-    entries: list[SublayerEntry] = []
-    for index, layer in enumerate(structure.layers):
-        pruning = expert_prunings[index] if expert_prunings else DENSE_EXPERTS
-        kept_counts = counts[structure.spans[index]][1:].tolist()
-        entry: dict[str, Any] = {}
-        for component, count in zip(layer.feed_forward, kept_counts, strict=True):
-            entry[component.kind] = count
-            if component.experts is not None and count:
-                channels = pruning.channels
-                entry["channels"] = (
-                    component.experts.channel_count if channels is None else channels.shape[1]
-                )
-                entry["top_k"] = pruning.top_k or component.experts.top_k
-        entries.append(entry.get("mlp", entry))
-    return entries
+def _entry(sizes: Sizes) -> SublayerEntry:
+    """Return what stands for all that a layer keeps besides its attention."""
+    entry = {name: size for name, size in sizes.items() if name != "attention"}
+    return entry.get("mlp", entry)
 
 
-def is_sequential(structure: ModelStructure) -> bool:
-    """Return whether an attention and an MLP of different layers can run as one layer.
-
-    They cannot if the two share a norm, or read the same input side by side.
-    """
-    return not any(layer.parallel or layer.shared for layer in structure.layers)
-
-
-def arrange(structure: ModelStructure, counts: NDArray[np.int_]) -> list[list[Part]]:
+def arrange(structure: ModelStructure, wiring: Wiring, sizes: Sequence[Sizes]) -> list[list[Part]]:
     """Group what is kept into blocks.
 
     Args:
-        structure: The dense model.
-        counts: Kept units ``(components,)``; at least one attention.
+        structure: The model that was cut.
+        wiring: Of it.
+        sizes: What each layer keeps.
 
     Returns:
         The parts of each block, in the order in which they run.
     """
     blocks: list[list[Part]] = [[]]
-    for part in _parts(structure, counts):
+    for part in _parts(structure, wiring, sizes):
         starts = part.attention is not None
         if starts and any(other.attention is not None for other in blocks[-1]):
             blocks.append([])
@@ -106,19 +85,16 @@ def arrange(structure: ModelStructure, counts: NDArray[np.int_]) -> list[list[Pa
     return blocks
 
 
-def _parts(structure: ModelStructure, counts: NDArray[np.int_]) -> list[Part]:
-    sequential = is_sequential(structure)
-    kinds = [tuple(component.kind for component in layer.components) for layer in structure.layers]
+def _parts(structure: ModelStructure, wiring: Wiring, sizes: Sequence[Sizes]) -> list[Part]:
     parts: list[Part] = []
     for index, layer in enumerate(structure.layers):
-        kept_counts = counts[structure.spans[index]]
-        attention = index if kept_counts[0] else None
-        feed_forward = index if kept_counts[1:].any() else None
+        attention = index if sizes[index].get("attention") else None
+        feed_forward = index if any(_kept(sizes[index]) - {"attention"}) else None
         if attention is None and feed_forward is None and layer.vanishes:
             continue
-        joins = sequential and attention is None and parts and parts[-1].feed_forward is None
+        joins = wiring.sequential and attention is None and parts and _is_half(parts[-1])
         # both halves of one layer must come from layers of one kind: with an MLP, or with experts
-        if joins and kinds[parts[-1].layers[0]] == kinds[index]:
+        if joins and wiring.kind(parts[-1].layers[0]) is wiring.kind(index):
             previous = parts.pop()
             layers = (*previous.layers, index)
             parts.append(
@@ -129,35 +105,43 @@ def _parts(structure: ModelStructure, counts: NDArray[np.int_]) -> list[Part]:
     return parts
 
 
-def describe_experts(structure: ModelStructure, entries: Sequence[SublayerEntry]) -> str:
+def _is_half(part: Part) -> bool:
+    return part.attention is not None and part.feed_forward is None
+
+
+def _kept(sizes: Sizes) -> set[str]:
+    return {name for name, size in sizes.items() if size}
+
+
+def describe_experts(dense: Iterable[Sizes], kept: Iterable[Sizes]) -> str:
     """Describe in a sentence what is kept of a model's experts; empty if it has none.
 
     Args:
-        structure: The dense model.
-        entries: As `feed_forward_entries` returns them.
+        dense: What each layer of the model has.
+        kept: What each layer keeps.
     """
-    components = [layer.experts for layer in structure.layers if layer.experts is not None]
-    mixtures = [component.experts for component in components if component.experts is not None]
-    if not mixtures:
+    before, after = (
+        [sizes for sizes in of_layers if "experts" in sizes] for of_layers in (dense, kept)
+    )
+    if not before:
         return ""
-    expert_entries = [entry for entry in entries if isinstance(entry, dict)]
-    kept_entries = [entry for entry in expert_entries if entry["experts"]]
-
-    def between(name: str, total: int) -> str:
-        values = sorted({entry[name] for entry in kept_entries})
-        return f"{'–'.join(map(str, dict.fromkeys((values[0], values[-1]))))} of {total}"
-
-    drop_count = len(expert_entries) - len(kept_entries)
-    dropped = (
-        f"; {drop_count} of {len(expert_entries)} layers with experts have none left"
-        if drop_count
-        else ""
-    )
-    if not kept_entries:
+    left = [sizes for sizes in after if sizes["experts"]]
+    if not left:
         return "All experts are pruned."
-    dense = mixtures[0]
-    return (
-        f"Of each layer's experts {between('experts', dense.count)} are kept, with "
-        f"{between('channels', dense.channel_count)} channels; "
-        f"{between('top_k', dense.top_k)} run for a token{dropped}."
+
+    def kept_of(name: str) -> str:
+        return f"{_range(name, left)} of {_range(name, before)}"
+
+    drop_count = len(after) - len(left)
+    dropped = (
+        f"; {drop_count} of {len(after)} layers with experts have none left" if drop_count else ""
     )
+    return (
+        f"Of each layer's experts {kept_of('experts')} are kept, with {kept_of('channels')} "
+        f"channels; {kept_of('top_k')} run for a token{dropped}."
+    )
+
+
+def _range(name: str, sizes: Iterable[Sizes]) -> str:
+    values = sorted({of_layer[name] for of_layer in sizes if of_layer.get("experts")})
+    return "–".join(map(str, dict.fromkeys((values[0], values[-1]))))

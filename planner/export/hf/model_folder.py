@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -14,14 +13,15 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from planner.export.hf import modeling_pruned
 from planner.export.hf.belongings import carry
 from planner.export.hf.config import CODE_FILE, pruned_config
-from planner.export.hf.layout import Part, arrange, describe_experts, feed_forward_entries
+from planner.export.hf.layout import Part, arrange, describe_experts
 from planner.export.hf.published_config import VERSION_5_15, published, spelt_for_all
 from planner.export.hf.stock import as_published, computes_alike, stock_config
 from planner.export.hf.tokenizer_files import write_tokenizer
+from planner.export.hf.wiring import Sizes, Wiring
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
+from search_spaces.models.own_exports import stock_class
 from search_spaces.pruned_weights.types import OrderedWeights
-from search_spaces.space.block_options import DENSE_EXPERTS
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
@@ -65,50 +65,61 @@ def cut_model(
         weights: Of each component, those that are no slices of the sorted model; empty: all are
             slices.
     """
-    components = structure.components
+    components, wiring = structure.components, Wiring.of(structure)
     kept = plan.kept_units(components)
-    counts = np.array([len(units) for units in kept])
-    layers, expert_prunings = [], []
+    layers: list[nn.Module] = []
+    sizes: list[Sizes] = []
+    dense_sizes: list[Sizes] = []
     for i, layer in enumerate(structure.layers):
         span = structure.spans[i]
-        experts = layer.experts
-        expert_prunings.append(DENSE_EXPERTS if experts is None else plan.expert_pruning(experts))
+        insides = [plan.expert_pruning(component) for component in layer.components]
         choices = list(zip(components[span], kept[span], strict=True))
         with structure.backbone.resident(i) as dense:
-            layers.append(cut(dense, choices, weights[span], expert_prunings[-1]))
-    blocks = arrange(structure, counts)
-    entries = feed_forward_entries(structure, counts, expert_prunings)
+            layers.append(cut(dense, choices, weights[span], insides))
+        sizes.append(wiring.sizes(layer, i, [len(units) for units in kept[span]], insides))
+        counts = [component.member_count for component in layer.components]
+        dense_sizes.append(wiring.sizes(layer, i, counts))
+    blocks = arrange(structure, wiring, sizes)
     one_part_blocks = [[part] for block in blocks for part in block]
     stock_weights, stock_names = _weights(structure, layers, one_part_blocks, "")
     shapes = {name: tuple(weight.shape) for name, weight in stock_weights.items()}
-    stock = stock_config(structure, counts, entries, shapes)
-    description = describe_experts(structure, entries)
-    if stock is not None and computes_alike(structure, stock, stock_weights, layers):
+    stock = stock_config(wiring, sizes, shapes)
+    description = describe_experts(dense_sizes, sizes)
+    model_class = wiring.model_class
+    if stock is not None and computes_alike(structure, model_class, stock, stock_weights, layers):
         return CutModel(
             weights=stock_weights,
             dense_names=stock_names,
             config=stock.to_dict(),
-            model_class=type(structure.backbone.model),
+            model_class=model_class,
             stock=stock,
             experts=description,
         )
-    adds_bias = _adds_bias(structure, layers)
+    biases = [_added_biases(structure, wiring, i, layer) for i, layer in enumerate(layers)]
     weights_of_parts, dense_names = _weights(structure, layers, blocks, ".parts.{part}")
     return CutModel(
         weights=weights_of_parts,
         dense_names=dense_names,
-        config=pruned_config(structure, counts, entries, blocks, adds_bias=adds_bias),
-        model_class=type(structure.backbone.model),
+        config=pruned_config(wiring, sizes, blocks, biases),
+        model_class=model_class,
         experts=description,
     )
 
 
-def _adds_bias(structure: ModelStructure, layers: list[nn.Module]) -> bool:
-    """Return whether some cut layer has a bias that the dense one lacks."""
-    return any(
-        name not in dict(dense.named_parameters())
-        for dense, cut_layer in zip(structure.backbone.layers, layers, strict=True)
-        for name, _ in cut_layer.named_parameters()
+def _added_biases(
+    structure: ModelStructure, wiring: Wiring, index: int, layer: nn.Module
+) -> frozenset[str]:
+    """Return the kinds of component of a cut layer with a bias that the stock model lacks."""
+    kind, names = wiring.kind(index), dict(layer.named_parameters())
+    outputs = {
+        wiring.name(index, component): component.projections[-1].path
+        for component in structure.layers[index].components
+        if component.projections
+    }
+    return frozenset(
+        name
+        for name, path in outputs.items()
+        if kind[name]["gains_bias"] and f"{path}.bias" in names
     )
 
 
@@ -120,7 +131,7 @@ def _weights(
     Returns:
         The tensors, and their names in the dense model.
     """
-    stack = structure.backbone.stack_path
+    stack = structure.backbone.stack.path
     named: dict[str, Tensor] = {
         name: weight
         for name, weight in lasting(structure.backbone.model).items()
@@ -136,7 +147,8 @@ def _weights(
                     named[f"{prefix}.{name}"] = weight
                     # a bias that pruning adds is stored like its matrix
                     like = name if name in held else f"{name.rpartition('.')[0]}.weight"
-                    dense_names[f"{prefix}.{name}"] = f"{stack}.{layer}.{like}"
+                    path = structure.backbone.layer_paths[layer]
+                    dense_names[f"{prefix}.{name}"] = f"{path}.{like}"
     return named, dense_names
 
 
@@ -209,13 +221,13 @@ def _as_stored(pruned: CutModel, dense: LoadedModel) -> dict[str, Tensor]:
 def _bundled_code(dense: LoadedModel) -> str:
     """Return the modelling code with this family's stock classes in the place of Llama's."""
     code = Path(modeling_pruned.__file__).read_text(encoding="utf-8")
-    config = dense.model.config
     base = getattr(dense.model, dense.model.base_model_prefix)
+    config_class = stock_class(type(dense.model.config))
     for llama, family in (
-        ("import LlamaConfig", f"import {type(config).__name__}"),
-        ("import LlamaForCausalLM", f"import {type(dense.model).__name__}"),
-        ("import LlamaModel", f"import {type(base).__name__}"),
-        ('"pruned_llama"', f'"pruned_{config.model_type}"'),
+        ("import LlamaConfig", f"import {config_class.__name__}"),
+        ("import LlamaForCausalLM", f"import {stock_class(type(dense.model)).__name__}"),
+        ("import LlamaModel", f"import {stock_class(type(base)).__name__}"),
+        ('"pruned_llama"', f'"pruned_{config_class.model_type}"'),
     ):
         assert llama in code, llama
         code = code.replace(llama, family)

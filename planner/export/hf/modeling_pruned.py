@@ -7,9 +7,10 @@ MLP of that many channels, ``"attn+1024"`` both side by side in one layer. A mix
 a mapping: number of ``experts``, ``channels`` of each, ``top_k`` that run for a token, channels of
 the ``shared`` expert if there is one, and ``attn`` if an attention runs in the same layer.
 ``config.sources`` lists for each the layer of the dense model that it came from, whose number and
-depth its maths keeps. ``config.groups`` lists how many key-value groups each block's attention has
-(the head counts that follow are in ``config.per_layer_config``), and ``config.wiring`` which
-tensors shrink with them.
+depth its maths keeps, and ``config.added_biases`` which of its components have a bias that it has
+not. ``config.groups`` lists how many key-value groups each block's attention has (the head counts
+that follow are in ``config.per_layer_config``), and ``config.wiring`` which tensors shrink with
+them.
 """
 
 import copy
@@ -33,6 +34,7 @@ class PrunedConfig(StockConfig):
     sublayers: list | None = None
     sources: list | None = None
     groups: list | None = None
+    added_biases: list | None = None
     wiring: dict | None = None
 
     def __getattribute__(self, key):
@@ -78,9 +80,19 @@ class PrunedForCausalLM(StockForCausalLM):
 class Block(nn.Module):
     """Layers that run one after another and share one entry of the cache."""
 
-    def __init__(self, parts):
+    def __init__(self, parts, lead):
         super().__init__()
         self.parts = nn.ModuleList(parts)
+        self.lead = lead
+
+    def __getattr__(self, name):
+        """Answer what a decoder asks of a layer, such as its type, as the attention's does."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "parts" or name.startswith("__"):
+                raise
+            return getattr(self.parts[self.lead], name)
 
     def forward(self, hidden_states, *args, **kwargs):
         for part in self.parts:
@@ -177,10 +189,10 @@ def _build_blocks(model, config, stack_path):
     stack = model.get_submodule(stack_path)
     layers = list(stack)
     blocks = []
-    described = zip(config.sublayers, config.sources, config.groups, strict=True)
-    for index, (entries, sources, groups) in enumerate(described):
-        shapes = _shapes(entries, sources, groups, config.wiring)
-        blocks.append(Block([_part(layers[shape[0]], config, index, *shape) for shape in shapes]))
+    for index, shapes in enumerate(part_shapes(config)):
+        parts = [_part(layers, config, index, shape) for shape in shapes]
+        has_attention = [bool(groups) for _, groups, _, _ in shapes]
+        blocks.append(Block(parts, has_attention.index(True) if any(has_attention) else 0))
     del stack[len(blocks) :]
     ends = [0]
     for index, block in enumerate(blocks):
@@ -190,32 +202,39 @@ def _build_blocks(model, config, stack_path):
     decoder.register_forward_hook(functools.partial(_keep_a_state_for_each_block, ends))
 
 
-def _shapes(entries, sources, groups, wiring):
-    """Turn a block's words into (dense layer, attention groups, word of the rest) for each layer.
+def part_shapes(config):
+    """Return the shape of each layer of each block: what `_part` makes it from."""
+    lists = (config.sublayers, config.sources, config.groups, config.added_biases)
+    return [_shapes(*of_block, config.wiring) for of_block in zip(*lists, strict=True)]
+
+
+def _shapes(entries, sources, groups, added_biases, wiring):
+    """Turn a block's words into a (dense layer, attention groups, word of the rest, biases) each.
 
     If layers are sequential, an attention and the MLP after it run as one layer, as long as the
     dense layers that they are from are of one kind.
     """
     kind_of = wiring["kind_of"]
     shapes = []
-    for entry, source in zip(entries, sources, strict=True):
-        previous = shapes[-1] if wiring["sequential"] and shapes else (0, 0, 1)
+    for entry, source, biases in zip(entries, sources, added_biases, strict=True):
+        previous = shapes[-1] if wiring["sequential"] and shapes else (0, 0, 1, [])
         if isinstance(entry, str):
             word = entry.removeprefix("attn").removeprefix("+")
-            shapes.append((source, groups, int(word or 0)))
+            shapes.append((source, groups, int(word or 0), biases))
         elif isinstance(entry, dict) and entry.get("attn"):
-            shapes.append((source, groups, entry))
+            shapes.append((source, groups, entry, biases))
         elif previous[1] and not previous[2] and kind_of[previous[0]] == kind_of[source]:
-            shapes[-1] = (previous[0], groups, entry)
+            shapes[-1] = (previous[0], groups, entry, [*previous[3], *biases])
         else:
-            shapes.append((source, 0, entry))
+            shapes.append((source, 0, entry, biases))
     return shapes
 
 
-def _part(dense, config, index, source, groups, word):
+def _part(dense, config, index, shape):
     """Make one layer of a block from a layer of the dense model."""
+    source, groups, word, biases = shape
     # all copies share one config: a later change of the attention function reaches them
-    layer = copy.deepcopy(dense, {id(config): config})
+    layer = copy.deepcopy(dense[source], {id(config): config})
     for module in layer.modules():
         if isinstance(getattr(module, "layer_idx", None), int):
             module.layer_idx = index  # its place in the cache
@@ -228,16 +247,15 @@ def _part(dense, config, index, source, groups, word):
         elif kind == "experts":
             _narrow_experts(layer, component, word)
         else:
-            _narrow(layer, component, count, adds_bias=config.wiring["adds_bias"])
+            _narrow(layer, component, count, gains_bias=kind in biases)
     return layer
 
 
-def _narrow(layer, wiring, count, *, adds_bias):
+def _narrow(layer, wiring, count, *, gains_bias):
     for path, amount in wiring["rows"].items():
         _resize(layer, path, rows=amount * count)
-    gains = adds_bias and wiring["gains_bias"] and count < wiring["units"]
     for path, amount in wiring["columns"].items():
-        _resize(layer, path, columns=amount * count, gains_bias=gains)
+        _resize(layer, path, columns=amount * count, gains_bias=gains_bias)
     _set_attributes(layer, wiring, count)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from planner.export.hf.layout import SublayerEntry, feed_forward_entries
+from planner.export.hf.wiring import Sizes, Wiring
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.trust import load_state
 from search_spaces.structure.backbone import probe_tokens
@@ -39,28 +39,23 @@ _REFUSALS = (StrictDataclassError, ValueError, TypeError, RuntimeError, ZeroDivi
 
 
 def stock_config(
-    structure: ModelStructure,
-    counts: NDArray[np.int_],
-    entries: Sequence[SublayerEntry],
-    shapes: Mapping[str, tuple[int, ...]],
+    wiring: Wiring, sizes: Sequence[Sizes], shapes: Mapping[str, tuple[int, ...]]
 ) -> PreTrainedConfig | None:
     """Return a config with which the stock class has exactly these weights, if there is one.
 
     Args:
-        structure: The dense model.
-        counts: Kept units of each component, ``(components,)``.
-        entries: What each layer keeps besides its attention, as `feed_forward_entries` returns it.
+        wiring: Of the model that was cut.
+        sizes: What each of its layers keeps.
         shapes: Shape of each weight and persistent buffer, as the stock class names them.
     """
-    spans = [structure.spans[index] for index in range(len(structure.layers))]
-    kept_layers = [index for index, span in enumerate(spans) if counts[span].any()]
-    if not all(counts[spans[index]].all() for index in kept_layers):
+    kept_layers = [index for index, of_layer in enumerate(sizes) if any(of_layer.values())]
+    if not all(all(sizes[index].values()) for index in kept_layers):
         return None
-    config = copy.deepcopy(structure.backbone.model.config)
-    shorten(config, np.array(kept_layers))
-    _place_dense_layers(config, structure, kept_layers)
-    values = [_values(structure, index, counts, entries) for index in kept_layers]
-    dense_values = [_values(structure, index, *_dense_sizes(structure)) for index in kept_layers]
+    config = copy.deepcopy(wiring.config)
+    shorten(config, np.array([wiring.sources[index] for index in kept_layers]))
+    _place_dense_layers(config, [wiring.kind(index) for index in kept_layers], wiring)
+    values = [_values(wiring, index, sizes[index]) for index in kept_layers]
+    dense_values = [_values(wiring, index, wiring.dense_sizes(index)) for index in kept_layers]
     changed = {
         name
         for of_layer, of_dense in zip(values, dense_values, strict=True)
@@ -76,7 +71,7 @@ def stock_config(
     if any(overrides):
         # few classes read this; the others come out with other shapes, or refuse
         config.per_layer_config = by_block(overrides)
-    return config if _builds(structure, config, kept_layers, entries, shapes) else None
+    return config if _builds(wiring, config, kept_layers, sizes, shapes) else None
 
 
 def by_block(values: Sequence[dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
@@ -106,51 +101,43 @@ def shorten(config: PreTrainedConfig, kept_layers: NDArray[np.int_]) -> dict[str
 
 
 def _place_dense_layers(
-    config: PreTrainedConfig, structure: ModelStructure, kept_layers: Sequence[int]
+    config: PreTrainedConfig, kinds: Sequence[Mapping[str, Any]], wiring: Wiring
 ) -> None:
-    """Set which of the kept layers have an MLP, if others have experts."""
-    if all(layer.experts is None for layer in structure.layers):
+    """Set which of the kept layers, of these kinds, have an MLP, if others have experts."""
+    if not any("experts" in kind for kind in wiring.kinds):
         return
-    dense = [place for place, i in enumerate(kept_layers) if structure.layers[i].experts is None]
+    dense = [place for place, kind in enumerate(kinds) if "experts" not in kind]
     if hasattr(config, "first_k_dense_replace"):
         config.first_k_dense_replace = len(dense)
     if hasattr(config, "mlp_only_layers"):
         config.mlp_only_layers, config.decoder_sparse_step = dense, 1
 
 
-def _dense_sizes(structure: ModelStructure) -> tuple[NDArray[np.int_], list[SublayerEntry]]:
-    """Return counts and entries of the dense model."""
-    counts = np.array([component.member_count for component in structure.components])
-    return counts, feed_forward_entries(structure, counts)
-
-
-def _values(
-    structure: ModelStructure,
-    index: int,
-    counts: NDArray[np.int_],
-    entries: Sequence[SublayerEntry],
-) -> dict[str, Any]:
+def _values(wiring: Wiring, index: int, sizes: Sizes) -> dict[str, Any]:
     """Return what a config holds of the widths of one layer."""
-    config, attention = structure.backbone.model.config, structure.layers[index].attention
-    groups, entry = int(counts[structure.spans[index]][0]), entries[index]
-    heads = config.num_attention_heads // attention.unit_count * groups
-    values: dict[str, Any] = {"num_attention_heads": heads, "head_dim": head_dim(config)}
-    if hasattr(config, "num_key_value_heads"):
-        values["num_key_value_heads"] = groups
-    if isinstance(entry, dict):
-        return values | _values_of_experts(config, entry)
-    return values | {_first(config, WIDTH_NAMES): entry}
+    config, values = wiring.config, dict[str, Any]()
+    if "attention" in sizes:
+        units = wiring.kind(index)["attention"]["units"]
+        heads = config.num_attention_heads // units * sizes["attention"]
+        values |= {"num_attention_heads": heads, "head_dim": head_dim(config)}
+        if hasattr(config, "num_key_value_heads"):
+            values["num_key_value_heads"] = sizes["attention"]
+    if "experts" in sizes:
+        values |= _values_of_experts(config, sizes)
+    if "mlp" in sizes:
+        values[_first(config, WIDTH_NAMES)] = sizes["mlp"]
+    return values
 
 
-def _values_of_experts(config: PreTrainedConfig, entry: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: entry["experts"] for name in COUNT_NAMES if hasattr(config, name)}
-    values |= {name: entry["top_k"] for name in TOP_K_NAMES if hasattr(config, name)}
-    values[_first(config, INNER_NAMES)] = entry["channels"]
-    if "shared" in entry:
+def _values_of_experts(config: PreTrainedConfig, sizes: Sizes) -> dict[str, Any]:
+    values: dict[str, Any] = {n: sizes["experts"] for n in COUNT_NAMES if hasattr(config, n)}
+    values |= {name: sizes["top_k"] for name in TOP_K_NAMES if hasattr(config, name)}
+    values[_first(config, INNER_NAMES)] = sizes["channels"]
+    if "shared" in sizes:
         if any(hasattr(config, name) for name in SHARED_NAMES):
-            values[_first(config, SHARED_NAMES)] = entry["shared"]
+            values[_first(config, SHARED_NAMES)] = sizes["shared"]
         elif hasattr(config, SHARED_COUNT):
-            values[SHARED_COUNT] = entry["shared"] // entry["channels"]
+            values[SHARED_COUNT] = sizes["shared"] // sizes["channels"]
     return values
 
 
@@ -165,32 +152,23 @@ def head_dim(config: PreTrainedConfig) -> int:
 
 
 def _builds(
-    structure: ModelStructure,
+    wiring: Wiring,
     config: PreTrainedConfig,
     kept_layers: Sequence[int],
-    entries: Sequence[SublayerEntry],
+    sizes: Sequence[Sizes],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> bool:
     """Return whether a config gives the stock class exactly these shapes and expert counts."""
-    model = _build(type(structure.backbone.model), config)
+    model = _build(wiring.model_class, config)
     if model is None or {n: tuple(w.shape) for n, w in lasting(model).items()} != shapes:
         return False
-    stack = model.get_submodule(structure.backbone.stack_path)
-    for place, index in enumerate(kept_layers):
-        component, entry = structure.layers[index].experts, entries[index]
-        if component is None or component.experts is None or not isinstance(entry, dict):
-            continue
-        layer = stack.get_submodule(str(place))
-        counts_agree = [
-            getattr(layer.get_submodule(path), name) == entry["experts"]
-            for path, name in component.experts.count_attributes
-        ] + [
-            getattr(layer.get_submodule(path), name) == entry["top_k"]
-            for path, name in component.experts.top_k_attributes
-        ]
-        if not all(counts_agree):
-            return False
-    return True
+    stack = model.get_submodule(wiring.stack)
+    return all(
+        getattr(stack.get_submodule(str(place)).get_submodule(path), name) == sizes[index][size]
+        for place, index in enumerate(kept_layers)
+        for size, attributes in (("experts", "count_attributes"), ("top_k", "top_k_attributes"))
+        for path, name in wiring.kind(index).get("experts", {}).get(attributes, ())
+    )
 
 
 def _build(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel | None:
@@ -207,6 +185,7 @@ def _build(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreT
 @torch.inference_mode()
 def computes_alike(
     structure: ModelStructure,
+    model_class: type[PreTrainedModel],
     config: PreTrainedConfig,
     weights: Mapping[str, Tensor],
     layers: Sequence[nn.Module],
@@ -217,6 +196,7 @@ def computes_alike(
 
     Args:
         structure: The dense model.
+        model_class: The stock class.
         config: One that the weights fit.
         weights: By the names that they have in memory.
         layers: The cut layers, in the places of the dense ones.
@@ -224,7 +204,7 @@ def computes_alike(
     backbone = structure.backbone
     stock: Any
     stock, _ = load_state(
-        type(backbone.model),
+        model_class,
         config,
         {name: weight.detach() for name, weight in weights.items()},
         dtype=backbone.model.dtype,

@@ -44,7 +44,7 @@ def read_pretrained_routers(
             layer = backbone.layers[component.layer]
             tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
             path = next(path for path in component.experts.router_rows if tensors[path].ndim == 2)
-            name = f"{backbone.stack_path}.{component.layer}.{path}"
+            name = f"{backbone.layer_paths[component.layer]}.{path}"
             shapes[name], layers[name] = tuple(tensors[path].shape), component.layer
     routers = {}
     for name, rows in _tensors(folder, backbone.model, shapes):

@@ -60,7 +60,7 @@ def test_second_moments_equal_those_of_inputs_caught_by_hand(
         ]
         assert sorted(found[index]) == sorted(names)
         for path in paths:
-            inputs = seen[f"{structure.backbone.stack_path}.{index}.{path}"]
+            inputs = seen[f"{structure.backbone.stack.path}.{index}.{path}"]
             moment = found[index]["input_second_moment", path]
             assert moment.dtype == torch.float32
             expected = inputs.square().mean(dim=0)
@@ -129,7 +129,7 @@ def test_moments_of_inputs_equal_those_of_inputs_caught_by_hand(
     for component in structure.components:
         for projection in component.projections:
             at = projection.path
-            inputs = seen[f"{structure.backbone.stack_path}.{component.layer}.{at}"]
+            inputs = seen[f"{structure.backbone.stack.path}.{component.layer}.{at}"]
             for name, expected in (
                 ("input_mean", inputs.mean(dim=0)),
                 ("input_magnitude", inputs.abs().mean(dim=0)),

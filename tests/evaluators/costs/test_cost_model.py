@@ -128,7 +128,7 @@ def test_macs_are_half_of_the_flops_that_torch_counts(kept: list[int]) -> None:
         entered = counter.get_total_flops()
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
             hidden = inputs.hidden
-            layers = pruned(structure, np.array(kept)).get_submodule(structure.backbone.stack_path)
+            layers = pruned(structure, np.array(kept)).get_submodule(structure.backbone.stack.path)
             assert isinstance(layers, nn.ModuleList)
             for layer in layers:
                 hidden = structure.backbone.run_layer(layer, hidden, inputs.calls[0])

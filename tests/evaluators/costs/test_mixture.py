@@ -139,7 +139,7 @@ def test_weights_are_those_of_layers_cut_for_real(name: str) -> None:
     model = copy.copy(structure.backbone.model)
     for row, params, size in zip(configurations, found["params"], found["size"], strict=True):
         model = copy.deepcopy(structure.backbone.model)
-        parent, _, stack = structure.backbone.stack_path.rpartition(".")
+        parent, _, stack = structure.backbone.stack.path.rpartition(".")
         layers = nn.ModuleList(cut_layers(structure, row).values())
         setattr(model.get_submodule(parent), stack, layers)
         parameters, held = tensors(model)

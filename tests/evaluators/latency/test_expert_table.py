@@ -140,7 +140,7 @@ def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
     for row in random_configurations(structure, 4)[[0, 2]]:
         (found,) = predict(structure, block_options, table, row[None])
         model = copy.deepcopy(structure.backbone.model)
-        parent, _, stack = structure.backbone.stack_path.rpartition(".")
+        parent, _, stack = structure.backbone.stack.path.rpartition(".")
         layers = nn.ModuleList(cut_layers(structure, row).values())
         setattr(model.get_submodule(parent), stack, layers)
         with quick_counter:

@@ -38,7 +38,7 @@ def masked_outputs(
 ) -> tuple[Tensor, Tensor]:
     """Logits and what the head reads, of a float64 copy with removed units' weights at zero."""
     model = copy.deepcopy(structure.backbone.model).double()
-    layers = model.get_submodule(structure.backbone.stack_path)
+    layers = model.get_submodule(structure.backbone.stack.path)
     for component, count in zip(structure.components, kept.tolist(), strict=True):
         output = component.projections[-1]
         linear = layers.get_submodule(f"{component.layer}.{output.path}")

@@ -25,7 +25,7 @@ def kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
     """KL of a float64 copy whose last projections' columns are multiplied by gates."""
     dense = copy.deepcopy(structure.backbone.model).double()
     gated = copy.deepcopy(dense)
-    layers = gated.get_submodule(structure.backbone.stack_path)
+    layers = gated.get_submodule(structure.backbone.stack.path)
     for component, gate in zip(structure.components, gates, strict=True):
         output = component.projections[-1]
         linear = layers.get_submodule(f"{component.layer}.{output.path}")

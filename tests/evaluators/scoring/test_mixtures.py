@@ -102,7 +102,7 @@ def _kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
     """KL to the dense model of a float64 copy whose experts' last matrices are scaled."""
     dense = copy.deepcopy(structure.backbone.model).double()
     gated = copy.deepcopy(dense)
-    layers = gated.get_submodule(structure.backbone.stack_path)
+    layers = gated.get_submodule(structure.backbone.stack.path)
     for component, gate in zip(structure.components, gates, strict=True):
         if component.experts is not None:
             path = component.experts.stack("down").path

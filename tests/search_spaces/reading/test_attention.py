@@ -11,7 +11,8 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
 from search_spaces.space.levels import attention_levels
-from search_spaces.structure import Component
+from search_spaces.structure.projections import Projections
+from tests.models import parts
 from tests.models.factory import GATED, GROUPED, make_model
 
 
@@ -55,7 +56,7 @@ def attention_of(model: PreTrainedModel, layer: int) -> Any:
 
 
 def test_levels_are_every_number_of_groups() -> None:
-    component = Component(kind="attention", layer=0, unit_count=3, projections=(), module="")
+    component = Projections(kind="attention", layer=0, unit_count=3, projections=(), module="")
     assert attention_levels(component) == (0, 1, 2, 3)
 
 
@@ -79,8 +80,8 @@ def test_attention_that_cannot_be_made_narrower_is_one_unit(
 ) -> None:
     attention_of(model, 3).__class__ = odd
     layers = read_structure(model).layers
-    assert [layer.attention.unit_count for layer in layers] == [2, 2, 2, 1, 2, 2]
-    whole, narrow = layers[3].attention, layers[2].attention
+    assert [parts.attention_of(layer).unit_count for layer in layers] == [2, 2, 2, 1, 2, 2]
+    whole, narrow = (parts.attention_of(layers[index]) for index in (3, 2))
     assert whole.cached_features == 2 * narrow.cached_features
     assert whole.core_features == 2 * narrow.core_features
     assert not any(projection.units.any() for projection in whole.projections)
@@ -88,7 +89,7 @@ def test_attention_that_cannot_be_made_narrower_is_one_unit(
 
 def test_a_single_group_can_only_be_kept_or_dropped() -> None:
     model = make_model(LlamaConfig(**GATED, num_key_value_heads=1))
-    attention = read_structure(model).layers[0].attention
+    attention = parts.attention_of(read_structure(model).layers[0])
     assert attention.unit_count == 1
     assert not attention.attributes
     assert attention_levels(attention) == (0, 1)
@@ -100,4 +101,4 @@ def test_a_single_group_can_only_be_kept_or_dropped() -> None:
 def test_attributes_are_found_in_bfloat16_too() -> None:
     half = make_model(LlamaConfig(**GROUPED)).to(torch.bfloat16)  # type: ignore[arg-type]
     structure = read_structure(half)
-    assert [layer.attention.unit_count for layer in structure.layers] == [2] * 6
+    assert [parts.attention_of(layer).unit_count for layer in structure.layers] == [2] * 6

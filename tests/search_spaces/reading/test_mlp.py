@@ -11,8 +11,9 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
 from search_spaces.space.levels import mlp_levels
-from search_spaces.structure import Component
+from search_spaces.structure.projections import Projections
 from tests.models.factory import GROUPED, make_model
+from tests.models.parts import mlp_of
 
 
 class Mixing(LlamaMLP):
@@ -60,7 +61,7 @@ def layer_of(model: PreTrainedModel, index: int) -> Any:
 def test_levels_are_steps_of_channels(
     width: int, step: int | None, expected: tuple[int, ...]
 ) -> None:
-    component = Component(kind="mlp", layer=0, unit_count=width, projections=(), module="")
+    component = Projections(kind="mlp", layer=0, unit_count=width, projections=(), module="")
     assert mlp_levels(component, step) == expected
 
 
@@ -92,4 +93,4 @@ def test_a_gate_that_is_shut_does_not_hide_a_channel() -> None:
     with torch.no_grad():
         for layer in range(6):
             layer_of(model, layer).mlp.gate_proj.weight.copy_(torch.full((48, 32), -1.0))
-    assert read_structure(model).layers[0].mlp.unit_count == 48
+    assert mlp_of(read_structure(model).layers[0]).unit_count == 48

@@ -9,6 +9,7 @@ from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import COMMON, GROUPED, HEAD_DIM, HEADS, LAYERS, make_model
 from tests.models.families import Family
+from tests.models.parts import attention_of, mlp_of
 from tests.models.wirings import Wiring, make
 
 
@@ -16,7 +17,10 @@ def test_units_of_rows_and_columns_are_those_of_the_source(
     family: Family, structure: ModelStructure
 ) -> None:
     for layer in structure.layers:
-        for component, expected in ((layer.attention, family.attention), (layer.mlp, family.mlp)):
+        for component, expected in (
+            (attention_of(layer), family.attention),
+            (mlp_of(layer), family.mlp),
+        ):
             got = {projection.path: projection.units for projection in component.projections}
             assert list(got) == list(expected)
             for path, units in expected.items():
@@ -29,15 +33,15 @@ def test_components_know_their_place_and_norms(family: Family, structure: ModelS
     names = [f"layers.{layer}.{kind}" for layer in range(LAYERS) for kind in ("attention", "mlp")]
     assert [component.name for component in structure.components] == names
     for layer in structure.layers:
-        assert layer.attention.module == family.attention_module
-        assert layer.mlp.module == family.mlp_module
-        assert layer.attention.private == family.attention_private
-        assert layer.mlp.private == family.mlp_private
+        assert attention_of(layer).module == family.attention_module
+        assert mlp_of(layer).module == family.mlp_module
+        assert attention_of(layer).private == family.attention_private
+        assert mlp_of(layer).private == family.mlp_private
         assert layer.shared == family.shared
         assert layer.parallel is family.parallel
         assert layer.vanishes is family.vanishes
-        assert sorted(layer.attention.attributes.items()) == list(family.attributes)
-        assert not layer.mlp.attributes
+        assert sorted(attention_of(layer).attributes.items()) == list(family.attributes)
+        assert not mlp_of(layer).attributes
 
 
 def test_cache_and_core_are_counted_for_each_group(
@@ -46,11 +50,11 @@ def test_cache_and_core_are_counted_for_each_group(
     config = structure.backbone.model.config
     head_dim = getattr(config, "head_dim", None) or HEAD_DIM
     for layer in structure.layers:
-        assert layer.attention.unit_count == family.groups
-        assert layer.attention.cached_features == 2 * head_dim
-        assert layer.attention.core_features == HEADS // family.groups * 2 * head_dim
-        assert layer.mlp.unit_count == family.channels
-        assert layer.mlp.cached_features == layer.mlp.core_features == 0
+        assert attention_of(layer).unit_count == family.groups
+        assert attention_of(layer).cached_features == 2 * head_dim
+        assert attention_of(layer).core_features == HEADS // family.groups * 2 * head_dim
+        assert mlp_of(layer).unit_count == family.channels
+        assert mlp_of(layer).cached_features == mlp_of(layer).core_features == 0
 
 
 def test_reading_leaves_the_model_as_it_was(structure: ModelStructure) -> None:
@@ -84,4 +88,4 @@ def test_a_model_whose_cache_forgets_what_its_mask_does_not_is_refused() -> None
 
 def test_heads_under_one_norm_are_one_unit() -> None:
     structure = read_structure(make_model(Olmo2Config(**GROUPED)))
-    assert [layer.attention.unit_count for layer in structure.layers] == [1] * 6
+    assert [attention_of(layer).unit_count for layer in structure.layers] == [1] * 6

@@ -68,7 +68,7 @@ def test_entering_gives_the_embedding_and_one_call_a_layer(llama: ModelStructure
     assert len(inputs.calls) == LAYERS
     embedded = llama.backbone.model.get_input_embeddings()(tokens)
     assert torch.equal(inputs.hidden, embedded)
-    assert llama.backbone.stack_path == "model.layers"
+    assert llama.backbone.stack.path == "model.layers"
 
 
 def test_the_model_works_as_before_after_its_head_was_borrowed(llama: ModelStructure) -> None:

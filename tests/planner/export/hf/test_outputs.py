@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tests.models.factory import VOCABULARY
 from tests.models.families import Family
+from tests.models.parts import attention_of
 from tests.planner.export.exports import Exported
 
 ASKED = (
@@ -36,7 +37,7 @@ def load_again(folder: Path) -> Any:
 def test_a_hidden_state_comes_of_each_layer_that_the_config_counts(exported: Exported) -> None:
     model = exported.model
     blocks: list[Tensor] = []
-    stack = model.get_submodule(exported.structure.backbone.stack_path)
+    stack = model.get_submodule(exported.structure.backbone.stack.path)
     hooks = [
         block.register_forward_hook(
             lambda _block, _args, out: blocks.append(out[0] if isinstance(out, tuple) else out)
@@ -65,7 +66,7 @@ def test_attention_weights_come_of_each_layer(exported: Exported) -> None:
     model.set_attn_implementation("eager")
     with torch.inference_mode():
         attentions = model(exported.tokens, output_attentions=True).attentions
-    components = [layer.attention for layer in exported.structure.layers]
+    components = [attention_of(layer) for layer in exported.structure.layers]
     kept = [len(exported.plan.sites[part.name].units) for part in components]
     heads = [
         part.core_features // part.cached_features * count
@@ -109,7 +110,7 @@ def test_an_export_can_be_trained(family: Family, exported: Exported) -> None:
         loss = model(exported.tokens, labels=exported.tokens).loss
         loss.backward()
         losses.append(loss.item())
-        first = next(model.get_submodule(exported.structure.backbone.stack_path).parameters())
+        first = next(model.get_submodule(exported.structure.backbone.stack.path).parameters())
         assert first.grad is not None
         assert first.grad.any()
     if family.name not in {"gpt2", "opt", "opt-post-norm", "phi", "neox"}:  # they have dropout

@@ -1,17 +1,24 @@
 """The wiring that the bundled code reads, as a reader of the family's source would put it."""
 
 from dataclasses import replace
+from typing import Any
 
-from planner.export.hf.wiring import describe_wiring
+from planner.export.hf.wiring import Wiring
 from search_spaces.structure.model import ModelStructure
 from tests.models.families import dense
 from tests.models.moe_families import mixture
 
 
+def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
+    return Wiring.of(structure).described({"num_hidden_layers": 6})
+
+
 def test_wiring_of_separate_projections() -> None:
     assert describe_wiring(dense("llama")) == {
+        "version": 2,
         "stack": "model.layers",
         "sequential": True,
+        "dense": {"num_hidden_layers": 6},
         "kinds": [
             {
                 "attention": {
@@ -22,6 +29,7 @@ def test_wiring_of_separate_projections() -> None:
                     "columns": {"self_attn.o_proj": 16},
                     "attributes": {},
                     "units": 2,
+                    "query_heads": 2,
                     "gains_bias": True,
                 },
                 "mlp": {
@@ -61,9 +69,8 @@ def test_wiring_of_an_mlp_without_a_module() -> None:
 
 
 def test_layers_that_are_wired_otherwise_are_of_another_kind(llama: ModelStructure) -> None:
-    odd = replace(
-        llama.layers[2], attention=replace(llama.layers[2].attention, attributes={"heads": 1})
-    )
+    attention, *rest = llama.layers[2].components
+    odd = replace(llama.layers[2], components=(replace(attention, attributes={"heads": 1}), *rest))
     mixed = replace(llama, layers=(*llama.layers[:2], odd, *llama.layers[3:]))
     wiring = describe_wiring(mixed)
     assert wiring["kind_of"] == [0, 0, 1, 0, 0, 0]
@@ -78,6 +85,7 @@ def test_wiring_of_experts() -> None:
     experts = wiring["kinds"][1]["experts"]
     assert experts["router"] == "mlp.gate"
     assert experts["private"] == ["mlp.gate"]
+    assert (experts["units"], experts["channels"], experts["top_k"]) == (16, 16, 3)
     assert set(experts["router_rows"]) == {
         "mlp.gate.weight",
         "mlp.gate.e_score_correction_bias",
