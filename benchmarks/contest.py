@@ -21,10 +21,10 @@ from planner.preparation.prepared_model import PreparedModel
 from planner.results.significance import Verdict
 from planner.run import Run
 from planner.runs.records import Evaluation, SearchEffort
-from planner.searching.problem import budget_of
 from planner.searching.scorer import Scorer
 from planner.searching.search_model import search_prepared
 from planner.searching.spending import SearchProgress
+from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
 from search_spaces.progress import NoProgress
 
@@ -101,7 +101,7 @@ class Contest:
             options: Of `SearchSettings`, besides those of the contest.
         """
         settings = self.settings.model_copy(update=options)
-        budget, dense = budget_of(settings), self.prepared.dense.costs.dense()
+        budget, dense = settings.budget or Budget(), self.prepared.dense.costs.dense()
         with Run.create(self.folder / name, settings) as run:
             trace = Trace(run=run)
             prepared = with_search_space(self._on(settings.search_windows), settings, self.folder)

@@ -18,8 +18,8 @@ from search_spaces.importance import UnitImportanceName
 from search_spaces.pruned_weights.compensation import CompensationName
 from search_spaces.pruned_weights.refinements import RefinementName
 from search_spaces.pruned_weights.sparsifiers import SparsifierName
-from search_spaces.pruned_weights.weight_methods import parse_weight_methods
 from search_spaces.space.block_options import combined_options
+from search_spaces.space.choices import Choices
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import MatrixStatistics
 from search_spaces.surgery.layer_builder import LayerBuilder
@@ -130,7 +130,7 @@ def _widths(laboratory: Laboratory) -> Iterator[tuple[Method, Scored]]:
         cuts["channels 40 %"] = laboratory.uniform(channels=0.4)
         cuts["groups 40 %"] = laboratory.uniform(groups=0.4)
     default = SearchSettings(model="")
-    chosen = (default.importance, parse_weight_methods(default.compensate)[0])
+    chosen = (default.importance, default.compensate.compensation)
     published = {
         (importance, compensation): name for name, importance, compensation in PUBLISHED_WIDTH
     }
@@ -166,8 +166,8 @@ def _compensations(
 
 
 def _sparse(laboratory: Laboratory) -> Iterator[tuple[Method, Scored]]:
-    default = SearchSettings(model="", space="sparsity")
-    chosen = (default.sparsifier, parse_weight_methods(default.compensate)[1])
+    default = SearchSettings(model="", space=Choices(fractions=True))
+    chosen = (default.sparsifier, default.compensate.refinement)
     published = {(maker, refinement): name for name, maker, refinement in PUBLISHED_SPARSE}
     methods: tuple[SparsifierName, ...] = get_args(SparsifierName)
     pairs: list[tuple[SparsifierName, RefinementName | None]] = [(m, None) for m in methods]

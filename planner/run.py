@@ -41,13 +41,13 @@ class Run(RunStore):
             frame = frame[fits]
         return frame.reset_index(drop=True)
 
-    def best(self, budget: str) -> Evaluation:
+    def best(self, budget: str | Budget) -> Evaluation:
         """Return the best plan within a budget.
 
         Raises:
             BudgetError: If no plan of the run meets it.
         """
-        return plan_chooser(self)(Budget.parse(budget))
+        return plan_chooser(self)(Budget.parse(str(budget)))
 
     def answers(self, budgets: Sequence[str]) -> "pd.DataFrame":
         """Return the best plan within each of many budgets, without scoring anything again.

@@ -9,6 +9,7 @@ from planner.cli.settings_arguments import add_option
 
 if TYPE_CHECKING:
     from planner.run import Run
+    from planner.settings.budget import Budget
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -37,6 +38,7 @@ def run(options: Namespace) -> None:
     from planner.reports.tables import stability_table
     from planner.results.budgets import split_budgets
     from planner.run import Run
+    from planner.settings.budget import Budget
 
     opened_run = Run.open(options.run)
     _check_choice(options)
@@ -47,7 +49,8 @@ def run(options: Namespace) -> None:
     sentence = front_sentence(opened_run, reference=options.reference)
     rivalry = rivalry_sentences(opened_run, Run.open(options.against)) if options.against else None
     stability = opened_run.stability() if options.stability else None
-    print_front(opened_run, options.budget, at_knee=options.knee)
+    budget = Budget.parse(options.budget) if options.budget else None
+    print_front(opened_run, budget, at_knee=options.knee)
     print(f"\n{sentence}")
     if rivalry:
         print(f"\n{rivalry}")
@@ -55,22 +58,20 @@ def run(options: Namespace) -> None:
         print(f"\n{stability_table(stability)}\n\n{stability_sentences(stability)}")
 
 
-def print_front(run: "Run", budget: str | None, *, at_knee: bool = False) -> None:
+def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -> None:
     """Print the table of a front, the plan chosen from it, and how baselines compare.
 
     Raises:
-        BudgetError: If the budget cannot be parsed, or no plan of the run meets it.
+        BudgetError: If no plan of the run meets the budget.
     """
     from planner.reports.sentences import compared_with_baselines
     from planner.reports.tables import front_table
-    from planner.settings.budget import Budget
     from search_spaces.errors import BudgetError
 
     refusal = None
     knee = run.knee()
     chosen = knee if at_knee else None
     if budget:
-        Budget.parse(budget)  # a mistake in it comes before the table, not after
         try:
             chosen = run.best(budget)
         except BudgetError as error:

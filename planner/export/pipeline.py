@@ -229,7 +229,7 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             tokenizer_needs_remote_code=written.tokenizer_needs_remote_code,
             requires=written.requires,
             text=scores.text,
-            compensate=settings.compensate if candidate else "",
+            compensate=str(settings.compensate) if candidate else "",
             experts=exporter.pruned.experts,
             costs=costs,
             dense_costs=dict(dense.costs.dense()),

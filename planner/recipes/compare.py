@@ -29,7 +29,6 @@ from planner.recipes.recipe_comparison import RECIPES_KEY, RecipeComparison
 from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER, SETTINGS_FILE
 from planner.runs.run_store import RunStore
 from planner.runs.store import Store
-from planner.searching.problem import budget_of
 from planner.searching.search_model import (
     check_resumable,
     open_prepared,
@@ -86,7 +85,7 @@ def run_comparison(
     progress: Progress,
 ) -> RecipeComparison:
     """Compare as `compare` does, with settings that are checked already."""
-    if not budget_of(settings).cost_names:
+    if settings.budget is None or not settings.budget.cost_names:
         raise BudgetError(
             "a comparison needs a budget with a limit on a cost, under which all recipes are "
             f"judged, got `{settings.budget}`; set for example `--budget params<=0.7x`"
@@ -180,13 +179,12 @@ class _PreparedModels:
         for name, settings in recipes.items():
             costs = cost_model(own.dense.loaded, own.dense.structure, settings)
             dense = replace(own.dense, costs=costs)
-            known = costs.dense()
-            budget = budget_of(settings).computed_only()
             with _naming(name):
                 check_space(dense, settings)
                 space = load_space(dense, settings, shared.folder, weights_digest="")
                 smallest = replace(own, dense=dense, space=space).smallest_costs()
-                budget.check_reachable(known, smallest)
+                assert settings.budget is not None  # a comparison has one
+                settings.budget.computed_only().check_reachable(costs.dense(), smallest)
 
     def for_recipe(self, run: RunStore) -> PreparedModel:
         """Return the prepared model of a recipe's run, and copy its files to the run's folder."""

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from planner.searchers import SearcherName
+from planner.settings.parsed import Parsed
 from planner.settings.search import PriorName, SearchSettings
 from planner.settings.validation import validated
 from planner.settings.yaml_values import parse_yaml
@@ -15,6 +16,7 @@ from search_spaces.errors import SettingsError
 from search_spaces.importance import ExpertImportanceName, UnitImportanceName
 from search_spaces.priors import AllocationName
 from search_spaces.pruned_weights.sparsifiers import SparsifierName
+from search_spaces.pruned_weights.weight_methods import WeightMethods, parse_weight_methods
 from search_spaces.space.choices import Choices
 from search_spaces.suggestions import suggestion
 
@@ -37,11 +39,11 @@ class Recipe(BaseModel):
     """Order in which experts are pruned."""
     sparsifier: SparsifierName | None = None
     """How the weights that become zero are chosen."""
-    compensate: str | None = None
+    compensate: Annotated[WeightMethods | None, Parsed(parse_weight_methods)] = None
     """How the kept weights are compensated for the pruned ones."""
     prior: PriorName | None = None
     """Sensitivity prior that the search starts from."""
-    space: str | None = None
+    space: Annotated[Choices | None, Parsed(Choices.parse)] = None
     """What may be pruned."""
     description: str
     """What the method does, in one line."""
@@ -59,22 +61,21 @@ class Recipe(BaseModel):
         preset = self.model_dump(exclude=set(_ABOUT), exclude_none=True)
         return SearchSettings.checked(**user.model_dump() | self._applicable(user) | preset)
 
-    def _applicable(self, user: SearchSettings) -> dict[str, str]:
+    def _applicable(self, user: SearchSettings) -> dict[str, Any]:
         """Return the user's compensation and prior without what the recipe's space cannot use.
 
         A user may ask for compensation of sparse weights or experts where the recipe has none.
         """
         if self.space is None:
             return {}
-        choices, weight_methods = Choices.parse(self.space), user.weight_methods
-        methods = [
-            weight_methods.compensation,
-            weight_methods.refinement if choices.sparse else None,
-            "merge" if weight_methods.merges and choices.experts else None,
-        ]
-        allocates = user.prior in get_args(AllocationName) and not choices.sparse
+        compensation, refinement, merges = user.compensate
+        allocates = user.prior in get_args(AllocationName) and not self.space.sparse
         return {
-            "compensate": ",".join(filter(None, methods)) or "none",
+            "compensate": WeightMethods(
+                compensation=compensation,
+                refinement=refinement if self.space.sparse else None,
+                merges=merges and self.space.experts,
+            ),
             "prior": "energy" if allocates else user.prior,
         }
 

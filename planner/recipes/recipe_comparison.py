@@ -12,6 +12,7 @@ from planner.results.significance import compare_kl
 from planner.run import Run
 from planner.runs.folder import COMPARISON_FILE
 from planner.runs.records import Evaluation
+from planner.settings.budget import Budget
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import BudgetError, RunError
 
@@ -43,7 +44,7 @@ class RecipeComparison:
     """Several recipes that were run under the same budget and limits."""
 
     folder: Path
-    budget: str
+    budget: Budget
     results: tuple[RecipeResult, ...]
     """Lowest held-out KL first."""
 
@@ -110,7 +111,7 @@ class RecipeComparison:
         atomic_write_text(self.folder / COMPARISON_FILE, text.getvalue())
 
 
-def _result(recipe: str, run: Run, budget: str) -> RecipeResult:
+def _result(recipe: str, run: Run, budget: Budget) -> RecipeResult:
     if not run.is_finished:
         raise RunError(
             f"`{run.folder}` must hold a finished search, got one that was stopped; "

@@ -9,7 +9,6 @@ from planner.recipes.recipe_comparison import RecipeComparison, RecipeResult
 from planner.reports.plots import draw_series, draw_title
 from planner.reports.sentences import with_error
 from planner.reports.tables import aligned
-from planner.settings.budget import Budget
 from search_spaces.atomic_files import replacing
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ _MARKERS = "osv^D<>Phd"
 
 def comparison_table(comparison: RecipeComparison) -> str:
     """Return the best plan of each recipe within the budget as a table, best first."""
-    costs = Budget.parse(comparison.budget).cost_names
+    costs = comparison.budget.cost_names
     quality = ["KL search", "KL held-out", "perplexity"]
     titles = [title for cost in costs for title in (cost, "")]
     rows = [["", "recipe", "plan", *titles, *quality, *_SPENT]]
@@ -57,7 +56,7 @@ def comparison_sentences(comparison: RecipeComparison) -> str:
     best = comparison.best
     if best.plan is None:
         return f"no recipe came to a plan within {comparison.budget}: give them more to spend"
-    kl, cost = best.plan.holdout["kl"], Budget.parse(comparison.budget).cost_names[0]
+    kl, cost = best.plan.holdout["kl"], comparison.budget.cost_names[0]
     lines = [
         f"within {comparison.budget} {best.recipe} is best on held-out text: KL "
         f"{with_error(kl.value, kl.standard_error)} at {cost} "
@@ -97,13 +96,12 @@ def draw_comparison(comparison: RecipeComparison, path: Path) -> None:
     # Figure and not pyplot: no global state, no window, no configuration
     from matplotlib.figure import Figure  # noqa: PLC0415  (a second, and only pictures need it)
 
-    budget = Budget.parse(comparison.budget)
-    cost = budget.cost_names[0]
+    cost = comparison.budget.cost_names[0]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for position, result in enumerate(comparison.results):
         _draw_result(axes, result, cost, f"C{position % 10}", _MARKERS[position % 10])
-    limit = budget.share(cost, comparison.best.run.dense)
+    limit = comparison.budget.share(cost, comparison.best.run.dense)
     if limit is not None:
         axes.axvline(limit, color="0.3", linewidth=1, linestyle="--", label=str(comparison.budget))
     finite_kls = [result.kl for result in comparison.results if math.isfinite(result.kl)]

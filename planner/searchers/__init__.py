@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from planner.searchers.problem.domain import Domain
     from planner.searchers.protocol import Searcher, Text
 
-__all__ = ["SearcherName", "make_searcher"]
+__all__ = ["TO_ONE_LIMIT", "SearcherName", "make_searcher"]
 
 SearcherName = Literal[
     "frontier",
@@ -27,6 +27,8 @@ SearcherName = Literal[
     "random",
     "uniform",
 ]
+TO_ONE_LIMIT: frozenset[SearcherName] = frozenset({"evopress", "multipruner"})
+"""Searchers that go to one limit on a cost, and cannot do without."""
 
 
 def make_searcher(  # noqa: C901, PLR0911, PLR0912  (one case a name)

@@ -9,6 +9,7 @@ from planner.results.indicators import Points, knee
 from planner.runs.run_store import RunStore
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
+from planner.searching.problem import Problem
 from planner.searching.rescoring import BASELINE_ROUND
 from planner.settings.budget import Budget, Limit
 
@@ -17,18 +18,18 @@ _LIMIT_SHARES = np.linspace(1.0, 0.9, 11)
 
 
 def baseline_genomes(
-    prepared: PreparedModel, domain: Domain, budget: Budget
+    problem: Problem, prepared: PreparedModel, domain: Domain
 ) -> dict[str, NDArray[np.int_]]:
-    """Return the baselines that meet all cost limits of a budget, each a genome ``(sites,)``.
+    """Return the baselines that meet all limits of a problem on costs, each ``(sites,)``.
 
     Returns:
         ``uniform``, the largest plan with the same share pruned everywhere; ``additive``, the best
         plan if the domain's sensitivities added up; each if there is one.
     """
-    dense, costs_only = prepared.dense.costs.dense(), budget.costs_only()
+    costs_only = problem.budget.costs_only()
 
     def fits(genome: NDArray[np.int_]) -> bool:
-        return costs_only.admits(prepared.costs_of(genome), dense)
+        return costs_only.admits(prepared.costs_of(genome), problem.dense)
 
     uniform = (domain.uniform(float(target)) for target in np.linspace(1.0, 0.0, _UNIFORM_STEPS))
     # a domain's costs are shares, and plans without attention are repaired: limits may be missed
@@ -40,18 +41,18 @@ def baseline_genomes(
     return {name: genome for name, genome in fitting.items() if genome is not None}
 
 
-def budget_at_knee(run: RunStore) -> Budget | None:
+def budget_at_knee(run: RunStore, problem: Problem) -> Budget | None:
     """Return the budget to compare within if the user limits no cost: what the knee plan costs.
 
     Without a knee it is the plan in the middle of the front; `None` if there is no front.
     Baselines are left out, so that a resumed run compares at the same plan.
     """
-    names = run.cost_names
+    names = problem.cost_names
     proposed = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
     plans = front(proposed, names)
     if not plans:
         return None
-    position = knee(Points.of(plans, names, run.dense))
+    position = knee(Points.of(plans, names, problem.dense))
     costs = plans[len(plans) // 2 if position is None else position].costs
     limits = (Limit(metric=n, value=float(costs[n]), relative=False) for n in names)
     return Budget(limits=tuple(limits))

@@ -158,5 +158,6 @@ class SearchLoop:
     def _parents(self) -> NDArray[np.int_]:
         """Return the plans that children are likely to come from: the front so far."""
         evaluations = list(self._racer.evaluations.values())
-        genomes = [plan.genome for plan in front(evaluations, self._objectives.cost_names)]
+        plans = front(evaluations, self._objectives.problem.cost_names)
+        genomes = [plan.genome for plan in plans]
         return np.array(genomes, dtype=np.int_).reshape(-1, len(evaluations[0].genome))

@@ -1,7 +1,7 @@
 """What searchers minimise: objectives of plans, all finite and on the same text."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import moocore
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from evaluators.scoring.racing import projected
 from planner.results.front import fully_scored
 from planner.runs.records import Evaluation
+from planner.searching.problem import Problem
 from planner.settings.budget import relative_cost
 
 _ROUNDING = 1e-9
@@ -18,14 +19,11 @@ _KL_CEILING = 1e3
 """KL of a plan whose KL overflows: the worst there is, yet finite, as searchers compare it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Objectives:
-    """What is minimised: KL, then the named costs as shares of the dense model's."""
+    """What is minimised: KL, then the costs of a problem as shares of the dense model's."""
 
-    cost_names: tuple[str, ...]
-    dense: Mapping[str, float]
-    allowed: tuple[float, ...] = ()
-    """If only the budget matters: the share it allows of each cost, infinite without a limit."""
+    problem: Problem
 
     def of(
         self, evaluations: Sequence[Evaluation], scored: Sequence[Evaluation] = ()
@@ -42,17 +40,18 @@ class Objectives:
         return np.column_stack([kls, np.array(shares).reshape(len(kls), -1)]).astype(np.float64)
 
     def shares(self, evaluation: Evaluation) -> list[float]:
-        """Return the named costs as shares of the dense model's."""
-        return [relative_cost(n, evaluation.costs[n], self.dense) for n in self.cost_names]
+        """Return the costs of the problem as shares of the dense model's."""
+        dense, names = self.problem.dense, self.problem.cost_names
+        return [relative_cost(name, evaluation.costs[name], dense) for name in names]
 
     def compared_shares(self, evaluation: Evaluation) -> list[float]:
         """Return the shares to compare plans by: all within the budget count as equally cheap."""
         shares = self.shares(evaluation)
-        return [max(pair) for pair in zip(shares, self.allowed or shares, strict=True)]
+        return [max(pair) for pair in zip(shares, self.problem.allowed or shares, strict=True)]
 
     def admits(self, evaluation: Evaluation) -> bool:
         """Return whether a plan matters: all do, or only those within the budget."""
-        pairs = zip(self.shares(evaluation), self.allowed, strict=False)
+        pairs = zip(self.shares(evaluation), self.problem.allowed, strict=False)
         return all(share <= limit + _ROUNDING for share, limit in pairs)
 
 

@@ -1,14 +1,16 @@
 """The problem of a search: which costs it minimises, within what limits, how far down."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
 
 from planner.preparation.prepared_model import PreparedModel
-from planner.runs.run_store import RunStore
 from planner.searchers.problem.domain import Domain
 from planner.settings.budget import Budget, relative_cost
-from planner.settings.search import SearchSettings
-from search_spaces.errors import BudgetError
+from planner.settings.search import Focus, SearchSettings
 
 _LOOK_BELOW = 0.25
 """How far below a budget a search looks, as a share of what the budget removes."""
@@ -16,70 +18,87 @@ _LOOK_JUST_BELOW = 0.05
 """The same if only the budget matters: as far as the steps between levels may miss it."""
 
 
-def budget_of(settings: SearchSettings) -> Budget:
-    """Return the budget of settings; if they name none, one without limits.
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What a search is asked, made once and read by all of its parts.
 
-    Raises:
-        BudgetError: If it breaks the grammar.
+    >>> asked = Problem(
+    ...     budget=Budget.parse("params<=0.6x,kl<=0.1"),
+    ...     cost_names=("params", "kv"),
+    ...     dense={"params": 100.0, "kv": 8.0},
+    ...     smallest={"params": 20.0, "kv": 0.0},
+    ... )
+    >>> asked.limits, asked.floor, asked.allowed
+    ({'params': 0.6, 'kv': None}, 0.5, ())
     """
-    return Budget(limits=()) if settings.budget is None else Budget.parse(settings.budget)
 
+    budget: Budget
+    """What plans must be within."""
+    focus: Focus = "front"
+    cost_names: tuple[str, ...]
+    """What is traded against quality; a search spreads its front over the first."""
+    dense: Mapping[str, float]
+    """Costs of the dense model."""
+    smallest: Mapping[str, float]
+    """Costs of the smallest plan."""
 
-def check_budget(settings: SearchSettings) -> None:
-    """Refuse a budget that breaks the grammar, or limits no cost where a limit is needed.
+    @classmethod
+    def of(cls, settings: SearchSettings, prepared: PreparedModel) -> Self:
+        """Return the problem that settings set for a model.
 
-    Raises:
-        BudgetError: If it does.
-    """
-    budget = budget_of(settings)
-    if budget.cost_names:
-        return
-    if settings.focus == "budget":
-        option = "`--focus budget`"
-    elif settings.searcher in ("evopress", "multipruner"):
-        option = f"`--searcher {settings.searcher}`"
-    else:
-        return
-    raise BudgetError(
-        f"{option} needs a budget that limits a cost, got "
-        f"{settings.budget or 'none'}; set one such as `--budget 'params<=0.7x'`"
-    )
+        If the budget names no cost, parameters are minimised: those that are not zero where
+        sparsity can make some zero.
 
+        Raises:
+            BudgetError: If no plan can meet the budget.
+        """
+        budget = settings.budget or Budget()
+        problem = cls(
+            budget=budget,
+            focus=settings.focus,
+            cost_names=budget.cost_names
+            or (("nonzero",) if settings.choices.sparse else ("params",)),
+            dense=prepared.dense.costs.dense(),
+            smallest=prepared.smallest_costs(),
+        )
+        budget.check_reachable(problem.dense, problem.smallest)
+        return problem
 
-def default_costs(settings: SearchSettings) -> tuple[str, ...]:
-    """Return what is traded against quality if the budget names no cost."""
-    return ("nonzero",) if settings.choices.sparse else ("params",)
+    def within(self, budget: Budget) -> "Problem":
+        """Return the same problem under another budget."""
+        return replace(self, budget=budget)
 
+    @property
+    def only_budget(self) -> bool:
+        """Whether only the best plan within the budget matters."""
+        return self.focus == "budget"
 
-def search_domain(run: RunStore, prepared: PreparedModel, budget: Budget) -> Domain:
-    """Return the domain of a search: levels, costs, and which costs are of interest."""
-    costs, only_budget = prepared.dense.costs.dense(), run.settings.focus == "budget"
-    limits = {name: budget.share(name, costs) for name in run.cost_names}
-    first_cost, smallest = next(iter(limits)), prepared.smallest_costs()
-    floor = _cost_floor(first_cost, budget, costs, smallest, only_budget=only_budget)
-    domain = prepared.make_domain(limits, floor, only_budget=only_budget)
-    # plans within another cost's limit may all lie below this floor
-    lowest = float(domain.cost(domain.uniform_within()[None])[0])
-    return replace(domain, cost_floor=min(floor, lowest)) if only_budget else domain
+    @cached_property
+    def limits(self) -> Mapping[str, float | None]:
+        """The share that the budget allows of each cost, none where it does not limit it."""
+        return {name: self.budget.share(name, self.dense) for name in self.cost_names}
 
+    @cached_property
+    def allowed(self) -> tuple[float, ...]:
+        """The share allowed of each cost, infinite without a limit; empty if all plans matter."""
+        shares = self.limits.values() if self.only_budget else ()
+        return tuple(np.inf if share is None else share for share in shares)
 
-def allowed_costs(domain: Domain) -> tuple[float, ...]:
-    """Return the share the budget allows of each cost if nothing else matters, else nothing."""
-    return tuple(map(float, domain.allowed)) if domain.only_budget else ()
+    @cached_property
+    def floor(self) -> float:
+        """The lowest share of the first cost worth looking at: a little below the budget."""
+        name, share = next(iter(self.limits.items()))
+        lowest = relative_cost(name, self.smallest[name], self.dense)
+        if share is None:
+            return lowest
+        below = _LOOK_JUST_BELOW if self.only_budget else _LOOK_BELOW
+        return max(lowest, share - below * (1.0 - share))
 
-
-def _cost_floor(
-    name: str,
-    budget: Budget,
-    dense: Mapping[str, float],
-    smallest: Mapping[str, float],
-    *,
-    only_budget: bool,
-) -> float:
-    """Return the lowest share of a cost worth looking at: a little below the budget."""
-    lowest = relative_cost(name, smallest[name], dense)
-    share = budget.share(name, dense)
-    if share is None:
-        return lowest
-    below = _LOOK_JUST_BELOW if only_budget else _LOOK_BELOW
-    return max(lowest, share - below * (1.0 - share))
+    def domain(self, prepared: PreparedModel) -> Domain:
+        """Return levels, costs and limits as searchers read them."""
+        domain = prepared.make_domain(self.limits, self.floor, only_budget=self.only_budget)
+        if not self.only_budget:
+            return domain
+        # plans within another cost's limit may all lie below the floor
+        lowest = float(domain.cost(domain.uniform_within()[None])[0])
+        return replace(domain, cost_floor=min(self.floor, lowest))

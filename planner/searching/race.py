@@ -137,8 +137,8 @@ class RoundRacer:
             return lambda members, _values: np.ones(len(members), dtype=bool)
         finished = [e for e in self.evaluations.values() if e.score.windows >= rungs[-1]]
         on_same_text = [e.scored(e.score.upto(rungs[-1])) for e in finished]
-        rivals = front(on_same_text, self._objectives.cost_names)
-        shape = len(rivals), len(self._objectives.cost_names)
+        rivals = front(on_same_text, self._objectives.problem.cost_names)
+        shape = len(rivals), len(self._objectives.problem.cost_names)
         rival_values = kl_by_window(rivals)
         rival_shares = [self._objectives.compared_shares(rival) for rival in rivals]
         rival_costs = np.array(rival_shares).reshape(shape)

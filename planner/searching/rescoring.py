@@ -14,6 +14,7 @@ from planner.results.front import front, front_frame, save_front
 from planner.runs.records import RESCORE_SPLITS, Evaluation, RescoreSplit
 from planner.runs.run_store import RunStore
 from planner.searching.objectives import Objectives, likely_front
+from planner.searching.problem import Problem
 from planner.searching.scorer import Scorer
 from search_spaces.progress import Progress
 from search_spaces.space.space import Genome
@@ -65,15 +66,17 @@ def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Eva
     return [evaluation for genome in genomes if (evaluation := run.find(genome)) is not None]
 
 
-def rescore_front(run: RunStore, prepared: PreparedModel, progress: Progress) -> None:
+def rescore_front(
+    run: RunStore, prepared: PreparedModel, problem: Problem, progress: Progress
+) -> None:
     """Measure front and baselines on fresh and held-out text, and write the front to its file."""
-    cost_names = run.cost_names
     evaluations = run.evaluations()
-    listed = [*front(evaluations, cost_names), *run.baselines().values()]
+    listed = [*front(evaluations, problem.cost_names), *run.baselines().values()]
     plans = list({e.genome: e for e in listed}.values())
     for split in RESCORE_SPLITS:
         _rescore(run, prepared, split, plans, progress)
-    save_front(front_frame(run.evaluations(), cost_names, run.dense), run.folder)
+    frame = front_frame(run.evaluations(), problem.cost_names, problem.dense)
+    save_front(frame, run.folder)
 
 
 def _rescore(

@@ -26,13 +26,7 @@ from planner.searching.baselines import baseline_genomes, budget_at_knee
 from planner.searching.forecast import forecast, search_limits
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
-from planner.searching.problem import (
-    allowed_costs,
-    budget_of,
-    check_budget,
-    default_costs,
-    search_domain,
-)
+from planner.searching.problem import Problem
 from planner.searching.rescoring import complete_front, rescore_front, score_baselines
 from planner.searching.scorer import Scorer
 from planner.searching.spending import OnProgress, SearchProgress, StopReason
@@ -60,7 +54,6 @@ def run_search(
     is_demo: bool = False,
 ) -> None:
     """Search with settings that were checked, and leave a run on disk; see `open_run`."""
-    check_budget(settings)  # a mistake in it is reported before the folder is made
     with open_run(out, settings, resume=resume, is_demo=is_demo) as run:
         run.check_search()
         search_prepared(run, open_prepared(run, progress), progress)
@@ -110,7 +103,7 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     check_resumable(run, dense)
     if run.is_new:
         check_request(dense, workload(run.settings))
-    if budget_of(run.settings).measured:
+    if run.settings.budget is not None and run.settings.budget.measured:
         table = find_table(dense, workload(run.settings), run.folder, progress)
         dense = replace(dense, costs=dense.costs.timed(table))
     return prepare(dense, run.settings, run.folder, progress, restore_statistics=True)
@@ -152,43 +145,37 @@ def search_prepared(
     """
     run.check_order(order_digest(run.folder / ORDER_FILE))
     run.check_genomes(prepared.space.top_levels.tolist())
-    budget = budget_of(run.settings)
-    costs, smallest = prepared.dense.costs.dense(), prepared.smallest_costs()
-    budget.check_reachable(costs, smallest)
+    problem = Problem.of(run.settings, prepared)
     if prepared.dense.costs.table is not None:
         run.check_latency(prepared.dense.costs.table.digest)
-    names = budget.cost_names or default_costs(run.settings)
-    for key, value in (("dense", costs), ("smallest", smallest), ("cost_names", names)):
-        run.set_meta(key, value)
+    run.set_meta("dense", problem.dense)
+    run.set_meta("smallest", problem.smallest)
+    run.set_meta("cost_names", problem.cost_names)
     digest = text_digest(prepared.calibration)
     run.check_text(digest)
     run.set_meta("calibration", prepared.calibration.source)
     run.set_meta("calibration_digest", digest)
 
     spent = _scored(
-        run, prepared, progress, with_baselines=with_baselines, on_progress=on_progress
+        run, prepared, problem, progress, with_baselines=with_baselines, on_progress=on_progress
     )
     _check_scored(run)
-    rescore_front(run, prepared, progress)
+    rescore_front(run, prepared, problem, progress)
     run.finish(spent)
 
 
 def _scored(
     run: RunStore,
     prepared: PreparedModel,
+    problem: Problem,
     progress: Progress,
     *,
     with_baselines: bool,
     on_progress: OnProgress,
 ) -> SearchEffort:
     """Score all that needs the search text; its evaluator is freed when this returns."""
-    budget = budget_of(run.settings)
-    domain, scorer = search_domain(run, prepared, budget), _search_scorer(prepared, run.settings)
-    objectives = Objectives(
-        cost_names=run.cost_names,
-        dense=prepared.dense.costs.dense(),
-        allowed=allowed_costs(domain),
-    )
+    domain, scorer = problem.domain(prepared), _search_scorer(prepared, run.settings)
+    objectives = Objectives(problem)
     logger.info(forecast(prepared, scorer, run.settings))
     progress.stage("searching")
     loop = _loop(run, prepared, scorer, domain, objectives)
@@ -200,13 +187,14 @@ def _scored(
     stop_reason = loop.run(show)
     logger.info(_STOP_SENTENCES[stop_reason])
     spent = loop.spent
-    if budget.cost_names and with_baselines:
-        score_baselines(run, scorer, baseline_genomes(prepared, domain, budget))
+    limits_cost = bool(problem.budget.cost_names)
+    if limits_cost and with_baselines:
+        score_baselines(run, scorer, baseline_genomes(problem, prepared, domain))
     complete_front(run, scorer, objectives, progress)
-    if with_baselines and not budget.cost_names and (within := budget_at_knee(run)):
-        score_baselines(
-            run, scorer, baseline_genomes(prepared, search_domain(run, prepared, within), within)
-        )
+    if with_baselines and not limits_cost and (within := budget_at_knee(run, problem)):
+        compared = problem.within(within)
+        genomes = baseline_genomes(compared, prepared, compared.domain(prepared))
+        score_baselines(run, scorer, genomes)
         run.set_meta("baselines_within", str(within))
     return spent
 

@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from evaluators.metric import limitable_names
 from evaluators.runtime import DTypeName
-from planner.searchers import SearcherName
+from planner.searchers import TO_ONE_LIMIT, SearcherName
 from planner.settings.budget import Budget
 from planner.settings.groups import Group
 from planner.settings.limits import MOST_SEED, MOST_TOKENS, MOST_WINDOWS, check_own_text
+from planner.settings.parsed import Parsed
+from planner.settings.places import PATHS, is_same_place
 from planner.settings.validation import validated
 from planner.settings.yaml_values import read_yaml
 from search_spaces.atomic_files import atomic_write_text
@@ -29,6 +32,7 @@ from search_spaces.suggestions import shown
 SETTINGS_FILE = "settings.yaml"
 Racing = Literal["tests", "halving", "off"]
 """How plans are dropped before they have seen all windows."""
+Focus = Literal["front", "budget"]
 PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
 _VERSION = 2
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
@@ -58,9 +62,12 @@ class SearchSettings(BaseModel):
     holdout: Annotated[str | None, Group.TEXT] = None
     """Held-out text, on which the front is reported and nothing is decided, given as for --data;
     by default the second half of --data."""
-    budget: Annotated[str | None, Group.SEARCH] = None
-    """Limits to search under, for example params<=0.7x,kl<=0.05."""
-    focus: Annotated[Literal["front", "budget"], Group.SEARCH] = "front"
+    budget: Annotated[Budget | None, Parsed(Budget.parse), Group.SEARCH] = Field(
+        default=None,
+        description="Limits to search under, for example params<=0.7x,kl<=0.05; on "
+        f"{', '.join(limitable_names())}.",
+    )
+    focus: Annotated[Focus, Group.SEARCH] = "front"
     """Whether to search a front for all budgets from the dense model to a little below --budget,
     or the best plan at --budget alone."""
     searcher: Annotated[SearcherName, Group.SEARCH] = "frontier"
@@ -91,7 +98,9 @@ class SearchSettings(BaseModel):
     """Rungs of a race, each with twice the windows of the last, as far as they can be halved."""
     positions: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1, le=MOST_TOKENS)
     """Positions scored in each window, for models with a large vocabulary; by default all."""
-    space: Annotated[str, Group.SPACE] = "heads,channels,drops,experts"
+    space: Annotated[Choices, Parsed(Choices.parse), Group.SPACE] = Choices(
+        heads=True, channels=True, drops=True, experts=True
+    )
     """What may be pruned, comma separated: heads, channels, drops (of attentions, MLPs and
     experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8; or
     layers in the place of the first four."""
@@ -107,7 +116,9 @@ class SearchSettings(BaseModel):
     """Folder of the model before its fine-tuning, for the expert importance router_change."""
     sparsifier: Annotated[SparsifierName, Group.METHODS] = "sparsegpt"
     """How weights are chosen that become zero, if the space has sparsity."""
-    compensate: Annotated[str, Group.METHODS] = "obs"
+    compensate: Annotated[WeightMethods, Parsed(parse_weight_methods), Group.METHODS] = (
+        WeightMethods(compensation="obs")
+    )
     """How kept weights are updated to compensate for pruned ones: none, or one of bias,
     least_squares, obs and tuning for heads and channels, merge for experts, and one of admm and
     dsnot for sparse weights, comma separated."""
@@ -148,13 +159,12 @@ class SearchSettings(BaseModel):
         settings = validated(cls, values)
         _check_agreement(settings)
         _check_text(settings)
-        # normalised, so that a resumed run compares equal
-        return settings.model_copy(update={"space": str(Choices.parse(settings.space))})
+        return settings
 
     @property
     def choices(self) -> Choices:
-        """What may be pruned, parsed from ``space``."""
-        return Choices.parse(self.space)
+        """What may be pruned: the setting ``space``."""
+        return self.space
 
     @property
     def patterns(self) -> tuple[SparsityPattern, ...]:
@@ -168,12 +178,8 @@ class SearchSettings(BaseModel):
 
     @property
     def weight_methods(self) -> WeightMethods:
-        """Compensation methods, parsed from ``compensate``.
-
-        Raises:
-            SettingsError: If a name is unknown, or two are of a kind.
-        """
-        return parse_weight_methods(self.compensate)
+        """Compensation methods: the setting ``compensate``."""
+        return self.compensate
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -214,22 +220,24 @@ class SearchSettings(BaseModel):
         return {
             name: (values[name], other_values[name])
             for name in values
-            if name not in _WITHOUT_EFFECT_ON_SCORES and values[name] != other_values[name]
+            if name not in _WITHOUT_EFFECT_ON_SCORES
+            and getattr(self, name) != getattr(other, name)
+            and not (name in PATHS and is_same_place(values[name], other_values[name]))
         }
 
 
 def _check_agreement(settings: SearchSettings) -> None:
-    """Refuse methods that are unknown, or that the space has no use for.
+    """Refuse methods that the space has no use for, and a search for a limit without one.
 
     Raises:
+        BudgetError: If the budget limits no cost where one must be limited.
         SettingsError: If there is such a method.
     """
-    if settings.budget is not None:
-        Budget.parse(settings.budget)
+    _check_limit(settings)
     choices, (_, refinement, merges) = settings.choices, settings.weight_methods
     if merges and not choices.experts:
         rule = "`compensate` merge needs a space with experts"
-        _refuse(rule, settings.space, "add `experts` to `--space`, or leave it out")
+        _refuse(rule, str(settings.space), "add `experts` to `--space`, or leave it out")
     if settings.expert_importance == "router_change" and settings.pretrained_router is None:
         rule = "`expert_importance` router_change needs the router before fine-tuning"
         _refuse(rule, "none", "name the folder of that model with `--pretrained_router`")
@@ -242,10 +250,29 @@ def _check_agreement(settings: SearchSettings) -> None:
         )
     if refinement and not choices.sparse:
         rule = f"`compensate` {refinement} needs a space with sparsity"
-        _refuse(rule, settings.space, "add `sparsity` or `2:4` to `--space`, or leave it out")
+        _refuse(rule, str(settings.space), "add `sparsity` or `2:4` to `--space`, or leave it out")
     if settings.prior in get_args(AllocationName) and not choices.sparse:
         rule = f"`prior` {settings.prior} shares out sparsity, and needs a space with some"
-        _refuse(rule, settings.space, "add `sparsity` to `--space`, or set another prior")
+        _refuse(rule, str(settings.space), "add `sparsity` to `--space`, or set another prior")
+
+
+def _check_limit(settings: SearchSettings) -> None:
+    """Refuse a budget that limits no cost where a limit is needed.
+
+    Raises:
+        BudgetError: If it limits none.
+    """
+    if settings.focus == "budget":
+        option = "`--focus budget`"
+    elif settings.searcher in TO_ONE_LIMIT:
+        option = f"`--searcher {settings.searcher}`"
+    else:
+        return
+    if settings.budget is None or not settings.budget.cost_names:
+        raise BudgetError(
+            f"{option} needs a budget that limits a cost, got {settings.budget or 'none'}; "
+            "set one such as `--budget 'params<=0.7x'`"
+        )
 
 
 def _check_text(settings: SearchSettings) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from search_spaces.errors import SettingsError
+from search_spaces.errors import InputError, SettingsError
 from search_spaces.suggestions import MOST_LETTERS, shown, suggestion
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -42,6 +42,9 @@ def validated(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
+        refusal = error.errors()[0].get("ctx", {}).get("error")
+        if isinstance(refusal, InputError):  # of a value that is parsed, in words already
+            raise refusal from error
         raise SettingsError(_complaint(error, kind.model_fields)) from error
 
 
@@ -54,7 +57,9 @@ def kind_of(annotation: Any) -> Any:
     if get_origin(annotation) is Literal:
         return str
     kinds = {kind_of(one) for one in get_args(annotation) if one is not NoneType}
-    return kinds.pop() if kinds else annotation
+    if kinds:
+        return kinds.pop()
+    return annotation if annotation in _KINDS else str  # what is parsed from text
 
 
 def _check_written(name: str, value: object, field: FieldInfo) -> None:

@@ -20,6 +20,10 @@ class WeightMethods(NamedTuple):
     merges: bool = False
     """Whether pruned experts are merged into the kept ones."""
 
+    def __str__(self) -> str:
+        words = (self.compensation, self.refinement, _MERGE if self.merges else None)
+        return ",".join(filter(None, words)) or "none"
+
 
 def parse_weight_methods(text: str) -> WeightMethods:
     """Read a list with commas: at most one compensation and one refinement, and ``merge``.

@@ -18,7 +18,9 @@ from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Answer, Ask, Searcher, Text
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
+from planner.searching.problem import Problem
 from planner.searching.spending import Limits, StopReason
+from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
 from tests.problems.costs import joined, summed, with_sparsity
 
@@ -27,7 +29,13 @@ TOP = 3
 DENSE = {"params": 1000.0, "size": 2000.0, "macs": 900.0, "kv": 64.0}
 EVALUATIONS = 60
 SETTINGS = SearchSettings(model="toy", population=8, evaluations=EVALUATIONS, seed=3)
-OBJECTIVES = Objectives(cost_names=("params",), dense=DENSE)
+PROBLEM = Problem(
+    budget=Budget(),
+    cost_names=("params",),
+    dense=DENSE,
+    smallest={name: 0.2 * cost for name, cost in DENSE.items()},
+)
+OBJECTIVES = Objectives(PROBLEM)
 _WEIGHTS = np.array([8.0, 1.0, 4.0, 0.5, 2.0, 0.3, 6.0, 1.5]) / 10
 _FULL = np.array([0.05, 0.15, 0.05, 0.15, 0.05, 0.15, 0.05, 0.15])
 

@@ -119,12 +119,12 @@ def test_a_recipe_without_a_plan_within_the_budget_comes_last(
 ) -> None:
     lost = replace(comparison.results[0], plan=None)
     poor = RecipeComparison(
-        folder=comparison.folder, budget=BUDGET, results=(*comparison.results[1:], lost)
+        folder=comparison.folder, budget=comparison.budget, results=(*comparison.results[1:], lost)
     )
     assert math.isinf(lost.kl)
     assert comparison_table(poor).splitlines()[-1].split()[:2] == [lost.recipe, "none"]
     assert f"no plan within the budget: {lost.recipe}" in comparison_sentences(poor)
-    nobody = RecipeComparison(folder=comparison.folder, budget=BUDGET, results=(lost,))
+    nobody = RecipeComparison(folder=comparison.folder, budget=comparison.budget, results=(lost,))
     assert "no recipe came to a plan within" in comparison_sentences(nobody)
     assert "none" in comparison_table(nobody)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from planner.searchers.problem.domain import Domain
 from planner.searching.baselines import baseline_genomes
+from planner.searching.problem import Problem
 from planner.settings.budget import Budget
 from tests.problems import toy_search
 
@@ -32,14 +33,17 @@ def prepared(domain: Domain, *, surcharge: float = 0.0) -> Any:
         share = float(domain.cost(genome[None])[0]) + surcharge
         return {name: share * amount for name, amount in toy_search.DENSE.items()}
 
-    costs = SimpleNamespace(dense=lambda: toy_search.DENSE)
-    return SimpleNamespace(dense=SimpleNamespace(costs=costs), costs_of=costs_of)
+    return SimpleNamespace(costs_of=costs_of)
+
+
+def within(budget: str) -> Problem:
+    return toy_search.PROBLEM.within(Budget.parse(budget))
 
 
 @pytest.mark.parametrize("limit", [0.35, 0.5, 0.8])
 def test_the_additive_plan_is_the_best_by_the_prior_within_the_budget(limit: float) -> None:
     domain = replace(toy_search.domain(limit=limit), sensitivity_tables=PRIOR)
-    baselines = baseline_genomes(prepared(domain), domain, Budget.parse(f"params<={limit}x,kl<=9"))
+    baselines = baseline_genomes(within(f"params<={limit}x,kl<=9"), prepared(domain), domain)
     assert list(baselines) == ["uniform", "additive"]
     every = toy_search.all_genomes()
     affordable = every[domain.affords(every)]
@@ -53,17 +57,14 @@ def test_the_additive_plan_is_the_best_by_the_prior_within_the_budget(limit: flo
 def test_baselines_keep_to_the_exact_costs_where_the_domain_misses_them() -> None:
     domain = replace(toy_search.domain(limit=0.5), sensitivity_tables=PRIOR)
     dearer = prepared(domain, surcharge=0.01)
-    baselines = baseline_genomes(dearer, domain, Budget.parse("params<=0.5x"))
+    baselines = baseline_genomes(within("params<=0.5x"), dearer, domain)
     for genome in baselines.values():
         assert dearer.costs_of(genome)["params"] <= 0.5 * toy_search.DENSE["params"] + 1e-6
-    nothing = baseline_genomes(
-        prepared(domain, surcharge=1.0), domain, Budget.parse("params<=0.5x")
-    )
+    nothing = baseline_genomes(within("params<=0.5x"), prepared(domain, surcharge=1.0), domain)
     assert nothing == {}
 
 
 def test_without_a_prior_there_is_no_additive_plan() -> None:
     domain = toy_search.domain(limit=0.5)
-    assert list(baseline_genomes(prepared(domain), domain, Budget.parse("params<=0.5x"))) == [
-        "uniform"
-    ]
+    baselines = baseline_genomes(within("params<=0.5x"), prepared(domain), domain)
+    assert list(baselines) == ["uniform"]

@@ -23,9 +23,9 @@ from planner.settings.search import Racing
 from search_spaces.errors import RunError
 from tests import ROOT
 from tests.problems.toy_search import (
-    DENSE,
     EVALUATIONS,
     OBJECTIVES,
+    PROBLEM,
     SETTINGS,
     RacingScorer,
     Scorer,
@@ -171,7 +171,7 @@ def test_progress_reports_how_far_and_how_long(tmp_path: Path) -> None:
 def test_objectives_are_kl_and_shares_and_finite() -> None:
     plan = evaluation((3, 3, 3, 3, 0, 0, 0, 0))
     broken = replace(plan, score=score_of({"kl": (math.nan, 0.0)}, failure="broken"))
-    found = Objectives(cost_names=("params", "kv"), dense=DENSE).of([plan, broken])
+    found = Objectives(replace(PROBLEM, cost_names=("params", "kv"))).of([plan, broken])
     assert found[0] == pytest.approx([0.2 + 0.03 + 0.6 + 0.15, 0.6, 0.6])
     assert np.isfinite(found).all()
     assert found[1, 0] > 100
@@ -344,7 +344,7 @@ def test_rungs_bound_how_far_a_plan_comes_and_it_goes_on_from_there(tmp_path: Pa
     loop, searcher = scripted(tmp_path, *asks)
     assert [float(answer.seen[0]) for answer in searcher.answers] == [0.25, 0.5, 1.0]
     assert (loop.spent.plans, loop.spent.tokens) == (1, 1600)  # nothing is scored twice
-    whole = Objectives(cost_names=("params",), dense=DENSE).of(Run.open(tmp_path).evaluations())
+    whole = OBJECTIVES.of(Run.open(tmp_path).evaluations())
     assert searcher.answers[-1].objectives[0] == pytest.approx(whole[0])
 
 

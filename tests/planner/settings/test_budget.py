@@ -26,6 +26,30 @@ budgets = (
 )
 
 
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("params<=0.8x", "params <= 0.80x"),
+        ("params<=100M", "PARAMS<=0.1B"),
+        ("kl<=0.1,params<=0.8x", "params<=0.8x,kl<=0.1"),
+        ("params<=0.8x,kl<=0.1,size<=1MB", "params<=0.8x,size<=1000kB,kl<=0.10"),
+    ],
+)
+def test_budgets_are_compared_by_value(text: str, other: str) -> None:
+    assert Budget.parse(text) == Budget.parse(other)
+    assert len({Budget.parse(text), Budget.parse(other)}) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["params<=0.8x", "size<=0.9x,params<=0.8x", "params<=0.8x,size<=0.9x,kl<=1"],
+    ids=["fewer", "first cost", "more"],
+)
+def test_the_first_cost_is_part_of_a_budget(other: str) -> None:
+    """The search spreads its front over it."""
+    assert Budget.parse("params<=0.8x,size<=0.9x") != Budget.parse(other)
+
+
 @given(budgets)
 def test_a_budget_reads_back_what_it_writes(budget: Budget) -> None:
     assert Budget.parse(str(budget)) == budget

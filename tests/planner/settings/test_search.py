@@ -11,14 +11,19 @@ from hypothesis import strategies as st
 from planner.settings.search import SearchSettings
 from planner.settings.to_moe import ToMoeSettings
 from planner.settings.validation import kind_of
-from search_spaces.errors import SettingsError
+from search_spaces.errors import BudgetError, SettingsError
 
 
 def test_settings_come_back_from_disk(tmp_path: Path) -> None:
-    settings = SearchSettings(model="some/model", budget="params<=0.7x", minutes=2.5, seed=7)
+    settings = SearchSettings.checked(
+        model="some/model", budget="params<=0.7x", compensate="merge,bias", minutes=2.5, seed=7
+    )
     settings.save(tmp_path)
     assert SearchSettings.load(tmp_path) == settings
-    assert yaml.safe_load((tmp_path / "settings.yaml").read_text())["version"] == 2
+    stored = yaml.safe_load((tmp_path / "settings.yaml").read_text())
+    assert stored["version"] == 2
+    assert (stored["budget"], stored["compensate"]) == ("params<=0.7x", "bias,merge")
+    assert stored["space"] == "heads,channels,drops,experts"
 
 
 @given(
@@ -124,9 +129,48 @@ def test_text_is_held_out_from_other_text_only() -> None:
         SearchSettings.checked(model="m", holdout="b")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"budget": "params<=0.8x"}, {"budget": " PARAMS ≤ 0.80× "}),
+        ({"budget": "size<=180MB,kl<=0.1"}, {"budget": "kl<=1e-1,size<=180000000"}),
+        ({"space": "heads,2:4"}, {"space": "2:4, heads"}),
+        ({"compensate": "obs,merge"}, {"compensate": " merge,obs"}),
+    ],
+)
+def test_the_same_in_other_words_is_no_difference(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    settings = [SearchSettings.checked(model="m", **values) for values in (one, other)]
+    assert settings[0].differences(settings[1]) == {}
+    assert settings[0] == settings[1]
+
+
+def test_a_difference_is_told_in_text() -> None:
+    before = SearchSettings.checked(model="m", budget="params<=0.80x", compensate="none")
+    now = SearchSettings.checked(model="m", budget="params<=0.9x,kl<=1")
+    assert before.differences(now) == {
+        "budget": ("params<=0.8x", "params<=0.9x,kl<=1"),
+        "compensate": ("none", "obs"),
+    }
+
+
+@pytest.mark.parametrize(
+    "values", [{"focus": "budget"}, {"searcher": "evopress"}, {"searcher": "multipruner"}]
+)
+@pytest.mark.parametrize("budget", [None, "kl<=0.1"])
+def test_what_goes_to_one_limit_needs_one(values: dict[str, str], budget: str | None) -> None:
+    said = f"needs a budget that limits a cost, got {budget or 'none'}"
+    with pytest.raises(BudgetError, match=said):
+        SearchSettings.checked(model="m", budget=budget, **values)
+    limited = SearchSettings.checked(model="m", budget="kl<=0.1,size<=0.5x", **values)
+    assert limited.budget is not None
+    assert limited.budget.cost_names == ("size",)
+
+
 def test_a_space_is_written_in_one_way() -> None:
     settings = SearchSettings.checked(model="m", space=" channels,4:8, heads ,2:4")
-    assert settings.space == "heads,channels,2:4,4:8"
+    assert str(settings.space) == "heads,channels,2:4,4:8"
     assert SearchSettings.checked(model="m") == SearchSettings(model="m")
 
 
