@@ -26,10 +26,11 @@ from search_spaces.importance.order import rank_units
 from search_spaces.progress import NoProgress
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
+from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
 from search_spaces.pruned_weights.refinements import RefinementName, make_refinement
 from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsifier
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
-from search_spaces.space.block_options import combined_options
+from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.space.configuration import (
     Configurations,
     ConfigurationTables,
@@ -80,16 +81,16 @@ class Switch(LayerBuilder):
 
 
 class LazyWeights:
-    """Pruned weights by position, count and pattern, built when they are first asked for."""
+    """Pruned weights by position, count and options, built when they are first asked for."""
 
     def __init__(self, builder: WeightBuilder) -> None:
         self._builder = builder
-        self._built: dict[tuple[int, int, SparsityPattern], PrunedWeights] = {}
+        self._built: dict[tuple[int, int, BlockOptions], PrunedWeights] = {}
 
-    def weights(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
-        key = (position, count, pattern)
+    def weights(self, position: int, count: int, options: BlockOptions) -> PrunedWeights:
+        key = (position, count, options)
         if key not in self._built:
-            (self._built[key],) = self._builder.build(position, [(count, pattern)])
+            (self._built[key],) = self._builder.build(position, [(count, options)])
         return self._built[key]
 
 
@@ -169,16 +170,16 @@ class Laboratory:
             statistics = tuning_statistics(
                 self.sorted_model, statistics, self._windows, NoProgress()
             )
-        builder = WeightBuilder(
+        projections = ProjectionBuilder(
             self.sorted_model,
             statistics,
             compensation=make_compensation(compensation) if compensation else None,
             sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
             refinement=make_refinement(refinement) if refinement else None,
-            dtype=self.stored_dtype,
         )
+        weights = LazyWeights(WeightBuilder(projections, dtype=self.stored_dtype))
         block_options = [combined_options(patterns)] * len(self.structure.components)
-        return LayerBuilder(self.sorted_model, block_options, LazyWeights(builder))
+        return LayerBuilder(self.sorted_model, block_options, weights)
 
     def uniform(
         self, *, channels: float = 0.0, groups: float = 0.0, pattern: int = 0
@@ -235,7 +236,7 @@ def weights_of(matrices: Matrices, dtype: torch.dtype) -> WeightSource:
         by_position.setdefault(position, {})[path] = LinearWeights(weight.to(dtype))
 
     class Fixed:
-        def weights(self, position: int, count: int, pattern: SparsityPattern) -> PrunedWeights:
+        def weights(self, position: int, count: int, options: BlockOptions) -> PrunedWeights:
             return by_position[position]
 
     return Fixed()

@@ -96,6 +96,8 @@ class PruningMethods:
     compensation: Compensation | None = None
     sparsifier: Sparsifier | None = None
     refinement: Refinement | None = None
+    rewrites: bool = False
+    """Whether some options of the space leave no matrix a slice of the dense one."""
     experts: ExpertMethods | None = None
     """`None` if the model has no experts."""
 
@@ -135,6 +137,7 @@ class PruningMethods:
             compensation=make_compensation(compensation) if compensation and resizes else None,
             sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
             refinement=make_refinement(refinement) if refinement and sparse else None,
+            rewrites=choices.rewrites,
             experts=ExpertMethods.of(settings, structure) if structure.has_experts else None,
         )
 
@@ -149,10 +152,14 @@ class PruningMethods:
         return self.compensation is not None and not self.compensation.adds_bias
 
     @property
+    def merges_experts(self) -> bool:
+        """Return whether pruned experts are merged into the kept ones."""
+        return self.experts is not None and self.experts.merging is not None
+
+    @property
     def changes_weights(self) -> bool:
         """Return whether some weights are no slices of the dense model's."""
-        merges_experts = self.experts is not None and self.experts.merging is not None
-        return self.compensation is not None or self.sparsifier is not None or merges_experts
+        return self.compensation is not None or self.rewrites or self.merges_experts
 
     @property
     def importance_statistics(self) -> frozenset[StatisticName]:

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from evaluators.collectors.teacher_student import collect_tuning
 from search_spaces.progress import Progress
-from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.compensation import make_compensation
+from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
 from search_spaces.pruned_weights.types import PrunedWeights
+from search_spaces.space.block_options import DENSE_OPTIONS
 from search_spaces.space.configuration import unit_counts
 from search_spaces.space.sorted_model import SortedModel
-from search_spaces.space.sparsity import DENSE
 from search_spaces.statistics import LayerStatistics, StatisticName, Statistics
 
 TUNING_STATISTICS: frozenset[StatisticName] = frozenset({"student_gram", "teacher_cross"})
@@ -41,12 +41,12 @@ def tuning_statistics(
     def tuned_weights(position: int, student_statistics: Statistics) -> PrunedWeights:
         layer, dense = components[position].layer, statistics.of_all()
         so_far = [*dense[:layer], {**dense[layer], **student_statistics}]
-        builder = WeightBuilder(
+        builder = ProjectionBuilder(
             sorted_model,
             LayerStatistics.measured(so_far),
             compensation=make_compensation("tuning"),
         )
-        (weights,) = builder.build(position, [(int(kept_counts[position]), DENSE)])
+        (weights,) = builder.build(position, [(int(kept_counts[position]), DENSE_OPTIONS)])
         return weights
 
     def measure() -> Sequence[Statistics]:

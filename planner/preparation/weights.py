@@ -15,7 +15,8 @@ from search_spaces.models.loading import LoadedModel
 from search_spaces.progress import Progress
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
-from search_spaces.pruned_weights.expert_builder import ExpertWeightBuilder
+from search_spaces.pruned_weights.expert_builder import ExpertBuilder
+from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.space import SearchSpace
 from search_spaces.statistics import LayerStatistics
@@ -67,26 +68,22 @@ class RunWeights:
         builds_on_demand = not (prebuild and self._prebuild(cache))
         if restore_statistics and builds_on_demand:
             self.statistics.of_all()
-        return LayerBuilder(
-            self.sorted_model,
-            self.space.block_options,
-            cache,
-            self._expert_builder(statistics),
-        )
+        return LayerBuilder(self.sorted_model, self.space.block_options, cache)
 
     def _cache(self, statistics: LayerStatistics) -> WeightCache:
         space = self.space
-        builder = WeightBuilder(
+        projections = ProjectionBuilder(
             self.sorted_model,
             statistics,
             compensation=self.methods.compensation,
             sparsifier=self.methods.sparsifier,
             refinement=self.methods.refinement,
-            dtype=self.loaded.stored.rounding,
         )
         return WeightCache(
             self.folder / LEVELS_FOLDER,
-            builder,
+            WeightBuilder(
+                projections, self._experts(statistics), dtype=self.loaded.stored.rounding
+            ),
             widths=[_widths(space, position) for position in range(len(space.components))],
             digest=" ".join(
                 (self.loaded.identity.fingerprint, space.weights_digest, orders_digest(space))
@@ -94,19 +91,18 @@ class RunWeights:
             limit_bytes=self.limit_bytes,
         )
 
-    def _expert_builder(self, statistics: LayerStatistics) -> ExpertWeightBuilder | None:
-        """Return what builds weights of experts, or `None` if all are the dense model's."""
+    def _experts(self, statistics: LayerStatistics) -> ExpertBuilder | None:
+        """Return what builds weights of experts, or `None` if the model has none."""
         experts = self.methods.experts
-        if experts is None or not experts.name:
+        if experts is None:
             return None
         if experts.notice:
             logger.info(experts.notice)
-        return ExpertWeightBuilder(
+        return ExpertBuilder(
             self.sorted_model,
             statistics,
             merging=experts.merging,
             sparsifier=experts.sparsifier,
-            dtype=self.loaded.stored.rounding,
         )
 
     def _prebuild(self, cache: WeightCache) -> bool:
@@ -128,8 +124,10 @@ class RunWeights:
             return False
         self.progress.stage("compensating for pruned heads and channels")
         cache.build_all(progress=self.progress)
-        experts = self.methods.experts
-        if self.methods.sparsifier is not None or (experts is not None and experts.name):
+        rewrites = any(
+            options.rewrites for of_one in self.space.block_options for options in of_one
+        )
+        if rewrites or self.methods.merges_experts:
             return False
         delete_prepared(self.folder, STATISTICS_FOLDER)
         return True
@@ -137,9 +135,9 @@ class RunWeights:
 
 def _widths(space: SearchSpace, position: int) -> tuple[int, ...]:
     """Return the unit counts that levels of a component keep, without none and without all."""
-    unit_count = space.components[position].unit_count
-    if space.components[position].experts is not None:  # theirs are built when they are needed
+    if not space.components[position].projections:  # nothing is compensated
         return ()
+    unit_count = space.components[position].unit_count
     counts = {
         space.tables[position][configuration][0]
         for site in space.sites

@@ -1,6 +1,7 @@
 """Pruned weights on disk: made on first use, memory-mapped, evicted when space runs out."""
 
 import logging
+import math
 import os
 import re
 import time
@@ -19,22 +20,22 @@ from search_spaces.pruned_weights.bitmask import pack, unpack
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.recent import RecentWeights
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
-from search_spaces.space.sparsity import DENSE, SparsityPattern
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 
 logger = logging.getLogger(__name__)
 
 LIMIT_BYTES = 1_500_000_000
 """Default bound on the disk space of a cache."""
-VERSION = "2"
+VERSION = "3"
 """Of the layout of a file, and of how weights are made."""
 _OWN_NAME = re.compile(r"\d+(-.+)?\.safetensors")
 
-_Key = tuple[int, int, SparsityPattern]
-"""Position of the component, units kept, sparsity pattern."""
+_Key = tuple[int, int, BlockOptions]
+"""Position of the component, units kept, and their options as far as they change weights."""
 
 
 class WeightCache:
-    """The pruned weights of one model in a folder, a file for each component, width and pattern.
+    """The pruned weights of one model in a folder, a file for each component and choice of it.
 
     Several processes may share a folder: files are written under another name and renamed, and one
     that is missing or damaged is made again. What was read stays readable after its file is
@@ -71,43 +72,43 @@ class WeightCache:
                 discard(path)
 
     def weights(
-        self, position: int, count: int, pattern: SparsityPattern = DENSE
+        self, position: int, count: int, options: BlockOptions = DENSE_OPTIONS
     ) -> PrunedWeights:
         """Return the weights of a choice, mapped from disk where they are stored dense.
 
         Args:
             position: Of the component.
             count: Units that it keeps.
-            pattern: Sparsity of its matrices.
+            options: Of these units.
 
         Raises:
             OutputError: If they cannot be written.
             DataError: If the statistics are of far too few tokens.
             SettingsError: If the pattern does not fit a matrix.
         """
-        if self._builder.is_plain(position, count, pattern):
+        if self._builder.is_plain(position, count, options):
             return {}
-        key = (position, count, pattern)
+        key = (position, count, options.of_weights)
         weights = self._unpacked.pop(key)
         if weights is None:
             weights = self._read(key)
         if weights is None:
             weights = self._make(key)
-        if not pattern.is_dense:
+        if _is_packed(options):
             self._unpacked.add(key, weights)
         return weights
 
     def build_all(
         self,
         positions: Iterable[int] | None = None,
-        patterns: Sequence[SparsityPattern] = (DENSE,),
+        block_options: Sequence[BlockOptions] = (DENSE_OPTIONS,),
         progress: Progress = NO_PROGRESS,
     ) -> None:
         """Make all weights that are missing.
 
         Args:
             positions: Of the components; None: all.
-            patterns: Sparsity patterns, at each of which every width is made.
+            block_options: With each of which every width is made.
             progress: Advanced with each component.
 
         Raises:
@@ -115,23 +116,15 @@ class WeightCache:
         """
         chosen = range(len(self._widths)) if positions is None else list(positions)
         for done, position in enumerate(chosen):
-            for pattern in patterns:
+            for options in block_options:
                 for count in self._widths[position]:
-                    self.weights(position, count, pattern)
+                    self.weights(position, count, options)
             progress.advance(done + 1, len(chosen))
 
     @property
     def dense_bytes(self) -> int:
-        """Disk space that the dense weights of all widths would take."""
-        total = 0
-        for position, counts in enumerate(self._widths):
-            if not counts:
-                continue
-            output = self._builder.components[position].projections[-1].path
-            for count in counts:
-                rows, columns = self._builder.shapes(position, count)[output]
-                total += rows * columns * self._builder.dtype.itemsize
-        return total
+        """Disk space that the compensated weights of all widths would take."""
+        return sum(self._output_bytes(*of_all) for of_all in enumerate(self._widths))
 
     @property
     def bytes_held(self) -> int:
@@ -140,14 +133,14 @@ class WeightCache:
 
     def _make(self, key: _Key) -> PrunedWeights:
         """Make weights, and where they are dense the other widths, which share their factor."""
-        position, count, pattern = key
+        position, count, options = key
         counts = [count]
-        if pattern.is_dense:
+        if options == DENSE_OPTIONS:
             counts = sorted({count, *self._missing_siblings(position, count)})
         requested: PrunedWeights = {}
-        built = self._builder.build(position, [(width, pattern) for width in counts])
+        built = self._builder.build(position, [(width, options) for width in counts])
         for width, weights in zip(counts, built, strict=True):
-            self._write((position, width, pattern), weights)
+            self._write((position, width, options), weights)
             if width == count:
                 requested = weights
         self._shrink(self._path(key))
@@ -161,28 +154,35 @@ class WeightCache:
             c
             for c in self._widths[position]
             if c != count
-            and not self._builder.is_plain(position, c, DENSE)
-            and self._read((position, c, DENSE)) is None
+            and not self._builder.is_plain(position, c, DENSE_OPTIONS)
+            and self._read((position, c, DENSE_OPTIONS)) is None
         ]
-        output = self._builder.components[position].projections[-1].path
-        shapes = [self._builder.shapes(position, c)[output] for c in (count, *missing)]
-        size = sum(rows * columns for rows, columns in shapes) * self._builder.dtype.itemsize
+        if not missing:
+            return []
+        size = self._output_bytes(position, (count, *missing))
         return missing if self.bytes_held + size <= self._limit_bytes else []
 
+    def _output_bytes(self, position: int, counts: Sequence[int]) -> int:
+        """Count the bytes of a component's output projection at several widths."""
+        if not counts:
+            return 0
+        output = self._builder.components[position].projections[-1].path
+        shapes = [self._builder.shapes(position, c, DENSE_OPTIONS)[output] for c in counts]
+        return sum(map(math.prod, shapes)) * self._builder.dtype.itemsize
+
     def _path(self, key: _Key) -> Path:
-        position, count, pattern = key
-        name = f"{count}" if pattern.is_dense else f"{count}-{pattern}"
+        position, count, options = key
+        name = "-".join(filter(None, [str(count), options.weights_name]))
         return self._folder / self._builder.components[position].name / f"{name}.safetensors"
 
     def _marks(self, key: _Key) -> dict[str, str]:
-        position, count, pattern = key
-        choice = f"{self._builder.components[position].name} {count} {pattern}"
+        position, count, options = key
+        choice = f"{self._builder.components[position].name} {count} {options}"
         # the name `level` is part of the layout
         return {"version": VERSION, "digest": self._digest, "level": choice}
 
     def _read(self, key: _Key) -> PrunedWeights | None:
         """Read stored weights; none where there are none, or none of this cache."""
-        position, count, _ = key
         path = self._path(key)
         try:
             with safe_open(path, framework="pt") as file:
@@ -192,7 +192,7 @@ class WeightCache:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self._check(path, marks["bytes"])
-            weights = _unpacked(tensors, self._builder.shapes(position, count))
+            weights = _unpacked(tensors, self._builder.shapes(*key))
         except FileNotFoundError:
             return None
         except PermissionError:  # a sound file may be behind it
@@ -219,10 +219,9 @@ class WeightCache:
 
     def _write(self, key: _Key, weights: PrunedWeights) -> None:
         path = self._path(key)
-        is_sparse = not key[2].is_dense
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = _packed(weights, is_sparse=is_sparse)
+        tensors = _tensors(weights, is_packed=_is_packed(key[2]))
         content = save(tensors, self._marks(key) | {"bytes": digest_of_tensors(tensors)})
         with replacing(path) as temporary:
             temporary.write_bytes(content)
@@ -253,13 +252,19 @@ class WeightCache:
         return files
 
 
-def _packed(weights: PrunedWeights, *, is_sparse: bool) -> dict[str, Tensor]:
+def _is_packed(options: BlockOptions) -> bool:
+    """Return whether weights are stored as a bitmask and values, and so cannot be mapped."""
+    return not options.pattern.is_dense
+
+
+def _tensors(weights: PrunedWeights, *, is_packed: bool) -> dict[str, Tensor]:
     """Name the tensors of a file."""
     tensors = {}
     for path, matrix in weights.items():
         weight = matrix.weight.cpu().contiguous()
-        if is_sparse:
-            tensors[f"{path}.bits"], tensors[f"{path}.values"] = pack(weight)
+        if is_packed:
+            rows = weight.flatten(0, -2)  # of a stack, those of all experts
+            tensors[f"{path}.bits"], tensors[f"{path}.values"] = pack(rows)
         else:
             tensors[f"{path}.weight"] = weight
         if matrix.bias is not None:
@@ -268,21 +273,22 @@ def _packed(weights: PrunedWeights, *, is_sparse: bool) -> dict[str, Tensor]:
 
 
 def _unpacked(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]]
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
 ) -> PrunedWeights:
-    """Return the weights whose tensors `_packed` named.
+    """Return the weights whose tensors `_tensors` named.
 
     Raises:
-        ValueError: If a matrix is not of its shape.
+        ValueError: If a weight is not of its shape.
     """
     weights = {}
-    for path, (rows, columns) in shapes.items():
+    for path, shape in shapes.items():
         weight = tensors.get(f"{path}.weight")
         if f"{path}.bits" in tensors:
-            weight = unpack(tensors[f"{path}.bits"], tensors[f"{path}.values"], columns)
+            rows = unpack(tensors[f"{path}.bits"], tensors[f"{path}.values"], shape[-1])
+            weight = rows.reshape(*shape[:-1], -1)
         if weight is None:
             continue
-        if weight.shape != (rows, columns):
-            raise ValueError(f"{path} is {tuple(weight.shape)}, not {(rows, columns)}")
+        if weight.shape != shape:
+            raise ValueError(f"{path} is {tuple(weight.shape)}, not {shape}")
         weights[path] = LinearWeights(weight, tensors.get(f"{path}.bias"))
     return weights

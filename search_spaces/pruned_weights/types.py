@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
 
 
@@ -22,8 +23,11 @@ class LinearWeights:
 
 
 PrunedWeights = Mapping[str, LinearWeights]
-"""Of one component, units kept and sparsity pattern, by path inside the layer: those projections
+"""Of one component at one choice, by path inside the layer: those projections or stacks of experts
 whose weights are no plain slices of the sorted dense ones. Empty: all are."""
+
+Choice = tuple[int, BlockOptions]
+"""Units that a component keeps, and with which options."""
 
 
 @dataclass(frozen=True, kw_only=True)

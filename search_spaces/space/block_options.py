@@ -5,9 +5,9 @@ component chooses from along it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from search_spaces.space.choices import Choices
 from search_spaces.space.levels import channel_levels, top_k_levels
 from search_spaces.space.sparsity import DENSE, SparsityPattern
-from search_spaces.structure.components import Component
+
+if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
+    from search_spaces.structure.components import Component
 
 OptionDimension = Literal["channels", "top_k", "pattern"]
 """The fields of `BlockOptions`, in the order of a component's sites."""
@@ -42,6 +44,11 @@ class BlockOptions:
     def rewrites(self) -> bool:
         """Whether no matrix is a slice of the dense one."""
         return not self.pattern.is_dense
+
+    @property
+    def of_weights(self) -> "BlockOptions":
+        """These options as far as weights depend on them."""
+        return replace(self, top_k=0)
 
     @property
     def weights_name(self) -> str:
@@ -85,7 +92,7 @@ def combined_options(
 
 
 def component_options(
-    component: Component,
+    component: "Component",
     choices: Choices,
     patterns: Sequence[SparsityPattern] = (DENSE,),
     mlp_step: int | None = None,

@@ -68,6 +68,11 @@ class Choices:
         """Whether weights inside kept units may be zeroed."""
         return self.fractions or bool(self.groups)
 
+    @property
+    def rewrites(self) -> bool:
+        """Whether some options leave no matrix a slice of the dense one."""
+        return self.sparse
+
     def __str__(self) -> str:
         units = (self.heads, self.channels, self.drops, self.layers)
         flags = (*units, self.experts, self.top_k, self.fractions)

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.pruned_weights.builder import Choice, WeightBuilder
+from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.compensation import make_compensation
-from search_spaces.pruned_weights.types import PrunedWeights
+from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.pruned_weights.types import Choice, PrunedWeights
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import LayerStatistics, MatrixStatistics, StatisticName, Statistics
 from search_spaces.structure.linear import bias, matrix
@@ -176,10 +177,12 @@ def counted_builder() -> Counted:
     copy = sort_units_(twin(structure), orders)
     text = random_tokens(batch=16, length=16)
     made = Counted(
-        copy,
-        LayerStatistics.measured(measured(structure, text)),
-        compensation=make_compensation("least_squares"),
-        sparsifier=RowMagnitude(),
+        ProjectionBuilder(
+            copy,
+            LayerStatistics.measured(measured(structure, text)),
+            compensation=make_compensation("least_squares"),
+            sparsifier=RowMagnitude(),
+        )
     )
     made.asked = []
     return made

@@ -8,16 +8,19 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import DataError, SettingsError
-from search_spaces.pruned_weights.builder import Choice, WeightBuilder
+from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
+from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
 from search_spaces.pruned_weights.types import (
+    Choice,
     LinearWeights,
     OrderedWeights,
     PrunedWeights,
     in_own_order,
 )
+from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.sorted_model import SortedModel
-from search_spaces.space.sparsity import DENSE, SparsityPattern
+from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import LayerStatistics
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
 from search_spaces.structure.model import ModelStructure
@@ -37,7 +40,8 @@ from tests.models.pruned_weights import (
 )
 from tests.models.streamed import opened
 
-HALF = SparsityPattern(percent=50)
+DENSE, HALF = BlockOptions(), BlockOptions(pattern=SparsityPattern(percent=50))
+PAIRS = BlockOptions(pattern=SparsityPattern(keep=2, group=4))
 ROUNDING = 1e-4
 """Of the logits' spread: the same float32 sums in another order, through six layers."""
 TEXT = random_tokens(batch=16, length=16, seed=3)
@@ -54,12 +58,12 @@ def sorted_twin(structure: ModelStructure, orders: list[Units]) -> SortedModel:
 
 def llama_builder(
     name: CompensationName | None = None, **options: object
-) -> tuple[WeightBuilder, SortedModel]:
+) -> tuple[ProjectionBuilder, SortedModel]:
     structure = dense("llama")
     orders = random_orders(structure)
     copy = sorted_twin(structure, orders)
     compensation = make_compensation(name) if name else None
-    made = WeightBuilder(
+    made = ProjectionBuilder(
         copy,
         LayerStatistics.measured(measured(structure, TEXT)),
         compensation=compensation,
@@ -79,24 +83,24 @@ def test_pruned_weights_are_the_same_by_hand_as_views_and_cut(name: str, method:
     tokens, orders = random_tokens(), random_orders(structure)
     statistics = measured(structure, TEXT)
     counts = [len(units) for units in irregular_plan(family)]
-    patterns = [HALF if position % 3 else DENSE for position in range(len(counts))]
+    every = [HALF if position % 3 else DENSE for position in range(len(counts))]
     kept = [np.sort(order[:count]) for order, count in zip(orders, counts, strict=True)]
 
     by_hand = twin(structure)
-    for position, (units, pattern) in enumerate(zip(kept, patterns, strict=True)):
-        set_by_hand_(by_hand, statistics, position, units, pattern, method)
+    for position, (units, options) in enumerate(zip(kept, every, strict=True)):
+        set_by_hand_(by_hand, statistics, position, units, options.pattern, method)
     expected = run_layers(by_hand, list(by_hand.backbone.layers), tokens)
 
     copy = sorted_twin(structure, orders)
     compensation = make_compensation(method) if method else None  # type: ignore[arg-type]
-    builder = WeightBuilder(
+    builder = ProjectionBuilder(
         copy,
         LayerStatistics.measured(statistics),
         compensation=compensation,
         sparsifier=RowMagnitude(),
     )
     built: list[PrunedWeights] = []
-    for position, choice in enumerate(zip(counts, patterns, strict=True)):
+    for position, choice in enumerate(zip(counts, every, strict=True)):
         built += builder.build(position, [choice])
     views, cuts = [], []
     for index, layer in enumerate(copy.structure.backbone.layers):
@@ -131,8 +135,8 @@ def test_slices_have_no_pruned_weights() -> None:
     assert list(sparse) == ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
     builder, _ = llama_builder()
     assert list(builder.build(mlp, [(16, DENSE)])) == [{}]
-    for count, pattern in ((0, DENSE), (0, HALF), (16, DENSE), (48, DENSE)):
-        assert builder.is_plain(mlp, count, pattern)
+    for count, options in ((0, DENSE), (0, HALF), (16, DENSE), (48, DENSE)):
+        assert builder.is_plain(mlp, count, options)
     assert not builder.is_plain(mlp, 48, HALF)
 
 
@@ -145,7 +149,7 @@ def test_sparse_matrices_are_made_of_compensated_ones_and_hold_their_zeros() -> 
     for weights, count in ((sparse, 16), (wider, 32), (whole, 48)):
         for matrix_of in weights.values():
             rows, columns = matrix_of.weight.shape
-            assert int((matrix_of.weight == 0).sum()) == HALF.zeros(rows, columns)
+            assert int((matrix_of.weight == 0).sum()) == HALF.pattern.zeros(rows, columns)
         assert {path: tuple(m.weight.shape) for path, m in weights.items()} == builder.shapes(
             3, count
         )
@@ -159,8 +163,9 @@ def test_refinements_come_after_sparsifiers() -> None:
 
 
 def test_weights_are_rounded_to_what_is_stored() -> None:
-    builder, copy = llama_builder("bias", dtype=torch.bfloat16)
+    projections, copy = llama_builder("bias")
     structure = copy.structure
+    builder = WeightBuilder(projections, dtype=torch.bfloat16)
     (weights,) = builder.build(3, [(16, DENSE)])
     found = weights["mlp.down_proj"]
     assert found.weight.dtype == torch.bfloat16
@@ -179,7 +184,7 @@ def test_a_bias_adds_to_the_dense_one_and_a_layer_without_gets_one() -> None:
         structure = dense(name)
         orders, statistics = random_orders(structure), measured(structure, TEXT)
         copy = sorted_twin(structure, orders)
-        builder = WeightBuilder(
+        builder = ProjectionBuilder(
             copy, LayerStatistics.measured(statistics), compensation=make_compensation("bias")
         )
         (weights,) = builder.build(3, [(16, DENSE)])
@@ -232,7 +237,7 @@ def test_layers_on_disk_give_the_same_weights(saved_llama: Path) -> None:
     orders, statistics = random_orders(structure), measured(structure, TEXT)
     built: list[list[PrunedWeights]] = []
     for found in (opened(saved_llama, "never"), opened(saved_llama, "always")):
-        builder = WeightBuilder(
+        builder = ProjectionBuilder(
             sort_units_(found.structure, orders),
             LayerStatistics.measured(statistics),
             compensation=make_compensation("least_squares"),
@@ -249,7 +254,7 @@ def test_notices_come_once_for_each_component(notices: list[str]) -> None:
     structure = dense("llama")
     orders = random_orders(structure)
     few = measured(structure, random_tokens(batch=1, length=20))
-    builder = WeightBuilder(
+    builder = ProjectionBuilder(
         sorted_twin(structure, orders),
         LayerStatistics.measured(few),
         compensation=make_compensation("obs"),
@@ -268,7 +273,7 @@ def test_a_compensation_that_falls_back_is_a_slice_and_is_warned_of(notices: lis
     statistics = [dict(found) for found in measured(structure, TEXT)]
     gram = statistics[0]["gram", "mlp.down_proj"]
     statistics[0]["gram", "mlp.down_proj"] = torch.zeros_like(gram)
-    builder = WeightBuilder(
+    builder = ProjectionBuilder(
         sorted_twin(structure, orders),
         LayerStatistics.measured(statistics),
         compensation=make_compensation("least_squares"),
@@ -282,10 +287,10 @@ def test_a_compensation_that_falls_back_is_a_slice_and_is_warned_of(notices: lis
 def test_bad_input_is_named() -> None:
     builder, _ = llama_builder()
     with pytest.raises(SettingsError, match=r"`layers\.1\.mlp\.down_proj` has 18"):
-        list(builder.build(3, [(18, SparsityPattern(keep=2, group=4))]))
+        list(builder.build(3, [(18, PAIRS)]))
     structure = dense("llama")
     orders = random_orders(structure)
-    builder = WeightBuilder(
+    builder = ProjectionBuilder(
         sorted_twin(structure, orders),
         LayerStatistics.measured(measured(structure, random_tokens(batch=1, length=8))),
         compensation=make_compensation("least_squares"),

@@ -9,16 +9,18 @@ import torch
 
 from search_spaces.pruned_weights import recent
 from search_spaces.pruned_weights.bitmask import pack, unpack
-from search_spaces.pruned_weights.builder import Choice, WeightBuilder
+from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
-from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
-from search_spaces.space.sparsity import DENSE, SparsityPattern
+from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.sparsity import SparsityPattern
 from tests.models.families import dense
 from tests.models.pruned_weights import WIDTHS, Counted, counted_builder, equal, files, opened
 from tests.progress import RecordedProgress
 
-HALF = SparsityPattern(percent=50)
-PAIRS = SparsityPattern(keep=2, group=4)
+DENSE = BlockOptions()
+HALF = BlockOptions(pattern=SparsityPattern(percent=50))
+PAIRS = BlockOptions(pattern=SparsityPattern(keep=2, group=4))
 MLP = 3
 """Position of a component of 48 channels and 32 hidden features."""
 DENSE_FILE = 16 * 32 * 4
@@ -141,10 +143,12 @@ class Large(WeightBuilder):
         self.components = dense("llama").components
         self.dtype = torch.float32
 
-    def is_plain(self, position: int, count: int, pattern: SparsityPattern) -> bool:
+    def is_plain(self, position: int, count: int, options: BlockOptions) -> bool:
         return False
 
-    def shapes(self, position: int, count: int) -> dict[str, tuple[int, int]]:
+    def shapes(
+        self, position: int, count: int, options: BlockOptions
+    ) -> dict[str, tuple[int, ...]]:
         return {"mlp.down_proj": (4096, 4096)}
 
     def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:

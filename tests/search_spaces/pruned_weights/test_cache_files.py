@@ -17,10 +17,12 @@ from search_spaces.models.tensors import digest_of_tensors
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.types import LinearWeights
-from search_spaces.space.sparsity import DENSE, SparsityPattern
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.sparsity import SparsityPattern
 from tests.models.pruned_weights import WIDTHS, Counted, counted_builder, equal, files, opened
 
-HALF = SparsityPattern(percent=50)
+DENSE = BlockOptions()
+HALF = BlockOptions(pattern=SparsityPattern(percent=50))
 MLP = 3
 """Position of a component of 48 channels and 32 hidden features."""
 

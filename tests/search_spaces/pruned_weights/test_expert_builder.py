@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evaluators.collectors import collect_statistics
-from search_spaces.pruned_weights.expert_builder import ExpertWeightBuilder
+from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
 from search_spaces.pruned_weights.sparsifiers import make_sparsifier
 from search_spaces.space.block_options import BlockOptions
@@ -50,6 +50,17 @@ def sorted_model(
     return after, before, collect_statistics(structure, tokens, WANTED)
 
 
+def expert_builder(
+    of: SortedModel, statistics: tuple[Statistics, ...], *, merges: bool = True
+) -> ExpertBuilder:
+    return ExpertBuilder(
+        of,
+        LayerStatistics.measured(statistics),
+        merging=ExpertMerging() if merges else None,
+        sparsifier=make_sparsifier("moe_pruner"),
+    )
+
+
 @pytest.mark.parametrize("name", ["mixtral", "deepseek-v2", "gpt-oss"])
 @pytest.mark.parametrize("merging", [True, False], ids=["merged", "lost"])
 def test_weights_are_those_of_statistics_of_the_sorted_model(name: str, *, merging: bool) -> None:
@@ -60,13 +71,11 @@ def test_weights_are_those_of_statistics_of_the_sorted_model(name: str, *, mergi
     options = BlockOptions(pattern=SparsityPattern(percent=50), channels=8)
     count = component.mixture.lowest if component.unit_count > 2 else 1
     made = [
-        ExpertWeightBuilder(
-            own,
-            LayerStatistics.measured(statistics),
-            merging=ExpertMerging() if merging else None,
-            sparsifier=make_sparsifier("moe_pruner"),
-        ).weights(position, count, options)
+        built
         for statistics, own in ((before, found), (after, sorted_as_is(structure)))
+        for built in expert_builder(own, statistics, merges=merging).build(
+            position, [(count, options)]
+        )
     ]
     assert set(made[0]) == set(made[1])
     assert set(made[0]) == {stack.path for stack in component.mixture.stacks}

@@ -277,7 +277,8 @@ class Doubled:
 
     def weights(self, position: int, count: int, _options: BlockOptions) -> PrunedWeights:
         component = self._structure.components[position]
-        assert component.experts is not None
+        if component.experts is None:
+            return {}
         layer = self._structure.backbone.layers[component.layer]
         members = torch.from_numpy(component.members(np.arange(component.member_count), count))
         stacks = {
@@ -295,9 +296,7 @@ def test_pruned_weights_of_experts_are_exported_as_they_were_scored(
     plan, tokens = varied(biased), random_tokens()
     orders, configurations = plan_orders(biased, plan), plan_configurations(biased, plan)
     sorted_model = sort_units_(twin(biased), orders)
-    layer_builder = LayerBuilder(
-        sorted_model, expert_weight_source=Doubled(sorted_model.structure)
-    )
+    layer_builder = LayerBuilder(sorted_model, weight_source=Doubled(sorted_model.structure))
     expected = scored(sorted_model, configurations, tokens, layer_builder)
     weights = [
         OrderedWeights(weights=layer_builder.weights(position, int(configuration)), order=order)

@@ -1,0 +1,190 @@
+"""Pruned weights of projections: a component's width first, compensated, then zeros in it."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights, Compensation
+from search_spaces.pruned_weights.refinements.protocol import Refinement
+from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
+from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
+from search_spaces.space.sorted_model import SortedModel
+from search_spaces.space.sparsity import SparsityPattern
+from search_spaces.statistics import LayerStatistics, MatrixStatistics
+from search_spaces.structure.components import Component, Projection
+from search_spaces.structure.linear import bias, matrix
+
+logger = logging.getLogger(__name__)
+
+
+class ProjectionBuilder:
+    """Makes the pruned weights of attentions, MLPs and shared experts, in float32.
+
+    Compensation first: the output projection at its width. Then, where the pattern has zeros, the
+    sparsifier and the refinement on every projection of the narrow component, with the statistics
+    of the dense model for the kept rows and columns.
+
+    Args:
+        sorted_model: The model.
+        statistics: In the unsorted model's order, as the three methods declare.
+        compensation: Compensates in narrow output projections; None: they stay slices.
+        sparsifier: Makes matrices sparse; None: every pattern is dense.
+        refinement: Improves sparse matrices; None: they stay as they are.
+    """
+
+    def __init__(
+        self,
+        sorted_model: SortedModel,
+        statistics: LayerStatistics,
+        *,
+        compensation: Compensation | None = None,
+        sparsifier: Sparsifier | None = None,
+        refinement: Refinement | None = None,
+    ) -> None:
+        self.components = sorted_model.structure.components
+        self._backbone = sorted_model.structure.backbone
+        self._statistics = statistics
+        self._orders = sorted_model.orders
+        self._compensation = compensation
+        self._sparsifier = sparsifier
+        self._refinement = refinement
+        self._warned: set[tuple[str, str]] = set()
+
+    def is_plain(self, position: int, count: int, options: BlockOptions) -> bool:
+        narrow = 0 < count < self.components[position].unit_count
+        return not count or (not options.rewrites and not (narrow and self._compensation))
+
+    def shapes(
+        self, position: int, count: int, _options: BlockOptions = DENSE_OPTIONS
+    ) -> Mapping[str, tuple[int, ...]]:
+        component = self.components[position]
+        layer = self._backbone.layers[component.layer]
+        shapes = {}
+        for projection in component.projections:
+            rows, columns = matrix(layer.get_submodule(projection.path)).shape
+            size = len(projection.first(count))
+            has_unit_rows = projection.side == "rows"
+            shapes[projection.path] = (size, columns) if has_unit_rows else (rows, size)
+        return shapes
+
+    @torch.no_grad()
+    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
+        component = self.components[position]
+        narrow = [
+            count for count, _ in choices if not self.is_plain(position, count, DENSE_OPTIONS)
+        ]
+        if narrow or not all(options.pattern.is_dense for _, options in choices):
+            self._statistics.of(component.layer)  # before the layer is in use
+        with self._backbone.resident(component.layer) as layer:
+            by_width = self._compensated(position, layer, sorted(set(narrow)))
+            width, compensated = 0, None
+            for count, options in choices:
+                assert count >= width, "choices must ascend by their width"
+                if count in narrow and count > width:
+                    compensated = next(by_width)
+                    self._warn(component, compensated)
+                elif count not in narrow:
+                    compensated = None
+                width = count
+                yield self._weights(position, layer, (count, options), compensated)
+
+    def _compensated(
+        self, position: int, layer: nn.Module, counts: list[int]
+    ) -> Iterator[CompensatedWeights]:
+        if self._compensation is None or not counts:
+            return iter(())
+        output = self.components[position].projections[-1]
+        widths = [len(output.first(count)) for count in counts]
+        weight = matrix(layer.get_submodule(output.path)).float()
+        statistics = self._sorted_statistics(
+            position, output, self.components[position].unit_count
+        )
+        return self._compensation.compensate(weight, widths, statistics)
+
+    def _weights(
+        self,
+        position: int,
+        layer: nn.Module,
+        choice: Choice,
+        compensated: CompensatedWeights | None,
+    ) -> PrunedWeights:
+        count, options = choice
+        if self.is_plain(position, count, options):
+            return {}
+        pattern = options.pattern
+        component = self.components[position]
+        pruned: dict[str, LinearWeights] = {}
+        for projection in component.projections:
+            output = compensated if projection is component.projections[-1] else None
+            is_compensated = output is not None and not output.fallback
+            if not options.rewrites and not is_compensated:
+                continue
+            linear = _sliced(layer.get_submodule(projection.path), projection, count, output)
+            weight = linear.weight
+            if not pattern.is_dense:
+                pattern.check_fits(weight.shape[1], f"layers.{component.layer}.{projection.path}")
+                statistics = self._sorted_statistics(position, projection, count)
+                self._check_tokens(component, statistics.tokens, weight.shape[1])
+                weight = self._sparse(weight, pattern, statistics.to(weight.device))
+            pruned[projection.path] = LinearWeights(weight, linear.bias)
+        return pruned
+
+    def _sparse(
+        self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
+    ) -> Tensor:
+        assert self._sparsifier is not None, f"no sparsifier for the pattern {pattern}"
+        sparse = self._sparsifier.sparsified(weight, pattern, statistics)
+        if self._refinement is not None:
+            sparse = self._refinement.refined(sparse, weight, pattern, statistics)
+        return sparse
+
+    def _sorted_statistics(
+        self, position: int, projection: Projection, count: int
+    ) -> MatrixStatistics:
+        """Return the statistics of a projection that keeps the first units, in sorted order."""
+        layer = self.components[position].layer
+        statistics = MatrixStatistics.of(self._statistics.of(layer), projection.path)
+        features = projection.sorted_features(self._orders[position])[projection.first(count)]
+        if projection.side == "rows":
+            return statistics.picked(rows=features)
+        return statistics.picked(columns=features)
+
+    def _check_tokens(self, component: Component, tokens: int, columns: int) -> None:
+        """Warn where there are too few tokens to tell the inputs of a matrix apart."""
+        methods = [part for part in (self._sparsifier, self._refinement) if part]
+        reads_gram = any("gram" in method.statistics for method in methods)
+        if reads_gram and tokens < columns and (component.kind, "text") not in self._warned:
+            self._warned.add((component.kind, "text"))
+            logger.warning(
+                "`%s` and others like it: %d tokens cannot tell %d inputs apart, so that sparse "
+                "weights lean on damping; raise `--calibration_windows`",
+                component.name,
+                tokens,
+                columns,
+            )
+
+    def _warn(self, component: Component, compensated: CompensatedWeights) -> None:
+        for text in filter(None, (compensated.fallback, compensated.notice)):
+            # widths differ in their numbers only: the first one stands for all
+            kind = "fallback" if text == compensated.fallback else "notice"
+            if (component.name, kind) not in self._warned:
+                self._warned.add((component.name, kind))
+                logger.warning("`%s`: %s", component.name, text)
+
+
+def _sliced(
+    linear: nn.Module, projection: Projection, count: int, compensated: CompensatedWeights | None
+) -> LinearWeights:
+    """Slice or compensate a projection to its first units, in float32."""
+    weight, offset = matrix(linear).float(), bias(linear)
+    offset = None if offset is None else offset.float()
+    first = torch.from_numpy(projection.first(count)).to(weight.device)
+    if projection.side == "rows":
+        return LinearWeights(weight[first], None if offset is None else offset[first])
+    if compensated is None:
+        return LinearWeights(weight[:, first], offset)
+    added = [value for value in (offset, compensated.bias) if value is not None]
+    return LinearWeights(compensated.weight, sum(added[1:], added[0]) if added else None)
