@@ -122,7 +122,7 @@ def lowest(values: Sequence[float] | NDArray[np.float64]) -> list[int]:
 
 def text(*, quick: bool) -> Text:
     """Return the amount of text that both sides score on."""
-    return Text(windows=16 if quick else 32, tokens=64)
+    return Text(windows=8 if quick else 16, tokens=64)
 
 
 def _row(name: str, measured: list[Spent], *, same: int, share: float = 1.0) -> Row:

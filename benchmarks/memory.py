@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks import sides
 from benchmarks.naive import NaiveScorer
 from benchmarks.report import Goal, Row, finish, is_quick
 from benchmarks.smollm2 import SEED, Text, offspring, open_prepared, parents
@@ -37,7 +38,8 @@ weights in the dtype that is computed in.
 
 def main() -> int:
     """Measure, report, and return the exit status."""
-    text = Text(windows=8 if is_quick() else 16, tokens=128)
+    text = Text(windows=2 if is_quick() else 8, tokens=128)
+    runs = 1 if is_quick() else 3
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=score_generation, args=(there, text))
@@ -63,8 +65,11 @@ def main() -> int:
             at_least=False,
         ),
     ]
+    beside = sides.compared("memory", text, runs, fresh=True)
     facts = f"Text: Python's own help topics, {text.windows} windows of {text.tokens} tokens."
-    return finish("memory", rows, goals, f"{NOTES.strip()}\n\n{facts}", seed=SEED)
+    pair = f"{sides.NOTES.strip()} {runs} run(s) of each side."
+    notes = f"{NOTES.strip()}\n\n{facts}\n\n{pair}"
+    return finish("memory", [*rows, *beside], goals, notes, seed=SEED)
 
 
 def score_generation(pipe: Connection, text: Text) -> None:

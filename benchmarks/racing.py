@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import duel
+from benchmarks import duel, sides
 from benchmarks.report import Goal, finish, is_quick
 from benchmarks.smollm2 import CHILDREN_EACH, SEED, open_prepared
 from evaluators.scoring.batches import Fidelity
@@ -24,7 +24,7 @@ so far; *tokens* is the share of the text that its candidates were run on.
 
 def main() -> int:
     """Measure, report, and return the exit status."""
-    text, repeats = duel.text(quick=is_quick()), 1 if is_quick() else 3
+    text, (repeats, runs) = duel.text(quick=is_quick()), (1, 1) if is_quick() else (3, 3)
     prepared = open_prepared(text)
     rungs = rungs_of(text.windows, most_rungs=4)
     engine = Evaluator(prepared.sorted_model, prepared.calibration.search, Fidelity(rungs=rungs))
@@ -58,6 +58,7 @@ def main() -> int:
         return best, tokens
 
     naive, ours = both.fight(decide, repeats)
+    beside = sides.compared("racing", text, runs)
     goals = [
         Goal(
             figure="a race takes",
@@ -71,8 +72,9 @@ def main() -> int:
         f"Text: Python's own help topics, {text.windows} windows of {text.tokens} tokens, rungs "
         f"{rungs}; {repeats} repeat(s); our engine in {prepared.dense.loaded.model.dtype}."
     )
-    notes = f"{duel.NOTES.strip()}\n\n{NOTES.strip()}\n\n{facts}"
-    return finish("racing", [naive, ours], goals, notes, seed=SEED)
+    pair = f"{sides.NOTES.strip()} {runs} run(s) of each side."
+    notes = f"{duel.NOTES.strip()}\n\n{NOTES.strip()}\n\n{facts}\n\n{pair}"
+    return finish("racing", [naive, ours, *beside], goals, notes, seed=SEED)
 
 
 class _JudgeBest:
