@@ -14,20 +14,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import report
 from benchmarks.fuzzing import judge, model_inputs, option_inputs, run_inputs, text_inputs
 from benchmarks.fuzzing.materials import Asked, Materials, Place
-from benchmarks.fuzzing.workers import HERE, PROCESSOR_SECONDS, Outcome, Worker
+from benchmarks.fuzzing.workers import HERE, PROCESSOR_SECONDS, Outcome, Worker, try_all
 from benchmarks.report import Goal, Row, finish, is_quick
 
-COUNT, WORKERS = 2000, 2
+COUNT = 2000
 TOPICS: Mapping[str, tuple[int, Callable[[Place], Asked]]] = {
     "options": (9, option_inputs.options),
     "budgets": (5, option_inputs.budgets),
@@ -123,34 +122,18 @@ def _try_all(
 ) -> list[Tried]:
     """Try inputs by several workers, and print what is wrong."""
     wanted = [i for i in indices if arguments.topic in {None, topic_of(i)}]
-    left, tried = iter(wanted), list[Tried]()
-    lock = threading.Lock()
 
-    def work() -> None:
-        with Worker(arguments.checkout, materials.root.parent / "cache") as worker:
-            worker.learn([["front", str(materials.path("run"))]], materials.root)
-            while (index := _next(left, lock)) is not None:
-                one = _try(index, arguments.seed, materials, worker)
-                with lock:
-                    tried.append(one)
-                    if one.faults:
-                        print(one, flush=True)
-                    if len(tried) % 100 == 0:
-                        print(f"{len(tried)} of {len(wanted)}", file=sys.stderr, flush=True)
+    def attempt(index: int, worker: Worker) -> Tried:
+        return _try(index, arguments.seed, materials, worker)
 
-    threads = [threading.Thread(target=work) for _ in range(WORKERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if len(tried) < len(wanted):
-        raise RuntimeError(f"{len(wanted) - len(tried)} inputs were not tried; see above")
+    def note(one: Tried, count: int) -> None:
+        if one.faults:
+            print(one, flush=True)
+        if count % 100 == 0:
+            print(f"{count} of {len(wanted)}", file=sys.stderr, flush=True)
+
+    tried = try_all(wanted, attempt, note, lambda: materials.taught(arguments.checkout))
     return sorted(tried, key=lambda one: one.index)
-
-
-def _next(left: Iterator[int], lock: threading.Lock) -> int | None:
-    with lock:
-        return next(left, None)
 
 
 def _try(index: int, seed: int, materials: Materials, worker: Worker) -> Tried:

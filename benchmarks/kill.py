@@ -9,9 +9,8 @@ import random
 import shutil
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM
@@ -19,11 +18,11 @@ from signal import SIGINT, SIGKILL, SIGTERM
 from benchmarks.fuzzing import kills
 from benchmarks.fuzzing.kills import KINDS, Killed, Moment, Place, Scenario, scenarios
 from benchmarks.fuzzing.materials import Materials
-from benchmarks.fuzzing.workers import HERE, Worker
+from benchmarks.fuzzing.workers import HERE, Worker, try_all
 from benchmarks.fuzzing.written import figures
 from benchmarks.report import Goal, Row, finish, is_quick
 
-WORKERS, TRIES = 2, 8
+TRIES = 8
 MOMENTS: Mapping[str, str] = {
     "search": """
         replace 1, after-replace 1, replace 2, after-replace 3, mkdir 1, fsync 1, commit 1,
@@ -111,35 +110,21 @@ def _kill_all(arguments: argparse.Namespace, scratch: Path) -> list[Killed]:
         materials.make(worker)
         for name in dict.fromkeys(name for name, _ in wanted):
             whole[name] = _whole(scenarios(materials)[name], materials, worker)
-    left, killed, lock = iter(enumerate(wanted)), list[Killed](), threading.Lock()
 
-    def work() -> None:
-        with Worker(arguments.checkout, scratch / "cache") as worker:
-            worker.learn([["front", str(materials.path("run"))]], materials.root)
-            while (one := _next(left, lock)) is not None:
-                index, (name, moment) = one
-                attempt = Attempt(materials, worker, scratch / f"{index:02d}")
-                rng = random.Random(f"{arguments.seed}:{index}")
-                ended = attempt.kill(name, moment, whole[name], rng)
-                with lock:
-                    killed.append(ended)
-                    print(index, ended, flush=True)
+    def attempt(one: tuple[int, tuple[str, Moment]], worker: Worker) -> Killed:
+        index, (name, moment) = one
+        rng = random.Random(f"{arguments.seed}:{index}")
+        ended = Attempt(materials, worker, scratch / f"{index:02d}").kill(
+            name, moment, whole[name], rng
+        )
+        return replace(ended, index=index)
 
-    threads = [threading.Thread(target=work) for _ in range(WORKERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if len(killed) < len(wanted):
-        raise RuntimeError(f"{len(wanted) - len(killed)} kills were not tried; see above")
-    return killed
+    def note(ended: Killed, _count: int) -> None:
+        print(ended.index, ended, flush=True)
 
-
-def _next(
-    left: Iterator[tuple[int, tuple[str, Moment]]], lock: threading.Lock
-) -> tuple[int, tuple[str, Moment]] | None:
-    with lock:
-        return next(left, None)
+    return try_all(
+        list(enumerate(wanted)), attempt, note, lambda: materials.taught(arguments.checkout)
+    )
 
 
 def _whole(scenario: Scenario, materials: Materials, worker: Worker) -> Whole:

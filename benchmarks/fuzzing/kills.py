@@ -86,6 +86,8 @@ class Killed:
     moment: Moment
     name: str = ""
     """Of the scenario."""
+    index: int = 0
+    """Among all kills."""
     faults: list[tuple[str, str]] = field(default_factory=list)
 
     def __str__(self) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,13 @@ class Materials:
         export = ["export", "sliced", f"--budget={BUDGET}", "--out=slices"]
         worker.learn([words, export], self.root)
         shutil.copyfile(work / "slices" / "plan.json", self.path("plan.json"))
+
+    @contextlib.contextmanager
+    def taught(self, checkout: Path) -> Iterator[Worker]:
+        """Start a worker of a checkout that has imported what a command needs."""
+        with Worker(checkout, self.root.parent / "cache") as worker:
+            worker.learn([["front", str(self.path("run"))]], self.root)
+            yield worker
 
 
 @dataclass(frozen=True, kw_only=True)

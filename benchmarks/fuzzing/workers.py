@@ -4,13 +4,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 HERE = Path(__file__).resolve().parents[2]
 """The checkout that this file is in."""
+WORKERS = 2
+"""At work at once."""
 IDLE_SECONDS, PROCESSOR_SECONDS = 30, 20
 """What a command may take without a processor, and of one."""
 _LIBRARIES = """
@@ -108,3 +115,47 @@ class Worker:
         print(json.dumps(order), file=self._process.stdin, flush=True)
         reply: dict[str, Any] = json.loads(self._process.stdout.readline())
         return reply
+
+
+def try_all(
+    items: Sequence[Item],
+    attempt: Callable[[Item, Worker], Result],
+    note: Callable[[Result, int], None],
+    start: Callable[[], AbstractContextManager[Worker]],
+) -> list[Result]:
+    """Try items by workers at once, each the next one that is left.
+
+    Args:
+        items: What is tried.
+        attempt: Tries one.
+        note: Told of each result, and how many there are; of one at a time.
+        start: Makes a worker.
+
+    Returns:
+        The results, in the order in which they came.
+
+    Raises:
+        RuntimeError: If workers failed, so that some items are left.
+    """
+    left, results, lock = iter(items), list[Result](), threading.Lock()
+
+    def take() -> list[Item]:
+        with lock:
+            return list(islice(left, 1))
+
+    def work() -> None:
+        with start() as worker:
+            while taken := take():
+                result = attempt(taken[0], worker)
+                with lock:
+                    results.append(result)
+                    note(result, len(results))
+
+    threads = [threading.Thread(target=work) for _ in range(WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if len(results) < len(items):
+        raise RuntimeError(f"{len(items) - len(results)} were not tried; see above")
+    return results
