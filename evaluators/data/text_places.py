@@ -37,7 +37,7 @@ def text_paths(data: str, option: str) -> list[Path] | None:
     path = existing_path(data)
     if _exists(path, option):
         return [path]
-    matches = _matches(path)
+    matches = named_paths(data)
     if matches:
         names = quoted(", ".join(path.name for path in matches), 160)
         logger.info("%s is a pattern; %d files are read: %s", quoted(data), len(matches), names)
@@ -66,8 +66,14 @@ def _exists(path: Path, option: str) -> bool:
     return True
 
 
-def _matches(pattern: Path) -> list[Path]:
-    """Return what matches a pattern below the folder that is there, whatever signs are in it."""
+def named_paths(data: str) -> list[Path]:
+    """Return the path of a name if it exists, else those that it matches as a pattern.
+
+    A pattern begins below the folder that is there, whatever signs are in its name.
+    """
+    pattern = existing_path(data)
+    if os.path.lexists(pattern):
+        return [pattern]
     folder = next(parent for parent in pattern.parents if parent.is_dir())
     below = str(pattern.relative_to(folder))
     found = glob.glob(below, root_dir=folder, recursive=True)  # noqa: PTH207  (hidden ones left out)
@@ -81,6 +87,8 @@ def _why_not(data: str) -> str:
         return (
             f", and nobody called `{user[1:]}` has a home here" if user[1:] else ", without a home"
         )
+    if "://" in data:
+        return ", and addresses are not fetched"
     return ", a pattern of no file" if glob.has_magic(data) else ""
 
 
@@ -119,6 +127,11 @@ def _walked(folder: Path) -> Iterator[Path]:
 
 def _split(folder: Path, split: str, option: str) -> str:
     splits = _listed(folder / _SPLITS_FILE, "splits", option)
+    if not splits:
+        raise DataError(
+            f"`{option}` must be a data set with splits, and {quoted(str(folder))} lists none; "
+            "save the data set again"
+        )
     if split not in splits:
         raise DataError(
             f"`--split` must be one of {quoted(', '.join(splits), 120)} in {quoted(str(folder))}, "
@@ -143,7 +156,7 @@ def _listed(path: Path, key: str, option: str) -> list[str]:
     try:
         listed = json.loads(path.read_bytes())[key]
         names = [one["filename"] if isinstance(one, dict) else one for one in listed]
-        if all(map(_is_plain, names)):
+        if isinstance(listed, list) and all(map(_is_plain, names)):
             return names
     except (ValueError, KeyError, TypeError, RecursionError):
         pass

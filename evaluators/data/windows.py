@@ -42,6 +42,8 @@ class Calibration:
     """``(windows, tokens)`` of the search's text, for statistics only; may be empty."""
     source: str
     """Where the text came from."""
+    source_digests: tuple[str, ...] = ()
+    """What identifies the files of the text and of held-out text; empty: there are none."""
 
     @property
     def statistics(self) -> Tensor:
@@ -58,6 +60,7 @@ class Calibration:
                 holdout=self.holdout.numpy(),
                 extra=self.extra.numpy(),
                 source=np.array(self.source),
+                source_digests=np.array(self.source_digests, dtype=np.str_),
             )
 
     @classmethod
@@ -70,4 +73,5 @@ class Calibration:
                 holdout=torch.from_numpy(arrays["holdout"]),
                 extra=torch.from_numpy(arrays["extra"]),
                 source=str(arrays["source"]),
+                source_digests=tuple(map(str, np.atleast_1d(arrays["source_digests"]))),
             )

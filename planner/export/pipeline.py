@@ -23,7 +23,7 @@ from planner.export.proof import proof_tokens, prove, scored_logits
 from planner.export.staging import check_room, check_vacant, writing_weights
 from planner.export.timing import timing_of
 from planner.export.weighted_candidate import WeightedCandidate
-from planner.preparation.calibration import check_saved_text
+from planner.preparation.calibration import check_saved_text, warn_of_changed_text
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
 from planner.preparation.latency_tables import read_table
 from planner.preparation.prepare import prepare, run_space
@@ -87,6 +87,7 @@ def export_from_run(
     dense = open_model(_in_float32(settings), progress)
     run.check_model(dense.loaded.identity)
     check_saved_text(run)
+    warn_of_changed_text(run)
     table = read_table(dense, settings, run.folder)
     if table is not None:
         if run.get_meta("latency"):

@@ -1,5 +1,7 @@
 """The calibration text of a run: drawn once, and stored in its folder."""
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from evaluators.data.model_samples import from_model
+from evaluators.data.text_identity import digest_of_text
 from evaluators.data.text_samples import TextSource, Vocabulary, from_text
 from evaluators.data.windows import Calibration, Windows
 from planner.preparation.dense_model import DenseModel
@@ -15,13 +18,15 @@ from planner.runs.folder import CALIBRATION_FILE
 from planner.runs.run_facts import RunFacts
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
-from search_spaces.errors import SettingsError
+from search_spaces.errors import SettingsError, quoted
 from search_spaces.models.tensors import digest_of_tensors
 from search_spaces.progress import Progress
 from search_spaces.structure.backbone import position_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 _DRAWN = ("search", "fresh", "holdout", "extra")
 """Arrays of windows in the file."""
@@ -69,7 +74,9 @@ def calibrate(
         )
         vocabulary = Vocabulary.of(dense.loaded.model, dense.loaded.tokenizer)
         rng = np.random.default_rng(settings.seed)
-        calibration = from_text(source, vocabulary, windows, rng=rng)
+        calibration = replace(
+            from_text(source, vocabulary, windows, rng=rng), source_digests=_digests(settings)
+        )
     with replacing(path) as temporary:
         calibration.save(temporary)
     return calibration
@@ -84,7 +91,7 @@ def saved_calibration(folder: Path) -> Calibration:
     path = folder / CALIBRATION_FILE
     arrays = read_arrays(path)
     lengths = {arrays[name].shape[-1:] for name in _DRAWN if _are_windows(arrays.get(name))}
-    if len(lengths) != 1 or not arrays.keys() >= {*_DRAWN, "source"}:
+    if len(lengths) != 1 or not arrays.keys() >= {*_DRAWN, "source", "source_digests"}:
         raise damaged_arrays(path, "it holds no windows of tokens")
     return Calibration.load(path)
 
@@ -106,6 +113,29 @@ def check_saved_text(run: RunFacts) -> None:
     """
     if (run.folder / CALIBRATION_FILE).is_file():
         run.check_text(text_digest(saved_calibration(run.folder)))
+
+
+def warn_of_changed_text(run: RunFacts) -> None:
+    """Say which text of a run is another one now than that its tokens were drawn from."""
+    if not (run.folder / CALIBRATION_FILE).is_file():
+        return
+    before, now = saved_calibration(run.folder).source_digests, _digests(run.settings)
+    for name, first, current in zip(_texts(run.settings), before, now, strict=False):
+        if first and current and first != current:
+            logger.warning(
+                "%s changed since the search: the run keeps the tokens that it drew from it; "
+                "search into another --out to use it as it is now",
+                quoted(name),
+            )
+
+
+def _digests(settings: SearchSettings) -> tuple[str, ...]:
+    """Return what identifies the files of each text of a run."""
+    return tuple(digest_of_text(name, split=settings.split) for name in _texts(settings))
+
+
+def _texts(settings: SearchSettings) -> list[str]:
+    return [name for name in (settings.data, settings.holdout) if name is not None]
 
 
 def text_digest(calibration: Calibration) -> str:

@@ -10,7 +10,7 @@ from evaluators.runtime.allocator import release_pages
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.racing import rungs_of
-from planner.preparation.calibration import check_saved_text, text_digest
+from planner.preparation.calibration import check_saved_text, text_digest, warn_of_changed_text
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model, scoring_note
 from planner.preparation.latency_tables import check_request, find_table, workload
 from planner.preparation.order_file import order_digest
@@ -28,8 +28,10 @@ from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
 from planner.searching.problem import Problem
 from planner.searching.rescoring import complete_front, rescore_front, score_baselines
+from planner.searching.resumed_limits import check_limits
 from planner.searching.scorer import Scorer
 from planner.searching.spending import OnProgress, SearchProgress, StopReason
+from planner.settings.places import located
 from planner.settings.search import SearchSettings
 from search_spaces.errors import InputError, ModelError
 from search_spaces.progress import Progress
@@ -76,8 +78,7 @@ def open_run(
         RunError: If the folder holds something else, or not the run to resume.
         OutputError: If the folder cannot be written to.
     """
-    if Path(settings.model).exists():  # so that the run finds it from any working directory
-        settings = settings.model_copy(update={"model": str(Path(settings.model).resolve())})
+    settings = located(settings)
     opened = (
         RunStore.resume(out, settings)
         if resume
@@ -85,6 +86,7 @@ def open_run(
     )
     with opened as run:
         try:
+            check_limits(run)
             yield run
         except InputError:
             if run.is_new and run.is_bare:
@@ -103,6 +105,8 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     check_resumable(run, dense)
     if run.is_new:
         check_request(dense, workload(run.settings))
+    else:
+        warn_of_changed_text(run)
     if run.settings.budget is not None and run.settings.budget.measured:
         table = find_table(dense, workload(run.settings), run.folder, progress)
         dense = replace(dense, costs=dense.costs.timed(table))

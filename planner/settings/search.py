@@ -14,6 +14,7 @@ from planner.settings.budget import Budget
 from planner.settings.groups import Group
 from planner.settings.limits import MOST_SEED, MOST_TOKENS, MOST_WINDOWS, check_own_text
 from planner.settings.parsed import Parsed
+from planner.settings.places import PATHS, is_same_place
 from planner.settings.validation import validated
 from planner.settings.yaml_values import read_yaml
 from search_spaces.atomic_files import atomic_write_text
@@ -221,6 +222,7 @@ class SearchSettings(BaseModel):
             for name in values
             if name not in _WITHOUT_EFFECT_ON_SCORES
             and getattr(self, name) != getattr(other, name)
+            and not (name in PATHS and is_same_place(values[name], other_values[name]))
         }
 
 

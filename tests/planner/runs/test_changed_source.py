@@ -17,6 +17,8 @@ from search_spaces.errors import PlanError, RunError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.models.loading import load_model
 from search_spaces.space.plan import ComponentPlan, Plan
+from tests.models.factory import VOCABULARY
+from tests.settings import SMALL
 
 
 @pytest.fixture
@@ -98,6 +100,36 @@ def test_another_text_is_named(searched_copy: Path, go_on: object) -> None:
     assert callable(go_on)
     with pytest.raises(RunError, match=r"calibration\.npz changed since the search"):
         go_on(searched_copy)
+
+
+def test_a_changed_file_of_text_is_named_and_the_run_keeps_its_tokens(
+    saved_llama: Path, tmp_path: Path, notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, out = tmp_path / "notes.txt", tmp_path / "run"
+    words = np.random.default_rng(0).integers(3, VOCABULARY, 1000)
+    text.write_text(" ".join(f"w{word}" for word in words), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    settings = {**SMALL, "evaluations": 6}
+    plan = search(str(saved_llama), out=out, data="notes.txt", **settings).evaluations()[0]
+    tokens = (out / "calibration.npz").read_bytes()
+    # the same file by another name, from elsewhere
+    monkeypatch.chdir(saved_llama)
+    search(str(saved_llama), out=out, data=str(text), resume=True, **settings).close()
+    assert not any("changed since" in notice for notice in notices)
+    text.write_text("all of it is new", encoding="utf-8")
+    search(str(saved_llama), out=out, data=str(text), resume=True, **settings).close()
+    with Run.open(out) as run:
+        run.export(plan.plan_id, tmp_path / "export")
+    said = [notice for notice in notices if "notes.txt` changed since the search" in notice]
+    assert len(said) == 2
+    assert "the run keeps the tokens that it drew from it" in said[0]
+    assert (out / "calibration.npz").read_bytes() == tokens
+    # the run can do without it
+    text.unlink()
+    notices.clear()
+    monkeypatch.chdir(tmp_path)
+    search(str(saved_llama), out=out, data="notes.txt", resume=True, **settings).close()
+    assert not any("changed since" in notice for notice in notices)
 
 
 def test_a_plan_alone_notices_another_config(model: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from evaluators.data.windows import Calibration
 from planner import Run, search
 from planner.runs.run_store import RunStore
-from search_spaces.errors import BudgetError, RunError
+from search_spaces.errors import BudgetError, RunError, SettingsError
 from tests.settings import SMALL
 
 pytestmark = pytest.mark.arithmetic
@@ -185,3 +185,23 @@ def test_a_budget_below_the_smallest_plan_leaves_the_folder_free(
     with pytest.raises(BudgetError, match=r"the smallest plan of this model has params 0\.\d+x"):
         search(str(saved_llama), out=tmp_path / "run", **{**SMALL, "budget": "params<=0.01x"})
     assert len(search(str(saved_llama), out=tmp_path / "run", **SMALL).front()) > 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (
+            {"evaluations": 39},
+            "`evaluations` counts .* at least the 40 that .*, got 39; raise",
+        ),
+        ({"tokens": 100}, r"`tokens` counts from .* at least the \d+ that .*, got 100; raise"),
+        ({"evaluations": None, "minutes": 1e-9}, "`minutes` counts from .*, got 1e-09; raise"),
+    ],
+)
+def test_limits_that_a_run_is_beyond_are_refused(
+    limits: dict[str, Any], said: str, searched_copy: Path, saved_llama: Path
+) -> None:
+    before = (searched_copy / "settings.yaml").read_bytes()
+    with pytest.raises(SettingsError, match=said):
+        search(str(saved_llama), out=searched_copy, resume=True, **{**SMALL, **limits})
+    assert (searched_copy / "settings.yaml").read_bytes() == before
