@@ -11,6 +11,7 @@ from planner.preparation.dense_model import DenseModel
 from planner.searchers.problem.cost import Cost, Joint
 from planner.searchers.problem.domain import Domain
 from search_spaces.priors.sensitivity import SensitivityPrior
+from search_spaces.space.block_options import SITE_NAMES
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.space import SearchSpace, Site
 from search_spaces.surgery.layer_builder import LayerBuilder
@@ -70,12 +71,12 @@ class PreparedModel:
         """Return the prior of each level of a site, all others dense, ``(levels,)``."""
         total = np.zeros(len(site.levels))
         for target, configurations in site.configurations_by_target.items():
-            if site.dimension != "units":
-                options_index = self.space.tables[target].options_index[list(configurations)]
-                total += self.prior.options[target][options_index]
-            else:
+            table, levels = self.space.tables[target], list(configurations)
+            if site.dimension == "units":
                 pruned = np.append(np.cumsum(self.prior.units[target][::-1])[::-1], 0.0)
-                total += pruned[list(configurations)]
+                total += pruned[table.units[levels]]
+            else:
+                total += self.prior.options[target][table.options_index[levels]]
         return total
 
     def _tilts(self) -> NDArray[np.float64]:
@@ -94,7 +95,7 @@ class PreparedModel:
 
     def _kind(self, site: Site) -> str:
         if site.dimension != "units":
-            return "weights" if site.dimension == "pattern" else site.dimension
+            return SITE_NAMES[site.dimension]
         if len(site.targets) > 1:
             return "layer"
         return self.space.components[site.targets[0]].kind
