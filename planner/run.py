@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from planner.results.budgets import answer_budgets, plan_chooser
 from planner.results.front import front, front_frame
 from planner.results.indicators import Points, knee
+from planner.results.layers import layer_frame
 from planner.results.stability import Stability, stability
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
-from planner.searching.search_model import run_search
+from planner.runs.space_description import read_space
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
+from search_spaces.errors import PlanError, quoted
 from search_spaces.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -20,7 +22,17 @@ if TYPE_CHECKING:
 
 
 class Run(RunStore):
-    """One search on disk, open for questions."""
+    """One search on disk, open for questions; all but `export` need its folder alone."""
+
+    _front: tuple[int, list[Evaluation]] = (-1, [])
+    """The plans of the front at a revision."""
+
+    def front_plans(self) -> list[Evaluation]:
+        """Return the non-dominated plans, most expensive first; found once a change."""
+        evaluations, revision = self.evaluations(), self.revision
+        if self._front[0] != revision:
+            self._front = revision, front(evaluations, self.cost_names)
+        return self._front[1]
 
     def front(self, budget: str | None = None) -> "pd.DataFrame":
         """Return the non-dominated plans as a table, most expensive first.
@@ -32,7 +44,7 @@ class Run(RunStore):
             BudgetError: If the budget limits what the run did not measure.
         """
         dense = self.dense
-        frame = front_frame(self.evaluations(), self.cost_names, dense)
+        frame = front_frame(self.front_plans(), dense)
         if budget is not None:
             parsed = Budget.parse(budget)
             parsed.check_measured(dense)
@@ -69,9 +81,8 @@ class Run(RunStore):
         Returns:
             `None` if the front is too short or too straight to have a knee.
         """
-        names = self.cost_names
-        plans = front(self.evaluations(), names)
-        position = knee(Points.of(plans, names, self.dense))
+        plans = self.front_plans()
+        position = knee(Points.of(plans, self.cost_names, self.dense))
         return None if position is None else plans[position]
 
     def stability(self) -> Stability:
@@ -80,7 +91,25 @@ class Run(RunStore):
         Raises:
             RunError: If the front has too few plans, or is not re-scored on fresh text.
         """
-        return stability(front(self.evaluations(), self.cost_names))
+        return stability(self.front_plans())
+
+    def layers(self, plan_id: str) -> "pd.DataFrame":
+        """Return what a plan keeps of each layer, one row a component.
+
+        Columns: ``layer``; ``component``; ``kept``, ``of`` and ``unit``: how many of what;
+        ``share``; ``options``: how they are stored and run, where it is not as in the dense model.
+
+        Raises:
+            PlanError: If the run has no such plan.
+            RunError: If the folder does not say what it chooses among.
+        """
+        evaluation = self.find_plan(plan_id)
+        if evaluation is None:
+            raise PlanError(
+                f"`--plan` must be the id of a plan of this run, got {quoted(plan_id)}; "
+                f"`planner front {self.folder}` lists the ids"
+            )
+        return layer_frame(read_space(self.folder), evaluation.genome)
 
     def export(self, plan: str, out: str | Path, *, trust_remote_code: bool = False) -> Path:
         """Export a plan as a HuggingFace folder and prove it.
@@ -121,6 +150,8 @@ def search(
     Raises:
         InputError: If the user must correct something.
     """
+    from planner.searching.search_model import run_search
+
     settings = SearchSettings.checked(model=model, **options)
     run_search(settings, Path(out), resume=resume, progress=progress)
     return Run.open(Path(out))

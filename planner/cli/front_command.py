@@ -24,6 +24,8 @@ def add_arguments(parser: CommandParser) -> None:
         "Print the best plan within each of many budgets, for example 0.5x,0.6x or size<=180MB."
     )
     add_option(parser, "budgets", str, help_text, group=choice)
+    help_text = "Print what the plan of this id keeps of each layer."
+    add_option(parser, "plan", str, help_text, group=choice)
     help_text = "Folder of another run, whose front is compared with this one."
     add_option(parser, "against", Path, help_text, group=report)
     help_text = "KL at the reference point of the hypervolume."
@@ -34,14 +36,22 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(options: Namespace) -> None:
     """Print the front of a run."""
-    from planner.reports.sentences import front_sentence, rivalry_sentences, stability_sentences
-    from planner.reports.tables import stability_table
+    from planner.reports.sentences import (
+        front_sentence,
+        rivalry_sentences,
+        stability_sentences,
+        status_sentence,
+    )
+    from planner.reports.tables import layers_table, stability_table
     from planner.results.budgets import split_budgets
     from planner.run import Run
     from planner.settings.budget import Budget
 
     opened_run = Run.open(options.run)
     _check_choice(options)
+    if options.plan is not None:
+        print(layers_table(opened_run.layers(options.plan)))
+        return
     if options.budgets is not None:
         _print_answers(opened_run, split_budgets(options.budgets))
         return
@@ -56,6 +66,8 @@ def run(options: Namespace) -> None:
         print(f"\n{rivalry}")
     if stability:
         print(f"\n{stability_table(stability)}\n\n{stability_sentences(stability)}")
+    if unfinished := status_sentence(opened_run):
+        print(f"\n{unfinished}")
 
 
 def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -> None:
@@ -80,7 +92,7 @@ def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -
     print(front_table(run.front(), marked=chosen_id, knee=knee_id))
     if refusal:
         raise refusal
-    baselines_within = run.get_meta("baselines_within")
+    baselines_within = run.metadata.baselines_within
     if budget and chosen:
         print(f"\nwithin {budget}: plan {chosen.plan_id}")
         # baselines meet the run's own budget, and compare with no other
@@ -123,12 +135,13 @@ def _check_choice(options: Namespace) -> None:
             f"`--knee` chooses without a budget, got `--budget {options.budget}` too; "
             "leave one of them out"
         )
-    if options.budgets is None:
-        return
-    for name in ("budget", "knee", "against", "reference", "stability"):
-        value = getattr(options, name)
-        if value is not None and value is not False:  # a 0 was given too
-            raise SettingsError(
-                f"`--budgets` prints its answers and nothing else, got `--{name}` too; "
-                "leave one of them out"
-            )
+    given = [
+        name
+        for name in ("plan", "budgets", "budget", "knee", "against", "reference", "stability")
+        if getattr(options, name) is not None and getattr(options, name) is not False
+    ]  # a 0 was given too
+    if given[0:1] in (["plan"], ["budgets"]) and len(given) > 1:
+        raise SettingsError(
+            f"`--{given[0]}` prints its answer and nothing else, got `--{given[1]}` too; "
+            "leave one of them out"
+        )

@@ -131,7 +131,7 @@ def _prediction(manifest: Manifest) -> str:
 
 
 def _quality(manifest: Manifest) -> str:
-    measured = manifest.holdout or manifest.calibration
+    measured = manifest.holdout or manifest.search
     if not measured:
         return ""
     text = "held-out text" if manifest.holdout else "the search text"

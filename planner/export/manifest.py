@@ -74,7 +74,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     plan_id: str
     source: str
     """The dense model as the user named it."""
@@ -97,8 +97,8 @@ class Manifest(BaseModel):
     """Of the export: params, size in bytes of tensors, macs and kv for each token; latency and
     throughput as predicted, where the run had a table."""
     dense_costs: dict[str, float]
-    calibration: dict[str, Quality]
-    """On the search text, in spite of the name; empty for a plan from a file."""
+    search: dict[str, Quality]
+    """On the search text; empty for a plan from a file."""
     holdout: dict[str, Quality]
     """On held-out text; empty if the plan was not on the front."""
     logit_gap: float

@@ -27,6 +27,7 @@ from planner.preparation.calibration import check_saved_text, warn_of_changed_te
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
 from planner.preparation.latency_tables import read_table
 from planner.preparation.prepare import prepare, run_space
+from planner.preparation.space_file import restore_space
 from planner.runs.environment import describe_environment
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
@@ -44,7 +45,7 @@ from search_spaces.space.plan_configuration import plan_configurations, plan_opt
 class Scores:
     """What a run measured of a plan; nothing for a plan from a file."""
 
-    calibration: Mapping[str, Measurement] = field(default_factory=dict)
+    search: Mapping[str, Measurement] = field(default_factory=dict)
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
     text: str = ""
     """What was searched on."""
@@ -90,16 +91,17 @@ def export_from_run(
     warn_of_changed_text(run)
     table = read_table(dense, settings, run.folder)
     if table is not None:
-        if run.get_meta("latency"):
+        if run.metadata.latency_digest:
             run.check_latency(table.digest)
         dense = replace(dense, costs=dense.costs.timed(table))
     scores = Scores()
     if evaluation is not None:
         text = settings.data or f"{OWN_TEXT}, seed {settings.seed}"
-        scores = Scores(calibration=evaluation.quality, holdout=evaluation.holdout, text=text)
-        chosen = _plan_of(run, dense, evaluation)
+        scores = Scores(search=evaluation.quality, holdout=evaluation.holdout, text=text)
+        chosen = run.plan(plan) or _plan_of(run, dense, evaluation)
     assert chosen is not None
     chosen.check_model(dense.loaded.identity)
+    restore_space(run.folder, dense, run.settings)
     chosen.kept_units(dense.structure.components)  # refused before anything long begins
     _check_memory(dense, settings)
     candidate = None
@@ -170,9 +172,8 @@ def _in_float32(settings: SearchSettings) -> SearchSettings:
 
 
 def _find(run: RunStore, plan_id: str) -> Evaluation:
-    for evaluation in run.evaluations():
-        if evaluation.plan_id == plan_id:
-            return evaluation
+    if evaluation := run.find_plan(plan_id):
+        return evaluation
     error = PlanError(
         f"`--plan` must be the id of a plan of this run or a .json file, got {quoted(plan_id)}; "
         "list the ids with the `planner front` command beside this"
@@ -234,7 +235,7 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             experts=exporter.pruned.experts,
             costs=costs,
             dense_costs=dict(dense.costs.dense()),
-            calibration=Quality.of_all(scores.calibration),
+            search=Quality.of_all(scores.search),
             holdout=Quality.of_all(scores.holdout),
             logit_gap=proof.logit_gap,
             cache_gap=proof.cache_gap,

@@ -25,8 +25,9 @@ from planner.preparation.prepare import (
 from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.validate_space import check_space
 from planner.recipes.recipe import DEFAULT_RECIPES, Recipe, chosen_recipes
-from planner.recipes.recipe_comparison import RECIPES_KEY, RecipeComparison
+from planner.recipes.recipe_comparison import RecipeComparison
 from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER, SETTINGS_FILE
+from planner.runs.metadata import RunMetadata
 from planner.runs.run_store import RunStore
 from planner.runs.store import Store
 from planner.searching.search_model import (
@@ -95,7 +96,7 @@ def run_comparison(
         with RunStore.open(out) as earlier:
             _check_comparison(earlier)
     with open_run(out, settings, resume=resume) as shared:
-        shared.set_meta(RECIPES_KEY, list(recipes))
+        shared.record_metadata(RunMetadata(recipes=tuple(recipes)))
         # `shared.settings` name the model by its absolute path
         planned = {name: recipe.settings(shared.settings) for name, recipe in recipes.items()}
         unfinished = {

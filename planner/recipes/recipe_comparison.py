@@ -19,9 +19,6 @@ from search_spaces.errors import BudgetError, RunError
 if TYPE_CHECKING:
     import pandas as pd
 
-RECIPES_KEY = "recipes"
-"""Key under which the run that the recipes share stores their names."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeResult:
@@ -56,7 +53,7 @@ class RecipeComparison:
             RunError: If the folder holds no comparison, or one that is not finished.
         """
         with Run.open(folder) as shared:
-            names, budget = shared.get_meta(RECIPES_KEY), shared.settings.budget
+            names, budget = shared.metadata.recipes, shared.settings.budget
         if not names or budget is None:
             raise RunError(
                 f"`{folder}` must hold a comparison, got none; give the --out of `planner compare`"

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from evaluators.metric import METRICS
 from planner.results.compare_fronts import compare_fronts
-from planner.results.front import front
 from planner.results.indicators import Points, hypervolume, reference_kl
 from planner.results.significance import Verdict, compare_kl
 from planner.results.stability import Stability
@@ -40,7 +39,7 @@ def front_sentence(run: Run, *, reference: float | None = None) -> str:
             "be compared stay below"
         )
     names, dense = run.cost_names, run.dense
-    points = Points.of(front(run.evaluations(), names), names, dense)
+    points = Points.of(run.front_plans(), names, dense)
     against = reference_kl(points) if reference is None else reference
     corner = " and ".join(["KL 0", *(f"no {name}" for name in names)])
     volume = (
@@ -56,6 +55,20 @@ def front_sentence(run: Run, *, reference: float | None = None) -> str:
         f"{volume}\nknee: plan {plan.plan_id} at {costs}, "
         f"KL {with_error(kl.value, kl.standard_error)}; what is saved beyond it costs most"
     )
+
+
+def status_sentence(run: Run) -> str:
+    """Return how far an unfinished run has come, or had when it ended; empty: it is finished."""
+    status = run.status
+    if status.state == "finished":
+        return ""
+    words = [str(status)]
+    if status.share:
+        words.append(f"{status.share:.0%}")
+    if status.eta_seconds is not None:
+        words.append(f"{status.eta_seconds / 60:.1f} min left")
+    words.append(f"as of {status.updated_at:%Y-%m-%d %H:%M:%S} UTC")
+    return f"this run is not finished: {', '.join(words)}"
 
 
 def rivalry_sentences(first: Run, second: Run) -> str:

@@ -6,6 +6,7 @@ from planner.results.front import front
 from planner.results.indicators import Points, dominated, hypervolume, reference_kl
 from planner.runs.run_store import RunStore
 from search_spaces.errors import RunError
+from search_spaces.suggestions import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +35,21 @@ def compare_fronts(
     Raises:
         RunError: If they cannot be compared, or a front is not re-scored on held-out text.
     """
-    for key, shared in (
-        ("model", "the same model"),
-        ("cost_names", "the same costs"),
-        ("calibration", "the same text"),
+    first, second = ours.metadata, theirs.metadata
+    for shared, of_ours, of_theirs in (
+        ("the same model", first.model, second.model),
+        ("the same costs", first.cost_names, second.cost_names),
+        ("the same text", first.text, second.text),
     ):
-        if ours.get_meta(key) != theirs.get_meta(key):
+        if of_ours != of_theirs:
             raise RunError(
-                f"two runs must be of {shared} to be compared, got {ours.get_meta(key)!r} in "
-                f"`{ours.folder}` and {theirs.get_meta(key)!r} in `{theirs.folder}`; search again"
+                f"two runs must be of {shared} to be compared, got {shown(of_ours)} in "
+                f"`{ours.folder}` and {shown(of_theirs)} in `{theirs.folder}`; search again"
             )
-    first, second = _points(ours), _points(theirs)
-    reference = reference_kl(first, second)
-    return _compare(first, second, reference), _compare(second, first, reference), reference
+    our_points, their_points = _points(ours), _points(theirs)
+    reference = reference_kl(our_points, their_points)
+    our_standing = _compare(our_points, their_points, reference)
+    return our_standing, _compare(their_points, our_points, reference), reference
 
 
 def _points(run: RunStore) -> Points:

@@ -36,18 +36,16 @@ def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[
     plans = sorted(fully_scored(evaluations), key=lambda e: e.genome)
     if not plans:
         return []
-    points = [[e.quality["kl"].value, *(e.costs[name] for name in cost_names)] for e in plans]
+    points = [[e.score.mean("kl"), *(e.costs[name] for name in cost_names)] for e in plans]
     nondominated = moocore.is_nondominated(np.array(points))
     front_plans = [
         plan for plan, is_on_front in zip(plans, nondominated, strict=True) if is_on_front
     ]
-    return sorted(front_plans, key=lambda e: (-e.costs[cost_names[0]], e.quality["kl"].value))
+    return sorted(front_plans, key=lambda e: (-e.costs[cost_names[0]], e.score.mean("kl")))
 
 
-def front_frame(
-    evaluations: Sequence[Evaluation], cost_names: Sequence[str], dense: Mapping[str, float]
-) -> "pd.DataFrame":
-    """Return the front as a table, most expensive plan first.
+def front_frame(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> "pd.DataFrame":
+    """Return the plans of a front as a table, in their order.
 
     Columns: ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
     ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
@@ -55,8 +53,7 @@ def front_frame(
     """
     import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
-    rows = [front_row(evaluation, dense) for evaluation in front(evaluations, cost_names)]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([front_row(plan, dense) for plan in plans])
 
 
 def save_front(frame: "pd.DataFrame", folder: Path) -> None:
@@ -95,7 +92,7 @@ def best_within(
 
     def rank(evaluation: Evaluation) -> tuple[object, ...]:
         costs = tuple(evaluation.costs[name] for name in names)
-        kl = evaluation.quality["kl"].value
+        kl = evaluation.score.mean("kl")
         ordered = (kl, *costs) if budget.cost_names else (*costs, kl)
         return (*ordered, evaluation.genome)
 

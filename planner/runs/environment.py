@@ -8,11 +8,15 @@ from pathlib import Path
 
 import psutil
 
-from evaluators.runtime.device import has_bfloat16_instructions, processor_name
-
 
 def describe_environment(*, device: str, seed: int) -> dict[str, object]:
     """Return what another machine would need to know to repeat a run."""
+    # loads torch, which reading a run can do without
+    from evaluators.runtime.device import (  # noqa: PLC0415
+        has_bfloat16_instructions,
+        processor_name,
+    )
+
     return {
         "git": _git_state(Path(__file__).resolve().parents[2]),
         "python": platform.python_version(),

@@ -23,6 +23,8 @@ CALIBRATION_FILE = "calibration.npz"
 """Tokens of all windows."""
 ORDER_FILE = "ranking.npz"
 """Order of the units, and the sensitivity prior."""
+SPACE_FILE = "space.json"
+"""What the run chooses among: sites, levels, what each keeps, and what it costs."""
 LATENCY_FILE = "latency.json"
 """The latency table that the run predicts by."""
 STATISTICS_FOLDER = "statistics"
@@ -45,7 +47,7 @@ _LIVING_FILES = (LOCK_FILE, *(f"{DATABASE_FILE}{suffix}" for suffix in ("-wal", 
 _RESULT_FILES = (FRONT_FILE, FRONT_PICTURE, FRONT_FIGURES, COMPARISON_FILE, COMPARISON_PICTURE)
 _FILES = (
     *(SETTINGS_FILE, DATABASE_FILE, f"{DATABASE_FILE}-journal", ENVIRONMENT_FILE, DEMO_FILE),
-    *(CALIBRATION_FILE, ORDER_FILE, LATENCY_FILE),
+    *(CALIBRATION_FILE, ORDER_FILE, SPACE_FILE, LATENCY_FILE),
     *(*_LIVING_FILES, *_RESULT_FILES),
 )
 _OURS = re.compile(

@@ -1,20 +1,56 @@
-"""One genome with everything that was measured of it."""
+"""What a run records: evaluations, replies, what a search took, and how far it has come."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AwareDatetime, Field
 
 from evaluators.metric import Measurement
 from evaluators.scoring.score import Score
-from search_spaces.space.space import Genome
+
+if TYPE_CHECKING:
+    from search_spaces.space.space import Genome
 
 RescoreSplit = Literal["fresh", "holdout"]
 """Tokens that the front is re-scored on: a second draw of the search text, and held-out text."""
 RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "held-out"}
 """The name of each in sentences."""
+
+
+RunState = Literal["preparing", "searching", "rescoring", "finished", "stopped", "failed"]
+"""What a run is doing, or how it ended: as its settings say, by its user, or by an error."""
+
+
+def now() -> datetime:
+    """Return the wall clock, UTC, to the millisecond that is stored."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """How far a run has come; of one that was killed, how far it had."""
+
+    state: RunState = "preparing"
+    phase: str = ""
+    """What it is doing, or why it failed, in words."""
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of the phase, from 0 to 1."""
+    eta_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Left of the search at this session's pace; `None` if nobody knows."""
+    tokens: Annotated[int, Field(ge=0)] = 0
+    """Candidate tokens of the search so far."""
+    started_at: AwareDatetime = field(default_factory=now)
+    """When this session began; UTC, as `updated_at`."""
+    updated_at: AwareDatetime = field(default_factory=now)
+
+    def __str__(self) -> str:
+        is_named = self.phase not in ("", self.state)
+        return f"{self.state}: {self.phase:.80}" if is_named else self.state
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +80,7 @@ class SearchEffort:
 class Evaluation:
     """One genome with everything that was measured of it."""
 
-    genome: Genome
+    genome: "Genome"
     plan_id: str
     round: int
     """The searcher's batch it was proposed in, from 0."""
@@ -57,6 +93,10 @@ class Evaluation:
     """Every quality metric on a second draw of the same text; empty until re-scored."""
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
     """Every quality metric on held-out text; empty until re-scored."""
+    created_at: datetime | None = field(default=None, compare=False)
+    """When it landed, UTC; `None` before it did."""
+    revision: int = field(default=0, compare=False)
+    """Grows with each write to the run: those above it are younger; 0 before it landed."""
 
     @property
     def quality(self) -> Mapping[str, Measurement]:
@@ -66,7 +106,8 @@ class Evaluation:
     @property
     def values(self) -> dict[str, float]:
         """Quality on the search text and costs by name, as a budget reads them."""
-        return {name: m.value for name, m in self.quality.items()} | dict(self.costs)
+        means = {name: self.score.mean(name) for name in self.score.by_window}
+        return means | dict(self.costs)
 
     def scored(self, score: Score) -> "Evaluation":
         """Return the same with another score."""

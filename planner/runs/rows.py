@@ -1,30 +1,35 @@
 """Rows of a run's database as evaluations and replies, and each of them checked as it is read."""
 
+import gc
+import json
 import math
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.metric import COST_KINDS, Measurement, metric_names
-from evaluators.quality import QUALITY
 from evaluators.scoring.score import Score
 from planner.runs.records import Evaluation, RoundReply
-from search_spaces.space.space import Genome
 
+if TYPE_CHECKING:
+    from search_spaces.space.space import Genome
+
+EVALUATION_COLUMNS = (
+    "id, genome, plan_id, round, tokens, seconds, failure, costs, created_at, revision"
+)
+MEASUREMENT_COLUMNS = "evaluation_id, split, metric, value, standard_error, by_window"
+_NUMBER = (int, float)
 _FLOAT64 = np.dtype("<f8")
-_GENOME = re.compile(r"\d{1,9}(,\d{1,9})*")
-_NAMES: Mapping[object, frozenset[str]] = {
-    "calibration": frozenset(QUALITY),
-    "fresh": frozenset(QUALITY),
-    "holdout": frozenset(QUALITY),
-    "exact": frozenset(metric_names(*COST_KINDS)),
-}
-"""Metrics that each split may have."""
+_NONE: NDArray[np.float64] = np.zeros(0)
+_QUALITY_NAMES = frozenset(metric_names("quality"))
+_COST_NAMES = frozenset(metric_names(*COST_KINDS))
+_SPLITS = frozenset({"search", "fresh", "holdout"})
 _SIGNED = frozenset({"cosine"})
 _ROUNDING = 1e-3
 """How far below 0 rounding may take a metric that is never negative."""
@@ -40,58 +45,60 @@ class _Plan:
 
     head: tuple[Any, ...]
     quality: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    costs: dict[str, float] = field(default_factory=dict)
-    fresh: dict[str, Measurement] = field(default_factory=dict)
-    holdout: dict[str, Measurement] = field(default_factory=dict)
+    rescored: dict[str, dict[str, Measurement]] = field(default_factory=dict)
 
 
 def evaluations_of(
-    heads: Iterable[tuple[Any, ...]],
-    measurements: Iterable[tuple[Any, ...]],
-    cost_names: Iterable[str],
-) -> list[Evaluation]:
-    """Return evaluations in the order of their rows.
+    heads: Iterable[tuple[Any, ...]], measurements: Iterable[tuple[Any, ...]]
+) -> dict[int, Evaluation]:
+    """Return evaluations by their numbers, in the order of their rows.
 
     Args:
-        heads: Number, genome, plan id, round, tokens, seconds, failure.
-        measurements: Number of the evaluation, split, metric, value, standard error, windows.
-        cost_names: Costs that each must have.
+        heads: `EVALUATION_COLUMNS` of each.
+        measurements: `MEASUREMENT_COLUMNS` of each of theirs.
 
     Raises:
         DamageError: If a row is none that a search writes.
     """
-    plans = {head[0]: _Plan(head) for head in heads}
-    for number, *row in measurements:
-        _check(number in plans, number, "has scores and is missing")
-        _add(plans[number], *row)
-    evaluations = [_evaluation(plan) for plan in plans.values()]
-    _check_alike(list(plans), evaluations, cost_names)
-    return evaluations
+    with _without_collection():
+        plans = {head[0]: _Plan(head) for head in heads}
+        for number, *row in measurements:
+            _check(number in plans, number, "has scores and is missing")
+            _add(plans[number], *row)
+        return {number: _evaluation(plan) for number, plan in plans.items()}
 
 
-def reply_of(row: tuple[Any, ...]) -> tuple[tuple[int, Genome], RoundReply]:
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Collect no garbage: looking for it in a million objects that stay is a fifth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def reply_of(row: tuple[Any, ...]) -> "tuple[tuple[int, Genome], RoundReply]":
     """Return a reply from its row, by round and genome.
 
     Raises:
         DamageError: If the row is none that a search writes.
     """
     batch, genome, told, tokens, seconds = row
-    if not (_is_count(batch) and _is_genome(genome) and _is_count(tokens) and _is_sound(seconds)):
+    levels = _levels(genome)
+    if not (_is_count(batch) and levels and _is_count(tokens) and _is_sound(seconds)):
         raise DamageError("a reply has values that are out of range")
     if not _is_blob(told):
         raise DamageError("a reply has no numbers")
     reply = RoundReply(values=_numbers(told), tokens=tokens, seconds=seconds)
-    return (batch, genome_of(genome)), reply
+    return (batch, levels), reply
 
 
-def text_of(genome: Genome) -> str:
+def text_of(genome: "Genome") -> str:
     """Return a genome as it is stored."""
     return ",".join(str(level) for level in genome)
-
-
-def genome_of(text: str) -> Genome:
-    """Return a genome that `text_of` wrote."""
-    return tuple(map(int, text.split(",")))
 
 
 def blob_of(values: Sequence[float] | NDArray[np.float64]) -> bytes | None:
@@ -100,80 +107,122 @@ def blob_of(values: Sequence[float] | NDArray[np.float64]) -> bytes | None:
 
 
 def _numbers(blob: Any) -> NDArray[np.float64]:
-    return np.frombuffer(blob, dtype=_FLOAT64).astype(np.float64)
+    return np.frombuffer(blob, dtype=_FLOAT64).astype(np.float64, copy=False)
 
 
 def _add(
     plan: _Plan, split: object, metric: str, value: object, error: object, by_window: object
 ) -> None:
     """Add a row of measurements to its plan."""
-    number, failure = plan.head[0], plan.head[-1]
-    _check(metric in _NAMES.get(split, ()), number, f"has an unknown score `{metric!s:.20}`")
-    _check(_is_number(value) and _is_number(error), number, f"has no number as its {metric}")
-    _check(by_window is None or _is_blob(by_window), number, f"has no windows of {metric}")
-    mean, windows = _or_nan(value), np.zeros(0) if by_window is None else _numbers(by_window)
+    number, failure = plan.head[0], plan.head[6]
+    is_known = split in _SPLITS and metric in _QUALITY_NAMES
+    _check(is_known, number, "has an unknown score `{!s:.20}`", metric)
+    _check(_is_number(value) and _is_number(error), number, "has no number as its {}", metric)
+    _check(by_window is None or _is_blob(by_window), number, "has no windows of {}", metric)
+    mean, windows = _or_nan(value), _NONE if by_window is None else _numbers(by_window)
+    is_negative = mean < -_ROUNDING and metric not in _SIGNED
+    _check(not is_negative, number, "has a negative {}", metric)
+    _check(not _or_nan(error) < 0, number, "has a negative error of {}", metric)
     values = windows.tolist()
-    is_negative = metric not in _SIGNED and mean < -_ROUNDING
-    _check(not is_negative, number, f"has a negative {metric}")
-    _check(not _or_nan(error) < 0, number, f"has a negative error of {metric}")
-    if math.isfinite(mean) and values:
+    if values and math.isfinite(mean):
         agrees = math.isclose(mean, sum(values) / len(values), rel_tol=1e-6, abs_tol=1e-9)
-        _check(agrees, number, f"has a {metric} that is not the mean of its windows")
-    if split == "exact":
-        _check(math.isfinite(mean), number, f"has no finite {metric}")
-        plan.costs[metric] = mean
-    elif split == "calibration":
+        _check(agrees, number, "has a {} that is not the mean of its windows", metric)
+    if split == "search":
         is_sound = math.isfinite(mean) and bool(values)
-        _check(is_sound or failure is not None, number, f"has no finite {metric}")
+        _check(is_sound or failure is not None, number, "has no finite {}", metric)
         plan.quality[metric] = windows
     else:
-        scores = plan.fresh if split == "fresh" else plan.holdout
-        scores[metric] = Measurement(
+        plan.rescored.setdefault(str(split), {})[metric] = Measurement(
             value=mean, standard_error=_or_nan(error), by_window=tuple(values)
         )
 
 
 def _evaluation(plan: _Plan) -> Evaluation:
-    number, genome, plan_id, batch, tokens, seconds, failure = plan.head
-    _check(_is_genome(genome), number, "has no genome")
+    number, genome, plan_id, batch, tokens, seconds, failure, costs, created, revision = plan.head
+    levels = _levels(genome)
+    _check(levels, number, "has no genome")
     _check(isinstance(plan_id, str) and plan_id, number, "has no plan id")
     _check(isinstance(batch, int) and batch >= -1, number, "has no round")
     _check(_is_count(tokens) and _is_sound(seconds), number, "has impossible tokens or seconds")
     _check(failure is None or isinstance(failure, str), number, "has no reason for its failure")
+    _check(_is_count(revision), number, "has no revision")
     lengths = {len(values) for values in plan.quality.values()}
     _check(len(lengths) <= 1, number, "has scores on different windows")
     return Evaluation(
-        genome=genome_of(genome),
+        genome=levels,
         plan_id=plan_id,
         round=batch,
         score=Score(by_window=plan.quality, tokens=tokens, seconds=seconds, failure=failure),
-        costs=plan.costs,
-        fresh=plan.fresh,
-        holdout=plan.holdout,
+        costs=_costs(costs, number),
+        fresh=plan.rescored.get("fresh", {}),
+        holdout=plan.rescored.get("holdout", {}),
+        created_at=_moment(created, number),
+        revision=revision,
     )
 
 
-def _check_alike(
-    numbers: Sequence[int], evaluations: Sequence[Evaluation], cost_names: Iterable[str]
-) -> None:
-    """Refuse an evaluation that lacks what others of its run have."""
+def _costs(text: object, number: object) -> Mapping[str, float]:
+    try:
+        costs = json.loads(text)  # type: ignore[arg-type]  # what is none is refused
+    except (ValueError, TypeError, RecursionError):
+        costs = None
+    if not isinstance(costs, dict):
+        raise DamageError(f"evaluation {number!s:.20} has no costs")
+    for name, value in costs.items():
+        _check(name in _COST_NAMES, number, "has an unknown cost `{:.20}`", name)
+        is_finite = isinstance(value, _NUMBER) and math.isfinite(value)
+        _check(is_finite, number, "has no finite {}", name)
+        _check(value >= -_ROUNDING, number, "has a negative {}", name)
+    return costs
+
+
+def _moment(text: object, number: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)  # type: ignore[arg-type]  # as above
+    except (ValueError, TypeError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise DamageError(f"evaluation {number!s:.20} has no time")
+    return moment
+
+
+def check_alike(evaluations: Mapping[int, Evaluation], cost_names: Iterable[str]) -> None:
+    """Refuse an evaluation that lacks what others of its run have.
+
+    Args:
+        evaluations: All of a run, by their numbers.
+        cost_names: Costs that each must have.
+
+    Raises:
+        DamageError: If there is one.
+    """
+    first: dict[Genome, int] = {}
+    alike: dict[tuple[object, ...], int] = {}  # one for all that hold the same names
+    length = len(next(iter(evaluations.values())).genome) if evaluations else 0
+    for number, evaluation in evaluations.items():
+        twin = first.setdefault(evaluation.genome, number)
+        _check(twin == number, number, "has the genome of evaluation {}", twin)
+        sites = len(evaluation.genome)
+        _check(sites == length, number, "has a genome of {} levels", sites)
+        names = tuple(map(tuple, _scores(evaluation).values()))
+        alike.setdefault((*names, evaluation.score.failure is None), number)
+    _check_complete({number: evaluations[number] for number in alike.values()}, cost_names)
+
+
+def _check_complete(evaluations: Mapping[int, Evaluation], cost_names: Iterable[str]) -> None:
+    """Refuse an evaluation that lacks a measurement which others have."""
     scores: dict[str, set[str]] = defaultdict(lambda: {"kl"}, exact=set(cost_names))
-    for evaluation in evaluations:
+    for evaluation in evaluations.values():
         for split, measured in _scores(evaluation).items():
             scores[split].update(measured)
-    first: dict[Genome, int] = {}
-    for number, evaluation in zip(numbers, evaluations, strict=True):
-        twin = first.setdefault(evaluation.genome, number)
-        _check(twin == number, number, f"has the genome of evaluation {twin}")
-        sites = len(evaluation.genome)
-        _check(sites == len(evaluations[0].genome), number, f"has a genome of {sites} levels")
+    for number, evaluation in evaluations.items():
         for split, measured in _scores(evaluation).items():
             lost = scores[split].difference(measured)
             if split == "searched":
                 may_lack = evaluation.score.failure is not None
             else:
                 may_lack = split != "exact" and not measured
-            _check(not lost or may_lack, number, f"lacks its {min(lost, default='')}")
+            _check(not lost or may_lack, number, "lacks its {}", min(lost, default=""))
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Mapping[str, object]]:
@@ -185,13 +234,19 @@ def _scores(evaluation: Evaluation) -> dict[str, Mapping[str, object]]:
     }
 
 
-def _check(holds: object, number: object, what: str) -> None:
-    if not holds:
-        raise DamageError(f"evaluation {number!s:.20} {what}")
+def _check(holds: object, number: object, what: str, name: object = "") -> None:
+    if not holds:  # a message is made for these alone: a long run has a million checks
+        raise DamageError(f"evaluation {number!s:.20} {what.format(name)}")
 
 
-def _is_genome(text: object) -> bool:
-    return isinstance(text, str) and _GENOME.fullmatch(text) is not None
+def _levels(text: object) -> "Genome":
+    """Return a genome that `text_of` wrote; empty if the text is none."""
+    if not isinstance(text, str) or not text.isascii() or not text.replace(",", "").isdigit():
+        return ()
+    try:
+        return tuple(map(int, text.split(",")))
+    except ValueError:  # nothing between two commas, or a number that Python does not read
+        return ()
 
 
 def _is_count(value: object) -> bool:
@@ -199,11 +254,11 @@ def _is_count(value: object) -> bool:
 
 
 def _is_sound(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < math.inf
+    return isinstance(value, _NUMBER) and 0 <= value < math.inf
 
 
 def _is_number(value: object) -> bool:
-    return value is None or isinstance(value, int | float)
+    return value is None or isinstance(value, _NUMBER)
 
 
 def _is_blob(value: object) -> bool:

@@ -1,21 +1,29 @@
-"""What a run says of itself as a whole, and what a resumed one must agree with."""
+"""What a run says of itself, and what a resumed one must agree with."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import gt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from evaluators.metric import metric_names
 from planner.runs.folder import DATABASE_FILE
+from planner.runs.metadata import RunMetadata
+from planner.runs.records import Evaluation, RunStatus, SearchEffort
 from planner.runs.refusals import damaged
 from planner.runs.store import Store
 from planner.settings.search import SearchSettings
-from search_spaces.errors import RunError, quoted
+from search_spaces.errors import PlanError, RunError, quoted
 from search_spaces.models.identity import SourceIdentity, difference
+from search_spaces.space.plan import Plan
+
+if TYPE_CHECKING:
+    from search_spaces.space.space import Genome
 
 logger = logging.getLogger(__name__)
+Known = TypeVar("Known")
 
 
 class RunFacts:
@@ -27,14 +35,27 @@ class RunFacts:
         self._store = store
 
     @property
+    def metadata(self) -> RunMetadata:
+        """What is known of the run as a whole."""
+        return self._store.metadata()
+
+    def record_metadata(self, known: RunMetadata) -> None:
+        """Write what is known of the run as a whole; what is `None` stays as it is."""
+        self._store.record_metadata(known)
+
+    @property
+    def status(self) -> RunStatus:
+        """How far the run has come, or had when it was killed."""
+        return self._store.status()
+
+    @property
     def dense(self) -> Mapping[str, float]:
         """The dense model's costs.
 
         Raises:
             RunError: If the search has not begun to score.
         """
-        dense: Mapping[str, float] = self._begun("dense")
-        return dense
+        return self._costs("dense", self.metadata.dense)
 
     @property
     def smallest(self) -> Mapping[str, float]:
@@ -43,8 +64,7 @@ class RunFacts:
         Raises:
             RunError: If the search has not begun to score.
         """
-        smallest: Mapping[str, float] = self._begun("smallest")
-        return smallest
+        return self._costs("smallest", self.metadata.smallest)
 
     @property
     def cost_names(self) -> tuple[str, ...]:
@@ -53,23 +73,97 @@ class RunFacts:
         Raises:
             RunError: If the search has not begun to score.
         """
-        return tuple(self._begun("cost_names"))
+        return self._begun(self.metadata.cost_names)
 
-    def _begun(self, key: str) -> Any:
-        """Return what is stored under a name before anything is scored."""
-        value = self.get_meta(key)
+    @property
+    def spent(self) -> SearchEffort:
+        """What the search took, once it is finished.
+
+        Raises:
+            RunError: If it is not.
+        """
+        return self._begun(self.metadata.spent)
+
+    def _begun(self, known: Known | None) -> Known:
+        """Return what is known once the search has begun to score, or ended."""
         self.check_search()
-        if value is None:
+        if known is None:
             raise RunError(
-                f"`{self.folder}` must hold a search that has begun to score, got none; "
-                "go on with `planner search … --resume`"
+                f"`{self.folder}` must hold a search that has begun to score, got one that is "
+                f"{self.status}; go on with `planner search … --resume`"
             )
-        if key in {"dense", "smallest"}:
-            needed = {*metric_names("exact"), *(self.get_meta("cost_names") or ())}
-            if lost := needed.difference(value):
-                what = f"its entry `{key}` lacks {min(lost)}"
-                raise damaged(self.folder / DATABASE_FILE, what)
-        return value
+        return known
+
+    def _costs(self, name: str, known: Mapping[str, float] | None) -> Mapping[str, float]:
+        """Return costs in which none of those is missing that every run has."""
+        costs = self._begun(known)
+        needed = {*metric_names("exact"), *(self.metadata.cost_names or ())}
+        if lost := needed.difference(costs):
+            what = f"its entry `{name}` lacks {min(lost)}"
+            raise damaged(self.folder / DATABASE_FILE, what)
+        return costs
+
+    def evaluations(self, after: int = 0) -> list[Evaluation]:
+        """Return evaluations in the order in which they landed.
+
+        Args:
+            after: Only those that landed or changed after this revision, such as the highest
+                `Evaluation.revision` that a page shows.
+        """
+        return self._store.evaluations(after)
+
+    @property
+    def revision(self) -> int:
+        """Of the youngest evaluation that was read; it grows with each write."""
+        return self._store.revision
+
+    def find(self, genome: "Genome") -> Evaluation | None:
+        """Return the evaluation of a genome, if it has one."""
+        return self._store.find(genome)
+
+    def find_plan(self, plan_id: str) -> Evaluation | None:
+        """Return the evaluation of a plan, if it has one."""
+        return next((e for e in self.evaluations() if e.plan_id == plan_id), None)
+
+    def baselines(self) -> dict[str, Evaluation]:
+        """Return the baselines that were scored: ``uniform`` and ``additive``, if any."""
+        evaluations = {e.plan_id: e for e in self.evaluations()}
+        plan_ids = self.metadata.baselines or {}
+        if lost := set(plan_ids.values()).difference(evaluations):
+            what = f"it lacks plan {min(lost)}, a baseline"
+            raise damaged(self.folder / DATABASE_FILE, what)
+        return {name: evaluations[plan_id] for name, plan_id in plan_ids.items()}
+
+    def plan(self, plan_id: str) -> Plan | None:
+        """Return a plan in whole if it is stored: those of the front and the baselines are.
+
+        Raises:
+            RunError: If it is damaged.
+        """
+        text = self._store.plan(plan_id)
+        if text is None:
+            return None
+        try:
+            plan = Plan.model_validate_json(text)
+        except (ValidationError, PlanError):
+            plan = None
+        if plan is None or plan.plan_id != plan_id:
+            what = f"its plan {plan_id} is none that a search writes"
+            raise damaged(self.folder / DATABASE_FILE, what)
+        return plan
+
+    @property
+    def is_finished(self) -> bool:
+        """Return whether the search reached the end that its settings set."""
+        return self.metadata.finished == self._limits()
+
+    def _limits(self) -> dict[str, float | None]:
+        settings = self.settings
+        return {
+            "evaluations": settings.evaluations,
+            "tokens": settings.tokens,
+            "minutes": settings.minutes,
+        }
 
     def check_search(self) -> None:
         """Refuse the folder of a comparison, whose searches are in the folders inside.
@@ -77,7 +171,7 @@ class RunFacts:
         Raises:
             RunError: If it is one.
         """
-        if recipes := self.get_meta("recipes"):
+        if recipes := self.metadata.recipes:
             raise RunError(
                 f"`{self.folder}` must hold a search, got a comparison; give the folder of one "
                 f"recipe, such as `{self.folder / recipes[0]}`"
@@ -89,22 +183,16 @@ class RunFacts:
         Raises:
             RunError: If its weights, config or tokenizer are not those that the run began with.
         """
-        try:
-            first = SourceIdentity.model_validate(self._first("model", identity.model_dump()))
-        except ValidationError as error:
+        first = self._first(RunMetadata(model=identity)).model
+        if first is None or not first.checksum:
             what = "it does not say which model was searched"
-            raise damaged(self.folder / DATABASE_FILE, what) from error
+            raise damaged(self.folder / DATABASE_FILE, what)
         if change := difference(first, identity, "the search"):
             raise RunError(
                 f"a run goes on with the model that it began with, and {change}; bring "
                 f"{quoted(self.settings.model, 40)} back as it was, or search into another --out"
             )
-        if not first.checksum:
-            logger.warning(
-                "the run is of an older version, which kept no record of the model's config and "
-                "tokenizer: changes of these are not noticed"
-            )
-        elif identity.digest and not first.digest:
+        if identity.digest and not first.digest:
             logger.warning(
                 "the run began without `--verify full`: its weights are compared by samples and "
                 "sums alone"
@@ -116,7 +204,7 @@ class RunFacts:
         Raises:
             RunError: If they are others.
         """
-        first = self.get_meta("calibration_digest")
+        first = self.metadata.text_digest
         if first is not None and first != digest:
             raise RunError(
                 f"calibration.npz changed since the search: its tokens were {first}, now "
@@ -130,17 +218,29 @@ class RunFacts:
         Raises:
             RunError: If the order is another than the run began with.
         """
-        first = self._first("order", digest)
+        first = self._first(RunMetadata(order_digest=digest)).order_digest
         if first != digest:
             raise RunError(
                 f"ranking.npz changed since the search: its order and prior were {first}, now "
                 f"{digest}; bring back the file, or search into another --out"
             )
 
+    def check_genomes(self, top_levels: Sequence[int]) -> None:
+        """Refuse evaluations of plans that are not in the search space.
+
+        Raises:
+            RunError: If a genome has another length, or a level beyond these highest ones.
+        """
+        for evaluation in self.evaluations():
+            levels = evaluation.genome
+            if len(levels) != len(top_levels) or any(map(gt, levels, top_levels)):
+                what = f"plan {evaluation.plan_id} is none of its search space"
+                raise damaged(self.folder / DATABASE_FILE, what)
+
     @property
     def arithmetic(self) -> str:
         """The number format and the device that plans were scored with."""
-        return str(self.get_meta("arithmetic"))
+        return str(self.metadata.arithmetic)
 
     def check_arithmetic(self, arithmetic: str) -> None:
         """Refuse to mix scores of two number formats or devices; the first pair is stored.
@@ -148,7 +248,7 @@ class RunFacts:
         Raises:
             RunError: If they are others than those that the run began with.
         """
-        first = self._first("arithmetic", arithmetic)
+        first = self._first(RunMetadata(arithmetic=arithmetic)).arithmetic
         if first != arithmetic:
             raise RunError(
                 f"a resumed run must compute as it began, in {first}, got {arithmetic}; "
@@ -161,22 +261,14 @@ class RunFacts:
         Raises:
             RunError: If the table is another than the run began with.
         """
-        if self._first("latency", digest) != digest:
+        if self._first(RunMetadata(latency_digest=digest)).latency_digest != digest:
             raise RunError(
                 "a run must keep the latency table that it began with, got another in "
                 f"`{self.folder}`; bring its latency.json back, or search into another --out"
             )
 
-    def _first(self, key: str, value: object) -> Any:
-        """Return the value that was first stored under a name, which may be this one."""
-        if self.get_meta(key) is None:
-            self.set_meta(key, value)
-        return self.get_meta(key)
-
-    def set_meta(self, key: str, value: object) -> None:
-        """Store a JSON value under a name."""
-        self._store.set_meta(key, value)
-
-    def get_meta(self, key: str) -> Any:
-        """Return the JSON value under a name, ``None`` if there is none."""
-        return self._store.get_meta(key)
+    def _first(self, known: RunMetadata) -> RunMetadata:
+        """Return what is known of the run; this is recorded if nothing was known of it yet."""
+        if known.names - self.metadata.names:
+            self._store.record_metadata(known)
+        return self.metadata

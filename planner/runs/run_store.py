@@ -2,12 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from operator import gt
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock
 
@@ -25,9 +23,15 @@ from planner.runs.folder import (
     sort_out,
 )
 from planner.runs.lock import lock_folder
-from planner.runs.metadata import adapter
-from planner.runs.records import Evaluation, RescoreSplit, RoundReply, SearchEffort
-from planner.runs.refusals import damaged
+from planner.runs.metadata import RunMetadata
+from planner.runs.records import (
+    Evaluation,
+    RescoreSplit,
+    RoundReply,
+    RunState,
+    RunStatus,
+    SearchEffort,
+)
 from planner.runs.run_facts import RunFacts
 from planner.runs.store import Store
 from planner.runs.vacancy import check_free, check_not_lost, holds_nothing, saved_settings
@@ -40,7 +44,10 @@ from search_spaces.atomic_files import (
     writing,
 )
 from search_spaces.errors import RunError
-from search_spaces.space.space import Genome
+from search_spaces.space.plan import Plan
+
+if TYPE_CHECKING:
+    from search_spaces.space.space import Genome
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +65,7 @@ class RunStore(RunFacts):
     ) -> None:
         super().__init__(folder, settings, store)
         self._lock = lock
+        self._status: RunStatus | None = None
 
     @classmethod
     def create(
@@ -82,6 +90,7 @@ class RunStore(RunFacts):
             remove_empty(made)
             raise
         run.is_new, run._made = True, made
+        run.begin()
         return run
 
     @classmethod
@@ -191,42 +200,17 @@ class RunStore(RunFacts):
         """Write a plan's scores on a re-scoring text, over earlier ones."""
         self._store.record_rescore(plan_id, split, measurements)
 
-    def record_reply(self, batch: int, genome: Genome, reply: RoundReply) -> None:
+    def record_reply(self, batch: int, genome: "Genome", reply: RoundReply) -> None:
         """Write the answer that a searcher got on a genome, for one round only."""
         self._store.record_reply(batch, genome, reply)
 
-    def replies(self) -> dict[tuple[int, Genome], RoundReply]:
+    def replies(self) -> "dict[tuple[int, Genome], RoundReply]":
         """Return the answers that were for one round only, by round and genome."""
         return self._store.replies()
 
-    def evaluations(self) -> list[Evaluation]:
-        """Return all evaluations in the order in which they landed."""
-        return self._store.evaluations()
-
-    def find(self, genome: Genome) -> Evaluation | None:
-        """Return the evaluation of a genome, if it has one."""
-        return self._store.find(genome)
-
-    def check_genomes(self, top_levels: Sequence[int]) -> None:
-        """Refuse evaluations of plans that are not in the search space.
-
-        Raises:
-            RunError: If a genome has another length, or a level beyond these highest ones.
-        """
-        for evaluation in self.evaluations():
-            levels = evaluation.genome
-            if len(levels) != len(top_levels) or any(map(gt, levels, top_levels)):
-                what = f"plan {evaluation.plan_id} is none of its search space"
-                raise damaged(self.folder / DATABASE_FILE, what)
-
-    def baselines(self) -> dict[str, Evaluation]:
-        """Return the baselines that were scored: ``uniform`` and ``additive``, if any."""
-        evaluations = {e.plan_id: e for e in self.evaluations()}
-        plan_ids: Mapping[str, str] = self.get_meta("baselines") or {}
-        if lost := set(plan_ids.values()).difference(evaluations):
-            what = f"it lacks plan {min(lost)}, a baseline"
-            raise damaged(self.folder / DATABASE_FILE, what)
-        return {name: evaluations[plan_id] for name, plan_id in plan_ids.items()}
+    def record_plans(self, plans: Iterable[Plan]) -> None:
+        """Write plans in whole, so that they are read without the model."""
+        self._store.record_plans({plan.plan_id: plan.to_json() for plan in plans})
 
     @property
     def is_bare(self) -> bool:
@@ -234,30 +218,43 @@ class RunStore(RunFacts):
         subfolders = (path for path in self.folder.iterdir() if path.is_dir())
         return not self.evaluations() and all(p.name in PREPARED_FOLDERS for p in subfolders)
 
+    def begin(self) -> None:
+        """Record that a session of this process begins; of a resumed run, once it may go on."""
+        if self._status is None:
+            self._status = RunStatus()
+            self._store.record_status(self._status)
+
+    def report(
+        self,
+        state: RunState | None = None,
+        phase: str = "",
+        share: float = 0.0,
+        *,
+        eta_seconds: float | None = None,
+        tokens: int | None = None,
+    ) -> None:
+        """Record how far the session has come, if one began: a refused one leaves no trace.
+
+        Args:
+            state: `None` if it is the same.
+            phase: What the run is doing, or why it failed, in words.
+            share: Of the phase, from 0 to 1.
+            eta_seconds: Left of the search; `None` if nobody knows.
+            tokens: Candidate tokens of the search so far; `None` if they are the same.
+        """
+        if self._status is not None:
+            self._status = RunStatus(
+                state=state or self._status.state,
+                phase=phase,
+                share=share,
+                eta_seconds=eta_seconds,
+                tokens=self._status.tokens if tokens is None else tokens,
+                started_at=self._status.started_at,
+            )
+            self._store.record_status(self._status)
+
     def finish(self, spent: SearchEffort) -> None:
         """Record that the search reached the end that its settings set, and what it took."""
-        self.set_meta("spent", asdict(spent))
-        self.set_meta("finished", self._limits())
-
-    @property
-    def is_finished(self) -> bool:
-        """Return whether the search reached the end that its settings set."""
-        return bool(self.get_meta("finished") == self._limits())
-
-    @property
-    def spent(self) -> SearchEffort:
-        """What the search took, once it is finished.
-
-        Raises:
-            RunError: If it is not.
-        """
-        spent: SearchEffort = adapter("spent").validate_python(self._begun("spent"))
-        return spent
-
-    def _limits(self) -> dict[str, float | None]:
-        settings = self.settings
-        return {
-            "evaluations": settings.evaluations,
-            "tokens": settings.tokens,
-            "minutes": settings.minutes,
-        }
+        self.begin()
+        self.record_metadata(RunMetadata(spent=spent, finished=self._limits()))
+        self.report("finished", share=1.0, tokens=spent.tokens)

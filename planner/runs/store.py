@@ -1,71 +1,37 @@
-"""The evaluations of one run in SQLite, each written as it lands.
-
-Measurements of the split ``calibration`` are on the search text; the file keeps the former name.
-"""
+"""The evaluations of one run in SQLite, each written as it lands."""
 
 import json
 import sqlite3
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import astuple, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
+
+from pydantic import TypeAdapter, ValidationError
 
 from evaluators.metric import Measurement
-from planner.runs.metadata import check_entry
-from planner.runs.records import Evaluation, RescoreSplit, RoundReply
+from planner.runs.metadata import RunMetadata
+from planner.runs.records import Evaluation, RescoreSplit, RoundReply, RunStatus, now
 from planner.runs.refusals import translated
-from planner.runs.rows import DamageError, blob_of, evaluations_of, reply_of, text_of
-from search_spaces.errors import RunError
-from search_spaces.space.space import Genome
-
-_VERSION = 3
-_TABLES = f"""
-create table if not exists meta (key text primary key, value text not null);
-create table if not exists evaluations (
-    id integer primary key,
-    genome text not null,
-    plan_id text not null,
-    round integer not null,
-    tokens integer not null,
-    seconds real not null,
-    failure text,
-    created_at text not null
-);
-create index if not exists evaluations_by_genome on evaluations (genome);
-create table if not exists measurements (
-    evaluation_id integer not null references evaluations (id),
-    split text not null check (split in ('calibration', 'fresh', 'holdout', 'exact')),
-    metric text not null,
-    value real,  -- null is not a number
-    standard_error real,
-    by_window blob,  -- float64, little-endian; null where the value is no mean over windows
-    primary key (evaluation_id, split, metric)
-);
-create table if not exists replies (
-    round integer not null,
-    genome text not null,
-    told blob not null,  -- float64, little-endian
-    tokens integer not null,
-    seconds real not null,
-    primary key (round, genome)
-);
-insert or ignore into meta (key, value) values ('schema_version', '{_VERSION}');
-"""
-_INSERT = """
-insert into evaluations (genome, plan_id, round, tokens, seconds, failure, created_at)
-values (?, ?, ?, ?, ?, ?, ?)
-returning id
-"""
-_UPDATE = (
-    "update evaluations set tokens = ?, seconds = ?, failure = ? where genome = ? returning id"
+from planner.runs.rows import (
+    EVALUATION_COLUMNS,
+    MEASUREMENT_COLUMNS,
+    DamageError,
+    blob_of,
+    check_alike,
+    evaluations_of,
+    reply_of,
+    text_of,
 )
-_HEADS = "select id, genome, plan_id, round, tokens, seconds, failure from evaluations"
-_MEASUREMENTS = """
-select evaluation_id, split, metric, value, standard_error, by_window from measurements
-"""
-_NAMES = frozenset({"meta", "evaluations", "measurements", "replies"})
-"""Of the tables."""
+from planner.runs.schema import INSERT, TABLES, TOUCH, UPDATE, VERSION, is_blank, written_version
+from search_spaces.errors import RunError
+
+if TYPE_CHECKING:
+    from search_spaces.space.space import Genome
+
+_STATUS_COLUMNS = ", ".join(column.name for column in fields(RunStatus))
 
 
 class Store:
@@ -74,8 +40,9 @@ class Store:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
         self._connection = connection
-        self._read: list[Evaluation] = []
-        self._read_at: tuple[int, int] | None = None
+        self._read: dict[int, Evaluation] = {}
+        self.revision = 0
+        """Of the youngest evaluation that was read."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -92,10 +59,10 @@ class Store:
                 # even a power cut loses no evaluation: milliseconds against the seconds one takes
                 store._connection.execute("pragma journal_mode = wal")
                 store._connection.execute("pragma synchronous = full")
-                if not store._is_blank():
+                if not is_blank(store._connection):
                     store._check_version()
                 # at once, so that a killed process leaves all of it or nothing
-                store._connection.executescript(f"begin; {_TABLES} commit;")
+                store._connection.executescript(f"begin; {TABLES} commit;")
             except BaseException:
                 store._connection.close()
                 raise
@@ -109,7 +76,7 @@ class Store:
             RunError: If there is no such file, or it is not the database of a run, or in use.
         """
         with translated(path):
-            store = cls(path, sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True))
+            store = cls(path, _read_only(path))
             try:
                 store._check_version()
             except BaseException:
@@ -117,8 +84,8 @@ class Store:
                 raise
         return store
 
-    @classmethod
-    def is_lost(cls, path: Path) -> bool:
+    @staticmethod
+    def is_lost(path: Path) -> bool:
         """Return whether a database is missing, or holds nothing at all.
 
         Raises:
@@ -126,12 +93,8 @@ class Store:
         """
         if not path.is_file():
             return True
-        with translated(path):
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-            try:
-                return cls(path, connection)._is_blank()
-            finally:
-                connection.close()
+        with translated(path), closing(_read_only(path)) as connection:
+            return is_blank(connection)
 
     def close(self) -> None:
         """Close; the last connection merges the log, so that a read-only disk can serve it."""
@@ -148,21 +111,18 @@ class Store:
             OutputError: If the disk refuses.
         """
         genome, score = text_of(evaluation.genome), evaluation.score
-        effort = score.tokens, score.seconds, score.failure
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        exact = {name: Measurement(value=value) for name, value in evaluation.costs.items()}
+        content = score.tokens, score.seconds, score.failure, json.dumps(dict(evaluation.costs))
         with translated(self._path), self._connection as connection:
-            rows = connection.execute(_UPDATE, (*effort, genome)).fetchall()
+            rows = connection.execute(UPDATE, (*content, genome)).fetchall()
             if not rows:
-                head = genome, evaluation.plan_id, evaluation.round, *effort, now
-                rows = connection.execute(_INSERT, head).fetchall()
+                head = genome, evaluation.plan_id, evaluation.round, _text(now())
+                rows = connection.execute(INSERT, (*head, *content)).fetchall()
             if len(rows) > 1:
                 raise DamageError(f"{len(rows)} evaluations have the genome {genome:.40}")
             ((row,),) = rows
-            self._write(row, "calibration", evaluation.quality)
+            self._write(row, "search", evaluation.quality)
             self._write(row, "fresh", evaluation.fresh)
             self._write(row, "holdout", evaluation.holdout)
-            self._write(row, "exact", exact)
 
     def record_rescore(
         self, plan_id: str, split: RescoreSplit, measurements: Mapping[str, Measurement]
@@ -173,49 +133,55 @@ class Store:
             RunError: If the run has no such plan.
             OutputError: If the disk refuses.
         """
-        query = "select id from evaluations where plan_id = ?"
         with translated(self._path), self._connection:
-            rows = self._connection.execute(query, (plan_id,)).fetchall()
+            rows = self._connection.execute(TOUCH, (plan_id,)).fetchall()
             if not rows:
                 raise RunError(f"`plan_id` must be of this run, got {plan_id!r}; see front.csv")
             for (evaluation_id,) in rows:
                 self._write(evaluation_id, split, measurements)
 
-    def evaluations(self) -> list[Evaluation]:
-        """Return all evaluations in the order in which they landed.
+    def evaluations(self, after: int = 0) -> list[Evaluation]:
+        """Return evaluations in the order in which they landed; each is read once a change.
 
-        They are read again only if one was written since.
+        Args:
+            after: Only those that landed or changed after this revision.
 
         Raises:
             RunError: If one is damaged; it is named.
         """
-        with translated(self._path):
-            ((version,),) = self._connection.execute("pragma data_version")
-            now = version, self._connection.total_changes
-            if now != self._read_at:
-                self._read, self._read_at = self._select(), now
-        return list(self._read)
+        self._refresh()
+        return [e for e in self._read.values() if e.revision > after]
 
-    def find(self, genome: Genome) -> Evaluation | None:
+    def find(self, genome: "Genome") -> Evaluation | None:
         """Return the evaluation of a genome, if it has one."""
+        self._refresh()
+        return next((e for e in self._read.values() if e.genome == genome), None)
+
+    def _refresh(self) -> None:
+        """Read what was written since the last time, by whichever process."""
+        younger = "from evaluations where revision > ?"
+        heads = f"select {EVALUATION_COLUMNS} {younger} order by id"
+        measurements = (
+            f"select {MEASUREMENT_COLUMNS} from measurements"
+            if not self.revision
+            else f"select {MEASUREMENT_COLUMNS} from measurements "
+            f"where evaluation_id in (select id {younger})"
+        )
+        since = (self.revision,)
         with translated(self._path):
-            return next(iter(self._select(genome)), None)
+            with self._connection as connection:
+                connection.execute("begin")  # both tables as they are at one moment
+                read = evaluations_of(
+                    connection.execute(heads, since),
+                    connection.execute(measurements, since if self.revision else ()),
+                )
+            if read:
+                merged = self._read | read  # ids ascend, and an id keeps its place
+                check_alike(merged, self.metadata().cost_names or ())
+                self._read = merged
+                self.revision = max(e.revision for e in read.values())
 
-    def _select(self, genome: Genome | None = None) -> list[Evaluation]:
-        """Read the evaluation of one genome, or all."""
-        heads, measurements, values = f"{_HEADS} order by id", _MEASUREMENTS, []
-        if genome is not None:
-            heads, values = f"{_HEADS} where genome = ?", [text_of(genome)]
-            measurements += "where evaluation_id in (select id from evaluations where genome = ?)"
-        with self._connection as connection:
-            connection.execute("begin")  # both tables as they are at one moment
-            return evaluations_of(
-                connection.execute(heads, values),
-                connection.execute(measurements, values),
-                self.get_meta("cost_names") or (),
-            )
-
-    def record_reply(self, batch: int, genome: Genome, reply: RoundReply) -> None:
+    def record_reply(self, batch: int, genome: "Genome", reply: RoundReply) -> None:
         """Write the answer that a searcher got on a genome, for one round only.
 
         Raises:
@@ -225,39 +191,77 @@ class Store:
         with translated(self._path), self._connection:
             self._connection.execute("insert into replies values (?, ?, ?, ?, ?)", values)
 
-    def replies(self) -> dict[tuple[int, Genome], RoundReply]:
+    def replies(self) -> "dict[tuple[int, Genome], RoundReply]":
         """Return all replies by round and genome."""
         with translated(self._path):
             rows = self._connection.execute("select * from replies order by rowid")
             return dict(map(reply_of, rows))
 
-    def set_meta(self, key: str, value: object) -> None:
-        """Store a JSON value under a name.
+    def record_plans(self, plans: Mapping[str, str]) -> None:
+        """Write plans as JSON, by their ids.
 
         Raises:
             OutputError: If the disk refuses.
         """
-        with translated(self._path), self._connection:
-            query = "insert or replace into meta (key, value) values (?, ?)"
-            self._connection.execute(query, (key, json.dumps(value)))
+        with translated(self._path), self._connection as connection:
+            connection.executemany("insert or replace into plans values (?, ?)", plans.items())
 
-    def get_meta(self, key: str) -> Any:
-        """Return the JSON value under a name, ``None`` if there is none.
+    def plan(self, plan_id: str) -> str | None:
+        """Return the JSON of a plan, if it is stored."""
+        with translated(self._path):
+            query = "select json from plans where plan_id = ?"
+            row = self._connection.execute(query, (plan_id,)).fetchone()
+            return None if row is None else str(row[0])
+
+    def record_metadata(self, known: RunMetadata) -> None:
+        """Write what is known of the run as a whole; what is `None` stays as it is.
 
         Raises:
-            RunError: If it is damaged.
+            OutputError: If the disk refuses.
+        """
+        query = "insert or replace into meta values (?, ?)"
+        with translated(self._path), self._connection as connection:
+            connection.executemany(query, known.entries())
+
+    def metadata(self) -> RunMetadata:
+        """Return what is known of the run as a whole.
+
+        Raises:
+            RunError: If an entry is damaged; it is named.
         """
         with translated(self._path):
-            query = "select value from meta where key = ?"
-            row = self._connection.execute(query, (key,)).fetchone()
+            query = "select key, value from meta where key <> 'schema_version'"
+            return RunMetadata.of(self._connection.execute(query))
+
+    def record_status(self, status: RunStatus) -> None:
+        """Write how far the run has come.
+
+        Raises:
+            OutputError: If the disk refuses.
+        """
+        values = [_text(v) if isinstance(v, datetime) else v for v in astuple(status)]
+        query = f"insert or replace into status (id, {_STATUS_COLUMNS}) values (0"
+        with translated(self._path), self._connection as connection:
+            connection.execute(f"{query}{', ?' * len(values)})", values)
+
+    def status(self) -> RunStatus:
+        """Return how far the run has come.
+
+        Raises:
+            RunError: If it does not say, or in a state that this version does not know.
+        """
+        with translated(self._path):
+            query = f"select {_STATUS_COLUMNS} from status"
+            row = self._connection.execute(query).fetchone()
             if row is None:
-                return None
+                raise DamageError("it lacks its status")
+            columns = [column.name for column in fields(RunStatus)]
             try:
-                value = json.loads(row[0])
-            except (ValueError, TypeError, RecursionError) as error:
-                raise DamageError(f"its entry `{key}` is no JSON") from error
-            check_entry(key, value)
-            return value
+                return _STATUS.validate_python(dict(zip(columns, row, strict=True)))
+            except ValidationError as error:
+                name = error.errors()[0]["loc"][0]
+                what = f"its status has {row[columns.index(str(name))]!r:.30} as its `{name}`"
+                raise DamageError(what) from error
 
     def _write(self, row: int, split: str, measurements: Mapping[str, Measurement]) -> None:
         self._connection.executemany(
@@ -268,26 +272,21 @@ class Store:
             ],
         )
 
-    def _is_blank(self) -> bool:
-        """Return whether there are no tables.
-
-        Raises:
-            DamageError: If there are others than a run's.
-        """
-        rows = self._connection.execute("select name from sqlite_master where type = 'table'")
-        names = {name for (name,) in rows}
-        if names and not names >= _NAMES:
-            raise DamageError(f"it lacks its table `{min(_NAMES - names)}`")
-        return not names
-
     def _check_version(self) -> None:
-        if self._is_blank():
-            raise DamageError("it is empty")
-        version = self.get_meta("schema_version")
-        if version is None:
-            raise DamageError("it lacks its entry `schema_version`")
-        if version != _VERSION:
+        version = written_version(self._connection)
+        if version != VERSION:
             raise RunError(
-                f"`{self._path}` must be of version {_VERSION}, got {version!r:.20}; "
-                "use the planner that wrote it"
+                f"`{self._path}` must be of version {VERSION}, got {version}; "
+                "use the planner that wrote it, or search again into another --out"
             )
+
+
+_STATUS = TypeAdapter(RunStatus)
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")

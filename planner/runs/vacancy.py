@@ -8,6 +8,7 @@ from planner.runs.folder import (
     FRONT_FILE,
     ORDER_FILE,
     SETTINGS_FILE,
+    SPACE_FILE,
     is_leftover,
 )
 from planner.runs.store import Store
@@ -51,7 +52,7 @@ def check_not_lost(folder: Path) -> None:
     Raises:
         RunError: If it is.
     """
-    later = (CALIBRATION_FILE, ORDER_FILE, FRONT_FILE)  # than the database
+    later = (CALIBRATION_FILE, ORDER_FILE, SPACE_FILE, FRONT_FILE)  # than the database
     left = [name for name in later if (folder / name).exists()]
     if left and Store.is_lost(folder / DATABASE_FILE):
         raise RunError(

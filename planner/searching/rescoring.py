@@ -11,6 +11,7 @@ from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.prepared_model import PreparedModel
 from planner.results.front import front, front_frame, save_front
+from planner.runs.metadata import RunMetadata
 from planner.runs.records import RESCORE_SPLITS, Evaluation, RescoreSplit
 from planner.runs.run_store import RunStore
 from planner.searching.objectives import Objectives, likely_front
@@ -28,7 +29,8 @@ def score_baselines(
 ) -> None:
     """Score baselines, each a genome ``(sites,)``, on all windows, unless the search did."""
     baselines = _completed(run, scorer, [tuple(genome.tolist()) for genome in genomes.values()])
-    run.set_meta("baselines", {n: e.plan_id for n, e in zip(genomes, baselines, strict=True)})
+    plan_ids = {name: e.plan_id for name, e in zip(genomes, baselines, strict=True)}
+    run.record_metadata(RunMetadata(baselines=plan_ids))
 
 
 def complete_front(
@@ -69,14 +71,17 @@ def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Eva
 def rescore_front(
     run: RunStore, prepared: PreparedModel, problem: Problem, progress: Progress
 ) -> None:
-    """Measure front and baselines on fresh and held-out text, and write the front to its file."""
+    """Measure front and baselines on fresh and held-out text, and write them down in whole."""
     evaluations = run.evaluations()
     listed = [*front(evaluations, problem.cost_names), *run.baselines().values()]
     plans = list({e.genome: e for e in listed}.values())
+    space = prepared.space
+    genomes = space.repaired(np.array([plan.genome for plan in plans]))
+    run.record_plans(space.plan(genome) for genome in genomes)
     for split in RESCORE_SPLITS:
         _rescore(run, prepared, split, plans, progress)
-    frame = front_frame(run.evaluations(), problem.cost_names, problem.dense)
-    save_front(frame, run.folder)
+    plans = front(run.evaluations(), problem.cost_names)
+    save_front(front_frame(plans, problem.dense), run.folder)
 
 
 def _rescore(

@@ -16,9 +16,12 @@ from planner.preparation.latency_tables import check_request, find_table, worklo
 from planner.preparation.order_file import order_digest
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
+from planner.preparation.space_file import describe_space
 from planner.runs.folder import ORDER_FILE
+from planner.runs.metadata import RunMetadata
 from planner.runs.records import SearchEffort
 from planner.runs.run_store import RunStore
+from planner.runs.space_description import save_space
 from planner.searchers import make_searcher
 from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Text
@@ -27,6 +30,7 @@ from planner.searching.forecast import forecast, search_limits
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
 from planner.searching.problem import Problem
+from planner.searching.recorded_progress import RecordedProgress, report_end
 from planner.searching.rescoring import complete_front, rescore_front, score_baselines
 from planner.searching.resumed_limits import check_limits
 from planner.searching.scorer import Scorer
@@ -88,9 +92,11 @@ def open_run(
         try:
             check_limits(run)
             yield run
-        except InputError:
-            if run.is_new and run.is_bare:
+        except BaseException as error:
+            if isinstance(error, InputError) and run.is_new and run.is_bare:
                 run.discard()  # nothing was searched: the corrected command may use the folder
+            else:
+                report_end(run, error)
             raise
 
 
@@ -100,6 +106,7 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     Raises:
         InputError: If the user must correct something.
     """
+    progress = RecordedProgress(run, progress, "preparing")
     logger.info(scoring_note(run.settings))
     dense = open_model(run.settings, progress)
     check_resumable(run, dense)
@@ -123,6 +130,7 @@ def check_resumable(run: RunStore, dense: DenseModel) -> None:
     check_saved_text(run)
     run.check_arithmetic(arithmetic_of(dense))
     run.keep_settings()
+    run.begin()
 
 
 def search_prepared(
@@ -152,19 +160,26 @@ def search_prepared(
     problem = Problem.of(run.settings, prepared)
     if prepared.dense.costs.table is not None:
         run.check_latency(prepared.dense.costs.table.digest)
-    run.set_meta("dense", problem.dense)
-    run.set_meta("smallest", problem.smallest)
-    run.set_meta("cost_names", problem.cost_names)
     digest = text_digest(prepared.calibration)
     run.check_text(digest)
-    run.set_meta("calibration", prepared.calibration.source)
-    run.set_meta("calibration_digest", digest)
+    run.record_metadata(
+        RunMetadata(
+            dense=problem.dense,
+            smallest=problem.smallest,
+            cost_names=problem.cost_names,
+            text=prepared.calibration.source,
+            text_digest=digest,
+        )
+    )
+    save_space(run.folder, describe_space(prepared.space, prepared.dense.costs))
 
+    recorded = RecordedProgress(run, progress, "searching")
     spent = _scored(
-        run, prepared, problem, progress, with_baselines=with_baselines, on_progress=on_progress
+        run, prepared, problem, recorded, with_baselines=with_baselines, on_progress=on_progress
     )
     _check_scored(run)
-    rescore_front(run, prepared, problem, progress)
+    recorded.enter("rescoring")
+    rescore_front(run, prepared, problem, recorded)
     run.finish(spent)
 
 
@@ -172,7 +187,7 @@ def _scored(
     run: RunStore,
     prepared: PreparedModel,
     problem: Problem,
-    progress: Progress,
+    progress: RecordedProgress,
     *,
     with_baselines: bool,
     on_progress: OnProgress,
@@ -185,7 +200,7 @@ def _scored(
     loop = _loop(run, prepared, scorer, domain, objectives)
 
     def show(search_progress: SearchProgress) -> None:
-        progress.advance(round(100 * search_progress.share), 100, _note(search_progress))
+        progress.searched(search_progress)
         on_progress(search_progress)
 
     stop_reason = loop.run(show)
@@ -199,7 +214,7 @@ def _scored(
         compared = problem.within(within)
         genomes = baseline_genomes(compared, prepared, compared.domain(prepared))
         score_baselines(run, scorer, genomes)
-        run.set_meta("baselines_within", str(within))
+        run.record_metadata(RunMetadata(baselines_within=str(within)))
     return spent
 
 
@@ -248,13 +263,6 @@ def _search_scorer(prepared: PreparedModel, settings: SearchSettings) -> Scorer:
     return Scorer(
         prepared, Evaluator(sorted_model, windows, fidelity, layer_builder=layer_builder)
     )
-
-
-def _note(progress: SearchProgress) -> str:
-    note = f"{progress.done} plans, KL {progress.latest.quality['kl'].value:.3f}"
-    if progress.eta_seconds is None:
-        return note
-    return f"{note}, {progress.eta_seconds / 60:.1f} min left"
 
 
 def _check_scored(run: RunStore) -> None:

@@ -1,8 +1,10 @@
 """Levels of each kind of component: the numbers of units, channels or experts to choose from."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from search_spaces.structure.components import Component
+if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
+    from search_spaces.structure.components import Component
 
 LARGEST_STEP = 128
 """Channels between levels by default: a multiple of what matrix units and quantised blocks use."""
@@ -13,12 +15,12 @@ ALIGNED_CHANNELS = 8
 takes rows of 16 bytes, which are 8 channels in 16-bit numbers."""
 
 
-def attention_levels(component: Component) -> tuple[int, ...]:
+def attention_levels(component: "Component") -> tuple[int, ...]:
     """Return every number of KV groups, from none to all."""
     return tuple(range(component.unit_count + 1))
 
 
-def mlp_levels(component: Component, step: int | None = None) -> tuple[int, ...]:
+def mlp_levels(component: "Component", step: int | None = None) -> tuple[int, ...]:
     """Return the numbers of channels to choose from: none, then steps of channels, then all.
 
     Args:
@@ -34,12 +36,12 @@ def mlp_levels(component: Component, step: int | None = None) -> tuple[int, ...]
     return (*range(0, width, step), width)
 
 
-def expert_levels(component: Component) -> tuple[int, ...]:
+def expert_levels(component: "Component") -> tuple[int, ...]:
     """Return the numbers of units to choose from: none, then from what the router needs to all."""
     return (0, *range(component.mixture.lowest, component.unit_count + 1))
 
 
-def channel_levels(component: Component, step: int | None = None) -> tuple[int, ...]:
+def channel_levels(component: "Component", step: int | None = None) -> tuple[int, ...]:
     """Return the numbers of channels of each expert to choose from, all of them last.
 
     Args:
@@ -53,7 +55,7 @@ def channel_levels(component: Component, step: int | None = None) -> tuple[int, 
     return tuple(count for count in mlp_levels(inner, step) if count)
 
 
-def top_k_levels(component: Component) -> tuple[int, ...]:
+def top_k_levels(component: "Component") -> tuple[int, ...]:
     """Return how many experts may run for a token, as many as in the dense model last."""
     experts = component.mixture
     lowest = 1 if experts.top_k_attributes else experts.top_k

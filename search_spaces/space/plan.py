@@ -3,9 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,11 @@ from search_spaces.space.block_options import (
     ExpertPruning,
 )
 from search_spaces.space.sparsity import DENSE, SparsityPattern
-from search_spaces.structure.components import Component
+
+if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
+    from collections.abc import Sequence
+
+    from search_spaces.structure.components import Component
 
 
 class ComponentPlan(BaseModel):
@@ -250,7 +253,7 @@ class Plan(BaseModel):
                 "was, or search this one"
             )
 
-    def kept_units(self, components: Sequence[Component]) -> list[NDArray[np.int_]]:
+    def kept_units(self, components: "Sequence[Component]") -> list[NDArray[np.int_]]:
         """Return the kept units of each component, ascending.
 
         Raises:
@@ -278,7 +281,7 @@ class Plan(BaseModel):
             )
         return kept_units
 
-    def expert_pruning(self, component: Component) -> ExpertPruning:
+    def expert_pruning(self, component: "Component") -> ExpertPruning:
         """Return the pruning inside the experts that the plan keeps of a component.
 
         Raises:
@@ -306,7 +309,7 @@ def _malformed(path: Path, error: ValidationError) -> PlanError:
 
 
 def _check_experts(
-    component: Component, members: NDArray[np.int_], component_plan: ComponentPlan
+    component: "Component", members: NDArray[np.int_], component_plan: ComponentPlan
 ) -> None:
     """Refuse experts that the router could not choose from.
 

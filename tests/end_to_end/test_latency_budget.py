@@ -102,7 +102,7 @@ def move_to_other_device(run: Run) -> None:
 
 
 def test_the_search_makes_latency_small(run: Run) -> None:
-    assert tuple(run.get_meta("cost_names")) == ("latency",)
+    assert run.cost_names == ("latency",)
     for evaluation in run.evaluations():
         tokens_per_second = 4 / (evaluation.costs["latency"] / 1000)
         assert evaluation.costs["throughput"] == pytest.approx(tokens_per_second)

@@ -247,7 +247,8 @@ def test_without_a_budget_baselines_are_compared_with_at_the_knee_of_the_front(
     free = [option for option in OPTIONS if not option.startswith("--budget")]
     folder = str(tmp_path / "run")
     assert main(["search", str(saved_llama), *free, "--out", folder]) == 0
-    plan = Run.open(tmp_path / "run").best(Run.open(tmp_path / "run").get_meta("baselines_within"))
+    run = Run.open(tmp_path / "run")
+    plan = run.best(run.metadata.baselines_within or "")
     for command in ([], ["front", folder], ["front", folder, "--knee"]):
         if command:
             assert main(command) == 0

@@ -11,7 +11,7 @@ MANIFEST = Manifest(
     needs_remote_code=True,
     costs={"params": 800.0, "size": 1.6e6, "macs": 700.0, "kv": 0.0},
     dense_costs={"params": 1000.0, "size": 2e6, "macs": 900.0, "kv": 64.0},
-    calibration={
+    search={
         "kl": Quality(value=0.5, standard_error=0.01),
         "agreement": Quality(value=0.75, standard_error=0.01),
     },

@@ -99,7 +99,7 @@ def test_hold_out_scores_are_preferred() -> None:
 
 
 def test_a_plan_from_a_file_has_no_scores() -> None:
-    assert "KL divergence" not in write_card(MANIFEST.model_copy(update={"calibration": {}}))
+    assert "KL divergence" not in write_card(MANIFEST.model_copy(update={"search": {}}))
 
 
 def test_a_model_without_a_cache_is_shown() -> None:

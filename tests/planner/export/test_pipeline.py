@@ -71,7 +71,7 @@ def test_the_manifest_says_what_lies_there(
     assert manifest.plan_id == Plan.load(plan).plan_id
     assert manifest.needs_remote_code
     assert 0 <= manifest.logit_gap <= manifest.logit_gap_allowed
-    assert not manifest.calibration
+    assert not manifest.search
     assert not manifest.holdout
     described = describe_files(out)
     assert manifest.files == {name: described[name] for name in manifest.files}

@@ -9,6 +9,7 @@ from planner.reports.sentences import front_sentence
 from planner.reports.tables import answers_table, front_table
 from planner.results.budgets import split_budgets
 from planner.run import Run
+from planner.runs.metadata import RunMetadata
 from search_spaces.errors import BudgetError, RunError, SettingsError
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation
 
@@ -31,9 +32,9 @@ def run(tmp_path: Path) -> Iterator[Run]:
         for plan in PLANS:
             made.record(plan)
         made.record_rescore(PLANS[1].plan_id, "holdout", HOLDOUT)
-        made.set_meta("dense", DENSE)
-        made.set_meta("smallest", {name: 0.2 * value for name, value in DENSE.items()})
-        made.set_meta("cost_names", ["size", "params"])
+        smallest = {name: 0.2 * value for name, value in DENSE.items()}
+        names = ("size", "params")
+        made.record_metadata(RunMetadata(dense=DENSE, smallest=smallest, cost_names=names))
         yield made
 
 
@@ -146,8 +147,7 @@ def test_the_knee_is_marked_and_said(run: Run) -> None:
 
 def test_a_front_without_a_knee_says_so(run: Run, tmp_path: Path) -> None:
     with Run.create(tmp_path / "short", SETTINGS) as short:
-        short.set_meta("dense", DENSE)
-        short.set_meta("cost_names", ["params"])
+        short.record_metadata(RunMetadata(dense=DENSE, cost_names=("params",)))
         short.record(PLANS[0])
         assert short.knee() is None
         assert "hypervolume 0.0000" in front_sentence(short)

@@ -8,18 +8,19 @@ from evaluators.metric import Measurement
 from planner.reports.sentences import rivalry_sentences
 from planner.results.compare_fronts import compare_fronts
 from planner.run import Run
+from planner.runs.metadata import RunMetadata
 from search_spaces.errors import RunError
+from search_spaces.models.identity import SourceIdentity
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation
 
+MODEL = SourceIdentity(architecture="A", fingerprint="abc", params=1000, tokenizer="a")
 DENSE_PLAN, HALF, EMPTY = (3,) * 8, (0, 3) * 4, (0,) * 8
 
 
 def made(folder: Path, kls: Mapping[tuple[int, ...], float], error: float = 0.0) -> Run:
     """A run whose front has these KL on held-out text."""
     run = Run.create(folder, SETTINGS)
-    run.set_meta("dense", DENSE)
-    run.set_meta("cost_names", ["params"])
-    run.set_meta("model", {"fingerprint": "abc"})
+    run.record_metadata(RunMetadata(dense=DENSE, cost_names=("params",), model=MODEL))
     for genome, kl in kls.items():
         plan = evaluation(genome)
         run.record(plan)
@@ -49,20 +50,21 @@ def test_two_runs_stand_against_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("other", "said"),
     [
-        ("model", {"fingerprint": "other"}, "the same model"),
-        ("cost_names", ["kv"], "the same costs"),
-        ("calibration", "other.txt", "the same text"),
+        (RunMetadata(model=MODEL.model_copy(update={"tokenizer": "b"})), "the same model"),
+        (RunMetadata(cost_names=("kv",)), "the same costs"),
+        (RunMetadata(text="other.txt"), "the same text"),
     ],
 )
 def test_runs_that_differ_cannot_be_compared(
-    key: str, value: object, said: str, tmp_path: Path
+    other: RunMetadata, said: str, tmp_path: Path
 ) -> None:
     with made(tmp_path / "a", {HALF: 1.0}) as ours, made(tmp_path / "b", {HALF: 1.0}) as theirs:
-        theirs.set_meta(key, value)
-        with pytest.raises(RunError, match=said):
+        theirs.record_metadata(other)
+        with pytest.raises(RunError, match=said) as raised:
             compare_fronts(ours, theirs)
+        assert len(str(raised.value).replace(str(tmp_path), "")) <= 300
 
 
 def test_a_front_that_is_not_re_scored_cannot_be_compared(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_the_table_shows_errors_shares_and_perplexity() -> None:
         fresh={"kl": Measurement(value=0.7, standard_error=0.02)},
         holdout={"nll": Measurement(value=math.log(30.0))},
     )
-    frame = front_frame([*PLANS[1:], rescored], ("params",), DENSE)
+    frame = front_frame(front([*PLANS[1:], rescored], ("params",)), DENSE)
     assert list(frame.columns[:8]) == [
         "plan_id",
         "kl",
@@ -84,7 +84,7 @@ def test_the_table_shows_errors_shares_and_perplexity() -> None:
 
 
 def test_the_saved_table_reads_back(tmp_path: Path) -> None:
-    frame = front_frame(PLANS, ("params",), DENSE)
+    frame = front_frame(front(PLANS, ("params",)), DENSE)
     save_front(frame, tmp_path)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "front.csv"), frame)
 

@@ -4,13 +4,14 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evaluators.metric import Measurement
 from planner.run import Run
+from planner.runs.metadata import RunMetadata
 from planner.runs.records import RoundReply, SearchEffort
 from planner.runs.rows import text_of
 from search_spaces.errors import OutputError, RunError
@@ -25,11 +26,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two plans, with all that a search stores."""
     folder = tmp_path_factory.mktemp("sound") / "run"
     with Run.create(folder, SETTINGS) as run:
-        for key, value in (("dense", DENSE), ("smallest", DENSE), ("cost_names", ["params"])):
-            run.set_meta(key, value)
+        run.record_metadata(RunMetadata(dense=DENSE, smallest=DENSE, cost_names=("params",)))
         run.record(evaluation(GENOME))
         run.record(replace(evaluation((2,) * 8), fresh=FRESH, holdout=FRESH))
-        run.set_meta("baselines", {"uniform": evaluation(GENOME).plan_id})
+        run.record_metadata(RunMetadata(baselines={"uniform": evaluation(GENOME).plan_id}))
         values = evaluation(GENOME).score.by_window["kl"]
         run.record_reply(0, GENOME, RoundReply(values=values, tokens=3, seconds=0.5))
     return folder
@@ -66,7 +66,7 @@ def _refused(folder: Path) -> str:
 
 
 ONE = "where id = 2"
-KL = "where evaluation_id = 2 and split = 'calibration' and metric = 'kl'"
+KL = "where evaluation_id = 2 and split = 'search' and metric = 'kl'"
 
 
 def test_a_sound_run_is_read(folder: Path) -> None:
@@ -107,16 +107,27 @@ def test_a_sound_run_is_read(folder: Path) -> None:
         (f"update measurements set metric = 'size' {KL}", "has an unknown score `size`"),
         (f"delete from measurements {KL}", "evaluation 2 lacks its kl"),
         ("delete from measurements where metric = 'kl'", "evaluation 1 lacks its kl"),
-        ("delete from measurements where metric = 'params'", "evaluation 1 lacks its params"),
+        ("update evaluations set costs = '{}'", "evaluation 1 lacks its params"),
+        (f"update evaluations set costs = '[1]' {ONE}", "evaluation 2 has no costs"),
+        (f"update evaluations set costs = '{{\"params\": 1' {ONE}", "evaluation 2 has no costs"),
+        (f"update evaluations set costs = x'00ff' {ONE}", "evaluation 2 has no costs"),
+        (f"update evaluations set costs = '{{\"kl\": 1.0}}' {ONE}", "2 has an unknown cost `kl`"),
+        (f"update evaluations set costs = '{{\"kv\": NaN}}' {ONE}", "2 has no finite kv"),
+        (f"update evaluations set costs = '{{\"kv\": [1]}}' {ONE}", "2 has no finite kv"),
+        (f"update evaluations set costs = '{{\"kv\": -9.0}}' {ONE}", "2 has a negative kv"),
+        (f"update evaluations set created_at = 'once' {ONE}", "evaluation 2 has no time"),
+        (f"update evaluations set created_at = '2026-01-01' {ONE}", "evaluation 2 has no time"),
+        (f"update evaluations set created_at = x'00' {ONE}", "evaluation 2 has no time"),
+        (f"update evaluations set revision = 'x' {ONE}", "evaluation 2 has no revision"),
         ("delete from measurements where evaluation_id = 2", "evaluation 2 lacks its"),
         ("delete from measurements where split = 'fresh' and metric = 'kl'", "2 lacks its kl"),
         ("update measurements set value = -0.5 where split = 'fresh'", "2 has a negative kl"),
-        ("update measurements set value = -9 where split = 'exact'", "1 has a negative params"),
-        ("update measurements set value = null where metric = 'params'", "no finite params"),
         (f"delete from evaluations {ONE}", "evaluation 2 has scores and is missing"),
         ("update measurements set evaluation_id = 'x' where split = 'fresh'", "evaluation x has"),
-        ("update meta set value = 'no json' where key = 'cost_names'", "`cost_names` is no JSON"),
-        ("update meta set value = x'00ff' where key = 'cost_names'", "`cost_names` is no JSON"),
+        ("update meta set value = 'no json' where key = 'cost_names'", "its entry `cost_names`"),
+        ("update meta set value = x'00ff' where key = 'cost_names'", "its entry `cost_names`"),
+        ("insert into meta values ('x', '7')", "its entry `x` is none that a search writes"),
+        ("update meta set value = 'null' where key = 'dense'", "its entry `dense`"),
         ("update meta set value = '[]' where key = 'cost_names'", "its entry `cost_names`"),
         ("update meta set value = '[\"x\"]' where key = 'cost_names'", "its entry `cost_names`"),
         ("update meta set value = '\"params\"' where key = 'cost_names'", "entry `cost_names`"),
@@ -164,11 +175,9 @@ def test_what_a_finished_search_took_is_read_whole_or_missed(folder: Path) -> No
             _ = run.spent
         run.finish(effort)
         assert run.spent == effort
-        run.set_meta("spent", asdict(effort) | {"more": 1})
-        assert run.spent == effort
-        run.set_meta("spent", {"plans": 2})
-        with pytest.raises(RunError, match="its entry `spent`"):
-            _ = run.spent
+    _change(folder, "update meta set value = '{\"plans\": 2}' where key = 'spent'")
+    with Run.open(folder) as read, pytest.raises(RunError, match="its entry `spent`"):
+        _ = read.spent
 
 
 def test_an_evaluation_is_not_written_over_two_of_its_genome(folder: Path) -> None:

@@ -20,9 +20,10 @@ def _half(name: str) -> str:
 OURS = [
     *("settings.yaml", "run.sqlite", "run.sqlite-wal", "environment.json", "calibration.npz"),
     *("front.csv", "front.png", "front.json", "compare.csv", "latency.json", "ranking.npz"),
+    "space.json",
     *("statistics/layer-000.safetensors", "levels/layers.0.mlp/16.safetensors"),
     *("levels/layers.0.mlp/16-50%.safetensors", "levels/layers.0.mlp/16-2:4.safetensors"),
-    *map(_half, ("front.csv", "statistics/layer-001.safetensors")),
+    *map(_half, ("front.csv", "space.json", "statistics/layer-001.safetensors")),
 ]
 FOREIGN = [
     *("notes.txt", "settings.yaml.bak", "model/config.json", "levels/notes.txt", "levels/a/b.txt"),

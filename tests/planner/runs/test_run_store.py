@@ -11,6 +11,7 @@ import pytest
 
 from evaluators.metric import Measurement
 from planner.run import Run
+from planner.runs.metadata import RunMetadata
 from search_spaces.atomic_files import temporary_path
 from search_spaces.errors import OutputError, RunError
 from tests.problems.toy_search import SETTINGS, evaluation, score_of
@@ -25,13 +26,13 @@ def test_a_run_gives_back_what_was_recorded(tmp_path: Path) -> None:
     with Run.create(folder, SETTINGS) as run:
         run.record(first)
         run.record(second)
-        run.set_meta("dense", {"params": 10.0})
+        run.record_metadata(RunMetadata(dense={"params": 10.0}))
+        run.record_metadata(RunMetadata(text="a book"))
     with Run.open(folder) as run:
         assert run.evaluations() == [first, second]
         assert run.find(GENOME) == second
         assert run.find((1,) * 8) is None
-        assert run.get_meta("dense") == {"params": 10.0}
-        assert run.get_meta("nothing") is None
+        assert run.metadata == RunMetadata(dense={"params": 10.0}, text="a book")
         assert run.settings == SETTINGS
     assert json.loads((folder / "environment.json").read_text())["seed"] == SETTINGS.seed
 
@@ -85,7 +86,7 @@ def test_an_evaluation_is_written_with_all_its_splits(tmp_path: Path) -> None:
 
 def test_an_evaluation_lands_whole_or_not_at_all(tmp_path: Path) -> None:
     unstorable: Any = object()
-    broken = replace(evaluation(OTHER), costs={"params": unstorable})
+    broken = replace(evaluation(OTHER), holdout={"kl": Measurement(value=unstorable)})
     with Run.create(tmp_path, SETTINGS) as run:
         with pytest.raises(sqlite3.Error):
             run.record(broken)
@@ -237,11 +238,34 @@ def test_a_corrupt_database_is_named(tmp_path: Path) -> None:
 
 
 def test_a_database_of_another_version_is_refused(tmp_path: Path) -> None:
-    with Run.create(tmp_path, SETTINGS) as run:
-        run.set_meta("schema_version", 99)
+    Run.create(tmp_path, SETTINGS).close()
+    _execute(tmp_path, "update meta set value = '99' where key = 'schema_version'")
     for opening in (Run.open, lambda folder: Run.resume(folder, SETTINGS)):
-        with pytest.raises(RunError, match="got 99"):
+        with pytest.raises(RunError, match="must be of version 4, got 99; use the planner that"):
             opening(tmp_path)
+
+
+def test_a_database_of_before_is_refused_by_its_version(tmp_path: Path) -> None:
+    """Not by the tables that it lacks."""
+    Run.create(tmp_path, SETTINGS).close()
+    _execute(
+        tmp_path,
+        "update meta set value = '3' where key = 'schema_version'",
+        "drop table status",
+        "drop table plans",
+    )
+    before = (tmp_path / "run.sqlite").read_bytes()
+    for opening in (Run.open, lambda folder: Run.resume(folder, SETTINGS)):
+        with pytest.raises(RunError, match="must be of version 4, got 3; use the planner that"):
+            opening(tmp_path)
+    assert (tmp_path / "run.sqlite").read_bytes()[100:] == before[100:]
+
+
+def _execute(folder: Path, *lines: str) -> None:
+    with sqlite3.connect(folder / "run.sqlite") as database:
+        for line in lines:
+            database.execute(line)
+    database.close()
 
 
 def test_unreadable_settings_make_no_run(tmp_path: Path) -> None:

@@ -51,14 +51,14 @@ def test_without_a_limit_on_costs_the_whole_range_is_searched_and_compared_at_th
     for baseline in run.baselines().values():
         assert baseline.costs["params"] <= plan.costs["params"] < run.dense["params"]
         assert baseline.score.windows == SMALL["search_windows"]
-    within = run.get_meta("baselines_within")
+    within = run.metadata.baselines_within or ""
     assert within == f"params<={plan.costs['params']:.0f}"
     assert len(compared_with_baselines(run, run.best(within))) == 3
 
     # a run that is gone on with, though finished, compares at the same plan
     before = run.evaluations()
     again = search(str(saved_llama), out=tmp_path / "run", **settings, resume=True)
-    assert again.get_meta("baselines_within") == within
+    assert again.metadata.baselines_within == within
     assert len(again.evaluations()) == len(before)
 
 

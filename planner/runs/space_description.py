@@ -1,0 +1,169 @@
+"""``space.json``: what a run chooses among, for readers without its model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from planner.runs.folder import SPACE_FILE
+from search_spaces.atomic_files import atomic_write_text
+from search_spaces.errors import RunError
+from search_spaces.models.identity import ModelIdentity
+
+_Count = Annotated[int, Field(ge=0)]
+_Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Described(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Kept(_Described):
+    """What is kept of one component."""
+
+    units: _Count
+    options: Mapping[str, int | str] = {}
+    """How they are stored and run, by the names of `BlockOptions`, where it is not as in the
+    dense model: ``pattern``, ``channels``, ``top_k``."""
+
+
+class ComponentDescription(_Described):
+    """One component of the dense model."""
+
+    name: str
+    kind: str
+    layer: _Count
+    units: _Count
+    unit: str
+    """What a unit is, in the plural: KV groups, channels or experts."""
+    features: _Count
+    """Inputs of the component's last matrix that belong to one unit; channels of an expert."""
+    groups: _Count = 1
+    """Members of the model that a unit stands for, all of which are kept or pruned."""
+    channels: _Count = 0
+    """Channels of each expert; 0: it has no experts."""
+    top_k: _Count = 0
+    """Experts that run for a token; 0: it has none."""
+
+
+class SiteDescription(_Described):
+    """One choice of the search, and what each of its levels keeps and costs."""
+
+    name: str
+    dimension: str
+    """What it chooses: the number of ``units``, or one of their options by its name."""
+    targets: tuple[str, ...]
+    """The components that it affects."""
+    levels: tuple[tuple[Kept, ...], ...]
+    """For each level, ascending, what is kept of each target, other sites at their top."""
+    costs: Mapping[str, tuple[_Cost, ...]]
+    """For each cost, in its own unit, that of the model at each level, other sites at their top:
+    less the dense model's, it is what the level saves."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        levels = len(self.levels)
+        if not levels or any(len(level) != len(self.targets) for level in self.levels):
+            raise ValueError("a level keeps something of each target")
+        if any(len(costs) != levels for costs in self.costs.values()):
+            raise ValueError("a cost has a value for each level")
+        return self
+
+
+class SpaceDescription(_Described):
+    """What a run chooses among: a genome is one level for each site, in their order."""
+
+    version: Literal[1] = 1
+    model: ModelIdentity
+    components: tuple[ComponentDescription, ...]
+    """Layer by layer."""
+    sites: tuple[SiteDescription, ...]
+    dense_costs: Mapping[str, _Cost]
+    needed: tuple[str, ...] = ()
+    """Components of which some are kept: if a genome drops all, the first site that sizes the
+    first of them is at level 1."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        widths = {component.name: component.units for component in self.components}
+        for site in self.sites:
+            for kept in (zip(site.targets, level, strict=True) for level in site.levels):
+                if any(k.units > widths.get(name, -1) for name, k in kept):
+                    raise ValueError("a site keeps units of components that there are")
+        if not set(self.needed) <= widths.keys():
+            raise ValueError("what is needed is a component")
+        return self
+
+    def kept(self, genome: Sequence[int]) -> dict[str, Kept]:
+        """Return what a genome keeps of each component.
+
+        Raises:
+            RunError: If it is none of this space.
+        """
+        tops = [len(site.levels) for site in self.sites]
+        is_ours = len(genome) == len(tops) and all(
+            level < top for level, top in zip(genome, tops, strict=True)
+        )
+        if not is_ours:
+            raise RunError(
+                f"a plan must be of the space in {SPACE_FILE}, got one of another; go on with "
+                "`planner search … --resume` where the model is, which makes the file again"
+            )
+        kept = self._kept(genome)
+        if self.needed and not any(kept[name].units for name in self.needed):
+            sized = (s for s in self.sites if s.dimension == "units")
+            first = next(site for site in sized if self.needed[0] in site.targets)
+            position = self.sites.index(first)
+            kept = self._kept([*genome[:position], 1, *genome[position + 1 :]])
+        return kept
+
+    def _kept(self, genome: Sequence[int]) -> dict[str, Kept]:
+        units = {component.name: component.units for component in self.components}
+        options: dict[str, dict[str, int | str]] = {name: {} for name in units}
+        for site, level in zip(self.sites, genome, strict=True):
+            for name, kept in zip(site.targets, site.levels[level], strict=True):
+                if site.dimension == "units":
+                    units[name] = kept.units
+                else:
+                    options[name] |= kept.options
+        return {
+            name: Kept(units=count, options=options[name] if count else {})
+            for name, count in units.items()
+        }
+
+
+def save_space(folder: Path, space: SpaceDescription) -> None:
+    """Write ``space.json`` into a run's folder, unless it holds the same.
+
+    Raises:
+        OutputError: If the folder cannot be written to.
+    """
+    path, text = folder / SPACE_FILE, space.model_dump_json(exclude_defaults=True) + "\n"
+    try:
+        is_same = path.read_bytes() == text.encode()
+    except OSError:  # writing says what is wrong with it
+        is_same = False
+    if not is_same:
+        atomic_write_text(path, text)
+
+
+def read_space(folder: Path) -> SpaceDescription:
+    """Read ``space.json`` from a run's folder.
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    path = folder / SPACE_FILE
+    try:
+        return SpaceDescription.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        what = "is missing"
+    except PermissionError:  # a sound file may be behind it
+        raise
+    except (OSError, ValidationError):
+        what = "is damaged"
+    raise RunError(
+        f"`{path}` must say what the search chooses among, and it {what}; go on with "
+        "`planner search … --resume` where the model is, which makes it again"
+    )

@@ -1,0 +1,80 @@
+"""Progress that is recorded in the run, for whoever reads it without this process."""
+
+import time
+from contextlib import suppress
+
+from planner.runs.records import RunState
+from planner.runs.run_store import RunStore
+from planner.searching.spending import SearchProgress
+from search_spaces.errors import InputError, PlannerError
+from search_spaces.progress import Progress
+
+_SECONDS = 1.0
+"""Between two records inside a stage: each waits for the disk."""
+
+
+class RecordedProgress:
+    """Passes progress on, and records it in the run: each stage, and once a second inside it.
+
+    Args:
+        run: Whose status follows.
+        progress: Receives the same.
+        state: Of the run.
+    """
+
+    def __init__(self, run: RunStore, progress: Progress, state: RunState) -> None:
+        self._run = run
+        self._progress = progress
+        self._state = state
+        self._title = ""
+        self._recorded = time.monotonic()
+
+    def enter(self, state: RunState) -> None:
+        """Go on in another state."""
+        self._state = state
+
+    def stage(self, title: str) -> None:
+        self._progress.stage(title)
+        self._title, self._recorded = title, time.monotonic()
+        self._run.report(self._state, title)
+
+    def advance(self, done: int, total: int, note: str = "") -> None:
+        self._progress.advance(done, total, note)
+        if self._is_due():
+            self._run.report(self._state, self._title, min(1.0, done / max(1, total)))
+
+    def searched(self, progress: SearchProgress) -> None:
+        """Report how far a search has come."""
+        self._progress.advance(round(100 * progress.share), 100, _note(progress))
+        if self._is_due():
+            self._run.report(
+                self._state,
+                self._title,
+                progress.share,
+                eta_seconds=progress.eta_seconds,
+                tokens=progress.tokens,
+            )
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        is_due = now - self._recorded >= _SECONDS
+        self._recorded = now if is_due else self._recorded
+        return is_due
+
+
+def report_end(run: RunStore, error: BaseException) -> None:
+    """Record how a session ended before its run did."""
+    with suppress(InputError):  # what ended it may be the disk
+        if isinstance(error, PlannerError):
+            run.report("failed", str(error))
+        elif isinstance(error, Exception):
+            run.report("failed", type(error).__name__)
+        else:  # Ctrl-C, or a signal
+            run.report("stopped")
+
+
+def _note(progress: SearchProgress) -> str:
+    note = f"{progress.done} plans, KL {progress.latest.quality['kl'].value:.3f}"
+    if progress.eta_seconds is None:
+        return note
+    return f"{note}, {progress.eta_seconds / 60:.1f} min left"

@@ -1,0 +1,202 @@
+"""The database of a run, for those who read while a search writes."""
+
+import json
+import random
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from planner.cli.main import main
+from planner.run import Run
+from planner.runs.metadata import RunMetadata
+from planner.runs.rows import text_of
+from search_spaces.errors import RunError
+from search_spaces.models.identity import ModelIdentity
+from search_spaces.space.plan import ComponentPlan, Plan
+from tests.problems.toy_search import DENSE, SETTINGS, evaluation
+
+FIRST, SECOND, THIRD = (3,) * 8, (2,) * 8, (1,) * 8
+EVALUATIONS = 20_000
+MOST_SECONDS = 4.0
+"""Of processor time, for what takes about half a second on an idle core."""
+
+
+def test_only_what_is_new_or_changed_is_read_again(tmp_path: Path) -> None:
+    with Run.create(tmp_path, SETTINGS) as writer, Run.open(tmp_path) as reader:
+        writer.record(evaluation(FIRST))
+        writer.record(evaluation(SECOND))
+        seen = max(e.revision for e in reader.evaluations())
+        assert reader.evaluations(after=seen) == []
+        writer.record(evaluation(THIRD))
+        assert [e.genome for e in reader.evaluations(after=seen)] == [THIRD]
+        # a plan that goes on to another rung is news, and keeps its place
+        writer.record(evaluation(FIRST, seconds=2.0))
+        writer.record_rescore(evaluation(SECOND).plan_id, "fresh", evaluation(SECOND).quality)
+        assert [e.genome for e in reader.evaluations(after=seen)] == [FIRST, SECOND, THIRD]
+        assert [e.genome for e in reader.evaluations()] == [FIRST, SECOND, THIRD]
+        assert reader.evaluations()[0].score.seconds == 2.0
+
+
+def test_an_evaluation_says_when_it_landed(tmp_path: Path) -> None:
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    with Run.create(tmp_path, SETTINGS) as run:
+        run.record(evaluation(FIRST))
+        (landed,) = run.evaluations()
+        assert landed.created_at is not None
+        assert before <= landed.created_at <= datetime.now(UTC)
+        run.record(evaluation(FIRST, seconds=2.0))
+        (changed,) = run.evaluations()
+    assert changed.created_at == landed.created_at
+
+
+def test_two_readers_see_what_one_writer_writes(tmp_path: Path) -> None:
+    genomes = [tuple(random.Random(n).choices(range(4), k=8)) for n in range(60)]
+    genomes = list(dict.fromkeys(genomes))
+    errors: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            with Run.open(tmp_path) as run:
+                seen, count = 0, 0
+                while count < len(genomes):
+                    news = run.evaluations(after=seen)
+                    seen = max([seen, *(e.revision for e in news)])
+                    found = [e.genome for e in run.evaluations()]
+                    assert found == genomes[: len(found)]
+                    count = len(found)
+                    assert run.status.state == "preparing"
+                    assert run.front_plans() or not found
+        except BaseException as error:  # noqa: BLE001  (raised below)
+            errors.append(error)
+
+    with Run.create(tmp_path, SETTINGS) as writer:
+        writer.record_metadata(RunMetadata(dense=DENSE, cost_names=("params",)))
+        readers = [Thread(target=read) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for genome in genomes:
+            writer.record(evaluation(genome))
+        for reader in readers:
+            reader.join(timeout=60)
+    assert errors == []
+    assert not any(reader.is_alive() for reader in readers)
+
+
+def test_the_status_is_that_of_the_session(tmp_path: Path) -> None:
+    with Run.create(tmp_path, SETTINGS) as run, Run.open(tmp_path) as reader:
+        assert reader.status.state == "preparing"
+        run.report("searching", "searching", 0.25, eta_seconds=8.0, tokens=30)
+        status = reader.status
+        assert (status.state, status.share, status.tokens) == ("searching", 0.25, 30)
+        assert status.eta_seconds == 8.0
+        assert status.started_at <= status.updated_at <= datetime.now(UTC)
+        run.report("stopped")
+        assert (reader.status.state, reader.status.tokens) == ("stopped", 30)
+    with Run.resume(tmp_path, SETTINGS) as run:
+        run.report("failed", "it was refused before it began")
+        assert run.status.state == "stopped"
+        run.begin()
+        assert run.status.state == "preparing"
+        assert run.status.started_at > status.started_at
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("update status set state = 'dreaming'", "its status has 'dreaming' as its `state`"),
+        ("update status set share = 1.5", "its status has 1.5 as its `share`"),
+        ("update status set tokens = -1", "its status has -1 as its `tokens`"),
+        ("update status set tokens = 'many'", "its status has 'many' as its `tokens`"),
+        ("update status set updated_at = 'soon'", "its status has 'soon' as its `updated_at`"),
+        ("update status set started_at = x'00'", "as its `started_at`"),
+        ("delete from status", "it lacks its status"),
+    ],
+)
+def test_a_status_of_no_search_is_named(tmp_path: Path, line: str, said: str) -> None:
+    Run.create(tmp_path, SETTINGS).close()
+    _execute(tmp_path, line)
+    with Run.open(tmp_path) as run, pytest.raises(RunError) as raised:
+        _ = run.status
+    assert said in str(raised.value)
+
+
+def _plan() -> Plan:
+    identity = ModelIdentity(architecture="A", fingerprint="abc", params=10)
+    mlp = ComponentPlan(unit_count=8, kept="0-3,7")
+    return Plan(model=identity, sites={"layers.0.mlp": mlp})
+
+
+def test_a_plan_is_kept_in_whole(tmp_path: Path) -> None:
+    plan = _plan()
+    with Run.create(tmp_path, SETTINGS) as run:
+        run.record_plans([plan])
+        run.record_plans([plan])
+        assert run.plan("unknown") is None
+    with Run.open(tmp_path) as reader:
+        assert reader.plan(plan.plan_id) == plan
+
+
+@pytest.mark.parametrize("json_text", ["", "{", "[]", "{}", '{"version": 9}', "another's"])
+def test_a_damaged_plan_is_named(tmp_path: Path, json_text: str) -> None:
+    plan = _plan()
+    with Run.create(tmp_path, SETTINGS) as run:
+        run.record_plans([plan])
+    other = plan.model_copy(update={"sites": {}}).to_json()
+    text = other if json_text == "another's" else json_text
+    _execute(tmp_path, f"update plans set json = '{text}'")
+    said = f"its plan {plan.plan_id} is none that a search writes"
+    with Run.open(tmp_path) as reader, pytest.raises(RunError, match=said):
+        reader.plan(plan.plan_id)
+
+
+def _execute(folder: Path, line: str) -> None:
+    with sqlite3.connect(folder / "run.sqlite") as database:
+        database.execute(line)
+    database.close()
+
+
+def test_the_front_of_a_long_run_is_there_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_long_run(tmp_path, EVALUATIONS)
+    started = time.process_time()
+    assert main(["front", str(tmp_path)]) == 0
+    seconds = time.process_time() - started
+    printed = capsys.readouterr().out
+    assert printed.count("plan-") > 3
+    assert "hypervolume" in printed
+    assert seconds < MOST_SECONDS
+
+
+def write_long_run(folder: Path, count: int, sites: int = 60, windows: int = 16) -> None:
+    """Write a run of many plans, as a search of a large model leaves it, without its commits."""
+    rng = np.random.default_rng(0)
+    with Run.create(folder, SETTINGS) as run:
+        run.record_metadata(RunMetadata(dense=DENSE, smallest=DENSE, cost_names=("params",)))
+        run.report("searching", "searching", 0.5)
+    levels = rng.integers(1, 9, (count, sites))
+    shares = levels.mean(axis=1) / 8
+    kls = rng.lognormal(sigma=0.3, size=(count, windows)) * (1.1 - shares[:, None])
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    heads, rows = [], []
+    for number, (genome, share, by_window) in enumerate(zip(levels, shares, kls, strict=True)):
+        costs = json.dumps({name: float(share) * value for name, value in DENSE.items()})
+        head = number + 1, text_of(tuple(genome.tolist())), f"plan-{number}", number // 32
+        heads.append((*head, 2048, 0.5, None, costs, now, number + 1))
+        for metric, values in (
+            ("kl", by_window),
+            ("nll", 3 + by_window),
+            ("agreement", by_window),
+        ):
+            blob = values.astype("<f8").tobytes()
+            rows.append((number + 1, "search", metric, float(values.mean()), 0.01, blob))
+    with sqlite3.connect(folder / "run.sqlite") as database:
+        marks = ", ".join("?" * 10)
+        database.executemany(f"insert into evaluations values ({marks})", heads)
+        database.executemany("insert into measurements values (?, ?, ?, ?, ?, ?)", rows)
+    database.close()

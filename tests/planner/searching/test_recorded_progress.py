@@ -1,0 +1,75 @@
+"""Progress that a run records, for whoever reads it from outside."""
+
+from pathlib import Path
+
+import pytest
+
+from planner.run import Run
+from planner.searching import recorded_progress
+from planner.searching.recorded_progress import RecordedProgress
+from planner.searching.search_model import open_run
+from planner.searching.spending import SearchProgress
+from search_spaces.errors import ModelError
+from tests.problems.toy_search import SETTINGS, evaluation
+from tests.progress import RecordedProgress as Heard
+
+PLAN = evaluation((3,) * 8)
+HALF = SearchProgress(
+    done=5, share=0.5, tokens=70, latest=PLAN, is_complete=True, seconds=3.0, eta_seconds=3.5
+)
+
+
+def test_each_stage_and_its_progress_are_recorded_and_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+    with Run.create(tmp_path, SETTINGS) as run:
+        progress = RecordedProgress(run, heard, "searching")
+        progress.stage("searching")
+        first = run.status
+        assert (first.state, first.phase, first.share) == ("searching", "searching", 0.0)
+        progress.searched(HALF)
+        assert run.status == first  # less than a second has passed
+        monkeypatch.setattr(recorded_progress, "_SECONDS", 0.0)
+        progress.searched(HALF)
+        status = run.status
+        assert (status.share, status.eta_seconds, status.tokens) == (0.5, 3.5, 70)
+        progress.enter("rescoring")
+        progress.stage("re-scoring")
+        progress.advance(1, 4)
+        status = run.status
+        assert (status.state, status.phase, status.share) == ("rescoring", "re-scoring", 0.25)
+        assert status.tokens == 70
+    assert (50, 100) in heard.counts
+    assert (1, 4) in heard.counts
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "phase"),
+    [
+        (KeyboardInterrupt(), "stopped", ""),
+        (ModelError("no plan could be scored"), "failed", "no plan could be scored"),
+        (ZeroDivisionError("a defect"), "failed", "ZeroDivisionError"),
+    ],
+)
+def test_how_a_session_ended_is_recorded(
+    error: BaseException, state: str, phase: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with (  # noqa: PT012
+        pytest.raises(type(error)),
+        open_run(out, SETTINGS, resume=False) as run,
+    ):
+        run.record(PLAN)
+        raise error
+    with Run.open(out) as ended:
+        assert (ended.status.state, ended.status.phase) == (state, phase)
+
+
+def test_a_refused_resume_leaves_the_status_as_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    Run.create(out, SETTINGS).close()
+    before = Run.open(out).status
+    with pytest.raises(ModelError), open_run(out, SETTINGS, resume=True):
+        raise ModelError("another model")
+    assert Run.open(out).status == before
