@@ -74,6 +74,7 @@ def _refuse_column(file: TextFile, column: str, batches: Iterable[Any], schema: 
 def _values(batches: Iterable[Any], column: str) -> Iterator[Cell]:
     number = 0
     for batch in batches:
-        for value in batch.column(column).to_pylist():
+        place = batch.schema.names.index(column)  # the first of that name, as in CSV
+        for value in batch.column(place).to_pylist():
             number += 1
             yield f"row {number}", value

@@ -40,6 +40,14 @@ _CONTENTS = (
     (b"PAR1", "parquet", "let its name end in `.parquet`"),
     (b"ARROW1", "an Arrow table", "let its name end in `.arrow`"),
     (b"\xff\xff\xff\xff", "an Arrow table", "let its name end in `.arrow`"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it and give the folder"),
+    (b"Rar!\x1a\x07", "a RAR archive", "unpack it and give the folder"),
+    (b"\x1f\x9d", "packed by `compress`", "unpack it"),
+    (b"\x04\x22\x4d\x18", "packed by LZ4", "unpack it"),
+    (b"\x89PNG", "a picture", "write its text to a file"),
+    (b"\xff\xd8\xff", "a picture", "write its text to a file"),
+    (b"\x89HDF", "an HDF5 table", "write it as parquet"),
+    (b"Obj\x01", "an Avro table", "write it as parquet"),
     (b"%PDF-", "a PDF document", "write its text to a file"),
     (b"{\\rtf", "an RTF document", "write its text to a file"),
     (b"\xd0\xcf\x11\xe0", "an office document", "write its text to a file"),
@@ -213,7 +221,7 @@ def _members(path: Path, option: str) -> Iterator[TextFile]:
     with zipfile.ZipFile(path) as archive:
         for member in sorted(archive.infolist(), key=lambda member: member.filename):
             parts = PurePosixPath(member.filename).parts
-            if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in parts):
+            if member.is_dir() or any(part != ".." and _is_hidden(part) for part in parts):
                 continue
             name = f"{path}/{member.filename}"
             if _is_encrypted(path, member):
@@ -222,6 +230,10 @@ def _members(path: Path, option: str) -> Iterator[TextFile]:
                     "with its password and give the folder"
                 )
             yield TextFile(name=name, option=option, packed=partial(archive.open, member))
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith((".", "__MACOSX"))
 
 
 def _is_encrypted(path: Path, member: zipfile.ZipInfo) -> bool:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from evaluators.data.documents import read_documents
 from evaluators.data.windows import Calibration, Windows
 from search_spaces.errors import DataError, quoted
+from search_spaces.models.on_disk.tokenizer_checks import is_refusal
 from search_spaces.models.on_disk.vocabulary import embedding_rows
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,9 @@ class Vocabulary:
     def _encoded(self, text: str, name: str, *, add_special_tokens: bool) -> list[int]:
         try:
             encoded = self.tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)
-        except Exception as error:  # tokenizers raises no class of its own
+        except BaseException as error:  # tokenizers raises no class of its own
+            if not is_refusal(error):
+                raise
             raise DataError(
                 f"the tokenizer must take any text, and cannot take {name}; use the model's own "
                 "tokenizer, or give other text"

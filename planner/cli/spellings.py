@@ -96,12 +96,13 @@ def current_keys(
         SettingsError: If the command has no such option, or two keys name one.
     """
     current: dict[str, Any] = {}
+    written: dict[str, str] = {}
     for key, value in values.items():
         name = current_option(key.removeprefix("--"), command, options)
         if name in current:
-            rule = f"a file must give each option once, got `{name}` also as `{key}`"
+            rule = f"a file must give each option once, got `{written[name]}` and `{key}`"
             raise SettingsError(f"{rule}; keep one of them")
-        current[name] = value
+        current[name], written[name] = value, key
     return current
 
 

@@ -39,7 +39,11 @@ from search_spaces.models.on_disk.config_checks import (
 )
 from search_spaces.models.on_disk.plain_files import find_file, read_json
 from search_spaces.models.on_disk.source_files import WeightFiles
-from search_spaces.models.on_disk.tokenizer_checks import damaged_tokenizer, missing_tokenizer
+from search_spaces.models.on_disk.tokenizer_checks import (
+    damaged_tokenizer,
+    is_refusal,
+    missing_tokenizer,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +118,9 @@ def load_tokenizer(
             source, trust_remote_code=trust_remote_code, config=copy.deepcopy(config)
         )
         tokenizer("")  # some wrong values fail no earlier
-    except Exception as error:  # tokenizers raises no class of its own over a bad file
+    except BaseException as error:  # tokenizers raises no class of its own over a bad file
+        if not is_refusal(error):
+            raise
         if not trust_remote_code and "trust_remote_code" in str(error):
             raise untrusted(source, "tokenizer") from error
         if is_out_of_memory(error):
@@ -262,15 +268,12 @@ def _view(source: str, files: WeightFiles) -> Iterator[str]:
 def load_as_client(
     folder: str, *, trust_remote_code: bool, **options: Any
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Load a folder that we wrote ourselves as those who get it would.
+    """Load a folder that we wrote ourselves as those who get it would; see `load_weights`.
 
     Args:
         folder: The export.
         trust_remote_code: Whether it brings code of ours; a stock export loads without.
         options: Of transformers, such as ``dtype``.
-
-    Returns:
-        The model, and what transformers says of its keys.
     """
     load: Any = AutoModelForCausalLM.from_pretrained
     model, info = load(

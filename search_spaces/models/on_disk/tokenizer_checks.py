@@ -60,6 +60,11 @@ def missing_tokenizer(
     )
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Return whether a tokenizer fails over its input or files; tokenizers may panic at them."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 def damaged_tokenizer(source: str) -> ModelError:
     """Return the sentence for a tokenizer that cannot be loaded, by the file at fault."""
     missing = missing_tokenizer(source)

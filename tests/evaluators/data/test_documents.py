@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow
 import pytest
+from pyarrow import parquet
 
 from evaluators.data import text_files
 from evaluators.data.documents import read_documents
@@ -292,7 +293,10 @@ def test_an_archive_is_read_like_a_folder(folder: Path) -> None:
         ("word".encode("utf-16"), "UTF-16 by its content.*iconv -f utf-16"),
         ("word".encode("utf-32"), "UTF-32 by its content"),
         (b"a" * 257 + b"ustar\x0000", "a tar archive"),
-        (b"\x89PNG\r\n\x1a\n" * 9, "UTF-8, and .* byte 1 of line 1"),
+        (b"\x89PNG\r\n\x1a\n" * 9, "a picture by its content"),
+        (b"7z\xbc\xaf\x27\x1c" * 9, "a 7-Zip archive by its content; unpack it"),
+        (b"\x89HDF\r\n\x1a\n" * 9, "an HDF5 table by its content; write it as parquet"),
+        (b"\x89odd\r\n\x1a\n" * 9, "UTF-8, and .* byte 1 of line 1"),
         (b"ok\nSQLite format 3\0 and more", "zero byte in line 2"),
         ("fine\nÄrger über Öl\n".encode("latin-1"), "UTF-8.* byte 1 of line 2.*iconv"),
     ],
@@ -410,6 +414,27 @@ def test_an_archive_packed_by_an_unknown_method_is_refused(folder: Path) -> None
     assert "not packed as its name says" in refusal(folder / "a.zip")
 
 
+def test_a_member_of_an_archive_may_lead_outside_for_it_is_read_and_not_unpacked(
+    folder: Path,
+) -> None:
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("../a.txt", "one")
+        archive.writestr("../.hidden/b.txt", "two")
+    assert read_documents(str(folder / "a.zip")) == ["one"]
+
+
+def test_of_columns_of_one_name_the_first_is_read(folder: Path) -> None:
+    cells = [pyarrow.array(["one"]), pyarrow.array(["two"])]
+    parquet.write_table(pyarrow.table(cells, ["text", "text"]), folder / "a.parquet")
+    (folder / "a.csv").write_text("text,text\none,two\n")
+    for name in ("a.parquet", "a.csv"):
+        assert read_documents(str(folder / name)) == ["one"]
+
+
+def test_an_address_is_not_fetched(folder: Path) -> None:
+    assert "`s3://mine/a.jsonl`, and addresses are not fetched" in refusal("s3://mine/a.jsonl")
+
+
 @pytest.mark.parametrize(("mark", "flags_at"), [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)])
 def test_an_archive_is_encrypted_if_its_table_or_a_member_says_so(
     folder: Path, mark: bytes, flags_at: int
@@ -451,7 +476,7 @@ def test_folders_of_save_to_disk_are_read(folder: Path) -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        *("", "[]", "{}", '{"_data_files": 3}', '{"_data_files": [3]}'),
+        *("", "[]", "{}", '{"_data_files": 3}', '{"_data_files": [3]}', '{"_data_files": "a"}'),
         *(
             json.dumps({"_data_files": [{"filename": name}]})
             for name in ("/etc/passwd", "..", ".", "", "a\0", "\ud800")
@@ -464,6 +489,11 @@ def test_a_saved_folder_that_is_damaged_or_leads_elsewhere_is_refused(
     saved(folder / "one", ["a.arrow"])
     (folder / "one" / "state.json").write_text(state)
     assert "must be a sound folder of `save_to_disk`" in refusal(folder / "one")
+
+
+def test_a_saved_folder_without_splits_is_refused(folder: Path) -> None:
+    (folder / "dataset_dict.json").write_text('{"splits": []}')
+    assert "must be a data set with splits, and" in refusal(folder)
 
 
 def test_a_saved_folder_that_lacks_a_file_names_it(folder: Path) -> None:

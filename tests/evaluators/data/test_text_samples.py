@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -276,6 +276,14 @@ def test_a_tokenizer_that_knows_no_word_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("none of these is known " * 200)
     with pytest.raises(DataError, match=r"must tell words apart, and all of .* is `\?` to it"):
         drawn(tmp_path / "a.txt")
+
+
+def test_a_tokenizer_that_panics_over_a_text_is_refused() -> None:
+    lone = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    lone.normalizer = normalizers.Replace(Regex("(a+)+$"), "x")  # which takes too long
+    made = PreTrainedTokenizerFast(tokenizer_object=lone)  # type: ignore[no-untyped-call]
+    with pytest.raises(DataError, match="tokenizer must take any text"):
+        Vocabulary(tokenizer=made, embedding_rows=2).ids("a" * 40 + "!", "`a.txt`")
 
 
 def test_a_tokenizer_that_fails_over_a_word_is_refused(tmp_path: Path) -> None:
