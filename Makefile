@@ -43,8 +43,9 @@ format: install  ## format and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install  ## write docs/options.md from the settings
+docs: install  ## write docs/options.md from the settings, and the lists of metrics
 	$(BIN)/python -m planner.cli.options_page > docs/options.md
+	$(BIN)/python -m planner.reports.metric_lists README.md docs/budgets.md
 
 test: install  ## the default tests
 	$(BIN)/pytest
