@@ -9,6 +9,7 @@ differs. Options that are spelt otherwise in the other checkout are translated.
 """
 
 import hashlib
+import json
 import random
 import sqlite3
 import subprocess
@@ -122,18 +123,32 @@ def _searched(checkout: Path, model: Path, options: dict[str, str], out: Path) -
 
 def _content(run: Path) -> tuple[str, str]:
     """Digests of the front and of all that was scored, times left out."""
-    query = (
-        "select genome, plan_id, round, tokens, failure, split, metric, value, by_window "
-        "from evaluations join measurements on evaluation_id = id order by id, split, metric"
+    plans = "select id, genome, plan_id, round, tokens, failure from evaluations order by id"
+    scores = (
+        "select evaluation_id, replace(split, 'calibration', 'search') as split, metric, value, "
+        "by_window from measurements where split <> 'exact' order by evaluation_id, split, metric"
     )
     with sqlite3.connect(run / "run.sqlite") as database:
-        rows = database.execute(query).fetchall()
+        found = [database.execute(query).fetchall() for query in (plans, scores)]
+        found.append(_costs(database))
     database.close()
     digests = (hashlib.sha256(b).hexdigest()[:16] for b in (
-        (run / "front.csv").read_bytes(), repr(rows).encode(),
+        (run / "front.csv").read_bytes(), repr(found).encode(),
     ))  # fmt: skip
     front, evaluations = digests
     return f"front {front}, evaluations {evaluations}", evaluations
+
+
+def _costs(database: sqlite3.Connection) -> list[tuple[object, ...]]:
+    """Costs of each plan by name: of its own row, or as rows of measurements in a run of before."""
+    columns = {name for _, name, *_ in database.execute("pragma table_info(evaluations)")}
+    if "costs" not in columns:
+        query = "select evaluation_id, metric, value from measurements where split = 'exact'"
+        return sorted(database.execute(query).fetchall())
+    rows = database.execute("select id, costs from evaluations").fetchall()
+    return sorted(
+        (number, name, value) for number, text in rows for name, value in json.loads(text).items()
+    )
 
 
 def _counts(run: Path) -> str:

@@ -99,9 +99,9 @@ def test_the_status_is_that_of_the_session(tmp_path: Path) -> None:
         assert (reader.status.state, reader.status.tokens) == ("stopped", 30)
     with Run.resume(tmp_path, SETTINGS) as run:
         run.report("failed", "it was refused before it began")
-        assert run.status.state == "stopped"
+        assert str(run.status) == "stopped"
         run.begin()
-        assert run.status.state == "preparing"
+        assert str(run.status) == "preparing"
         assert run.status.started_at > status.started_at
 
 
