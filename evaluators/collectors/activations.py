@@ -1,7 +1,7 @@
 """Layer by layer: statistics of projections' inputs and of the hidden states around a layer."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from evaluators.collectors.names import OF_EXPERTS, OF_HIDDEN, OF_INPUTS, Key
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.backbone import Backbone, LayerCall
 from search_spaces.structure.hooks import hooked
+from search_spaces.structure.mixture import mixtures_of
 from search_spaces.structure.model import LayerStructure, ModelStructure
 from search_spaces.surgery.slice_and_cut import narrowed
 
@@ -119,9 +120,10 @@ class _LayerMeter:
     def __init__(
         self, layer: LayerStructure, names: frozenset[StatisticName], tokens: int
     ) -> None:
-        components = layer.components
         self._paths = [
-            projection.path for component in components for projection in component.projections
+            path
+            for component in layer.components
+            for path in component.statistic_paths("matrices")
         ]
         self._names = names
         self._tokens = tokens
@@ -130,9 +132,8 @@ class _LayerMeter:
         """For each projection the first one with the very same input tensor."""
         self._energies: list[Tensor] = []
         self._state_sums: dict[Key, float] = {}
-        self._experts: ExpertMeter | None = None
-        if layer.experts is not None and names & OF_EXPERTS:
-            self._experts = ExpertMeter(layer.experts, names, tokens)
+        mixtures = mixtures_of(layer.components) if names & OF_EXPERTS else ()
+        self._experts = [ExpertMeter(mixture, names, tokens) for mixture in mixtures]
 
     @contextmanager
     def watching(self, layer: nn.Module) -> Iterator[None]:
@@ -151,8 +152,9 @@ class _LayerMeter:
 
         paths = self._paths if self._names & OF_INPUTS else []
         hooks = (layer.get_submodule(p).register_forward_pre_hook(note(p)) for p in paths)
-        watched_experts = self._experts.watching(layer) if self._experts else nullcontext()
-        with hooked(hooks), watched_experts:
+        with hooked(hooks), ExitStack() as stack:
+            for meter in self._experts:
+                stack.enter_context(meter.watching(layer))
             yield
 
     def add_states(self, entering: Tensor, between: Tensor | None, leaving: Tensor) -> None:
@@ -186,8 +188,8 @@ class _LayerMeter:
         }
         for key, total in self._state_sums.items():
             statistics[key] = torch.tensor(total / self._tokens, dtype=torch.float32)
-        if self._experts is not None:
-            statistics |= self._experts.statistics(layer)
+        for meter in self._experts:
+            statistics |= meter.statistics(layer)
         statistics["tokens", ""] = torch.tensor(float(self._tokens))
         # a median, for massive activations give some first tokens a thousand times the energy
         statistics["hidden_energy", ""] = torch.cat(self._energies).median().cpu()

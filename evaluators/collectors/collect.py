@@ -16,6 +16,7 @@ from evaluators.collectors.statistics_files import StatisticsFiles, digest_of
 from search_spaces.errors import DataError, ModelError
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.structure.mixture import mixtures_of
 from search_spaces.structure.model import ModelStructure
 
 logger = logging.getLogger(__name__)
@@ -127,14 +128,11 @@ def _check_numbers(index: int, statistics: Statistics) -> None:
 def _warn_of_unrouted(structure: ModelStructure, statistics: Sequence[Statistics]) -> None:
     """Warn of layers with experts that no token was routed to."""
     unrouted = {}
-    for component in structure.components:
-        of_layer = statistics[component.layer]
-        if component.experts and ("expert_frequency", component.experts.holder) in of_layer:
-            frequency = of_layer["expert_frequency", component.experts.holder]
-            if count := int((frequency <= 0).sum()):
-                unrouted[component.layer] = (
-                    f"{count} of {len(frequency)} in layer {component.layer}"
-                )
+    for mixture in mixtures_of(structure.components):
+        frequency = statistics[mixture.layer].get(("expert_frequency", mixture.holder))
+        count = 0 if frequency is None else int((frequency <= 0).sum())
+        if count:
+            unrouted[mixture.layer] = f"{count} of {mixture.member_count} in layer {mixture.layer}"
     if unrouted:
         logger.warning(
             "the calibration text routes no token to some experts, which are pruned first: %s; "

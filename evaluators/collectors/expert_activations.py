@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from evaluators.collectors.names import OF_EXPERT_RUNS, OF_EXPERT_TURNS, Key
 from search_spaces.importance.experts.nested_subsets import turn_errors
 from search_spaces.statistics import StatisticName
-from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import ExpertRun, Routed, masked_router, watched_experts
-from search_spaces.structure.experts import Experts
 from search_spaces.structure.hooks import hooked
+from search_spaces.structure.mixture import Mixture
 
 SAMPLED_TOKENS = 256
 """Tokens, spread evenly over the text, on which all experts run to find nested subsets."""
@@ -26,25 +25,24 @@ class ExpertMeter:
     Sums are taken in float32 inside a batch and in float64 across them.
 
     Args:
-        component: The experts.
+        mixture: The experts.
         names: Statistics; those of other passes are left out.
         tokens: Number of tokens in all passes.
     """
 
-    def __init__(self, component: Component, names: frozenset[StatisticName], tokens: int) -> None:
-        self._component = component
-        self._experts = component.mixture
+    def __init__(self, mixture: Mixture, names: frozenset[StatisticName], tokens: int) -> None:
+        self._mixture = mixture
         self._names = names
         self._tokens = tokens
         self._sums: dict[str, Tensor] = {}
-        self._sample = _Sample(self._experts, tokens)
+        self._sample = _Sample(mixture, tokens)
 
     @contextmanager
     def watching(self, layer: nn.Module) -> Iterator[None]:
         """Add up what the experts do while the layer runs once."""
         runs = self._names & OF_EXPERT_RUNS
         on_expert: Callable[[ExpertRun], None] = self._add_run if runs else _ignore_run
-        with watched_experts(layer, self._experts, self._routed, on_expert):
+        with watched_experts(layer, self._mixture, self._routed, on_expert):
             if not self._names & OF_EXPERT_TURNS:
                 yield
                 return
@@ -72,8 +70,8 @@ class ExpertMeter:
             statistics["expert_input_energy"] = self._sums["inputs"] / self._tokens
             statistics["expert_channel_energy"] = self._sums["channels"] / self._tokens
         if self._names & OF_EXPERT_TURNS:
-            statistics["expert_reconstruction"] = self._sample.errors(layer, self._component)
-        holder = self._experts.holder
+            statistics["expert_reconstruction"] = self._sample.errors(layer)
+        holder = self._mixture.holder
         return {
             (name, holder): value.float()
             for name, value in statistics.items()
@@ -106,7 +104,7 @@ class ExpertMeter:
             self._add_to(name, run.expert, energies)
 
     def _scatter(self, name: str, experts: Tensor, values: Tensor) -> None:
-        sums = values.new_zeros(self._experts.count)
+        sums = values.new_zeros(self._mixture.member_count)
         self._add(name, sums.index_add_(0, experts.flatten(), values.flatten()))
 
     def _add(self, name: str, value: Tensor) -> None:
@@ -114,7 +112,9 @@ class ExpertMeter:
 
     def _add_to(self, name: str, expert: int, value: Tensor) -> None:
         if name not in self._sums:
-            self._sums[name] = torch.zeros(self._experts.count, len(value), dtype=torch.float64)
+            self._sums[name] = torch.zeros(
+                self._mixture.member_count, len(value), dtype=torch.float64
+            )
         self._sums[name][expert] += value.cpu()
 
 
@@ -125,10 +125,10 @@ def _ignore_run(_run: ExpertRun) -> None:
 class _Sample:
     """A sample of the tokens that router and experts read."""
 
-    def __init__(self, experts: Experts, tokens: int) -> None:
-        self._experts = experts
+    def __init__(self, mixture: Mixture, tokens: int) -> None:
+        self._mixture = mixture
         self._places = torch.linspace(0, tokens - 1, min(tokens, SAMPLED_TOKENS)).long()
-        self._read: dict[str, list[Tensor]] = {experts.router: [], experts.holder: []}
+        self._read: dict[str, list[Tensor]] = {path: [] for path in mixture.paths}
         self._seen = dict.fromkeys(self._read, 0)
         self._dimensions = 2
 
@@ -138,7 +138,7 @@ class _Sample:
 
         def keep(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-                if path == self._experts.router:
+                if path == self._mixture.router:
                     self._dimensions = args[0].ndim
                 rows = args[0].flatten(0, -2)
                 places = self._places - self._seen[path]
@@ -153,30 +153,30 @@ class _Sample:
         ):
             yield
 
-    def errors(self, layer: nn.Module, component: Component) -> Tensor:
+    def errors(self, layer: nn.Module) -> Tensor:
         """Return, for each expert, the output error once it is pruned in its turn."""
-        experts = self._experts
-        read = torch.cat(self._read[experts.router])
+        mixture = self._mixture
+        read = torch.cat(self._read[mixture.router])
         if self._dimensions == 3:
             read = read[None]
-        router = layer.get_submodule(experts.router)
+        router = layer.get_submodule(mixture.router)
 
         def route(kept: Tensor) -> tuple[Tensor, Tensor]:
-            pruned = torch.ones(experts.count, dtype=torch.bool)
+            pruned = torch.ones(mixture.member_count, dtype=torch.bool)
             pruned[kept.cpu()] = False
-            with masked_router(layer, experts, pruned):
+            with masked_router(layer, mixture, pruned):
                 _, weights, chosen = router(read)
             # positions among the kept experts, which ascend
             return weights, torch.searchsorted(kept, chosen.contiguous())
 
-        outputs = self._outputs(layer.get_submodule(experts.holder))
-        errors = turn_errors(outputs, route, groups=component.group_count, lowest=experts.lowest)
+        outputs = self._outputs(layer.get_submodule(mixture.holder))
+        errors = turn_errors(outputs, route, groups=mixture.group_count, lowest=mixture.lowest)
         return torch.from_numpy(errors)
 
     def _outputs(self, holder: nn.Module) -> Tensor:
         """Run every expert on all of the tokens, ``(experts, tokens, hidden)``."""
-        rows = torch.cat(self._read[self._experts.holder])
+        rows = torch.cat(self._read[self._mixture.holder])
         ones = rows.new_ones(len(rows), 1)
-        experts = range(self._experts.count)
+        experts = range(self._mixture.member_count)
         first = torch.zeros(len(rows), 1, dtype=torch.long, device=rows.device)
         return torch.stack([holder(rows, first + expert, ones).float() for expert in experts])

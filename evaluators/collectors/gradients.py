@@ -70,23 +70,22 @@ def _leaves(
     """Let backward passes add up gradients of the matrices and gates of some layers."""
     hooks, weights = [], []
     for component in structure.components:
-        if component.layer not in sums_by_layer or component.experts is not None:
+        if component.layer not in sums_by_layer:
             continue
         layer = structure.backbone.layers[component.layer]
         sums = sums_by_layer[component.layer]
-        paths = [projection.path for projection in component.projections]
-        for path in paths if names & OF_WEIGHTS else []:
+        for path in component.statistic_paths("matrices") if names & OF_WEIGHTS else ():
             linear = layer.get_submodule(path)
             weight = linear.weight
             assert isinstance(weight, Tensor)
             weights.append(weight)
             add = _adder(sums, path, names & OF_WEIGHTS, linear)
             hooks.append(_on_gradient(weight.requires_grad_(), add))
-        if names & OF_GATES:
-            output = layer.get_submodule(paths[-1])
+        for path in component.statistic_paths("gates") if names & OF_GATES else ():
+            output = layer.get_submodule(path)
             assert isinstance(output.weight, Tensor)
             gate = output.weight.new_ones(component.unit_count).requires_grad_()
-            add = _adder(sums, paths[-1], names & OF_GATES, None)
+            add = _adder(sums, path, names & OF_GATES, None)
             hooks.append(_on_gradient(gate, add))
             hooks.append(output.register_forward_pre_hook(gate_hook(component, gate)))
     try:

@@ -1,6 +1,8 @@
 """The loss of accepted draft tokens from removing one expert alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from evaluators.quality.acceptance import acceptance
 from evaluators.quality.comparison import Comparison, Teacher
 from search_spaces.structure.backbone import Backbone, LayerInputs
 from search_spaces.structure.expert_hooks import masked_router
+from search_spaces.structure.mixture import mixtures_of
 from search_spaces.structure.model import ModelStructure
 
 STATE_BYTES = 1 << 30
@@ -55,11 +58,8 @@ def measure_expert_removals(
         ):
             rejected[layer][expert] = value
     return {
-        component.layer: {
-            ("expert_acceptance", component.mixture.holder): rejected[component.layer]
-        }
-        for component in structure.components
-        if component.experts is not None
+        mixture.layer: {("expert_acceptance", mixture.holder): rejected[mixture.layer]}
+        for mixture in mixtures_of(structure.components)
     }
 
 
@@ -68,19 +68,18 @@ def _routed(structure: ModelStructure, inputs: LayerInputs) -> dict[int, Tensor]
     backbone, state = structure.backbone, inputs.hidden
     routed = {}
     for index, layer_structure in enumerate(structure.layers):
-        with backbone.resident(index) as layer:
-            if layer_structure.experts is None:
-                state = backbone.run_layer(layer, state, inputs.calls[index])
-                continue
-            experts = layer_structure.experts.mixture
-            marks = routed[index] = torch.zeros(experts.count, dtype=torch.bool)
-
-            def note(_holder: object, args: tuple[Tensor, ...], marks: Tensor = marks) -> None:
-                marks[args[1].flatten().cpu()] = True
-
-            with layer.get_submodule(experts.holder).register_forward_pre_hook(note):
-                state = backbone.run_layer(layer, state, inputs.calls[index])
+        with backbone.resident(index) as layer, ExitStack() as hooks:
+            for mixture in mixtures_of(layer_structure.components):
+                marks = routed[index] = torch.zeros(mixture.member_count, dtype=torch.bool)
+                holder = layer.get_submodule(mixture.holder)
+                hooks.enter_context(holder.register_forward_pre_hook(partial(_note, marks)))
+            state = backbone.run_layer(layer, state, inputs.calls[index])
     return routed
+
+
+def _note(marks: Tensor, _holder: object, args: tuple[Tensor, ...]) -> None:
+    """Mark the experts that a holder is handed."""
+    marks[args[1].flatten().cpu()] = True
 
 
 def _batches(routed: Mapping[int, Tensor], room: int) -> Iterator[dict[int, list[int]]]:
@@ -114,11 +113,10 @@ def _finals(
         with backbone.resident(index) as layer:
             for place, hidden in enumerate(live):
                 live[place] = backbone.run_layer(layer, hidden, call)
-            component = structure.layers[index].experts
-            if component is not None:
+            for mixture in mixtures_of(structure.layers[index].components):
                 for expert in removals.get(index, ()):
-                    removed = torch.arange(component.mixture.count) == expert
-                    with masked_router(layer, component.mixture, removed):
+                    removed = torch.arange(mixture.member_count) == expert
+                    with masked_router(layer, mixture, removed):
                         live.append(backbone.run_layer(layer, state, call))
             if index < max(removals):
                 state = backbone.run_layer(layer, state, call)

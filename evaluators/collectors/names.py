@@ -1,8 +1,9 @@
 """Which pass collects which statistics, and the paths under which they are stored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from search_spaces.statistics import StatisticName
+from search_spaces.structure.components import StatisticPlace
 from search_spaces.structure.model import LayerStructure
 
 OF_INPUTS: frozenset[StatisticName] = frozenset(
@@ -33,6 +34,13 @@ OF_EXPERTS = OF_ROUTES | OF_EXPERT_RUNS | OF_EXPERT_TURNS
 OF_EXPERT_REMOVAL: frozenset[StatisticName] = frozenset({"expert_acceptance"})
 ALWAYS: frozenset[StatisticName] = frozenset({"tokens", "hidden_energy"})
 
+_PLACES: Mapping[StatisticPlace, frozenset[StatisticName]] = {
+    "matrices": OF_INPUTS | OF_WEIGHTS,
+    "gates": OF_GATES,
+    "experts": OF_EXPERTS | OF_EXPERT_REMOVAL,
+}
+"""What is measured of components, by the place that each of them has paths for."""
+
 PARTS = ("", "attention", "mlp")
 """Paths of statistics of a whole layer and of its two components."""
 
@@ -41,16 +49,12 @@ Key = tuple[StatisticName, str]
 
 def keys_of(layer: LayerStructure, names: frozenset[StatisticName]) -> Iterator[Key]:
     """Yield the names and paths of all statistics of a layer."""
-    components = [component for component in layer.components if component.experts is None]
     for name in sorted(names | ALWAYS):
-        if name in OF_INPUTS | OF_WEIGHTS:
+        place = next((place for place, of_place in _PLACES.items() if name in of_place), None)
+        if place is not None:
             paths = [
-                projection.path for component in components for projection in component.projections
+                path for component in layer.components for path in component.statistic_paths(place)
             ]
-        elif name in OF_GATES:
-            paths = [component.projections[-1].path for component in components]
-        elif name in OF_EXPERTS | OF_EXPERT_REMOVAL:
-            paths = [b.experts.holder for b in layer.components if b.experts is not None]
         elif name in ALWAYS:
             paths = [""]
         else:

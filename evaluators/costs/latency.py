@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from evaluators.costs.cost_model import CostedModel
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated, total
-from evaluators.costs.mixture import MixtureConfigurations
+from evaluators.costs.kept_counts import KeptCounts
 from evaluators.latency.latency_table import Curve, Grid, LatencyTable, LayerTimes
 from evaluators.latency.measure import Latency
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import Configurations
 from search_spaces.structure.components import Component
-from search_spaces.structure.experts import Experts
 from search_spaces.structure.model import ModelStructure
 
 Phase = Callable[[Latency], float]
@@ -79,14 +78,10 @@ def _phase_table(
 
     def added(component: Component, options: Sequence[BlockOptions]) -> Floats:
         kind = kind_of[component.layer]
-        if component.experts is not None:
-            assert kind.experts is not None
-            return _of_experts(component, component.experts, options, kind, kind.experts, phase)
-        curve = {"attention": kind.attention, "mlp": kind.mlp, "shared": kind.shared}[
-            component.kind
-        ]
-        assert curve is not None
-        return _interpolated(kind, curve, phase)
+        measured = kind.part(component.kind)
+        if isinstance(measured, Curve):
+            return _interpolated(kind, measured, phase)
+        return _in_grid(KeptCounts.of(component, options), kind, measured, phase)
 
     tables = tabulated(structure, block_options, added)
     dense = zip(tables, structure.components, strict=True)
@@ -114,25 +109,17 @@ def _interpolated(kind: LayerTimes, curve: Curve, phase: Phase) -> Floats:
     return costs
 
 
-def _of_experts(
-    component: Component,
-    experts: Experts,
-    block_options: Sequence[BlockOptions],
-    kind: LayerTimes,
-    grid: Grid,
-    phase: Phase,
-) -> Floats:
-    """Return what experts add to their layer's call, ``(options, units + 1)``."""
-    configurations = MixtureConfigurations.of(component, experts, block_options)
+def _in_grid(kept: KeptCounts, kind: LayerTimes, grid: Grid, phase: Phase) -> Floats:
+    """Return what a component adds to its layer's call, ``(options, units + 1)``."""
     shape = len(grid.counts), len(grid.top_ks), len(grid.channels)
-    # the largest of each row: no candidate keeps fewer experts than run
-    top_ks = configurations.running.max(axis=1)
+    # the largest of each row: no candidate keeps fewer members than run
+    top_ks = kept.running.max(axis=1)
     costs: Floats = np.einsum(
         "ctw,uc,vt,vw->vu",
         _added(kind, grid, phase).reshape(shape),
-        _weights(grid.counts, np.arange(component.unit_count + 1)),
+        _weights(grid.counts, np.arange(kept.members.shape[1])),
         _weights(grid.top_ks, top_ks),
-        _weights(grid.channels, configurations.channels[:, 0]),
+        _weights(grid.channels, kept.channels[:, 0]),
     )
     costs[:, 0] = 0.0
     return costs

@@ -6,7 +6,7 @@ import numpy as np
 
 from evaluators.costs.cost_model import CostedModel
 from evaluators.costs.cost_table import CostTable, Floats, tabulated
-from evaluators.costs.mixture import ExpertWeights, MixtureConfigurations
+from evaluators.costs.kept_counts import KeptCounts
 from evaluators.costs.size import byte_count
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
@@ -21,12 +21,12 @@ def loading_table(model: CostedModel) -> CostTable:
     stored = model.on_disk
 
     def table(component: Component, options: Sequence[BlockOptions]) -> Floats:
-        if component.experts is None:
-            return np.zeros(1)
-        configurations = MixtureConfigurations.of(component, component.experts, options)
-        layer = stored.backbone.layers[component.layer]
-        each = ExpertWeights.of(layer, component.experts, byte_count)
-        return np.asarray(configurations.running * each.expert(configurations.channels))
+        kept = KeptCounts.of(component, options)
+        costs = np.zeros((len(options), component.unit_count + 1))
+        for weight in component.unit_weights(stored.backbone.layers[component.layer]):
+            if weight.is_stacked and weight.role != "router":
+                costs += kept.cost(weight, byte_count(weight.tensor), running=True)
+        return costs
 
     size = model.table("size")
     routed = zip(stored.components, tabulated(stored, model.block_options, table), strict=True)

@@ -1,6 +1,6 @@
 """Multiply–accumulates for each token."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from torch import Tensor, nn
@@ -10,10 +10,9 @@ from evaluators.costs.cost_table import (
     ComponentOptions,
     CostTable,
     Floats,
-    proportional,
     tabulated,
 )
-from evaluators.costs.mixture import ExpertWeights, MixtureConfigurations
+from evaluators.costs.kept_counts import KeptCounts
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
 from search_spaces.structure.linear import is_linear, matrix
@@ -30,24 +29,21 @@ def products_table(
 ) -> CostTable:
     """Count the multiply–accumulates of one token that attends to ``context`` tokens.
 
-    In a mixture, those of the router's rows and of the experts that run for the token.
+    In a mixture, those of the router's rows and of the experts that run for the token; of what
+    runs at full width, all unless the component is dropped.
     """
     layers = structure.backbone.layers
 
     def table(component: Component, options: Sequence[BlockOptions]) -> Floats:
-        layer = layers[component.layer]
-        if component.experts is not None:
-            configurations = MixtureConfigurations.of(component, component.experts, options)
-            each = ExpertWeights.of(layer, component.experts, _products, matrices_only=True)
-            return np.asarray(
-                configurations.kept * each.row
-                + configurations.running * each.expert(configurations.channels)
-            )
-        paths = [projection.path for projection in component.projections]
-        products = sum(_products(matrix(layer.get_submodule(path))) for path in paths)
-        unit = products / component.unit_count + component.core_features * context
+        layer, kept = layers[component.layer], KeptCounts.of(component, options)
         standing = sum(_products(matrix(linear)) for linear in _standing(layer, component))
-        return proportional(component.unit_count, unit, standing)
+        costs = np.zeros((len(options), component.unit_count + 1))
+        costs += standing * (kept.members > 0)
+        costs += float(component.core_features * context) * kept.members
+        for weight in component.unit_weights(layer):
+            if weight.role != "bias":
+                costs += kept.cost(weight, _products(weight.tensor), running=True)
+        return costs
 
     outside = [
         module
@@ -68,12 +64,13 @@ def _products(weight: Tensor) -> float:
 
 def _standing(layer: nn.Module, component: Component) -> list[nn.Module]:
     """List the linear layers that run at full width unless the component is dropped."""
-    projections = {projection.path for projection in component.projections}
+
+    def lies_in(path: str, roots: Iterable[str]) -> bool:
+        return any(path == root or path.startswith(f"{root}.") for root in roots)
+
     roots = {component.module, *component.private} - {""}
     return [
         module
         for path, module in layer.named_modules()
-        if is_linear(module)
-        and path not in projections
-        and any(path == root or path.startswith(f"{root}.") for root in roots)
+        if is_linear(module) and lies_in(path, roots) and not lies_in(path, component.paths)
     ]

@@ -11,13 +11,11 @@ from evaluators.costs.cost_table import (
     CostTable,
     Floats,
     WeightCost,
-    proportional,
     tabulated,
 )
-from evaluators.costs.mixture import ExpertWeights, MixtureConfigurations
+from evaluators.costs.kept_counts import KeptCounts
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.structure.components import Component
-from search_spaces.structure.experts import Experts
+from search_spaces.structure.components import Component, UnitWeight
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
 
@@ -31,7 +29,7 @@ class Counted:
     buffers: bool = False
     """Whether buffers that a checkpoint stores are counted too."""
     running: bool = False
-    """Whether only those experts count that run for a token."""
+    """Whether only those members count that run for a token."""
 
 
 def weight_table(
@@ -86,23 +84,21 @@ class _WeightCounter:
 
     def whole(self, component: Component) -> float:
         """Return the cost of all that dropping the component removes."""
-        holder = (
-            {component.module} if component.module else {p.path for p in component.projections}
-        )
+        holder = {component.module} if component.module else set(component.paths)
         layer = self._layers[component.layer]
         return sum(self.all(layer.get_submodule(path)) for path in holder | set(component.private))
 
     def table(self, component: Component, block_options: Sequence[BlockOptions]) -> Floats:
         """Return the cost of a component in each of its configurations."""
-        whole = self.whole(component)
-        if component.experts is not None:
-            return self._mixture(component, component.experts, block_options, whole)
-        units = self._units(component)
-        table = proportional(
-            component.unit_count, units / component.unit_count, standing=whole - units
-        )
+        kept = KeptCounts.of(component, block_options)
+        weights = component.unit_weights(self._layers[component.layer])
+        dense_costs = [self._counted_cost(weight) for weight in weights]
+        table = np.zeros((len(block_options), component.unit_count + 1))
+        table += (self.whole(component) - sum(dense_costs)) * (kept.members > 0)
+        for weight, dense_cost in zip(weights, dense_costs, strict=True):
+            table += kept.cost(weight, dense_cost, running=self._counted.running)
         if self._counted.adds_bias:
-            table[1:-1] += self._missing_bias(component)
+            table[:, 1:-1] += self._missing_bias(component)
         return table
 
     def _tensors(self, module: nn.Module) -> Iterator[Tensor]:
@@ -111,41 +107,13 @@ class _WeightCounter:
             persistent = inner._buffers.keys() - inner._non_persistent_buffers_set
             yield from (inner.get_buffer(name) for name in sorted(persistent))
 
-    def _mixture(
-        self,
-        component: Component,
-        experts: Experts,
-        block_options: Sequence[BlockOptions],
-        whole: float,
-    ) -> Floats:
-        configurations = MixtureConfigurations.of(component, experts, block_options)
-        each = ExpertWeights.of(self._layers[component.layer], experts, self._counted_cost)
-        units = experts.count * (each.row + each.expert(experts.channel_count))
-        counted = configurations.running if self._counted.running else configurations.kept
-        standing = (whole - units) * (configurations.kept > 0)
-        return np.asarray(
-            standing
-            + configurations.kept * each.row
-            + counted * each.expert(configurations.channels)
-        )
-
-    def _counted_cost(self, weight: Tensor) -> float:
-        """Return the cost of a tensor of a mixture, 0 for a buffer that does not count."""
-        counts = self._counted.buffers or isinstance(weight, nn.Parameter)
-        return self._weight_cost(weight) if counts else 0.0
-
-    def _units(self, component: Component) -> float:
-        """Return the cost of what shrinks with the units: matrices, biases of pruned rows."""
-        cost = 0.0
-        for projection in component.projections:
-            linear = self._layers[component.layer].get_submodule(projection.path)
-            offset = bias(linear)
-            cost += self._weight_cost(matrix(linear))
-            if projection.side == "rows" and offset is not None:
-                cost += self._weight_cost(offset)
-        return cost
+    def _counted_cost(self, weight: UnitWeight) -> float:
+        """Return the cost of a weight, 0 for a buffer that does not count."""
+        counts = self._counted.buffers or not weight.is_buffer
+        return self._weight_cost(weight.tensor) if counts else 0.0
 
     def _missing_bias(self, component: Component) -> float:
-        """Return the cost of an output bias, 0 if the dense model has one already."""
-        output = self._layers[component.layer].get_submodule(component.projections[-1].path)
-        return 0.0 if bias(output) is not None else self._weight_cost(matrix(output)[:, 0])
+        """Return the cost of a refitted output's bias, 0 if the dense model has one already."""
+        layer = self._layers[component.layer]
+        outputs = [layer.get_submodule(p.path) for p in component.projections[-1:]]
+        return sum(self._weight_cost(matrix(o)[:, 0]) for o in outputs if bias(o) is None)

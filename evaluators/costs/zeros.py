@@ -5,15 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated
-from evaluators.costs.mixture import MixtureConfigurations, expert_matrix
+from evaluators.costs.kept_counts import KeptCounts
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.structure.components import Component
-from search_spaces.structure.experts import Experts
-from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
 
 
@@ -57,51 +54,15 @@ def sparse_table(
     """
 
     def table(component: Component, component_options: Sequence[BlockOptions]) -> Floats:
-        layer = structure.backbone.layers[component.layer]
-        if component.experts is not None:
-            return _saved_of_experts(layer, component, component.experts, component_options, saved)
-        return np.array(
-            [_saved(layer, component, options.pattern, saved) for options in component_options]
-        )
+        weights = component.unit_weights(structure.backbone.layers[component.layer])
+        kept = KeptCounts.of(component, component_options)
+        savings = np.zeros((len(component_options), component.unit_count + 1))
+        for weight in weights:
+            for index, options in enumerate(component_options if weight.role == "matrix" else ()):
+                copies, rows, columns = kept.shape(weight, index)
+                zeros = Zeros.of(rows, columns, weight.tensor.itemsize, options.pattern)
+                savings[index] += copies * saved(zeros)
+        return savings
 
     savings = tabulated(structure, block_options, table)
     return replace(dense, tables=tuple(map(np.subtract, dense.tables, savings)))
-
-
-def _saved(
-    layer: nn.Module, component: Component, pattern: SparsityPattern, saved: Saved
-) -> Floats:
-    """Return what a pattern saves at each number of units kept, ``(units + 1,)``."""
-    savings = np.zeros(component.unit_count + 1)
-    kept_counts = np.arange(component.unit_count + 1)
-    for projection in component.projections:
-        weight = matrix(layer.get_submodule(projection.path))
-        rows, columns = weight.shape
-        features = len(projection.units) // component.unit_count * kept_counts
-        shape = (features, columns) if projection.side == "rows" else (rows, features)
-        zeros = Zeros.of(np.array(shape[0]), np.array(shape[1]), weight.itemsize, pattern)
-        savings += saved(zeros)
-    return savings
-
-
-def _saved_of_experts(
-    layer: nn.Module,
-    component: Component,
-    experts: Experts,
-    block_options: Sequence[BlockOptions],
-    saved: Saved,
-) -> Floats:
-    """Return what patterns save of experts in each configuration, ``(options, units + 1)``."""
-    configurations = MixtureConfigurations.of(component, experts, block_options)
-    up, down = (expert_matrix(layer, experts, role) for role in ("up", "down"))
-    (_, high, columns), (_, rows, _) = up.shape, down.shape
-    high //= experts.channel_count  # rows of a channel: one of its input, one of its gate
-    savings = np.zeros(len(block_options))
-    for index, (options, (channels,)) in enumerate(
-        zip(block_options, configurations.channels, strict=True)
-    ):
-        shapes = (high * channels, columns, up.itemsize), (rows, channels, down.itemsize)
-        for height, width, itemsize in shapes:
-            zeros = Zeros.of(np.array(height), np.array(width), itemsize, options.pattern)
-            savings[index] += float(saved(zeros))
-    return np.asarray(configurations.kept * savings[:, None])

@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,7 +16,7 @@ from evaluators.latency.measure import Latency, Workload
 from evaluators.runtime.device import processor_name
 from search_spaces.errors import LatencyError
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.structure.experts import Experts
+from search_spaces.structure.components import Component, ComponentKind
 from search_spaces.structure.model import ModelStructure
 
 _SETTINGS = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -89,8 +89,7 @@ class Setting(BaseModel):
         grids = [
             f"{experts_run} of {channels}"
             for component, options in zip(structure.components, block_options or (), strict=False)
-            if component.experts is not None
-            for experts_run, channels in [timed_expert_options(component.experts, options)]
+            for experts_run, channels in [timed_inside(component, options)]
             if len(experts_run) * len(channels) > 1
         ]
         return cls(
@@ -133,16 +132,16 @@ class Curve(BaseModel):
 
 
 class Grid(BaseModel):
-    """A layer that keeps its experts only, over their count, how many run, and their width."""
+    """A layer that keeps one component only, over its units, how many run, and their width."""
 
     model_config = _SETTINGS
 
     counts: tuple[int, ...]
     """Units kept, ascending, the last all."""
     top_ks: tuple[int, ...]
-    """Experts that run for a token, ascending, the last as many as in the dense model."""
+    """Members that run for a token, ascending, the last as many as in the dense model."""
     channels: tuple[int, ...]
-    """Of each expert, ascending, the last all."""
+    """Of each member, ascending, the last all."""
     latencies: tuple[Latency, ...]
     """Of all combinations, the channels changing fastest and the counts slowest."""
 
@@ -153,18 +152,24 @@ class Grid(BaseModel):
 
 
 class LayerTimes(BaseModel):
-    """One kind of layer."""
+    """One kind of layer: its call, and under the name of its kind what each component takes."""
 
-    model_config = _SETTINGS
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    __pydantic_extra__: dict[str, Curve | Grid]
 
     layers: tuple[int, ...]
     """Those of this kind."""
     call: Latency
     """A layer that keeps no component."""
-    attention: Curve
-    mlp: Curve | None = None
-    experts: Grid | None = None
-    shared: Curve | None = None
+
+    @classmethod
+    def of(cls, layers: Sequence[int], call: Latency, parts: Mapping[str, Curve | Grid]) -> Self:
+        """Return the times of a kind of layer, given those of its components by kind."""
+        return cls.model_validate({"layers": tuple(layers), "call": call, **parts})
+
+    def part(self, kind: ComponentKind) -> Curve | Grid:
+        """Return what was timed of its component of a kind, which it must have."""
+        return self.__pydantic_extra__[kind]
 
 
 class LatencyTable(BaseModel):
@@ -246,20 +251,21 @@ def _digest(content: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def timed_expert_options(
-    experts: Experts, block_options: Sequence[BlockOptions]
+def timed_inside(
+    component: Component, block_options: Sequence[BlockOptions]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the numbers of running experts, and of their channels, at which a mixture is timed.
+    """Return the numbers of running members, and of their channels, at which a component is timed.
 
     Args:
-        experts: Of the dense model.
-        block_options: Their options, the dense one among them.
+        component: Of the dense model.
+        block_options: Its options, the dense ones among them.
 
     Returns:
-        Both ascending: the lowest, the middle and the dense value.
+        Both ascending: the lowest, the middle and the dense value; 0 alone where all members run,
+        and where they have no channels of their own.
     """
-    top_ks = sorted({options.top_k or experts.top_k for options in block_options})
-    channels = sorted({options.channels or experts.channel_count for options in block_options})
+    top_ks = sorted({options.top_k or component.top_k for options in block_options})
+    channels = sorted({options.channels or component.channel_count for options in block_options})
     return _three_of(top_ks), _three_of(channels)
 
 

@@ -15,7 +15,7 @@ from evaluators.latency.latency_table import (
     LayerTimes,
     Setting,
     layer_kinds,
-    timed_expert_options,
+    timed_inside,
 )
 from evaluators.latency.measure import Latency, Workload, measure_latencies
 from evaluators.latency.stack_timer import StackCase, StackTimer, Times
@@ -132,11 +132,9 @@ def _timed(
     component: Component, block_options: Sequence[BlockOptions]
 ) -> list[tuple[int, BlockOptions]]:
     """List the numbers of units, each with options, at which a component is timed."""
-    if component.experts is None:
-        return [(count, DENSE_OPTIONS) for count in timed_counts(component.unit_count)]
-    lowest = component.experts.lowest  # fewer cannot serve as many as run
-    counts = {lowest, *(count for count in timed_counts(component.unit_count) if count > lowest)}
-    top_ks, channels = timed_expert_options(component.experts, block_options)
+    counts = {count for count in timed_counts(component.unit_count) if count >= component.lowest}
+    counts |= set(component.timed_counts)
+    top_ks, channels = timed_inside(component, block_options)
     return [
         (count, BlockOptions(channels=width, top_k=top_k))
         for count, top_k, width in product(sorted(counts), top_ks, channels)
@@ -184,15 +182,13 @@ def _collect(
             for case, times in of_kind.items()
             if case.kept[place]
         }
-        parts[component.kind] = _curve(points) if component.experts is None else _grid(points)
+        grid = _grid(points)
+        is_curve = not any(grid.top_ks + grid.channels)  # over its units alone
+        parts[component.kind] = (
+            Curve(counts=grid.counts, latencies=grid.latencies) if is_curve else grid
+        )
     call = next(_latency(times) for case, times in of_kind.items() if not any(case.kept))
-    return LayerTimes.model_validate({"layers": group, "call": call, **parts})
-
-
-def _curve(points: Mapping[tuple[int, int, int], Times]) -> Curve:
-    """Order points by width, made monotone."""
-    grid = _grid(points)
-    return Curve(counts=grid.counts, latencies=grid.latencies)
+    return LayerTimes.of(group, call, parts)
 
 
 def _grid(points: Mapping[tuple[int, int, int], Times]) -> Grid:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,10 +34,10 @@ def gate_gradients(
 ) -> GateGradients:
     """Differentiate a candidate's KL to the dense model by a gate on every unit.
 
-    A gate multiplies what a unit hands to its component's last projection: 1 keeps the unit, 0
-    drops it. The candidate is the dense model with its gates; to first order the derivative by a
-    dropped unit's gate is the change of KL from restoring it, and that by a kept unit's gate is
-    minus the change from dropping it.
+    A gate multiplies what a unit hands to its component's last projection, or an expert's routing
+    weight: 1 keeps the unit, 0 drops it. The candidate is the dense model with its gates; to first
+    order the derivative by a dropped unit's gate is the change of KL from restoring it, and that
+    by a kept unit's gate is minus the change from dropping it.
 
     Args:
         sorted_model: The model.
@@ -138,11 +139,7 @@ def _gated(
     hooks = []
     for component, gate, count in zip(structure.components, gates, kept_counts, strict=True):
         layer = structure.backbone.layers[component.layer]
-        if component.experts is not None:
-            holder = layer.get_submodule(component.experts.holder)
-            hooks.append(holder.register_forward_pre_hook(expert_gate_hook(component, gate)))
-            continue
-        module = layer.get_submodule(component.projections[-1].path)
+        module = layer.get_submodule(component.gated_path)
         hooks.append(module.register_forward_pre_hook(gate_hook(component, gate)))
         if count == 0 and getattr(module, "bias", None) is not None:
             hooks.append(module.register_forward_hook(_without_bias))
@@ -150,34 +147,16 @@ def _gated(
         yield
 
 
-def gate_hook(component: Component, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-    """Return a pre-hook of a component's last projection that multiplies units by a gate.
-
-    Args:
-        component: Whose units.
-        gate: ``(units,)``
-    """
-    units = torch.from_numpy(component.projections[-1].units).to(gate.device)
-
-    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0] * gate[units], *args[1:])
-
-    return hook
-
-
-def expert_gate_hook(component: Component, gate: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-    """Return a pre-hook of the experts that multiplies their routing weights by a gate.
-
-    The router's choice is not differentiated: a gradient holds for the experts that run.
+def gate_hook(component: Component, gate: Tensor) -> Callable[..., tuple[Any, ...]]:
+    """Return a pre-hook of a component's gated module that multiplies units by a gate.
 
     Args:
         component: Whose units.
         gate: ``(units,)``
     """
 
-    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        hidden, chosen, weights = args
-        return hidden, chosen, weights * gate[chosen % component.unit_count]
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return component.gated(args, gate)
 
     return hook
 

@@ -12,8 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from search_spaces.errors import StructureError
 from search_spaces.models.tensors import tensor_at
-from search_spaces.structure.experts import Experts
 from search_spaces.structure.hooks import hooked
+from search_spaces.structure.mixture import Mixture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class ExpertRun:
 @contextmanager
 def watched_experts(
     layer: nn.Module,
-    experts: Experts,
+    mixture: Mixture,
     on_routed: Callable[[Routed], None] = lambda _: None,
     on_expert: Callable[[ExpertRun], None] = lambda _: None,
 ) -> Iterator[None]:
@@ -58,20 +58,19 @@ def watched_experts(
 
     Args:
         layer: The layer, dense and in memory, whose experts run one by one.
-        experts: Its experts.
+        mixture: Its experts.
         on_routed: Called once a run, before any expert runs.
         on_expert: Called for each expert that is chosen for some token.
     """
-    router, holder = layer.get_submodule(experts.router), layer.get_submodule(experts.holder)
-    watch = _Watch(layer, experts, on_routed, on_expert)
+    router, holder = layer.get_submodule(mixture.router), layer.get_submodule(mixture.holder)
+    watch = _Watch(layer, mixture, on_routed, on_expert)
     parameters = holder._parameters
     holder._parameters = dict(parameters)
     try:
-        for stack in experts.stacks:
-            if stack.role in ("up", "down"):
-                name = stack.path.removeprefix(f"{experts.holder}.")
-                del holder._parameters[name]
-                holder.__dict__[name] = _WatchedStack(watch, stack.role, parameters[name])
+        for stack in mixture.matrices:
+            name = stack.path.removeprefix(f"{mixture.holder}.")
+            del holder._parameters[name]
+            holder.__dict__[name] = _WatchedStack(watch, stack.role, parameters[name])
         hooks = (
             router.register_forward_hook(watch.routed),
             holder.register_forward_pre_hook(watch.enter),
@@ -90,7 +89,7 @@ class _Watch:
     """State of the current run."""
 
     layer: nn.Module
-    experts: Experts
+    mixture: Mixture
     on_routed: Callable[[Routed], None]
     on_expert: Callable[[ExpertRun], None]
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -123,10 +122,10 @@ class _Watch:
         place, tokens = chosen.nonzero(as_tuple=True)
         if not torch.equal(self.routing.hidden[tokens], self.inputs):
             raise StructureError(
-                f"an expert of `{self.experts.holder}` must read its tokens in the order in which "
+                f"an expert of `{self.mixture.holder}` must read its tokens in the order in which "
                 "they were routed, and it does not; these experts cannot be measured"
             )
-        biases = [stack.path for stack in self.experts.stacks if stack.role == "down_bias"]
+        biases = [stack.path for stack in self.mixture.stacks if stack.role == "down_bias"]
         for path in biases:
             outputs = outputs + tensor_at(self.layer, path)[self.expert]
         self.on_expert(
@@ -175,19 +174,19 @@ class _Products(TorchFunctionMode):
 
 
 @contextmanager
-def masked_router(layer: nn.Module, experts: Experts, masked: Tensor) -> Iterator[None]:
+def masked_router(layer: nn.Module, mixture: Mixture, masked: Tensor) -> Iterator[None]:
     """Set a router's logits of some experts to minus infinity, and its buffers as well.
 
     Args:
         layer: The dense layer.
-        experts: Of the layer.
+        mixture: Of the layer.
         masked: Whether each expert is masked, ``(experts,)``.
     """
-    router = layer.get_submodule(experts.router)
+    router = layer.get_submodule(mixture.router)
     buffers = {
         name: rows
         for name, rows in router.named_buffers(recurse=False)
-        if f"{experts.router}.{name}" in experts.router_rows
+        if f"{mixture.router}.{name}" in mixture.router_rows
     }
     modes: list[_MaskedLogits] = []
 

@@ -40,7 +40,7 @@ def table_by_hand(structure: ModelStructure, workload: Workload) -> LatencyTable
         setting=Setting.of(structure, workload),
         dense=both(20 + len(layers) * (1 + sum(counts))),
         rest=both(20),
-        kinds=(LayerTimes(layers=layers, call=both(1), attention=curves[0], mlp=curves[1]),),
+        kinds=(LayerTimes.of(layers, both(1), {"attention": curves[0], "mlp": curves[1]}),),
     )
 
 

@@ -13,6 +13,7 @@ from search_spaces.errors import ModelError, quoted
 from search_spaces.models.on_disk.source_files import tensors_in
 from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.components import Component
+from search_spaces.structure.mixture import mixtures_of
 
 _REMEDY = (
     "let `--pretrained_router` name a HuggingFace folder with the safetensors files of the model "
@@ -39,13 +40,12 @@ def read_pretrained_routers(
     """
     shapes: dict[str, tuple[int, ...]] = {}
     layers: dict[str, int] = {}
-    for component in components:
-        if component.experts is not None:
-            layer = backbone.layers[component.layer]
-            tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
-            path = next(path for path in component.experts.router_rows if tensors[path].ndim == 2)
-            name = f"{backbone.layer_paths[component.layer]}.{path}"
-            shapes[name], layers[name] = tuple(tensors[path].shape), component.layer
+    for mixture in mixtures_of(components):
+        layer = backbone.layers[mixture.layer]
+        tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
+        path = next(path for path in mixture.router_rows if tensors[path].ndim == 2)
+        name = f"{backbone.layer_paths[mixture.layer]}.{path}"
+        shapes[name], layers[name] = tuple(tensors[path].shape), mixture.layer
     routers = {}
     for name, rows in _tensors(folder, backbone.model, shapes):
         if tuple(rows.shape) != shapes[name]:

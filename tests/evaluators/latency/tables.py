@@ -14,12 +14,11 @@ def both(milliseconds: float) -> Latency:
 
 def by_hand(structure: ModelStructure) -> LatencyTable:
     """Three layers: a call of 1 ms, attention of 2 and 3 ms more, an MLP of 4, 6 and 10 more."""
-    kind = LayerTimes(
-        layers=(0, 1, 2),
-        call=both(1),
-        attention=Curve(counts=(1, 2), latencies=(both(3), both(4))),
-        mlp=Curve(counts=(12, 24, 48), latencies=(both(5), both(7), both(11))),
-    )
+    parts = {
+        "attention": Curve(counts=(1, 2), latencies=(both(3), both(4))),
+        "mlp": Curve(counts=(12, 24, 48), latencies=(both(5), both(7), both(11))),
+    }
+    kind = LayerTimes.of((0, 1, 2), both(1), parts)
     return LatencyTable(
         setting=Setting.of(structure, WORKLOAD),
         dense=both(5 + 3 * (1 + 3 + 10)),

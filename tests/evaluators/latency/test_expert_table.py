@@ -18,7 +18,7 @@ from evaluators.latency.latency_table import (
     LatencyTable,
     LayerTimes,
     Setting,
-    timed_expert_options,
+    timed_inside,
 )
 from evaluators.latency.layer_benchmark import measure_table
 from evaluators.latency.measure import measure_latencies
@@ -46,7 +46,8 @@ def grid(counts: Sequence[int], top_ks: Sequence[int], channels: Sequence[int]) 
 def by_hand(structure: ModelStructure, experts: Grid) -> LatencyTable:
     """Four layers alike, of which the attention takes 2 ms and all experts 32.8."""
     attention = Curve(counts=(1, 2), latencies=(both(2), both(3)))
-    kind = LayerTimes(layers=(0, 1, 2, 3), call=both(1), attention=attention, experts=experts)
+    parts: dict[str, Curve | Grid] = {"attention": attention, "experts": experts}
+    kind = LayerTimes.of((0, 1, 2, 3), both(1), parts)
     return LatencyTable(
         setting=Setting.of(structure, WORKLOAD, ways(structure)),
         dense=both(5 + 4 * (1 + 2 + 32.8)),
@@ -91,10 +92,9 @@ def test_an_axis_that_does_not_change_needs_one_point() -> None:
 def test_what_is_timed_of_experts_is_little() -> None:
     experts = mixture("mixtral").layers[0].experts
     assert experts is not None
-    assert experts.experts is not None
     ten = combined_options(channels=(0, *range(1, 10)), top_ks=(0, 1))
-    assert timed_expert_options(experts.experts, ten) == ((1, 2), (1, 6, CHANNELS))
-    assert timed_expert_options(experts.experts, combined_options()) == ((2,), (CHANNELS,))
+    assert timed_inside(experts, ten) == ((1, 2), (1, 6, CHANNELS))
+    assert timed_inside(experts, combined_options()) == ((2,), (CHANNELS,))
     timed = stacks._timed(experts, ten)
     assert {count for count, _ in timed} == {2, 4, 6, EXPERTS}
     assert len(timed) == 4 * 2 * 3
@@ -136,7 +136,9 @@ def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
     block_options = ways(structure)
     with quick_counter:
         table = measure_table(structure, WORKLOAD, block_options=block_options)
-    assert {kind.experts is None for kind in table.kinds} == {True, False}
+    kinds_of_layers = [set(kind.__pydantic_extra__) for kind in table.kinds]
+    assert {"attention", "mlp"} in kinds_of_layers
+    assert {"attention", "experts", "shared"} in kinds_of_layers
     for row in random_configurations(structure, 4)[[0, 2]]:
         (found,) = predict(structure, block_options, table, row[None])
         model = copy.deepcopy(structure.backbone.model)

@@ -204,8 +204,7 @@ def test_real_times_are_in_order_and_leave_the_model_as_it_was(
     assert table.dense.prefill_ms > table.rest.prefill_ms >= 0
     (kind,) = table.kinds
     assert kind.layers == (0, 1, 2)
-    assert kind.mlp is not None
-    for curve, width in ((kind.attention, 2), (kind.mlp, 48)):
+    for curve, width in ((kind.part("attention"), 2), (kind.part("mlp"), 48)):
         assert curve.counts == tuple(timed_counts(width))
         for phase in ("prefill_ms", "decode_ms"):
             times = [getattr(taken, phase) for taken in curve.latencies]
