@@ -140,7 +140,7 @@ def _content(run: Path) -> tuple[str, str]:
 
 
 def _costs(database: sqlite3.Connection) -> list[tuple[object, ...]]:
-    """Costs of each plan by name: of its own row, or as rows of measurements in a run of before."""
+    """Costs of each plan by name, which were rows of measurements before."""
     columns = {name for _, name, *_ in database.execute("pragma table_info(evaluations)")}
     if "costs" not in columns:
         query = "select evaluation_id, metric, value from measurements where split = 'exact'"

@@ -39,7 +39,9 @@ WITHOUT_NUMPY = (
 )
 HELP = "from planner.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass"
 WITH_NUMPY = ("from planner import Plan", "import planner.searchers.protocol")
+READING_A_RUN = HEAVY - {"moocore", "scipy"}
 LIGHT = [
+    ("import planner.run, planner.reports.sentences, planner.reports.tables", READING_A_RUN),
     *((statement, HEAVY | {"numpy"}) for statement in WITHOUT_NUMPY),
     (HELP, HEAVY | {"numpy"}),
     *((statement, HEAVY) for statement in WITH_NUMPY),

@@ -106,6 +106,7 @@ def run_comparison(
         }
         if unfinished:
             _run_all(shared, unfinished, progress)
+            shared.report("finished", share=1.0)
     release_pages()
     comparison = RecipeComparison.open(out)
     comparison.save()
