@@ -13,6 +13,7 @@ from planner.runs.folder import DATABASE_FILE
 from planner.runs.metadata import RunMetadata
 from planner.runs.records import Evaluation, RunStatus, SearchEffort
 from planner.runs.refusals import damaged
+from planner.runs.resume_command import resume_command
 from planner.runs.store import Store
 from planner.settings.search import SearchSettings
 from search_spaces.errors import PlanError, RunError, quoted
@@ -88,10 +89,12 @@ class RunFacts:
         """Return what is known once the search has begun to score, or ended."""
         self.check_search()
         if known is None:
-            raise RunError(
+            error = RunError(
                 f"`{self.folder}` must hold a search that has begun to score, got one that is "
                 f"{self.status}; go on with `planner search … --resume`"
             )
+            error.add_note(resume_command(self.settings, self.folder))
+            raise error
         return known
 
     def _costs(self, name: str, known: Mapping[str, float] | None) -> Mapping[str, float]:
