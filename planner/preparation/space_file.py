@@ -41,6 +41,7 @@ def describe_space(space: SearchSpace, costs: CostModel) -> SpaceDescription:
     """Describe a search space for readers without its model."""
     needed = (c.name for c in space.components if c.kind == "attention")
     return SpaceDescription(
+        version=1,
         model=space.identity,
         components=tuple(map(_component, space.components)),
         sites=tuple(

@@ -74,7 +74,7 @@ class SiteDescription(_Described):
 class SpaceDescription(_Described):
     """What a run chooses among: a genome is one level for each site, in their order."""
 
-    version: Literal[1] = 1
+    version: Literal[1]
     model: ModelIdentity
     components: tuple[ComponentDescription, ...]
     """Layer by layer."""

@@ -10,6 +10,7 @@ from planner.runs.space_description import SpaceDescription, read_space, save_sp
 from search_spaces.errors import RunError
 
 CONTENT: dict[str, Any] = {
+    "version": 1,
     "model": {"architecture": "A", "fingerprint": "abc", "params": 1000},
     "components": [
         {"name": "layers.0.attention", "kind": "attention", "layer": 0, "units": 2,
@@ -99,7 +100,7 @@ def _site(**changes: object) -> dict[str, Any]:
     "content",
     [
         b"", b"{", b"[]", b"\xff\xfe", b"[" * 9999,
-        *map(_without, ("model", "components", "sites", "dense_costs")),
+        *map(_without, ("version", "model", "components", "sites", "dense_costs")),
         CONTENT | {"version": 9}, CONTENT | {"more": 1}, CONTENT | {"needed": ["layers.9.mlp"]},
         CONTENT | {"dense_costs": {"params": -1}},
         _site(targets=["layers.9.mlp"]), _site(targets=[]), _site(levels=[]),
