@@ -260,7 +260,7 @@ def _counted(structure: ModelStructure, count: int) -> Row:
     """Count and time one candidate that keeps so many experts in each layer."""
     components, backbone = structure.components, structure.backbone
     configurations = unit_counts(components).copy()
-    configurations[[component.experts is not None for component in components]] = count
+    configurations[[component.unit_choice == "experts" for component in components]] = count
     costs = CostModel(structure, stored=StoredFormat(dtype=torch.float32), context=_WINDOW)
     windows = torch.randint(512, (4, _WINDOW), generator=torch.Generator().manual_seed(1))
     evaluator = Evaluator(sorted_as_is(structure), windows, Fidelity(state_bytes=0))

@@ -37,7 +37,7 @@ _FOR_EXPERT_PRIORS: frozenset[StatisticName] = frozenset(
 class ExpertMethods:
     """What ranks experts by importance, merges them and sparsifies them."""
 
-    importance: ExpertImportance
+    importance: ExpertImportance | None = None
     merging: ExpertMerging | None = None
     sparsifier: Sparsifier | None = None
     name: str = ""
@@ -73,6 +73,8 @@ class ExpertMethods:
     @property
     def importance_statistics(self) -> frozenset[StatisticName]:
         """What importances and sensitivity prior need."""
+        if self.importance is None:
+            return frozenset()
         return _FOR_EXPERT_PRIORS | self.importance.statistics
 
     @property
@@ -80,6 +82,10 @@ class ExpertMethods:
         """What building pruned weights needs."""
         merged = frozenset() if self.merging is None else self.merging.statistics
         return merged | (stack_statistics(self.sparsifier) if self.sparsifier else frozenset())
+
+
+NO_EXPERTS = ExpertMethods()
+"""Of a model without experts."""
 
 
 def _stack_sparsifier(name: SparsifierName) -> SparsifierName:
@@ -98,8 +104,7 @@ class PruningMethods:
     refinement: Refinement | None = None
     rewrites: bool = False
     """Whether some options of the space leave no matrix a slice of the dense one."""
-    experts: ExpertMethods | None = None
-    """`None` if the model has no experts."""
+    experts: ExpertMethods = NO_EXPERTS
 
     @classmethod
     def of(cls, settings: SearchSettings, structure: ModelStructure) -> "PruningMethods":
@@ -138,7 +143,7 @@ class PruningMethods:
             sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
             refinement=make_refinement(refinement) if refinement and sparse else None,
             rewrites=choices.rewrites,
-            experts=ExpertMethods.of(settings, structure) if structure.has_experts else None,
+            experts=ExpertMethods.of(settings, structure) if structure.has_experts else NO_EXPERTS,
         )
 
     @property
@@ -154,7 +159,7 @@ class PruningMethods:
     @property
     def merges_experts(self) -> bool:
         """Return whether pruned experts are merged into the kept ones."""
-        return self.experts is not None and self.experts.merging is not None
+        return self.experts.merging is not None
 
     @property
     def changes_weights(self) -> bool:
@@ -166,7 +171,7 @@ class PruningMethods:
         """What importances and sensitivity prior need."""
         layer = frozenset() if self.layer_importance is None else self.layer_importance.statistics
         refit: frozenset[StatisticName] = frozenset({"gram"} if self.refits_outputs else ())
-        experts = frozenset() if self.experts is None else self.experts.importance_statistics
+        experts = self.experts.importance_statistics
         return _FOR_PRIORS | self.unit_importance.statistics | layer | refit | experts
 
     @property
@@ -184,7 +189,7 @@ def weights_digest_of(
         return ""
     compensation, refinement, _ = settings.weight_methods
     names: list[str] = [
-        "" if methods.experts is None else methods.experts.name,
+        methods.experts.name,
         compensation or "" if methods.compensation else "",
         settings.sparsifier if methods.sparsifier else "",
         refinement or "" if methods.refinement else "",

@@ -5,9 +5,7 @@ from planner.settings.search import SearchSettings
 from search_spaces.errors import SettingsError
 from search_spaces.space.build import lay_out_options, unit_levels
 from search_spaces.space.levels import ALIGNED_CHANNELS, channel_levels
-from search_spaces.space.validate import check_expert_patterns, check_patterns
-from search_spaces.structure.expert_tensors import stacks_of
-from search_spaces.structure.linear import matrix
+from search_spaces.space.validate import check_patterns
 
 
 def check_space(dense: DenseModel, settings: SearchSettings) -> None:
@@ -56,16 +54,9 @@ def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
     """
     for component in dense.structure.components:
         layer = dense.structure.backbone.layers[component.layer]
-        if component.experts is not None:
-            channels = (
-                channel_levels(component, settings.mlp_step) if settings.choices.channels else ()
-            )
-            stacks = stacks_of(layer, component.experts)
-            check_expert_patterns(component, stacks, channels, settings.patterns)
-            continue
-        columns = {
-            p.path: matrix(layer.get_submodule(p.path)).shape[1] for p in component.projections
-        }
-        levels = unit_levels(component, settings.choices, settings.mlp_step)
-        counts = [count for count in levels if count]
-        check_patterns(component, columns, counts, settings.patterns)
+        units = unit_levels(component, settings.choices, settings.mlp_step)
+        channels = (
+            channel_levels(component, settings.mlp_step) if settings.choices.channels else ()
+        )
+        kept = [count for count in units if count]
+        check_patterns(component, layer, kept, channels, settings.patterns)

@@ -77,16 +77,14 @@ def _contents(components: Sequence[Component]) -> str:
     """Return what the components of each kind hold, in words."""
     of_kind = {kind: [each for each in components if each.kind == kind] for kind in _PARTS}
     parts = [f"{_widths(of_kind['attention'], 'KV groups')} in attention"]
-    mixtures = [
-        component.experts for component in of_kind["experts"] if component.experts is not None
-    ]
+    mixtures = of_kind["experts"]
     if of_kind["mlp"]:
         where = f"the MLP of {len(of_kind['mlp'])} of them" if mixtures else "the MLP"
         parts.append(f"{_widths(of_kind['mlp'], 'channels')} in {where}")
     if mixtures:
-        groups = {component.group_count for component in of_kind["experts"]} - {1}
+        groups = {component.group_count for component in mixtures} - {1}
         parts.append(
-            f"{_counts(experts.count for experts in mixtures)} experts"
+            f"{_counts(experts.member_count for experts in mixtures)} experts"
             + (f" in {_counts(groups)} groups" if groups else "")
             + f" of {_counts(experts.channel_count for experts in mixtures)} channels, "
             f"{_counts(experts.top_k for experts in mixtures)} of which run for a token"

@@ -15,6 +15,7 @@ from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import LayerStatistics, MatrixStatistics, StatisticName
 from search_spaces.structure.linear import as_index
+from search_spaces.structure.mixture import Mixture, as_mixture
 
 
 class ExpertBuilder:
@@ -51,10 +52,10 @@ class ExpertBuilder:
     def shapes(
         self, position: int, count: int, options: BlockOptions
     ) -> Mapping[str, tuple[int, ...]]:
-        component = self._components[position]
+        component = self._mixture(position)
         layer = self._structure.backbone.layers[component.layer]
         shapes = {}
-        for stack in component.mixture.stacks:
+        for stack in component.stacks:
             shape = [*tensor_at(layer, stack.path).shape]
             shape[0] = count * component.group_count
             if stack.axis is not None and options.channels:
@@ -67,18 +68,20 @@ class ExpertBuilder:
         for count, options in choices:
             yield self._weights(position, count, options)
 
+    def _mixture(self, position: int) -> Mixture:
+        return as_mixture(self._components[position])
+
     def _merges(self, position: int, count: int) -> bool:
         return self._merging is not None and count < self._components[position].unit_count
 
     def _weights(self, position: int, count: int, options: BlockOptions) -> PrunedWeights:
-        component = self._components[position]
+        component = self._mixture(position)
         is_sparse, merges = not options.pattern.is_dense, self._merges(position, count)
         if is_sparse or merges:
             self._statistics.of(component.layer)  # before the layer is in use
         with self._structure.backbone.resident(component.layer) as layer:
             stacks: Mapping[str, Tensor] = {
-                stack.path: tensor_at(layer, stack.path).float()
-                for stack in component.mixture.stacks
+                stack.path: tensor_at(layer, stack.path).float() for stack in component.stacks
             }
         members = component.members(np.arange(component.member_count), count)
         if merges:
@@ -94,7 +97,7 @@ class ExpertBuilder:
             else stacks[stack.path].index_select(
                 stack.axis, as_index(stack.features(channels)).to(stacks[stack.path].device)
             )
-            for stack in component.mixture.stacks
+            for stack in component.stacks
         }
         if is_sparse:
             assert self._sparsifier is not None, f"no sparsifier for the pattern {options.pattern}"
@@ -102,15 +105,15 @@ class ExpertBuilder:
                 experts=members, channels=channels
             )
             sparse = sparse_stacks(
-                component.mixture, stacks, options.pattern, self._sparsifier, statistics
+                component, stacks, options.pattern, self._sparsifier, statistics
             )
             stacks = {**stacks, **sparse}
         return {path: LinearWeights(stack) for path, stack in stacks.items()}
 
     def _sorted_statistics(self, position: int) -> MatrixStatistics:
         """Return the statistics of a mixture in the order in which it is sorted."""
-        component, order = self._components[position], self._orders[position]
-        holder = component.mixture.holder
+        component, order = self._mixture(position), self._orders[position]
+        holder = component.holder
         statistics = MatrixStatistics.of(self._statistics.of(component.layer), holder)
         statistics = statistics.picked(experts=order)
         name: StatisticName = "expert_channel_energy"

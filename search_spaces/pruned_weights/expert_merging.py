@@ -10,7 +10,7 @@ from torch import Tensor
 
 from search_spaces.statistics import MatrixStatistics, StatisticName
 from search_spaces.structure.components import Component
-from search_spaces.structure.experts import Experts, Stack
+from search_spaces.structure.mixture import Mixture, Stack, as_mixture
 
 _Matches = dict[tuple[int, int], NDArray[np.int_]]
 """Of a kept expert and a merged one: for each channel of the one the other's."""
@@ -59,7 +59,7 @@ class ExpertMerging:
         Yields:
             For each count the stacks of the kept experts, ``(kept, ...)`` in float32.
         """
-        experts = component.mixture
+        experts = as_mixture(component)
         similarity = _cosines(statistics["routing_gram"])
         usage = statistics["expert_frequency"].double()
         aligned = _Alignments(experts, stacks, self._matches.setdefault(component.name, {}))
@@ -94,7 +94,7 @@ def _groups(similarity: Tensor, kept: NDArray[np.int_]) -> list[tuple[int, list[
 class _Alignments:
     """Channel permutations that align one expert to another, each pair computed once."""
 
-    def __init__(self, experts: Experts, stacks: Mapping[str, Tensor], matches: _Matches) -> None:
+    def __init__(self, experts: Mixture, stacks: Mapping[str, Tensor], matches: _Matches) -> None:
         self._experts = experts
         self._stacks = stacks
         self._matches = matches

@@ -10,7 +10,7 @@ from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.block_options import SITE_NAMES, BlockOptions, component_options
 from search_spaces.space.choices import Choices
 from search_spaces.space.configuration import ConfigurationTable, ConfigurationTables
-from search_spaces.space.levels import attention_levels, expert_levels, mlp_levels
+from search_spaces.space.levels import fine_levels, mlp_levels
 from search_spaces.space.orders import Orders
 from search_spaces.space.space import SearchSpace, Site
 from search_spaces.space.sparsity import DENSE, SparsityPattern
@@ -85,12 +85,9 @@ def lay_out_options(
 def unit_levels(component: Component, choices: Choices, mlp_step: int | None) -> tuple[int, ...]:
     """Return the numbers of units to choose from in a component, all of them last."""
     counts: tuple[int, ...] = (0, component.unit_count)
-    if component.kind == "attention" and choices.heads:
-        counts = attention_levels(component)
-    elif component.kind == "experts" and choices.experts:
-        counts = expert_levels(component)
-    elif component.kind in ("mlp", "shared") and choices.channels:
-        counts = mlp_levels(component, mlp_step)
+    if getattr(choices, component.unit_choice):
+        many = component.unit_choice == "channels"
+        counts = mlp_levels(component, mlp_step) if many else fine_levels(component)
     drops = choices.drops or choices.layers
     return tuple(count for count in counts if count or drops)
 

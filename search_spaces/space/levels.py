@@ -15,9 +15,9 @@ ALIGNED_CHANNELS = 8
 takes rows of 16 bytes, which are 8 channels in 16-bit numbers."""
 
 
-def attention_levels(component: "Component") -> tuple[int, ...]:
-    """Return every number of KV groups, from none to all."""
-    return tuple(range(component.unit_count + 1))
+def fine_levels(component: "Component") -> tuple[int, ...]:
+    """Return every number of units that can be kept: none, then from the fewest to all."""
+    return (0, *range(component.lowest, component.unit_count + 1))
 
 
 def mlp_levels(component: "Component", step: int | None = None) -> tuple[int, ...]:
@@ -36,27 +36,22 @@ def mlp_levels(component: "Component", step: int | None = None) -> tuple[int, ..
     return (*range(0, width, step), width)
 
 
-def expert_levels(component: "Component") -> tuple[int, ...]:
-    """Return the numbers of units to choose from: none, then from what the router needs to all."""
-    return (0, *range(component.mixture.lowest, component.unit_count + 1))
-
-
 def channel_levels(component: "Component", step: int | None = None) -> tuple[int, ...]:
-    """Return the numbers of channels of each expert to choose from, all of them last.
+    """Return the numbers of channels of each member to choose from, all of them last.
 
     Args:
-        component: The experts.
+        component: Whose members may have channels of their own; without, there is no choice.
         step: Channels between levels; None: as for an MLP of that width, but no fewer than kernels
             take.
     """
-    inner = replace(component, unit_count=component.mixture.channel_count)
+    if not component.channel_count:
+        return ()
+    inner = replace(component, unit_count=component.channel_count)
     if step is None:
         step = max(ALIGNED_CHANNELS, mlp_levels(inner)[1])
     return tuple(count for count in mlp_levels(inner, step) if count)
 
 
 def top_k_levels(component: "Component") -> tuple[int, ...]:
-    """Return how many experts may run for a token, as many as in the dense model last."""
-    experts = component.mixture
-    lowest = 1 if experts.top_k_attributes else experts.top_k
-    return tuple(range(lowest, experts.top_k + 1))
+    """Return how many members may run for a token, as many as in the dense model last."""
+    return tuple(range(component.least_top_k, component.top_k + 1))

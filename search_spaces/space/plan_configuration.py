@@ -29,8 +29,8 @@ def plan_orders(structure: ModelStructure, plan: Plan) -> Orders:
         by_group = _kept_first(pruned.reshape(component.group_count, -1))
         members.append((group_starts + by_group).ravel())
         kept_channels = plan.expert_pruning(component).channels
-        if component.experts is not None and kept_channels is not None:
-            shape = (component.member_count, component.experts.channel_count)
+        if kept_channels is not None:
+            shape = (component.member_count, component.channel_count)
             pruned = np.ones(shape, dtype=np.bool_)
             pruned[kept_units[:, None], kept_channels] = False
             channels[position] = _kept_first(pruned)

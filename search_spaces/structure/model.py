@@ -9,8 +9,7 @@ from torch import Tensor
 
 from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.components import Component, ComponentKind
-from search_spaces.structure.expert_tensors import stacks_of
-from search_spaces.structure.linear import matrix
+from search_spaces.structure.mixture import Mixture, mixtures_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +39,9 @@ class LayerStructure:
         return tuple(each for each in self.components if each.kind != "attention")
 
     @property
-    def experts(self) -> Component | None:
+    def experts(self) -> Mixture | None:
         """Its experts, if it has some."""
-        return self.of_kind("experts")
+        return next(iter(mixtures_of(self.components)), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,22 +65,14 @@ class ModelStructure:
     @property
     def has_experts(self) -> bool:
         """Whether some layer is a mixture of experts."""
-        return any(layer.experts is not None for layer in self.layers)
+        return bool(mixtures_of(self.components))
 
     def matrices(self) -> Iterator[tuple[Component, Mapping[str, Tensor]]]:
-        """Yield each component with its projections' matrices ``(rows, columns)`` in float32.
-
-        They are keyed by path, and valid until the next component is taken. Experts, which have no
-        projections, come with their stacks as they are stored, and the router's rows.
-        """
+        """Yield each component with its `weights` in float32, valid until the next is taken."""
         for index, structure in enumerate(self.layers):
             with self.backbone.resident(index) as layer:
                 for component in structure.components:
-                    paths = [projection.path for projection in component.projections]
-                    weights = {path: matrix(layer.get_submodule(path)) for path in paths}
-                    if component.experts is not None:
-                        weights = stacks_of(layer, component.experts)
-                    yield component, _Floats(weights)
+                    yield component, _Floats(component.weights(layer))
 
 
 class _Floats(Mapping[str, Tensor]):

@@ -180,8 +180,8 @@ def _of_component(component: Component, layer: nn.Module) -> dict[str, Any]:
         "private": list(component.private),
         "units": component.member_count,
     }
-    if component.experts is not None:
-        return description | _of_experts(component.experts)
+    if isinstance(component, Mixture):
+        return description | _of_experts(component)
     if component.cached_features:
         heads = component.core_features // component.cached_features
         description["query_heads"] = heads  # of each unit

@@ -9,8 +9,7 @@ from search_spaces.errors import SettingsError
 from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName
-from search_spaces.structure.expert_tensors import as_matrices, matrices_of
-from search_spaces.structure.experts import Experts, Stack, StackRole
+from search_spaces.structure.mixture import Mixture, Stack, StackRole
 
 _ENERGIES: Mapping[StackRole, StatisticName] = {
     "up": "expert_input_energy",
@@ -37,7 +36,7 @@ def stack_statistics(sparsifier: Sparsifier) -> frozenset[StatisticName]:
 
 
 def sparse_stacks(
-    experts: Experts,
+    experts: Mixture,
     stacks: Mapping[str, Tensor],
     pattern: SparsityPattern,
     sparsifier: Sparsifier,
@@ -63,7 +62,8 @@ def sparse_stacks(
         SettingsError: If the pattern does not fit a matrix.
     """
     sparse_by_path = {}
-    for stack, matrices in matrices_of(experts, stacks):
+    for stack in experts.matrices:
+        matrices = stack.as_matrices(stacks[stack.path])
         pattern.check_fits(matrices.shape[2], stack.path)
         sparse = torch.stack(
             [
@@ -75,7 +75,7 @@ def sparse_stacks(
                 for expert, matrix in enumerate(matrices)
             ]
         )
-        sparse_by_path[stack.path] = as_matrices(stack, sparse).contiguous()
+        sparse_by_path[stack.path] = stack.as_matrices(sparse).contiguous()
     return sparse_by_path
 
 

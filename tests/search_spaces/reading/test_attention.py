@@ -10,7 +10,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 
 from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
-from search_spaces.space.levels import attention_levels
+from search_spaces.space.levels import fine_levels
 from search_spaces.structure.projections import Projections
 from tests.models import parts
 from tests.models.factory import GATED, GROUPED, make_model
@@ -57,7 +57,7 @@ def attention_of(model: PreTrainedModel, layer: int) -> Any:
 
 def test_levels_are_every_number_of_groups() -> None:
     component = Projections(kind="attention", layer=0, unit_count=3, projections=(), module="")
-    assert attention_levels(component) == (0, 1, 2, 3)
+    assert fine_levels(component) == (0, 1, 2, 3)
 
 
 def test_two_linear_layers_after_the_core_are_refused(model: PreTrainedModel) -> None:
@@ -92,7 +92,7 @@ def test_a_single_group_can_only_be_kept_or_dropped() -> None:
     attention = parts.attention_of(read_structure(model).layers[0])
     assert attention.unit_count == 1
     assert not attention.attributes
-    assert attention_levels(attention) == (0, 1)
+    assert fine_levels(attention) == (0, 1)
     for projection in attention.projections:
         assert not projection.units.any()
     assert [len(projection.units) for projection in attention.projections] == [32, 8, 8, 32]
