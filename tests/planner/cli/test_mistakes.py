@@ -197,9 +197,10 @@ def test_a_foreign_plan(
     assert not (tmp_path / "other").exists()
 
 
-def test_an_output_folder_that_exists(
+def test_an_output_folder_that_is_taken(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "notes.txt").touch()
     message = refused(capsys, *export(run, tmp_path, "--budget", "params<=0.8x"))
     assert "must not exist yet" in message
 
