@@ -15,7 +15,11 @@ from evaluators.latency.latency_table import LatencyTable
 from evaluators.metric import METRICS, Kind
 from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import BlockOptions, combined_options
-from search_spaces.space.configuration import Configurations, dense_configurations
+from search_spaces.space.configuration import (
+    Configurations,
+    ConfigurationTables,
+    dense_configurations,
+)
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.model import ModelStructure
 
@@ -126,8 +130,16 @@ class CostModel:
 
     def dense(self) -> Mapping[str, float]:
         """Return the dense model's cost in each metric."""
-        dense = dense_configurations(self._structure.components)
-        return {name: float(cost[0]) for name, cost in self.costs(dense[None]).items()}
+        return self.of_one(dense_configurations(self._structure.components))
+
+    def of_one(self, configurations: Configurations) -> dict[str, float]:
+        """Return the cost of one candidate ``(components,)`` in each metric."""
+        return {name: float(cost[0]) for name, cost in self.costs(configurations[None]).items()}
+
+    def written(self, configurations: Configurations) -> dict[str, float]:
+        """Return the costs of the dense tensors that an export writes of a candidate."""
+        tables = ConfigurationTables.of(self._structure.components, self.block_options)
+        return self.of_one(tables.written(configurations))
 
     def joint_costs(
         self, metric: str, space: SearchSpace

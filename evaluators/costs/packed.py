@@ -8,15 +8,12 @@ import numpy as np
 from evaluators.costs.cost_model import CostedModel
 from evaluators.costs.cost_table import CostTable, Floats
 from evaluators.costs.zeros import Zeros, sparse_table
-from search_spaces.pruned_weights.bitmask import packed_bytes
 
 
 def packed_table(model: CostedModel) -> CostTable:
     """Subtract what packing saves from the bytes; a matrix is packed only if it helps."""
 
     def saved(zeros: Zeros) -> Floats:
-        plain = zeros.rows * zeros.columns * zeros.itemsize
-        packed = packed_bytes(zeros.rows, zeros.columns, zeros.count, zeros.itemsize)
-        return np.asarray(np.maximum(0.0, plain - packed), np.float64)
+        return np.asarray(np.maximum(0.0, zeros.all_bytes - zeros.packed_bytes), np.float64)
 
     return sparse_table(model.table("size"), model.on_disk, model.block_options, saved)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated
 from evaluators.costs.kept_counts import KeptCounts
+from search_spaces.pruned_weights.bitmask import mask_bytes
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
@@ -22,7 +22,8 @@ class Zeros:
     columns: NDArray[np.int_]
     count: NDArray[np.int_]
     itemsize: int
-    """Bytes of each of its numbers."""
+    """Bytes of each of its numbers in the dense model."""
+    options: BlockOptions
 
     @classmethod
     def of(
@@ -30,11 +31,24 @@ class Zeros:
         rows: NDArray[np.int_],
         columns: NDArray[np.int_],
         itemsize: int,
-        pattern: SparsityPattern,
+        options: BlockOptions,
     ) -> "Zeros":
-        """Count the zeros of a pattern."""
+        """Count the zeros of a matrix under some options."""
         rows, columns = np.broadcast_arrays(rows, columns)
-        return cls(rows, columns, rows * pattern.zeros_each_row(columns), itemsize)
+        zeros = rows * options.pattern.zeros_each_row(columns)
+        return cls(rows, columns, zeros, itemsize, options)
+
+    @property
+    def all_bytes(self) -> NDArray[np.int_]:
+        """Bytes of all its weights, zeros too."""
+        return self.options.bytes_of(self.rows * self.columns, self.rows, self.itemsize)
+
+    @property
+    def packed_bytes(self) -> NDArray[np.int_]:
+        """Bytes of a bit for each weight, and of those that are not zero."""
+        values = self.rows * self.columns - self.count
+        mask = mask_bytes(self.rows, self.columns)
+        return mask + self.options.bytes_of(values, self.rows, self.itemsize)
 
 
 Saved = Callable[[Zeros], Floats]
@@ -60,7 +74,7 @@ def sparse_table(
         for weight in weights:
             for index, options in enumerate(component_options if weight.role == "matrix" else ()):
                 copies, rows, columns = kept.shape(weight, index)
-                zeros = Zeros.of(rows, columns, weight.tensor.itemsize, options.pattern)
+                zeros = Zeros.of(rows, columns, weight.tensor.itemsize, options)
                 savings[index] += copies * saved(zeros)
         return savings
 

@@ -12,7 +12,7 @@ _CARD = """\
 # {title}, pruned to {share:.0%} of its parameters
 
 Pruned from {source} by compression-planner, plan `{plan_id}`: smaller tensors, no masks, no
-training.{zeros}{experts}{fitted}
+training.{notes}{experts}{fitted}
 
 | | dense | pruned | |
 |---|---:|---:|---:|
@@ -26,8 +26,6 @@ at most {gap:.1e} (allowed: {allowed:.1e}). {latency}
 
 `plan.json` lists what was kept of every layer, `manifest.json` what was measured.
 """
-_ZEROS = """ Weights that were made sparse are stored as zeros in dense tensors, which load
-everywhere and compress in an archive; they make no dense kernel faster."""
 
 
 def write_card(manifest: Manifest) -> str:
@@ -45,7 +43,7 @@ def write_card(manifest: Manifest) -> str:
         source=code(name),
         share=manifest.costs["params"] / manifest.dense_costs["params"],
         plan_id=manifest.plan_id,
-        zeros=_ZEROS if sparse else "",
+        notes="".join(f" {note}" for note in manifest.notes),
         experts=f"\n\n{manifest.experts}" if manifest.experts else "",
         rows="\n".join(rows),
         fitted=_fitted(manifest),

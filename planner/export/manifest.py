@@ -93,6 +93,8 @@ class Manifest(BaseModel):
     """How kept weights were updated to compensate for pruned ones; empty: they were not."""
     experts: str = ""
     """What is kept of a mixture's experts, in a sentence; empty if there are none."""
+    notes: list[str] = []
+    """What a reader should know of how its weights were made and are stored, in sentences."""
     costs: dict[str, float]
     """Of the export: params, size in bytes of tensors, macs and kv for each token; latency and
     throughput as predicted, where the run had a table."""

@@ -218,10 +218,8 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
         else:
             configurations = candidate.configurations
         timing = timing_of(exporter, exported, dense, configurations, settings)
-        costs = {
-            name: float(cost[0]) for name, cost in dense.costs.costs(configurations[None]).items()
-        }
-        exporter.check_costs(costs, folder)
+        costs = dense.costs.of_one(configurations)
+        exporter.check_costs(costs, dense.costs.written(configurations), folder)
         manifest = Manifest(
             plan_id=plan.plan_id,
             source=settings.model,
@@ -233,6 +231,7 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             text=scores.text,
             compensate=str(settings.compensate) if candidate else "",
             experts=exporter.pruned.experts,
+            notes=[*plan.notes, *(candidate.notes if candidate else ())],
             costs=costs,
             dense_costs=dict(dense.costs.dense()),
             search=Quality.of_all(scores.search),

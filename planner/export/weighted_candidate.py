@@ -1,5 +1,6 @@
 """A candidate of a search whose weights were fitted, and so are no slices of the dense ones."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -8,8 +9,11 @@ from torch import Tensor
 from planner.export.proof import logits_of
 from planner.preparation.prepared_model import PreparedModel
 from search_spaces.pruned_weights.types import OrderedWeights
+from search_spaces.pruned_weights.weight_record import rebuilt_sentence
 from search_spaces.space.configuration import Configurations
 from search_spaces.surgery.sort import restore_units_
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,7 @@ class WeightedCandidate:
     def read(self, tokens: Tensor) -> tuple[Tensor, list[OrderedWeights]]:
         """Return its logits as they were scored, and its weights; the model is unsorted again."""
         sorted_model, layer_builder = self.prepared.sorted_model, self.prepared.layer_builder
+        self.prepared.weight_record.differences.clear()  # of other candidates'
         logits = logits_of(sorted_model, self.configurations, tokens, layer_builder)
         weights = [
             OrderedWeights(
@@ -34,4 +39,15 @@ class WeightedCandidate:
             for position, configuration in enumerate(self.configurations)
         ]
         restore_units_(sorted_model)
+        if self.notes:
+            logger.warning(
+                "%s; where that matters, search again, or export on the machine that searched",
+                self.notes[0].removesuffix("."),
+            )
         return logits, weights
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on how the weights that were read differ from those that were scored."""
+        differences = self.prepared.weight_record.differences
+        return (rebuilt_sentence(differences),) if differences else ()

@@ -34,15 +34,12 @@ PREPARED_FILES = (*COMMON_FILES, ORDER_FILE)
 def preparation_key(settings: SearchSettings) -> tuple[object, ...]:
     """Return what runs of one model must have in common to share a prepared model."""
     choices = settings.choices
+    # of what is dropped or left out whole, only that layers are says something of the preparation
+    options = replace(choices, heads=False, drops=False, experts=False)
     resizes = choices.heads or choices.channels
     methods = (settings.importance, settings.sparsifier, settings.compensate, settings.prior)
-    experts = (
-        settings.expert_importance,
-        settings.pretrained_router,
-        choices.channels,
-        choices.top_k,
-    )
-    return (*methods, *experts, settings.patterns, settings.mlp_step, resizes, choices.layers)
+    experts = (settings.expert_importance, settings.pretrained_router)
+    return (*methods, *experts, options, settings.patterns, settings.mlp_step, resizes)
 
 
 def prepare(
@@ -120,6 +117,7 @@ def prepare(
         layer_builder=weights.layer_builder(
             prebuild=can_rebuild, restore_statistics=restore_statistics
         ),
+        weight_record=weights.record,
     )
 
 
@@ -144,12 +142,12 @@ def is_ranked(path: Path, *, can_rebuild: bool) -> bool:
 def _rank(measured: RunStatistics, statistics: Sequence[Statistics]) -> None:
     """Order units by importance, compute the sensitivity prior, and store both."""
     measured.progress.stage("ordering heads and channels")
-    methods, experts = measured.methods, measured.methods.experts
+    methods = measured.methods
     orders = rank_units(
         measured.dense.structure,
         methods.unit_importance,
         statistics,
-        experts.importance if experts else None,
+        methods.experts.importance,
     )
     prior = make_prior(measured.dense, measured.settings, methods, statistics, orders)
     save_order(measured.folder / ORDER_FILE, measured.dense, orders, prior)

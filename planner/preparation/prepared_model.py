@@ -11,6 +11,7 @@ from planner.preparation.dense_model import DenseModel
 from planner.searchers.problem.cost import Cost, Joint
 from planner.searchers.problem.domain import Domain
 from search_spaces.priors.sensitivity import SensitivityPrior
+from search_spaces.pruned_weights.weight_record import WeightRecord
 from search_spaces.space.block_options import SITE_NAMES
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.space import SearchSpace, Site
@@ -30,6 +31,8 @@ class PreparedModel:
     """Units in the space's order."""
     layer_builder: LayerBuilder
     """Builds the layers of candidates."""
+    weight_record: WeightRecord
+    """Which weights its candidates were scored with."""
 
     def smallest_costs(self) -> Mapping[str, float]:
         """Return the costs of the smallest plan."""

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,19 @@ from torch import Tensor
 
 from planner.preparation.pruning_methods import PruningMethods
 from planner.preparation.student_statistics import TUNING_STATISTICS, tuning_statistics
-from planner.runs.folder import LEVELS_FOLDER, STATISTICS_FOLDER, delete_prepared
+from planner.runs.folder import (
+    LEVELS_FOLDER,
+    STATISTICS_FOLDER,
+    WEIGHTS_FILE,
+    delete_prepared,
+)
 from search_spaces.models.loading import LoadedModel
 from search_spaces.progress import Progress
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.pruned_weights.weight_record import WeightRecord
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.space import SearchSpace
 from search_spaces.statistics import LayerStatistics
@@ -85,17 +92,25 @@ class RunWeights:
                 projections, self._experts(statistics), dtype=self.loaded.stored.rounding
             ),
             widths=[_widths(space, position) for position in range(len(space.components))],
-            digest=" ".join(
-                (self.loaded.identity.fingerprint, space.weights_digest, orders_digest(space))
-            ),
+            digest=self._digest,
             limit_bytes=self.limit_bytes,
+            record=self.record,
         )
 
-    def _experts(self, statistics: LayerStatistics) -> ExpertBuilder | None:
-        """Return what builds weights of experts, or `None` if the model has none."""
+    @cached_property
+    def record(self) -> WeightRecord:
+        """Which weights plans of the run were scored with."""
+        return WeightRecord(self.folder / WEIGHTS_FILE, self._digest)
+
+    @property
+    def _digest(self) -> str:
+        """What identifies all that the weights follow from."""
+        space = self.space
+        return f"{self.loaded.identity.fingerprint} {space.weights_digest} {orders_digest(space)}"
+
+    def _experts(self, statistics: LayerStatistics) -> ExpertBuilder:
+        """Return what builds weights of experts."""
         experts = self.methods.experts
-        if experts is None:
-            return None
         if experts.notice:
             logger.info(experts.notice)
         return ExpertBuilder(

@@ -26,7 +26,7 @@ from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.validate_space import check_space
 from planner.recipes.recipe import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.recipes.recipe_comparison import RecipeComparison
-from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER, SETTINGS_FILE
+from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER, SETTINGS_FILE, WEIGHTS_FILE
 from planner.runs.metadata import RunMetadata
 from planner.runs.run_store import RunStore
 from planner.runs.store import Store
@@ -202,6 +202,7 @@ class _PreparedModels:
 
     def leave_levels(self, run: RunStore) -> None:
         """Link the pruned weights that a recipe was scored with into its folder."""
+        _copy((WEIGHTS_FILE,), self._folder, run.folder)
         source, target = self._folder / LEVELS_FOLDER, run.folder / LEVELS_FOLDER
         if source.is_dir() and not target.exists():
             shutil.copytree(source, target, copy_function=_linked)

@@ -31,6 +31,8 @@ STATISTICS_FOLDER = "statistics"
 """Calibration statistics, layer by layer, while weights may still be built from them."""
 LEVELS_FOLDER = "levels"
 """The cache of pruned weights."""
+WEIGHTS_FILE = "weights.jsonl"
+"""Which pruned weights plans were scored with, should the cache lose them."""
 PREPARED_FOLDERS = (STATISTICS_FOLDER, LEVELS_FOLDER)
 """Folders that preparing a run fills, and can fill again."""
 FRONT_FILE = "front.csv"
@@ -47,7 +49,7 @@ _LIVING_FILES = (LOCK_FILE, *(f"{DATABASE_FILE}{suffix}" for suffix in ("-wal", 
 _RESULT_FILES = (FRONT_FILE, FRONT_PICTURE, FRONT_FIGURES, COMPARISON_FILE, COMPARISON_PICTURE)
 _FILES = (
     *(SETTINGS_FILE, DATABASE_FILE, f"{DATABASE_FILE}-journal", ENVIRONMENT_FILE, DEMO_FILE),
-    *(CALIBRATION_FILE, ORDER_FILE, SPACE_FILE, LATENCY_FILE),
+    *(CALIBRATION_FILE, ORDER_FILE, SPACE_FILE, LATENCY_FILE, WEIGHTS_FILE),
     *(*_LIVING_FILES, *_RESULT_FILES),
 )
 _OURS = re.compile(

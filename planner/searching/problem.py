@@ -56,8 +56,7 @@ class Problem:
         problem = cls(
             budget=budget,
             focus=settings.focus,
-            cost_names=budget.cost_names
-            or (("nonzero",) if settings.choices.sparse else ("params",)),
+            cost_names=budget.cost_names or (settings.choices.cost,),
             dense=prepared.dense.costs.dense(),
             smallest=prepared.smallest_costs(),
         )

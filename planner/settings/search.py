@@ -25,7 +25,7 @@ from search_spaces.models.identity import Verify
 from search_spaces.priors import AllocationName
 from search_spaces.pruned_weights.sparsifiers import SparsifierName
 from search_spaces.pruned_weights.weight_methods import WeightMethods, parse_weight_methods
-from search_spaces.space.choices import Choices
+from search_spaces.space.choices import HELP, Choices
 from search_spaces.space.sparsity import SparsityPattern, sparsity_patterns
 from search_spaces.suggestions import shown
 
@@ -98,12 +98,9 @@ class SearchSettings(BaseModel):
     """Rungs of a race, each with twice the windows of the last, as far as they can be halved."""
     positions: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1, le=MOST_TOKENS)
     """Positions scored in each window, for models with a large vocabulary; by default all."""
-    space: Annotated[Choices, Parsed(Choices.parse), Group.SPACE] = Choices(
-        heads=True, channels=True, drops=True, experts=True
+    space: Annotated[Choices, Parsed(Choices.parse), Group.SPACE] = Field(
+        default=Choices(heads=True, channels=True, drops=True, experts=True), description=HELP
     )
-    """What may be pruned, comma separated: heads, channels, drops (of attentions, MLPs and
-    experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8; or
-    layers in the place of the first four."""
     mlp_step: Annotated[int | None, Group.SPACE] = Field(default=None, ge=1, le=MOST_TOKENS)
     """MLP channels between two levels; by default chosen from the model's width."""
     sparsity_step: Annotated[int, Group.SPACE] = Field(default=10, ge=1, le=90)

@@ -59,16 +59,9 @@ def unpack(bits: Tensor, values: Tensor, columns: int) -> Tensor:
     return torch.from_numpy(weight).view(values.dtype).view(set_.shape)
 
 
-def packed_bytes(rows: Count, columns: Count, zeros: Count, itemsize: int) -> Count:
-    """Count the bytes of a packed matrix, or of several.
-
-    Args:
-        rows: Of the matrix.
-        columns: Of the matrix.
-        zeros: How many weights are zero.
-        itemsize: Bytes of one value.
-    """
-    return rows * -(-columns // 8) + (rows * columns - zeros) * itemsize
+def mask_bytes(rows: Count, columns: Count) -> Count:
+    """Count the bytes of the bits of a packed matrix, or of several."""
+    return rows * -(-columns // 8)
 
 
 def _bits(values: Tensor) -> NDArray[np.integer]:

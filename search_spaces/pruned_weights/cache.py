@@ -20,6 +20,7 @@ from search_spaces.pruned_weights.bitmask import pack, unpack
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.recent import RecentWeights
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.pruned_weights.weight_record import WeightRecord
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class WeightCache:
         digest: Of all that the weights follow from: model, text, orders, settings. A file of
             another digest is made anew.
         limit_bytes: Of disk; the files least recently read are deleted.
+        record: Of the weights that were used first; None: none is kept.
     """
 
     def __init__(
@@ -58,12 +60,15 @@ class WeightCache:
         *,
         digest: str,
         limit_bytes: int = LIMIT_BYTES,
+        record: WeightRecord | None = None,
     ) -> None:
         self._folder = folder
         self._builder = builder
         self._widths = widths
         self._digest = digest
         self._limit_bytes = limit_bytes
+        self._record = record
+        self._digests: dict[_Key, str] = {}  # of the bytes of what was read or made last
         # sparse weights are packed on disk and cannot be mapped
         self._unpacked = RecentWeights()
         self._checked: set[tuple[Path, int]] = set()  # with the inode, for another may replace it
@@ -96,6 +101,8 @@ class WeightCache:
             weights = self._make(key)
         if _is_packed(options):
             self._unpacked.add(key, weights)
+        if self._record is not None:
+            self._record.note(self._name(key), self._digests[key], weights)
         return weights
 
     def build_all(
@@ -175,11 +182,13 @@ class WeightCache:
         name = "-".join(filter(None, [str(count), options.weights_name]))
         return self._folder / self._builder.components[position].name / f"{name}.safetensors"
 
-    def _marks(self, key: _Key) -> dict[str, str]:
+    def _name(self, key: _Key) -> str:
         position, count, options = key
-        choice = f"{self._builder.components[position].name} {count} {options}"
+        return f"{self._builder.components[position].name} {count} {options}"
+
+    def _marks(self, key: _Key) -> dict[str, str]:
         # the name `level` is part of the layout
-        return {"version": VERSION, "digest": self._digest, "level": choice}
+        return {"version": VERSION, "digest": self._digest, "level": self._name(key)}
 
     def _read(self, key: _Key) -> PrunedWeights | None:
         """Read stored weights; none where there are none, or none of this cache."""
@@ -200,6 +209,7 @@ class WeightCache:
         except (OSError, SafetensorError, LookupError, ValueError, RuntimeError):
             logger.warning("`%s` is damaged; made anew", path)
             return None
+        self._digests[key] = marks["bytes"]
         used = time.time_ns()  # the kernel's own stamp is some milliseconds coarse
         with suppress(OSError):  # another's files can be read all the same
             os.utime(path, ns=(used, used))
@@ -222,7 +232,8 @@ class WeightCache:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         tensors = _tensors(weights, is_packed=_is_packed(key[2]))
-        content = save(tensors, self._marks(key) | {"bytes": digest_of_tensors(tensors)})
+        self._digests[key] = digest = digest_of_tensors(tensors)
+        content = save(tensors, self._marks(key) | {"bytes": digest})
         with replacing(path) as temporary:
             temporary.write_bytes(content)
             written = temporary.stat().st_ino

@@ -7,7 +7,7 @@ component chooses from along it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
     from search_spaces.structure.components import Component
+
+_Count = TypeVar("_Count", int, NDArray[np.int_])
 
 OptionDimension = Literal["channels", "top_k", "pattern"]
 """The fields of `BlockOptions`, in the order of a component's sites."""
@@ -49,6 +51,21 @@ class BlockOptions:
     def of_weights(self) -> "BlockOptions":
         """These options as far as weights depend on them."""
         return replace(self, top_k=0)
+
+    @property
+    def written(self) -> "BlockOptions":
+        """These options with matrices as an export writes them: dense tensors, zeros and all."""
+        return replace(self, pattern=DENSE)
+
+    def bytes_of(self, values: _Count, _rows: _Count, itemsize: int) -> _Count:
+        """Return the bytes of the values of a matrix.
+
+        Args:
+            values: Weights of the matrix that are stored.
+            _rows: Outputs of the matrix.
+            itemsize: Bytes of a number of the dense model.
+        """
+        return values * itemsize
 
     @property
     def weights_name(self) -> str:
@@ -105,8 +122,6 @@ def component_options(
         patterns: Sparsity patterns, the dense one first.
         mlp_step: Channels between levels; None: chosen for the width.
     """
-    if component.experts is None:
-        return combined_options(patterns)
     channels = channel_levels(component, mlp_step)[-2::-1] if choices.channels else ()
     top_ks = top_k_levels(component)[-2::-1] if choices.top_k else ()
     return combined_options(patterns, (0, *channels), (0, *top_ks))

@@ -10,6 +10,11 @@ GROUPS = ("2:4", "4:8")
 """Patterns that keep so many weights of each group."""
 WORDS = ("heads", "channels", "drops", "layers", "experts", "top_k", "sparsity", *GROUPS)
 
+HELP = """What may be pruned, comma separated: heads, channels, drops (of attentions, MLPs and
+experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8; or
+layers in the place of the first four."""
+"""Of a setting that holds choices."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
@@ -72,6 +77,11 @@ class Choices:
     def rewrites(self) -> bool:
         """Whether some options leave no matrix a slice of the dense one."""
         return self.sparse
+
+    @property
+    def cost(self) -> str:
+        """The cost that all of them lower."""
+        return "nonzero" if self.sparse else "params"
 
     def __str__(self) -> str:
         units = (self.heads, self.channels, self.drops, self.layers)

@@ -22,7 +22,6 @@ from search_spaces.errors import InputError, PlanError, quoted
 from search_spaces.models.identity import ModelIdentity, difference
 from search_spaces.paths import existing_path
 from search_spaces.space.block_options import (
-    DENSE_EXPERTS,
     DENSE_OPTIONS,
     BlockOptions,
     ExpertPruning,
@@ -33,6 +32,12 @@ if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
     from collections.abc import Sequence
 
     from search_spaces.structure.components import Component
+
+
+_STORED_ZEROS = (
+    "Weights that were made sparse are stored as zeros in dense tensors, which load everywhere "
+    "and compress in an archive; they make no dense kernel faster."
+)
 
 
 class ComponentPlan(BaseModel):
@@ -219,6 +224,12 @@ class Plan(BaseModel):
                 )
         return self
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of how the weights of an export are stored, in sentences."""
+        is_sparse = any(component_plan.pattern for component_plan in self.sites.values())
+        return (_STORED_ZEROS,) if is_sparse else ()
+
     def to_json(self) -> str:
         """Return the text of the plan file."""
         return self.model_dump_json(indent=1) + "\n"
@@ -287,10 +298,8 @@ class Plan(BaseModel):
         Raises:
             PlanError: If it does not keep as many channels of each.
         """
-        if component.experts is None:
-            return DENSE_EXPERTS
         component_plan = self.sites[component.name]
-        channels = component_plan.kept_channels(component.experts.channel_count)
+        channels = component_plan.kept_channels(component.channel_count)
         return ExpertPruning(channels=channels, top_k=component_plan.top_k)
 
 
@@ -316,8 +325,7 @@ def _check_experts(
     Raises:
         PlanError: If there are fewer than run for a token, or groups keep different numbers.
     """
-    experts = component.experts
-    if experts is None:
+    if not component.top_k:
         if component_plan.channels or component_plan.top_k:
             raise PlanError(
                 f"only a mixture of experts has channels of each and a number that run, and "
@@ -326,12 +334,11 @@ def _check_experts(
         return
     if not len(members):
         return
-    top_k = component_plan.top_k or experts.top_k
-    fits = 1 <= top_k <= experts.top_k and (top_k == experts.top_k or experts.top_k_attributes)
-    if not fits:
+    top_k, least = component_plan.top_k or component.top_k, component.least_top_k
+    if not least <= top_k <= component.top_k:
         raise PlanError(
-            f"`{component.name}` must run from 1 to {experts.top_k} experts for a token"
-            f"{'' if experts.top_k_attributes else ', and its code fixes that number'}, got "
+            f"`{component.name}` must run from 1 to {component.top_k} experts for a token"
+            f"{'' if least < component.top_k else ', and its code fixes that number'}, got "
             f"{top_k}; lower `top_k` in the plan, or leave it out"
         )
     if len(members) < top_k:
@@ -347,8 +354,8 @@ def _check_experts(
             "of each"
         )
     # a router that compares groups reads several experts of each, however few it then chooses
-    if component.group_count > 1 and len(members) < experts.lowest * component.group_count:
+    if component.group_count > 1 and len(members) < component.lowest * component.group_count:
         raise PlanError(
-            f"the router of `{component.name}` needs at least {experts.lowest} experts of each of "
-            f"its {component.group_count} groups, got {by_group[0]}; keep more of each"
+            f"the router of `{component.name}` needs at least {component.lowest} experts of each "
+            f"of its {component.group_count} groups, got {by_group[0]}; keep more of each"
         )

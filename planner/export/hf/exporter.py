@@ -80,19 +80,26 @@ class HuggingFaceExporter:
                 each.to(device=device, dtype=dtype)
         return measure_latencies(models, workload)
 
-    def check_costs(self, costs: Mapping[str, float], folder: Path) -> None:
+    def check_costs(
+        self, costs: Mapping[str, float], written: Mapping[str, float], folder: Path
+    ) -> None:
         """Compare predicted costs with the tensors that were written.
+
+        Args:
+            costs: Of the plan.
+            written: Of the dense tensors that stand for it.
+            folder: In which they were written.
 
         Raises:
             VerificationError: If the cost model and the files disagree.
         """
         param_count = sum(weight.numel() for weight in self.pruned.params)
-        written = tensor_bytes(folder)
-        if (costs["params"], costs["size"]) != (param_count, written):
+        byte_count = tensor_bytes(folder)
+        if (written["params"], written["size"]) != (param_count, byte_count):
             raise VerificationError(
-                f"an export must cost what was promised, {costs['params']:.0f} parameters and "
-                f"{costs['size']:.0f} bytes, got {param_count} and {written}; please report this "
-                "model"
+                f"an export must cost what was promised, {written['params']:.0f} parameters and "
+                f"{written['size']:.0f} bytes, got {param_count} and {byte_count}; please report "
+                "this model"
             )
         nonzero = sum(int(weight.count_nonzero()) for weight in self.pruned.params)
         if nonzero > costs["nonzero"]:

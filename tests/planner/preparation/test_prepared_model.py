@@ -9,11 +9,12 @@ from search_spaces.priors.sensitivity import SensitivityPrior
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
 from search_spaces.space.sparsity import sparsity_patterns
-from search_spaces.structure.components import Component, ComponentKind
+from search_spaces.structure.components import ComponentKind
+from search_spaces.structure.projections import Projections
 
 UNITS: dict[ComponentKind, int] = {"attention": 3, "mlp": 64}
 BLOCKS = tuple(
-    Component(kind=kind, layer=layer, unit_count=count, projections=(), module=kind)
+    Projections(kind=kind, layer=layer, unit_count=count, projections=(), module=kind)
     for layer in range(2)
     for kind, count in UNITS.items()
 )
@@ -46,6 +47,7 @@ def test_the_domain_names_the_kind_of_every_site(space: str, kinds: tuple[str, .
             options=(np.arange(len(patterns), dtype=np.float64),) * len(BLOCKS),
         ),
         layer_builder=cast("Any", None),
+        weight_record=cast("Any", None),
     )
     domain = prepared.make_domain({}, 0.5)
     assert domain.kinds == kinds
