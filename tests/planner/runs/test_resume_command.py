@@ -4,12 +4,16 @@ import shlex
 from pathlib import Path
 
 from planner.runs.resume_command import resume_command
+from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
 
 
 def test_it_names_what_differs_from_the_defaults_and_quotes_it() -> None:
     settings = SearchSettings(
-        model="my models/llama", budget="params<=0.8x", tokens=500, trust_remote_code=True
+        model="my models/llama",
+        budget=Budget.parse("params<=0.8x"),
+        tokens=500,
+        trust_remote_code=True,
     )
     command = resume_command(settings, Path("runs/a b"))
     assert command == (
