@@ -69,9 +69,25 @@ def _run(words: list[str]) -> int:
 
     command = current_command(words[0], COMMANDS)
     options = command_parser(command).options(words[1:])
+    _check_interpreter()
     _quieten()
     load_command(command).run(options)
     return 0
+
+
+def _check_interpreter() -> None:
+    """Refuse an interpreter that drops docstrings, which transformers reads as it loads models.
+
+    Raises:
+        SettingsError: If it is one.
+    """
+    from search_spaces.errors import SettingsError
+
+    if sys.flags.optimize > 1:
+        raise SettingsError(
+            "Python must keep docstrings, which transformers reads, got `-OO`; run it without, "
+            "and unset `PYTHONOPTIMIZE`"
+        )
 
 
 def load_command(name: str) -> Command:

@@ -97,9 +97,11 @@ def check_architecture(name: str, config: PreTrainedConfig, *, trusted: bool) ->
     named = set(architectures or [])
     is_named_causal = any("CausalLM" in name or "LMHead" in name for name in named)
     fits = not named or causal_class in named or is_named_causal
-    if any(each.endswith("ForConditionalGeneration") for each in named or {causal_class or ""}):
-        _refuse_wrapper(name, config, sorted(named) or [str(causal_class)])
-    if not fits or (causal_class is None and not trusted):
+    fits = fits and (causal_class is not None or trusted)
+    names = sorted(named) or [causal_class or model_type]
+    if not fits or any(each.endswith("ForConditionalGeneration") for each in names):
+        _refuse_wrapper(name, config, names[0])
+    if not fits:
         raise ModelError(
             f"a model must be a causal language model, and {quoted(name)} is "
             f"{quoted(', '.join(sorted(named))) if named else f'of type {quoted(model_type)}'}; "
@@ -107,7 +109,7 @@ def check_architecture(name: str, config: PreTrainedConfig, *, trusted: bool) ->
         )
 
 
-def _refuse_wrapper(name: str, config: PreTrainedConfig, named: list[str]) -> None:
+def _refuse_wrapper(name: str, config: PreTrainedConfig, kind: str) -> None:
     """Say how to get at the text model in a model of pictures or sound and text.
 
     Raises:
@@ -115,11 +117,15 @@ def _refuse_wrapper(name: str, config: PreTrainedConfig, named: list[str]) -> No
     """
     text = getattr(config, "text_config", None)
     if isinstance(text, PreTrainedConfig):
-        text_class = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(text.model_type, "AutoModelForCausalLM")
+        text_class = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(text.model_type)
+        remedy = (
+            f"save its text model as one of its own: a {text_class} of its `text_config`, with "
+            "the weights of `language_model` and `lm_head`"
+        )
+        if text_class is None:
+            remedy = "its text model has no class of its own in transformers: give another model"
         raise ModelError(
-            f"a model must be of text alone, and {quoted(name)} is {named[0]}; save its text "
-            f"model as one of its own: a {text_class} of its `text_config`, with the weights of "
-            "`language_model` and `lm_head`"
+            f"a model must be of text alone, and {quoted(name)} is {quoted(kind)}; {remedy}"
         )
 
 

@@ -197,11 +197,12 @@ def test_progress_that_nobody_sees_stops_nothing(monkeypatch: pytest.MonkeyPatch
         ('"$0" -m planner --help >&-', 0, b""),
         ('"$0" -m planner serch 2>&-', 2, b""),
         ('"$0" -m planner serch <&- >&- 2>&-', 2, b""),
+        ('"$0" -OO -m planner inspect m', 2, b"planner: Python must keep docstrings"),
         ('"$0" -m planner --help > /dev/full', 2, b"standard output must be writable"),
         ('set -o pipefail; "$0" -m planner --help | true', None, b""),
     ],
 )
-def test_processes_whose_streams_are_closed_or_full(
+def test_processes_whose_streams_are_closed_or_full_or_whose_interpreter_is_odd(
     line: str, status: int | None, said: bytes
 ) -> None:
     done = subprocess.run(["bash", "-c", line, sys.executable], capture_output=True, check=False)
