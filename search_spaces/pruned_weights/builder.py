@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
@@ -23,6 +24,13 @@ class ComponentBuilder(Protocol):
         self, position: int, count: int, options: BlockOptions
     ) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes of all its weights by path, whether slices or not."""
+        ...
+
+    def as_matrices(self, position: int, path: str, weight: Tensor) -> Tensor | None:
+        """Return a weight as matrices of outputs by inputs, ``(..., rows, columns)``.
+
+        It is a view, of which the same call gives the weight back; None for what is no matrix.
+        """
         ...
 
     def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:

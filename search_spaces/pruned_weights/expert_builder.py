@@ -63,6 +63,10 @@ class ExpertBuilder:
             shapes[stack.path] = tuple(shape)
         return shapes
 
+    def as_matrices(self, position: int, path: str, weight: Tensor) -> Tensor | None:
+        stack = next(s for s in self._mixture(position).stacks if s.path == path)
+        return stack.as_matrices(weight) if stack.is_matrix else None
+
     @torch.no_grad()
     def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
         for count, options in choices:

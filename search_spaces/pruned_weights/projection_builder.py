@@ -70,6 +70,9 @@ class ProjectionBuilder:
             shapes[projection.path] = (size, columns) if has_unit_rows else (rows, size)
         return shapes
 
+    def as_matrices(self, _position: int, _path: str, weight: Tensor) -> Tensor | None:
+        return weight
+
     @torch.no_grad()
     def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
         component = self.components[position]
