@@ -7,7 +7,7 @@ import numpy as np
 from evaluators.costs.cost_model import CostedModel
 from evaluators.costs.cost_table import CostTable, Floats, tabulated
 from evaluators.costs.kept_counts import KeptCounts
-from evaluators.costs.size import byte_count
+from evaluators.costs.size import byte_count, tensor_table
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
 
@@ -16,7 +16,7 @@ def loading_table(model: CostedModel) -> CostTable:
     """Count the bytes of experts that a decode step of one request reads.
 
     It is what bounds decoding if memory is the limit, or if experts lie in slower memory than the
-    rest. Zeros are read too, and the shared expert is read in full.
+    rest. Tensors are read as an export has them, zeros too, and the shared expert is read in full.
     """
     stored = model.on_disk
 
@@ -28,12 +28,12 @@ def loading_table(model: CostedModel) -> CostTable:
                 costs += kept.cost(weight, byte_count(weight.tensor), running=True)
         return costs
 
-    size = model.table("size")
+    tensors = tensor_table(model)
     routed = zip(stored.components, tabulated(stored, model.block_options, table), strict=True)
     return CostTable(
         tables=tuple(
             all_bytes if component.kind == "shared" else read_bytes
-            for (component, read_bytes), all_bytes in zip(routed, size.tables, strict=True)
+            for (component, read_bytes), all_bytes in zip(routed, tensors.tables, strict=True)
         ),
         shared=np.zeros(len(stored.layers)),
         rest=0.0,
