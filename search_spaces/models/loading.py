@@ -19,7 +19,7 @@ from search_spaces.models.on_disk.location import locate_source
 from search_spaces.models.on_disk.source_files import weight_files
 from search_spaces.models.on_disk.vocabulary import check_vocabulary
 from search_spaces.models.own_exports import stock_class
-from search_spaces.models.stored import StoredFormat, check_formats, restore_, untie_
+from search_spaces.models.stored import StoredFormat, check_count, check_formats, restore_, untie_
 from search_spaces.models.streaming import LayerStream, open_streamed
 from search_spaces.models.trust import load_config, load_tokenizer, load_weights, make_empty
 
@@ -78,6 +78,7 @@ def load_model(
     options = _implementations(config)
     empty = make_empty(source, config, options, trust_remote_code=trust_remote_code)
     check_formats(name, empty, files)
+    check_count(name, empty, files)
     model: Any
     if _streams(empty, offload, dtype, device):
         model, stream, info = open_streamed(source, files, empty, device, options)

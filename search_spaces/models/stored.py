@@ -1,5 +1,6 @@
 """What a checkpoint holds where its config says something else: number formats, an own head."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,29 @@ def check_formats(name: str, empty: PreTrainedModel, files: WeightFiles) -> None
                 f"and {quoted(piece)} of {quoted(name)} is {odd[piece].dtype} without one; give "
                 "the model as it was before quantisation, or its whole config.json"
             )
+
+
+def check_count(name: str, empty: PreTrainedModel, files: WeightFiles) -> None:
+    """Refuse a checkpoint that lacks most of its model, for which transformers takes random ones.
+
+    To make those may take all memory; `check_complete` names what else is missing.
+
+    Args:
+        name: The user's name of the model.
+        empty: The model without weights.
+        files: Its weights.
+
+    Raises:
+        ModelError: If it holds less than half.
+    """
+    needed = sum(weight.numel() for weight in empty.parameters())
+    held = sum(math.prod(tensor.shape) for tensor in files.tensors.values())
+    if held < needed / 2 and not getattr(empty.config, "quantization_config", None):
+        raise ModelError(
+            f"a checkpoint must hold every weight of its model, and that of {quoted(name)} holds "
+            f"{held:,} numbers of {needed:,}; get the whole checkpoint, or the config.json that "
+            "belongs to it"
+        )
 
 
 def restore_(model: PreTrainedModel, files: WeightFiles) -> StoredFormat:

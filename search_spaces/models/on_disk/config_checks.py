@@ -157,7 +157,11 @@ def check_sizes(name: str, config: PreTrainedConfig) -> None:
     Raises:
         ModelError: If there are such.
     """
-    text = config.get_text_config()
+    try:
+        text = config.get_text_config()
+    except ValueError as error:  # of several texts, as of a model that makes music
+        kind = "that of a causal language model"
+        raise wrong(name, "model_type", kind, config.model_type) from error
     if not isinstance(text, PreTrainedConfig):  # as a family without a wrapper leaves it
         field = next(field for field, value in vars(config).items() if value is text)
         raise wrong(name, field, "left out, for this family has none", text)

@@ -21,6 +21,7 @@ NO_CLASS = "its text model has no class of its own in transformers: give another
         ("llava", None, f"is `llava`; save its text model as one of its own: {LANGUAGE_MODEL}"),
         ("qwen2_vl", [QWEN], f"is `{QWEN}`; {NO_CLASS}"),
         ("clip", ["CLIPModel"], f"is `CLIPModel`; {NO_CLASS}"),
+        ("musicgen", None, "`model_type` in the config.json of "),
         ("whisper", ["WhisperForConditionalGeneration"], "must be a causal language model, and "),
     ],
 )

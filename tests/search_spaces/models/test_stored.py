@@ -133,3 +133,12 @@ def test_codes_of_weights_are_not_taken_for_weights(
     with pytest.raises(ModelError, match=f"`{down}` of `.*` is {name} without one") as caught:
         load_model(str(folder), offload=offload)
     assert len(str(caught.value)) <= 300
+
+
+@pytest.mark.parametrize("offload", OFFLOADS)
+def test_a_checkpoint_of_another_size_is_refused_before_its_model_is_made(
+    folder: Path, offload: Offload
+) -> None:
+    change_config(folder, hidden_size=2**17, num_attention_heads=2**10, head_dim=2**7)
+    with pytest.raises(ModelError, match=r"holds [\d,]+ numbers of [\d,]{12,}; get the whole"):
+        load_model(str(folder), offload=offload)
