@@ -121,10 +121,7 @@ def _dropped(*components: Component) -> list[tuple[Component, int]]:
 
 def _norms(layer: nn.Module, components: Sequence[Component]) -> list[str]:
     """Return the paths of modules with own parameters outside the components."""
-    routers = [
-        component.experts.router for component in components if component.experts is not None
-    ]
-    inside = [p.path for component in components for p in component.projections] + routers
+    inside = [path for component in components for path in component.paths]
     holders = tuple(f"{component.module}." for component in components if component.module)
     return [
         path
@@ -164,9 +161,8 @@ def _is_parallel(probe: LayerProbe, components: Sequence[Component]) -> bool:
     if len(components) < 2 or components[0].kind != "attention":
         return False
     attention, after, *_ = components
-    first = after.projections[0].path if after.experts is None else after.experts.holder
-    with_attention = probe.arguments(first)[0]
-    without = probe.arguments(first, narrowed(probe.layer, _dropped(attention)))[0]
+    with_attention = probe.arguments(after.reader)[0]
+    without = probe.arguments(after.reader, narrowed(probe.layer, _dropped(attention)))[0]
     return torch.equal(with_attention, without)
 
 
