@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.statistics import StatisticName, Statistics
-
-if TYPE_CHECKING:
-    from search_spaces.structure.mixture import Mixture
 
 ComponentKind = Literal["attention", "mlp", "experts", "shared"]
 UnitChoice = Literal["heads", "channels", "experts"]
@@ -145,17 +142,6 @@ class Component(ABC):
             count: Number of kept units.
         """
         return order.reshape(self.group_count, -1)[:, :count].ravel()
-
-    @property
-    def experts(self) -> "Mixture | None":
-        """Itself, if it is a mixture."""
-        return None
-
-    @property
-    def mixture(self) -> "Mixture":
-        """Itself, which must be a mixture."""
-        assert self.experts is not None, f"`{self.name}` has no experts"
-        return self.experts
 
     @property
     def least_top_k(self) -> int:

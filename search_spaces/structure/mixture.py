@@ -95,14 +95,6 @@ class Mixture(Component):
         return next(stack for stack in self.stacks if stack.role == role)
 
     @property
-    def experts(self) -> "Mixture":
-        return self
-
-    @property
-    def count(self) -> int:
-        return self.member_count
-
-    @property
     def matrices(self) -> tuple[Stack, ...]:
         """The stacks that are no biases."""
         return tuple(stack for stack in self.stacks if stack.is_matrix)

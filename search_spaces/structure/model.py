@@ -9,7 +9,7 @@ from torch import Tensor
 
 from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.components import Component, ComponentKind
-from search_spaces.structure.mixture import Mixture, mixtures_of
+from search_spaces.structure.mixture import mixtures_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,6 @@ class LayerStructure:
     def feed_forward(self) -> tuple[Component, ...]:
         """What it has besides an attention."""
         return tuple(each for each in self.components if each.kind != "attention")
-
-    @property
-    def experts(self) -> Mixture | None:
-        """Its experts, if it has some."""
-        return next(iter(mixtures_of(self.components)), None)
 
 
 @dataclass(frozen=True, kw_only=True)

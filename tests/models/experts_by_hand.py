@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search_spaces.structure.components import Component
 from search_spaces.structure.mixture import Mixture, Stack
 
 EXPERTS, CHANNELS, HIDDEN = 6, 5, 4
@@ -45,28 +44,25 @@ def mixture(
     )
 
 
-def random_stacks(component: Component) -> dict[str, Tensor]:
+def random_stacks(experts: Mixture) -> dict[str, Tensor]:
     """Give random weights for the stacks of a mixture and for its router."""
     rng = torch.Generator().manual_seed(0)
-    experts = component.experts
-    assert experts is not None
     shapes = {"up": (2 * CHANNELS, HIDDEN), "down": (HIDDEN, CHANNELS)}
     flat = {"up_bias": (2 * CHANNELS,), "down_bias": (HIDDEN,)}
     made = {}
     for stack in experts.stacks:
         shape = flat.get(stack.role) or shapes[stack.role][:: -1 if stack.transposed else 1]
-        made[stack.path] = torch.randn(experts.count, *shape, generator=rng)
-    made["mlp.gate.weight"] = torch.randn(experts.count, HIDDEN, generator=rng)
-    made["mlp.gate.bias"] = torch.randn(experts.count, generator=rng)
+        made[stack.path] = torch.randn(experts.member_count, *shape, generator=rng)
+    made["mlp.gate.weight"] = torch.randn(experts.member_count, HIDDEN, generator=rng)
+    made["mlp.gate.bias"] = torch.randn(experts.member_count, generator=rng)
     return made
 
 
 def expert_output(
-    component: Component, stacks: dict[str, Tensor], expert: int, inputs: Tensor
+    component: Mixture, stacks: dict[str, Tensor], expert: int, inputs: Tensor
 ) -> Tensor:
     """Give what a gated expert makes of inputs ``(tokens, hidden)``."""
-    assert component.experts is not None
-    up, down = (component.experts.stack(role) for role in ("up", "down"))
+    up, down = (component.stack(role) for role in ("up", "down"))
     made = inputs @ (stacks["up"][expert] if up.transposed else stacks["up"][expert].T)
     made = made + (stacks["up_bias"][expert] if "up_bias" in stacks else 0)
     interleaved = bool(up.channels[1] == 0)

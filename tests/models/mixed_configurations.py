@@ -9,6 +9,7 @@ from search_spaces.space.choices import Choices
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.orders import Orders
 from search_spaces.space.space import SearchSpace
+from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.model import ModelStructure
 from tests.models.moe_families import CHANNELS
 
@@ -24,7 +25,7 @@ def orders_of(structure: ModelStructure, seed: int = 1) -> Orders:
             np.arange(component.member_count).reshape(component.group_count, -1), axis=1
         )
         members.append(order.ravel())
-        if component.experts is not None:
+        if isinstance(component, Mixture):
             rows = np.tile(np.arange(CHANNELS), (component.member_count, 1))
             channels[position] = rng.permuted(rows, axis=1)
     return Orders(members=tuple(members), channels=channels)

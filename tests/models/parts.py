@@ -1,6 +1,7 @@
 """Components of a layer that a test knows to be there."""
 
 from search_spaces.structure.components import Component
+from search_spaces.structure.mixture import Mixture, mixtures_of
 from search_spaces.structure.model import LayerStructure
 
 
@@ -16,3 +17,8 @@ def mlp_of(layer: LayerStructure) -> Component:
     mlp = layer.of_kind("mlp")
     assert mlp is not None
     return mlp
+
+
+def experts_in(layer: LayerStructure) -> Mixture | None:
+    """Return the experts of a layer, if it has some."""
+    return next(iter(mixtures_of(layer.components)), None)

@@ -17,6 +17,7 @@ from search_spaces.space.choices import Choices
 from search_spaces.space.orders import Orders
 from search_spaces.space.plan import Plan
 from search_spaces.structure.components import Component
+from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.model import ModelStructure
 
 SEED = 20261128
@@ -193,22 +194,25 @@ CHOSEN_WIRINGS = {wiring.name: wiring for wiring in _chosen_wirings()}
 """What a config chooses, by name."""
 
 
-def random_plan(structure: ModelStructure, identity: ModelIdentity, words: str) -> Plan | None:
+def random_plan(
+    structure: ModelStructure, identity: ModelIdentity, words: str, *, seed: int = SEED
+) -> Plan | None:
     """Give a random plan of a search space; None: the model has nothing to choose.
 
     Args:
         structure: Of the model.
         identity: Of the model.
         words: Of the space, as ``--space`` takes them.
+        seed: Of the plan.
     """
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     members = tuple(_order(component, rng) for component in structure.components)
     channels = {
-        position: np.stack([rng.permutation(component.mixture.channel_count) for _ in order])
+        position: np.stack([rng.permutation(component.channel_count) for _ in order])
         for position, (component, order) in enumerate(
             zip(structure.components, members, strict=True)
         )
-        if component.experts is not None
+        if isinstance(component, Mixture)
     }
     space = build_space(
         identity, structure.components, Orders(members, channels), choices=Choices.parse(words)

@@ -20,6 +20,7 @@ from search_spaces.structure.model import ModelStructure
 from tests.evaluators.collectors.routed_text import LAYER, ROUTED, TOKENS, experts_of
 from tests.models.factory import make_model, write_tokenizer
 from tests.models.moe_families import EACH_MOE_FAMILY, MOE_FAMILIES, mixture
+from tests.models.parts import experts_in
 from tests.models.streamed import opened
 
 
@@ -30,7 +31,7 @@ def collected(name: str) -> tuple[Statistics, ...]:
 
 def seen(structure: ModelStructure) -> dict[str, Tensor]:
     """Return inputs and outputs of one layer's router and experts as the model itself runs."""
-    experts = experts_of(structure).mixture
+    experts = experts_of(structure)
     layer = structure.backbone.layers[LAYER]
     found: dict[str, Tensor] = {}
 
@@ -54,19 +55,20 @@ def seen(structure: ModelStructure) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", EACH_MOE_FAMILY)
 def test_what_experts_do_is_measured_as_the_model_does_it(name: str) -> None:
     structure = mixture(name)
-    experts, got = experts_of(structure).mixture, seen(structure)
+    experts, got = experts_of(structure), seen(structure)
     holder = structure.backbone.layers[LAYER].get_submodule(experts.holder)
     logits, hidden = got["logits"], got["hidden"]
-    gates = torch.zeros(TOKENS.numel(), experts.count).scatter_(1, got["chosen"], got["weights"])
+    gates = torch.zeros(TOKENS.numel(), experts.member_count)
+    gates.scatter_(1, got["chosen"], got["weights"])
     chosen = torch.zeros_like(gates).scatter_(1, got["chosen"], 1.0)
     largest = gates == gates.max(dim=1, keepdim=True).values  # two of Phi's may be 1
     best = logits.masked_fill(~largest, -torch.inf).argmax(dim=1)
-    first = functional.one_hot(best, experts.count).float()
+    first = functional.one_hot(best, experts.member_count).float()
     shares = logits.masked_fill(chosen == 0, -torch.inf).softmax(dim=1)
     sure = shares >= 1 / experts.top_k - 1e-5
     above = logits - logits.min(dim=1, keepdim=True).values
     ones = torch.ones(len(hidden), 1)
-    alone = [holder(hidden, ones.long() * expert, ones) for expert in range(experts.count)]
+    alone = [holder(hidden, ones.long() * expert, ones) for expert in range(experts.member_count)]
     norms = torch.stack(alone, dim=1).norm(dim=2)
     expected: dict[StatisticName, Tensor] = {
         "expert_frequency": chosen.mean(dim=0),
@@ -89,11 +91,12 @@ def test_what_experts_do_is_measured_as_the_model_does_it(name: str) -> None:
 @pytest.mark.parametrize("name", ["mixtral", "gpt-oss"])
 def test_channels_are_what_the_last_matrix_reads(name: str) -> None:
     structure = mixture(name)
-    experts, got = experts_of(structure).mixture, seen(structure)
+    experts, got = experts_of(structure), seen(structure)
     holder: Any = structure.backbone.layers[LAYER].get_submodule(experts.holder)
-    gates = torch.zeros(TOKENS.numel(), experts.count).scatter_(1, got["chosen"], got["weights"])
+    gates = torch.zeros(TOKENS.numel(), experts.member_count)
+    gates.scatter_(1, got["chosen"], got["weights"])
     expected = []
-    for expert in range(experts.count):
+    for expert in range(experts.member_count):
         up = holder.gate_up_proj[expert]
         if name == "mixtral":
             gate, rest = (got["hidden"] @ up.T).chunk(2, dim=1)
@@ -119,7 +122,7 @@ def test_batches_make_no_difference() -> None:
 
 def test_layers_without_experts_have_no_such_statistics() -> None:
     structure = mixture("deepseek-v3")
-    assert structure.layers[0].experts is None
+    assert experts_in(structure.layers[0]) is None
     assert set(collected("deepseek-v3")[0]) == {("tokens", ""), ("hidden_energy", "")}
     for layer, found in zip(structure.layers, collected("deepseek-v3"), strict=True):
         assert set(found) == set(keys_of(layer, ROUTED))
@@ -127,14 +130,14 @@ def test_layers_without_experts_have_no_such_statistics() -> None:
 
 def error(structure: ModelStructure, kept: Sequence[int]) -> float:
     """Run the layer with some experts masked: only they make a difference to what it gives."""
-    experts, backbone = experts_of(structure).mixture, structure.backbone
+    experts, backbone = experts_of(structure), structure.backbone
     inputs = backbone.enter(TOKENS)
     state = inputs.hidden
     for index in range(LAYER):
         state = backbone.run_layer(backbone.layers[index], state, inputs.calls[index])
     layer, call = backbone.layers[LAYER], inputs.calls[LAYER]
     dense = backbone.run_layer(layer, state, call)
-    gone = torch.ones(experts.count, dtype=torch.bool)
+    gone = torch.ones(experts.member_count, dtype=torch.bool)
     gone[list(kept)] = False
     with masked_router(layer, experts, gone):
         masked = backbone.run_layer(layer, state, call)
@@ -144,8 +147,7 @@ def error(structure: ModelStructure, kept: Sequence[int]) -> float:
 @pytest.mark.parametrize("name", ["mixtral", "deepseek-v2", "gpt-oss", "phi-moe"])
 def test_turns_have_the_errors_of_the_model_without_those_experts(name: str) -> None:
     structure = mixture(name)
-    component = experts_of(structure)
-    experts = component.mixture
+    component = experts = experts_of(structure)
     found = collect_statistics(structure, TOKENS, frozenset({"expert_reconstruction"}))
     errors = found[LAYER]["expert_reconstruction", experts.holder]
     order = errors.reshape(component.group_count, -1).argsort(dim=1, descending=True, stable=True)

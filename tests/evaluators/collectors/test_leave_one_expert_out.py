@@ -15,14 +15,14 @@ from tests.models.moe_families import mixture
 @pytest.mark.parametrize("name", ["mixtral", "deepseek-v2", "gpt-oss", "phi-moe"])
 def test_acceptance_is_lost_as_by_masking_the_expert_in_the_model(name: str) -> None:
     structure = mixture(name)
-    experts = experts_of(structure).mixture
+    experts = experts_of(structure)
     found = measure_expert_removals(structure, TOKENS)[LAYER]
     lost = found["expert_acceptance", experts.holder]
     model = structure.backbone.model
     dense = model(input_ids=TOKENS, use_cache=False).logits.softmax(dim=-1)
     layer = structure.backbone.layers[LAYER]
-    for expert in range(experts.count):
-        with masked_router(layer, experts, torch.arange(experts.count) == expert):
+    for expert in range(experts.member_count):
+        with masked_router(layer, experts, torch.arange(experts.member_count) == expert):
             drafted = model(input_ids=TOKENS, use_cache=False).logits.softmax(dim=-1)
         accepted = torch.minimum(dense, drafted).sum(dim=-1).mean()
         assert float(lost[expert]) == pytest.approx(1 - float(accepted), abs=2e-6)

@@ -15,18 +15,20 @@ from search_spaces.importance import ExpertImportanceName, make_expert_importanc
 from search_spaces.importance.order import rank_units
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
+from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.model import ModelStructure
 from tests.evaluators.collectors.routed_text import LAYER, ROUTED, TOKENS, experts_of
 from tests.models.moe_families import mixture
+from tests.models.parts import experts_in
 from tests.progress import RecordedProgress
 
 
 @cache
-def unrouted_mixture() -> tuple[ModelStructure, Component]:
+def unrouted_mixture() -> tuple[ModelStructure, Mixture]:
     """Return a model of which one router chooses some experts only, two of them by a bias."""
     structure = copy.deepcopy(mixture("gpt-oss"))
     component = experts_of(structure)
-    router: Any = structure.backbone.layers[LAYER].get_submodule(component.mixture.router)
+    router: Any = structure.backbone.layers[LAYER].get_submodule(component.router)
     with torch.no_grad():
         router.bias[[1, 6]] = -1000.0
     return structure, component
@@ -59,7 +61,7 @@ def test_unrouted_experts_are_reported_and_finite(notices: list[str]) -> None:
 def test_every_importance_prunes_unrouted_experts_first(name: ExpertImportanceName) -> None:
     structure, _ = unrouted_mixture()
     routers = {
-        layer: torch.zeros(8, 32) for layer, own in enumerate(structure.layers) if own.experts
+        layer: torch.zeros(8, 32) for layer, own in enumerate(structure.layers) if experts_in(own)
     }
     importance = make_expert_importance(name, pretrained=routers)
     found = collect_statistics(structure, TOKENS, importance.statistics)

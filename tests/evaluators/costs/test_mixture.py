@@ -20,6 +20,7 @@ from search_spaces.space.configuration import (
     ConfigurationTables,
 )
 from search_spaces.space.sparsity import DENSE, SparsityPattern
+from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.model import ModelStructure
 from tests.models import tiny
 from tests.models.cut_models import cut_layers, random_configurations, ways
@@ -185,8 +186,8 @@ def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(name: str) -
             if not count:
                 continue
             paths = [(p.path + ".weight", False) for p in component.projections]
-            if component.experts is not None:
-                stacks = [s for s in component.experts.stacks if s.role in ("up", "down")]
+            if isinstance(component, Mixture):
+                stacks = [s for s in component.stacks if s.role in ("up", "down")]
                 paths = [(stack.path, stack.transposed) for stack in stacks]
             for path, transposed in paths:
                 weight = layers[component.layer].get_parameter(path)

@@ -30,6 +30,7 @@ from tests.evaluators.latency.tables import by_hand as dense_by_hand
 from tests.models import tiny
 from tests.models.cut_models import cut_layers, random_configurations, ways
 from tests.models.moe_families import CHANNELS, EXPERTS, mixture
+from tests.models.parts import experts_in
 
 
 def grid(counts: Sequence[int], top_ks: Sequence[int], channels: Sequence[int]) -> Grid:
@@ -90,7 +91,7 @@ def test_an_axis_that_does_not_change_needs_one_point() -> None:
 
 
 def test_what_is_timed_of_experts_is_little() -> None:
-    experts = mixture("mixtral").layers[0].experts
+    experts = experts_in(mixture("mixtral").layers[0])
     assert experts is not None
     ten = combined_options(channels=(0, *range(1, 10)), top_ks=(0, 1))
     assert timed_inside(experts, ten) == ((1, 2), (1, 6, CHANNELS))

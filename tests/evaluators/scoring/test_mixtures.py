@@ -15,6 +15,7 @@ from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.backbone import LayerInputs
+from search_spaces.structure.mixture import Mixture, mixtures_of
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
 from search_spaces.surgery.sort import sorted_as_is
@@ -89,9 +90,9 @@ def test_a_candidate_of_many_experts_touches_none_that_is_gone() -> None:
     ].quality["nll"]
     evaluator = Evaluator(sorted_as_is(structure), WINDOWS, Fidelity())
     list(evaluator.score(unit_counts(structure.components)[None]))  # the dense side is kept
-    for layer, read in zip(structure.backbone.layers, structure.layers, strict=True):
-        assert read.experts is not None
-        for stack in read.experts.mixture.stacks:
+    for experts in mixtures_of(structure.components):
+        for stack in experts.stacks:
+            layer = structure.backbone.layers[experts.layer]
             layer.get_parameter(stack.path)[2:] = torch.nan
     found = dict(evaluator.score(configurations))[0].quality["nll"]
     assert found.value == expected.value
@@ -104,8 +105,8 @@ def _kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
     gated = copy.deepcopy(dense)
     layers = gated.get_submodule(structure.backbone.stack.path)
     for component, gate in zip(structure.components, gates, strict=True):
-        if component.experts is not None:
-            path = component.experts.stack("down").path
+        if isinstance(component, Mixture):
+            path = component.stack("down").path
             down = layers.get_parameter(f"{component.layer}.{path}")
             down.mul_(torch.from_numpy(gate).view(-1, 1, 1))
     log_p, log_q = (

@@ -16,6 +16,7 @@ from search_spaces.space.orders import Orders
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import LayerStatistics, StatisticName, Statistics
+from search_spaces.structure.mixture import Mixture
 from search_spaces.surgery.sort import sort_units_, sorted_as_is
 from tests.models.candidates import random_tokens
 from tests.models.moe_families import mixture
@@ -40,8 +41,8 @@ def sorted_model(
             for group in range(component.group_count)
         ]
         members.append(np.concatenate(by_group))
-        if component.experts is not None:
-            width = (component.experts.count, component.experts.channel_count)
+        if isinstance(component, Mixture):
+            width = (component.member_count, component.channel_count)
             channels[position] = rng.permuted(np.tile(np.arange(width[1]), (width[0], 1)), axis=1)
     orders = Orders(members=tuple(members), channels=channels)
     tokens = random_tokens(3, 16)
@@ -66,10 +67,12 @@ def expert_builder(
 def test_weights_are_those_of_statistics_of_the_sorted_model(name: str, *, merging: bool) -> None:
     found, before, after = sorted_model(name)
     structure = found.structure
-    component = next(b for b in structure.components if b.experts and b.layer == LAYER)
+    component = next(
+        b for b in structure.components if isinstance(b, Mixture) and b.layer == LAYER
+    )
     position = structure.components.index(component)
     options = BlockOptions(pattern=SparsityPattern(percent=50), channels=8)
-    count = component.mixture.lowest if component.unit_count > 2 else 1
+    count = component.lowest if component.unit_count > 2 else 1
     made = [
         built
         for statistics, own in ((before, found), (after, sorted_as_is(structure)))
@@ -78,7 +81,7 @@ def test_weights_are_those_of_statistics_of_the_sorted_model(name: str, *, mergi
         )
     ]
     assert set(made[0]) == set(made[1])
-    assert set(made[0]) == {stack.path for stack in component.mixture.stacks}
+    assert set(made[0]) == {stack.path for stack in component.stacks}
     for path, matrix in made[0].items():
         torch.testing.assert_close(matrix.weight, made[1][path].weight, rtol=1e-5, atol=1e-7)
         zeros = float((matrix.weight == 0).float().mean())

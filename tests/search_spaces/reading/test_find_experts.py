@@ -7,9 +7,11 @@ from torch import nn
 
 from search_spaces.errors import StructureError
 from search_spaces.reading.read import read_structure
+from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import make_model
 from tests.models.moe_families import CHANNELS, MOE_FAMILIES, MoeFamily, mixture, moe_family_params
+from tests.models.parts import experts_in
 
 
 @pytest.fixture(
@@ -22,12 +24,12 @@ def family(request: pytest.FixtureRequest) -> MoeFamily:
 
 
 def _mixtures(structure: ModelStructure) -> list[int]:
-    return [index for index, layer in enumerate(structure.layers) if layer.experts is not None]
+    return [index for index, layer in enumerate(structure.layers) if experts_in(layer) is not None]
 
 
 def test_layers_have_experts_where_the_family_has_them(family: MoeFamily) -> None:
     structure = mixture(family.name)
-    dense = [layer for layer in structure.layers if layer.experts is None]
+    dense = [layer for layer in structure.layers if experts_in(layer) is None]
     assert len(dense) == family.dense_layers
     assert len(_mixtures(structure)) == len(structure.layers) - family.dense_layers
     spans = [len(layer.components) for layer in structure.layers]
@@ -38,15 +40,13 @@ def test_layers_have_experts_where_the_family_has_them(family: MoeFamily) -> Non
 def test_experts_are_what_the_source_says(family: MoeFamily) -> None:
     structure = mixture(family.name)
     for index in _mixtures(structure):
-        component = structure.layers[index].experts
-        assert component is not None
-        experts = component.experts
+        experts = experts_in(structure.layers[index])
         assert experts is not None
-        assert component.name == f"layers.{index}.experts"
+        assert experts.name == f"layers.{index}.experts"
         assert (experts.holder, experts.router) == (family.holder, family.router)
-        assert (component.group_count, experts.top_k) == (family.groups, family.top_k)
+        assert (experts.group_count, experts.top_k) == (family.groups, family.top_k)
         assert experts.lowest == family.lowest
-        assert component.member_count == experts.count == component.unit_count * family.groups
+        assert experts.member_count == experts.unit_count * family.groups
         assert experts.channel_count == CHANNELS
         assert bool(experts.top_k_attributes) is family.top_k_varies
         up, down = experts.stack("up"), experts.stack("down")
@@ -79,8 +79,8 @@ def test_a_router_that_does_not_fit_its_experts_is_refused() -> None:
 def test_experts_that_all_run_cannot_go_but_fewer_may_run() -> None:
     config = MOE_FAMILIES["qwen2-moe"].config()
     config.num_experts_per_tok = 8
-    component = read_structure(make_model(config)).layers[0].experts
+    component = experts_in(read_structure(make_model(config)).layers[0])
     assert component is not None
-    assert component.experts is not None
-    assert component.experts.lowest == 8
-    assert component.experts.top_k_attributes == (("mlp.gate", "top_k"),)
+    assert isinstance(component, Mixture)
+    assert component.lowest == 8
+    assert component.top_k_attributes == (("mlp.gate", "top_k"),)

@@ -9,6 +9,7 @@ import torch
 from search_spaces.reading.lively import lively, lively_states
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.components import Component
+from search_spaces.structure.mixture import mixtures_of
 from search_spaces.structure.model import LayerStructure, ModelStructure
 from tests.models.factory import twin
 from tests.models.families import EACH_FAMILY, dense
@@ -75,13 +76,13 @@ def test_channels_and_heads_that_were_zeroed_are_read_as_any() -> None:
 def test_experts_that_are_copies_of_each_other_are_read_as_any(name: str) -> None:
     structure = mixture(name)
     copied = twin(structure)
-    for layer, read in zip(copied.backbone.layers, copied.layers, strict=True):
-        if read.experts is not None:
-            for stack in read.experts.mixture.stacks:
-                weight = layer.get_parameter(stack.path)
-                weight.copy_(weight[:1].expand_as(weight).clone())
-            for path in read.experts.mixture.router_rows:
-                layer.get_parameter(path).zero_()
+    for experts in mixtures_of(copied.components):
+        layer = copied.backbone.layers[experts.layer]
+        for stack in experts.stacks:
+            weight = layer.get_parameter(stack.path)
+            weight.copy_(weight[:1].expand_as(weight).clone())
+        for path in experts.router_rows:
+            layer.get_parameter(path).zero_()
     assert_read_alike(copied, structure)
 
 

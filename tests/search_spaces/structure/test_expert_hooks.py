@@ -7,15 +7,16 @@ import torch
 
 from search_spaces.structure.expert_hooks import ExpertRun, Routed, watched_experts
 from tests.models.moe_families import CHANNELS, EACH_MOE_FAMILY, mixture
+from tests.models.parts import experts_in
 
 
 @pytest.mark.parametrize("name", EACH_MOE_FAMILY)
 @torch.no_grad()
 def test_weighed_outputs_add_up_to_what_the_holder_gives(name: str) -> None:
     structure = mixture(name)
-    backbone, component = structure.backbone, structure.layers[-1].experts
-    assert component is not None
-    experts, layer = component.mixture, backbone.layers[-1]
+    backbone, experts = structure.backbone, experts_in(structure.layers[-1])
+    assert experts is not None
+    layer = backbone.layers[-1]
     before = [name for name, _ in layer.named_parameters()]
     routings: list[Routed] = []
     runs: list[ExpertRun] = []
@@ -31,7 +32,7 @@ def test_weighed_outputs_add_up_to_what_the_holder_gives(name: str) -> None:
     assert [name for name, _ in layer.named_parameters()] == before
 
     (routing,) = routings
-    assert routing.logits.shape == (40, experts.count)
+    assert routing.logits.shape == (40, experts.member_count)
     assert routing.chosen.shape == routing.weights.shape == (40, experts.top_k)
     assert [run.expert for run in runs] == sorted(set(routing.chosen.flatten().tolist()))
     total = torch.zeros_like(routing.hidden)
@@ -44,10 +45,10 @@ def test_weighed_outputs_add_up_to_what_the_holder_gives(name: str) -> None:
 
 def test_an_error_leaves_the_layer_as_it_was() -> None:
     structure = copy.deepcopy(mixture("mixtral"))
-    layer, component = structure.backbone.layers[-1], structure.layers[-1].experts
+    layer, component = structure.backbone.layers[-1], experts_in(structure.layers[-1])
     assert component is not None
     weights = dict(layer.named_parameters())
-    with pytest.raises(ValueError, match="out"), watched_experts(layer, component.mixture):
+    with pytest.raises(ValueError, match="out"), watched_experts(layer, component):
         raise ValueError("out")
     assert dict(layer.named_parameters()).keys() == weights.keys()
     assert list(weights) == [name for name, _ in layer.named_parameters()]

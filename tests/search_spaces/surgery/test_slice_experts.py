@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from search_spaces.models.tensors import tensor_at
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertPruning
 from search_spaces.space.orders import Orders
-from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import masked_router
+from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut, narrowed
 from search_spaces.surgery.sort import sort_units_
 from tests.models.mixed_configurations import orders_of
 from tests.models.moe_families import CHANNELS, EACH_MOE_FAMILY, MOE_FAMILIES, mixture
+from tests.models.parts import experts_in
 
 KEPT_CHANNELS = 10
 
@@ -33,10 +34,10 @@ def sorted_mixture(request: pytest.FixtureRequest) -> tuple[ModelStructure, Orde
     return structure, orders
 
 
-def _last(structure: ModelStructure) -> tuple[nn.Module, Component, int]:
+def _last(structure: ModelStructure) -> tuple[nn.Module, Mixture, int]:
     """The last layer, its experts and their position: all families end in a mixture."""
     index = len(structure.layers) - 1
-    component = structure.layers[index].experts
+    component = experts_in(structure.layers[index])
     assert component is not None
     return structure.backbone.layers[index], component, structure.spans[index].start + 1
 
@@ -56,8 +57,7 @@ def _masked(
     structure: ModelStructure, members: NDArray[np.int_], channels: int, top_k: int
 ) -> Iterator[nn.Module]:
     """The dense layer, blind to the experts and channels that go."""
-    layer, component, _ = _last(structure)
-    experts = component.mixture
+    layer, experts, _ = _last(structure)
     layer = copy.deepcopy(layer)
     for path, name in experts.top_k_attributes if top_k else ():
         setattr(layer.get_submodule(path), name, top_k)
@@ -67,7 +67,7 @@ def _masked(
     shape[down.axis] = CHANNELS
     mask = torch.from_numpy(down.channels < (channels or CHANNELS)).float()
     tensor_at(layer, down.path).mul_(mask.view(shape))
-    gone = torch.ones(experts.count, dtype=torch.bool)
+    gone = torch.ones(experts.member_count, dtype=torch.bool)
     gone[torch.from_numpy(members)] = False
     with masked_router(layer, experts, gone):
         yield layer
@@ -87,7 +87,7 @@ def test_sliced_equals_masked_equals_cut(
 ) -> None:
     structure, orders = sorted_mixture
     layer, component, position = _last(structure)
-    experts = component.mixture
+    experts = component
     if options.top_k and not experts.top_k_attributes:
         pytest.skip("its code fixes how many run")
     count = experts.lowest if experts.lowest < component.unit_count else component.unit_count
@@ -144,9 +144,9 @@ def test_only_experts_that_are_kept_are_touched() -> None:
     structure = copy.deepcopy(mixture("mixtral"))
     layer, component, _ = _last(structure)
     narrow = narrowed(layer, [(component, 3)], options=[BlockOptions(channels=4)])
-    tensor_at(layer, component.mixture.stack("up").path)[3:] = torch.nan
+    tensor_at(layer, component.stack("up").path)[3:] = torch.nan
     assert _run(structure, narrow).isfinite().all()
-    path = component.mixture.stack("down").path
+    path = component.stack("down").path
     prefix = tensor_at(narrowed(layer, [(component, 3)]), path)
     assert len(prefix) == 3
     assert prefix.data_ptr() == tensor_at(layer, path).data_ptr()

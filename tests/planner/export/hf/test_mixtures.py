@@ -26,12 +26,14 @@ from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.plan import ComponentPlan, Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_orders
 from search_spaces.structure.components import Component
+from search_spaces.structure.mixture import Mixture, mixtures_of
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
 from tests.models.factory import twin, write_tokenizer
 from tests.models.moe_families import MOE_FAMILIES, MoeFamily, mixture, moe_family_params
+from tests.models.parts import experts_in
 from tests.planner.export.exports import (
     Exported,
     assert_close,
@@ -83,9 +85,9 @@ def kept_of(
     drawn = [np.sort(rng.permutation(component.unit_count)[:units]) for _ in first]
     members = (first + np.array(drawn)).ravel()
     kept = ComponentPlan.of(members, component.member_count)
-    if component.experts is None or not units:
+    if not isinstance(component, Mixture) or not units:
         return kept
-    whole = component.experts.channel_count
+    whole = component.channel_count
     own = [np.sort(rng.permutation(whole)[:channels]) for _ in members]
     flat = (members[:, None] * whole + np.array(own)).ravel() if channels else members[:0]
     text = ComponentPlan.of(flat.astype(np.int_), component.member_count * whole).kept
@@ -98,18 +100,18 @@ def irregular(structure: ModelStructure) -> Plan:
     for index, layer in enumerate(structure.layers):
         for component in layer.components:
             whole = component.unit_count
-            if component.experts is None:
+            if not isinstance(component, Mixture):
                 half = max(1, whole // 2)
                 units = {0: whole, 1: half, 2: 0, 3: whole}[index]
                 if component.kind != "attention" and index == 2:
                     units = half
                 sites[component.name] = kept_of(component, units)
                 continue
-            varies, lowest = component.experts.top_k_attributes, component.experts.lowest
+            varies, lowest = component.top_k_attributes, component.lowest
             units, channels, top_k = {
                 0: (whole, 8, 0),
                 1: (lowest, 0, 1 if varies else 0),
-                2: (max(lowest, whole - 1), 4, component.experts.top_k - 1 if varies else 0),
+                2: (max(lowest, whole - 1), 4, component.top_k - 1 if varies else 0),
                 3: (0, 0, 0),
             }[index]
             sites[component.name] = kept_of(component, units, channels=channels, top_k=top_k)
@@ -122,13 +124,13 @@ def uniform(structure: ModelStructure) -> Plan:
     for index, layer in enumerate(structure.layers):
         for component in layer.components:
             whole = 0 if index == 2 else component.unit_count
-            if component.experts is None or not whole:
+            if not isinstance(component, Mixture) or not whole:
                 # of the shared expert as much as the channels of the others say, where they do
                 ratio = 2 if component.kind == "shared" and component.unit_count == 32 else 1
                 sites[component.name] = kept_of(component, whole // ratio)
                 continue
-            top_k = component.experts.top_k - 1 if component.experts.top_k_attributes else 0
-            units = max(component.experts.lowest, whole // 2)
+            top_k = component.top_k - 1 if component.top_k_attributes else 0
+            units = max(component.lowest, whole // 2)
             sites[component.name] = kept_of(component, units, channels=8, top_k=top_k)
     return Plan(model=identify(structure.backbone.model), sites=sites)
 
@@ -171,9 +173,9 @@ def test_router_logits_and_their_loss_are_given(exported: Exported) -> None:
         output = model(tokens, labels=tokens, output_router_logits=True)
         plain = model(tokens, labels=tokens)
     assert [logits.shape[-1] for logits in output.router_logits] == [
-        len(exported.plan.sites[layer.experts.name].units)
+        len(exported.plan.sites[experts.name].units)
         for layer in exported.structure.layers[:3]
-        if layer.experts
+        for experts in mixtures_of(layer.components)
     ]
     if getattr(output, "aux_loss", None) is None:  # the family has no such loss
         return
@@ -197,15 +199,15 @@ def test_entries_say_what_each_layer_keeps(exported: Exported) -> None:
             if isinstance(entry, dict)
         }
     for index, layer in enumerate(exported.structure.layers):
-        component = layer.experts
+        component = experts_in(layer)
         if component is None or index == 3:
             continue
         kept = exported.plan.sites[component.name]
         thinned = exported.plan.expert_pruning(component)
-        assert component.experts is not None
+        assert isinstance(component, Mixture)
         channels = thinned.channels
         assert found[index]["experts"] == len(kept.units)
-        assert found[index]["top_k"] == (kept.top_k or component.experts.top_k)
+        assert found[index]["top_k"] == (kept.top_k or component.top_k)
         assert found[index]["channels"] == (16 if channels is None else channels.shape[1])
 
 
@@ -232,8 +234,8 @@ def varied(structure: ModelStructure) -> Plan:
     for index, layer in enumerate(structure.layers):
         for component in layer.components:
             units = component.unit_count
-            if component.experts is not None:
-                units = max(component.experts.lowest, units - index % 2)
+            if isinstance(component, Mixture):
+                units = max(component.lowest, units - index % 2)
             sites[component.name] = kept_of(component, units)
     return Plan(model=identify(structure.backbone.model), sites=sites)
 
@@ -242,9 +244,7 @@ def test_counts_of_their_own_need_our_code(
     loaded: LoadedModel, biased: ModelStructure, tmp_path: Path
 ) -> None:
     plan = varied(biased)
-    counts = {
-        len(plan.sites[layer.experts.name].units) for layer in biased.layers if layer.experts
-    }
+    counts = {len(plan.sites[each.name].units) for each in mixtures_of(biased.components)}
     exported = export_plan(loaded, biased, plan, tmp_path / "varied")
     assert exported.cut.is_stock is (len(counts) == 1)
     assert_same_logits(exported.model, exported)
@@ -277,13 +277,11 @@ class Doubled:
 
     def weights(self, position: int, count: int, _options: BlockOptions) -> PrunedWeights:
         component = self._structure.components[position]
-        if component.experts is None:
+        if not isinstance(component, Mixture):
             return {}
         layer = self._structure.backbone.layers[component.layer]
         members = torch.from_numpy(component.members(np.arange(component.member_count), count))
-        stacks = {
-            s.path: (s, layer.get_parameter(s.path)[members]) for s in component.experts.stacks
-        }
+        stacks = {s.path: (s, layer.get_parameter(s.path)[members]) for s in component.stacks}
         return {
             path: LinearWeights(2 * weight if stack.role.startswith("down") else weight)
             for path, (stack, weight) in stacks.items()

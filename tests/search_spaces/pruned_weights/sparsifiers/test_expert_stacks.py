@@ -11,6 +11,7 @@ from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsi
 from search_spaces.pruned_weights.sparsifiers.expert_stacks import sparse_stacks, stack_statistics
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics
+from search_spaces.structure.mixture import Mixture
 from tests.models.experts_by_hand import CHANNELS, EXPERTS, HIDDEN, mixture, random_stacks
 
 HALF = SparsityPattern(percent=50)
@@ -36,8 +37,8 @@ def test_every_matrix_has_the_zeros_of_the_pattern(
 ) -> None:
     component = mixture(**layout)
     stacks = random_stacks(component)
-    assert component.experts is not None
-    found = sparse_stacks(component.experts, stacks, HALF, make_sparsifier(name), measured())
+    assert isinstance(component, Mixture)
+    found = sparse_stacks(component, stacks, HALF, make_sparsifier(name), measured())
     assert set(found) == {"up", "down"}
     for path, (rows, columns) in (("up", (2 * CHANNELS, HIDDEN)), ("down", (HIDDEN, CHANNELS))):
         assert found[path].shape == stacks[path].shape
@@ -51,11 +52,9 @@ def test_every_matrix_has_the_zeros_of_the_pattern(
 def test_moe_pruner_multiplies_weights_by_what_the_router_lets_in(layout: dict[str, Any]) -> None:
     component = mixture(**layout)
     stacks = random_stacks(component)
-    assert component.experts is not None
+    assert isinstance(component, Mixture)
     statistics = measured()
-    found = sparse_stacks(
-        component.experts, stacks, HALF, make_sparsifier("moe_pruner"), statistics
-    )
+    found = sparse_stacks(component, stacks, HALF, make_sparsifier("moe_pruner"), statistics)
     names = (("up", "expert_input_energy"), ("down", "expert_channel_energy"))
     for path, name in names:
         for expert in range(EXPERTS):
@@ -70,9 +69,9 @@ def test_moe_pruner_multiplies_weights_by_what_the_router_lets_in(layout: dict[s
 def test_an_expert_without_tokens_is_scored_by_size() -> None:
     component = mixture()
     stacks = random_stacks(component)
-    assert component.experts is not None
+    assert isinstance(component, Mixture)
     pruner = make_sparsifier("moe_pruner")
-    found = sparse_stacks(component.experts, stacks, HALF, pruner, measured(unused=(2,)))
+    found = sparse_stacks(component, stacks, HALF, pruner, measured(unused=(2,)))
     rows = stacks["up"][2].abs()
     kept = found["up"][2] != 0
     for row, stays in zip(rows, kept, strict=True):
@@ -82,13 +81,13 @@ def test_an_expert_without_tokens_is_scored_by_size() -> None:
 def test_groups_of_weights_have_the_pattern_too() -> None:
     component = mixture()
     stacks = random_stacks(component)
-    assert component.experts is not None
-    experts = dataclasses.replace(component.experts, stacks=component.experts.stacks[:1])
+    assert isinstance(component, Mixture)
+    experts = dataclasses.replace(component, stacks=component.stacks[:1])
     pattern = SparsityPattern.parse("2:4")
     found = sparse_stacks(experts, stacks, pattern, make_sparsifier("moe_pruner"), measured())
     assert ((found["up"] != 0).sum(dim=2) == 2).all()
     with pytest.raises(SettingsError, match="multiple of 4 inputs, and `down` has 5"):
-        sparse_stacks(component.experts, stacks, pattern, make_sparsifier("wanda"), measured())
+        sparse_stacks(component, stacks, pattern, make_sparsifier("wanda"), measured())
 
 
 @pytest.mark.parametrize("name", SIMPLE)
