@@ -2,7 +2,8 @@
 
 A new metric is one file and its entry here. A cost is computed by ``NAME_table`` in
 evaluators/costs/NAME.py, a quality metric by ``NAME`` in evaluators/quality/NAME.py: both are
-found by the name. Budgets, cost models, runs, tables, cards and documents read the entry.
+found by the name, or by the entry's ``file``. Budgets, cost models, runs, tables, cards and
+documents read the entry.
 """
 
 import math
@@ -42,6 +43,8 @@ class Metric:
     """The cost that it is another reading of, and that is minimised in its place."""
     has_share: bool = False
     """Whether tables of fronts show it as a share of the dense model's too."""
+    file: str = ""
+    """Name of the file of code that computes it, if it is not the metric's."""
     lowest: float = -math.inf
     """Its least value; what rounding leaves below is this."""
 
@@ -138,7 +141,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="loading", kind="experts", label="weights read for a token", unit="bytes/token",
             source="weights of the experts that run for one token, and of the shared one",
-            suffixes=_BYTES,
+            suffixes=_BYTES, file="expert_bytes",
         ),
         Metric(
             name="latency", kind="measured", label="request, predicted",

@@ -9,7 +9,6 @@ from typing import Self
 
 import numpy as np
 
-from evaluators.costs.as_stored import as_stored
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, total
 from evaluators.latency.latency_table import LatencyTable
 from evaluators.metric import METRICS, Kind
@@ -21,6 +20,7 @@ from search_spaces.space.configuration import (
     dense_configurations,
 )
 from search_spaces.space.space import SearchSpace
+from search_spaces.structure.as_stored import as_stored
 from search_spaces.structure.model import ModelStructure
 
 
@@ -47,9 +47,9 @@ class CostedModel:
         return as_stored(self.structure, self.stored)
 
     def table(self, name: str) -> CostTable:
-        """Return the table of a cost, which ``NAME_table`` in the file of this name makes once."""
+        """Return the table of a cost, which ``NAME_table`` in its file makes once."""
         if name not in self._tables:
-            module = import_module(f"evaluators.costs.{name}")
+            module = import_module(f"evaluators.costs.{METRICS[name].file or name}")
             make: Callable[[CostedModel], CostTable] = getattr(module, f"{name}_table")
             self._tables[name] = make(self)
         return self._tables[name]

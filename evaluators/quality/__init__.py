@@ -5,15 +5,16 @@ from importlib import import_module
 
 from torch import Tensor
 
-from evaluators.metric import metric_names
+from evaluators.metric import METRICS, metric_names
 from evaluators.quality.comparison import Comparison
 
 QUALITY: Mapping[str, Callable[[Comparison], Tensor]] = {
-    name: getattr(import_module(f"{__name__}.{name}"), name) for name in metric_names("quality")
+    name: getattr(import_module(f"{__name__}.{METRICS[name].file or name}"), name)
+    for name in metric_names("quality")
 }
 """The function that computes each quality metric of a language model by position.
 
-It bears the metric's name, in the file of this name.
+It bears the metric's name, and is found by it.
 """
 
 SEARCH_METRICS = ("kl", "nll", "agreement")
