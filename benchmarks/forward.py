@@ -90,7 +90,7 @@ class Meter:
 def main() -> int:
     """Measure, report, and return the exit status."""
     tree_text = Text(windows=2, tokens=64)
-    naive_text = duel.text(quick=is_quick())
+    naive_text = Text(windows=8 if is_quick() else 12, tokens=64)
     repeats, runs = (1, 1) if is_quick() else (3, 3)
     shared = compare_with_separate(open_prepared(tree_text), repeats)
     naive, ours = equal_tokens(naive_text, repeats)
