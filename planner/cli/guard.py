@@ -96,6 +96,11 @@ def _expected(error: BaseException) -> str | None:
 
     if isinstance(error, PlannerError):
         return str(error)
+    if isinstance(error, FileNotFoundError) and "usable temporary directory" in str(error):
+        return (
+            "there must be a folder for temporary files that can be written to, got none; set "
+            "`TMPDIR` to one"
+        )
     if isinstance(error, OSError) and error.errno in REMEDIES:
         is_named = isinstance(error.filename, str | bytes | os.PathLike) and error.filename
         name = f"`{os.fsdecode(error.filename)}`" if is_named else "a file"

@@ -9,6 +9,7 @@ comes before `guarded` begins ends in a traceback.
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from planner.cli.guard import guarded
@@ -69,20 +70,27 @@ def _run(words: list[str]) -> int:
 
     command = current_command(words[0], COMMANDS)
     options = command_parser(command).options(words[1:])
-    _check_interpreter()
+    _check_surroundings()
     _quieten()
     load_command(command).run(options)
     return 0
 
 
-def _check_interpreter() -> None:
-    """Refuse an interpreter that drops docstrings, which transformers reads as it loads models.
+def _check_surroundings() -> None:
+    """Refuse what libraries fail over without a word: no folder to run in, or no docstrings.
 
     Raises:
-        SettingsError: If it is one.
+        SettingsError: If it is so.
     """
     from search_spaces.errors import SettingsError
 
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise SettingsError(
+            "a command must run in a folder that exists, got one that was removed; change to "
+            "another"
+        ) from error
     if sys.flags.optimize > 1:
         raise SettingsError(
             "Python must keep docstrings, which transformers reads, got `-OO`; run it without, "

@@ -51,6 +51,7 @@ def test_a_command_that_mends_it_is_shown_whole(capsys: pytest.CaptureFixture[st
         (OSError(errno.ENOSPC, "?", "disk"), "`disk` must be .*; free some space"),
         (OSError(errno.EROFS, "?", "disk"), "`disk` must be .* not mounted read-only"),
         (OSError(errno.ENAMETOOLONG, "?", "x" * 5000), "choose a shorter name"),
+        (OSError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "`TMPDIR`"),
         (OSError(errno.EIO, "?"), "a file must be .* look after the disk"),
         (OSError(errno.EACCES, "?", 7), "a file must be .*change its permissions"),
         (OSError(errno.EACCES, "?", Path("x")), "`x` must be .*change its permissions"),
@@ -197,15 +198,22 @@ def test_progress_that_nobody_sees_stops_nothing(monkeypatch: pytest.MonkeyPatch
         ('"$0" -m planner --help >&-', 0, b""),
         ('"$0" -m planner serch 2>&-', 2, b""),
         ('"$0" -m planner serch <&- >&- 2>&-', 2, b""),
+        (
+            'export PYTHONPATH="$PWD" PYTHONSAFEPATH=1; mkdir "$1/gone" && cd "$1/gone" && '
+            'rmdir "$1/gone" && "$0" -m planner inspect m',
+            2,
+            b"planner: a command must run in a folder that exists",
+        ),
         ('"$0" -OO -m planner inspect m', 2, b"planner: Python must keep docstrings"),
         ('"$0" -m planner --help > /dev/full', 2, b"standard output must be writable"),
         ('set -o pipefail; "$0" -m planner --help | true', None, b""),
     ],
 )
 def test_processes_whose_streams_are_closed_or_full_or_whose_interpreter_is_odd(
-    line: str, status: int | None, said: bytes
+    line: str, status: int | None, said: bytes, tmp_path: Path
 ) -> None:
-    done = subprocess.run(["bash", "-c", line, sys.executable], capture_output=True, check=False)
+    command = ["bash", "-c", line, sys.executable, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode in ((0, 128 + signal.SIGPIPE) if status is None else (status,))
     assert said in done.stderr
     assert not re.search(b"Traceback|Exception ignored", done.stderr)
