@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from planner.results.budgets import answer_budgets, plan_chooser
 from planner.results.front import front, front_frame
 from planner.results.indicators import Points, knee
-from planner.results.layers import layer_frame
+from planner.results.plan_layers import layer_frame
 from planner.results.stability import Stability, stability
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore

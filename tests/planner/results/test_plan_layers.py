@@ -1,6 +1,6 @@
 """The picture of a plan, layer by layer."""
 
-from planner.results.layers import layer_frame
+from planner.results.plan_layers import layer_frame
 from planner.runs.space_description import (
     ComponentDescription,
     Kept,
