@@ -5,7 +5,6 @@ from torch import Tensor
 
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.components import Component
-from search_spaces.structure.mixture import as_mixture
 
 ROUTED: frozenset[StatisticName] = frozenset({"expert_frequency"})
 """What every expert importance needs to know those experts."""
@@ -13,7 +12,8 @@ ROUTED: frozenset[StatisticName] = frozenset({"expert_frequency"})
 
 def measured(component: Component, statistics: Statistics, name: StatisticName) -> Tensor:
     """Return a statistic of the experts of a component, ``(experts, ...)``."""
-    return statistics[name, as_mixture(component).holder]
+    (path,) = component.statistic_paths("experts")
+    return statistics[name, path]
 
 
 def unrouted_last(component: Component, importance: Tensor, statistics: Statistics) -> Tensor:

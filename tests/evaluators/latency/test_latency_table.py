@@ -198,7 +198,7 @@ def test_real_times_are_in_order_and_leave_the_model_as_it_was(
     assert {name: value.tolist() for name, value in model.state_dict().items()} == {
         name: value.tolist() for name, value in before.items()
     }
-    assert structure.backbone.decoder.layers is structure.backbone.layers
+    assert structure.backbone.decoder.layers is structure.backbone.stack.blocks
     cases = 2 + 2 + len(timed_counts(48))  # half and all bare layers, two groups, the MLP's widths
     assert progress.counts == [(done, 2 * cases) for done in range(1, 2 * cases + 1)]
     assert table.dense.prefill_ms > table.rest.prefill_ms >= 0
