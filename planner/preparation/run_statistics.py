@@ -76,8 +76,8 @@ class RunStatistics:
         if not self.can_rebuild:
             error = RunError(
                 f"an export needs the very weights that were scored, and `{self.folder}` lacks "
-                "some, which float32 on this CPU would compute differently; rebuild them on the "
-                "machine that searched, by the command beside this, then export again"
+                "some, which this machine would round otherwise; rebuild them on the machine that "
+                "searched, by the command beside this, then export again"
             )
             error.add_note(resume_command(self.settings, self.folder))
             raise error
