@@ -1,15 +1,17 @@
-"""Making pruned weights: those of each kind of component by their own builder, then rounded."""
+"""Making pruned weights: by the builder of the component's kind, then rounded to a format."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.pruned_weights.round_to_nearest import rounded_to_nearest
 from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.number_format import STORED, NumberFormat
 from search_spaces.structure.mixture import Mixture
 
 
@@ -87,12 +89,30 @@ class WeightBuilder:
         """Make the pruned weights of several choices, as a `ComponentBuilder` does, rounded."""
         builder = self._builder(position)
         assert builder is not None, "plain weights are not built"
-        for weights in builder.build(position, choices):
-            yield {path: self._rounded(matrix) for path, matrix in weights.items()}
+        made = builder.build(position, choices)
+        for (_, options), weights in zip(choices, made, strict=True):
+            yield {
+                path: LinearWeights(
+                    self._formatted(builder, position, path, matrix.weight, options.format),
+                    None if matrix.bias is None else matrix.bias.to(self.dtype),
+                )
+                for path, matrix in weights.items()
+            }
 
-    def _rounded(self, matrix: LinearWeights) -> LinearWeights:
-        bias = None if matrix.bias is None else matrix.bias.to(self.dtype)
-        return LinearWeights(matrix.weight.to(self.dtype).contiguous(), bias)
+    def _formatted(
+        self,
+        builder: ComponentBuilder,
+        position: int,
+        path: str,
+        weight: Tensor,
+        number_format: NumberFormat,
+    ) -> Tensor:
+        """Round a weight to a number format if it is a matrix, and then to what is stored."""
+        matrices = builder.as_matrices(position, path, weight)
+        if number_format != STORED and matrices is not None:
+            rounded = rounded_to_nearest(matrices, number_format, self.dtype)
+            weight = cast("Tensor", builder.as_matrices(position, path, rounded))
+        return weight.to(self.dtype).contiguous()
 
     def _builder(self, position: int) -> ComponentBuilder | None:
         is_mixture = isinstance(self.components[position], Mixture)

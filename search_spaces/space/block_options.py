@@ -1,4 +1,4 @@
-"""Options of a component besides how many units it keeps: sparsity, expert channels and top-k.
+"""Options of a component besides its units: sparsity, number format, expert channels, top-k.
 
 A dimension of options is a field of `BlockOptions`; here stand what each is called, and what a
 component chooses from along it.
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from search_spaces.space.choices import Choices
 from search_spaces.space.levels import channel_levels, top_k_levels
+from search_spaces.space.number_format import STORED, NumberFormat
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
@@ -21,12 +22,13 @@ if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
 
 _Count = TypeVar("_Count", int, NDArray[np.int_])
 
-OptionDimension = Literal["channels", "top_k", "pattern"]
+OptionDimension = Literal["channels", "top_k", "pattern", "format"]
 """The fields of `BlockOptions`, in the order of a component's sites."""
 SITE_NAMES: Mapping[OptionDimension, str] = {
     "channels": "channels",
     "top_k": "top_k",
     "pattern": "weights",
+    "format": "format",
 }
 """What follows the component's name in that of the site which chooses along a dimension."""
 
@@ -41,11 +43,13 @@ class BlockOptions:
     """Channels that each expert keeps; 0: all."""
     top_k: int = 0
     """Experts that run for a token; 0: as many as in the dense model."""
+    format: NumberFormat = STORED
+    """Of its matrices, once they are compensated and sparse."""
 
     @property
     def rewrites(self) -> bool:
         """Whether no matrix is a slice of the dense one."""
-        return not self.pattern.is_dense
+        return not self.pattern.is_dense or self.format != STORED
 
     @property
     def of_weights(self) -> "BlockOptions":
@@ -55,17 +59,17 @@ class BlockOptions:
     @property
     def written(self) -> "BlockOptions":
         """These options with matrices as an export writes them: dense tensors, zeros and all."""
-        return replace(self, pattern=DENSE)
+        return replace(self, pattern=DENSE, format=STORED)
 
-    def bytes_of(self, values: _Count, _rows: _Count, itemsize: int) -> _Count:
+    def bytes_of(self, values: _Count, rows: _Count, itemsize: int) -> _Count:
         """Return the bytes of the values of a matrix.
 
         Args:
             values: Weights of the matrix that are stored.
-            _rows: Outputs of the matrix.
+            rows: Outputs of the matrix.
             itemsize: Bytes of a number of the dense model.
         """
-        return values * itemsize
+        return self.format.bytes_of(values, rows, itemsize)
 
     @property
     def weights_name(self) -> str:
@@ -75,7 +79,9 @@ class BlockOptions:
         '50%-8ch'
         """
         pattern = "" if self.pattern.is_dense else str(self.pattern)
-        return "-".join(filter(None, [pattern, f"{self.channels}ch" if self.channels else ""]))
+        channels = f"{self.channels}ch" if self.channels else ""
+        number_format = "" if self.format == STORED else str(self.format)
+        return "-".join(filter(None, [pattern, channels, number_format]))
 
     def __str__(self) -> str:
         top_k = f"top-{self.top_k}" if self.top_k else ""
@@ -90,6 +96,7 @@ def combined_options(
     patterns: Sequence[SparsityPattern] = (DENSE,),
     channels: Sequence[int] = (0,),
     top_ks: Sequence[int] = (0,),
+    formats: Sequence[NumberFormat] = (STORED,),
 ) -> tuple[BlockOptions, ...]:
     """Return all combinations, the dense options first.
 
@@ -101,10 +108,11 @@ def combined_options(
         patterns: The dense one first, then by falling density.
         channels: Channels of each expert, 0 first, then falling.
         top_ks: 0 first, then falling.
+        formats: That of the dense model first, then by falling bits.
     """
     return tuple(
-        BlockOptions(pattern=pattern, channels=count, top_k=top_k)
-        for top_k, count, pattern in product(top_ks, channels, patterns)
+        BlockOptions(pattern=pattern, channels=count, top_k=top_k, format=number_format)
+        for number_format, top_k, count, pattern in product(formats, top_ks, channels, patterns)
     )
 
 
@@ -124,7 +132,8 @@ def component_options(
     """
     channels = channel_levels(component, mlp_step)[-2::-1] if choices.channels else ()
     top_ks = top_k_levels(component)[-2::-1] if choices.top_k else ()
-    return combined_options(patterns, (0, *channels), (0, *top_ks))
+    formats = map(NumberFormat.parse, choices.formats)
+    return combined_options(patterns, (0, *channels), (0, *top_ks), (STORED, *formats))
 
 
 @dataclass(frozen=True, kw_only=True)

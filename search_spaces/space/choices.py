@@ -4,15 +4,19 @@ from dataclasses import dataclass
 from typing import Self
 
 from search_spaces.errors import SettingsError
+from search_spaces.space.number_format import FORMATS
 from search_spaces.suggestions import suggestion
 
 GROUPS = ("2:4", "4:8")
 """Patterns that keep so many weights of each group."""
-WORDS = ("heads", "channels", "drops", "layers", "experts", "top_k", "sparsity", *GROUPS)
+WORDS = (
+    *("heads", "channels", "drops", "layers", "experts", "top_k", "sparsity"),
+    *(*GROUPS, *FORMATS),
+)
 
 HELP = """What may be pruned, comma separated: heads, channels, drops (of attentions, MLPs and
-experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8; or
-layers in the place of the first four."""
+experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8, int8
+(8-bit weights); or layers in the place of the first four."""
 """Of a setting that holds choices."""
 
 
@@ -36,6 +40,8 @@ class Choices:
     """Unstructured sparsity: a percentage of the weights."""
     groups: tuple[str, ...] = ()
     """Sparsity in groups of weights, such as ``2:4``."""
+    formats: tuple[str, ...] = ()
+    """Number formats of weights, such as ``int8``."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -66,6 +72,7 @@ class Choices:
             top_k="top_k" in words,
             fractions="sparsity" in words,
             groups=tuple(group for group in GROUPS if group in words),
+            formats=tuple(name for name in FORMATS if name in words),
         )
 
     @property
@@ -76,18 +83,20 @@ class Choices:
     @property
     def rewrites(self) -> bool:
         """Whether some options leave no matrix a slice of the dense one."""
-        return self.sparse
+        return self.sparse or bool(self.formats)
 
     @property
     def cost(self) -> str:
         """The cost that all of them lower."""
+        if self.formats:
+            return "packed" if self.sparse else "size"
         return "nonzero" if self.sparse else "params"
 
     def __str__(self) -> str:
         units = (self.heads, self.channels, self.drops, self.layers)
         flags = (*units, self.experts, self.top_k, self.fractions)
         chosen = [word for word, is_chosen in zip(WORDS, flags, strict=False) if is_chosen]
-        return ",".join([*chosen, *self.groups])
+        return ",".join([*chosen, *self.groups, *self.formats])
 
 
 def _check_word(word: str) -> None:

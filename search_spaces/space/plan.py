@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -26,6 +27,7 @@ from search_spaces.space.block_options import (
     BlockOptions,
     ExpertPruning,
 )
+from search_spaces.space.number_format import STORED, NumberFormat
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
@@ -37,6 +39,12 @@ if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
 _STORED_ZEROS = (
     "Weights that were made sparse are stored as zeros in dense tensors, which load everywhere "
     "and compress in an archive; they make no dense kernel faster."
+)
+
+_ROUNDED = (
+    "The matrices of {count} of {count_of_all} components hold {name} values, symmetric with one "
+    "scale an output, which are stored here dequantised, in plain tensors: the costs in bytes "
+    "count them as {name}, and `plan.json` says which they are."
 )
 
 
@@ -56,6 +64,8 @@ class ComponentPlan(BaseModel):
     times the channels of an expert on; empty: all."""
     top_k: int = 0
     """Experts that run for a token; 0: as many as in the dense model."""
+    format: str = ""
+    """Number format of its matrices, such as ``int8``; empty: the dense model's."""
 
     @classmethod
     def of(
@@ -85,6 +95,7 @@ class ComponentPlan(BaseModel):
             pattern="" if options.pattern.is_dense else str(options.pattern),
             channels="" if flat is None else _as_ranges(flat),
             top_k=options.top_k,
+            format="" if options.format == STORED else str(options.format),
         )
 
     def options(self, channel_count: int) -> BlockOptions:
@@ -101,18 +112,20 @@ class ComponentPlan(BaseModel):
             pattern=SparsityPattern.parse(self.pattern) if self.pattern else DENSE,
             channels=0 if channels is None else channels.shape[1],
             top_k=self.top_k,
+            format=NumberFormat.parse(self.format) if self.format else STORED,
         )
 
     @property
     def rewrites(self) -> bool:
         """Whether no matrix is a slice of the dense one."""
-        return bool(self.pattern)
+        return bool(self.pattern or self.format)
 
     @property
     def content(self) -> str | list[str]:
         """What is kept, without the width, in the fewest strings."""
         experts = [self.channels, str(self.top_k)] if self.channels or self.top_k else []
-        parts = [self.kept, self.pattern, *experts]
+        number_format = [self.format] if self.format else []
+        parts = [self.kept, self.pattern, *experts, *number_format]
         return parts if any(parts[1:]) else self.kept
 
     @property
@@ -186,7 +199,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    version: Literal[1, 2, 3, 4] = 4
+    version: Literal[1, 2, 3, 4, 5] = 5
     model: ModelIdentity
     sites: dict[str, ComponentPlan]
     """By component name such as ``layers.3.mlp``."""
@@ -217,9 +230,11 @@ class Plan(BaseModel):
         for component_plan in self.sites.values():
             if component_plan.pattern:
                 SparsityPattern.parse(component_plan.pattern)
+            if component_plan.format:
+                NumberFormat.parse(component_plan.format)
             if component_plan.rewrites and not self.weights_digest:
                 raise PlanError(
-                    "a plan with sparse weights must say how they were made, and "
+                    "a plan with sparse or rounded weights must say how they were made, and "
                     "`weights_digest` is empty; export the plan again from its run"
                 )
         return self
@@ -228,7 +243,14 @@ class Plan(BaseModel):
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of how the weights of an export are stored, in sentences."""
         is_sparse = any(component_plan.pattern for component_plan in self.sites.values())
-        return (_STORED_ZEROS,) if is_sparse else ()
+        formats = Counter(kept.format for kept in self.sites.values() if kept.kept and kept.format)
+        return (
+            *((_STORED_ZEROS,) if is_sparse else ()),
+            *(
+                _ROUNDED.format(count=count, count_of_all=len(self.sites), name=name)
+                for name, count in sorted(formats.items())
+            ),
+        )
 
     def to_json(self) -> str:
         """Return the text of the plan file."""
@@ -312,7 +334,7 @@ def _malformed(path: Path, error: ValidationError) -> PlanError:
     fault, place = faults.get(first["type"], "is of another kind"), map(str, first["loc"])
     fault = f"{quoted('.'.join(place), 60)} {fault}" if first["loc"] else "it is no JSON object"
     return PlanError(
-        f"{quoted(str(path))} must be a plan of version 1 to 4, and {fault}; export the plan "
+        f"{quoted(str(path))} must be a plan of version 1 to 5, and {fault}; export the plan "
         "again from its run"
     )
 

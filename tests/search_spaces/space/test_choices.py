@@ -27,8 +27,8 @@ def test_layers_go_with_sparsity() -> None:
         (" , ", "got nothing"),
         ("heads,chanels", "got `chanels`; did you mean `channels`?"),
         (
-            "joint",
-            "got `joint`; choose from heads, channels, drops, layers, experts, top_k, sparsity, ",
+            "all",
+            "got `all`; choose from heads, channels, drops, layers, experts, top_k, sparsity, ",
         ),
         ("1:2", "got `1:2`; "),
         ("channels,layers", "got `layers` and `channels`; leave out one"),

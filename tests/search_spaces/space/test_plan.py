@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.plan import ComponentPlan, Plan
-from search_spaces.structure import Component, ComponentKind
+from search_spaces.structure.components import ComponentKind
+from search_spaces.structure.projections import Projections
 
 IDENTITY = ModelIdentity(architecture="LlamaForCausalLM", fingerprint="0123abcd", params=1000)
 SITES = {
@@ -22,7 +23,7 @@ SITES = {
 PLAN = Plan(model=IDENTITY, sites=SITES)
 KINDS: tuple[tuple[ComponentKind, int], ...] = (("attention", 4), ("mlp", 48))
 BLOCKS = tuple(
-    Component(kind=kind, layer=0, unit_count=width, projections=(), module="")
+    Projections(kind=kind, layer=0, unit_count=width, projections=(), module="")
     for kind, width in KINDS
 )
 
@@ -81,7 +82,7 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(PLAN.to_json(), encoding="utf-8")
     assert Plan.load(path) == PLAN
-    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 4
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 5
 
 
 def test_the_id_is_a_hash_of_model_and_units() -> None:
@@ -113,7 +114,7 @@ def test_the_id_differs_with_what_is_kept_and_of_whom() -> None:
         (b"[]", "and it is no JSON object; export"),
         (b"\xff\xfe", "must be a readable JSON file"),
         (
-            PLAN.to_json().replace('"version": 4', '"version": 5').encode(),
+            PLAN.to_json().replace('"version": 5', '"version": 6').encode(),
             "`version` is of another kind",
         ),
         (PLAN.to_json().replace('"version"', '"edition"').encode(), "`edition` is unknown"),

@@ -1,0 +1,91 @@
+"""Searches that may round weights to int8: scored as they are exported, and said in the plan."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from planner import Run, search
+from planner.export.manifest import Manifest
+from planner.export.proof import logits_of
+from planner.preparation.dense_model import open_model
+from planner.preparation.prepare import prepare
+from search_spaces.progress import NO_PROGRESS
+from search_spaces.space.plan import Plan
+from tests.models.moe_families import saved_mixture
+
+SMALL: dict[str, Any] = {
+    "evaluations": 24,
+    "population": 6,
+    "search_windows": 4,
+    "window_tokens": 16,
+    "calibration_windows": 12,
+    "fresh_windows": 3,
+    "holdout_windows": 3,
+    "dtype": "float32",
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "alone": {"budget": "size<=0.5x", "space": "int8"},
+    "with widths": {"budget": "size<=0.4x", "space": "channels,drops,int8", "compensate": "obs"},
+    "sparse": {"budget": "packed<=0.4x", "space": "sparsity,int8", "sparsity_step": 50},
+    "experts": {
+        "model": "mixtral",
+        "budget": "size<=0.5x",
+        "space": "experts,int8",
+        "compensate": "merge",
+    },
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def run(request: pytest.FixtureRequest, saved_llama: Path, tmp_path_factory: Any) -> Run:
+    out = tmp_path_factory.mktemp("runs") / request.param.replace(" ", "-")
+    kind = dict(KINDS[request.param])
+    family = kind.pop("model", None)
+    model = saved_llama if family is None else saved_mixture(family, out.with_suffix(".model"))
+    return search(str(model), out=out, **{**SMALL, **kind})
+
+
+def test_what_was_scored_is_what_is_exported(run: Run, tmp_path: Path) -> None:
+    best = run.best(run.settings.budget or "")
+    assert best.holdout["kl"].value > 0
+    out = run.export(best.plan_id, tmp_path / "model")
+    plan = Plan.load(out / "plan.json")
+    rounded = {name for name, kept in plan.sites.items() if kept.format == "int8" and kept.kept}
+    assert rounded
+    assert plan.weights_digest
+
+    dense = open_model(run.settings, NO_PROGRESS)
+    prepared = prepare(dense, run.settings, run.folder, NO_PROGRESS)
+    configurations = prepared.space.configurations_of(plan)
+    tokens = torch.arange(12)[None] + 3
+    with torch.inference_mode():
+        expected = logits_of(prepared.sorted_model, configurations, tokens, prepared.layer_builder)
+        exported = AutoModelForCausalLM.from_pretrained(
+            out, trust_remote_code=True, dtype=torch.float32
+        )
+        torch.testing.assert_close(exported(tokens).logits, expected, rtol=0, atol=2e-5)
+
+    manifest = Manifest.model_validate_json((out / "manifest.json").read_text(encoding="utf-8"))
+    card = (out / "README.md").read_text(encoding="utf-8")
+    (note,) = (note for note in manifest.notes if "int8" in note)
+    assert note.startswith(f"The matrices of {len(rounded)} of {len(plan.sites)} components")
+    assert note in card
+    written = sum(weight.nbytes for weight in load_file(out / "model.safetensors").values())
+    assert manifest.costs["size"] < written
+
+
+@pytest.mark.parametrize("run", ["alone"], indirect=True)
+def test_exported_matrices_hold_steps_of_a_scale(run: Run, tmp_path: Path) -> None:
+    out = run.export(run.best(run.settings.budget or "").plan_id, tmp_path / "model")
+    plan, weights = Plan.load(out / "plan.json"), load_file(out / "model.safetensors")
+    for name, kept in plan.sites.items():
+        if name.endswith("mlp"):
+            _, layer, _ = name.split(".")
+            weight = weights[f"model.layers.{layer}.mlp.up_proj.weight"]
+            steps = weight / (weight.abs().amax(dim=1, keepdim=True) / 127)
+            off = float((steps - steps.round()).abs().max())
+            assert (off < 1e-3) == (kept.format == "int8")
