@@ -122,7 +122,8 @@ def _row_groups(
     """Return the input projections with the KV group of each of their rows.
 
     A projection whose rows all serve several groups, as where keys are computed from a latent, or
-    that only other projections read, belongs to no group and is never pruned.
+    that only other projections read, belongs to no group and is never pruned. Where one group is
+    left, so does one of which it reads some rows only.
     """
 
     def leaf(path: str, dense: Tensor) -> Tensor:
@@ -139,6 +140,8 @@ def _row_groups(
     grouped = {
         path: units for path, units in zip(paths, row_groups, strict=True) if (units >= 0).any()
     }
+    if not columns.any():
+        grouped = {path: units for path, units in grouped.items() if not (units < 0).any()}
     for path, units in grouped.items():
         if (units < 0).any() or len(np.unique(np.bincount(units))) != 1:
             raise StructureError(

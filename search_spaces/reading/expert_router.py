@@ -105,6 +105,11 @@ def read_counts(probe: LayerProbe, mixture: Mixture) -> Mixture:
             )
             if (units - 1) * groups >= mixture.top_k and _counts_fit(probe, trial):
                 return _with_limits(probe, trial)
+    for groups in _group_counts(probe, mixture):
+        # a router that compares groups by their best two, and has no more
+        trial = replace(mixture, unit_count=count // groups, group_count=groups)
+        if trial.unit_count == 2 and not _groups_chosen(probe, trial, 1):
+            return _with_top_k(probe, replace(trial, lowest=2))
     if mixture.top_k == count:  # all run for every token, so none can be pruned
         return _with_top_k(probe, replace(mixture, lowest=mixture.unit_count))
     raise StructureError(

@@ -1,6 +1,7 @@
 """Reading MLPs, gated or plain, fused or not: the rows and columns of each inner channel."""
 
 import os.path
+from collections import Counter
 from collections.abc import Collection
 
 import numpy as np
@@ -26,8 +27,13 @@ def find_mlp(probe: LayerProbe, others: Collection[str]) -> Projections | None:
         StructureError: If it is of unknown wiring.
     """
     paths = [path for path in probe.linears if path not in others]
-    # one output for a whole token: the gate of a shared expert whose other experts are gone
-    gates = [path for path in paths if len(matrix(probe.linears[path])) == 1]
+    parents = Counter(path.rpartition(".")[0] for path in paths)
+    # one output by itself: the gate of a shared expert whose other experts are gone
+    gates = [
+        path
+        for path in paths
+        if len(matrix(probe.linears[path])) == 1 and parents[path.rpartition(".")[0]] == 1
+    ]
     if paths == gates:
         return None
     return mlp_of(probe, [path for path in paths if path not in gates], "mlp")

@@ -87,10 +87,7 @@ def _read(backbone: Backbone) -> ModelStructure:
 def _read_layer(probe: LayerProbe) -> LayerStructure:
     found = _find_components(probe)
     norms = _norms(probe.layer, found)
-    components = tuple(
-        replace(component, private=(*component.private, *sorted(_idle(probe, norms, [component]))))
-        for component in found
-    )
+    components = tuple(_with_private(probe, norms, component) for component in found)
     bare = probe.run(layer=narrowed(probe.layer, _dropped(*components)))
     vanishes = bool((bare.result == probe.hidden).all())
     owned = {path for component in components for path in component.private}
@@ -130,6 +127,20 @@ def _norms(layer: nn.Module, components: Sequence[Component]) -> list[str]:
         and path not in {*inside, *(component.module for component in components)}
         and not path.startswith(holders or ("\0",))
     ]
+
+
+def _with_private(probe: LayerProbe, norms: list[str], component: Component) -> Component:
+    """Return a component with the norms that go when it does.
+
+    A layer that looks at a norm's weight keeps it.
+    """
+    idle = sorted(_idle(probe, norms, [component]))
+    alone = replace(component, private=(*component.private, *idle))
+    try:
+        probe.run(layer=narrowed(probe.layer, _dropped(alone)))
+    except AttributeError:
+        return component
+    return alone
 
 
 def _idle(probe: LayerProbe, norms: list[str], dropped: list[Component]) -> set[str]:
