@@ -22,6 +22,7 @@ from planner.searching.search_model import open_prepared
 from planner.settings.search import SearchSettings
 from search_spaces.errors import BudgetError, RunError, SettingsError
 from search_spaces.progress import Progress
+from search_spaces.space.choices import Choices
 
 pytestmark = pytest.mark.arithmetic
 BUDGET = "params<=0.8x"
@@ -184,7 +185,7 @@ def test_a_comparison_that_was_killed_before_its_first_entry_is_begun(
 def test_recipes_may_join_and_bring_a_space_of_their_own(
     saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers = RECIPES["uniform"].model_copy(update={"space": "layers"})
+    layers = RECIPES["uniform"].model_copy(update={"space": Choices.parse("layers")})
     monkeypatch.setitem(RECIPES, "layers", layers)
     few = {**SMALL, "evaluations": 4}
     compare(str(saved_llama), out=tmp_path / "all", recipes="uniform", **few)
