@@ -131,7 +131,8 @@ def test_progress_is_reported(saved_llama: Path, tmp_path: Path, notices: list[s
     assert {total for _, total in searching} == {100}
     assert [done for done, _ in searching] == sorted(done for done, _ in searching)
     assert searching[-1][0] == 100
-    assert "at most about" in notices[0]
+    assert notices[0].startswith("scoring in ")
+    assert "at most about" in notices[1]
 
 
 def test_environment_stands_beside_the_run(run: Run) -> None:
