@@ -5,7 +5,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +76,10 @@ def main() -> int:
     dtypes = ("bfloat16",) if is_quick() else tuple(DTYPES)
     names = sys.argv[1:]
     chosen = [wiring for wiring in wirings() if not names or wiring.name in names]
-    with multiprocessing.get_context("spawn").Pool(PROCESSES, _quieten) as pool:
-        attempts = pool.starmap(attempt, [(wiring, dtypes) for wiring in chosen], chunksize=1)
+    context = multiprocessing.get_context("spawn")
+    # which ends with an error if the system kills a process, where `Pool` waits for ever
+    with ProcessPoolExecutor(PROCESSES, context, _quieten) as pool:
+        attempts = list(pool.map(attempt, chosen, repeat(dtypes)))
     tried = [model for of_wiring in attempts for model in of_wiring]
     read = [model for model in tried if not model.refusal]
     gaps = [gap for model in read for gap in model.gaps if gap is not None]

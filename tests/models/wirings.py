@@ -24,6 +24,8 @@ SEED = 20261128
 LAYERS = 6
 WINDOW = 8
 """Of attention that slides, so that it acts."""
+_MOST_PARAMETERS = 100_000_000
+"""Of a tiny model: what is larger has sizes that no field here reaches."""
 _SIZES: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "n_embd", "d_model", "embed_dim", "word_embed_proj_dim"), 32),
     **dict.fromkeys(
@@ -69,6 +71,9 @@ _SMALL_STATES = {
 _LATENT = {"head_dim": None, "num_key_value_heads": 4}
 _OWN: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "minicpm3", "youtu"), _LATENT),
+    **dict.fromkeys(("dots3_note", "dots3_note_text"), {"num_key_value_heads": 4}),
+    "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
     "moshi": {"sliding_window": 256},  # its cache forgets what its mask does not
     **dict.fromkeys(("glm4_moe_lite", "glm_moe_dsa", "axk1", "axk2"), _LATENT),
 }
@@ -153,11 +158,8 @@ def _chosen_wirings() -> Iterator[Wiring]:
 def make(wiring: Wiring) -> PreTrainedModel:
     """Make the model, random where its class would begin with zeros and ones."""
     config_class = CONFIG_MAPPING[wiring.model_type]
-    fields = {field.name for field in dataclasses.fields(config_class)}
     wanted = {**_SIZES, **_SMALL_STATES, **_OWN.get(wiring.model_type, {}), **wiring.options}
-    options = {
-        name: value for name, value in wanted.items() if name in fields and value is not None
-    }
+    options = _options(config_class, wanted)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = _built(config_class, options)
@@ -171,13 +173,34 @@ def make(wiring: Wiring) -> PreTrainedModel:
     return made
 
 
+def _options(config_class: type[PreTrainedConfig], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config takes of the wanted values, and so each config inside it."""
+    fields = {field.name for field in dataclasses.fields(config_class)}
+    options = {
+        name: value for name, value in wanted.items() if name in fields and value is not None
+    }
+    inner: Mapping[str, Any] = config_class.sub_configs
+    for name, inner_class in inner.items():
+        is_sized = name.startswith(("text", "vision")) and dataclasses.is_dataclass(inner_class)
+        if name in fields and is_sized:
+            options[name] = _options(inner_class, wanted)
+    return options
+
+
 def _built(config_class: type[PreTrainedConfig], options: Mapping[str, Any]) -> PreTrainedModel:
     build: Any = AutoModelForCausalLM.from_config
     config = config_class(**options)
     try:
-        model = build(config, attn_implementation="sdpa", dtype=torch.float32)
+        implementation = "sdpa"
+        with torch.device("meta"):
+            size = build(config, attn_implementation=implementation).num_parameters()
     except ValueError:  # it has no such attention
-        model = build(config, attn_implementation="eager", dtype=torch.float32)
+        implementation = "eager"
+        with torch.device("meta"):
+            size = build(config, attn_implementation=implementation).num_parameters()
+    if size > _MOST_PARAMETERS:
+        raise ValueError(f"{size:,} parameters, for its config takes no smaller sizes")
+    model = build(config, attn_implementation=implementation, dtype=torch.float32)
     assert isinstance(model, PreTrainedModel)
     return model
 
