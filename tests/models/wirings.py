@@ -71,7 +71,6 @@ _SMALL_STATES = {
 _LATENT = {"head_dim": None, "num_key_value_heads": 4}
 _OWN: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "minicpm3", "youtu"), _LATENT),
-    **dict.fromkeys(("dots3_note", "dots3_note_text"), {"num_key_value_heads": 4}),
     "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
     "moshi": {"sliding_window": 256},  # its cache forgets what its mask does not
