@@ -11,7 +11,7 @@ from evaluators.costs.kept_counts import KeptCounts
 from evaluators.latency.latency_table import Curve, Grid, LatencyTable, LayerTimes
 from evaluators.latency.measure import Latency
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.configuration import Configurations
+from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
@@ -84,10 +84,8 @@ def _phase_table(
         return _in_grid(KeptCounts.of(component, options), kind, measured, phase)
 
     tables = tabulated(structure, block_options, added)
-    dense = zip(tables, structure.components, strict=True)
-    parts = float(call.sum()) + sum(
-        float(costs[component.unit_count]) for costs, component in dense
-    )
+    dense = zip(tables, dense_configurations(structure.components), strict=True)
+    parts = float(call.sum()) + sum(float(costs[configuration]) for costs, configuration in dense)
     scale = (phase(table.dense) - phase(table.rest)) / parts if parts else 0.0
     return CostTable(
         tables=tuple(scale * costs for costs in tables),

@@ -15,7 +15,7 @@ from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import LayerStatistics
 from search_spaces.structure.mixture import mixtures_of
 from tests.models.pruned_weights import counted_builder, equal, files, opened
-from tests.search_spaces.pruned_weights.test_expert_builder import expert_builder, sorted_model
+from tests.models.sorted_mixtures import expert_builder, sorted_model
 
 MLP = 3
 HALF = SparsityPattern(percent=50)
