@@ -12,6 +12,7 @@ from search_spaces.pruned_weights.sparsifiers import make_sparsifier
 from search_spaces.space.orders import Orders
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import LayerStatistics, StatisticName, Statistics
+from search_spaces.structure.mixture import Mixture
 from search_spaces.surgery.sort import sort_units_
 from tests.models.candidates import random_tokens
 from tests.models.moe_families import mixture
