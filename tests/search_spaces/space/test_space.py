@@ -16,13 +16,14 @@ from search_spaces.space.plan import ComponentPlan
 from search_spaces.space.space import SearchSpace
 from search_spaces.space.sparsity import sparsity_patterns
 from search_spaces.structure import Component
+from search_spaces.structure.projections import Projections
 
 IDENTITY = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
 GROUPS, CHANNELS, LAYERS = 3, 20, 3
 
 
 def component(kind: str, layer: int) -> Component:
-    return Component(
+    return Projections(
         kind="attention" if kind == "attention" else "mlp",
         layer=layer,
         unit_count=GROUPS if kind == "attention" else CHANNELS,
@@ -129,6 +130,33 @@ def test_repaired_genomes_keep_some_attention(genomes: list[NDArray[np.int_]]) -
 def test_repaired_genomes_of_layers_keep_the_first_layer() -> None:
     genomes = np.array([[0, 0, 0], [0, 1, 0]])
     assert LAYERWISE.repaired(genomes).tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
+def space_of(*components: Component) -> SearchSpace:
+    orders = [np.arange(component.unit_count) for component in components]
+    return build_space(IDENTITY, components, orders, choices=Choices.parse("drops"))
+
+
+def test_the_first_attention_is_kept_wherever_it_is() -> None:
+    space = space_of(component("mlp", 0), component("attention", 2), component("attention", 3))
+    assert [site.name for site in space.sites] == [
+        "layers.0.mlp",
+        "layers.2.attention",
+        "layers.3.attention",
+    ]
+    assert space.smallest().tolist() == [0, 1, 0]
+    assert [len(units) for units in space.plan(space.smallest()).kept_units(space.components)] == [
+        0,
+        GROUPS,
+        0,
+    ]
+
+
+def test_of_a_model_without_attention_everything_may_be_dropped() -> None:
+    space = space_of(component("mlp", 0), component("mlp", 1))
+    assert space.smallest().tolist() == [0, 0]
+    kept = space.plan(space.smallest()).kept_units(space.components)
+    assert [len(units) for units in kept] == [0, 0]
 
 
 def test_the_smallest_genome_keeps_one_group() -> None:
