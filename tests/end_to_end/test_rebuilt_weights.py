@@ -32,7 +32,7 @@ def exported(run: Run, out: Path) -> tuple[Manifest, str]:
 def test_a_search_in_bfloat16_of_a_float32_model_says_that_its_export_differs(
     saved_llama: Path, tmp_path: Path, notices: list[str]
 ) -> None:
-    options = {"budget": "nonzero<=0.6x", "space": "sparsity", "sparsity_step": 40}
+    options: dict[str, Any] = {"budget": "nonzero<=0.6x", "space": "sparsity", "sparsity_step": 40}
     run = search(str(saved_llama), out=tmp_path / "run", **SMALL, **options, dtype="bfloat16")
     kept, _ = exported(run, tmp_path / "kept")
     assert not any("built again" in note for note in kept.notes)
@@ -50,7 +50,7 @@ def test_a_search_in_bfloat16_of_a_float32_model_says_that_its_export_differs(
 
 def test_merged_experts_are_those_that_were_scored_lost_or_not(tmp_path: Path) -> None:
     model = saved_mixture("mixtral", tmp_path / "model")
-    options = {"budget": "params<=0.7x", "space": "experts", "compensate": "merge"}
+    options: dict[str, Any] = {"budget": "params<=0.7x", "space": "experts", "compensate": "merge"}
     run = search(str(model), out=tmp_path / "run", **SMALL, **options, dtype="float32")
     assert (run.folder / WEIGHTS_FILE).is_file()
     kept, _ = exported(run, tmp_path / "kept")
@@ -65,7 +65,7 @@ def test_merged_experts_are_those_that_were_scored_lost_or_not(tmp_path: Path) -
 def test_a_damaged_record_is_named_and_stops_nothing(
     damage: bytes, saved_llama: Path, tmp_path: Path, notices: list[str]
 ) -> None:
-    options = {"budget": "nonzero<=0.6x", "space": "sparsity", "sparsity_step": 40}
+    options: dict[str, Any] = {"budget": "nonzero<=0.6x", "space": "sparsity", "sparsity_step": 40}
     run = search(str(saved_llama), out=tmp_path / "run", **SMALL, **options, dtype="float32")
     record = run.folder / WEIGHTS_FILE
     record.write_bytes(record.read_bytes() + damage)
