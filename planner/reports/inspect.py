@@ -45,7 +45,11 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
     )
     dense_row = dense_configurations(components)
     kinds = np.array([component.kind for component in components])
-    parts_of = {kind: text for kind, text in _PARTS.items() if kind in kinds}
+    parts_of = {
+        kind: _PARTS.get(kind, f"in {kind}")
+        for kind in dict.fromkeys((*_PARTS, *kinds.tolist()))
+        if kind in kinds
+    }
     without = {kind: costs.costs(np.where(kinds == kind, 0, dense_row)[None]) for kind in parts_of}
     smallest = costs.costs(space.configurations(space.smallest()[None]))
     rows = [["", "", "dense", *parts_of.values(), "smallest plan"]]
