@@ -5,21 +5,20 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from search_spaces.atomic_files import discard, is_abandoned, replacing, writing
 from search_spaces.models.tensors import digest_of_file, digest_of_tensors
 from search_spaces.progress import NO_PROGRESS, Progress
-from search_spaces.pruned_weights.bitmask import pack, unpack
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.recent import RecentWeights
-from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
+from search_spaces.pruned_weights.stored_tensors import is_packed, tensors_of, weights_of
+from search_spaces.pruned_weights.types import PrunedWeights
 from search_spaces.pruned_weights.weight_record import WeightRecord
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 
@@ -99,7 +98,7 @@ class WeightCache:
             weights = self._read(key)
         if weights is None:
             weights = self._make(key)
-        if _is_packed(options):
+        if is_packed(options):
             self._unpacked.add(key, weights)
         if self._record is not None:
             self._record.note(self._name(key), self._digests[key], weights)
@@ -201,7 +200,7 @@ class WeightCache:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self._check(path, marks["bytes"])
-            weights = _unpacked(tensors, self._builder.shapes(*key))
+            weights = weights_of(tensors, self._builder.shapes(*key))
         except FileNotFoundError:
             return None
         except PermissionError:  # a sound file may be behind it
@@ -231,7 +230,7 @@ class WeightCache:
         path = self._path(key)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = _tensors(weights, is_packed=_is_packed(key[2]))
+        tensors = tensors_of(weights, key[2])
         self._digests[key] = digest = digest_of_tensors(tensors)
         content = save(tensors, self._marks(key) | {"bytes": digest})
         with replacing(path) as temporary:
@@ -261,45 +260,3 @@ class WeightCache:
             if _OWN_NAME.fullmatch(path.name):
                 files.append((status.st_mtime_ns, status.st_size, path))
         return files
-
-
-def _is_packed(options: BlockOptions) -> bool:
-    """Return whether weights are stored as a bitmask and values, and so cannot be mapped."""
-    return not options.pattern.is_dense
-
-
-def _tensors(weights: PrunedWeights, *, is_packed: bool) -> dict[str, Tensor]:
-    """Name the tensors of a file."""
-    tensors = {}
-    for path, matrix in weights.items():
-        weight = matrix.weight.cpu().contiguous()
-        if is_packed:
-            rows = weight.flatten(0, -2)  # of a stack, those of all experts
-            tensors[f"{path}.bits"], tensors[f"{path}.values"] = pack(rows)
-        else:
-            tensors[f"{path}.weight"] = weight
-        if matrix.bias is not None:
-            tensors[f"{path}.bias"] = matrix.bias.cpu().contiguous()
-    return tensors
-
-
-def _unpacked(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
-) -> PrunedWeights:
-    """Return the weights whose tensors `_tensors` named.
-
-    Raises:
-        ValueError: If a weight is not of its shape.
-    """
-    weights = {}
-    for path, shape in shapes.items():
-        weight = tensors.get(f"{path}.weight")
-        if f"{path}.bits" in tensors:
-            rows = unpack(tensors[f"{path}.bits"], tensors[f"{path}.values"], shape[-1])
-            weight = rows.reshape(*shape[:-1], -1)
-        if weight is None:
-            continue
-        if weight.shape != shape:
-            raise ValueError(f"{path} is {tuple(weight.shape)}, not {shape}")
-        weights[path] = LinearWeights(weight, tensors.get(f"{path}.bias"))
-    return weights

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.component_plan import ComponentPlan
 from search_spaces.space.configuration import Configurations, ConfigurationTables, Dimension
 from search_spaces.space.orders import Orders
-from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.space.plan import Plan
 from search_spaces.structure.components import Component
 
 

@@ -15,7 +15,8 @@ from planner.export.hf.model_folder import CutModel, cut_model, write_model
 from planner.export.proof import scored_logits
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
-from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.space.component_plan import ComponentPlan
+from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens
 from tests.models.factory import twin

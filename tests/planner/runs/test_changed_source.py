@@ -16,7 +16,8 @@ from planner.settings.search import SETTINGS_FILE, SearchSettings
 from search_spaces.errors import PlanError, RunError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.models.loading import load_model
-from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.space.component_plan import ComponentPlan
+from search_spaces.space.plan import Plan
 from tests.models.factory import VOCABULARY
 from tests.settings import SMALL
 

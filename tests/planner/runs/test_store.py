@@ -17,7 +17,8 @@ from planner.runs.metadata import RunMetadata
 from planner.runs.rows import text_of
 from search_spaces.errors import RunError
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.space.component_plan import ComponentPlan
+from search_spaces.space.plan import Plan
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation
 
 FIRST, SECOND, THIRD = (3,) * 8, (2,) * 8, (1,) * 8

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from search_spaces.errors import PlanError
-from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.space.component_plan import ComponentPlan
+from search_spaces.space.plan import Plan
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.model import ModelStructure
 from tests.models.mixed_configurations import EVERYTHING, random_genomes, space_of

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.space.component_plan import ComponentPlan
+from search_spaces.space.plan import Plan
 from search_spaces.structure.components import ComponentKind
 from search_spaces.structure.projections import Projections
 

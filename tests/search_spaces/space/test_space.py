@@ -12,7 +12,7 @@ from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
-from search_spaces.space.plan import ComponentPlan
+from search_spaces.space.component_plan import ComponentPlan
 from search_spaces.space.space import SearchSpace
 from search_spaces.space.sparsity import sparsity_patterns
 from search_spaces.structure import Component

@@ -15,7 +15,8 @@ from planner.export.proof import compare, scored_logits
 from search_spaces.errors import ModelError, StructureError
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.reading.read import check_exportable, read_structure
-from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.space.component_plan import ComponentPlan
+from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import make_model, save_model, twin
 from tests.models.wirings import Wiring, make, random_plan

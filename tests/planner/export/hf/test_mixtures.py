@@ -23,7 +23,8 @@ from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.models.stored import StoredFormat
 from search_spaces.pruned_weights.types import LinearWeights, OrderedWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.plan import ComponentPlan, Plan
+from search_spaces.space.component_plan import ComponentPlan
+from search_spaces.space.plan import Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_orders
 from search_spaces.structure.components import Component
 from search_spaces.structure.mixture import Mixture, mixtures_of

@@ -20,7 +20,7 @@ from search_spaces.errors import PlanError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
 from search_spaces.models.stored import StoredFormat
-from search_spaces.space.plan import ComponentPlan
+from search_spaces.space.component_plan import ComponentPlan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan
 from tests.models.families import FAMILIES, dense
