@@ -65,7 +65,7 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
         [
             f"{settings.model}: {identity.architecture}, {stored}, fingerprint "
             f"{identity.fingerprint}",
-            f"{len(structure.layers)} layers: {_contents(components)}",
+            f"{len(structure.layers)} layers: {_contents(components, len(structure.layers))}",
             f"{len(space.sites)} sites with {_level_counts(space.top_levels)} levels: about "
             f"10^{plans:.0f} plans",
             "",
@@ -77,14 +77,17 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
     )
 
 
-def _contents(components: Sequence[Component]) -> str:
+def _contents(components: Sequence[Component], layer_count: int) -> str:
     """Return what the components of each kind hold, in words."""
     of_kind = {kind: [each for each in components if each.kind == kind] for kind in _PARTS}
-    parts = [f"{_widths(of_kind['attention'], 'KV groups')} in attention"]
-    mixtures = of_kind["experts"]
-    if of_kind["mlp"]:
-        where = f"the MLP of {len(of_kind['mlp'])} of them" if mixtures else "the MLP"
-        parts.append(f"{_widths(of_kind['mlp'], 'channels')} in {where}")
+    mixtures, parts = of_kind["experts"], []
+    for kind, unit, words in (
+        ("attention", "KV groups", "attention"),
+        ("mlp", "channels", "the MLP"),
+    ):
+        if count := len(of_kind[kind]):
+            where = words if count == layer_count else f"{words} of {count} of them"
+            parts.append(f"{_widths(of_kind[kind], unit)} in {where}")
     if mixtures:
         groups = {component.group_count for component in mixtures} - {1}
         parts.append(
@@ -103,7 +106,8 @@ def _widths(components: Iterable[Component], unit: str) -> str:
 
 
 def _counts(counts: Iterable[int]) -> str:
-    return " or ".join(map(str, sorted(set(counts))))
+    values = sorted(set(counts))
+    return f"{values[0]} to {values[-1]}" if len(values) > 3 else " or ".join(map(str, values))
 
 
 def _level_counts(top_levels: NDArray[np.int_]) -> str:
