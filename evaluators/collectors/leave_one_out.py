@@ -48,7 +48,7 @@ def removal_configurations(structure: ModelStructure) -> Configurations:
     configurations = np.tile(dense, (1 + len(PARTS) * len(structure.layers), 1))
     for position, component in enumerate(structure.components):
         first = 1 + len(PARTS) * component.layer
-        part = 1 if component.kind == "attention" else 2
+        part = 1 if component.mixes_tokens else 2
         configurations[[first, first + part], position] = 0
     return configurations
 

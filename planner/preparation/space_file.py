@@ -39,7 +39,7 @@ _MOST_GENOMES = 4096
 
 def describe_space(space: SearchSpace, costs: CostModel) -> SpaceDescription:
     """Describe a search space for readers without its model."""
-    needed = (c.name for c in space.components if c.kind == "attention")
+    needed = (c.name for c in space.components if c.mixes_tokens)
     return SpaceDescription(
         version=1,
         model=space.identity,

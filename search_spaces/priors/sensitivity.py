@@ -171,7 +171,7 @@ def prior_from_layer_importance(
     """
 
     def sensitivities(component: Component) -> Floats:
-        is_attention = component.kind == "attention"
+        is_attention = component.mixes_tokens
         layer = structure.layers[component.layer]
         feed_forward_count = len(layer.feed_forward)
         part = "" if whole_layers else "attention" if is_attention else "mlp"

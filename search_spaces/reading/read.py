@@ -169,7 +169,7 @@ def _own_parameters(layer: nn.Module, path: str) -> list[nn.Parameter]:
 
 def _is_parallel(probe: LayerProbe, components: Sequence[Component]) -> bool:
     """Return whether what comes after an attention reads the attention's input, not its output."""
-    if len(components) < 2 or components[0].kind != "attention":
+    if len(components) < 2 or not components[0].mixes_tokens:
         return False
     attention, after, *_ = components
     with_attention = probe.arguments(after.reader)[0]
@@ -179,8 +179,8 @@ def _is_parallel(probe: LayerProbe, components: Sequence[Component]) -> bool:
 
 def _splits(probe: LayerProbe, components: Sequence[Component]) -> bool:
     """Return whether its attention alone and then all else alone compute what the layer does."""
-    attention = [component for component in components if component.kind == "attention"]
-    others = [component for component in components if component.kind != "attention"]
+    attention = [component for component in components if component.mixes_tokens]
+    others = [component for component in components if not component.mixes_tokens]
     if not attention or not others:
         return len(components) == 1
     between = probe.run(layer=narrowed(probe.layer, _dropped(*others))).result

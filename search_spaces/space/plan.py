@@ -155,7 +155,7 @@ class Plan(BaseModel):
         attention = [
             len(units)
             for component, units in zip(components, kept_units, strict=True)
-            if component.kind == "attention"
+            if component.mixes_tokens
         ]
         if attention and not any(attention):
             raise PlanError(

@@ -104,9 +104,7 @@ class SearchSpace:
             The same, with the first attention at its lowest level where all were dropped; a model
             that has none is left alone.
         """
-        attention = [
-            i for i, component in enumerate(self.components) if component.kind == "attention"
-        ]
+        attention = [i for i, component in enumerate(self.components) if component.mixes_tokens]
         without_attention = ~self.configurations(genomes)[:, attention].any(axis=1)
         repaired = genomes.copy()
         if attention and without_attention.any():

@@ -144,6 +144,11 @@ class Component(ABC):
         return order.reshape(self.group_count, -1)[:, :count].ravel()
 
     @property
+    def mixes_tokens(self) -> bool:
+        """Whether a token sees others through it; some such component must stay in a model."""
+        return False
+
+    @property
     def least_top_k(self) -> int:
         """How few members may run for a token; `top_k` where the code fixes that number."""
         return self.top_k

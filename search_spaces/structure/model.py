@@ -36,7 +36,7 @@ class LayerStructure:
     @property
     def feed_forward(self) -> tuple[Component, ...]:
         """What it has besides an attention."""
-        return tuple(each for each in self.components if each.kind != "attention")
+        return tuple(each for each in self.components if not each.mixes_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)

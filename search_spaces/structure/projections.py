@@ -22,8 +22,12 @@ class Projections(Component):
     """An attention, an MLP or a shared expert: linear layers whose features belong to units."""
 
     @property
+    def mixes_tokens(self) -> bool:
+        return self.kind == "attention"
+
+    @property
     def unit_choice(self) -> UnitChoice:
-        return "heads" if self.kind == "attention" else "channels"
+        return "heads" if self.mixes_tokens else "channels"
 
     @property
     def paths(self) -> tuple[str, ...]:
