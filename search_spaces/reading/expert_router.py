@@ -105,11 +105,8 @@ def read_counts(probe: LayerProbe, mixture: Mixture) -> Mixture:
             )
             if (units - 1) * groups >= mixture.top_k and _counts_fit(probe, trial):
                 return _with_limits(probe, trial)
-    for groups in _group_counts(probe, mixture):
-        # a router that compares groups by their best two, and has no more
-        trial = replace(mixture, unit_count=count // groups, group_count=groups)
-        if trial.unit_count == 2 and not _groups_chosen(probe, trial, 1):
-            return _with_top_k(probe, replace(trial, lowest=2))
+    if pairs := _in_pairs(probe, mixture):
+        return _with_top_k(probe, pairs)
     if mixture.top_k == count:  # all run for every token, so none can be pruned
         return _with_top_k(probe, replace(mixture, lowest=mixture.unit_count))
     raise StructureError(
@@ -117,6 +114,15 @@ def read_counts(probe: LayerProbe, mixture: Mixture) -> Mixture:
         "experts masked, and it does not; this router chooses in a way that the planner does not "
         "know"
     )
+
+
+def _in_pairs(probe: LayerProbe, mixture: Mixture) -> Mixture | None:
+    """Return a mixture whose router compares groups by their best two, and has no more of them."""
+    for groups in _group_counts(probe, mixture):
+        trial = replace(mixture, unit_count=mixture.member_count // groups, group_count=groups)
+        if trial.unit_count == 2 and not _groups_chosen(probe, trial, 1):
+            return replace(trial, lowest=2)
+    return None
 
 
 def _counts_fit(probe: LayerProbe, mixture: Mixture) -> bool:
