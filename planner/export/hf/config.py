@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from planner.export.hf.layout import Part
 from planner.export.hf.stock import by_block, head_dim, shorten
@@ -17,7 +18,8 @@ def pruned_config(
     wiring: Wiring,
     sizes: Sequence[Sizes],
     blocks: list[list[Part]],
-    added_biases: Sequence[frozenset[str]] = (),
+    layers: Sequence[nn.Module],
+    added_biases: Sequence[frozenset[str]],
 ) -> dict[str, Any]:
     """Return the config that the bundled modelling code reads.
 
@@ -25,14 +27,15 @@ def pruned_config(
         wiring: Of the model that was cut.
         sizes: What each of its layers keeps.
         blocks: The parts of each block, as `arrange` returns them.
+        layers: The cut layers, in the places of the dense ones.
         added_biases: For each layer the kinds of component with a bias that the stock model
-            lacks; empty: there are none.
+            lacks.
     """
     config = copy.deepcopy(wiring.config)
     # what a config lists by layer goes with the attentions, for masks and caches do
     leads = [next((p for p in block if p.attention is not None), block[0]) for block in blocks]
-    layers = [lead.layers[0] for lead in leads]
-    before = shorten(config, np.array([wiring.sources[layer] for layer in layers]))
+    lead_layers = [lead.layers[0] for lead in leads]
+    before = shorten(config, np.array([wiring.sources[layer] for layer in lead_layers]))
     config.head_dim = head_dim(config)
     sublayers = [
         [each for part in block for each in part.sublayers(sizes, sequential=wiring.sequential)]
@@ -45,14 +48,15 @@ def pruned_config(
         sublayers=[[each.entry for each in block] for block in sublayers],
         sources=[[wiring.sources[each.layer] for each in block] for block in sublayers],
         added_biases=[
-            [sorted(each.kinds & added_biases[each.layer]) if added_biases else [] for each in of]
-            for of in sublayers
+            [sorted(each.kinds & added_biases[each.layer]) for each in block]
+            for block in sublayers
         ],
-        groups=[sizes[layer].get("attention", 0) for layer in layers],
+        idle=[_idle(wiring, sizes, block, layers) for block in blocks],
+        groups=[sizes[layer].get("attention", 0) for layer in lead_layers],
         # by their common names too: transformers reads a tokenizer's config without its class
         num_hidden_layers=config.num_hidden_layers,
         num_attention_heads=config.num_attention_heads,
-        per_layer_config=_head_counts(wiring, sizes, layers),
+        per_layer_config=_head_counts(wiring, sizes, lead_layers),
         wiring=wiring.described(before),
         auto_map={
             "AutoConfig": f"{CODE_FILE}.PrunedConfig",
@@ -61,6 +65,18 @@ def pruned_config(
         },
     )
     return description
+
+
+def _idle(
+    wiring: Wiring, sizes: Sequence[Sizes], block: list[Part], layers: Sequence[nn.Module]
+) -> list[list[str]]:
+    """Return the norms that the parts of a block lack, each part's at its first sublayer."""
+    idle: list[list[str]] = []
+    for part in block:
+        others = part.sublayers(sizes, sequential=wiring.sequential)[1:]
+        cut = [layers[layer] for layer in part.layers]
+        idle += [wiring.idle(part.layers[0], *cut), *([] for _ in others)]
+    return idle
 
 
 def _head_counts(

@@ -100,7 +100,7 @@ def cut_model(
     return CutModel(
         weights=weights_of_parts,
         dense_names=dense_names,
-        config=pruned_config(wiring, sizes, blocks, biases),
+        config=pruned_config(wiring, sizes, blocks, layers, biases),
         model_class=model_class,
         experts=description,
     )

@@ -7,10 +7,10 @@ MLP of that many channels, ``"attn+1024"`` both side by side in one layer. A mix
 a mapping: number of ``experts``, ``channels`` of each, ``top_k`` that run for a token, channels of
 the ``shared`` expert if there is one, and ``attn`` if an attention runs in the same layer.
 ``config.sources`` lists for each the layer of the dense model that it came from, whose number and
-depth its maths keeps, and ``config.added_biases`` which of its components have a bias that it has
-not. ``config.groups`` lists how many key-value groups each block's attention has (the head counts
-that follow are in ``config.per_layer_config``), and ``config.wiring`` which tensors shrink with
-them.
+depth its maths keeps, ``config.added_biases`` which of its components have a bias that it has not,
+and ``config.idle`` which of its norms are left out. ``config.groups`` lists how many key-value
+groups each block's attention has (the head counts that follow are in ``config.per_layer_config``),
+and ``config.wiring`` which tensors shrink with them.
 """
 
 import copy
@@ -35,6 +35,7 @@ class PrunedConfig(StockConfig):
     sources: list | None = None
     groups: list | None = None
     added_biases: list | None = None
+    idle: list | None = None
     wiring: dict | None = None
 
     def __getattribute__(self, key):
@@ -191,7 +192,7 @@ def _build_blocks(model, config, stack_path):
     blocks = []
     for index, shapes in enumerate(part_shapes(config)):
         parts = [_part(layers, config, index, shape) for shape in shapes]
-        has_attention = [bool(groups) for _, groups, _, _ in shapes]
+        has_attention = [bool(shape[1]) for shape in shapes]
         blocks.append(Block(parts, has_attention.index(True) if any(has_attention) else 0))
     del stack[len(blocks) :]
     ends = [0]
@@ -204,35 +205,39 @@ def _build_blocks(model, config, stack_path):
 
 def part_shapes(config):
     """Return the shape of each layer of each block: what `_part` makes it from."""
-    lists = (config.sublayers, config.sources, config.groups, config.added_biases)
+    lists = (config.sublayers, config.sources, config.groups, config.added_biases, config.idle)
     return [_shapes(*of_block, config.wiring) for of_block in zip(*lists, strict=True)]
 
 
-def _shapes(entries, sources, groups, added_biases, wiring):
-    """Turn a block's words into a (dense layer, attention groups, word of the rest, biases) each.
+def _shapes(entries, sources, groups, added_biases, idle, wiring):
+    """Turn a block's words into the shapes of its layers.
 
+    Each is a dense layer, attention groups, the word of the rest, added biases and idle norms.
     If layers are sequential, an attention and the MLP after it run as one layer, as long as the
     dense layers that they are from are of one kind.
     """
     kind_of = wiring["kind_of"]
     shapes = []
-    for entry, source, biases in zip(entries, sources, added_biases, strict=True):
-        previous = shapes[-1] if wiring["sequential"] and shapes else (0, 0, 1, [])
+    for entry, source, *rest in zip(entries, sources, added_biases, idle, strict=True):
+        previous = shapes[-1] if wiring["sequential"] and shapes else (0, 0, 1, [], [])
         if isinstance(entry, str):
             word = entry.removeprefix("attn").removeprefix("+")
-            shapes.append((source, groups, int(word or 0), biases))
+            shapes.append((source, groups, int(word or 0), *rest))
         elif isinstance(entry, dict) and entry.get("attn"):
-            shapes.append((source, groups, entry, biases))
+            shapes.append((source, groups, entry, *rest))
         elif previous[1] and not previous[2] and kind_of[previous[0]] == kind_of[source]:
-            shapes[-1] = (previous[0], groups, entry, [*previous[3], *biases])
+            both = [
+                [*of_first, *of_rest] for of_first, of_rest in zip(previous[3:], rest, strict=True)
+            ]
+            shapes[-1] = (previous[0], groups, entry, *both)
         else:
-            shapes.append((source, 0, entry, biases))
+            shapes.append((source, 0, entry, *rest))
     return shapes
 
 
 def _part(dense, config, index, shape):
     """Make one layer of a block from a layer of the dense model."""
-    source, groups, word, biases = shape
+    source, groups, word, biases, idle = shape
     # all copies share one config: a later change of the attention function reaches them
     layer = copy.deepcopy(dense[source], {id(config): config})
     for module in layer.modules():
@@ -248,6 +253,9 @@ def _part(dense, config, index, shape):
             _narrow_experts(layer, component, word)
         else:
             _narrow(layer, component, count, gains_bias=kind in biases)
+    router = wiring.get("experts", {}).get("router")
+    for path in idle:
+        layer.set_submodule(path, Unrouted() if path == router else nn.Identity())
     return layer
 
 
@@ -282,9 +290,6 @@ def _reshape(layer, path, sizes):
 
 
 def _drop(layer, wiring):
-    for path in wiring["private"]:
-        unrouted = path == wiring.get("router")
-        layer.set_submodule(path, Unrouted() if unrouted else nn.Identity())
     if wiring["module"]:
         layer.set_submodule(wiring["module"], Dropped(wiring["returns"]))
     else:

@@ -25,6 +25,7 @@ _OURS = (
     "architectures",
     "auto_map",
     "groups",
+    "idle",
     "model_type",
     "per_layer_config",
     "sources",
@@ -53,6 +54,8 @@ class Wiring:
     They cannot if the two share a norm, or read the same input side by side."""
     kinds: Sequence[Mapping[str, Any]]
     """Of each kind of layer its components' wiring, by their kind."""
+    norms: Sequence[Sequence[str]]
+    """Of each kind of layer the paths of all that is left out once nothing reads it."""
     kind_of: Sequence[int]
     """Of each layer of the stock model."""
     sources: Sequence[int]
@@ -74,6 +77,7 @@ class Wiring:
             stack=described["stack"],
             sequential=described["sequential"],
             kinds=described["kinds"],
+            norms=described["norms"],
             kind_of=described["kind_of"],
             sources=sources,
         )
@@ -89,6 +93,7 @@ class Wiring:
             "stack": self.stack,
             "sequential": self.sequential,
             "kinds": list(self.kinds),
+            "norms": list(self.norms),
             "kind_of": list(self.kind_of),
             "dense": dict(dense),
         }
@@ -96,6 +101,12 @@ class Wiring:
     def kind(self, layer: int) -> Mapping[str, Any]:
         """Return the wiring of the stock layer that a layer is made from."""
         return self.kinds[self.kind_of[self.sources[layer]]]
+
+    def idle(self, layer: int, *cut: nn.Module) -> list[str]:
+        """Return the norms that a part has no longer, made from one layer or the halves of two."""
+        norms = self.norms[self.kind_of[self.sources[layer]]]
+        held = {path.rpartition(".")[0] for each in cut for path in each.state_dict()}
+        return [path for path in norms if path not in held]
 
     def dense_sizes(self, layer: int) -> Sizes:
         """Return what that stock layer has."""
@@ -157,18 +168,24 @@ def _stock_config(config: PreTrainedConfig, dense: Mapping[str, Any]) -> PreTrai
 def _described(structure: ModelStructure) -> dict[str, Any]:
     """Return the wiring of each kind of layer of a stock model."""
     kinds: list[dict[str, Any]] = []
+    norms: list[list[str]] = []
     kind_of: list[int] = []
     for dense, layer in zip(structure.layers, structure.backbone.layers, strict=True):
         wiring: dict[str, Any] = {
             component.kind: _of_component(component, layer) for component in dense.components
         }
-        if wiring not in kinds:
-            kinds.append(wiring)
-        kind_of.append(kinds.index(wiring))
+        private = {path for component in dense.components for path in component.private}
+        kind = wiring, sorted(private.union(dense.shared))
+        if kind not in (known := list(zip(kinds, norms, strict=True))):
+            kinds.append(kind[0])
+            norms.append(kind[1])
+            known.append(kind)
+        kind_of.append(known.index(kind))
     return {
         "stack": structure.backbone.stack.path,
         "sequential": not any(layer.parallel or layer.shared for layer in structure.layers),
         "kinds": kinds,
+        "norms": norms,
         "kind_of": kind_of,
     }
 
@@ -177,7 +194,6 @@ def _of_component(component: Component, layer: nn.Module) -> dict[str, Any]:
     description: dict[str, Any] = {
         "module": component.module,
         "returns": component.returns,
-        "private": list(component.private),
         "units": component.member_count,
     }
     if isinstance(component, Mixture):

@@ -200,6 +200,21 @@ def test_what_has_become_alike_needs_no_code_of_ours(uneven: Path, tmp_path: Pat
     )
 
 
+def test_experts_are_dropped_first_and_the_shared_expert_later(tmp_path: Path) -> None:
+    folder = save_model(make(Wiring(name="", model_type="qwen2_moe")), tmp_path / "dense")
+    for turn, dropped in enumerate(("layers.1.experts", "layers.1.mlp")):
+        loaded, structure = opened(folder)
+        plan = kept(structure, loaded, {dropped: 0})
+        folder = tmp_path / f"export{turn}"
+        exported(loaded, structure, plan, folder)
+        tokens = tokens_of(loaded.model)
+        expected = scored_logits(twin(structure), plan, tokens)
+        assert_close(logits_of(load_export(folder), tokens), expected)
+    assert [component.kind for component in opened(folder)[1].layers[1].components] == [
+        "attention"
+    ]
+
+
 def test_a_streamed_export_is_what_it_is_in_memory(uneven: Path) -> None:
     in_memory, structure = opened(uneven)
     streamed, read = opened(uneven, offload="always")

@@ -24,7 +24,6 @@ def test_wiring_of_separate_projections() -> None:
                 "attention": {
                     "module": "self_attn",
                     "returns": 2,
-                    "private": ["input_layernorm"],
                     "rows": {"self_attn.q_proj": 16, "self_attn.k_proj": 8, "self_attn.v_proj": 8},
                     "columns": {"self_attn.o_proj": 16},
                     "attributes": {},
@@ -35,7 +34,6 @@ def test_wiring_of_separate_projections() -> None:
                 "mlp": {
                     "module": "mlp",
                     "returns": 1,
-                    "private": ["post_attention_layernorm"],
                     "rows": {"mlp.gate_proj": 1, "mlp.up_proj": 1},
                     "columns": {"mlp.down_proj": 1},
                     "attributes": {},
@@ -44,6 +42,7 @@ def test_wiring_of_separate_projections() -> None:
                 },
             }
         ],
+        "norms": [["input_layernorm", "post_attention_layernorm"]],
         "kind_of": [0] * 6,
     }
 
@@ -84,7 +83,7 @@ def test_wiring_of_experts() -> None:
     assert list(wiring["kinds"][1]) == ["attention", "experts", "shared"]
     experts = wiring["kinds"][1]["experts"]
     assert experts["router"] == "mlp.gate"
-    assert experts["private"] == ["mlp.gate"]
+    assert "mlp.gate" in wiring["norms"][1]
     assert (experts["units"], experts["channels"], experts["top_k"]) == (16, 16, 3)
     assert set(experts["router_rows"]) == {
         "mlp.gate.weight",
