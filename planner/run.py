@@ -10,11 +10,12 @@ from planner.results.indicators import Points, knee
 from planner.results.plan_layers import layer_frame
 from planner.results.stability import Stability, stability
 from planner.runs.records import Evaluation
+from planner.runs.resume_command import resume_command
 from planner.runs.run_store import RunStore
 from planner.runs.space_description import read_space
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
-from search_spaces.errors import PlanError, quoted
+from search_spaces.errors import PlanError, RunError, quoted
 from search_spaces.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -109,7 +110,11 @@ class Run(RunStore):
                 f"`--plan` must be the id of a plan of this run, got {quoted(plan_id)}; "
                 f"`planner front {self.folder}` lists the ids"
             )
-        return layer_frame(read_space(self.folder), evaluation.genome)
+        try:
+            return layer_frame(read_space(self.folder), evaluation.genome)
+        except RunError as error:
+            error.add_note(resume_command(self.settings, self.folder))
+            raise
 
     def export(self, plan: str, out: str | Path, *, trust_remote_code: bool = False) -> Path:
         """Export a plan as a HuggingFace folder and prove it.

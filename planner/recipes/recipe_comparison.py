@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self
 from planner.results.front import front_row
 from planner.results.significance import compare_kl
 from planner.run import Run
-from planner.runs.folder import COMPARISON_FILE
+from planner.runs.folder import COMPARISON_FILE, SETTINGS_FILE
 from planner.runs.records import Evaluation
+from planner.runs.resume_command import resume_command
 from planner.settings.budget import Budget
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import BudgetError, RunError
@@ -53,14 +54,21 @@ class RecipeComparison:
             RunError: If the folder holds no comparison, or one that is not finished.
         """
         with Run.open(folder) as shared:
-            names, budget = shared.metadata.recipes, shared.settings.budget
-        if not names or budget is None:
+            names, settings = shared.metadata.recipes, shared.settings
+        if not names or settings.budget is None:
             raise RunError(
                 f"`{folder}` must hold a comparison, got none; give the --out of `planner compare`"
             )
-        results = [_result(name, Run.open(folder / name), budget) for name in names]
+        if not all(_is_finished(folder / name) for name in names):
+            error = RunError(
+                f"`{folder}` must hold a finished comparison, got one that was stopped; go on "
+                "with it by the command beside this"
+            )
+            error.add_note(resume_command(settings, folder, names))
+            raise error
+        results = [_result(name, Run.open(folder / name), settings.budget) for name in names]
         by_kl = sorted(results, key=lambda result: result.kl)
-        return cls(folder=folder, budget=budget, results=tuple(by_kl))
+        return cls(folder=folder, budget=settings.budget, results=tuple(by_kl))
 
     @property
     def best(self) -> RecipeResult:
@@ -108,12 +116,15 @@ class RecipeComparison:
         atomic_write_text(self.folder / COMPARISON_FILE, text.getvalue())
 
 
+def _is_finished(folder: Path) -> bool:
+    """Return whether the search of one recipe was begun and ended."""
+    if not (folder / SETTINGS_FILE).is_file():
+        return False
+    with Run.open(folder) as run:
+        return run.is_finished
+
+
 def _result(recipe: str, run: Run, budget: Budget) -> RecipeResult:
-    if not run.is_finished:
-        raise RunError(
-            f"`{run.folder}` must hold a finished search, got one that was stopped; "
-            "go on with `planner compare … --resume`"
-        )
     try:
         return RecipeResult(recipe=recipe, run=run, plan=run.best(budget))
     except BudgetError:  # no plan of its front is that small

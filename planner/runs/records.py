@@ -76,6 +76,10 @@ class SearchEffort:
     """Of these, spent in the searcher."""
 
 
+BASELINE_ROUND = -1
+"""The round of plans that were scored for comparison and not proposed by the searcher."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """One genome with everything that was measured of it."""
@@ -83,7 +87,7 @@ class Evaluation:
     genome: "Genome"
     plan_id: str
     round: int
-    """The searcher's batch it was proposed in, from 0."""
+    """The searcher's batch it was proposed in, from 0; or `BASELINE_ROUND`."""
     score: Score
     """On the search text, over the windows that the plan was scored on."""
     costs: Mapping[str, float]

@@ -91,7 +91,7 @@ class RunFacts:
         if known is None:
             error = RunError(
                 f"`{self.folder}` must hold a search that has begun to score, got one that is "
-                f"{self.status}; go on with `planner search … --resume`"
+                f"{self.status}; go on with it by the command beside this"
             )
             error.add_note(resume_command(self.settings, self.folder))
             raise error

@@ -108,7 +108,7 @@ class SpaceDescription(_Described):
         if not is_ours:
             raise RunError(
                 f"a plan must be of the space in {SPACE_FILE}, got one of another; go on with "
-                "`planner search … --resume` where the model is, which makes the file again"
+                "the search where the model is, which makes the file again"
             )
         kept = self._kept(genome)
         if self.needed and not any(kept[name].units for name in self.needed):
@@ -164,6 +164,6 @@ def read_space(folder: Path) -> SpaceDescription:
     except (OSError, ValidationError):
         what = "is damaged"
     raise RunError(
-        f"`{path}` must say what the search chooses among, and it {what}; go on with "
-        "`planner search … --resume` where the model is, which makes it again"
+        f"`{path}` must say what the search chooses among, and it {what}; go on with the search "
+        "where the model is, which makes it again"
     )

@@ -6,11 +6,11 @@ from numpy.typing import NDArray
 from planner.preparation.prepared_model import PreparedModel
 from planner.results.front import front
 from planner.results.indicators import Points, knee
+from planner.runs.records import BASELINE_ROUND
 from planner.runs.run_store import RunStore
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
 from planner.searching.problem import Problem
-from planner.searching.rescoring import BASELINE_ROUND
 from planner.settings.budget import Budget, Limit
 
 _UNIFORM_STEPS = 1001

@@ -12,7 +12,14 @@ from planner.searchers.protocol import Answer, Ask, Searcher
 from planner.searching.objectives import Objectives
 from planner.searching.protocol import GenomeScorer
 from planner.searching.race import RoundRacer
-from planner.searching.spending import LimitReached, Limits, OnProgress, Spending, StopReason
+from planner.searching.spending import (
+    LimitReached,
+    Limits,
+    OnProgress,
+    Spending,
+    StopReason,
+    held_effort,
+)
 from planner.settings.search import Racing
 from search_spaces.space.space import Genome
 
@@ -49,9 +56,7 @@ class SearchLoop:
         self._run = run
         self._objectives = objectives
         self._replies = run.replies()
-        seconds = sum(evaluation.score.seconds for evaluation in run.evaluations())
-        seconds += sum(reply.seconds for reply in self._replies.values())
-        self._spending = Spending(limits, seconds_before=seconds)
+        self._spending = Spending(limits, held_effort(run), run.metadata.spent)
         self._racer = RoundRacer(scorer, run, objectives, self._spending, racing)
         self._reply_count = 0
         self._round = -1
@@ -107,6 +112,7 @@ class SearchLoop:
     def _gradients(self, genomes: Sequence[Genome]) -> Answer:
         missing = self._unanswered(genomes)
         if missing:
+            self._spending.begin_scoring()
             for index, reply in self._scorer.gradients(np.array(missing, dtype=np.int_)):
                 self._record(missing[index], reply)
         replies = [self._replies[self._round, genome] for genome in genomes]
@@ -127,6 +133,7 @@ class SearchLoop:
                 self._count_sample(self._replies[self._round, genome])
                 self._spending.check()
         if missing:
+            self._spending.begin_scoring()
             unscored = np.array(missing, dtype=np.int_)
             for index, scored in self._scorer.sample(unscored, ask.windows):
                 score = scored.score

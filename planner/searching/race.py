@@ -63,7 +63,7 @@ class RoundRacer:
 
         def score(members: Members, rung: int) -> Iterator[tuple[int, Score]]:
             racers = [admitted[m] for m in members]
-            for position, evaluation in self._land(racers, rung, round_number):
+            for position, evaluation in self._land(racers, rung, ask, round_number):
                 member = int(members[position])
                 landed[member] = evaluation
                 costs[member] = self._objectives.compared_shares(evaluation)
@@ -106,7 +106,7 @@ class RoundRacer:
         )
 
     def _land(
-        self, genomes: Sequence[Genome], rung: int, round_number: int
+        self, genomes: Sequence[Genome], rung: int, ask: Ask, round_number: int
     ) -> Iterator[tuple[int, Evaluation]]:
         """Yield the scores of one rung: first those the run holds, then others as they land."""
         start, stop = (0, *self._scorer.rungs)[rung : rung + 2]
@@ -119,6 +119,7 @@ class RoundRacer:
                 missing.append(position)
         if not missing:
             return
+        self._spending.begin_scoring(counted=ask.counted)
         unscored = np.array([genomes[position] for position in missing], dtype=np.int_)
         for index, scored in self._scorer.score(unscored, rung):
             genome = genomes[missing[index]]

@@ -12,16 +12,13 @@ from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.prepared_model import PreparedModel
 from planner.results.front import front, front_frame, save_front
 from planner.runs.metadata import RunMetadata
-from planner.runs.records import RESCORE_SPLITS, Evaluation, RescoreSplit
+from planner.runs.records import BASELINE_ROUND, RESCORE_SPLITS, Evaluation, RescoreSplit
 from planner.runs.run_store import RunStore
 from planner.searching.objectives import Objectives, likely_front
 from planner.searching.problem import Problem
 from planner.searching.scorer import Scorer
 from search_spaces.progress import Progress
 from search_spaces.space.space import Genome
-
-BASELINE_ROUND = -1
-"""The round of plans that were scored for comparison and not proposed by the searcher."""
 
 
 def score_baselines(

@@ -3,7 +3,7 @@
 from planner.runs.run_store import RunStore
 from planner.runs.vacancy import saved_settings
 from planner.searching.forecast import search_limits
-from planner.searching.rescoring import BASELINE_ROUND
+from planner.searching.spending import held_effort
 from search_spaces.errors import SettingsError
 
 
@@ -21,14 +21,11 @@ def check_limits(run: RunStore) -> None:
     limits = search_limits(run.settings)
     if limits == search_limits(saved_settings(run.folder)):
         return
-    searched = [plan for plan in run.evaluations() if plan.round != BASELINE_ROUND]
-    scores, replies = [plan.score for plan in searched], run.replies().values()
-    tokens = sum(score.tokens for score in scores) + sum(reply.tokens for reply in replies)
-    seconds = sum(score.seconds for score in scores) + sum(reply.seconds for reply in replies)
+    held = held_effort(run)
     for name, limit, taken in (
-        ("evaluations", limits.evaluations, len(searched)),
-        ("tokens", limits.tokens, tokens),
-        ("minutes", limits.minutes, seconds / 60),
+        ("evaluations", limits.evaluations, held.plans),
+        ("tokens", limits.tokens, held.tokens),
+        ("minutes", limits.minutes, held.seconds / 60),
     ):
         if limit is not None and limit < taken:
             by_default = "" if getattr(run.settings, name) is not None else " by default"

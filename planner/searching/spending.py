@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evaluators.scoring.score import Score
-from planner.runs.records import Evaluation, SearchEffort
+from planner.runs.records import BASELINE_ROUND, Evaluation, RoundReply, SearchEffort
+from planner.runs.run_store import RunStore
 
 StopReason = Literal["evaluations", "tokens", "minutes", "exhausted"]
 
 _TINY_SHARE = 1e-9
+_NOTHING = SearchEffort(plans=0, tokens=0, seconds=0.0, choosing_seconds=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,44 +62,82 @@ class LimitReached(Exception):  # noqa: N818  (not an error)
         self.reason: StopReason = reason
 
 
+def held_effort(run: RunStore) -> SearchEffort:
+    """Return what it took to score all that a run holds of its search, without choosing."""
+    plans = [plan for plan in run.evaluations() if plan.round != BASELINE_ROUND]
+    scored: list[Score | RoundReply] = [plan.score for plan in plans]
+    scored += run.replies().values()
+    return SearchEffort(
+        plans=len(plans),
+        tokens=sum(each.tokens for each in scored),
+        seconds=sum(each.seconds for each in scored),
+        choosing_seconds=0.0,
+    )
+
+
 class Spending:
     """Counts what a search has taken, and ends it at its limits.
 
+    What a run holds is replayed first, which takes no time of the limit.
+
     Args:
         limits: How far the search goes.
-        seconds_before: Spent on the run in earlier sessions.
+        held: What the run holds of earlier sessions.
+        recorded: What the search took by the end that it came to before, if it did.
     """
 
-    def __init__(self, limits: Limits, seconds_before: float) -> None:
+    def __init__(
+        self, limits: Limits, held: SearchEffort, recorded: SearchEffort | None = None
+    ) -> None:
         self.limits = limits
         self.plan_count = 0
         """Plans that count for the limit so far, those that were only sampled included."""
         self.tokens = 0
         """Candidate tokens that count so far."""
         self.uncounted_seconds = 0.0
-        """Of this session, on what was scored only to be shown."""
+        """On what was scored only to be shown."""
         self.landed_count = 0
         """Scores of this session, which are not from the run's store."""
         self._choosing_seconds = 0.0
-        self._seconds_before = seconds_before
+        self._recorded = recorded or _NOTHING
+        self._seconds_before = held.seconds
         self._replayed_share = 0.0
-        self._started = time.monotonic()
+        self._started = None if held.tokens else time.monotonic()
 
     @property
     def seconds(self) -> float:
         """Spent since the run's beginning, except on what was scored only to be shown."""
-        elapsed = time.monotonic() - self._started
-        return self._seconds_before + elapsed - self.uncounted_seconds
+        return self._seconds_before + self._elapsed - self.uncounted_seconds
+
+    @property
+    def _elapsed(self) -> float:
+        """Seconds since the replay."""
+        return 0.0 if self._started is None else time.monotonic() - self._started
 
     @property
     def spent(self) -> SearchEffort:
-        """All of it, as the run records it."""
+        """All of it, as the run records it; never less than before."""
         return SearchEffort(
             plans=self.plan_count,
             tokens=self.tokens,
-            seconds=self.seconds,
-            choosing_seconds=self._choosing_seconds,
+            seconds=max(self.seconds, self._recorded.seconds),
+            choosing_seconds=max(self._choosing_seconds, self._recorded.choosing_seconds),
         )
+
+    def begin_scoring(self, *, counted: bool = True) -> None:
+        """Start the clock where the replay ends: before the first score that the run lacks.
+
+        Args:
+            counted: Whether the score is part of the search, and not only to be shown.
+
+        Raises:
+            LimitReached: If earlier sessions took all the time that there is.
+        """
+        if self._started is None:
+            self._seconds_before = max(self.seconds, self._recorded.seconds)
+            self._started, self.uncounted_seconds = time.monotonic(), 0.0
+            if counted:
+                self.check(plans=False)
 
     def add(self, score: Score, *, is_new: bool, counted: bool) -> None:
         """Add what it took to score a plan on one rung.
@@ -132,7 +172,8 @@ class Spending:
         limits = self.limits
         if limits.tokens is not None and self.tokens >= limits.tokens:
             raise LimitReached("tokens")
-        if limits.minutes is not None and self.seconds >= 60 * limits.minutes:
+        minutes = sys.maxsize if limits.minutes is None else limits.minutes
+        if self._started is not None and self.seconds >= 60 * minutes:
             raise LimitReached("minutes")
         if plans and self.plan_count >= limits.most_evaluations:
             raise LimitReached("evaluations")
@@ -153,8 +194,7 @@ class Spending:
             seconds / 60 / limits.minutes if limits.minutes else 0.0,
         )
         if self.landed_count:
-            elapsed = time.monotonic() - self._started
-            pace = elapsed / max(share - self._replayed_share, _TINY_SHARE)
+            pace = self._elapsed / max(share - self._replayed_share, _TINY_SHARE)
             eta = pace * max(0.0, 1.0 - share)
         else:
             self._replayed_share = share

@@ -78,8 +78,13 @@ def test_an_unknown_plan_and_a_space_that_is_lost_are_named(alone: Path) -> None
     with pytest.raises(PlanError, match="must be the id of a plan of this run, got `none`"):
         run.layers("none")
     (alone / "space.json").unlink()
-    with pytest.raises(RunError, match=r"space\.json` must say what the search chooses among"):
+    with pytest.raises(
+        RunError, match=r"space\.json` must say what the search chooses among"
+    ) as lost:
         run.layers(run.evaluations()[0].plan_id)
+    (command,) = lost.value.__notes__
+    assert command.startswith("planner search ")
+    assert command.endswith(f" --out {alone} --resume")
     assert len(run.front()) > 1  # which needs no such file
 
 

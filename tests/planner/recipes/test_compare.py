@@ -16,8 +16,8 @@ from planner.preparation.prepared_model import PreparedModel
 from planner.recipes.recipe import RECIPES
 from planner.recipes.recipe_comparison import RecipeComparison
 from planner.reports.recipes import comparison_sentences, comparison_table, draw_comparison
+from planner.runs.records import BASELINE_ROUND
 from planner.runs.run_store import RunStore
-from planner.searching.rescoring import BASELINE_ROUND
 from planner.searching.search_model import open_prepared
 from planner.settings.search import SearchSettings
 from search_spaces.errors import BudgetError, RunError, SettingsError
@@ -151,8 +151,11 @@ def test_a_killed_comparison_goes_on_and_runs_nothing_twice(
         with pytest.raises(KeyboardInterrupt):
             compare(str(saved_llama), out=out, recipes=NAMES, **SMALL)
     assert landed == ["uniform"] * 8 + ["random"] * 3
-    with pytest.raises(RunError, match="go on with `planner compare … --resume`"):
+    with pytest.raises(RunError, match="got one that was stopped; go on with it") as refused:
         RecipeComparison.open(out)
+    (command,) = refused.value.__notes__
+    assert command.startswith(f"planner compare {saved_llama.resolve()} --budget ")
+    assert command.endswith(f" --recipes {','.join(NAMES)} --out {out} --resume")
     notices.clear()
     again = compare(str(saved_llama), out=out, recipes=NAMES, resume=True, **SMALL)
     begun = [line for line in notices if line.startswith("recipe")]

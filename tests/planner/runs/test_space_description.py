@@ -111,11 +111,11 @@ def _site(**changes: object) -> dict[str, Any]:
 def test_a_damaged_file_is_named(content: bytes | dict[str, Any], tmp_path: Path) -> None:
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
     (tmp_path / "space.json").write_bytes(data)
-    assert "it is damaged; go on with `planner search … --resume`" in _refused(tmp_path)
+    assert "it is damaged; go on with the search where the model is" in _refused(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert "it is missing; go on with `planner search … --resume`" in _refused(tmp_path)
+    assert "it is missing; go on with the search where the model is" in _refused(tmp_path)
     (tmp_path / "space.json").mkdir()
     assert "it is damaged" in _refused(tmp_path)
     (tmp_path / "space.json").rmdir()

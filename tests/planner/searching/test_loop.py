@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from planner.results.front import front
 from planner.run import Run
-from planner.runs.records import Evaluation
+from planner.runs.records import Evaluation, SearchEffort
 from planner.searchers.protocol import Answer, Ask
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
@@ -131,6 +131,44 @@ def test_minutes_stop_a_search_and_count_from_its_beginning(tmp_path: Path) -> N
         assert search(run, scorer, Limits(evaluations=60, minutes=1.5)) == "minutes"
         assert scorer.count == 0
         assert search(run, scorer, Limits(evaluations=60, minutes=60.0)) == "evaluations"
+
+
+def test_a_resumed_search_replays_all_before_its_minutes_count(tmp_path: Path) -> None:
+    """Its own choosing is part of a session's time; no replay may end before what was scored."""
+    with Run.create(tmp_path, SETTINGS) as run:
+        search(run, Scorer(), Limits(evaluations=20))
+        run.record(evaluation((0, 3) * 4, seconds=90.0))
+    scorer = Scorer()
+    with Run.resume(tmp_path, SETTINGS) as run:
+        loop = SearchLoop(
+            made("nsga2", domain(), population=8, seed=3),
+            scorer,
+            run,
+            Limits(minutes=1.0),
+            OBJECTIVES,
+        )
+        assert loop.run() == "minutes"
+        assert (loop.spent.plans, loop.spent.tokens) == (20, 2000)
+        assert loop.spent.seconds >= 90.0
+    assert scorer.count == 0
+
+
+def test_what_a_search_took_never_falls(tmp_path: Path) -> None:
+    """A search that ended at its minutes is resumed with them: it ends at once, as it was."""
+    spent = SearchEffort(plans=20, tokens=2000, seconds=60.5, choosing_seconds=59.0)
+    with Run.create(tmp_path, SETTINGS) as run:
+        search(run, Scorer(), Limits(evaluations=20))
+        run.finish(spent)
+    scorer = Scorer()
+    with Run.resume(tmp_path, SETTINGS) as run:
+        searcher = made("nsga2", domain(), population=8, seed=3)
+        loop = SearchLoop(searcher, scorer, run, Limits(minutes=1.0), OBJECTIVES)
+        assert loop.run() == "minutes"
+        taken = loop.spent
+    assert scorer.count == 0
+    assert (taken.plans, taken.tokens) == (20, 2000)
+    assert taken.seconds >= 60.5
+    assert taken.choosing_seconds == 59.0
 
 
 class Repeating:

@@ -16,7 +16,7 @@ from evaluators.quality import QUALITY
 from evaluators.scoring.evaluator import Evaluator
 from planner import Run, search
 from planner.reports.sentences import compared_with_baselines
-from planner.searching.rescoring import BASELINE_ROUND
+from planner.runs.records import BASELINE_ROUND
 from tests.progress import RecordedProgress
 from tests.settings import SMALL
 

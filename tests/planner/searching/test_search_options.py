@@ -16,9 +16,8 @@ from planner import search
 from planner.reports.sentences import compared_with_baselines
 from planner.results.front import front
 from planner.results.indicators import Points, knee
-from planner.runs.records import Evaluation
+from planner.runs.records import BASELINE_ROUND, Evaluation
 from planner.runs.run_store import RunStore
-from planner.searching.rescoring import BASELINE_ROUND
 from search_spaces.errors import DataError, ModelError, SettingsError
 from tests.models.families import dense
 from tests.progress import RecordedProgress
