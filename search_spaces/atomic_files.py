@@ -159,6 +159,11 @@ def make_folder(folder: Path) -> list[Path]:
     """
     with writing(folder):
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        if any(path.name == ".." for path in missing):  # the folder before it would be made too
+            raise OutputError(
+                f"`{folder}` must lead through folders that exist, got `..` behind one that does "
+                "not; write the path without it"
+            )
         folder.mkdir(parents=True, exist_ok=True)
     return missing
 

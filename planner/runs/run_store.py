@@ -34,7 +34,13 @@ from planner.runs.records import (
 )
 from planner.runs.run_facts import RunFacts
 from planner.runs.store import Store
-from planner.runs.vacancy import check_free, check_not_lost, holds_nothing, saved_settings
+from planner.runs.vacancy import (
+    check_free,
+    check_length,
+    check_not_lost,
+    holds_nothing,
+    saved_settings,
+)
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import (
     atomic_write_text,
@@ -74,10 +80,11 @@ class RunStore(RunFacts):
         """Start a run in a folder that is new or empty; that of a demo is marked first.
 
         Raises:
-            RunError: If the folder holds a run or something else.
+            RunError: If the folder holds a run or something else, or its path is too long.
             OutputError: If the folder cannot be made or written to.
         """
         folder = Path(folder)
+        check_length(folder)
         made = make_folder(folder)
         try:
             check_free(folder)

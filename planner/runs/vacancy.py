@@ -1,5 +1,6 @@
 """Whether a folder is free for a run, or holds one."""
 
+import os
 from pathlib import Path
 
 from planner.runs.folder import (
@@ -15,6 +16,23 @@ from planner.runs.store import Store
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import writing
 from search_spaces.errors import RunError, SettingsError
+
+_MOST_BYTES = 440
+"""Of a run's path: SQLite opens none above 512, names of a recipe and a journal included."""
+
+
+def check_length(folder: Path) -> None:
+    """Refuse a path of which SQLite would open no file, before a folder is made.
+
+    Raises:
+        RunError: If it is one.
+    """
+    length = len(os.fsencode(folder.absolute()))
+    if length > _MOST_BYTES:
+        raise RunError(
+            f"the path of a run must be at most {_MOST_BYTES} bytes long, for its database, got "
+            f"{length} from the root on; choose a shorter --out"
+        )
 
 
 def check_free(folder: Path) -> None:

@@ -119,6 +119,15 @@ def test_folders_that_were_made_are_removed_while_they_are_empty(tmp_path: Path)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["notes.txt"]
 
 
+def test_no_folder_is_made_only_to_leave_it_again(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"got `\.\.` behind one that does not; write the path"):
+        make_folder(tmp_path / "run" / ".." / "m")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").mkdir()
+    assert make_folder(tmp_path / "run" / ".." / "m") == [tmp_path / "run/../m"]
+    assert (tmp_path / "m").is_dir()
+
+
 def _killed_in_its_scratch(out: Path) -> Path:
     """Leave the scratch folder of a process that was killed while it filled it."""
     code = (

@@ -37,6 +37,21 @@ def test_a_run_gives_back_what_was_recorded(tmp_path: Path) -> None:
     assert json.loads((folder / "environment.json").read_text())["seed"] == SETTINGS.seed
 
 
+def test_a_path_that_the_database_cannot_have_is_told_before_a_folder_is_made(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path
+    while len(str(folder)) <= 440:
+        folder /= "x" * 100
+    with pytest.raises(RunError, match=r"at most 440 bytes long, .* choose a shorter --out"):
+        Run.create(folder, SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+    longest = Path(str(folder)[:440].rstrip("/"))
+    Run.create(longest, SETTINGS).close()
+    with Run.open(longest) as run:
+        assert run.evaluations() == []
+
+
 def test_what_is_not_a_number_stays_so(tmp_path: Path) -> None:
     broken = replace(
         evaluation(OTHER),
