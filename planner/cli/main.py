@@ -72,8 +72,25 @@ def _run(words: list[str]) -> int:
     options = command_parser(command).options(words[1:])
     _check_surroundings()
     _quieten()
-    load_command(command).run(options)
+    _run_command(command, options)
     return 0
+
+
+def _run_command(name: str, options: "Namespace") -> None:
+    """Run a command to its own end.
+
+    Raises:
+        ModelError: If code that comes with a model ends the process: nothing of ours does.
+    """
+    try:
+        load_command(name).run(options)
+    except SystemExit as error:
+        from search_spaces.errors import ModelError
+
+        raise ModelError(
+            "the code of a model must leave the process alone, and some ended it with status "
+            f"{error.code!r}; read and mend it, or leave `--trust_remote_code` out"
+        ) from error
 
 
 def _check_surroundings() -> None:

@@ -75,7 +75,7 @@ def current_words(
     ['m', '--mlp_step=8', '--prior', 'a-b']
 
     Raises:
-        SettingsError: If the command has no such option.
+        SettingsError: If the command has no such option, or its value says that values follow.
     """
     current = list(words)
     for position, word in enumerate(words):
@@ -83,6 +83,9 @@ def current_words(
             break
         if word.startswith("--"):
             name, equals, value = word.partition("=")
+            if value == "--":  # argparse drops it
+                rule = f"`{name}` must be followed by a value, got `--`"
+                raise SettingsError(f"{rule}; write `./--` for a file of that name")
             current[position] = current_option(name, command, options) + equals + value
     return current
 

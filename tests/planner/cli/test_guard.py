@@ -72,6 +72,19 @@ def test_an_expected_error_is_a_sentence(
     assert len(line) <= 330
 
 
+@pytest.mark.parametrize("code", ["exit(3)", "exit()", "raise SystemExit('enough')"])
+def test_code_of_a_model_does_not_end_the_planner(
+    code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def ends(*_args: object, **_options: object) -> None:
+        exec(code, {"exit": sys.exit})
+
+    monkeypatch.setattr("planner.reports.inspect.inspect_model", ends)
+    assert main(["inspect", str(tmp_path), "--trust_remote_code"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("planner: the code of a model must leave the process alone, and some")
+
+
 @pytest.mark.parametrize("error", [ValueError("?"), KeyError("x"), OSError(errno.EBADF, "?", "x")])
 def test_a_defect_shows_its_traceback_and_what_to_do(
     error: BaseException, capsys: pytest.CaptureFixture[str]

@@ -42,6 +42,14 @@ def test_words_that_yaml_reads_otherwise_are_what_was_typed() -> None:
     assert parsed("--space", "2:4")["space"] == "2:4"
 
 
+def test_a_value_that_argparse_would_drop_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "search", "m", "--out=--")
+    assert said == (
+        "`--out` must be followed by a value, got `--`; write `./--` for a file of that name"
+    )
+    assert parsed("--data=---")["data"] == "---"
+
+
 def test_every_former_name_is_of_an_option_that_exists() -> None:
     words = [
         f"--{old.replace('_', '-')}={position}" for position, old in enumerate(FORMER_OPTIONS)
