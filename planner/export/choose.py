@@ -1,6 +1,5 @@
 """From what a user typed to the plan that is exported."""
 
-import os
 from pathlib import Path
 
 from planner.export.pipeline import export_from_model, export_from_run, names_file
@@ -45,8 +44,7 @@ def export_chosen(  # noqa: PLR0913  (what a command line says)
             f"{'none' if plan is None else 'both'}; give one"
         )
     folder = existing_path(source)
-    is_run = os.path.isfile(folder / SETTINGS_FILE)  # noqa: PTH113  (of any length)
-    if is_run or budget is not None:
+    if _is_run(folder) or budget is not None:
         run = RunStore.open(folder)
         if plan is None:
             plan = plan_chooser(run)(Budget.parse(budget or "")).plan_id
@@ -65,3 +63,13 @@ def export_chosen(  # noqa: PLR0913  (what a command line says)
         )
     settings = SearchSettings.checked(model=source, trust_remote_code=trust_remote_code)
     return export_from_model(settings, Path(plan), out, progress=progress)
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder holds a run; one that may not be read is told as it is."""
+    try:
+        return (folder / SETTINGS_FILE).is_file()
+    except PermissionError:
+        raise
+    except OSError:  # no name of a folder, such as a very long one
+        return False

@@ -78,6 +78,21 @@ def test_one_plan_must_be_named(
     assert said in refusal(str(saved_llama), *words)
 
 
+def test_a_run_that_may_not_be_read_is_told(
+    searched: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path.is_file
+
+    def forbidden(path: Path) -> bool:
+        if path.parent == searched:
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    said = refusal(str(searched), "--plan=abc")
+    assert "settings.yaml` must be one that can be used, got: Permission denied" in said
+
+
 @pytest.mark.parametrize("source", ["x" * 300, "no/such/run", "nosuchrun", "~nosuchuser/run"])
 def test_a_run_that_is_not_there_is_told(source: str, refusal: Callable[..., str]) -> None:
     refusal(source, "--budget=params<=0.8x")
