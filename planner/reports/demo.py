@@ -80,7 +80,6 @@ def demo_summary(
         sentences: What each model wrote, by its name.
     """
     plans = compared_plans(run, budget)
-    speeds = (manifest.latency["dense"], manifest.latency["pruned"])
 
     def cost_row(metric: Metric) -> list[str]:
         return [metric.label, "", *(metric.amount(p.costs[metric.name]) for p in plans.values())]
@@ -89,8 +88,7 @@ def demo_summary(
         ["", "", *plans],
         *(cost_row(METRICS[name]) for name in ("params", "size")),
         ["perplexity, held-out", "", *(f"{_perplexity(plan):.2f}" for plan in plans.values())],
-        ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), "", ""],
-        ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), "", ""],
+        *_latency_rows(manifest),
     ]
     return "\n".join(
         [
@@ -108,6 +106,17 @@ def demo_summary(
             f"exported: {model}, reloaded and proved: logits within {manifest.logit_gap:.1e}",
         ]
     )
+
+
+def _latency_rows(manifest: Manifest) -> list[list[str]]:
+    """Return what was measured of both models; why nothing was, the log and the card say."""
+    if not manifest.latency:
+        return []
+    speeds = (manifest.latency["dense"], manifest.latency["pruned"])
+    return [
+        ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), "", ""],
+        ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), "", ""],
+    ]
 
 
 def peak_resident_bytes() -> int:
