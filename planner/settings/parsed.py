@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from types import NoneType
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+from pydantic import AfterValidator, GetCoreSchemaHandler, PlainSerializer, WrapValidator
 
 
 class Parsed:
@@ -19,19 +18,19 @@ class Parsed:
     def __init__(self, parse: Callable[[str], object]) -> None:
         self._parse = parse
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        kinds = [kind for kind in get_args(source) if kind is not NoneType] or [source]
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        kind, *_ = [each for each in get_args(source) if each is not NoneType] or [source]
+        text: Any = str | None if NoneType in get_args(source) else str
 
-        def read(value: object) -> object:
-            if isinstance(value, kinds[0]):
-                return value
-            if not isinstance(value, str):
-                raise PydanticKnownError("string_type")
-            return self._parse(value)
+        def parsed(value: str | None) -> object:
+            return None if value is None else self._parse(value)
 
-        schema = core_schema.no_info_plain_validator_function(
-            read, serialization=core_schema.to_string_ser_schema(when_used="always")
+        def read(value: object, read_text: Callable[[object], object]) -> object:
+            return value if isinstance(value, kind) else read_text(value)
+
+        def written(value: object) -> str | None:
+            return None if value is None else str(value)
+
+        return handler.generate_schema(
+            Annotated[text, AfterValidator(parsed), WrapValidator(read), PlainSerializer(written)]
         )
-        return core_schema.nullable_schema(schema) if NoneType in get_args(source) else schema
