@@ -25,16 +25,22 @@ _PLAIN: tuple[tuple[str, type, str], ...] = (
     *((field, dict, "an object or null") for field in _ROPE_FIELDS),
 )
 LARGEST_NUMBER = 2**62
-_SIZES = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "intermediate_size",
-    "vocab_size",
-    "head_dim",
-    "max_position_embeddings",
-)
+_SIZES = {
+    "hidden_size": 1,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "intermediate_size": 1,
+    "vocab_size": 1,
+    "head_dim": 1,
+    "max_position_embeddings": 2,
+}
+"""The least that each may be: of one token, nothing is predicted."""
+_REACHES = {
+    "sliding_attention": "sliding_window",
+    "chunked_attention": "attention_chunk_size",
+}
+"""Types of layers that do not see all tokens, and the field that says how many they see."""
 _KINDS: tuple[tuple[type, str], ...] = (
     (bool, "true or false"),
     (int, "a whole number"),
@@ -152,7 +158,7 @@ def _check_quantisation(name: str, quantisation: Mapping[str, Any] | None) -> No
 
 
 def check_sizes(name: str, config: PreTrainedConfig) -> None:
-    """Refuse sizes that are not positive.
+    """Refuse sizes that are not positive, and layers that look back no one says how far.
 
     Raises:
         ModelError: If there are such.
@@ -165,10 +171,15 @@ def check_sizes(name: str, config: PreTrainedConfig) -> None:
     if not isinstance(text, PreTrainedConfig):  # as a family without a wrapper leaves it
         field = next(field for field, value in vars(config).items() if value is text)
         raise wrong(name, field, "left out, for this family has none", text)
-    for field in (text.attribute_map.get(size, size) for size in _SIZES):
-        value = vars(text).get(field)  # an attribute that differs by layer cannot be asked for
-        if isinstance(value, int) and value < 1:
-            raise wrong(name, field, "at least 1", value)
+    values = vars(text)  # an attribute that differs by layer cannot be asked for
+    for size, least in _SIZES.items():
+        field = text.attribute_map.get(size, size)
+        value = values.get(field)
+        if isinstance(value, int) and value < least:
+            raise wrong(name, field, f"at least {least}", value)
+    for kind, field in _REACHES.items():
+        if kind in (values.get("layer_types") or ()) and values.get(field, 1) is None:
+            raise wrong(name, field, f"a whole number, for `layer_types` has {kind}", None)
 
 
 def check_depth(name: str, config: PreTrainedConfig, tensor_count: int) -> None:

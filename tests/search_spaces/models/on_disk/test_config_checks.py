@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, PreTrainedConfig, Qwen2Config
+from transformers.models.llama4 import Llama4TextConfig
 
-from search_spaces.errors import quoted
+from search_spaces.errors import ModelError, quoted
 from search_spaces.models.loading import load_model
 from search_spaces.models.on_disk.config_checks import check_depth, check_sizes
 from search_spaces.reading.read import read_structure
@@ -28,6 +29,7 @@ from tests.models.damage import edit_json, said_of
         ("num_attention_heads", 5, "a value that fits the others"),
         ("num_attention_heads", 0, ""),
         ("num_hidden_layers", -1, "at least 1"),
+        ("max_position_embeddings", 1, "at least 2"),
         ("num_hidden_layers", 10**9, "at most the 57 tensors of the checkpoint"),
         ("intermediate_size", -48, ""),
         ("vocab_size", 0, ""),
@@ -94,6 +96,30 @@ def test_a_wrong_number_is_found_however_deep(
 def test_a_config_that_says_nothing_new_of_its_layers_is_read(llama_copy: Path) -> None:
     edit_json(llama_copy / "config.json", per_layer_config={"1": {}})
     assert load_model(str(llama_copy)).model.config.num_hidden_layers == 6
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        (
+            Qwen2Config(num_hidden_layers=2, layer_types=["full_attention", "sliding_attention"]),
+            "sliding_window",
+        ),
+        (
+            Llama4TextConfig(
+                num_hidden_layers=1, layer_types=["chunked_attention"], attention_chunk_size=None
+            ),
+            "attention_chunk_size",
+        ),
+    ],
+)
+def test_layers_that_look_back_no_one_says_how_far_are_told(
+    config: PreTrainedConfig, field: str
+) -> None:
+    with pytest.raises(ModelError, match=rf"`{field}` in .* must be a whole number, for `layer_t"):
+        check_sizes("model", config)
+    setattr(config, field, 4)
+    check_sizes("model", config)
 
 
 def test_sizes_that_differ_by_layer_are_not_asked_for() -> None:
