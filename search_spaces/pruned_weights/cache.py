@@ -17,7 +17,7 @@ from search_spaces.models.tensors import digest_of_file, digest_of_tensors
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.recent import RecentWeights
-from search_spaces.pruned_weights.stored_tensors import is_packed, tensors_of, weights_of
+from search_spaces.pruned_weights.stored_tensors import aligned, is_packed, tensors_of, weights_of
 from search_spaces.pruned_weights.types import PrunedWeights
 from search_spaces.pruned_weights.weight_record import WeightRecord
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
@@ -234,7 +234,8 @@ class WeightCache:
         self._digests[key] = digest = digest_of_tensors(tensors)
         content = save(tensors, self._marks(key) | {"bytes": digest})
         with replacing(path) as temporary:
-            temporary.write_bytes(content)
+            with temporary.open("wb") as file:
+                file.writelines(aligned(content))
             written = temporary.stat().st_ino
         self._checked.add((path, written))
 

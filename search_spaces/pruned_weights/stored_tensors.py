@@ -8,10 +8,25 @@ from search_spaces.pruned_weights.bitmask import pack, unpack
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
 
+_ALIGNMENT = 64
+"""Bytes: that of torch's own tensors."""
+
 
 def is_packed(options: BlockOptions) -> bool:
     """Return whether weights are stored as a bitmask and values, and so cannot be mapped."""
     return not options.pattern.is_dense
+
+
+def aligned(content: bytes) -> tuple[bytes, memoryview]:
+    """Return the header of a safetensors file, filled up with blanks, and the data behind it.
+
+    Mapped tensors then lie as torch lays its own: kernels add up others in another order, so that
+    a score would depend on the length of a file's header.
+    """
+    length = int.from_bytes(content[:8], "little")
+    blanks = -(8 + length) % _ALIGNMENT
+    header = (length + blanks).to_bytes(8, "little") + content[8 : 8 + length] + b" " * blanks
+    return header, memoryview(content)[8 + length :]
 
 
 def tensors_of(weights: PrunedWeights, options: BlockOptions) -> dict[str, Tensor]:

@@ -89,3 +89,13 @@ def test_a_flipped_byte_of_experts_is_found_and_made_anew(
     after = fresh.weights(position, 4)
     assert all(torch.equal(after[place].weight, weight) for place, weight in before.items())
     assert notices == [f"`{path}` is damaged; made anew"]
+
+
+def test_mapped_tensors_are_aligned_as_those_of_torch(tmp_path: Path) -> None:
+    cache, position = _cache(tmp_path, "mixtral")
+    for count in (2, 3, 4):
+        for matrix in cache.weights(position, count).values():
+            assert matrix.weight.data_ptr() % 64 == 0
+    for path in tmp_path.glob("*/*.safetensors"):
+        header = int.from_bytes(path.read_bytes()[:8], "little")
+        assert (8 + header) % 64 == 0
