@@ -126,10 +126,18 @@ class Backbone:
             self._stream.change_(index, change)
 
     def run_layer(self, layer: nn.Module, hidden: Tensor, call: LayerCall) -> Tensor:
-        """Run hidden states ``(batch, tokens, hidden)`` through a layer, dense or narrow."""
+        """Run hidden states ``(batch, tokens, hidden)`` through a layer, dense or narrow.
+
+        Raises:
+            StructureError: If the layer does not return hidden states first.
+        """
         output = layer(hidden, *call.args, **call.kwargs)
-        result = output[0] if isinstance(output, tuple) else output
-        assert isinstance(result, Tensor)
+        result = output[0] if isinstance(output, tuple | list) and output else output
+        if not isinstance(result, Tensor):
+            raise StructureError(
+                "a layer must return its hidden states, alone or first, got "
+                f"{type(result).__name__} from `{self.stack.path}`; this architecture is not read"
+            )
         return result
 
     def leave(self, hidden: Tensor) -> Tensor:
