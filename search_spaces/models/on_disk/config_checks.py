@@ -103,12 +103,17 @@ def _check_numbers(name: str, raw: Mapping[str, Any]) -> None:
             left.extend(value.items())
         elif isinstance(value, list):
             left.extend((field, each) for each in value)
-        elif isinstance(value, float) and not math.isfinite(value):
+        elif isinstance(value, float) and not _is_finite(field, value):
             raise wrong(name, field, "a finite number", value)
         elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             raise wrong(name, field, "a number of at most 62 bits", value)
         if isinstance(value, int | float) and value < 0 and field.endswith(_NOT_NEGATIVE):
             raise wrong(name, field, "at least 0", value)
+
+
+def _is_finite(field: str, value: float) -> bool:
+    """Return whether a number is finite, or no limit where one is asked for (Mamba's steps)."""
+    return math.isfinite(value) or (value == math.inf and field.endswith("_limit"))
 
 
 def _check_rope(name: str, raw: Mapping[str, Any]) -> None:

@@ -93,6 +93,13 @@ def test_a_wrong_number_is_found_however_deep(
     assert said in said_of(llama_copy)
 
 
+def test_a_limit_may_be_none_where_a_family_writes_it_so(llama_copy: Path) -> None:
+    edit_json(llama_copy / "config.json", time_step_limit=[0.0, float("inf")])
+    assert load_model(str(llama_copy)).model.config.num_hidden_layers == 6
+    edit_json(llama_copy / "config.json", time_step_limit=[float("nan"), float("inf")])
+    assert "`time_step_limit` in the config.json of " in said_of(llama_copy)
+
+
 def test_a_config_that_says_nothing_new_of_its_layers_is_read(llama_copy: Path) -> None:
     edit_json(llama_copy / "config.json", per_layer_config={"1": {}})
     assert load_model(str(llama_copy)).model.config.num_hidden_layers == 6
