@@ -112,12 +112,15 @@ def load_tokenizer(
     Raises:
         ModelError: If it is missing, damaged or needs code that is not trusted.
     """
-    load: Any = AutoTokenizer.from_pretrained
+
+    def load(place: str) -> Any:
+        read: Any = AutoTokenizer.from_pretrained
+        found = read(place, trust_remote_code=trust_remote_code, config=copy.deepcopy(config))
+        found("")  # some wrong values fail no earlier
+        return found
+
     try:
-        tokenizer: PreTrainedTokenizerBase = load(
-            source, trust_remote_code=trust_remote_code, config=copy.deepcopy(config)
-        )
-        tokenizer("")  # some wrong values fail no earlier
+        tokenizer: PreTrainedTokenizerBase = load(source)
     except BaseException as error:  # tokenizers raises no class of its own over a bad file
         if not is_refusal(error):
             raise
@@ -125,9 +128,8 @@ def load_tokenizer(
             raise untrusted(source, "tokenizer") from error
         if is_out_of_memory(error):
             raise loading_failure(source, error) from error
-        raise damaged_tokenizer(source) from error
-    missing = missing_tokenizer(source, type(tokenizer))
-    if missing is not None:
+        raise damaged_tokenizer(source, None if trust_remote_code else load) from error
+    if missing := missing_tokenizer(source, type(tokenizer)):
         raise missing
     if not trust_remote_code:
         tokenizer.init_kwargs.pop("auto_map", None)

@@ -1,7 +1,10 @@
 """What is wrong with the files of a tokenizer."""
 
+import json
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from transformers import PreTrainedTokenizerBase
 
@@ -65,8 +68,13 @@ def is_refusal(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
-def damaged_tokenizer(source: str) -> ModelError:
-    """Return the sentence for a tokenizer that cannot be loaded, by the file at fault."""
+def damaged_tokenizer(source: str, load: Callable[[str], object] | None) -> ModelError:
+    """Return the sentence for a tokenizer that cannot be loaded, by the file or field at fault.
+
+    Args:
+        source: A HuggingFace folder or a hub name.
+        load: Loads one from a folder, or fails; none if that would run code of its own.
+    """
     missing = missing_tokenizer(source)
     if missing is not None:
         return missing
@@ -80,11 +88,46 @@ def damaged_tokenizer(source: str) -> ModelError:
     package = None if find_file(source, _WHOLE) else _missing_package(source)
     if package is not None:
         return package
+    field = None if load is None else _wrong_field(source, load)
+    if field is not None:
+        return field
     name = _WHOLE if find_file(source, _WHOLE) else "its files"
     return ModelError(
         f"a tokenizer must be one that transformers reads, and that of {quoted(source)} is none; "
         f"get `{name}` and `tokenizer_config.json` again"
     )
+
+
+def _wrong_field(source: str, load: Callable[[str], object]) -> ModelError | None:
+    """Return the sentence for the field without which a tokenizer of a folder is loaded."""
+    folder, name = Path(source), _SETTINGS[0]
+    if not (folder / name).is_file():
+        return None
+    values = read_json(folder / name)
+    with TemporaryDirectory() as place:
+        for path in folder.iterdir():
+            if path.name != name and path.is_file():
+                (Path(place) / path.name).symlink_to(path.resolve())
+        for field, value in values.items():
+            others = {each: values[each] for each in values if each != field}
+            (Path(place) / name).write_text(json.dumps(others), encoding="utf-8")
+            if _loads(load, place):
+                return ModelError(
+                    f"{quoted(field, 40)} in the {name} of {quoted(source)} must be one that "
+                    f"transformers reads, got {quoted(repr(value), 60)}; correct it, or get "
+                    "the file again"
+                )
+    return None
+
+
+def _loads(load: Callable[[str], object], place: str) -> bool:
+    try:
+        load(place)
+    except BaseException as error:
+        if not is_refusal(error):
+            raise
+        return False
+    return True
 
 
 def _read(file: Path) -> None:

@@ -83,11 +83,16 @@ def test_a_model_on_the_hub_is_asked_for_no_more_files_than_needed(
         ("tokenizer.json", "", "is empty"),
         ("tokenizer.json", "{}", "get `tokenizer.json` and `tokenizer_config.json` again"),
         ("tokenizer_config.json", "[]", "holds a list"),
-        ("tokenizer_config.json", '{"tokenizer_class": 7}', "get `tokenizer.json` and"),
-        ("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": 7}}', "get `tokenizer.json`"),
+        ("tokenizer_config.json", '{"tokenizer_class": 7}', "`tokenizer_class` in the token"),
+        ("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": 7}}', "`auto_map` in the token"),
+        (
+            "tokenizer_config.json",
+            '{"a": 1, "model_max_length": "x"}',
+            "got `'x'`; correct it",
+        ),
         ("special_tokens_map.json", "{", "breaks off or errs in line 1"),
         ("added_tokens.json", "3", "holds a number"),
-        ("tokenizer_config.json", '{"model_max_length": "x"}', "reads, and that of"),
+        ("tokenizer_config.json", '{"model_max_length": "x"}', "`model_max_length` in the token"),
     ],
 )
 def test_a_damaged_file_is_named(name: str, text: str, said: str, llama_copy: Path) -> None:
