@@ -15,15 +15,7 @@ def add_arguments(parser: CommandParser) -> None:
     add_option(parser, "plan", str, "Id of a plan of the run, or a plan.json.", group="plan")
     add_option(parser, "budget", str, "Take the best plan of the run within it.", group="plan")
     help_text = "How the model's weights are compared with the run's, as for search."
-    add_option(
-        parser,
-        "verify",
-        Verify,
-        help_text,
-        group="machine",
-        default="sample",
-        metavar="{sample,full}",
-    )
+    add_option(parser, "verify", Verify, help_text, group="machine", default="sample")
     help_text = "Run the Python code that comes with the model."
     add_option(parser, "trust_remote_code", bool, help_text, group="machine")
     add_option(parser, "out", Path, "Folder to write.", group="output", required=True)

@@ -25,7 +25,7 @@ def add_option(
     Args:
         parser: Of the command.
         name: With underscores.
-        kind: ``float``, ``str`` or ``Path``; ``bool``: a flag.
+        kind: ``float``, ``str``, ``Path`` or names to choose from; ``bool``: a flag.
         help_text: What it does, in a line or two.
         group: Title of the group.
         details: What else argparse takes, such as ``default`` and ``required``.
@@ -64,21 +64,13 @@ def given_settings(options: Namespace, settings: type[Settings]) -> dict[str, An
 def _add(
     parser: CommandParser, name: str, kind: Any, help_text: str, *, group: str, **details: Any
 ) -> None:
-    options = parser.group(group)
-    if kind is bool:
-        options.add_argument(f"--{name}", action="store_true", help=help_text, **details)
-    else:
-        details = {"metavar": _KINDS.get(kind)} | details
-        options.add_argument(f"--{name}", help=help_text, **details)
+    details |= {"action": "store_true"} if kind is bool else {"metavar": _metavar(kind)}
+    parser.group(group).add_argument(f"--{name}", help=help_text, **details)
 
 
 def _add_field(parser: CommandParser, name: str, field: FieldInfo) -> None:
     help_text, group = " ".join(str(field.description).split()), group_of(field)
-    kind = kind_of(field.annotation)
-    details = (
-        {} if kind is bool else {"metavar": _metavar(field.annotation), "default": field.default}
-    )
-    _add(parser, name, kind, help_text, group=group, **details)
+    _add(parser, name, field.annotation, help_text, group=group, default=field.default)
 
 
 def _metavar(annotation: Any) -> str:
