@@ -191,6 +191,10 @@ def test_merged_experts_of_a_search_in_other_arithmetic_are_exported(tmp_path: P
     out = export_from_run(run, chosen(run), tmp_path / "export")
     assert Plan.load(out / "plan.json").weights_digest
     shutil.rmtree(run.folder / "statistics")
+    cached = export_from_run(run, chosen(run), tmp_path / "cached")  # they are not made again
+    first, second = (load_file(path / "model.safetensors") for path in (out, cached))
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+    shutil.rmtree(run.folder / "levels")
     with pytest.raises(RunError, match="the very weights that were scored"):
         export_from_run(run, chosen(run), tmp_path / "again")
 
