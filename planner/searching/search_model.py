@@ -93,7 +93,8 @@ def open_run(
             check_limits(run)
             yield run
         except BaseException as error:
-            if isinstance(error, InputError) and run.is_new and run.is_bare:
+            # code of a model may exit, too
+            if isinstance(error, InputError | SystemExit) and run.is_new and run.is_bare:
                 run.discard()  # nothing was searched: the corrected command may use the folder
             else:
                 report_end(run, error)

@@ -187,6 +187,18 @@ def test_a_budget_below_the_smallest_plan_leaves_the_folder_free(
     assert len(search(str(saved_llama), out=tmp_path / "run", **SMALL).front()) > 1
 
 
+def test_code_of_a_model_that_exits_leaves_the_folder_free(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exits(*_: object) -> None:
+        sys.exit(3)
+
+    monkeypatch.setattr("planner.searching.search_model.open_model", exits)
+    with pytest.raises(SystemExit):
+        search(str(saved_llama), out=tmp_path / "new" / "run", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
