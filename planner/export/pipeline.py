@@ -1,5 +1,6 @@
 """Exporting a plan: stage, write, load, prove, measure, describe, and only then rename."""
 
+import logging
 import os
 import shlex
 from collections.abc import Mapping
@@ -39,6 +40,8 @@ from search_spaces.paths import existing_path
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.space.plan import Plan
 from search_spaces.space.plan_configuration import plan_configurations, plan_options
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +97,14 @@ def export_from_run(
         if run.metadata.latency_digest:
             run.check_latency(table.digest)
         dense = replace(dense, costs=dense.costs.timed(table))
+    restore_space(run.folder, dense, run.settings)
     scores = Scores()
     if evaluation is not None:
         text = settings.data or f"{OWN_TEXT}, seed {settings.seed}"
         scores = Scores(search=evaluation.quality, holdout=evaluation.holdout, text=text)
-        chosen = run.plan(plan) or _plan_of(run, dense, evaluation)
+        chosen = _stored_plan(run, plan) or _plan_of(run, dense, evaluation)
     assert chosen is not None
     chosen.check_model(dense.loaded.identity)
-    restore_space(run.folder, dense, run.settings)
     chosen.kept_units(dense.structure.components)  # refused before anything long begins
     _check_memory(dense, settings)
     candidate = None
@@ -125,6 +128,16 @@ def _check_memory(dense: DenseModel, settings: SearchSettings) -> None:
             "a model must fit into memory whole, in float32, to be exported and proved, and "
             f"`{settings.model}` does not; copy the run to a machine with more and export there"
         )
+
+
+def _stored_plan(run: RunStore, plan_id: str) -> Plan | None:
+    """Return a plan as the run holds it in whole, if it does."""
+    try:
+        return run.plan(plan_id)
+    except RunError as damage:
+        logger.warning("%s", damage)
+        logger.warning("here it is taken from its genome")
+        return None
 
 
 def _plan_of(run: RunStore, dense: DenseModel, evaluation: Evaluation) -> Plan:

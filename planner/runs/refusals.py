@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from planner.runs.rows import DamageError
 from search_spaces.errors import InputError, OutputError, RunError
 
@@ -49,6 +51,12 @@ def _refusal(path: Path, error: sqlite3.DatabaseError) -> InputError:
     if name == "SQLITE_NOTADB":
         return damaged(path, "it is no database")
     return damaged(path, "its tables cannot be read")
+
+
+def foreign_version(error: ValidationError) -> int | None:
+    """Return the version that a JSON text has where it is none of those that are known."""
+    faults = (fault for fault in error.errors() if fault["loc"] == ("version",))
+    return next((f["input"] for f in faults if type(f["input"]) is int), None)
 
 
 def damaged(path: Path, what: str, content: str = "the database of a run") -> RunError:

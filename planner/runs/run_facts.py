@@ -12,11 +12,11 @@ from evaluators.metric import metric_names
 from planner.runs.folder import DATABASE_FILE
 from planner.runs.metadata import RunMetadata
 from planner.runs.records import Evaluation, RunStatus, SearchEffort
-from planner.runs.refusals import damaged
+from planner.runs.refusals import damaged, foreign_version
 from planner.runs.resume_command import resume_command
 from planner.runs.store import Store
 from planner.settings.search import SearchSettings
-from search_spaces.errors import PlanError, RunError, quoted
+from search_spaces.errors import RunError, quoted
 from search_spaces.models.identity import SourceIdentity, difference
 from search_spaces.space.plan import Plan
 
@@ -141,19 +141,32 @@ class RunFacts:
         """Return a plan in whole if it is stored: those of the front and the baselines are.
 
         Raises:
-            RunError: If it is damaged.
+            RunError: If it is damaged, or of a version that is not known.
         """
         text = self._store.plan(plan_id)
         if text is None:
             return None
+        version = None
         try:
             plan = Plan.model_validate_json(text)
-        except (ValidationError, PlanError):
-            plan = None
-        if plan is None or plan.plan_id != plan_id:
-            what = f"its plan {plan_id} is none that a search writes"
-            raise damaged(self.folder / DATABASE_FILE, what)
-        return plan
+        except ValidationError as error:
+            plan, version = None, foreign_version(error)
+        if plan is not None and self._is_ours(plan, plan_id):
+            return plan
+        fault = "damaged" if version is None else f"of version {version!s:.20}"
+        refusal = RunError(
+            f"`{self.folder / DATABASE_FILE}` must hold the plans of its front as this version "
+            f"writes them, and plan {plan_id} is {fault}; go on with the search where the model "
+            "is, which writes it again"
+        )
+        refusal.add_note(resume_command(self.settings, self.folder))
+        raise refusal
+
+    def _is_ours(self, plan: Plan, plan_id: str) -> bool:
+        """Return whether a stored plan is that of an id, and of the run's model."""
+        model = self.metadata.model
+        is_of_model = model is None or not difference(model, plan.model, "the search")
+        return plan.plan_id == plan_id and is_of_model
 
     @property
     def is_finished(self) -> bool:

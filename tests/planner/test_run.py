@@ -1,6 +1,7 @@
 """A run that was copied to where its model is not: all but an export is there."""
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pandas as pd
@@ -96,6 +97,19 @@ def test_a_damaged_space_is_made_again_where_the_model_is(
     run = Run.open(searched_copy)
     run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
     assert (searched_copy / "space.json").read_bytes() == sound
+
+
+def test_a_damaged_plan_is_taken_from_its_genome_where_the_model_is(
+    searched_copy: Path, tmp_path: Path, notices: list[str]
+) -> None:
+    plan_id = Run.open(searched_copy).best("params<=0.8x").plan_id
+    sound = Run.open(searched_copy).plan(plan_id)
+    with sqlite3.connect(searched_copy / "run.sqlite") as database:
+        database.execute("update plans set json = '{' where plan_id = ?", (plan_id,))
+    database.close()
+    folder = Run.open(searched_copy).export(plan_id, tmp_path / "export")
+    assert Plan.load(folder / "plan.json") == sound
+    assert any(f"plan {plan_id} is damaged" in notice for notice in notices)
 
 
 def test_an_export_starts_from_the_plan(searched_copy: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from planner.run import Run
 from planner.runs.metadata import RunMetadata
 from planner.runs.rows import text_of
 from search_spaces.errors import RunError
-from search_spaces.models.identity import ModelIdentity
+from search_spaces.models.identity import ModelIdentity, SourceIdentity
 from search_spaces.space.component_plan import ComponentPlan
 from search_spaces.space.plan import Plan
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation
@@ -142,17 +142,33 @@ def test_a_plan_is_kept_in_whole(tmp_path: Path) -> None:
         assert reader.plan(plan.plan_id) == plan
 
 
-@pytest.mark.parametrize("json_text", ["", "{", "[]", "{}", '{"version": 9}', "another's"])
-def test_a_damaged_plan_is_named(tmp_path: Path, json_text: str) -> None:
+OF_OTHER_UNITS = _plan().model_copy(update={"sites": {}}).to_json()
+OF_ANOTHER_MODEL = _plan().to_json().replace('"architecture": "A"', '"architecture": "B"')
+
+
+@pytest.mark.parametrize(
+    ("json_text", "fault"),
+    [
+        *((text, "damaged") for text in ("", "{", "[]", "{}", '{"version": "9"}')),
+        (OF_OTHER_UNITS, "damaged"),
+        (OF_ANOTHER_MODEL, "damaged"),
+        ('{"version": 9}', "of version 9"),
+    ],
+)
+def test_a_damaged_plan_is_named(tmp_path: Path, json_text: str, fault: str) -> None:
     plan = _plan()
     with Run.create(tmp_path, SETTINGS) as run:
+        model = SourceIdentity(**plan.model.model_dump(), checksum="abc")
+        run.record_metadata(RunMetadata(model=model))
         run.record_plans([plan])
-    other = plan.model_copy(update={"sites": {}}).to_json()
-    text = other if json_text == "another's" else json_text
-    _execute(tmp_path, f"update plans set json = '{text}'")
-    said = f"its plan {plan.plan_id} is none that a search writes"
-    with Run.open(tmp_path) as reader, pytest.raises(RunError, match=said):
-        reader.plan(plan.plan_id)
+    with Run.open(tmp_path) as reader:
+        assert reader.plan(plan.plan_id) == plan
+        _execute(tmp_path, f"update plans set json = '{json_text}'")
+        with pytest.raises(RunError, match=f"plan {plan.plan_id} is {fault}; go on") as raised:
+            reader.plan(plan.plan_id)
+    assert len(str(raised.value).replace(str(tmp_path), "run")) <= 300
+    (command,) = raised.value.__notes__
+    assert command.endswith("--resume")
 
 
 def _execute(folder: Path, line: str) -> None:
