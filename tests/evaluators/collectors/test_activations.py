@@ -50,9 +50,7 @@ def test_second_moments_equal_those_of_inputs_caught_by_hand(
     found = collect_statistics(structure, tokens, WANTED, batch_tokens=batch_tokens)
     assert len(found) == len(structure.layers)
     for index, layer in enumerate(structure.layers):
-        paths = [
-            p.path for component in (layer.attention, layer.mlp) for p in component.projections
-        ]
+        paths = [p.path for component in layer.components for p in component.projections]
         names = [
             ("hidden_energy", ""),
             ("tokens", ""),

@@ -15,6 +15,7 @@ from search_spaces.surgery.sort import sort_units_, sorted_as_is
 from tests.models.candidates import random_tokens
 from tests.models.factory import twin
 from tests.models.families import dense
+from tests.models.parts import attention_of, mlp_of
 from tests.models.pruned_weights import measured, random_orders
 
 TEXT = random_tokens(batch=8, length=12, seed=4)
@@ -63,13 +64,13 @@ def test_targets_are_what_the_student_lacks(name: str, batch_tokens: int) -> Non
     read = structure.layers
 
     states = []  # dense, then student
-    for first in ([], [(read[0].attention, 0), (read[0].mlp, 16)]):
+    for first in ([], [(attention_of(read[0]), 0), (mlp_of(read[0]), 16)]):
         hidden = backbone.run_layer(
             narrowed(backbone.layers[0], first), inputs.hidden, inputs.calls[0]
         )
-        only_attention = narrowed(backbone.layers[1], [(read[1].mlp, 0)])
+        only_attention = narrowed(backbone.layers[1], [(mlp_of(read[1]), 0)])
         states.append(backbone.run_layer(only_attention, hidden, inputs.calls[1]))
-    only_mlp = narrowed(backbone.layers[1], [(read[1].attention, 0)])
+    only_mlp = narrowed(backbone.layers[1], [(attention_of(read[1]), 0)])
     hook = linear.register_forward_hook(lambda _module, args, _output: seen.append(args[0]))
     goal = backbone.run_layer(only_mlp, states[0], inputs.calls[1])
     backbone.run_layer(only_mlp, states[1], inputs.calls[1])

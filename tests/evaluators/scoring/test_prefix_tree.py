@@ -48,7 +48,7 @@ def alone(structure: ModelStructure, kept: NDArray[np.int_], inputs: LayerInputs
     backbone = structure.backbone
     hidden = inputs.hidden
     for index, layer in enumerate(structure.layers):
-        choices = zip((layer.attention, layer.mlp), kept[2 * index :].tolist(), strict=False)
+        choices = zip(layer.components, kept[2 * index :].tolist(), strict=False)
         narrow = narrowed(backbone.layers[index], choices)
         hidden = backbone.run_layer(narrow, hidden, inputs.calls[index])
     return backbone.leave(hidden)

@@ -26,6 +26,7 @@ from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens
 from tests.models.factory import GROUPED, VOCABULARY, make_model, write_tokenizer
+from tests.models.parts import attention_of
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_an_attention_without_torchs_core_runs_its_own(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     model = load_model(str(tmp_path)).model
     assert model.config._attn_implementation == "eager"
-    assert read_structure(model).layers[0].attention.unit_count == 2
+    assert attention_of(read_structure(model).layers[0]).unit_count == 2
     assert model.config._attn_implementation == "eager"
 
 

@@ -48,7 +48,7 @@ def test_after_compensation_a_width_loses_what_no_fit_recovers() -> None:
     statistics: list[dict[tuple[StatisticName, str], Tensor]] = []
     for layer in structure.layers:
         own: dict[tuple[StatisticName, str], Tensor] = {("hidden_energy", ""): torch.tensor(2.0)}
-        for component in (layer.attention, layer.mlp):
+        for component in layer.components:
             for projection in component.projections:
                 linear = structure.backbone.layers[component.layer].get_submodule(projection.path)
                 columns = matrix(linear).shape[1]
