@@ -123,8 +123,8 @@ def warn_of_changed_text(run: RunFacts) -> None:
     for name, first, current in zip(_texts(run.settings), before, now, strict=False):
         if first and current and first != current:
             logger.warning(
-                "%s changed since the search: the run keeps the tokens that it drew from it; "
-                "search into another --out to use it as it is now",
+                "%s changed since the search, or another is here: the run keeps the tokens that "
+                "it drew from it; search into another --out to use it as it is now",
                 quoted(name),
             )
 

@@ -4,24 +4,25 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluators.data.text_places import named_paths
 from search_spaces.paths import existing_path
 
 if TYPE_CHECKING:
     from planner.settings.search import SearchSettings
 
-_TEXTS = ("data", "holdout")
-"""Which may be patterns of names too."""
-PATHS = ("model", "pretrained_router", *_TEXTS)
+_MODELS = ("model", "pretrained_router")
+PATHS = (*_MODELS, "data", "holdout")
 """Settings that may name a file or a folder here."""
 
 
 def located(settings: "SearchSettings") -> "SearchSettings":
-    """Return settings that name the same files and folders from any working directory."""
+    """Return settings that name the same model from any working directory.
+
+    Names of text stay as they were typed: a run keeps the tokens that it drew.
+    """
     update = {
         name: _absolute(value)
-        for name in PATHS
-        if (value := getattr(settings, name)) and _is_here(value, may_match=name in _TEXTS)
+        for name in _MODELS
+        if (value := getattr(settings, name)) and _is_here(value)
     }
     if "model" in update:  # which a link at its end may come to lead away from
         update["model"] = str(Path(update["model"]).resolve())
@@ -33,9 +34,9 @@ def is_same_place(first: str | None, second: str | None) -> bool:
     return first == second or bool(first and second and _absolute(first) == _absolute(second))
 
 
-def _is_here(name: str, *, may_match: bool) -> bool:
+def _is_here(name: str) -> bool:
     try:
-        return bool(named_paths(name)) if may_match else existing_path(name).exists()
+        return existing_path(name).exists()
     except (OSError, ValueError):  # what may not be looked at is refused where it is read
         return False
 

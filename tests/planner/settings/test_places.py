@@ -26,22 +26,24 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("notes.txt", "notes.txt"),
         ("./texts/../notes.txt", "notes.txt"),
         ("~/notes.txt", "notes.txt"),
-        ("latest.txt", "latest.txt"),
         ("linked/a.txt", "texts/a.txt"),
-        ("texts/*.txt", "texts/*.txt"),
         ("texts", "texts"),
     ],
 )
-def test_what_is_here_is_named_from_the_root(named: str, expected: str, here: Path) -> None:
-    settings = located(SearchSettings(model="gpt2", data=named, holdout="texts"))
-    assert settings.data == str(here / expected)
-    assert settings.holdout == str(here / "texts")
-    assert settings.model == "gpt2"
+def test_a_model_is_named_from_the_root(named: str, expected: str, here: Path) -> None:
+    settings = located(SearchSettings(model=named, pretrained_router=named))
+    assert settings.model == str(here / expected)
+    assert settings.pretrained_router == str(here / expected)
 
 
-@pytest.mark.parametrize("named", ["wikitext:wikitext-2-raw-v1", "no.txt", "zz*.txt", "x" * 5000])
+@pytest.mark.parametrize("named", ["gpt2", "no.txt", "x" * 5000])
 def test_what_is_not_here_keeps_its_name(named: str, here: Path) -> None:
-    assert located(SearchSettings(model="gpt2", data=named)).data == named
+    assert located(SearchSettings(model=named)).model == named
+
+
+def test_a_text_keeps_the_name_that_was_typed(here: Path) -> None:
+    settings = located(SearchSettings(model="gpt2", data="notes.txt", holdout="~/notes.txt"))
+    assert (settings.data, settings.holdout) == ("notes.txt", "~/notes.txt")
 
 
 def test_a_link_to_a_model_is_followed(here: Path) -> None:
