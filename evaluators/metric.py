@@ -45,8 +45,14 @@ class Metric:
     """Whether tables of fronts show it as a share of the dense model's too."""
     file: str = ""
     """Name of the file of code that computes it, if it is not the metric's."""
-    lowest: float = -math.inf
+    lowest: float = 0.0
     """Its least value; what rounding leaves below is this."""
+    is_searched: bool = False
+    """Whether all candidates of a search are measured by it, and not the front alone."""
+    is_in_fronts: bool = False
+    """Whether tables of fronts and cards show it, next to KL."""
+    exponential: str = ""
+    """What its exponential is called, which is shown in its place."""
 
     @property
     def is_cost(self) -> bool:
@@ -92,6 +98,10 @@ class Metric:
         >>> METRICS["params"].amount(134_515_008), METRICS["size"].amount(180_200_000)
         ('134.5M', '180.2 MB')
         """
+        if self.exponential:
+            return f"{exponential(value):.2f}"
+        if self.unit.startswith("share"):
+            return f"{value:.1%}"
         if not self.suffixes:
             return f"{value:.4g}"
         # 999,960 reads 1.0M and not 1000.0K
@@ -158,15 +168,18 @@ METRICS: Mapping[str, Metric] = {
             name="kl", kind="quality", label="KL to the dense model", unit="nats/token",
             source="Kullback & Leibler, 1951; as a pruning objective: EvoPress (Sieberling et "
             "al., 2024)",
-            lowest=0.0,  # Gibbs' inequality
+            is_searched=True,
         ),
         Metric(
             name="nll", kind="quality", label="negative log-likelihood", unit="nats/token",
             source="Jelinek et al., 1977: perplexity is its exponential", is_limitable=False,
+            is_searched=True, is_in_fronts=True, exponential="perplexity",
         ),
         Metric(
-            name="agreement", kind="quality", label="agreement with the dense model",
+            name="agreement", kind="quality",
+            label="most probable token as in the dense model",
             unit="share of tokens", direction="maximise", is_limitable=False,
+            is_searched=True, is_in_fronts=True,
             source="top-1 agreement with the teacher: Stanton et al., 2021",
         ),
         Metric(
@@ -177,7 +190,7 @@ METRICS: Mapping[str, Metric] = {
         ),
         Metric(
             name="cosine", kind="quality", label="cosine of last hidden states", unit="cosine",
-            direction="maximise", is_limitable=False,
+            direction="maximise", is_limitable=False, lowest=-1.0,
             source="of the last hidden states, as a distillation loss: DistilBERT (Sanh et al., "
             "2019)",
         ),
@@ -194,6 +207,21 @@ def metric_names(*kinds: Kind) -> tuple[str, ...]:
 def limitable_names() -> tuple[str, ...]:
     """Return the names of the metrics that a budget may limit, in their order."""
     return tuple(metric.name for metric in METRICS.values() if metric.is_limitable)
+
+
+def searched_names() -> tuple[str, ...]:
+    """Return the names of the metrics that all candidates of a search are measured by."""
+    return tuple(metric.name for metric in METRICS.values() if metric.is_searched)
+
+
+def front_metrics() -> tuple[Metric, ...]:
+    """Return the metrics of quality that are shown of a plan next to KL, in their order."""
+    return tuple(metric for metric in METRICS.values() if metric.is_in_fronts)
+
+
+def exponential(value: float) -> float:
+    """Return an exponential; that of a ruined model's loss may exceed the largest float."""
+    return math.exp(min(value, 700.0))
 
 
 @dataclass(frozen=True, kw_only=True)

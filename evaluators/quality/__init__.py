@@ -5,7 +5,7 @@ from importlib import import_module
 
 from torch import Tensor
 
-from evaluators.metric import METRICS, metric_names
+from evaluators.metric import METRICS, metric_names, searched_names
 from evaluators.quality.comparison import Comparison
 
 QUALITY: Mapping[str, Callable[[Comparison], Tensor]] = {
@@ -17,7 +17,7 @@ QUALITY: Mapping[str, Callable[[Comparison], Tensor]] = {
 It bears the metric's name, and is found by it.
 """
 
-SEARCH_METRICS = ("kl", "nll", "agreement")
+SEARCH_METRICS = searched_names()
 """Metrics of every candidate of a search: one pass over the vocabulary serves them all.
 
 A front is re-scored by all of `QUALITY`.

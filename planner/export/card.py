@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from evaluators.metric import METRICS, Metric
+from evaluators.metric import METRICS, Metric, front_metrics
 from planner.export.card_parts import head, loading, named_text, origin_text
 from planner.export.manifest import Manifest
 from planner.export.markdown import code, escaped
@@ -133,9 +133,13 @@ def _quality(manifest: Manifest) -> str:
     if not measured:
         return ""
     text = "held-out text" if manifest.holdout else "the search text"
-    kl, agreement = measured["kl"], measured["agreement"]
+    kl = measured["kl"]
+    others = "".join(
+        f"; {metric.exponential or metric.label}: {metric.amount(measured[metric.name].value)}"
+        for metric in front_metrics()
+        if metric.name in measured
+    )
     return (
         f"KL divergence from the dense model on {text}: {kl.value:.3f} ± "
-        f"{kl.standard_error:.3f} nats a token; the most probable token is the dense model's "
-        f"in {agreement.value:.1%} of places.\n\n"
+        f"{kl.standard_error:.3f} nats a token{others}.\n\n"
     )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evaluators.metric import COST_KINDS, METRICS, metric_names
+from evaluators.metric import COST_KINDS, METRICS, front_metrics, metric_names
 from planner.reports.sentences import with_error
 from planner.results.stability import Stability
 
@@ -18,7 +18,7 @@ def front_table(
     """Return a front as a table.
 
     KL has three columns: on the search text, which is optimistic; on a fresh draw of the same
-    text; and on held-out text, which perplexity and agreement are measured on too.
+    text; and on held-out text, which the other metrics of quality are shown of.
 
     Args:
         frame: As `Run.front` returns it.
@@ -55,9 +55,8 @@ def answers_table(frame: "pd.DataFrame") -> str:
 
 def _header(first: str, names: Sequence[str]) -> list[str]:
     costs = [word for name in names for word in [name, *[""] * METRICS[name].has_share]]
-    return [
-        first, "plan", *costs, "KL search", "KL fresh", "KL held-out", "perplexity", "agreement",
-    ]  # fmt: skip
+    quality = [metric.exponential or metric.name for metric in front_metrics()]
+    return [first, "plan", *costs, "KL search", "KL fresh", "KL held-out", *quality]
 
 
 def _shown_costs(frame: "pd.DataFrame") -> list[str]:
@@ -74,14 +73,19 @@ def _cells(row: "pd.Series", names: Sequence[str]) -> list[str]:
     for name in names:
         costs.append(METRICS[name].amount(row[name]))
         costs += [f"{row[f'{name}_x']:.3f}x"] if METRICS[name].has_share else []
-    quality = [with_error(row["kl"], row["kl_se"]), "", "", "", ""]
-    if not math.isnan(row.get("fresh_kl", math.nan)):
-        quality[1] = with_error(row["fresh_kl"], row["fresh_kl_se"])
-    if not math.isnan(row.get("holdout_kl", math.nan)):
-        quality[2] = with_error(row["holdout_kl"], row["holdout_kl_se"])
-        quality[3] = f"{row['holdout_perplexity']:.2f}"
-        quality[4] = f"{row['holdout_agreement']:.1%}"
+    # a plan that was not re-scored has none of these, or no number
+    quality = [
+        with_error(row[name], row[f"{name}_se"]) if _has(row, name) else ""
+        for name in ("kl", "fresh_kl", "holdout_kl")
+    ]
+    for metric in front_metrics():
+        name = f"holdout_{metric.name}"
+        quality.append(metric.amount(row[name]) if _has(row, name) else "")
     return [row["plan_id"], *costs, *quality]
+
+
+def _has(row: "pd.Series", name: str) -> bool:
+    return not math.isnan(row.get(name, math.nan))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

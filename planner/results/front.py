@@ -1,7 +1,6 @@
 """The non-dominated plans of a run: as a list, a table, a file, and within a budget."""
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 import moocore
 import numpy as np
 
-from evaluators.metric import COST_KINDS, Measurement, metric_names
+from evaluators.metric import COST_KINDS, METRICS, Measurement, exponential, metric_names
 from planner.runs.folder import FRONT_FILE
 from planner.runs.records import Evaluation
 from planner.settings.budget import Budget, relative_cost
@@ -135,7 +134,6 @@ def _quality_columns(prefix: str, measurements: Mapping[str, Measurement]) -> di
         measurement = measurements[name]
         columns[f"{prefix}{name}"] = measurement.value
         columns[f"{prefix}{name}_se"] = measurement.standard_error
-        if name == "nll":
-            # that of a ruined model may exceed the largest float
-            columns[f"{prefix}perplexity"] = math.exp(min(measurement.value, 700.0))
+        if METRICS[name].exponential:
+            columns[f"{prefix}{METRICS[name].exponential}"] = exponential(measurement.value)
     return columns

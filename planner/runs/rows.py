@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.metric import COST_KINDS, Measurement, metric_names
+from evaluators.metric import METRICS, Measurement, searched_names
 from evaluators.scoring.score import Score
 from planner.runs.records import Evaluation, RoundReply
 
@@ -27,12 +27,9 @@ MEASUREMENT_COLUMNS = "evaluation_id, split, metric, value, standard_error, by_w
 _NUMBER = (int, float)
 _FLOAT64 = np.dtype("<f8")
 _NONE: NDArray[np.float64] = np.zeros(0)
-_QUALITY_NAMES = frozenset(metric_names("quality"))
-_COST_NAMES = frozenset(metric_names(*COST_KINDS))
 _SPLITS = frozenset({"search", "fresh", "holdout"})
-_SIGNED = frozenset({"cosine"})
 _ROUNDING = 1e-3
-"""How far below 0 rounding may take a metric that is never negative."""
+"""How far below its least value rounding may take a metric."""
 
 
 class DamageError(Exception):
@@ -115,13 +112,13 @@ def _add(
 ) -> None:
     """Add a row of measurements to its plan."""
     number, failure = plan.head[0], plan.head[6]
-    is_known = split in _SPLITS and metric in _QUALITY_NAMES
+    known = METRICS.get(metric)
+    is_known = split in _SPLITS and known is not None and not known.is_cost
     _check(is_known, number, "has an unknown score `{!s:.20}`", metric)
     _check(_is_number(value) and _is_number(error), number, "has no number as its {}", metric)
     _check(by_window is None or _is_blob(by_window), number, "has no windows of {}", metric)
     mean, windows = _or_nan(value), _NONE if by_window is None else _numbers(by_window)
-    is_negative = mean < -_ROUNDING and metric not in _SIGNED
-    _check(not is_negative, number, "has a negative {}", metric)
+    _check(not _is_too_low(metric, mean), number, "has a {} below its least value", metric)
     _check(not _or_nan(error) < 0, number, "has a negative error of {}", metric)
     values = windows.tolist()
     if values and math.isfinite(mean):
@@ -169,10 +166,12 @@ def _costs(text: object, number: object) -> Mapping[str, float]:
     if not isinstance(costs, dict):
         raise DamageError(f"evaluation {number!s:.20} has no costs")
     for name, value in costs.items():
-        _check(name in _COST_NAMES, number, "has an unknown cost `{:.20}`", name)
+        known = METRICS.get(name)
+        is_known = known is not None and known.is_cost
+        _check(is_known, number, "has an unknown cost `{:.20}`", name)
         is_finite = isinstance(value, _NUMBER) and math.isfinite(value)
         _check(is_finite, number, "has no finite {}", name)
-        _check(value >= -_ROUNDING, number, "has a negative {}", name)
+        _check(not _is_too_low(name, value), number, "has a {} below its least value", name)
     return costs
 
 
@@ -210,8 +209,8 @@ def check_alike(evaluations: Mapping[int, Evaluation], cost_names: Iterable[str]
 
 
 def _check_complete(evaluations: Mapping[int, Evaluation], cost_names: Iterable[str]) -> None:
-    """Refuse an evaluation that lacks a measurement which others have."""
-    scores: dict[str, set[str]] = defaultdict(lambda: {"kl"}, exact=set(cost_names))
+    """Refuse an evaluation that lacks what any has, or a measurement which others have."""
+    scores: dict[str, set[str]] = defaultdict(lambda: set(searched_names()), exact=set(cost_names))
     for evaluation in evaluations.values():
         for split, measured in _scores(evaluation).items():
             scores[split].update(measured)
@@ -237,6 +236,10 @@ def _scores(evaluation: Evaluation) -> dict[str, Mapping[str, object]]:
 def _check(holds: object, number: object, what: str, name: object = "") -> None:
     if not holds:  # a message is made for these alone: a long run has a million checks
         raise DamageError(f"evaluation {number!s:.20} {what.format(name)}")
+
+
+def _is_too_low(name: str, value: float) -> bool:
+    return value < METRICS[name].lowest - _ROUNDING
 
 
 def _levels(text: object) -> "Genome":

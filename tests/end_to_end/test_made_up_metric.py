@@ -1,4 +1,4 @@
-"""A new cost is its file and its entry in the table of metrics: all else reads these two."""
+"""A new metric is its file and its entry in the table of metrics: all else reads these two."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests import ROOT
 from tests.settings import SMALL
 
-FILE = '''
+COST = '''
 """Half of the parameters."""
 
 from dataclasses import replace
@@ -23,31 +23,61 @@ def halves_table(model: CostedModel) -> CostTable:
     tables = tuple(table / 2 for table in params.tables)
     return replace(params, tables=tables, shared=params.shared / 2, rest=params.rest / 2)
 '''
-ENTRY = """
+QUALITY = '''
+"""Share of positions at which the next token of the text is the candidate's most probable."""
+
+from torch import Tensor
+
+from evaluators.quality.comparison import Comparison
+
+
+def hits(compared: Comparison) -> Tensor:
+    """Return 1 if the text goes on with the candidate's most probable token, else 0."""
+    return (compared.target_logit == 0).float()
+'''
+ENTRIES = """
 metric.METRICS["halves"] = metric.Metric(
     name="halves", kind="exact", label="half of the parameters", unit="parameters",
     source="made up", suffixes=("", "K", "M", "B"),
 )
+metric.METRICS["hits"] = metric.Metric(
+    name="hits", kind="quality", label="next token foreseen", unit="share of tokens",
+    source="made up", direction="maximise", is_searched=True, is_in_fronts=True,
+)
 """
 SCRIPT = """
 import json, sys
-from evaluators import costs, metric
+from importlib.util import spec_from_file_location
+from pathlib import Path
 
-costs.__path__.append(sys.argv[1])
-{entry}
+from evaluators import metric
+
+
+class MadeUpFiles:
+    def find_spec(name, path=None, target=None):
+        file = Path(sys.argv[1], *name.split(".")[1:]).with_suffix(".py")
+        return spec_from_file_location(name, file) if file.is_file() else None
+
+
+sys.meta_path.append(MadeUpFiles)
+{entries}
 from planner import search
 from planner.reports.metric_lists import with_lists
 from planner.reports.tables import front_table
 
 run = search(sys.argv[2], out=sys.argv[3], **json.loads(sys.argv[4]))
 best = run.best("halves<=0.8x")
+card = run.export(best.plan_id, sys.argv[3] + "-export") / "README.md"
 json.dump(
     {{
         "cost_names": run.cost_names,
         "dense": dict(run.dense),
         "best": dict(best.costs),
+        "searched": [plan.quality["hits"].value for plan in run.evaluations()],
+        "held_out": best.holdout["hits"].value,
+        "card": card.read_text(),
         "refusal": run.answers(["halves<=1"])["refusal"][0],
-        "header": front_table(run.front()).splitlines()[0].split(),
+        "table": front_table(run.front(), marked=best.plan_id),
         "list": with_lists("<!--metrics line-->\\n<!--/metrics-->"),
     }},
     sys.stdout,
@@ -55,14 +85,13 @@ json.dump(
 """
 
 
-def test_a_budget_is_asked_of_a_metric_that_was_just_made_up(
-    tmp_path: Path, saved_llama: Path
-) -> None:
-    (tmp_path / "costs").mkdir()
-    (tmp_path / "costs" / "halves.py").write_text(FILE)
+def test_a_cost_and_a_quality_that_were_just_made_up(tmp_path: Path, saved_llama: Path) -> None:
+    for name, text in {"costs/halves.py": COST, "quality/hits.py": QUALITY}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
     options = json.dumps(SMALL | {"budget": "halves<=0.8x", "evaluations": 12})
-    places = [str(tmp_path / "costs"), str(saved_llama), str(tmp_path / "run")]
-    script = SCRIPT.format(entry=ENTRY)
+    places = [str(tmp_path), str(saved_llama), str(tmp_path / "run")]
+    script = SCRIPT.format(entries=ENTRIES)
     command = [sys.executable, "-c", script, *places, options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -72,5 +101,12 @@ def test_a_budget_is_asked_of_a_metric_that_was_just_made_up(
     assert found["best"]["halves"] == found["best"]["params"] / 2
     assert found["best"]["halves"] <= 0.8 * found["dense"]["halves"]
     assert "cannot be met: the smallest plan of this model has halves " in found["refusal"]
-    assert "halves" in found["header"]
+    header, *rows = found["table"].splitlines()
+    assert "halves" in header.split()
+    assert len(found["searched"]) >= 12
+    assert all(0 <= share <= 1 for share in found["searched"])
+    shown = f"{found['held_out']:.1%}"
+    assert header.endswith("hits")
+    assert next(row for row in rows if row.startswith("→")).endswith(shown)
+    assert f"; next token foreseen: {shown}.\n" in found["card"]
     assert found["list"].splitlines()[1].endswith("`kl`, `halves`.")

@@ -1,8 +1,16 @@
+import math
 from importlib import import_module
 
 import pytest
 
-from evaluators.metric import COST_KINDS, METRICS, limitable_names, metric_names
+from evaluators.metric import (
+    COST_KINDS,
+    METRICS,
+    front_metrics,
+    limitable_names,
+    metric_names,
+    searched_names,
+)
 from evaluators.quality import QUALITY
 
 
@@ -73,3 +81,11 @@ def test_units_are_those_of_amounts_and_powers_of_two_of_bytes() -> None:
     assert METRICS["latency"].units == {"ms": 1.0, "s": 1e3}
     assert METRICS["size"].units["MiB"] == 1024.0**2
     assert METRICS["kl"].units == {}
+
+
+def test_a_metric_says_what_may_be_below_zero_and_what_is_shown() -> None:
+    assert [metric.name for metric in METRICS.values() if metric.lowest] == ["cosine"]
+    assert searched_names() == ("kl", "nll", "agreement")
+    assert [metric.name for metric in front_metrics()] == ["nll", "agreement"]
+    assert METRICS["nll"].amount(math.log(20.0)) == "20.00"
+    assert METRICS["agreement"].amount(0.5721) == "57.2%"

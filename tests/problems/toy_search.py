@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluators.metric import Measurement, searched_names
 from evaluators.scoring.score import Score
 from planner.run import Run
 from planner.runs.records import Evaluation, RoundReply
@@ -155,6 +156,12 @@ def score_of(
         seconds=seconds,
         failure=failure,
     )
+
+
+def rescored(value: float, standard_error: float = 0.0) -> dict[str, Measurement]:
+    """One value of all that a re-scored plan must have."""
+    measured = Measurement(value=value, standard_error=standard_error)
+    return dict.fromkeys(searched_names(), measured)
 
 
 def evaluation(genome: tuple[int, ...], seconds: float = 0.0) -> Evaluation:

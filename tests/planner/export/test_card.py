@@ -95,7 +95,7 @@ def test_hold_out_scores_are_preferred() -> None:
     }
     card = write_card(MANIFEST.model_copy(update={"holdout": held}))
     assert "on held-out text: 0.625 ± 0.020 nats" in card
-    assert "dense model's in 50.0% of places" in card
+    assert "nats a token; most probable token as in the dense model: 50.0%.\n" in card
 
 
 def test_a_plan_from_a_file_has_no_scores() -> None:

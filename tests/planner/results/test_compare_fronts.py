@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.metric import Measurement
 from planner.reports.sentences import rivalry_sentences
 from planner.results.compare_fronts import compare_fronts
 from planner.run import Run
 from planner.runs.metadata import RunMetadata
 from search_spaces.errors import RunError
 from search_spaces.models.identity import SourceIdentity
-from tests.problems.toy_search import DENSE, SETTINGS, evaluation
+from tests.problems.toy_search import DENSE, SETTINGS, evaluation, rescored
 
 MODEL = SourceIdentity(architecture="A", fingerprint="abc", params=1000, tokenizer="a")
 DENSE_PLAN, HALF, EMPTY = (3,) * 8, (0, 3) * 4, (0,) * 8
@@ -24,8 +23,7 @@ def made(folder: Path, kls: Mapping[tuple[int, ...], float], error: float = 0.0)
     for genome, kl in kls.items():
         plan = evaluation(genome)
         run.record(plan)
-        measured = {"kl": Measurement(value=kl, standard_error=error)}
-        run.record_rescore(plan.plan_id, "holdout", measured)
+        run.record_rescore(plan.plan_id, "holdout", rescored(kl, error))
     return run
 
 

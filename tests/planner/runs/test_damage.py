@@ -15,10 +15,10 @@ from planner.runs.metadata import RunMetadata
 from planner.runs.records import RoundReply, SearchEffort
 from planner.runs.rows import text_of
 from search_spaces.errors import OutputError, RunError
-from tests.problems.toy_search import DENSE, SETTINGS, evaluation, score_of
+from tests.problems.toy_search import DENSE, SETTINGS, evaluation, rescored, score_of
 
 GENOME = (3,) * 8
-FRESH = {"kl": Measurement(value=0.5), "cosine": Measurement(value=-0.5)}
+FRESH = rescored(0.5) | {"cosine": Measurement(value=-0.5)}
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,9 @@ def test_a_sound_run_is_read(folder: Path) -> None:
         (f"update measurements set metric = 'size' {KL}", "has an unknown score `size`"),
         (f"delete from measurements {KL}", "evaluation 2 lacks its kl"),
         ("delete from measurements where metric = 'kl'", "evaluation 1 lacks its kl"),
+        ("delete from measurements where metric = 'nll'", "evaluation 1 lacks its nll"),
+        ("delete from measurements where metric = 'nll' and split = 'holdout'", "2 lacks its nll"),
+        ("update measurements set value = -2 where metric = 'cosine'", "2 has a cosine below"),
         ("update evaluations set costs = '{}'", "evaluation 1 lacks its params"),
         (f"update evaluations set costs = '[1]' {ONE}", "evaluation 2 has no costs"),
         (f"update evaluations set costs = '{{\"params\": 1' {ONE}", "evaluation 2 has no costs"),
@@ -114,14 +117,14 @@ def test_a_sound_run_is_read(folder: Path) -> None:
         (f"update evaluations set costs = '{{\"kl\": 1.0}}' {ONE}", "2 has an unknown cost `kl`"),
         (f"update evaluations set costs = '{{\"kv\": NaN}}' {ONE}", "2 has no finite kv"),
         (f"update evaluations set costs = '{{\"kv\": [1]}}' {ONE}", "2 has no finite kv"),
-        (f"update evaluations set costs = '{{\"kv\": -9.0}}' {ONE}", "2 has a negative kv"),
+        (f"update evaluations set costs = '{{\"kv\": -9.0}}' {ONE}", "2 has a kv below its least"),
         (f"update evaluations set created_at = 'once' {ONE}", "evaluation 2 has no time"),
         (f"update evaluations set created_at = '2026-01-01' {ONE}", "evaluation 2 has no time"),
         (f"update evaluations set created_at = x'00' {ONE}", "evaluation 2 has no time"),
         (f"update evaluations set revision = 'x' {ONE}", "evaluation 2 has no revision"),
         ("delete from measurements where evaluation_id = 2", "evaluation 2 lacks its"),
         ("delete from measurements where split = 'fresh' and metric = 'kl'", "2 lacks its kl"),
-        ("update measurements set value = -0.5 where split = 'fresh'", "2 has a negative kl"),
+        ("update measurements set value = -0.5 where split = 'fresh'", "2 has a kl below its"),
         (f"delete from evaluations {ONE}", "evaluation 2 has scores and is missing"),
         ("update measurements set evaluation_id = 'x' where split = 'fresh'", "evaluation x has"),
         ("update meta set value = 'no json' where key = 'cost_names'", "its entry `cost_names`"),

@@ -14,7 +14,7 @@ from planner.run import Run
 from planner.runs.metadata import RunMetadata
 from search_spaces.atomic_files import temporary_path
 from search_spaces.errors import OutputError, RunError
-from tests.problems.toy_search import SETTINGS, evaluation, score_of
+from tests.problems.toy_search import SETTINGS, evaluation, rescored, score_of
 
 GENOME = (3, 3, 3, 3, 3, 3, 3, 3)
 OTHER = (0, 1, 2, 3, 0, 1, 2, 3)
@@ -65,8 +65,7 @@ def test_what_is_not_a_number_stays_so(tmp_path: Path) -> None:
 
 
 def test_scores_on_other_splits_join_their_plan(tmp_path: Path) -> None:
-    fresh = {"kl": Measurement(value=0.5, standard_error=0.1)}
-    holdout = {"kl": Measurement(value=0.7, standard_error=0.2)}
+    fresh, holdout = rescored(0.5, 0.1), rescored(0.7, 0.2)
     plan_id = evaluation(OTHER).plan_id
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(evaluation(OTHER))
@@ -80,7 +79,8 @@ def test_scores_on_other_splits_join_their_plan(tmp_path: Path) -> None:
 
 def test_what_each_window_scored_is_stored_on_every_split(tmp_path: Path) -> None:
     by_window = (0.1, 0.7, math.inf)
-    scores = {"kl": Measurement(value=math.inf, standard_error=math.nan, by_window=by_window)}
+    kl = Measurement(value=math.inf, standard_error=math.nan, by_window=by_window)
+    scores = rescored(math.inf) | {"kl": kl}
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(evaluation(OTHER))
         run.record_rescore(evaluation(OTHER).plan_id, "holdout", scores)
@@ -91,8 +91,8 @@ def test_what_each_window_scored_is_stored_on_every_split(tmp_path: Path) -> Non
 
 
 def test_an_evaluation_is_written_with_all_its_splits(tmp_path: Path) -> None:
-    scores = {"kl": Measurement(value=0.5, standard_error=0.1)}
-    holdout = {**scores, "nll": Measurement(value=3.0)}
+    scores = rescored(0.5, 0.1)
+    holdout = {**scores, "cosine": Measurement(value=0.9)}
     whole = replace(evaluation(OTHER), fresh=scores, holdout=holdout)
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(whole)
