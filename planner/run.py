@@ -111,7 +111,9 @@ class Run(RunStore):
                 f"`planner front {self.folder}` lists the ids"
             )
         try:
-            return layer_frame(read_space(self.folder), evaluation.genome)
+            return layer_frame(
+                read_space(self.folder, self.metadata.space_digest), evaluation.genome
+            )
         except RunError as error:
             error.add_note(resume_command(self.settings, self.folder))
             raise

@@ -97,7 +97,7 @@ def export_from_run(
         if run.metadata.latency_digest:
             run.check_latency(table.digest)
         dense = replace(dense, costs=dense.costs.timed(table))
-    restore_space(run.folder, dense, run.settings)
+    restore_space(run, dense)
     scores = Scores()
     if evaluation is not None:
         text = settings.data or f"{OWN_TEXT}, seed {settings.seed}"

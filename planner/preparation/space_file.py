@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from evaluators.costs.cost_model import CostModel
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.prepare import run_space
+from planner.runs.run_store import RunStore
 from planner.runs.space_description import (
     ComponentDescription,
     Kept,
@@ -20,7 +20,6 @@ from planner.runs.space_description import (
     read_space,
     save_space,
 )
-from planner.settings.search import SearchSettings
 from search_spaces.errors import InputError, RunError
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 from search_spaces.space.space import SearchSpace, Site
@@ -59,16 +58,19 @@ def describe_space(space: SearchSpace, costs: CostModel) -> SpaceDescription:
     )
 
 
-def restore_space(folder: Path, dense: DenseModel, settings: SearchSettings) -> None:
+def restore_space(run: RunStore, dense: DenseModel) -> None:
     """Make a run's ``space.json`` again if it is lost or damaged, and the folder allows it."""
+    digest = run.metadata.space_digest
     try:
-        read_space(folder)
+        read_space(run.folder, digest)
     except RunError as damage:
         logger.warning("%s", damage)
         with suppress(InputError):  # nothing but `planner front --plan` reads it
-            space = run_space(dense, settings, folder)
-            save_space(folder, describe_space(space, dense.costs))
-            logger.warning("it is made again")
+            space = run_space(dense, run.settings, run.folder)
+            described = describe_space(space, dense.costs)
+            if digest in {None, described.digest}:
+                save_space(run.folder, described)
+                logger.warning("it is made again")
 
 
 def _component(component: Component) -> ComponentDescription:

@@ -39,6 +39,8 @@ class RunMetadata:
     """Of the tokens of all windows."""
     order_digest: str | None = None
     """Of the orders of units by importance."""
+    space_digest: str | None = None
+    """Of what ``space.json`` says."""
     latency_digest: str | None = None
     """Of the latency table, if there is one."""
     cost_names: Annotated[tuple[_CostName, ...], Field(min_length=1)] | None = None

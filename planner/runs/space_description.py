@@ -1,17 +1,22 @@
 """``space.json``: what a run chooses among, for readers without its model."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from planner.runs.folder import SPACE_FILE
+from planner.runs.refusals import foreign_version
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import RunError
 from search_spaces.models.identity import ModelIdentity
 
-_Count = Annotated[int, Field(ge=0)]
+_VERSION = 1
+_MOST = 2**31
+_Count = Annotated[int, Field(ge=0, le=_MOST)]
+_Size = Annotated[int, Field(ge=1, le=_MOST)]
 _Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -23,9 +28,9 @@ class Kept(_Described):
     """What is kept of one component."""
 
     units: _Count
-    options: Mapping[str, int | str] = {}
+    options: Mapping[str, _Count | str] = {}
     """How they are stored and run, by the names of `BlockOptions`, where it is not as in the
-    dense model: ``pattern``, ``channels``, ``top_k``."""
+    dense model: ``pattern``, ``format``, ``channels``, ``top_k``."""
 
 
 class ComponentDescription(_Described):
@@ -34,7 +39,7 @@ class ComponentDescription(_Described):
     name: str
     kind: str
     layer: _Count
-    units: _Count
+    units: _Size
     unit: str
     """What a unit is, in the plural: KV groups, channels or experts."""
     features: _Count
@@ -74,7 +79,7 @@ class SiteDescription(_Described):
 class SpaceDescription(_Described):
     """What a run chooses among: a genome is one level for each site, in their order."""
 
-    version: Literal[1]
+    version: Annotated[int, Field(ge=_VERSION, le=_VERSION)]
     model: ModelIdentity
     components: tuple[ComponentDescription, ...]
     """Layer by layer."""
@@ -87,13 +92,33 @@ class SpaceDescription(_Described):
     @model_validator(mode="after")
     def _check(self) -> Self:
         widths = {component.name: component.units for component in self.components}
+        if len(widths) < len(self.components):
+            raise ValueError("components have names of their own")
         for site in self.sites:
             for kept in (zip(site.targets, level, strict=True) for level in site.levels):
                 if any(k.units > widths.get(name, -1) for name, k in kept):
                     raise ValueError("a site keeps units of components that there are")
         if not set(self.needed) <= widths.keys():
             raise ValueError("what is needed is a component")
+        if self.needed:
+            self._check_kept(self.needed[0])
         return self
+
+    def _check_kept(self, name: str) -> None:
+        """Refuse a component that is needed, may be dropped, and cannot be brought back."""
+        sites = self._sizing(name)
+        counts = [[level[s.targets.index(name)].units for level in s.levels] for s in sites]
+        if any(0 in by_level for by_level in counts) and not any(counts[0][1:2]):
+            raise ValueError("what is needed has a level that keeps some of it")
+
+    @property
+    def digest(self) -> str:
+        """What identifies the description, however its file is laid out."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """Return the text of the file."""
+        return self.model_dump_json(exclude_defaults=True) + "\n"
 
     def kept(self, genome: Sequence[int]) -> dict[str, Kept]:
         """Return what a genome keeps of each component.
@@ -103,7 +128,7 @@ class SpaceDescription(_Described):
         """
         tops = [len(site.levels) for site in self.sites]
         is_ours = len(genome) == len(tops) and all(
-            level < top for level, top in zip(genome, tops, strict=True)
+            0 <= level < top for level, top in zip(genome, tops, strict=True)
         )
         if not is_ours:
             raise RunError(
@@ -112,11 +137,13 @@ class SpaceDescription(_Described):
             )
         kept = self._kept(genome)
         if self.needed and not any(kept[name].units for name in self.needed):
-            sized = (s for s in self.sites if s.dimension == "units")
-            first = next(site for site in sized if self.needed[0] in site.targets)
-            position = self.sites.index(first)
+            position = self.sites.index(self._sizing(self.needed[0])[0])
             kept = self._kept([*genome[:position], 1, *genome[position + 1 :]])
         return kept
+
+    def _sizing(self, name: str) -> list[SiteDescription]:
+        """Return the sites that choose how many units of a component are kept."""
+        return [s for s in self.sites if s.dimension == "units" and name in s.targets]
 
     def _kept(self, genome: Sequence[int]) -> dict[str, Kept]:
         units = {component.name: component.units for component in self.components}
@@ -139,7 +166,7 @@ def save_space(folder: Path, space: SpaceDescription) -> None:
     Raises:
         OutputError: If the folder cannot be written to.
     """
-    path, text = folder / SPACE_FILE, space.model_dump_json(exclude_defaults=True) + "\n"
+    path, text = folder / SPACE_FILE, space.to_json()
     try:
         is_same = path.read_bytes() == text.encode()
     except OSError:  # writing says what is wrong with it
@@ -148,22 +175,31 @@ def save_space(folder: Path, space: SpaceDescription) -> None:
         atomic_write_text(path, text)
 
 
-def read_space(folder: Path) -> SpaceDescription:
+def read_space(folder: Path, digest: str | None = None) -> SpaceDescription:
     """Read ``space.json`` from a run's folder.
 
+    Args:
+        folder: Of the run.
+        digest: Of what the search wrote; `None`: it is not known.
+
     Raises:
-        RunError: If it is missing or damaged.
+        RunError: If it is missing or damaged, of another version, or not what the search wrote.
     """
-    path = folder / SPACE_FILE
+    path, what = folder / SPACE_FILE, "it is another than was written"
     try:
-        return SpaceDescription.model_validate_json(path.read_bytes())
+        space = SpaceDescription.model_validate_json(path.read_bytes(), strict=True)
+        if digest in {None, space.digest}:
+            return space
     except FileNotFoundError:
-        what = "is missing"
+        what = "it is missing"
     except PermissionError:  # a sound file may be behind it
         raise
-    except (OSError, ValidationError):
-        what = "is damaged"
+    except ValidationError as error:
+        version = foreign_version(error)
+        what = "it is damaged" if version is None else f"it is of version {version!s:.20}"
+    except OSError:
+        what = "it is damaged"
     raise RunError(
-        f"`{path}` must say what the search chooses among, and it {what}; go on with the search "
-        "where the model is, which makes it again"
+        f"`{path}` must say in version {_VERSION} what the search chooses among, and {what}; go "
+        "on with the search where the model is, which makes it again"
     )

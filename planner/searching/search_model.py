@@ -161,6 +161,8 @@ def search_prepared(
     problem = Problem.of(run.settings, prepared)
     if prepared.dense.costs.table is not None:
         run.check_latency(prepared.dense.costs.table.digest)
+    space = describe_space(prepared.space, prepared.dense.costs)
+    save_space(run.folder, space)
     digest = text_digest(prepared.calibration)
     run.check_text(digest)
     run.record_metadata(
@@ -170,9 +172,9 @@ def search_prepared(
             cost_names=problem.cost_names,
             text=prepared.calibration.source,
             text_digest=digest,
+            space_digest=space.digest,
         )
     )
-    save_space(run.folder, describe_space(prepared.space, prepared.dense.costs))
 
     recorded = RecordedProgress(run, progress, "searching")
     spent = _scored(

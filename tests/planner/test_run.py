@@ -79,9 +79,7 @@ def test_an_unknown_plan_and_a_space_that_is_lost_are_named(alone: Path) -> None
     with pytest.raises(PlanError, match="must be the id of a plan of this run, got `none`"):
         run.layers("none")
     (alone / "space.json").unlink()
-    with pytest.raises(
-        RunError, match=r"space\.json` must say what the search chooses among"
-    ) as lost:
+    with pytest.raises(RunError, match=r"space\.json` must say in version 1 what") as lost:
         run.layers(run.evaluations()[0].plan_id)
     (command,) = lost.value.__notes__
     assert command.startswith("planner search ")
@@ -89,12 +87,18 @@ def test_an_unknown_plan_and_a_space_that_is_lost_are_named(alone: Path) -> None
     assert len(run.front()) > 1  # which needs no such file
 
 
+@pytest.mark.parametrize("damage", ["cut off", "another"])
 def test_a_damaged_space_is_made_again_where_the_model_is(
-    searched_copy: Path, searched: Path, tmp_path: Path
+    damage: str, searched_copy: Path, searched: Path, tmp_path: Path
 ) -> None:
     sound = (searched / "space.json").read_bytes()
-    (searched_copy / "space.json").write_bytes(sound[:100])
+    another = sound.replace(b'"kind":"mlp"', b'"kind":"attention"')
+    assert another != sound
+    written = sound[:100] if damage == "cut off" else another
+    (searched_copy / "space.json").write_bytes(written)
     run = Run.open(searched_copy)
+    with pytest.raises(RunError, match=r"space\.json` must say in version 1 what"):
+        run.layers(run.best("params<=0.8x").plan_id)
     run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
     assert (searched_copy / "space.json").read_bytes() == sound
 

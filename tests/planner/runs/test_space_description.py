@@ -66,7 +66,7 @@ def test_a_genome_is_read_without_the_model(
     assert kept["layers.0.experts"].options == options
 
 
-@pytest.mark.parametrize("genome", [(), (2, 2, 1), (2, 2, 1, 1, 1), (3, 2, 1, 1)])
+@pytest.mark.parametrize("genome", [(), (2, 2, 1), (2, 2, 1, 1, 1), (3, 2, 1, 1), (-1, 2, 1, 1)])
 def test_a_genome_of_another_space_is_refused(
     space: SpaceDescription, genome: tuple[int, ...]
 ) -> None:
@@ -91,6 +91,11 @@ def _without(key: str) -> dict[str, Any]:
     return {name: value for name, value in CONTENT.items() if name != key}
 
 
+def _component(**changes: object) -> dict[str, Any]:
+    first, *others = CONTENT["components"]
+    return CONTENT | {"components": [first | changes, *others]}
+
+
 def _site(**changes: object) -> dict[str, Any]:
     first, *others = CONTENT["sites"]
     return CONTENT | {"sites": [first | changes, *others]}
@@ -101,7 +106,13 @@ def _site(**changes: object) -> dict[str, Any]:
     [
         b"", b"{", b"[]", b"\xff\xfe", b"[" * 9999,
         *map(_without, ("version", "model", "components", "sites", "dense_costs")),
-        CONTENT | {"version": 9}, CONTENT | {"more": 1}, CONTENT | {"needed": ["layers.9.mlp"]},
+        CONTENT | {"more": 1}, CONTENT | {"needed": ["layers.9.mlp"]},
+        *(CONTENT | {"version": version} for version in ("1", True, 1.0, 1.5, None)),
+        *(_component(units=units) for units in (0, -1, 2.0, True, "2", 10**30)),
+        _component(layer=10**30), _component(name="layers.0.experts"),
+        _site(levels=[[{"units": 0}]], costs={}),  # what is needed could be dropped for good
+        _site(levels=[[{"units": 0}], [{"units": 0}]], costs={}),
+        _site(levels=[[{"units": 1, "options": {"top_k": 10**30}}]] * 3),
         CONTENT | {"dense_costs": {"params": -1}},
         _site(targets=["layers.9.mlp"]), _site(targets=[]), _site(levels=[]),
         _site(levels=[[{"units": 9}]] * 3), _site(levels=[[{"units": -1}]] * 3),
@@ -114,6 +125,25 @@ def test_a_damaged_file_is_named(content: bytes | dict[str, Any], tmp_path: Path
     assert "it is damaged; go on with the search where the model is" in _refused(tmp_path)
 
 
+def test_a_file_of_another_version_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "space.json").write_text(json.dumps(CONTENT | {"version": 9, "more": 1}))
+    assert "must say in version 1 what" in _refused(tmp_path)
+    assert "it is of version 9; go on with the search where the model is" in _refused(tmp_path)
+
+
+def test_a_file_that_says_something_else_than_was_written_is_told(
+    space: SpaceDescription, tmp_path: Path
+) -> None:
+    save_space(tmp_path, space)
+    laid_out = json.dumps(json.loads(space.to_json()), indent=4)
+    (tmp_path / "space.json").write_text(laid_out, encoding="utf-8")
+    assert read_space(tmp_path, space.digest) == space
+    other = _site(levels=[[{"units": 0}], [{"units": 2}], [{"units": 2}]])
+    (tmp_path / "space.json").write_text(json.dumps(other), encoding="utf-8")
+    assert read_space(tmp_path) != space  # sound by itself
+    assert "it is another than was written" in _refused(tmp_path, space.digest)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "it is missing; go on with the search where the model is" in _refused(tmp_path)
     (tmp_path / "space.json").mkdir()
@@ -123,9 +153,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "it is damaged" in _refused(tmp_path)
 
 
-def _refused(folder: Path) -> str:
+def _refused(folder: Path, digest: str | None = None) -> str:
     with pytest.raises(RunError, match=r"space\.json") as raised:
-        read_space(folder)
+        read_space(folder, digest)
     message = str(raised.value)
     assert len(message.replace(str(folder), "run")) <= 300
     assert "\n" not in message
