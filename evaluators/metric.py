@@ -205,8 +205,15 @@ def metric_names(*kinds: Kind) -> tuple[str, ...]:
 
 
 def limitable_names() -> tuple[str, ...]:
-    """Return the names of the metrics that a budget may limit, in their order."""
-    return tuple(metric.name for metric in METRICS.values() if metric.is_limitable)
+    """Return the names of the metrics that a budget may limit, in their order.
+
+    Every plan must have what is limited, so no quality that the front alone is measured by.
+    """
+    return tuple(
+        metric.name
+        for metric in METRICS.values()
+        if metric.is_limitable and (metric.is_cost or metric.is_searched)
+    )
 
 
 def searched_names() -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class Run(RunStore):
             self._front = revision, front(evaluations, self.cost_names)
         return self._front[1]
 
-    def front(self, budget: str | None = None) -> "pd.DataFrame":
+    def front(self, budget: str | Budget | None = None) -> "pd.DataFrame":
         """Return the non-dominated plans as a table, most expensive first.
 
         Args:
@@ -47,11 +47,9 @@ class Run(RunStore):
         dense = self.dense
         frame = front_frame(self.front_plans(), dense)
         if budget is not None:
-            parsed = Budget.parse(budget)
-            parsed.check_measured(dense)
-            rows = frame[["kl", *dense]].to_dict(orient="records")
-            fits = [parsed.admits({str(k): v for k, v in r.items()}, dense) for r in rows]
-            frame = frame[fits]
+            limits = Budget.of(budget)
+            limits.check_measured(dense)
+            frame = frame.loc[[limits.admits(p.values, dense) for p in self.front_plans()]]
         return frame.reset_index(drop=True)
 
     def best(self, budget: str | Budget) -> Evaluation:
@@ -60,7 +58,7 @@ class Run(RunStore):
         Raises:
             BudgetError: If no plan of the run meets it.
         """
-        return plan_chooser(self)(Budget.parse(str(budget)))
+        return plan_chooser(self)(Budget.of(budget))
 
     def answers(self, budgets: Sequence[str]) -> "pd.DataFrame":
         """Return the best plan within each of many budgets, without scoring anything again.

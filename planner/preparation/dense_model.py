@@ -74,7 +74,7 @@ def cost_model(
         stored=loaded.stored,
         context=settings.window_tokens,
         block_options=lay_out_options(
-            structure.components, settings.choices, settings.patterns, settings.mlp_step
+            structure.components, settings.space, settings.patterns, settings.mlp_step
         ),
         adds_bias=PruningMethods.of(settings, structure).adds_bias,
     )

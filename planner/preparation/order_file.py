@@ -149,7 +149,7 @@ def load_space(
         dense.loaded.identity,
         components,
         orders,
-        choices=settings.choices,
+        choices=settings.space,
         mlp_step=settings.mlp_step,
         patterns=settings.patterns,
         weights_digest=weights_digest,

@@ -33,7 +33,7 @@ PREPARED_FILES = (*COMMON_FILES, ORDER_FILE)
 
 def preparation_key(settings: SearchSettings) -> tuple[object, ...]:
     """Return what runs of one model must have in common to share a prepared model."""
-    choices = settings.choices
+    choices = settings.space
     # of what is dropped or left out whole, only that layers are says something of the preparation
     options = replace(choices, heads=False, drops=False, experts=False)
     resizes = choices.heads or choices.channels

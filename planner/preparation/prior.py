@@ -57,7 +57,7 @@ def _named_prior(
 ) -> SensitivityPrior:
     structure = dense.structure
     block_options = lay_out_options(
-        structure.components, settings.choices, settings.patterns, settings.mlp_step
+        structure.components, settings.space, settings.patterns, settings.mlp_step
     )
     energy = prior_from_energy(structure, statistics, block_options)
     if methods.refits_outputs:
@@ -79,7 +79,7 @@ def _named_prior(
                 structure,
                 statistics,
                 methods.layer_importance,
-                whole_layers=settings.choices.layers,
+                whole_layers=settings.space.layers,
             )
         case "lamp" | "global_magnitude" | "owl" as name:
             return prior_from_allocation(energy, structure, statistics, block_options, name)

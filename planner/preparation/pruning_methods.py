@@ -53,8 +53,8 @@ class ExpertMethods:
             assert settings.pretrained_router is not None  # as settings check
             folder = Path(settings.pretrained_router)
             pretrained = read_pretrained_routers(folder, structure.backbone, structure.components)
-        merging = settings.weight_methods.merges
-        sparsifier = _stack_sparsifier(settings.sparsifier) if settings.choices.sparse else None
+        merging = settings.compensate.merges
+        sparsifier = _stack_sparsifier(settings.sparsifier) if settings.space.sparse else None
         names = ["merge" if merging else "", f"experts-{sparsifier}" if sparsifier else ""]
         notice = ""
         if sparsifier not in (None, settings.sparsifier):
@@ -115,8 +115,8 @@ class PruningMethods:
             SettingsError: If a method does not support experts and the model has some, or the
                 other way round.
         """
-        compensation, refinement, _ = settings.weight_methods
-        if settings.weight_methods.merges and not structure.has_experts:
+        compensation, refinement, _ = settings.compensate
+        if settings.compensate.merges and not structure.has_experts:
             raise SettingsError(
                 "`compensate` merge joins experts of a mixture, and this model has none; leave it "
                 "out"
@@ -131,7 +131,7 @@ class PruningMethods:
                 "`--pretrained_router` must go with a mixture of experts, and "
                 f"{quoted(settings.model)} has no experts; leave it out"
             )
-        choices = settings.choices
+        choices = settings.space
         sparse, resizes = choices.sparse, choices.heads or choices.channels
         by_layer = settings.prior in get_args(LayerImportanceName)
         return cls(
@@ -187,7 +187,7 @@ def weights_digest_of(
     """Return what identifies how weights are changed, and on which text; empty: they are not."""
     if not methods.changes_weights:
         return ""
-    compensation, refinement, _ = settings.weight_methods
+    compensation, refinement, _ = settings.compensate
     names: list[str] = [
         methods.experts.name,
         compensation or "" if methods.compensation else "",

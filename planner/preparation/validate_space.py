@@ -26,7 +26,7 @@ def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
         SettingsError: If it has none, or prunes channels of experts in steps that kernels do not
             accept.
     """
-    components, choices = dense.structure.components, settings.choices
+    components, choices = dense.structure.components, settings.space
     if (
         dense.structure.has_experts
         and choices.channels
@@ -54,9 +54,7 @@ def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
     """
     for component in dense.structure.components:
         layer = dense.structure.backbone.layers[component.layer]
-        units = unit_levels(component, settings.choices, settings.mlp_step)
-        channels = (
-            channel_levels(component, settings.mlp_step) if settings.choices.channels else ()
-        )
+        units = unit_levels(component, settings.space, settings.mlp_step)
+        channels = channel_levels(component, settings.mlp_step) if settings.space.channels else ()
         kept = [count for count in units if count]
         check_patterns(component, layer, kept, channels, settings.patterns)

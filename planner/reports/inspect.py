@@ -39,7 +39,7 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
         identity,
         components,
         orders,
-        choices=settings.choices,
+        choices=settings.space,
         mlp_step=settings.mlp_step,
         patterns=settings.patterns,
     )

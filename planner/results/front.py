@@ -109,7 +109,7 @@ def _nothing_fits(
     )
     return (
         f"no plan of this run meets `{budget}`: the nearest reaches {reached}; "
-        "ask for at least that, or search on with --resume and more --evaluations"
+        "ask for no better than that, or search on with --resume and more --evaluations"
     )
 
 

@@ -56,7 +56,7 @@ class Problem:
         problem = cls(
             budget=budget,
             focus=settings.focus,
-            cost_names=budget.cost_names or (settings.choices.cost,),
+            cost_names=budget.cost_names or (settings.space.cost,),
             dense=prepared.dense.costs.dense(),
             smallest=prepared.smallest_costs(),
         )

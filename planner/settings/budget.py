@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Context
 from typing import NoReturn, Self
 
 from evaluators.metric import METRICS, Metric, limitable_names, metric_names
@@ -14,6 +15,8 @@ from search_spaces.suggestions import shown, suggestion
 _TERM = re.compile(r"([^<>=\s]+)\s*([<>=]+)\s*(.*)")
 _VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*(?:/s)?)(/token)?")
 _EXAMPLE = "params<=0.7x,kl<=0.05"
+# more digits than anyone types; what overflows becomes infinite, and is refused as such
+_EXACT = Context(prec=60, traps=[])
 # rounding: 0.7 times a cost need not equal the cost of a plan that keeps 70 % of it
 _TOLERANCE = 1e-9
 # divides in the place of a limit of 0
@@ -40,7 +43,7 @@ class Limit:
         exact = [
             f"{_plain(self.value / scale)}{unit}"
             for unit, scale in self._metric.units.items()
-            if self.value / scale * scale == self.value
+            if _scaled(repr(self.value / scale), scale) == self.value
         ]
         return f"{self.metric}{self.operator}{min([*exact, _plain(self.value)], key=len)}"
 
@@ -66,9 +69,9 @@ class Limit:
 
     def reached(self, value: float, dense: Mapping[str, float]) -> str:
         """Describe a value in the style of this limit, never rounded to look better than it is."""
-        if not self._metric.is_cost:
-            return f"{self.metric} {_rounded_up(value, 4):g}"
         worse = _rounded_down if self._metric.is_maximised else _rounded_up
+        if not self._metric.is_cost:
+            return f"{self.metric} {worse(value, 4):g}"
         share = f"{worse(relative_cost(self.metric, value, dense), 3):g}x"
         amount = self._metric.amount(value, rounded=worse)
         first, second = (share, amount) if self.relative else (amount, share)
@@ -120,6 +123,15 @@ class Budget:
             if names.count(name) > 1:
                 _refuse("a budget must name each metric once", text, f"keep one limit on `{name}`")
         return cls(limits=limits)
+
+    @classmethod
+    def of(cls, budget: "str | Budget") -> "Budget":
+        """Return a budget as it is, or from its text.
+
+        Raises:
+            BudgetError: If the text breaks the grammar.
+        """
+        return budget if isinstance(budget, Budget) else cls.parse(budget)
 
     def __str__(self) -> str:
         return ",".join(str(limit) for limit in self.limits)
@@ -259,19 +271,26 @@ def _parse_value(metric: Metric, text: str, term: str) -> Limit:
     units = {unit.lower(): scale for unit, scale in metric.units.items()}
     relative = match is not None and match[2] == "x"
     if relative and not metric.is_cost:
-        _refuse(f"`{name}` is absolute: the dense model's is 0", term, f"write {name}<=0.05")
+        rule = f"a limit on `{name}` must be absolute, and no share of the dense model's"
+        _refuse(rule, term, f"write for example {name}{_operator(metric)}0.05")
     unit_fits = match is not None and (relative or match[2] in units or match[2] == "")
     if match is None or not unit_fits or (match[3] and not metric.is_per_token):
         formats = ["0.7x, not 70%, for a share of the dense model"] if metric.is_cost else []
         formats += [f"a number in {', '.join(metric.units)}"] if units else ["a number"]
         _refuse(f"`{name}` takes {' or '.join(formats)}", term, "fix the value")
-    value = float(match[1]) * (1.0 if relative else units.get(match[2], 1.0))
+    value = _scaled(match[1], 1.0 if relative else units.get(match[2], 1.0))
     positive = relative or metric.is_maximised
     if value < 0 or not math.isfinite(value) or (positive and value == 0):
         subject = "a share of the dense model" if relative else "a limit"
         rule = f"{subject} must be finite and {'above' if positive else 'at least'} 0"
         _refuse(rule, term, f"write for example {_EXAMPLE}")
     return Limit(metric=name, value=value, relative=relative)
+
+
+def _scaled(number: str, scale: float) -> float:
+    """Return an amount in the metric's own unit, the same in whichever unit it was written."""
+    exact = _EXACT.create_decimal(number)
+    return float(_EXACT.multiply(exact, _EXACT.create_decimal_from_float(scale)))
 
 
 def _refuse(rule: str, got: str, remedy: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """Settings of a search: one frozen object that the command line, Python and YAML share."""
 
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 
@@ -158,25 +159,15 @@ class SearchSettings(BaseModel):
         _check_text(settings)
         return settings
 
-    @property
-    def choices(self) -> Choices:
-        """What may be pruned: the setting ``space``."""
-        return self.space
-
-    @property
+    @cached_property
     def patterns(self) -> tuple[SparsityPattern, ...]:
         """Sparsity patterns to choose from, the dense one first."""
-        return sparsity_patterns(self.choices, self.sparsity_step)
+        return sparsity_patterns(self.space, self.sparsity_step)
 
     @property
     def weight_cache_bytes(self) -> int:
         """Disk space for weights; more than any disk has for no limit."""
         return round(min(self.weight_cache_gigabytes, 1e9) * 1e9)
-
-    @property
-    def weight_methods(self) -> WeightMethods:
-        """Compensation methods: the setting ``compensate``."""
-        return self.compensate
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -231,7 +222,7 @@ def _check_agreement(settings: SearchSettings) -> None:
         SettingsError: If there is such a method.
     """
     _check_limit(settings)
-    choices, (_, refinement, merges) = settings.choices, settings.weight_methods
+    choices, (_, refinement, merges) = settings.space, settings.compensate
     if merges and not choices.experts:
         rule = "`compensate` merge needs a space with experts"
         _refuse(rule, str(settings.space), "add `experts` to `--space`, or leave it out")

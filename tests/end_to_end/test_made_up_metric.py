@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import ROOT
 from tests.settings import SMALL
 
@@ -62,21 +64,27 @@ class MadeUpFiles:
 sys.meta_path.append(MadeUpFiles)
 {entries}
 from planner import search
+from planner.export.card import write_card
+from planner.export.manifest import Quality
 from planner.reports.metric_lists import with_lists
 from planner.reports.tables import front_table
+from tests.planner.export.manifests import MANIFEST
 
 run = search(sys.argv[2], out=sys.argv[3], **json.loads(sys.argv[4]))
 best = run.best("halves<=0.8x")
-card = run.export(best.plan_id, sys.argv[3] + "-export") / "README.md"
+luckiest = max(plan.score.mean("hits") for plan in run.evaluations())
+card = write_card(MANIFEST.model_copy(update={{"holdout": Quality.of_all(best.holdout)}}))
 json.dump(
     {{
         "cost_names": run.cost_names,
         "dense": dict(run.dense),
         "best": dict(best.costs),
         "searched": [plan.quality["hits"].value for plan in run.evaluations()],
+        "luckiest": luckiest,
+        "reaching": len(run.front(f"hits>={{luckiest / 2}}")),
         "held_out": best.holdout["hits"].value,
-        "card": card.read_text(),
-        "refusal": run.answers(["halves<=1"])["refusal"][0],
+        "card": card,
+        "refusals": [*run.answers(["halves<=1", "hits>=2"])["refusal"]],
         "table": front_table(run.front(), marked=best.plan_id),
         "list": with_lists("<!--metrics line-->\\n<!--/metrics-->"),
     }},
@@ -100,7 +108,13 @@ def test_a_cost_and_a_quality_that_were_just_made_up(tmp_path: Path, saved_llama
     assert found["dense"]["halves"] == found["dense"]["params"] / 2
     assert found["best"]["halves"] == found["best"]["params"] / 2
     assert found["best"]["halves"] <= 0.8 * found["dense"]["halves"]
-    assert "cannot be met: the smallest plan of this model has halves " in found["refusal"]
+    cost, quality = found["refusals"]
+    assert "cannot be met: the smallest plan of this model has halves " in cost
+    reached = float(quality.partition("the nearest reaches hits ")[2].partition(";")[0])
+    assert reached <= found["luckiest"]
+    assert reached == pytest.approx(found["luckiest"], abs=1e-4)
+    assert "ask for no better than that" in quality
+    assert found["reaching"] > 0
     header, *rows = found["table"].splitlines()
     assert "halves" in header.split()
     assert len(found["searched"]) >= 12
@@ -109,4 +123,4 @@ def test_a_cost_and_a_quality_that_were_just_made_up(tmp_path: Path, saved_llama
     assert header.endswith("hits")
     assert next(row for row in rows if row.startswith("→")).endswith(shown)
     assert f"; next token foreseen: {shown}.\n" in found["card"]
-    assert found["list"].splitlines()[1].endswith("`kl`, `halves`.")
+    assert found["list"].splitlines()[1].endswith("`kl`, `halves`, `hits`.")

@@ -31,6 +31,8 @@ budgets = (
     [
         ("params<=0.8x", "params <= 0.80x"),
         ("params<=100M", "PARAMS<=0.1B"),
+        ("size<=67MB", "size<=0.067GB"),
+        ("macs<=0.0011G", "macs<=1.1M/token"),
         ("kl<=0.1,params<=0.8x", "params<=0.8x,kl<=0.1"),
         ("params<=0.8x,kl<=0.1,size<=1MB", "params<=0.8x,size<=1000kB,kl<=0.10"),
     ],
@@ -38,6 +40,13 @@ budgets = (
 def test_budgets_are_compared_by_value(text: str, other: str) -> None:
     assert Budget.parse(text) == Budget.parse(other)
     assert len({Budget.parse(text), Budget.parse(other)}) == 1
+
+
+def test_an_amount_is_the_same_in_each_unit() -> None:
+    for thousandths in range(1, 2000):
+        whole = Budget.parse(f"size<={thousandths}MB")
+        assert Budget.parse(f"size<={thousandths / 1000}GB") == whole
+        assert Budget.parse(str(whole)) == whole
 
 
 @pytest.mark.parametrize(
@@ -124,6 +133,7 @@ def test_a_budget_of_several_terms() -> None:
         ("size<=180M", "GIB"),
         ("params<=nan", "fix the value"),
         ("params<=1e999", "finite and at least 0"),
+        ("params<=1e99999999999999999999", "finite and at least 0"),
         ("params<=0x", "above 0"),
         ("params<=-0.5x", "above 0"),
         ("params<=-5M", "at least 0"),
