@@ -47,7 +47,7 @@ def run(options: Namespace) -> None:
     from planner.run import Run
     from planner.settings.budget import Budget
 
-    opened_run = Run.open(options.run)
+    opened_run = Run.open(options.run, live=False)
     _check_choice(options)
     if options.plan is not None:
         print(layers_table(opened_run.layers(options.plan)))
@@ -57,8 +57,11 @@ def run(options: Namespace) -> None:
         return
     # all that may be refused comes before the table
     sentence = front_sentence(opened_run, reference=options.reference)
-    rivalry = rivalry_sentences(opened_run, Run.open(options.against)) if options.against else None
+    rivalry = options.against and rivalry_sentences(
+        opened_run, Run.open(options.against, live=False)
+    )
     stability = opened_run.stability() if options.stability else None
+    unfinished = status_sentence(opened_run)
     budget = Budget.parse(options.budget) if options.budget else None
     print_front(opened_run, budget, at_knee=options.knee)
     print(f"\n{sentence}")
@@ -66,7 +69,7 @@ def run(options: Namespace) -> None:
         print(f"\n{rivalry}")
     if stability:
         print(f"\n{stability_table(stability)}\n\n{stability_sentences(stability)}")
-    if unfinished := status_sentence(opened_run):
+    if unfinished:
         print(f"\n{unfinished}")
 
 

@@ -106,7 +106,8 @@ def run_comparison(
         }
         if unfinished:
             _run_all(shared, unfinished, progress)
-            shared.report("finished", share=1.0)
+        shared.begin_session()
+        shared.record_status("finished", share=1.0)
     release_pages()
     comparison = RecipeComparison.open(out)
     comparison.save()
@@ -135,7 +136,9 @@ def _run_all(
     # recipes that share a prepared model follow each other, so that each is made once
     ordered = sorted(unfinished.items(), key=lambda item: keys.index(preparation_key(item[1])))
     for position, (name, settings) in enumerate(ordered, start=1):
-        logger.info("recipe %s (%d of %d)", name, position, len(unfinished))
+        phase = f"recipe {name} ({position} of {len(unfinished)})"
+        logger.info(phase)
+        shared.record_status("searching", phase, (position - 1) / len(unfinished))
         folder = shared.folder / name
         is_begun = (folder / SETTINGS_FILE).is_file()
         with _naming(name), open_run(folder, settings, resume=is_begun) as run:

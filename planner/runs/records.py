@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field, Strict
 
 from evaluators.metric import Measurement
 from evaluators.scoring.score import Score
@@ -31,26 +31,45 @@ def now() -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+def _moment(stored: object) -> object:
+    return datetime.fromisoformat(stored) if isinstance(stored, str) else stored
+
+
+LONGEST_SECONDS = 1e9
+"""Nobody knows what takes longer: thirty years."""
+_Text = Annotated[str, Strict()]
+_Share = Annotated[float, Strict(), Field(ge=0, le=1)]
+_Seconds = Annotated[float, Strict(), Field(ge=0, le=LONGEST_SECONDS)]
+_Count = Annotated[int, Strict(), Field(ge=0)]
+_Moment = Annotated[AwareDatetime, Strict(), BeforeValidator(_moment)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
     """How far a run has come; of one that was killed, how far it had."""
 
     state: RunState = "preparing"
-    phase: str = ""
-    """What it is doing, or why it failed, in words."""
-    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    phase: _Text = ""
+    """What it is doing, or did when it ended, in words."""
+    share: _Share = 0.0
     """Of the phase, from 0 to 1."""
-    eta_seconds: Annotated[float, Field(ge=0)] | None = None
+    failure: _Text = ""
+    """Why it failed, in words."""
+    eta_seconds: _Seconds | None = None
     """Left of the search at this session's pace; `None` if nobody knows."""
-    tokens: Annotated[int, Field(ge=0)] = 0
-    """Candidate tokens of the search so far."""
-    started_at: AwareDatetime = field(default_factory=now)
+    tokens: _Count = 0
+    """Candidate tokens of the search so far, over all its sessions."""
+    started_at: _Moment = field(default_factory=now)
     """When this session began; UTC, as `updated_at`."""
-    updated_at: AwareDatetime = field(default_factory=now)
+    updated_at: _Moment = field(default_factory=now)
 
     def __str__(self) -> str:
-        is_named = self.phase not in ("", self.state)
-        return f"{self.state}: {self.phase:.80}" if is_named else self.state
+        phase = "" if self.phase == self.state else self.phase
+        return ": ".join(f"{word:.80}" for word in (self.state, phase, self.failure) if word)
+
+    def finished(self) -> "RunStatus":
+        """Return the status of the same run at the end that its settings set."""
+        return replace(self, state="finished", phase="", share=1.0, failure="", eta_seconds=None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

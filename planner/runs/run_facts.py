@@ -46,8 +46,12 @@ class RunFacts:
 
     @property
     def status(self) -> RunStatus:
-        """How far the run has come, or had when it was killed."""
-        return self._store.status()
+        """How far the run has come, or had when it was killed.
+
+        One that reached its end stays finished, whatever became of a session that resumed it.
+        """
+        status = self._store.status()
+        return status.finished() if self.is_finished else status
 
     @property
     def dense(self) -> Mapping[str, float]:

@@ -3,6 +3,8 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -25,12 +27,14 @@ from planner.runs.folder import (
 from planner.runs.lock import lock_folder
 from planner.runs.metadata import RunMetadata
 from planner.runs.records import (
+    LONGEST_SECONDS,
     Evaluation,
     RescoreSplit,
     RoundReply,
     RunState,
     RunStatus,
     SearchEffort,
+    now,
 )
 from planner.runs.run_facts import RunFacts
 from planner.runs.store import Store
@@ -49,7 +53,7 @@ from search_spaces.atomic_files import (
     remove_empty,
     writing,
 )
-from search_spaces.errors import RunError
+from search_spaces.errors import InputError, PlannerError, RunError
 from search_spaces.space.plan import Plan
 
 if TYPE_CHECKING:
@@ -97,7 +101,7 @@ class RunStore(RunFacts):
             remove_empty(made)
             raise
         run.is_new, run._made = True, made
-        run.begin()
+        run.begin_session()
         return run
 
     @classmethod
@@ -129,8 +133,13 @@ class RunStore(RunFacts):
         return cls._opened(folder, settings)
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
+    def open(cls, folder: str | Path, *, live: bool = True) -> Self:
         """Open a run for reading, whether it is finished, killed or still searching.
+
+        Args:
+            folder: Of the run.
+            live: Whether answers follow what a search writes later; if not, all are of the moment
+                at which the run was opened.
 
         Raises:
             RunError: If there is no run, or none that this version can read.
@@ -145,7 +154,7 @@ class RunStore(RunFacts):
                 f"`{database}` must hold what was scored, got nothing; restore it, or go on with "
                 "--resume if nothing was scored yet"
             )
-        return cls(folder, settings, Store.open_read_only(database), None)
+        return cls(folder, settings, Store.open_read_only(database, live=live), None)
 
     @classmethod
     def _opened(cls, folder: Path, settings: SearchSettings) -> Self:
@@ -225,43 +234,63 @@ class RunStore(RunFacts):
         subfolders = (path for path in self.folder.iterdir() if path.is_dir())
         return not self.evaluations() and all(p.name in PREPARED_FOLDERS for p in subfolders)
 
-    def begin(self) -> None:
+    def begin_session(self) -> None:
         """Record that a session of this process begins; of a resumed run, once it may go on."""
         if self._status is None:
-            self._status = RunStatus()
+            earlier = RunStatus()
+            with suppress(RunError):  # a damaged one is written over
+                earlier = self._store.status()
+            self._status = RunStatus(tokens=earlier.tokens)
             self._store.record_status(self._status)
 
-    def report(
+    def record_status(
         self,
-        state: RunState | None = None,
+        state: RunState,
         phase: str = "",
         share: float = 0.0,
         *,
         eta_seconds: float | None = None,
-        tokens: int | None = None,
+        tokens: int = 0,
     ) -> None:
         """Record how far the session has come, if one began: a refused one leaves no trace.
 
         Args:
-            state: `None` if it is the same.
-            phase: What the run is doing, or why it failed, in words.
+            state: Of the run.
+            phase: What the run is doing, in words.
             share: Of the phase, from 0 to 1.
             eta_seconds: Left of the search; `None` if nobody knows.
-            tokens: Candidate tokens of the search so far; `None` if they are the same.
+            tokens: Candidate tokens of the search so far, as far as they are known.
         """
+        is_known = eta_seconds is not None and eta_seconds <= LONGEST_SECONDS
         if self._status is not None:
-            self._status = RunStatus(
-                state=state or self._status.state,
-                phase=phase,
-                share=share,
-                eta_seconds=eta_seconds,
-                tokens=self._status.tokens if tokens is None else tokens,
-                started_at=self._status.started_at,
+            self._update(
+                RunStatus(
+                    state=state,
+                    phase=phase,
+                    share=share,
+                    eta_seconds=eta_seconds if is_known else None,
+                    tokens=max(tokens, self._status.tokens),
+                )
             )
-            self._store.record_status(self._status)
 
-    def finish(self, spent: SearchEffort) -> None:
+    def record_end(self, error: BaseException) -> None:
+        """Record that a session was ended before its run was, by its user or by an error."""
+        if self._status is None:
+            return
+        ended = replace(self._status, state="stopped", eta_seconds=None)
+        if isinstance(error, Exception):  # and not Ctrl-C, or a signal
+            failure = str(error) if isinstance(error, PlannerError) else type(error).__name__
+            ended = replace(ended, state="failed", failure=failure)
+        with suppress(InputError):  # what ended it may be the disk
+            self._update(ended.finished() if self.is_finished else ended)
+
+    def record_finish(self, spent: SearchEffort) -> None:
         """Record that the search reached the end that its settings set, and what it took."""
-        self.begin()
+        self.begin_session()
         self.record_metadata(RunMetadata(spent=spent, finished=self._limits()))
-        self.report("finished", share=1.0, tokens=spent.tokens)
+        self.record_status("finished", share=1.0, tokens=spent.tokens)
+
+    def _update(self, status: RunStatus) -> None:
+        assert self._status is not None
+        self._status = replace(status, started_at=self._status.started_at, updated_at=now())
+        self._store.record_status(self._status)

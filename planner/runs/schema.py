@@ -1,10 +1,17 @@
 """The tables of a run's database: what other programs may read of a run, too."""
 
 import sqlite3
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from planner.runs.records import RunStatus
 from planner.runs.rows import DamageError
+from search_spaces.errors import RunError
 
-VERSION = 4
+VERSION = 5
 """Goes up whenever an older planner, or a newer one, would misread the tables."""
 TABLES = f"""
 create table if not exists meta (key text primary key, value text not null);  -- JSON
@@ -13,6 +20,7 @@ create table if not exists status (
     state text not null,
     phase text not null,
     share real not null,
+    failure text not null,
     eta_seconds real,
     tokens integer not null,
     started_at text not null,  -- ISO 8601, UTC, as all times
@@ -52,7 +60,7 @@ create table if not exists replies (
 create table if not exists plans (plan_id text primary key, json text not null);
 insert or ignore into meta (key, value) values ('schema_version', '{VERSION}');
 insert or ignore into status
-select 0, 'preparing', '', 0.0, null, 0, moment, moment
+select 0, 'preparing', '', 0.0, '', null, 0, moment, moment
 from (select strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now') as moment);
 """
 _NEXT = "(select coalesce(max(revision), 0) + 1 from evaluations)"
@@ -68,6 +76,7 @@ where genome = ?
 returning id
 """
 TOUCH = f"update evaluations set revision = {_NEXT} where plan_id = ? returning id"
+STATUS_COLUMNS = tuple(column.name for column in fields(RunStatus))
 _NAMES = frozenset({"meta", "status", "evaluations", "measurements", "replies", "plans"})
 
 
@@ -76,12 +85,22 @@ def is_blank(connection: sqlite3.Connection) -> bool:
     return not _tables(connection)
 
 
-def written_version(connection: sqlite3.Connection) -> object:
-    """Return the version that the tables were written in.
+def check_version(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse tables of another version.
 
     Raises:
+        RunError: If they are of one.
         DamageError: If they are not those of a run, or it is not recorded.
     """
+    version = _written_version(connection)
+    if version != VERSION:
+        raise RunError(
+            f"`{path}` must be of version {VERSION}, got {version}; "
+            "use the planner that wrote it, or search again into another --out"
+        )
+
+
+def _written_version(connection: sqlite3.Connection) -> int:
     names = _tables(connection)
     if not names:
         raise DamageError("it is empty")
@@ -96,6 +115,26 @@ def written_version(connection: sqlite3.Connection) -> object:
     if int(row[0]) == VERSION and (lost := _NAMES - names):
         raise DamageError(f"it lacks its table `{min(lost)}`")
     return int(row[0])
+
+
+def status_of(row: tuple[Any, ...] | None) -> RunStatus:
+    """Return a status from its `STATUS_COLUMNS`.
+
+    Raises:
+        DamageError: If there is no row, or none that a search writes.
+    """
+    if row is None:
+        raise DamageError("it lacks its status")
+    columns = dict(zip(STATUS_COLUMNS, row, strict=True))
+    try:
+        return _STATUS.validate_python(columns)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        what = f"its status has {columns[name]!r:.30} as its `{name}`"
+        raise DamageError(what) from error
+
+
+_STATUS = TypeAdapter(RunStatus)
 
 
 def _tables(connection: sqlite3.Connection) -> set[str]:

@@ -2,14 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing, suppress
-from dataclasses import astuple, fields
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-
-from pydantic import TypeAdapter, ValidationError
 
 from evaluators.metric import Measurement
 from planner.runs.metadata import RunMetadata
@@ -25,13 +23,20 @@ from planner.runs.rows import (
     reply_of,
     text_of,
 )
-from planner.runs.schema import INSERT, TABLES, TOUCH, UPDATE, VERSION, is_blank, written_version
+from planner.runs.schema import (
+    INSERT,
+    STATUS_COLUMNS,
+    TABLES,
+    TOUCH,
+    UPDATE,
+    check_version,
+    is_blank,
+    status_of,
+)
 from search_spaces.errors import RunError
 
 if TYPE_CHECKING:
     from search_spaces.space.space import Genome
-
-_STATUS_COLUMNS = ", ".join(column.name for column in fields(RunStatus))
 
 
 class Store:
@@ -41,6 +46,7 @@ class Store:
         self._path = path
         self._connection = connection
         self._read: dict[int, Evaluation] = {}
+        self._held: tuple[RunMetadata, RunStatus] | None = None
         self.revision = 0
         """Of the youngest evaluation that was read."""
 
@@ -52,37 +58,47 @@ class Store:
             RunError: If the file is not the database of a run, or in use.
             OutputError: If the database cannot be written.
         """
-        with translated(path):
-            store = cls(path, sqlite3.connect(path))
-            try:
-                # WAL lets `front` read while a search writes; FULL syncs each commit, so that
-                # even a power cut loses no evaluation: milliseconds against the seconds one takes
-                store._connection.execute("pragma journal_mode = wal")
-                store._connection.execute("pragma synchronous = full")
-                if not is_blank(store._connection):
-                    store._check_version()
-                # at once, so that a killed process leaves all of it or nothing
-                store._connection.executescript(f"begin; {TABLES} commit;")
-            except BaseException:
-                store._connection.close()
-                raise
-        return store
+        with translated(path), _opening(sqlite3.connect(path)) as connection:
+            # WAL lets `front` read while a search writes; FULL syncs each commit, so that
+            # even a power cut loses no evaluation: milliseconds against the seconds one takes
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = full")
+            if not is_blank(connection):
+                check_version(path, connection)
+            # at once, so that a killed process leaves all of it or nothing
+            connection.executescript(f"begin; {TABLES} commit;")
+        return cls(path, connection)
 
     @classmethod
-    def open_read_only(cls, path: Path) -> Self:
+    def open_read_only(cls, path: Path, *, live: bool = True) -> Self:
         """Open what a finished, running or killed search has written.
+
+        Args:
+            path: The file.
+            live: Whether to follow what is written later; if not, metadata, status and
+                evaluations are read now, as they are at one moment, and stay so.
 
         Raises:
             RunError: If there is no such file, or it is not the database of a run, or in use.
         """
-        with translated(path):
-            store = cls(path, _read_only(path))
-            try:
-                store._check_version()
-            except BaseException:
-                store._connection.close()
-                raise
+        with translated(path), _opening(_read_only(path)) as connection:
+            check_version(path, connection)
+            store = cls(path, connection)
+            if not live:
+                store._hold()
         return store
+
+    def _hold(self) -> None:
+        with self._one_moment():
+            self._read_younger()
+            self._held = self.metadata(), self.status()
+
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """See all tables as they are at one moment."""
+        with translated(self._path), self._connection as connection:
+            connection.execute("begin")
+            yield
 
     @staticmethod
     def is_lost(path: Path) -> bool:
@@ -159,27 +175,24 @@ class Store:
 
     def _refresh(self) -> None:
         """Read what was written since the last time, by whichever process."""
-        younger = "from evaluations where revision > ?"
-        heads = f"select {EVALUATION_COLUMNS} {younger} order by id"
-        measurements = (
-            f"select {MEASUREMENT_COLUMNS} from measurements"
-            if not self.revision
-            else f"select {MEASUREMENT_COLUMNS} from measurements "
-            f"where evaluation_id in (select id {younger})"
+        if self._held is None:
+            with self._one_moment():
+                self._read_younger()
+
+    def _read_younger(self) -> None:
+        younger, since = "from evaluations where revision > ?", (self.revision,)
+        measurements = f"select {MEASUREMENT_COLUMNS} from measurements"
+        if self.revision:
+            measurements += f" where evaluation_id in (select id {younger})"
+        read = evaluations_of(
+            self._connection.execute(f"select {EVALUATION_COLUMNS} {younger} order by id", since),
+            self._connection.execute(measurements, since if self.revision else ()),
         )
-        since = (self.revision,)
-        with translated(self._path):
-            with self._connection as connection:
-                connection.execute("begin")  # both tables as they are at one moment
-                read = evaluations_of(
-                    connection.execute(heads, since),
-                    connection.execute(measurements, since if self.revision else ()),
-                )
-            if read:
-                merged = self._read | read  # ids ascend, and an id keeps its place
-                check_alike(merged, self.metadata().cost_names or ())
-                self._read = merged
-                self.revision = max(e.revision for e in read.values())
+        if read:
+            merged = self._read | read  # ids ascend, and an id keeps its place
+            check_alike(merged, self.metadata().cost_names or ())
+            self._read = merged
+            self.revision = max(e.revision for e in read.values())
 
     def record_reply(self, batch: int, genome: "Genome", reply: RoundReply) -> None:
         """Write the answer that a searcher got on a genome, for one round only.
@@ -229,6 +242,8 @@ class Store:
         Raises:
             RunError: If an entry is damaged; it is named.
         """
+        if self._held is not None:
+            return self._held[0]
         with translated(self._path):
             query = "select key, value from meta where key <> 'schema_version'"
             return RunMetadata.of(self._connection.execute(query))
@@ -240,9 +255,10 @@ class Store:
             OutputError: If the disk refuses.
         """
         values = [_text(v) if isinstance(v, datetime) else v for v in astuple(status)]
-        query = f"insert or replace into status (id, {_STATUS_COLUMNS}) values (0"
+        columns, marks = ", ".join(STATUS_COLUMNS), ", ?" * len(values)
+        query = f"insert or replace into status (id, {columns}) values (0{marks})"
         with translated(self._path), self._connection as connection:
-            connection.execute(f"{query}{', ?' * len(values)})", values)
+            connection.execute(query, values)
 
     def status(self) -> RunStatus:
         """Return how far the run has come.
@@ -250,18 +266,11 @@ class Store:
         Raises:
             RunError: If it does not say, or in a state that this version does not know.
         """
+        if self._held is not None:
+            return self._held[1]
         with translated(self._path):
-            query = f"select {_STATUS_COLUMNS} from status"
-            row = self._connection.execute(query).fetchone()
-            if row is None:
-                raise DamageError("it lacks its status")
-            columns = [column.name for column in fields(RunStatus)]
-            try:
-                return _STATUS.validate_python(dict(zip(columns, row, strict=True)))
-            except ValidationError as error:
-                name = error.errors()[0]["loc"][0]
-                what = f"its status has {row[columns.index(str(name))]!r:.30} as its `{name}`"
-                raise DamageError(what) from error
+            query = f"select {', '.join(STATUS_COLUMNS)} from status"
+            return status_of(self._connection.execute(query).fetchone())
 
     def _write(self, row: int, split: str, measurements: Mapping[str, Measurement]) -> None:
         self._connection.executemany(
@@ -272,16 +281,15 @@ class Store:
             ],
         )
 
-    def _check_version(self) -> None:
-        version = written_version(self._connection)
-        if version != VERSION:
-            raise RunError(
-                f"`{self._path}` must be of version {VERSION}, got {version}; "
-                "use the planner that wrote it, or search again into another --out"
-            )
 
-
-_STATUS = TypeAdapter(RunStatus)
+@contextmanager
+def _opening(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Close a connection to what turns out to be no run."""
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _read_only(path: Path) -> sqlite3.Connection:

@@ -1,12 +1,10 @@
 """Progress that is recorded in the run, for whoever reads it without this process."""
 
 import time
-from contextlib import suppress
 
 from planner.runs.records import RunState
 from planner.runs.run_store import RunStore
 from planner.searching.spending import SearchProgress
-from search_spaces.errors import InputError, PlannerError
 from search_spaces.progress import Progress
 
 _SECONDS = 1.0
@@ -36,18 +34,18 @@ class RecordedProgress:
     def stage(self, title: str) -> None:
         self._progress.stage(title)
         self._title, self._recorded = title, time.monotonic()
-        self._run.report(self._state, title)
+        self._run.record_status(self._state, title)
 
     def advance(self, done: int, total: int, note: str = "") -> None:
         self._progress.advance(done, total, note)
         if self._is_due():
-            self._run.report(self._state, self._title, min(1.0, done / max(1, total)))
+            self._run.record_status(self._state, self._title, min(1.0, done / max(1, total)))
 
     def searched(self, progress: SearchProgress) -> None:
         """Report how far a search has come."""
         self._progress.advance(round(100 * progress.share), 100, _note(progress))
         if self._is_due():
-            self._run.report(
+            self._run.record_status(
                 self._state,
                 self._title,
                 progress.share,
@@ -60,17 +58,6 @@ class RecordedProgress:
         is_due = now - self._recorded >= _SECONDS
         self._recorded = now if is_due else self._recorded
         return is_due
-
-
-def report_end(run: RunStore, error: BaseException) -> None:
-    """Record how a session ended before its run did."""
-    with suppress(InputError):  # what ended it may be the disk
-        if isinstance(error, PlannerError):
-            run.report("failed", str(error))
-        elif isinstance(error, Exception):
-            run.report("failed", type(error).__name__)
-        else:  # Ctrl-C, or a signal
-            run.report("stopped")
 
 
 def _note(progress: SearchProgress) -> str:

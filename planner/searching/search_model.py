@@ -30,7 +30,7 @@ from planner.searching.forecast import forecast, search_limits
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
 from planner.searching.problem import Problem
-from planner.searching.recorded_progress import RecordedProgress, report_end
+from planner.searching.recorded_progress import RecordedProgress
 from planner.searching.rescoring import complete_front, rescore_front, score_baselines
 from planner.searching.resumed_limits import check_limits
 from planner.searching.scorer import Scorer
@@ -97,7 +97,7 @@ def open_run(
             if isinstance(error, InputError | SystemExit) and run.is_new and run.is_bare:
                 run.discard()  # nothing was searched: the corrected command may use the folder
             else:
-                report_end(run, error)
+                run.record_end(error)
             raise
 
 
@@ -131,7 +131,7 @@ def check_resumable(run: RunStore, dense: DenseModel) -> None:
     check_saved_text(run)
     run.check_arithmetic(arithmetic_of(dense))
     run.keep_settings()
-    run.begin()
+    run.begin_session()
 
 
 def search_prepared(
@@ -183,7 +183,7 @@ def search_prepared(
     _check_scored(run)
     recorded.enter("rescoring")
     rescore_front(run, prepared, problem, recorded)
-    run.finish(spent)
+    run.record_finish(spent)
 
 
 def _scored(

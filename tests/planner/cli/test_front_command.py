@@ -1,6 +1,7 @@
 """``planner front``: what it prints of a run, and what it does without."""
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -62,20 +63,34 @@ def test_a_run_that_is_not_finished_says_how_far_it_came(
     assert main(["front", str(searched)]) == 0
     assert "is not finished" not in capsys.readouterr().out
     folder = Path(shutil.copytree(searched, tmp_path / "run"))
-    with Run.resume(folder, Run.open(folder).settings) as run:
-        run.begin()
-        run.report("searching", "searching", 0.433, eta_seconds=192.0)
+    further = Run.open(folder).settings.model_copy(update={"evaluations": 500})
+    with Run.resume(folder, further) as run:
+        run.keep_settings()
+        run.begin_session()
+        run.record_status("searching", "searching", 0.433, eta_seconds=192.0)
     assert main(["front", str(folder)]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("this run is not finished: searching, 43%, 3.2 min left, as of 20")
     assert last.endswith(" UTC")
 
 
+def test_a_damaged_status_is_told_before_anything_is_printed(
+    searched_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sqlite3.connect(searched_copy / "run.sqlite") as database:
+        database.execute("update status set state = 'dreaming'")
+    database.close()
+    assert main(["front", str(searched_copy)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "its status has 'dreaming' as its `state`" in printed.err
+
+
 def test_a_run_that_has_not_begun_to_score_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Run.create(tmp_path / "run", SETTINGS) as run:
-        run.report("preparing", "loading toy")
+        run.record_status("preparing", "loading toy")
     assert main(["front", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert (

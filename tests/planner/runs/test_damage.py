@@ -176,7 +176,7 @@ def test_what_a_finished_search_took_is_read_whole_or_missed(folder: Path) -> No
     with Run.resume(folder, SETTINGS) as run:
         with pytest.raises(RunError, match="must hold a search that has begun to score"):
             _ = run.spent
-        run.finish(effort)
+        run.record_finish(effort)
         assert run.spent == effort
     _change(folder, "update meta set value = '{\"plans\": 2}' where key = 'spent'")
     with Run.open(folder) as read, pytest.raises(RunError, match="its entry `spent`"):

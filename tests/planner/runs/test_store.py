@@ -1,6 +1,7 @@
 """The database of a run, for those who read while a search writes."""
 
 import json
+import math
 import random
 import sqlite3
 import time
@@ -14,6 +15,7 @@ import pytest
 from planner.cli.main import main
 from planner.run import Run
 from planner.runs.metadata import RunMetadata
+from planner.runs.records import SearchEffort
 from planner.runs.rows import text_of
 from search_spaces.errors import RunError
 from search_spaces.models.identity import ModelIdentity, SourceIdentity
@@ -91,19 +93,78 @@ def test_two_readers_see_what_one_writer_writes(tmp_path: Path) -> None:
 def test_the_status_is_that_of_the_session(tmp_path: Path) -> None:
     with Run.create(tmp_path, SETTINGS) as run, Run.open(tmp_path) as reader:
         assert reader.status.state == "preparing"
-        run.report("searching", "searching", 0.25, eta_seconds=8.0, tokens=30)
+        run.record_status("searching", "searching", 0.25, eta_seconds=8.0, tokens=30)
         status = reader.status
         assert (status.state, status.share, status.tokens) == ("searching", 0.25, 30)
         assert status.eta_seconds == 8.0
         assert status.started_at <= status.updated_at <= datetime.now(UTC)
-        run.report("stopped")
-        assert (reader.status.state, reader.status.tokens) == ("stopped", 30)
+        run.record_end(KeyboardInterrupt())
+        stopped = reader.status
+        assert (stopped.state, stopped.phase, stopped.failure) == ("stopped", "searching", "")
+        assert (stopped.share, stopped.tokens, stopped.eta_seconds) == (0.25, 30, None)
     with Run.resume(tmp_path, SETTINGS) as run:
-        run.report("failed", "it was refused before it began")
-        assert str(run.status) == "stopped"
-        run.begin()
-        assert str(run.status) == "preparing"
+        run.record_status("searching", "it was refused before it began")
+        run.record_end(RunError("it was refused before it began"))
+        assert run.status == stopped
+        run.begin_session()
+        assert (str(run.status), run.status.tokens) == ("preparing", 30)
         assert run.status.started_at > status.started_at
+        run.record_status("searching", "replaying", tokens=20)
+        assert run.status.tokens == 30  # what was done stays done
+        run.record_end(ZeroDivisionError("a defect"))
+        assert str(run.status) == "failed: replaying: ZeroDivisionError"
+
+
+def test_a_time_that_nobody_knows_is_none(tmp_path: Path) -> None:
+    with Run.create(tmp_path, SETTINGS) as run:
+        for eta_seconds in (1e10, math.inf, math.nan, None):
+            run.record_status("searching", eta_seconds=eta_seconds)
+            assert run.status.eta_seconds is None
+
+
+def test_a_run_that_was_finished_stays_so_until_it_goes_further(tmp_path: Path) -> None:
+    effort = SearchEffort(plans=2, tokens=30, seconds=0.5, choosing_seconds=0.25)
+    with Run.create(tmp_path, SETTINGS) as run:
+        run.record_finish(effort)
+    with Run.resume(tmp_path, SETTINGS) as run:
+        run.begin_session()
+        run.record_status("preparing", "loading toy")  # and is killed
+    assert Run.open(tmp_path).status.state == "finished"
+    with Run.resume(tmp_path, SETTINGS) as run:
+        run.begin_session()
+        run.record_status("preparing", "loading toy")
+        run.record_end(KeyboardInterrupt())
+    with sqlite3.connect(tmp_path / "run.sqlite") as database:
+        row = database.execute("select state, phase, share, tokens from status").fetchone()
+    database.close()
+    assert row == ("finished", "", 1.0, 30)
+    with Run.resume(tmp_path, SETTINGS.model_copy(update={"evaluations": 500})) as run:
+        run.begin_session()
+        run.record_end(KeyboardInterrupt())
+        assert run.status.state == "stopped"
+
+
+def test_a_run_opened_at_one_moment_stays_as_it_was(tmp_path: Path) -> None:
+    known = RunMetadata(dense=DENSE, smallest=DENSE, cost_names=("params",))
+    with Run.create(tmp_path, SETTINGS) as writer:
+        writer.record_metadata(known)
+        writer.record(evaluation(SECOND))
+        held, status = Run.open(tmp_path, live=False), writer.status
+        writer.record(evaluation(FIRST))
+        writer.record(evaluation(SECOND, seconds=2.0))
+        writer.record_metadata(RunMetadata(text="a book"))
+        writer.record_status("searching")
+        assert (held.evaluations(), held.metadata, held.status) == (
+            [evaluation(SECOND)],
+            known,
+            status,
+        )
+        assert held.find(FIRST) is None
+        assert len(held.front()) == 1
+        held.close()
+        with Run.open(tmp_path) as live:
+            assert len(live.evaluations()) == 2
+            assert live.metadata.text == "a book"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +173,12 @@ def test_the_status_is_that_of_the_session(tmp_path: Path) -> None:
         ("update status set state = 'dreaming'", "its status has 'dreaming' as its `state`"),
         ("update status set share = 1.5", "its status has 1.5 as its `share`"),
         ("update status set tokens = -1", "its status has -1 as its `tokens`"),
+        ("update status set eta_seconds = 9e999", "its status has inf as its `eta_seconds`"),
+        ("update status set eta_seconds = 1e300", "its status has 1e+300 as its `eta_seconds`"),
+        ("update status set updated_at = 1", "its status has '1' as its `updated_at`"),
+        ("update status set updated_at = '2026-01-01'", "as its `updated_at`"),
+        ("update status set phase = x'00'", "as its `phase`"),
+        ("update status set tokens = 1.5", "its status has 1.5 as its `tokens`"),
         ("update status set tokens = 'many'", "its status has 'many' as its `tokens`"),
         ("update status set updated_at = 'soon'", "its status has 'soon' as its `updated_at`"),
         ("update status set started_at = x'00'", "as its `started_at`"),
@@ -124,6 +191,10 @@ def test_a_status_of_no_search_is_named(tmp_path: Path, line: str, said: str) ->
     with Run.open(tmp_path) as run, pytest.raises(RunError) as raised:
         _ = run.status
     assert said in str(raised.value)
+    assert len(str(raised.value).replace(str(tmp_path), "run")) <= 300
+    with Run.resume(tmp_path, SETTINGS) as run:
+        run.begin_session()
+        assert run.status.state == "preparing"
 
 
 def _plan() -> Plan:
@@ -195,7 +266,7 @@ def write_long_run(folder: Path, count: int, sites: int = 60, windows: int = 16)
     rng = np.random.default_rng(0)
     with Run.create(folder, SETTINGS) as run:
         run.record_metadata(RunMetadata(dense=DENSE, smallest=DENSE, cost_names=("params",)))
-        run.report("searching", "searching", 0.5)
+        run.record_status("searching", "searching", 0.5)
     levels = rng.integers(1, 9, (count, sites))
     shares = levels.mean(axis=1) / 8
     kls = rng.lognormal(sigma=0.3, size=(count, windows)) * (1.1 - shares[:, None])

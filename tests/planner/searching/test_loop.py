@@ -158,7 +158,7 @@ def test_what_a_search_took_never_falls(tmp_path: Path) -> None:
     spent = SearchEffort(plans=20, tokens=2000, seconds=60.5, choosing_seconds=59.0)
     with Run.create(tmp_path, SETTINGS) as run:
         search(run, Scorer(), Limits(evaluations=20))
-        run.finish(spent)
+        run.record_finish(spent)
     scorer = Scorer()
     with Run.resume(tmp_path, SETTINGS) as run:
         searcher = made("nsga2", domain(), population=8, seed=3)

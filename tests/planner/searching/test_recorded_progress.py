@@ -45,7 +45,7 @@ def test_each_stage_and_its_progress_are_recorded_and_passed_on(
 
 
 @pytest.mark.parametrize(
-    ("error", "state", "phase"),
+    ("error", "state", "failure"),
     [
         (KeyboardInterrupt(), "stopped", ""),
         (ModelError("no plan could be scored"), "failed", "no plan could be scored"),
@@ -53,7 +53,7 @@ def test_each_stage_and_its_progress_are_recorded_and_passed_on(
     ],
 )
 def test_how_a_session_ended_is_recorded(
-    error: BaseException, state: str, phase: str, tmp_path: Path
+    error: BaseException, state: str, failure: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     with (  # noqa: PT012
@@ -61,9 +61,12 @@ def test_how_a_session_ended_is_recorded(
         open_run(out, SETTINGS, resume=False) as run,
     ):
         run.record(PLAN)
+        run.record_status("searching", "scoring", 0.5, eta_seconds=3.0)
         raise error
     with Run.open(out) as ended:
-        assert (ended.status.state, ended.status.phase) == (state, phase)
+        status = ended.status
+    assert (status.state, status.failure) == (state, failure)
+    assert (status.phase, status.share, status.eta_seconds) == ("scoring", 0.5, None)
 
 
 def test_a_refused_resume_leaves_the_status_as_it_was(tmp_path: Path) -> None:
