@@ -230,7 +230,8 @@ class RacingScorer(Scorer):
         difficulty = np.random.default_rng(2).lognormal(sigma=0.5, size=self.rungs[-1])
         for index, whole in super().score(genomes):
             noise = np.random.default_rng(whole.genome).normal(scale=0.02, size=self.rungs[-1])
-            by_window = {"kl": (kl(genomes[index]) * (difficulty + noise))[part]}
+            scored = (kl(genomes[index]) * (difficulty + noise))[part]
+            by_window = dict.fromkeys(searched_names(), scored)
             tokens = 100 * (part.stop - part.start)
             yield index, whole.scored(Score(by_window=by_window, tokens=tokens, seconds=0.0))
 
