@@ -39,7 +39,7 @@ from search_spaces.space.configuration import (
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.statistics import LayerStatistics, MatrixStatistics, StatisticName
 from search_spaces.surgery.layer_builder import LayerBuilder, WeightSource
-from search_spaces.surgery.sort import own_order, restore_units_, sort_units_, sorted_as_is
+from search_spaces.surgery.sort import sort_units_, sorted_as_is
 
 if TYPE_CHECKING:
     from search_spaces.space.orders import Orders
@@ -150,10 +150,10 @@ class Laboratory:
     def sort(self, importance: UnitImportanceName) -> None:
         """Sort the model's units by an importance."""
         if importance not in self._ranked:
-            with own_order(self.sorted_model) as structure:
+            with self.sorted_model.own_order() as structure:
                 method = make_unit_importance(importance)
                 self._ranked[importance] = rank_units(structure, method, self.statistics)
-        structure = restore_units_(self.sorted_model)
+        structure = self.sorted_model.restore_()
         self.sorted_model = sort_units_(structure, self._ranked[importance])
 
     def layer_builder(

@@ -11,7 +11,6 @@ from planner.preparation.prepared_model import PreparedModel
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.pruned_weights.weight_record import rebuilt_sentence
 from search_spaces.space.configuration import Configurations
-from search_spaces.surgery.sort import restore_units_
 
 logger = logging.getLogger(__name__)
 
@@ -21,13 +20,16 @@ class WeightedCandidate:
     """A candidate with pruned weights, which are no slices of the dense ones."""
 
     prepared: PreparedModel
-    """The model as it was prepared for the search; sorted."""
+    """The model as it was prepared for the search; sorted, until it was read."""
     configurations: Configurations
     """``(components,)``"""
 
     @torch.inference_mode()
     def read(self, tokens: Tensor) -> tuple[Tensor, list[OrderedWeights]]:
-        """Return its logits as they were scored, and its weights; the model is unsorted again."""
+        """Return its logits as they were scored, and its weights.
+
+        The model's units are in their own order again, and nothing can be scored any more.
+        """
         sorted_model, layer_builder = self.prepared.sorted_model, self.prepared.layer_builder
         self.prepared.weight_record.differences.clear()  # of other candidates'
         logits = logits_of(sorted_model, self.configurations, tokens, layer_builder)
@@ -38,7 +40,7 @@ class WeightedCandidate:
             )
             for position, configuration in enumerate(self.configurations)
         ]
-        restore_units_(sorted_model)
+        sorted_model.restore_()
         if self.notes:
             logger.warning(
                 "%s; where that matters, search again, or export on the machine that searched",

@@ -18,7 +18,6 @@ from search_spaces.errors import RunError
 from search_spaces.progress import Progress
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import StatisticName, Statistics
-from search_spaces.surgery.sort import own_order
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ class RunStatistics:
             )
             error.add_note(resume_command(self.settings, self.folder))
             raise error
-        with own_order(sorted_model):
+        with sorted_model.own_order():
             return self.measure()
 
     def warn_if_short(self, statistics: Sequence[Statistics]) -> None:

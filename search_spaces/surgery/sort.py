@@ -1,7 +1,6 @@
 """Sorting the units of a model once, so that every width is a prefix of its weights."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -26,32 +25,13 @@ def sort_units_(
     if not isinstance(orders, Orders):
         orders = Orders(members=tuple(orders))
     _permute_(structure, orders)
-    return SortedModel(structure=structure, orders=orders)
+    return SortedModel(structure, orders, _permute_)
 
 
 def sorted_as_is(structure: ModelStructure) -> SortedModel:
     """Return a model with its units' own order for a pruning order; no weight moves."""
     members = tuple(np.arange(component.member_count) for component in structure.components)
-    return SortedModel(structure=structure, orders=Orders(members=members))
-
-
-def restore_units_(sorted_model: SortedModel) -> ModelStructure:
-    """Permute the units of a sorted model in place back into their own order.
-
-    The sorted model must not be used any more.
-    """
-    _permute_(sorted_model.structure, sorted_model.orders.inverse())
-    return sorted_model.structure
-
-
-@contextmanager
-def own_order(sorted_model: SortedModel) -> Iterator[ModelStructure]:
-    """Give the model with its units in their own order, and sort it again afterwards."""
-    structure = restore_units_(sorted_model)
-    try:
-        yield structure
-    finally:
-        _permute_(structure, sorted_model.orders)
+    return SortedModel(structure, Orders(members=members), _permute_)
 
 
 @torch.no_grad()

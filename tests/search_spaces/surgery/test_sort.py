@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 import search_spaces
+from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.importance.order import rank_units
+from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure import Component
 from search_spaces.structure.linear import matrix
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.sort import own_order, restore_units_, sort_units_, sorted_as_is
+from search_spaces.surgery.layer_builder import LayerBuilder
+from search_spaces.surgery.sort import sort_units_, sorted_as_is
 from tests.models.factory import twin
 from tests.models.families import dense
 from tests.models.pruned_weights import random_orders
@@ -104,11 +107,24 @@ def test_a_sorted_model_knows_its_way_back(gpt2: ModelStructure) -> None:
     sorted_model = sort_units_(structure, random_orders(structure))
     in_order = weights_of(structure)
     assert not same_bits(own, in_order)
-    with own_order(sorted_model) as restored:
+    with sorted_model.own_order() as restored:
         assert restored is structure
+        with pytest.raises(AssertionError, match="in their own order again"):
+            _ = sorted_model.structure
         assert same_bits(weights_of(structure), own)
     assert same_bits(weights_of(structure), in_order)
-    assert restore_units_(sorted_model) is structure
+    assert sorted_model.restore_() is structure
+    assert same_bits(weights_of(structure), own)
+
+
+def test_a_model_that_is_in_its_own_order_again_is_not_scored(gpt2: ModelStructure) -> None:
+    structure = twin(gpt2)
+    own = weights_of(structure)
+    sorted_model = sort_units_(structure, random_orders(structure))
+    sorted_model.restore_()
+    for use in (PrefixTree, LayerBuilder, SortedModel.restore_):
+        with pytest.raises(AssertionError, match="in their own order again"):
+            use(sorted_model)
     assert same_bits(weights_of(structure), own)
 
 
@@ -121,7 +137,7 @@ def test_a_model_can_be_taken_as_sorted(gpt2: ModelStructure) -> None:
     assert [order.tolist() for order in sorted_model.orders] == [
         list(range(component.unit_count)) for component in structure.components
     ]
-    restore_units_(sorted_model)
+    sorted_model.restore_()
     assert same_bits(weights_of(structure), own)
 
 
