@@ -4,20 +4,20 @@ from argparse import Namespace
 from pathlib import Path
 
 from planner.cli.command_parser import CommandParser
-from planner.cli.settings_arguments import add_option
-from search_spaces.models.identity import Verify
+from planner.cli.settings_arguments import add_option, add_settings
+
+_SETTINGS = ("verify", "trust_remote_code")
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the command's arguments."""
+    from planner.settings.search import SearchSettings
+
     parser.declare("source", str)
     parser.add_argument("source", help="Folder of the run; or the dense model, with --plan FILE.")
     add_option(parser, "plan", str, "Id of a plan of the run, or a plan.json.", group="plan")
     add_option(parser, "budget", str, "Take the best plan of the run within it.", group="plan")
-    help_text = "How the model's weights are compared with the run's, as for search."
-    add_option(parser, "verify", Verify, help_text, group="machine", default="sample")
-    help_text = "Run the Python code that comes with the model."
-    add_option(parser, "trust_remote_code", bool, help_text, group="machine")
+    add_settings(parser, SearchSettings, only=_SETTINGS, without=("model",))
     add_option(parser, "out", Path, "Folder to write.", group="output", required=True)
 
 
@@ -25,15 +25,18 @@ def run(options: Namespace) -> None:
     """Export a plan, and print its card."""
     from planner.cli.terminal import Terminal
     from planner.export.choose import export_chosen
+    from planner.settings.search import SearchSettings
 
+    given = {name: getattr(options, name) for name in _SETTINGS}
+    settings = SearchSettings.checked(model=options.source, **given)
     with Terminal() as terminal:
         folder = export_chosen(
             options.source,
             plan=options.plan,
             budget=options.budget,
             out=options.out,
-            trust_remote_code=options.trust_remote_code,
-            verify=options.verify,
+            trust_remote_code=settings.trust_remote_code,
+            verify=settings.verify,
             progress=terminal,
         )
     print_card(folder)

@@ -47,12 +47,14 @@ def add_settings(
         parser: Of the command.
         settings: With a field ``model``, which becomes the positional argument.
         only: Fields to offer; by default all.
-        without: Fields to leave out.
+        without: Fields to leave out; ``model`` is in all else.
     """
     for name, field in settings.model_fields.items():
+        if name in without:
+            continue
         if name == "model":
             parser.add_argument(name, help=field.description)
-        elif name not in without and (not only or name in only):
+        elif not only or name in only:
             _add_field(parser, name, field)
 
 

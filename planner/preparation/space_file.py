@@ -22,6 +22,7 @@ from planner.runs.space_description import (
 )
 from search_spaces.errors import InputError, RunError
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
+from search_spaces.space.plan import needed_components
 from search_spaces.space.space import SearchSpace, Site
 from search_spaces.structure.components import Component, UnitChoice
 
@@ -38,7 +39,6 @@ _MOST_GENOMES = 4096
 
 def describe_space(space: SearchSpace, costs: CostModel) -> SpaceDescription:
     """Describe a search space for readers without its model."""
-    needed = (c.name for c in space.components if c.mixes_tokens)
     return SpaceDescription(
         version=1,
         model=space.identity,
@@ -54,7 +54,7 @@ def describe_space(space: SearchSpace, costs: CostModel) -> SpaceDescription:
             for site, of_site in zip(space.sites, _site_costs(space, costs), strict=True)
         ),
         dense_costs=costs.dense(),
-        needed=tuple(needed),
+        needed=tuple(space.components[i].name for i in needed_components(space.components)),
     )
 
 

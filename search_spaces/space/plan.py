@@ -152,12 +152,8 @@ class Plan(BaseModel):
         kept_units = [self.sites[component.name].units for component in components]
         for component, units in zip(components, kept_units, strict=True):
             _check_experts(component, units, self.sites[component.name])
-        attention = [
-            len(units)
-            for component, units in zip(components, kept_units, strict=True)
-            if component.mixes_tokens
-        ]
-        if attention and not any(attention):
+        needed = needed_components(components)
+        if needed and not any(len(kept_units[position]) for position in needed):
             raise PlanError(
                 "a plan must keep some attention, and this one drops all; keep one KV group"
             )
@@ -172,6 +168,14 @@ class Plan(BaseModel):
         component_plan = self.sites[component.name]
         channels = component_plan.kept_channels(component.channel_count)
         return ExpertPruning(channels=channels, top_k=component_plan.top_k)
+
+
+def needed_components(components: "Sequence[Component]") -> tuple[int, ...]:
+    """Return the positions of those of which some must be kept; empty: none need be.
+
+    They are attentions, without which no token sees another.
+    """
+    return tuple(i for i, component in enumerate(components) if component.mixes_tokens)
 
 
 def _malformed(path: Path, error: ValidationError) -> PlanError:

@@ -13,7 +13,7 @@ from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.component_plan import ComponentPlan
 from search_spaces.space.configuration import Configurations, ConfigurationTables, Dimension
 from search_spaces.space.orders import Orders
-from search_spaces.space.plan import Plan
+from search_spaces.space.plan import Plan, needed_components
 from search_spaces.structure.components import Component
 
 
@@ -95,22 +95,23 @@ class SearchSpace:
         return configurations
 
     def repaired(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
-        """Return genomes that keep some attention, without which no token sees another.
+        """Return genomes that keep some of the components that are needed.
 
         Args:
             genomes: Any genomes of this space, ``(genomes, sites)``.
 
         Returns:
-            The same, with the first attention at its lowest level where all were dropped; a model
+            The same, with the first of them at its lowest level where all were dropped; a model
             that has none is left alone.
         """
-        attention = [i for i, component in enumerate(self.components) if component.mixes_tokens]
-        without_attention = ~self.configurations(genomes)[:, attention].any(axis=1)
+        # what reads a run's space.json without the model does the same
+        needed = list(needed_components(self.components))
+        is_without = ~self.configurations(genomes)[:, needed].any(axis=1)
         repaired = genomes.copy()
-        if attention and without_attention.any():
+        if needed and is_without.any():
             unit_sites = (i for i, site in enumerate(self.sites) if site.dimension == "units")
-            first = next(i for i in unit_sites if attention[0] in self.sites[i].targets)
-            repaired[without_attention, first] = 1
+            first = next(i for i in unit_sites if needed[0] in self.sites[i].targets)
+            repaired[is_without, first] = 1
         return repaired
 
     def smallest(self) -> NDArray[np.int_]:

@@ -48,6 +48,18 @@ def test_an_option_shows_its_type_choices_and_default_once(
     assert printed.count("(default: wanda)") == 1
 
 
+@pytest.mark.parametrize("command", ["export", "inspect", "compare"])
+def test_a_setting_is_the_same_option_in_each_command(command: str) -> None:
+    search, other = (
+        {action.dest: action for action in command_parser(name)._actions}
+        for name in ("search", command)
+    )
+    assert "trust_remote_code" in other
+    for name in other.keys() & SearchSettings.model_fields.keys() - {"model", "budget"}:
+        shown = [(a.help, a.metavar, a.default) for a in (search[name], other[name])]
+        assert shown[0] == shown[1], name
+
+
 @pytest.mark.parametrize("settings", [SearchSettings, ToMoeSettings])
 def test_every_setting_has_a_group(settings: type[SearchSettings | ToMoeSettings]) -> None:
     assert {group_of(field) for field in settings.model_fields.values()} <= set(Group)
