@@ -19,15 +19,16 @@ from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component, ComponentKind
 from search_spaces.structure.model import ModelStructure
 
-_SETTINGS = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 # layers that differ in their number only are of one kind
 _NUMBERS = ("layer_idx", "layer_index", "layer_id", "layer_number")
 
 
-class Device(BaseModel):
-    """Device and software of a measurement."""
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    model_config = _SETTINGS
+
+class Device(_Frozen):
+    """Device and software of a measurement."""
 
     name: str
     core_count: int
@@ -58,10 +59,8 @@ class Device(BaseModel):
         )
 
 
-class Setting(BaseModel):
+class Setting(_Frozen):
     """What a table is valid for; two tables of one setting are interchangeable."""
-
-    model_config = _SETTINGS
 
     device: Device
     dtype: str
@@ -116,10 +115,8 @@ def _check_whole(latencies: Sequence[Latency], *axes: Sequence[int]) -> None:
         raise ValueError("each combination must have its latency")
 
 
-class Curve(BaseModel):
+class Curve(_Frozen):
     """A layer that keeps one component only, at some widths."""
-
-    model_config = _SETTINGS
 
     counts: tuple[int, ...]
     """Units kept, ascending, the last all."""
@@ -131,10 +128,8 @@ class Curve(BaseModel):
         return self
 
 
-class Grid(BaseModel):
+class Grid(_Frozen):
     """A layer that keeps one component only, over its units, how many run, and their width."""
-
-    model_config = _SETTINGS
 
     counts: tuple[int, ...]
     """Units kept, ascending, the last all."""
@@ -172,10 +167,8 @@ class LayerTimes(BaseModel):
         return self.__pydantic_extra__[kind]
 
 
-class LatencyTable(BaseModel):
+class LatencyTable(_Frozen):
     """The measurements, before anything is derived from them."""
-
-    model_config = _SETTINGS
 
     version: Literal[1] = 1
     setting: Setting

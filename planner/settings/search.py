@@ -1,7 +1,6 @@
 """Settings of a search: one frozen object that the command line, Python and YAML share."""
 
 import math
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 
@@ -159,7 +158,7 @@ class SearchSettings(BaseModel):
         _check_text(settings)
         return settings
 
-    @cached_property
+    @property
     def patterns(self) -> tuple[SparsityPattern, ...]:
         """Sparsity patterns to choose from, the dense one first."""
         return sparsity_patterns(self.space, self.sparsity_step)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Self, overload
 
 from search_spaces.errors import PlanError, SettingsError
@@ -96,6 +97,7 @@ STEP = 10
 """Percentage points between two levels by default."""
 
 
+@cache
 def sparsity_patterns(choices: Choices, step: int = STEP) -> tuple[SparsityPattern, ...]:
     """Return the patterns to choose from, the dense one first and then by falling density.
 
