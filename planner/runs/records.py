@@ -110,8 +110,8 @@ class Evaluation:
     score: Score
     """On the search text, over the windows that the plan was scored on."""
     costs: Mapping[str, float]
-    """In the metrics' own units: ``params``, ``size``, ``macs`` and ``kv``, which are exact, and
-    ``latency`` and ``throughput`` if they are predicted."""
+    """By name, in the metrics' own units: all of `METRICS` that the model has and the run
+    measured."""
     fresh: Mapping[str, Measurement] = field(default_factory=dict)
     """Every quality metric on a second draw of the same text; empty until re-scored."""
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
