@@ -1,12 +1,11 @@
 """The demo's plan next to the dense model and the baselines, as text and as figures."""
 
-import math
 import resource
 from pathlib import Path
 
 import psutil
 
-from evaluators.metric import METRICS, Metric
+from evaluators.metric import METRICS, Metric, exponential
 from planner.export.manifest import Manifest
 from planner.reports.sentences import compared_with_baselines
 from planner.reports.tables import aligned, front_table
@@ -126,4 +125,4 @@ def peak_resident_bytes() -> int:
 
 
 def _perplexity(evaluation: Evaluation) -> float:
-    return math.exp(evaluation.holdout["nll"].value)
+    return exponential(evaluation.holdout["nll"].value)
