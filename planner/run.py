@@ -16,6 +16,7 @@ from planner.runs.space_description import read_space
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
 from search_spaces.errors import PlanError, RunError, quoted
+from search_spaces.models.identity import Verify
 from search_spaces.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -116,20 +117,30 @@ class Run(RunStore):
             error.add_note(resume_command(self.settings, self.folder))
             raise
 
-    def export(self, plan: str, out: str | Path, *, trust_remote_code: bool = False) -> Path:
+    def export(
+        self,
+        plan: str,
+        out: str | Path,
+        *,
+        trust_remote_code: bool = False,
+        verify: Verify = "sample",
+    ) -> Path:
         """Export a plan as a HuggingFace folder and prove it.
 
         Args:
             plan: The plan's id, or a plan file of the same model.
             out: The folder to make.
             trust_remote_code: Run Python code that comes with the model, whatever the run did.
+            verify: How the model's weights are compared with the run's.
 
         Returns:
             The folder.
         """
         from planner.export.pipeline import export_from_run
 
-        return export_from_run(self, plan, Path(out), trust_remote_code=trust_remote_code)
+        return export_from_run(
+            self, plan, Path(out), trust_remote_code=trust_remote_code, verify=verify
+        )
 
 
 def search(

@@ -225,8 +225,11 @@ class RunStore(RunFacts):
         return self._store.replies()
 
     def record_plans(self, plans: Iterable[Plan]) -> None:
-        """Write plans in whole, so that they are read without the model."""
-        self._store.record_plans({plan.plan_id: plan.to_json() for plan in plans})
+        """Write plans in whole, so that they are read without the model; what holds stays."""
+        texts = {plan.plan_id: plan.to_json() for plan in plans}
+        news = {name: text for name, text in texts.items() if self._store.plan(name) != text}
+        if news:
+            self._store.record_plans(news)
 
     @property
     def is_bare(self) -> bool:

@@ -30,6 +30,7 @@ from planner.searching.forecast import forecast, search_limits
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
 from planner.searching.problem import Problem
+from planner.searching.recorded_front import RecordedFront
 from planner.searching.recorded_progress import RecordedProgress
 from planner.searching.rescoring import complete_front, rescore_front, score_baselines
 from planner.searching.resumed_limits import check_limits
@@ -202,7 +203,11 @@ def _scored(
     progress.stage("searching")
     loop = _loop(run, prepared, scorer, domain, objectives)
 
+    found = RecordedFront(run, prepared.space, problem)
+
     def show(search_progress: SearchProgress) -> None:
+        if search_progress.is_complete:
+            found.add(search_progress.latest)
         progress.searched(search_progress)
         on_progress(search_progress)
 

@@ -151,6 +151,9 @@ def test_a_killed_comparison_goes_on_and_runs_nothing_twice(
         with pytest.raises(KeyboardInterrupt):
             compare(str(saved_llama), out=out, recipes=NAMES, **SMALL)
     assert landed == ["uniform"] * 8 + ["random"] * 3
+    stopped = Run.open(out).status
+    assert (stopped.state, stopped.phase) == ("stopped", "recipe random (2 of 3)")
+    assert stopped.share == pytest.approx(1 / 3)
     with pytest.raises(RunError, match="got one that was stopped; go on with it") as refused:
         RecipeComparison.open(out)
     (command,) = refused.value.__notes__
@@ -160,6 +163,7 @@ def test_a_killed_comparison_goes_on_and_runs_nothing_twice(
     again = compare(str(saved_llama), out=out, recipes=NAMES, resume=True, **SMALL)
     begun = [line for line in notices if line.startswith("recipe")]
     assert begun == ["recipe random (1 of 2)", "recipe nsga2 (2 of 2)"]
+    assert Run.open(out).status.state == "finished"
     timed = ["seconds", "choosing_seconds"]
     pd.testing.assert_frame_equal(
         again.table.drop(columns=timed), comparison.table.drop(columns=timed)

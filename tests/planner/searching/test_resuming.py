@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from evaluators.data.windows import Calibration
 from planner import Run, search
+from planner.runs.records import BASELINE_ROUND
 from planner.runs.run_store import RunStore
 from search_spaces.errors import BudgetError, RunError, SettingsError
 from tests.settings import SMALL
@@ -65,6 +66,26 @@ def test_a_front_that_was_half_re_scored_is_finished(
             search(str(saved_llama), out=out, **SMALL)
     resumed = search(str(saved_llama), out=out, resume=True, **SMALL)
     pd.testing.assert_frame_equal(resumed.front(), run.front())
+
+
+def test_the_front_of_a_running_search_is_there_in_whole(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("planner.searching.search_model.rescore_front", stopped)
+    monkeypatch.setattr("planner.searching.search_model.complete_front", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        search(str(saved_llama), out=tmp_path / "run", **SMALL)
+    run = Run.open(tmp_path / "run")
+    searched = [e for e in run.front_plans() if e.round != BASELINE_ROUND]
+    assert len(searched) > 1
+    for evaluation in searched:
+        plan = run.plan(evaluation.plan_id)
+        assert plan is not None
+        kept = [len(component.units) for component in plan.sites.values()]
+        assert run.layers(evaluation.plan_id)["kept"].tolist() == kept
 
 
 def test_a_killed_process_loses_nothing(
