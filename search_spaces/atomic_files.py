@@ -45,7 +45,7 @@ REMEDIES = {
     ),
 }
 _TEMPORARY = re.compile(
-    r"\.(?P<stem>.+)\.(?P<owner>\d+)-(?P<home>[0-9a-f]{8})\.tmp(?P<suffix>\.[^.]*)?"
+    r"\.(?P<stem>.+)\.(?P<owner>\d+)(-(?P<home>[0-9a-f]{8}))?\.tmp(?P<suffix>\.[^.]*)?"
 )
 _SCRATCH = re.compile(r"\.(?P<stem>.+)\.(?P<home>[0-9a-f]{8})\.[^.]+\.scratch")
 _SCRATCH_LOCK = "planner-scratch.lock"
@@ -123,14 +123,15 @@ def is_abandoned(path: Path) -> bool:
     """Return whether a temporary file is of a process that runs no longer.
 
     Another process may have got the number of the dead one; it began after the file was written.
-    One of another machine, in a folder that both see, is taken for alive until the file is old.
+    One of another machine, in a folder that both see, is taken for alive until the file is old;
+    a name without a machine, as earlier versions wrote it, is of this one.
     """
     match = _TEMPORARY.fullmatch(path.name)
     if match is None:
         return False
     try:
         written = path.stat().st_mtime
-        if match["home"] != _home():
+        if match["home"] not in (None, _home()):
             return _is_old(written)
         process = psutil.Process(int(match["owner"]))
         is_dead = process.status() == psutil.STATUS_ZOMBIE

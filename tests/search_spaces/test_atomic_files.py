@@ -81,11 +81,13 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 def test_a_temporary_file_tells_its_name_and_whether_its_owner_lives(tmp_path: Path) -> None:
     mine, dead = (temporary_path(tmp_path / "front.csv", pid) for pid in (os.getpid(), 2**22 - 1))
-    for path in (mine, dead):
+    earlier = dead.with_name(f".front.{2**22 - 1}.tmp.csv")  # it did not say of which machine
+    for path in (mine, dead, earlier):
         path.write_text("half")
-    assert finished_name(mine) == finished_name(dead) == "front.csv"
+        assert finished_name(path) == "front.csv"
     assert not is_abandoned(mine)
     assert is_abandoned(dead)
+    assert is_abandoned(earlier)
     # of another process, which had our number before we began
     os.utime(mine, (1e9, 1e9))
     assert is_abandoned(mine)
@@ -93,7 +95,7 @@ def test_a_temporary_file_tells_its_name_and_whether_its_owner_lives(tmp_path: P
 
 @pytest.mark.parametrize(
     "name",
-    ["front.csv", ".hidden", ".front.tmp.csv", ".a.b.tmp.csv", "1.tmp", ".front.4194303.tmp.csv"],
+    ["front.csv", ".hidden", ".front.tmp.csv", ".a.b.tmp.csv", "1.tmp", ".front.1-x.tmp.csv"],
 )
 def test_any_other_file_is_nobodys_temporary_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
