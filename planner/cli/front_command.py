@@ -79,7 +79,7 @@ def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -
     Raises:
         BudgetError: If no plan of the run meets the budget.
     """
-    from planner.reports.sentences import compared_with_baselines
+    from planner.reports.sentences import compared_with_baselines, written_sentence
     from planner.reports.tables import front_table
     from search_spaces.errors import BudgetError
 
@@ -98,6 +98,8 @@ def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -
     baselines_within = run.metadata.baselines_within
     if budget and chosen:
         print(f"\nwithin {budget}: plan {chosen.plan_id}")
+        if written := written_sentence(run, chosen):
+            print(written)
         # baselines meet the run's own budget, and compare with no other
         if budget == run.settings.budget and not baselines_within:
             print("\n".join(compared_with_baselines(run, chosen)))

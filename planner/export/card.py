@@ -32,9 +32,10 @@ def write_card(manifest: Manifest) -> str:
     """Return the text of ``README.md``."""
     sparse = manifest.costs.get("nonzero", math.inf) < manifest.costs["params"]
     rows = [
-        _cost_row(METRICS[name], manifest.dense_costs[name], cost)
+        row
         for name, cost in manifest.costs.items()
         if sparse or METRICS[name].kind != "sparse"
+        for row in _cost_rows(manifest, METRICS[name], cost)
     ]
     rows += _latency_rows(manifest)
     name = Path(manifest.source).name
@@ -73,8 +74,19 @@ def _fitted(manifest: Manifest) -> str:
     )
 
 
-def _cost_row(metric: Metric, dense: float, pruned: float) -> str:
-    return _row(metric.label, metric.amount(dense), metric.amount(pruned), pruned / (dense or 1.0))
+def _cost_rows(manifest: Manifest, metric: Metric, cost: float) -> list[str]:
+    """Return the row of a cost; of bytes on disk two, where they were written dequantised."""
+    values = {metric.label: cost}
+    if metric.name == "size" and manifest.written_size is not None:
+        values = {
+            f"{metric.label}, as written": manifest.written_size,
+            f"{metric.label}, were their formats kept": cost,
+        }
+    dense = manifest.dense_costs[metric.name]
+    return [
+        _row(label, metric.amount(dense), metric.amount(value), value / (dense or 1.0))
+        for label, value in values.items()
+    ]
 
 
 def _row(name: str, dense: str, pruned: str, ratio: float) -> str:

@@ -98,6 +98,9 @@ class Manifest(BaseModel):
     costs: dict[str, float]
     """Of the export: params, size in bytes of tensors, macs and kv for each token; latency and
     throughput as predicted, where the run had a table."""
+    written_size: float | None = None
+    """Bytes of the tensors as they were written, where ``size`` counts number formats that they
+    are dequantised from; `None`: they are ``size``."""
     dense_costs: dict[str, float]
     search: dict[str, Quality]
     """On the search text; empty for a plan from a file."""

@@ -232,7 +232,8 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             configurations = candidate.configurations
         timing = timing_of(exporter, exported, dense, configurations, settings)
         costs = dense.costs.of_one(configurations)
-        exporter.check_costs(costs, dense.costs.written(configurations), folder)
+        as_written = dense.costs.written(configurations)
+        exporter.check_costs(costs, as_written, folder)
         manifest = Manifest(
             plan_id=plan.plan_id,
             source=settings.model,
@@ -244,8 +245,12 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
             text=scores.text,
             compensate=str(settings.compensate) if candidate else "",
             experts=exporter.pruned.experts,
-            notes=[*plan.notes, *(candidate.notes if candidate else ())],
+            notes=[
+                *plan.notes(str(dense.loaded.stored_dtype).removeprefix("torch.")),
+                *(candidate.notes if candidate else ()),
+            ],
             costs=costs,
+            written_size=as_written["size"] if as_written["size"] != costs["size"] else None,
             dense_costs=dict(dense.costs.dense()),
             search=Quality.of_all(scores.search),
             holdout=Quality.of_all(scores.holdout),

@@ -71,6 +71,24 @@ def status_sentence(run: Run) -> str:
     return f"this run is not finished: {', '.join(words)}"
 
 
+def written_sentence(run: Run, plan: Evaluation) -> str:
+    """Return what an export of a plan weighs if its formats are dequantised; empty: they are not.
+
+    It follows from the parameters, which are as wide as those of the dense model.
+    """
+    stored = run.plan(plan.plan_id) if run.settings.space.formats else None
+    sites = stored.sites.values() if stored else ()
+    formats = sorted({kept.format for kept in sites if kept.kept} - {""})
+    if not formats:
+        return ""
+    share = relative_cost("params", plan.costs["params"], run.dense)
+    size = METRICS["size"].amount(share * run.dense["size"])
+    return (
+        f"its bytes are counted in {' and '.join(formats)}; an export writes them dequantised, as "
+        f"plain tensors of about {size}, {share:.2f}x"
+    )
+
+
 def rivalry_sentences(first: Run, second: Run) -> str:
     """Return how the fronts of two runs compare on held-out text, one line a run."""
     *standings, reference = compare_fronts(first, second)

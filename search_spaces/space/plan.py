@@ -38,8 +38,9 @@ _STORED_ZEROS = (
 
 _ROUNDED = (
     "The matrices of {count} of {count_of_all} components hold {name} values, symmetric with one "
-    "scale an output, which are stored here dequantised, in plain tensors: the costs in bytes "
-    "count them as {name}, and `plan.json` says which they are."
+    "scale an output, which are stored here dequantised, in plain tensors{rounded}: costs in "
+    "bytes count them as {name} but where they are said to be as written, and `plan.json` says "
+    "which they are."
 )
 
 
@@ -88,15 +89,25 @@ class Plan(BaseModel):
                 )
         return self
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader should know of how the weights of an export are stored, in sentences."""
+    def notes(self, dtype: str) -> tuple[str, ...]:
+        """Return what a reader should know of how the weights of an export are stored.
+
+        Args:
+            dtype: Of most of its tensors, such as ``bfloat16``.
+
+        Returns:
+            Sentences.
+        """
+        # steps times scale, which 16 bits do not hold exactly
+        rounded = "" if dtype == "float32" else f", rounded to {dtype}"
         is_sparse = any(component_plan.pattern for component_plan in self.sites.values())
         formats = Counter(kept.format for kept in self.sites.values() if kept.kept and kept.format)
         return (
             *((_STORED_ZEROS,) if is_sparse else ()),
             *(
-                _ROUNDED.format(count=count, count_of_all=len(self.sites), name=name)
+                _ROUNDED.format(
+                    count=count, count_of_all=len(self.sites), name=name, rounded=rounded
+                )
                 for name, count in sorted(formats.items())
             ),
         )

@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from evaluators.metric import METRICS
 from planner import Run, search
+from planner.cli.front_command import print_front
 from planner.export.manifest import Manifest
 from planner.export.proof import logits_of
 from planner.preparation.dense_model import open_model
@@ -49,7 +51,9 @@ def run(request: pytest.FixtureRequest, saved_llama: Path, tmp_path_factory: Any
     return search(str(model), out=out, **{**SMALL, **kind})
 
 
-def test_what_was_scored_is_what_is_exported(run: Run, tmp_path: Path) -> None:
+def test_what_was_scored_is_what_is_exported(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     best = run.best(run.settings.budget or "")
     assert best.holdout["kl"].value > 0
     out = run.export(best.plan_id, tmp_path / "model")
@@ -75,7 +79,16 @@ def test_what_was_scored_is_what_is_exported(run: Run, tmp_path: Path) -> None:
     assert note.startswith(f"The matrices of {len(rounded)} of {len(plan.sites)} components")
     assert note in card
     written = sum(weight.nbytes for weight in load_file(out / "model.safetensors").values())
-    assert manifest.costs["size"] < written
+    assert manifest.costs["size"] < written == manifest.written_size
+    amount = METRICS["size"].amount(written)
+    (row,) = (line for line in card.splitlines() if line.startswith("| weights on disk, as writ"))
+    assert f" | {amount} | " in row
+    assert "| weights on disk, were their formats kept | " in card
+    assert "| weights on disk | " not in card
+
+    print_front(run, run.settings.budget)
+    (said,) = (line for line in capsys.readouterr().out.splitlines() if "plain tensors" in line)
+    assert f" about {amount}, " in said
 
 
 @pytest.mark.parametrize("run", ["alone"], indirect=True)

@@ -17,6 +17,13 @@ def test_the_card_shows_costs_and_how_to_load() -> None:
     assert "Latency: batch 1, float32, Some CPU.\n" in card
 
 
+def test_bytes_are_said_as_written_and_in_their_formats() -> None:
+    card = write_card(MANIFEST.model_copy(update={"written_size": 1.9e6}))
+    assert "| weights on disk, as written | 2.0 MB | 1.9 MB | 0.95x |" in card
+    assert "| weights on disk, were their formats kept | 2.0 MB | 1.6 MB | 0.80x |" in card
+    assert "| weights on disk | 2.0 MB | 1.6 MB | 0.80x |" in write_card(MANIFEST)
+
+
 def test_the_card_shows_how_far_the_prediction_was_off() -> None:
     costs = {**MANIFEST.costs, "latency": 176.0, "throughput": 1e4 / 176}
     dense = {**MANIFEST.dense_costs, "latency": 220.0, "throughput": 1e4 / 220}

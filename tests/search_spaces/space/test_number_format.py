@@ -79,9 +79,11 @@ def test_a_plan_says_it_and_comes_back() -> None:
     assert SPACE.genome(plan).tolist() == genome.tolist()
     genome[1] = 1
     assert SPACE.plan(genome).plan_id != plan.plan_id
-    (zeros, note) = plan.notes
+    (zeros, note) = plan.notes("float32")
     assert "zeros" in zeros
     assert note.startswith("The matrices of 2 of 4 components hold int8 values")
+    assert "in plain tensors: " in note
+    assert "in plain tensors, rounded to bfloat16: " in plan.notes("bfloat16")[1]
 
 
 @pytest.mark.parametrize(
