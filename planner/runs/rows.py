@@ -60,7 +60,8 @@ def evaluations_of(
     with _without_collection():
         plans = {head[0]: _Plan(head) for head in heads}
         for number, *row in measurements:
-            _check(number in plans, number, "has scores and is missing")
+            if number not in plans:
+                raise _damage(number, "has scores and is missing")
             _add(plans[number], *row)
         return {number: _evaluation(plan) for number, plan in plans.items()}
 
@@ -108,43 +109,62 @@ def _numbers(blob: Any) -> NDArray[np.float64]:
 
 
 def _add(
-    plan: _Plan, split: object, metric: str, value: object, error: object, by_window: object
+    plan: _Plan, split: object, metric: str, value: Any, error: Any, by_window: object
 ) -> None:
     """Add a row of measurements to its plan."""
     number, failure = plan.head[0], plan.head[6]
     known = METRICS.get(metric)
-    is_known = split in _SPLITS and known is not None and not known.is_cost
-    _check(is_known, number, "has an unknown score `{!s:.20}`", metric)
-    _check(_is_number(value) and _is_number(error), number, "has no number as its {}", metric)
-    _check(by_window is None or _is_blob(by_window), number, "has no windows of {}", metric)
-    mean, windows = _or_nan(value), _NONE if by_window is None else _numbers(by_window)
-    _check(not _is_too_low(metric, mean), number, "has a {} below its least value", metric)
-    _check(not _or_nan(error) < 0, number, "has a negative error of {}", metric)
-    values = windows.tolist()
-    if values and math.isfinite(mean):
-        agrees = math.isclose(mean, sum(values) / len(values), rel_tol=1e-6, abs_tol=1e-9)
-        _check(agrees, number, "has a {} that is not the mean of its windows", metric)
+    if known is None or known.is_cost or split not in _SPLITS:
+        raise _damage(number, f"has an unknown score `{metric!s:.20}`")
+    if not (_is_number(value) and _is_number(error)):
+        raise _damage(number, f"has no number as its {metric}")
+    mean, error = _or_nan(value), _or_nan(error)
+    if mean < known.lowest - _ROUNDING or error < 0:
+        what = f"has a {metric} below its least value, or a negative error of {metric}"
+        raise _damage(number, what)
+    windows = _NONE if by_window is None else _windows(by_window, number, metric)
+    if not _is_mean(mean, windows.tolist()):
+        raise _damage(number, f"has a {metric} that is not the mean of its windows")
     if split == "search":
-        is_sound = math.isfinite(mean) and bool(values)
-        _check(is_sound or failure is not None, number, "has no finite {}", metric)
+        if failure is None and not (len(windows) and math.isfinite(mean)):
+            raise _damage(number, f"has no finite {metric}")
         plan.quality[metric] = windows
     else:
         plan.rescored.setdefault(str(split), {})[metric] = Measurement(
-            value=mean, standard_error=_or_nan(error), by_window=tuple(values)
+            value=mean, standard_error=error, by_window=tuple(windows.tolist())
         )
+
+
+def _windows(blob: object, number: object, metric: str) -> NDArray[np.float64]:
+    if not _is_blob(blob):
+        raise _damage(number, f"has no windows of {metric}")
+    return _numbers(blob)
+
+
+def _is_mean(mean: float, values: list[float]) -> bool:
+    if not (values and math.isfinite(mean)):
+        return True
+    gap = abs(sum(values) / len(values) - mean)  # quicker than numpy's for so few
+    return gap <= max(1e-9, 1e-6 * abs(mean))
 
 
 def _evaluation(plan: _Plan) -> Evaluation:
     number, genome, plan_id, batch, tokens, seconds, failure, costs, created, revision = plan.head
     levels = _levels(genome)
-    _check(levels, number, "has no genome")
-    _check(isinstance(plan_id, str) and plan_id, number, "has no plan id")
-    _check(isinstance(batch, int) and batch >= -1, number, "has no round")
-    _check(_is_count(tokens) and _is_sound(seconds), number, "has impossible tokens or seconds")
-    _check(failure is None or isinstance(failure, str), number, "has no reason for its failure")
-    _check(_is_count(revision), number, "has no revision")
-    lengths = {len(values) for values in plan.quality.values()}
-    _check(len(lengths) <= 1, number, "has scores on different windows")
+    if not levels:
+        raise _damage(number, "has no genome")
+    if not (isinstance(plan_id, str) and plan_id):
+        raise _damage(number, "has no plan id")
+    if not (isinstance(batch, int) and batch >= -1):
+        raise _damage(number, "has no round")
+    if not (_is_count(tokens) and _is_sound(seconds)):
+        raise _damage(number, "has impossible tokens or seconds")
+    if not (failure is None or isinstance(failure, str)):
+        raise _damage(number, "has no reason for its failure")
+    if not _is_count(revision):
+        raise _damage(number, "has no revision")
+    if len(set(map(len, plan.quality.values()))) > 1:
+        raise _damage(number, "has scores on different windows")
     return Evaluation(
         genome=levels,
         plan_id=plan_id,
@@ -164,14 +184,15 @@ def _costs(text: object, number: object) -> Mapping[str, float]:
     except (ValueError, TypeError, RecursionError):
         costs = None
     if not isinstance(costs, dict):
-        raise DamageError(f"evaluation {number!s:.20} has no costs")
+        raise _damage(number, "has no costs")
     for name, value in costs.items():
         known = METRICS.get(name)
-        is_known = known is not None and known.is_cost
-        _check(is_known, number, "has an unknown cost `{:.20}`", name)
-        is_finite = isinstance(value, _NUMBER) and math.isfinite(value)
-        _check(is_finite, number, "has no finite {}", name)
-        _check(not _is_too_low(name, value), number, "has a {} below its least value", name)
+        if known is None or not known.is_cost:
+            raise _damage(number, f"has an unknown cost `{name:.20}`")
+        if not (isinstance(value, _NUMBER) and math.isfinite(value)):
+            raise _damage(number, f"has no finite {name}")
+        if value < known.lowest - _ROUNDING:
+            raise _damage(number, f"has a {name} below its least value")
     return costs
 
 
@@ -181,7 +202,7 @@ def _moment(text: object, number: object) -> datetime:
     except (ValueError, TypeError):
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise DamageError(f"evaluation {number!s:.20} has no time")
+        raise _damage(number, "has no time")
     return moment
 
 
@@ -200,9 +221,11 @@ def check_alike(evaluations: Mapping[int, Evaluation], cost_names: Iterable[str]
     length = len(next(iter(evaluations.values())).genome) if evaluations else 0
     for number, evaluation in evaluations.items():
         twin = first.setdefault(evaluation.genome, number)
-        _check(twin == number, number, "has the genome of evaluation {}", twin)
+        if twin != number:
+            raise _damage(number, f"has the genome of evaluation {twin}")
         sites = len(evaluation.genome)
-        _check(sites == length, number, "has a genome of {} levels", sites)
+        if sites != length:
+            raise _damage(number, f"has a genome of {sites} levels")
         names = tuple(map(tuple, _scores(evaluation).values()))
         alike.setdefault((*names, evaluation.score.failure is None), number)
     _check_complete({number: evaluations[number] for number in alike.values()}, cost_names)
@@ -221,7 +244,8 @@ def _check_complete(evaluations: Mapping[int, Evaluation], cost_names: Iterable[
                 may_lack = evaluation.score.failure is not None
             else:
                 may_lack = split != "exact" and not measured
-            _check(not lost or may_lack, number, "lacks its {}", min(lost, default=""))
+            if lost and not may_lack:
+                raise _damage(number, f"lacks its {min(lost)}")
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Mapping[str, object]]:
@@ -233,13 +257,8 @@ def _scores(evaluation: Evaluation) -> dict[str, Mapping[str, object]]:
     }
 
 
-def _check(holds: object, number: object, what: str, name: object = "") -> None:
-    if not holds:  # a message is made for these alone: a long run has a million checks
-        raise DamageError(f"evaluation {number!s:.20} {what.format(name)}")
-
-
-def _is_too_low(name: str, value: float) -> bool:
-    return value < METRICS[name].lowest - _ROUNDING
+def _damage(number: object, what: str) -> DamageError:
+    return DamageError(f"evaluation {number!s:.20} {what}")
 
 
 def _levels(text: object) -> "Genome":
@@ -247,7 +266,7 @@ def _levels(text: object) -> "Genome":
     if not isinstance(text, str) or not text.isascii() or not text.replace(",", "").isdigit():
         return ()
     try:
-        return tuple(map(int, text.split(",")))
+        return tuple(json.loads(f"[{text}]"))  # quicker than to split it
     except ValueError:  # nothing between two commas, or a number that Python does not read
         return ()
 
