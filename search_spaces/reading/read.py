@@ -8,7 +8,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from search_spaces.errors import ModelError, StructureError
-from search_spaces.models.own_exports import WIRING_VERSION, comes_with_code, wiring_of
+from search_spaces.models.own_exports import (
+    WIRING_VERSION,
+    comes_with_code,
+    runs_its_own_code,
+    wiring_of,
+)
 from search_spaces.models.streaming import LayerStream
 from search_spaces.reading.attention import find_attention
 from search_spaces.reading.find_experts import find_experts
@@ -49,7 +54,8 @@ def check_exportable(model: PreTrainedModel) -> None:
     Exports of ours say which class they stand on.
 
     Raises:
-        StructureError: If the model brings other Python code, or that of another version.
+        StructureError: If the model brings other Python code, or that of another version, or ours
+            with a change, which an export of it would not have.
     """
     if not comes_with_code(type(model)):
         return
@@ -64,6 +70,12 @@ def check_exportable(model: PreTrainedModel) -> None:
         raise StructureError(
             "an export must be of this version of the planner to be pruned again, and this one "
             "is of another; export its plan again"
+        )
+    if not runs_its_own_code(type(model), wiring):
+        raise StructureError(
+            "the code of an export must be as it was written, for what is pruned of it is written "
+            "with the planner's own, and its `modeling_pruned.py` was changed; export its plan "
+            "again"
         )
 
 

@@ -20,7 +20,7 @@ from planner.export.hf.tokenizer_files import write_tokenizer
 from planner.export.hf.wiring import Sizes, Wiring
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
-from search_spaces.models.own_exports import stock_class
+from search_spaces.models.own_exports import code_digest, stock_class
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
@@ -175,6 +175,10 @@ def write_model(
     weights = _as_stored(pruned, dense)
     save_torch_state_dict(weights, folder, metadata={"format": "pt"})
     config, requires = _config(pruned, dense, list(weights))
+    if not pruned.is_stock:
+        code = _bundled_code(dense)
+        config["wiring"] = {**config["wiring"], "code": code_digest(code)}
+        (folder / f"{CODE_FILE}.py").write_text(code, encoding="utf-8")
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
     needs_code = write_tokenizer(folder, dense.tokenizer)
@@ -182,9 +186,6 @@ def write_model(
         # as it came: `save_pretrained` refuses settings that contradict each other
         settings: Any = dense.model.generation_config
         settings.to_json_file(folder / "generation_config.json", keys_to_pop=["compile_config"])
-    if not pruned.is_stock:
-        code = _bundled_code(dense)
-        (folder / f"{CODE_FILE}.py").write_text(code, encoding="utf-8")
     if source is not None:
         carry(source, folder)
     return Written(requires=requires, tokenizer_needs_remote_code=needs_code)

@@ -236,3 +236,10 @@ def test_an_export_of_another_version_is_refused(uneven: Path) -> None:
     path.write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(StructureError, match=r"of this version .* export its plan again"):
         opened(uneven)
+
+
+def test_an_export_whose_code_was_changed_is_refused(uneven: Path) -> None:
+    path = uneven / "modeling_pruned.py"
+    path.write_text(path.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    with pytest.raises(StructureError, match=r"must be as it was written.*export its plan again"):
+        opened(uneven)

@@ -15,7 +15,7 @@ def describe_wiring(structure: ModelStructure) -> dict[str, Any]:
 
 def test_wiring_of_separate_projections() -> None:
     assert describe_wiring(dense("llama")) == {
-        "version": 2,
+        "version": 3,
         "stack": "model.layers",
         "sequential": True,
         "dense": {"num_hidden_layers": 6},
