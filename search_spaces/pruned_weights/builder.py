@@ -13,6 +13,7 @@ from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeig
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.number_format import STORED, NumberFormat
 from search_spaces.structure.mixture import Mixture
+from search_spaces.structure.projections import Projections
 
 
 class ComponentBuilder(Protocol):
@@ -115,5 +116,10 @@ class WeightBuilder:
         return weight.to(self.dtype).contiguous()
 
     def _builder(self, position: int) -> ComponentBuilder | None:
-        is_mixture = isinstance(self.components[position], Mixture)
-        return self._experts if is_mixture else self._projections
+        component = self.components[position]
+        match component:
+            case Mixture():
+                return self._experts
+            case Projections():
+                return self._projections
+        raise NotImplementedError(f"nothing makes weights of a {type(component).__name__}")

@@ -19,12 +19,15 @@ from search_spaces.importance import make_expert_importance, make_unit_importanc
 from search_spaces.importance.order import rank_units
 from search_spaces.models.stored import StoredFormat
 from search_spaces.priors.sensitivity import prior_from_energy
+from search_spaces.pruned_weights.builder import WeightBuilder
+from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.space.block_options import DENSE_OPTIONS
 from search_spaces.space.build import lay_out_options
 from search_spaces.space.choices import Choices
 from search_spaces.space.configuration import dense_configurations
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.space.validate import check_patterns
-from search_spaces.statistics import StatisticName, Statistics
+from search_spaces.statistics import LayerStatistics, StatisticName, Statistics
 from search_spaces.structure.components import Component
 from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.model import ModelStructure
@@ -195,3 +198,10 @@ def test_patterns_are_checked_of_any_component(made_up: ModelStructure) -> None:
 def test_surgery_says_what_it_cannot_cut(made_up: ModelStructure) -> None:
     with pytest.raises(NotImplementedError, match="MadeUp"):
         surgery_of(made_up.components[0])
+
+
+def test_no_builder_takes_weights_that_it_does_not_know(made_up: ModelStructure) -> None:
+    statistics = LayerStatistics.measured(())
+    builder = WeightBuilder(ProjectionBuilder(sorted_as_is(made_up), statistics))
+    with pytest.raises(NotImplementedError, match="MadeUp"):
+        builder.is_plain(0, 1, DENSE_OPTIONS)

@@ -18,10 +18,6 @@ _ROUNDING = 1e-12
 _TINY = 1e-30
 
 
-OPTION_KINDS = ("weights", "channels", "top_k")
-"""Kinds of sites that do not resize a component: they choose options of what others keep of it."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Domain:
     """The levels of every site, what they cost, and which costs are of interest.
@@ -54,8 +50,8 @@ class Domain:
     """
     kinds: tuple[str, ...] = ()
     """For each site what it prunes: ``attention``, ``mlp``, ``experts``, the ``shared`` one, a
-    whole ``layer``, or one of `OPTION_KINDS`: the sparsity of the ``weights``, the ``channels`` of
-    each expert, and the ``top_k`` experts that run for a token.
+    whole ``layer``; or which option of what is kept it chooses, by a name of `SITE_NAMES`
+    (`search_spaces/space/block_options.py`), such as the sparsity of the ``weights``.
 
     Empty where that is not known.
     """

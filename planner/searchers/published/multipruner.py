@@ -6,10 +6,11 @@ from typing import Literal
 import numpy as np
 
 from planner.searchers.problem.descent import ROUNDING, Descent
-from planner.searchers.problem.domain import OPTION_KINDS, Domain
+from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.scripted import Script, ScriptedSearcher
 from planner.searchers.protocol import Genomes
 from planner.searchers.published.greedy import PACE
+from search_spaces.space.block_options import SITE_NAMES
 
 Stage = Literal["blocks", "mlp", "attention", "options"]
 Split = tuple[float, float, float]
@@ -19,7 +20,7 @@ _LAST: Stage = "options"
 _STAGE_OF: Mapping[str, Stage] = {
     "experts": "mlp",
     "shared": "mlp",
-    **dict.fromkeys(OPTION_KINDS, _LAST),
+    **dict.fromkeys(SITE_NAMES.values(), _LAST),
 }
 """Of kinds of sites that are not a stage themselves."""
 _STEPS_PER_SITE = 8
@@ -40,8 +41,8 @@ class MultiPruner(ScriptedSearcher):
 
     Where sites are whole layers, layers are the blocks. Where the kinds of the sites are not
     known, each is dropped in the first stage and narrowed in both others. Experts, and the shared
-    one, take an MLP's place. Sparsity, channels of experts and how many of these run for a token
-    are lowered only where no stage can save any more, as the published method has none of them.
+    one, take an MLP's place. Options of what is kept, such as sparsity or a number format, are
+    lowered only where no stage can save any more, as the published method has none of them.
 
     Args:
         domain: Sites, levels and costs.

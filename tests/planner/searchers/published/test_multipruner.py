@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.searchers.problem.domain import OPTION_KINDS, Domain
+from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Genomes
 from planner.searchers.published.multipruner import MultiPruner
+from search_spaces.space.block_options import SITE_NAMES
 from tests.problems.costs import joined, summed
 from tests.problems.plays import best_within, droppable, layered, play, quadratic
 from tests.problems.toy_search import domain, kl, paired_domain
@@ -69,7 +70,7 @@ def test_experts_take_the_place_of_an_mlp_and_options_come_last() -> None:
     )
     kl = quadratic(np.arange(1.0, 11.0), space)
     asked = play(MultiPruner(space), space, kl)
-    optional = [site for site, kind in enumerate(kinds) if kind in OPTION_KINDS]
+    optional = [site for site, kind in enumerate(kinds) if kind in SITE_NAMES.values()]
     everything = np.concatenate(asked)
     assert (everything[:, optional] == 8).all()
     narrowed = (everything > 0) & (everything < 8)
@@ -87,6 +88,19 @@ def test_experts_take_the_place_of_an_mlp_and_options_come_last() -> None:
     )
     kl = quadratic(np.ones(2), space)
     assert best_within(play(MultiPruner(space), space, kl), space, kl, 0.9).tolist() == [2, 8]
+
+
+@pytest.mark.parametrize("name", SITE_NAMES.values())
+def test_no_option_is_a_block(name: str) -> None:
+    """However what is kept may be stored and run, units go first, and options only then."""
+    space = replace(droppable([0.1, 0.3] * 2, 0.3), kinds=("mlp", name) * 2)
+    asked = play(MultiPruner(space), space, quadratic(np.array([5.0, 1.0, 2.0, 4.0]), space))
+    assert [batch.tolist() for batch in asked[:2]] == [
+        [[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 0, 1]],
+        [[0, 1, 0, 1]],
+    ]
+    assert (np.concatenate(asked[2:])[:, ::2] == 0).all()
+    assert asked[-1].tolist() == [[0, 0, 0, 0]]
 
 
 def test_the_split_can_be_chosen() -> None:
