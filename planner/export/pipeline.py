@@ -25,7 +25,7 @@ from planner.export.staging import check_room, check_vacant, writing_weights
 from planner.export.timing import timing_of
 from planner.export.weighted_candidate import WeightedCandidate
 from planner.preparation.calibration import check_saved_text, warn_of_changed_text
-from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model
+from planner.preparation.dense_model import DenseModel, open_model
 from planner.preparation.latency_tables import read_table
 from planner.preparation.prepare import prepare, run_space
 from planner.preparation.space_file import restore_space
@@ -109,8 +109,7 @@ def export_from_run(
     _check_memory(dense, settings)
     candidate = None
     if chosen.weights_digest:
-        can_rebuild = run.arithmetic == arithmetic_of(dense)
-        prepared = prepare(dense, settings, run.folder, progress, can_rebuild=can_rebuild)
+        prepared = prepare(dense, settings, run.folder, progress, scored_in=run.arithmetic)
         candidate = WeightedCandidate(
             prepared=prepared, configurations=prepared.space.configurations_of(chosen)
         )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from planner.preparation.calibration import calibrate, saved_calibration
-from planner.preparation.dense_model import DenseModel
+from planner.preparation.dense_model import DenseModel, arithmetic_of
 from planner.preparation.order_file import load_prior, load_space, read_order, save_order
 from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.prior import make_prior
@@ -48,7 +48,7 @@ def prepare(
     folder: Path,
     progress: Progress,
     *,
-    can_rebuild: bool = True,
+    scored_in: str = "",
     restore_statistics: bool = False,
 ) -> PreparedModel:
     """Calibrate, rank and sort a dense model; its weights are permuted in place.
@@ -59,8 +59,8 @@ def prepare(
         folder: Of the run; what an earlier preparation left there is used again, and what is
             computed is stored there.
         progress: Receives stages and progress.
-        can_rebuild: Whether pruned weights that are no longer on disk may be built again: in
-            other arithmetic than the run's they would differ.
+        scored_in: Arithmetic that the run's plans were scored in; empty: this model's. In another
+            one, pruned weights that are no longer on disk would differ, and are not built again.
         restore_statistics: Whether lost statistics that an export may build weights from are
             measured again, even if nothing needs them now.
 
@@ -71,6 +71,7 @@ def prepare(
             write the text, or a sparsity pattern does not fit its matrices.
     """
     check_space(dense, settings)
+    can_rebuild = scored_in in {"", arithmetic_of(dense)}
     methods = PruningMethods.of(settings, dense.structure)
     calibration = calibrate(dense, settings, folder, progress)
     measured = RunStatistics(
@@ -79,7 +80,7 @@ def prepare(
         methods=methods,
         tokens=calibration.statistics,
         folder=folder,
-        can_rebuild=can_rebuild,
+        scored_in="" if can_rebuild else scored_in,
         progress=progress,
     )
     statistics: Sequence[Statistics] | None = None

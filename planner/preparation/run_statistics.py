@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from evaluators.collectors import collect_statistics, stored_statistics
-from planner.preparation.dense_model import DenseModel
+from planner.preparation.dense_model import DenseModel, arithmetic_of
 from planner.preparation.pruning_methods import PruningMethods
 from planner.preparation.student_statistics import TUNING_STATISTICS
 from planner.runs.folder import STATISTICS_FOLDER
@@ -33,9 +33,9 @@ class RunStatistics:
     """Token ids ``(windows, tokens)`` to measure on."""
     folder: Path
     """Of the run."""
-    can_rebuild: bool
-    """Whether statistics that are no longer on disk may be measured again: in other arithmetic
-    than the run's they would differ."""
+    scored_in: str
+    """Other arithmetic that the run's plans were scored in, so that statistics which are no longer
+    on disk must not be measured again; empty: it is this model's."""
     progress: Progress
 
     @property
@@ -72,11 +72,12 @@ class RunStatistics:
         )
         if stored is not None:
             return stored
-        if not self.can_rebuild:
+        if self.scored_in:
             error = RunError(
                 f"an export needs the very weights that were scored, and `{self.folder}` lacks "
-                "some, which this machine would round otherwise; rebuild them on the machine that "
-                "searched, by the command beside this, then export again"
+                f"some: they were made in {self.scored_in}, and would be others in "
+                f"{arithmetic_of(self.dense)}; rebuild them by the command beside this, then "
+                "export again"
             )
             error.add_note(resume_command(self.settings, self.folder))
             raise error

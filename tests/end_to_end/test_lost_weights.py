@@ -53,6 +53,8 @@ def test_the_advice_of_a_refused_export_restores_its_weights(
         run.export(plan, tmp_path / "second")
     run.close()
 
+    said = "they were made in torch.bfloat16 on cpu, and would be others in torch.float32 on cpu"
+    assert said in str(refusal.value)
     (command,) = refusal.value.__notes__
     program, *arguments = shlex.split(command)
     assert program == "planner"
