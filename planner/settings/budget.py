@@ -213,9 +213,15 @@ class Budget:
             best = smallest[limit.metric]
             if not limit.admits(best, dense):
                 bound = "most" if METRICS[limit.metric].is_maximised else "least"
+                remedy = f"; ask for at {bound} that"
+                if best == dense[limit.metric]:
+                    remedy = (
+                        ", as the dense one: nothing can be pruned here that changes it; choose "
+                        "more with `--space`"
+                    )
                 raise BudgetError(
                     f"`{limit}` cannot be met: the smallest plan of this model has "
-                    f"{limit.reached(best, dense)}; ask for at {bound} that"
+                    f"{limit.reached(best, dense)}{remedy}"
                 )
 
     def admits(self, values: Mapping[str, float], dense: Mapping[str, float]) -> bool:

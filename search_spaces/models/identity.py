@@ -50,9 +50,7 @@ _WITHOUT_EFFECT = frozenset(
     ]
 )
 """Keys of configs that no logit depends on; private ones, dropout and initialisation besides."""
-_WEIGHTS = dict.fromkeys(
-    ("architecture", "params", "fingerprint", "checksum", "digest"), "its weights"
-)
+_WEIGHTS = dict.fromkeys(("fingerprint", "checksum", "digest"), "its weights")
 _LONGEST_VALUE = 32
 
 
@@ -124,7 +122,15 @@ def difference(before: ModelIdentity, now: ModelIdentity, since: str) -> str:
     >>> new = old.model_copy(update={"config": {"eps": 0.1}})
     >>> difference(old, new, "the search")
     'config.json changed since the search: eps 1e-05 → 0.1'
+    >>> difference(old, new.model_copy(update={"architecture": "B"}), "the search")
+    'this is another model: architecture B, not A'
     """
+    for name in ("architecture", "params"):
+        if getattr(before, name) != getattr(now, name):
+            return (
+                f"this is another model: {name} {getattr(now, name)!s:.{_LONGEST_VALUE}}, not "
+                f"{getattr(before, name)!s:.{_LONGEST_VALUE}}"
+            )
     changes = list(_changes(before, now))
     if not changes:
         return ""

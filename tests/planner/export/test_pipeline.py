@@ -125,6 +125,17 @@ def test_a_foreign_plan_is_refused(plan: Path, settings: SearchSettings, tmp_pat
     assert not leftovers(tmp_path)
 
 
+def test_a_plan_of_another_model_is_said_to_be_so(
+    plan: Path, settings: SearchSettings, tmp_path: Path
+) -> None:
+    content = json.loads(plan.read_text(encoding="utf-8"))
+    content["model"] |= {"architecture": "PrunedForCausalLM", "params": 7}
+    plan.write_text(json.dumps(content), encoding="utf-8")
+    said = "and this is another model: architecture LlamaForCausalLM, not PrunedForCausalLM; give"
+    with pytest.raises(PlanError, match=said):
+        export_from_model(settings, plan, tmp_path / "export")
+
+
 def test_a_plan_without_attention_is_refused(
     llama: ModelStructure, plan: Path, settings: SearchSettings, tmp_path: Path
 ) -> None:

@@ -214,6 +214,14 @@ def test_an_unreachable_budget_says_what_can_be_reached(text: str, said: str) ->
     assert said in str(caught.value)
 
 
+def test_a_model_of_which_nothing_can_be_pruned_is_said_to_be_so() -> None:
+    with pytest.raises(BudgetError) as caught:
+        Budget.parse("params<=0.5x").check_reachable(DENSE, DENSE)
+    said = str(caught.value)
+    assert ", as the dense one: nothing can be pruned here that changes it; choose more" in said
+    assert "ask for" not in said
+
+
 @given(
     st.sampled_from(metric_names(*COST_KINDS)),
     st.booleans(),
