@@ -23,8 +23,8 @@ def baseline_genomes(
     """Return the baselines that meet all limits of a problem on costs, each ``(sites,)``.
 
     Returns:
-        ``uniform``, the largest plan with the same share pruned everywhere; ``additive``, the best
-        plan if the domain's sensitivities added up; each if there is one.
+        ``uniform``, the largest plan with the same share pruned everywhere, in one number format;
+        ``additive``, the best plan if the domain's sensitivities added up; each if there is one.
     """
     costs_only = problem.budget.costs_only()
 

@@ -99,5 +99,5 @@ class Problem:
         if not self.only_budget:
             return domain
         # plans within another cost's limit may all lie below the floor
-        lowest = float(domain.cost(domain.uniform_within()[None])[0])
+        lowest = float(domain.cost(domain.even_within()[None])[0])
         return replace(domain, cost_floor=min(self.floor, lowest))

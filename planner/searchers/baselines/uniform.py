@@ -12,7 +12,8 @@ from search_spaces.space.space import Genome
 class UniformSearch:
     """The dense model, the budget's uniform plan, then others, finer and finer.
 
-    Their costs follow the van der Corput sequence.
+    Their costs follow the van der Corput sequence. Where number formats are a choice all are
+    lowered first and together, as whoever does not search would do.
 
     References:
         van der Corput (1935), Verteilungsfunktionen.

@@ -123,20 +123,20 @@ class Frontier:
             yield Ask(genomes=genomes, rungs=rungs, racing=racing, risk=_RISK)
 
     def _seeds(self) -> Genomes:
-        """Return uniform plans, and the best additive ones, at budgets of interest."""
+        """Return even plans, and the best additive ones, at budgets of interest."""
         domain = self._domain
         if domain.only_budget:
             return np.array(
                 [
-                    domain.uniform_within(),
+                    domain.even_within(),
                     self._best_within_budget(self._sensitivities),
                     *self._prior_plans(),
                 ]
             )
         shares = np.linspace(domain.cost_floor, 1.0, self._batch, endpoint=False)
-        uniform = [domain.uniform(float(share)) for share in shares]
+        even = [domain.even(float(share)) for share in shares]
         planned = [self._best_at(self._sensitivities, share) for share in shares]
-        return np.array([*uniform, *planned, *self._prior_plans()])
+        return np.array([*even, *planned, *self._prior_plans()])
 
     def _prior_plans(self) -> list[NDArray[np.int_]]:
         """Return the best plans by the prior, so that the search ends no worse than these."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.searchers.problem.cost import Cost
+from search_spaces.space.block_options import SITE_NAMES
 
 _GOLDEN_RATIO = (1 + 5**0.5) / 2
 # independent of the golden ratio, so that sites of unequal level counts never step together
@@ -93,24 +94,44 @@ class Domain:
         """Return which genomes are within the budget in all costs, ``(genomes,)``."""
         return np.asarray((self.all_costs(genomes) <= self.allowed + _ROUNDING).all(axis=-1))
 
+    def uniform(self, target: float) -> NDArray[np.int_]:
+        """Return the largest plan within a cost that is alike everywhere, ``(sites,)``.
+
+        All sites that cost keep one share. Number formats are not shared out: all are lowered
+        together, and before anything else.
+        """
+        return self._uniform(lambda genome: self._is_within(target, genome))
+
     def uniform_within(self) -> NDArray[np.int_]:
         """Return the largest plan within the budget, uniform but for a level, ``(sites,)``."""
-        return self._topped_up(self.tilted_within(self.uniform_tilt, self.allowed))
+        lowest = self._uniform(lambda genome: bool(self.affords(genome)))
+        return self._topped_up(lowest, ~self._move_together)
 
-    def _topped_up(self, genome: NDArray[np.int_]) -> NDArray[np.int_]:
+    def even(self, target: float) -> NDArray[np.int_]:
+        """Return the largest plan within a cost where formats are shared out too, ``(sites,)``.
+
+        Searches start from it, as it has sites of every kind to raise and to lower; without
+        formats it is the `uniform` one.
+        """
+        return self.tilted(target, self.uniform_tilt)
+
+    def even_within(self) -> NDArray[np.int_]:
+        """Return the largest plan within the budget, even but for a level, ``(sites,)``."""
+        lowest = self.tilted_within(self.uniform_tilt, self.allowed)
+        return self._topped_up(lowest, np.ones(len(lowest), dtype=bool))
+
+    def _topped_up(
+        self, genome: NDArray[np.int_], may_rise: NDArray[np.bool_]
+    ) -> NDArray[np.int_]:
         """Raise the sites that keep the smallest share by a level while the budget allows it."""
         levels = genome.copy()
         while True:
             raised = levels + np.eye(len(levels), dtype=np.int_)
-            room = levels < self.top_levels
+            room = may_rise & (levels < self.top_levels)
             fits = room & self.affords(np.minimum(raised, self.top_levels))
             if not fits.any():
                 return levels
             levels[np.argmin(np.where(fits, levels / self.top_levels, np.inf))] += 1
-
-    def uniform(self, target: float) -> NDArray[np.int_]:
-        """Return the largest plan within a cost that keeps one share of all sites that cost."""
-        return self.tilted(target, self.uniform_tilt)
 
     def tilted(self, target: float, tilt: NDArray[np.float64]) -> NDArray[np.int_]:
         """Return the largest plan within a cost whose sites keep one share plus their own tilt.
@@ -159,22 +180,43 @@ class Domain:
         sites, shares = self._steps
         return np.argsort(shares - tilt[sites], kind="stable")
 
+    def _uniform(self, fits: Callable[[NDArray[np.int_]], bool]) -> NDArray[np.int_]:
+        """Fill a plan by one share of all sites, then raise the formats of all, level by level."""
+        sites, shares = self._steps
+        levels = np.concatenate([np.arange(1, top + 1) for top in self.top_levels])
+        # shares are at most 1
+        due = np.where(self._move_together[sites], 1.0 + levels, shares - self.uniform_tilt[sites])
+        order = np.argsort(due, kind="stable")
+        ordered = due[order]
+        is_within = (ordered[1:] > 1.0) & (ordered[1:] == ordered[:-1])
+        stops = np.flatnonzero(np.concatenate([[True], ~is_within, [True]]))
+        return self._filled(order, fits, stops)
+
     def _filled(
-        self, order: NDArray[np.int_], fits: Callable[[NDArray[np.int_]], bool]
+        self,
+        order: NDArray[np.int_],
+        fits: Callable[[NDArray[np.int_]], bool],
+        stops: NDArray[np.int_] | None = None,
     ) -> NDArray[np.int_]:
         """Take steps in an order for as long as the plan fits; each step costs more, or no less.
 
         Costs do not decrease along the order, so that bisection finds the last plan that fits.
+
+        Args:
+            order: Of the steps.
+            fits: Whether a plan does.
+            stops: After how many steps a plan may be left, ascending from 0; None: after any.
         """
         sites, _ = self._steps
-        low, high = 0, len(order)
+        stops = np.arange(len(order) + 1) if stops is None else stops
+        low, high = 0, len(stops) - 1
         while low < high:
             middle = (low + high + 1) // 2
-            if fits(self._after_steps(sites[order[:middle]])):
+            if fits(self._after_steps(sites[order[: stops[middle]]])):
                 low = middle
             else:
                 high = middle - 1
-        return self._after_steps(sites[order[:low]])
+        return self._after_steps(sites[order[: stops[low]]])
 
     def _after_steps(self, sites: NDArray[np.int_]) -> NDArray[np.int_]:
         """Return the plan after a step up of each of some sites, ``(sites,)``."""
@@ -185,6 +227,12 @@ class Domain:
         """No tilt, except that sites that cost nothing are kept dense, ``(sites,)``."""
         free = np.array([bool(table[-1] == table[0]) for table in self.cost_tables])
         return np.where(free, np.inf, 0.0)
+
+    @cached_property
+    def _move_together(self) -> NDArray[np.bool_]:
+        """Which sites choose a number format that costs, ``(sites,)``."""
+        kinds = np.array(self.kinds or [""] * len(self.top_levels))
+        return np.asarray((kinds == SITE_NAMES["format"]) & np.isfinite(self.uniform_tilt))
 
     @cached_property
     def _steps(self) -> tuple[NDArray[np.int_], NDArray[np.float64]]:

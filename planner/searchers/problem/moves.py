@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from search_spaces.space.space import Genome
 
 _WAVE_COUNT = 4
-_UNIFORM_SHARE = 0.25
+_EVEN_SHARE = 0.25
 _MOST_TRANSFERS = 3
 _REPAID_SHARE = 0.8
 """How often a transfer keeps the cost: in the others the cost moves too."""
@@ -49,24 +49,24 @@ def uneven_tilt(domain: Domain, rng: np.random.Generator) -> NDArray[np.float64]
 
 
 def starting_genomes(domain: Domain, count: int, rng: np.random.Generator) -> NDArray[np.int_]:
-    """Return dense, uniform and uneven genomes and the prior's, spread over the cost range.
+    """Return dense, even and uneven genomes and the prior's, spread over the cost range.
 
     Returns:
         At most ``count`` distinct genomes, ``(genomes, sites)``, the dense one first.
     """
     genomes: dict[Genome, None] = {as_genome(domain.top_levels): None}
-    uniform_count = max(1, round(_UNIFORM_SHARE * (count - 1)))
+    even_count = max(1, round(_EVEN_SHARE * (count - 1)))
     for target in np.linspace(
-        domain.cost_floor, domain.cost_ceiling, uniform_count, endpoint=domain.only_budget
+        domain.cost_floor, domain.cost_ceiling, even_count, endpoint=domain.only_budget
     ):
-        genomes.setdefault(as_genome(domain.uniform(float(target))))
+        genomes.setdefault(as_genome(domain.even(float(target))))
     # the attempts are stratified over the cost range and bounded, for a small domain may lack
     # that many plans
     for attempt in range(4 * count):
         if len(genomes) >= count:
             break
-        stratum = attempt % max(1, count - uniform_count - 1)
-        share = (stratum + rng.random()) / max(1, count - uniform_count - 1)
+        stratum = attempt % max(1, count - even_count - 1)
+        share = (stratum + rng.random()) / max(1, count - even_count - 1)
         target = domain.cost_floor + (domain.cost_ceiling - domain.cost_floor) * share
         genomes.setdefault(as_genome(_uneven(domain, target, attempt, rng)))
     return np.array(list(genomes)[:count], dtype=np.int_)

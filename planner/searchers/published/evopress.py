@@ -42,7 +42,7 @@ class EvoPress:
     sites of several levels, of which one steps down and one of the same kind steps up.
 
     Args:
-        domain: Levels and costs; the largest uniform plan within its budget sets the exact cost.
+        domain: Levels and costs; the largest even plan within its budget sets the exact cost.
         seed: Of all chance.
         text: What samples are drawn from.
 
@@ -56,7 +56,7 @@ class EvoPress:
         self._rng = np.random.default_rng(seed)
         self._text = text
         self._kinds = site_kinds(domain)
-        self._start = domain.uniform_within()
+        self._start = domain.even_within()
         self._parent: NDArray[np.int_] | None = None
         self._shown_parents = set[Genome]()
         self._candidates = self._initial()
@@ -87,7 +87,7 @@ class EvoPress:
     def _initial(self) -> Genomes:
         """Return random plans of the same cost where all sites are kept or dropped as a whole.
 
-        Otherwise the uniform plan alone. As published: drops start at random, levels start alike.
+        Otherwise the even plan alone. As published: drops start at random, levels start alike.
         """
         if self._domain.top_levels.max() > 1:
             return self._start[None]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from planner.searchers.problem.domain import Domain, step_rates
 from planner.searchers.problem.moves import uneven_tilt
-from tests.problems.costs import summed
+from tests.problems.costs import joined, summed, with_sparsity
 from tests.problems.plays import alternating_domain, domain_with_prior
 from tests.problems.toy_search import paired_domain
 
@@ -23,6 +23,50 @@ def test_costs_add_up_by_hand() -> None:
     genomes = np.array([[2, 1], [0, 0], [1, 1]])
     assert small.cost(genomes) == pytest.approx([1.0, 0.3, 0.7])
     assert small.cost(genomes[1]) == pytest.approx(0.3)
+
+
+def formatted_domain(limit: float | None = None) -> Domain:
+    """Widths of 0.2 each, and the format of each, which halves what is kept of it."""
+    shares = np.arange(9) / 8
+    table = with_sparsity(0.2 * shares, np.array([-0.1, 0.0]), shares)
+    pairs = (((site, site + 1), table) for site in range(0, 8, 2))
+    return Domain(
+        top_levels=np.array([8, 1] * 4),
+        costs=(joined(*pairs, fixed=0.2, limit=limit),),
+        cost_floor=0.2,
+        kinds=("mlp", "format") * 4,
+    )
+
+
+@given(st.floats(0.2, 0.999))
+def test_a_uniform_plan_has_one_number_format_and_only_then_narrower_sites(target: float) -> None:
+    space = formatted_domain(limit=target)
+    shared, topped_up = space.uniform(target), space.uniform_within()
+    for genome in (shared, topped_up):
+        assert (genome[1::2] == 0).all()
+        assert float(space.cost(genome)) <= target + 1e-11
+        assert np.ptp(genome[::2]) <= 1
+        # 0.6 is the cost of all widths in the lower format
+        assert (genome[::2] == 8).all() == (target >= 0.6 - 1e-11)
+    assert float(space.cost(topped_up)) > min(target, 0.6) - 0.1 / 8 - 1e-11
+    assert space.uniform(1.0).tolist() == space.top_levels.tolist()
+    # searches start where there is something to raise
+    assert len(set(space.even(0.8)[1::2].tolist())) == 2
+
+
+def test_a_format_that_costs_nothing_stays() -> None:
+    shares = np.arange(9) / 8
+    space = replace(
+        formatted_domain(), costs=(summed((0.2 * shares, np.zeros(2)) * 4, fixed=0.2),)
+    )
+    assert (space.uniform(0.5)[1::2] == 1).all()
+
+
+@given(st.floats(0.2, 1.0))
+def test_without_formats_even_plans_are_the_uniform_ones(target: float) -> None:
+    for space in (alternating_domain(), paired_domain(limit=target)):
+        assert space.uniform(target).tolist() == space.even(target).tolist()
+        assert space.uniform_within().tolist() == space.even_within().tolist()
 
 
 def test_uniform_plans_run_from_nothing_to_dense() -> None:
