@@ -4,6 +4,7 @@ import contextlib
 import io
 import random
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,9 +97,14 @@ class Materials:
 
     @contextlib.contextmanager
     def taught(self, checkout: Path) -> Iterator[Worker]:
-        """Start a worker of a checkout that has imported what a command needs."""
-        with Worker(checkout, self.root.parent / "cache") as worker:
-            worker.learn([["front", str(self.path("run"))]], self.root)
+        """Start a worker of a checkout that has imported what commands need."""
+        search = [*self.search, "--out=run"]
+        export = ["export", "run", f"--budget={BUDGET}", "--out=exported"]
+        with (
+            tempfile.TemporaryDirectory(dir=self.root.parent) as place,
+            Worker(checkout, self.root.parent / "cache") as worker,
+        ):
+            worker.learn([search, ["front", "run"], export], Path(place))
             yield worker
 
 
