@@ -38,7 +38,7 @@ def refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
     return refused
 
 
-@pytest.mark.parametrize("plan", ["nosuchplan", "x" * 500, "a\nb", "../x", "🦙", "plan.yaml"])
+@pytest.mark.parametrize("plan", ["nosuchplan", "x" * 500, "a\nb", "../no/x", "🦙", "plan.yaml"])
 def test_an_unknown_plan_is_told(plan: str, searched: Path, refusal: Callable[..., str]) -> None:
     said = refusal(str(searched), f"--plan={plan}")
     assert "must be the id of a plan of this run or a .json file" in said
