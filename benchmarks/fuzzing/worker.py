@@ -86,6 +86,8 @@ def _become(order: dict[str, Any]) -> None:
     """Be the command, in a folder of its own, and end."""
     os.setsid()
     _end_with_the_parent()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     place = Path(order["place"])
     for number, name in enumerate((Path("/dev/null"), place / "stdout", place / "stderr")):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
