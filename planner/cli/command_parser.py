@@ -40,6 +40,8 @@ _COMPLAINTS = (
     (r".*", "a command takes only what `{help}` lists, got other words; correct them"),
 )
 _MOST_WORDS = 80
+_PLAIN = str | int | float | bool
+"""What YAML holds as it is."""
 
 
 class OptionHelp(HelpFormatter):
@@ -166,7 +168,8 @@ class CommandParser(PlannerParser):
         import yaml
 
         values = {n: v for n, v in vars(given).items() if n not in (CONFIG, PRINT_CONFIG)}
-        plain = {n: str(v) if isinstance(v, Path) else v for n, v in values.items()}
+        # paths, and defaults such as a space, are printed as they are typed
+        plain = {n: v if isinstance(v, _PLAIN | None) else str(v) for n, v in values.items()}
         print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), end="")
         raise SystemExit(0)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from planner.cli.main import command_parser, main
 from planner.cli.spellings import FORMER_OPTIONS, FORMER_OPTIONS_OF, current_words
@@ -151,6 +152,28 @@ def test_a_file_may_deny_trust(text: str, tmp_path: Path) -> None:
     options = parsed(f"--config={config}")
     assert options["seed"] == "7"
     assert options["trust_remote_code"] in (False, text)
+
+
+def _typed(value: object) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)
+
+
+@pytest.mark.parametrize("command", ["search", "compare", "to-moe"])
+def test_printed_options_are_read_back(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, words = tmp_path / "options.yaml", [command, "m"]
+    if command == "search":
+        words += ["--budget=params<=0.9x", "--space=channels,int8", f"--data={tmp_path}"]
+    assert main([*words, "--print_config"]) == 0
+    printed = capsys.readouterr().out
+    config.write_text(printed, encoding="utf-8")
+    assert main([command, f"--config={config}", "--print_config"]) == 0
+    first, second = map(yaml.safe_load, (printed, capsys.readouterr().out))
+    # a value of a file is the text that is typed
+    assert second == {name: _typed(value) for name, value in first.items()}
 
 
 def test_what_a_file_leaves_empty_is_not_given(
