@@ -13,3 +13,12 @@ SMALL: dict[str, Any] = {
     "holdout_windows": 3,
 }
 """A search of the tiny Llama in a few seconds."""
+
+SHORT_TEXT: dict[str, Any] = {
+    "search_windows": 4,
+    "window_tokens": 16,
+    "calibration_windows": 12,
+    "fresh_windows": 3,
+    "holdout_windows": 3,
+}
+"""Windows of searches from end to end, whose scores need mean nothing."""

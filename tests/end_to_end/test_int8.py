@@ -18,15 +18,12 @@ from planner.preparation.prepare import prepare
 from search_spaces.progress import NO_PROGRESS
 from search_spaces.space.plan import Plan
 from tests.models.moe_families import saved_mixture
+from tests.settings import SHORT_TEXT
 
 SMALL: dict[str, Any] = {
     "evaluations": 24,
     "population": 6,
-    "search_windows": 4,
-    "window_tokens": 16,
-    "calibration_windows": 12,
-    "fresh_windows": 3,
-    "holdout_windows": 3,
+    **SHORT_TEXT,
     "dtype": "float32",
 }
 KINDS: dict[str, dict[str, Any]] = {

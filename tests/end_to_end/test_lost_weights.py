@@ -14,15 +14,12 @@ from planner.cli.main import main
 from search_spaces.errors import RunError
 from tests.models.factory import make_model, save_model
 from tests.models.families import FAMILIES
+from tests.settings import SHORT_TEXT
 
 SMALL: dict[str, Any] = {
     "evaluations": 10,
     "population": 4,
-    "search_windows": 4,
-    "window_tokens": 16,
-    "calibration_windows": 12,
-    "fresh_windows": 3,
-    "holdout_windows": 3,
+    **SHORT_TEXT,
     "dtype": "bfloat16",
 }
 KINDS: dict[str, dict[str, Any]] = {

@@ -17,15 +17,12 @@ from planner.settings.search import SearchSettings
 from search_spaces.errors import BudgetError, PlanError, RunError, SettingsError
 from search_spaces.space.plan import Plan
 from tests.models.moe_families import saved_mixture
+from tests.settings import SHORT_TEXT
 
 SMALL: dict[str, Any] = {
     "evaluations": 40,
     "population": 8,
-    "search_windows": 4,
-    "window_tokens": 16,
-    "calibration_windows": 12,
-    "fresh_windows": 3,
-    "holdout_windows": 3,
+    **SHORT_TEXT,
     # in which an export computes: only there lost weights can be made again
     "dtype": "float32",
 }

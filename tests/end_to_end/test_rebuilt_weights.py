@@ -10,15 +10,12 @@ from planner import Run, search
 from planner.export.manifest import Manifest
 from planner.runs.folder import WEIGHTS_FILE
 from tests.models.moe_families import saved_mixture
+from tests.settings import SHORT_TEXT
 
 SMALL: dict[str, Any] = {
     "evaluations": 12,
     "population": 4,
-    "search_windows": 4,
-    "window_tokens": 16,
-    "calibration_windows": 12,
-    "fresh_windows": 3,
-    "holdout_windows": 3,
+    **SHORT_TEXT,
 }
 
 
