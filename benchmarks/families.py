@@ -15,9 +15,9 @@ import torch
 from transformers.utils import logging
 
 from benchmarks.report import Goal, Row, finish, is_quick
-from planner.export.hf.exporter import load_export
-from planner.export.hf.model_folder import cut_model, write_model
 from planner.export.proof import compare, scored_logits
+from planner.targets.hf.exporter import load_export
+from planner.targets.hf.model_folder import cut_model, write_model
 from search_spaces.errors import InputError, PlannerError
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.reading.read import check_exportable, read_structure

@@ -18,11 +18,11 @@ from evaluators.costs.latency import predict
 from evaluators.latency.layer_benchmark import measure_table
 from evaluators.latency.measure import Latency, Workload, measure_latencies
 from evaluators.runtime.allocator import release_pages
-from planner.export.hf.exporter import load_export
-from planner.export.hf.model_folder import cut_model, write_model
 from planner.preparation.prepared_model import PreparedModel
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import uneven_tilt
+from planner.targets.hf.exporter import load_export
+from planner.targets.hf.model_folder import cut_model, write_model
 
 CHEAPEST, DEAREST = 0.45, 0.95
 WORKLOAD = Workload()

@@ -134,7 +134,7 @@ def _sentences(run: "Run", model: Path) -> dict[str, str]:
     """Return what the dense and the pruned model write on the prompt."""
     import torch
 
-    from planner.export.hf.exporter import load_export
+    from planner.targets.hf.exporter import load_export
     from search_spaces.models.loading import load_model
     from search_spaces.models.trust import load_tokenizer
 

@@ -10,8 +10,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from planner.export.gguf_head import gguf_head
-from planner.export.hf.belongings import is_own, papers
 from planner.settings.yaml_values import Value, parse_yaml
+from planner.targets.hf.belongings import is_own, papers
 from search_spaces.errors import SettingsError
 
 _MOST_SIGNS, _MOST_VALUES = 2**16, 32

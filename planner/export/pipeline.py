@@ -15,9 +15,6 @@ from evaluators.metric import Measurement
 from evaluators.runtime.allocator import release_pages
 from planner.export.card import write_card
 from planner.export.card_parts import OWN_TEXT
-from planner.export.hf.belongings import files_of
-from planner.export.hf.exporter import HuggingFaceExporter, load_export
-from planner.export.hf.tokenizer_files import check_tokenizer
 from planner.export.manifest import Manifest, Quality, describe_files
 from planner.export.origin import Origin
 from planner.export.proof import proof_tokens, prove, scored_logits
@@ -33,6 +30,9 @@ from planner.runs.environment import describe_environment
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
+from planner.targets.hf.belongings import files_of
+from planner.targets.hf.exporter import HuggingFaceExporter, load_export
+from planner.targets.hf.tokenizer_files import check_tokenizer
 from search_spaces.atomic_files import publish, scratch_beside
 from search_spaces.errors import ModelError, PlanError, RunError, quoted
 from search_spaces.models.identity import Verify
@@ -208,7 +208,7 @@ def _export(  # noqa: PLR0913, PLR0917  (all that an export is made from)
     progress.stage("cutting")
     tokens = proof_tokens(dense.loaded.model)
     expected, weights = candidate.read(tokens) if candidate else (None, ())
-    exporter = HuggingFaceExporter(dense, plan, weights)
+    exporter = HuggingFaceExporter(dense.loaded, dense.structure, plan, weights)
     check_room(out, exporter.weight_bytes)
     with scratch_beside(out) as scratch:
         folder = scratch / out.name

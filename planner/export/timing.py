@@ -11,11 +11,11 @@ from evaluators.costs.latency import predict
 from evaluators.latency.latency_table import Device
 from evaluators.latency.measure import Latency, Workload
 from evaluators.runtime.device import pick_device
-from planner.export.hf.exporter import HuggingFaceExporter
 from planner.export.manifest import Prediction
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.latency_tables import fitting, workload
 from planner.settings.search import SearchSettings
+from planner.targets.hf.exporter import HuggingFaceExporter
 from search_spaces.errors import SettingsError
 from search_spaces.space.configuration import Configurations, dense_configurations
 

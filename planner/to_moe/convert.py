@@ -17,10 +17,6 @@ from evaluators.data.text_samples import TextSource, Vocabulary, from_text
 from evaluators.data.windows import Calibration, Windows
 from evaluators.runtime.allocator import release_pages
 from planner.export.card_parts import head, loading, named_text, origin_text
-from planner.export.hf.belongings import files_of
-from planner.export.hf.exporter import load_export
-from planner.export.hf.model_folder import CutModel, write_model
-from planner.export.hf.tokenizer_files import check_tokenizer
 from planner.export.manifest import File, describe_files
 from planner.export.markdown import code, escaped
 from planner.export.origin import Origin
@@ -29,6 +25,10 @@ from planner.export.staging import check_room, check_vacant, writing_weights
 from planner.preparation.calibration import check_window
 from planner.runs.environment import describe_environment
 from planner.settings.to_moe import ToMoeSettings
+from planner.targets.hf.belongings import files_of
+from planner.targets.hf.exporter import load_export
+from planner.targets.hf.model_folder import CutModel, write_model
+from planner.targets.hf.tokenizer_files import check_tokenizer
 from search_spaces.atomic_files import publish, scratch_beside
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.identity import ModelIdentity

@@ -87,7 +87,7 @@ def surgery_of(component: Component) -> Surgery:
     raise NotImplementedError(f"nothing makes a {type(component).__name__} smaller")
 
 
-# an export must load without this package, so modeling_pruned.py of planner/export/hf/ has copies
+# an export must load without this package, so modeling_pruned.py of planner/targets/hf/ has copies
 # of `Dropped`, `LayerConfig` and `Unrouted` on purpose: a change of one is a change of both
 class Dropped(nn.Module):
     """Takes the place of a dropped attention or MLP: returns zeros shaped like the hidden states.

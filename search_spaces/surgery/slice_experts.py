@@ -54,7 +54,7 @@ class ExpertSlices:
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=self._axis)
 
 
-# exports bring their own copy, in planner/export/hf/modeling_pruned.py: see `Dropped`
+# exports bring their own copy, in planner/targets/hf/modeling_pruned.py: see `Dropped`
 class Unrouted(nn.Module):
     """Takes the place of the router of dropped experts and chooses none."""
 

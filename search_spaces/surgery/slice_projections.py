@@ -29,7 +29,7 @@ from search_spaces.structure.projections import Projections
 from search_spaces.surgery.graft import graft
 
 
-# an export must load without this package, so modeling_pruned.py of planner/export/hf/ has a copy
+# an export must load without this package, so modeling_pruned.py of planner/targets/hf/ has a copy
 # on purpose: a change of one is a change of both
 class LayerConfig:
     """A model's config as one layer sees it: the shared one with some values overridden."""

@@ -169,7 +169,7 @@ def test_modes_follow_the_umask(made: tuple[str, Path]) -> None:
 def test_no_home_is_needed(
     made: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from planner.export.hf.exporter import load_export
+    from planner.targets.hf.exporter import load_export
 
     _, folder = made
     nowhere = tmp_path / "file"

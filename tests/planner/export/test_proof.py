@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from planner.export.hf.exporter import load_export
 from planner.export.proof import prove, scored_logits
+from planner.targets.hf.exporter import load_export
 from search_spaces.errors import VerificationError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel

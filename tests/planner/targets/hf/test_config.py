@@ -16,7 +16,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from planner.export.hf.stock import head_dim
+from planner.targets.hf.stock import head_dim
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
 from search_spaces.models.stored import StoredFormat

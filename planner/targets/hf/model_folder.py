@@ -10,14 +10,14 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from planner.export.hf import modeling_pruned
-from planner.export.hf.belongings import carry
-from planner.export.hf.config import CODE_FILE, pruned_config
-from planner.export.hf.layout import Part, arrange, describe_experts
-from planner.export.hf.published_config import VERSION_5_15, published, spelt_for_all
-from planner.export.hf.stock import as_published, computes_alike, stock_config
-from planner.export.hf.tokenizer_files import write_tokenizer
-from planner.export.hf.wiring import Sizes, Wiring
+from planner.targets.hf import modeling_pruned
+from planner.targets.hf.belongings import carry
+from planner.targets.hf.config import CODE_FILE, pruned_config
+from planner.targets.hf.layout import Part, arrange, describe_experts
+from planner.targets.hf.published_config import VERSION_5_15, published, spelt_for_all
+from planner.targets.hf.stock import as_published, computes_alike, stock_config
+from planner.targets.hf.tokenizer_files import write_tokenizer
+from planner.targets.hf.wiring import Sizes, Wiring
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
 from search_spaces.models.own_exports import code_digest, stock_class

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from planner.export.hf.wiring import Sizes, Wiring
+from planner.targets.hf.wiring import Sizes, Wiring
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.trust import load_state
 from search_spaces.structure.backbone import probe_tokens

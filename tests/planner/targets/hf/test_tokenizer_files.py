@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
-from planner.export.hf.tokenizer_files import check_tokenizer, write_tokenizer
+from planner.targets.hf.tokenizer_files import check_tokenizer, write_tokenizer
 from search_spaces.errors import VerificationError
 from tests.models import factory
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from planner.export.hf.modeling_pruned import part_shapes
+from planner.targets.hf.modeling_pruned import part_shapes
 from search_spaces.models.own_exports import WIRING_VERSION, stock_class, wiring_of
 from search_spaces.space.block_options import DENSE_EXPERTS, ExpertPruning
 from search_spaces.structure.components import Component

@@ -14,36 +14,42 @@ from safetensors import safe_open
 from transformers import PreTrainedModel, dynamic_module_utils
 
 from evaluators.latency.measure import Latency, Workload, measure_latencies
-from planner.export.hf.config import CODE_FILE
-from planner.export.hf.model_folder import Written, cut_model, write_model
-from planner.preparation.dense_model import DenseModel
+from planner.targets.hf.config import CODE_FILE
+from planner.targets.hf.model_folder import Written, cut_model, write_model
 from search_spaces.atomic_files import scratch_beside
 from search_spaces.errors import VerificationError
+from search_spaces.models.loading import LoadedModel
 from search_spaces.models.trust import load_as_client
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.plan import Plan
+from search_spaces.structure.model import ModelStructure
 
 
 class HuggingFaceExporter:
     """Exports one plan of a dense model as a folder that `transformers` loads.
 
     Args:
-        dense: The model, its units in their own order.
+        dense: The model.
+        structure: Of it, its units in their own order.
         plan: What to keep of it.
         weights: For each component its units by falling importance, and its pruned weights if
             they are no slices of the model sorted so; empty: all are slices.
     """
 
     def __init__(
-        self, dense: DenseModel, plan: Plan, weights: Sequence[OrderedWeights] = ()
+        self,
+        dense: LoadedModel,
+        structure: ModelStructure,
+        plan: Plan,
+        weights: Sequence[OrderedWeights] = (),
     ) -> None:
         self._dense = dense
-        self.pruned = cut_model(dense.structure, plan, weights)
+        self.pruned = cut_model(structure, plan, weights)
 
     @property
     def weight_bytes(self) -> int:
         """What the weights will take of the disk."""
-        stored, names = self._dense.loaded.stored, self.pruned.dense_names
+        stored, names = self._dense.stored, self.pruned.dense_names
         return sum(
             weight.numel() * stored.of(names[name], weight).itemsize
             for name, weight in self.pruned.weights.items()
@@ -52,7 +58,7 @@ class HuggingFaceExporter:
     def write(self, folder: Path, source: Path | None) -> Written:
         """Write the model into a new folder, with what belongs to it of its source's files."""
         folder.mkdir()
-        return write_model(folder, self.pruned, self._dense.loaded, source)
+        return write_model(folder, self.pruned, self._dense, source)
 
     def time(
         self,
@@ -70,7 +76,7 @@ class HuggingFaceExporter:
         Returns:
             ``dense`` and ``pruned``.
         """
-        model = self._dense.loaded.model
+        model = self._dense.model
         # a stock class would run experts in another way than the dense model does here
         exported.set_experts_implementation(model.config._experts_implementation)
         models: dict[str, Any] = {"dense": model, "pruned": exported}

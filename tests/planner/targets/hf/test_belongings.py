@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.export.hf.belongings import carry, files_of, papers
+from planner.targets.hf.belongings import carry, files_of, papers
 
 BELONGS = [
     "LICENSE",
@@ -111,6 +111,6 @@ def test_a_source_that_is_no_folder_has_no_files_at_hand(
     def offline(*_: object, **__: object) -> str:
         raise FileNotFoundError
 
-    monkeypatch.setattr("planner.export.hf.belongings.snapshot_download", offline)
+    monkeypatch.setattr("planner.targets.hf.belongings.snapshot_download", offline)
     assert files_of("org/name") is None
     assert files_of(str(source)) == source

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import Gemma3TextConfig, GPTNeoXConfig, LlamaConfig, PhiConfig, Qwen2Config
 
-from planner.export.hf.published_config import VERSION_5, VERSION_5_15, published, spelt_for_all
+from planner.targets.hf.published_config import VERSION_5, VERSION_5_15, published, spelt_for_all
 
 LLAMA3 = {
     "rope_type": "llama3",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from planner.export.hf.wiring import Sizes, Wiring
+from planner.targets.hf.wiring import Sizes, Wiring
 from search_spaces.structure.model import ModelStructure
 
 SublayerEntry = int | str | dict[str, Any]

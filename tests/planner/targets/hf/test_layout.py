@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.export.hf.layout import Part, SublayerEntry, arrange, describe_experts
-from planner.export.hf.wiring import Sizes, Wiring
+from planner.targets.hf.layout import Part, SublayerEntry, arrange, describe_experts
+from planner.targets.hf.wiring import Sizes, Wiring
 from search_spaces.space.block_options import ExpertPruning
 from search_spaces.structure.model import ModelStructure
 from tests.models.families import dense

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from planner.export.hf.layout import Part
-from planner.export.hf.stock import by_block, head_dim, shorten
-from planner.export.hf.wiring import Sizes, Wiring
+from planner.targets.hf.layout import Part
+from planner.targets.hf.stock import by_block, head_dim, shorten
+from planner.targets.hf.wiring import Sizes, Wiring
 
 CODE_FILE = "modeling_pruned"
 

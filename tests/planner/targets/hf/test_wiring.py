@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from planner.export.hf.wiring import Wiring
+from planner.targets.hf.wiring import Wiring
 from search_spaces.structure.model import ModelStructure
 from tests.models.families import dense
 from tests.models.moe_families import mixture

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from planner.export.hf.model_folder import cut_model
+from planner.targets.hf.model_folder import cut_model
 from search_spaces.errors import PlanError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
