@@ -10,7 +10,9 @@ PlannerError
 │   ├── SettingsError                  an option out of its range
 │   ├── LatencyError                   a latency table that is damaged or another device's
 │   ├── RunError                       a run folder that is missing, foreign or in use
-│   └── OutputError                    a path that cannot be written to
+│   ├── OutputError                    a path that cannot be written to
+│   ├── TargetError                    a plan or model that an export target cannot hold
+│   └── MissingExtraError              a package that is not installed, of an extra
 └── VerificationError (RuntimeError)   an export that does not compute what was scored
 
 Every message states the rule, what was got, and what to do.
@@ -62,6 +64,20 @@ class RunError(InputError):
 
 class OutputError(InputError):
     """A path that cannot be written to."""
+
+
+class TargetError(InputError):
+    """A plan or a model that an export target cannot hold."""
+
+
+class MissingExtraError(InputError):
+    """A package that is not installed, as only some users need it."""
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        super().__init__(
+            f"{what} needs the package `{package}`, which is not installed; install it with "
+            f"`pip install 'compression-planner[{extra}]'`"
+        )
 
 
 class VerificationError(PlannerError, RuntimeError):

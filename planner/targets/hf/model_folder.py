@@ -10,6 +10,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from planner.targets.cut_layers import CutLayers, cut_layers
 from planner.targets.hf import modeling_pruned
 from planner.targets.hf.belongings import carry
 from planner.targets.hf.config import CODE_FILE, pruned_config
@@ -24,7 +25,6 @@ from search_spaces.models.own_exports import code_digest, stock_class
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.slice_and_cut import cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +65,19 @@ def cut_model(
         weights: Of each component, those that are no slices of the sorted model; empty: all are
             slices.
     """
-    components, wiring = structure.components, Wiring.of(structure)
-    kept = plan.kept_units(components)
-    layers: list[nn.Module] = []
+    return assembled(cut_layers(structure, plan, weights))
+
+
+def assembled(cut: CutLayers) -> CutModel:
+    """Put the cut layers of a model together as `transformers` has them."""
+    structure, layers = cut.structure, list(cut.layers)
+    wiring = Wiring.of(structure)
     sizes: list[Sizes] = []
     dense_sizes: list[Sizes] = []
     for i, layer in enumerate(structure.layers):
-        span = structure.spans[i]
-        insides = [plan.expert_pruning(component) for component in layer.components]
-        choices = list(zip(components[span], kept[span], strict=True))
-        with structure.backbone.resident(i) as dense:
-            layers.append(cut(dense, choices, weights[span], insides))
-        sizes.append(wiring.sizes(layer, i, [len(units) for units in kept[span]], insides))
+        parts = cut.of_layer(i)
+        counts = [len(units) for _, units, _ in parts]
+        sizes.append(wiring.sizes(layer, i, counts, [inside for _, _, inside in parts]))
         counts = [component.member_count for component in layer.components]
         dense_sizes.append(wiring.sizes(layer, i, counts))
     blocks = arrange(structure, wiring, sizes)
