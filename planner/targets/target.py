@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evaluators.latency.measure import Latency, Workload
 from planner.targets.cut_layers import CutLayers
+from planner.targets.target_names import TargetChoice
 from search_spaces.models.loading import LoadedModel
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import Dimension
@@ -81,6 +82,23 @@ class Target(Protocol):
     """What it is proved and timed in, such as ``llama.cpp``."""
     tolerance: float
     """Largest difference of logits, in standard deviations of the dense model's logits."""
+    modules: tuple[str, ...]
+    """What a process imports that is to serve it."""
+
+    @property
+    def choice(self) -> TargetChoice:
+        """What makes it again in another process."""
+        ...
+
+    @property
+    def proof_variant(self) -> "Target":
+        """What writes the same model without loss, to be proved in its place; most are that."""
+        ...
+
+    @property
+    def runtime_version(self) -> str:
+        """The version of the runtime that is installed."""
+        ...
 
     def check_installed(self) -> None:
         """Refuse to go on without the packages that it takes.
@@ -107,12 +125,21 @@ class Target(Protocol):
         """
         ...
 
-    def serve(self, folder: Path, *, threads: int) -> AbstractContextManager[Served]:
+    def dense_folder(self, scratch: Path, structure: ModelStructure, dense: LoadedModel) -> Path:
+        """Return the dense model's folder as the runtime reads it, made in the scratch folder if
+        it is not one already, to compare with.
+        """
+        ...
+
+    def serve(
+        self, folder: Path, *, threads: int, exact: bool = False
+    ) -> AbstractContextManager[Served]:
         """Load what was written, in its runtime.
 
         Args:
             folder: As `write` left it.
             threads: That it may compute with.
+            exact: Whether to compute in float32 and cache so, to be proved, and not as served.
 
         Raises:
             VerificationError: If the runtime does not take it.

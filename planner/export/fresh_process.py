@@ -1,0 +1,138 @@
+"""Trials of exports in a process that has loaded their runtime and nothing of a model.
+
+What the planner holds in memory – patched classes, registered names, caches – cannot help an
+export there, and a runtime that crashes takes nobody with it.
+"""
+
+import atexit
+import functools
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.export.trial import ProofAnswer, ProofRequest, ServiceAnswer, ServiceRequest
+from search_spaces.errors import VerificationError
+
+logger = logging.getLogger(__name__)
+
+_LAST_WORDS = 300
+"""Signs of what a crashed process wrote last."""
+
+
+class FreshProcess:
+    """A process that waits for trials; each runs in a fork of its own, so none sees another.
+
+    Args:
+        modules: What it imports while it waits.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
+        # -P: a module of the folder that the user is in takes no other's place
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "planner.export.trial_server", *modules],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        )
+
+    def prove(
+        self, request: ProofRequest, tokens: NDArray[np.int_]
+    ) -> tuple[ProofAnswer, NDArray[np.float32], NDArray[np.float32]]:
+        """Return what an export writes, its logits, and those of the later tokens with a cache.
+
+        Args:
+            request: What to prove.
+            tokens: Token ids ``(windows, tokens)``.
+
+        Raises:
+            VerificationError: If the runtime does not take the export.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            text = self._ask(Path(place), request, tokens)
+            logits = np.load(Path(place) / "logits.npz")
+            answer = ProofAnswer.model_validate_json(text)
+            return answer, logits["whole"], logits["stepped"]
+
+    def serve(self, request: ServiceRequest, windows: NDArray[np.int_]) -> ServiceAnswer:
+        """Return how well and how fast models are served.
+
+        Args:
+            request: Which models.
+            windows: Token ids ``(windows, tokens)`` to read; there may be none.
+
+        Raises:
+            MemoryError: If memory ran out.
+            VerificationError: If the runtime does not take a model.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            text = self._ask(Path(place), request, windows)
+            return ServiceAnswer.model_validate_json(text)
+
+    def _ask(
+        self, place: Path, request: ProofRequest | ServiceRequest, tokens: NDArray[np.int_]
+    ) -> str:
+        """Return the answer to a request."""
+        np.save(place / "tokens.npy", tokens)
+        (place / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            print(place, file=stdin, flush=True)
+            reply = stdout.readline().strip()
+        except BrokenPipeError:
+            reply = ""
+        if reply == "0":
+            return (place / "answer.json").read_text(encoding="utf-8")
+        raise self._error(place, request, reply)
+
+    def _error(
+        self, place: Path, request: ProofRequest | ServiceRequest, reply: str
+    ) -> VerificationError | MemoryError:
+        told = place / "error.json"
+        if not told.is_file():
+            fresh_process.cache_clear()  # it may be no more
+            name = signal.Signals(-int(reply)).name if reply.startswith("-") else "no answer"
+            logger.warning("the process that tried the export wrote last: %s", self._last_words())
+            return VerificationError(
+                f"the runtime of a {request.target.name} export must load and run it, and its "
+                f"process ended with {name}; please report this model"
+            )
+        answer = json.loads(told.read_text(encoding="utf-8"))
+        if answer["kind"] == "memory":
+            return MemoryError(answer["message"])
+        if answer["kind"] == "said":
+            return VerificationError(answer["message"])
+        raise RuntimeError(f"a trial of an export failed:\n{answer['trace']}")
+
+    def _last_words(self) -> str:
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, size - _LAST_WORDS))
+        return self._log.read().decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """End the process; a trial that it is in ends by itself."""
+        self._process.terminate()
+        self._process.communicate()
+        self._log.close()
+
+
+@functools.cache
+def fresh_process(modules: tuple[str, ...]) -> FreshProcess:
+    """Return the process with some modules, begun now if there is none yet; it ends with us."""
+    process = FreshProcess(modules)
+    atexit.register(process.close)
+    return process

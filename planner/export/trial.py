@@ -1,0 +1,134 @@
+"""What is tried of an export in a fresh process, where its runtime alone has loaded it.
+
+This module is what that process runs. Requests and answers are files, arrays beside them.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from evaluators.latency.measure import Latency, Workload
+from planner.targets.target import Served
+from planner.targets.target_names import TargetChoice
+
+TURNS = 3
+"""In which models are timed one after the other, after one that is not counted."""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ProofRequest(_File):
+    """Ask for what an export computes."""
+
+    kind: Literal["proof"] = "proof"
+    target: TargetChoice
+    folder: Path
+    threads: int
+    greedy: int
+    """Tokens to write after the first half of the first window."""
+
+
+class ServiceRequest(_File):
+    """Ask how well and how fast models are served, side by side."""
+
+    kind: Literal["service"] = "service"
+    target: TargetChoice
+    folders: dict[str, Path]
+    """By names such as ``dense`` and ``pruned``."""
+    threads: int
+    workload: Workload | None
+    """To time; `None`: nothing is timed."""
+
+
+class ProofAnswer(_File):
+    """What an export computes; logits lie beside it."""
+
+    written: list[int]
+    """The most probable tokens, one after the other."""
+
+
+class ServiceAnswer(_File):
+    """How well and how fast each model is served."""
+
+    nll: dict[str, list[float]]
+    """Of each model the mean negative log-likelihood in each window, in nats a token."""
+    latency: dict[str, Latency]
+    """Of each model the median of the turns; empty: nothing was timed."""
+
+
+def try_export(request: ProofRequest | ServiceRequest, place: Path) -> None:
+    """Do what a request asks for.
+
+    Args:
+        request: What to do, with token ids ``(windows, tokens)`` in ``tokens.npy`` of the place.
+        place: The folder that gets ``answer.json`` and for a proof ``logits.npz``.
+    """
+    tokens = np.load(place / "tokens.npy")
+    answer = (
+        _proof(request, tokens, place)
+        if isinstance(request, ProofRequest)
+        else _service(request, tokens)
+    )
+    (place / "answer.json").write_text(answer.model_dump_json(), encoding="utf-8")
+
+
+def _proof(request: ProofRequest, tokens: NDArray[np.int_], place: Path) -> ProofAnswer:
+    target = request.target.make()
+    with target.serve(request.folder, threads=request.threads, exact=True) as served:
+        np.savez(
+            place / "logits.npz",
+            whole=served.logits(tokens),
+            stepped=served.stepped_logits(tokens),
+        )
+        prompt = tokens[0, : tokens.shape[1] // 2].tolist()
+        return ProofAnswer(written=served.greedy(prompt, request.greedy))
+
+
+def _service(request: ServiceRequest, windows: NDArray[np.int_]) -> ServiceAnswer:
+    target = request.target.make()
+    with ExitStack() as stack:
+        models = {
+            name: stack.enter_context(target.serve(folder, threads=request.threads))
+            for name, folder in request.folders.items()
+        }
+        nll = {
+            name: [window_nll(served, window) for window in windows]
+            for name, served in models.items()
+        }
+        latency = {} if request.workload is None else _in_turns(models, request.workload)
+    return ServiceAnswer(nll=nll, latency=latency)
+
+
+def window_nll(served: Served, window: NDArray[np.int_]) -> float:
+    """Return the mean negative log-likelihood of a window's tokens but the first, in nats."""
+    logits = served.logits(window[None])[0, :-1].astype(np.float64)
+    logits -= logits.max(axis=-1, keepdims=True)
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return float(-np.take_along_axis(log_probabilities, window[1:, None], axis=-1).mean())
+
+
+def _in_turns(models: Mapping[str, Served], workload: Workload) -> dict[str, Latency]:
+    """Time models in turns, so that a busy machine slows all of them alike."""
+    runs: dict[str, list[Latency]] = {name: [] for name in models}
+    for turn in range(1 + TURNS):
+        for name, served in models.items():
+            latency = served.time(workload)
+            if turn:
+                runs[name].append(latency)
+    return {name: median_latency(latencies) for name, latencies in runs.items()}
+
+
+def median_latency(latencies: Sequence[Latency]) -> Latency:
+    """Return the median of each phase."""
+    return Latency(
+        prefill_ms=statistics.median(latency.prefill_ms for latency in latencies),
+        decode_ms=statistics.median(latency.decode_ms for latency in latencies),
+    )
