@@ -1,8 +1,8 @@
 """What a target of exports must offer: what it holds, how it is written, how it runs there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,28 +13,10 @@ from evaluators.latency.measure import Latency, Workload
 from planner.targets.cut_layers import CutLayers
 from planner.targets.target_names import TargetChoice
 from search_spaces.models.loading import LoadedModel
-from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.configuration import Dimension
-from search_spaces.structure.components import Component, ComponentKind
+from search_spaces.space.holds import Holds
 from search_spaces.structure.model import ModelStructure
 
-
-def _any(_component: Component, _units: int, _options: BlockOptions) -> str:
-    return ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holds:
-    """What a target can hold of one model: rules that a plan and a space are asked by alike."""
-
-    refuses_model: str = ""
-    """Why it holds nothing of this model; empty: it does hold it."""
-    refuses: Callable[[Component, int, BlockOptions], str] = _any
-    """Why it does not hold a component with so many units and such options; empty: it does."""
-    equal: Mapping[ComponentKind, frozenset[Dimension]] = field(default_factory=dict)
-    """For each kind of component along what all that are kept of the model must be alike."""
-    whole_layers: bool = False
-    """Whether a layer must keep some of all its components, or nothing."""
+__all__ = ["Holds", "Served", "Target", "Written"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +108,28 @@ class Target(Protocol):
         ...
 
     def dense_folder(self, scratch: Path, structure: ModelStructure, dense: LoadedModel) -> Path:
-        """Return the dense model's folder as the runtime reads it, made in the scratch folder if
-        it is not one already, to compare with.
+        """Return a folder of the dense model that the runtime reads, to compare with.
+
+        Args:
+            scratch: An empty folder, to make it in if the runtime cannot read the model's own.
+            structure: The dense model, its units in their own order.
+            dense: The same as it was loaded.
+        """
+        ...
+
+    def check_size(
+        self, folder: Path, cut: CutLayers, promised: Mapping[str, float], stored: float
+    ) -> None:
+        """Compare what was written with what was promised of it.
+
+        Args:
+            folder: As `write` left it.
+            cut: What was written.
+            promised: Costs of the plan, ``params`` and ``nonzero`` among them.
+            stored: Bytes of the dense tensors that stand for it.
+
+        Raises:
+            VerificationError: If the files hold something else.
         """
         ...
 
