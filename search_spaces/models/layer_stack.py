@@ -1,5 +1,6 @@
 """The stack of layers of a model."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +9,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from search_spaces.errors import StructureError
+
+_PART = re.compile(r"part_\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +51,15 @@ def find_stack(model: PreTrainedModel) -> LayerStack:
 
 
 def _layers(path: str, blocks: nn.ModuleList) -> dict[str, nn.Module]:
-    """Return the layers of a stack; a module that holds a list and nothing else is a block."""
-    children = [list(block.named_children()) for block in blocks]
-    if not all(len(of) == 1 and isinstance(of[0][1], nn.ModuleList) for of in children):
+    """Return the layers of a stack; modules that hold numbered parts and nothing else are blocks.
+
+    That is how ``planner/targets/hf/modeling_pruned.py`` names them.
+    """
+    children = [dict(block.named_children()) for block in blocks]
+    if not all(parts and all(map(_PART.fullmatch, parts)) for parts in children):
         return {f"{path}.{index}": layer for index, layer in enumerate(blocks)}
     return {
-        f"{path}.{index}.{name}.{place}": part
-        for index, ((name, parts),) in enumerate(children)
-        for place, part in enumerate(parts.children())
+        f"{path}.{index}.{name}": part
+        for index, parts in enumerate(children)
+        for name, part in parts.items()
     }

@@ -97,7 +97,7 @@ def assembled(cut: CutLayers) -> CutModel:
             experts=description,
         )
     biases = [_added_biases(structure, wiring, i, layer) for i, layer in enumerate(layers)]
-    weights_of_parts, dense_names = _weights(structure, layers, blocks, ".parts.{part}")
+    weights_of_parts, dense_names = _weights(structure, layers, blocks, ".part_{part}")
     return CutModel(
         weights=weights_of_parts,
         dense_names=dense_names,

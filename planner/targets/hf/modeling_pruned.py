@@ -83,20 +83,22 @@ class Block(nn.Module):
 
     def __init__(self, parts, lead):
         super().__init__()
-        self.parts = nn.ModuleList(parts)
-        self.lead = lead
+        for index, part in enumerate(parts):
+            # vLLM takes the one whole number in a path for that of the layer
+            self.add_module(f"part_{index}", part)
+        self.lead = f"part_{lead}"
 
     def __getattr__(self, name):
         """Answer what a decoder asks of a layer, such as its type, as the attention's does."""
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name == "parts" or name.startswith("__"):
+            if name in ("lead", "_modules") or name.startswith("__"):
                 raise
-            return getattr(self.parts[self.lead], name)
+            return getattr(self._modules[self.lead], name)
 
     def forward(self, hidden_states, *args, **kwargs):
-        for part in self.parts:
+        for part in self.children():
             output = part(hidden_states, *args, **kwargs)
             hidden_states = output[0] if isinstance(output, tuple) else output
         return output
@@ -189,16 +191,15 @@ def _build_blocks(model, config, stack_path):
             module.config = config
     stack = model.get_submodule(stack_path)
     layers = list(stack)
-    blocks = []
+    blocks, ends = [], [0]
     for index, shapes in enumerate(part_shapes(config)):
         parts = [_part(layers, config, index, shape) for shape in shapes]
         has_attention = [bool(shape[1]) for shape in shapes]
         blocks.append(Block(parts, has_attention.index(True) if any(has_attention) else 0))
+        ends.append(ends[-1] + len(parts))
     del stack[len(blocks) :]
-    ends = [0]
     for index, block in enumerate(blocks):
         stack[index] = block
-        ends.append(ends[-1] + len(block.parts))
     decoder = model.get_submodule(stack_path.rpartition(".")[0])
     decoder.register_forward_hook(functools.partial(_keep_a_state_for_each_block, ends))
 

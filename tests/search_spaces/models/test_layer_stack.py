@@ -1,4 +1,4 @@
-"""Layers are found in one list, or in blocks that hold nothing but lists of them."""
+"""Layers are found in one list, or in blocks that hold nothing but numbered parts."""
 
 from typing import Any
 
@@ -15,7 +15,8 @@ class Block(nn.Module):
 
     def __init__(self, *parts: nn.Module) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(parts)
+        for index, part in enumerate(parts):
+            self.add_module(f"part_{index}", part)
 
 
 class Stacked(nn.Module):
@@ -55,21 +56,21 @@ def test_layers_of_blocks_come_one_after_another() -> None:
     stack = stack_of(Block(first, second), Block(third))
     assert len(stack.blocks) == 2
     assert dict(stack.layers) == {
-        "layers.0.parts.0": first,
-        "layers.0.parts.1": second,
-        "layers.1.parts.0": third,
+        "layers.0.part_0": first,
+        "layers.0.part_1": second,
+        "layers.1.part_0": third,
     }
 
 
-def test_a_layer_that_holds_more_than_a_list_is_no_block() -> None:
+def test_a_layer_that_holds_more_than_parts_is_no_block() -> None:
     assert list(stack_of(Block(layer()), layer()).layers) == ["layers.0", "layers.1"]
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("layers.0.parts.1.norm.weight", 1),
-        ("layers.1.parts.0.norm.bias", 2),
+        ("layers.0.part_1.norm.weight", 1),
+        ("layers.1.part_0.norm.bias", 2),
         ("layers.1", None),
         ("head.weight", None),
     ],

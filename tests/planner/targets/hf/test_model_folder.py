@@ -65,9 +65,9 @@ def test_weights_are_slices_of_the_dense_ones(llama: ModelStructure) -> None:
     # layer 4, the second block's only part: fewer channels of the MLP
     rows = torch.from_numpy(kept[9])
     expected = dense_weights["model.layers.4.mlp.up_proj.weight"][rows]
-    assert torch.equal(weights["model.layers.1.parts.0.mlp.up_proj.weight"], expected)
+    assert torch.equal(weights["model.layers.1.part_0.mlp.up_proj.weight"], expected)
     # layers 1 and 2 run as one: the attention of one with the MLP of the other
-    names = {name.split("parts.1.")[1] for name in weights if "layers.0.parts.1." in name}
+    names = {name.split("part_1.")[1] for name in weights if "layers.0.part_1." in name}
     assert names == {
         *(f"self_attn.{which}_proj.weight" for which in "qkvo"),
         *(f"mlp.{which}_proj.weight" for which in ("gate", "up", "down")),
@@ -75,11 +75,11 @@ def test_weights_are_slices_of_the_dense_ones(llama: ModelStructure) -> None:
         "post_attention_layernorm.weight",
     }
     assert torch.equal(
-        weights["model.layers.0.parts.1.input_layernorm.weight"],
+        weights["model.layers.0.part_1.input_layernorm.weight"],
         dense_weights["model.layers.1.input_layernorm.weight"],
     )
     assert torch.equal(
-        weights["model.layers.0.parts.1.post_attention_layernorm.weight"],
+        weights["model.layers.0.part_1.post_attention_layernorm.weight"],
         dense_weights["model.layers.2.post_attention_layernorm.weight"],
     )
 
@@ -116,7 +116,7 @@ def test_weights_keep_formats_apart_from_the_others(
     stored = load_file(exported.folder / "model.safetensors")
     wide = {name for name, weight in stored.items() if weight.dtype == torch.float32}
     # layer 4 is the second block's only part
-    assert wide == {"model.norm.weight", "model.layers.1.parts.0.mlp.up_proj.weight"}
+    assert wide == {"model.norm.weight", "model.layers.1.part_0.mlp.up_proj.weight"}
 
 
 def test_a_generation_config_that_contradicts_itself_stops_nothing(
