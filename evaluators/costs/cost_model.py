@@ -19,7 +19,7 @@ from search_spaces.space.configuration import (
     ConfigurationTables,
     dense_configurations,
 )
-from search_spaces.space.space import SearchSpace
+from search_spaces.space.space import SearchSpace, Site
 from search_spaces.structure.as_stored import as_stored
 from search_spaces.structure.model import ModelStructure
 
@@ -152,21 +152,22 @@ class CostModel:
             For each group the positions of its sites, and a table with an axis for each of them.
         """
         tables = self._cost_tables[metric].tables
-        return tuple((group, _joint_table(space, group, tables)) for group in space.groups)
+        return tuple(
+            (group, _joint_table(space, group, targets, tables))
+            for group, targets in space.groups.items()
+        )
 
 
-def _joint_table(space: SearchSpace, group: tuple[int, ...], tables: Sequence[Floats]) -> Floats:
-    """Sum the costs of the targets of some sites at each combination of their levels."""
-    targets = sorted({target for site in group for target in space.sites[site].targets})
+def _joint_table(
+    space: SearchSpace, group: Sequence[int], targets: Sequence[int], tables: Sequence[Floats]
+) -> Floats:
+    """Sum the costs of some components at each combination of the levels of their sites."""
     # a space of these alone, whose configurations are quick to enumerate
     alone = replace(
         space,
         components=tuple(space.components[target] for target in targets),
         block_options=tuple(space.block_options[target] for target in targets),
-        sites=tuple(
-            replace(site, targets=tuple(map(targets.index, site.targets)))
-            for site in (space.sites[position] for position in group)
-        ),
+        sites=tuple(_only(space.sites[position], targets) for position in group),
     )
     shape = [len(site.levels) for site in alone.sites]
     configurations = alone.configurations(np.indices(shape).reshape(len(shape), -1).T)
@@ -175,3 +176,13 @@ def _joint_table(space: SearchSpace, group: tuple[int, ...], tables: Sequence[Fl
         for target, configuration in zip(targets, configurations.T, strict=True)
     )
     return np.reshape(costs, shape)
+
+
+def _only(site: Site, targets: Sequence[int]) -> Site:
+    """Return a site that chooses for some of its targets alone, numbered as these are."""
+    places = [place for place, target in enumerate(site.targets) if target in targets]
+    return replace(
+        site,
+        targets=tuple(targets.index(site.targets[place]) for place in places),
+        levels=tuple(tuple(level[place] for place in places) for level in site.levels),
+    )

@@ -1,5 +1,6 @@
 """A model that is ready to be searched, and the domain that searchers see of it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -68,7 +69,13 @@ class PreparedModel:
             sensitivity_tables=tuple(map(self._sensitivities, self.space.sites)),
             kinds=tuple(map(self._kind, self.space.sites)),
             tilt=self._tilts(),
+            shared=self._shared_by_groups(),
         )
+
+    def _shared_by_groups(self) -> tuple[int, ...]:
+        """Return the sites of several layers whose costs depend on those of sites of a layer."""
+        counts = Counter(site for group in self.space.groups for site in group)
+        return tuple(site for site in self.space.shared_sites if counts[site] > 1)
 
     def _sensitivities(self, site: Site) -> NDArray[np.float64]:
         """Return the prior of each level of a site, all others dense, ``(levels,)``."""
@@ -94,14 +101,15 @@ class PreparedModel:
         )
         span = 1.0 - min(densities)
         tilts, sites = self.prior.tilts / (span or 1.0), self.space.sites
-        return np.array([tilts[s.targets[0]] if s.dimension == "pattern" else 0.0 for s in sites])
+        return np.array(
+            [tilts[list(s.targets)].mean() if s.dimension == "pattern" else 0.0 for s in sites]
+        )
 
     def _kind(self, site: Site) -> str:
         if site.dimension != "units":
             return SITE_NAMES[site.dimension]
-        if len(site.targets) > 1:
-            return "layer"
-        return self.space.components[site.targets[0]].kind
+        kinds = {self.space.components[target].kind for target in site.targets}
+        return "layer" if len(kinds) > 1 else kinds.pop()
 
     def _cost(self, name: str, limit: float | None) -> Cost:
         dense = self.dense.costs.dense()[name]

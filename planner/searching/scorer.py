@@ -11,7 +11,6 @@ from evaluators.scoring.gate_gradients import PASSES, GateGradients
 from evaluators.scoring.score import Score
 from planner.preparation.prepared_model import PreparedModel
 from planner.runs.records import Evaluation, RoundReply
-from search_spaces.space.space import Site
 
 
 class Scorer:
@@ -54,10 +53,7 @@ class Scorer:
         configurations = self._configurations(genomes)
         started = time.monotonic()
         for index, slopes in self._evaluator.gate_gradients(configurations):
-            values = [
-                self._steps(site, configurations[index], slopes)
-                for site in self._prepared.space.sites
-            ]
+            values = self._steps(genomes[index], slopes)
             seconds = time.monotonic() - started
             yield index, RoundReply(values=np.concatenate(values), tokens=tokens, seconds=seconds)
             started = time.monotonic()
@@ -89,13 +85,19 @@ class Scorer:
     def _configurations(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
         return self._prepared.space.configurations(self._prepared.space.repaired(genomes))
 
-    def _steps(
-        self, site: Site, configurations: NDArray[np.int_], slopes: GateGradients
-    ) -> NDArray[np.float64]:
-        """Sum, for each level of a site, the slopes of units that it restores or prunes."""
-        changes = np.zeros(len(site.levels))
-        for target, levels in site.configurations_by_target.items():
-            cumulative = np.concatenate([[0.0], np.cumsum(slopes[target])])  # of the first units
-            units = self._prepared.space.tables[target].units
-            changes += cumulative[units[list(levels)]] - cumulative[units[configurations[target]]]
+    def _steps(self, genome: NDArray[np.int_], slopes: GateGradients) -> list[NDArray[np.float64]]:
+        """Sum, for each level of each site, the slopes of units that it restores or prunes."""
+        space = self._prepared.space
+        genome = space.repaired(genome[None])[0]
+        kept = space.tables.units(space.configurations(genome[None])[0])
+        cumulative = [np.concatenate([[0.0], np.cumsum(slope)]) for slope in slopes]  # first units
+        changes = []
+        for position, site in enumerate(space.sites):
+            levels = np.tile(genome, (len(site.levels), 1))
+            levels[:, position] = np.arange(len(site.levels))
+            units = space.tables.units(space.configurations(levels))
+            change = np.zeros(len(levels))
+            for target in site.targets:
+                change += cumulative[target][units[:, target]] - cumulative[target][kept[target]]
+            changes.append(change)
         return changes

@@ -1,20 +1,31 @@
 """Building the search space of a model: its sites, their levels and the options."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.models.identity import ModelIdentity
-from search_spaces.space.block_options import SITE_NAMES, BlockOptions, component_options
+from search_spaces.space.block_options import (
+    DENSE_OPTIONS,
+    SITE_NAMES,
+    BlockOptions,
+    OptionDimension,
+    component_options,
+)
 from search_spaces.space.choices import Choices
-from search_spaces.space.configuration import ConfigurationTable, ConfigurationTables
+from search_spaces.space.configuration import ConfigurationTable, ConfigurationTables, Dimension
+from search_spaces.space.holds import HOLDS_ALL, Holds
 from search_spaces.space.levels import fine_levels, mlp_levels
 from search_spaces.space.orders import Orders
 from search_spaces.space.space import SearchSpace, Site
 from search_spaces.space.sparsity import DENSE, SparsityPattern
-from search_spaces.structure.components import Component
+from search_spaces.structure.components import Component, ComponentKind
+
+_FREE: frozenset[Dimension] = frozenset()
+_SITE_ORDER: tuple[Dimension, ...] = ("units", *SITE_NAMES)
 
 
 def build_space(  # noqa: PLR0913  (all that a space is built from)
@@ -26,8 +37,11 @@ def build_space(  # noqa: PLR0913  (all that a space is built from)
     mlp_step: int | None = None,
     patterns: tuple[SparsityPattern, ...] = (DENSE,),
     weights_digest: str = "",
+    holds: Holds = HOLDS_ALL,
 ) -> SearchSpace:
     """Build the search space of a model.
+
+    Sites of a layer come first, layer by layer, then those that layers share.
 
     Args:
         identity: Of the model.
@@ -37,26 +51,33 @@ def build_space(  # noqa: PLR0913  (all that a space is built from)
         mlp_step: MLP channels between levels; None: chosen for the width.
         patterns: Sparsity patterns that weights may have, the dense one first.
         weights_digest: Written into its plans for weights that are no slices of the dense ones.
+        holds: What all plans are held by.
     """
-    block_options = lay_out_options(components, choices, patterns, mlp_step)
+    block_options = lay_out_options(components, choices, patterns, mlp_step, holds)
     tables = ConfigurationTables.of(components, block_options)
+    counts = [unit_levels(component, choices, mlp_step, holds) for component in components]
+    tied = _tied(components, holds)
     sites: list[Site] = []
     position = 0
     for _, grouped in groupby(components, key=lambda component: component.layer):
         layer_components = list(grouped)
-        if choices.layers:
+        if _drops_layers(choices, holds):
             sites.append(_layer_site(position, layer_components, tables))
         for component in layer_components:
-            table = tables[position]
-            counts = unit_levels(component, choices, mlp_step)
-            if len(counts) > 1 and not choices.layers:  # else they are kept, or follow the layer
-                sites.append(_unit_site(position, component, table, counts))
-            sites += _option_sites(position, component, table)
+            table, of_kind = tables[position], tied.get(component.kind, _FREE)
+            own = _own_levels(
+                counts[position],
+                may_drop=not _drops_layers(choices, holds),
+                may_narrow="units" not in of_kind,
+            )
+            if len(own) > 1:
+                sites.append(_unit_site(position, component, table, own))
+            sites += _option_sites(position, component, table, of_kind)
             position += 1
     return SearchSpace(
         identity=identity,
         components=components,
-        sites=tuple(sites),
+        sites=(*sites, *_shared_sites(components, tables, counts, tied)),
         orders=orders if isinstance(orders, Orders) else Orders(tuple(orders)),
         block_options=block_options,
         weights_digest=weights_digest,
@@ -68,6 +89,7 @@ def lay_out_options(
     choices: Choices,
     patterns: Sequence[SparsityPattern] = (DENSE,),
     mlp_step: int | None = None,
+    holds: Holds = HOLDS_ALL,
 ) -> tuple[tuple[BlockOptions, ...], ...]:
     """Return the options of each component, the dense ones first.
 
@@ -76,20 +98,40 @@ def lay_out_options(
         choices: What may be pruned.
         patterns: Sparsity patterns, the dense one first.
         mlp_step: Channels between levels; None: chosen for the width.
+        holds: What is left out of them.
     """
     return tuple(
-        component_options(component, choices, patterns, mlp_step) for component in components
+        tuple(
+            options
+            for options in component_options(component, choices, patterns, mlp_step)
+            if options == DENSE_OPTIONS
+            or not holds.refuses(component, component.unit_count, options)
+        )
+        for component in components
     )
 
 
-def unit_levels(component: Component, choices: Choices, mlp_step: int | None) -> tuple[int, ...]:
+def unit_levels(
+    component: Component, choices: Choices, mlp_step: int | None, holds: Holds = HOLDS_ALL
+) -> tuple[int, ...]:
     """Return the numbers of units to choose from in a component, all of them last."""
     counts: tuple[int, ...] = (0, component.unit_count)
     if getattr(choices, component.unit_choice):
         many = component.unit_choice == "channels"
         counts = mlp_levels(component, mlp_step) if many else fine_levels(component)
-    drops = choices.drops or choices.layers
-    return tuple(count for count in counts if count or drops)
+    whole_layers = _drops_layers(choices, holds)
+
+    def is_offered(count: int) -> bool:
+        if not count and (whole_layers or not choices.drops):
+            return whole_layers
+        return count == component.unit_count or not holds.refuses(component, count, DENSE_OPTIONS)
+
+    return tuple(filter(is_offered, counts))
+
+
+def _drops_layers(choices: Choices, holds: Holds) -> bool:
+    """Return whether what is dropped is whole layers."""
+    return choices.layers or (choices.drops and holds.whole_layers)
 
 
 def _unit_site(
@@ -100,8 +142,20 @@ def _unit_site(
     return Site(name=component.name, targets=(position,), levels=levels)
 
 
-def _option_sites(position: int, component: Component, table: ConfigurationTable) -> list[Site]:
-    """Return a site for each dimension of options along which a component has a choice."""
+def _own_levels(counts: Sequence[int], *, may_drop: bool, may_narrow: bool) -> tuple[int, ...]:
+    """Return the numbers of units that a component chooses by itself, all of them last."""
+    return tuple(
+        count for count in counts if count == counts[-1] or (may_drop if not count else may_narrow)
+    )
+
+
+def _option_sites(
+    position: int,
+    component: Component,
+    table: ConfigurationTable,
+    tied: Container[Dimension],
+) -> list[Site]:
+    """Return a site for each dimension of options along which a component chooses by itself."""
     return [
         Site(
             name=f"{component.name}.{name}",
@@ -111,7 +165,7 @@ def _option_sites(position: int, component: Component, table: ConfigurationTable
             dimension=dimension,
         )
         for dimension, name in SITE_NAMES.items()
-        if len(found := table.along(dimension)) > 1
+        if dimension not in tied and len(found := table.along(dimension)) > 1
     ]
 
 
@@ -124,3 +178,53 @@ def _layer_site(
         targets=tuple(targets),
         levels=(tuple(0 for _ in targets), tuple(tables[target].dense for target in targets)),
     )
+
+
+def _tied(
+    components: Sequence[Component], holds: Holds
+) -> Mapping[ComponentKind, frozenset[Dimension]]:
+    """Return along what all components of a kind share a site, of kinds that several have."""
+    counts = Counter(component.kind for component in components)
+    return {
+        kind: holds.equal[kind]
+        for kind, count in counts.items()
+        if count > 1 and kind in holds.equal
+    }
+
+
+def _shared_sites(
+    components: Sequence[Component],
+    tables: ConfigurationTables,
+    counts: Sequence[Sequence[int]],
+    tied: Mapping[ComponentKind, frozenset[Dimension]],
+) -> Iterator[Site]:
+    """Yield a site for each choice that all components of a kind share; none drops them."""
+    for kind, dimensions in tied.items():
+        targets = tuple(i for i, component in enumerate(components) if component.kind == kind)
+        for dimension in sorted(dimensions, key=_SITE_ORDER.index):
+            choices = [
+                _kept_counts(tables[target], counts[target])
+                if dimension == "units"
+                else _values(tables[target], dimension)
+                for target in targets
+            ]
+            # in the order of the first: all that each of them offers
+            shared = [value for value in choices[0] if all(value in each for each in choices)]
+            if len(shared) > 1:
+                yield Site(
+                    name=kind if dimension == "units" else f"{kind}.{SITE_NAMES[dimension]}",
+                    targets=targets,
+                    levels=tuple(tuple(each[value] for each in choices) for value in shared),
+                    dimension=dimension,
+                )
+
+
+def _kept_counts(table: ConfigurationTable, counts: Sequence[int]) -> Mapping[object, int]:
+    """Return the configuration of each number of units that is offered, but for none."""
+    return {count: int(table.index(count)) for count in counts if count}
+
+
+def _values(table: ConfigurationTable, dimension: OptionDimension) -> Mapping[object, int]:
+    """Return the configuration of each value of an option, that of the dense model last."""
+    found = table.along(dimension)[::-1].tolist()
+    return {getattr(table[one][1], dimension): one for one in found}

@@ -17,6 +17,8 @@ then repeat them for each further options. Dropped is 0 whatever the options.
 (2, '50%')
 >>> table.merged(np.array([2, 0, 6]), "pattern", 7).tolist()
 [6, 0, 6]
+>>> table.merged(np.array([2, 0, 6]), "units", 1).tolist()
+[1, 0, 5]
 >>> table.along("pattern").tolist()
 [3, 7]
 """
@@ -99,16 +101,20 @@ class ConfigurationTable:
         dimension: Dimension,
         others: NDArray[np.int_] | int,
     ) -> NDArray[np.int_]:
-        """Return configurations with their places along one dimension taken from others.
+        """Return what configurations come to if others are asked of along one dimension, too.
+
+        Of units the fewer are kept, so that what is dropped stays so; of an option the later one
+        of its list, which begins with the dense one.
 
         Args:
-            configurations: Of any shape; what is dropped stays so.
-            dimension: Along which places are taken.
+            configurations: Of any shape.
+            dimension: Along which the others count.
             others: Configurations, of the same shape.
         """
         axis = _DIMENSIONS.index(dimension)
         places = self._places[:, configurations].copy()  # of a single one it is a view
-        places[axis] = self._places[axis, others]
+        less = np.minimum if dimension == "units" else np.maximum
+        places[axis] = less(places[axis], self._places[axis, others])
         found: NDArray[np.int_] = self._at_places[tuple(places)]
         assert np.all(found >= 0), "these options are not combined with each other"
         return found

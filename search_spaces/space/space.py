@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,23 +68,48 @@ class SearchSpace:
         """The highest level of each site, which keeps all: the dense genome, ``(sites,)``."""
         return np.array([site.top_level for site in self.sites])
 
-    @property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        """Groups of sites whose costs depend on each other, as they affect the same components.
+    @cached_property
+    def shared_sites(self) -> tuple[int, ...]:
+        """Positions of the sites that choose for components of several layers, ascending."""
+        layers = [
+            {self.components[target].layer for target in site.targets} for site in self.sites
+        ]
+        return tuple(position for position, of_site in enumerate(layers) if len(of_site) > 1)
 
-        Each site is in one group. Positions ascend in a group, and groups by their first.
+    @property
+    def groups(self) -> Mapping[tuple[int, ...], tuple[int, ...]]:
+        """Groups of sites whose costs depend on each other, and the components of each.
+
+        They affect the same components, each of which is in one group. So is each site, but for
+        shared ones, which are in all groups that they affect. Positions and groups ascend.
         """
-        head = np.arange(len(self.sites))
-        first_sites: dict[int, int] = {}
+        shared = frozenset(self.shared_sites)
+        blocks = list(range(len(self.components)))  # equal where sites of a layer bind components
         for position, site in enumerate(self.sites):
-            for target in site.targets:
-                pair = [first_sites.setdefault(target, position), position]
-                first, second = sorted(head[pair])
-                head[head == second] = first
-        return tuple(tuple(np.flatnonzero(head == first).tolist()) for first in np.unique(head))
+            if position not in shared:
+                bound = {blocks[target] for target in site.targets}
+                blocks = [min(bound) if block in bound else block for block in blocks]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for target, block in enumerate(blocks):
+            sites = tuple(
+                position
+                for position, site in enumerate(self.sites)
+                if (
+                    target in site.targets
+                    if position in shared
+                    else blocks[site.targets[0]] == block
+                )
+            )
+            if sites:
+                groups.setdefault(sites, []).append(target)
+        return {sites: tuple(targets) for sites, targets in sorted(groups.items())}
 
     def configurations(self, genomes: NDArray[np.int_]) -> Configurations:
-        """Turn genomes ``(genomes, sites)`` into configurations ``(genomes, components)``."""
+        """Turn genomes ``(genomes, sites)`` into configurations ``(genomes, components)``.
+
+        Where several sites choose for a component along a dimension, the one that keeps less
+        decides: what is dropped by its layer's site stays so, however wide its kind is.
+        """
         configurations = np.tile([table.dense for table in self.tables], (len(genomes), 1))
         for position, site in enumerate(self.sites):
             for target, by_level in site.configurations_by_target.items():
@@ -157,10 +183,7 @@ class SearchSpace:
         configurations = self.configurations_of(plan)
         genome = np.array([self._level(site, configurations) for site in self.sites])
         for position in np.flatnonzero(self.configurations(genome[None])[0] != configurations):
-            raise PlanError(
-                f"a plan of this space leaves `{self.components[position].name}` dense, and this "
-                "one prunes it; search with the space that made the plan"
-            )
+            self._refuse_levels(int(position), configurations)
         return genome
 
     def configurations_of(self, plan: Plan) -> Configurations:
@@ -224,20 +247,53 @@ class SearchSpace:
             )
 
     def _level(self, site: Site, configurations: Configurations) -> int:
-        """Return the level at which a site has given configurations ``(components,)``."""
+        """Return the level of a site for given configurations ``(components,)``.
+
+        It is the one that says the same of all its targets; if other sites choose for these too,
+        the lowest that keeps no less of any target, where a dropped one says nothing. If there is
+        none, it is the top level.
+        """
         tables = [self.tables[target] for target in site.targets]
         chosen = [int(configurations[target]) for target in site.targets]
         level = tuple(
             int(table.merged(table.dense, site.dimension, configuration))
             for table, configuration in zip(tables, chosen, strict=True)
         )
-        if level not in site.levels:
-            units = [table[one][0] for table, one in zip(tables, chosen, strict=True)]
-            raise PlanError(
-                f"`{site.name}` keeps {' and '.join(map(str, units))} units in this plan, which "
-                "is none of its levels; search with the levels that made the plan"
+        if level in site.levels:
+            return site.levels.index(level)
+        kept = [place for place, configuration in enumerate(chosen) if configuration]
+        reaching = (
+            position
+            for position, offered in enumerate(site.levels)
+            if kept
+            and all(
+                tables[i].merged(offered[i], site.dimension, level[i]) == level[i] for i in kept
             )
-        return site.levels.index(level)
+        )
+        return next(reaching, site.top_level)
+
+    def _refuse_levels(self, position: int, configurations: Configurations) -> NoReturn:
+        """Refuse a plan that no levels give the configuration of a component.
+
+        Raises:
+            PlanError: Always; it names the site, or the component if it has none.
+        """
+        sizing = (s for s in self.sites if s.dimension == "units" and position in s.targets)
+        site = next(sizing, None)
+        if site is None:
+            raise PlanError(
+                f"a plan of this space leaves `{self.components[position].name}` dense, and this "
+                "one prunes it; search with the space that made the plan"
+            )
+        # of a site that many layers share, the component that differs is named
+        is_shared = self.sites.index(site) in self.shared_sites
+        name = self.components[position].name if is_shared else site.name
+        targets = (position,) if is_shared else site.targets
+        units = [self.tables[target][int(configurations[target])][0] for target in targets]
+        raise PlanError(
+            f"`{name}` keeps {' and '.join(map(str, units))} units in this plan, which is none of "
+            "its levels; search with the levels that made the plan"
+        )
 
 
 Genome = tuple[int, ...]

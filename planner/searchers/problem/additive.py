@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from planner.searchers.problem.cost import Joint
 from planner.searchers.problem.domain import Domain
+from planner.searchers.problem.shared_sites import joints_given, promising_levels
 from planner.searchers.protocol import Floats, Genomes
 
 _GAP = 1e-4
@@ -40,6 +41,7 @@ def additive_best(
 
     The sites of a joint are one choice, so that costs are exact. Where rounding or the solver's
     tolerance passes a limit, the limit is tightened by the excess and the problem solved again.
+    What joints share is tried at the levels that could be best, each with the best of all else.
 
     Args:
         domain: Sites, levels and costs.
@@ -80,10 +82,40 @@ def additive_best(
 def _solved(
     domain: Domain, sensitivities: Sequence[Floats], limits: Sequence[float | None]
 ) -> NDArray[np.int_]:
-    """Return the solution of HiGHS; the smallest genome where there is none."""
-    choices = [_choices(joints, sensitivities, limits) for joints in _by_sites(domain)]
+    """Return the best genome within the limits; the smallest one where nothing fits."""
+    smallest = np.zeros(len(domain.top_levels), dtype=np.int_)
+    best, least = smallest, np.inf
+    for given, bound in promising_levels(domain, sensitivities, limits):
+        if bound >= least - _GAP * abs(least):
+            break
+        genome = _solved_given(given, domain, sensitivities, limits)
+        if genome is None:
+            continue
+        total = sum(
+            float(table[level]) for table, level in zip(sensitivities, genome, strict=True)
+        )
+        if total < least:
+            best, least = genome, total
+    return best
+
+
+def _solved_given(
+    given: NDArray[np.int_],
+    domain: Domain,
+    sensitivities: Sequence[Floats],
+    limits: Sequence[float | None],
+) -> NDArray[np.int_] | None:
+    """Return the solution of HiGHS with shared sites at given levels; None where nothing fits.
+
+    Args:
+        given: A genome with these levels, all other sites at their top, ``(sites,)``.
+        domain: Sites, levels and costs.
+        sensitivities: As `additive_best` takes them.
+        limits: Likewise.
+    """
+    choices = [_choices(joints, sensitivities, limits) for joints in joints_given(domain, given)]
     sizes = [len(choice.sensitivities) for choice in choices]
-    dense = domain.all_costs(domain.top_levels[None])[0]
+    dense = domain.all_costs(given[None])[0]
     limited = np.array([limit is not None for limit in limits])
     allowed = np.array([limit for limit in limits if limit is not None])
     knapsack = _Knapsack(
@@ -93,9 +125,11 @@ def _solved(
         # choices are priced by their change from dense, which is never positive
         allowances=allowed - dense[limited] + _ROUNDING,
     )
-    genome = np.zeros(len(domain.top_levels), dtype=np.int_)
     with _quiet():
         positions = knapsack.solved()
+    if not len(positions):
+        return None
+    genome = given.copy()
     starts = np.concatenate([[0], np.cumsum(sizes)])
     for position in positions:
         owner = knapsack.owners[position]
@@ -172,11 +206,6 @@ class _Knapsack:
             (np.ones(len(core)), (owners, np.arange(len(core)))),
             shape=(self.owners[-1] + 1, len(core)),
         )
-
-
-def _by_sites(domain: Domain) -> Iterable[tuple[Joint, ...]]:
-    """Yield for each group of sites its joint in every cost."""
-    return zip(*(cost.joints for cost in domain.costs), strict=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""One cost of every genome, as a sum over groups of sites."""
+"""One cost of every genome, as a sum over groups of sites, which may share some."""
 
 import math
 from dataclasses import dataclass
@@ -34,21 +34,21 @@ class Cost:
     """One cost, additive over joints, as a share of the dense model's."""
 
     joints: tuple[Joint, ...]
-    """Each site is in one; most are alone in it."""
+    """Each site is in one, and most are alone in it; a shared one is in many."""
     fixed: float
     """What no site can remove."""
     limit: float | None = None
     """Most that the budget allows; none where it names none."""
 
     def __post_init__(self) -> None:
-        sites = sorted(site for joint in self.joints for site in joint.sites)
-        assert sites == list(range(len(sites)))
+        sites = {site for joint in self.joints for site in joint.sites}
+        assert sites == set(range(len(sites)))
 
     @cached_property
     def tables(self) -> tuple[NDArray[np.float64], ...]:
         """For each site the costs with all others dense, ``(levels,)``, not decreasing."""
-        dense = -np.ones(len(self._joint_by_site), dtype=np.int_)  # the last of each axis
-        return tuple(joint.along(site, dense) for site, joint in enumerate(self._joint_by_site))
+        dense = -np.ones(len(self._joints_by_site), dtype=np.int_)  # the last of each axis
+        return tuple(self.along(site, dense) for site in range(len(dense)))
 
     def of(self, genomes: NDArray[np.int_]) -> NDArray[np.float64]:
         """Return the cost of genomes, ``(genomes,)`` of ``(genomes, sites)``.
@@ -68,13 +68,20 @@ class Cost:
 
         Up to a constant: differences are exact.
         """
-        return self._joint_by_site[site].along(site, genome)
+        first, *others = self._joints_by_site[site]
+        costs = first.along(site, genome)
+        for joint in others:
+            costs = costs + joint.along(site, genome)
+        return costs
 
     @cached_property
-    def _joint_by_site(self) -> tuple[Joint, ...]:
-        """The joint that each site is in."""
-        joint_by_site = {site: joint for joint in self.joints for site in joint.sites}
-        return tuple(joint_by_site[site] for site in sorted(joint_by_site))
+    def _joints_by_site(self) -> tuple[tuple[Joint, ...], ...]:
+        """The joints that each site is in."""
+        joints_by_site: dict[int, list[Joint]] = {}
+        for joint in self.joints:
+            for site in joint.sites:
+                joints_by_site.setdefault(site, []).append(joint)
+        return tuple(tuple(joints_by_site[site]) for site in sorted(joints_by_site))
 
     @cached_property
     def _flat_tables(self) -> NDArray[np.float64]:

@@ -61,10 +61,19 @@ class Domain:
 
     Empty where no prior says so.
     """
+    shared: tuple[int, ...] = ()
+    """Sites that several joints of a cost have in common, ascending; with their levels given, the
+    joints have no site in common."""
 
     def __post_init__(self) -> None:
         # all costs part the sites alike
-        assert len({tuple(joint.sites for joint in cost.joints) for cost in self.costs}) <= 1
+        joints = {tuple(joint.sites for joint in cost.joints) for cost in self.costs}
+        assert len(joints) <= 1
+        parts = {
+            tuple(sorted(set(sites) - set(self.shared))) for of_cost in joints for sites in of_cost
+        }
+        own = [site for part in parts for site in part]
+        assert len(own) == len(set(own))
 
     @property
     def cost_ceiling(self) -> float:

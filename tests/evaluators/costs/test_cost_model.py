@@ -166,7 +166,7 @@ def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(
     configurations = space.configurations(genomes)
     judge = cost_model(structure, patterns)
     joints = judge.joint_costs(metric, space)
-    assert tuple(sites for sites, _ in joints) == space.groups
+    assert tuple(sites for sites, _ in joints) == tuple(space.groups)
     shapes = [tuple(space.top_levels[list(sites)] + 1) for sites, _ in joints]
     assert [table.shape for _, table in joints] == shapes
     added = sum(table[tuple(genomes[:, sites].T)] for sites, table in joints)

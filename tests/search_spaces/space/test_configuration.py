@@ -90,7 +90,7 @@ def test_no_configuration_lies_outside_its_table() -> None:
 
 
 @given(st.integers(0, 15), st.integers(0, 15), st.sampled_from(get_args(Dimension)))
-def test_merging_takes_one_dimension_of_another_configuration(
+def test_merging_keeps_the_less_of_two_configurations_along_a_dimension(
     first: int, second: int, dimension: Dimension
 ) -> None:
     table = ConfigurationTable(3, OPTIONS)
@@ -100,9 +100,11 @@ def test_merging_takes_one_dimension_of_another_configuration(
     if not other_units:
         other_options = BlockOptions()
     if dimension == "units":
-        units = other_units
-    else:
-        options = replace(options, **{dimension: getattr(other_options, dimension)})
+        units = min(units, other_units)
+    else:  # options are listed from the dense one on
+        values = [getattr(each, dimension) for each in (*OPTIONS, options, other_options)]
+        value = max(values[-2:], key=values.index)
+        options = replace(options, **{dimension: value})
     merged = int(table.merged(first, dimension, second))
     assert table[merged] == ((units, options) if units else (0, BlockOptions()))
 

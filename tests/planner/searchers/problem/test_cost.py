@@ -65,11 +65,20 @@ def test_a_joint_may_have_any_sites_in_any_order() -> None:
     assert cost.along(3, np.zeros(5, dtype=np.int_)) == pytest.approx([0.0, 0.05])
 
 
-def test_each_site_is_in_one_joint_and_all_costs_part_them_alike() -> None:
+def test_each_site_is_in_a_joint_and_all_costs_part_them_alike() -> None:
     one, two = np.zeros(2), np.zeros((2, 2))
-    for tables in ([((0, 1), two), ((1,), one)], [((0,), one), ((2,), one)], [((0, 1), one)]):
+    for tables in ([((0,), one), ((2,), one)], [((0, 1), one)]):
         with pytest.raises(AssertionError):
             joined(*tables, fixed=1.0)
     costs = joined(((0, 1), two), fixed=1.0), summed((one, one), fixed=1.0)
     with pytest.raises(AssertionError):
         Domain(top_levels=np.ones(2, dtype=np.int_), costs=costs, cost_floor=0.2)
+
+
+def test_only_what_is_shared_is_in_joints_of_several_others() -> None:
+    two = np.zeros((2, 2))
+    costs = (joined(((0, 2), two), ((1, 2), two), fixed=1.0),)
+    tops = np.ones(3, dtype=np.int_)
+    Domain(top_levels=tops, costs=costs, cost_floor=0.2, shared=(2,))
+    with pytest.raises(AssertionError):
+        Domain(top_levels=tops, costs=costs, cost_floor=0.2)
