@@ -140,6 +140,16 @@ class Backbone:
             )
         return result
 
+    @contextmanager
+    def substituted(self, blocks: nn.ModuleList) -> Iterator[None]:
+        """Let the model run other layers than its own inside a block."""
+        name = self.stack.path.rpartition(".")[2]
+        setattr(self.decoder, name, blocks)
+        try:
+            yield
+        finally:
+            setattr(self.decoder, name, self.stack.blocks)
+
     def leave(self, hidden: Tensor) -> Tensor:
         """Apply the modules between the last layer and the head, such as the final norm."""
         for module in self._tail:

@@ -1,0 +1,108 @@
+"""Writing stacks of a model's layers as ONNX: each shape of layer is traced once, and copied."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import onnx_ir
+
+from evaluators.latency.latency_setting import layer_kinds
+from planner.targets.onnx.graph_assembly import GraphAssembly, Template
+from planner.targets.onnx.layer_tracing import CacheShape, DenseProbe, Trace, trace
+from planner.targets.onnx.placed_layer import LayerShape, PlacedLayer
+from search_spaces.structure.model import ModelStructure
+
+MODEL_FILE = "model.onnx"
+
+_Key = tuple[int, int, LayerShape]
+"""Kind of the dense layer, groups of the attention, and shapes of the tensors."""
+
+
+class GraphWriter:
+    """Writes stacks of layers of one model.
+
+    Args:
+        structure: The dense model, in float32 and in memory.
+    """
+
+    def __init__(self, structure: ModelStructure) -> None:
+        self._backbone = structure.backbone
+        self._probe = DenseProbe.of(structure.backbone)
+        kinds = layer_kinds(structure)
+        self._kind_of = {place: kind for kind, group in enumerate(kinds) for place in group}
+        self._templates: dict[_Key, Template] = {}
+        self._with_fixed_width: set[_Key] = set()
+        """Shapes of any width in whose graph the width stands all the same."""
+        self._ends: Trace | None = None
+
+    def prepare(self, stacks: Iterable[Sequence[PlacedLayer]]) -> None:
+        """Trace what some stacks need together, which is quicker than for each when it is written.
+
+        Raises:
+            TargetError: If the model's code cannot be traced.
+        """
+        layers = [layer for stack in stacks for layer in stack]
+        while (chosen := self._untraced(layers)) or self._ends is None:
+            self._trace(chosen)
+
+    def write(self, folder: Path, layers: Sequence[PlacedLayer]) -> None:
+        """Write a model with a stack of layers in the place of its own.
+
+        Args:
+            folder: Where `MODEL_FILE` and its weights are written.
+            layers: In the order in which they run.
+
+        Raises:
+            TargetError: If the model's code cannot be traced.
+        """
+        self.prepare([layers])
+        assert self._ends is not None
+        assembly = GraphAssembly(self._ends, [self._cache(layer) for layer in layers])
+        for layer in layers:
+            assembly.append(self._templates[self._key(layer)], layer.place, layer.tensors)
+        onnx_ir.save(
+            assembly.finished(), folder / MODEL_FILE, external_data=f"{MODEL_FILE}.data"
+        )
+
+    def _untraced(self, layers: Sequence[PlacedLayer]) -> dict[int, PlacedLayer]:
+        """Choose layers for one trace, at most one of each place and each missing shape."""
+        chosen: dict[_Key, PlacedLayer] = {}
+        places: set[int] = set()
+        for layer in layers:
+            key = self._key(layer)
+            if key not in self._templates and key not in chosen and layer.place not in places:
+                chosen[key] = layer
+                places.add(layer.place)
+        return {layer.place: layer for layer in chosen.values()}
+
+    def _trace(self, chosen: Mapping[int, PlacedLayer]) -> None:
+        modules = {place: layer.module for place, layer in chosen.items()}
+        caches = {place: cache for place in sorted(chosen) if (cache := self._cache(chosen[place]))}
+        traced = trace(self._backbone, self._probe, modules, caches)
+        self._ends = self._ends or traced
+        for place, layer in chosen.items():
+            template = Template(
+                boundary=traced.layers[place],
+                trace=traced,
+                prefix=f"model.{self._backbone.layer_paths[place]}.",
+            )
+            if not layer.widths.isdisjoint(template.integers()):
+                self._with_fixed_width.add(self._key(layer))
+            self._templates[self._key(layer)] = template
+
+    def _key(self, layer: PlacedLayer) -> _Key:
+        kind = self._kind_of[layer.place]
+        key = kind, layer.groups, layer.shape(any_width=True)
+        if key in self._with_fixed_width:
+            return kind, layer.groups, layer.shape(any_width=False)
+        return key
+
+    def _cache(self, layer: PlacedLayer) -> CacheShape | None:
+        if not layer.groups:
+            return None
+        dense = self._probe.caches[layer.place]
+        (attention,) = (each for each in layer.components if each.mixes_tokens)
+        return CacheShape(
+            heads=dense.heads // attention.unit_count * layer.groups,
+            key_features=dense.key_features,
+            value_features=dense.value_features,
+        )
