@@ -5,6 +5,7 @@ the class builds from them are compared.
 """
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ def stock_config(
         return None
     config = copy.deepcopy(wiring.config)
     shorten(config, np.array([wiring.sources[index] for index in kept_layers]))
-    _place_dense_layers(config, [wiring.kind(index) for index in kept_layers], wiring)
+    place_dense_layers(config, [wiring.kind(index) for index in kept_layers], wiring)
     values = [_values(wiring, index, sizes[index]) for index in kept_layers]
     dense_values = [_values(wiring, index, wiring.dense_sizes(index)) for index in kept_layers]
     changed = {
@@ -100,7 +101,7 @@ def shorten(config: PreTrainedConfig, kept_layers: NDArray[np.int_]) -> dict[str
     return {"num_hidden_layers": count, **lists}
 
 
-def _place_dense_layers(
+def place_dense_layers(
     config: PreTrainedConfig, kinds: Sequence[Mapping[str, Any]], wiring: Wiring
 ) -> None:
     """Set which of the kept layers, of these kinds, have an MLP, if others have experts."""
@@ -159,7 +160,7 @@ def _builds(
     shapes: Mapping[str, tuple[int, ...]],
 ) -> bool:
     """Return whether a config gives the stock class exactly these shapes and expert counts."""
-    model = _build(wiring.model_class, config)
+    model = build(wiring.model_class, config)
     if model is None or {n: tuple(w.shape) for n, w in lasting(model).items()} != shapes:
         return False
     stack = model.get_submodule(wiring.stack)
@@ -171,12 +172,13 @@ def _builds(
     )
 
 
-def _build(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel | None:
-    """Build a stock model from a config, without weights; `None` if the class refuses it."""
+def build(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel | None:
+    """Make a stock model from a config, without weights; `None` if the class refuses it."""
     try:
         # rebuilt, because a config checks itself only when it is constructed
         checked = type(config).from_dict(config.to_dict())
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tensors that such a config makes empty
             return model_class(checked)
     except _REFUSALS:
         return None
@@ -234,7 +236,7 @@ def as_published(
         model_class: The stock class.
         config: One that the weights fit.
     """
-    model = _build(model_class, config)
+    model = build(model_class, config)
     assert model is not None, "a stock class refuses a config that it has accepted before"
     published: dict[str, Tensor] = revert_weight_conversion(model, dict(weights))
     return published
