@@ -11,10 +11,20 @@ if TYPE_CHECKING:
     from planner.run import Run, search
     from planner.settings.budget import Budget
     from planner.settings.search import SearchSettings
+    from planner.targets.registration import register
     from search_spaces.errors import PlannerError
     from search_spaces.space.plan import Plan
 
-__all__ = ["Budget", "Plan", "PlannerError", "Run", "SearchSettings", "compare", "search"]
+__all__ = [
+    "Budget",
+    "Plan",
+    "PlannerError",
+    "Run",
+    "SearchSettings",
+    "compare",
+    "register",
+    "search",
+]
 
 _HOMES = {
     "Budget": "planner.settings.budget",
@@ -23,6 +33,7 @@ _HOMES = {
     "Run": "planner.run",
     "SearchSettings": "planner.settings.search",
     "compare": "planner.recipes.compare",
+    "register": "planner.targets.registration",
     "search": "planner.run",
 }
 
