@@ -29,6 +29,8 @@ class CutLayers:
     """The members that each component keeps, ascending; of a dropped one none."""
     insides: tuple[ExpertPruning, ...]
     """What the members of each component keep of themselves."""
+    plan_id: str = ""
+    """Of the plan that was carried out, for what names it; empty: of none."""
 
     def of_layer(self, layer: int) -> list[tuple[Component, NDArray[np.int_], ExpertPruning]]:
         """Return the components of a layer with what is kept of each."""
@@ -64,5 +66,9 @@ def cut_layers(
         with structure.backbone.resident(i) as dense:
             layers.append(cut(dense, choices, weights[span], insides[span]))
     return CutLayers(
-        structure=structure, layers=tuple(layers), kept=tuple(kept), insides=tuple(insides)
+        structure=structure,
+        layers=tuple(layers),
+        kept=tuple(kept),
+        insides=tuple(insides),
+        plan_id=plan.plan_id,
     )

@@ -1,0 +1,62 @@
+"""Types of numbers that a GGUF file may hold; read by the command line without torch."""
+
+from typing import Literal, get_args
+
+from gguf import LlamaFileType
+
+from search_spaces.errors import SettingsError, quoted
+
+GgufType = Literal[
+    "F32",
+    "F16",
+    "BF16",
+    "Q8_0",
+    "Q6_K",
+    "Q5_K_M",
+    "Q5_K_S",
+    "Q5_1",
+    "Q5_0",
+    "Q4_K_M",
+    "Q4_K_S",
+    "Q4_1",
+    "Q4_0",
+    "IQ4_NL",
+    "IQ4_XS",
+    "Q3_K_L",
+    "Q3_K_M",
+    "Q3_K_S",
+    "Q2_K",
+]
+"""What ``--gguf_type`` offers, by falling bits: all that need no statistics of activations."""
+PLAIN_TYPES: tuple[GgufType, ...] = ("F32", "F16", "BF16")
+"""Those that are written here; all others are made of them by llama.cpp's quantiser."""
+
+
+def as_type(name: str) -> GgufType:
+    """Return a type by its name.
+
+    Raises:
+        SettingsError: If there is none of this name.
+    """
+    for known in get_args(GgufType):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    raise SettingsError(
+        f"`--gguf_type` must be one of {', '.join(get_args(GgufType))}, got {quoted(name, 20)}"
+    )
+
+
+def file_type_of(name: GgufType) -> LlamaFileType:
+    """Return the number of a type in ``llama.h``."""
+    return LlamaFileType["ALL_F32" if name == "F32" else f"MOSTLY_{name}"]
+
+
+def row_block(name: GgufType) -> int:
+    """Return what must divide the rows of a matrix for it to be stored so.
+
+    >>> row_block("Q8_0"), row_block("Q4_K_M"), row_block("F16")
+    (32, 256, 1)
+    """
+    if name in PLAIN_TYPES:
+        return 1
+    return 256 if "_K" in name or name == "IQ4_XS" else 32
