@@ -1,150 +1,146 @@
-"""Predicted against measured latency of exported plans of SmolLM2-135M."""
+"""Predicted against measured latency of exported plans of SmolLM2-135M, in each runtime."""
 
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.report import Goal, Row, finish, is_quick
-from benchmarks.smollm2 import SEED, Text, open_prepared
+from benchmarks.smollm2 import SEED, Text, open_prepared, param_domain
 from evaluators.costs.latency import predict
-from evaluators.latency.layer_benchmark import measure_table
-from evaluators.latency.measure import Latency, Workload, measure_latencies
-from evaluators.runtime.allocator import release_pages
+from evaluators.latency.layer_benchmark import LayerBenchmark
+from evaluators.latency.workload import Latency, Workload
+from evaluators.runtime import RuntimeName
+from planner.export.fresh_process import FreshProcess
+from planner.export.trial import ServiceRequest
+from planner.preparation.latency_tables import stack_timer
 from planner.preparation.prepared_model import PreparedModel
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import uneven_tilt
-from planner.targets.hf.exporter import load_export
-from planner.targets.hf.model_folder import cut_model, write_model
+from planner.settings.search import SearchSettings
+from planner.targets.cut_layers import cut_layers
+from planner.targets.served_stacks import serving_choice
+from planner.targets.target import Target
+from planner.targets.target_names import TargetChoice
 
-CHEAPEST, DEAREST = 0.45, 0.95
+SMALLEST, LARGEST = 0.5, 0.95
+"""Parameters of the plans, as shares of the dense model's."""
+PLANS = 12
 WORKLOAD = Workload()
-PHASES = ("prefill", "decode")
+PHASES = ("prefill_ms", "decode_ms")
 
 NOTES = f"""
-A latency table of SmolLM2-135M-Instruct is measured first ({WORKLOAD}), as a
-search under a latency budget does. Then plans between {CHEAPEST} and {DEAREST} of the dense
-model's latency are exported to a folder, reloaded as a user would, and run end to end on the same
-workload, in turns with the dense model; medians of the repeats.
+In each runtime a latency table of SmolLM2-135M-Instruct is measured ({WORKLOAD}),
+as a search under a latency budget does, and {PLANS} plans between {SMALLEST} and {LARGEST} of the
+dense model's parameters, as exports: written by the runtime's target, and each served in a process
+of its own that has loaded nothing else. Both take turns: all stacks of the table once, all plans
+once, and again. Each figure is the median over the turns.
 
 - uniform: the same share of every component.
 - uneven: shares that differ at random from component to component.
 - drops: half of what goes is cut unevenly, the other half in whole components, picked at random.
+- dense: the dense model served like an export; the table has it as its own whole.
 
-*prefill* and *decode* are milliseconds, for the prompt and for each new token. *share error* is
-predicted over measured, less one, both as shares of the dense model's: the one as the table has
-it, the other as measured in the same turns. *ms error* is the same of milliseconds; it also holds
-what the machine itself changed its speed by since the table was measured. The goals are of errors
-of milliseconds, those of prefill and decode pooled; the rank correlation is Spearman's, the lower
-of the two phases.
+*prefill* and *decode* are milliseconds, for the prompt and for each new token; *error* is
+predicted over measured, less one, and *repeated* the same of two measurements: the median of every
+other turn over that of the turns between. No table can be better than that. The goals are of
+errors of the plans, those of prefill and decode pooled; the rank correlation is Spearman's, the
+lower of the two phases.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Case:
-    """One plan: what was promised of it and what was measured."""
+    """One plan in one runtime: what was promised of it and what was measured."""
 
     kind: str
-    promised: Latency
-    taken: Latency
-    dense_promised: Latency
-    dense_taken: Latency
+    folder: Path
+    configurations: NDArray[np.int_]
+    turns: list[Latency] = field(default_factory=list)
+    promised: Latency | None = None
 
-    def values(self, phase: str) -> tuple[float, float]:
-        """Return predicted and measured milliseconds."""
-        return getattr(self.promised, f"{phase}_ms"), getattr(self.taken, f"{phase}_ms")
+    def error(self, phase: str) -> float:
+        """Return how far the prediction of a phase was off."""
+        return _ms(self.promised, phase) / _ms(self.taken, phase) - 1
 
-    def shares(self, phase: str) -> tuple[float, float]:
-        """Return the predicted and the measured share of the dense model's."""
-        dense = self.dense_promised, self.dense_taken
-        predicted, measured = (
-            milliseconds / getattr(whole, f"{phase}_ms")
-            for milliseconds, whole in zip(self.values(phase), dense, strict=True)
-        )
-        return predicted, measured
+    def repeated(self, phase: str) -> float:
+        """Return how far one half of the turns is off from the other."""
+        halves = (Latency.median(self.turns[first::2]) for first in (0, 1))
+        one, other = (_ms(half, phase) for half in halves)
+        return one / other - 1
 
-    def row(self) -> Row:
+    @property
+    def taken(self) -> Latency:
+        """What was measured."""
+        return Latency.median(self.turns)
+
+    def row(self, runtime: str) -> Row:
         """Return its line of the table."""
-        line: dict[str, str | float] = {"plan": self.kind}
+        line: dict[str, str | float] = {"runtime": runtime, "plan": self.kind}
         for phase in PHASES:
-            (promised, taken), shares = self.values(phase), self.shares(phase)
+            name = phase.removesuffix("_ms")
             line |= {
-                f"{phase}, predicted": promised,
-                "measured" if phase == "prefill" else "measured ": taken,
-                f"{phase} share": shares[1],
-                f"{phase} share error": shares[0] / shares[1] - 1,
-                f"{phase} ms error": promised / taken - 1,
+                f"{name} predicted": _ms(self.promised, phase),
+                f"{name} measured": _ms(self.taken, phase),
+                f"{name} error": self.error(phase),
+                f"{name} repeated": self.repeated(phase),
             }
-        whole = [WORKLOAD.request_ms(latency) for latency in (self.promised, self.taken)]
-        dense = [WORKLOAD.request_ms(one) for one in (self.dense_promised, self.dense_taken)]
-        return line | {
-            "request share": whole[1] / dense[1],
-            "request share error": whole[0] / dense[0] / (whole[1] / dense[1]) - 1,
-            "request ms error": whole[0] / whole[1] - 1,
-        }
+        assert self.promised is not None
+        request = WORKLOAD.request_ms(self.promised) / WORKLOAD.request_ms(self.taken) - 1
+        return line | {"request error": request}
+
+
+def _ms(latency: Latency | None, phase: str) -> float:
+    assert latency is not None
+    return float(getattr(latency, phase))
 
 
 def main() -> int:
     """Measure, report, and return the exit status."""
-    count, repeats = (12, 2) if is_quick() else (18, 5)
+    runtimes: tuple[RuntimeName, ...] = get_args(RuntimeName)
+    asked = [name for name in runtimes if name in (sys.argv[1:] or runtimes)]
     prepared = open_prepared(Text(windows=2, tokens=64))
-    table = measure_table(prepared.dense.structure, WORKLOAD)
-    prepared = replace(
-        prepared, dense=replace(prepared.dense, costs=prepared.dense.costs.timed(table))
-    )
-    floor = prepared.smallest_costs()["latency"] / prepared.dense.costs.dense()["latency"]
-    plans = list(
-        spread(prepared.make_domain({"latency": None}, floor), count, np.random.default_rng(SEED))
-    )
-    cases = []
-    for kind, genome in plans:
-        cases.append(measure(prepared, kind, genome, repeats))
-        print(*cases[-1].row().values(), flush=True)
-    errors = [
-        predicted / measured - 1
-        for case in cases
-        for predicted, measured in (case.values(phase) for phase in PHASES)
-    ]
-    goals = [
-        Goal(
-            figure="median error",
-            value=statistics.median(map(abs, errors)),
-            limit=0.05,
-            at_least=False,
-            percent=True,
-        ),
-        Goal(
-            figure="largest error",
-            value=max(map(abs, errors)),
-            limit=0.12,
-            at_least=False,
-            percent=True,
-        ),
-        Goal(
-            figure="rank correlation",
-            value=min(rank_correlation([c.values(phase) for c in cases]) for phase in PHASES),
-            limit=0.97,
-            at_least=True,
-        ),
-    ]
-    notes = (
-        f"{NOTES.strip()}\n\n{repeats} repeats; {prepared.dense.loaded.model.dtype} on the CPU."
-    )
-    return finish("latency", [case.row() for case in cases], goals, notes, seed=SEED)
+    plans = list(spread(param_domain(prepared), PLANS, np.random.default_rng(SEED)))
+    rows: list[Row] = []
+    goals: list[Goal] = []
+    notes = NOTES.strip()
+    for runtime in asked:
+        before = processor_times()
+        described, cases = measure(prepared, runtime, plans, turns=4 if is_quick() else 8)
+        stolen = processor_times() - before
+        for case in cases:
+            rows.append(case.row(runtime))
+            print(*rows[-1].values(), flush=True)
+        exports = [case for case in cases if case.kind != "dense"]
+        goals += goals_of(runtime, exports)
+        repeated = [abs(case.repeated(phase)) for case in exports for phase in PHASES]
+        notes += (
+            f"\n\n{described}: measured twice, a plan differs by "
+            f"{statistics.median(repeated):.1%} in the median and {max(repeated):.1%} at most; "
+            f"{stolen[1] / stolen[0]:.1%} of the processors' time went to other machines."
+        )
+    return finish("latency", rows, goals, notes, seed=SEED)
+
+
+def processor_times() -> NDArray[np.float64]:
+    """Return the processors' time so far, and what of it other virtual machines took ``(2,)``."""
+    ticks = [float(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return np.array([sum(ticks), ticks[7]])
 
 
 def spread(
     domain: Domain, count: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.int_]]]:
     """Yield plans of three kinds in turn, evenly spread over the front."""
-    for index, share in enumerate(np.linspace(CHEAPEST, DEAREST, count)):
+    for index, share in enumerate(np.linspace(SMALLEST, LARGEST, count)):
         match index % 3:
             case 0:
                 yield "uniform", domain.uniform(float(share))
@@ -164,39 +160,91 @@ def with_drops(domain: Domain, share: float, rng: np.random.Generator) -> NDArra
     return genome
 
 
-def measure(prepared: PreparedModel, kind: str, genome: NDArray[np.int_], repeats: int) -> Case:
-    """Export one plan and run it next to the dense model."""
-    structure, model = prepared.dense.structure, prepared.dense.loaded.model
-    table = prepared.dense.costs.table
-    assert table is not None
-    genome = prepared.space.repaired(genome[None])[0]
-    counts = prepared.space.configurations(np.stack([prepared.space.top_levels, genome]))
-    dense_promised, promised = predict(
-        structure, prepared.dense.costs.block_options, table, counts
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        write_model(
-            folder, cut_model(structure, prepared.space.plan(genome)), prepared.dense.loaded
-        )
-        exported: Any = load_export(folder)
-    exported.to(device=model.device, dtype=model.dtype)
-    release_pages()
-    taken = measure_latencies({"dense": model, "pruned": exported}, WORKLOAD, repeats=repeats)
-    return Case(
-        kind=kind,
-        promised=promised,
-        taken=taken["pruned"],
-        dense_promised=dense_promised,
-        dense_taken=taken["dense"],
-    )
+def measure(
+    prepared: PreparedModel,
+    runtime: RuntimeName,
+    plans: list[tuple[str, NDArray[np.int_]]],
+    *,
+    turns: int,
+) -> tuple[str, list[Case]]:
+    """Measure the table and the plans in turns; return the runtime in words, and the plans."""
+    settings = SearchSettings(model=prepared.dense.loaded.source, runtime=runtime)
+    structure, block_options = prepared.dense.structure, prepared.dense.costs.block_options
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        stack_timer(prepared.dense, settings) as timer,
+    ):
+        served = {"dtype": timer.runtime.dtype}
+        target = (serving_choice(runtime) or TargetChoice(name="hf", options=served)).make()
+        cases = list(write_all(prepared, target, plans, Path(scratch)))
+        process = FreshProcess(target.modules)
+        try:
+            benchmark = LayerBenchmark(structure, timer, block_options)
+            for _ in range(turns):
+                benchmark.turn()
+                for case in cases:
+                    case.turns.append(
+                        time_served(process, target, case.folder, timer.runtime.threads)
+                    )
+        finally:
+            process.close()
+        table = benchmark.table()
+    configurations = np.stack([case.configurations for case in cases])
+    promised = predict(structure, block_options, table, configurations)
+    for case, latency in zip(cases, promised, strict=True):
+        case.promised = latency
+    return str(timer.runtime), cases
 
 
-def rank_correlation(pairs: list[tuple[float, float]]) -> float:
-    """Return Spearman's correlation of predicted and measured."""
-    predicted, measured = zip(*pairs, strict=True)
-    return float(spearmanr(predicted, measured).statistic)
+def write_all(
+    prepared: PreparedModel,
+    target: Target,
+    plans: list[tuple[str, NDArray[np.int_]]],
+    scratch: Path,
+) -> Iterator[Case]:
+    """Write the dense model and each plan as the target does."""
+    dense, space = prepared.dense, prepared.space
+    place = scratch / "dense"
+    place.mkdir()
+    (whole,) = space.configurations(space.top_levels[None])
+    folder = target.dense_folder(place, dense.structure, dense.loaded)
+    yield Case(kind="dense", folder=folder, configurations=whole)
+    for number, (kind, genome) in enumerate(plans):
+        repaired = space.repaired(genome[None])
+        folder = scratch / str(number)
+        folder.mkdir()
+        cut = cut_layers(dense.structure, space.plan(repaired[0]))
+        target.write(folder, cut, dense.loaded, None)
+        (configurations,) = space.configurations(repaired)
+        yield Case(kind=kind, folder=folder, configurations=configurations)
+
+
+def time_served(process: FreshProcess, target: Target, folder: Path, threads: int) -> Latency:
+    """Time an export as it is served, in a process that holds nothing else of a model."""
+    request = ServiceRequest(
+        target=target.choice, folders={"it": folder}, threads=threads, workload=WORKLOAD
+    )
+    return process.serve(request, np.empty((0, 1), dtype=np.int64)).latency["it"]
+
+
+def goals_of(runtime: str, cases: list[Case]) -> list[Goal]:
+    """Return what a runtime's errors must keep."""
+    errors = [abs(case.error(phase)) for case in cases for phase in PHASES]
+    limits = {
+        "median error": (statistics.median(errors), 0.05),
+        "largest error": (max(errors), 0.12),
+    }
+    ranks = min(
+        float(spearmanr(*zip(*pairs, strict=True)).statistic)
+        for phase in PHASES
+        for pairs in [[(_ms(case.promised, phase), _ms(case.taken, phase)) for case in cases]]
+    )
+    return [
+        Goal(figure=f"{runtime}: {figure}", value=value, limit=limit, at_least=False, percent=True)
+        for figure, (value, limit) in limits.items()
+    ] + [Goal(figure=f"{runtime}: rank correlation", value=ranks, limit=0.97, at_least=True)]
 
 
 if __name__ == "__main__":
+    torch.set_grad_enabled(mode=False)
     sys.exit(main())

@@ -9,7 +9,7 @@ from evaluators.costs.cost_model import CostedModel
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated, total
 from evaluators.costs.kept_counts import KeptCounts
 from evaluators.latency.latency_table import Curve, Grid, LatencyTable, LayerTimes
-from evaluators.latency.measure import Latency
+from evaluators.latency.workload import Latency
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.structure.components import Component

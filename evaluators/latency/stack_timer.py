@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from evaluators.latency.measure import Workload, next_token, now, prompt_of
-from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertPruning
+from evaluators.latency.latency_setting import ServingRuntime
+from evaluators.latency.measure import as_loaded, next_token, now, prompt_of, time_request
+from evaluators.latency.stack_cases import StackCase
+from evaluators.latency.workload import Workload
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
 
@@ -25,67 +27,64 @@ Times = NDArray[np.float64]
 """Milliseconds of prefill and of a decode step, ``(2,)``."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StackCase:
-    """Layers of one kind, all pruned to the same widths."""
+class StackTimer(Protocol):
+    """Times stacks of a model's layers in one runtime."""
 
-    layers: tuple[int, ...]
-    kept: tuple[int, ...]
-    """Units kept of each of the layer's components."""
-    options: BlockOptions = DENSE_OPTIONS
-    """Of the component that is kept."""
-    is_half: bool = False
-    """Whether it is only timed to find what a bare layer takes."""
+    runtime: ServingRuntime
+    workload: Workload
+    bare_layers: bool
+    """Whether a layer that keeps nothing is run all the same, and not left out."""
 
-    @property
-    def half(self) -> int:
-        """Number of layers in half of the stack."""
-        return len(self.layers) // 2
+    def time_dense(self) -> Times:
+        """Time the whole model, as it is served."""
+        ...
+
+    def time(self, case: StackCase) -> Times:
+        """Time the model with a stack for its layers."""
+        ...
 
 
-class StackTimer:
-    """Runs stacks of layers in the place of the model's own.
+class TorchStackTimer:
+    """Runs stacks of layers in the place of the model's own, in this process.
 
     Args:
-        structure: The dense model.
+        structure: The dense model; it is as before after each call.
         workload: What is timed.
     """
 
+    bare_layers = True
+
     def __init__(self, structure: ModelStructure, workload: Workload) -> None:
         self._structure = structure
-        self._workload = workload
+        self.workload = workload
         model = structure.backbone.model
+        self.runtime = ServingRuntime.torch_of(model)
         weight_bytes = sum(weight.nbytes for weight in model.parameters())
         size = min(weight_bytes, EVICTED_BYTES) // 4
         self._other = torch.ones(size, dtype=torch.float32, device=model.device)
 
-    def cut(self, case: StackCase) -> nn.ModuleList:
-        """Return a stack of copies, so that its matrices lie in memory as an export's do."""
-        layers = self._structure.backbone.layers
-        stack = []
-        for index in case.layers:
-            choices, insides = [], []
-            components = self._structure.layers[index].components
-            for component, count in zip(components, case.kept, strict=True):
-                members = np.sort(component.members(np.arange(component.member_count), count))
-                choices.append((component, members))
-                channels = np.tile(np.arange(case.options.channels), (len(members), 1))
-                insides.append(
-                    ExpertPruning(
-                        channels=channels if case.options.channels else None,
-                        top_k=case.options.top_k,
-                    )
-                )
-            stack.append(cut(layers[index], choices, (), insides))
-        return nn.ModuleList(stack)
+    def time_dense(self) -> Times:
+        latency = time_request(self._structure.backbone.model, self.workload)
+        return np.array([latency.prefill_ms, latency.decode_ms])
 
-    def time(self, stack: nn.ModuleList) -> Times:
-        """Time the model with a stack for its layers."""
-        with _substituted(self._structure, stack):
+    @torch.inference_mode()
+    def time(self, case: StackCase) -> Times:
+        model = self._structure.backbone.model
+        with _substituted(self._structure, self._cut(case)), as_loaded(model):
             return self._time()
 
+    def _cut(self, case: StackCase) -> nn.ModuleList:
+        """Return a stack of copies, so that its matrices lie in memory as an export's do."""
+        stack = []
+        for index in case.layers:
+            chosen = case.of_layer(self._structure.layers[index].components)
+            choices = [(component, members) for component, members, _ in chosen]
+            insides = [inside for _, _, inside in chosen]
+            stack.append(cut(self._structure.backbone.layers[index], choices, (), insides))
+        return nn.ModuleList(stack)
+
     def _time(self) -> Times:
-        model, workload = self._structure.backbone.model, self._workload
+        model, workload = self._structure.backbone.model, self.workload
         prompt = prompt_of(model, workload)
         prefill = []
         for _ in range(PREFILLS):

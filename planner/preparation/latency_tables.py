@@ -1,19 +1,24 @@
 """Latency tables on disk: one for each setting in the user's cache, and one in each run."""
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from evaluators.latency.latency_table import Device, LatencyTable, Setting
+from evaluators.latency.latency_setting import Device, ServingRuntime, Setting
+from evaluators.latency.latency_table import LatencyTable
 from evaluators.latency.layer_benchmark import measure_table
-from evaluators.latency.measure import Workload, least_bytes
+from evaluators.latency.measure import least_bytes
+from evaluators.latency.stack_timer import StackTimer, TorchStackTimer
+from evaluators.latency.workload import Workload
 from evaluators.runtime.device import pick_device
 from planner.preparation.dense_model import DenseModel
 from planner.runs.folder import LATENCY_FILE
 from planner.settings.search import SearchSettings
+from planner.targets.served_stacks import ServedStackTimer, describe_runtime, serving_choice
 from search_spaces.atomic_files import atomic_write_text, writing
 from search_spaces.errors import LatencyError, OutputError, SettingsError
 from search_spaces.models.gguf import cache_folder
@@ -34,14 +39,24 @@ def workload(settings: SearchSettings) -> Workload:
     )
 
 
+def check_runtime(settings: SearchSettings) -> None:
+    """Refuse to measure in a runtime that is not installed.
+
+    Raises:
+        MissingExtraError: If it is not.
+    """
+    if choice := serving_choice(settings.runtime):
+        choice.make().check_installed()
+
+
 def find_table(
-    dense: DenseModel, request: Workload, folder: Path, progress: Progress
+    dense: DenseModel, settings: SearchSettings, folder: Path, progress: Progress
 ) -> LatencyTable:
     """Return the latency table of a model on its device: the run's, a cached one, or a new one.
 
     Args:
         dense: The model, on the device and in the dtype that it is scored in.
-        request: The workload that the table is for.
+        settings: Of the search: the workload and the runtime that the table is for.
         folder: Of the run, which gets a copy.
         progress: Receives stages and progress.
 
@@ -50,15 +65,15 @@ def find_table(
         SettingsError: If the workload is longer than the model reads.
         OutputError: If a table cannot be written.
     """
-    structure, block_options = dense.structure, dense.costs.block_options
-    _check_length(structure, request)
-    if structure.backbone.streamed:
+    request = workload(settings)
+    _check_length(dense.structure, request)
+    if dense.structure.backbone.streamed:
         raise LatencyError(
             "latency can be measured only of a model that fits into memory, and this one is "
             "streamed from disk; leave latency and throughput out of the budget"
         )
     run_path = folder / LATENCY_FILE
-    setting = Setting.of(structure, request, block_options)
+    setting = _setting(dense, settings)
     if run_path.is_file():
         run_table = LatencyTable.load(run_path)
         run_table.check(run_path, setting)
@@ -66,9 +81,9 @@ def find_table(
     cache_path = _cache_path(setting)
     table = _cached(cache_path, setting) if cache_path else None
     if table is None:
-        progress.stage(f"measuring latency on this device ({request})")
-        with fitting(dense, request):
-            table = measure_table(structure, request, progress, block_options)
+        progress.stage(f"measuring latency on this device ({request}, {setting.runtime})")
+        with fitting(dense, request), stack_timer(dense, settings) as timer:
+            table = measure_table(dense.structure, timer, progress, dense.costs.block_options)
         if cache_path:
             _save(table, cache_path)
     atomic_write_text(run_path, table.to_json())
@@ -87,17 +102,55 @@ def read_table(dense: DenseModel, settings: SearchSettings, folder: Path) -> Lat
         `None` if the folder holds no table.
 
     Raises:
-        LatencyError: If the table is damaged, another model's or another device's.
+        LatencyError: If the table is damaged, another model's, device's or runtime's.
+        MissingExtraError: If the runtime is not installed.
     """
     path = folder / LATENCY_FILE
     if not path.is_file():
         return None
-    table = LatencyTable.load(path)
-    table.check_device(path, Device.here(torch.device(pick_device(settings.device))))
-    setting = Setting.of(dense.structure, workload(settings), dense.costs.block_options)
-    placement = {"device": table.setting.device, "dtype": table.setting.dtype}
-    table.check(path, setting.model_copy(update=placement))
+    table, setting = LatencyTable.load(path), _setting(dense, settings)
+    if settings.runtime == "torch":  # as the search had it, wherever the model is now
+        device = Device.here(torch.device(pick_device(settings.device)))
+        runtime = setting.runtime.model_copy(update={"dtype": table.setting.runtime.dtype})
+        setting = setting.model_copy(update={"device": device, "runtime": runtime})
+    table.check(path, setting)
     return table
+
+
+@contextmanager
+def stack_timer(dense: DenseModel, settings: SearchSettings) -> Iterator[StackTimer]:
+    """Make what times stacks of a model's layers in the runtime of a search.
+
+    Raises:
+        MissingExtraError: If that is not installed.
+        TargetError: If it cannot hold such a model.
+    """
+    choice, request = serving_choice(settings.runtime), workload(settings)
+    if choice is None:
+        yield TorchStackTimer(dense.structure, request)
+        return
+    runtime = _runtime(dense, settings)
+    with tempfile.TemporaryDirectory(prefix="planner-stacks-") as scratch:
+        yield ServedStackTimer(
+            runtime, choice.make(), dense.structure, dense.loaded, request, Path(scratch)
+        )
+
+
+def _setting(dense: DenseModel, settings: SearchSettings) -> Setting:
+    """Return what a table of a model must be valid for."""
+    return Setting.of(
+        dense.structure, workload(settings), dense.costs.block_options, _runtime(dense, settings)
+    )
+
+
+def _runtime(dense: DenseModel, settings: SearchSettings) -> ServingRuntime:
+    """Describe what runs the model."""
+    choice = serving_choice(settings.runtime)
+    if choice is None:
+        return ServingRuntime.torch_of(dense.loaded.model)
+    return describe_runtime(
+        settings.runtime, choice.make(), dense.loaded.stored_dtype, torch.get_num_threads()
+    )
 
 
 def _cache_path(setting: Setting) -> Path | None:

@@ -12,7 +12,7 @@ from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.racing import rungs_of
 from planner.preparation.calibration import check_saved_text, text_digest, warn_of_changed_text
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model, scoring_note
-from planner.preparation.latency_tables import check_request, find_table, workload
+from planner.preparation.latency_tables import check_request, check_runtime, find_table, workload
 from planner.preparation.order_file import order_digest
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
@@ -110,6 +110,7 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     """
     progress = RecordedProgress(run, progress, "preparing")
     logger.info(scoring_note(run.settings))
+    check_runtime(run.settings)
     dense = open_model(run.settings, progress)
     check_resumable(run, dense)
     if run.is_new:
@@ -117,7 +118,7 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     else:
         warn_of_changed_text(run)
     if run.settings.budget is not None and run.settings.budget.measured:
-        table = find_table(dense, workload(run.settings), run.folder, progress)
+        table = find_table(dense, run.settings, run.folder, progress)
         dense = replace(dense, costs=dense.costs.timed(table))
     return prepare(dense, run.settings, run.folder, progress, restore_statistics=True)
 

@@ -11,9 +11,9 @@ import torch
 from evaluators.collectors.collect import collect_statistics
 from evaluators.collectors.names import keys_of
 from evaluators.costs.cost_model import CostModel
-from evaluators.latency.latency_table import Setting, layer_kinds
-from evaluators.latency.layer_benchmark import _cases
-from evaluators.latency.measure import Workload
+from evaluators.latency.latency_setting import Setting
+from evaluators.latency.stack_cases import list_cases
+from evaluators.latency.workload import Workload
 from evaluators.scoring.gate_gradients import gate_gradients
 from search_spaces.importance import make_expert_importance, make_unit_importance
 from search_spaces.importance.order import rank_units
@@ -166,7 +166,6 @@ def test_no_room_asks_for_the_class_of_a_component(
         final = model.backbone.enter(TOKENS).final
         dense = dense_configurations(model.components)
         gates = gate_gradients(sorted_as_is(model), [(TOKENS, final)], dense)
-        groups = layer_kinds(model)
         workload = Workload(batch_size=1, prompt_tokens=4, new_tokens=2)
         found = {
             name: cost.tolist()
@@ -181,7 +180,7 @@ def test_no_room_asks_for_the_class_of_a_component(
             "channels": {key: order.tolist() for key, order in orders.channels.items()},
             "prior": [values.tolist() for values in (*prior.units, *prior.options)],
             "gates": [gate.tolist() for gate in gates],
-            "timed": [_cases(model, group, options) for group in groups],
+            "timed": list_cases(model, options, bare_layers=True),
             "setting": Setting.of(model, workload, options),
         }
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from evaluators.latency.latency_table import Curve, LatencyTable, LayerTimes, Setting
-from evaluators.latency.measure import Latency, Workload
+from evaluators.latency.latency_setting import Setting
+from evaluators.latency.latency_table import Curve, LatencyTable, LayerTimes
+from evaluators.latency.stack_timer import StackTimer
+from evaluators.latency.workload import Latency, Workload
 from planner import Run, compare, search
 from planner.cli.main import main
 from planner.export.manifest import Manifest
@@ -50,14 +52,14 @@ def give_tables_by_hand(patch: pytest.MonkeyPatch, cache: Path) -> list[Workload
 
     def measure(
         structure: ModelStructure,
-        workload: Workload,
+        timer: StackTimer,
         progress: Progress,
         block_options: object,
     ) -> LatencyTable:
         assert block_options is not None
-        asked.append(workload)
+        asked.append(timer.workload)
         progress.advance(1, 1)
-        return table_by_hand(structure, workload)
+        return table_by_hand(structure, timer.workload)
 
     patch.setattr(tables, "measure_table", measure)
     patch.setenv("XDG_CACHE_HOME", str(cache))

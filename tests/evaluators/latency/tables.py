@@ -1,7 +1,8 @@
 """Latencies by hand."""
 
-from evaluators.latency.latency_table import Curve, LatencyTable, LayerTimes, Setting
-from evaluators.latency.measure import Latency, Workload
+from evaluators.latency.latency_setting import Setting
+from evaluators.latency.latency_table import Curve, LatencyTable, LayerTimes
+from evaluators.latency.workload import Latency, Workload
 from search_spaces.structure.model import ModelStructure
 
 WORKLOAD = Workload(batch_size=2, prompt_tokens=12, new_tokens=3)

@@ -11,17 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evaluators.costs.latency import predict
 from evaluators.latency import layer_benchmark as stacks
-from evaluators.latency import stack_timer
-from evaluators.latency.latency_table import (
-    Curve,
-    Grid,
-    LatencyTable,
-    LayerTimes,
-    Setting,
-    timed_inside,
-)
+from evaluators.latency import stack_cases, stack_timer
+from evaluators.latency.latency_setting import Setting, timed_inside
+from evaluators.latency.latency_table import Curve, Grid, LatencyTable, LayerTimes
 from evaluators.latency.layer_benchmark import measure_table
 from evaluators.latency.measure import measure_latencies
+from evaluators.latency.stack_timer import TorchStackTimer
 from search_spaces.space.block_options import combined_options
 from search_spaces.space.configuration import ConfigurationTables
 from search_spaces.structure.model import ModelStructure
@@ -96,7 +91,7 @@ def test_what_is_timed_of_experts_is_little() -> None:
     ten = combined_options(channels=(0, *range(1, 10)), top_ks=(0, 1))
     assert timed_inside(experts, ten) == ((1, 2), (1, 6, CHANNELS))
     assert timed_inside(experts, combined_options()) == ((2,), (CHANNELS,))
-    timed = stacks._timed(experts, ten)
+    timed = stack_cases._timed(experts, ten)
     assert {count for count, _ in timed} == {2, 4, 6, EXPERTS}
     assert len(timed) == 4 * 2 * 3
 
@@ -125,7 +120,7 @@ def quick_counter(counter: FlopCounterMode, monkeypatch: pytest.MonkeyPatch) -> 
     """A clock that counts multiplications, with as few of them as possible."""
     monkeypatch.setattr(stack_timer, "PREFILLS", 1)
     monkeypatch.setattr(stacks, "TURNS", 1)
-    monkeypatch.setattr(stacks, "MOST_LAYERS", 2)
+    monkeypatch.setattr(stack_cases, "MOST_LAYERS", 2)
     return counter
 
 
@@ -136,7 +131,9 @@ def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
     structure = mixture("deepseek-v3")
     block_options = ways(structure)
     with quick_counter:
-        table = measure_table(structure, WORKLOAD, block_options=block_options)
+        table = measure_table(
+            structure, TorchStackTimer(structure, WORKLOAD), block_options=block_options
+        )
     kinds_of_layers = [set(kind.__pydantic_extra__) for kind in table.kinds]
     assert {"attention", "mlp"} in kinds_of_layers
     assert {"attention", "experts", "shared"} in kinds_of_layers

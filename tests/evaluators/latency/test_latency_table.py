@@ -2,8 +2,8 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -14,10 +14,13 @@ from transformers import PreTrainedModel
 from evaluators.costs.cost_model import CostModel
 from evaluators.costs.latency import predict
 from evaluators.latency import layer_benchmark as stacks
-from evaluators.latency.latency_table import LatencyTable, Setting, layer_kinds
-from evaluators.latency.layer_benchmark import measure_table, timed_counts
-from evaluators.latency.measure import Workload, measure_latencies
-from evaluators.latency.stack_timer import StackCase
+from evaluators.latency.latency_setting import ServingRuntime, Setting, layer_kinds
+from evaluators.latency.latency_table import Curve, LatencyTable
+from evaluators.latency.layer_benchmark import measure_table
+from evaluators.latency.measure import measure_latencies
+from evaluators.latency.stack_cases import StackCase, list_cases, timed_counts
+from evaluators.latency.stack_timer import Times, TorchStackTimer
+from evaluators.latency.workload import Workload
 from search_spaces.errors import LatencyError
 from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import BlockOptions, combined_options
@@ -27,6 +30,9 @@ from tests.models import tiny
 from tests.models.cut_models import pruned
 from tests.models.families import FAMILIES
 from tests.progress import RecordedProgress
+
+if TYPE_CHECKING:
+    from search_spaces.structure.components import ComponentKind
 
 
 def plain(structure: ModelStructure) -> list[tuple[BlockOptions, ...]]:
@@ -95,12 +101,12 @@ def test_a_table_reads_back_what_it_writes(tmp_path: Path) -> None:
     assert LatencyTable.load(path) == table
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", '{"version": 2}'])
+@pytest.mark.parametrize("content", [None, "", "{}", '{"version": 1}'])
 def test_what_is_no_table_is_refused(content: str | None, tmp_path: Path) -> None:
     path = tmp_path / "latency.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(LatencyError, match=r"latency\.json` must be a latency table of version 1"):
+    with pytest.raises(LatencyError, match=r"latency\.json` must be a latency table of version 2"):
         LatencyTable.load(path)
 
 
@@ -128,22 +134,36 @@ def test_a_table_with_numbers_that_nobody_measured_is_refused(
 
 def test_another_device_is_refused_and_both_are_named() -> None:
     table = by_hand(tiny.llama())
-    here = table.setting.device
-    table.check(Path("latency.json"), table.setting)
-    for other in (
-        here.model_copy(update={"name": "Other CPU"}),
-        here.model_copy(update={"threads": here.threads + 1}),
-        here.model_copy(update={"torch_version": "1.0"}),
-    ):
+    setting = table.setting
+    table.check(Path("latency.json"), setting)
+    device, runtime = setting.device, setting.runtime
+    others: list[dict[str, object]] = [
+        {"device": device.model_copy(update={"name": "Other CPU"})},
+        {"runtime": runtime.model_copy(update={"threads": runtime.threads + 1})},
+        {"runtime": runtime.model_copy(update={"version": "1.0"})},
+        {"runtime": runtime.model_copy(update={"name": "llama.cpp"})},
+    ]
+    for update in others:
+        other = setting.model_copy(update=update)
         with pytest.raises(LatencyError) as caught:
-            table.check_device(Path("latency.json"), other)
-        assert str(other) in str(caught.value)
-        assert str(here) in str(caught.value)
+            table.check_place(Path("latency.json"), other)
+        for each in (setting, other):
+            assert (
+                f"{each.device} with {each.runtime.name} {each.runtime.version} on "
+                f"{each.runtime.threads} threads"
+            ) in str(caught.value)
 
 
 def test_another_workload_dtype_or_shape_is_refused() -> None:
     table = by_hand(tiny.llama())
-    for update in ({"dtype": "bfloat16"}, {"workload": Workload()}, {"shapes": "0"}):
+    runtime = table.setting.runtime
+    updates: list[dict[str, object]] = [
+        {"runtime": runtime.model_copy(update={"dtype": "bfloat16"})},
+        {"runtime": runtime.model_copy(update={"attention": "eager"})},
+        {"workload": Workload()},
+        {"shapes": "0"},
+    ]
+    for update in updates:
         with pytest.raises(LatencyError, match="only for the model, dtype and workload"):
             table.check(Path("latency.json"), table.setting.model_copy(update=update))
 
@@ -172,7 +192,7 @@ def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
 ) -> None:
     structure = family()
     with counter:
-        table = measure_table(structure, WORKLOAD)
+        table = measure_table(structure, TorchStackTimer(structure, WORKLOAD))
     dense = tiny.dense_counts(structure)
     some = dense.copy()
     some[:4] = 1, 0, 0, dense[3] // 3  # a group, no MLP; no attention, a third of the channels
@@ -194,7 +214,7 @@ def test_real_times_are_in_order_and_leave_the_model_as_it_was(
     model = structure.backbone.model
     before = copy.deepcopy(model.state_dict())
     progress = RecordedProgress()
-    table = measure_table(structure, WORKLOAD, progress)
+    table = measure_table(structure, TorchStackTimer(structure, WORKLOAD), progress)
     assert {name: value.tolist() for name, value in model.state_dict().items()} == {
         name: value.tolist() for name, value in before.items()
     }
@@ -217,7 +237,9 @@ def test_real_times_are_in_order_and_leave_the_model_as_it_was(
 
 
 def test_a_workload_that_writes_nothing_has_no_decode_step() -> None:
-    table = measure_table(tiny.llama(layers=1), Workload(prompt_tokens=4, new_tokens=0))
+    structure = tiny.llama(layers=1)
+    workload = Workload(prompt_tokens=4, new_tokens=0)
+    table = measure_table(structure, TorchStackTimer(structure, workload))
     assert table.dense.decode_ms == 0
     assert table.dense.prefill_ms > 0
 
@@ -242,12 +264,68 @@ def test_widths_that_are_timed(unit_count: int, counts: list[int]) -> None:
     assert timed_counts(unit_count) == counts
 
 
-def test_a_layer_is_timed_with_its_call_which_costs_then_pay_once() -> None:
-    bare = StackCase(layers=(0, 1, 2, 3), kept=(0, 0))
-    half = replace(bare, layers=(0, 1), is_half=True)
-    cut = replace(bare, kept=(2, 0))
-    # 10 outside, 2 for each call, 3 for each attention
-    times = {case: np.array([10.0 + 2 * calls]) for case, calls in ((bare, 4), (half, 2))}
-    times[cut] = times[bare] + 4 * 3.0
-    assert stacks._one_layer(bare, times) == pytest.approx([2.0])
-    assert stacks._one_layer(cut, times) == pytest.approx([2.0 + 3.0])
+class TimerWithKnownTruth:
+    """Takes 10 ms outside the layers, 2 for each that is run, 3 for each attention, 5 each MLP."""
+
+    workload = Workload()
+
+    def __init__(self, structure: ModelStructure, *, bare_layers: bool) -> None:
+        self.bare_layers = bare_layers
+        self.runtime = ServingRuntime(name="torch", version="0", threads=1, dtype="float32")
+        self._layer_count = len(structure.layers)
+        self.timed: list[StackCase] = []
+
+    def time_dense(self) -> Times:
+        return self._times(self._layer_count * (3.0 * 2 + 5.0 * 48))
+
+    def time(self, case: StackCase) -> Times:
+        self.timed.append(case)
+        attention, mlp = case.kept
+        assert any(case.kept) or self.bare_layers
+        parts = 3.0 * attention + 5.0 * mlp
+        return self._times(len(case.layers) * parts, layers=len(case.layers))
+
+    def _times(self, parts: float, layers: int | None = None) -> Times:
+        call = 2.0 if self.bare_layers else 0.0
+        count = self._layer_count if layers is None else layers
+        return np.array([10 + count * call + parts, 1.0])
+
+
+@pytest.mark.parametrize("bare_layers", [True, False])
+def test_what_a_timer_knows_is_found(*, bare_layers: bool) -> None:
+    structure = tiny.llama()  # three layers of 2 groups and 48 channels
+    timer = TimerWithKnownTruth(structure, bare_layers=bare_layers)
+    table = measure_table(structure, timer)
+    call = 2.0 if bare_layers else 0.0
+    assert table.rest.prefill_ms == pytest.approx(10)
+    (kind,) = table.kinds
+    assert kind.call.prefill_ms == pytest.approx(call)
+    for name, each in (("attention", 3.0), ("mlp", 5.0)):
+        curve = kind.part(cast("ComponentKind", name))
+        assert isinstance(curve, Curve)
+        for count, latency in zip(curve.counts, curve.latencies, strict=True):
+            assert latency.prefill_ms == pytest.approx(call + each * count)
+    assert any(not any(case.kept) for case in timer.timed) == bare_layers
+    counts = np.array([[1, 24, 0, 48, 0, 0]])
+    (found,) = predict(structure, plain(structure), table, counts)
+    assert found.prefill_ms == pytest.approx(10 + 2 * call + 3 * 1 + 5 * (24 + 48))
+
+
+def test_a_single_layer_that_is_never_left_out_counts_as_all_else() -> None:
+    structure = tiny.llama(layers=1)
+    table = measure_table(structure, TimerWithKnownTruth(structure, bare_layers=False))
+    assert table.rest.prefill_ms == pytest.approx(10 + 5 * timed_counts(48)[0])
+    dense, _ = predict(structure, plain(structure), table, np.array([[2, 48], [0, 0]]))
+    assert dense.prefill_ms == pytest.approx(table.dense.prefill_ms)
+
+
+def test_stacks_of_a_kind_are_a_long_and_a_short_one_and_one_of_each_width() -> None:
+    structure = tiny.llama()
+    options = plain(structure)
+    (bare,) = list_cases(structure, options, bare_layers=True)
+    assert (bare.long.kept, bare.long.layers) == ((0, 0), (0, 1, 2))
+    assert (bare.short.kept, bare.short.layers) == ((0, 0), (0,))
+    (thin,) = list_cases(structure, options, bare_layers=False)
+    assert (thin.long.kept, thin.long.layers) == ((0, timed_counts(48)[0]), (0, 1, 2))
+    assert thin.short.layers == (0,)
+    assert len(thin.cases) == len(set(thin.cases)) == len(bare.cases) - 1

@@ -1,11 +1,13 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from evaluators.latency import measure as latency
-from evaluators.latency.measure import Workload, measure_latencies
+from evaluators.latency.measure import measure_latencies
+from evaluators.latency.workload import Workload
 from tests.models import tiny
 from tests.models.factory import VOCABULARY
 
@@ -99,7 +101,26 @@ def test_a_prompt_leaves_room_for_what_is_written() -> None:
 def test_a_request_is_shortened_to_what_the_model_has_room_for(
     asked: tuple[int, int], fitted: tuple[int, int]
 ) -> None:
-    model = tiny.llama(layers=1).backbone.model
-    model.config.max_position_embeddings = 64
-    request = Workload(prompt_tokens=asked[0], new_tokens=asked[1]).fitted(model)
+    request = Workload(prompt_tokens=asked[0], new_tokens=asked[1]).fitted(64)
     assert (request.prompt_tokens, request.new_tokens) == fitted
+
+
+def test_weights_require_gradients_while_a_model_is_timed_as_in_one_that_was_just_loaded() -> None:
+    model = tiny.llama(layers=1).backbone.model
+    model.requires_grad_(requires_grad=False)
+    some = next(iter(model.parameters()))
+    some.requires_grad_()
+    seen: list[set[bool]] = []
+    hook = model.register_forward_pre_hook(
+        lambda module, _args: seen.append({weight.requires_grad for weight in module.parameters()})
+    )
+    measure_latencies({"dense": model}, Workload(prompt_tokens=4, new_tokens=1), repeats=1)
+    hook.remove()
+    assert seen
+    assert all(each == {True} for each in seen)
+    assert [weight.requires_grad for weight in model.parameters()].count(True) == 1
+
+
+def test_such_a_model_is_one_that_requires_them(saved_llama: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(saved_llama)
+    assert all(weight.requires_grad for weight in model.parameters())

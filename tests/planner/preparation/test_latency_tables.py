@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from evaluators.latency.measure import Workload, least_bytes
+from evaluators.latency.measure import least_bytes
+from evaluators.latency.workload import Workload
 from planner.preparation.dense_model import DenseModel, open_model
 from planner.preparation.latency_tables import _cache_path, _save, check_request, fitting
 from planner.settings.search import SearchSettings
@@ -15,7 +16,8 @@ from search_spaces.progress import NO_PROGRESS
 from tests.models.factory import VOCABULARY
 
 if TYPE_CHECKING:
-    from evaluators.latency.latency_table import LatencyTable, Setting
+    from evaluators.latency.latency_setting import Setting
+    from evaluators.latency.latency_table import LatencyTable
 
 REQUEST = Workload(batch_size=2, prompt_tokens=8, new_tokens=2)
 

@@ -1,0 +1,130 @@
+"""Timing stacks of a model's layers where they are served: written by a target, run there."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evaluators.latency.latency_setting import ServingRuntime
+from evaluators.latency.stack_cases import StackCase
+from evaluators.latency.stack_timer import Times
+from evaluators.latency.workload import Workload
+from evaluators.runtime import RuntimeName
+from planner.targets.cut_layers import CutLayers
+from planner.targets.folder_timer import TimingRequest, time_folder
+from planner.targets.target import Target
+from planner.targets.target_names import TargetChoice
+from search_spaces.models.loading import LoadedModel
+from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.slice_and_cut import cut
+
+
+def serving_choice(runtime: RuntimeName) -> TargetChoice | None:
+    """Return the target whose models a runtime serves; None: torch runs them as they are."""
+    match runtime:
+        case "torch":
+            return None
+        case "llama.cpp":
+            return TargetChoice(name="gguf")
+        case "onnxruntime":
+            return TargetChoice(name="onnx")
+
+
+def describe_runtime(
+    runtime: RuntimeName, target: Target, stored: torch.dtype, threads: int
+) -> ServingRuntime:
+    """Describe how a target's models are served on the CPU.
+
+    Args:
+        runtime: That serves them.
+        target: That writes them.
+        stored: Number format of the dense model on disk, which a target without another keeps.
+        threads: That the runtime may compute with.
+    """
+    options = [f"{name} {value}" for name, value in sorted(target.choice.options.items())]
+    return ServingRuntime(
+        name=runtime,
+        version=target.runtime_version,
+        threads=threads,
+        dtype=", ".join(options) or str(stored).removeprefix("torch."),
+    )
+
+
+class ServedStackTimer:
+    """Writes each stack once, and times it in a process that holds nothing else.
+
+    Args:
+        runtime: As `describe_runtime` has it.
+        target: That writes what the runtime serves.
+        structure: The dense model.
+        loaded: The same as it was loaded.
+        workload: What is timed.
+        scratch: An empty folder with room for the model and its stacks.
+    """
+
+    bare_layers = False
+
+    def __init__(
+        self,
+        runtime: ServingRuntime,
+        target: Target,
+        structure: ModelStructure,
+        loaded: LoadedModel,
+        workload: Workload,
+        scratch: Path,
+    ) -> None:
+        self.runtime = runtime
+        self.workload = workload
+        self._target = target
+        self._structure = structure
+        self._loaded = loaded
+        self._scratch = scratch
+        self._folders: dict[StackCase | None, Path] = {}
+
+    def time_dense(self) -> Times:
+        return self._time(None)
+
+    def time(self, case: StackCase) -> Times:
+        return self._time(case)
+
+    def _time(self, case: StackCase | None) -> Times:
+        """Time a stack; None: the dense model."""
+        if case not in self._folders:
+            self._folders[case] = self._written(case)
+        request = TimingRequest(
+            target=self._target.choice,
+            folder=self._folders[case],
+            threads=self.runtime.threads,
+            workload=self.workload,
+        )
+        latency = time_folder(request)
+        return np.array([latency.prefill_ms, latency.decode_ms])
+
+    def _written(self, case: StackCase | None) -> Path:
+        folder = self._scratch / str(len(self._folders))
+        folder.mkdir()
+        if case is None:
+            return self._target.dense_folder(folder, self._structure, self._loaded)
+        self._target.write(folder, stacked(self._structure, case), self._loaded, None)
+        return folder
+
+
+def stacked(structure: ModelStructure, case: StackCase) -> CutLayers:
+    """Cut the layers of a stack to its widths, and drop all others."""
+    chosen = []
+    for index, layer in enumerate(structure.layers):
+        dropped = StackCase(layers=(), kept=(0,) * len(layer.components))
+        chosen.append((case if index in case.layers else dropped).of_layer(layer.components))
+    return CutLayers(
+        structure=structure,
+        layers=tuple(
+            cut(
+                dense,
+                [(component, kept) for component, kept, _ in components],
+                insides=[inside for _, _, inside in components],
+            )
+            for dense, components in zip(structure.backbone.layers, chosen, strict=True)
+        ),
+        kept=tuple(kept for components in chosen for _, kept, _ in components),
+        insides=tuple(inside for components in chosen for _, _, inside in components),
+    )
