@@ -85,7 +85,9 @@ class GraphAssembly:
             past = self._past[index][("key", "value").index(name)]
             present.name = f"present.{index}.{name}"
             present.type = past.type
-            present.shape = onnx_ir.Shape([*past.shape[:2], "total_sequence_length", past.shape[3]])
+            present.shape = onnx_ir.Shape(
+                [*past.shape[:2], "total_sequence_length", past.shape[3]]
+            )
             self._present.append(present)
         self._count += 1
 
@@ -202,6 +204,7 @@ class _Copies:
         raw = constant.raw
         assert isinstance(raw, Tensor), f"{name} is no tensor of torch"
         raw = raw.detach().t() if transposed else raw.detach()
+        raw = raw.float() if raw.is_floating_point() else raw
         key = raw.data_ptr(), tuple(raw.shape), raw.stride(), raw.dtype
         if key not in self._held:
             self._held[key] = _initializer(f"{self._name}.{name.removeprefix(self._prefix)}", raw)
@@ -221,9 +224,13 @@ def _ancestors(
         if is_ready or node is None:
             ordered[value] = None
         elif value not in ordered and value not in stops:
-            assert not any(each.type == onnx_ir.AttributeType.GRAPH for each in node.attributes.values())
+            assert not any(
+                each.type == onnx_ir.AttributeType.GRAPH for each in node.attributes.values()
+            )
             pending.append((value, True))
-            pending += [(each, False) for each in node.inputs if each is not None and each not in stops]
+            pending += [
+                (each, False) for each in node.inputs if each is not None and each not in stops
+            ]
     return list(ordered)
 
 

@@ -1,32 +1,34 @@
 """Writing stacks of a model's layers as ONNX: each shape of layer is traced once, and copied."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir
+import torch
+from torch import nn
 
 from evaluators.latency.latency_setting import layer_kinds
 from planner.targets.onnx.graph_assembly import GraphAssembly, Template
 from planner.targets.onnx.layer_tracing import CacheShape, DenseProbe, Trace, trace
+from planner.targets.onnx.onnx_runtime import MODEL_FILE
 from planner.targets.onnx.placed_layer import LayerShape, PlacedLayer
 from search_spaces.structure.model import ModelStructure
-
-MODEL_FILE = "model.onnx"
 
 _Key = tuple[int, int, LayerShape]
 """Kind of the dense layer, groups of the attention, and shapes of the tensors."""
 
 
 class GraphWriter:
-    """Writes stacks of layers of one model.
+    """Writes stacks of layers of one model, in float32.
 
     Args:
-        structure: The dense model, in float32 and in memory.
+        structure: The dense model, in memory.
     """
 
     def __init__(self, structure: ModelStructure) -> None:
-        self._backbone = structure.backbone
-        self._probe = DenseProbe.of(structure.backbone)
+        self._backbone = _in_float32(structure).backbone
+        self._probe = DenseProbe.of(self._backbone)
         kinds = layer_kinds(structure)
         self._kind_of = {place: kind for kind, group in enumerate(kinds) for place in group}
         self._templates: dict[_Key, Template] = {}
@@ -56,11 +58,21 @@ class GraphWriter:
         """
         self.prepare([layers])
         assert self._ends is not None
-        assembly = GraphAssembly(self._ends, [self._cache(layer) for layer in layers])
+        assembly = GraphAssembly(self._ends, [self.cache(layer) for layer in layers])
         for layer in layers:
             assembly.append(self._templates[self._key(layer)], layer.place, layer.tensors)
-        onnx_ir.save(
-            assembly.finished(), folder / MODEL_FILE, external_data=f"{MODEL_FILE}.data"
+        onnx_ir.save(assembly.finished(), folder / MODEL_FILE, external_data=f"{MODEL_FILE}.data")
+
+    def cache(self, layer: PlacedLayer) -> CacheShape | None:
+        """Return what a layer keeps of each token; None: it has no attention."""
+        if not layer.groups:
+            return None
+        dense = self._probe.caches[layer.place]
+        (attention,) = (each for each in layer.components if each.mixes_tokens)
+        return CacheShape(
+            heads=dense.heads // attention.unit_count * layer.groups,
+            key_features=dense.key_features,
+            value_features=dense.value_features,
         )
 
     def _untraced(self, layers: Sequence[PlacedLayer]) -> dict[int, PlacedLayer]:
@@ -75,8 +87,8 @@ class GraphWriter:
         return {layer.place: layer for layer in chosen.values()}
 
     def _trace(self, chosen: Mapping[int, PlacedLayer]) -> None:
-        modules = {place: layer.module for place, layer in chosen.items()}
-        caches = {place: cache for place in sorted(chosen) if (cache := self._cache(chosen[place]))}
+        modules = {place: _floats(layer.module) for place, layer in chosen.items()}
+        caches = {place: cache for place in sorted(chosen) if (cache := self.cache(chosen[place]))}
         traced = trace(self._backbone, self._probe, modules, caches)
         self._ends = self._ends or traced
         for place, layer in chosen.items():
@@ -96,13 +108,17 @@ class GraphWriter:
             return kind, layer.groups, layer.shape(any_width=False)
         return key
 
-    def _cache(self, layer: PlacedLayer) -> CacheShape | None:
-        if not layer.groups:
-            return None
-        dense = self._probe.caches[layer.place]
-        (attention,) = (each for each in layer.components if each.mixes_tokens)
-        return CacheShape(
-            heads=dense.heads // attention.unit_count * layer.groups,
-            key_features=dense.key_features,
-            value_features=dense.value_features,
-        )
+
+def _in_float32(structure: ModelStructure) -> ModelStructure:
+    if structure.backbone.model.dtype == torch.float32:
+        return structure
+    copied = copy.deepcopy(structure)
+    copied.backbone.model.float()
+    return copied
+
+
+def _floats(layer: nn.Module) -> nn.Module:
+    weights = layer.parameters()
+    if all(weight.dtype == torch.float32 for weight in weights):
+        return layer
+    return copy.deepcopy(layer).float()
