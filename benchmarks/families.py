@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
+from benchmarks.in_process import compare, scored_logits
 from benchmarks.report import Goal, Row, finish, is_quick
-from planner.export.proof import compare, scored_logits
-from planner.targets.hf.exporter import load_export
+from planner.targets.hf.loaded_folder import load_export
 from planner.targets.hf.model_folder import cut_model, write_model
 from search_spaces.errors import InputError, PlannerError
 from search_spaces.models.loading import LoadedModel, load_model

@@ -15,6 +15,7 @@ from planner.runs.run_store import RunStore
 from planner.runs.space_description import read_space
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
+from planner.targets.target_names import TargetName
 from search_spaces.errors import PlanError, RunError, quoted
 from search_spaces.models.identity import Verify
 from search_spaces.progress import NO_PROGRESS, Progress
@@ -122,24 +123,36 @@ class Run(RunStore):
         plan: str,
         out: str | Path,
         *,
+        format: TargetName = "hf",  # noqa: A002  (its name on the command line)
+        gguf_type: str | None = None,
         trust_remote_code: bool = False,
         verify: Verify = "sample",
     ) -> Path:
-        """Export a plan as a HuggingFace folder and prove it.
+        """Export a plan for a runtime, and prove it there.
 
         Args:
             plan: The plan's id, or a plan file of the same model.
             out: The folder to make.
+            format: ``hf`` for transformers and vLLM, ``gguf`` for llama.cpp, ``onnx``, ``deci``.
+            gguf_type: Number format of a GGUF file, such as ``Q8_0``.
             trust_remote_code: Run Python code that comes with the model, whatever the run did.
             verify: How the model's weights are compared with the run's.
 
         Returns:
             The folder.
         """
-        from planner.export.pipeline import export_from_run
+        from planner.export.choose import Request
+        from planner.export.run_exports import export_from_run
 
+        request = Request(plan=plan, format=format, gguf_type=gguf_type)
+        request.check()
         return export_from_run(
-            self, plan, Path(out), trust_remote_code=trust_remote_code, verify=verify
+            self,
+            plan,
+            Path(out),
+            choice=request.choice,
+            trust_remote_code=trust_remote_code,
+            verify=verify,
         )
 
 

@@ -93,7 +93,12 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
     Raises:
         OutputError: If one of the folders cannot be used, or holds what is not the demo's.
     """
-    from planner.cli.demo_folders import MODEL_FOLDER, check_evidence, clear_earlier, keep_evidence
+    from planner.reports.demo_folders import (
+        MODEL_FOLDER,
+        check_evidence,
+        clear_earlier,
+        keep_evidence,
+    )
 
     started = time.monotonic()
     settings = demo_settings()
@@ -102,7 +107,7 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
     clear_earlier(out)
 
     from planner.export.manifest import Manifest
-    from planner.export.pipeline import export_from_run
+    from planner.export.run_exports import export_from_run
     from planner.reports.demo import demo_figures, demo_summary, peak_resident_bytes
     from planner.reports.plots import draw_front
     from planner.run import Run
@@ -134,7 +139,7 @@ def _sentences(run: "Run", model: Path) -> dict[str, str]:
     """Return what the dense and the pruned model write on the prompt."""
     import torch
 
-    from planner.targets.hf.exporter import load_export
+    from planner.targets.hf.loaded_folder import load_export
     from search_spaces.models.loading import load_model
     from search_spaces.models.trust import load_tokenizer
 

@@ -1,10 +1,15 @@
-"""``planner export``: a plan as a HuggingFace folder, reloaded and proved."""
+"""``planner export``: plans as models for the runtime that serves them, proved there."""
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_option, add_settings
+
+if TYPE_CHECKING:
+    from planner.export.choose import Request
+    from planner.settings.search import SearchSettings
 
 _SETTINGS = ("verify", "trust_remote_code")
 
@@ -12,28 +17,46 @@ _SETTINGS = ("verify", "trust_remote_code")
 def add_arguments(parser: CommandParser) -> None:
     """Add the command's arguments."""
     from planner.settings.search import SearchSettings
+    from planner.targets.target_names import TargetName
 
     parser.declare("source", str)
     parser.add_argument("source", help="Folder of the run; or the dense model, with --plan FILE.")
     add_option(parser, "plan", str, "Id of a plan of the run, or a plan.json.", group="plan")
     add_option(parser, "budget", str, "Take the best plan of the run within it.", group="plan")
+    add_option(parser, "knee", bool, "Take the plan at the knee of the front.", group="plan")
+    help_text = "Take the best plan within each of many budgets: a folder each, and an index."
+    add_option(parser, "budgets", str, help_text, group="plan")
+    help_text = "Take every plan of the front: a folder each, and an index."
+    add_option(parser, "front", bool, help_text, group="plan")
+    help_text = (
+        "What to write: hf for transformers and vLLM, gguf for llama.cpp, onnx for onnxruntime, "
+        "onnxruntime-genai and OpenVINO, deci for the DeciLM class of vLLM."
+    )
+    add_option(parser, "format", TargetName, help_text, group="output", default="hf")
+    help_text = (
+        "Number format of a GGUF file, such as F16, Q8_0 or Q4_K_M; by default that of the model."
+    )
+    add_option(parser, "gguf_type", str, help_text, group="output")
     add_settings(parser, SearchSettings, only=_SETTINGS, without=("model",))
     add_option(parser, "out", Path, "Folder to write.", group="output", required=True)
 
 
 def run(options: Namespace) -> None:
-    """Export a plan, and print its card."""
+    """Export plans, and print their cards or their index."""
     from planner.cli.terminal import Terminal
-    from planner.export.choose import export_chosen
+    from planner.export.choose import export_chosen, exports_many
     from planner.settings.search import SearchSettings
 
     given = {name: getattr(options, name) for name in _SETTINGS}
     settings = SearchSettings.checked(model=options.source, **given)
+    request = _request(options)
+    if exports_many(request):
+        _run_many(options, request, settings)
+        return
     with Terminal() as terminal:
         folder = export_chosen(
             options.source,
-            plan=options.plan,
-            budget=options.budget,
+            request,
             out=options.out,
             trust_remote_code=settings.trust_remote_code,
             verify=settings.verify,
@@ -41,6 +64,53 @@ def run(options: Namespace) -> None:
         )
     print_card(folder)
     print(f"\nexported: {folder}")
+
+
+def _request(options: Namespace) -> "Request":
+    from planner.export.choose import Request
+
+    return Request(
+        plan=options.plan,
+        budget=options.budget,
+        knee=options.knee,
+        budgets=options.budgets,
+        front=options.front,
+        format=options.format,
+        gguf_type=options.gguf_type,
+    )
+
+
+def _run_many(options: Namespace, request: "Request", settings: "SearchSettings") -> None:
+    """Export many plans, and print their index.
+
+    Raises:
+        VerificationError: If some were not proved; the others stand.
+    """
+    from planner.cli.terminal import Terminal
+    from planner.export.choose import export_many
+    from planner.reports.export_index import index_table, write_index
+    from planner.run import Run
+    from search_spaces.errors import VerificationError
+
+    with Terminal() as terminal:
+        index = export_many(
+            options.source,
+            request,
+            out=options.out,
+            trust_remote_code=settings.trust_remote_code,
+            verify=settings.verify,
+            progress=terminal,
+        )
+    opened_run = Run.open(options.source, live=False)
+    write_index(opened_run, index, options.out)
+    print(index_table(opened_run, index, options.out))
+    print(f"\nexported: {options.out}")
+    failed = [plan.plan_id for plan in index.plans if plan.state == "failed"]
+    if failed:
+        raise VerificationError(
+            f"every export must be proved, and {len(failed)} of {len(index.plans)} failed, "
+            f"`{failed[0]}` first; the index says why, and the others stand"
+        )
 
 
 def print_card(folder: Path) -> None:

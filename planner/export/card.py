@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 from evaluators.metric import METRICS, Metric, front_metrics
-from planner.export.card_parts import head, loading, named_text, origin_text
-from planner.export.manifest import Manifest
+from planner.export.card_parts import head, named_text, origin_text
+from planner.export.manifest import Manifest, Service
 from planner.export.markdown import code, escaped
 
 _CARD = """\
@@ -19,7 +19,7 @@ training.{notes}{experts}{fitted}
 {rows}
 
 {quality}The reloaded model's logits differ from those of the candidate that the search scored by
-at most {gap:.1e} (allowed: {allowed:.1e}). {latency}
+at most {gap:.1e} (allowed: {allowed:.1e}) in {runtime}. {served}{latency}
 
 {loading}
 {origin}
@@ -37,7 +37,7 @@ def write_card(manifest: Manifest) -> str:
         if sparse or METRICS[name].kind != "sparse"
         for row in _cost_rows(manifest, METRICS[name], cost)
     ]
-    rows += _latency_rows(manifest)
+    rows += [*_latency_rows(manifest.service), *_perplexity_rows(manifest.service)]
     name = Path(manifest.source).name
     return head(manifest.origin, ["pruned"]) + _CARD.format(
         title=escaped(name),
@@ -51,12 +51,10 @@ def write_card(manifest: Manifest) -> str:
         quality=_quality(manifest),
         gap=manifest.logit_gap,
         allowed=manifest.logit_gap_allowed,
-        latency=_latency(manifest),
-        loading=loading(
-            model_needs_code=manifest.needs_remote_code,
-            tokenizer_needs_code=manifest.tokenizer_needs_remote_code,
-            requires=manifest.requires,
-        ),
+        runtime=manifest.service.runtime,
+        served=_served(manifest.service),
+        latency=_latency(manifest.service),
+        loading=manifest.loading,
         origin=origin_text(manifest.origin),
     )
 
@@ -93,12 +91,12 @@ def _row(name: str, dense: str, pruned: str, ratio: float) -> str:
     return f"| {name} | {dense} | {pruned} | {ratio:.2f}x |"
 
 
-def _latency_rows(manifest: Manifest) -> list[str]:
+def _latency_rows(service: Service) -> list[str]:
     """Return the rows of the table on what was measured end to end, if it was."""
-    if not manifest.latency:
+    if not service.latency:
         return []
-    dense, pruned = manifest.latency["dense"], manifest.latency["pruned"]
-    prompt = f"prefill, {manifest.workload.prompt_tokens} tokens"
+    dense, pruned = service.latency["dense"], service.latency["pruned"]
+    prompt = f"prefill, {service.workload.prompt_tokens} tokens"
     return [
         _row(name, f"{before:.1f} ms", f"{after:.1f} ms", after / before)
         for name, before, after in (
@@ -108,26 +106,39 @@ def _latency_rows(manifest: Manifest) -> list[str]:
     ]
 
 
-def _latency(manifest: Manifest) -> str:
+def _perplexity_rows(service: Service) -> list[str]:
+    """Return the row on perplexity in the runtime, if there is held-out text."""
+    if not service.perplexity:
+        return []
+    dense, pruned = service.perplexity["dense"], service.perplexity["pruned"]
+    ratio = pruned.value / dense.value
+    name = f"perplexity on held-out text, {service.runtime}"
+    told = [f"{model.value:.2f} ± {model.standard_error:.2f}" for model in (dense, pruned)]
+    return [_row(name, told[0], told[1], ratio)]
+
+
+def _served(service: Service) -> str:
+    """Return a sentence on what both models were measured in."""
+    return f"Measured in {service}, {service.threads} threads. "
+
+
+def _latency(service: Service) -> str:
     """Return sentences on how latency was measured, or why it was not."""
-    if not manifest.latency:
-        return f"Latency was not measured: {manifest.latency_missing}."
-    return (
-        f"Latency: batch {manifest.workload.batch_size}, {manifest.latency_dtype}, "
-        f"{manifest.latency_device}.{_prediction(manifest)}"
-    )
+    if not service.latency:
+        return f"Latency was not measured: {service.latency_missing}."
+    return f"Latency: batch {service.workload.batch_size}.{_prediction(service)}"
 
 
-def _prediction(manifest: Manifest) -> str:
+def _prediction(service: Service) -> str:
     """Return sentences on what the search predicted of a request, and what was measured."""
-    prediction, workload = manifest.prediction, manifest.workload
+    prediction, workload = service.prediction, service.workload
     if prediction is None:
         return ""
     predicted_ms, measured_ms = (
         [workload.request_ms(latency) for latency in pair]
         for pair in (
             (prediction.pruned, prediction.dense),
-            (manifest.latency["pruned"], manifest.latency["dense"]),
+            (service.latency["pruned"], service.latency["dense"]),
         )
     )
     predicted_share = predicted_ms[0] / predicted_ms[1]

@@ -8,21 +8,6 @@ from planner.export.origin import Origin, is_hub_name
 
 OWN_TEXT = "sampled from the model"
 """How the name of a text begins that the dense model wrote."""
-_LOADING = """\
-{requires}```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(FOLDER{model_trust})
-tokenizer = AutoTokenizer.from_pretrained(FOLDER{tokenizer_trust})
-```
-"""
-_TRUST = ", trust_remote_code=True"
-_MODEL_CODE = """
-The model needs `trust_remote_code=True` for `modeling_pruned.py`, which compression-planner wrote.
-"""
-_TOKENIZER_CODE = """
-The tokenizer needs `trust_remote_code=True` for code that came with it; read that first.
-"""
 
 
 def head(origin: Origin, tags: Sequence[str]) -> str:
@@ -43,27 +28,6 @@ def head(origin: Origin, tags: Sequence[str]) -> str:
         "tags": list(dict.fromkeys([*tags, "compression-planner", *origin.tags])),
     }
     return f"{front_matter(fields)}\n"
-
-
-def loading(*, model_needs_code: bool, tokenizer_needs_code: bool, requires: str) -> str:
-    """Return how to load a folder.
-
-    Args:
-        model_needs_code: Whether the model runs code of ours.
-        tokenizer_needs_code: Whether the tokenizer runs code of its own.
-        requires: Versions of transformers that read it as meant, if not all do.
-    """
-    lines = _LOADING.format(
-        requires=f"Loading takes `{requires}`.\n\n" if requires else "",
-        model_trust=_TRUST if model_needs_code else "",
-        # which looks at the model's config, and asks whether its code may run
-        tokenizer_trust=_TRUST if model_needs_code or tokenizer_needs_code else "",
-    )
-    return (
-        lines
-        + (_MODEL_CODE if model_needs_code else "")
-        + (_TOKENIZER_CODE if tokenizer_needs_code else "")
-    )
 
 
 def origin_text(origin: Origin) -> str:

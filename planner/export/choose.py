@@ -1,35 +1,93 @@
-"""From what a user typed to the plan that is exported."""
+"""From what a user typed to the plans that are exported."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from planner.export.pipeline import export_from_model, export_from_run, names_file
-from planner.results.budgets import plan_chooser
+from planner.export.front_exports import ExportIndex, export_plans
+from planner.export.run_exports import export_from_model, export_from_run, names_file
+from planner.results.budgets import plan_chooser, split_budgets
+from planner.results.front import front
+from planner.results.indicators import Points, knee
 from planner.runs.folder import SETTINGS_FILE
+from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
-from search_spaces.errors import PlanError, SettingsError, quoted
+from planner.targets.target_names import TargetChoice, TargetName
+from search_spaces.errors import BudgetError, PlanError, SettingsError, quoted
 from search_spaces.models.identity import Verify
 from search_spaces.paths import existing_path
 from search_spaces.progress import Progress
 
 
-def export_chosen(  # noqa: PLR0913  (what a command line says)
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Which plans to export, and as what."""
+
+    plan: str | None = None
+    """Id of a plan of the run, or a plan file."""
+    budget: str | None = None
+    """Take the best plan of the run within it."""
+    knee: bool = False
+    """Take the plan at the knee of the run's front."""
+    budgets: str | None = None
+    """Take the best plan within each of many budgets."""
+    front: bool = False
+    """Take every plan of the run's front."""
+    format: TargetName = "hf"
+    gguf_type: str | None = None
+    """Number format of a GGUF file."""
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            SettingsError: If there is such, or no plan is chosen.
+        """
+        ways = ("plan", "budget", "knee", "budgets", "front")
+        given = [f"`--{name}`" for name in ways if getattr(self, name) not in {None, False}]
+        if len(given) != 1:
+            raise SettingsError(
+                "an export needs one of `--plan`, `--budget`, `--knee`, `--budgets` and "
+                f"`--front`, got {' and '.join(given) or 'none'}; give one"
+            )
+        if self.gguf_type is not None and self.format != "gguf":
+            raise SettingsError(
+                f"`--gguf_type` is for `--format gguf`, got `--format {self.format}`; leave it "
+                "out, or set that format"
+            )
+
+    @property
+    def choice(self) -> TargetChoice:
+        """The kind of export."""
+        options = {} if self.gguf_type is None else {"file_type": self.gguf_type}
+        return TargetChoice(name=self.format, options=options)
+
+
+def exports_many(request: Request) -> bool:
+    """Return whether a request may be for many plans, each in a folder of its own.
+
+    Raises:
+        SettingsError: If its parts do not go together.
+    """
+    request.check()
+    return request.front or request.budgets is not None
+
+
+def export_chosen(
     source: str,
+    request: Request,
     *,
-    plan: str | None,
-    budget: str | None,
     out: Path,
     trust_remote_code: bool,
     verify: Verify = "sample",
     progress: Progress,
 ) -> Path:
-    """Export the plan that a user named, by id, by file or by a budget.
+    """Export the plan that a user named, by id, by file, by a budget or at the knee.
 
     Args:
         source: Folder of a run; or a model, with ``plan`` a file.
-        plan: Id of a plan of the run, or a plan file.
-        budget: Take the best plan of the run within it.
+        request: Which plan, and as what.
         out: The folder to make.
         trust_remote_code: Run Python code from the folder of a model.
         verify: How the model's weights are compared with the run's.
@@ -38,31 +96,93 @@ def export_chosen(  # noqa: PLR0913  (what a command line says)
     Raises:
         InputError: If the user must correct something.
     """
-    if (plan is None) == (budget is None):
-        raise SettingsError(
-            "an export needs one of `--plan` and `--budget`, got "
-            f"{'none' if plan is None else 'both'}; give one"
-        )
+    request.check()
+    request.choice.make().check_installed()
     folder = existing_path(source)
-    if _is_run(folder) or budget is not None:
+    if _is_run(folder) or request.plan is None:
         run = RunStore.open(folder)
-        if plan is None:
-            plan = plan_chooser(run)(Budget.parse(budget or "")).plan_id
         return export_from_run(
             run,
-            plan,
+            request.plan or _chosen(run, request).plan_id,
             out,
+            choice=request.choice,
             trust_remote_code=trust_remote_code,
             verify=verify,
             progress=progress,
         )
-    if plan is None or not names_file(plan):
+    if not names_file(request.plan):
         raise PlanError(
             f"{quoted(source)} is no run, so `--plan` must be a plan file of that model, got "
-            f"{quoted(plan or '')}; give a .json file, or the folder of a run"
+            f"{quoted(request.plan)}; give a .json file, or the folder of a run"
         )
     settings = SearchSettings.checked(model=source, trust_remote_code=trust_remote_code)
-    return export_from_model(settings, Path(plan), out, progress=progress)
+    return export_from_model(
+        settings, Path(request.plan), out, choice=request.choice, progress=progress
+    )
+
+
+def export_many(
+    source: str,
+    request: Request,
+    *,
+    out: Path,
+    trust_remote_code: bool,
+    verify: Verify = "sample",
+    progress: Progress,
+) -> ExportIndex:
+    """Export the plans of a run's front, or the best within each of many budgets.
+
+    The arguments are those of `export_chosen`, the errors too.
+    """
+    request.check()
+    request.choice.make().check_installed()
+    run = RunStore.open(existing_path(source))
+    plans = front(run.evaluations(), run.cost_names)
+    if request.budgets is not None:
+        plans = _within_each(run, split_budgets(request.budgets))
+    return export_plans(
+        run,
+        plans,
+        out,
+        choice=request.choice,
+        trust_remote_code=trust_remote_code,
+        verify=verify,
+        progress=progress,
+    )
+
+
+def _chosen(run: RunStore, request: Request) -> Evaluation:
+    """Return the plan within the budget of a request, or the one at the knee.
+
+    Raises:
+        BudgetError: If there is none.
+    """
+    if not request.knee:
+        return plan_chooser(run)(Budget.parse(request.budget or ""))
+    plans = front(run.evaluations(), run.cost_names)
+    position = knee(Points.of(plans, run.cost_names, run.dense))
+    if position is None:
+        raise BudgetError(
+            "`--knee` needs a front that bends, and this one is too short or too straight; name a "
+            "plan by `--plan` or `--budget`"
+        )
+    return plans[position]
+
+
+def _within_each(run: RunStore, budgets: list[str]) -> list[Evaluation]:
+    """Return the best plan within each budget, each plan once.
+
+    Raises:
+        BudgetError: If there is none within one of them.
+    """
+    choose = plan_chooser(run)
+    chosen = [choose(Budget.parse(_named(text, run.cost_names[0]))) for text in budgets]
+    return list({plan.plan_id: plan for plan in chosen}.values())
+
+
+def _named(budget: str, cost: str) -> str:
+    """Return a budget that names its cost: a bare value limits the run's first."""
+    return budget if set(budget) & set("<>=≤") else f"{cost}<={budget}"
 
 
 def _is_run(folder: Path) -> bool:

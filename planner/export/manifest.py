@@ -1,16 +1,22 @@
 """What was measured of an export, in a file next to it."""
 
 import hashlib
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from evaluators.latency.measure import Latency, Workload
+from evaluators.latency.workload import Latency, Workload
 from evaluators.metric import Measurement
 from planner.export.origin import Origin
+from planner.targets.target_names import TargetName
 from search_spaces.models.identity import ModelIdentity
+
+_TOLD = ("dtype", "file_type")
+"""Options of a target that say how it is served."""
 
 
 class Quality(BaseModel):
@@ -60,6 +66,51 @@ class Prediction(BaseModel):
         )
 
 
+class Perplexity(BaseModel):
+    """Of a model on held-out text, in the runtime that serves it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    value: float
+    standard_error: float
+    """By how the windows of the text differ."""
+    windows: int
+
+    @classmethod
+    def of(cls, nll: Sequence[float]) -> Self:
+        """Return it, given the mean negative log-likelihood in each window, in nats a token."""
+        value = math.exp(statistics.fmean(nll))
+        error = statistics.stdev(nll) / math.sqrt(len(nll)) if len(nll) > 1 else math.nan
+        return cls(value=value, standard_error=value * error, windows=len(nll))
+
+
+class Service(BaseModel):
+    """How an export is served beside the dense model, measured in its runtime."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    runtime: str
+    runtime_version: str
+    served_as: dict[str, str]
+    """Such as the ``dtype`` that it computes in, or the ``file_type`` of its weights."""
+    device: str
+    threads: int
+    perplexity: dict[str, Perplexity]
+    """``dense`` and ``pruned``; empty without held-out text."""
+    workload: Workload
+    """That latency was measured for."""
+    latency: dict[str, Latency]
+    """``dense`` and ``pruned``, measured end to end in turns; medians."""
+    latency_missing: str = ""
+    """Why there is none, in words; empty: it was measured."""
+    prediction: Prediction | None
+    """`None` if the run has no latency table of this runtime, or latency was not measured."""
+
+    def __str__(self) -> str:
+        served_as = [value for name, value in self.served_as.items() if name in _TOLD]
+        return ", ".join([f"{self.runtime} {self.runtime_version}", *served_as, self.device])
+
+
 class File(BaseModel):
     """One file of the export."""
 
@@ -74,8 +125,9 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     plan_id: str
+    format: TargetName = "hf"
     source: str
     """The dense model as the user named it."""
     model: ModelIdentity
@@ -86,7 +138,9 @@ class Manifest(BaseModel):
     tokenizer_needs_remote_code: bool = False
     """Whether loading the tokenizer does, for code that it brought."""
     requires: str = ""
-    """Versions of transformers that read it as meant; empty: all that know its family."""
+    """Versions of the runtime that read it as meant; empty: all that know its family."""
+    loading: str
+    """How it is loaded in each runtime, in Markdown."""
     text: str = ""
     """What it was searched and fitted on; empty for a plan from a file."""
     compensate: str = ""
@@ -111,20 +165,12 @@ class Manifest(BaseModel):
     cache_gap: float
     """Largest difference between its logits with a cache and without."""
     logit_gap_allowed: float
+    written_tokens: int
+    """Tokens that it writes as the scored candidate does, of those that were tried."""
     macs_context: int
     """Tokens attended to, in ``macs``."""
-    threads: int
-    """That latency was measured with."""
-    workload: Workload
-    """That latency was measured for."""
-    latency_dtype: str
-    latency_device: str
-    latency: dict[str, Latency]
-    """``dense`` and ``pruned``, measured end to end in turns; medians."""
-    latency_missing: str = ""
-    """Why there is none, in words; empty: it was measured."""
-    prediction: Prediction | None
-    """`None` if the run has no latency table, or latency was not measured."""
+    service: Service
+    """How it is served in the runtime that it is for."""
     files: dict[str, File]
     environment: dict[str, object]
 

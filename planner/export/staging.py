@@ -15,7 +15,7 @@ from search_spaces.paths import existing_path
 
 _LONGEST_NAME = 230
 """Bytes of a folder's name: file systems take 255, and that of the scratch folder is longer."""
-_SPARE_BYTES = 50 * 2**20
+SPARE_BYTES = 50 * 2**20
 """Room for the tokenizer and all else that is not weights."""
 
 
@@ -76,7 +76,7 @@ def check_room(out: Path, weight_bytes: int) -> None:
     with writing(out):
         place = next(folder for folder in out.absolute().parents if folder.exists())
         free = shutil.disk_usage(place).free
-    if free < weight_bytes + _SPARE_BYTES:
+    if free < weight_bytes + SPARE_BYTES:
         raise OutputError(
             f"an export of {weight_bytes / 1e6:.0f} MB needs as much free space, and the disk of "
             f"`{out.parent}` has {free / 1e6:.0f} MB; free some space or choose another place"

@@ -3,8 +3,7 @@
 This module is what that process runs. Requests and answers are files, arrays beside them.
 """
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from evaluators.latency.measure import Latency, Workload
+from evaluators.latency.workload import Latency, Workload
 from planner.targets.target import Served
 from planner.targets.target_names import TargetChoice
 
@@ -123,12 +122,4 @@ def _in_turns(models: Mapping[str, Served], workload: Workload) -> dict[str, Lat
             latency = served.time(workload)
             if turn:
                 runs[name].append(latency)
-    return {name: median_latency(latencies) for name, latencies in runs.items()}
-
-
-def median_latency(latencies: Sequence[Latency]) -> Latency:
-    """Return the median of each phase."""
-    return Latency(
-        prefill_ms=statistics.median(latency.prefill_ms for latency in latencies),
-        decode_ms=statistics.median(latency.decode_ms for latency in latencies),
-    )
+    return {name: Latency.median(latencies) for name, latencies in runs.items()}

@@ -4,9 +4,8 @@ import logging
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from planner.export.proof import logits_of
+from planner.export.reference import Reference, logits_of, reference_of
 from planner.preparation.prepared_model import PreparedModel
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.pruned_weights.weight_record import rebuilt_sentence
@@ -25,14 +24,17 @@ class WeightedCandidate:
     """``(components,)``"""
 
     @torch.inference_mode()
-    def read(self, tokens: Tensor) -> tuple[Tensor, list[OrderedWeights]]:
-        """Return its logits as they were scored, and its weights.
+    def read(self) -> tuple[Reference, list[OrderedWeights]]:
+        """Return what it computes as it was scored, and its weights.
 
         The model's units are in their own order again, and nothing can be scored any more.
         """
         sorted_model, layer_builder = self.prepared.sorted_model, self.prepared.layer_builder
         self.prepared.weight_record.differences.clear()  # of other candidates'
-        logits = logits_of(sorted_model, self.configurations, tokens, layer_builder)
+        reference = reference_of(
+            lambda tokens: logits_of(sorted_model, self.configurations, tokens, layer_builder),
+            self.prepared.dense.loaded.model,
+        )
         weights = [
             OrderedWeights(
                 weights=layer_builder.weights(position, int(configuration)),
@@ -46,7 +48,7 @@ class WeightedCandidate:
                 "%s; where that matters, search again, or export on the machine that searched",
                 self.notes[0].removesuffix("."),
             )
-        return logits, weights
+        return reference, weights
 
     @property
     def notes(self) -> tuple[str, ...]:

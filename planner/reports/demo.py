@@ -58,7 +58,7 @@ def demo_figures(
             }
             for name, plan in compared_plans(run, budget).items()
         },
-        "latency": {name: speed.model_dump() for name, speed in manifest.latency.items()},
+        "latency": {name: speed.model_dump() for name, speed in manifest.service.latency.items()},
         "environment": {
             name: manifest.environment[name] for name in ("cpu", "core_count", "python")
         },
@@ -109,9 +109,9 @@ def demo_summary(
 
 def _latency_rows(manifest: Manifest) -> list[list[str]]:
     """Return what was measured of both models; why nothing was, the log and the card say."""
-    if not manifest.latency:
+    if not manifest.service.latency:
         return []
-    speeds = (manifest.latency["dense"], manifest.latency["pruned"])
+    speeds = (manifest.service.latency["dense"], manifest.service.latency["pruned"])
     return [
         ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), "", ""],
         ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), "", ""],

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.latency.measure import Latency, Workload
+from evaluators.latency.workload import Latency, Workload
 from planner.targets.cut_layers import CutLayers
-from planner.targets.target_names import TargetChoice
+from planner.targets.target_names import TargetChoice, TargetName
 from search_spaces.models.loading import LoadedModel
 from search_spaces.space.holds import Holds
 from search_spaces.structure.model import ModelStructure
@@ -31,6 +31,8 @@ class Written:
     """Whether loading takes ``trust_remote_code=True``, for code of ours that lies there."""
     tokenizer_needs_remote_code: bool = False
     """Whether loading the tokenizer does, for code that it brought."""
+    experts: str = ""
+    """What is kept of a mixture's experts, in a sentence; empty if there are none."""
     notes: tuple[str, ...] = ()
     """What a reader should know besides, in sentences, such as tensors of zeros that stand for
     what is dropped."""
@@ -59,13 +61,22 @@ class Served(Protocol):
 class Target(Protocol):
     """One kind of export; its name, such as ``gguf``, is that of its folder."""
 
-    name: str
-    runtime: str
-    """What it is proved and timed in, such as ``llama.cpp``."""
-    tolerance: float
-    """Largest difference of logits, in standard deviations of the dense model's logits."""
-    modules: tuple[str, ...]
-    """What a process imports that is to serve it."""
+    @property
+    def name(self) -> TargetName: ...
+    @property
+    def runtime(self) -> str:
+        """What it is proved and timed in, such as ``llama.cpp``."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference of logits, in standard deviations of the dense model's logits."""
+        ...
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What a process imports that is to serve it."""
+        ...
 
     @property
     def choice(self) -> TargetChoice:

@@ -1,4 +1,4 @@
-"""The names of targets, and what makes one from its name; torch is loaded by those that need it."""
+"""The names of targets, and what makes one from its name."""
 
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 

@@ -1,5 +1,6 @@
 """Converting a dense model to a mixture of experts on disk, with proof that they agree."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -8,28 +9,27 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import Tensor
 
 from evaluators.collectors.mlp_inputs import mlp_inputs
 from evaluators.data.model_samples import from_model
 from evaluators.data.text_samples import TextSource, Vocabulary, from_text
 from evaluators.data.windows import Calibration, Windows
 from evaluators.runtime.allocator import release_pages
-from planner.export.card_parts import head, loading, named_text, origin_text
+from planner.export.card_parts import head, named_text, origin_text
 from planner.export.manifest import File, describe_files
 from planner.export.markdown import code, escaped
 from planner.export.origin import Origin
-from planner.export.proof import proof_tokens, prove
-from planner.export.staging import check_room, check_vacant, writing_weights
+from planner.export.pipeline import Job, Staged, export_proved
+from planner.export.reference import reference_of
+from planner.export.staging import check_vacant
 from planner.preparation.calibration import check_window
 from planner.runs.environment import describe_environment
 from planner.settings.to_moe import ToMoeSettings
 from planner.targets.hf.belongings import files_of
-from planner.targets.hf.exporter import load_export
-from planner.targets.hf.model_folder import CutModel, write_model
-from planner.targets.hf.tokenizer_files import check_tokenizer
-from search_spaces.atomic_files import publish, scratch_beside
+from planner.targets.hf.hf_target import HfTarget, write_assembled
+from planner.targets.hf.model_folder import CutModel
+from planner.targets.target import Target, Written
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.models.loading import LoadedModel, load_model
@@ -79,6 +79,8 @@ class SplitManifest(BaseModel):
     """Whether loading the tokenizer takes ``trust_remote_code=True``."""
     requires: str = ""
     """Versions of transformers that read it as meant; empty: all that know its family."""
+    loading: str
+    """How it is loaded, in Markdown."""
     shared: int
     """Channels of the shared expert of each layer."""
     channels: int
@@ -112,11 +114,7 @@ class SplitManifest(BaseModel):
             title=escaped(name),
             source=code(name),
             text=named_text(self.text),
-            loading=loading(
-                model_needs_code=False,
-                tokenizer_needs_code=self.tokenizer_needs_remote_code,
-                requires=self.requires,
-            ),
+            loading=self.loading,
             origin=origin_text(self.origin),
             experts=self.settings.experts,
             channels=self.channels,
@@ -164,46 +162,45 @@ def convert_to_moe(
     started = time.monotonic()
     mixture = _mixture(dense, shape, calibration.search, settings, progress)
     seconds = time.monotonic() - started
-    weight_bytes = sum(weight.nbytes for weight in mixture.weights.values())
-    check_room(out, weight_bytes)
-    with scratch_beside(out) as scratch:
-        folder = scratch / out.name
-        source = files_of(dense.source)
-        with writing_weights(out):
-            folder.mkdir()
-            written = write_model(folder, mixture, dense, source)
-        del mixture
-        release_pages()
-        progress.stage("proving that all experts together compute what the dense model does")
-        tokens = proof_tokens(dense.model)
-        with torch.inference_mode():
-            expected = dense.model(tokens, use_cache=False).logits
-        written_model = load_export(folder)
-        check_tokenizer(folder, written_model.config, dense.tokenizer)
-        proof = prove(_with_all_experts(written_model), expected, tokens)
+    source = files_of(dense.source)
+    target = HfTarget()
+
+    def write(_: Target, folder: Path) -> Written:
+        return write_assembled(folder, mixture, dense, source)
+
+    def describe(staged: Staged) -> tuple[str, str]:
         manifest = SplitManifest(
             settings=settings,
             model=dense.identity,
             origin=Origin.of(settings.model, source),
-            tokenizer_needs_remote_code=written.tokenizer_needs_remote_code,
-            requires=written.requires,
+            tokenizer_needs_remote_code=staged.written.tokenizer_needs_remote_code,
+            requires=staged.written.requires,
+            loading=staged.written.loading,
             shared=shape.shared,
             channels=shape.channels,
             active=settings.active or shape.experts,
             text=calibration.source,
             tokens=calibration.search.numel(),
-            logit_gap=proof.logit_gap,
-            cache_gap=proof.cache_gap,
-            logit_gap_allowed=proof.allowed,
+            logit_gap=staged.proof.logit_gap,
+            cache_gap=staged.proof.cache_gap,
+            logit_gap_allowed=staged.proof.allowed,
             seconds=seconds,
-            files=describe_files(folder),
+            files=describe_files(staged.folder),
             environment=describe_environment(device="cpu", seed=settings.seed),
         )
-        with writing_weights(out):
-            (folder / "README.md").write_text(manifest.card(), encoding="utf-8")
-            text = manifest.model_dump_json(indent=1) + "\n"
-            (folder / "manifest.json").write_text(text, encoding="utf-8")
-            publish(folder, out)
+        return manifest.card(), manifest.model_dump_json(indent=1) + "\n"
+
+    job = Job(
+        target=target,
+        write=write,
+        weight_bytes=sum(weight.nbytes for weight in mixture.weights.values()),
+        reference=reference_of(
+            lambda tokens: dense.model(tokens, use_cache=False).logits, dense.model
+        ),
+        threads=torch.get_num_threads(),
+        stage_for_proof=_with_all_experts,
+    )
+    export_proved(job, out, describe, progress)
     release_pages()
     return out
 
@@ -261,10 +258,14 @@ def _mixture(
     )
 
 
-def _with_all_experts(model: PreTrainedModel) -> PreTrainedModel:
-    """Make all experts of a split model run for every token."""
-    layers: nn.ModuleList = model.get_submodule("model.layers")  # type: ignore[assignment]
-    for layer in layers:
-        gate = layer.get_submodule(f"{MLP}.gate")
-        gate.top_k = model.config.num_experts
-    return model
+def _with_all_experts(folder: Path, scratch: Path) -> Path:
+    """Return a split model that runs all experts for every token: links, but for its config."""
+    whole = scratch / "with-all-experts"
+    whole.mkdir()
+    for path in folder.iterdir():
+        (whole / path.name).symlink_to(path.absolute())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["num_experts_per_tok"] = config["num_experts"]
+    (whole / "config.json").unlink()
+    (whole / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return whole

@@ -12,7 +12,7 @@ from evaluators.metric import METRICS
 from planner import Run, search
 from planner.cli.front_command import print_front
 from planner.export.manifest import Manifest
-from planner.export.proof import logits_of
+from planner.export.reference import logits_of
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare
 from search_spaces.progress import NO_PROGRESS

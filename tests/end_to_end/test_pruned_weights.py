@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from planner import Run, search
 from planner.export.manifest import Manifest
-from planner.export.pipeline import export_from_model, export_from_run
+from planner.export.run_exports import export_from_model, export_from_run
 from planner.runs.records import BASELINE_ROUND
 from planner.settings.search import SearchSettings
 from search_spaces.errors import BudgetError, PlanError, RunError, SettingsError

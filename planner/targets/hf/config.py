@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from planner.targets.bundled_code import PRUNED
 from planner.targets.hf.layout import Part
 from planner.targets.hf.stock import by_block, head_dim, shorten
 from planner.targets.hf.wiring import Sizes, Wiring
-
-CODE_FILE = "modeling_pruned"
 
 
 def pruned_config(
@@ -58,11 +57,7 @@ def pruned_config(
         num_attention_heads=config.num_attention_heads,
         per_layer_config=_head_counts(wiring, sizes, lead_layers),
         wiring=wiring.described(before),
-        auto_map={
-            "AutoConfig": f"{CODE_FILE}.PrunedConfig",
-            "AutoModel": f"{CODE_FILE}.PrunedModel",
-            "AutoModelForCausalLM": f"{CODE_FILE}.PrunedForCausalLM",
-        },
+        auto_map=dict(PRUNED.classes),
     )
     return description
 

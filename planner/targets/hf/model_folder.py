@@ -10,10 +10,10 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from planner.targets.bundled_code import PRUNED
 from planner.targets.cut_layers import CutLayers, cut_layers
-from planner.targets.hf import modeling_pruned
 from planner.targets.hf.belongings import carry
-from planner.targets.hf.config import CODE_FILE, pruned_config
+from planner.targets.hf.config import pruned_config
 from planner.targets.hf.layout import Part, arrange, describe_experts
 from planner.targets.hf.published_config import VERSION_5_15, published, spelt_for_all
 from planner.targets.hf.stock import as_published, computes_alike, stock_config
@@ -21,7 +21,7 @@ from planner.targets.hf.tokenizer_files import write_tokenizer
 from planner.targets.hf.wiring import Sizes, Wiring
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
-from search_spaces.models.own_exports import code_digest, stock_class
+from search_spaces.models.own_exports import code_digest
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
@@ -72,17 +72,14 @@ def assembled(cut: CutLayers) -> CutModel:
     """Put the cut layers of a model together as `transformers` has them."""
     structure, layers = cut.structure, list(cut.layers)
     wiring = Wiring.of(structure)
-    sizes: list[Sizes] = []
-    dense_sizes: list[Sizes] = []
-    for i, layer in enumerate(structure.layers):
-        parts = cut.of_layer(i)
-        counts = [len(units) for _, units, _ in parts]
-        sizes.append(wiring.sizes(layer, i, counts, [inside for _, _, inside in parts]))
-        counts = [component.member_count for component in layer.components]
-        dense_sizes.append(wiring.sizes(layer, i, counts))
+    sizes = kept_sizes(cut, wiring)
+    dense_sizes = [
+        wiring.sizes(layer, i, [component.member_count for component in layer.components])
+        for i, layer in enumerate(structure.layers)
+    ]
     blocks = arrange(structure, wiring, sizes)
     one_part_blocks = [[part] for block in blocks for part in block]
-    stock_weights, stock_names = _weights(structure, layers, one_part_blocks, "")
+    stock_weights, stock_names = named_weights(structure, layers, one_part_blocks, "")
     shapes = {name: tuple(weight.shape) for name, weight in stock_weights.items()}
     stock = stock_config(wiring, sizes, shapes)
     description = describe_experts(dense_sizes, sizes)
@@ -97,7 +94,7 @@ def assembled(cut: CutLayers) -> CutModel:
             experts=description,
         )
     biases = [_added_biases(structure, wiring, i, layer) for i, layer in enumerate(layers)]
-    weights_of_parts, dense_names = _weights(structure, layers, blocks, ".part_{part}")
+    weights_of_parts, dense_names = named_weights(structure, layers, blocks, ".part_{part}")
     return CutModel(
         weights=weights_of_parts,
         dense_names=dense_names,
@@ -105,6 +102,16 @@ def assembled(cut: CutLayers) -> CutModel:
         model_class=model_class,
         experts=description,
     )
+
+
+def kept_sizes(cut: CutLayers, wiring: Wiring) -> list[Sizes]:
+    """Return what each layer of a model keeps."""
+    sizes = []
+    for i, layer in enumerate(cut.structure.layers):
+        parts = cut.of_layer(i)
+        counts = [len(units) for _, units, _ in parts]
+        sizes.append(wiring.sizes(layer, i, counts, [inside for _, _, inside in parts]))
+    return sizes
 
 
 def _added_biases(
@@ -124,8 +131,8 @@ def _added_biases(
     )
 
 
-def _weights(
-    structure: ModelStructure, layers: list[nn.Module], blocks: list[list[Part]], infix: str
+def named_weights(
+    structure: ModelStructure, layers: Sequence[nn.Module], blocks: list[list[Part]], infix: str
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Name all weights and persistent buffers as the exported model does, tied ones once.
 
@@ -154,7 +161,7 @@ def _weights(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class WrittenFolder:
     """What those who load a written model must know."""
 
     requires: str
@@ -164,7 +171,7 @@ class Written:
 
 def write_model(
     folder: Path, pruned: CutModel, dense: LoadedModel, source: Path | None = None
-) -> Written:
+) -> WrittenFolder:
     """Write weights, config, tokenizer, generation config, where needed code, and what belongs.
 
     Args:
@@ -173,15 +180,25 @@ def write_model(
         dense: The model it was cut from.
         source: The files of that model; None: they are not at hand.
     """
-    weights = _as_stored(pruned, dense)
+    weights = as_stored(pruned, dense)
     save_torch_state_dict(weights, folder, metadata={"format": "pt"})
     config, requires = _config(pruned, dense, list(weights))
     if not pruned.is_stock:
-        code = _bundled_code(dense)
+        code = PRUNED.of_family(dense.model)
         config["wiring"] = {**config["wiring"], "code": code_digest(code)}
-        (folder / f"{CODE_FILE}.py").write_text(code, encoding="utf-8")
+        (folder / PRUNED.file).write_text(code, encoding="utf-8")
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
+    needs_code = write_belongings(folder, dense, source)
+    return WrittenFolder(requires=requires, tokenizer_needs_remote_code=needs_code)
+
+
+def write_belongings(folder: Path, dense: LoadedModel, source: Path | None) -> bool:
+    """Write the tokenizer, the generation config, and of the source's files such as licences.
+
+    Returns:
+        Whether loading the tokenizer takes ``trust_remote_code=True``.
+    """
     needs_code = write_tokenizer(folder, dense.tokenizer)
     if dense.model.generation_config is not None:
         # as it came: `save_pretrained` refuses settings that contradict each other
@@ -189,7 +206,7 @@ def write_model(
         settings.to_json_file(folder / "generation_config.json", keys_to_pop=["compile_config"])
     if source is not None:
         carry(source, folder)
-    return Written(requires=requires, tokenizer_needs_remote_code=needs_code)
+    return needs_code
 
 
 def _config(
@@ -203,7 +220,7 @@ def _config(
     return spelt_for_all(config, type(pruned.stock))
 
 
-def _as_stored(pruned: CutModel, dense: LoadedModel) -> dict[str, Tensor]:
+def as_stored(pruned: CutModel, dense: LoadedModel) -> dict[str, Tensor]:
     """Return weights and buffers in the formats of the source, as files name them."""
     tensors: dict[str, Tensor] = {
         name: weight.detach().to("cpu", dense.stored.of(pruned.dense_names[name], weight))
@@ -218,19 +235,3 @@ def _as_stored(pruned: CutModel, dense: LoadedModel) -> dict[str, Tensor]:
         is_view = whole.untyped_storage().nbytes() > whole.nbytes
         stored[name] = whole.clone() if is_view else whole
     return stored
-
-
-def _bundled_code(dense: LoadedModel) -> str:
-    """Return the modelling code with this family's stock classes in the place of Llama's."""
-    code = Path(modeling_pruned.__file__).read_text(encoding="utf-8")
-    base = getattr(dense.model, dense.model.base_model_prefix)
-    config_class = stock_class(type(dense.model.config))
-    for llama, family in (
-        ("import LlamaConfig", f"import {config_class.__name__}"),
-        ("import LlamaForCausalLM", f"import {stock_class(type(dense.model)).__name__}"),
-        ("import LlamaModel", f"import {stock_class(type(base)).__name__}"),
-        ('"pruned_llama"', f'"pruned_{config_class.model_type}"'),
-    ):
-        assert llama in code, llama
-        code = code.replace(llama, family)
-    return code

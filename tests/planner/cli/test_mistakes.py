@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from planner import Run
 from planner.cli.main import main
-from planner.export import proof
+from planner.export import reference
 from tests.planner.cli.commands import OPTIONS, refused
 
 pytestmark = pytest.mark.arithmetic
@@ -234,8 +234,8 @@ def test_a_full_disk(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_an_export_that_computes_something_else_is_never_announced(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = proof.logits_of
-    for place in ("weighted_candidate", "proof"):  # with weights of its own, and without
+    honest = reference.logits_of
+    for place in ("weighted_candidate", "reference"):  # with weights of its own, and without
         monkeypatch.setattr(
             f"planner.export.{place}.logits_of", lambda *a: honest(*a) + torch.randn(1) * 0.1
         )

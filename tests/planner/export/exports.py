@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from planner.export.proof import scored_logits
-from planner.targets.hf.exporter import load_export
+from benchmarks.in_process import scored_logits
+from planner.targets.hf.loaded_folder import load_export
 from planner.targets.hf.model_folder import CutModel, cut_model, write_model
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel

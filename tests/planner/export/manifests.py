@@ -1,8 +1,23 @@
 """A manifest, and a prediction that it judges."""
 
-from evaluators.latency.measure import Latency, Workload
-from planner.export.manifest import Manifest, Prediction, Quality
+from evaluators.latency.workload import Latency, Workload
+from planner.export.manifest import Manifest, Prediction, Quality, Service
 from search_spaces.models.identity import ModelIdentity
+
+SERVICE = Service(
+    runtime="torch",
+    runtime_version="9",
+    served_as={"dtype": "float32", "device": "cpu"},
+    device="Some CPU",
+    threads=2,
+    perplexity={},
+    latency={
+        "dense": Latency(prefill_ms=100.0, decode_ms=10.0),
+        "pruned": Latency(prefill_ms=80.0, decode_ms=9.0),
+    },
+    workload=Workload(new_tokens=10),
+    prediction=None,
+)
 
 MANIFEST = Manifest(
     plan_id="0123456789",
@@ -19,16 +34,10 @@ MANIFEST = Manifest(
     logit_gap=2e-5,
     logit_gap_allowed=1e-3,
     cache_gap=1e-6,
+    written_tokens=32,
     macs_context=128,
-    threads=2,
-    latency={
-        "dense": Latency(prefill_ms=100.0, decode_ms=10.0),
-        "pruned": Latency(prefill_ms=80.0, decode_ms=9.0),
-    },
-    workload=Workload(new_tokens=10),
-    latency_dtype="float32",
-    latency_device="Some CPU",
-    prediction=None,
+    loading="Load it so.",
+    service=SERVICE,
     files={},
     environment={"cpu": "Some CPU"},
 )
@@ -39,6 +48,6 @@ PREDICTION = Prediction.compared(
         "dense": Latency(prefill_ms=110.0, decode_ms=11.0),  # 220 ms a request
         "pruned": Latency(prefill_ms=88.0, decode_ms=8.8),  # 176 ms
     },
-    MANIFEST.latency,  # 200 and 170 ms
-    MANIFEST.workload,
+    SERVICE.latency,  # 200 and 170 ms
+    SERVICE.workload,
 )

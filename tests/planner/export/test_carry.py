@@ -11,7 +11,7 @@ import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from planner.export.manifest import Manifest, describe_files
-from planner.export.pipeline import export_from_model
+from planner.export.run_exports import export_from_model
 from planner.settings.search import SearchSettings
 from planner.settings.to_moe import ToMoeSettings
 from planner.to_moe.convert import convert_to_moe
@@ -169,7 +169,7 @@ def test_modes_follow_the_umask(made: tuple[str, Path]) -> None:
 def test_no_home_is_needed(
     made: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from planner.targets.hf.exporter import load_export
+    from planner.targets.hf.loaded_folder import load_export
 
     _, folder = made
     nowhere = tmp_path / "file"
@@ -216,7 +216,7 @@ def test_a_place_that_cannot_be_is_refused_at_once(
 ) -> None:
     (tmp_path / "file").touch()
     out = saved_llama / name if name == "inside" else tmp_path / name
-    monkeypatch.setattr("planner.export.pipeline.open_model", None)
+    monkeypatch.setattr("planner.export.run_exports.open_model", None)
     with pytest.raises(OutputError, match=r"name|outside|folder"):
         export_from_model(SearchSettings(model=str(saved_llama)), tmp_path / "no.json", out)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from planner.cli.main import main
-from planner.export.choose import export_chosen
+from planner.export.choose import Request, export_chosen
 from search_spaces.progress import NO_PROGRESS
 
 MOST_SIGNS = 300
@@ -18,7 +18,7 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     def loaded(*_: object) -> None:
         pytest.fail("a model was loaded")
 
-    monkeypatch.setattr("planner.export.pipeline.open_model", loaded)
+    monkeypatch.setattr("planner.export.run_exports.open_model", loaded)
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_a_folder_for_a_plan_is_told(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "needs one of `--plan` and `--budget`, got none"),
-        (["--plan=a", "--budget=params<=0.8x"], "got both"),
+        ([], "needs one of `--plan`, `--budget`, `--knee`, `--budgets` and `--front`, got none"),
+        (["--plan=a", "--budget=params<=0.8x"], "got `--plan` and `--budget`; give one"),
         (["--plan=abc"], "is no run, so `--plan` must be a plan file of that model"),
     ],
 )
@@ -139,7 +139,7 @@ def test_trust_comes_from_this_command_alone(
         given.append(settings.trust_remote_code)
         raise InterruptedError
 
-    monkeypatch.setattr("planner.export.pipeline.open_model", loaded)
+    monkeypatch.setattr("planner.export.run_exports.open_model", loaded)
     saved = searched_copy / "settings.yaml"
     lines = [x for x in saved.read_text(encoding="utf-8").splitlines() if "trust_" not in x]
     saved.write_text("\n".join([*lines, "trust_remote_code: true\n"]), encoding="utf-8")
@@ -147,8 +147,7 @@ def test_trust_comes_from_this_command_alone(
         with pytest.raises(InterruptedError):
             export_chosen(
                 str(searched_copy),
-                plan=None,
-                budget="params<=0.9x",
+                Request(budget="params<=0.9x"),
                 out=tmp_path / "out",
                 trust_remote_code=trust,
                 progress=NO_PROGRESS,

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from evaluators.costs.cost_model import CostModel
 from planner.export.manifest import Manifest, describe_files
-from planner.export.pipeline import export_from_model
-from planner.export.proof import scored_logits
+from planner.export.reference import Reference, reference_of
+from planner.export.run_exports import export_from_model
 from planner.preparation.dense_model import open_model
 from planner.settings.search import SearchSettings
 from search_spaces.errors import OutputError, PlanError, VerificationError
@@ -103,7 +103,7 @@ def test_an_empty_folder_that_must_stay_is_refused_at_once(
 ) -> None:
     out = tmp_path / "export"
     out.mkdir()
-    monkeypatch.setattr("planner.export.pipeline.open_model", None)
+    monkeypatch.setattr("planner.export.run_exports.open_model", None)
     with monkeypatch.context() as mounted:
         mounted.setattr(Path, "is_mount", lambda _: True)
         with pytest.raises(OutputError, match="name a new folder in it"):
@@ -149,10 +149,11 @@ def test_a_plan_without_attention_is_refused(
 def test_what_is_not_proved_is_not_announced(
     plan: Path, settings: SearchSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(*args: Any) -> torch.Tensor:
-        return scored_logits(*args) + 0.1
+    def wrong(*args: Any) -> Reference:
+        reference = reference_of(*args)
+        return replace(reference, logits=reference.logits + 0.1)
 
-    monkeypatch.setattr("planner.export.pipeline.scored_logits", wrong)
+    monkeypatch.setattr("planner.export.exports.reference_of", wrong)
     with pytest.raises(VerificationError, match="must compute what was scored"):
         export_from_model(settings, plan, tmp_path / "export")
     assert not leftovers(tmp_path)
@@ -166,7 +167,7 @@ def test_costs_that_were_not_promised_are_refused(
         costs = CostModel(dense.structure, stored=StoredFormat(dtype=torch.float16), context=1)
         return replace(dense, costs=costs)
 
-    monkeypatch.setattr("planner.export.pipeline.open_model", wrong)
+    monkeypatch.setattr("planner.export.run_exports.open_model", wrong)
     with pytest.raises(VerificationError, match=r"must cost what was promised, (\d+) parameters"):
         export_from_model(settings, plan, tmp_path / "export")
     assert not leftovers(tmp_path)
@@ -188,11 +189,11 @@ def test_an_export_is_not_lost_to_a_request_that_no_memory_holds(
     huge = settings.model_copy(update={"batch_size": 10**9})
     out = export_from_model(huge, plan, tmp_path / "export")
     manifest = Manifest.model_validate_json((out / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest.latency == {}
-    assert manifest.prediction is None
-    assert manifest.latency_missing.endswith(" written) does not fit into memory")
+    assert manifest.service.latency == {}
+    assert manifest.service.prediction is None
+    assert manifest.service.latency_missing.endswith(" written) does not fit into memory")
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert f"Latency was not measured: {manifest.latency_missing}." in card
+    assert f"Latency was not measured: {manifest.service.latency_missing}." in card
     assert [line for line in notices if line.startswith("latency is not measured")] == [
-        f"latency is not measured, for {manifest.latency_missing}; the export is whole without it"
+        f"latency is not measured, for {manifest.service.latency_missing}; the export is whole without it"
     ]

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from planner.export.proof import prove, scored_logits
-from planner.targets.hf.exporter import load_export
+from benchmarks.in_process import prove, scored_logits
+from planner.targets.hf.loaded_folder import load_export
 from search_spaces.errors import VerificationError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import LoadedModel
@@ -104,7 +104,7 @@ def test_logits_that_are_not_numbers_are_refused(sound: Exported) -> None:
 
 def test_a_cache_that_is_wrong_is_refused(sound: Exported) -> None:
     model = load_export(sound.folder)
-    attention: Any = model.get_submodule("model.layers.2.parts.0.self_attn")
+    attention: Any = model.get_submodule("model.layers.2.part_0.self_attn")
     attention.layer_idx = 0  # two blocks write to one entry
     with pytest.raises(VerificationError, match="a cache gap of"):
         prove(model, sound.expected, sound.tokens)

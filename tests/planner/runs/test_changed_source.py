@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from planner.export.pipeline import export_from_model
+from planner.export.run_exports import export_from_model
 from planner.run import Run, search
 from planner.settings.search import SETTINGS_FILE, SearchSettings
 from search_spaces.errors import PlanError, RunError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from planner import search
-from planner.export.choose import export_chosen
+from planner.export.choose import Request, export_chosen
 from planner.runs.run_store import RunStore
 from search_spaces.errors import ModelError, RunError
 from search_spaces.progress import NO_PROGRESS
@@ -36,8 +36,7 @@ def test_an_export_asks_for_trust_again(mark: Path, searched_copy: Path) -> None
     with pytest.raises(ModelError, match="allow it with `--trust_remote_code`"):
         export_chosen(
             str(searched_copy),
-            plan=None,
-            budget=BUDGET,
+            Request(budget=BUDGET),
             out=searched_copy.parent / "out",
             trust_remote_code=False,
             progress=NO_PROGRESS,

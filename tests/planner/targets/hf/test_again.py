@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import NemotronHConfig, PreTrainedModel
 
-from planner.export.proof import compare, scored_logits
-from planner.targets.hf.exporter import load_export
+from benchmarks.in_process import compare, scored_logits
+from planner.targets.hf.loaded_folder import load_export
 from planner.targets.hf.model_folder import CutModel, cut_model, write_model
 from search_spaces.errors import ModelError, StructureError
 from search_spaces.models.loading import LoadedModel, load_model

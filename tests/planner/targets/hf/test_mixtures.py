@@ -13,10 +13,10 @@ from torch.nn.functional import one_hot
 from transformers import PreTrainedTokenizerBase
 
 from planner.export.manifest import Manifest
-from planner.export.pipeline import export_from_model
-from planner.export.proof import logits_of as scored
+from planner.export.reference import logits_of as scored
+from planner.export.run_exports import export_from_model
 from planner.settings.search import SearchSettings
-from planner.targets.hf.exporter import load_export
+from planner.targets.hf.loaded_folder import load_export
 from planner.targets.hf.model_folder import cut_model, write_model
 from search_spaces.models.fingerprint import identify, lasting
 from search_spaces.models.loading import LoadedModel, load_model

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from planner.export.proof import compare, scored_logits
-from planner.targets.hf.exporter import load_export
+from benchmarks.in_process import compare, scored_logits
+from planner.targets.hf.loaded_folder import load_export
 from planner.targets.hf.model_folder import cut_model, write_model
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.reading.read import read_structure

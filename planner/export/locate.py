@@ -1,0 +1,93 @@
+"""Where an export goes wrong: the first layer that its target writes as something else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from planner.export.fresh_process import fresh_process
+from planner.export.reference import Reference
+from planner.export.trial import ProofRequest
+from planner.targets.cut_layers import CutLayers
+from planner.targets.target import Target
+from search_spaces.errors import VerificationError
+from search_spaces.models.loading import LoadedModel
+from search_spaces.surgery.slice_and_cut import cut
+
+
+def describe_fault(
+    target: Target, whole: CutLayers, dense: LoadedModel, scratch: Path, reference: Reference
+) -> str:
+    """Return in words which layer of an export computes something else than it should.
+
+    The model is written again with its first layers alone, more and more of them by bisection,
+    and each time its logits are compared with those of the same layers here.
+
+    Args:
+        target: That wrote it.
+        whole: What was written.
+        dense: The model that it was cut from.
+        scratch: An existing folder to write to.
+        reference: What it should compute.
+    """
+    tolerance = target.tolerance * reference.spread
+    if _gap(logits_of_layers(whole, reference.tokens), reference.logits) > tolerance:
+        return "the layers differ as they are cut, before they are written"
+
+    def is_right(count: int) -> bool:
+        part = first_layers(whole, count)
+        try:
+            logits = _served_logits(target, part, dense, scratch / f"first-{count}", reference)
+        except VerificationError:
+            return False
+        return _gap(logits, logits_of_layers(part, reference.tokens)) <= tolerance
+
+    if not is_right(0):
+        return "it differs outside of its layers, in embedding, norm or head"
+    low, high = 0, len(whole.layers)  # right with the first `low`, wrong with the first `high`
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_right(middle) else (low, middle)
+    path = whole.structure.backbone.layer_paths[high - 1]
+    return f"the first layer that differs is `{path}`"
+
+
+def first_layers(whole: CutLayers, count: int) -> CutLayers:
+    """Return the same with its first layers alone: the others keep nothing."""
+    structure = whole.structure
+    nothing = np.zeros(0, dtype=np.int_)
+    layers, kept = list(whole.layers), list(whole.kept)
+    for index in range(count, len(layers)):
+        span = structure.spans[index]
+        components = structure.components[span]
+        with structure.backbone.resident(index) as layer:
+            layers[index] = cut(layer, [(component, nothing) for component in components])
+        kept[span] = [nothing] * len(components)
+    return replace(whole, layers=tuple(layers), kept=tuple(kept))
+
+
+@torch.inference_mode()
+def logits_of_layers(cut_model: CutLayers, tokens: Tensor) -> Tensor:
+    """Return the logits ``(batch, tokens, vocabulary)`` of cut layers in the dense model."""
+    backbone = cut_model.structure.backbone
+    inputs = backbone.enter(tokens)
+    hidden = inputs.hidden
+    for layer, call in zip(cut_model.layers, inputs.calls, strict=True):
+        hidden = backbone.run_layer(layer, hidden, call)
+    return backbone.logits(backbone.leave(hidden))
+
+
+def _served_logits(
+    target: Target, part: CutLayers, dense: LoadedModel, folder: Path, reference: Reference
+) -> Tensor:
+    folder.mkdir()
+    target.write(folder, part, dense, None)
+    request = ProofRequest(target=target.choice, folder=folder, threads=1, greedy=0)
+    process = fresh_process(target.modules)
+    return torch.from_numpy(process.prove(request, reference.tokens.numpy())[1])
+
+
+def _gap(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max())

@@ -1,0 +1,130 @@
+"""How an export is served beside the dense model: measured in its runtime, in a fresh process."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evaluators.costs.latency import predict
+from evaluators.latency.workload import Latency, Workload
+from evaluators.runtime.device import pick_device, pick_dtype, processor_name
+from planner.export.manifest import Perplexity, Prediction, Service
+from planner.export.pipeline import Staged
+from planner.export.trial import ServiceRequest
+from planner.preparation.dense_model import DenseModel
+from planner.preparation.latency_tables import check_request, workload
+from planner.settings.search import SearchSettings
+from planner.targets.target import Target
+from planner.targets.target_names import TargetChoice
+from search_spaces.errors import SettingsError
+from search_spaces.space.configuration import Configurations, dense_configurations
+from search_spaces.structure.backbone import position_count
+
+logger = logging.getLogger(__name__)
+
+
+def served_choice(
+    choice: TargetChoice, dense: DenseModel, settings: SearchSettings
+) -> TargetChoice:
+    """Return a target that is served as on this machine.
+
+    That is on the device and in the dtype of a run's latency table, or of scoring without one.
+    """
+    if choice.name != "hf":
+        return choice
+    device = pick_device(settings.device)
+    table = dense.costs.table
+    dtype = (
+        table.setting.runtime.dtype
+        if table is not None and table.setting.runtime.name == "torch"
+        else pick_dtype(settings.dtype, device)
+    )
+    served = {"device": device, "dtype": str(dtype).removeprefix("torch.")}
+    if settings.trust_remote_code:
+        served["trust_remote_code"] = "true"
+    return TargetChoice(name=choice.name, options=served | choice.options)
+
+
+def service_of(
+    target: Target,
+    staged: Staged,
+    dense: DenseModel,
+    configurations: Configurations,
+    settings: SearchSettings,
+    windows: NDArray[np.int_],
+) -> Service:
+    """Measure an export beside the dense model.
+
+    If the run has a latency table of this runtime, it is told how far that was off. An export that
+    was proved is not lost to a request that no memory holds: it goes without latency.
+
+    Args:
+        target: Of the export.
+        staged: What was written and proved.
+        dense: The dense model; its costs know the run's latency table if there is one.
+        configurations: What is kept of each component, ``(components,)``.
+        settings: Of the run: the request to time.
+        windows: Token ids ``(windows, tokens)`` of held-out text; there may be none.
+    """
+    asked = workload(settings).fitted(position_count(dense.loaded.model))
+    request: Workload | None = asked
+    missing = ""
+    scratch = staged.scratch / "dense"
+    scratch.mkdir()
+    folders = {
+        "dense": target.dense_folder(scratch, dense.structure, dense.loaded),
+        "pruned": staged.folder,
+    }
+    try:
+        check_request(dense, asked)
+    except SettingsError:
+        request = None
+    arguments: dict[str, Any] = {
+        "target": target.choice,
+        "folders": folders,
+        "threads": staged.threads,
+    }
+    try:
+        answer = staged.process.serve(ServiceRequest(workload=request, **arguments), windows)
+    except MemoryError:
+        request = None
+        answer = staged.process.serve(ServiceRequest(workload=None, **arguments), windows)
+    if request is None:
+        missing = f"a request ({asked}) does not fit into memory"
+        logger.warning("latency is not measured, for %s; the export is whole without it", missing)
+    return Service(
+        runtime=target.runtime,
+        runtime_version=target.runtime_version,
+        served_as=target.choice.options,
+        device=_device_name(target),
+        threads=staged.threads,
+        perplexity={name: Perplexity.of(nll) for name, nll in answer.nll.items() if nll},
+        workload=asked,
+        latency=answer.latency,
+        latency_missing=missing,
+        prediction=_prediction(target, dense, configurations, asked, answer.latency),
+    )
+
+
+def _device_name(target: Target) -> str:
+    device = target.choice.options.get("device", "cpu")
+    return processor_name() if device == "cpu" else torch.cuda.get_device_name(device)
+
+
+def _prediction(
+    target: Target,
+    dense: DenseModel,
+    configurations: Configurations,
+    request: Workload,
+    latency: dict[str, Latency],
+) -> Prediction | None:
+    """Return what the run's latency table predicts; none without one of this runtime."""
+    table = dense.costs.table
+    if table is None or not latency or table.setting.runtime.name != target.runtime:
+        return None
+    pair = np.stack([dense_configurations(dense.structure.components), configurations])
+    latencies = predict(dense.structure, dense.costs.block_options, table, pair)
+    predicted = dict(zip(("dense", "pruned"), latencies, strict=True))
+    return Prediction.compared(predicted, latency, request)
