@@ -38,7 +38,7 @@ def run(options: Namespace) -> None:
     """Print the front of a run."""
     from planner.reports.sentences import (
         front_sentence,
-        rivalry_sentences,
+        restriction_sentence,
         stability_sentences,
         status_sentence,
     )
@@ -56,21 +56,33 @@ def run(options: Namespace) -> None:
         _print_answers(opened_run, split_budgets(options.budgets))
         return
     # all that may be refused comes before the table
-    sentence = front_sentence(opened_run, reference=options.reference)
-    rivalry = options.against and rivalry_sentences(
-        opened_run, Run.open(options.against, live=False)
-    )
+    sentences = [
+        front_sentence(opened_run, reference=options.reference),
+        restriction_sentence(opened_run),
+    ]
+    rivalry = options.against and _against(opened_run, Run.open(options.against, live=False))
     stability = opened_run.stability() if options.stability else None
     unfinished = status_sentence(opened_run)
     budget = Budget.parse(options.budget) if options.budget else None
     print_front(opened_run, budget, at_knee=options.knee)
-    print(f"\n{sentence}")
+    print("\n" + "\n".join(filter(None, sentences)))
     if rivalry:
         print(f"\n{rivalry}")
     if stability:
         print(f"\n{stability_table(stability)}\n\n{stability_sentences(stability)}")
     if unfinished:
         print(f"\n{unfinished}")
+
+
+def _against(run: "Run", other: "Run") -> str:
+    """Return how the fronts of two runs compare: in whole, and at the same costs."""
+    from planner.reports.sentences import equal_cost_sentence, rivalry_sentences
+    from planner.reports.tables import equal_cost_table
+    from planner.results.equal_cost import at_equal_cost
+
+    rivalry, found = rivalry_sentences(run, other), at_equal_cost(run, other)
+    table = [equal_cost_table(found, run.cost_names)] if found else []
+    return "\n".join([rivalry, "", equal_cost_sentence(run, other, found), *table])
 
 
 def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -> None:

@@ -7,6 +7,7 @@ from planner.cli.settings_arguments import add_settings, given_settings
 
 _OPTIONS = (
     "space",
+    "loads_in",
     "mlp_step",
     "window_tokens",
     "dtype",

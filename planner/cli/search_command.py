@@ -26,6 +26,7 @@ def run(options: Namespace) -> None:
     from planner.cli.front_command import print_front
     from planner.cli.terminal import Terminal
     from planner.reports.plots import draw_front
+    from planner.reports.sentences import restriction_sentence
     from planner.run import Run
     from planner.runs.folder import FRONT_PICTURE
     from planner.searching.search_model import run_search
@@ -35,4 +36,6 @@ def run(options: Namespace) -> None:
     finished_run = Run.open(options.out)
     draw_front(finished_run, finished_run.folder / FRONT_PICTURE)
     print_front(finished_run, settings.budget)
+    if restriction := restriction_sentence(finished_run):
+        print(f"\n{restriction}")
     print(f"\nrun: {finished_run.folder} (front.csv, {FRONT_PICTURE})")

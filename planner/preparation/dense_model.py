@@ -7,11 +7,13 @@ from evaluators.costs.cost_model import CostModel
 from evaluators.runtime.allocator import keep_pages
 from evaluators.runtime.device import describe_dtype, pick_device, pick_dtype
 from planner.preparation.pruning_methods import PruningMethods
+from planner.preparation.space_of_settings import options_of_settings
 from planner.settings.search import SearchSettings
+from planner.targets.loads_in import holds_in
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.progress import Progress
 from search_spaces.reading.read import check_exportable, read_structure
-from search_spaces.space.build import lay_out_options
+from search_spaces.space.holds import HOLDS_ALL, Holds
 from search_spaces.structure.model import ModelStructure
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ class DenseModel:
     loaded: LoadedModel
     structure: ModelStructure
     costs: CostModel
+    holds: Holds = HOLDS_ALL
+    """What can be held of it where plans must load."""
 
 
 def arithmetic_of(dense: DenseModel) -> str:
@@ -60,21 +64,22 @@ def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
     progress.stage("reading its structure")
     check_exportable(loaded.model)
     structure = read_structure(loaded.model, loaded.stream)
-    return DenseModel(
-        loaded=loaded, structure=structure, costs=cost_model(loaded, structure, settings)
-    )
+    holds = holds_in(settings.loads_in, structure)
+    costs = cost_model(loaded, structure, settings, holds)
+    return DenseModel(loaded=loaded, structure=structure, costs=costs, holds=holds)
 
 
 def cost_model(
-    loaded: LoadedModel, structure: ModelStructure, settings: SearchSettings
+    loaded: LoadedModel,
+    structure: ModelStructure,
+    settings: SearchSettings,
+    holds: Holds = HOLDS_ALL,
 ) -> CostModel:
     """Return what counts the exact costs of the plans that settings allow."""
     return CostModel(
         structure,
         stored=loaded.stored,
         context=settings.window_tokens,
-        block_options=lay_out_options(
-            structure.components, settings.space, settings.patterns, settings.mlp_step
-        ),
+        block_options=options_of_settings(structure, settings, holds),
         adds_bias=PruningMethods.of(settings, structure).adds_bias,
     )

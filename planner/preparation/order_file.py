@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from planner.preparation.dense_model import DenseModel
+from planner.preparation.space_of_settings import space_of_settings
 from planner.runs.arrays import damaged_arrays, read_arrays
 from planner.runs.folder import ORDER_FILE
 from planner.settings.search import SearchSettings
 from search_spaces.atomic_files import replacing
 from search_spaces.priors.sensitivity import SensitivityPrior
-from search_spaces.space.build import build_space
 from search_spaces.space.orders import Orders
 from search_spaces.space.space import SearchSpace
 
@@ -145,13 +145,12 @@ def load_space(
     if not are_orders:
         raise damaged_arrays(path, "it holds no order of the units of this model")
     orders = Orders(members=tuple(cast("list[Order]", members)), channels=channels)
-    return build_space(
+    return space_of_settings(
         dense.loaded.identity,
-        components,
+        dense.structure,
+        settings,
         orders,
-        choices=settings.space,
-        mlp_step=settings.mlp_step,
-        patterns=settings.patterns,
+        holds=dense.holds,
         weights_digest=weights_digest,
     )
 

@@ -39,7 +39,8 @@ def preparation_key(settings: SearchSettings) -> tuple[object, ...]:
     resizes = choices.heads or choices.channels
     methods = (settings.importance, settings.sparsifier, settings.compensate, settings.prior)
     experts = (settings.expert_importance, settings.pretrained_router)
-    return (*methods, *experts, options, settings.patterns, settings.mlp_step, resizes)
+    space = (options, settings.patterns, settings.mlp_step, settings.loads_in, resizes)
+    return (*methods, *experts, *space)
 
 
 def prepare(

@@ -7,6 +7,7 @@ import numpy as np
 
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.pruning_methods import PruningMethods
+from planner.preparation.space_of_settings import options_of_settings
 from planner.settings.search import SearchSettings
 from search_spaces.errors import ModelError, SettingsError
 from search_spaces.priors.sensitivity import (
@@ -17,7 +18,6 @@ from search_spaces.priors.sensitivity import (
     prior_from_importance,
     prior_from_layer_importance,
 )
-from search_spaces.space.build import lay_out_options
 from search_spaces.space.orders import Orders
 from search_spaces.statistics import Statistics
 
@@ -56,9 +56,7 @@ def _named_prior(
     orders: Orders,
 ) -> SensitivityPrior:
     structure = dense.structure
-    block_options = lay_out_options(
-        structure.components, settings.space, settings.patterns, settings.mlp_step
-    )
+    block_options = options_of_settings(structure, settings, dense.holds)
     energy = prior_from_energy(structure, statistics, block_options)
     if methods.refits_outputs:
         energy = prior_after_compensation(energy, structure, statistics, orders.members)

@@ -1,10 +1,15 @@
 """Checks that a space fits its model: there is something to prune, in sizes kernels accept."""
 
+import numpy as np
+
 from planner.preparation.dense_model import DenseModel
+from planner.preparation.space_of_settings import space_of_settings
 from planner.settings.search import SearchSettings
+from planner.targets.holding import refusals
 from search_spaces.errors import SettingsError
-from search_spaces.space.build import lay_out_options, unit_levels
+from search_spaces.space.build import unit_levels
 from search_spaces.space.levels import ALIGNED_CHANNELS, channel_levels
+from search_spaces.space.space import SearchSpace
 from search_spaces.space.validate import check_patterns
 
 
@@ -12,11 +17,31 @@ def check_space(dense: DenseModel, settings: SearchSettings) -> None:
     """Refuse a space that does not fit its model.
 
     Raises:
-        SettingsError: If it has no site, prunes channels of experts in steps that kernels do not
-            accept, or has patterns that do not divide some matrix.
+        SettingsError: If the model cannot be loaded where plans must load; or if the space has no
+            site, prunes channels of experts in steps that kernels do not accept, or has patterns
+            that do not divide some matrix.
     """
+    _check_model(dense, settings)
     _check_sites(dense, settings)
     _check_patterns(dense, settings)
+
+
+def _check_model(dense: DenseModel, settings: SearchSettings) -> None:
+    """Refuse a model that cannot be loaded where plans must load, even if nothing is pruned.
+
+    Raises:
+        SettingsError: If it cannot.
+    """
+    space, components = _space(dense, settings), dense.structure.components
+    found = refusals(dense.holds, components, space.plan(space.top_levels))
+    if found:
+        at = (
+            f" at `{found[0].site}`" if found[0].site in {each.name for each in components} else ""
+        )
+        raise SettingsError(
+            f"`loads_in` must name what can hold this model, and {settings.loads_in} cannot{at}: "
+            f"{found[0].reason}; set another, or leave it out"
+        )
 
 
 def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
@@ -26,7 +51,7 @@ def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
         SettingsError: If it has none, or prunes channels of experts in steps that kernels do not
             accept.
     """
-    components, choices = dense.structure.components, settings.space
+    choices = settings.space
     if (
         dense.structure.has_experts
         and choices.channels
@@ -37,13 +62,24 @@ def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
             "pruned, because the kernels that run them accept no others, got "
             f"{settings.mlp_step}; raise it"
         )
-    levels = [unit_levels(component, choices, settings.mlp_step) for component in components]
-    block_options = lay_out_options(components, choices, settings.patterns, settings.mlp_step)
-    if all(len(choices_of_component) == 1 for choices_of_component in [*levels, *block_options]):
+    if _space(dense, settings).sites:
+        return
+    if settings.loads_in != "any":
         raise SettingsError(
-            f"`space` must name something that this model has, and it has no {settings.space} to "
-            "prune; choose others of heads, channels, drops, layers and sparsity"
+            f"`space` must name something that {settings.loads_in} can hold pruned of this model, "
+            f"and of {choices} it can hold nothing; choose others, or another `--loads_in`"
         )
+    raise SettingsError(
+        f"`space` must name something that this model has, and it has no {settings.space} to "
+        "prune; choose others of heads, channels, drops, layers and sparsity"
+    )
+
+
+def _space(dense: DenseModel, settings: SearchSettings) -> SearchSpace:
+    """Return the space as settings lay it out, in the order that units have in the model."""
+    orders = [np.arange(component.member_count) for component in dense.structure.components]
+    identity, structure = dense.loaded.identity, dense.structure
+    return space_of_settings(identity, structure, settings, orders, holds=dense.holds)
 
 
 def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
@@ -54,7 +90,7 @@ def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
     """
     for component in dense.structure.components:
         layer = dense.structure.backbone.layers[component.layer]
-        units = unit_levels(component, settings.space, settings.mlp_step)
+        units = unit_levels(component, settings.space, settings.mlp_step, dense.holds)
         channels = channel_levels(component, settings.mlp_step) if settings.space.channels else ()
         kept = [count for count in units if count]
         check_patterns(component, layer, kept, channels, settings.patterns)

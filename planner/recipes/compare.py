@@ -182,8 +182,9 @@ class _PreparedModels:
         assert self._prepared is not None
         own, shared = self._prepared, self._shared
         for name, settings in recipes.items():
-            costs = cost_model(own.dense.loaded, own.dense.structure, settings)
-            dense = replace(own.dense, costs=costs)
+            dense = own.dense
+            costs = cost_model(dense.loaded, dense.structure, settings, dense.holds)
+            dense = replace(dense, costs=costs)
             with _naming(name):
                 check_space(dense, settings)
                 space = load_space(dense, settings, shared.folder, weights_digest="")

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from evaluators.metric import METRICS
 from planner.preparation.dense_model import open_model, scoring_note
+from planner.preparation.space_of_settings import space_of_settings
 from planner.reports.tables import aligned
 from planner.settings.search import SearchSettings
 from search_spaces.progress import Progress
-from search_spaces.space.build import build_space
 from search_spaces.space.configuration import dense_configurations
 from search_spaces.structure.components import Component
 
@@ -35,14 +35,7 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
     components = structure.components
     orders = [np.arange(component.unit_count) for component in components]
     identity = dense.loaded.identity
-    space = build_space(
-        identity,
-        components,
-        orders,
-        choices=settings.space,
-        mlp_step=settings.mlp_step,
-        patterns=settings.patterns,
-    )
+    space = space_of_settings(identity, structure, settings, orders, holds=dense.holds)
     dense_row = dense_configurations(components)
     kinds = np.array([component.kind for component in components])
     parts_of = {

@@ -1,17 +1,21 @@
 """A run reported in sentences."""
 
 import math
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from evaluators.metric import METRICS
 from planner.results.compare_fronts import compare_fronts
+from planner.results.equal_cost import EqualCost
 from planner.results.indicators import Points, hypervolume, reference_kl
 from planner.results.significance import Verdict, compare_kl
 from planner.results.stability import Stability
 from planner.run import Run
 from planner.runs.records import Evaluation
+from planner.runs.space_description import read_space
 from planner.settings.budget import relative_cost
-from search_spaces.errors import SettingsError
+from search_spaces.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +90,41 @@ def written_sentence(run: Run, plan: Evaluation) -> str:
     return (
         f"its bytes are counted in {' and '.join(formats)}; an export writes them dequantised, as "
         f"plain tensors of about {size}, {share:.2f}x"
+    )
+
+
+def restriction_sentence(run: Run) -> str:
+    """Return what plans of a run were restricted to; empty: to nothing."""
+    place = run.settings.loads_in
+    if place == "any":
+        return ""
+    shared = []
+    with suppress(RunError):  # of a file that is lost, only the details are missing here
+        space = read_space(run.folder, run.metadata.space_digest)
+        layers = {component.name: component.layer for component in space.components}
+        shared = [s.name for s in space.sites if len({layers[name] for name in s.targets}) > 1]
+    alike = f", so that these are alike in all layers: {', '.join(shared)}" if shared else ""
+    return f"plans are restricted to what {place} can hold (--loads_in){alike}"
+
+
+def equal_cost_sentence(first: Run, second: Run, found: Sequence[EqualCost]) -> str:
+    """Return what the KL of one run is more than that of another at the same costs.
+
+    Args:
+        first: A run.
+        second: Another.
+        found: As `at_equal_cost` returns it for these.
+    """
+    places = [f"{run.folder} (loads in {run.settings.loads_in})" for run in (first, second)]
+    if not found:
+        return f"no plan of {places[0]} costs as much as any of {places[1]}"
+    worse = sum(each.verdict == "better" for each in found)
+    most = max(found, key=lambda each: each.excess.value)
+    return (
+        f"at the same costs, on held-out text, KL of {places[0]} against {places[1]}: "
+        f"significantly more at {worse} of {len(found)} plans, at most by "
+        f"{with_error(most.excess.value, most.excess.standard_error)} nats a token at "
+        f"{most.shares[0]:.3f}x {first.cost_names[0]}"
     )
 
 

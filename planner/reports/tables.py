@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from evaluators.metric import COST_KINDS, METRICS, front_metrics, metric_names
 from planner.reports.sentences import with_error
+from planner.results.equal_cost import EqualCost
 from planner.results.stability import Stability
 
 if TYPE_CHECKING:
@@ -116,6 +117,27 @@ def layers_table(frame: "pd.DataFrame") -> str:
     for _, row in frame.iterrows():
         counts = [str(row["layer"]), row["component"], str(row["kept"]), str(row["of"])]
         rows.append([*counts, row["unit"], f"{row['share']:.1%}", row["options"]])
+    return aligned(rows)
+
+
+def equal_cost_table(found: Sequence[EqualCost], cost_names: Sequence[str]) -> str:
+    """Return how two runs' KL compares at the same costs as a table.
+
+    Args:
+        found: As `at_equal_cost` returns it.
+        cost_names: Of both runs.
+    """
+    rows = [["plan", "against", *cost_names, "KL", "against", "more by"]]
+    for each in found:
+        kls = [plan.holdout["kl"] for plan in (each.ours, each.theirs)]
+        rows.append(
+            [
+                each.ours.plan_id,
+                each.theirs.plan_id,
+                *(f"{share:.3f}x" for share in each.shares),
+                *(with_error(kl.value, kl.standard_error) for kl in (*kls, each.excess)),
+            ]
+        )
     return aligned(rows)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from planner.results.front import front
 from planner.results.indicators import Points, dominated, hypervolume, reference_kl
+from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from search_spaces.errors import RunError
 from search_spaces.suggestions import shown
@@ -35,6 +36,19 @@ def compare_fronts(
     Raises:
         RunError: If they cannot be compared, or a front is not re-scored on held-out text.
     """
+    check_comparable(ours, theirs)
+    our_points, their_points = _points(ours), _points(theirs)
+    reference = reference_kl(our_points, their_points)
+    our_standing = _compare(our_points, their_points, reference)
+    return our_standing, _compare(their_points, our_points, reference), reference
+
+
+def check_comparable(ours: RunStore, theirs: RunStore) -> None:
+    """Refuse to compare runs of different models, costs or text.
+
+    Raises:
+        RunError: If they are.
+    """
     first, second = ours.metadata, theirs.metadata
     for shared, of_ours, of_theirs in (
         ("the same model", first.model, second.model),
@@ -46,21 +60,25 @@ def compare_fronts(
                 f"two runs must be of {shared} to be compared, got {shown(of_ours)} in "
                 f"`{ours.folder}` and {shown(of_theirs)} in `{theirs.folder}`; search again"
             )
-    our_points, their_points = _points(ours), _points(theirs)
-    reference = reference_kl(our_points, their_points)
-    our_standing = _compare(our_points, their_points, reference)
-    return our_standing, _compare(their_points, our_points, reference), reference
 
 
-def _points(run: RunStore) -> Points:
-    names = run.cost_names
-    plans = front(run.evaluations(), names)
+def rescored_front(run: RunStore) -> list[Evaluation]:
+    """Return the front of a run, most expensive first.
+
+    Raises:
+        RunError: If there is none, or it is not re-scored on held-out text.
+    """
+    plans = front(run.evaluations(), run.cost_names)
     if not plans or any("kl" not in plan.holdout for plan in plans):
         raise RunError(
             f"`{run.folder}` must hold a front that is re-scored on held-out text to be compared, "
             "got none; let the search end with --resume"
         )
-    return Points.of(plans, names, run.dense, "holdout")
+    return plans
+
+
+def _points(run: RunStore) -> Points:
+    return Points.of(rescored_front(run), run.cost_names, run.dense, "holdout")
 
 
 def _compare(points: Points, other: Points, reference: float) -> FrontComparison:

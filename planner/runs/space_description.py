@@ -61,7 +61,8 @@ class SiteDescription(_Described):
     targets: tuple[str, ...]
     """The components that it affects."""
     levels: tuple[tuple[Kept, ...], ...]
-    """For each level, ascending, what is kept of each target, other sites at their top."""
+    """For each level, ascending, what is kept of each target, other sites at their top. Where
+    several sites choose the units of a target, the fewest are kept."""
     costs: Mapping[str, tuple[_Cost, ...]]
     """For each cost, in its own unit, that of the model at each level, other sites at their top:
     less the dense model's, it is what the level saves."""
@@ -151,7 +152,7 @@ class SpaceDescription(_Described):
         for site, level in zip(self.sites, genome, strict=True):
             for name, kept in zip(site.targets, site.levels[level], strict=True):
                 if site.dimension == "units":
-                    units[name] = kept.units
+                    units[name] = min(units[name], kept.units)
                 else:
                     options[name] |= kept.options
         return {

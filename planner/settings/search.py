@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluators.metric import limitable_names
-from evaluators.runtime import DTypeName
+from evaluators.runtime import DTypeName, RuntimeName
 from planner.searchers import TO_ONE_LIMIT, SearcherName
 from planner.settings.budget import Budget
 from planner.settings.groups import Group
@@ -33,6 +33,7 @@ SETTINGS_FILE = "settings.yaml"
 Racing = Literal["tests", "halving", "off"]
 """How plans are dropped before they have seen all windows."""
 Focus = Literal["front", "budget"]
+LoadsIn = Literal["any", "transformers", "transformers-native", "vllm", "llama.cpp", "onnx"]
 PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
 _VERSION = 2
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
@@ -101,6 +102,9 @@ class SearchSettings(BaseModel):
     space: Annotated[Choices, Parsed(Choices.parse), Group.SPACE] = Field(
         default=Choices(heads=True, channels=True, drops=True, experts=True), description=HELP
     )
+    loads_in: Annotated[LoadsIn, Group.SPACE] = "any"
+    """Where plans must load once they are exported, which restricts --space to what can be held
+    there; transformers-native: in the model's own class, without code of ours."""
     mlp_step: Annotated[int | None, Group.SPACE] = Field(default=None, ge=1, le=MOST_TOKENS)
     """MLP channels between two levels; by default chosen from the model's width."""
     sparsity_step: Annotated[int, Group.SPACE] = Field(default=10, ge=1, le=90)
@@ -134,6 +138,9 @@ class SearchSettings(BaseModel):
     """Prompt tokens of each sequence in that request."""
     new_tokens: Annotated[int, Group.MACHINE] = Field(default=32, ge=0, le=MOST_TOKENS)
     """Generated tokens of each sequence in that request."""
+    runtime: Annotated[RuntimeName, Group.MACHINE] = "torch"
+    """Runtime that latency is measured in for a budget on latency or throughput: the one in which
+    the export will be served."""
     dtype: Annotated[DTypeName, Group.MACHINE] = "auto"
     """Number format that plans are scored in."""
     device: Annotated[str, Group.MACHINE] = "auto"
@@ -221,6 +228,13 @@ def _check_agreement(settings: SearchSettings) -> None:
         SettingsError: If there is such a method.
     """
     _check_limit(settings)
+    if settings.runtime != "torch" and not (settings.budget and settings.budget.measured):
+        rule = f"`runtime` {settings.runtime} needs a budget on what is measured in it"
+        _refuse(
+            rule,
+            str(settings.budget or "none"),
+            "set one such as `--budget 'latency<=0.7x'`, or leave it out",
+        )
     choices, (_, refinement, merges) = settings.space, settings.compensate
     if merges and not choices.experts:
         rule = "`compensate` merge needs a space with experts"

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from search_spaces.space.choices import Choices
 from search_spaces.space.configuration import (
     ConfigurationTables,
 )
+from search_spaces.space.holds import HOLDS_ALL, Holds
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.model import ModelStructure
@@ -203,9 +205,30 @@ def test_zeros_shrink_what_is_counted_without_them_and_nothing_else(name: str) -
         assert found["packed"][row] == plain["size"][row] - saved
 
 
-@pytest.mark.parametrize("words", ["heads,experts,channels,top_k,drops,2:4", "layers,top_k"])
+ALIKE = Holds(
+    equal={
+        "attention": frozenset({"units"}),
+        "experts": frozenset({"units", "channels", "top_k"}),
+        "shared": frozenset({"units"}),
+    },
+    whole_layers=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "holds"),
+    [
+        ("heads,experts,channels,top_k,drops,2:4", HOLDS_ALL),
+        ("layers,top_k", HOLDS_ALL),
+        ("heads,experts,channels,top_k,drops,2:4", ALIKE),
+        ("heads,experts,channels,top_k,drops", replace(ALIKE, whole_layers=False)),
+        ("heads,experts,channels,top_k", ALIKE),
+    ],
+)
 @pytest.mark.parametrize("name", ["mixtral", "deepseek-v3", "phi-moe"])
-def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(name: str, words: str) -> None:
+def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(
+    name: str, words: str, holds: Holds
+) -> None:
     structure = mixture(name)
     components, choices = structure.components, Choices.parse(words)
     patterns = (DENSE, SparsityPattern(keep=2, group=4)) if "2:4" in words else (DENSE,)
@@ -217,6 +240,7 @@ def test_joint_costs_add_up_to_the_costs_but_for_shared_norms(name: str, words: 
         choices=choices,
         mlp_step=4,
         patterns=patterns,
+        holds=holds,
     )
     judge = CostModel(
         structure,

@@ -8,6 +8,8 @@ import torch
 
 from evaluators.costs.cost_model import CostModel
 from planner.preparation.space_file import describe_space
+from planner.settings.search import LoadsIn
+from planner.targets.loads_in import holds_in
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import BlockOptions
@@ -20,15 +22,19 @@ from search_spaces.structure.model import ModelStructure
 from tests.models.families import dense
 from tests.models.moe_families import mixture
 
-SPACES = [
-    ("llama", "heads,channels,drops"),
-    ("llama", "layers"),
-    ("llama", "drops,sparsity,2:4"),
-    ("qwen2-moe", "heads,channels,drops,experts,top_k,2:4"),
+SPACES: list[tuple[str, str, LoadsIn]] = [
+    ("llama", "heads,channels,drops", "any"),
+    ("llama", "layers", "any"),
+    ("llama", "drops,sparsity,2:4", "any"),
+    ("qwen2-moe", "heads,channels,drops,experts,top_k,2:4", "any"),
+    ("llama", "heads,channels,drops", "transformers-native"),
+    ("qwen2-moe", "heads,channels,drops,experts,top_k,2:4", "transformers-native"),
 ]
 
 
-def _made(name: str, words: str) -> tuple[ModelStructure, SearchSpace, CostModel]:
+def _made(
+    name: str, words: str, loads_in: LoadsIn = "any"
+) -> tuple[ModelStructure, SearchSpace, CostModel]:
     structure = dense(name) if name == "llama" else mixture(name)
     choices = Choices.parse(words)
     components = structure.components
@@ -38,6 +44,7 @@ def _made(name: str, words: str) -> tuple[ModelStructure, SearchSpace, CostModel
         Orders(tuple(np.arange(component.member_count) for component in components)),
         choices=choices,
         patterns=sparsity_patterns(choices),
+        holds=holds_in(loads_in, structure),
     )
     costs = CostModel(
         structure,
@@ -48,9 +55,9 @@ def _made(name: str, words: str) -> tuple[ModelStructure, SearchSpace, CostModel
     return structure, space, costs
 
 
-@pytest.mark.parametrize(("name", "words"), SPACES)
-def test_a_genome_keeps_what_the_space_says(name: str, words: str) -> None:
-    _, space, costs = _made(name, words)
+@pytest.mark.parametrize(("name", "words", "loads_in"), SPACES)
+def test_a_genome_keeps_what_the_space_says(name: str, words: str, loads_in: LoadsIn) -> None:
+    _, space, costs = _made(name, words, loads_in)
     described = describe_space(space, costs)
     rng = np.random.default_rng(0)
     genomes = rng.integers(0, space.top_levels + 1, (30, len(space.sites)))
@@ -73,9 +80,9 @@ def _options(described: Mapping[str, object]) -> BlockOptions:
     return BlockOptions(**parsed)  # type: ignore[arg-type]  # by name
 
 
-@pytest.mark.parametrize(("name", "words"), SPACES)
-def test_a_level_costs_what_the_cost_model_says(name: str, words: str) -> None:
-    _, space, costs = _made(name, words)
+@pytest.mark.parametrize(("name", "words", "loads_in"), SPACES)
+def test_a_level_costs_what_the_cost_model_says(name: str, words: str, loads_in: LoadsIn) -> None:
+    _, space, costs = _made(name, words, loads_in)
     described = describe_space(space, costs)
     assert described.dense_costs == costs.dense()
     for position, (site, found) in enumerate(zip(space.sites, described.sites, strict=True)):
