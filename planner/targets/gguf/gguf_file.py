@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter, RopeScalingType
+from gguf import (
+    GGML_QUANT_VERSION,
+    GGMLQuantizationType,
+    GGUFWriter,
+    RopeScalingType,
+    quants,
+)
 from torch import Tensor
 
 from planner.targets.gguf.gguf_families import (
@@ -17,7 +23,13 @@ from planner.targets.gguf.gguf_families import (
 )
 from planner.targets.gguf.gguf_layers import Blocks, embedding_shape, head_dim_of, name_map
 from planner.targets.gguf.gguf_runtime import quantize
-from planner.targets.gguf.gguf_types import GgufType, file_type_of
+from planner.targets.gguf.gguf_types import (
+    WRITTEN_HERE,
+    GgufType,
+    check_rows,
+    file_type_of,
+    row_block,
+)
 from planner.targets.gguf.gguf_vocabulary import Vocabulary
 from search_spaces.atomic_files import writing
 from search_spaces.errors import TargetError
@@ -30,7 +42,7 @@ DTYPES: Mapping[GgufType, torch.dtype] = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-"""Of the types of numbers that are written here."""
+"""Of types that are no blocks of integers with a scale."""
 _KEPT_IN_FLOAT32 = ("ffn_gate_inp", "position_embd", "rope_freqs")
 """Matrices that llama.cpp reads in float32 alone, or that decide too much."""
 
@@ -76,27 +88,29 @@ def write_file(
         TargetError: If a tensor has no place in such a file, or no such type.
         MissingExtraError: If it takes the quantiser, and that is not installed.
     """
-    if number_type in DTYPES:
-        _write_plain(path, model, number_type)
+    if number_type in WRITTEN_HERE:
+        _write(path, model, number_type)
         return
+    check_rows(number_type, model.blocks.row_lengths)
     plain = path.with_suffix(".plain")
-    _write_plain(plain, model, quantized_from)
+    _write(plain, model, quantized_from)
     quantize(plain, path, int(file_type_of(number_type)), threads=torch.get_num_threads())
     plain.unlink()
 
 
-def _write_plain(path: Path, model: GgufModel, number_type: GgufType) -> None:
+def _write(path: Path, model: GgufModel, number_type: GgufType) -> None:
     writer = GGUFWriter(None, model.blocks.architecture.name)
     for key, value in model.about.items():
         writer.add_string(f"general.{key}", value)
     writer.add_file_type(file_type_of(number_type))
+    writer.add_quantization_version(GGML_QUANT_VERSION)
     _describe(writer, model.structure, model.blocks)
     if model.vocabulary is None:
         writer.add_tokenizer_model("none")
     else:
         model.vocabulary.write(writer)
     for name, tensor in model.tensors().items():
-        _add(writer, name, tensor, DTYPES[number_type])
+        _add(writer, name, tensor.cpu(), number_type)
     with writing(path):
         writer.write_header_to_file(path)
         writer.write_kv_data_to_file()
@@ -184,16 +198,23 @@ def _outside(structure: ModelStructure, architecture: Architecture) -> dict[str,
     return tensors
 
 
-def _add(writer: GGUFWriter, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+def _add(writer: GGUFWriter, name: str, tensor: Tensor, number_type: GgufType) -> None:
     """Add a tensor; vectors and what decides too much stay in float32."""
-    kept = tensor.ndim < 2 or any(part in name for part in _KEPT_IN_FLOAT32)
-    stored = tensor.to("cpu", torch.float32 if kept else dtype).contiguous()
-    if stored.dtype == torch.float16 and not bool(stored.isfinite().all()):
+    if tensor.ndim < 2 or any(part in name for part in _KEPT_IN_FLOAT32):
+        number_type = "F32"
+    elif tensor.shape[-1] % row_block(number_type):
+        number_type = "F16"
+    if number_type == "Q8_0":
+        kind = GGMLQuantizationType.Q8_0
+        writer.add_tensor(name, quants.quantize(tensor.float().numpy(), kind), raw_dtype=kind)
+        return
+    stored = tensor.to(DTYPES[number_type]).contiguous()
+    if number_type == "F16" and not bool(stored.isfinite().all()):
         raise TargetError(
             f"float16 must hold all numbers of a model, and those of `{name}` are larger than "
             "65504; set `--gguf_type BF16`"
         )
-    if stored.dtype == torch.bfloat16:  # which NumPy has not
+    if number_type == "BF16":  # which NumPy has not
         data = stored.view(torch.uint8).numpy()
         writer.add_tensor(name, data, raw_dtype=GGMLQuantizationType.BF16)
     else:

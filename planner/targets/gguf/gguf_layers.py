@@ -39,6 +39,12 @@ class Blocks:
     def filler_params(self) -> int:
         return sum(block.filler_params for block in self.blocks)
 
+    @property
+    def row_lengths(self) -> list[int]:
+        """Of each matrix."""
+        tensors = (tensor for block in self.blocks for tensor in block.tensors.values())
+        return [tensor.shape[-1] for tensor in tensors if tensor.ndim > 1]
+
 
 def blocks_of(
     structure: ModelStructure, layers: Sequence[nn.Module], *, leads_with_zeros: bool = False

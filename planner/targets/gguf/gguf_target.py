@@ -152,12 +152,7 @@ class GgufTarget:
                 "zeros, of one head or 32 channels, stands there."
             )
         block = row_block(self._type) if self._type else 1
-        lengths = [
-            tensor.shape[-1]
-            for layer in blocks.blocks
-            for tensor in layer.tensors.values()
-            if tensor.ndim > 1
-        ]
+        lengths = blocks.row_lengths
         if odd := sum(1 for length in lengths if length % block):
             yield (
                 f"{odd} of {len(lengths)} matrices have rows that {block} does not divide, so "

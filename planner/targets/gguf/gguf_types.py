@@ -1,10 +1,11 @@
 """Types of numbers that a GGUF file may hold; read by the command line without torch."""
 
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 from gguf import LlamaFileType
 
-from search_spaces.errors import SettingsError, quoted
+from search_spaces.errors import SettingsError, TargetError, quoted
 
 GgufType = Literal[
     "F32",
@@ -28,8 +29,11 @@ GgufType = Literal[
     "Q2_K",
 ]
 """What ``--gguf_type`` offers, by falling bits: all that need no statistics of activations."""
-PLAIN_TYPES: tuple[GgufType, ...] = ("F32", "F16", "BF16")
-"""Those that are written here; all others are made of them by llama.cpp's quantiser."""
+WRITTEN_HERE: tuple[GgufType, ...] = ("F32", "F16", "BF16", "Q8_0")
+"""All others are made by llama.cpp's quantiser."""
+
+
+_UNBLOCKED: tuple[GgufType, ...] = ("F32", "F16", "BF16")
 
 
 def as_type(name: str) -> GgufType:
@@ -57,6 +61,25 @@ def row_block(name: GgufType) -> int:
     >>> row_block("Q8_0"), row_block("Q4_K_M"), row_block("F16")
     (32, 256, 1)
     """
-    if name in PLAIN_TYPES:
+    if name in _UNBLOCKED:
         return 1
     return 256 if "_K" in name or name == "IQ4_XS" else 32
+
+
+def check_rows(name: GgufType, row_lengths: Iterable[int]) -> None:
+    """Refuse rows for which llama.cpp's quantiser knows no other type.
+
+    Args:
+        name: A type that it is to make.
+        row_lengths: Of the matrices.
+
+    Raises:
+        TargetError: If there are such.
+    """
+    has_fallback = row_block(name) == 256
+    odd = [length for length in row_lengths if length % 32]
+    if odd and not has_fallback:
+        raise TargetError(
+            f"32 must divide the rows of all matrices in {name}, and {odd[0]} is not divided; set "
+            "`--gguf_type` to Q8_0 or Q4_K_M, or search with `--mlp_step 32`"
+        )
