@@ -7,6 +7,7 @@ from evaluators.metric import METRICS, Metric, front_metrics
 from planner.export.card_parts import head, named_text, origin_text
 from planner.export.manifest import Manifest, Service
 from planner.export.markdown import code, escaped
+from planner.targets.target_names import TargetName
 
 _CARD = """\
 # {title}, pruned to {share:.0%} of its parameters
@@ -28,6 +29,10 @@ at most {gap:.1e} (allowed: {allowed:.1e}) in {runtime}. {served}{latency}
 """
 
 
+_LIBRARIES: dict[TargetName, str] = {"gguf": "gguf", "onnx": "onnx"}
+"""What the hub calls that which loads a format; all else is for transformers."""
+
+
 def write_card(manifest: Manifest) -> str:
     """Return the text of ``README.md``."""
     sparse = manifest.costs.get("nonzero", math.inf) < manifest.costs["params"]
@@ -39,7 +44,9 @@ def write_card(manifest: Manifest) -> str:
     ]
     rows += [*_latency_rows(manifest.service), *_perplexity_rows(manifest.service)]
     name = Path(manifest.source).name
-    return head(manifest.origin, ["pruned"]) + _CARD.format(
+    library = _LIBRARIES.get(manifest.format, "")
+    tags = ["pruned", *filter(None, [library])]
+    return head(manifest.origin, tags, library or "transformers") + _CARD.format(
         title=escaped(name),
         source=code(name),
         share=manifest.costs["params"] / manifest.dense_costs["params"],

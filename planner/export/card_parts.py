@@ -10,15 +10,16 @@ OWN_TEXT = "sampled from the model"
 """How the name of a text begins that the dense model wrote."""
 
 
-def head(origin: Origin, tags: Sequence[str]) -> str:
+def head(origin: Origin, tags: Sequence[str], library: str = "transformers") -> str:
     """Return the metadata at the head of a card.
 
     Args:
         origin: Of the dense model.
         tags: What was made of it.
+        library: That loads it, as the hub calls it.
     """
     fields = {
-        "library_name": "transformers",
+        "library_name": library,
         "pipeline_tag": "text-generation",
         "license": _one_or_more(origin.licence),
         "license_name": origin.licence_name,

@@ -1,8 +1,15 @@
 """The model card says what the manifest says, in words."""
 
+from typing import Any
+
 from planner.export.card import write_card
-from planner.export.manifest import Quality
+from planner.export.manifest import Manifest, Perplexity, Quality
 from tests.planner.export.manifests import MANIFEST, PREDICTION
+
+
+def with_service(**changes: Any) -> Manifest:
+    service = MANIFEST.service.model_copy(update=changes)
+    return MANIFEST.model_copy(update={"service": service})
 
 
 def test_the_card_shows_costs_and_how_to_load() -> None:
@@ -13,8 +20,8 @@ def test_the_card_shows_costs_and_how_to_load() -> None:
     assert "| decode, one token | 10.0 ms | 9.0 ms | 0.90x |" in card
     assert "`0123456789`" in card
     assert "2.0e-05 (allowed: 1.0e-03)" in card
-    assert "AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)" in card
-    assert "Latency: batch 1, float32, Some CPU.\n" in card
+    assert "\n\nLoad it so.\n" in card
+    assert "Measured in torch 9, float32, Some CPU, 2 threads. Latency: batch 1.\n" in card
 
 
 def test_bytes_are_said_as_written_and_in_their_formats() -> None:
@@ -27,8 +34,8 @@ def test_bytes_are_said_as_written_and_in_their_formats() -> None:
 def test_the_card_shows_how_far_the_prediction_was_off() -> None:
     costs = {**MANIFEST.costs, "latency": 176.0, "throughput": 1e4 / 176}
     dense = {**MANIFEST.dense_costs, "latency": 220.0, "throughput": 1e4 / 220}
-    update = {"prediction": PREDICTION, "costs": costs, "dense_costs": dense}
-    card = write_card(MANIFEST.model_copy(update=update))
+    update = {"costs": costs, "dense_costs": dense}
+    card = write_card(with_service(prediction=PREDICTION).model_copy(update=update))
     assert "| request, predicted | 220.0 ms | 176.0 ms | 0.80x |" in card
     assert "| throughput, predicted | 45.5 tokens/s | 56.8 tokens/s | 1.25x |" in card
     assert "predicted to take 176 ms, 0.800x of the dense model's" in card
@@ -37,8 +44,8 @@ def test_the_card_shows_how_far_the_prediction_was_off() -> None:
 
 
 def test_the_card_says_why_latency_was_not_measured() -> None:
-    update = {"latency": {}, "latency_missing": "a request (batch 9) does not fit into memory"}
-    card = write_card(MANIFEST.model_copy(update=update))
+    missing = "a request (batch 9) does not fit into memory"
+    card = write_card(with_service(latency={}, latency_missing=missing))
     assert "Latency was not measured: a request (batch 9) does not fit into memory.\n" in card
     assert " ms |" not in card
 
@@ -48,18 +55,19 @@ def test_a_folder_with_a_slash_at_its_end_has_a_name() -> None:
     assert "# Tiny, pruned to" in card
 
 
-def test_a_stock_export_loads_without_trust() -> None:
-    card = write_card(MANIFEST.model_copy(update={"needs_remote_code": False}))
-    assert "AutoTokenizer.from_pretrained(FOLDER)" in card
-    assert "trust_remote_code" not in card
+def test_perplexity_is_that_of_the_runtime() -> None:
+    nll = [2.0, 3.0]  # e to 2.5; half their difference over the root of 2 each way, times that
+    both = {"dense": Perplexity.of([2.0, 2.0]), "pruned": Perplexity.of(nll)}
+    card = write_card(with_service(perplexity=both))
+    assert "| perplexity on held-out text, torch | 7.39 ± 0.00 | 12.18 ± 6.09 | 1.65x |" in card
+    assert "perplexity on held-out" not in write_card(MANIFEST)
 
 
-def test_a_tokenizer_with_code_of_its_own_is_loaded_with_trust() -> None:
-    update = {"needs_remote_code": False, "tokenizer_needs_remote_code": True}
-    card = write_card(MANIFEST.model_copy(update=update))
-    assert "AutoModelForCausalLM.from_pretrained(FOLDER)" in card
-    assert "AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)" in card
-    assert "The tokenizer needs `trust_remote_code=True` for code that came with it" in card
+def test_each_format_names_its_library() -> None:
+    assert "library_name: transformers\n" in write_card(MANIFEST)
+    card = write_card(MANIFEST.model_copy(update={"format": "gguf"}))
+    assert "library_name: gguf\n" in card
+    assert "- gguf\n" in card
 
 
 def test_the_card_names_the_text_without_its_place() -> None:
@@ -74,12 +82,6 @@ def test_the_card_names_the_text_without_its_place() -> None:
         MANIFEST.model_copy(update={"text": "org/texts"})
     )
     assert "It was searched" not in write_card(MANIFEST)
-
-
-def test_the_card_says_what_reads_it() -> None:
-    card = write_card(MANIFEST.model_copy(update={"requires": "transformers>=5"}))
-    assert "Loading takes `transformers>=5`.\n\n```python" in card
-    assert "Loading takes" not in write_card(MANIFEST)
 
 
 def test_a_source_without_licence_is_said_to_have_none() -> None:

@@ -195,5 +195,6 @@ def test_an_export_is_not_lost_to_a_request_that_no_memory_holds(
     card = (out / "README.md").read_text(encoding="utf-8")
     assert f"Latency was not measured: {manifest.service.latency_missing}." in card
     assert [line for line in notices if line.startswith("latency is not measured")] == [
-        f"latency is not measured, for {manifest.service.latency_missing}; the export is whole without it"
+        f"latency is not measured, for {manifest.service.latency_missing}; the export is whole "
+        "without it"
     ]
