@@ -1,0 +1,1 @@
+"""Exports as the DeciLM family, which vLLM runs itself."""
