@@ -19,16 +19,13 @@ class WeightedCandidate:
     """A candidate with pruned weights, which are no slices of the dense ones."""
 
     prepared: PreparedModel
-    """The model as it was prepared for the search; sorted, until it was read."""
+    """The model as it was prepared for the search."""
     configurations: Configurations
     """``(components,)``"""
 
     @torch.inference_mode()
     def read(self) -> tuple[Reference, list[OrderedWeights]]:
-        """Return what it computes as it was scored, and its weights.
-
-        The model's units are in their own order again, and nothing can be scored any more.
-        """
+        """Return what it computes as it was scored, and its weights."""
         sorted_model, layer_builder = self.prepared.sorted_model, self.prepared.layer_builder
         self.prepared.weight_record.differences.clear()  # of other candidates'
         reference = reference_of(
@@ -42,7 +39,6 @@ class WeightedCandidate:
             )
             for position, configuration in enumerate(self.configurations)
         ]
-        sorted_model.restore_()
         if self.notes:
             logger.warning(
                 "%s; where that matters, search again, or export on the machine that searched",
