@@ -18,14 +18,16 @@ from search_spaces.space.holds import HOLDS_ALL, Holds
 from search_spaces.space.space import SearchSpace
 from search_spaces.space.sparsity import SparsityPattern, sparsity_patterns
 from search_spaces.structure import Component
+from search_spaces.structure.components import ComponentKind
 from search_spaces.structure.projections import Projections
 
 IDENTITY = ModelIdentity(architecture="Toy", fingerprint="cafe", params=10)
 GROUPS, CHANNELS, LAYERS = 3, 16, 3
+UNITS: dict[ComponentKind, int] = {"attention": GROUPS, "mlp": CHANNELS}
 COMPONENTS: tuple[Component, ...] = tuple(
     Projections(kind=kind, layer=layer, unit_count=count, projections=(), module=kind)
     for layer in range(LAYERS)
-    for kind, count in (("attention", GROUPS), ("mlp", CHANNELS))
+    for kind, count in UNITS.items()
 )
 ATTENTIONS, MLPS = (0, 2, 4), (1, 3, 5)
 ORDERS = [np.random.default_rng(i).permutation(b.unit_count) for i, b in enumerate(COMPONENTS)]
