@@ -19,14 +19,13 @@ from evaluators.costs.latency import predict
 from evaluators.latency.layer_benchmark import LayerBenchmark
 from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime import RuntimeName
-from planner.export.fresh_process import FreshProcess
-from planner.export.trial import ServiceRequest
 from planner.preparation.latency_tables import stack_timer
 from planner.preparation.prepared_model import PreparedModel
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import uneven_tilt
 from planner.settings.search import SearchSettings
 from planner.targets.cut_layers import cut_layers
+from planner.targets.folder_timer import FolderTimer, TimingRequest
 from planner.targets.served_stacks import serving_choice
 from planner.targets.target import Target
 from planner.targets.target_names import TargetChoice
@@ -177,17 +176,15 @@ def measure(
         served = {"dtype": timer.runtime.dtype}
         target = (serving_choice(runtime) or TargetChoice(name="hf", options=served)).make()
         cases = list(write_all(prepared, target, plans, Path(scratch)))
-        process = FreshProcess(target.modules)
-        try:
-            benchmark = LayerBenchmark(structure, timer, block_options)
+        benchmark = LayerBenchmark(structure, timer, block_options)
+        with FolderTimer(target) as folders:
             for _ in range(turns):
                 benchmark.turn()
                 for case in cases:
-                    case.turns.append(
-                        time_served(process, target, case.folder, timer.runtime.threads)
+                    request = TimingRequest(
+                        folder=case.folder, threads=timer.runtime.threads, workload=WORKLOAD
                     )
-        finally:
-            process.close()
+                    case.turns.append(folders.time(request))
         table = benchmark.table()
     configurations = np.stack([case.configurations for case in cases])
     promised = predict(structure, block_options, table, configurations)
@@ -217,14 +214,6 @@ def write_all(
         target.write(folder, cut, dense.loaded, None)
         (configurations,) = space.configurations(repaired)
         yield Case(kind=kind, folder=folder, configurations=configurations)
-
-
-def time_served(process: FreshProcess, target: Target, folder: Path, threads: int) -> Latency:
-    """Time an export as it is served, in a process that holds nothing else of a model."""
-    request = ServiceRequest(
-        target=target.choice, folders={"it": folder}, threads=threads, workload=WORKLOAD
-    )
-    return process.serve(request, np.empty((0, 1), dtype=np.int64)).latency["it"]
 
 
 def goals_of(runtime: str, cases: list[Case]) -> list[Goal]:

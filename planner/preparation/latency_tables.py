@@ -18,6 +18,7 @@ from evaluators.runtime.device import pick_device
 from planner.preparation.dense_model import DenseModel
 from planner.runs.folder import LATENCY_FILE
 from planner.settings.search import SearchSettings
+from planner.targets.folder_timer import FolderTimer
 from planner.targets.served_stacks import ServedStackTimer, describe_runtime, serving_choice
 from search_spaces.atomic_files import atomic_write_text, writing
 from search_spaces.errors import LatencyError, OutputError, SettingsError
@@ -129,10 +130,19 @@ def stack_timer(dense: DenseModel, settings: SearchSettings) -> Iterator[StackTi
     if choice is None:
         yield TorchStackTimer(dense.structure, request)
         return
-    runtime = _runtime(dense, settings)
-    with tempfile.TemporaryDirectory(prefix="planner-stacks-") as scratch:
+    target, runtime = choice.make(), _runtime(dense, settings)
+    with (
+        tempfile.TemporaryDirectory(prefix="planner-stacks-") as scratch,
+        FolderTimer(target) as folders,
+    ):
         yield ServedStackTimer(
-            runtime, choice.make(), dense.structure, dense.loaded, request, Path(scratch)
+            target,
+            runtime,
+            dense.structure,
+            dense.loaded,
+            request,
+            scratch=Path(scratch),
+            time_folder=folders.time,
         )
 
 

@@ -1,5 +1,6 @@
 """Timing stacks of a model's layers where they are served: written by a target, run there."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import torch
 from evaluators.latency.latency_setting import ServingRuntime
 from evaluators.latency.stack_cases import StackCase
 from evaluators.latency.stack_timer import Times
-from evaluators.latency.workload import Workload
+from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime import RuntimeName
 from planner.targets.cut_layers import CutLayers
-from planner.targets.folder_timer import TimingRequest, time_folder
+from planner.targets.folder_timer import TimingRequest
 from planner.targets.target import Target
 from planner.targets.target_names import TargetChoice
 from search_spaces.models.loading import LoadedModel
@@ -51,27 +52,30 @@ def describe_runtime(
 
 
 class ServedStackTimer:
-    """Writes each stack once, and times it in a process that holds nothing else.
+    """Writes each stack once, and times it as it is served.
 
     Args:
-        runtime: As `describe_runtime` has it.
-        target: That writes what the runtime serves.
+        target: That writes what its runtime serves.
+        runtime: The same as `describe_runtime` has it.
         structure: The dense model.
         loaded: The same as it was loaded.
         workload: What is timed.
         scratch: An empty folder with room for the model and its stacks.
+        time_folder: Times what the target wrote.
     """
 
     bare_layers = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (all that it writes from)
         self,
-        runtime: ServingRuntime,
         target: Target,
+        runtime: ServingRuntime,
         structure: ModelStructure,
         loaded: LoadedModel,
         workload: Workload,
+        *,
         scratch: Path,
+        time_folder: Callable[[TimingRequest], Latency],
     ) -> None:
         self.runtime = runtime
         self.workload = workload
@@ -79,6 +83,7 @@ class ServedStackTimer:
         self._structure = structure
         self._loaded = loaded
         self._scratch = scratch
+        self._time_folder = time_folder
         self._folders: dict[StackCase | None, Path] = {}
 
     def time_dense(self) -> Times:
@@ -92,12 +97,11 @@ class ServedStackTimer:
         if case not in self._folders:
             self._folders[case] = self._written(case)
         request = TimingRequest(
-            target=self._target.choice,
             folder=self._folders[case],
             threads=self.runtime.threads,
             workload=self.workload,
         )
-        latency = time_folder(request)
+        latency = self._time_folder(request)
         return np.array([latency.prefill_ms, latency.decode_ms])
 
     def _written(self, case: StackCase | None) -> Path:

@@ -1,0 +1,147 @@
+"""Stacks of layers as targets write them, and how they are timed in their runtimes."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from gguf import TokenType
+
+from evaluators.latency.latency_setting import ServingRuntime
+from evaluators.latency.stack_cases import StackCase
+from evaluators.latency.workload import Latency, Workload
+from evaluators.runtime import RuntimeName
+from planner.targets.cut_layers import CutLayers
+from planner.targets.folder_timer import FolderTimer, TimingRequest
+from planner.targets.gguf import gguf_target
+from planner.targets.gguf.gguf_vocabulary import Vocabulary
+from planner.targets.served_stacks import (
+    ServedStackTimer,
+    describe_runtime,
+    serving_choice,
+    stacked,
+)
+from planner.targets.target_names import TargetChoice
+from search_spaces.errors import VerificationError
+from search_spaces.models.loading import LoadedModel, load_model
+from search_spaces.reading.read import read_structure
+from search_spaces.structure.model import ModelStructure
+
+WORKLOAD = Workload(prompt_tokens=4, new_tokens=2)
+CASE = StackCase(layers=(0, 2), kept=(1, 0))
+
+
+@pytest.fixture(scope="module")
+def loaded(saved_llama: Path) -> LoadedModel:
+    return load_model(str(saved_llama))
+
+
+@pytest.fixture(scope="module")
+def structure(loaded: LoadedModel) -> ModelStructure:
+    return read_structure(loaded.model)
+
+
+def plain_words(size: int) -> Vocabulary:
+    """A vocabulary that takes no trying."""
+    return Vocabulary(
+        model="llama",
+        tokens=[f"t{number}" for number in range(size)],
+        types=[TokenType.NORMAL] * size,
+        scores=[0.0] * size,
+    )
+
+
+class FakeTarget:
+    """Writes the counts of what it is given."""
+
+    choice = TargetChoice(name="gguf", options={"file_type": "F16"})
+    runtime_version = "7"
+
+    def write(self, folder: Path, cut: CutLayers, _dense: LoadedModel, source: object) -> None:
+        assert source is None
+        (folder / "kept").write_text(" ".join(str(len(kept)) for kept in cut.kept))
+
+    def dense_folder(self, scratch: Path, _structure: object, _dense: object) -> Path:
+        (scratch / "kept").write_text("all")
+        return scratch
+
+
+def test_all_layers_but_those_of_a_stack_are_dropped(structure: ModelStructure) -> None:
+    cut = stacked(structure, CASE)
+    heads = len(cut.kept[0])
+    assert heads == len(structure.components[0].members(np.arange(heads * 2), 1))
+    assert [len(kept) for kept in cut.kept[:6]] == [heads, 0, 0, 0, heads, 0]
+    first, second = (sum(w.numel() for w in layer.parameters()) for layer in cut.layers[:2])
+    dense = sum(w.numel() for w in structure.backbone.layers[0].parameters())
+    assert second < first < dense
+
+
+def test_each_stack_is_written_once_and_timed_as_often_as_asked(
+    structure: ModelStructure,
+    loaded: LoadedModel,
+    tmp_path: Path,
+) -> None:
+    asked: list[TimingRequest] = []
+
+    def timed(request: TimingRequest) -> Latency:
+        asked.append(request)
+        return Latency(prefill_ms=len(asked), decode_ms=0.5)
+
+    target: Any = FakeTarget()
+    runtime = describe_runtime("llama.cpp", target, torch.float32, 3)
+    assert str(runtime) == "llama.cpp 7 in file_type F16 with 3 threads"
+    timer = ServedStackTimer(
+        target, runtime, structure, loaded, WORKLOAD, scratch=tmp_path, time_folder=timed
+    )
+    assert timer.time_dense().tolist() == [1, 0.5]
+    assert timer.time(CASE).tolist() == [2, 0.5]
+    assert timer.time(CASE).tolist() == [3, 0.5]
+    assert (asked[0].folder / "kept").read_text() == "all"
+    assert asked[1] == asked[2]
+    assert asked[1].folder != asked[0].folder
+    for request in asked:
+        assert (request.threads, request.workload) == (3, WORKLOAD)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_target_that_changes_no_format_keeps_the_one_on_disk() -> None:
+    target: Any = FakeTarget()
+    target.choice = TargetChoice(name="gguf")
+    assert describe_runtime("llama.cpp", target, torch.bfloat16, 1) == ServingRuntime(
+        name="llama.cpp", version="7", threads=1, dtype="bfloat16"
+    )
+
+
+def test_each_runtime_but_torch_serves_what_a_target_writes() -> None:
+    choices = {name: serving_choice(name) for name in get_args(RuntimeName)}
+    assert choices.pop("torch") is None
+    assert {name: choice and choice.name for name, choice in choices.items()} == {
+        "llama.cpp": "gguf",
+        "onnxruntime": "onnx",
+    }
+
+
+def test_stacks_of_one_component_run_in_llama_cpp_and_what_is_none_is_refused(
+    structure: ModelStructure,
+    loaded: LoadedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gguf_target, "vocabulary_of", lambda _tokenizer, size: plain_words(size))
+    target = TargetChoice(name="gguf").make()
+    with FolderTimer(target) as timer:
+        for kept in ((1, 0), (0, 12)):  # attention alone, and MLPs alone
+            folder = tmp_path / str(kept[0])
+            folder.mkdir()
+            case = StackCase(layers=(0, 1, 2), kept=kept)
+            target.write(folder, stacked(structure, case), loaded, None)
+            request = TimingRequest(folder=folder, threads=1, workload=WORKLOAD, repeats=1)
+            latency = timer.time(request)
+            assert latency.prefill_ms > 0
+            assert latency.decode_ms > 0
+        empty = request.model_copy(update={"folder": tmp_path})
+        with pytest.raises(VerificationError, match="of `gguf` must run layers") as caught:
+            timer.time(empty)
+        assert "model.gguf" in str(caught.value.__cause__)
+        assert timer.time(request).prefill_ms > 0
