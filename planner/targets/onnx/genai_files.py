@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from planner.targets.onnx.layer_tracing import CacheShape
+from planner.targets.onnx.dense_probe import CacheShape
 from planner.targets.onnx.onnx_runtime import MODEL_FILE
 from search_spaces.structure.backbone import position_count
 

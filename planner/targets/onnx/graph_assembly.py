@@ -9,7 +9,8 @@ from onnx_ir.passes import common
 from onnx_ir.tensor_adapters import TorchTensor
 from torch import Tensor
 
-from planner.targets.onnx.layer_tracing import OPSET, Boundary, CacheShape, Trace
+from planner.targets.onnx.dense_probe import CacheShape
+from planner.targets.onnx.layer_tracing import OPSET, Boundary, Trace
 
 IR_VERSION = 10
 """Of the file: one that runtimes have read since 2024."""
@@ -31,7 +32,7 @@ class Template:
         stops = {self.boundary.hidden, *self.boundary.call, *self.boundary.past}
         found: set[int] = set()
         for value in _ancestors([self.boundary.output, *self.boundary.present], stops):
-            if value.const_value is not None and not value.name.startswith(self.prefix):
+            if value.const_value is not None and not str(value.name).startswith(self.prefix):
                 found |= _integers_of(value.const_value)
             elif (node := value.producer()) is not None and node.op_type == "Constant":
                 found |= {n for each in node.attributes.values() for n in _integers_of(each.value)}
@@ -80,14 +81,10 @@ class GraphAssembly:
             copies.known[value] = self._around.of(passed)
         copies.known.update(zip(boundary.past, self._past[index], strict=True))
         self._hidden = copies.of(boundary.output)
-        for name, value in zip(("key", "value"), boundary.present, strict=False):
+        for value, past in zip(boundary.present, self._past[index], strict=True):
             present = copies.of(value)
-            past = self._past[index][("key", "value").index(name)]
-            present.name = f"present.{index}.{name}"
-            present.type = past.type
-            present.shape = onnx_ir.Shape(
-                [*past.shape[:2], "total_sequence_length", past.shape[3]]
-            )
+            present.name = str(past.name).replace("past_key_values", "present")
+            present.type, present.shape = past.type, _grown(past)
             self._present.append(present)
         self._count += 1
 
@@ -159,14 +156,20 @@ class _Copies:
         node = value.producer()
         if value in self.known or node is None:
             return  # weights are copied with what reads them; of other inputs sizes are read only
-        if node.op_type == "Shape" and node.inputs[0] not in self.known:
-            axis = node.attributes["start"].as_int() if "start" in node.attributes else 0
-            is_batch = axis == 0 and node.inputs[0].shape.rank() > 1
-            self.known[value] = self._batch if is_batch else self._past_length
-        elif self._is_own_transposed(node):
-            self.known[value] = self._weight(node.inputs[0], transposed=True)
+        first = node.inputs[0] if node.inputs else None
+        if node.op_type == "Shape" and first is not None and first not in self.known:
+            self.known[value] = self._size(node, first)
+        elif node.op_type == "Transpose" and first is not None and self._is_own(first):
+            # a matrix of the layer can be written as it is read
+            self.known[value] = self._weight(first, transposed=True)
         else:
             self._copy_node(node)
+
+    def _size(self, node: onnx_ir.Node, of: onnx_ir.Value) -> onnx_ir.Value:
+        """Return a size of past keys and values, which other graphs may not have."""
+        axis = node.attributes["start"].as_int() if "start" in node.attributes else 0
+        is_vector = of.shape is not None and of.shape.rank() == 1
+        return self._past_length if axis or is_vector else self._batch
 
     def _copy_node(self, node: onnx_ir.Node) -> None:
         copied = onnx_ir.Node(
@@ -188,26 +191,18 @@ class _Copies:
             self.known[value] = self._weight(value, transposed=False)
         return self.known[value]
 
-    def _is_own_transposed(self, node: onnx_ir.Node) -> bool:
-        """Return whether a node only turns a matrix of the layer, which can be written turned."""
-        if node.op_type != "Transpose" or not self._prefix:
-            return False
-        (matrix,) = node.inputs
-        constant = matrix.const_value if matrix else None
-        return constant is not None and str(constant.name).startswith(self._prefix)
+    def _is_own(self, value: onnx_ir.Value) -> bool:
+        """Return whether a value is a weight of the layer."""
+        is_weight = value.const_value is not None
+        return bool(self._prefix) and is_weight and str(value.name).startswith(self._prefix)
 
     def _weight(self, value: onnx_ir.Value, *, transposed: bool) -> onnx_ir.Value:
-        constant, name = value.const_value, str(value.name)
-        assert constant is not None
-        if self._prefix and name.startswith(self._prefix):
-            constant = TorchTensor(self._tensors[name.removeprefix(self._prefix)])
-        raw = constant.raw
-        assert isinstance(raw, Tensor), f"{name} is no tensor of torch"
-        raw = raw.detach().t() if transposed else raw.detach()
-        raw = raw.float() if raw.is_floating_point() else raw
-        key = raw.data_ptr(), tuple(raw.shape), raw.stride(), raw.dtype
+        name = str(value.name).removeprefix(self._prefix)
+        raw = self._tensors[name] if self._is_own(value) else _tensor(value)
+        tensor = raw.detach().t() if transposed else raw.detach()
+        key = tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
         if key not in self._held:
-            self._held[key] = _initializer(f"{self._name}.{name.removeprefix(self._prefix)}", raw)
+            self._held[key] = _initializer(f"{self._name}.{name}", tensor)
             self._graph.register_initializer(self._held[key])
         return self._held[key]
 
@@ -279,8 +274,21 @@ def _sizes(
     return nodes["batch"].outputs[0], past.outputs[0]
 
 
+def _grown(past: onnx_ir.Value) -> onnx_ir.Shape:
+    """Return the shape of keys or values once new ones are behind them."""
+    assert past.shape is not None
+    batch, heads, _, features = past.shape
+    return onnx_ir.Shape([batch, heads, "total_sequence_length", features])
+
+
+def _tensor(constant: onnx_ir.Value) -> Tensor:
+    held: Any = constant.const_value
+    assert isinstance(held.raw, Tensor), f"{constant.name} comes from no tensor of torch"
+    return held.raw
+
+
 def _initializer(name: str, tensor: Tensor) -> onnx_ir.Value:
-    constant = TorchTensor(tensor, name=name)
+    constant = TorchTensor(tensor.float() if tensor.is_floating_point() else tensor, name=name)
     return onnx_ir.Value(
         name=name,
         shape=constant.shape,

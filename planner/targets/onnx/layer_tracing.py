@@ -19,31 +19,16 @@ import onnx_ir
 import torch
 from torch import Tensor, nn
 
+from planner.targets.onnx.dense_probe import CacheShape, DenseProbe
 from planner.targets.onnx.traced_cache import KeysAndValues, TracedCache
 from search_spaces.errors import TargetError, quoted
-from search_spaces.structure.backbone import Backbone, probe_tokens
+from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.hooks import hooked
 
 OPSET = 18
 """Of the operators of ONNX: one that all runtimes have known for long."""
 _BATCH, _NEW, _PAST = 2, 3, 5
 """Sizes of what is traced, each another, so that none is taken for another."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheShape:
-    """What one layer with an attention keeps of each token."""
-
-    heads: int
-    key_features: int
-    value_features: int
-
-    def zeros(self, batch: int, length: int) -> KeysAndValues:
-        """Return keys and values of zeros."""
-        return (
-            torch.zeros(batch, self.heads, length, self.key_features),
-            torch.zeros(batch, self.heads, length, self.value_features),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,35 +53,6 @@ class Trace:
     layers: tuple[Boundary, ...]
     """Of all places."""
     logits: onnx_ir.Value
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseProbe:
-    """What one pass of the dense model shows of its layers."""
-
-    caches: Mapping[int, CacheShape]
-    """Of the layers with an attention, by their places."""
-    returns_tuples: bool
-    """Whether a layer returns more than its hidden states."""
-
-    @classmethod
-    @torch.inference_mode()
-    def of(cls, backbone: Backbone) -> "DenseProbe":
-        """Run it on a few tokens."""
-        returned: list[object] = []
-        hook = backbone.layers[0].register_forward_hook(lambda *args: returned.append(args[2]))
-        with hook:
-            cache = backbone.model(probe_tokens(backbone.model), use_cache=True).past_key_values
-        shapes = {
-            place: CacheShape(
-                heads=layer.keys.shape[1],
-                key_features=layer.keys.shape[3],
-                value_features=layer.values.shape[3],
-            )
-            for place, layer in enumerate(cache.layers)
-            if layer.is_initialized
-        }
-        return cls(caches=shapes, returns_tuples=isinstance(returned[0], tuple))
 
 
 def trace(
@@ -230,7 +186,7 @@ class _Traced(nn.Module):
         self._accepted = inspect.signature(model.forward).parameters.keys()
         self._notes = _Notes([], [], [])  # changed in place: torch undoes what a trace assigns
 
-    def forward(  # noqa: PLR0913, PLR0917
+    def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor,

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from evaluators.latency.latency_setting import layer_kinds
+from planner.targets.onnx.dense_probe import CacheShape, DenseProbe
 from planner.targets.onnx.graph_assembly import GraphAssembly, Template
-from planner.targets.onnx.layer_tracing import CacheShape, DenseProbe, Trace, trace
+from planner.targets.onnx.layer_tracing import Trace, trace
 from planner.targets.onnx.onnx_runtime import MODEL_FILE
 from planner.targets.onnx.placed_layer import LayerShape, PlacedLayer
 from search_spaces.structure.model import ModelStructure
@@ -113,12 +114,19 @@ def _in_float32(structure: ModelStructure) -> ModelStructure:
     if structure.backbone.model.dtype == torch.float32:
         return structure
     copied = copy.deepcopy(structure)
-    copied.backbone.model.float()
+    _cast_(copied.backbone.model)
     return copied
 
 
 def _floats(layer: nn.Module) -> nn.Module:
-    weights = layer.parameters()
-    if all(weight.dtype == torch.float32 for weight in weights):
+    if all(weight.dtype == torch.float32 for weight in layer.parameters()):
         return layer
-    return copy.deepcopy(layer).float()
+    copied = copy.deepcopy(layer)
+    _cast_(copied)
+    return copied
+
+
+def _cast_(module: nn.Module) -> None:
+    """Cast weights; tables and other buffers keep their precision."""
+    for weight in module.parameters():
+        weight.data = weight.data.float()

@@ -28,8 +28,8 @@ from search_spaces.structure.model import ModelStructure
 
 TOLERANCE = 1e-3
 """Float32 sums in another order, nothing more."""
-_WRITERS = {"onnx": "onnx", "onnxscript": "onnxscript", "onnx_ir": "onnxscript"}
-"""Modules that writing takes, with the packages that bring them."""
+_WRITERS = {"onnx_ir": "onnx-ir", "onnxscript": "onnxscript"}
+"""Modules that writing takes, with their packages."""
 _LOADING = """\
 In onnxruntime-genai, which takes the tokenizer from the folder too:
 
@@ -96,7 +96,7 @@ class OnnxTarget:
             tokenizer_needs_remote_code=needs_code,
         )
 
-    def dense_folder(self, scratch: Path, structure: ModelStructure, dense: LoadedModel) -> Path:
+    def dense_folder(self, scratch: Path, structure: ModelStructure, _dense: LoadedModel) -> Path:
         components = structure.components
         whole = CutLayers(
             structure=structure,
@@ -119,8 +119,12 @@ class OnnxTarget:
         names = {f"model.model.{name}" for name, _ in shared}
         for index, layer in enumerate(placed(cut)):
             names |= {f"layers.{index}.{name}" for name, _ in layer.module.named_parameters()}
-        weights = onnx_ir.load(folder / MODEL_FILE).graph.initializers
-        count = sum(weight.const_value.size for name, weight in weights.items() if name in names)
+        weights = onnx_ir.load(folder / MODEL_FILE).graph.initializers.values()
+        count = sum(
+            weight.const_value.size
+            for weight in weights
+            if weight.name in names and weight.const_value is not None
+        )
         if count != promised["params"]:
             raise VerificationError(
                 f"an export must cost what was promised, {promised['params']:.0f} parameters, got "
