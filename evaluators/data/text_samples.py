@@ -136,6 +136,15 @@ def from_text(
     )
 
 
+def held_out_text(source: TextSource) -> str:
+    """Return the text that `from_text` draws held-out windows from.
+
+    Raises:
+        DataError: If the text is unreadable, or the held-out text is the same as the other.
+    """
+    return _parts(source)[1].text
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Part:
     text: str

@@ -1,4 +1,4 @@
-"""The command line: ``planner inspect | search | compare | front | export | to-moe | demo``.
+"""The command line: ``planner COMMAND``, with the commands below.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(options)``. Arguments are added
 only for the command that is asked for, and heavy modules imported only when it runs, so that
@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "search by several recipes under one budget, and report which is best",
     "front": "show the front of a run, and the best plan within a budget",
     "export": "write a plan as a HuggingFace folder and prove it",
+    "evaluate": "measure a model beside the dense one, on text and on tasks",
     "to-moe": "make a dense model a mixture of experts, without training",
     "demo": "search, compare and export SmolLM2-135M in a few minutes",
 }

@@ -13,6 +13,7 @@ class Group(StrEnum):
     SPACE = "space"
     METHODS = "methods"
     EXPERTS = "experts"
+    TASKS = "tasks"
     MACHINE = "machine"
 
 
