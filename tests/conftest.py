@@ -32,7 +32,7 @@ MOST_SECONDS = 10 * float(os.environ.get("TEST_SECONDS_FACTOR", "1"))
 
 Of processor time: what it takes on an idle machine, whatever else shares this one.
 """
-UNTIMED_MARKS = ("families", "gpu", "real", "slow")
+UNTIMED_MARKS = ("families", "gpu", "real", "slow", "vllm")
 _started = pytest.StashKey[float]()
 _shared_seconds = 0.0
 """What fixtures have taken in this process that more tests than one use."""
