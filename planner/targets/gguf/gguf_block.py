@@ -95,7 +95,7 @@ def fitted(architecture: Architecture, block: Block, hidden: int, *, needs_head:
         name: _neighbours(tensor, head_dim) if name.startswith(turned) else tensor
         for name, tensor in block.tensors.items()
     }
-    like = next(iter(tensors.values()), torch.empty(0))
+    like = next(iter(tensors.values()))
     added: dict[str, Tensor] = {}
     if not block.has_attention and (needs_head or fuses):
         added |= _zero_attention(head_dim, hidden, like, has_head_norms=fuses)

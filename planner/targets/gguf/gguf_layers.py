@@ -46,15 +46,12 @@ class Blocks:
         return [tensor.shape[-1] for tensor in tensors if tensor.ndim > 1]
 
 
-def blocks_of(
-    structure: ModelStructure, layers: Sequence[nn.Module], *, leads_with_zeros: bool = False
-) -> Blocks:
+def blocks_of(structure: ModelStructure, layers: Sequence[nn.Module]) -> Blocks:
     """Lay out layers as the simplest architecture of llama.cpp that holds them wants them.
 
     Args:
         structure: The dense model.
         layers: That were cut from it, any number of them; those that keep nothing vanish.
-        leads_with_zeros: Whether a layer that adds nothing comes first.
 
     Raises:
         TargetError: If no architecture holds them.
@@ -68,8 +65,7 @@ def blocks_of(
     assert family is not None, "a model of no family is refused above"
     reader = _Reader(structure, family)
     read = [reader.block(layer) for layer in layers]
-    first = [Block(tensors={}, head_dim=head_dim_of(structure))] if leads_with_zeros else []
-    kept = [*first, *(block for block in read if block.tensors)]
+    kept = [block for block in read if block.tensors]
     dense = [reader.block(layer).tensors for layer in structure.backbone.layers]
     known = frozenset(name for tensors in dense for name in tensors)
     architecture = _architecture(structure, family, kept, known)

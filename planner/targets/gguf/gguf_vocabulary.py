@@ -4,6 +4,7 @@ llama.cpp knows ways to split text by name alone. Which of them a tokenizer's is
 trying: the one whose tokens are the tokenizer's own, on text where they differ.
 """
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -112,6 +113,7 @@ class Vocabulary:
             writer.add_chat_template(self.chat_template)
 
 
+@functools.lru_cache(maxsize=1)
 def vocabulary_of(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
     """Return a tokenizer as llama.cpp computes it.
 
@@ -190,6 +192,11 @@ def _unsplit(
     )
     if not model.get("byte_fallback"):
         return made
+    if (count := kinds.count(TokenType.BYTE)) != 256:  # llama.cpp aborts where one is missing
+        raise TargetError(
+            "a tokenizer that falls back on bytes must have a token for each of the 256, as "
+            f"llama.cpp does, and this has {count}; export with `--format hf`"
+        )
     ranks: dict[str, int] = {}
     for rank, pair in enumerate(merges):
         ranks.setdefault("".join(pair), rank)
