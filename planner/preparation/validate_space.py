@@ -3,6 +3,7 @@
 import numpy as np
 
 from planner.preparation.dense_model import DenseModel
+from planner.preparation.pruning_methods import PruningMethods
 from planner.preparation.space_of_settings import space_of_settings
 from planner.settings.search import SearchSettings
 from planner.targets.holding import refusals
@@ -41,6 +42,12 @@ def _check_model(dense: DenseModel, settings: SearchSettings) -> None:
         raise SettingsError(
             f"`loads_in` must name what can hold this model, and {settings.loads_in} cannot{at}: "
             f"{found[0].reason}; set another, or leave it out"
+        )
+    adds_bias = PruningMethods.of(settings, dense.structure).adds_bias
+    if settings.loads_in == "transformers-native" and adds_bias:
+        raise SettingsError(
+            "`compensate` must add no biases where `--loads_in` is transformers-native, whose "
+            f"configs know none of them, got {settings.compensate}; choose obs or least_squares"
         )
 
 
