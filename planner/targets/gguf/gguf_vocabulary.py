@@ -132,7 +132,7 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
     with TemporaryDirectory() as folder:
         for candidate in _candidates(made):
             path = Path(folder, "vocabulary.gguf")
-            _write_zeros(path, candidate)
+            write_zeros(path, candidate)
             try:
                 found = tokenize(path, texts)
             except VerificationError:  # a way to split that the installed llama.cpp has not
@@ -248,7 +248,7 @@ def _sample(tokenizer: PreTrainedTokenizerBase) -> str:
     return str(text).replace("\ufffd", "")
 
 
-def _write_zeros(path: Path, vocabulary: Vocabulary) -> None:
+def write_zeros(path: Path, vocabulary: Vocabulary) -> None:
     """Write the smallest model that has a vocabulary, for llama.cpp loads none alone."""
     writer = GGUFWriter(path, "llama")
     vocabulary.write(writer)
