@@ -34,6 +34,7 @@ from tests.problems.toy_search import (
     kl,
     paired_domain,
     search,
+    shared_domain,
     small_domain,
     uneven_domain,
 )
@@ -116,6 +117,17 @@ def test_a_width_and_its_sparsity_are_searched_together(name: SearcherName) -> N
         assert best_within(genomes, space) < kl(space.uniform_within())
     if name == "evopress":
         assert all(space.affords(ask.genomes).all() for ask in asks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_widths_that_sites_share_are_searched_with_them(name: SearcherName) -> None:
+    space = shared_domain(only_budget=True)
+    asks = asked(name, 1, 128, space)
+    genomes = scored(asks)
+    assert not repeats(asks)
+    assert space.affords(genomes).any()
+    if name in LEARNING:
+        assert best_within(genomes, space) < kl(space.uniform_within())
 
 
 @pytest.mark.parametrize("name", [n for n in LEARNING if n not in OF_ONE_WAY])

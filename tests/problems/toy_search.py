@@ -90,6 +90,19 @@ def paired_domain(limit: float | None = 0.5, *, only_budget: bool = False) -> Do
     )
 
 
+def shared_domain(limit: float | None = 0.5, *, only_budget: bool = False) -> Domain:
+    """Six sites, each of whose costs grows with one of two widths that they share."""
+    table = 0.8 / 6 * np.outer(np.arange(TOP + 1) / TOP, np.arange(1, TOP + 2) / (TOP + 1))
+    pairs = (((site, SITES - 2 + site % 2), table) for site in range(SITES - 2))
+    return Domain(
+        top_levels=np.full(SITES, TOP),
+        costs=(joined(*pairs, fixed=0.2, limit=limit),),
+        cost_floor=0.45 if only_budget else 0.2,
+        only_budget=only_budget,
+        shared=(SITES - 2, SITES - 1),
+    )
+
+
 def small_domain() -> Domain:
     """Two sites of three levels: nine genomes."""
     tables = np.array([0.0, 0.2, 0.4]), np.array([0.0, 0.1, 0.4])
