@@ -1,6 +1,6 @@
 """Graphs of tiny pruned models, written together, and what they must compute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,16 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from planner.targets.cut_layers import CutLayers
 from planner.targets.onnx.onnx_graph import GraphWriter
 from planner.targets.onnx.placed_layer import placed
+from search_spaces.models.fingerprint import identify
+from search_spaces.models.loading import LoadedModel
+from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import DENSE_EXPERTS
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
-from tests.models.candidates import irregular_plan, masked_logits, shorter_plan, uniform_plan
+from tests.models.candidates import masked_logits, shorter_plan, uniform_plan
 from tests.models.factory import LAYERS
-from tests.models.families import FAMILIES, Family
+from tests.models.families import Family
 
 Units = NDArray[np.int_]
 ROUNDING = 1e-4
@@ -34,13 +38,14 @@ def plans(family: Family) -> dict[str, list[Units]]:
     """Return kept units for each kind of structure."""
     groups, width = [family.groups] * LAYERS, [family.channels] * LAYERS
     return {
+        # first, as its trace has each shape of layer
+        "all of it": _counts([0, 2, 0, 0, 1, 2], [48, 40, 16, 0, 24, 0]),
         "layers dropped": shorter_plan(family),
         "uniform": uniform_plan(family),
         "widths": _counts(groups, [48, 24, 40, 20, 44, 12]),
         "groups": _counts([2, 1, 2, 2, 1, 1], width),
         "no attention": _counts([0, 2, 0, 2, 2, 2], width),
         "no MLP": _counts(groups, [48, 0, 48, 48, 48, 0]),
-        "all of it": irregular_plan(family),
     }
 
 
@@ -81,19 +86,21 @@ class Graph:
         return tokens[len(prompt) :]
 
 
-def write_graphs(
-    name: str, structure: ModelStructure, kept: Mapping[str, list[Units]], folder: Path
-) -> dict[str, Graph]:
-    """Write several pruned models of one family."""
-    writer = GraphWriter(structure)
-    stacks = {kind: placed(cut_down(structure, units)) for kind, units in kept.items()}
-    writer.prepare(stacks.values())
-    graphs: dict[str, Graph] = {}
-    for kind, layers in stacks.items():
-        place = folder / kind.replace(" ", "-")
-        place.mkdir(parents=True)
-        writer.write(place, layers)
-        graphs[kind] = Graph(
-            family=FAMILIES[name], structure=structure, kept=kept[kind], folder=place
-        )
-    return graphs
+def write_graph(
+    structure: ModelStructure, kept: list[Units], family: Family, folder: Path
+) -> Graph:
+    """Write the graph alone of a pruned model."""
+    GraphWriter(structure).write(folder, placed(cut_down(structure, kept)))
+    return Graph(family=family, structure=structure, kept=kept, folder=folder)
+
+
+def loaded(structure: ModelStructure, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    """Return a model as `load_model` would give it."""
+    model = structure.backbone.model
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        source="memory",
+        stored=StoredFormat(dtype=torch.float32),
+        identity=identify(model),
+    )

@@ -7,7 +7,8 @@ import onnx_ir
 import pytest
 import torch
 
-from planner.targets.onnx import onnx_graph
+from planner.targets.onnx.graph_assembly import Template
+from planner.targets.onnx.layer_tracing import Boundary, Trace
 from planner.targets.onnx.onnx_graph import GraphWriter
 from planner.targets.onnx.onnx_runtime import MODEL_FILE, OnnxRuntime
 from planner.targets.onnx.placed_layer import placed
@@ -15,22 +16,20 @@ from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, random_tokens
 from tests.models.factory import twin
 from tests.models.families import FAMILIES
-from tests.planner.targets.onnx.graphs import ROUNDING, Graph, cut_down, plans, write_graphs
+from tests.planner.targets.onnx.graphs import (
+    ROUNDING,
+    Graph,
+    cut_down,
+    plans,
+    write_graph,
+)
 
 KINDS = list(plans(FAMILIES["llama"]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_computes_what_the_blind_dense_model_does(graphs: dict[str, Graph], kind: str) -> None:
-    graph, tokens = graphs[kind], random_tokens()
-    expected = graph.expected(tokens)
-    served = OnnxRuntime(graph.folder, threads=1)
-    whole = served.logits(tokens.numpy())
-    allowed = ROUNDING * expected.std()
-    assert np.abs(whole - expected).max() <= allowed
-    stepped = served.stepped_logits(tokens.numpy())
-    assert stepped.shape == (2, 6, expected.shape[-1])
-    assert np.abs(stepped - expected[:, 6:]).max() <= allowed
+    assert _gap(graphs[kind]) <= ROUNDING
 
 
 def test_only_layers_with_an_attention_have_a_cache_of_their_own_heads(
@@ -51,63 +50,62 @@ def test_only_layers_with_an_attention_have_a_cache_of_their_own_heads(
     ]
 
 
-def test_no_layer_is_traced_twice(
-    llama: ModelStructure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_half_precision_is_written_in_float32_and_other_widths_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traced: list[list[int]] = []
-    real = onnx_graph.trace
-
-    def counted(backbone, probe, layers, caches):  # type: ignore[no-untyped-def]
-        traced.append(sorted(layers))
-        return real(backbone, probe, layers, caches)
-
-    monkeypatch.setattr(onnx_graph, "trace", counted)
-    writer = GraphWriter(llama)
-    widths = placed(cut_down(llama, plans(FAMILIES["llama"])["widths"]))
-    writer.write(tmp_path, widths)
-    assert traced == [[0]]  # six widths, of which the trace says none
-    writer.write(tmp_path, widths[3:])
-    assert traced == [[0]]
-
-
-def test_a_width_that_stands_in_the_code_is_traced_for_itself(tmp_path: Path) -> None:
-    structure = FAMILIES["phi3"].structure(layers=2)  # splits a fused gate at half its width
-    kept = {"": [np.arange(2), np.arange(40), np.arange(1), np.arange(20)]}
-    (graph,) = write_graphs("phi3", structure, kept, tmp_path).values()
-    tokens = random_tokens()
-    expected = graph.expected(tokens)
-    gap = np.abs(OnnxRuntime(graph.folder, threads=1).logits(tokens.numpy()) - expected).max()
-    assert gap <= ROUNDING * expected.std()
-
-
-def test_a_model_in_half_precision_is_written_in_float32(tmp_path: Path) -> None:
-    structure = FAMILIES["qwen2"].structure(layers=1)
-    exact = twin(structure)
-    half = twin(structure)
-    for model in (exact.backbone.model, half.backbone.model):
-        for weight in model.parameters():
-            weight.data = weight.data.bfloat16()
-    for weight in exact.backbone.model.parameters():
-        weight.data = weight.data.float()
-    kept = {"": [np.arange(2), np.arange(48)]}
-    (graph,) = write_graphs("qwen2", half, kept, tmp_path).values()
+    exact, half = _rounded_twins(FAMILIES["qwen2"].structure(layers=1))
+    writer = GraphWriter(half)
+    for width in (48, 21):
+        kept = [np.arange(2), np.arange(width)]
+        writer.write(tmp_path, placed(cut_down(half, kept)))
+        graph = Graph(family=FAMILIES["qwen2"], structure=exact, kept=kept, folder=tmp_path)
+        assert _gap(graph) <= ROUNDING
+        monkeypatch.setattr("planner.targets.onnx.onnx_graph.trace", None)
     assert half.backbone.model.dtype == torch.bfloat16
+
+
+def _rounded_twins(structure: ModelStructure) -> tuple[ModelStructure, ModelStructure]:
+    """Return a model of bfloat16 numbers in float32, and the same in bfloat16."""
+    exact, half = twin(structure), twin(structure)
+    for dtype, models in ((torch.bfloat16, (exact, half)), (torch.float32, (exact,))):
+        for weight in (weight for each in models for weight in each.backbone.model.parameters()):
+            weight.data = weight.data.to(dtype)
+    return exact, half
+
+
+def test_integers_of_a_layer_are_found_wherever_they_stand() -> None:
+    hidden, output = onnx_ir.Value(name="hidden"), onnx_ir.Value(name="output")
+    shape = onnx_ir.Value(name="shape", const_value=onnx_ir.tensor([2, 96]))
+    weight = onnx_ir.Value(name="layer.weight", const_value=onnx_ir.tensor([7]))
+    half = onnx_ir.node("Constant", [], {"value_int": 48})
+    split = onnx_ir.node("Any", [hidden, shape, weight, half.outputs[0]], outputs=[output])
+    assert split.op_type == "Any"
+    boundary = Boundary(hidden=hidden, call=(), output=output, past=(), present=())
+    trace = Trace(inputs={}, layers=(boundary,), logits=output)
+    template = Template(boundary=boundary, trace=trace, prefix="layer.")
+    assert template.integers() == {2, 96, 48}
+
+
+def _gap(graph: Graph) -> float:
+    """Return the largest difference of logits, whole and stepped, in their spread."""
     tokens = random_tokens()
-    with torch.inference_mode():
-        expected = exact.backbone.model(tokens).logits.numpy()
-    gap = np.abs(OnnxRuntime(graph.folder, threads=1).logits(tokens.numpy()) - expected).max()
-    assert gap <= ROUNDING * expected.std()
+    expected, served = graph.expected(tokens), OnnxRuntime(graph.folder, threads=1)
+    whole = np.abs(served.logits(tokens.numpy()) - expected).max()
+    stepped = np.abs(served.stepped_logits(tokens.numpy()) - expected[:, 6:]).max()
+    return float(max(whole, stepped) / expected.std())
+
+
+@pytest.mark.families
+def test_a_width_that_stands_in_the_code_is_traced_for_itself(tmp_path: Path) -> None:
+    family = FAMILIES["phi3"]  # splits a fused gate at half its width
+    kept = [np.arange(2), np.arange(40), np.arange(2), np.arange(20)]
+    graph = write_graph(family.structure(layers=2), kept, family, tmp_path)
+    assert _gap(graph) <= ROUNDING
 
 
 @pytest.mark.families
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_family(name: str, tmp_path: Path) -> None:
     family = FAMILIES[name]
-    kept = {"": irregular_plan(family)}
-    (graph,) = write_graphs(name, family.structure(), kept, tmp_path).values()
-    tokens = random_tokens()
-    expected = graph.expected(tokens)
-    served = OnnxRuntime(graph.folder, threads=1)
-    allowed = ROUNDING * expected.std()
-    assert np.abs(served.logits(tokens.numpy()) - expected).max() <= allowed
-    assert np.abs(served.stepped_logits(tokens.numpy()) - expected[:, 6:]).max() <= allowed
+    graph = write_graph(family.structure(), irregular_plan(family), family, tmp_path)
+    assert _gap(graph) <= ROUNDING
