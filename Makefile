@@ -6,7 +6,7 @@ ALL := not slow and not gpu and not vllm
 OTHER_ARITHMETIC := from evaluators.runtime.device import has_bfloat16_instructions as has; print(int(not has()))
 SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
 	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
-BENCHMARKS := forward racing memory errorbars latency streaming truth search front rankings sparsity moe families \
+BENCHMARKS := forward racing memory errorbars latency export streaming truth search front rankings sparsity moe families \
 	fuzz kill
 
 .PHONY: help install demo evidence check format docs test test-all test-vllm coverage slow bench fuzz kill \

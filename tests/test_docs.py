@@ -11,6 +11,7 @@ import pytest
 from planner.cli.main import COMMANDS, command_parser
 from planner.recipes.recipe import RECIPES
 from planner.searchers import SearcherName
+from planner.settings.evaluate import EvaluateSettings
 from planner.settings.search import PriorName, SearchSettings
 from planner.settings.to_moe import ToMoeSettings
 from search_spaces.importance import (
@@ -36,7 +37,7 @@ _OPTION = re.compile(r"`--([a-z_]+)[^`]*`")
 _COMMAND = re.compile(r"^    planner (.*)$|`planner ([a-z-]+ [^`\n]*)`", re.MULTILINE)
 _OF_COMMANDS_ALONE = {
     "out", "resume", "config", "recipes", "budgets", "knee", "against", "reference", "stability",
-    "plan",
+    "plan", "front", "format", "gguf_type",
 }  # fmt: skip
 """Options that are no settings."""
 
@@ -82,7 +83,8 @@ def test_commands_can_be_typed(document: Path) -> None:
 
 @written
 def test_options_exist(document: Path) -> None:
-    known = {*SearchSettings.model_fields, *ToMoeSettings.model_fields, *_OF_COMMANDS_ALONE}
+    settings = (SearchSettings, ToMoeSettings, EvaluateSettings)
+    known = {name for kind in settings for name in kind.model_fields} | _OF_COMMANDS_ALONE
     assert set(_OPTION.findall(document.read_text(encoding="utf-8"))) - known == set()
 
 
