@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 from torch import nn
+from transformers import PreTrainedConfig
 
 from planner.targets.bundled_code import PRUNED
 from planner.targets.hf.layout import Part
-from planner.targets.hf.stock import by_block, head_dim, shorten
+from planner.targets.hf.stock import (
+    COUNT_NAMES,
+    by_block,
+    head_dim,
+    shorten,
+    values_of_experts,
+)
 from planner.targets.hf.wiring import Sizes, Wiring
 
 
@@ -36,6 +43,7 @@ def pruned_config(
     lead_layers = [lead.layers[0] for lead in leads]
     before = shorten(config, np.array([wiring.sources[layer] for layer in lead_layers]))
     config.head_dim = head_dim(config)
+    before |= _share_experts_(config, sizes)
     sublayers = [
         [each for part in block for each in part.sublayers(sizes, sequential=wiring.sequential)]
         for block in blocks
@@ -60,6 +68,25 @@ def pruned_config(
         auto_map=dict(PRUNED.classes),
     )
     return description
+
+
+def _share_experts_(config: PreTrainedConfig, sizes: Sequence[Sizes]) -> dict[str, Any]:
+    """Let a config say what layers keep of their experts, as far as it says it of all at once.
+
+    The bundled code does not read it. vLLM does, which makes room for as many experts in each
+    layer, and fills that from the first on.
+
+    Returns:
+        The values that it replaced, by name.
+    """
+    values = [values_of_experts(config, of_layer) for of_layer in sizes if of_layer.get("experts")]
+    replaced: dict[str, Any] = {}
+    for name in values[0] if values else ():
+        of_layers = {of_layer.get(name) for of_layer in values}
+        if name in COUNT_NAMES or len(of_layers) == 1:
+            replaced[name] = getattr(config, name)
+            setattr(config, name, max(of_layers))
+    return replaced
 
 
 def _idle(

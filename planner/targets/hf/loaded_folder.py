@@ -72,6 +72,7 @@ def load_folder(
             trust_remote_code=trust_remote_code
             or any((folder / code.file).is_file() for code in (PRUNED, DECILM)),
             dtype=dtype,
+            experts_implementation="eager",  # as they are searched, and of any width
             ignore_mismatched_sizes=True,  # reported below with the others
         )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):

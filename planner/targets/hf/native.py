@@ -23,7 +23,6 @@ from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, Exper
 from search_spaces.space.configuration import Dimension
 from search_spaces.space.holds import Holds
 from search_spaces.structure.components import Component, ComponentKind
-from search_spaces.structure.mixture import mixtures_of
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
 
@@ -47,14 +46,14 @@ def native_holds(structure: ModelStructure) -> Holds:
 def vllm_holds(structure: ModelStructure) -> Holds:
     """Return what vLLM can hold of a model, through its Transformers backend.
 
-    It builds all layers with experts from one number of them, one width and one top-k.
+    It gives all layers with experts one width of them and one top-k. Of their number it makes room
+    for the largest, and a router of fewer never asks for the others.
     """
-    model = structure.backbone.model
+    model: Any = structure.backbone.model
     refusal = ""
     if not model.is_backend_compatible():
         refusal = f"{type(model).__name__} does not let vLLM compute its attention"
-    equal = {"experts": _ALIKE["experts"]} if mixtures_of(structure.components) else {}
-    return Holds(refuses_model=refusal, equal=equal)
+    return Holds(refuses_model=refusal, equal={"experts": frozenset({"channels", "top_k"})})
 
 
 class _Stock:

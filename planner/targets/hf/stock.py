@@ -124,13 +124,14 @@ def _values(wiring: Wiring, index: int, sizes: Sizes) -> dict[str, Any]:
         if hasattr(config, "num_key_value_heads"):
             values["num_key_value_heads"] = sizes["attention"]
     if "experts" in sizes:
-        values |= _values_of_experts(config, sizes)
+        values |= values_of_experts(config, sizes)
     if "mlp" in sizes:
         values[_first(config, WIDTH_NAMES)] = sizes["mlp"]
     return values
 
 
-def _values_of_experts(config: PreTrainedConfig, sizes: Sizes) -> dict[str, Any]:
+def values_of_experts(config: PreTrainedConfig, sizes: Sizes) -> dict[str, Any]:
+    """Return what a config holds of the experts of one layer."""
     values: dict[str, Any] = {n: sizes["experts"] for n in COUNT_NAMES if hasattr(config, n)}
     values |= {name: sizes["top_k"] for name in TOP_K_NAMES if hasattr(config, name)}
     values[_first(config, INNER_NAMES)] = sizes["channels"]
