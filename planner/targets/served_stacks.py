@@ -39,15 +39,17 @@ def describe_runtime(
     Args:
         runtime: That serves them.
         target: That writes them.
-        stored: Number format of the dense model on disk, which a target without another keeps.
+        stored: Number format of the dense model on disk.
         threads: That the runtime may compute with.
     """
     options = [f"{name} {value}" for name, value in sorted(target.choice.options.items())]
+    # a graph is written in float32 whatever the source is in, a file as the source is
+    written = torch.float32 if runtime == "onnxruntime" else stored
     return ServingRuntime(
         name=runtime,
         version=target.runtime_version,
         threads=threads,
-        dtype=", ".join(options) or str(stored).removeprefix("torch."),
+        dtype=", ".join(options) or str(written).removeprefix("torch."),
     )
 
 

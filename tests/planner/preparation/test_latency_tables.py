@@ -4,15 +4,32 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import pytest
+import torch
 
+from evaluators.costs.latency import predict
+from evaluators.latency.latency_setting import Device
 from evaluators.latency.measure import least_bytes
-from evaluators.latency.workload import Workload
+from evaluators.latency.workload import Latency, Workload
+from planner import search
 from planner.preparation.dense_model import DenseModel, open_model
-from planner.preparation.latency_tables import _cache_path, _save, check_request, fitting
+from planner.preparation.latency_tables import (
+    _cache_path,
+    _save,
+    check_request,
+    check_runtime,
+    find_table,
+    fitting,
+    read_table,
+)
 from planner.settings.search import SearchSettings
-from search_spaces.errors import SettingsError
+from planner.targets.folder_timer import FolderTimer, TimingRequest
+from planner.targets.gguf import gguf_target
+from planner.targets.gguf.gguf_target import GgufTarget
+from search_spaces.errors import LatencyError, MissingExtraError, SettingsError
 from search_spaces.progress import NO_PROGRESS
+from search_spaces.space.configuration import dense_configurations
 from tests.models.factory import VOCABULARY
 
 if TYPE_CHECKING:
@@ -66,6 +83,75 @@ def test_so_is_one_for_which_memory_runs_out_and_nothing_else(
     with pytest.raises(raised) as caught, fitting(dense, REQUEST):
         raise error
     assert isinstance(caught.value, SettingsError) == (raised is SettingsError)
+
+
+def test_a_runtime_that_is_not_installed_is_refused_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def missing(_target: GgufTarget) -> None:
+        raise MissingExtraError("cyllama", "gguf", "running a GGUF file")
+
+    monkeypatch.setattr(GgufTarget, "check_installed", missing)
+    with pytest.raises(MissingExtraError, match=r"compression-planner\[gguf\]"):
+        search("no-such-model", out=tmp_path / "run", budget="latency<=0.7x", runtime="llama.cpp")
+    check_runtime(SearchSettings(model="m"))
+
+
+IN_LLAMA_CPP = SearchSettings(model="m", runtime="llama.cpp", prompt_tokens=8, new_tokens=2)
+
+
+@pytest.fixture(scope="module")
+def measured(dense: DenseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder and a cache with a table in which a KB of a file takes a millisecond."""
+
+    def timed(_timer: FolderTimer, request: TimingRequest) -> Latency:
+        kilobytes = (request.folder / "model.gguf").stat().st_size / 1000
+        return Latency(prefill_ms=kilobytes, decode_ms=kilobytes / 10)
+
+    folder = tmp_path_factory.mktemp("measured")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderTimer, "time", timed)
+        patch.setattr(gguf_target, "vocabulary_of", lambda _tokenizer, _size: None)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        find_table(dense, IN_LLAMA_CPP, folder, NO_PROGRESS)
+    return folder
+
+
+def test_a_table_is_measured_where_the_export_is_served(
+    dense: DenseModel, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = read_table(dense, IN_LLAMA_CPP, measured)
+    assert table is not None
+    runtime = table.setting.runtime
+    assert (runtime.name, runtime.dtype, runtime.attention) == ("llama.cpp", "float32", None)
+    assert table.setting.device == Device.here(torch.device("cpu"))
+    structure = dense.structure
+    kept = np.stack([dense_configurations(structure.components)] * 3)
+    kept[1, 1::2] = 24  # of 48 channels of each MLP
+    kept[2] = 0
+    whole, half, nothing = predict(structure, dense.costs.block_options, table, kept)
+    assert whole.prefill_ms == pytest.approx(table.dense.prefill_ms)
+    assert nothing.prefill_ms == pytest.approx(table.rest.prefill_ms)
+    assert nothing.prefill_ms < half.prefill_ms < whole.prefill_ms
+    monkeypatch.setenv("XDG_CACHE_HOME", str(measured / "cache"))
+    assert find_table(dense, IN_LLAMA_CPP, tmp_path, NO_PROGRESS) == table  # the cached one
+
+
+def test_a_table_of_another_runtime_is_refused(dense: DenseModel, measured: Path) -> None:
+    in_torch = IN_LLAMA_CPP.model_copy(update={"runtime": "torch"})
+    with pytest.raises(LatencyError, match=r"with llama\.cpp .* got .* with torch"):
+        read_table(dense, in_torch, measured)
+
+
+def test_a_context_longer_than_the_table_s_is_refused(
+    dense: DenseModel, measured: Path, tmp_path: Path
+) -> None:
+    longer = IN_LLAMA_CPP.model_copy(update={"prompt_tokens": 9})
+    with pytest.raises(LatencyError, match=r"8 tokens read, 2 written, got .* 9 tokens read"):
+        read_table(dense, longer, measured)
+    beyond = IN_LLAMA_CPP.model_copy(update={"prompt_tokens": 10**6})
+    with pytest.raises(SettingsError, match="at most the 64 positions"):
+        find_table(dense, beyond, tmp_path, NO_PROGRESS)
 
 
 def test_a_cache_that_cannot_be_written_is_missed_by_nobody(

@@ -195,3 +195,15 @@ def test_differences_name_what_asks_for_another_search() -> None:
     other = SearchSettings(model="m", seed=1, search_windows=8, evaluations=999)
     assert before.differences(further) == {}
     assert before.differences(other) == {"seed": (0, 1), "search_windows": (16, 8)}
+
+
+@pytest.mark.parametrize("budget", [None, "params<=0.7x"])
+def test_a_runtime_is_chosen_for_a_budget_that_is_measured_in_it(budget: str | None) -> None:
+    with pytest.raises(
+        SettingsError, match=r"`runtime` llama\.cpp needs a budget on what is measured in it, got"
+    ):
+        SearchSettings.checked(model="m", budget=budget, runtime="llama.cpp")
+    for measured in ("latency<=0.7x", "throughput>=2x"):
+        settings = SearchSettings.checked(model="m", budget=measured, runtime="llama.cpp")
+        assert settings.runtime == "llama.cpp"
+    assert SearchSettings.checked(model="m", budget=budget).runtime == "torch"

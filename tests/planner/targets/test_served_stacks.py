@@ -22,7 +22,7 @@ from planner.targets.served_stacks import (
     serving_choice,
     stacked,
 )
-from planner.targets.target_names import TargetChoice
+from planner.targets.target_names import TargetChoice, TargetName
 from search_spaces.errors import VerificationError
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.reading.read import read_structure
@@ -105,11 +105,16 @@ def test_each_stack_is_written_once_and_timed_as_often_as_asked(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_target_that_changes_no_format_keeps_the_one_on_disk() -> None:
+@pytest.mark.parametrize(
+    ("runtime", "dtype"), [("llama.cpp", "bfloat16"), ("onnxruntime", "float32")]
+)
+def test_a_target_without_options_keeps_the_format_on_disk_or_has_one_only(
+    runtime: RuntimeName, dtype: str
+) -> None:
     target: Any = FakeTarget()
     target.choice = TargetChoice(name="gguf")
-    assert describe_runtime("llama.cpp", target, torch.bfloat16, 1) == ServingRuntime(
-        name="llama.cpp", version="7", threads=1, dtype="bfloat16"
+    assert describe_runtime(runtime, target, torch.bfloat16, 1) == ServingRuntime(
+        name=runtime, version="7", threads=1, dtype=dtype
     )
 
 
@@ -122,16 +127,22 @@ def test_each_runtime_but_torch_serves_what_a_target_writes() -> None:
     }
 
 
-def test_stacks_of_one_component_run_in_llama_cpp_and_what_is_none_is_refused(
+@pytest.mark.parametrize(
+    ("name", "stacks"),
+    [("gguf", [(1, 0), (0, 12)]), ("onnx", [(0, 12)])],  # attention alone, and MLPs alone
+)
+def test_stacks_of_one_component_run_where_they_are_served_and_what_is_none_is_refused(
+    name: TargetName,
+    stacks: list[tuple[int, int]],
     structure: ModelStructure,
     loaded: LoadedModel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gguf_target, "vocabulary_of", lambda _tokenizer, size: plain_words(size))
-    target = TargetChoice(name="gguf").make()
+    target = TargetChoice(name=name).make()
     with FolderTimer(target) as timer:
-        for kept in ((1, 0), (0, 12)):  # attention alone, and MLPs alone
+        for kept in stacks:
             folder = tmp_path / str(kept[0])
             folder.mkdir()
             case = StackCase(layers=(0, 1, 2), kept=kept)
@@ -141,7 +152,7 @@ def test_stacks_of_one_component_run_in_llama_cpp_and_what_is_none_is_refused(
             assert latency.prefill_ms > 0
             assert latency.decode_ms > 0
         empty = request.model_copy(update={"folder": tmp_path})
-        with pytest.raises(VerificationError, match="of `gguf` must run layers") as caught:
+        with pytest.raises(VerificationError, match=f"of `{name}` must run layers") as caught:
             timer.time(empty)
-        assert "model.gguf" in str(caught.value.__cause__)
+        assert f"model.{name}" in str(caught.value.__cause__)
         assert timer.time(request).prefill_ms > 0
