@@ -94,14 +94,18 @@ def write_file(
     check_rows(number_type, model.blocks.row_lengths)
     plain = path.with_suffix(".plain")
     _write(plain, model, quantized_from)
-    quantize(plain, path, int(file_type_of(number_type)), threads=torch.get_num_threads())
-    plain.unlink()
+    try:
+        quantize(plain, path, int(file_type_of(number_type)), threads=torch.get_num_threads())
+    finally:
+        plain.unlink()
 
 
 def _write(path: Path, model: GgufModel, number_type: GgufType) -> None:
     writer = GGUFWriter(None, model.blocks.architecture.name)
     for key, value in model.about.items():
         writer.add_string(f"general.{key}", value)
+    if "base_model.0.name" in model.about:
+        writer.add_base_model_count(1)
     writer.add_file_type(file_type_of(number_type))
     writer.add_quantization_version(GGML_QUANT_VERSION)
     _describe(writer, model.structure, model.blocks)

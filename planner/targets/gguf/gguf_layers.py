@@ -156,7 +156,7 @@ def _architecture(
     if varied is None:
         raise TargetError(
             f"layers must be such as `{family.own.name}` of llama.cpp holds, and {reason}; search "
-            "with `--loads-in llama.cpp`, or export with `--format hf`"
+            "with `--loads_in llama.cpp`, or export with `--format hf`"
         )
     if added := _added(blocks, dense) - (_ADDED_BIASES if varied.gains_biases else set()):
         raise TargetError(

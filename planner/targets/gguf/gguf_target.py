@@ -42,6 +42,7 @@ _CARD_FIELDS = {
     "base_model.0.name": "base_model",
 }
 """Of the source's card, by keys of ``general``."""
+_HUB = "https://huggingface.co/"
 _LOADING = """\
 In llama.cpp and what is built on it: `llama-cli -m {file}`, or in Python with `xllamacpp`:
 
@@ -190,7 +191,13 @@ def _holds(structure: ModelStructure) -> Holds:
 
 
 def _about(dense: LoadedModel, source: Path | None, plan_id: str) -> dict[str, str]:
-    """Return what the file says of itself, by keys of ``general``."""
+    """Return what the file says of itself, by keys of ``general``.
+
+    Args:
+        dense: The model that it was cut from.
+        source: The files of that model, with its card; None: they are not at hand.
+        plan_id: Of the plan.
+    """
     unpacked = cache_folder() in Path(dense.source).parents  # from a file whose name is lost
     name = dense.identity.architecture if unpacked else Path(dense.source).name
     about = {
@@ -202,7 +209,12 @@ def _about(dense: LoadedModel, source: Path | None, plan_id: str) -> dict[str, s
         card = Metadata.load_model_card(source)
     except (OSError, ValueError, YAMLError):  # no card that anyone could read
         card = {}
+    if not Path(dense.source).exists():  # but on the hub
+        card = {**card, "base_model": dense.source}
     for key, field in _CARD_FIELDS.items():
-        if isinstance(value := card.get(field), str):
-            about[key] = value
-    return about
+        value = card.get(field)
+        first = next(iter(value), None) if isinstance(value, list) else value
+        if isinstance(first, str):
+            about[key] = first
+    base = about.get("base_model.0.name", "")
+    return {**about, "base_model.0.repo_url": f"{_HUB}{base}"} if base.count("/") == 1 else about

@@ -6,6 +6,7 @@ trying: the one whose tokens are the tokenizer's own, on text where they differ.
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from gguf import GGUFWriter, TokenType
 from transformers import PreTrainedTokenizerBase
 
 from planner.targets.gguf.gguf_runtime import tokenize
-from search_spaces.errors import TargetError, VerificationError
+from search_spaces.errors import TargetError, VerificationError, quoted
 
 _SPLITS = (
     "llama-bpe",
@@ -173,6 +174,11 @@ def _unsplit(
         )
     pieces |= {number: each["content"] for number, each in added.items()}
     tokens = [pieces.get(number, f"[PAD{number}]") for number in range(size)]
+    if repeated := next((text for text, count in Counter(tokens).items() if count > 1), None):
+        raise TargetError(
+            "each token must have a text of its own, as llama.cpp finds it by that, and "
+            f"{quoted(repeated, 40)} is that of several; export with `--format hf`"
+        )
     kinds = [_type_of(number, pieces, added, model) for number in range(size)]
     merges = [each.split(" ") if isinstance(each, str) else each for each in model["merges"]]
     ends = list(tokenizer("a").input_ids)

@@ -86,7 +86,10 @@ def test_a_file_says_where_it_is_from(folder: Path) -> None:
     assert said["general.name"] == "tiny-llama, pruned"
     assert "0123456789" in said["general.description"]
     assert said["general.license"] == "apache-2.0"
-    assert said["general.base_model.0.name"] == "a/b"
+    # which lies on the hub, so that its own base is not ours
+    assert said["general.base_model.count"] == 1
+    assert said["general.base_model.0.name"] == "hub/tiny-llama"
+    assert said["general.base_model.0.repo_url"] == "https://huggingface.co/hub/tiny-llama"
     assert (folder / "LICENSE").read_text() == "As is."
 
 
@@ -161,11 +164,28 @@ def test_what_cannot_be_held_leaves_nothing(tmp_path: Path, loaded: LoadedModel)
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_card_that_nobody_could_read_says_nothing(tmp_path: Path, loaded: LoadedModel) -> None:
-    source, out = tmp_path / "source", tmp_path / "out"
+def said_with_card(card: bytes, loaded: LoadedModel, folder: Path) -> dict[str, object]:
+    """Write an export of a folder with a card, and return what its file says."""
+    source, out = folder / "source", folder / "out"
     source.mkdir()
     out.mkdir()
-    (source / "README.md").write_bytes(b"---\nlicense: [\n\xff---\n")
+    (source / "README.md").write_bytes(card)
     cut = carried_out(dense("llama"), UNIFORM["narrow"])
-    GgufTarget().write(out, cut, loaded, source)
-    assert "general.license" not in GGUFReader(out / MODEL_FILE).fields
+    GgufTarget().write(out, cut, replace(loaded, source=str(source)), source)
+    fields = GGUFReader(out / MODEL_FILE).fields
+    return {name: field.contents() for name, field in fields.items()}
+
+
+def test_of_a_folder_the_card_says_what_it_was_made_from(
+    tmp_path: Path, loaded: LoadedModel
+) -> None:
+    card = b"---\nlicense: other\nlicense_name: own\nbase_model: [a/b, c/d]\n---\n"
+    said = said_with_card(card, loaded, tmp_path)
+    assert said["general.name"] == "source, pruned"
+    assert said["general.license.name"] == "own"
+    assert said["general.base_model.0.repo_url"] == "https://huggingface.co/a/b"
+
+
+def test_a_card_that_nobody_could_read_says_nothing(tmp_path: Path, loaded: LoadedModel) -> None:
+    said = said_with_card(b"---\nlicense: [\n\xff---\n", loaded, tmp_path)
+    assert not {"general.license", "general.base_model.0.name"} & set(said)

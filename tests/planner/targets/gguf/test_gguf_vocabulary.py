@@ -82,6 +82,13 @@ def test_a_tokenizer_without_some_bytes_is_refused_before_llama_cpp_aborts() -> 
         vocabulary_of(of_characters(byte_count=9), VOCABULARY)
 
 
+def test_two_tokens_of_one_text_are_refused_before_llama_cpp_aborts() -> None:
+    tokenizer = of_bytes()
+    tokenizer.add_tokens("[PAD60]")
+    with pytest.raises(TargetError, match=r"text of its own, .* `\[PAD60\]` is that of several"):
+        vocabulary_of(tokenizer, 64)
+
+
 def test_a_tokenizer_that_splits_text_in_no_known_way_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
