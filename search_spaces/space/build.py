@@ -61,7 +61,8 @@ def build_space(  # noqa: PLR0913  (all that a space is built from)
     position = 0
     for _, grouped in groupby(components, key=lambda component: component.layer):
         layer_components = list(grouped)
-        if _drops_layers(choices, holds):
+        layer_counts = counts[position : position + len(layer_components)]
+        if _drops_layers(choices, holds) and all(each[0] == 0 for each in layer_counts):
             sites.append(_layer_site(position, layer_components, tables))
         for component in layer_components:
             table, of_kind = tables[position], tied.get(component.kind, _FREE)
@@ -119,14 +120,13 @@ def unit_levels(
     if getattr(choices, component.unit_choice):
         many = component.unit_choice == "channels"
         counts = mlp_levels(component, mlp_step) if many else fine_levels(component)
-    whole_layers = _drops_layers(choices, holds)
-
-    def is_offered(count: int) -> bool:
-        if not count and (whole_layers or not choices.drops):
-            return whole_layers
-        return count == component.unit_count or not holds.refuses(component, count, DENSE_OPTIONS)
-
-    return tuple(filter(is_offered, counts))
+    drops = choices.drops or choices.layers
+    return tuple(
+        count
+        for count in counts
+        if count == component.unit_count
+        or ((count or drops) and not holds.refuses(component, count, DENSE_OPTIONS))
+    )
 
 
 def _drops_layers(choices: Choices, holds: Holds) -> bool:

@@ -24,8 +24,7 @@ class Holds:
     """Why it holds nothing of this model; empty: it does hold it."""
     refuses: "Callable[[Component, int, BlockOptions], str]" = _any
     """Why it does not hold a component with so many units and such options; empty: it does.
-    Units and each of the options are refused for themselves, and not for what they come with.
-    Components of a layer that keeps nothing are not asked of, as nothing of it is written."""
+    Units and each of the options are refused for themselves, and not for what they come with."""
     equal: "Mapping[ComponentKind, frozenset[Dimension]]" = field(default_factory=dict)
     """For each kind of component along what all that are kept of the model must be alike."""
     whole_layers: bool = False

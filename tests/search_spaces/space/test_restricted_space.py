@@ -196,6 +196,15 @@ def test_what_all_layers_offer_is_shared_and_no_more() -> None:
     assert searched.sites[0].levels == ((4, 4, 4), (12, 12, 12), (16, 16, 16))
 
 
+@pytest.mark.parametrize("words", ["layers", "drops"])
+def test_a_layer_of_which_anything_must_stay_is_not_dropped(words: str) -> None:
+    def refuses(component: Component, units: int, _options: BlockOptions) -> str:
+        return "" if units or component.name != "layers.0.mlp" else "it must stay"
+
+    searched = space(words, replace(ALIKE, refuses=refuses))
+    assert [site.name for site in searched.sites] == ["layers.1", "layers.2"]
+
+
 def test_a_kind_of_one_component_shares_nothing() -> None:
     searched = space("heads,channels", ALIKE, COMPONENTS[:2])
     assert [site.name for site in searched.sites] == ["layers.0.attention", "layers.0.mlp"]
