@@ -197,13 +197,14 @@ def test_an_export_is_measured_and_its_prediction_judged(run: Run, tmp_path: Pat
     best = run.best(BUDGET)
     folder = run.export(best.plan_id, tmp_path / "export")
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
-    assert manifest.workload == Workload(prompt_tokens=16, new_tokens=4)
+    service = manifest.service
+    assert service.workload == Workload(prompt_tokens=16, new_tokens=4)
     assert manifest.costs["latency"] == pytest.approx(best.costs["latency"])
-    prediction = manifest.prediction
+    prediction = service.prediction
     assert prediction is not None
     promised, taken = (
-        manifest.workload.request_ms(latency)
-        for latency in (prediction.pruned, manifest.latency["pruned"])
+        service.workload.request_ms(latency)
+        for latency in (prediction.pruned, service.latency["pruned"])
     )
     assert promised == pytest.approx(best.costs["latency"])
     assert taken > 0
@@ -215,7 +216,7 @@ def test_without_a_table_an_export_promises_nothing(run: Run, tmp_path: Path) ->
     (run.folder / "latency.json").unlink()
     folder = run.export(run.best(BUDGET).plan_id, tmp_path / "export")
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
-    assert manifest.prediction is None
+    assert manifest.service.prediction is None
     assert "latency" not in manifest.costs
     assert "predicted" not in (folder / "README.md").read_text()
 
@@ -227,7 +228,7 @@ def test_the_export_is_measured_in_the_format_of_the_table(
     run = search(str(saved_llama), out=tmp_path / "run", **half)
     folder = run.export(run.best("latency<=1x").plan_id, tmp_path / "export")
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
-    assert manifest.latency_dtype == "bfloat16"
+    assert manifest.service.served_as["dtype"] == "bfloat16"
 
 
 def test_a_run_that_measured_nothing_cannot_answer(searched: Path) -> None:
