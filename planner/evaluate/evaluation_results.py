@@ -30,7 +30,7 @@ class Value(_Record):
 
     value: float
     standard_error: float | None
-    """None: there is one sample."""
+    """None: there is one sample, or the metric is of all samples at once."""
 
     @classmethod
     def of(cls, samples: NDArray[np.float64]) -> Self:
@@ -102,8 +102,7 @@ class TaskResult(_Record):
     num_fewshot: int
     version: str
     """Of the task."""
-    pruned: Value | None
-    """None: the metric is no mean of numbers, and stands in ``metrics`` alone."""
+    pruned: Value
     dense: Value | None
     difference: Difference | None
     metrics: dict[str, dict[str, float]]
@@ -174,21 +173,23 @@ def task_results(
 def _task(pruned: TaskScores, dense: TaskScores | None) -> TaskResult:
     metric = deciding_metric(pruned)
     both = {"dense": dense, "pruned": pruned}
-    values = {
-        role: scores.values[metric]
-        for role, scores in both.items()
-        if scores is not None and metric in scores.values
-    }
     return TaskResult(
         metric=metric,
         samples=len(pruned.samples),
         num_fewshot=pruned.num_fewshot,
         version=pruned.version,
-        pruned=Value.of(values["pruned"]) if "pruned" in values else None,
-        dense=Value.of(values["dense"]) if "dense" in values else None,
-        difference=_difference(metric, pruned, dense) if len(values) == len(both) else None,
+        pruned=_value(metric, pruned),
+        dense=None if dense is None else _value(metric, dense),
+        difference=None if dense is None else _difference(metric, pruned, dense),
         metrics={role: scores.metrics for role, scores in both.items() if scores is not None},
     )
+
+
+def _value(metric: str, scores: TaskScores) -> Value:
+    if metric in scores.values:
+        return Value.of(scores.values[metric])
+    whole = (v for key, v in scores.metrics.items() if key.partition(",")[0] == metric)
+    return Value(value=next(whole, math.nan), standard_error=None)
 
 
 def deciding_metric(scores: TaskScores) -> str:
@@ -197,8 +198,10 @@ def deciding_metric(scores: TaskScores) -> str:
     return "acc_norm" if "acc_norm" in names else names[0]
 
 
-def _difference(metric: str, pruned: TaskScores, dense: TaskScores | None) -> Difference | None:
-    assert dense is not None
+def _difference(metric: str, pruned: TaskScores, dense: TaskScores) -> Difference | None:
+    """Compare two models sample by sample; None: the metric, or a single sample, allows none."""
+    if metric not in pruned.values or metric not in dense.values:
+        return None
     ours, theirs = pruned.values[metric], dense.values[metric]
     is_better_higher = pruned.higher_is_better.get(metric, True)
     if is_better_higher and np.isin([ours, theirs], (0.0, 1.0)).all():

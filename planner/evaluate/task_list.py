@@ -156,8 +156,7 @@ def _holds_task(file: Path) -> bool:
 def _placed(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the change of a config by which its data is read from beside its file."""
     options = config.get("dataset_kwargs")
-    files = options.get("data_files") if isinstance(options, dict) else None
-    if files is None:
+    if not isinstance(options, dict) or "data_files" not in options:
         return {}
 
     def placed(value: Any) -> Any:
@@ -168,7 +167,7 @@ def _placed(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         is_there = isinstance(value, str) and (folder / value).exists()
         return str(folder / value) if is_there else value
 
-    return {"dataset_kwargs": {**options, "data_files": placed(files)}}
+    return {"dataset_kwargs": {**options, "data_files": placed(options["data_files"])}}
 
 
 def _known_members(manager: TaskManager, names: Sequence[str]) -> Iterator[dict[str, Any]]:

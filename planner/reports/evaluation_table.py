@@ -60,12 +60,11 @@ def _ratio(nats: float | None) -> str:
 
 
 def _tasks_table(tasks: Mapping[str, TaskResult]) -> str:
-    differences = {name: one.difference for name, one in tasks.items() if one.difference}
-    if not differences:
+    if all(task.dense is None for task in tasks.values()):
         rows = [["task", "metric", "samples", "value"]]
         rows += [[n, t.metric, str(t.samples), _value(t.pruned, 3)] for n, t in tasks.items()]
         return aligned(rows)
-    several = len(differences) > 1
+    several = sum(task.difference is not None for task in tasks.values()) > 1
     rows = [["task", "verdict", "metric", "samples", "dense", "pruned", "gain", "p"]]
     rows[0] += ["p of all"] * several + ["lost", "won", "detectable"]
     for name, task in tasks.items():
