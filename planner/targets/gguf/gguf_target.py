@@ -52,7 +52,8 @@ import xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path = "{file}"
 server = xllamacpp.Server(params)
-server.handle_completions({{"prompt": "Once upon a time", "max_tokens": 32}})
+answer = server.handle_completions({{"prompt": "Once upon a time", "max_tokens": 32}})
+print(answer["choices"][0]["text"])
 ```
 
 Its architecture there is `{architecture}`.

@@ -1,5 +1,7 @@
 """The target as a pipeline uses it: written, served, counted, and what is told of it."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +80,28 @@ def test_what_is_served_computes_what_was_cut_and_reads_text_alike(
     assert gap < 0.01 * TOLERANCE * expected.std()
     text = "the inner tin"
     assert tokenize(folder / MODEL_FILE, [text]) == [list(loaded.tokenizer(text).input_ids)]
+
+
+def test_the_call_that_a_reader_is_told_writes_what_is_served(
+    tmp_path: Path, cut: CutLayers, loaded: LoadedModel
+) -> None:
+    target = GgufTarget("F32")
+    loading = target.write(tmp_path, cut, loaded, None).loading
+    code = loading.partition("```python")[2].partition("```")[0]
+    assert '"max_tokens": 32' in code
+    ran = subprocess.run(
+        [sys.executable, "-c", code.replace("32", '6, "temperature": 0')],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    prompt = list(loaded.tokenizer("Once upon a time").input_ids)
+    with target.serve(tmp_path, threads=1) as served:
+        written = served.greedy(prompt, 6)
+    text = loaded.tokenizer.decode(written, skip_special_tokens=True)
+    assert ran.stdout.strip() == str(text).strip()
+    assert text
 
 
 def test_a_file_says_where_it_is_from(folder: Path) -> None:
