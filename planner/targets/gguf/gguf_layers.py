@@ -66,6 +66,10 @@ def blocks_of(structure: ModelStructure, layers: Sequence[nn.Module]) -> Blocks:
     reader = _Reader(structure, family)
     read = [reader.block(layer) for layer in layers]
     kept = [block for block in read if block.tensors]
+    if not kept:
+        raise TargetError(
+            "llama.cpp must have a layer to run, and none of them is left; keep some attention"
+        )
     dense = [reader.block(layer).tensors for layer in structure.backbone.layers]
     known = frozenset(name for tensors in dense for name in tensors)
     architecture = _architecture(structure, family, kept, known)
@@ -171,8 +175,6 @@ def _own_refusal(
     own: Architecture, blocks: Sequence[Block], hidden: int, dense: frozenset[str]
 ) -> str:
     """Return why a family's own architecture does not hold some layers; empty: it does."""
-    if not blocks:
-        return "none of them is left"
     for block in blocks:
         if not (block.has_attention and block.has_feed_forward):
             return "a layer lacks its attention or its MLP"
