@@ -232,6 +232,7 @@ def test_vllm_computes_what_torch_does(case: Case, rows: list[Row], tmp_path: Pa
     with HfTarget().serve(folder, threads=1, exact=True) as served:
         expected = log_probabilities(served.logits(tokens))
         others = served.greedy(tokens[0].tolist(), WRITTEN)
+        whole = served.logits(np.array([[*tokens[0], *others]]))[0, -WRITTEN - 1 : -1]
     decoded = log_probabilities(got["stepped"])
     alike = [one == other for one, other in zip(got["written"], others, strict=True)]
     row = Row(
@@ -242,7 +243,9 @@ def test_vllm_computes_what_torch_does(case: Case, rows: list[Row], tmp_path: Pa
     )
     rows.append(row)
     assert max(row.gap, row.stepped_gap) <= ROUNDING
-    assert row.written == WRITTEN
+    best = np.sort(whole, axis=-1)
+    clear = best[:, -1] - best[:, -2] > 2 * ROUNDING
+    assert row.written == WRITTEN or not clear[row.written]
 
 
 def test_experts_that_differ_inside_are_refused() -> None:

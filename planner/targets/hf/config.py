@@ -81,8 +81,8 @@ def _share_experts_(config: PreTrainedConfig, sizes: Sequence[Sizes]) -> dict[st
     """
     values = [values_of_experts(config, of_layer) for of_layer in sizes if of_layer.get("experts")]
     replaced: dict[str, Any] = {}
-    for name in values[0] if values else ():
-        of_layers = {of_layer.get(name) for of_layer in values}
+    for name in sorted(set(values[0]).intersection(*values)) if values else ():
+        of_layers: set[int] = {of_layer[name] for of_layer in values}
         if name in COUNT_NAMES or len(of_layers) == 1:
             replaced[name] = getattr(config, name)
             setattr(config, name, max(of_layers))

@@ -88,7 +88,9 @@ class HfTarget:
         torch.set_num_threads(threads)
         dtype = torch.float32 if exact else getattr(torch, self._options["dtype"])
         trusted = bool(self._options.get("trust_remote_code"))
-        model: Any = load_folder(folder, dtype=dtype, trust_remote_code=trusted)
+        model: Any = load_folder(
+            folder, dtype=dtype, trust_remote_code=trusted, with_leftovers=not exact
+        )
         yield HfServed(model.to("cpu" if exact else self._options["device"]))
 
 
@@ -105,6 +107,7 @@ def write_assembled(
             model_needs_code=not pruned.is_stock,
             tokenizer_needs_code=told.tokenizer_needs_remote_code,
             requires=told.requires,
+            refused_by_vllm=pruned.refused_by_vllm,
         ),
         requires=told.requires,
         needs_remote_code=not pruned.is_stock,

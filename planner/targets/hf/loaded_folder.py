@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from planner.targets.bundled_code import DECILM, PRUNED, copies_of_code_aside
 from planner.targets.hf.model_folder import CutModel
 from search_spaces.errors import VerificationError
-from search_spaces.models.trust import load_as_client
+from search_spaces.models.trust import load_as_client, load_config
 
 
 def check_written(
@@ -54,28 +54,35 @@ def load_export(folder: Path) -> PreTrainedModel:
 
 
 def load_folder(
-    folder: Path, *, dtype: torch.dtype, trust_remote_code: bool = False
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    trust_remote_code: bool = False,
+    with_leftovers: bool = False,
 ) -> PreTrainedModel:
     """Load a model as a client would, and insist on every weight.
 
     Args:
         folder: Of an export, or of a dense model.
         dtype: To compute in.
-        trust_remote_code: Run other code than ours, which runs in any case.
+        trust_remote_code: Run other code than ours, which runs in any case, if the family is none
+            that transformers holds itself.
+        with_leftovers: Accept weights that the model does not use, as dense ones may have them.
 
     Raises:
         VerificationError: If weights are missing, left over or misshapen.
     """
+    is_ours = any((folder / code.file).is_file() for code in (PRUNED, DECILM))
     with copies_of_code_aside():
         model, info = load_as_client(
             str(folder),
-            trust_remote_code=trust_remote_code
-            or any((folder / code.file).is_file() for code in (PRUNED, DECILM)),
+            trust_remote_code=is_ours or (trust_remote_code and _runs_its_own_code(folder)),
             dtype=dtype,
             experts_implementation="eager",  # as they are searched, and of any width
             ignore_mismatched_sizes=True,  # reported below with the others
         )
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+    leftovers = () if with_leftovers else ("unexpected_keys",)
+    for kind in ("missing_keys", "mismatched_keys", *leftovers):
         if info[kind]:
             raise VerificationError(
                 f"an export must hold exactly the weights of its model, got {kind} "
@@ -83,6 +90,10 @@ def load_folder(
             )
     model.train(mode=False)
     return model
+
+
+def _runs_its_own_code(folder: Path) -> bool:
+    return hasattr(load_config(str(folder), trust_remote_code=True), "auto_map")
 
 
 def tensor_bytes(folder: Path) -> int:

@@ -15,6 +15,7 @@ from planner.targets.cut_layers import CutLayers, cut_layers
 from planner.targets.hf.belongings import carry
 from planner.targets.hf.config import pruned_config
 from planner.targets.hf.layout import Part, arrange, describe_experts
+from planner.targets.hf.native import refused_by_vllm
 from planner.targets.hf.published_config import VERSION_5_15, published, spelt_for_all
 from planner.targets.hf.stock import as_published, computes_alike, stock_config
 from planner.targets.hf.tokenizer_files import write_tokenizer
@@ -42,6 +43,8 @@ class CutModel:
     """With which that class loads it, without code of ours; `None`: it does not."""
     experts: str = ""
     """What is kept of its experts, in a sentence; empty if the dense model has none."""
+    refused_by_vllm: str = ""
+    """Why vLLM does not run our code for it; empty: it does, or needs none."""
 
     @property
     def is_stock(self) -> bool:
@@ -101,6 +104,7 @@ def assembled(cut: CutLayers) -> CutModel:
         config=pruned_config(wiring, sizes, blocks, layers, biases),
         model_class=model_class,
         experts=description,
+        refused_by_vllm=refused_by_vllm(structure, sizes),
     )
 
 

@@ -1,7 +1,7 @@
 """What classes of transformers hold without code of ours, and what vLLM holds with it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -49,11 +49,26 @@ def vllm_holds(structure: ModelStructure) -> Holds:
     It gives all layers with experts one width of them and one top-k. Of their number it makes room
     for the largest, and a router of fewer never asks for the others.
     """
+    return Holds(
+        refuses_model=refused_by_vllm(structure, ()),
+        equal={"experts": frozenset({"channels", "top_k"})},
+    )
+
+
+def refused_by_vllm(structure: ModelStructure, sizes: Sequence[Sizes]) -> str:
+    """Return why vLLM does not run our code for what is kept of a model; empty: it does.
+
+    Args:
+        structure: The dense model.
+        sizes: What each layer keeps.
+    """
     model: Any = structure.backbone.model
-    refusal = ""
     if not model.is_backend_compatible():
-        refusal = f"{type(model).__name__} does not let vLLM compute its attention"
-    return Holds(refuses_model=refusal, equal={"experts": frozenset({"channels", "top_k"})})
+        return f"{type(model).__name__} does not let vLLM compute its attention"
+    insides = {(each["channels"], each["top_k"]) for each in sizes if each.get("experts")}
+    if len(insides) > 1:
+        return "it gives the experts of all layers one width and one top-k, and here they differ"
+    return ""
 
 
 class _Stock:

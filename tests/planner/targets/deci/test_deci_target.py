@@ -145,7 +145,7 @@ def test_another_activation_is_refused() -> None:
 def test_biases_of_the_dense_model_are_told_to_vllm(
     loaded_llama: LoadedModel, tmp_path: Path
 ) -> None:
-    options = {"attention_bias": True, "mlp_bias": True}
+    options: dict[str, Any] = {"attention_bias": True, "mlp_bias": True}
     llama_with_biases = read_structure(make_model(LlamaConfig(**GROUPED, **options)))
     expected = {"llama": (True, True), "qwen2": (False, True)}
     for name, structure in (("llama", llama_with_biases), ("qwen2", dense("qwen2"))):

@@ -7,10 +7,7 @@ from numpy.typing import NDArray
 from planner.targets.hf.model_folder import cut_model
 from planner.targets.hf.native import native_holds, vllm_holds
 from planner.targets.holding import refusals
-from search_spaces.models.fingerprint import identify
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
-from search_spaces.space.component_plan import ComponentPlan
-from search_spaces.space.plan import Plan
 from search_spaces.structure.components import Component
 from search_spaces.structure.mixture import mixtures_of
 from search_spaces.structure.model import ModelStructure
@@ -18,21 +15,7 @@ from tests.models.candidates import irregular_plan, shorter_plan, uniform_plan
 from tests.models.families import EACH_FAMILY, FAMILIES, dense
 from tests.models.moe_families import mixture
 from tests.planner.export.exports import plan_of
-
-
-def alike(structure: ModelStructure, kind: str, units: int) -> Plan:
-    """Keep so many units of each component of a kind, and all others whole."""
-    counts = [
-        component.members(np.arange(component.member_count), min(units, component.unit_count))
-        if component.kind == kind
-        else np.arange(component.member_count)
-        for component in structure.components
-    ]
-    sites = {
-        component.name: ComponentPlan.of(np.sort(kept), component.member_count)
-        for component, kept in zip(structure.components, counts, strict=True)
-    }
-    return Plan(model=identify(structure.backbone.model), sites=sites)
+from tests.planner.targets.plans import alike
 
 
 def first(structure: ModelStructure, kind: str) -> Component:
