@@ -103,7 +103,8 @@ def fitted(architecture: Architecture, block: Block, hidden: int, *, needs_head:
         added |= _zero_mlp(hidden, like)
     if fuses:
         tensors, added = _fused(tensors), _fused(added)
-    return replace(block, tensors=tensors | added, filler=frozenset(added))
+    filler = {**tensors, **added} if block.filler else added
+    return replace(block, tensors=tensors | added, filler=frozenset(filler))
 
 
 def _fused(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

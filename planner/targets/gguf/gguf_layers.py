@@ -1,7 +1,7 @@
 """Cut layers named as llama.cpp names them, and the architecture of it that holds them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gguf import TensorNameMap, get_tensor_name_map
@@ -65,11 +65,8 @@ def blocks_of(structure: ModelStructure, layers: Sequence[nn.Module]) -> Blocks:
     assert family is not None, "a model of no family is refused above"
     reader = _Reader(structure, family)
     read = [reader.block(layer) for layer in layers]
-    kept = [block for block in read if block.tensors]
-    if not kept:
-        raise TargetError(
-            "llama.cpp must have a layer to run, and none of them is left; keep some attention"
-        )
+    # a model must have some layer
+    kept = [block for block in read if block.tensors] or [reader.idle()]
     dense = [reader.block(layer).tensors for layer in structure.backbone.layers]
     known = frozenset(name for tensors in dense for name in tensors)
     architecture = _architecture(structure, family, kept, known)
@@ -104,6 +101,7 @@ class _Reader:
     def __init__(self, structure: ModelStructure, family: Family) -> None:
         self._names = name_map(family)
         self._stack = structure.backbone.stack.path
+        self._first = structure.backbone.layers[0]
         self._one_added = family.one_added_to_norms
         self._head_dim = head_dim_of(structure)
         self._mixtures = mixtures_of(structure.components)
@@ -121,6 +119,15 @@ class _Reader:
             head_dim=self._head_dim,
             experts_run=self._experts_run(layer) if has_experts else 0,
         )
+
+    def idle(self) -> Block:
+        """Return a layer as the dense model's first that adds nothing."""
+        block = self.block(self._first)
+        tensors = {
+            name: tensor * 0 if name.startswith(("attn_output", "ffn_down")) else tensor
+            for name, tensor in block.tensors.items()
+        }
+        return replace(block, tensors=tensors, filler=frozenset(tensors))
 
     def _named(self, path: str, tensor: Tensor) -> dict[str, Tensor]:
         if path in _STACKS:

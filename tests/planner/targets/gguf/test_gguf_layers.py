@@ -161,9 +161,22 @@ def test_what_must_be_alike_and_is_not_is_refused_by_the_name_of_its_architectur
             blocks_of(structure, cut_to(structure, VARIED["widths"]))
         with pytest.raises(TargetError, match="lacks its attention or its MLP"):
             blocks_of(structure, cut_to(structure, VARIED["no-mlp-in-2"]))
-    for structure in (untied, dense("llama")):
-        with pytest.raises(TargetError, match="none of them is left"):
-            blocks_of(structure, cut_to(structure, [0] * 12))
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2", "mixtral"])
+def test_a_model_without_layers_has_one_that_adds_nothing(
+    made: dict[str, ModelStructure], name: str, tmp_path: Path
+) -> None:
+    structure = {
+        **made,
+        "gpt2": dense("gpt2"),
+        "mixtral": MOE_FAMILIES["mixtral"].structure(layers=1),
+    }[name]
+    layers = cut_to(structure, [0] * len(structure.components))
+    gap, blocks = gap_in_llama_cpp(structure, layers, tmp_path / "model.gguf")
+    assert gap < ROUNDING
+    (block,) = blocks.blocks
+    assert block.filler == set(block.tensors)
 
 
 def with_bias(layer: nn.Module) -> nn.Module:
