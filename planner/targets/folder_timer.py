@@ -76,8 +76,11 @@ class FolderTimer:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        print(request.model_dump_json(), file=stdin, flush=True)
-        reply = stdout.readline().strip()
+        try:
+            print(request.model_dump_json(), file=stdin, flush=True)
+            reply = stdout.readline().strip()
+        except BrokenPipeError:  # it was ended
+            reply = ""
         if not reply:
             raise VerificationError(
                 f"the runtime of `{self._name}` must run layers of the model to time "
