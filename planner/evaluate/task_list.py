@@ -1,5 +1,6 @@
 """The tasks that a user names, loaded: of lm-evaluation-harness, or from files of the user's."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from search_spaces.models.memory import is_out_of_memory
 from search_spaces.paths import existing_path
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.suggestions import suggestion
+
+logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".yaml", ".yml")
 _FEWSHOT_SEED = 1234
@@ -252,7 +255,9 @@ def _check(task: Any) -> None:
 def _set_fewshot(task: Any, count: int | None) -> None:
     """Set how many solved samples stand before each question, where the task leaves it open."""
     own = task.get_config("num_fewshot")
-    if count is not None and own != 0:  # which a task says that has them in its text
+    if count is not None and own == 0 != count:
+        logger.info("%s is asked without solved samples, as its file says", task.task_name)
+    elif count is not None:
         task.set_config(key="num_fewshot", value=count)
     elif own is None:
         task.set_config(key="num_fewshot", value=0)

@@ -47,10 +47,15 @@ def test_data_lies_beside_its_file_wherever_one_works(
         assert len(task.eval_docs) == SAMPLES
 
 
-def test_solved_samples_are_set_where_the_task_leaves_it_open(tasks: Path) -> None:
+def test_solved_samples_are_set_where_the_task_leaves_it_open(
+    tasks: Path, notices: list[str]
+) -> None:
     assert load(tasks)[0].get_config("num_fewshot") == 0
     edit(tasks, "test_split: test\n", "test_split: test\nfewshot_split: test\n")
     assert load(tasks, num_fewshot=2)[0].get_config("num_fewshot") == 2
+    edit(tasks, "test_split: test\n", "test_split: test\nnum_fewshot: 0\n")
+    assert load(tasks, num_fewshot=2)[0].get_config("num_fewshot") == 0
+    assert notices == ["tiny is asked without solved samples, as its file says"]
 
 
 FUNCTION = ('doc_to_text: "{{query}}"', "doc_to_text: !function code.text")
