@@ -1,6 +1,6 @@
 """The path from token ids to logits: embedding, layers, final norm and head."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -141,14 +141,15 @@ class Backbone:
         return result
 
     @contextmanager
-    def substituted(self, blocks: nn.ModuleList) -> Iterator[None]:
-        """Let the model run other layers than its own inside a block."""
-        name = self.stack.path.rpartition(".")[2]
-        setattr(self.decoder, name, blocks)
+    def replaced(self, layers: Sequence[nn.Module]) -> Iterator[None]:
+        """Let the model run other layers inside a block, each in the place of one of its own."""
+        for path, layer in zip(self.layer_paths, layers, strict=True):
+            self.model.set_submodule(path, layer)
         try:
             yield
         finally:
-            setattr(self.decoder, name, self.stack.blocks)
+            for path, layer in zip(self.layer_paths, self.layers, strict=True):
+                self.model.set_submodule(path, layer)
 
     def leave(self, hidden: Tensor) -> Tensor:
         """Apply the modules between the last layer and the head, such as the final norm."""

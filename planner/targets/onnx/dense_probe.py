@@ -7,13 +7,17 @@ from typing import Self
 import torch
 
 from planner.targets.onnx.traced_cache import KeysAndValues
-from search_spaces.structure.backbone import Backbone, probe_tokens
+from search_spaces.errors import TargetError
+from search_spaces.structure.backbone import probe_tokens
+from search_spaces.structure.model import ModelStructure
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheShape:
     """What one layer with an attention keeps of each token."""
 
+    slot: int
+    """Its number in the cache of `transformers`."""
     heads: int
     key_features: int
     value_features: int
@@ -37,19 +41,31 @@ class DenseProbe:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, backbone: Backbone) -> Self:
-        """Run it on a few tokens."""
+    def of(cls, structure: ModelStructure) -> Self:
+        """Run it on a few tokens.
+
+        Raises:
+            TargetError: If its layers do not have a cache each.
+        """
+        backbone = structure.backbone
         returned: list[object] = []
         hook = backbone.layers[0].register_forward_hook(lambda *args: returned.append(args[2]))
         with hook:
             cache = backbone.model(probe_tokens(backbone.model), use_cache=True).past_key_values
+        slots = [slot for slot, layer in enumerate(cache.layers) if layer.is_initialized]
+        places = [i for i, layer in enumerate(structure.layers) if layer.of_kind("attention")]
+        if len(slots) != len(places):
+            raise TargetError(
+                "`--format onnx` needs a model whose attentions have keys and values each, got "
+                f"{len(slots)} for {len(places)} attentions; choose another format"
+            )
         shapes = {
             place: CacheShape(
-                heads=layer.keys.shape[1],
-                key_features=layer.keys.shape[3],
-                value_features=layer.values.shape[3],
+                slot=slot,
+                heads=cache.layers[slot].keys.shape[1],
+                key_features=cache.layers[slot].keys.shape[3],
+                value_features=cache.layers[slot].values.shape[3],
             )
-            for place, layer in enumerate(cache.layers)
-            if layer.is_initialized
+            for place, slot in zip(places, slots, strict=True)
         }
         return cls(caches=shapes, returns_tuples=isinstance(returned[0], tuple))

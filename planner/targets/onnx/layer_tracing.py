@@ -73,10 +73,10 @@ def trace(
         TargetError: If its code cannot be traced, or keeps more than keys and values.
     """
     passing = [_Passing(layer, probe.returns_tuples) for layer in backbone.layers]
-    stack = nn.ModuleList(layers.get(place, other) for place, other in enumerate(passing))
-    traced = _Traced(backbone.model, list(stack), list(caches))
+    stack = [layers.get(place, other) for place, other in enumerate(passing)]
+    traced = _Traced(backbone.model, stack, caches)
     inputs, shapes = _inputs(list(caches.values()))
-    with _quiet(), torch.no_grad(), backbone.substituted(stack):
+    with _quiet(), torch.no_grad(), backbone.replaced(stack):
         try:
             program = torch.onnx.export(
                 traced,
@@ -173,16 +173,17 @@ class _Traced(nn.Module):
     Args:
         model: With layers of which some let hidden states pass.
         layers: All of them.
-        places: Of those with an attention.
+        caches: Of those with an attention, by their places.
     """
 
     def __init__(
-        self, model: nn.Module, layers: Sequence[nn.Module], places: Sequence[int]
+        self, model: nn.Module, layers: Sequence[nn.Module], caches: Mapping[int, CacheShape]
     ) -> None:
         super().__init__()
         self.model = model
         self._layers = list(layers)
-        self._places = places
+        self._places = tuple(caches)
+        self._slots = [cache.slot for cache in caches.values()]
         self._accepted = inspect.signature(model.forward).parameters.keys()
         self._notes = _Notes([], [], [])  # changed in place: torch undoes what a trace assigns
 
@@ -198,7 +199,7 @@ class _Traced(nn.Module):
         inputs += [each for pair in past for each in pair]
         notes = self._notes
         notes.start(inputs)
-        cache = TracedCache(dict(zip(self._places, past, strict=True)), past_length.shape[0])
+        cache = TracedCache(dict(zip(self._slots, past, strict=True)), past_length.shape[0])
         optional = {"position_ids": position_ids} if "position_ids" in self._accepted else {}
         with hooked(
             layer.register_forward_hook(notes.layer, with_kwargs=True) for layer in self._layers
@@ -210,7 +211,7 @@ class _Traced(nn.Module):
                 use_cache=True,
                 **optional,
             )
-        pairs = [cache.present[place] for place in self._places]
+        pairs = [cache.present[slot] for slot in self._slots]
         notes.present = [notes.number(each) for pair in pairs for each in pair]
         notes.logits = notes.number(output.logits)
         return notes.tensors[len(inputs) :]

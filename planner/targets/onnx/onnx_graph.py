@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir
@@ -28,9 +29,13 @@ class GraphWriter:
     """
 
     def __init__(self, structure: ModelStructure) -> None:
-        self._backbone = _in_float32(structure).backbone
-        self._probe = DenseProbe.of(self._backbone)
-        kinds = layer_kinds(structure)
+        floats = _in_float32(structure)
+        self._backbone = floats.backbone
+        self._probe = DenseProbe.of(floats)
+        # GPT-2 may scale scores by the layer's number: then no layer is like another
+        by_number = getattr(self._backbone.model.config, "scale_attn_by_inverse_layer_idx", False)
+        places = range(len(structure.layers))
+        kinds = [(place,) for place in places] if by_number else layer_kinds(structure)
         self._kind_of = {place: kind for kind, group in enumerate(kinds) for place in group}
         self._templates: dict[_Key, Template] = {}
         self._with_fixed_width: set[_Key] = set()
@@ -70,11 +75,7 @@ class GraphWriter:
             return None
         dense = self._probe.caches[layer.place]
         (attention,) = (each for each in layer.components if each.mixes_tokens)
-        return CacheShape(
-            heads=dense.heads // attention.unit_count * layer.groups,
-            key_features=dense.key_features,
-            value_features=dense.value_features,
-        )
+        return replace(dense, heads=dense.heads // attention.unit_count * layer.groups)
 
     def _untraced(self, layers: Sequence[PlacedLayer]) -> dict[int, PlacedLayer]:
         """Choose layers for one trace, at most one of each place and each missing shape."""

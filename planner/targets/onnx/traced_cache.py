@@ -18,7 +18,7 @@ class TracedCache(Cache):
     no attention.
 
     Args:
-        past: Of each layer with an attention, by its place.
+        past: Of each layer with an attention, by its number in the cache.
         length: Of all of them.
     """
 

@@ -6,20 +6,24 @@ import numpy as np
 import onnx_ir
 import pytest
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from planner.targets.onnx.graph_assembly import Template
 from planner.targets.onnx.layer_tracing import Boundary, Trace
 from planner.targets.onnx.onnx_graph import GraphWriter
 from planner.targets.onnx.onnx_runtime import MODEL_FILE, OnnxRuntime
 from planner.targets.onnx.placed_layer import placed
+from search_spaces.reading.read import read_structure
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, random_tokens
 from tests.models.factory import twin
 from tests.models.families import FAMILIES
+from tests.planner.export.exports import export
 from tests.planner.targets.onnx.graphs import (
     ROUNDING,
     Graph,
     cut_down,
+    loaded,
     plans,
     write_graph,
 )
@@ -101,6 +105,37 @@ def test_a_width_that_stands_in_the_code_is_traced_for_itself(tmp_path: Path) ->
     kept = [np.arange(2), np.arange(40), np.arange(2), np.arange(20)]
     graph = write_graph(family.structure(layers=2), kept, family, tmp_path)
     assert _gap(graph) <= ROUNDING
+
+
+@pytest.mark.families
+def test_an_export_of_ours_is_a_model_like_others(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """Its blocks have several layers, of which one has the block's place in the cache."""
+    family = FAMILIES["llama"]
+    structure = family.structure()
+    once = export(
+        loaded(structure, tokenizer), structure, irregular_plan(family), tmp_path / "once"
+    )
+    again = read_structure(once.model)
+    kept = [np.arange(component.unit_count) for component in again.components]
+    graph = write_graph(again, kept, family, tmp_path)
+    logits = OnnxRuntime(graph.folder, threads=1).logits(once.tokens.numpy())
+    expected = once.expected.numpy()
+    assert np.abs(logits - expected).max() <= ROUNDING * expected.std()
+
+
+@pytest.mark.families
+def test_layers_that_compute_by_their_number_are_traced_each(tmp_path: Path) -> None:
+    family = FAMILIES["gpt2"]
+    structure = family.structure(scale_attn_by_inverse_layer_idx=True, layers=3)
+    kept = [np.arange(component.unit_count) for component in structure.components]
+    graph = write_graph(structure, kept, family, tmp_path)
+    tokens = random_tokens()
+    with torch.inference_mode():
+        expected = structure.backbone.model(tokens).logits.numpy()
+    gap = np.abs(OnnxRuntime(graph.folder, threads=1).logits(tokens.numpy()) - expected).max()
+    assert gap <= ROUNDING * expected.std()
 
 
 @pytest.mark.families
