@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from benchmarks.report import Goal, Row, finish, is_quick
 from benchmarks.smollm2 import SEED
 from planner.cli.demo_command import demo_model
+from planner.export.cards.manifest import Manifest
 from planner.export.exports import Exports, Scores
-from planner.export.manifest import Manifest
 from planner.export.reference import proof_tokens
 from planner.preparation.dense_model import DenseModel, open_model
 from planner.settings.search import SearchSettings

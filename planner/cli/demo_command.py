@@ -106,7 +106,7 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
         check_evidence(evidence, out)
     clear_earlier(out)
 
-    from planner.export.manifest import Manifest
+    from planner.export.cards.manifest import Manifest
     from planner.export.run_exports import export_from_run
     from planner.reports.demo import demo_figures, demo_summary, peak_resident_bytes
     from planner.reports.plots import draw_front

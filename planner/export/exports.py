@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from evaluators.costs.cost_model import CostModel
 from evaluators.metric import Measurement
 from evaluators.runtime.allocator import release_pages
-from planner.export.card import write_card
+from planner.export.cards.card import write_card
+from planner.export.cards.manifest import Manifest, Quality, describe_files
+from planner.export.cards.origin import Origin
 from planner.export.locate import describe_fault
-from planner.export.manifest import Manifest, Quality, describe_files
-from planner.export.origin import Origin
 from planner.export.pipeline import Job, Staged, export_proved
 from planner.export.reference import Reference, reference_of, scored
 from planner.export.service import served_choice, service_of

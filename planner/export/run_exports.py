@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from planner.export.card_parts import OWN_TEXT
+from planner.export.cards.card_parts import OWN_TEXT
 from planner.export.exports import Exports, Scores
 from planner.export.staging import check_vacant
 from planner.preparation.calibration import (

@@ -1,6 +1,7 @@
 """How an export is served beside the dense model: measured in its runtime, in a fresh process."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from evaluators.costs.latency import predict
 from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime.device import pick_device, pick_dtype, processor_name
-from planner.export.manifest import Perplexity, Prediction, Service
+from planner.export.cards.manifest import Perplexity, Prediction, Service
 from planner.export.pipeline import Staged
 from planner.export.trial import ServiceRequest
 from planner.preparation.dense_model import DenseModel
@@ -23,6 +24,9 @@ from search_spaces.space.configuration import Configurations, dense_configuratio
 from search_spaces.structure.backbone import position_count
 
 logger = logging.getLogger(__name__)
+
+_WEIGHTS = (".safetensors", ".gguf", ".onnx", ".onnx.data", ".onnx_data")
+"""Endings of files that hold weights."""
 
 
 def served_choice(
@@ -101,11 +105,17 @@ def service_of(
         device=_device_name(target),
         threads=staged.threads,
         perplexity={name: Perplexity.of(nll) for name, nll in answer.nll.items() if nll},
+        file_bytes={name: _file_bytes(folder) for name, folder in folders.items()},
         workload=asked,
         latency=answer.latency,
         latency_missing=missing,
         prediction=_prediction(target, dense, configurations, asked, answer.latency),
     )
+
+
+def _file_bytes(folder: Path) -> int:
+    """Return the bytes of all files of weights in a folder."""
+    return sum(path.stat().st_size for end in _WEIGHTS for path in folder.glob(f"*{end}"))
 
 
 def _device_name(target: Target) -> str:

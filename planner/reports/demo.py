@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 
 from evaluators.metric import METRICS, Metric, exponential
-from planner.export.manifest import Manifest
+from planner.export.cards.manifest import Manifest
 from planner.reports.sentences import compared_with_baselines
 from planner.reports.tables import aligned, front_table
 from planner.run import Run

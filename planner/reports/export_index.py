@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evaluators.metric import METRICS
+from planner.export.cards.manifest import Manifest
 from planner.export.front_exports import ExportedPlan, ExportIndex
-from planner.export.manifest import Manifest
 from planner.reports.plots import draw_front
 from planner.reports.tables import aligned
 from planner.run import Run
@@ -76,7 +76,7 @@ def _rows(run: Run, manifests: dict[ExportedPlan, Manifest]) -> list[list[str]]:
                 plan.folder,
                 plan.plan_id,
                 *(METRICS[name].amount(manifest.costs[name]) for name in costs),
-                METRICS["size"].amount(manifest.written_size or manifest.costs["size"]),
+                METRICS["size"].amount(manifest.service.file_bytes["pruned"]),
                 "" if kl is None else f"{kl.value:.3f} ± {kl.standard_error:.3f}",
                 f"{latency['pruned'].prefill_ms:.1f} ms" if latency else "",
                 f"{latency['pruned'].decode_ms:.1f} ms" if latency else "",

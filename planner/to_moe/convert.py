@@ -16,10 +16,10 @@ from evaluators.data.model_samples import from_model
 from evaluators.data.text_samples import TextSource, Vocabulary, from_text
 from evaluators.data.windows import Calibration, Windows
 from evaluators.runtime.allocator import release_pages
-from planner.export.card_parts import head, named_text, origin_text
-from planner.export.manifest import File, describe_files
-from planner.export.markdown import code, escaped
-from planner.export.origin import Origin
+from planner.export.cards.card_parts import head, named_text, origin_text
+from planner.export.cards.manifest import File, describe_files
+from planner.export.cards.markdown import code, escaped
+from planner.export.cards.origin import Origin
 from planner.export.pipeline import Job, Staged, export_proved
 from planner.export.reference import reference_of
 from planner.export.staging import check_vacant

@@ -14,7 +14,7 @@ from evaluators.latency.stack_timer import StackTimer
 from evaluators.latency.workload import Latency, Workload
 from planner import Run, compare, search
 from planner.cli.main import main
-from planner.export.manifest import Manifest
+from planner.export.cards.manifest import Manifest
 from planner.preparation import latency_tables as tables
 from planner.reports.tables import front_table
 from planner.results.front import front

@@ -64,11 +64,11 @@ class MadeUpFiles:
 sys.meta_path.append(MadeUpFiles)
 {entries}
 from planner import search
-from planner.export.card import write_card
-from planner.export.manifest import Quality
+from planner.export.cards.card import write_card
+from planner.export.cards.manifest import Quality
 from planner.reports.metric_lists import with_lists
 from planner.reports.tables import front_table
-from tests.planner.export.manifests import MANIFEST
+from tests.planner.export.cards.manifests import MANIFEST
 
 run = search(sys.argv[2], out=sys.argv[3], **json.loads(sys.argv[4]))
 best = run.best("halves<=0.8x")

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from planner import Run, search
-from planner.export.manifest import Manifest
+from planner.export.cards.manifest import Manifest
 from planner.export.run_exports import export_from_model, export_from_run
 from planner.runs.records import BASELINE_ROUND
 from planner.settings.search import SearchSettings

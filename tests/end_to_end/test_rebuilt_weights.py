@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from planner import Run, search
-from planner.export.manifest import Manifest
+from planner.export.cards.manifest import Manifest
 from planner.runs.folder import WEIGHTS_FILE
 from tests.models.moe_families import saved_mixture
 from tests.settings import SHORT_TEXT

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import pytest
 
 from planner.cli.main import main
+from planner.export.cards.manifest import Manifest
 from planner.export.front_exports import INDEX_FILE, ExportIndex, export_plans
-from planner.export.manifest import Manifest
 from planner.run import Run
 from planner.targets.target_names import TargetChoice
 from search_spaces.errors import OutputError, TargetError, VerificationError
@@ -20,7 +20,7 @@ class Fake:
     """Exports in an instant; plans may be refused, or fail."""
 
     asked: ClassVar[list[str]] = []
-    errors: ClassVar[dict[str, Exception]] = {}
+    errors: ClassVar[dict[str, BaseException]] = {}
 
     def __init__(self, _run: Run, plans: Sequence[str], **_: object) -> None:
         self.plans = plans
@@ -62,7 +62,7 @@ def test_a_killed_one_goes_on_where_it_stopped(
     plans, out = run.front_plans()[:3], tmp_path / "out"
     second = plans[1].plan_id
     with monkeypatch.context() as killed:
-        killed.setitem(Fake.errors, second, KeyboardInterrupt())  # type: ignore[arg-type]
+        killed.setitem(Fake.errors, second, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             export_plans(run, plans, out)
     Fake.asked.clear()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from evaluators.costs.cost_model import CostModel
-from planner.export.manifest import Manifest, describe_files
+from planner.export.cards.manifest import Manifest, describe_files
 from planner.export.reference import Reference, reference_of
 from planner.export.run_exports import export_from_model
 from planner.preparation.dense_model import open_model

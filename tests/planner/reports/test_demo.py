@@ -4,7 +4,7 @@ from pathlib import Path
 
 from planner import Run
 from planner.reports.demo import demo_summary
-from tests.planner.export.manifests import MANIFEST
+from tests.planner.export.cards.manifests import MANIFEST
 
 
 def test_an_export_without_latency_is_told_without_it(searched: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli.main import main
-from planner.export.manifest import describe_files
+from planner.export.cards.manifest import describe_files
 from planner.reports.demo_folders import check_evidence, clear_earlier, keep_evidence
 from planner.run import Run
 from planner.runs.folder import sort_out

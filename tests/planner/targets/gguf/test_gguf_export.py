@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.export.manifest import Manifest
+from planner.export.cards.manifest import Manifest
 from planner.export.run_exports import export_from_model
 from planner.settings.search import SearchSettings
 from planner.targets.gguf import gguf_block

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import one_hot
 from transformers import PreTrainedTokenizerBase
 
-from planner.export.manifest import Manifest
+from planner.export.cards.manifest import Manifest
 from planner.export.reference import logits_of as scored
 from planner.export.run_exports import export_from_model
 from planner.settings.search import SearchSettings

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from planner.export.card import write_card
-from planner.export.manifest import Manifest, Perplexity, Quality
-from tests.planner.export.manifests import MANIFEST, PREDICTION
+from planner.export.cards.card import write_card
+from planner.export.cards.manifest import Manifest, Perplexity, Quality
+from tests.planner.export.cards.manifests import MANIFEST, PREDICTION
 
 
 def with_service(**changes: Any) -> Manifest:
@@ -68,6 +68,7 @@ def test_each_format_names_its_library() -> None:
     card = write_card(MANIFEST.model_copy(update={"format": "gguf"}))
     assert "library_name: gguf\n" in card
     assert "- gguf\n" in card
+    assert "| weights on disk, gguf | 2.0 MB | 1.6 MB | 0.80x |" in card
 
 
 def test_the_card_names_the_text_without_its_place() -> None:

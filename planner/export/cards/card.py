@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 
 from evaluators.metric import METRICS, Metric, front_metrics
-from planner.export.card_parts import head, named_text, origin_text
-from planner.export.manifest import Manifest, Service
-from planner.export.markdown import code, escaped
+from planner.export.cards.card_parts import head, named_text, origin_text
+from planner.export.cards.manifest import Manifest, Service
+from planner.export.cards.markdown import code, escaped
 from planner.targets.target_names import TargetName
 
 _CARD = """\
@@ -82,12 +82,15 @@ def _fitted(manifest: Manifest) -> str:
 def _cost_rows(manifest: Manifest, metric: Metric, cost: float) -> list[str]:
     """Return the row of a cost; of bytes on disk two, where they were written dequantised."""
     values = {metric.label: cost}
-    if metric.name == "size" and manifest.written_size is not None:
+    dense = manifest.dense_costs[metric.name]
+    if metric.name == "size" and manifest.format != "hf":  # in number formats of its own
+        written = manifest.service.file_bytes
+        values, dense = {f"{metric.label}, {manifest.format}": written["pruned"]}, written["dense"]
+    elif metric.name == "size" and manifest.written_size is not None:
         values = {
             f"{metric.label}, as written": manifest.written_size,
             f"{metric.label}, were their formats kept": cost,
         }
-    dense = manifest.dense_costs[metric.name]
     return [
         _row(label, metric.amount(dense), metric.amount(value), value / (dense or 1.0))
         for label, value in values.items()

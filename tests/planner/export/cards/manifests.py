@@ -1,7 +1,7 @@
 """A manifest, and a prediction that it judges."""
 
 from evaluators.latency.workload import Latency, Workload
-from planner.export.manifest import Manifest, Prediction, Quality, Service
+from planner.export.cards.manifest import Manifest, Prediction, Quality, Service
 from search_spaces.models.identity import ModelIdentity
 
 SERVICE = Service(
@@ -11,6 +11,7 @@ SERVICE = Service(
     device="Some CPU",
     threads=2,
     perplexity={},
+    file_bytes={"dense": 2_000_128, "pruned": 1_600_128},
     latency={
         "dense": Latency(prefill_ms=100.0, decode_ms=10.0),
         "pruned": Latency(prefill_ms=80.0, decode_ms=9.0),

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from evaluators.latency.workload import Latency, Workload
 from evaluators.metric import Measurement
-from planner.export.origin import Origin
+from planner.export.cards.origin import Origin
 from planner.targets.target_names import TargetName
 from search_spaces.models.identity import ModelIdentity
 
@@ -97,6 +97,8 @@ class Service(BaseModel):
     threads: int
     perplexity: dict[str, Perplexity]
     """``dense`` and ``pruned``; empty without held-out text."""
+    file_bytes: dict[str, int]
+    """Of the files with the weights of ``dense`` and ``pruned``, as this format has them."""
     workload: Workload
     """That latency was measured for."""
     latency: dict[str, Latency]

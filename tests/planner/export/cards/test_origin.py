@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.export.origin import Origin
+from planner.export.cards.origin import Origin
 
 CARD = """\
 ---

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.export.markdown import code, escaped, front_matter, plain
+from planner.export.cards.markdown import code, escaped, front_matter, plain
 
 NAMES = [
     "plain\n# Trusted by everyone\n",

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from planner.export.markdown import code, front_matter
-from planner.export.origin import Origin, is_hub_name
+from planner.export.cards.markdown import code, front_matter
+from planner.export.cards.origin import Origin, is_hub_name
 
 OWN_TEXT = "sampled from the model"
 """How the name of a text begins that the dense model wrote."""

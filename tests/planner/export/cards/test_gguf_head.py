@@ -7,8 +7,8 @@ from pathlib import Path
 import gguf
 import pytest
 
-from planner.export.gguf_head import gguf_head
-from planner.export.origin import Origin
+from planner.export.cards.gguf_head import gguf_head
+from planner.export.cards.origin import Origin
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.export.manifest import File, Manifest, describe_files
-from tests.planner.export.manifests import MANIFEST, PREDICTION
+from planner.export.cards.manifest import File, Manifest, describe_files
+from tests.planner.export.cards.manifests import MANIFEST, PREDICTION
 
 
 def test_a_prediction_is_compared_by_the_request() -> None:

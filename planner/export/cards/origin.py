@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from planner.export.gguf_head import gguf_head
+from planner.export.cards.gguf_head import gguf_head
 from planner.settings.yaml_values import Value, parse_yaml
 from planner.targets.hf.belongings import is_own, papers
 from search_spaces.errors import SettingsError

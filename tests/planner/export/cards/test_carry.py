@@ -10,7 +10,7 @@ import pytest
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from planner.export.manifest import Manifest, describe_files
+from planner.export.cards.manifest import Manifest, describe_files
 from planner.export.run_exports import export_from_model
 from planner.settings.search import SearchSettings
 from planner.settings.to_moe import ToMoeSettings

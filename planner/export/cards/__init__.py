@@ -1,0 +1,1 @@
+"""What is told of an export: its card, its manifest, and where its model comes from."""
