@@ -25,6 +25,7 @@ from search_spaces.space.component_plan import ComponentPlan
 from search_spaces.space.plan import Plan
 from search_spaces.structure.components import Component
 from tests.models.factory import save_model
+from tests.models.merging_tokenizers import of_bytes
 from tests.models.moe_families import MOE_FAMILIES
 
 CHOICES = {
@@ -138,8 +139,10 @@ def _all_of_it(component: Component) -> int:
 
 
 def save_mixture(folder: Path) -> Path:
-    """Write a tiny Mixtral."""
-    return save_model(MOE_FAMILIES["mixtral"].structure().backbone.model, folder)
+    """Write a tiny Mixtral, with a tokenizer that llama.cpp knows."""
+    save_model(MOE_FAMILIES["mixtral"].structure().backbone.model, folder)
+    of_bytes().save_pretrained(folder)
+    return folder
 
 
 def plan_of(dense: DenseModel, counts: Counts) -> Plan:

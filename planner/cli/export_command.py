@@ -1,5 +1,6 @@
 """``planner export``: plans as models for the runtime that serves them, proved there."""
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,6 +115,7 @@ def _run_many(options: Namespace, request: "Request", settings: "SearchSettings"
 
 
 def print_card(folder: Path) -> None:
-    """Print the model card of an exported folder, without its front matter and its code."""
+    """Print the model card of an exported folder, without its head and how it is loaded."""
     card = (folder / "README.md").read_text(encoding="utf-8")
-    print(card[card.index("\n# ") : card.index("\n```")].strip())
+    loading = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["loading"]
+    print(card[card.index("\n# ") : card.index(loading)].strip())
