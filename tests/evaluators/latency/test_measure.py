@@ -2,7 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from evaluators.latency import measure as latency
@@ -124,3 +126,24 @@ def test_weights_require_gradients_while_a_model_is_timed_as_in_one_that_was_jus
 def test_such_a_model_is_one_that_requires_them(saved_llama: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(saved_llama)
     assert all(weight.requires_grad for weight in model.parameters())
+
+
+def multiplied(run: Callable[[], object]) -> set[str]:
+    """The operations by which a head's weights ``(vocabulary, hidden)`` are multiplied."""
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+        run()
+    return {
+        event.name
+        for event in profiler.events()
+        if event.name in {"aten::mm", "aten::bmm"} and event.input_shapes[1][-1] == VOCABULARY
+    }
+
+
+def test_the_head_of_a_prompt_s_last_token_is_multiplied_as_in_a_loaded_model() -> None:
+    """Without gradients torch takes the other operation, which copies bfloat16 heads first."""
+    model = tiny.llama(layers=1).backbone.model.requires_grad_(requires_grad=False)
+    prompt = torch.arange(8)[None]
+    with torch.inference_mode():
+        assert multiplied(lambda: model(prompt, logits_to_keep=1)) == {"aten::bmm"}
+    workload = Workload(prompt_tokens=8, new_tokens=0)
+    assert multiplied(lambda: measure_latencies({"it": model}, workload)) == {"aten::mm"}
