@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict
 
+from search_spaces.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from planner.targets.target import Target
 
@@ -21,7 +23,11 @@ class TargetChoice(BaseModel):
     """Of its class, such as ``file_type`` of a GGUF file."""
 
     def make(self) -> "Target":
-        """Return the target."""
+        """Return the target.
+
+        Raises:
+            MissingExtraError: If a package is missing that the target cannot be described without.
+        """
         options: dict[str, Any] = self.options
         match self.name:
             case "hf":
@@ -33,7 +39,13 @@ class TargetChoice(BaseModel):
 
                 return GgufTarget(**options)
             case "onnx":
-                from planner.targets.onnx.onnx_target import OnnxTarget
+                try:  # which describes graphs by classes of that package
+                    from planner.targets.onnx.onnx_target import OnnxTarget
+                except ModuleNotFoundError as error:
+                    package = error.name or ""
+                    if not package.startswith("onnx"):
+                        raise
+                    raise MissingExtraError(package, "onnx", "`--format onnx`") from error
 
                 return OnnxTarget(**options)
             case "deci":
