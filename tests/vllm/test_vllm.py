@@ -94,13 +94,13 @@ CASES = [
     hf(
         "uniform",
         "mixtral",
-        with_experts("2222", dict.fromkeys(range(4), (6, 16, 1))),
+        with_experts("2222", dict.fromkeys(range(4), (6, 16, 0))),
         needs_code=False,
     ),
     hf(
         "alike, and no attention in layer 1",
         "mixtral",
-        with_experts("2012", dict.fromkeys(range(4), (6, 16, 1))),
+        with_experts("2012", dict.fromkeys(range(4), (6, 16, 0))),
     ),
     hf(
         "counts of experts",
@@ -250,6 +250,6 @@ def test_vllm_computes_what_torch_does(case: Case, rows: list[Row], tmp_path: Pa
 
 def test_experts_that_differ_inside_are_refused() -> None:
     structure = structure_of("mixtral")
-    for wrong in ({1: (8, 16, 0)}, {1: (8, 0, 1)}):
+    for wrong in ({1: (8, 16, 0)}, {1: (8, 0, 1)}, dict.fromkeys(range(4), (8, 0, 1))):
         plan = plan_of(structure, with_experts("2222", wrong))
         assert refusals(vllm_holds(structure), structure.components, plan)

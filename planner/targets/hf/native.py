@@ -33,6 +33,9 @@ _ALIKE: Mapping[ComponentKind, frozenset[Dimension]] = {
     "shared": frozenset({"units"}),
 }
 
+_ALONE = "vLLM weighs an expert that runs alone in another way than most families do"
+"""Its Transformers backend renormalises the weights of two or more, unless a config says more."""
+
 
 def native_holds(structure: ModelStructure) -> Holds:
     """Return what the class of transformers that a model stands on can hold of it.
@@ -51,6 +54,7 @@ def vllm_holds(structure: ModelStructure) -> Holds:
     """
     return Holds(
         refuses_model=refused_by_vllm(structure, ()),
+        refuses=lambda _component, _units, options: _ALONE if options.top_k == 1 else "",
         equal={"experts": frozenset({"channels", "top_k"})},
     )
 
@@ -66,6 +70,8 @@ def refused_by_vllm(structure: ModelStructure, sizes: Sequence[Sizes]) -> str:
     if not model.is_backend_compatible():
         return f"{type(model).__name__} does not let vLLM compute its attention"
     insides = {(each["channels"], each["top_k"]) for each in sizes if each.get("experts")}
+    if any(top_k == 1 for _, top_k in insides):
+        return _ALONE
     if len(insides) > 1:
         return "it gives the experts of all layers one width and one top-k, and here they differ"
     return ""
