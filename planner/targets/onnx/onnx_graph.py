@@ -1,7 +1,7 @@
 """Writing stacks of a model's layers as ONNX: each shape of layer is traced once, and copied."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +109,16 @@ class GraphWriter:
         if key in self._with_fixed_width:
             return kind, layer.groups, layer.shape(any_width=False)
         return key
+
+
+def number_count(folder: Path, names: Container[str]) -> int:
+    """Return how many numbers a written graph holds under some names of tensors."""
+    weights = onnx_ir.load(folder / MODEL_FILE).graph.initializers.values()
+    return sum(
+        weight.const_value.size
+        for weight in weights
+        if str(weight.name) in names and weight.const_value is not None
+    )
 
 
 def _in_float32(structure: ModelStructure) -> ModelStructure:

@@ -6,17 +6,16 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from planner.targets.cut_layers import CutLayers
 from planner.targets.hf.belongings import papers
 from planner.targets.hf.tokenizer_files import check_tokenizer, write_tokenizer
 from planner.targets.onnx.genai_files import write_genai_config
-from planner.targets.onnx.onnx_graph import GraphWriter
-from planner.targets.onnx.onnx_runtime import MODEL_FILE, OnnxRuntime, onnxruntime
+from planner.targets.onnx.onnx_runtime import OnnxRuntime, onnxruntime
 from planner.targets.onnx.placed_layer import placed
 from planner.targets.target import Written
 from planner.targets.target_names import TargetChoice, TargetName
@@ -25,6 +24,9 @@ from search_spaces.models.loading import LoadedModel
 from search_spaces.space.block_options import DENSE_EXPERTS
 from search_spaces.space.holds import HOLDS_ALL, Holds
 from search_spaces.structure.model import ModelStructure
+
+if TYPE_CHECKING:  # it takes packages that only some users have
+    from planner.targets.onnx.onnx_graph import GraphWriter
 
 TOLERANCE = 1e-3
 """Float32 sums in another order, nothing more."""
@@ -114,17 +116,14 @@ class OnnxTarget:
         promised: Mapping[str, float],
         stored: float,  # noqa: ARG002  (it is written in float32, whatever the source is in)
     ) -> None:
+        from planner.targets.onnx.onnx_graph import number_count
+
         model = cut.structure.backbone.model
         shared = model.named_parameters(remove_duplicate=False)  # the graph has one of the names
         names = {f"model.model.{name}" for name, _ in shared}
         for index, layer in enumerate(placed(cut)):
             names |= {f"layers.{index}.{name}" for name, _ in layer.module.named_parameters()}
-        weights = onnx_ir.load(folder / MODEL_FILE).graph.initializers.values()
-        count = sum(
-            weight.const_value.size
-            for weight in weights
-            if weight.name in names and weight.const_value is not None
-        )
+        count = number_count(folder, names)
         if count != promised["params"]:
             raise VerificationError(
                 f"an export must cost what was promised, {promised['params']:.0f} parameters, got "
@@ -137,6 +136,8 @@ class OnnxTarget:
 
     def _write_graph(self, folder: Path, cut: CutLayers) -> None:
         """Write the graph, with what was traced for others of the same model."""
+        from planner.targets.onnx.onnx_graph import GraphWriter
+
         if self._writer is None or self._writer[0] is not cut.structure:
             self._writer = cut.structure, GraphWriter(cut.structure)
         layers, writer = placed(cut), self._writer[1]

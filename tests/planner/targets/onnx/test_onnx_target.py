@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +139,18 @@ def test_a_missing_package_is_named(
     )
     with pytest.raises(MissingExtraError, match=r"compression-planner\[onnx\]"):
         target.check_installed()
+
+
+def test_who_has_no_extra_can_ask_what_it_holds() -> None:
+    code = (
+        "import sys; sys.modules.update(onnx_ir=None, onnxscript=None, onnxruntime=None)\n"
+        "from planner.targets.target_names import TargetChoice\n"
+        "from search_spaces.errors import MissingExtraError\n"
+        "target = TargetChoice(name='onnx').make()\n"
+        "try:\n    target.check_installed()\n"
+        "except MissingExtraError as error:\n    print(error)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    assert "pip install 'compression-planner[onnx]'" in told
