@@ -32,7 +32,6 @@ _ALIKE: Mapping[ComponentKind, frozenset[Dimension]] = {
     "experts": frozenset({"units", "channels", "top_k"}),
     "shared": frozenset({"units"}),
 }
-
 _ALONE = "vLLM weighs an expert that runs alone in another way than most families do"
 """Its Transformers backend renormalises the weights of two or more, unless a config says more."""
 
