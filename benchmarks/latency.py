@@ -25,8 +25,7 @@ from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import uneven_tilt
 from planner.settings.search import SearchSettings
 from planner.targets.cut_layers import cut_layers
-from planner.targets.folder_timer import FolderTimer, TimingRequest
-from planner.targets.served_stacks import serving_choice
+from planner.targets.served_stacks import serving_choice, time_folder
 from planner.targets.target import Target
 from planner.targets.target_names import TargetChoice
 
@@ -177,14 +176,11 @@ def measure(
         target = (serving_choice(runtime) or TargetChoice(name="hf", options=served)).make()
         cases = list(write_all(prepared, target, plans, Path(scratch)))
         benchmark = LayerBenchmark(structure, timer, block_options)
-        with FolderTimer(target) as folders:
-            for _ in range(turns):
-                benchmark.turn()
-                for case in cases:
-                    request = TimingRequest(
-                        folder=case.folder, threads=timer.runtime.threads, workload=WORKLOAD
-                    )
-                    case.turns.append(folders.time(request))
+        threads = timer.runtime.threads
+        for _ in range(turns):
+            benchmark.turn()
+            for case in cases:
+                case.turns.append(time_folder(target, case.folder, WORKLOAD, threads=threads))
         table = benchmark.table()
     configurations = np.stack([case.configurations for case in cases])
     promised = predict(structure, block_options, table, configurations)

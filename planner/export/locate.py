@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planner.export.fresh_process import fresh_process
 from planner.export.reference import Reference
-from planner.export.trial import ProofRequest
 from planner.targets.cut_layers import CutLayers
+from planner.targets.fresh_process import fresh_process
 from planner.targets.target import Target
+from planner.targets.trial import ProofRequest
 from search_spaces.errors import VerificationError
 from search_spaces.models.loading import LoadedModel
 from search_spaces.surgery.slice_and_cut import cut
@@ -85,7 +85,7 @@ def _served_logits(
     folder.mkdir()
     target.write(folder, part, dense, None)
     request = ProofRequest(target=target.choice, folder=folder, threads=1, greedy=0)
-    process = fresh_process(target.modules)
+    process = fresh_process(target)
     return torch.from_numpy(process.prove(request, reference.tokens.numpy())[1])
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.export.fresh_process import FreshProcess, fresh_process
 from planner.export.proof import Proof, proof_of
 from planner.export.reference import Reference
 from planner.export.staging import check_room, writing_weights
-from planner.export.trial import ProofRequest
+from planner.targets.fresh_process import FreshProcess, fresh_process
 from planner.targets.target import Target, Written
+from planner.targets.trial import ProofRequest
 from search_spaces.atomic_files import publish, scratch_beside
 from search_spaces.errors import VerificationError
 from search_spaces.progress import Progress
@@ -64,7 +64,7 @@ def export_proved(
         VerificationError: If it does not compute what it must.
     """
     check_room(out, job.weight_bytes)
-    process = fresh_process(job.target.modules)
+    process = fresh_process(job.target)
     with scratch_beside(out) as scratch:
         folder = scratch / out.name
         with writing_weights(out):

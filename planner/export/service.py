@@ -9,16 +9,18 @@ import torch
 from numpy.typing import NDArray
 
 from evaluators.costs.latency import predict
+from evaluators.latency.latency_setting import ServingRuntime
 from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime.device import pick_device, pick_dtype, processor_name
 from planner.export.cards.manifest import Perplexity, Prediction, Service
 from planner.export.pipeline import Staged
-from planner.export.trial import ServiceRequest
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.latency_tables import check_request, workload
 from planner.settings.search import SearchSettings
+from planner.targets.served_stacks import describe_runtime
 from planner.targets.target import Target
 from planner.targets.target_names import TargetChoice
+from planner.targets.trial import ServiceRequest
 from search_spaces.errors import SettingsError
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.structure.backbone import position_count
@@ -123,6 +125,14 @@ def _device_name(target: Target) -> str:
     return processor_name() if device == "cpu" else torch.cuda.get_device_name(device)
 
 
+def _is_timed_so(runtime: ServingRuntime, target: Target, dense: DenseModel) -> bool:
+    """Return whether a table is of the runtime, and of the number format, of a target."""
+    if runtime.name == "torch":  # whose dtype the target has from the table
+        return target.runtime == "torch"
+    stored = dense.loaded.stored_dtype
+    return runtime == describe_runtime(runtime.name, target, stored, runtime.threads)
+
+
 def _prediction(
     target: Target,
     dense: DenseModel,
@@ -132,7 +142,7 @@ def _prediction(
 ) -> Prediction | None:
     """Return what the run's latency table predicts; none without one of this runtime."""
     table = dense.costs.table
-    if table is None or not latency or table.setting.runtime.name != target.runtime:
+    if table is None or not latency or not _is_timed_so(table.setting.runtime, target, dense):
         return None
     pair = np.stack([dense_configurations(dense.structure.components), configurations])
     latencies = predict(dense.structure, dense.costs.block_options, table, pair)

@@ -18,7 +18,6 @@ from evaluators.runtime.device import pick_device
 from planner.preparation.dense_model import DenseModel
 from planner.runs.folder import LATENCY_FILE
 from planner.settings.search import SearchSettings
-from planner.targets.folder_timer import FolderTimer
 from planner.targets.served_stacks import ServedStackTimer, describe_runtime, serving_choice
 from search_spaces.atomic_files import atomic_write_text, writing
 from search_spaces.errors import LatencyError, OutputError, SettingsError
@@ -131,10 +130,7 @@ def stack_timer(dense: DenseModel, settings: SearchSettings) -> Iterator[StackTi
         yield TorchStackTimer(dense.structure, request)
         return
     target, runtime = choice.make(), _runtime(dense, settings)
-    with (
-        tempfile.TemporaryDirectory(prefix="planner-stacks-") as scratch,
-        FolderTimer(target) as folders,
-    ):
+    with tempfile.TemporaryDirectory(prefix="planner-stacks-") as scratch:
         yield ServedStackTimer(
             target,
             runtime,
@@ -142,7 +138,6 @@ def stack_timer(dense: DenseModel, settings: SearchSettings) -> Iterator[StackTi
             dense.loaded,
             request,
             scratch=Path(scratch),
-            time_folder=folders.time,
         )
 
 

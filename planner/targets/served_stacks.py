@@ -1,6 +1,5 @@
 """Timing stacks of a model's layers where they are served: written by a target, run there."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,18 @@ from evaluators.latency.stack_timer import Times
 from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime import RuntimeName
 from planner.targets.cut_layers import CutLayers
-from planner.targets.folder_timer import TimingRequest
+from planner.targets.fresh_process import fresh_process
 from planner.targets.target import Target
 from planner.targets.target_names import TargetChoice
+from planner.targets.trial import ServiceRequest
 from search_spaces.models.loading import LoadedModel
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
+
+TURNS = 2
+"""Requests that are timed each time, of which the median is taken."""
+NOTHING_TO_READ = np.zeros((0, 2), dtype=np.int_)
+"""No windows of text."""
 
 
 def serving_choice(runtime: RuntimeName) -> TargetChoice | None:
@@ -63,12 +68,11 @@ class ServedStackTimer:
         loaded: The same as it was loaded.
         workload: What is timed.
         scratch: An empty folder with room for the model and its stacks.
-        time_folder: Times what the target wrote.
     """
 
     bare_layers = False
 
-    def __init__(  # noqa: PLR0913  (all that it writes from)
+    def __init__(
         self,
         target: Target,
         runtime: ServingRuntime,
@@ -77,7 +81,6 @@ class ServedStackTimer:
         workload: Workload,
         *,
         scratch: Path,
-        time_folder: Callable[[TimingRequest], Latency],
     ) -> None:
         self.runtime = runtime
         self.workload = workload
@@ -85,7 +88,6 @@ class ServedStackTimer:
         self._structure = structure
         self._loaded = loaded
         self._scratch = scratch
-        self._time_folder = time_folder
         self._folders: dict[StackCase | None, Path] = {}
 
     def time_dense(self) -> Times:
@@ -98,12 +100,8 @@ class ServedStackTimer:
         """Time a stack; None: the dense model."""
         if case not in self._folders:
             self._folders[case] = self._written(case)
-        request = TimingRequest(
-            folder=self._folders[case],
-            threads=self.runtime.threads,
-            workload=self.workload,
-        )
-        latency = self._time_folder(request)
+        folder, threads = self._folders[case], self.runtime.threads
+        latency = time_folder(self._target, folder, self.workload, threads=threads)
         return np.array([latency.prefill_ms, latency.decode_ms])
 
     def _written(self, case: StackCase | None) -> Path:
@@ -113,6 +111,22 @@ class ServedStackTimer:
             return self._target.dense_folder(folder, self._structure, self._loaded)
         self._target.write(folder, stacked(self._structure, case), self._loaded, None)
         return folder
+
+
+def time_folder(target: Target, folder: Path, workload: Workload, *, threads: int) -> Latency:
+    """Time what a target wrote, in a process that holds nothing else.
+
+    Raises:
+        VerificationError: If the runtime does not take it.
+    """
+    request = ServiceRequest(
+        target=target.choice,
+        folders={"stack": folder},
+        threads=threads,
+        workload=workload,
+        turns=TURNS,
+    )
+    return fresh_process(target).serve(request, NOTHING_TO_READ).latency["stack"]
 
 
 def stacked(structure: ModelStructure, case: StackCase) -> CutLayers:

@@ -24,7 +24,6 @@ from planner.preparation.latency_tables import (
     read_table,
 )
 from planner.settings.search import SearchSettings
-from planner.targets.folder_timer import FolderTimer, TimingRequest
 from planner.targets.gguf import gguf_target
 from planner.targets.gguf.gguf_target import GgufTarget
 from search_spaces.errors import LatencyError, MissingExtraError, SettingsError
@@ -104,13 +103,14 @@ IN_LLAMA_CPP = SearchSettings(model="m", runtime="llama.cpp", prompt_tokens=8, n
 def measured(dense: DenseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder and a cache with a table in which a KB of a file takes a millisecond."""
 
-    def timed(_timer: FolderTimer, request: TimingRequest) -> Latency:
-        kilobytes = (request.folder / "model.gguf").stat().st_size / 1000
+    def timed(_target: object, folder: Path, _workload: Workload, *, threads: int) -> Latency:
+        assert threads == torch.get_num_threads()
+        kilobytes = (folder / "model.gguf").stat().st_size / 1000
         return Latency(prefill_ms=kilobytes, decode_ms=kilobytes / 10)
 
     folder = tmp_path_factory.mktemp("measured")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FolderTimer, "time", timed)
+        patch.setattr("planner.targets.served_stacks.time_folder", timed)
         patch.setattr(gguf_target, "vocabulary_of", lambda _tokenizer, _size: None)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         find_table(dense, IN_LLAMA_CPP, folder, NO_PROGRESS)

@@ -13,7 +13,6 @@ from evaluators.latency.stack_cases import StackCase
 from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime import RuntimeName
 from planner.targets.cut_layers import CutLayers
-from planner.targets.folder_timer import FolderTimer, TimingRequest
 from planner.targets.gguf import gguf_target
 from planner.targets.gguf.gguf_vocabulary import Vocabulary
 from planner.targets.served_stacks import (
@@ -21,6 +20,7 @@ from planner.targets.served_stacks import (
     describe_runtime,
     serving_choice,
     stacked,
+    time_folder,
 )
 from planner.targets.target_names import TargetChoice, TargetName
 from search_spaces.errors import VerificationError
@@ -81,27 +81,25 @@ def test_each_stack_is_written_once_and_timed_as_often_as_asked(
     structure: ModelStructure,
     loaded: LoadedModel,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[TimingRequest] = []
+    asked: list[Path] = []
 
-    def timed(request: TimingRequest) -> Latency:
-        asked.append(request)
+    def timed(_target: object, folder: Path, workload: Workload, *, threads: int) -> Latency:
+        assert (threads, workload) == (3, WORKLOAD)
+        asked.append(folder)
         return Latency(prefill_ms=len(asked), decode_ms=0.5)
 
+    monkeypatch.setattr("planner.targets.served_stacks.time_folder", timed)
     target: Any = FakeTarget()
     runtime = describe_runtime("llama.cpp", target, torch.float32, 3)
     assert str(runtime) == "llama.cpp 7 in file_type F16 with 3 threads"
-    timer = ServedStackTimer(
-        target, runtime, structure, loaded, WORKLOAD, scratch=tmp_path, time_folder=timed
-    )
+    timer = ServedStackTimer(target, runtime, structure, loaded, WORKLOAD, scratch=tmp_path)
     assert timer.time_dense().tolist() == [1, 0.5]
     assert timer.time(CASE).tolist() == [2, 0.5]
     assert timer.time(CASE).tolist() == [3, 0.5]
-    assert (asked[0].folder / "kept").read_text() == "all"
-    assert asked[1] == asked[2]
-    assert asked[1].folder != asked[0].folder
-    for request in asked:
-        assert (request.threads, request.workload) == (3, WORKLOAD)
+    assert (asked[0] / "kept").read_text() == "all"
+    assert asked[1] == asked[2] != asked[0]
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -141,18 +139,14 @@ def test_stacks_of_one_component_run_where_they_are_served_and_what_is_none_is_r
 ) -> None:
     monkeypatch.setattr(gguf_target, "vocabulary_of", lambda _tokenizer, size: plain_words(size))
     target = TargetChoice(name=name).make()
-    with FolderTimer(target) as timer:
-        for kept in stacks:
-            folder = tmp_path / str(kept[0])
-            folder.mkdir()
-            case = StackCase(layers=(0, 1, 2), kept=kept)
-            target.write(folder, stacked(structure, case), loaded, None)
-            request = TimingRequest(folder=folder, threads=1, workload=WORKLOAD, repeats=1)
-            latency = timer.time(request)
-            assert latency.prefill_ms > 0
-            assert latency.decode_ms > 0
-        empty = request.model_copy(update={"folder": tmp_path})
-        with pytest.raises(VerificationError, match=f"of `{name}` must run layers") as caught:
-            timer.time(empty)
-        assert f"model.{name}" in str(caught.value.__cause__)
-        assert timer.time(request).prefill_ms > 0
+    for kept in stacks:
+        folder = tmp_path / str(kept[0])
+        folder.mkdir()
+        case = StackCase(layers=(0, 1, 2), kept=kept)
+        target.write(folder, stacked(structure, case), loaded, None)
+        latency = time_folder(target, folder, WORKLOAD, threads=1)
+        assert latency.prefill_ms > 0
+        assert latency.decode_ms > 0
+    with pytest.raises((VerificationError, RuntimeError)):
+        time_folder(target, tmp_path, WORKLOAD, threads=1)
+    assert time_folder(target, folder, WORKLOAD, threads=1).prefill_ms > 0

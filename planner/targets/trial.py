@@ -1,4 +1,4 @@
-"""What is tried of an export in a fresh process, where its runtime alone has loaded it.
+"""What is tried of a written model in a fresh process, where its runtime alone has loaded it.
 
 This module is what that process runs. Requests and answers are files, arrays beside them.
 """
@@ -17,7 +17,7 @@ from planner.targets.target import Served
 from planner.targets.target_names import TargetChoice
 
 TURNS = 3
-"""In which models are timed one after the other, after one that is not counted."""
+"""In which models are timed one after the other."""
 
 
 class _File(BaseModel):
@@ -45,6 +45,8 @@ class ServiceRequest(_File):
     threads: int
     workload: Workload | None
     """To time; `None`: nothing is timed."""
+    turns: int = TURNS
+    """Requests to each, of which the median is taken, after a short one that is not counted."""
 
 
 class ProofAnswer(_File):
@@ -63,7 +65,7 @@ class ServiceAnswer(_File):
     """Of each model the median of the turns; empty: nothing was timed."""
 
 
-def try_export(request: ProofRequest | ServiceRequest, place: Path) -> None:
+def try_model(request: ProofRequest | ServiceRequest, place: Path) -> None:
     """Do what a request asks for.
 
     Args:
@@ -102,7 +104,9 @@ def _service(request: ServiceRequest, windows: NDArray[np.int_]) -> ServiceAnswe
             name: [window_nll(served, window) for window in windows]
             for name, served in models.items()
         }
-        latency = {} if request.workload is None else _in_turns(models, request.workload)
+        latency = (
+            {} if request.workload is None else _in_turns(models, request.workload, request.turns)
+        )
     return ServiceAnswer(nll=nll, latency=latency)
 
 
@@ -114,12 +118,13 @@ def window_nll(served: Served, window: NDArray[np.int_]) -> float:
     return float(-np.take_along_axis(log_probabilities, window[1:, None], axis=-1).mean())
 
 
-def _in_turns(models: Mapping[str, Served], workload: Workload) -> dict[str, Latency]:
+def _in_turns(models: Mapping[str, Served], workload: Workload, turns: int) -> dict[str, Latency]:
     """Time models in turns, so that a busy machine slows all of them alike."""
+    short = workload.model_copy(update={"new_tokens": min(1, workload.new_tokens)})
+    for served in models.values():
+        served.time(short)
     runs: dict[str, list[Latency]] = {name: [] for name in models}
-    for turn in range(1 + TURNS):
+    for _ in range(turns):
         for name, served in models.items():
-            latency = served.time(workload)
-            if turn:
-                runs[name].append(latency)
+            runs[name].append(served.time(workload))
     return {name: Latency.median(latencies) for name, latencies in runs.items()}

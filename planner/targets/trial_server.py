@@ -1,8 +1,9 @@
 """The fresh process: it has loaded a runtime and nothing of a model, and forks for each trial.
 
-``python -P -m planner.export.trial_server MODULE …`` imports the modules, then reads names of
-folders from its input, one a line, each with a ``request.json``. For each it prints the exit
-status of a process of its own that does what is asked; ``error.json`` says why one failed.
+``python -P -m planner.targets.trial_server TARGET MODULE …`` makes a target and imports what
+serves it, then reads names of folders from its input, one a line, each with a ``request.json``.
+For each it prints the exit status of a process of its own that does what is asked: no model finds
+what another left behind. ``error.json`` says why one failed.
 """
 
 import importlib
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from planner.export.trial import ProofRequest, ServiceRequest, try_export
+from planner.targets.target_names import TargetChoice
+from planner.targets.trial import ProofRequest, ServiceRequest, try_model
 from search_spaces.errors import PlannerError
 from search_spaces.models.memory import is_out_of_memory
 
@@ -27,7 +29,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this process ends it
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no reply
-    for name in sys.argv[1:]:
+    choice, *modules = sys.argv[1:]
+    TargetChoice.model_validate_json(choice).make()  # what that imports, each trial needs
+    for name in modules:
         importlib.import_module(name)
     for line in sys.stdin:
         print(_status_of(Path(line.rstrip("\n"))), file=replies, flush=True)
@@ -45,7 +49,7 @@ def _status_of(place: Path) -> int:
 def _run(place: Path) -> int:
     try:
         text = (place / "request.json").read_text(encoding="utf-8")
-        try_export(_REQUEST.validate_json(text), place)
+        try_model(_REQUEST.validate_json(text), place)
     except BaseException as error:  # noqa: BLE001  (told to the process that asked)
         answer = {"kind": _kind(error), "message": str(error), "trace": traceback.format_exc()}
         (place / "error.json").write_text(json.dumps(answer), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Trials of exports in a process that has loaded their runtime and nothing of a model.
+"""Trials of written models in a process that has loaded their runtime and nothing of a model.
 
 What the planner holds in memory – patched classes, registered names, caches – cannot help an
 export there, and a runtime that crashes takes nobody with it.
@@ -20,7 +20,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.export.trial import ProofAnswer, ProofRequest, ServiceAnswer, ServiceRequest
+from planner.targets.target import Target
+from planner.targets.trial import ProofAnswer, ProofRequest, ServiceAnswer, ServiceRequest
 from search_spaces.errors import VerificationError
 
 logger = logging.getLogger(__name__)
@@ -33,14 +34,14 @@ class FreshProcess:
     """A process that waits for trials; each runs in a fork of its own, so none sees another.
 
     Args:
-        modules: What it imports while it waits.
+        arguments: Of `trial_server`: a target, and what it imports while it waits.
     """
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str]) -> None:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         # -P: a module of the folder that the user is in takes no other's place
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "planner.export.trial_server", *modules],
+            [sys.executable, "-P", "-m", "planner.targets.trial_server", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -104,7 +105,7 @@ class FreshProcess:
     ) -> VerificationError | MemoryError:
         told = place / "error.json"
         if not told.is_file():
-            fresh_process.cache_clear()  # it may be no more
+            _started.cache_clear()  # it may be no more
             name = signal.Signals(-int(reply)).name if reply.startswith("-") else "no answer"
             logger.warning("the process that tried the export wrote last: %s", self._last_words())
             return VerificationError(
@@ -130,9 +131,13 @@ class FreshProcess:
         self._log.close()
 
 
+def fresh_process(target: Target) -> FreshProcess:
+    """Return the process that serves a target, begun now if there is none yet; it ends with us."""
+    return _started((target.choice.model_dump_json(), *target.modules))
+
+
 @functools.cache
-def fresh_process(modules: tuple[str, ...]) -> FreshProcess:
-    """Return the process with some modules, begun now if there is none yet; it ends with us."""
-    process = FreshProcess(modules)
+def _started(arguments: tuple[str, ...]) -> FreshProcess:
+    process = FreshProcess(arguments)
     atexit.register(process.close)
     return process
