@@ -63,7 +63,7 @@ class FreshProcess:
         """
         with tempfile.TemporaryDirectory() as place:
             text = self._ask(Path(place), request, tokens)
-            logits = np.load(Path(place) / "logits.npz")
+            logits = np.load(Path(place) / "logits.npz", allow_pickle=False)
             answer = ProofAnswer.model_validate_json(text)
             return answer, logits["whole"], logits["stepped"]
 

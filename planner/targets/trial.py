@@ -72,7 +72,7 @@ def try_model(request: ProofRequest | ServiceRequest, place: Path) -> None:
         request: What to do, with token ids ``(windows, tokens)`` in ``tokens.npy`` of the place.
         place: The folder that gets ``answer.json`` and for a proof ``logits.npz``.
     """
-    tokens = np.load(place / "tokens.npy")
+    tokens = np.load(place / "tokens.npy", allow_pickle=False)
     answer = (
         _proof(request, tokens, place)
         if isinstance(request, ProofRequest)
