@@ -90,14 +90,15 @@ def _sentence_faults(err: str, place: Place) -> Iterator[tuple[str, str]]:
 
 def _touched(asked: Asked, place: Place, before: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     after = snapshot(place)
-    may_change = tuple(f"work/{name}/" for name in asked.changes)
+    may_change = {f"work/{name}" for name in asked.changes}
     logs = ("-wal", "-shm")  # SQLite's own, which readers keep too
     ran = [path for path in (place.root / RAN, place.root.parent / RAN) if path.exists()]
     for path in ran:
         path.unlink()
         yield "touched", "planted code ran"
     for name, digest in before.items():
-        if after.get(name) != digest and not (name.startswith(may_change) or name.endswith(logs)):
+        places = {name, *map(str, Path(name).parents)}
+        if after.get(name) != digest and not (places & may_change or name.endswith(logs)):
             yield "touched", f"{name} {'changed' if name in after else 'removed'}"
     new = after.keys() - before.keys() - {"stdout", "stderr", RAN}
     for name in sorted(new):

@@ -195,4 +195,6 @@ def _reader(place: Place) -> Asked:
 
 
 def _export() -> Asked:
-    return Asked(words=["export", "run", f"--budget={BUDGET}", "--out=out"], out="out")
+    words = ["export", "run", f"--budget={BUDGET}", "--out=out"]
+    # what the run says of itself is made again where it is damaged and the model is there
+    return Asked(words=words, out="out", changes=("run/space.json",))
