@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.targets.target import Target
+from planner.targets.target_names import TargetChoice
 from planner.targets.trial import ProofAnswer, ProofRequest, ServiceAnswer, ServiceRequest
 from search_spaces.errors import VerificationError
 
@@ -133,7 +134,8 @@ class FreshProcess:
 
 def fresh_process(target: Target) -> FreshProcess:
     """Return the process that serves a target, begun now if there is none yet; it ends with us."""
-    return _started((target.choice.model_dump_json(), *target.modules))
+    # with other options it imports the same
+    return _started((TargetChoice(name=target.name).model_dump_json(), *target.modules))
 
 
 @functools.cache
