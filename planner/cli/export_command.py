@@ -85,13 +85,14 @@ def _run_many(options: Namespace, request: "Request", settings: "SearchSettings"
     """Export many plans, and print their index.
 
     Raises:
+        TargetError: If there is none that the target can hold.
         VerificationError: If some were not proved; the others stand.
     """
     from planner.cli.terminal import Terminal
     from planner.export.choose import export_many
     from planner.reports.export_index import index_table, write_index
     from planner.run import Run
-    from search_spaces.errors import VerificationError
+    from search_spaces.errors import TargetError, VerificationError
 
     with Terminal() as terminal:
         index = export_many(
@@ -106,6 +107,8 @@ def _run_many(options: Namespace, request: "Request", settings: "SearchSettings"
     write_index(opened_run, index, options.out)
     print(index_table(opened_run, index, options.out))
     print(f"\nexported: {options.out}")
+    if not any(plan.state == "exported" for plan in index.plans):
+        raise TargetError(index.plans[0].reason)
     failed = [plan.plan_id for plan in index.plans if plan.state == "failed"]
     if failed:
         raise VerificationError(

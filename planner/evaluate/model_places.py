@@ -10,16 +10,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from planner.runs.folder import DATABASE_FILE, SETTINGS_FILE
 from planner.settings.places import is_same_place
-from planner.targets.bundled_code import DECILM, PRUNED
+from planner.targets.bundled_code import runs_own_code_alone
 from search_spaces.errors import ModelError, quoted
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.models.on_disk.location import locate_source
-from search_spaces.models.on_disk.plain_files import read_bytes, read_json
+from search_spaces.models.on_disk.plain_files import read_json
 from search_spaces.models.trust import load_config, load_tokenizer
 from search_spaces.paths import existing_path
 
 MANIFEST = "manifest.json"
-_LONGEST_CODE = 1_000_000
 _OTHER_FORMATS = (("*.gguf", "GGUF", "llama.cpp"), ("*.onnx", "ONNX", "ONNX Runtime"))
 
 
@@ -121,25 +120,6 @@ def check_same_tokens(dense: ModelPlace, pruned: ModelPlace) -> None:
             f"models must share their tokens to be compared, and {quoted(dense.name)} has others "
             f"than {quoted(pruned.name)}; give the model that it was pruned from with `--dense`"
         )
-
-
-def runs_own_code_alone(folder: Path) -> bool:
-    """Return whether all code that loading a folder runs is this version's, to the last sign.
-
-    What an export says of its code counts for nothing here, as anybody could write it.
-    """
-    try:
-        named = read_json(folder / "config.json").get("auto_map")
-        tokenizer = folder / "tokenizer_config.json"
-        if tokenizer.exists() and "auto_map" in read_json(tokenizer):
-            return False
-        return isinstance(named, dict) and any(
-            set(named.values()) <= set(bundled.classes.values())
-            and bundled.is_this(read_bytes(folder / bundled.file, _LONGEST_CODE).decode("utf-8"))
-            for bundled in (PRUNED, DECILM)
-        )
-    except (ModelError, UnicodeDecodeError, TypeError):  # of damaged files, told where they load
-        return False
 
 
 def _check_kind(name: str, path: Path) -> None:

@@ -81,8 +81,8 @@ def export_plans(  # noqa: PLR0913  (what a command line says)
         OutputError: If the folder holds something else, or has too little room.
     """
     index = _begun(run, plans, out, choice)
-    left = [each for each in index.plans if each.state in {"open", "failed"}]
     costs = {plan.plan_id: plan.costs for plan in plans}
+    left = [each for each in index.plans if each.plan_id in costs and each.state != "exported"]
     _check_room(out, [costs[each.plan_id].get("size", 0.0) for each in left])
     if not left:
         return index
@@ -142,17 +142,23 @@ def _begun(
         if plan.plan_id not in known:
             known.add(plan.plan_id)
             added.append(ExportedPlan(plan_id=plan.plan_id, folder=_name(run, plan, taken)))
-    # a folder has its name once it is whole: killed before that was noted, it is there
-    found = [
-        each.model_copy(update={"state": "exported"})
-        if each.state == "open" and (out / each.folder / "manifest.json").is_file()
-        else each
-        for each in [*index.plans, *added]
-    ]
+    found = [_as_it_lies(each, out) for each in [*index.plans, *added]]
     index = index.model_copy(update={"plans": found})
     make_folder(out)
     index.save(out)
     return index
+
+
+def _as_it_lies(plan: ExportedPlan, out: Path) -> ExportedPlan:
+    """Return what became of a plan by what is there.
+
+    A folder has its name once it is whole: killed before that was noted, it is there; and one
+    that was removed is to be made again.
+    """
+    is_there = (out / plan.folder / "manifest.json").is_file()
+    if is_there == (plan.state == "exported"):
+        return plan
+    return plan.model_copy(update={"state": "exported" if is_there else "open", "reason": ""})
 
 
 def _read(out: Path) -> ExportIndex:

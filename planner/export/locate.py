@@ -1,5 +1,6 @@
 """Where an export goes wrong: the first layer that its target writes as something else."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from planner.targets.cut_layers import CutLayers
 from planner.targets.fresh_process import fresh_process
 from planner.targets.target import Target
 from planner.targets.trial import ProofRequest
-from search_spaces.errors import VerificationError
+from search_spaces.errors import PlannerError
 from search_spaces.models.loading import LoadedModel
 from search_spaces.surgery.slice_and_cut import cut
 
@@ -37,21 +38,35 @@ def describe_fault(
         return "the layers differ as they are cut, before they are written"
 
     def is_right(count: int) -> bool:
-        part = first_layers(whole, count)
+        part, folder = first_layers(whole, count), scratch / f"first-{count}"
         try:
-            logits = _served_logits(target, part, dense, scratch / f"first-{count}", reference)
-        except VerificationError:
+            logits = _served_logits(target, part, dense, folder, reference)
+        except PlannerError:  # not even written, or not taken
             return False
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # the disk has room for one of them
         return _gap(logits, logits_of_layers(part, reference.tokens)) <= tolerance
 
-    if not is_right(0):
-        return "it differs outside of its layers, in embedding, norm or head"
-    low, high = 0, len(whole.layers)  # right with the first `low`, wrong with the first `high`
+    held = _first_count(whole)
+    if is_right(len(whole.layers)):
+        return "read at once its layers are right, so that it differs in what it caches"
+    if not is_right(held):
+        path = whole.structure.backbone.layer_paths[held - 1]
+        return f"it differs in `{path}`, or outside of the layers"
+    low, high = held, len(whole.layers)  # right with the first `low`, wrong with the first `high`
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if is_right(middle) else (low, middle)
     path = whole.structure.backbone.layer_paths[high - 1]
     return f"the first layer that differs is `{path}`"
+
+
+def _first_count(whole: CutLayers) -> int:
+    """Return the number of first layers up to one that keeps an attention: models have some."""
+    for index in range(len(whole.layers)):
+        if any(c.mixes_tokens and len(kept) for c, kept, _ in whole.of_layer(index)):
+            return index + 1
+    return len(whole.layers)
 
 
 def first_layers(whole: CutLayers, count: int) -> CutLayers:

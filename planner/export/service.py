@@ -17,11 +17,12 @@ from planner.export.pipeline import Staged
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.latency_tables import check_request, workload
 from planner.settings.search import SearchSettings
+from planner.targets.hf.belongings import files_of
 from planner.targets.served_stacks import describe_runtime
 from planner.targets.target import Target
 from planner.targets.target_names import TargetChoice
 from planner.targets.trial import ServiceRequest
-from search_spaces.errors import SettingsError
+from search_spaces.errors import SettingsError, TargetError
 from search_spaces.space.configuration import Configurations, dense_configurations
 from search_spaces.structure.backbone import position_count
 
@@ -97,8 +98,12 @@ def service_of(
     except MemoryError:
         request = None
         answer = staged.process.serve(ServiceRequest(workload=None, **arguments), windows)
+    except TargetError as error:
+        missing = str(error)
+        answer = staged.process.serve(ServiceRequest(workload=None, **arguments), windows)
     if request is None:
         missing = f"a request ({asked}) does not fit into memory"
+    if missing:
         logger.warning("latency is not measured, for %s; the export is whole without it", missing)
     return Service(
         runtime=target.runtime,
@@ -107,7 +112,7 @@ def service_of(
         device=_device_name(target),
         threads=staged.threads,
         perplexity={name: Perplexity.of(nll) for name, nll in answer.nll.items() if nll},
-        file_bytes={name: _file_bytes(folder) for name, folder in folders.items()},
+        file_bytes={name: _file_bytes(files_of(str(f))) for name, f in folders.items()},
         workload=asked,
         latency=answer.latency,
         latency_missing=missing,
@@ -115,8 +120,10 @@ def service_of(
     )
 
 
-def _file_bytes(folder: Path) -> int:
-    """Return the bytes of all files of weights in a folder."""
+def _file_bytes(folder: Path | None) -> int:
+    """Return the bytes of all files of weights in a folder; 0 if it is not at hand."""
+    if folder is None:
+        return 0
     return sum(path.stat().st_size for end in _WEIGHTS for path in folder.glob(f"*{end}"))
 
 
@@ -127,8 +134,8 @@ def _device_name(target: Target) -> str:
 
 def _is_timed_so(runtime: ServingRuntime, target: Target, dense: DenseModel) -> bool:
     """Return whether a table is of the runtime, and of the number format, of a target."""
-    if runtime.name == "torch":  # whose dtype the target has from the table
-        return target.runtime == "torch"
+    if runtime.name == "torch":
+        return target.runtime == "torch" and target.choice.options.get("dtype") == runtime.dtype
     stored = dense.loaded.stored_dtype
     return runtime == describe_runtime(runtime.name, target, stored, runtime.threads)
 

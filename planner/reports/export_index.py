@@ -30,7 +30,6 @@ def write_index(run: Run, index: ExportIndex, out: Path) -> None:
     """Write the page of many exports, and its picture, into their folder."""
     draw_front(run, out / FRONT_PICTURE)
     manifests = dict(_manifests(index, out))
-    first = next(iter(manifests.values()), None)
     page = _PAGE.format(
         model=Path(run.settings.model).name,
         count=len(manifests),
@@ -38,7 +37,7 @@ def write_index(run: Run, index: ExportIndex, out: Path) -> None:
         picture=FRONT_PICTURE,
         table=_markdown(_rows(run, manifests)),
         missing="".join(f"\n- {line}" for line in _missing(index)) + "\n",
-        loading=first.loading if first else "",
+        loading=_loading(manifests),
     )
     atomic_write_text(out / INDEX_PAGE, page)
 
@@ -54,6 +53,19 @@ def _manifests(index: ExportIndex, out: Path) -> Iterator[tuple[ExportedPlan, Ma
         if plan.state == "exported":
             text = (out / plan.folder / "manifest.json").read_text(encoding="utf-8")
             yield plan, Manifest.model_validate_json(text)
+
+
+def _loading(manifests: dict[ExportedPlan, Manifest]) -> str:
+    """Return how each is loaded; some of one format may need code that others do not."""
+    folders: dict[str, list[str]] = {}
+    for plan, manifest in manifests.items():
+        folders.setdefault(manifest.loading, []).append(plan.folder)
+    if len(folders) == 1:
+        return next(iter(folders))
+    return "\n".join(
+        f"## {', '.join(f'`{name}`' for name in names)}\n\n{loading}"
+        for loading, names in folders.items()
+    )
 
 
 def _missing(index: ExportIndex) -> list[str]:

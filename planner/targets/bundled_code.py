@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 from transformers import dynamic_module_utils
 
 from search_spaces.atomic_files import scratch_beside
+from search_spaces.errors import ModelError
+from search_spaces.models.on_disk.plain_files import read_bytes, read_json
 from search_spaces.models.own_exports import stock_class
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_LONGEST_CODE = 1_000_000
+"""Bytes of a file of code that is read to be compared."""
 _NAMES = re.compile(
     r"(?<=^from transformers import )\w+(?= as Stock(Config|ForCausalLM|Model)$)"
     r'|(?<=^    model_type = "pruned_)[\w.-]+(?="$)',
@@ -103,3 +107,24 @@ def folder_of_code() -> str:
     atexit.register(made.close)
     scratch = scratch_beside(Path(tempfile.gettempdir(), "planner-modules"))
     return str(made.enter_context(scratch))
+
+
+def runs_own_code_alone(folder: Path) -> bool:
+    """Return whether all code that loading a folder runs is this version's, to the last sign.
+
+    What an export says of its code counts for nothing here, as anybody could write it.
+    """
+    try:
+        named = read_json(folder / "config.json").get("auto_map")
+        if (folder / "custom_generate").exists():  # which transformers runs where code is trusted
+            return False
+        tokenizer = folder / "tokenizer_config.json"
+        if tokenizer.exists() and "auto_map" in read_json(tokenizer):
+            return False
+        return isinstance(named, dict) and any(
+            set(named.values()) <= set(bundled.classes.values())
+            and bundled.is_this(read_bytes(folder / bundled.file, _LONGEST_CODE).decode("utf-8"))
+            for bundled in (PRUNED, DECILM)
+        )
+    except (ModelError, UnicodeDecodeError, TypeError):  # of damaged files, told where they load
+        return False

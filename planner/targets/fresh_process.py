@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +24,13 @@ from numpy.typing import NDArray
 from planner.targets.target import Target
 from planner.targets.target_names import TargetChoice
 from planner.targets.trial import ProofAnswer, ProofRequest, ServiceAnswer, ServiceRequest
-from search_spaces.errors import VerificationError
+from search_spaces import errors
+from search_spaces.errors import (
+    InputError,
+    MissingExtraError,
+    PlannerError,
+    VerificationError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +55,7 @@ class FreshProcess:
             stderr=self._log,
             text=True,
             env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            start_new_session=True,  # a group of its own, to be ended with what it forked
         )
 
     def prove(
@@ -103,7 +111,7 @@ class FreshProcess:
 
     def _error(
         self, place: Path, request: ProofRequest | ServiceRequest, reply: str
-    ) -> VerificationError | MemoryError:
+    ) -> PlannerError | MemoryError:
         told = place / "error.json"
         if not told.is_file():
             _started.cache_clear()  # it may be no more
@@ -116,8 +124,10 @@ class FreshProcess:
         answer = json.loads(told.read_text(encoding="utf-8"))
         if answer["kind"] == "memory":
             return MemoryError(answer["message"])
-        if answer["kind"] == "said":
-            return VerificationError(answer["message"])
+        kind = getattr(errors, answer["kind"], None)
+        if kind is not None:
+            error = InputError if issubclass(kind, MissingExtraError) else kind
+            return error(answer["message"])
         raise RuntimeError(f"a trial of an export failed:\n{answer['trace']}")
 
     def _last_words(self) -> str:
@@ -126,10 +136,14 @@ class FreshProcess:
         return self._log.read().decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """End the process; a trial that it is in ends by itself."""
-        self._process.terminate()
-        self._process.communicate()
-        self._log.close()
+        """End the process, with the trial that it is in."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
 
 
 def fresh_process(target: Target) -> FreshProcess:

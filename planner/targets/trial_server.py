@@ -61,7 +61,7 @@ def _kind(error: BaseException) -> str:
     """Return how the process that asked should take an error."""
     if is_out_of_memory(error):
         return "memory"
-    return "said" if isinstance(error, PlannerError) else "bug"
+    return type(error).__name__ if isinstance(error, PlannerError) else "bug"
 
 
 if __name__ == "__main__":

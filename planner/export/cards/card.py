@@ -85,6 +85,8 @@ def _cost_rows(manifest: Manifest, metric: Metric, cost: float) -> list[str]:
     dense = manifest.dense_costs[metric.name]
     if metric.name == "size" and manifest.format != "hf":  # in number formats of its own
         written = manifest.service.file_bytes
+        if not written["dense"]:  # its files are not at hand
+            return []
         values, dense = {f"{metric.label}, {manifest.format}": written["pruned"]}, written["dense"]
     elif metric.name == "size" and manifest.written_size is not None:
         values = {

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vllm import LLM, SamplingParams
 
 from evaluators.latency.workload import Latency, Workload
+from planner.targets.bundled_code import runs_own_code_alone
 
 # in this process, with as many threads as it is told, and a cache of 1 GiB
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -32,7 +33,7 @@ def serving(folder: Path, *, threads: int, dtype: str) -> Iterator["VllmServed"]
     torch.set_num_threads(threads)
     engine = LLM(
         str(folder),
-        trust_remote_code=True,
+        trust_remote_code=runs_own_code_alone(folder),
         dtype=dtype,
         enforce_eager=True,
         max_logprobs=-1,

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
-from planner.targets.bundled_code import DECILM, PRUNED, copies_of_code_aside
+from planner.targets.bundled_code import copies_of_code_aside, runs_own_code_alone
 from planner.targets.hf.model_folder import CutModel
 from search_spaces.errors import VerificationError
 from search_spaces.models.trust import load_as_client, load_config
@@ -72,7 +72,7 @@ def load_folder(
     Raises:
         VerificationError: If weights are missing, left over or misshapen.
     """
-    is_ours = any((folder / code.file).is_file() for code in (PRUNED, DECILM))
+    is_ours = runs_own_code_alone(folder)
     with copies_of_code_aside():
         model, info = load_as_client(
             str(folder),

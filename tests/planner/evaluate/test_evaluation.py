@@ -12,9 +12,8 @@ from safetensors.torch import load_file, save_file
 from planner.cli.main import main
 from planner.evaluate.evaluation import evaluate_model
 from planner.evaluate.evaluation_results import Evaluation
-from planner.evaluate.model_places import runs_own_code_alone
 from planner.settings.evaluate import EvaluateSettings
-from planner.targets.bundled_code import PRUNED
+from planner.targets.bundled_code import PRUNED, runs_own_code_alone
 from search_spaces.errors import ModelError, SettingsError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.loading import load_model

@@ -1,6 +1,7 @@
 """Many plans as models: named by their costs, gone on with after a kill, one failing alone."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,9 +98,39 @@ def test_a_plan_that_fails_is_named_and_the_others_stand(run: Run, tmp_path: Pat
     ]
     Fake.errors.clear()
     Fake.asked.clear()
-    index = export_plans(run, plans, out)  # what failed is tried again, what is not held is not
-    assert Fake.asked == [plans[0].plan_id]
-    assert [each.state for each in index.plans] == ["exported", "exported", "refused"]
+    index = export_plans(run, plans, out)
+    assert Fake.asked == [plans[0].plan_id, plans[2].plan_id]
+    assert {each.state for each in index.plans} == {"exported"}
+
+
+def test_other_plans_join_those_that_a_killed_one_left_open(run: Run, tmp_path: Path) -> None:
+    plans, out = run.front_plans()[:3], tmp_path / "out"
+    Fake.errors[plans[0].plan_id] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        export_plans(run, plans[:2], out)
+    index = export_plans(run, plans[2:], out)
+    assert [each.state for each in index.plans] == ["open", "open", "exported"]
+    Fake.errors.clear()
+    index = export_plans(run, plans, out)
+    assert {each.state for each in index.plans} == {"exported"}
+
+
+def test_one_that_was_removed_is_made_again(run: Run, tmp_path: Path) -> None:
+    plans, out = run.front_plans()[:2], tmp_path / "out"
+    index = export_plans(run, plans, out)
+    shutil.rmtree(out / index.plans[1].folder)
+    Fake.asked.clear()
+    assert export_plans(run, plans, out) == index
+    assert Fake.asked == [plans[1].plan_id]
+
+
+def test_nothing_that_is_held_is_a_refusal(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Fake.errors[run.best("params<=0.8x").plan_id] = TargetError("it is not held")
+    words = ["export", str(run.folder), "--budgets", "params<=0.8x", "--out", str(tmp_path / "m")]
+    assert main(words) == 2
+    assert "planner: it is not held" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_taken_is_refused(run: Run, tmp_path: Path) -> None:
