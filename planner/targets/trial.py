@@ -6,11 +6,11 @@ This module is what that process runs. Requests and answers are files, arrays be
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from evaluators.latency.workload import Latency, Workload
 from planner.targets.target import Served
@@ -18,6 +18,8 @@ from planner.targets.target_names import TargetChoice
 
 TURNS = 3
 """In which models are timed one after the other."""
+_Folder = Annotated[Path, AfterValidator(Path.absolute)]
+"""The process may have begun where we no longer are."""
 
 
 class _File(BaseModel):
@@ -29,7 +31,7 @@ class ProofRequest(_File):
 
     kind: Literal["proof"] = "proof"
     target: TargetChoice
-    folder: Path
+    folder: _Folder
     threads: int
     greedy: int
     """Tokens to write after the first half of the first window."""
@@ -40,7 +42,7 @@ class ServiceRequest(_File):
 
     kind: Literal["service"] = "service"
     target: TargetChoice
-    folders: dict[str, Path]
+    folders: dict[str, _Folder]
     """By names such as ``dense`` and ``pruned``."""
     threads: int
     workload: Workload | None

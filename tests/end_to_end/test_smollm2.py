@@ -84,7 +84,7 @@ def test_the_export_is_as_small_as_promised(run: Run, exported: Path) -> None:
 def test_the_export_was_proved_and_timed(exported: Path) -> None:
     manifest = json.loads((exported / "manifest.json").read_text())
     assert 0 <= manifest["logit_gap"] <= manifest["logit_gap_allowed"] < 0.01
-    assert manifest["latency"]["dense"]["decode_ms"] > 0
+    assert manifest["service"]["latency"]["dense"]["decode_ms"] > 0
     assert manifest["holdout"]["kl"]["value"] > 0
 
 

@@ -99,7 +99,7 @@ def test_an_abbreviation_is_completed() -> None:
             ["serch", "m"],
             "a command must be one that exists, got `serch`; did you mean `search`?",
         ),
-        (["zzzz"], "choose from inspect, search, compare, front, export, to-moe, demo"),
+        (["zzzz"], "choose from inspect, search, compare, front, export, evaluate, to-moe, demo"),
         (["search", "m", "--out"], "`--out` must be followed by a value, got nothing"),
         (["search", "m"], "`--out` must be given, got nothing; see `planner search --help`"),
         (["to-moe", "--out=x"], "`model` must be given, got nothing"),

@@ -13,7 +13,9 @@ def test_an_export_without_latency_is_told_without_it(searched: Path) -> None:
     with_latency = demo_summary(run, "params<=0.8x", model, MANIFEST, {})
     assert "prefill of 128 tokens" in with_latency
     assert "100 ms" in with_latency
-    unmeasured = MANIFEST.model_copy(update={"latency": {}, "latency_missing": "it is too long"})
+    missing = {"latency": {}, "latency_missing": "it is too long"}
+    service = MANIFEST.service.model_copy(update=missing)
+    unmeasured = MANIFEST.model_copy(update={"service": service})
     without = demo_summary(run, "params<=0.8x", model, unmeasured, {})
     gone = [x for x in with_latency.splitlines() if x.startswith(("prefill of", "decode of"))]
     assert len(gone) == 2
