@@ -34,8 +34,6 @@ Of processor time: what it takes on an idle machine, whatever else shares this o
 """
 UNTIMED_MARKS = ("families", "gpu", "real", "slow", "vllm")
 _started = pytest.StashKey[float]()
-_shared_seconds = 0.0
-"""What fixtures have taken in this process that more tests than one use."""
 
 
 def _processor_seconds() -> float:
@@ -43,29 +41,42 @@ def _processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(
-    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-) -> Generator[None, object, object]:
-    """Measure what is no test's own."""
-    global _shared_seconds  # noqa: PLW0603  (hooks have no other place between them)
-    before = _processor_seconds()
-    try:
-        return (yield)
-    finally:
-        if fixturedef.scope != "function":
-            _shared_seconds += _processor_seconds() - before
+class _SharedFixtures:
+    """A plugin of its own, for pytest asks no file of this folder about fixtures of a session."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """What those have taken in this process that more tests than one use."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        """Measure what is no test's own."""
+        before = _processor_seconds()
+        try:
+            return (yield)
+        finally:
+            if fixturedef.scope != "function":
+                self.seconds += _processor_seconds() - before
+
+
+_shared = _SharedFixtures()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_shared)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Note when the test began, as if what others share had been there."""
     item.stash[_started] = _processor_seconds()
-    before = _shared_seconds
+    before = _shared.seconds
     try:
         return (yield)
     finally:
-        item.stash[_started] += _shared_seconds - before
+        item.stash[_started] += _shared.seconds - before
 
 
 @pytest.hookimpl(wrapper=True)

@@ -125,7 +125,7 @@ def _wait_for_evaluations(process: subprocess.Popen[bytes], database: Path, coun
             connection.close()
             if landed >= count:
                 return int(landed)
-        time.sleep(0.002)
+        time.sleep(0.02)
     raise AssertionError("the search scored nothing in two minutes")
 
 
