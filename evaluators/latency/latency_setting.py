@@ -70,8 +70,9 @@ class ServingRuntime(_Frozen):
         )
 
     def __str__(self) -> str:
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
         attention = f", {self.attention} attention" if self.attention else ""
-        return f"{self.name} {self.version} in {self.dtype} with {self.threads} threads{attention}"
+        return f"{self.name} {self.version} in {self.dtype} with {threads}{attention}"
 
 
 class Setting(_Frozen):
@@ -116,9 +117,6 @@ class Setting(_Frozen):
             shapes=_shapes(structure),
             thinned="; ".join(dict.fromkeys(grids)) or None,
         )
-
-    def __str__(self) -> str:
-        return f"shapes {self.shapes} in {self.runtime} at {self.workload}"
 
     @property
     def digest(self) -> str:

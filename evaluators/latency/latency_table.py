@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from evaluators.latency.latency_setting import Setting, digest_of
 from evaluators.latency.workload import Latency
-from search_spaces.errors import LatencyError
+from search_spaces.errors import LatencyError, quoted
 from search_spaces.structure.components import ComponentKind
 
 _VERSION: Literal[2] = 2
@@ -122,13 +122,12 @@ class LatencyTable(_Frozen):
                 the attention count.
 
         Raises:
-            LatencyError: If the table is of another place; both are named.
+            LatencyError: If the table is of another place; what differs is named.
         """
-        if _place(self.setting) != _place(setting):
+        if differing := _differing(_place(self.setting), _place(setting)):
             raise LatencyError(
-                f"a latency table holds only where it was measured, and `{path}` is of "
-                f"{_place(self.setting)}, got {_place(setting)}; work there, search here into "
-                "another --out, or remove the file to export without a prediction"
+                f"a latency table holds only where it was measured, and of {_shown(path)} "
+                f"{differing}; work there, search into another --out, or export without the file"
             )
 
     def check(self, path: Path, setting: Setting) -> None:
@@ -139,17 +138,45 @@ class LatencyTable(_Frozen):
             setting: In which it is to be used.
 
         Raises:
-            LatencyError: If the table is of another setting.
+            LatencyError: If the table is of another setting; what differs is named.
         """
         self.check_place(path, setting)
-        if self.setting != setting:
+        if differing := _differing(_measured(self.setting), _measured(setting)):
             raise LatencyError(
-                f"a latency table holds only for the model, dtype and workload that it was "
-                f"measured with, and `{path}` is of {self.setting}, got {setting}; search into "
-                "another --out"
+                "a latency table holds only for the model, dtype and workload that it was "
+                f"measured with, and of {_shown(path)} {differing}; search into another --out"
             )
 
 
-def _place(setting: Setting) -> str:
+def _place(setting: Setting) -> dict[str, str]:
     runtime = setting.runtime
-    return f"{setting.device} with {runtime.name} {runtime.version} on {runtime.threads} threads"
+    return {
+        "device": setting.device.name,
+        "number of cores": str(setting.device.core_count),
+        "platform": setting.device.platform,
+        "runtime": f"{runtime.name} {runtime.version}",
+        "number of threads": str(runtime.threads),
+    }
+
+
+def _measured(setting: Setting) -> dict[str, str]:
+    return {
+        "model": setting.shapes,
+        "dtype": setting.runtime.dtype,
+        "attention": setting.runtime.attention or "its only one",
+        "workload": str(setting.workload),
+        "experts": setting.thinned or "as in the dense model",
+    }
+
+
+def _differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """Name the first thing that differs; empty: nothing does."""
+    for name, value in there.items():
+        if value != here[name]:
+            return f"the {name} is {_shown(value)}, here {_shown(here[name])}"
+    return ""
+
+
+def _shown(value: object) -> str:
+    """Write a value so that three of them fit into a message."""
+    return quoted(str(value), 48)

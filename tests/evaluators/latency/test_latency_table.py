@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from evaluators.costs.cost_model import CostModel
 from evaluators.costs.latency import predict
 from evaluators.latency import layer_benchmark as stacks
-from evaluators.latency.latency_setting import ServingRuntime, Setting, layer_kinds
+from evaluators.latency.latency_setting import Device, ServingRuntime, Setting, layer_kinds
 from evaluators.latency.latency_table import Curve, LatencyTable
 from evaluators.latency.layer_benchmark import measure_table
 from evaluators.latency.measure import measure_latencies
@@ -132,40 +132,96 @@ def test_a_table_with_numbers_that_nobody_measured_is_refused(
         LatencyTable.load(path)
 
 
-def test_another_device_is_refused_and_both_are_named() -> None:
-    table = by_hand(tiny.llama())
-    setting = table.setting
-    table.check(Path("latency.json"), setting)
-    device, runtime = setting.device, setting.runtime
-    others: list[dict[str, object]] = [
-        {"device": device.model_copy(update={"name": "Other CPU"})},
-        {"runtime": runtime.model_copy(update={"threads": runtime.threads + 1})},
-        {"runtime": runtime.model_copy(update={"version": "1.0"})},
-        {"runtime": runtime.model_copy(update={"name": "llama.cpp"})},
-    ]
-    for update in others:
-        other = setting.model_copy(update=update)
-        with pytest.raises(LatencyError) as caught:
-            table.check_place(Path("latency.json"), other)
-        for each in (setting, other):
-            assert (
-                f"{each.device} with {each.runtime.name} {each.runtime.version} on "
-                f"{each.runtime.threads} threads"
-            ) in str(caught.value)
+XEONS = [f"Intel(R) Xeon(R) Platinum 8370C CPU @ {clock}GHz" for clock in ("2.80", "3.50")]
+PATH = Path("/home/somebody/experiments/pruning/2026-11-29/runs/latency.json")
+DEVICE = Device(name=XEONS[0], core_count=64, platform="Linux")
+RUNTIME = ServingRuntime(name="torch", version="2.13.0+cpu", threads=1, dtype="float32")
 
 
-def test_another_workload_dtype_or_shape_is_refused() -> None:
+def of_xeon() -> LatencyTable:
     table = by_hand(tiny.llama())
-    runtime = table.setting.runtime
-    updates: list[dict[str, object]] = [
-        {"runtime": runtime.model_copy(update={"dtype": "bfloat16"})},
-        {"runtime": runtime.model_copy(update={"attention": "eager"})},
-        {"workload": Workload()},
-        {"shapes": "0"},
-    ]
-    for update in updates:
-        with pytest.raises(LatencyError, match="only for the model, dtype and workload"):
-            table.check(Path("latency.json"), table.setting.model_copy(update=update))
+    setting = table.setting.model_copy(update={"device": DEVICE, "runtime": RUNTIME})
+    return table.model_copy(update={"setting": setting})
+
+
+def refusal(table: LatencyTable, update: dict[str, object]) -> str:
+    with pytest.raises(LatencyError) as caught:
+        table.check(PATH, table.setting.model_copy(update=update))
+    assert len(str(caught.value)) <= 300
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("update", "named"),
+    [
+        ({"device": DEVICE.model_copy(update={"name": XEONS[1]})}, ("device", *XEONS)),
+        (
+            {"device": DEVICE.model_copy(update={"core_count": 8})},
+            ("number of cores", "64", "8"),
+        ),
+        (
+            {"device": DEVICE.model_copy(update={"platform": "Darwin"})},
+            ("platform", "Linux", "Darwin"),
+        ),
+        (
+            {"runtime": RUNTIME.model_copy(update={"threads": 2})},
+            ("number of threads", "1", "2"),
+        ),
+        (
+            {"runtime": RUNTIME.model_copy(update={"name": "llama.cpp", "version": "7"})},
+            ("runtime", "torch 2.13.0+cpu", "llama.cpp 7"),
+        ),
+    ],
+)
+def test_another_place_is_refused_and_what_differs_named(
+    update: dict[str, object], named: tuple[str, str, str]
+) -> None:
+    table = of_xeon()
+    table.check(PATH, table.setting)
+    name, there, here = named
+    said = refusal(table, update)
+    assert "holds only where it was measured" in said
+    assert f"the {name} is `{there}`, here `{here}`; work there" in said
+
+
+@pytest.mark.parametrize(
+    ("update", "named"),
+    [
+        (
+            {"runtime": RUNTIME.model_copy(update={"dtype": "bfloat16"})},
+            ("dtype", "float32", "bfloat16"),
+        ),
+        (
+            {"runtime": RUNTIME.model_copy(update={"attention": "eager"})},
+            ("attention", "its only one", "eager"),
+        ),
+        ({"workload": Workload()}, ("workload", str(WORKLOAD), str(Workload()))),
+        (
+            {"thinned": "(1, 2) of (8, 16)"},
+            ("experts", "as in the dense model", "(1, 2) of (8, 16)"),
+        ),
+    ],
+)
+def test_another_workload_or_dtype_is_refused_and_what_differs_named(
+    update: dict[str, object], named: tuple[str, str, str]
+) -> None:
+    name, there, here = named
+    said = refusal(of_xeon(), update)
+    assert "only for the model, dtype and workload" in said
+    assert f"the {name} is `{there}`, here `{here}`; search into another --out" in said
+
+
+def test_another_model_is_refused() -> None:
+    assert "the model is `" in refusal(of_xeon(), {"shapes": "0"})
+
+
+def test_a_setting_that_differs_in_anything_is_refused() -> None:
+    table = of_xeon()
+    for part, fields in table.setting.model_dump().items():
+        for name, value in fields.items() if isinstance(fields, dict) else [(part, fields)]:
+            other = "llama.cpp" if value == "torch" else f"{value or ''}1"
+            changed = {name: other} if part == name else {part: {**fields, name: other}}
+            refusal(table, Setting.model_validate(table.setting.model_dump() | changed).__dict__)
 
 
 def test_models_of_one_shape_share_a_table_and_others_do_not() -> None:

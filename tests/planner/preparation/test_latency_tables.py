@@ -1,5 +1,6 @@
 """Latency tables on disk, where there may be no home, and requests that no memory holds."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from evaluators.costs.latency import predict
 from evaluators.latency.latency_setting import Device
@@ -22,6 +24,7 @@ from planner.preparation.latency_tables import (
     find_table,
     fitting,
     read_table,
+    stack_timer,
 )
 from planner.settings.search import SearchSettings
 from planner.targets.gguf import gguf_target
@@ -30,6 +33,8 @@ from search_spaces.errors import LatencyError, MissingExtraError, SettingsError
 from search_spaces.progress import NO_PROGRESS
 from search_spaces.space.configuration import dense_configurations
 from tests.models.factory import VOCABULARY
+from tests.models.families import dense as dense_family
+from tests.models.merging_tokenizers import of_bytes
 
 if TYPE_CHECKING:
     from evaluators.latency.latency_setting import Setting
@@ -112,6 +117,7 @@ def measured(dense: DenseModel, tmp_path_factory: pytest.TempPathFactory) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("planner.targets.served_stacks.time_folder", timed)
         patch.setattr(gguf_target, "vocabulary_of", lambda _tokenizer, _size: None)
+        patch.setattr(gguf_target, "tokenizer_refusal", lambda _tokenizer, _size: "")
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         find_table(dense, IN_LLAMA_CPP, folder, NO_PROGRESS)
     return folder
@@ -137,9 +143,46 @@ def test_a_table_is_measured_where_the_export_is_served(
     assert find_table(dense, IN_LLAMA_CPP, tmp_path, NO_PROGRESS) == table  # the cached one
 
 
+@pytest.mark.parametrize(
+    ("family", "tokenizer", "said"),
+    [
+        ("gemma", of_bytes(), "of this family it holds layers whole"),
+        ("gpt2", of_bytes(), "of this family it holds layers whole"),
+        ("opt", of_bytes(), "this is `opt`"),
+        ("llama", None, "this is a WordLevel"),
+    ],
+)
+def test_a_runtime_in_which_no_parts_can_be_timed_is_refused_before_any_is(
+    family: str,
+    tokenizer: PreTrainedTokenizerBase | None,
+    said: str,
+    dense: DenseModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    structure = dense_family(family)
+    loaded = replace(
+        dense.loaded,
+        model=structure.backbone.model,
+        tokenizer=tokenizer or dense.loaded.tokenizer,
+    )
+    odd = replace(dense, structure=structure, loaded=loaded)
+    monkeypatch.setattr("planner.targets.served_stacks.time_folder", None)
+    with (
+        pytest.raises(SettingsError, match=said) as refusal,
+        stack_timer(odd, IN_LLAMA_CPP),
+    ):
+        pass
+    assert "`runtime` must be one that parts of this model" in str(refusal.value)
+    assert str(refusal.value).endswith("set `--runtime torch`, or limit another cost")
+    assert len(str(refusal.value)) <= 300
+    with stack_timer(odd, IN_LLAMA_CPP.model_copy(update={"runtime": "torch"})) as timer:
+        assert timer.runtime.name == "torch"
+
+
 def test_a_table_of_another_runtime_is_refused(dense: DenseModel, measured: Path) -> None:
     in_torch = IN_LLAMA_CPP.model_copy(update={"runtime": "torch"})
-    with pytest.raises(LatencyError, match=r"with llama\.cpp .* got .* with torch"):
+    with pytest.raises(LatencyError, match=r"the runtime is `llama\.cpp .*`, here `torch "):
         read_table(dense, in_torch, measured)
 
 
@@ -147,7 +190,7 @@ def test_a_context_longer_than_the_table_s_is_refused(
     dense: DenseModel, measured: Path, tmp_path: Path
 ) -> None:
     longer = IN_LLAMA_CPP.model_copy(update={"prompt_tokens": 9})
-    with pytest.raises(LatencyError, match=r"8 tokens read, 2 written, got .* 9 tokens read"):
+    with pytest.raises(LatencyError, match=r"8 tokens read, 2 written`, here .* 9 tokens read"):
         read_table(dense, longer, measured)
     beyond = IN_LLAMA_CPP.model_copy(update={"prompt_tokens": 10**6})
     with pytest.raises(SettingsError, match="at most the 64 positions"):
