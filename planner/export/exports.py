@@ -38,6 +38,8 @@ from search_spaces.space.plan_configuration import plan_configurations, plan_opt
 
 logger = logging.getLogger(__name__)
 
+_FLOAT32_BYTES = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
@@ -100,7 +102,8 @@ class Exports:
         _check_memory(dense, self.settings)
         target = served_choice(choice, dense, self.settings).make()
         target.check_installed()
-        check_holds(target.name, target.holds(dense.structure), dense.structure.components, plan)
+        holds = target.holds(dense.structure, dense.loaded.tokenizer)
+        check_holds(target.name, holds, dense.structure.components, plan)
         self.progress.stage("cutting")
         candidate = self._read(plan)
         with self._own_order():
@@ -203,7 +206,7 @@ class Exports:
         job = Job(
             target=target,
             write=write,
-            weight_bytes=round(as_written["size"]),
+            weight_bytes=self._room(target, as_written),
             reference=candidate.reference,
             threads=torch.get_num_threads(),
             locate=lambda target, scratch: describe_fault(
@@ -211,6 +214,18 @@ class Exports:
             ),
         )
         export_proved(job, out, describe, self.progress)
+
+
+    def _room(self, target: Target, written: Mapping[str, float]) -> int:
+        """Return about the most bytes that an export takes of the disk at once.
+
+        For `transformers` these are its tensors. Other targets write them in float32 too, to be
+        proved, and the dense model beside them, to be compared with.
+        """
+        if target.name == "hf":
+            return round(written["size"])
+        both = 2 * written["params"] + self.dense.costs.dense()["params"]
+        return round(_FLOAT32_BYTES * both)
 
 
 def _check_memory(dense: DenseModel, settings: SearchSettings) -> None:

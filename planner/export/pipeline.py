@@ -80,8 +80,8 @@ def export_proved(
             process=process,
             threads=job.threads,
         )
-        card, manifest = describe(staged)
         with writing_weights(out):
+            card, manifest = describe(staged)
             (folder / CARD).write_text(card, encoding="utf-8")
             (folder / MANIFEST).write_text(manifest, encoding="utf-8")
             publish(folder, out)
@@ -99,18 +99,21 @@ def _prove(job: Job, folder: Path, scratch: Path, process: FreshProcess) -> Proo
         with writing_weights(proved):
             proved.mkdir()
             job.write(target, proved)
-    proved = job.stage_for_proof(proved, scratch)
+    staged = job.stage_for_proof(proved, scratch)
     request = ProofRequest(
         target=target.choice,
-        folder=proved,
+        folder=staged,
         threads=job.threads,
         greedy=len(job.reference.written),
     )
     answer, whole, stepped = process.prove(request, job.reference.tokens.numpy())
     proof = proof_of(job.reference, whole, stepped, answer.written, tolerance=target.tolerance)
     try:
-        return proof.insist(target.runtime)
+        proof.insist(target.runtime)
     except VerificationError as error:
         if job.locate is None:
             raise
         raise VerificationError(f"{error}; {job.locate(target, scratch)}") from error
+    if proved != folder:
+        job.target.check_variant(folder, proved)
+    return proof
