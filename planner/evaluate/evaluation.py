@@ -144,7 +144,7 @@ class _Measure:
         if self.text is not None:
             self.windows = self._windows(loaded, self.text)
             self.progress.stage(f"perplexity of {place.name}")
-            measured.nlls = window_nlls(loaded.model, self.windows, self.progress)
+            measured.nlls = window_nlls(loaded.model, place.name, self.windows, self.progress)
         if self.tasks:
             from planner.evaluate.harness_run import run_tasks  # noqa: PLC0415  (an extra)
 
@@ -154,7 +154,9 @@ class _Measure:
                     f"{quoted(place.name)} has none; leave it out"
                 )
             self.progress.stage(f"tasks by {place.name}")
-            measured.scores = run_tasks(loaded, self.tasks, self.settings, self.progress)
+            measured.scores = run_tasks(
+                loaded, place.name, self.tasks, self.settings, self.progress
+            )
         del loaded
         release_pages()
         return measured

@@ -199,14 +199,15 @@ def deciding_metric(scores: TaskScores) -> str:
 
 
 def _difference(metric: str, pruned: TaskScores, dense: TaskScores) -> Difference | None:
-    """Compare two models sample by sample; None: the metric, or a single sample, allows none."""
+    """Compare two models sample by sample; None: the metric, its values or their number forbid."""
     if metric not in pruned.values or metric not in dense.values:
         return None
     ours, theirs = pruned.values[metric], dense.values[metric]
     is_better_higher = pruned.higher_is_better.get(metric, True)
     if is_better_higher and np.isin([ours, theirs], (0.0, 1.0)).all():
         return Difference.of(compare_right_and_wrong(theirs == 1, ours == 1))
-    if len(ours) < 2:
+    finite = np.isfinite(ours).all() and np.isfinite(theirs).all()
+    if len(ours) < 2 or not finite:
         return None
     return Difference.of(compare_values((ours - theirs) * (1 if is_better_higher else -1)))
 

@@ -1,7 +1,7 @@
 """A model asked the samples of tasks by lm-evaluation-harness, and what it got in each."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from jinja2 import TemplateError
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 
+from planner.evaluate.perplexity import not_finite
 from planner.evaluate.task_scores import TaskScores
 from planner.evaluate.task_trust import harness
 from planner.settings.evaluate import EvaluateSettings
@@ -23,12 +24,17 @@ _BATCHES = 4
 
 
 def run_tasks(
-    loaded: LoadedModel, tasks: Sequence[Any], settings: EvaluateSettings, progress: Progress
+    loaded: LoadedModel,
+    name: str,
+    tasks: Sequence[Any],
+    settings: EvaluateSettings,
+    progress: Progress,
 ) -> dict[str, TaskScores]:
     """Evaluate a model on tasks.
 
     Args:
         loaded: The model and its tokenizer.
+        name: Of the model, for messages.
         tasks: As `load_tasks` returns them.
         settings: How many samples, how they are asked, and what may run.
         progress: Advanced with the requests.
@@ -38,6 +44,7 @@ def run_tasks(
 
     Raises:
         SettingsError: If a task's template does not fit its data.
+        ModelError: If the model gives an answer no likelihood.
     """
     is_chat = settings.apply_chat_template
     with harness(trusted=settings.trust_remote_code):
@@ -49,7 +56,7 @@ def run_tasks(
         )
         try:
             results = evaluate(
-                lm=_InParts(model, settings.batch_size, progress),
+                lm=_InParts(model, name, settings.batch_size, progress),
                 task_dict={"tasks": {task.task_name: task for task in tasks}, "groups": {}},
                 limit=settings.limit,
                 bootstrap_iters=0,  # errors are those of the mean, computed here
@@ -68,20 +75,30 @@ def run_tasks(
 class _InParts:
     """A model of the harness that works through requests part by part, and tells how far it is."""
 
-    def __init__(self, model: Any, batch_size: int, progress: Progress) -> None:
-        self._model, self._batch_size, self._progress = model, batch_size, progress
+    def __init__(self, model: Any, name: str, batch_size: int, progress: Progress) -> None:
+        self._model, self._name = model, name
+        self._batch_size, self._progress = batch_size, progress
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def loglikelihood(self, requests: list[Any]) -> list[Any]:
-        return self._answered("loglikelihood", requests)
+        answers = self._answered("loglikelihood", requests)
+        self._check_numbers(likelihood for likelihood, _ in answers)
+        return answers
 
     def loglikelihood_rolling(self, requests: list[Any]) -> list[Any]:
-        return self._answered("loglikelihood_rolling", requests)
+        answers = self._answered("loglikelihood_rolling", requests)
+        self._check_numbers(answers)
+        return answers
 
     def generate_until(self, requests: list[Any]) -> list[Any]:
         return self._answered("generate_until", requests)
+
+    def _check_numbers(self, likelihoods: Iterable[float]) -> None:
+        """Refuse a model whose answers the harness would rank by chance."""
+        if any(math.isnan(likelihood) for likelihood in likelihoods):
+            raise not_finite(self._name, "that of an answer is nan")
 
     def _answered(self, kind: str, requests: list[Any]) -> list[Any]:
         size = max(_BATCHES * self._batch_size, math.ceil(len(requests) / _PARTS))

@@ -1,5 +1,6 @@
 """Perplexity of a model on windows of text: which text, and its likelihood window by window."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from evaluators.data.documents import read_documents
 from evaluators.data.text_samples import LONGEST_TEXT, TextSource, Vocabulary, held_out_text
 from planner.settings.evaluate import EvaluateSettings
 from planner.settings.places import is_same_place
-from search_spaces.errors import DataError, SettingsError, quoted
+from search_spaces.errors import DataError, ModelError, SettingsError, quoted
 from search_spaces.progress import Progress
 
 DEFAULT_TOKENS = 512
@@ -105,14 +106,18 @@ def text_windows(
 
 
 def window_nlls(
-    model: PreTrainedModel, windows: Tensor, progress: Progress
+    model: PreTrainedModel, name: str, windows: Tensor, progress: Progress
 ) -> NDArray[np.float64]:
     """Return the mean −log q of the next token in each window, in nats, ``(windows,)``.
 
     Args:
         model: Which gives q.
+        name: Of the model, for the message.
         windows: Token ids ``(windows, tokens)``.
         progress: Advanced with the windows.
+
+    Raises:
+        ModelError: If one is no finite number.
     """
     nlls = []
     with torch.inference_mode():
@@ -120,5 +125,15 @@ def window_nlls(
             tokens = window[None].to(model.device)
             logits = model(input_ids=tokens, use_cache=False).logits[0, :-1].float()
             nlls.append(float(cross_entropy(logits, tokens[0, 1:])))
+            if not math.isfinite(nlls[-1]):
+                raise not_finite(name, f"that of window {done} is {nlls[-1]}")
             progress.advance(done, len(windows))
     return np.array(nlls)
+
+
+def not_finite(name: str, got: str) -> ModelError:
+    """Return what is said of a model that computes no numbers."""
+    return ModelError(
+        f"a model must give text a likelihood, and of {quoted(name)} {got}; try `--dtype "
+        "float32`, or check its weights"
+    )

@@ -83,8 +83,10 @@ def compare_values(gains: NDArray[np.float64]) -> Comparison:
     """Compare two models by Student's paired t test.
 
     Args:
-        gains: How much better the pruned model is at each sample ``(samples,)``, two or more.
+        gains: How much better the pruned model is at each sample ``(samples,)``, two or more,
+            all finite.
     """
+    assert np.isfinite(gains).all(), "no test compares what is no number"
     gain, error = mean_with_error(gains)
     freedom = len(gains) - 1
     if error > 0:

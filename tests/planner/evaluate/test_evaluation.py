@@ -43,6 +43,17 @@ def broken(llama_copy: Path) -> Path:
     return llama_copy
 
 
+def test_a_model_that_computes_no_numbers_is_refused_in_tasks_too(
+    llama_copy: Path, tasks: Path
+) -> None:
+    weights = load_file(llama_copy / "model.safetensors")
+    norm = next(name for name in weights if name.endswith("model.norm.weight"))
+    weights[norm][:] = 3e38  # finite, but no logits are
+    save_file(weights, llama_copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"and of .* that of an answer is nan; try `--dtype"):
+        measured(llama_copy, tasks=str(tasks))
+
+
 def no_network(*_: object) -> NoReturn:
     raise AssertionError("nothing is fetched")
 

@@ -17,10 +17,10 @@ from planner.evaluate.perplexity import (
     window_nlls,
 )
 from planner.settings.evaluate import EvaluateSettings
-from search_spaces.errors import DataError, SettingsError
+from search_spaces.errors import DataError, ModelError, SettingsError
 from search_spaces.progress import NO_PROGRESS
 from search_spaces.structure.model import ModelStructure
-from tests.models.factory import VOCABULARY
+from tests.models.factory import VOCABULARY, twin
 
 
 def words(count: int, seed: int = 0) -> str:
@@ -45,7 +45,7 @@ def test_it_is_the_likelihood_of_each_next_token(
         -np.mean([float(log_q[row, at, windows[row, at + 1]]) for at in range(15)])
         for row in range(5)
     ]
-    nlls = window_nlls(model, windows, NO_PROGRESS)
+    nlls = window_nlls(model, "it", windows, NO_PROGRESS)
     np.testing.assert_allclose(nlls, by_hand, rtol=1e-5)  # float32 against float64
     found = perplexity_result("it", (5, 16), nlls, nlls + math.log(2))
     assert found.pruned.value == pytest.approx(math.exp(np.mean(by_hand)), rel=1e-5)
@@ -54,6 +54,18 @@ def test_it_is_the_likelihood_of_each_next_token(
     assert found.difference is not None
     assert found.difference.verdict == "better"
     assert found.difference.gain == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+def test_a_model_that_computes_no_numbers_is_refused(
+    weight: float, llama: ModelStructure, vocabulary: Vocabulary
+) -> None:
+    model = twin(llama).backbone.model
+    windows = text_windows(EvaluationText(text=words(99), name="it"), vocabulary, (3, 16), seed=3)
+    with torch.no_grad():
+        next(model.parameters())[windows[1, 4]] = weight
+    with pytest.raises(ModelError, match=r"of `it` that of window \d is nan; try"):
+        window_nlls(model, "it", windows, NO_PROGRESS)
 
 
 def test_windows_are_drawn_once_and_in_order(vocabulary: Vocabulary) -> None:

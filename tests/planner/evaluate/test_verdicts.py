@@ -14,6 +14,11 @@ from planner.evaluate.verdicts import (
 )
 
 
+def test_what_is_no_number_is_not_compared() -> None:
+    with pytest.raises(AssertionError, match="no number"):
+        compare_values(np.array([0.1, np.nan, 0.3]))
+
+
 def answers(lost: int, won: int, both: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
     """Right and wrong answers of the dense and the pruned model, by how many of each pair."""
     counts = {(1, 0): lost, (0, 1): won, (1, 1): both, (0, 0): neither}

@@ -92,6 +92,13 @@ def test_a_metric_that_is_no_right_or_wrong_is_compared_by_its_values(
     assert difference.verdict == ("better" if higher_is_better else "worse")
 
 
+def test_values_that_are_no_numbers_have_no_verdict() -> None:
+    one, other = scores(50, metric="ter"), scores(50, metric="ter")
+    one.values["ter"] = np.array([np.nan, *np.linspace(0.1, 0.9, 99)])
+    assert task_results({"one": one}, {"one": other})["one"].difference is None
+    assert task_results({"one": other}, {"one": one})["one"].difference is None
+
+
 def test_a_metric_of_the_whole_task_has_no_verdict() -> None:
     whole = TaskScores(
         samples=[{"metrics": ["f1"]}] * 3,
