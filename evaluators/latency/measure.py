@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,25 +15,6 @@ from search_spaces.structure.backbone import position_count
 
 PREFILLS = 3
 """In a turn, of which the median is taken: one by itself is noisier than the many decode steps."""
-
-
-def measure_latencies(
-    models: Mapping[str, PreTrainedModel], workload: Workload, *, repeats: int = 3
-) -> dict[str, Latency]:
-    """Time models side by side, in turns, so that a busy machine slows all of them alike.
-
-    Args:
-        models: By any name.
-        workload: What to time; the prompt is shortened if a model has no room for it.
-        repeats: Turns, of which the median is returned, after one that is not counted.
-    """
-    times: dict[str, list[Latency]] = {name: [] for name in models}
-    for turn in range(1 + repeats):
-        for name, model in models.items():
-            latency = time_request(model, workload.fitted(position_count(model)))
-            if turn:
-                times[name].append(latency)
-    return {name: Latency.median(runs) for name, runs in times.items()}
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from evaluators.latency import stack_cases, stack_timer
 from evaluators.latency.latency_setting import Setting, timed_inside
 from evaluators.latency.latency_table import Curve, Grid, LatencyTable, LayerTimes
 from evaluators.latency.layer_benchmark import measure_table
-from evaluators.latency.measure import measure_latencies
+from evaluators.latency.measure import time_request
 from evaluators.latency.stack_timer import TorchStackTimer
 from search_spaces.space.block_options import combined_options
 from search_spaces.space.configuration import ConfigurationTables
@@ -144,6 +144,6 @@ def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
         layers = nn.ModuleList(cut_layers(structure, row).values())
         setattr(model.get_submodule(parent), stack, layers)
         with quick_counter:
-            measured = measure_latencies({"it": model}, WORKLOAD, repeats=1)["it"]
+            measured = time_request(model, WORKLOAD)
         assert found.prefill_ms == pytest.approx(measured.prefill_ms, rel=1e-9)
         assert found.decode_ms == pytest.approx(measured.decode_ms, rel=1e-9)

@@ -17,7 +17,7 @@ from evaluators.latency import layer_benchmark as stacks
 from evaluators.latency.latency_setting import Device, ServingRuntime, Setting, layer_kinds
 from evaluators.latency.latency_table import Curve, LatencyTable
 from evaluators.latency.layer_benchmark import measure_table
-from evaluators.latency.measure import measure_latencies
+from evaluators.latency.measure import time_request
 from evaluators.latency.stack_cases import StackCase, list_cases, timed_counts
 from evaluators.latency.stack_timer import Times, TorchStackTimer
 from evaluators.latency.workload import Workload
@@ -257,7 +257,7 @@ def test_by_a_clock_that_counts_operations_the_prediction_is_exact(
         model = structure.backbone.model if counts is dense else pruned(structure, counts)
         assert isinstance(model, PreTrainedModel)
         with counter:
-            measured = measure_latencies({"it": model}, WORKLOAD, repeats=1)["it"]
+            measured = time_request(model, WORKLOAD)
         assert found.prefill_ms == pytest.approx(measured.prefill_ms, rel=1e-9)
         assert found.decode_ms == pytest.approx(measured.decode_ms, rel=1e-9)
 
