@@ -1,9 +1,11 @@
 """Whether a target can hold a plan, by the rules that it states of its model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from planner.settings.search import LoadsIn
 from planner.targets.target import Holds
+from planner.targets.target_names import TargetName
 from search_spaces.errors import TargetError
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.plan import Plan
@@ -11,6 +13,8 @@ from search_spaces.structure.components import Component
 
 _SHOWN = 3
 """Sites that a message names."""
+_LOADS_IN: Mapping[TargetName, LoadsIn] = {"gguf": "llama.cpp", "onnx": "onnx"}
+"""What restricts a search to what a target holds, where there is something that does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,9 @@ def refusals(holds: Holds, components: Sequence[Component], plan: Plan) -> list[
     ]
 
 
-def check_holds(name: str, holds: Holds, components: Sequence[Component], plan: Plan) -> None:
+def check_holds(
+    name: TargetName, holds: Holds, components: Sequence[Component], plan: Plan
+) -> None:
     """Refuse a plan that a target cannot hold.
 
     Raises:
@@ -51,8 +57,14 @@ def check_holds(name: str, holds: Holds, components: Sequence[Component], plan: 
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     raise TargetError(
         f"`--format {name}` must be able to hold the plan, and at {sites}{more} it is not: "
-        f"{found[0].reason}; choose another format, or search with `--loads_in`"
+        f"{found[0].reason}; choose another format{_other_search(name, holds)}"
     )
+
+
+def _other_search(name: TargetName, holds: Holds) -> str:
+    """Return the search whose plans a target holds, as an alternative; empty: there is none."""
+    place = None if holds.refuses_model else _LOADS_IN.get(name)
+    return f", or search with `--loads_in {place}`" if place else ""
 
 
 def _kept(component: Component, plan: Plan) -> tuple[int, BlockOptions]:
