@@ -64,7 +64,7 @@ def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
     progress.stage("reading its structure")
     check_exportable(loaded.model)
     structure = read_structure(loaded.model, loaded.stream)
-    holds = holds_in(settings.loads_in, structure)
+    holds = holds_in(settings.loads_in, structure, loaded.tokenizer)
     costs = cost_model(loaded, structure, settings, holds)
     return DenseModel(loaded=loaded, structure=structure, costs=costs, holds=holds)
 

@@ -19,6 +19,7 @@ from planner.preparation.dense_model import DenseModel
 from planner.runs.folder import LATENCY_FILE
 from planner.settings.search import SearchSettings
 from planner.targets.served_stacks import ServedStackTimer, describe_runtime, serving_choice
+from planner.targets.target import Target
 from search_spaces.atomic_files import atomic_write_text, writing
 from search_spaces.errors import LatencyError, OutputError, SettingsError
 from search_spaces.models.gguf import cache_folder
@@ -123,13 +124,14 @@ def stack_timer(dense: DenseModel, settings: SearchSettings) -> Iterator[StackTi
 
     Raises:
         MissingExtraError: If that is not installed.
-        TargetError: If it cannot hold such a model.
+        SettingsError: If it cannot hold such a model, or not such stacks.
     """
     choice, request = serving_choice(settings.runtime), workload(settings)
     if choice is None:
         yield TorchStackTimer(dense.structure, request)
         return
     target, runtime = choice.make(), _runtime(dense, settings)
+    _check_stacks(target, dense, settings)
     with tempfile.TemporaryDirectory(prefix="planner-stacks-") as scratch:
         yield ServedStackTimer(
             target,
@@ -138,6 +140,23 @@ def stack_timer(dense: DenseModel, settings: SearchSettings) -> Iterator[StackTi
             dense.loaded,
             request,
             scratch=Path(scratch),
+        )
+
+
+def _check_stacks(target: Target, dense: DenseModel, settings: SearchSettings) -> None:
+    """Refuse a model whose layers cannot be timed with one component each.
+
+    Raises:
+        SettingsError: If it is one.
+    """
+    holds = target.holds(dense.structure, dense.loaded.tokenizer)
+    reason = holds.refuses_model
+    if not reason and holds.whole_layers:
+        reason = "of this family it holds layers whole, and not an attention or an MLP alone"
+    if reason:
+        raise SettingsError(
+            f"`runtime` must be one that parts of this model can be timed in, and "
+            f"{settings.runtime} is not: {reason}; set `--runtime torch`, or limit another cost"
         )
 
 

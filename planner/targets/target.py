@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from evaluators.latency.workload import Latency, Workload
 from planner.targets.cut_layers import CutLayers
@@ -101,8 +102,15 @@ class Target(Protocol):
         """
         ...
 
-    def holds(self, structure: ModelStructure) -> Holds:
-        """Return what it can hold of a model."""
+    def holds(
+        self, structure: ModelStructure, tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> Holds:
+        """Return what it can hold of a model.
+
+        Args:
+            structure: Of the model.
+            tokenizer: That must be held with it; None: only the model is asked about.
+        """
         ...
 
     def write(
@@ -141,6 +149,18 @@ class Target(Protocol):
 
         Raises:
             VerificationError: If the files hold something else.
+        """
+        ...
+
+    def check_variant(self, folder: Path, proved: Path) -> None:
+        """Check that what was written is what was proved in its place, rounded.
+
+        Args:
+            folder: As `write` left it.
+            proved: As that of `proof_variant` left it, which is another target.
+
+        Raises:
+            VerificationError: If it is not; what differs is named.
         """
         ...
 

@@ -17,6 +17,7 @@ from planner.targets.loads_in import holds_in
 from search_spaces.errors import RunError, SettingsError
 from search_spaces.structure.model import ModelStructure
 from tests.models.families import dense
+from tests.models.merging_tokenizers import of_bytes
 from tests.models.moe_families import mixture, saved_mixture
 from tests.settings import SMALL
 
@@ -103,10 +104,13 @@ def test_experts_are_as_many_in_each_layer_of_a_native_mixture(tmp_path: Path) -
     assert not list(folder.glob("*.py"))
 
 
-def test_widths_stay_free_for_llama_cpp(saved_llama: Path, tmp_path: Path) -> None:
+def test_widths_stay_free_for_llama_cpp(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    dense("llama").backbone.model.save_pretrained(model)
+    of_bytes().save_pretrained(model)
     settings = {**SMALL, "evaluations": 12, "compensate": "none"}
-    free = search(str(saved_llama), out=tmp_path / "free", **settings)
-    run = search(str(saved_llama), out=tmp_path / "run", loads_in="llama.cpp", **settings)
+    free = search(str(model), out=tmp_path / "free", **settings)
+    run = search(str(model), out=tmp_path / "run", loads_in="llama.cpp", **settings)
     assert read_space(run.folder) == read_space(free.folder)
     first, second = ([e.score.mean("kl") for e in each.evaluations()] for each in (free, run))
     assert first == second
@@ -138,6 +142,14 @@ def test_a_model_that_the_place_cannot_hold_is_refused_with_the_reason(
     (line,) = [x for x in capsys.readouterr().err.splitlines() if "loads_in" in x]
     assert "llama.cpp cannot: " in line
     assert len(line) <= 310
+
+
+def test_a_tokenizer_that_the_place_cannot_hold_is_refused_before_a_search(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"llama.cpp cannot: .* this is a WordLevel; set anot"):
+        search(str(saved_llama), out=tmp_path / "run", loads_in="llama.cpp", **SMALL)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import save_torch_state_dict
+from transformers import PreTrainedTokenizerBase
 
 from planner.targets.bundled_code import DECILM, copies_of_code_aside
 from planner.targets.cut_layers import CutLayers
@@ -94,7 +95,11 @@ class DeciTarget:
     def check_installed(self) -> None:
         """Go on: without vLLM it is proved in transformers, and said so."""
 
-    def holds(self, structure: ModelStructure) -> Holds:
+    def holds(
+        self,
+        structure: ModelStructure,
+        tokenizer: PreTrainedTokenizerBase | None = None,  # noqa: ARG002
+    ) -> Holds:
         return Holds(
             refuses_model=_refusal(structure),
             refuses=_refuses,
@@ -132,6 +137,9 @@ class DeciTarget:
 
     def dense_folder(self, _scratch: Path, _structure: ModelStructure, dense: LoadedModel) -> Path:
         return Path(dense.source)
+
+    def check_variant(self, folder: Path, proved: Path) -> None:
+        """Do nothing: it is proved itself."""
 
     def serve(
         self, folder: Path, *, threads: int, exact: bool = False

@@ -7,19 +7,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gguf import GGUFReader, Metadata
+from transformers import PreTrainedTokenizerBase
 from yaml import YAMLError
 
 from planner.targets.cut_layers import CutLayers
 from planner.targets.gguf.gguf_families import family_of, refusal_of, varied_architecture
 from planner.targets.gguf.gguf_file import GgufModel, type_of, write_file
 from planner.targets.gguf.gguf_layers import Blocks, blocks_of, embedding_shape
+from planner.targets.gguf.gguf_rounding import check_rounded
 from planner.targets.gguf.gguf_runtime import LlamaCpp, llama_cpp, served
-from planner.targets.gguf.gguf_types import (
-    GgufType,
-    as_type,
-    row_block,
-)
-from planner.targets.gguf.gguf_vocabulary import vocabulary_of
+from planner.targets.gguf.gguf_types import WRITTEN_HERE, GgufType, as_type, row_block
+from planner.targets.gguf.gguf_vocabulary import tokenizer_refusal, vocabulary_of
 from planner.targets.hf.belongings import papers
 from planner.targets.target import Written
 from planner.targets.target_names import TargetChoice, TargetName
@@ -95,8 +93,10 @@ class GgufTarget:
     def check_installed(self) -> None:
         llama_cpp()
 
-    def holds(self, structure: ModelStructure) -> Holds:
-        return _holds(structure)
+    def holds(
+        self, structure: ModelStructure, tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> Holds:
+        return _holds(structure, tokenizer)
 
     def write(
         self, folder: Path, cut: CutLayers, dense: LoadedModel, source: Path | None
@@ -113,7 +113,7 @@ class GgufTarget:
             shutil.copyfile(path, folder / path.name)
         return Written(
             loading=_LOADING.format(file=MODEL_FILE, architecture=model.blocks.architecture.name),
-            notes=tuple(self._notes(model.blocks)),
+            notes=tuple(self._notes(model.blocks, self._written_type(dense))),
         )
 
     def dense_folder(self, scratch: Path, structure: ModelStructure, dense: LoadedModel) -> Path:
@@ -137,6 +137,10 @@ class GgufTarget:
                 f"{count - blocks.filler_params}; please report this model"
             )
 
+    def check_variant(self, folder: Path, proved: Path) -> None:
+        is_quantized = self._type is not None and self._type not in WRITTEN_HERE
+        check_rounded(folder / MODEL_FILE, proved / MODEL_FILE, source_rounding=is_quantized)
+
     @contextmanager
     def serve(self, folder: Path, *, threads: int, exact: bool = False) -> Iterator[LlamaCpp]:
         with served(folder / MODEL_FILE, threads=threads, exact=exact) as model:
@@ -144,27 +148,40 @@ class GgufTarget:
 
     def _write_file(self, folder: Path, model: GgufModel, dense: LoadedModel) -> None:
         stored = type_of(dense.stored_dtype)
-        write_file(folder / MODEL_FILE, model, self._type or stored, quantized_from=stored)
+        kind = self._written_type(dense)
+        write_file(folder / MODEL_FILE, model, kind, quantized_from=stored)
 
-    def _notes(self, blocks: Blocks) -> Iterator[str]:
+    def _written_type(self, dense: LoadedModel) -> GgufType:
+        return self._type or type_of(dense.stored_dtype)
+
+    def _notes(self, blocks: Blocks, kind: GgufType) -> Iterator[str]:
         """Yield what a reader should know besides."""
+        if kind != "F32":
+            yield (
+                "Its logits were compared in F32, the form that llama.cpp computes without "
+                f"rounding; each tensor of `{MODEL_FILE}` was compared with that of the F32 form, "
+                f"and is it rounded to {kind} and nothing else."
+            )
         if count := sum(1 for block in blocks.blocks if block.filler):
             yield (
                 f"llama.cpp needs an attention or an MLP where {count} layers have none: one of "
                 "zeros, of one head or 32 channels, stands there."
             )
-        block = row_block(self._type) if self._type else 1
+        block = row_block(kind)
         lengths = blocks.row_lengths
         if odd := sum(1 for length in lengths if length % block):
             yield (
                 f"{odd} of {len(lengths)} matrices have rows that {block} does not divide, so "
-                f"that llama.cpp stores them in another type than {self._type}."
+                f"that llama.cpp stores them in another type than {kind}."
             )
 
 
-def _holds(structure: ModelStructure) -> Holds:
+def _holds(structure: ModelStructure, tokenizer: PreTrainedTokenizerBase | None) -> Holds:
     """Return what llama.cpp's architectures hold of a model."""
-    if reason := refusal_of(structure):
+    reason = refusal_of(structure)
+    if not reason and tokenizer is not None:
+        reason = tokenizer_refusal(tokenizer, embedding_shape(structure)[0])
+    if reason:
         return Holds(refuses_model=reason)
     if varied_architecture(structure) is not None:
         return Holds()

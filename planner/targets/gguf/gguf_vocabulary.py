@@ -8,6 +8,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ from gguf import GGUFWriter, TokenType
 from transformers import PreTrainedTokenizerBase
 
 from planner.targets.gguf.gguf_runtime import tokenize
-from search_spaces.errors import TargetError, VerificationError, quoted
+from search_spaces.errors import MissingExtraError, TargetError, VerificationError, quoted
 
 _SPLITS = (
     "llama-bpe",
@@ -114,7 +115,10 @@ class Vocabulary:
             writer.add_chat_template(self.chat_template)
 
 
-@functools.lru_cache(maxsize=1)
+class _UnheldError(Exception):
+    """Why llama.cpp has no such tokenizer."""
+
+
 def vocabulary_of(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
     """Return a tokenizer as llama.cpp computes it.
 
@@ -126,6 +130,25 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
         TargetError: If llama.cpp has no such tokenizer.
         MissingExtraError: If llama.cpp is not there to try it.
     """
+    try:
+        return _found(tokenizer, size)
+    except _UnheldError as error:
+        raise TargetError(f"{error}; export with `--format hf`") from error
+
+
+def tokenizer_refusal(tokenizer: PreTrainedTokenizerBase, size: int) -> str:
+    """Return why `vocabulary_of` has none; empty: it has, or llama.cpp is not there to try it."""
+    try:
+        with suppress(MissingExtraError):
+            _found(tokenizer, size)
+    except _UnheldError as error:
+        return str(error)
+    return ""
+
+
+@functools.lru_cache(maxsize=1)
+def _found(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
+    """Return a tokenizer in the way of splitting that gives its own tokens."""
     described = _described(tokenizer)
     made = _unsplit(tokenizer, described, size)
     texts = [*_PROBES, _sample(tokenizer)]
@@ -140,10 +163,9 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
                 continue
             if found == expected:
                 return candidate
-    raise TargetError(
+    raise _UnheldError(
         "a tokenizer must be one that llama.cpp has, and with none of the ways in which that "
-        f"splits text are tokens those of this {type(tokenizer).__name__}; export with "
-        "`--format hf`"
+        f"splits text are tokens those of this {type(tokenizer).__name__}"
     )
 
 
@@ -153,9 +175,9 @@ def _described(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     described = None if backend is None else json.loads(backend.to_str())
     kind = type(tokenizer).__name__ if described is None else described["model"].get("type")
     if described is None or kind != "BPE":
-        raise TargetError(
+        raise _UnheldError(
             "a tokenizer must merge pairs (BPE), as those of llama.cpp that are written here do, "
-            f"and this is a {kind}; export with `--format hf`"
+            f"and this is a {kind}"
         )
     return dict(described)
 
@@ -168,16 +190,16 @@ def _unsplit(
     pieces = {number: piece for piece, number in model["vocab"].items()}
     added = {each["id"]: each for each in described["added_tokens"]}
     if max(pieces | added) >= size:
-        raise TargetError(
+        raise _UnheldError(
             f"a model must know all tokens of its tokenizer, and token {max(pieces | added)} has "
-            f"no row among the {size} of its embedding; give the tokenizer that belongs to it"
+            f"no row among the {size} of its embedding"
         )
     pieces |= {number: each["content"] for number, each in added.items()}
     tokens = [pieces.get(number, f"[PAD{number}]") for number in range(size)]
     if repeated := next((text for text, count in Counter(tokens).items() if count > 1), None):
-        raise TargetError(
+        raise _UnheldError(
             "each token must have a text of its own, as llama.cpp finds it by that, and "
-            f"{quoted(repeated, 40)} is that of several; export with `--format hf`"
+            f"{quoted(repeated, 40)} is that of several"
         )
     kinds = [_type_of(number, pieces, added, model) for number in range(size)]
     merges = [each.split(" ") if isinstance(each, str) else each for each in model["merges"]]
@@ -199,9 +221,9 @@ def _unsplit(
     if not model.get("byte_fallback"):
         return made
     if (count := kinds.count(TokenType.BYTE)) != 256:  # llama.cpp aborts where one is missing
-        raise TargetError(
+        raise _UnheldError(
             "a tokenizer that falls back on bytes must have a token for each of the 256, as "
-            f"llama.cpp does, and this has {count}; export with `--format hf`"
+            f"llama.cpp does, and this has {count}"
         )
     ranks: dict[str, int] = {}
     for rank, pair in enumerate(merges):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evaluators.latency.measure import time_request
 from evaluators.latency.workload import Latency, Workload
@@ -67,7 +67,11 @@ class HfTarget:
     def check_installed(self) -> None:
         """Go on: both are dependencies."""
 
-    def holds(self, _structure: ModelStructure) -> Holds:
+    def holds(
+        self,
+        structure: ModelStructure,  # noqa: ARG002
+        tokenizer: PreTrainedTokenizerBase | None = None,  # noqa: ARG002
+    ) -> Holds:
         return HOLDS_ALL
 
     def write(
@@ -82,6 +86,9 @@ class HfTarget:
 
     def dense_folder(self, _scratch: Path, _structure: ModelStructure, dense: LoadedModel) -> Path:
         return Path(dense.source)
+
+    def check_variant(self, folder: Path, proved: Path) -> None:
+        """Do nothing: it is proved itself."""
 
     @contextmanager
     def serve(self, folder: Path, *, threads: int, exact: bool = False) -> Iterator["HfServed"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from planner.targets.cut_layers import CutLayers
@@ -80,7 +81,11 @@ class OnnxTarget:
             if find_spec(module) is None:
                 raise MissingExtraError(package, "onnx", "`--format onnx`")
 
-    def holds(self, structure: ModelStructure) -> Holds:
+    def holds(
+        self,
+        structure: ModelStructure,
+        tokenizer: PreTrainedTokenizerBase | None = None,  # noqa: ARG002
+    ) -> Holds:
         if reason := _refusal(structure):
             return Holds(refuses_model=reason)
         return HOLDS_ALL
@@ -129,6 +134,9 @@ class OnnxTarget:
                 f"an export must cost what was promised, {promised['params']:.0f} parameters, got "
                 f"{count}; please report this model"
             )
+
+    def check_variant(self, folder: Path, proved: Path) -> None:
+        """Do nothing: it is proved itself."""
 
     @contextmanager
     def serve(self, folder: Path, *, threads: int, exact: bool = False) -> Iterator[OnnxRuntime]:  # noqa: ARG002

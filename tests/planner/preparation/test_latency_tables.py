@@ -146,7 +146,7 @@ def test_a_table_is_measured_where_the_export_is_served(
 @pytest.mark.parametrize(
     ("family", "tokenizer", "said"),
     [
-        ("gemma", of_bytes(), "of this family it holds layers whole"),
+        ("qwen3", of_bytes(), "of this family it holds layers whole"),
         ("gpt2", of_bytes(), "of this family it holds layers whole"),
         ("opt", of_bytes(), "this is `opt`"),
         ("llama", None, "this is a WordLevel"),

@@ -123,7 +123,8 @@ def test_a_reader_is_told_how_to_load_it_and_of_what_is_zero(
     written = GgufTarget("Q4_K_M").write(tmp_path, cut, loaded, None)
     assert "xllamacpp" in written.loading
     assert "`deci`" in written.loading
-    zeros, rows = written.notes
+    proved, zeros, rows = written.notes
+    assert "is it rounded to Q4_K_M and nothing else" in proved
     assert "where 3 layers have none" in zeros
     # five layers of 4 + 3 matrices, those of zeros among them
     assert rows.startswith("35 of 35 matrices have rows that 256 does not divide")
