@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # it takes packages that only some users have
 
 TOLERANCE = 1e-3
 """Float32 sums in another order, nothing more."""
-_WRITERS = {"onnx_ir": "onnx-ir", "onnxscript": "onnxscript"}
+_WRITERS = {"onnx": "onnx", "onnx_ir": "onnx-ir", "onnxscript": "onnxscript"}
 """Modules that writing takes, with their packages."""
 _LOADING = """\
 In onnxruntime-genai, which takes the tokenizer from the folder too:

@@ -128,7 +128,7 @@ def _depends_on_values(_layer: torch.nn.Module, args: tuple[torch.Tensor]) -> tu
     return (args[0] + 1,) if bool(args[0].sum() > 0) else args
 
 
-@pytest.mark.parametrize("module", ["onnx_ir", "onnxscript"])
+@pytest.mark.parametrize("module", ["onnx", "onnx_ir", "onnxscript"])
 def test_a_missing_package_is_named(
     target: OnnxTarget, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
