@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from planner.targets.gguf import gguf_vocabulary
 from planner.targets.gguf.gguf_runtime import tokenize
-from planner.targets.gguf.gguf_vocabulary import Vocabulary, vocabulary_of
-from search_spaces.errors import TargetError
+from planner.targets.gguf.gguf_vocabulary import Vocabulary, tokenizer_refusal, vocabulary_of
+from search_spaces.errors import MissingExtraError, TargetError
 from tests.models.factory import VOCABULARY
 from tests.models.merging_tokenizers import CHAT_TEMPLATE, of_bytes, of_characters
 
@@ -113,3 +113,16 @@ def test_what_is_not_known_is_not_said(tmp_path: Path) -> None:
     said = GGUFReader(path).fields
     assert not {"tokenizer.chat_template", "tokenizer.ggml.bos_token_id"} & set(said)
     assert not {"tokenizer.ggml.merges", "tokenizer.ggml.scores"} & set(said)
+
+
+def test_what_is_refused_is_known_without_llama_cpp_as_far_as_it_can_be(
+    tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(_path: Path, _texts: object) -> list[list[int]]:
+        raise MissingExtraError("cyllama", "gguf", "running a GGUF file")
+
+    monkeypatch.setattr(gguf_vocabulary, "tokenize", missing)
+    with pytest.raises(MissingExtraError):
+        vocabulary_of(of_bytes(), VOCABULARY)
+    assert not tokenizer_refusal(of_bytes(), VOCABULARY)
+    assert tokenizer_refusal(tokenizer, VOCABULARY).endswith("and this is a WordLevel")
