@@ -215,7 +215,6 @@ class Exports:
         )
         export_proved(job, out, describe, self.progress)
 
-
     def _room(self, target: Target, written: Mapping[str, float]) -> int:
         """Return about the most bytes that an export takes of the disk at once.
 
