@@ -183,13 +183,13 @@ def test_a_table_of_another_device_is_refused_and_named(
     move_to_other_device(run)
     with pytest.raises(LatencyError, match="Some other CPU") as caught:
         search(str(saved_llama), out=run.folder, resume=True, **LATENCY)
-    assert str(here) in str(caught.value)
+    assert here.name[:20] in str(caught.value)
     options = ["--plan", run.best(BUDGET).plan_id, "--out", str(tmp_path / "export")]
     capsys.readouterr()
     assert main(["export", str(run.folder), *options]) == 2
     message = capsys.readouterr().err
     assert "Some other CPU" in message
-    assert str(here) in message
+    assert here.name[:20] in message
     assert not (tmp_path / "export").exists()
 
 
