@@ -16,7 +16,7 @@ from evaluators.runtime.allocator import release_pages
 from planner.export.cards.card import write_card
 from planner.export.cards.manifest import Manifest, Quality, describe_files
 from planner.export.cards.origin import Origin
-from planner.export.locate import describe_fault
+from planner.export.locate import describe_fault, logits_of_layers
 from planner.export.pipeline import Job, Staged, export_proved
 from planner.export.reference import Reference, reference_of, scored
 from planner.export.service import served_choice, service_of
@@ -208,6 +208,7 @@ class Exports:
             write=write,
             weight_bytes=self._room(target, as_written),
             reference=candidate.reference,
+            follow=lambda tokens: logits_of_layers(candidate.cut, tokens),
             threads=torch.get_num_threads(),
             locate=lambda target, scratch: describe_fault(
                 target, candidate.cut, loaded, scratch, candidate.reference

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planner.export.proof import Proof, proof_of
-from planner.export.reference import Reference
+from planner.export.reference import Reference, Score
 from planner.export.staging import check_room, writing_weights
 from planner.targets.fresh_process import FreshProcess, fresh_process
 from planner.targets.target import Target, Written
@@ -40,6 +40,8 @@ class Job:
     weight_bytes: int
     """What it will take of the disk, about."""
     reference: Reference
+    follow: Score
+    """The logits of what is written, as it is here, on any tokens."""
     threads: int
     locate: Callable[[Target, Path], str] | None = None
     """Finds which layer is at fault, in words, if a target computes something else."""
@@ -104,10 +106,17 @@ def _prove(job: Job, folder: Path, scratch: Path, process: FreshProcess) -> Proo
         target=target.choice,
         folder=staged,
         threads=job.threads,
-        greedy=len(job.reference.written),
+        greedy=job.reference.room,
     )
     answer, whole, stepped = process.prove(request, job.reference.tokens.numpy())
-    proof = proof_of(job.reference, whole, stepped, answer.written, tolerance=target.tolerance)
+    proof = proof_of(
+        job.reference,
+        whole,
+        stepped,
+        answer.written,
+        follow=job.follow,
+        tolerance=target.tolerance,
+    )
     try:
         proof.insist(target.runtime)
     except VerificationError as error:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from planner.export.reference import Reference
+from planner.export.reference import Reference, Score
 from search_spaces.errors import VerificationError
 
 
@@ -24,7 +25,7 @@ class Proof:
     written: int = 0
     """Tokens that were written as the candidate writes them, up to the first other one."""
     written_of: int = 0
-    """Tokens that had to be: fewer than were asked for where two are as probable."""
+    """Tokens that had to be."""
 
     @property
     def holds(self) -> bool:
@@ -61,6 +62,7 @@ def proof_of(
     stepped: NDArray[np.float32],
     written: Sequence[int],
     *,
+    follow: Score,
     tolerance: float,
 ) -> Proof:
     """Compare what an export computes with what was scored.
@@ -69,19 +71,33 @@ def proof_of(
         reference: What was scored.
         whole: The export's logits ``(windows, tokens, vocabulary)``.
         stepped: Those of its last tokens, with a cache ``(windows, last tokens, vocabulary)``.
-        written: The tokens that it writes.
+        written: The tokens that it writes after the reference's prompt.
+        follow: The logits of what was cut, on any tokens.
         tolerance: Largest difference, in standard deviations of the logits.
     """
     allowed = tolerance * reference.spread
-    # where two tokens are as probable as rounding can tell, either may be written
-    clear = [margin > 2 * allowed for margin in reference.margins]
-    must = clear.index(False) if False in clear else len(clear)
-    alike = [one == other for one, other in zip(written, reference.written, strict=False)]
     return Proof(
         logit_gap=float(np.abs(whole - reference.logits.numpy()).max()),
         cache_gap=float(np.abs(stepped - whole[:, -stepped.shape[1] :]).max()),
         allowed=allowed,
         tokens=reference.tokens.numel(),
-        written=alike.index(False) if False in alike else len(alike),
-        written_of=must,
+        written=_written_alike(reference, written, follow, 2 * allowed),
+        written_of=reference.room,
     )
+
+
+def _written_alike(
+    reference: Reference, written: Sequence[int], follow: Score, allowed: float
+) -> int:
+    """Return how many tokens, up to the first other one, are the most probable here too.
+
+    Where two are as probable as rounding can tell, either may be written.
+    """
+    if not written:
+        return 0
+    start = reference.prompt.shape[1]
+    logits = follow(torch.cat([reference.prompt, torch.tensor([written])], dim=1))[0]
+    logits = logits[start - 1 : -1]  # (written, vocabulary), each before its token is known
+    chosen = logits.gather(-1, torch.tensor(written)[:, None])[:, 0]
+    is_other = logits.amax(dim=-1) - chosen > allowed
+    return int(is_other.int().argmax()) if bool(is_other.any()) else len(written)

@@ -28,21 +28,24 @@ Score = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """The logits of a candidate as it was scored, and what it writes."""
+    """What an export must compute: the logits of a candidate as it was scored."""
 
     tokens: Tensor
     """Token ids ``(windows, tokens)``."""
     logits: Tensor
     """``(windows, tokens, vocabulary)``"""
-    written: tuple[int, ...]
-    """The most probable tokens after the first half of the first window, one after the other."""
-    margins: tuple[float, ...]
-    """By how much the logit of each exceeds the next one's."""
+    room: int
+    """Tokens that may follow the first half of a window."""
 
     @property
     def spread(self) -> float:
         """Standard deviation of the logits."""
         return float(self.logits.std())
+
+    @property
+    def prompt(self) -> Tensor:
+        """The first half of the first window, ``(1, tokens)``, which an export goes on from."""
+        return self.tokens[:1, : self.tokens.shape[1] // 2]
 
 
 @torch.inference_mode()
@@ -54,17 +57,9 @@ def reference_of(score: Score, model: PreTrainedModel) -> Reference:
         model: The dense model.
     """
     tokens = proof_tokens(model)
-    sequence = tokens[:1, : tokens.shape[1] // 2]
-    room = (position_count(model) or sequence.shape[1] + WRITTEN) - sequence.shape[1]
-    written, margins = [], []
-    for _ in range(min(WRITTEN, room)):
-        best = score(sequence)[0, -1].topk(2)
-        written.append(int(best.indices[0]))
-        margins.append(float(best.values[0] - best.values[1]))
-        sequence = torch.cat([sequence, best.indices[:1][None].to(sequence.device)], dim=1)
-    return Reference(
-        tokens=tokens, logits=score(tokens), written=tuple(written), margins=tuple(margins)
-    )
+    half = tokens.shape[1] // 2
+    room = min(WRITTEN, (position_count(model) or half + WRITTEN) - half)
+    return Reference(tokens=tokens, logits=score(tokens), room=room)
 
 
 @contextmanager

@@ -190,13 +190,17 @@ def convert_to_moe(
         )
         return manifest.card(), manifest.model_dump_json(indent=1) + "\n"
 
+    @torch.inference_mode()
+    def follow(tokens: Tensor) -> Tensor:
+        logits: Tensor = dense.model(tokens, use_cache=False).logits
+        return logits
+
     job = Job(
         target=target,
         write=write,
         weight_bytes=sum(weight.nbytes for weight in mixture.weights.values()),
-        reference=reference_of(
-            lambda tokens: dense.model(tokens, use_cache=False).logits, dense.model
-        ),
+        reference=reference_of(follow, dense.model),
+        follow=follow,
         threads=torch.get_num_threads(),
         stage_for_proof=_with_all_experts,
     )
