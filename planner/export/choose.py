@@ -5,7 +5,7 @@ from pathlib import Path
 
 from planner.export.front_exports import ExportIndex, export_plans
 from planner.export.run_exports import export_from_model, export_from_run, names_file
-from planner.results.budgets import plan_chooser, split_budgets
+from planner.results.budgets import named_budget, plan_chooser, split_budgets
 from planner.results.front import front
 from planner.results.indicators import Points, knee
 from planner.runs.folder import SETTINGS_FILE
@@ -137,12 +137,11 @@ def export_many(
     request.check()
     request.choice.make().check_installed()
     run = RunStore.open(existing_path(source))
-    plans = front(run.evaluations(), run.cost_names)
-    if request.budgets is not None:
-        plans = _within_each(run, split_budgets(request.budgets))
     return export_plans(
         run,
-        plans,
+        front(run.evaluations(), run.cost_names)
+        if request.budgets is None
+        else _within_each(run, split_budgets(request.budgets)),
         out,
         choice=request.choice,
         trust_remote_code=trust_remote_code,
@@ -176,13 +175,8 @@ def _within_each(run: RunStore, budgets: list[str]) -> list[Evaluation]:
         BudgetError: If there is none within one of them.
     """
     choose = plan_chooser(run)
-    chosen = [choose(Budget.parse(_named(text, run.cost_names[0]))) for text in budgets]
+    chosen = [choose(Budget.parse(named_budget(text, run.cost_names[0]))) for text in budgets]
     return list({plan.plan_id: plan for plan in chosen}.values())
-
-
-def _named(budget: str, cost: str) -> str:
-    """Return a budget that names its cost: a bare value limits the run's first."""
-    return budget if set(budget) & set("<>=≤") else f"{cost}<={budget}"
 
 
 def _is_run(folder: Path) -> bool:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from evaluators.runtime.allocator import release_pages
 from planner.export.cards.card import write_card
 from planner.export.cards.manifest import Manifest, Quality, describe_files
 from planner.export.cards.origin import Origin
-from planner.export.locate import describe_fault, logits_of_layers
+from planner.export.locate import describe_fault
 from planner.export.pipeline import Job, Staged, export_proved
 from planner.export.reference import Reference, reference_of, scored
 from planner.export.service import served_choice, service_of
@@ -25,7 +26,7 @@ from planner.preparation.dense_model import DenseModel
 from planner.preparation.prepared_model import PreparedModel
 from planner.runs.environment import describe_environment
 from planner.settings.search import SearchSettings
-from planner.targets.cut_layers import CutLayers, cut_layers
+from planner.targets.cut_layers import CutLayers, cut_layers, logits_of_layers
 from planner.targets.hf.belongings import files_of
 from planner.targets.holding import check_holds
 from planner.targets.target import Target, Written
@@ -208,7 +209,7 @@ class Exports:
             write=write,
             weight_bytes=self._room(target, as_written),
             reference=candidate.reference,
-            follow=lambda tokens: logits_of_layers(candidate.cut, tokens),
+            follow=partial(logits_of_layers, candidate.cut.structure, candidate.cut.layers),
             threads=torch.get_num_threads(),
             locate=lambda target, scratch: describe_fault(
                 target, candidate.cut, loaded, scratch, candidate.reference

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from planner.export.reference import Reference
-from planner.targets.cut_layers import CutLayers
+from planner.targets.cut_layers import CutLayers, logits_of_layers
 from planner.targets.fresh_process import fresh_process
 from planner.targets.target import Target
 from planner.targets.trial import ProofRequest
@@ -34,7 +34,10 @@ def describe_fault(
         reference: What it should compute.
     """
     tolerance = target.tolerance * reference.spread
-    if _gap(logits_of_layers(whole, reference.tokens), reference.logits) > tolerance:
+    if (
+        _gap(logits_of_layers(whole.structure, whole.layers, reference.tokens), reference.logits)
+        > tolerance
+    ):
         return "the layers differ as they are cut, before they are written"
 
     def is_right(count: int) -> bool:
@@ -45,7 +48,10 @@ def describe_fault(
             return False
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # the disk has room for one of them
-        return _gap(logits, logits_of_layers(part, reference.tokens)) <= tolerance
+        return (
+            _gap(logits, logits_of_layers(part.structure, part.layers, reference.tokens))
+            <= tolerance
+        )
 
     held = _first_count(whole)
     if is_right(len(whole.layers)):
@@ -81,17 +87,6 @@ def first_layers(whole: CutLayers, count: int) -> CutLayers:
             layers[index] = cut(layer, [(component, nothing) for component in components])
         kept[span] = [nothing] * len(components)
     return replace(whole, layers=tuple(layers), kept=tuple(kept))
-
-
-@torch.inference_mode()
-def logits_of_layers(cut_model: CutLayers, tokens: Tensor) -> Tensor:
-    """Return the logits ``(batch, tokens, vocabulary)`` of cut layers in the dense model."""
-    backbone = cut_model.structure.backbone
-    inputs = backbone.enter(tokens)
-    hidden = inputs.hidden
-    for layer, call in zip(cut_model.layers, inputs.calls, strict=True):
-        hidden = backbone.run_layer(layer, hidden, call)
-    return backbone.logits(backbone.leave(hidden))
 
 
 def _served_logits(

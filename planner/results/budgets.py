@@ -43,6 +43,15 @@ def split_budgets(text: str) -> list[str]:
     return budgets
 
 
+def named_budget(text: str, first_cost: str) -> str:
+    """Return a budget that names what it limits: a bare value limits the first cost.
+
+    >>> named_budget("0.5x", "params"), named_budget("size≤180MB", "params")
+    ('params<=0.5x', 'size≤180MB')
+    """
+    return text if set(plain_signs(text)) & set(_OPERATORS) else f"{first_cost}<={text}"
+
+
 def plan_chooser(run: RunStore) -> Callable[[Budget], Evaluation]:
     """Return a function that chooses the best plan within a budget, and reads the run only once.
 
@@ -79,7 +88,7 @@ def answer_budgets(
 
     rows: list[dict[str, object]] = []
     for text in budgets:
-        named = text if set(plain_signs(text)) & set(_OPERATORS) else f"{first_cost}<={text}"
+        named = named_budget(text, first_cost)
         try:
             row = front_row(choose(Budget.parse(named)), dense)
             rows.append({"budget": named, **row, "refusal": ""})

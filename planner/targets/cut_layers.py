@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.block_options import ExpertPruning
@@ -72,3 +73,22 @@ def cut_layers(
         insides=tuple(insides),
         plan_id=plan.plan_id,
     )
+
+
+@torch.inference_mode()
+def logits_of_layers(
+    structure: ModelStructure, layers: Sequence[nn.Module], tokens: Tensor
+) -> Tensor:
+    """Return the logits ``(batch, tokens, vocabulary)`` of layers in the place of a model's own.
+
+    Args:
+        structure: The dense model.
+        layers: One for each of its own.
+        tokens: Token ids ``(batch, tokens)``.
+    """
+    backbone = structure.backbone
+    inputs = backbone.enter(tokens)
+    hidden = inputs.hidden
+    for layer, call in zip(layers, inputs.calls, strict=True):
+        hidden = backbone.run_layer(layer, hidden, call)
+    return backbone.logits(backbone.leave(hidden))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
+from planner.targets.cut_layers import logits_of_layers
 from planner.targets.hf.wiring import Sizes, Wiring
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.trust import load_state
@@ -216,11 +217,7 @@ def computes_alike(
     )
     stock = stock.to(backbone.model.device)
     tokens = probe_tokens(backbone.model)
-    inputs = backbone.enter(tokens)
-    hidden = inputs.hidden
-    for layer, call in zip(layers, inputs.calls, strict=True):
-        hidden = backbone.run_layer(layer, hidden, call)
-    expected = backbone.logits(backbone.leave(hidden))
+    expected = logits_of_layers(structure, layers, tokens)
     gaps = (stock.eval()(tokens, use_cache=False).logits - expected).abs().amax(dim=-1)
     # rounding only, and for most tokens: a router may take another expert where two are alike
     tolerance = 1e-3 if expected.dtype == torch.float32 else 0.1
