@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.results.budgets import answer_budgets, plan_chooser
 from planner.results.front import front, front_frame
-from planner.results.indicators import Points, knee
+from planner.results.indicators import plan_at_knee
 from planner.results.plan_layers import layer_frame
 from planner.results.stability import Stability, stability
 from planner.runs.records import Evaluation
@@ -82,9 +82,7 @@ class Run(RunStore):
         Returns:
             `None` if the front is too short or too straight to have a knee.
         """
-        plans = self.front_plans()
-        position = knee(Points.of(plans, self.cost_names, self.dense))
-        return None if position is None else plans[position]
+        return plan_at_knee(self.front_plans(), self.cost_names, self.dense)
 
     def stability(self) -> Stability:
         """Compare the front on its search text with a fresh draw of that text.

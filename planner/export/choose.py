@@ -7,7 +7,7 @@ from planner.export.front_exports import ExportIndex, export_plans
 from planner.export.run_exports import export_from_model, export_from_run, names_file
 from planner.results.budgets import named_budget, plan_chooser, split_budgets
 from planner.results.front import front
-from planner.results.indicators import Points, knee
+from planner.results.indicators import plan_at_knee
 from planner.runs.folder import SETTINGS_FILE
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
@@ -159,13 +159,13 @@ def _chosen(run: RunStore, request: Request) -> Evaluation:
     if not request.knee:
         return plan_chooser(run)(Budget.parse(request.budget or ""))
     plans = front(run.evaluations(), run.cost_names)
-    position = knee(Points.of(plans, run.cost_names, run.dense))
-    if position is None:
+    plan = plan_at_knee(plans, run.cost_names, run.dense)
+    if plan is None:
         raise BudgetError(
             "`--knee` needs a front that bends, and this one is too short or too straight; name a "
             "plan by `--plan` or `--budget`"
         )
-    return plans[position]
+    return plan
 
 
 def _within_each(run: RunStore, budgets: list[str]) -> list[Evaluation]:

@@ -126,6 +126,23 @@ def dominated(ours: Points, theirs: Points) -> tuple[NDArray[np.bool_], NDArray[
     return np.asarray(by_value.any(axis=1)), np.asarray(significantly.any(axis=1))
 
 
+def plan_at_knee(
+    plans: Sequence[Evaluation], cost_names: Sequence[str], dense: Mapping[str, float]
+) -> Evaluation | None:
+    """Return the plan of a front beyond which further savings cost most.
+
+    Args:
+        plans: The front.
+        cost_names: The costs that were minimised.
+        dense: The dense model's.
+
+    Returns:
+        `None` if the front is too short or too straight to have a knee.
+    """
+    position = knee(Points.of(plans, cost_names, dense))
+    return None if position is None else plans[position]
+
+
 def knee(front: Points) -> int | None:
     """Return the plan beyond which further savings cost most: the farthest below the chord.
 
