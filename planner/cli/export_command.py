@@ -10,7 +10,6 @@ from planner.cli.settings_arguments import add_option, add_settings
 
 if TYPE_CHECKING:
     from planner.export.choose import Request
-    from planner.settings.search import SearchSettings
 
 _SETTINGS = ("verify", "trust_remote_code")
 
@@ -46,30 +45,23 @@ def run(options: Namespace) -> None:
     """Export plans, and print their cards or their index."""
     from planner.cli.terminal import Terminal
     from planner.export.choose import export_chosen, exports_many
-    from planner.settings.search import SearchSettings
 
-    given = {name: getattr(options, name) for name in _SETTINGS}
-    settings = SearchSettings.checked(model=options.source, **given)
     request = _request(options)
     if exports_many(request):
-        _run_many(options, request, settings)
+        _run_many(options, request)
         return
     with Terminal() as terminal:
-        folder = export_chosen(
-            options.source,
-            request,
-            out=options.out,
-            trust_remote_code=settings.trust_remote_code,
-            verify=settings.verify,
-            progress=terminal,
-        )
+        folder = export_chosen(options.source, request, out=options.out, progress=terminal)
     print_card(folder)
     print(f"\nexported: {folder}")
 
 
 def _request(options: Namespace) -> "Request":
     from planner.export.choose import Request
+    from planner.settings.search import SearchSettings
 
+    given = {name: getattr(options, name) for name in _SETTINGS}
+    settings = SearchSettings.checked(model=options.source, **given)
     return Request(
         plan=options.plan,
         budget=options.budget,
@@ -78,10 +70,12 @@ def _request(options: Namespace) -> "Request":
         front=options.front,
         format=options.format,
         gguf_type=options.gguf_type,
+        trust_remote_code=settings.trust_remote_code,
+        verify=settings.verify,
     )
 
 
-def _run_many(options: Namespace, request: "Request", settings: "SearchSettings") -> None:
+def _run_many(options: Namespace, request: "Request") -> None:
     """Export many plans, and print their index.
 
     Raises:
@@ -95,14 +89,7 @@ def _run_many(options: Namespace, request: "Request", settings: "SearchSettings"
     from search_spaces.errors import TargetError, VerificationError
 
     with Terminal() as terminal:
-        index = export_many(
-            options.source,
-            request,
-            out=options.out,
-            trust_remote_code=settings.trust_remote_code,
-            verify=settings.verify,
-            progress=terminal,
-        )
+        index = export_many(options.source, request, out=options.out, progress=terminal)
     opened_run = Run.open(options.source, live=False)
     write_index(opened_run, index, options.out)
     print(index_table(opened_run, index, options.out))

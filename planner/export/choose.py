@@ -22,7 +22,7 @@ from search_spaces.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Which plans to export, and as what."""
+    """Which plans to export, as what, and how their model is read."""
 
     plan: str | None = None
     """Id of a plan of the run, or a plan file."""
@@ -37,6 +37,10 @@ class Request:
     format: TargetName = "hf"
     gguf_type: str | None = None
     """Number format of a GGUF file."""
+    trust_remote_code: bool = False
+    """Run Python code from the folder of a model."""
+    verify: Verify = "sample"
+    """How the model's weights are compared with the run's."""
 
     def check(self) -> None:
         """Refuse what does not go together.
@@ -79,8 +83,6 @@ def export_chosen(
     request: Request,
     *,
     out: Path,
-    trust_remote_code: bool,
-    verify: Verify = "sample",
     progress: Progress,
 ) -> Path:
     """Export the plan that a user named, by id, by file, by a budget or at the knee.
@@ -89,8 +91,6 @@ def export_chosen(
         source: Folder of a run; or a model, with ``plan`` a file.
         request: Which plan, and as what.
         out: The folder to make.
-        trust_remote_code: Run Python code from the folder of a model.
-        verify: How the model's weights are compared with the run's.
         progress: Receives stages and progress.
 
     Raises:
@@ -106,8 +106,8 @@ def export_chosen(
             request.plan or _chosen(run, request).plan_id,
             out,
             choice=request.choice,
-            trust_remote_code=trust_remote_code,
-            verify=verify,
+            trust_remote_code=request.trust_remote_code,
+            verify=request.verify,
             progress=progress,
         )
     if not names_file(request.plan):
@@ -115,7 +115,7 @@ def export_chosen(
             f"{quoted(source)} is no run, so `--plan` must be a plan file of that model, got "
             f"{quoted(request.plan)}; give a .json file, or the folder of a run"
         )
-    settings = SearchSettings.checked(model=source, trust_remote_code=trust_remote_code)
+    settings = SearchSettings.checked(model=source, trust_remote_code=request.trust_remote_code)
     return export_from_model(
         settings, Path(request.plan), out, choice=request.choice, progress=progress
     )
@@ -126,8 +126,6 @@ def export_many(
     request: Request,
     *,
     out: Path,
-    trust_remote_code: bool,
-    verify: Verify = "sample",
     progress: Progress,
 ) -> ExportIndex:
     """Export the plans of a run's front, or the best within each of many budgets.
@@ -144,8 +142,8 @@ def export_many(
         else _within_each(run, split_budgets(request.budgets)),
         out,
         choice=request.choice,
-        trust_remote_code=trust_remote_code,
-        verify=verify,
+        trust_remote_code=request.trust_remote_code,
+        verify=request.verify,
         progress=progress,
     )
 

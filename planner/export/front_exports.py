@@ -2,10 +2,12 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from planner.export.run_exports import HF, RunExports
@@ -13,7 +15,7 @@ from planner.export.staging import SPARE_BYTES
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.targets.target_names import TargetChoice
-from search_spaces.atomic_files import atomic_write_text, make_folder, writing
+from search_spaces.atomic_files import atomic_write_text, discard, make_folder, writing
 from search_spaces.errors import OutputError, TargetError, VerificationError, quoted
 from search_spaces.models.identity import Verify
 from search_spaces.progress import NO_PROGRESS, Progress
@@ -22,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 INDEX_FILE = "exports.json"
 """In the folder of many exports: it marks the folder, so that a killed command goes on there."""
+_LOCK_FILE = "exports.lock"
+"""Held while a process exports into the folder."""
 
 
 class ExportedPlan(BaseModel):
@@ -80,27 +84,60 @@ def export_plans(  # noqa: PLR0913  (what a command line says)
     Raises:
         OutputError: If the folder holds something else, or has too little room.
     """
-    index = _begun(run, plans, out, choice)
-    costs = {plan.plan_id: plan.costs for plan in plans}
-    left = [each for each in index.plans if each.plan_id in costs and each.state != "exported"]
-    _check_room(out, [costs[each.plan_id].get("size", 0.0) for each in left])
-    if not left:
+    with _alone(out):
+        index = _begun(run, plans, out, choice)
+        costs = {plan.plan_id: plan.costs for plan in plans}
+        left = [p for p in index.plans if p.plan_id in costs and p.state != "exported"]
+        _check_room(out, [costs[each.plan_id].get("size", 0.0) for each in left])
+        if not left:
+            return index
+        exports = RunExports(
+            run,
+            [each.plan_id for each in left],
+            trust_remote_code=trust_remote_code,
+            verify=verify,
+            progress=progress,
+        )
+        for each in left:
+            done = index.plans.index(each) + 1
+            progress.stage(f"plan {each.plan_id}, {done} of {len(index.plans)}: {each.folder}")
+            found = _export(exports, each, out, choice)
+            changed = [found if one.plan_id == found.plan_id else one for one in index.plans]
+            index = index.model_copy(update={"plans": changed})
+            index.save(out)
         return index
-    exports = RunExports(
-        run,
-        [each.plan_id for each in left],
-        trust_remote_code=trust_remote_code,
-        verify=verify,
-        progress=progress,
-    )
-    for each in left:
-        done = index.plans.index(each) + 1
-        progress.stage(f"plan {each.plan_id}, {done} of {len(index.plans)}: {each.folder}")
-        found = _export(exports, each, out, choice)
-        changed = [found if one.plan_id == found.plan_id else one for one in index.plans]
-        index = index.model_copy(update={"plans": changed})
-        index.save(out)
-    return index
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Make a folder, and export into it by one process at a time.
+
+    Raises:
+        OutputError: If it holds something else than exports, or another process is at it.
+    """
+    if _names(out):
+        _read(out)
+    make_folder(out)
+    lock = FileLock(out / _LOCK_FILE)
+    with writing(out):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:  # an OSError too
+            raise OutputError(
+                f"one process at a time may export into a folder, and another is at "
+                f"{quoted(str(out))}; wait for it to end, or choose another `--out`"
+            ) from error
+    try:
+        yield
+    finally:
+        discard(out / _LOCK_FILE)  # while it is held
+        lock.release()
+
+
+def _names(out: Path) -> set[str]:
+    """Return what lies in a folder, if there is one, but for a lock that a killed process left."""
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    return names - {_LOCK_FILE}
 
 
 def _export(
@@ -128,7 +165,7 @@ def _begun(
     fingerprint = facts.model.fingerprint if facts.model else ""
     mark = f"{fingerprint}-{facts.text_digest}-{facts.order_digest}"
     index = ExportIndex(run=mark, target=choice, plans=[])
-    if out.is_dir() and any(out.iterdir()):
+    if _names(out):
         index = _read(out)
         if (index.run, index.target) != (mark, choice):
             raise OutputError(
@@ -144,7 +181,6 @@ def _begun(
             added.append(ExportedPlan(plan_id=plan.plan_id, folder=_name(run, plan, taken)))
     found = [_as_it_lies(each, out) for each in [*index.plans, *added]]
     index = index.model_copy(update={"plans": found})
-    make_folder(out)
     index.save(out)
     return index
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from planner.preparation.prepared_model import PreparedModel
 from planner.results.front import front
-from planner.results.indicators import Points, knee
+from planner.results.indicators import plan_at_knee
 from planner.runs.records import BASELINE_ROUND
 from planner.runs.run_store import RunStore
 from planner.searchers.problem.additive import additive_best
@@ -52,8 +52,7 @@ def budget_at_knee(run: RunStore, problem: Problem) -> Budget | None:
     plans = front(proposed, names)
     if not plans:
         return None
-    position = knee(Points.of(plans, names, problem.dense))
-    costs = plans[len(plans) // 2 if position is None else position].costs
+    costs = (plan_at_knee(plans, names, problem.dense) or plans[len(plans) // 2]).costs
     limits = (Limit(metric=n, value=float(costs[n]), relative=False) for n in names)
     return Budget(limits=tuple(limits))
 

@@ -20,7 +20,8 @@ training.{notes}{experts}{fitted}
 {rows}
 
 {quality}The reloaded model's logits differ from those of the candidate that the search scored by
-at most {gap:.1e} (allowed: {allowed:.1e}) in {runtime}. {served}{latency}
+at most {gap:.1e} (allowed: {allowed:.1e}) in {runtime}, with its cache and without by at most
+{cache_gap:.1e}; {written} tokens that it writes are those of the candidate. {served}{latency}
 
 {loading}
 {origin}
@@ -58,6 +59,8 @@ def write_card(manifest: Manifest) -> str:
         quality=_quality(manifest),
         gap=manifest.logit_gap,
         allowed=manifest.logit_gap_allowed,
+        cache_gap=manifest.cache_gap,
+        written=manifest.written_tokens,
         runtime=manifest.service.runtime,
         served=_served(manifest.service),
         latency=_latency(manifest.service),
@@ -125,8 +128,7 @@ def _perplexity_rows(service: Service) -> list[str]:
     dense, pruned = service.perplexity["dense"], service.perplexity["pruned"]
     ratio = pruned.value / dense.value
     name = f"perplexity on held-out text, {service.runtime}"
-    told = [f"{model.value:.2f} ± {model.standard_error:.2f}" for model in (dense, pruned)]
-    return [_row(name, told[0], told[1], ratio)]
+    return [_row(name, str(dense), str(pruned), ratio)]
 
 
 def _served(service: Service) -> str:

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from evaluators.latency.workload import Latency, Workload
-from evaluators.metric import Measurement
+from evaluators.metric import Measurement, exponential
 from planner.export.cards.origin import Origin
 from planner.targets.target_names import TargetName
 from search_spaces.models.identity import ModelIdentity
@@ -72,16 +72,20 @@ class Perplexity(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     value: float
-    standard_error: float
-    """By how the windows of the text differ."""
+    standard_error: float | None
+    """By how the windows of the text differ; `None`: there is one."""
     windows: int
 
     @classmethod
     def of(cls, nll: Sequence[float]) -> Self:
         """Return it, given the mean negative log-likelihood in each window, in nats a token."""
-        value = math.exp(statistics.fmean(nll))
-        error = statistics.stdev(nll) / math.sqrt(len(nll)) if len(nll) > 1 else math.nan
-        return cls(value=value, standard_error=value * error, windows=len(nll))
+        value = exponential(statistics.fmean(nll))
+        error = value * statistics.stdev(nll) / math.sqrt(len(nll)) if len(nll) > 1 else None
+        return cls(value=value, standard_error=error, windows=len(nll))
+
+    def __str__(self) -> str:
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.2f}"
+        return f"{self.value:.2f}{error}"
 
 
 class Service(BaseModel):

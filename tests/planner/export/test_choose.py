@@ -147,9 +147,8 @@ def test_trust_comes_from_this_command_alone(
         with pytest.raises(InterruptedError):
             export_chosen(
                 str(searched_copy),
-                Request(budget="params<=0.9x"),
+                Request(budget="params<=0.9x", trust_remote_code=trust),
                 out=tmp_path / "out",
-                trust_remote_code=trust,
                 progress=NO_PROGRESS,
             )
     assert given == [False, True]

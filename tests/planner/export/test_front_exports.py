@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from filelock import FileLock
 
 from planner.cli.main import main
 from planner.export.cards.manifest import Manifest
@@ -175,3 +176,16 @@ def test_the_best_within_each_budget(
     assert "![KL against params](front.png)" in page
     assert "AutoModelForCausalLM.from_pretrained(FOLDER" in page
     assert (out / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_at_once_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
+    plans, out = run.front_plans()[:1], tmp_path / "out"
+    out.mkdir()
+    with (
+        FileLock(out / "exports.lock"),
+        pytest.raises(OutputError, match="one process at a time may export into a folder"),
+    ):
+        export_plans(run, plans, out)
+    # and a lock that a killed process left hinders nobody
+    (out / "exports.lock").touch()
+    assert [each.state for each in export_plans(run, plans, out).plans] == ["exported"]

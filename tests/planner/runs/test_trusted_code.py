@@ -38,7 +38,6 @@ def test_an_export_asks_for_trust_again(mark: Path, searched_copy: Path) -> None
             str(searched_copy),
             Request(budget=BUDGET),
             out=searched_copy.parent / "out",
-            trust_remote_code=False,
             progress=NO_PROGRESS,
         )
     assert not mark.exists()

@@ -1,5 +1,6 @@
 """The model card says what the manifest says, in words."""
 
+import math
 from typing import Any
 
 from planner.export.cards.card import write_card
@@ -61,6 +62,19 @@ def test_perplexity_is_that_of_the_runtime() -> None:
     card = write_card(with_service(perplexity=both))
     assert "| perplexity on held-out text, torch | 7.39 ± 0.00 | 12.18 ± 6.09 | 1.65x |" in card
     assert "perplexity on held-out" not in write_card(MANIFEST)
+
+
+def test_perplexity_of_one_window_has_no_error_and_of_a_ruined_model_no_end() -> None:
+    single = Perplexity.of([2.0])
+    assert (str(single), single.standard_error) == ("7.39", None)
+    assert Perplexity.model_validate_json(single.model_dump_json()) == single
+    assert math.isfinite(Perplexity.of([800.0, 900.0]).value)
+
+
+def test_the_card_says_what_the_proof_found() -> None:
+    card = " ".join(write_card(MANIFEST).split())
+    assert "at most 2.0e-05 (allowed: 1.0e-03)" in card
+    assert "with its cache and without by at most 1.0e-06; 32 tokens that it writes are" in card
 
 
 def test_each_format_names_its_library() -> None:
