@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import get_args
 
@@ -41,8 +42,8 @@ NOTES = f"""
 In each runtime a latency table of SmolLM2-135M-Instruct is measured ({WORKLOAD}),
 as a search under a latency budget does, and {PLANS} plans between {SMALLEST} and {LARGEST} of the
 dense model's parameters, as exports: written by the runtime's target, and each served in a process
-of its own that has loaded nothing else. Both take turns: all stacks of the table once, all plans
-once, and again. Each figure is the median over the turns.
+of its own that has loaded nothing else. Both take turns: a stack of the table, a plan, the next
+stack, until all were timed once, and again. Each figure is the median over the turns.
 
 - uniform: the same share of every component.
 - uneven: shares that differ at random from component to component.
@@ -202,9 +203,10 @@ def measure(
         benchmark = LayerBenchmark(structure, timer, block_options)
         threads = timer.runtime.threads
         for _ in range(turns):
-            benchmark.turn()
-            for case in cases:
-                case.turns.append(time_folder(target, case.folder, WORKLOAD, threads=threads))
+            for _, case in zip_longest(benchmark.steps(), cases):
+                if case is not None:
+                    latency = time_folder(target, case.folder, WORKLOAD, threads=threads)
+                    case.turns.append(latency)
         table = benchmark.table()
     configurations = np.stack([case.configurations for case in cases])
     promised = predict(structure, block_options, table, configurations)

@@ -1,6 +1,6 @@
 """Measuring a latency table: stacks of a model's own layers, pruned alike, against bare ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -61,13 +61,18 @@ class LayerBenchmark:
             progress: Advanced after each stack.
             turns: In all, for the progress.
         """
+        before = len(self._case_turns) * len(self.cases)
+        for done, _ in enumerate(self.steps(), start=before + 1):
+            progress.advance(done, turns * len(self.cases))
+
+    def steps(self) -> Iterator[None]:
+        """Do the same, and pause after each stack for whoever times something else in between."""
         self._dense_turns.append(self._timer.time_dense())
         times: list[Times] = []
         self._case_turns.append(times)
-        before = (len(self._case_turns) - 1) * len(self.cases)
-        for done, case in enumerate(self.cases, start=before + 1):
+        for case in self.cases:
             times.append(self._timer.time(case))
-            progress.advance(done, turns * len(self.cases))
+            yield
 
     def table(self) -> LatencyTable:
         """Return what the turns so far come to, each time the median over them."""
