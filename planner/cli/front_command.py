@@ -50,7 +50,7 @@ def run(options: Namespace) -> None:
     opened_run = Run.open(options.run, live=False)
     _check_choice(options)
     if options.plan is not None:
-        print(layers_table(opened_run.layers(options.plan)))
+        print(layers_table(opened_run.plan(options.plan).layers()))
         return
     if options.budgets is not None:
         _print_answers(opened_run, split_budgets(options.budgets))

@@ -33,7 +33,7 @@ def draw_front(run: Run, path: Path) -> None:
 
     frame, cost = run.front(), run.cost_names[0]
     dense = run.dense[cost]
-    scored = fully_scored(run.evaluations())
+    scored = fully_scored(run.landed())
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(

@@ -80,7 +80,7 @@ def written_sentence(run: Run, plan: Evaluation) -> str:
 
     It follows from the parameters, which are as wide as those of the dense model.
     """
-    stored = run.plan(plan.plan_id) if run.settings.space.formats else None
+    stored = run.stored_plan(plan.plan_id) if run.settings.space.formats else None
     sites = stored.sites.values() if stored else ()
     formats = sorted({kept.format for kept in sites if kept.kept} - {""})
     if not formats:

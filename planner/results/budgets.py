@@ -57,7 +57,7 @@ def plan_chooser(run: RunStore) -> Callable[[Budget], Evaluation]:
 
     The function raises `BudgetError` if no plan of the run meets a budget.
     """
-    evaluations, dense = run.evaluations(), run.dense
+    evaluations, dense = run.landed(), run.dense
     smallest, cost_names = run.smallest, run.cost_names
 
     def choose(budget: Budget) -> Evaluation:

@@ -55,6 +55,32 @@ def front_frame(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> "pd.
     return pd.DataFrame([front_row(plan, dense) for plan in plans])
 
 
+def evaluation_frame(
+    evaluations: Sequence[Evaluation], dense: Mapping[str, float]
+) -> "pd.DataFrame":
+    """Return plans as a table, whatever became of them.
+
+    Returns:
+        The columns of a front, and before them ``round``, ``windows``, ``failure`` and
+        ``created_at``.
+    """
+    import pandas as pd  # noqa: PLC0415  (as above)
+
+    return pd.DataFrame(
+        [
+            {
+                "plan_id": evaluation.plan_id,
+                "round": evaluation.round,
+                "windows": evaluation.score.windows,
+                "failure": evaluation.score.failure or "",
+                "created_at": evaluation.created_at,
+                **front_row(evaluation, dense),
+            }
+            for evaluation in evaluations
+        ]
+    )
+
+
 def save_front(frame: "pd.DataFrame", folder: Path) -> None:
     """Write ``front.csv`` into a run folder.
 

@@ -46,7 +46,7 @@ class RoundRacer:
         self._racing = racing
         self.evaluations: dict[Genome, Evaluation] = {}
         """Plans of this search so far, in the order in which they landed."""
-        self._stored = {evaluation.genome: evaluation for evaluation in run.evaluations()}
+        self._stored = {evaluation.genome: evaluation for evaluation in run.landed()}
 
     def race(
         self, ask: Ask, genomes: Sequence[Genome], round_number: int, on_progress: OnProgress

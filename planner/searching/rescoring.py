@@ -36,7 +36,7 @@ def complete_front(
     """Score on all windows the plans that may be on the front but that a race did not finish."""
     while unfinished := [
         evaluation.genome
-        for evaluation in likely_front(run.evaluations(), objectives)
+        for evaluation in likely_front(run.landed(), objectives)
         if evaluation.score.windows < scorer.rungs[-1]
     ]:
         progress.stage("scoring what the search left unfinished")
@@ -69,7 +69,7 @@ def rescore_front(
     run: RunStore, prepared: PreparedModel, problem: Problem, progress: Progress
 ) -> None:
     """Measure front and baselines on fresh and held-out text, and write them down in whole."""
-    evaluations = run.evaluations()
+    evaluations = run.landed()
     listed = [*front(evaluations, problem.cost_names), *run.baselines().values()]
     plans = list({e.genome: e for e in listed}.values())
     space = prepared.space
@@ -77,7 +77,7 @@ def rescore_front(
     run.record_plans(space.plan(genome) for genome in genomes)
     for split in RESCORE_SPLITS:
         _rescore(run, prepared, split, plans, progress)
-    plans = front(run.evaluations(), problem.cost_names)
+    plans = front(run.landed(), problem.cost_names)
     save_front(front_frame(plans, problem.dense), run.folder)
 
 

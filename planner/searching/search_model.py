@@ -280,7 +280,7 @@ def _check_scored(run: RunStore) -> None:
     Raises:
         ModelError: If all of them did.
     """
-    evaluations = run.evaluations()
+    evaluations = run.landed()
     failed = [e for e in evaluations if e.score.failure]
     if not failed:
         return

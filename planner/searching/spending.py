@@ -64,7 +64,7 @@ class LimitReached(Exception):  # noqa: N818  (not an error)
 
 def held_effort(run: RunStore) -> SearchEffort:
     """Return what it took to score all that a run holds of its search, without choosing."""
-    plans = [plan for plan in run.evaluations() if plan.round != BASELINE_ROUND]
+    plans = [plan for plan in run.landed() if plan.round != BASELINE_ROUND]
     scored: list[Score | RoundReply] = [plan.score for plan in plans]
     scored += run.replies().values()
     return SearchEffort(

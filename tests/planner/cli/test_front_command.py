@@ -35,7 +35,7 @@ def test_a_plan_is_shown_layer_by_layer(
     assert main(["front", str(searched), "--plan", best]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split() == ["layer", "component", "kept", "of", "share", "options"]
-    frame = Run.open(searched).layers(best)
+    frame = Run.open(searched).plan(best).layers()
     assert len(rows) == len(frame)
     for row, (_, expected) in zip(rows, frame.iterrows(), strict=True):
         words = row.split()
