@@ -118,7 +118,7 @@ def _check_surroundings() -> None:
 
 def load_command(name: str) -> Command:
     """Import the module of a command."""
-    return cast("Command", import_module(f"planner.cli.{name.replace('-', '_')}_command"))
+    return cast("Command", import_module(f"planner.cli.commands.{name.replace('-', '_')}_command"))
 
 
 def command_parser(name: str) -> "CommandParser":
