@@ -118,17 +118,16 @@ def best_within(
         BudgetError: If no plan fits; the message says what the nearest plan reaches.
     """
     fitting = within(evaluations, budget, dense)
-    names = budget.cost_names or cost_names
     if not fitting:
         raise BudgetError(_nothing_fits(fully_scored(evaluations), budget, dense))
+    return min(fitting, key=lambda plan: rank_within(plan, budget, cost_names))
 
-    def rank(evaluation: Evaluation) -> tuple[object, ...]:
-        costs = tuple(evaluation.costs[name] for name in names)
-        kl = evaluation.score.mean("kl")
-        ordered = (kl, *costs) if budget.cost_names else (*costs, kl)
-        return (*ordered, evaluation.genome)
 
-    return min(fitting, key=rank)
+def rank_within(plan: Evaluation, budget: Budget, cost_names: Sequence[str]) -> tuple[object, ...]:
+    """Return what sorts the plans that meet a budget, the best first; see `best_within`."""
+    costs = tuple(plan.costs[name] for name in budget.cost_names or cost_names)
+    kl = plan.score.mean("kl")
+    return (*((kl, *costs) if budget.cost_names else (*costs, kl)), plan.genome)
 
 
 def _nothing_fits(

@@ -34,7 +34,8 @@ class RunPlan:
                 f"`--plan` must be the id of a plan of this run, got {quoted(plan_id)}; "
                 f"`planner front {run.folder}` lists the ids"
             )
-        self._run = run
+        self.run = run
+        """That scored it."""
         self.evaluation: Evaluation = evaluation
         """Its genome, scores and costs."""
 
@@ -53,10 +54,10 @@ class RunPlan:
             RunError: If the folder does not say what it chooses among.
         """
         try:
-            space = read_space(self._run.folder, self._run.metadata.space_digest)
+            space = read_space(self.run.folder, self.run.metadata.space_digest)
             return layer_frame(space, self.evaluation.genome)
         except RunError as error:
-            error.add_note(resume_command(self._run.settings, self._run.folder))
+            error.add_note(resume_command(self.run.settings, self.run.folder))
             raise
 
     def scores(self) -> "pd.DataFrame":
@@ -91,7 +92,7 @@ class RunPlan:
         """
         import pandas as pd  # noqa: PLC0415  (as above)
 
-        costs, dense = self.evaluation.costs, self._run.dense
+        costs, dense = self.evaluation.costs, self.run.dense
         names = [name for name in metric_names(*COST_KINDS) if name in costs]
         rows = [
             {"metric": n, "value": costs[n], "share": relative_cost(n, costs[n], dense)}
@@ -105,11 +106,11 @@ class RunPlan:
         Raises:
             RunError: If the run did not store it: only plans that were on its front are.
         """
-        plan = self._run.stored_plan(self.plan_id)
+        plan = self.run.stored_plan(self.plan_id)
         if plan is None:
             raise RunError(
                 f"a plan in whole must be one that was on the front, got {self.plan_id}; "
-                f"`planner export {self._run.folder} --plan {self.plan_id}` makes it from the "
+                f"`planner export {self.run.folder} --plan {self.plan_id}` makes it from the "
                 "model"
             )
         return plan.to_json()

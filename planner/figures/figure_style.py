@@ -1,0 +1,117 @@
+"""What all figures look like: colours, marks, dashes, and text that holds names of runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import plotly.graph_objects as go
+
+Theme = Literal["light", "dark"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Palette:
+    """The colours of a theme."""
+
+    ground: str
+    text: str
+    faint: str
+    """Of what stands back: dominated plans, notes."""
+    grid: str
+    series: tuple[str, ...]
+    """Of runs, or of the texts of a single one."""
+    feasible: str
+    """What a budget admits."""
+    scale: tuple[str, ...]
+    """From nothing kept to all kept, ground to ink."""
+
+
+PALETTES: Mapping[Theme, Palette] = {
+    "light": Palette(
+        ground="#ffffff",
+        text="#1b1f24",
+        faint="#8b949e",
+        grid="#e6e8eb",
+        series=("#0072b2", "#d55e00", "#008a63", "#aa4499", "#8a6d00", "#56748c"),
+        feasible="#008a63",
+        scale=("#f6efe6", "#bcd3e6", "#5a9bc8", "#0b4f80"),
+    ),
+    "dark": Palette(
+        ground="#14171c",
+        text="#e6e8eb",
+        faint="#7d8590",
+        grid="#2a3038",
+        series=("#56b4e9", "#ff9d4d", "#3ecf9b", "#e58bc0", "#e6c34a", "#a7bccb"),
+        feasible="#3ecf9b",
+        scale=("#3a2a1e", "#234a68", "#3d86b8", "#9bd3f5"),
+    ),
+}
+"""Series differ by lightness too, and after Okabe and Ito ("Color universal design", 2008) for
+readers who do not tell red from green."""
+
+MARKS = ("circle", "square", "diamond", "triangle-up", "pentagon", "star-diamond", "hexagon")
+"""One a run."""
+DASHES = ("solid", "dash", "dot")
+"""One a text that was scored."""
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+_MARKUP = str.maketrans(
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "$": "&#36;",  # between two of these stands a formula
+        "%": "&#37;",  # before a brace it names a value of the point
+        "{": "&#123;",
+    }
+)
+
+
+def plain(text: str) -> str:
+    """Return text as Plotly shows it sign by sign: no markup, no formula, no template.
+
+    >>> plain("<b>x</b> %{y}")
+    '&lt;b&gt;x&lt;/b&gt; &#37;&#123;y}'
+    """
+    line = "".join(sign if sign.isprintable() else "�" for sign in text)
+    return line.translate(_MARKUP)
+
+
+def styled(traces: Sequence[object], theme: Theme) -> go.Figure:
+    """Return a figure in the style of a theme."""
+    palette = PALETTES[theme]
+    axis = {
+        "gridcolor": palette.grid,
+        "linecolor": palette.faint,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": palette.faint,
+        "title": {"standoff": 10},
+        "automargin": True,
+    }
+    label = {"bgcolor": palette.ground, "bordercolor": palette.faint, "align": "left"}
+    return go.Figure(
+        data=traces,
+        layout={
+            "template": None,
+            "paper_bgcolor": palette.ground,
+            "plot_bgcolor": palette.ground,
+            "font": {"family": FONT, "size": 13, "color": palette.text},
+            "colorway": palette.series,
+            "xaxis": axis,
+            "yaxis": axis,
+            "hoverlabel": label | {"font": {"family": FONT, "size": 12, "color": palette.text}},
+            "margin": {"l": 64, "r": 16, "t": 40, "b": 56},
+            "legend": {"bgcolor": "rgba(0,0,0,0)", "itemsizing": "constant"},
+        },
+    )
+
+
+def translucent(colour: str, share: float) -> str:
+    """Return a colour as CSS that lets what is behind it through.
+
+    >>> translucent("#ff0000", 0.2)
+    'rgba(255,0,0,0.2)'
+    """
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{share:g})"
