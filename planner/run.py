@@ -14,11 +14,13 @@ from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
 from planner.targets.target_names import TargetName
+from search_spaces.errors import MissingExtraError
 from search_spaces.models.identity import Verify
 from search_spaces.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotly.graph_objects import Figure
 
 
 class Run(RunStore):
@@ -109,6 +111,42 @@ class Run(RunStore):
             PlanError: If the run has no such plan.
         """
         return RunPlan(self, plan_id)
+
+    def plot(
+        self,
+        budget: str | Budget | None = None,
+        *,
+        x: str | None = None,
+        y: str = "kl",
+        colour: str | None = None,
+    ) -> "Figure":
+        """Return the front as a Plotly figure, among all plans that were scored.
+
+        Args:
+            budget: What it admits is shaded, and the best plan within it is marked.
+            x: A cost such as ``params``, its share of the dense model's such as ``params_x``, or
+                a quality such as ``perplexity``; by default the share of the first cost searched.
+            y: As ``x``.
+            colour: As ``x``.
+
+        Raises:
+            MissingExtraError: If Plotly is not installed.
+            SettingsError: If an axis is none.
+            BudgetError: If no plan of the run meets the budget.
+        """
+        try:
+            from planner.figures.front_figure import FrontView, front_figure
+            from planner.figures.front_points import FrontPoints
+        except ImportError as error:
+            raise MissingExtraError("plotly", "browse", "`run.plot()`") from error
+        view = FrontView(
+            x=x or f"{self.cost_names[0]}_x",
+            y=y,
+            colour=colour,
+            budget=Budget.of(budget) if budget is not None else None,
+            best=self.best(budget).plan_id if budget is not None else None,
+        )
+        return front_figure([FrontPoints.of(self, self.folder.name)], view)
 
     def export(
         self,
