@@ -108,7 +108,9 @@ class Contest:
 
             def follow(progress: SearchProgress) -> None:
                 latest, rest = progress.latest, trace.steps[-1:]
-                if not progress.is_complete or not budget.admits(latest.costs, dense):
+                if latest is None or not progress.is_complete:
+                    return
+                if not budget.admits(latest.costs, dense):
                     return
                 # an elite that lost to its child is no step, though the last may be worse on this
                 if (

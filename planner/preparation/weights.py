@@ -95,6 +95,7 @@ class RunWeights:
             digest=self._digest,
             limit_bytes=self.limit_bytes,
             record=self.record,
+            progress=self.progress,
         )
 
     @cached_property
@@ -138,7 +139,7 @@ class RunWeights:
             )
             return False
         self.progress.stage("compensating for pruned heads and channels")
-        cache.build_all(progress=self.progress)
+        cache.build_all()
         rewrites = any(
             options.rewrites for of_one in self.space.block_options for options in of_one
         )

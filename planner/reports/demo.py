@@ -92,7 +92,7 @@ def demo_summary(
     return "\n".join(
         [
             "",
-            front_table(run.front(), marked=plans["pruned"].plan_id),
+            front_table(run.front(), marked=plans["pruned"].plan_id).plain,
             "",
             f"within {budget}: plan {plans['pruned'].plan_id}",
             *compared_with_baselines(run, plans["pruned"]),

@@ -31,7 +31,7 @@ class RunPlan:
         evaluation = run.find_plan(plan_id)
         if evaluation is None:
             raise PlanError(
-                f"`--plan` must be the id of a plan of this run, got {quoted(plan_id)}; "
+                f"a plan must be named by its id in this run, got {quoted(plan_id)}; "
                 f"`planner front {run.folder}` lists the ids"
             )
         self.run = run

@@ -60,9 +60,15 @@ class RoundRacer:
         admitted = self._admit(ask, list(dict.fromkeys(genomes)), rungs[-1])
         costs: dict[int, list[float]] = {}
         landed: dict[int, Evaluation] = {}
+        spending, count_before, window_count = self._spending, self._spending.plan_count, 0
 
         def score(members: Members, rung: int) -> Iterator[tuple[int, Score]]:
             racers = [admitted[m] for m in members]
+            spending.doing = (
+                f"round {round_number + 1}: {len(racers)} plan{'s' * (len(racers) != 1)} on {rungs[rung]} of "
+                f"{self._scorer.rungs[-1]} windows"
+            )
+            spending.report(on_progress, None, count_before + window_count // rungs[-1])
             for position, evaluation in self._land(racers, rung, ask, round_number):
                 member = int(members[position])
                 landed[member] = evaluation
@@ -70,7 +76,6 @@ class RoundRacer:
                 yield position, evaluation.score
 
         race = Race(rungs, score, self._judge(costs, ask, rungs))
-        spending, count_before, window_count = self._spending, self._spending.plan_count, 0
         for member, so_far in race.run(len(admitted)):
             rung_score = landed[member].score
             evaluation = landed[member].scored(so_far)

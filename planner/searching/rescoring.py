@@ -22,10 +22,12 @@ from search_spaces.space.space import Genome
 
 
 def score_baselines(
-    run: RunStore, scorer: Scorer, genomes: Mapping[str, NDArray[np.int_]]
+    run: RunStore, scorer: Scorer, genomes: Mapping[str, NDArray[np.int_]], progress: Progress
 ) -> None:
     """Score baselines, each a genome ``(sites,)``, on all windows, unless the search did."""
-    baselines = _completed(run, scorer, [tuple(genome.tolist()) for genome in genomes.values()])
+    progress.stage("scoring the baselines")
+    unscored = [tuple(genome.tolist()) for genome in genomes.values()]
+    baselines = _completed(run, scorer, unscored, progress)
     plan_ids = {name: e.plan_id for name, e in zip(genomes, baselines, strict=True)}
     run.record_metadata(RunMetadata(baselines=plan_ids))
 
@@ -40,10 +42,12 @@ def complete_front(
         if evaluation.score.windows < scorer.rungs[-1]
     ]:
         progress.stage("scoring what the search left unfinished")
-        _completed(run, scorer, unfinished)
+        _completed(run, scorer, unfinished, progress)
 
 
-def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Evaluation]:
+def _completed(
+    run: RunStore, scorer: Scorer, genomes: list[Genome], progress: Progress
+) -> list[Evaluation]:
     """Return genomes scored on all windows, continuing from what the run holds of them."""
     for rung, windows in enumerate(scorer.rungs):
         stored = {genome: run.find(genome) for genome in genomes}
@@ -55,6 +59,7 @@ def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Eva
         ]
         if not unfinished:
             continue
+        progress.note(f"{len(unfinished)} plans on {windows} of {scorer.rungs[-1]} windows")
         for index, scored in scorer.score(np.array(unfinished), rung):
             before = stored[unfinished[index]]
             run.record(

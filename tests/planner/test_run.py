@@ -74,7 +74,7 @@ def test_a_level_costs_what_the_plan_with_it_costs(alone: Path) -> None:
 
 def test_an_unknown_plan_and_a_space_that_is_lost_are_named(alone: Path) -> None:
     run = Run.open(alone)
-    with pytest.raises(PlanError, match="must be the id of a plan of this run, got `none`"):
+    with pytest.raises(PlanError, match="must be named by its id in this run, got `none`"):
         run.plan("none").layers()
     (alone / "space.json").unlink()
     with pytest.raises(RunError, match=r"space\.json` must say in version 1 what") as lost:

@@ -74,9 +74,15 @@ def test_a_width_besides_the_planned_ones_is_built_too(tmp_path: Path, builder: 
 
 
 def test_all_can_be_built_at_once(tmp_path: Path, builder: Counted) -> None:
-    store, progress = opened(tmp_path, builder), RecordedProgress()
-    store.build_all([2, 3], [DENSE, HALF], progress)
+    progress = RecordedProgress()
+    store = opened(tmp_path, builder, progress)
+    store.build_all([2, 3], [DENSE, HALF])
     assert progress.counts == [(1, 2), (2, 2)]
+    assert len(progress.notes) == 1 + 2 + 1 + 3  # both widths of the MLP are made at once
+    assert (
+        progress.notes[0]
+        == f"making weights (0 made so far): {builder.components[2].name}, 1 kept"
+    )
     # attention: one narrow width, sparse at both; MLP: two, sparse at three
     assert len(files(tmp_path)) == 1 + 2 + 2 + 3
     builder.asked = []
