@@ -89,13 +89,15 @@ class RunWeights:
         return WeightCache(
             self.folder / LEVELS_FOLDER,
             WeightBuilder(
-                projections, self._experts(statistics), dtype=self.loaded.stored.rounding
+                projections,
+                self._experts(statistics),
+                dtype=self.loaded.stored.rounding,
+                progress=self.progress,
             ),
             widths=[_widths(space, position) for position in range(len(space.components))],
             digest=self._digest,
             limit_bytes=self.limit_bytes,
             record=self.record,
-            progress=self.progress,
         )
 
     @cached_property
@@ -139,7 +141,7 @@ class RunWeights:
             )
             return False
         self.progress.stage("compensating for pruned heads and channels")
-        cache.build_all()
+        cache.build_all(progress=self.progress)
         rewrites = any(
             options.rewrites for of_one in self.space.block_options for options in of_one
         )

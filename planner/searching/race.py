@@ -64,10 +64,9 @@ class RoundRacer:
 
         def score(members: Members, rung: int) -> Iterator[tuple[int, Score]]:
             racers = [admitted[m] for m in members]
-            spending.doing = (
-                f"round {round_number + 1}: {len(racers)} plan{'s' * (len(racers) != 1)} on {rungs[rung]} of "
-                f"{self._scorer.rungs[-1]} windows"
-            )
+            plans = f"{len(racers)} plan{'' if len(racers) == 1 else 's'}"
+            windows = f"{rungs[rung]} of {self._scorer.rungs[-1]} windows"
+            spending.doing = f"round {round_number + 1}: {plans} on {windows}"
             spending.report(on_progress, None, count_before + window_count // rungs[-1])
             for position, evaluation in self._land(racers, rung, ask, round_number):
                 member = int(members[position])

@@ -49,7 +49,6 @@ class WeightCache:
             another digest is made anew.
         limit_bytes: Of disk; the files least recently read are deleted.
         record: Of the weights that were used first; None: none is kept.
-        progress: Told of weights that are made, which may take longer than scoring with them.
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class WeightCache:
         digest: str,
         limit_bytes: int = LIMIT_BYTES,
         record: WeightRecord | None = None,
-        progress: Progress = NO_PROGRESS,
     ) -> None:
         self._folder = folder
         self._builder = builder
@@ -69,8 +67,6 @@ class WeightCache:
         self._digest = digest
         self._limit_bytes = limit_bytes
         self._record = record
-        self._progress = progress
-        self._made_count = 0
         self._digests: dict[_Key, str] = {}  # of the bytes of what was read or made last
         # sparse weights are packed on disk and cannot be mapped
         self._unpacked = RecentWeights()
@@ -112,12 +108,14 @@ class WeightCache:
         self,
         positions: Iterable[int] | None = None,
         block_options: Sequence[BlockOptions] = (DENSE_OPTIONS,),
+        progress: Progress = NO_PROGRESS,
     ) -> None:
         """Make all weights that are missing.
 
         Args:
             positions: Of the components; None: all.
             block_options: With each of which every width is made.
+            progress: Advanced with each component.
 
         Raises:
             OutputError: If they cannot be written.
@@ -127,7 +125,7 @@ class WeightCache:
             for options in block_options:
                 for count in self._widths[position]:
                     self.weights(position, count, options)
-            self._progress.advance(done + 1, len(chosen))
+            progress.advance(done + 1, len(chosen))
 
     @property
     def dense_bytes(self) -> int:
@@ -146,7 +144,6 @@ class WeightCache:
         if options == DENSE_OPTIONS:
             counts = sorted({count, *self._missing_siblings(position, count)})
         requested: PrunedWeights = {}
-        self._tell(position, counts, options)
         built = self._builder.build(position, [(width, options) for width in counts])
         for width, weights in zip(counts, built, strict=True):
             self._write((position, width, options), weights)
@@ -156,13 +153,6 @@ class WeightCache:
         stored = self._read(key)
         # another process may have deleted it again
         return requested if stored is None else stored
-
-    def _tell(self, position: int, counts: Sequence[int], options: BlockOptions) -> None:
-        """Say what is about to be made."""
-        name, kept = self._builder.components[position].name, ", ".join(map(str, counts))
-        what = ", ".join(filter(None, [name, f"{kept} kept", options.weights_name]))
-        self._progress.note(f"making weights ({self._made_count} made so far): {what}")
-        self._made_count += len(counts)
 
     def _missing_siblings(self, position: int, count: int) -> list[int]:
         """List the missing other widths of dense weights: none where they would not all fit."""

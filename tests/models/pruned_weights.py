@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.compensation import make_compensation
@@ -189,8 +188,8 @@ def counted_builder() -> Counted:
     return made
 
 
-def opened(folder: Path, builder: WeightBuilder, progress: Progress = NO_PROGRESS) -> WeightCache:
-    return WeightCache(folder, builder, WIDTHS, digest="a", progress=progress)
+def opened(folder: Path, builder: WeightBuilder) -> WeightCache:
+    return WeightCache(folder, builder, WIDTHS, digest="a")
 
 
 def equal(first: PrunedWeights, second: PrunedWeights) -> bool:

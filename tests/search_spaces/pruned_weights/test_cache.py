@@ -60,6 +60,21 @@ def test_weights_are_built_on_first_use_and_once(tmp_path: Path, builder: Counte
     ]
 
 
+def test_what_is_made_is_told_with_its_count(
+    tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress, store = RecordedProgress(), opened(tmp_path, builder)
+    monkeypatch.setattr(builder, "_progress", progress)
+    monkeypatch.setattr(builder, "_made_count", 0)
+    store.weights(MLP, 16)
+    store.weights(MLP, 32)  # was made with it
+    store.weights(MLP, 32, HALF)
+    assert progress.notes == [
+        "making weights (0 made so far): layers.1.mlp, 16, 32 kept",
+        "making weights (2 made so far): layers.1.mlp, 32 kept, 50%",
+    ]
+
+
 def test_slices_take_no_file(tmp_path: Path, builder: Counted) -> None:
     store = opened(tmp_path, builder)
     for count, pattern in ((0, DENSE), (0, HALF), (48, DENSE)):
@@ -74,15 +89,9 @@ def test_a_width_besides_the_planned_ones_is_built_too(tmp_path: Path, builder: 
 
 
 def test_all_can_be_built_at_once(tmp_path: Path, builder: Counted) -> None:
-    progress = RecordedProgress()
-    store = opened(tmp_path, builder, progress)
-    store.build_all([2, 3], [DENSE, HALF])
+    store, progress = opened(tmp_path, builder), RecordedProgress()
+    store.build_all([2, 3], [DENSE, HALF], progress)
     assert progress.counts == [(1, 2), (2, 2)]
-    assert len(progress.notes) == 1 + 2 + 1 + 3  # both widths of the MLP are made at once
-    assert (
-        progress.notes[0]
-        == f"making weights (0 made so far): {builder.components[2].name}, 1 kept"
-    )
     # attention: one narrow width, sparse at both; MLP: two, sparse at three
     assert len(files(tmp_path)) == 1 + 2 + 2 + 3
     builder.asked = []
