@@ -1,5 +1,6 @@
 """Exports that the page begins: processes of their own, which outlive the page and its server."""
 
+import os
 import platform
 import secrets
 import subprocess
@@ -83,7 +84,7 @@ class ExportDesk:
                 export is running.
         """
         target = order.check_target()
-        self._shelf.ask(order.run, lambda run: run.plan(order.plan_id))
+        self._shelf.ask(lambda run: run.plan(order.plan_id), order.run)
         with self._beginning:
             out = new_folder(self._folder, order.out)
             self._check_idle()
@@ -120,6 +121,11 @@ class ExportDesk:
         """Return what became of the exports that were begun in the folder, the youngest first."""
         self._begun = [process for process in self._begun if process.poll() is None]
         return [progress_of(self._folder, record) for record in self._read_records()]
+
+    def free_name(self, name: str) -> str:
+        """Return a name of a folder that is not taken: the same, or with a number."""
+        names = (name, *(f"{name}-{number}" for number in range(2, 100)))
+        return next((n for n in names if not os.path.lexists(self._folder / n)), name)
 
     def stop(self, job: str) -> None:
         """Ask the process of an export to end; it leaves nothing behind."""

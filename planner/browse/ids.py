@@ -1,7 +1,11 @@
 """The name of every element of the page that a callback, a style or a test asks for."""
 
+from typing import Any
+
 # what the page is about
 URL = "url"
+ADDRESS = "address"
+"""Store of nothing: the browser writes the address."""
 PULSE = "pulse"
 """Beats every two seconds; all that follows a live run hangs on it."""
 THEME = "theme"
@@ -26,6 +30,8 @@ ANSWER = "answer"
 """The best plan within the budget, in a sentence."""
 ANSWERED = "answered"
 """Store: the budget that was understood, and its best plan."""
+BUDGET_RUN = "budget-run"
+"""Store: the run that the budget and the sliders are for."""
 SHOW_ANSWER = "show-answer"
 
 
@@ -76,6 +82,8 @@ PLAN = "plan"
 PLAN_SHOWN = "plan-shown"
 """Store: what the panel on the screen was made from."""
 PLAN_TITLE = "plan-title"
+DROPS = "drops"
+"""Which layers' parts the plan drops whole, in a sentence."""
 LAYERS = "layers"
 COSTS = "costs"
 SCORES = "scores"
@@ -102,6 +110,6 @@ EXPORTS = "exports"
 EXPORTS_SHOWN = "exports-shown"
 
 
-def stop_export(job: str) -> dict[str, str]:
+def stop_export(job: Any) -> dict[str, Any]:
     """Return the id of the button that stops an export."""
     return {"type": "stop-export", "job": job}

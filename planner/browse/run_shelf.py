@@ -91,17 +91,19 @@ class RunShelf:
         """Return several runs as they are now."""
         return [self.look(name) for name in names]
 
-    def ask(self, name: str, question: Callable[[Run], Answer]) -> Answer:
-        """Return the answer of a run to a question.
+    def ask(self, question: Callable[..., Answer], *names: str) -> Answer:
+        """Return the answer of runs to a question.
 
         Args:
-            name: Of the run.
-            question: Gets the run, and is answered on the thread that reads.
+            question: Gets the runs, and is answered on the thread that reads.
+            names: Of the runs.
 
         Raises:
-            InputError: If the run cannot be read, or has no answer.
+            InputError: If a run cannot be read, or there is no answer.
         """
-        return self._reader.submit(lambda: question(self._opened(name).run)).result()
+        return self._reader.submit(
+            lambda: question(*[self._opened(name).run for name in names])
+        ).result()
 
     def close(self) -> None:
         """Close all runs."""

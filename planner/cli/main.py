@@ -26,6 +26,8 @@ COMMANDS = {
     "runs": "list the runs in a folder, how far each has come, and its best answer",
     "front": "show the front of a run, and the best plan within a budget",
     "show": "show one plan of a run: its costs, its scores, and what it keeps of each layer",
+    "report": "write a run as one page that opens anywhere, or its front as a picture",
+    "browse": "look at the runs of a folder in the browser, and export from there",
     "export": "write a plan as a HuggingFace folder and prove it",
     "export-study": "write a run as a study of Optuna, for its plots and its dashboard",
     "evaluate": "measure a model beside the dense one, on text and on tasks",
