@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import plotly.graph_objects as go
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 Theme = Literal["light", "dark"]
 
@@ -77,8 +78,10 @@ def plain(text: str) -> str:
     return line.translate(_MARKUP)
 
 
-def styled(traces: Sequence[object], theme: Theme) -> go.Figure:
+def styled(traces: Sequence[object], theme: Theme) -> "go.Figure":
     """Return a figure in the style of a theme."""
+    import plotly.graph_objects as go  # noqa: PLC0415  (pictures for papers share the rest)
+
     palette = PALETTES[theme]
     axis = {
         "gridcolor": palette.grid,

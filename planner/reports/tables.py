@@ -32,14 +32,29 @@ def front_table(
         marked: Id of a plan to point at.
         knee: Id of the front's knee.
     """
-    cost_names = _shown_costs(frame)
     marks = {"→": marked, "knee": knee}
-    rows, styles = [_header("", cost_names)], [_HEADER]
-    for _, row in frame.iterrows():
-        row_marks = [mark for mark, plan_id in marks.items() if row["plan_id"] == plan_id]
-        rows.append([" ".join(row_marks), *_cells(row, cost_names)])
-        styles.append({"→": _MARKED, "knee": _KNEE}[row_marks[0]] if row_marks else "")
-    return styled(aligned(rows).splitlines(), styles)
+    marked_rows = [
+        [mark for mark, plan_id in marks.items() if row_id == plan_id]
+        for row_id in frame["plan_id"]
+    ]
+    rows = plan_rows(frame, "", [" ".join(each) for each in marked_rows])
+    styles = [{"→": _MARKED, "knee": _KNEE}[each[0]] if each else "" for each in marked_rows]
+    return styled(aligned(rows).splitlines(), [_HEADER, *styles])
+
+
+def plan_rows(frame: "pd.DataFrame", title: str, first: Sequence[str]) -> list[list[str]]:
+    """Return plans as the rows of a table under a header, with a column before them.
+
+    Args:
+        frame: With the columns of `Run.front`.
+        title: Of the first column.
+        first: Its cells, one a plan.
+    """
+    names = _shown_costs(frame)
+    rows = [_header(title, names)]
+    for cell, (_, row) in zip(first, frame.iterrows(), strict=True):
+        rows.append([cell, *_cells(row, names)])
+    return rows
 
 
 def answers_table(frame: "pd.DataFrame") -> Text:
