@@ -24,7 +24,7 @@ _LAST_BYTES = 16_384
 _REFUSAL = "planner: "
 _DONE = "exported: "
 _STAGE = re.compile(r"(?P<title>.+) …")
-_SHARE = re.compile(r"\s(?P<percent>\d+)%\|")
+_SHARE = re.compile(r": (?P<percent>\d+)%( · .*)?")
 
 ExportState = Literal["running", "exported", "failed", "stopped", "lost"]
 """``lost``: it was made, and its folder is gone since."""
@@ -132,7 +132,7 @@ def read_manifest(out: Path) -> "Manifest | None":
 
 
 def _last_lines(log: Path) -> list[str]:
-    """Return the end of a log, line by line; each state of a progress bar is a line."""
+    """Return the end of a log, line by line."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _LAST_BYTES))

@@ -195,12 +195,15 @@ def test_a_searcher_without_ideas_is_stopped(tmp_path: Path) -> None:
 
 
 def test_progress_reports_how_far_and_how_long(tmp_path: Path) -> None:
-    landed: list[SearchProgress] = []
+    told: list[SearchProgress] = []
     with Run.create(tmp_path, SETTINGS) as run:
         limits = Limits(evaluations=5)
         loop = SearchLoop(Repeating(), Scorer(pause=0.01), run, limits, OBJECTIVES)
-        loop.run(landed.append)
-    (only,) = landed
+        loop.run(told.append)
+    beginning, only = told
+    assert (beginning.done, beginning.latest, beginning.eta_seconds) == (0, None, None)
+    assert {each.doing for each in told} == {"round 1: 1 plan on 2 of 2 windows"}
+    assert only.latest is not None
     assert (only.done, only.share, only.latest.genome) == (1, 0.2, (1,) * 8)
     assert only.eta_seconds is not None
     assert only.eta_seconds == pytest.approx(4 * only.seconds, rel=0.5)
@@ -346,7 +349,14 @@ def test_progress_reaches_the_end_only_with_the_last_race(tmp_path: Path) -> Non
     done = [progress.done for progress in told]
     assert done == sorted(done)
     assert done[-1] == 40
-    assert done[19] < 20  # all of the first round have landed on their first rung
+    landed = [progress.done for progress in told if progress.latest is not None]
+    assert landed[19] < 20  # all of the first round have landed on their first rung
+    assert told[0].doing == "round 1: 20 plans on 4 of 16 windows"
+    said = list(dict.fromkeys(progress.doing for progress in told))
+    assert [words.partition(" on ")[2] for words in said[:3]] == [
+        f"{windows} of 16 windows" for windows in RacingScorer.rungs
+    ]
+    assert said[3].startswith("round 2: ")
 
 
 class Scripted:
