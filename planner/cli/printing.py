@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from planner.cli.command_parser import CommandParser
 from planner.cli.guard import Printed, printable
-from planner.cli.settings_arguments import add_option
 from search_spaces.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ def show(text: "Text") -> None:
 
 def add_formats(parser: CommandParser, json_help: str, csv_help: str) -> None:
     """Add the options that print data instead of text."""
-    add_option(parser, "json", bool, json_help, group="format")
-    add_option(parser, "csv", bool, csv_help, group="format")
+    for name, help_text in (("json", json_help), ("csv", csv_help)):
+        parser.group("format").add_argument(f"--{name}", action="store_true", help=help_text)
 
 
 def wants_data(options: Namespace) -> bool:

@@ -64,10 +64,8 @@ class RoundRacer:
 
         def score(members: Members, rung: int) -> Iterator[tuple[int, Score]]:
             racers = [admitted[m] for m in members]
-            plans = f"{len(racers)} plan{'' if len(racers) == 1 else 's'}"
-            windows = f"{rungs[rung]} of {self._scorer.rungs[-1]} windows"
-            spending.doing = f"round {round_number + 1}: {plans} on {windows}"
-            spending.report(on_progress, None, count_before + window_count // rungs[-1])
+            done = count_before + window_count // rungs[-1]
+            self._announce(f"round {round_number + 1}", racers, rungs[rung], done, on_progress)
             for position, evaluation in self._land(racers, rung, ask, round_number):
                 member = int(members[position])
                 landed[member] = evaluation
@@ -93,6 +91,21 @@ class RoundRacer:
             spending.report(on_progress, evaluation, spending.plan_count)
         if ask.counted and spending.plan_count >= spending.limits.most_evaluations:
             raise LimitReached("evaluations")
+
+    def _announce(
+        self,
+        round_name: str,
+        racers: Sequence[Genome],
+        windows: int,
+        done: int,
+        on_progress: OnProgress,
+    ) -> None:
+        """Report that genomes are about to race to some windows, with so many plans done."""
+        if racers:
+            plans = f"{len(racers)} plan{'' if len(racers) == 1 else 's'}"
+            text = f"{windows} of {self._scorer.rungs[-1]} windows"
+            self._spending.doing = f"{round_name}: {plans} on {text}"
+            self._spending.report(on_progress, None, done)
 
     def _admit(self, ask: Ask, genomes: Sequence[Genome], windows: int) -> list[Genome]:
         """Return the genomes not yet scored on some windows, new ones up to the limit."""

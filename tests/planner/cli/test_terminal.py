@@ -1,8 +1,8 @@
 """Progress in a file, and on a terminal that a test looks at."""
 
 import logging
-import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 
 import pytest
 
@@ -58,7 +58,6 @@ def test_nothing_in_a_name_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     shown = Screen()
-    monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
@@ -68,7 +67,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 
 def test_a_terminal_shows_bar_share_clock_and_note(screen: Screen, clock: Clock) -> None:
-    with Terminal() as progress:
+    with redirect_stderr(screen), Terminal() as progress:
         progress.stage("searching")
         progress.advance(43, 100)
         progress.note("KL 0.083 ± 0.004 within params<=0.7x · 214 plans")
@@ -80,7 +79,7 @@ def test_a_terminal_shows_bar_share_clock_and_note(screen: Screen, clock: Clock)
 
 
 def test_time_left_is_told_where_nothing_else_is(screen: Screen, clock: Clock) -> None:
-    with Terminal() as progress:
+    with redirect_stderr(screen), Terminal() as progress:
         progress.stage("measuring")
         progress.advance(1, 4)
         clock(30.0)

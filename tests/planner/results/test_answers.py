@@ -110,7 +110,7 @@ def test_a_run_is_judged_by_its_own_budget_or_at_its_knee(answering: Run, search
         assert own_budget(run) == run.settings.budget
     exact = score_of({"kl": (0.0, 0.0), "nll": (3.0, 0.1), "agreement": (1.0, 0.0)})
     answering.record(replace(PLANS[3], costs=DENSE, score=exact))
-    answering.record(plan(1, 0.5, 0.11))
+    answering.record(plan(1, 0.65, 0.05))
     budget = own_budget(answering)
     assert budget is not None
     assert answer_of(answering, budget).plan.plan_id == PLANS[1].plan_id

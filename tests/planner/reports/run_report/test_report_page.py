@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -29,14 +30,19 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.links: list[str] = []
         self.texts: list[str] = []
+        self._is_code = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self._is_code = tag in {"script", "style"}
         self.links += [str(value) for name, value in attrs if name in {"src", "href", "action"}]
 
+    def handle_endtag(self, tag: str) -> None:
+        self._is_code = False
+
     def handle_data(self, data: str) -> None:
-        if self.tags[-1] not in {"script", "style"}:
+        if not self._is_code:
             self.texts.append(data)
 
 
@@ -81,13 +87,12 @@ def test_it_holds_the_answer_the_front_and_a_picture_of_each_plan(page: str, run
 
 
 def test_its_commands_can_be_typed(page: str, run: Run) -> None:
-    commands = [shlex.split(c) for c in re.findall(r"<pre><code>(.*?)</code>", page)]
+    found = re.findall(r"<pre><code>(.*?)</code>", page)
+    commands = [shlex.split(unescape(command)) for command in found]
     assert [words[1] for words in commands] == ["search", "front", "show", "export", "export"]
     for words in commands:
-        parser = command_parser(words[1])
-        unescaped = [word.replace("&lt;", "<").replace("&#39;", "'") for word in words[2:]]
-        parser.options(unescaped)
-    given = command_parser("search").options([w.replace("&lt;", "<") for w in commands[0][2:]])
+        command_parser(words[1]).options(words[2:])
+    given = command_parser("search").options(commands[0][2:])
     assert given.budget == str(run.settings.budget)
 
 
