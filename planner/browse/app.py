@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dash import ClientsideFunction, Dash, Input, Output
+from dash import Dash, Input, Output
 
 from planner.browse import ids
 from planner.browse.callbacks import (
@@ -14,6 +14,7 @@ from planner.browse.callbacks import (
     run_callbacks,
     table_callbacks,
 )
+from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.export_desk import ExportDesk
 from planner.browse.page import page_layout
 from planner.browse.request_guard import RequestGuard
@@ -36,6 +37,7 @@ def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
         enable_mcp=False,
         compress=False,
     )
+    app.index_string = app.index_string.replace("<html>", '<html lang="en">')
     app.layout = page_layout(shelf.folder.name)
     run_callbacks.register(app, shelf)
     budget_callbacks.register(app, shelf)
@@ -61,17 +63,14 @@ def opened_app(folder: Path, guard: RequestGuard) -> tuple[Dash, RunShelf]:
 
 def _register_look(app: Dash) -> None:
     """Let the browser choose the theme, and keep the address up to date."""
-    app.clientside_callback(
-        ClientsideFunction("browse", "theme"),
-        Output(ids.THEME_NOW, "data"),
-        Input(ids.THEME, "value"),
-    )
-    app.clientside_callback(
-        ClientsideFunction("browse", "address"),
+    theme = Output(ids.THEME_NOW, "data"), Input(ids.THEME, "value")
+    in_browser(app, "theme", *theme, is_asked_first=True)
+    in_browser(
+        app,
+        "address",
         Output(ids.ADDRESS, "data"),
         Input(ids.RUNS, "value"),
         Input(ids.BUDGET, "value"),
         Input(ids.SELECTION, "data"),
         *(Input(name, "value") for name in front_callbacks.PICKERS),
-        prevent_initial_call=True,
     )

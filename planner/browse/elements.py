@@ -4,8 +4,10 @@ from typing import Any
 
 from dash import dcc, html
 
+Words = dict[str, Any]
+"""What is said of an element to who cannot see it, by the names that HTML has for it."""
 _BUTTONS = ["zoom2d", "pan2d", "select2d", "lasso2d", "resetScale2d", "toImage"]
-_CONFIG = {
+_CONFIG: Any = {
     "displaylogo": False,
     "responsive": True,
     "displayModeBar": True,
@@ -29,8 +31,13 @@ def field(label: str, target: str, element: Any, kind: str = "") -> html.Div:
         kind: Name of a style.
     """
     words = html.Label(label, htmlFor=target)
-    name = {"aria-label": label}
+    name = spoken(label)
     return html.Div([words, element], className=f"field {kind}".strip(), role="group", **name)
+
+
+def spoken(label: str) -> Words:
+    """Return the name of an element, as it is read out."""
+    return {"aria-label": label}
 
 
 def picker(label: str, name: str, *, clearable: bool = False) -> html.Div:
@@ -48,7 +55,7 @@ def picture(name: str, label: str, kind: str) -> html.Figure:
         kind: Name of a style.
     """
     graph = dcc.Graph(id=name, figure=_EMPTY, config=_CONFIG, className=f"graph {kind}")
-    return html.Figure(graph, role="group", **{"aria-label": label})
+    return html.Figure(graph, role="group", **spoken(label))
 
 
 def hint(text: str) -> html.P:

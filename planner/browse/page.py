@@ -4,13 +4,14 @@ from dash import dcc, html
 
 from evaluators.metric import METRICS
 from planner.browse import ids
-from planner.browse.elements import field, hint, picker, picture, section
+from planner.browse.elements import Words, field, hint, picker, picture, section, spoken
 from planner.browse.page_plans import export_part, plan_part, table_part
 from planner.figures.figure_axes import SPLITS
 
 SLIDERS = ("params", "size", "macs", "kv", "active", "latency")
 """Costs that have a slider where a run measured them."""
 _BEAT_MS = 2000
+_POLITE: Words = {"aria-live": "polite"}
 
 
 def page_layout(folder: str) -> html.Div:
@@ -100,7 +101,7 @@ def _question() -> html.Section:
             ),
             html.P(id=ids.BUDGET_FAULT, className="fault", role="alert"),
             html.Div([_slider(name) for name in SLIDERS], className="sliders"),
-            html.P(id=ids.ANSWER, className="answer", **{"aria-live": "polite"}),
+            html.P(id=ids.ANSWER, className="answer", **_POLITE),
             html.Button("Show this plan", id=ids.SHOW_ANSWER, hidden=True, type="button"),
         ],
     )
@@ -121,7 +122,7 @@ def _slider(metric: str) -> html.Div:
     return html.Div(
         [
             html.Label(label, id=ids.slider_label(metric), htmlFor=ids.slider(metric)),
-            html.Div(slider, role="group", **{"aria-label": f"at most, {label}"}),
+            html.Div(slider, role="group", **spoken(f"at most, {label}")),
         ],
         id=ids.slider_row(metric),
         hidden=True,

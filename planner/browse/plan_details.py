@@ -64,12 +64,12 @@ def details_of(run: Run, plan_id: str, root: Path) -> PlanDetails:
         text = plan.to_json()
     except InputError as error:
         is_whole, text = False, str(error)
-    costs = [
-        [METRICS[row.metric].label, METRICS[row.metric].amount(row.value), f"{row.share:.3f}×"]
-        for row in plan.costs().itertuples()
-        if METRICS[row.metric].kind != "measured"
-    ]
     evaluation = plan.evaluation
+    costs = [
+        [METRICS[name].label, METRICS[name].amount(value), f"{share:.3f}×"]
+        for name, value, share in plan.costs().itertuples(index=False)
+        if METRICS[name].kind != "measured"
+    ]
     return PlanDetails(
         plan_id=plan_id,
         roles=tuple(_roles(run, plan_id)),

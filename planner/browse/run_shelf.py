@@ -138,15 +138,16 @@ class RunShelf:
             known = _OpenRun(run=Run.open(folder), identity=identity)
             self._open[name] = known
         known.asked_at = time.monotonic()
-        self._drop_idle()
+        self._drop_others(name)
         return known
 
-    def _drop_idle(self) -> None:
-        by_age = sorted(self._open, key=lambda name: -self._open[name].asked_at)
+    def _drop_others(self, name: str) -> None:
+        """Close the runs that nobody asks for, and never the one that is asked now."""
+        others = sorted(set(self._open) - {name}, key=lambda n: -self._open[n].asked_at)
         oldest = time.monotonic() - _IDLE_SECONDS
-        for place, name in enumerate(by_age):
-            if place >= _MOST_OPEN or self._open[name].asked_at < oldest:
-                self._drop(name)
+        for place, other in enumerate(others, start=1):
+            if place >= _MOST_OPEN or self._open[other].asked_at < oldest:
+                self._drop(other)
 
     def _drop(self, name: str) -> None:
         known = self._open.pop(name, None)

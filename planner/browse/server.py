@@ -4,15 +4,17 @@ import errno
 import logging
 import os
 import secrets
+import socket
 import sys
 import webbrowser
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
 from planner.browse.request_guard import TOKEN, RequestGuard, is_loopback
-from search_spaces.errors import MissingExtraError, SettingsError
+from search_spaces.errors import MissingExtraError, SettingsError, quoted
 
 _THREADS = 8
 _HIGHEST_PORT = 65_535
@@ -73,24 +75,19 @@ def serve(folder: Path, place: Place, told: Callable[[str], None], *, opens: boo
 
     is_local = is_loopback(place.host)
     token = place.token or ("" if is_local else secrets.token_hex(16))
-    cookie = f"planner-browse-{place.port}"
-    app, shelf = opened_app(folder, RequestGuard(is_local=is_local, token=token, cookie=cookie))
+    guard = RequestGuard(is_local=is_local, token=token, cookie=f"planner-browse-{place.port}")
     logging.getLogger("waitress").setLevel(logging.ERROR)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    try:
-        server = create_server(app.server, host=place.host, port=place.port, threads=_THREADS)
-    except OSError as error:
-        shelf.close()
-        raise _refused(place, error) from error
-    address = f"{place.address}/?{TOKEN}={token}" if token else place.address
-    told(address)
-    if opens and has_screen():
-        Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    try:
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listener(place))
+        app, shelf = opened_app(folder, guard)
+        stack.callback(shelf.close)
+        server = create_server(app.server, sockets=[listener], threads=_THREADS)
+        stack.callback(server.close)
+        address = f"{place.address}/?{TOKEN}={token}" if token else place.address
+        told(address)
+        if opens and has_screen():
+            Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         server.run()  # which ends quietly by Ctrl-C
-    finally:
-        server.close()
-        shelf.close()
 
 
 def check_installed() -> None:
@@ -112,6 +109,19 @@ def has_screen() -> bool:
     return is_desktop or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
+def _listener(place: Place) -> socket.socket:
+    """Return what listens at a place.
+
+    Raises:
+        SettingsError: If it is taken, or there is no such place.
+    """
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    try:
+        return socket.create_server((place.host, place.port), family=family)
+    except OSError as error:
+        raise _refused(place, error) from error
+
+
 def _refused(place: Place, error: OSError) -> SettingsError:
     if error.errno == errno.EADDRINUSE:
         return SettingsError(
@@ -122,8 +132,7 @@ def _refused(place: Place, error: OSError) -> SettingsError:
         return SettingsError(
             f"`--port` must be one that you may use, got {place.port}; choose one above 1023"
         )
-    reason = os.strerror(error.errno) if (error.errno or 0) > 0 else "it is not known here"
     return SettingsError(
-        f"`--host` must be an address of this machine, got {place.host}: {reason}; leave it out, "
-        "or give 0.0.0.0 for all"
+        f"`--host` must be an address of this machine, got {quoted(place.host)}; leave it out, or "
+        "give 0.0.0.0 for all"
     )

@@ -7,7 +7,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 
 from planner.browse import ids
 from planner.browse.callbacks.plan_callbacks import Selection
-from planner.browse.elements import table
+from planner.browse.elements import Words, spoken, table
 from planner.browse.export_desk import ExportDesk, ExportOrder
 from planner.browse.export_record import IN_WORDS, ExportProgress
 from planner.browse.measured_rows import proof_rows
@@ -49,7 +49,8 @@ def _register_order(app: Dash, desk: ExportDesk) -> None:
         if not selection:
             return no_update
         suffix = gguf_type if target == "gguf" and gguf_type else target
-        return desk.free_name(folder_name(*selection[0], suffix))
+        run, plan_id = selection[0]
+        return desk.free_name(folder_name(run, plan_id, suffix))
 
     @app.callback(
         Output(ids.EXPORT_TYPE, "disabled"),
@@ -112,9 +113,9 @@ def export_card(export: ExportProgress) -> html.Article:
         html.Div(IN_WORDS[export.state], className=f"state {export.state}"),
     ]
     if export.state == "running":
-        value = {} if export.share is None else {"value": str(export.share), "max": "100"}
+        share: Words = {} if export.share is None else {"value": export.share, "max": 100}
         body += [
-            html.Progress(**value, **{"aria-label": f"export of {record.plan_id}"}),
+            html.Progress(**share, **spoken(f"export of {record.plan_id}")),
             html.P(f"{export.said}, {export.minutes:.0f} min since it began"),
             html.Button("Stop it", id=ids.stop_export(record.job), type="button"),
         ]
@@ -122,4 +123,5 @@ def export_card(export: ExportProgress) -> html.Article:
         body.append(html.P(export.said))
     if export.manifest is not None:
         body.append(table(["", "measured"], proof_rows(export.manifest)))
-    return html.Article(body, className="export", **{"data-job": record.job})
+    job: Words = {"data-job": record.job}
+    return html.Article(body, className="export", **job)

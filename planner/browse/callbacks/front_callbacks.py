@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import numpy as np
 import plotly.graph_objects as go
-from dash import ClientsideFunction, Dash, Input, Output, Patch, State, no_update
+from dash import Dash, Input, Output, Patch, State, no_update
 
 from planner.browse import ids
 from planner.browse.address import Address
+from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
 from planner.browse.run_shelf import RunShelf
 from planner.figures.figure_axes import Axis, Split, axis_names
@@ -90,15 +91,16 @@ def _drawing(shelf: RunShelf) -> Any:
         if not all(asked[name] for name in ("revisions", "x", "y", "theme")):
             return no_update, no_update
         points = points_of(shelf, asked["revisions"])
-        return drawing(points, asked, drawn, brush and brush["plans"])
+        return drawing(points, asked, drawn, brush["plans"] if brush else None)
 
     return draw
 
 
 def _register_brush(app: Dash) -> None:
     """Let a box or a lasso in one picture mark the same plans in the other, in the browser."""
-    app.clientside_callback(
-        ClientsideFunction("browse", "brush"),
+    in_browser(
+        app,
+        "brush",
         Output(ids.BRUSH, "data"),
         Output(ids.BRUSH_NOTE, "children"),
         Output(ids.CLEAR_BRUSH, "hidden"),
@@ -106,16 +108,15 @@ def _register_brush(app: Dash) -> None:
         Input(ids.OTHER, "selectedData"),
         Input(ids.CLEAR_BRUSH, "n_clicks"),
         State(ids.BRUSH, "data"),
-        prevent_initial_call=True,
     )
-    app.clientside_callback(
-        ClientsideFunction("browse", "mark"),
+    in_browser(
+        app,
+        "mark",
         Output(ids.FRONT, "figure", allow_duplicate=True),
         Output(ids.OTHER, "figure", allow_duplicate=True),
         Input(ids.BRUSH, "data"),
         State(ids.FRONT, "figure"),
         State(ids.OTHER, "figure"),
-        prevent_initial_call=True,
     )
 
 

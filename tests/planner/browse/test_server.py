@@ -1,5 +1,6 @@
 """The command that serves the page: where it does, and how it ends."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
 from planner.browse.server import Place, serve
 from planner.cli.main import main
@@ -27,20 +29,20 @@ def test_a_page_is_served_until_it_is_ended(
 ) -> None:
     port = free_port()
     command = [sys.executable, "-m", "planner", "browse", str(two_runs), f"--port={port}"]
-    server = subprocess.Popen([*command, "--no_browser"], stderr=subprocess.PIPE, text=True)
-    try:
+    arguments = [*command, "--no_browser"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
-        assert server.stderr.readline().startswith(f"http://127.0.0.1:{port} ")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=20) as page:
-            assert b"Compression planner" in page.read()
-        told = refused(capsys, "browse", str(two_runs), f"--port={port}", "--no_browser")
-        assert f"{port} is in use; choose another such as `--port {port + 1}`" in told
-        server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0
-        assert server.stderr.read() == ""
-    finally:
-        server.kill()
-        server.wait()
+        try:
+            assert server.stderr.readline().startswith(f"http://127.0.0.1:{port} ")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=20) as page:
+                assert b"Compression planner" in page.read()
+            told = refused(capsys, "browse", str(two_runs), f"--port={port}", "--no_browser")
+            assert f"{port} is in use; choose another such as `--port {port + 1}`" in told
+            server.send_signal(signal.SIGINT)
+            assert server.wait(20) == 0
+            assert server.stderr.read() == ""
+        finally:
+            server.kill()
 
 
 def test_other_machines_need_a_token(two_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,11 +50,11 @@ def test_other_machines_need_a_token(two_runs: Path, monkeypatch: pytest.MonkeyP
     answers: list[int] = []
 
     class Server:
-        def __init__(self, app: "object", **_place: object) -> None:
+        def __init__(self, app: Flask, **_place: object) -> None:
             self.app = app
 
         def run(self) -> None:
-            client = self.app.test_client()  # type: ignore[attr-defined]
+            client = self.app.test_client()
             address = told[-1]
             answers.append(client.get("/").status_code)
             answers.append(client.get(address[address.index("/?") :]).status_code)
@@ -62,11 +64,13 @@ def test_other_machines_need_a_token(two_runs: Path, monkeypatch: pytest.MonkeyP
             pass
 
     monkeypatch.setattr("waitress.server.create_server", Server)
-    serve(two_runs, Place(host="0.0.0.0", port=8051), told.append, opens=False)
-    serve(two_runs, Place(host="127.0.0.1", token="abc"), told.append, opens=False)
-    assert told[0].startswith("http://0.0.0.0:8051/?token=")
+    serve(two_runs, Place(host="0.0.0.0", port=free_port()), told.append, opens=False)
+    serve(
+        two_runs, Place(host="127.0.0.1", port=free_port(), token="abc"), told.append, opens=False
+    )
+    assert re.match(r"http://0\.0\.0\.0:\d+/\?token=", told[0])
     assert len(told[0].partition("=")[2]) >= 32
-    assert told[1] == "http://127.0.0.1:8050/?token=abc"
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=abc", told[1])
     assert answers == [403, 302, 200] * 2
 
 
