@@ -14,7 +14,6 @@ from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
 from planner.targets.target_names import TargetName
-from search_spaces.errors import MissingExtraError
 from search_spaces.models.identity import Verify
 from search_spaces.progress import NO_PROGRESS, Progress
 
@@ -134,11 +133,9 @@ class Run(RunStore):
             SettingsError: If an axis is none.
             BudgetError: If no plan of the run meets the budget.
         """
-        try:
-            from planner.figures.front_figure import FrontView, front_figure
-            from planner.figures.front_points import FrontPoints
-        except ImportError as error:
-            raise MissingExtraError("plotly", "browse", "`run.plot()`") from error
+        from planner.figures.front_figure import FrontView, front_figure
+        from planner.figures.front_points import FrontPoints
+
         view = FrontView(
             x=x or f"{self.cost_names[0]}_x",
             y=y,

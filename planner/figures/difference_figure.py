@@ -1,34 +1,29 @@
 """Two plans layer by layer, as heat strips of what differs."""
 
-import plotly.graph_objects as go
+from typing import TYPE_CHECKING
 
 from planner.figures.figure_style import PALETTES, Theme, plain
 from planner.figures.layer_figure import strip_figure
 from planner.results.plan_difference import PlanDifference
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
-def difference_figure(difference: PlanDifference, theme: Theme = "light") -> go.Figure:
+
+def difference_figure(difference: PlanDifference, theme: Theme = "light") -> "go.Figure":
     """Return what the second of two plans keeps more or less of each layer.
 
     Cells show percentage points of the dense model's; strips without a difference are left out.
     """
-    palette = PALETTES[theme]
-    scale = [(0.0, palette.series[1]), (0.5, palette.ground), (1.0, palette.series[0])]
-    bar = {
-        "title": {"text": "kept more"},
-        "tickvals": [-1, 0, 1],
-        "ticktext": [
-            f"by {plain(difference.first.plan_id)}",
-            "alike",
-            f"by {plain(difference.second.plan_id)}",
-        ],
-        "thickness": 12,
-    }
-    figure = strip_figure(
-        difference.strips, theme, {"colorscale": scale, "zmin": -1, "zmax": 1, "colorbar": bar}
-    )
-    if not difference.strips:
-        note = {"text": "both plans keep the same of every layer", "showarrow": False}
-        figure.add_annotation(note | {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5})
+    low, middle, high = PALETTES[theme].less_or_more
+    scale = {"colorscale": [(0.0, low), (0.5, middle), (1.0, high)], "zmin": -1, "zmax": 1}
+    figure = strip_figure(difference.strips, theme, scale)
+    first, second = (plain(plan.plan_id) for plan in (difference.first, difference.second))
+    if difference.strips:
+        told = f"percentage points: + {second} keeps more, − {first} keeps more, ≠ otherwise"
+        figure.update_layout(title={"text": told, "font": {"size": 12}, "x": 0, "xref": "paper"})
+    else:
+        told = {"text": "both plans keep the same of every layer", "showarrow": False}
+        figure.add_annotation(told | {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5})
         figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
     return figure

@@ -23,8 +23,12 @@ class Palette:
     """Of runs, or of the texts of a single one."""
     feasible: str
     """What a budget admits."""
+    kept: tuple[str, ...]
+    """From nothing kept to all kept; text is read on each."""
+    less_or_more: tuple[str, str, str]
+    """Of a difference: less, alike, more; text is read on each."""
     scale: tuple[str, ...]
-    """From nothing kept to all kept, ground to ink."""
+    """Of a metric as colour, from low to high: part of viridis, all of which the ground shows."""
 
 
 PALETTES: Mapping[Theme, Palette] = {
@@ -35,7 +39,9 @@ PALETTES: Mapping[Theme, Palette] = {
         grid="#e6e8eb",
         series=("#0072b2", "#d55e00", "#008a63", "#aa4499", "#8a6d00", "#56748c"),
         feasible="#008a63",
-        scale=("#f6efe6", "#bcd3e6", "#5a9bc8", "#0b4f80"),
+        kept=("#f2d9c2", "#e3edf5", "#b7d4ea", "#7fb4dc"),
+        less_or_more=("#f0a873", "#ffffff", "#7fb4dc"),
+        scale=("#440154", "#414487", "#2a788e", "#1e9b79"),
     ),
     "dark": Palette(
         ground="#14171c",
@@ -44,7 +50,9 @@ PALETTES: Mapping[Theme, Palette] = {
         grid="#2a3038",
         series=("#56b4e9", "#ff9d4d", "#3ecf9b", "#e58bc0", "#e6c34a", "#a7bccb"),
         feasible="#3ecf9b",
-        scale=("#3a2a1e", "#234a68", "#3d86b8", "#9bd3f5"),
+        kept=("#5a3a22", "#1f2f3d", "#24506f", "#28679a"),
+        less_or_more=("#8a4a1c", "#14171c", "#28679a"),
+        scale=("#3a75a0", "#21918c", "#5ec962", "#fde725"),
     ),
 }
 """Series differ by lightness too, and after Okabe and Ito ("Color universal design", 2008) for
@@ -89,7 +97,7 @@ def styled(traces: Sequence[object], theme: Theme) -> "go.Figure":
         "zeroline": False,
         "ticks": "outside",
         "tickcolor": palette.faint,
-        "title": {"standoff": 10},
+        "title": {"standoff": 10, "font": {"size": 13}},
         "automargin": True,
     }
     label = {"bgcolor": palette.ground, "bordercolor": palette.faint, "align": "left"}

@@ -1,11 +1,10 @@
 """The front of one run or several as a scatter plot."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from evaluators.metric import METRICS
 from planner.figures.figure_axes import SPLITS, Axis, Split
@@ -13,6 +12,9 @@ from planner.figures.figure_style import PALETTES, Theme, plain, styled, translu
 from planner.figures.front_points import FrontPoints
 from planner.figures.front_traces import MOST_SVG_POINTS, RunTraces, Scene, Trace
 from planner.settings.budget import Budget, Limit
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _HEADROOM = 1.15
 """How far an axis goes beyond the front: what is far worse is there for those who zoom out."""
@@ -36,7 +38,7 @@ class FrontView:
     theme: Theme = "light"
 
 
-def front_figure(points: Sequence[FrontPoints], view: FrontView) -> go.Figure:
+def front_figure(points: Sequence[FrontPoints], view: FrontView) -> "go.Figure":
     """Return the fronts of runs as a scatter plot, the first run's in front of the others.
 
     Every point carries its run's name and its plan's id as ``customdata``. Zoom and hidden series
@@ -59,7 +61,7 @@ def front_figure(points: Sequence[FrontPoints], view: FrontView) -> go.Figure:
         RunTraces(points=each, scene=scene, position=position)
         for position, each in enumerate(points)
     ]
-    figure = styled([*_traces(runs, view), *_dense_marks(points, scene)], view.theme)
+    figure = styled(_traces(runs, view, scene), view.theme)
     figure.update_layout(
         uirevision="front",
         xaxis=_axis(scene.x, points, scene),
@@ -72,17 +74,18 @@ def front_figure(points: Sequence[FrontPoints], view: FrontView) -> go.Figure:
     return figure
 
 
-def _traces(runs: Sequence[RunTraces], view: FrontView) -> list[Trace]:
-    """Return what runs show, from behind to before."""
-    text = PALETTES[view.theme].text
-    ring = {"symbol": "circle-open", "size": 17, "color": text, "line": {"width": 2.5}}
-    star = {"symbol": "star", "size": 17, "color": text}
-    knee = {"symbol": "diamond-tall-open", "size": 15, "color": text, "line": {"width": 1.5}}
-    clouds = [run.clouds() for run in runs] if view.shows_dominated else []
+def _traces(runs: Sequence[RunTraces], view: FrontView, scene: Scene) -> list[Trace]:
+    """Return what runs show, from behind to before: the marks of an answer come last."""
+    palette = PALETTES[view.theme]
+    ring = {"symbol": "circle-open", "size": 17, "color": palette.text, "line": {"width": 2.5}}
+    edge = {"color": palette.text, "width": 1}
+    star = {"symbol": "star", "size": 17, "color": palette.feasible, "line": edge}
+    knee = {"symbol": "diamond-tall-open", "size": 15, "color": palette.text, "line": {"width": 2}}
     layers = [
-        *clouds,
+        *([run.clouds() for run in runs] if view.shows_dominated else []),
         *(run.fronts() for run in reversed(runs)),
         *(run.baselines() for run in runs),
+        _dense_marks([run.points for run in runs], scene),
         *(run.rings([run.points.knee], "knee", knee) for run in runs if run.points.knee),
         *(run.rings([view.best], "best within the budget", star) for run in runs if view.best),
         *(run.rings(view.selected, "selected", ring) for run in runs),
@@ -100,11 +103,12 @@ def _dense_marks(points: Sequence[FrontPoints], scene: Scene) -> list[Trace]:
     marker = {"symbol": "square-open", "size": 12, "color": text, "line": {"width": 2}}
     return [
         {
-            "type": "scatter",
+            "type": scene.trace_type,
             "x": [x for x, _ in known],
             "y": [y for _, y in known],
             "mode": "markers",
             "name": "dense model",
+            "legendrank": 390,
             "marker": marker,
             "hovertemplate": "dense model<br>%{x}<br>%{y}<extra></extra>",
         }
@@ -140,8 +144,7 @@ def _feasible(
     """Return the rectangle that a budget admits, as far as it limits the axes shown."""
     if budget is None or not points:
         return []
-    dense = points[0].dense
-    sides = {"x": _side(scene.x, budget, dense), "y": _side(scene.y, budget, dense)}
+    sides = {"x": _side(scene.x, budget, points), "y": _side(scene.y, budget, points)}
     if not any(sides.values()):
         return []
     colour = PALETTES[scene.theme].feasible
@@ -150,11 +153,9 @@ def _feasible(
         "layer": "below",
         "fillcolor": translucent(colour, 0.1),
         "line": {"color": colour, "width": 1.5, "dash": "dash"},
-        "label": {
-            "text": plain(f"within {budget}"),
-            "textposition": "top left",
-            "font": {"color": colour, "size": 12},
-        },
+        "name": plain(f"within {budget}".replace("<=", "≤").replace(">=", "≥")),
+        "showlegend": True,
+        "legendrank": 395,
     }
     for name, side in sides.items():
         start, end = side or (0.0, 1.0)
@@ -163,17 +164,19 @@ def _feasible(
     return [shape]
 
 
-def _side(axis: Axis, budget: Budget, dense: Any) -> tuple[float, float] | None:
+def _side(axis: Axis, budget: Budget, points: Sequence[FrontPoints]) -> tuple[float, float] | None:
     """Return from where to where a budget admits places along an axis."""
     limits = [limit for limit in budget.limits if METRICS[limit.metric] is axis.metric]
     if not limits:
         return None
-    bound = _place(limits[0], axis, dense)
-    # beyond any place: what is limited from below has no highest value
-    return (bound, 1e3 * abs(bound)) if axis.metric.is_maximised else (0.0, bound)
+    bound = _place(limits[0], axis, points[0].dense)
+    if not axis.metric.is_maximised:
+        return 0.0, bound
+    places = np.concatenate([axis.values(each, "search") for each in points])
+    return bound, max(bound, float(np.max(places[np.isfinite(places)], initial=bound)))
 
 
-def _place(limit: Limit, axis: Axis, dense: Any) -> float:
+def _place(limit: Limit, axis: Axis, dense: Mapping[str, float]) -> float:
     value = limit.absolute(dense)
     return value / dense[limit.metric] if axis.is_share else value / axis.scale
 
@@ -182,7 +185,7 @@ def _colour_axis(scene: Scene) -> dict[str, Any]:
     if scene.colour is None:
         return {}
     return {
-        "colorscale": "Viridis",
-        "colorbar": {"title": {"text": plain(scene.colour.label)}, "thickness": 14}
+        "colorscale": list(PALETTES[scene.theme].scale),
+        "colorbar": {"title": {"text": plain(scene.colour.label), "font": {"size": 13}}}
         | {"ticksuffix": scene.colour.suffix},
     }

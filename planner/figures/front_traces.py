@@ -13,11 +13,15 @@ from planner.figures.figure_style import DASHES, MARKS, PALETTES, Theme, plain, 
 from planner.figures.front_points import FrontPoints, PlanKind
 
 MOST_SVG_POINTS = 2000
-"""More are drawn by WebGL: the browser would be slow, and picture files large."""
+"""More are drawn by WebGL, and with them all else: it covers what is not."""
+_MOST_BARS = 60
+"""Error bars; where there are more plans, the band alone shows errors."""
+_RANKS = {"front": 100, "baseline": 300, "mark": 400, "cloud": 500}
+"""Places in legends."""
 _BASELINE_MARKS = ("x-thin", "cross-thin", "asterisk")
 _CLOUDS: dict[PlanKind, tuple[str, str]] = {
     "dominated": ("other plans", "circle"),
-    "partial": ("plans that scoring gave up early", "circle-open"),
+    "partial": ("scored in part", "circle-open"),
 }
 Trace = dict[str, Any]
 Rows = NDArray[np.intp]
@@ -37,6 +41,11 @@ class Scene:
     is_dense: bool
     """Whether there are too many points for SVG."""
 
+    @property
+    def trace_type(self) -> str:
+        """What Plotly calls the traces."""
+        return "scattergl" if self.is_dense else "scatter"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunTraces:
@@ -54,15 +63,19 @@ class RunTraces:
             if len(rows):
                 marker = {"symbol": symbol, "size": 5, "opacity": 0.45}
                 yield self._places(rows, "search") | {
-                    "type": "scattergl" if self.scene.is_dense else "scatter",
+                    "type": self.scene.trace_type,
                     "mode": "markers",
                     "name": self._name(label),
+                    "legendrank": _RANKS["cloud"] + self.position,
                     "marker": marker | self._colours(rows, "search", self._palette.faint),
                     "hovertemplate": "%{customdata[1]}<br>%{x}<br>%{y}<extra></extra>",
                 }
 
     def fronts(self) -> Iterator[Trace]:
-        """Yield the front on each text, in a band of two standard errors, and with error bars."""
+        """Yield the front on each text in a band of two standard errors.
+
+        Plans that others dominate in the axes shown are points beside the line, on the first text.
+        """
         front = self.points.rows_of_kind("front")
         for split in self.scene.splits:
             known = np.isfinite(self.scene.x.values(self.points, split)[front])
@@ -70,8 +83,10 @@ class RunTraces:
             rows = front[known]
             if len(rows):
                 joined = self._joined(rows, split)
+                is_first = split == self.scene.splits[0]
+                others = np.setdiff1d(rows, joined) if is_first else rows[:0]
                 yield self._band(joined, split)
-                yield self._front(joined, np.setdiff1d(rows, joined), split)
+                yield self._front(joined, others, split)
 
     def baselines(self) -> Iterator[Trace]:
         """Yield each baseline on all texts shown."""
@@ -82,9 +97,10 @@ class RunTraces:
             for number, split in enumerate(self.scene.splits):
                 colour = self.colour_on(split)
                 yield self._places(rows, split) | {
-                    "type": "scatter",
+                    "type": self.scene.trace_type,
                     "mode": "markers",
                     "name": self._name(f"{name} baseline"),
+                    "legendrank": _RANKS["baseline"] + self.position,
                     "legendgroup": f"{self.position} {name}",
                     "showlegend": not number,
                     "marker": {
@@ -101,9 +117,10 @@ class RunTraces:
         rows = self.points.rows_of_plans(plan_ids)
         if len(rows):
             yield self._places(rows, (*self.scene.splits, "search")[0]) | {
-                "type": "scatter",
+                "type": self.scene.trace_type,
                 "mode": "markers",
                 "name": self._name(name),
+                "legendrank": _RANKS["mark"] + self.position,
                 "marker": marker,
                 "hoverinfo": "skip",
             }
@@ -154,7 +171,7 @@ class RunTraces:
         low, high = self.scene.y.bounds(self.points, split)
         x = self.scene.x.values(self.points, split)[joined]
         return {
-            "type": "scatter",
+            "type": self.scene.trace_type,
             "x": np.concatenate([x, x[::-1]]),
             "y": np.concatenate([high[joined], low[joined][::-1]]),
             "mode": "lines",
@@ -175,15 +192,16 @@ class RunTraces:
         colour, number = self.colour_on(split), list(SPLITS).index(split)
         symbol = MARKS[self.position % len(MARKS)] + ("-open" if number else "")
         trace = self._places(rows, split) | {
-            "type": "scatter",
+            "type": self.scene.trace_type,
             "mode": "lines+markers",
-            "name": self._name(f"front, {SPLITS[split]}"),
+            "name": self._name(f"front, {SPLITS[split]} ± 2 s.e."),
+            "legendrank": _RANKS["front"] + 10 * self.position + number,
             "legendgroup": f"{self.position} {split}",
             "line": {"color": colour, "dash": DASHES[number], "width": 1.5},
             "marker": {"symbol": symbol, "size": 7} | self._colours(rows, split, colour),
             **self._notes(rows),
         }
-        if split == self.scene.splits[0]:
+        if split == self.scene.splits[0] and len(rows) <= _MOST_BARS:
             trace |= self._error_bars(rows, split, colour)
         trace["x"] = np.where(gaps, np.nan, trace["x"])
         return trace

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import moocore
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from planner.figures.figure_style import DASHES, MARKS, PALETTES, Theme, plain, styled
 from planner.figures.front_points import FrontPoints
 from planner.results.indicators import Points, hypervolume, reference_kl
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 MOST_MOMENTS = 200
 """At which a hypervolume is computed."""
@@ -30,7 +32,7 @@ class Growth:
     """Plans that had landed, ``(moments,)``."""
 
 
-def hypervolume_figure(points: Sequence[FrontPoints], theme: Theme = "light") -> go.Figure:
+def hypervolume_figure(points: Sequence[FrontPoints], theme: Theme = "light") -> "go.Figure":
     """Return the hypervolume of each run's front over time, to one reference.
 
     Resumed runs keep the hours between their sessions.
@@ -59,11 +61,13 @@ def hypervolume_figure(points: Sequence[FrontPoints], theme: Theme = "light") ->
             }
         )
     figure = styled(traces, theme)
-    title = f"hypervolume (share of the box to KL {reference:.3g} at the dense model's cost)"
+    told = f"share of the box from KL 0 at no cost to KL {reference:.3g} at the dense model's"
     figure.update_layout(
         uirevision="hypervolume",
+        title={"text": told, "font": {"size": 12}, "x": 0, "xref": "paper"},
         xaxis={"title": {"text": "minutes since the first plan"}, "rangemode": "tozero"},
-        yaxis={"title": {"text": title}, "rangemode": "tozero"},
+        yaxis={"title": {"text": "hypervolume"}, "rangemode": "tozero"},
+        legend={"orientation": "h", "y": -0.18, "yanchor": "top"},
         showlegend=len(points) > 1,
     )
     return figure

@@ -4,42 +4,36 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from planner.figures.figure_style import PALETTES, Theme, plain, styled
 from planner.results.layer_strips import Strip, layer_strips
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
 
 _STRIP_HEIGHT = 46
-_MARGINS = 96
+_MARGINS = 80
+_MODES = ("zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "resetscale")
+"""Ways to move about that a picture of this size has no use for."""
 _WIDTH = 1000
 """Pixels of a strip on a usual screen, by which letters are sized."""
 
 
-def layer_figure(frame: "pd.DataFrame", theme: Theme = "light") -> go.Figure:
+def layer_figure(frame: "pd.DataFrame", theme: Theme = "light") -> "go.Figure":
     """Return what a plan keeps as one heat strip a kind of choice, with a cell a layer.
 
     Args:
         frame: As `RunPlan.layers` returns it.
         theme: Light or dark.
     """
-    colours = PALETTES[theme].scale
-    steps = np.linspace(0.0, 1.0, len(colours))
-    return strip_figure(
-        layer_strips(frame),
-        theme,
-        {
-            "colorscale": [[float(step), c] for step, c in zip(steps, colours, strict=True)],
-            "zmin": 0,
-            "zmax": 1,
-            "colorbar": {"title": {"text": "kept"}, "tickformat": ".0%", "thickness": 12},
-        },
-    )
+    colours = PALETTES[theme].kept
+    steps = np.linspace(0.0, 1.0, len(colours)).tolist()
+    scale = {"colorscale": list(zip(steps, colours, strict=True)), "zmin": 0, "zmax": 1}
+    return strip_figure(layer_strips(frame), theme, scale)
 
 
-def strip_figure(strips: Sequence[Strip], theme: Theme, scale: dict[str, Any]) -> go.Figure:
+def strip_figure(strips: Sequence[Strip], theme: Theme, scale: dict[str, Any]) -> "go.Figure":
     """Return strips as a heat map, the first on top.
 
     Args:
@@ -56,7 +50,8 @@ def strip_figure(strips: Sequence[Strip], theme: Theme, scale: dict[str, Any]) -
         "z": [[np.nan if c.share is None else c.share for c in row] for row in cells],
         "text": [[plain(c.text) for c in row] for row in cells],
         "texttemplate": "%{text}",
-        "textfont": {"size": _letter_size(len(layers))},
+        "textfont": {"size": _letter_size(len(layers)), "color": PALETTES[theme].text},
+        "showscale": False,
         "hovertext": [[plain(c.note) for c in row] for row in cells],
         "hovertemplate": "layer %{x}, %{y}<br>%{hovertext}<extra></extra>",
         "xgap": 2,
@@ -66,9 +61,11 @@ def strip_figure(strips: Sequence[Strip], theme: Theme, scale: dict[str, Any]) -
     figure = styled([heat | scale] if strips else [], theme)
     figure.update_layout(
         height=_MARGINS + _STRIP_HEIGHT * max(len(strips), 1),
-        margin={"t": 16, "b": 48},
+        margin={"t": 32, "b": 48},
         xaxis={"title": {"text": "layer"}, "showgrid": False, "dtick": _tick_step(len(layers))},
         yaxis={"autorange": "reversed", "showgrid": False, "ticks": ""},
+        dragmode=False,
+        modebar={"remove": _MODES},
     )
     return figure
 

@@ -130,7 +130,7 @@ def _draw_line(axes: "Axes", trace: Trace) -> None:
         "marker": _SYMBOLS[marker["symbol"].removesuffix(_OPEN)],
         "markersize": 4,
         "markerfacecolor": "none" if marker["symbol"].endswith(_OPEN) else line["color"],
-        "label": f"{trace['name']} ± 2 s.e.",
+        "label": trace["name"],
     }
     error = trace.get("error_y")
     if error is None:

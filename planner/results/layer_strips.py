@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_COUNTED = 999
-"""Of more units a cell shows the share: nobody compares 1,408 with 1,536 at a glance."""
+"""Of more units a cell shows per cent: nobody compares 1,408 with 1,536 at a glance."""
 DROPPED = "✕"
 """In a cell of which nothing is kept."""
 _DROPS = "dropped whole"
@@ -77,7 +77,9 @@ def _strips_of(
     unit = next(iter(by_layer.values()))["unit"]
     of = {row["of"] for row in by_layer.values()}
     name = kind_name(kind) if unit == kind else f"{kind_name(kind)}: {unit}"
-    yield _strip(f"{name}, of {of.pop()}" if len(of) == 1 else name, layers, by_layer, _units)
+    percent = "% " if max(of) > _MOST_COUNTED else ""
+    name += f", {percent}of {of.pop() if len(of) == 1 else 'all'}"
+    yield _strip(name, layers, by_layer, _units)
     found = {option for row in by_layer.values() for option in options_of(row["options"])}
     for option, (label, cell) in _OPTIONS.items():
         if option in found:
@@ -102,7 +104,7 @@ def _units(row: Mapping[str, Any]) -> tuple[float | None, str, str]:
     kept, of, unit = row["kept"], row["of"], row["unit"]
     if not kept:
         return 0.0, DROPPED, f"dropped, with all {of} {unit}"
-    text = str(kept) if of <= _MOST_COUNTED else f"{kept / of:.0%}"
+    text = str(kept) if of <= _MOST_COUNTED else f"{100 * kept / of:.0f}"
     return kept / of, text, f"{kept} of {of} {unit} kept"
 
 

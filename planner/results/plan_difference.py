@@ -41,7 +41,7 @@ class PlanDifference:
         if self.text is None:
             return "no text scored both plans, so that their quality cannot be compared"
         gap, error = self.advantage.value, self.advantage.standard_error
-        test = "paired t test" if self.is_paired else "t test, not paired"
+        test = "paired t test" if self.is_paired else "unpaired t test"
         if gap == 0:
             return f"on {self.text} both plans have the same KL"
         better, worse = (self.second, self.first) if gap > 0 else (self.first, self.second)

@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,19 @@ class _Pending(BaseJournalBackend):
         self._file.append_logs(self._logs[self._written :])
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna from telling of studies that are made, and that names of metrics are new."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
 def write_journal(place: str, study: Study, progress: Progress) -> None:
     """Add a study to a journal file, which need not be there.
 
@@ -54,8 +69,7 @@ def write_journal(place: str, study: Study, progress: Progress) -> None:
             ) from error
         if any(each.study_name == study.name for each in storage.get_all_studies()):
             raise study.refuse_twin(place)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+        with _quiet():
             made = optuna.create_study(
                 storage=storage,
                 study_name=study.name,
