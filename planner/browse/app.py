@@ -65,6 +65,7 @@ def _register_look(app: Dash) -> None:
     """Let the browser choose the theme, and keep the address up to date."""
     theme = Output(ids.THEME_NOW, "data"), Input(ids.THEME, "value")
     in_browser(app, "theme", *theme, is_asked_first=True)
+    in_browser(app, "look", Output(ids.LOOKED, "data"), Input(ids.SHOW_ANSWER, "n_clicks"))
     in_browser(
         app,
         "address",

@@ -54,8 +54,19 @@ def picture(name: str, label: str, kind: str) -> html.Figure:
         label: What it shows, for who cannot see it.
         kind: Name of a style.
     """
-    graph = dcc.Graph(id=name, figure=_EMPTY, config=_CONFIG, className=f"graph {kind}")
-    return html.Figure(graph, role="group", **spoken(label))
+    graph = dcc.Graph(id=name, figure=_EMPTY, config=_CONFIG)
+    return html.Figure(graph, className=f"graph {kind}", role="group", **spoken(label))
+
+
+def action(label: str, name: Any, **details: Any) -> html.Button:
+    """Return a button.
+
+    Args:
+        label: What it does.
+        name: Its id.
+        details: Such as ``disabled``.
+    """
+    return html.Button(label, id=name, type="button", className="action", **details)
 
 
 def hint(text: str) -> html.P:

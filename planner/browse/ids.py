@@ -33,6 +33,8 @@ ANSWERED = "answered"
 BUDGET_RUN = "budget-run"
 """Store: the run that the budget and the sliders are for."""
 SHOW_ANSWER = "show-answer"
+LOOKED = "looked"
+"""Store of nothing: the browser scrolls to the plan."""
 
 
 def slider(metric: str) -> str:
@@ -101,6 +103,8 @@ DIFFERENCE = "difference"
 # exports
 EXPORT_FORMAT = "export-format"
 EXPORT_TYPE = "export-type"
+EXPORT_TYPE_FIELD = "export-type-field"
+"""What holds the chooser of a type, which only GGUF files have."""
 EXPORT_FOLDER = "export-folder"
 EXPORT_START = "export-start"
 EXPORT_REPLY = "export-reply"

@@ -4,7 +4,7 @@ from dash import dcc, html
 
 from evaluators.metric import METRICS
 from planner.browse import ids
-from planner.browse.elements import Words, field, hint, picker, picture, section, spoken
+from planner.browse.elements import Words, action, field, hint, picker, picture, section, spoken
 from planner.browse.page_plans import export_part, plan_part, table_part
 from planner.figures.figure_axes import SPLITS
 
@@ -26,6 +26,7 @@ def page_layout(folder: str) -> html.Div:
         ids.REVISIONS,
         ids.BUDGET_RUN,
         ids.ANSWERED,
+        ids.LOOKED,
         ids.FRONT_DRAWN,
         ids.OTHER_DRAWN,
         ids.BRUSH,
@@ -54,29 +55,17 @@ def page_layout(folder: str) -> html.Div:
 def _header(folder: str) -> html.Header:
     themes = [{"label": name, "value": name} for name in ("auto", "light", "dark")]
     theme = dcc.RadioItems(
-        id=ids.THEME,
-        options=themes,
-        value="auto",
-        inline=True,
-        persistence=True,
-        className="switch",
+        id=ids.THEME, options=themes, value="auto", inline=True, persistence=True
     )
+    runs = dcc.Dropdown(id=ids.RUNS, multi=True, placeholder="Choose a run, or several")
+    head = [
+        html.H1("Compression planner"),
+        field(f"Runs in {folder}", ids.RUNS, runs, "runs"),
+        field("Theme", ids.THEME, theme, "theme"),
+    ]
     return html.Header(
         [
-            html.Div(
-                [
-                    html.H1("Compression planner"),
-                    html.Span(["runs in ", html.Code(folder)], className="faint"),
-                    field("theme", ids.THEME, theme, "theme"),
-                ],
-                className="title",
-            ),
-            field(
-                "Runs (one, or several on one picture)",
-                ids.RUNS,
-                dcc.Dropdown(id=ids.RUNS, multi=True, placeholder="Choose a run"),
-                "runs",
-            ),
+            html.Div(head, className="title"),
             html.Div(id=ids.RUN_STATES, role="status", className="states"),
         ]
     )
@@ -102,7 +91,7 @@ def _question() -> html.Section:
             html.P(id=ids.BUDGET_FAULT, className="fault", role="alert"),
             html.Div([_slider(name) for name in SLIDERS], className="sliders"),
             html.P(id=ids.ANSWER, className="answer", **_POLITE),
-            html.Button("Show this plan", id=ids.SHOW_ANSWER, hidden=True, type="button"),
+            action("Show this plan", ids.SHOW_ANSWER, hidden=True),
         ],
     )
 
@@ -145,7 +134,7 @@ def _front() -> html.Section:
     ]
     brushed = [
         html.Span(id=ids.BRUSH_NOTE, role="status"),
-        html.Button("Show all again", id=ids.CLEAR_BRUSH, hidden=True, type="button"),
+        action("Show all again", ids.CLEAR_BRUSH, hidden=True),
     ]
     return section(
         "Plans by cost and quality",

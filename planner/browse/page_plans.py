@@ -6,7 +6,7 @@ import dash_ag_grid as dag
 from dash import dcc, html
 
 from planner.browse import ids
-from planner.browse.elements import field, hint, picture, section
+from planner.browse.elements import action, field, hint, picture, section
 from planner.targets.gguf.gguf_types import GgufType
 from planner.targets.target_names import TargetName
 
@@ -46,6 +46,7 @@ def table_part() -> html.Section:
                 "headerCheckbox": False,
                 "enableClickSelection": True,
             },
+            "selectionColumnDef": {"pinned": "left", "width": 44},
             "animateRows": False,
             "enableCellTextSelection": True,
             "ensureDomOrder": True,
@@ -67,7 +68,7 @@ def table_part() -> html.Section:
                         "inline",
                     ),
                     html.Span(id=ids.PLAN_COUNT, role="status", className="faint"),
-                    html.Button("Download as CSV", id=ids.CSV, type="button"),
+                    action("Download as CSV", ids.CSV),
                 ],
                 className="row",
             ),
@@ -115,7 +116,7 @@ def plan_part() -> html.Section:
                     html.Div(
                         [
                             dcc.Clipboard(id=ids.COPY_JSON, target_id=ids.PLAN_JSON, title="Copy"),
-                            html.Button("Download", id=ids.DOWNLOAD_JSON, type="button"),
+                            action("Download", ids.DOWNLOAD_JSON),
                             dcc.Download(id=ids.JSON_FILE),
                         ],
                         className="row",
@@ -132,25 +133,17 @@ def export_part() -> html.Section:
     """Return the part: exporting it, and what became of all exports."""
     formats = [{"label": FORMATS[name], "value": name} for name in get_args(TargetName)]
     types = [{"label": name, "value": name} for name in get_args(GgufType)]
+    target = dcc.Dropdown(id=ids.EXPORT_FORMAT, options=formats, value="hf", clearable=False)
+    kind = dcc.Dropdown(id=ids.EXPORT_TYPE, options=types, placeholder="as in the model")
+    out = dcc.Input(id=ids.EXPORT_FOLDER, type="text", debounce=True, spellCheck="false")
+    kinds = field("Numbers of the file", ids.EXPORT_TYPE, kind)
     return section(
-        "Export it",
+        "Export the plan",
         [
-            field(
-                "For",
-                ids.EXPORT_FORMAT,
-                dcc.Dropdown(id=ids.EXPORT_FORMAT, options=formats, value="hf", clearable=False),
-            ),
-            field(
-                "Numbers of a GGUF file",
-                ids.EXPORT_TYPE,
-                dcc.Dropdown(id=ids.EXPORT_TYPE, options=types, placeholder="as in the model"),
-            ),
-            field(
-                "New folder",
-                ids.EXPORT_FOLDER,
-                dcc.Input(id=ids.EXPORT_FOLDER, type="text", debounce=True, spellCheck="false"),
-            ),
-            html.Button("Export this plan", id=ids.EXPORT_START, type="button", disabled=True),
+            field("For", ids.EXPORT_FORMAT, target),
+            html.Div(kinds, id=ids.EXPORT_TYPE_FIELD, hidden=True),
+            field("New folder", ids.EXPORT_FOLDER, out),
+            action("Export this plan", ids.EXPORT_START, disabled=True),
             html.P(id=ids.EXPORT_REPLY, role="alert"),
             html.Div(id=ids.EXPORTS),
         ],

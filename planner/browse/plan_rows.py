@@ -35,8 +35,8 @@ def plan_of(key: str) -> list[str]:
 def table_columns(points: Sequence[FrontPoints]) -> list[Column]:
     """Return the columns of the table, for AG Grid."""
     columns: list[Column] = [
-        {"field": "plan", "headerName": "plan", "pinned": "left", "width": 150},
-        {"field": "what", "headerName": "what it is", "width": 150},
+        {"field": "plan", "headerName": "plan", "pinned": "left", "width": 130},
+        {"field": "what", "headerName": "what it is", "width": 190},
     ]
     if len(points) > 1:
         columns.insert(1, {"field": "run", "headerName": "run", "width": 140})

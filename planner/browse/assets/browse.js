@@ -74,6 +74,11 @@
       ];
     },
 
+    look: function () {
+      document.getElementById("plan").scrollIntoView({ behavior: "smooth" });
+      return window.dash_clientside.no_update;
+    },
+
     address: function (runs, budget, selection, x, y, colour, otherX, otherY) {
       const given = new URLSearchParams();
       (runs || []).forEach((run) => given.append("run", run));

@@ -7,7 +7,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 
 from planner.browse import ids
 from planner.browse.callbacks.plan_callbacks import Selection
-from planner.browse.elements import Words, spoken, table
+from planner.browse.elements import Words, action, spoken, table
 from planner.browse.export_desk import ExportDesk, ExportOrder
 from planner.browse.export_record import IN_WORDS, ExportProgress
 from planner.browse.measured_rows import proof_rows
@@ -53,7 +53,7 @@ def _register_order(app: Dash, desk: ExportDesk) -> None:
         return desk.free_name(folder_name(run, plan_id, suffix))
 
     @app.callback(
-        Output(ids.EXPORT_TYPE, "disabled"),
+        Output(ids.EXPORT_TYPE_FIELD, "hidden"),
         Input(ids.EXPORT_FORMAT, "value"),
     )
     def offer_types(target: str) -> bool:
@@ -117,7 +117,7 @@ def export_card(export: ExportProgress) -> html.Article:
         body += [
             html.Progress(**share, **spoken(f"export of {record.plan_id}")),
             html.P(f"{export.said}, {export.minutes:.0f} min since it began"),
-            html.Button("Stop it", id=ids.stop_export(record.job), type="button"),
+            action("Stop it", ids.stop_export(record.job)),
         ]
     elif export.said:
         body.append(html.P(export.said))

@@ -79,19 +79,22 @@ def register(app: Dash, shelf: RunShelf) -> None:
                 "drawn": State(drawn, "data"),
                 "brush": State(ids.BRUSH, "data"),
             },
-        )(_drawing(shelf))
+        )(_drawing(shelf, has_legend=graph == ids.FRONT))
 
     _register_brush(app)
 
 
-def _drawing(shelf: RunShelf) -> Any:
+def _drawing(shelf: RunShelf, *, has_legend: bool) -> Any:
     def draw(
         asked: dict[str, Any], drawn: dict[str, Any] | None, brush: dict[str, Any] | None
     ) -> tuple[Any, Any]:
         if not all(asked[name] for name in ("revisions", "x", "y", "theme")):
             return no_update, no_update
         points = points_of(shelf, asked["revisions"])
-        return drawing(points, asked, drawn, brush["plans"] if brush else None)
+        picture, known = drawing(points, asked, drawn, brush["plans"] if brush else None)
+        if not has_legend and isinstance(picture, go.Figure):
+            picture.update_layout(showlegend=False)
+        return picture, known
 
     return draw
 
