@@ -132,12 +132,11 @@ def _draw_line(axes: "Axes", trace: Trace) -> None:
         "markerfacecolor": "none" if marker["symbol"].endswith(_OPEN) else line["color"],
         "label": trace["name"],
     }
-    error = trace.get("error_y")
-    if error is None:
-        axes.plot(trace["x"], trace["y"], **shape)
-    else:
+    axes.plot(trace["x"], trace["y"], **shape)
+    if error := trace.get("error_y"):
         bars = np.stack([error["arrayminus"], error["array"]])
-        axes.errorbar(trace["x"], trace["y"], bars, elinewidth=0.8, capsize=1.5, **shape)
+        axes.errorbar(trace["x"], trace["y"], bars, fmt="none", ecolor=line["color"],
+                      elinewidth=0.8, capsize=1.5)  # fmt: skip
 
 
 def draw_title(axes: "Axes", text: str) -> None:

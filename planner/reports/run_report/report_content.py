@@ -12,7 +12,6 @@ from evaluators.metric import METRICS
 from planner.reports.answer import answer_sentence, measured_speed
 from planner.reports.known_exports import KnownExport, known_exports
 from planner.reports.sentences import (
-    BASELINES,
     compared_with_baselines,
     front_sentence,
     restriction_sentence,
@@ -70,11 +69,13 @@ class ReportContent:
     """How it compares with the baselines."""
     notes: Sequence[str]
     """Sentences on the front as a whole."""
-    answers: Rows
     front: Rows
-    marked: Mapping[str, str]
-    """Marks in the table of the front, by plan."""
+    """Its first column holds marks: ``best``, ``knee``, both, or none."""
+    answers: Rows
+    """To other budgets; empty: no plan meets any."""
     plans: Sequence[ShownPlan]
+    unshown: str
+    """Why no layers are shown; empty: they are."""
     baselines: Rows
     stability: Sequence[str]
     exports: Rows
@@ -93,10 +94,9 @@ def report_content(run: Run) -> ReportContent:
     """
     budget = own_budget(run)
     best, answer = _answer(run, budget)
-    front, knee = run.front(), run.knee()
-    marks = {plan_id: mark for mark, plan_id in (("knee", knee and knee.plan_id), ("best", best))
-             if plan_id}  # fmt: skip
-    answers = _answers(run, budget)
+    knee, answers = run.knee(), _answers(run, budget)
+    marks = {"best": best, "knee": knee and knee.plan_id}
+    plans, unshown = _shown(run, budget, marks, answers)
     environment, packages = _environment(run.folder)
     return ReportContent(
         model=PurePath(run.settings.model).name,
@@ -108,10 +108,10 @@ def report_content(run: Run) -> ReportContent:
         best=best,
         verdicts=_verdicts(run, budget),
         notes=[*front_sentence(run).splitlines(), *filter(None, [restriction_sentence(run)])],
-        answers=plan_rows(answers, "budget", list(answers["budget"])),
-        front=plan_rows(front, "", [marks.get(plan_id, "") for plan_id in front["plan_id"]]),
-        marked=marks,
-        plans=list(_shown(run, marks, answers)),
+        front=_front(run, marks),
+        answers=plan_rows(answers, "budget", list(answers["budget"])) if len(answers) else [],
+        plans=plans,
+        unshown=unshown,
         baselines=_baselines(run),
         stability=_stability(run),
         exports=_exports(run),
@@ -135,28 +135,48 @@ def _answer(run: Run, budget: Budget | None) -> tuple[str | None, str]:
 def _verdicts(run: Run, budget: Budget | None) -> list[str]:
     """Return how the answer compares with the baselines, which are made for the run's budget."""
     try:
-        return compared_with_baselines(run, run.best(budget)) if budget else []
+        return compared_with_baselines(run, run.best(budget))[1:] if budget else []
     except BudgetError:
         return []
 
 
 def _answers(run: Run, budget: Budget | None) -> "pd.DataFrame":
-    """Return the best plans within several budgets, those that no plan meets left out."""
-    cost = run.cost_names[0]
-    budgets = [*([str(budget)] if budget else []), *(f"{cost}<={share:g}x" for share in _SHARES)]
-    frame = run.answers(list(dict.fromkeys(budgets)))
+    """Return the best plans within other budgets, those that no plan meets left out."""
+    budgets = [f"{run.cost_names[0]}<={share:g}x" for share in _SHARES]
+    frame = run.answers([each for each in budgets if each != str(budget)])
     return frame.loc[frame["refusal"] == ""]
 
 
-def _shown(run: Run, marks: Mapping[str, str], answers: "pd.DataFrame") -> Iterator[ShownPlan]:
-    """Yield the plans that answer something, each once."""
+def _front(run: Run, marks: Mapping[str, str | None]) -> Rows:
+    frame = run.front()
+    found = (
+        [mark for mark, plan_id in marks.items() if plan_id == row_id]
+        for row_id in frame["plan_id"]
+    )
+    return plan_rows(frame, "", [" ".join(of_one) for of_one in found])
+
+
+def _shown(
+    run: Run, budget: Budget | None, marks: Mapping[str, str | None], answers: "pd.DataFrame"
+) -> tuple[list[ShownPlan], str]:
+    """Return the plans that answer something, each once; or none, and why."""
     reasons: dict[str, list[str]] = {}
-    for budget, plan_id in zip(answers["budget"], answers["plan_id"], strict=True):
-        reasons.setdefault(plan_id, []).append(f"best within {budget}")
-    for plan_id, mark in marks.items():
-        if mark == "knee":
-            reasons.setdefault(plan_id, []).append("the knee of the front")
-    for plan_id, what in list(reasons.items())[:_MOST_PLANS]:
+    found = [
+        (marks["best"], f"best within {budget}"),
+        (marks["knee"], "the knee of the front"),
+        *((row.plan_id, f"best within {row.budget}") for row in answers.itertuples()),
+    ]
+    for plan_id, reason in found:
+        if plan_id is not None:
+            reasons.setdefault(str(plan_id), []).append(reason)
+    try:
+        return list(_plans(run, dict(list(reasons.items())[:_MOST_PLANS]))), ""
+    except RunError as error:  # of a file that is lost, only the layers are missing here
+        return [], str(error)
+
+
+def _plans(run: Run, reasons: Mapping[str, Sequence[str]]) -> Iterator[ShownPlan]:
+    for plan_id, what in reasons.items():
         plan = run.plan(plan_id)
         costs = ", ".join(
             f"{METRICS[name].amount(plan.evaluation.costs[name])} {name} "
@@ -172,7 +192,7 @@ def _baselines(run: Run) -> Rows:
         return []
     frame = run.evaluations()
     chosen = frame.set_index("plan_id").loc[[e.plan_id for e in found.values()]].reset_index()
-    return plan_rows(chosen, "baseline", [BASELINES[name] for name in found])
+    return plan_rows(chosen, "baseline", list(found))
 
 
 def _stability(run: Run) -> list[str]:
@@ -213,10 +233,10 @@ def _export_row(export: KnownExport) -> list[str]:
 
 def _commands(run: Run, budget: Budget | None, best: str | None) -> list[tuple[str, str]]:
     """Return what to type to make the run again, to ask it, and to export from it."""
-    folder = str(run.folder)
+    folder, again = str(run.folder), run.folder.with_name(f"{run.folder.name}-again")
     ask = ["planner", "front", folder, *(["--budget", str(budget)] if budget else [])]
     commands = [
-        ("search again, into another folder", begin_command(run.settings, run.folder)),
+        ("search again, into another folder", begin_command(run.settings, again)),
         ("ask the run", shlex.join(ask)),
     ]
     if best:

@@ -15,6 +15,7 @@ from planner.figures.hypervolume_figure import hypervolume_figure
 from planner.figures.layer_figure import layer_figure
 from planner.reports.plots import MADE_BY
 from planner.reports.run_report.report_content import ReportContent, report_content
+from planner.reports.sentences import BASELINES
 from planner.results.answers import own_budget
 from planner.run import Run
 
@@ -35,6 +36,7 @@ def report_page(run: Run) -> str:
         .render(
             content=content,
             made_by=MADE_BY,
+            told_baselines=BASELINES,
             figures=_figures_json(run, content),
             style=_read("report.css"),
             script=_read("report.js"),

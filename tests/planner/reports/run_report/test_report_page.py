@@ -68,6 +68,7 @@ def test_it_is_one_file_that_asks_for_nothing(page: str) -> None:
     assert Page(page).links == []
     assert "default-src 'none'" in page
     assert not re.search(r"@import|url\((?!data:)", page.partition("</style>")[0])
+    assert "showSendToCloud: false" in page  # Plotly has a button for that, and shows it
 
 
 def test_it_holds_the_answer_the_front_and_a_picture_of_each_plan(page: str, run: Run) -> None:
@@ -115,7 +116,11 @@ def test_whatever_comes_from_a_run_is_text(searched_copy: Path) -> None:
 
 def test_what_is_damaged_beside_the_run_takes_nothing_down(searched_copy: Path) -> None:
     (searched_copy / "environment.json").write_bytes(b"\xff[")
-    assert "cannot be read" in report_page(Run.open(searched_copy, live=False))
+    (searched_copy / "space.json").unlink()
+    page = report_page(Run.open(searched_copy, live=False))
+    assert "environment.json</th><td>cannot be read" in page
+    assert "space.json` must say" in page
+    assert set(figures(page)) == {"front", "growth"}
 
 
 def test_measured_exports_are_told(searched_copy: Path) -> None:
