@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from search_spaces.errors import MissingExtraError
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -87,9 +89,15 @@ def plain(text: str) -> str:
 
 
 def styled(traces: Sequence[object], theme: Theme) -> "go.Figure":
-    """Return a figure in the style of a theme."""
-    import plotly.graph_objects as go  # noqa: PLC0415  (pictures for papers share the rest)
+    """Return a figure in the style of a theme.
 
+    Raises:
+        MissingExtraError: If Plotly is not installed.
+    """
+    try:
+        import plotly.graph_objects as go  # noqa: PLC0415  (pictures for papers share the rest)
+    except ImportError as error:
+        raise MissingExtraError("plotly", "browse", "a figure") from error
     palette = PALETTES[theme]
     axis = {
         "gridcolor": palette.grid,

@@ -1,11 +1,14 @@
 """A run as a study of Optuna, as Optuna and its plots read it."""
 
+import json
 import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -97,6 +100,31 @@ def test_plots_of_optuna_show_it(run: Run, place: str) -> None:
             study, target=lambda trial: trial.values[0], target_name="kl"
         )
     assert len(slices.data) == 8
+
+
+def test_its_dashboard_shows_it(run: Run, place: str) -> None:
+    dashboard = pytest.importorskip("optuna_dashboard")
+    export_study(run, place)
+    study = load(place, "toy")
+    app, number = dashboard.wsgi(study._storage), study._study_id
+    ((listed,),) = [json.loads(get(app, "/api/studies"))["study_summaries"]]
+    assert (listed["study_name"], listed["directions"]) == ("toy", ["minimize", "minimize"])
+    shown = json.loads(get(app, f"/api/studies/{number}"))
+    states = [trial["state"] for trial in shown["trials"]]
+    assert states == ["Complete"] * 4 + ["Pruned", "Fail"]
+    assert len(shown["best_trials"]) == len(FRONT)
+    importances = json.loads(get(app, f"/api/studies/{number}/param_importances"))
+    assert len(importances["param_importances"][0]) == 8
+
+
+def get(app: Any, path: str) -> str:
+    """Ask a server without a network."""
+    statuses: list[str] = []
+    environment: dict[str, Any] = {"PATH_INFO": path}
+    setup_testing_defaults(environment)
+    body = b"".join(app(environment, lambda status, *_: statuses.append(status)))
+    assert statuses == ["200 OK"]
+    return body.decode()
 
 
 def test_others_of_the_same_place_stay(run: Run, place: str) -> None:
