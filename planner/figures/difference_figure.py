@@ -23,7 +23,13 @@ def difference_figure(difference: PlanDifference, theme: Theme = "light") -> "go
         told = f"percentage points: + {second} keeps more, − {first} keeps more, ≠ otherwise"
         figure.update_layout(title={"text": told, "font": {"size": 12}, "x": 0, "xref": "paper"})
     else:
-        told = {"text": "both plans keep the same of every layer", "showarrow": False}
-        figure.add_annotation(told | {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5})
+        figure.add_annotation(
+            text="both plans keep the same of every layer",
+            showarrow=False,
+            xref="paper",
+            yref="paper",
+            x=0.5,
+            y=0.5,
+        )
         figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
     return figure

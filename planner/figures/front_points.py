@@ -80,7 +80,7 @@ class FrontPoints:
             dense=run.dense,
             cost_names=run.cost_names,
             baselines=dict(run.metadata.baselines or {}),
-            knee=knee and knee.plan_id,
+            knee=knee.plan_id if knee else None,
             revision=run.revision,
         )
 

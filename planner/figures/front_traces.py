@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.figures.figure_axes import SPLITS, Axis, Split
-from planner.figures.figure_style import DASHES, MARKS, PALETTES, Theme, plain, translucent
+from planner.figures.figure_style import (
+    DASHES,
+    MARKS,
+    PALETTES,
+    Palette,
+    Theme,
+    plain,
+    translucent,
+)
 from planner.figures.front_points import FrontPoints, PlanKind
 
 MOST_SVG_POINTS = 2000
@@ -131,7 +139,7 @@ class RunTraces:
         return self._palette.series[place % len(self._palette.series)]
 
     @property
-    def _palette(self) -> Any:
+    def _palette(self) -> Palette:
         return PALETTES[self.scene.theme]
 
     def _name(self, label: str) -> str:
@@ -161,7 +169,8 @@ class RunTraces:
         reference: Split = "search" if np.isfinite(self._y_on("search")[rows]).all() else split
         places = np.column_stack([axis.values(self.points, reference)[rows] for axis in axes])
         maximised = [axis.metric.is_maximised for axis in axes]
-        kept = rows[moocore.is_nondominated(places, maximise=maximised)]
+        is_best: NDArray[np.bool_] = moocore.is_nondominated(places, maximise=maximised)
+        kept = rows[is_best]
         return kept[np.argsort(self.scene.x.values(self.points, split)[kept], kind="stable")]
 
     def _y_on(self, split: Split) -> NDArray[np.float64]:

@@ -99,7 +99,8 @@ def hypervolume_growth(points: FrontPoints, reference: float) -> Growth:
 
 
 def _front_of(points: FrontPoints, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    return rows[moocore.is_nondominated(_scored(points, rows).objectives)]
+    kept: NDArray[np.bool_] = moocore.is_nondominated(_scored(points, rows).objectives)
+    return rows[kept]
 
 
 def _scored(points: FrontPoints, rows: NDArray[np.intp]) -> Points:

@@ -65,13 +65,14 @@ def evaluation_frame(
     import pandas as pd  # noqa: PLC0415  (as above)
 
     columns = plan_columns(evaluations, dense)
+    landed = pd.Series([each.created_at for each in evaluations], dtype="object")
     return pd.DataFrame(
         {
             "plan_id": columns.pop("plan_id"),
             "round": [each.round for each in evaluations],
             "windows": [each.score.windows for each in evaluations],
             "failure": [each.score.failure or "" for each in evaluations],
-            "created_at": pd.to_datetime([each.created_at for each in evaluations], utc=True),
+            "created_at": pd.to_datetime(landed, utc=True),
             **columns,
         }
     )

@@ -93,7 +93,8 @@ def _attributes(run: RunStore, evaluations: Sequence[Evaluation]) -> list[dict[s
     """Return what is known of each plan besides its values, without what is no number."""
     frame = evaluation_frame(evaluations, run.dense)
     told = {"kl", "created_at", *run.cost_names}
-    frame = frame[[name for name in frame if name not in told and not name.endswith("_x")]]
+    columns = map(str, frame.columns)
+    frame = frame[[name for name in columns if name not in told and not name.endswith("_x")]]
     baselines = {plan_id: name for name, plan_id in (run.metadata.baselines or {}).items()}
     frame = frame.assign(baseline=[baselines.get(plan_id, "") for plan_id in frame["plan_id"]])
     return [
