@@ -2,15 +2,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
-ALL := not slow and not gpu and not vllm
+ALL := not slow and not gpu and not vllm and not browser
 OTHER_ARITHMETIC := from evaluators.runtime.device import has_bfloat16_instructions as has; print(int(not has()))
 SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
 	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
 BENCHMARKS := forward racing memory errorbars latency export streaming truth search front rankings sparsity moe families \
-	fuzz kill
+	fuzz kill page
+CHROMIUM := /usr/bin/chromium
 
-.PHONY: help install demo evidence check format docs test test-all test-vllm coverage slow bench fuzz kill \
-	$(BENCHMARKS:%=bench-%) clean
+.PHONY: help install demo evidence check format docs test test-all test-browser test-vllm coverage slow bench \
+	fuzz kill screenshots $(BENCHMARKS:%=bench-%) clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +45,9 @@ format: install  ## format and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+screenshots: install $(CHROMIUM)  ## pictures of the page over RUN, by default that of the demo
+	$(BIN)/python -m tests.browser.screenshots $(or $(RUN),results/demo)
+
 docs: install  ## write docs/options.md from the settings, and the lists of metrics
 	$(BIN)/python -m planner.cli.options_page > docs/options.md
 	$(BIN)/python -m planner.reports.metric_lists README.md docs/budgets.md
@@ -61,6 +65,14 @@ test-all: install  ## every test that needs no accelerator and is not slow, on t
 	$(BIN)/pytest $(SUMS)
 	TEST_TORCH_THREADS=2 TEST_SECONDS_FACTOR=2 $(BIN)/pytest -n 0 $(SUMS)
 	TEST_TORCH_THREADS=8 TEST_SECONDS_FACTOR=8 $(BIN)/pytest -n 0 $(filter tests/search_spaces/%,$(SUMS))
+
+test-browser: install $(CHROMIUM)  ## the page in a real browser, Debian's Chromium
+	$(BIN)/pytest -m browser tests/browser
+
+$(CHROMIUM):
+	@test "$$(id -u)" = 0 || { echo 'needs Chromium: sudo apt-get install chromium fonts-dejavu-core' >&2; exit 1; }
+	apt-get update -qq
+	apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core
 
 # vLLM pins versions that are not ours, so it has a place of its own
 $(VLLM)/installed: pyproject.toml tests/vllm/requirements.txt
@@ -86,6 +98,8 @@ bench: $(BENCHMARKS:%=bench-%)  ## all benchmarks
 fuzz: bench-fuzz  ## 2,000 odd inputs: each must be done, or refused in one sentence
 
 kill: bench-kill  ## 50 kills: nothing may be lost, left over, half-written, or of the user's removed
+
+bench-page: $(CHROMIUM)
 
 $(BENCHMARKS:%=bench-%): bench-%: install
 	$(BIN)/python -m benchmarks.$*

@@ -14,7 +14,7 @@ from benchmarks.smollm2 import write_topics
 from evaluators.metric import Measurement
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
-from planner.cli.demo_command import demo_model
+from planner.cli.commands.demo_command import demo_model
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare, with_search_space
 from planner.preparation.prepared_model import PreparedModel
@@ -108,7 +108,9 @@ class Contest:
 
             def follow(progress: SearchProgress) -> None:
                 latest, rest = progress.latest, trace.steps[-1:]
-                if not progress.is_complete or not budget.admits(latest.costs, dense):
+                if latest is None or not progress.is_complete:
+                    return
+                if not budget.admits(latest.costs, dense):
                     return
                 # an elite that lost to its child is no step, though the last may be worse on this
                 if (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.naive import NaiveScorer
 from benchmarks.report import Row
 from benchmarks.smollm2 import CHILDREN_EACH, PARENT_COSTS, Text, offspring, parents
-from planner.cli.demo_command import demo_model
+from planner.cli.commands.demo_command import demo_model
 from planner.preparation.prepared_model import PreparedModel
 
 WANTED = 8

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.report import Goal, Row, finish, is_quick
 from benchmarks.smollm2 import SEED
-from planner.cli.demo_command import demo_model
+from planner.cli.commands.demo_command import demo_model
 from planner.export.cards.manifest import Manifest
 from planner.export.exports import Exports, Scores
 from planner.export.reference import proof_tokens

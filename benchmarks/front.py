@@ -84,7 +84,7 @@ def _baseline(contest: Contest, name: str) -> Trace:
 
 def _front(traces: Sequence[Trace]) -> list[Evaluation]:
     """Return the plans of some runs that are on the front of any, each scored on hold-out text."""
-    return [e for trace in traces for e in front(trace.run.evaluations(), ("params",))]
+    return [e for trace in traces for e in front(trace.run.landed(), ("params",))]
 
 
 def _rows(

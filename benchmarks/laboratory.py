@@ -16,7 +16,7 @@ from evaluators.collectors import collect_statistics
 from evaluators.metric import Measurement
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
-from planner.cli.demo_command import demo_model
+from planner.cli.commands.demo_command import demo_model
 from planner.preparation.calibration import calibrate
 from planner.preparation.dense_model import open_model
 from planner.preparation.student_statistics import tuning_statistics

@@ -16,7 +16,7 @@ from evaluators.runtime.allocator import release_pages
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.racing import rungs_of
-from planner.cli.demo_command import demo_model
+from planner.cli.commands.demo_command import demo_model
 from planner.preparation.prepared_model import PreparedModel
 
 GENERATION = 32

@@ -23,7 +23,7 @@ from evaluators.metric import Measurement
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.prefix_tree import PrefixTree
-from planner.cli.demo_command import demo_model
+from planner.cli.commands.demo_command import demo_model
 from planner.results.significance import compare_kl
 from planner.settings.to_moe import ToMoeSettings
 from planner.to_moe.convert import convert_to_moe

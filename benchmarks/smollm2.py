@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.cli.demo_command import demo_model
+from planner.cli.commands.demo_command import demo_model
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel

@@ -239,3 +239,6 @@ class Measurement:
     standard_error: float = 0.0
     by_window: tuple[float, ...] = field(default=(), compare=False, repr=False)
     """The values it is the mean of, window by window; empty if these are not kept."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ± {self.standard_error:.3f}"

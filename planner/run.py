@@ -5,23 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.results.budgets import answer_budgets, plan_chooser
-from planner.results.front import front, front_frame
+from planner.results.front import evaluation_frame, front, front_frame
 from planner.results.indicators import plan_at_knee
-from planner.results.plan_layers import layer_frame
+from planner.results.run_plan import RunPlan
 from planner.results.stability import Stability, stability
 from planner.runs.records import Evaluation
-from planner.runs.resume_command import resume_command
 from planner.runs.run_store import RunStore
-from planner.runs.space_description import read_space
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
 from planner.targets.target_names import TargetName
-from search_spaces.errors import PlanError, RunError, quoted
 from search_spaces.models.identity import Verify
 from search_spaces.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotly.graph_objects import Figure
 
 
 class Run(RunStore):
@@ -32,7 +30,7 @@ class Run(RunStore):
 
     def front_plans(self) -> list[Evaluation]:
         """Return the non-dominated plans, most expensive first; found once a change."""
-        evaluations, revision = self.evaluations(), self.revision
+        evaluations, revision = self.landed(), self.revision
         if self._front[0] != revision:
             self._front = revision, front(evaluations, self.cost_names)
         return self._front[1]
@@ -92,29 +90,60 @@ class Run(RunStore):
         """
         return stability(self.front_plans())
 
-    def layers(self, plan_id: str) -> "pd.DataFrame":
-        """Return what a plan keeps of each layer, one row a component.
+    def evaluations(self, after: int = 0) -> "pd.DataFrame":
+        """Return every plan that was scored as a table, in the order in which they landed.
 
-        Columns: ``layer``; ``component``; ``kept``, ``of`` and ``unit``: how many of what;
-        ``share``; ``options``: how they are stored and run, where it is not as in the dense model.
+        Args:
+            after: Only those that landed or changed after this revision.
+
+        Returns:
+            The columns of `front`, and before them ``round``: the searcher's batch, or -1 for a
+            baseline; ``windows`` of search text that it was scored on; ``failure``: why it has no
+            quality; ``created_at``.
+        """
+        return evaluation_frame(self.landed(after), self.dense)
+
+    def plan(self, plan_id: str) -> RunPlan:
+        """Return a plan that was scored, open for questions.
 
         Raises:
             PlanError: If the run has no such plan.
-            RunError: If the folder does not say what it chooses among.
         """
-        evaluation = self.find_plan(plan_id)
-        if evaluation is None:
-            raise PlanError(
-                f"`--plan` must be the id of a plan of this run, got {quoted(plan_id)}; "
-                f"`planner front {self.folder}` lists the ids"
-            )
-        try:
-            return layer_frame(
-                read_space(self.folder, self.metadata.space_digest), evaluation.genome
-            )
-        except RunError as error:
-            error.add_note(resume_command(self.settings, self.folder))
-            raise
+        return RunPlan(self, plan_id)
+
+    def plot(
+        self,
+        budget: str | Budget | None = None,
+        *,
+        x: str | None = None,
+        y: str = "kl",
+        colour: str | None = None,
+    ) -> "Figure":
+        """Return the front as a Plotly figure, among all plans that were scored.
+
+        Args:
+            budget: What it admits is shaded, and the best plan within it is marked.
+            x: A cost such as ``params``, its share of the dense model's such as ``params_x``, or
+                a quality such as ``perplexity``; by default the share of the first cost searched.
+            y: As ``x``.
+            colour: As ``x``.
+
+        Raises:
+            MissingExtraError: If Plotly is not installed.
+            SettingsError: If an axis is none.
+            BudgetError: If no plan of the run meets the budget.
+        """
+        from planner.figures.front_figure import FrontView, front_figure
+        from planner.figures.front_points import FrontPoints
+
+        view = FrontView(
+            x=x or f"{self.cost_names[0]}_x",
+            y=y,
+            colour=colour,
+            budget=Budget.of(budget) if budget is not None else None,
+            best=self.best(budget).plan_id if budget is not None else None,
+        )
+        return front_figure([FrontPoints.of(self, self.folder.name)], view)
 
     def export(
         self,

@@ -4,7 +4,7 @@ import csv
 import json
 
 from benchmarks.evidence import FIGURES, PRINTED, block, committed
-from planner.cli.demo_command import BUDGET, demo_settings
+from planner.cli.commands.demo_command import BUDGET, demo_settings
 from tests import ROOT
 
 

@@ -45,7 +45,7 @@ def guarded(run: Callable[[], int], *, remedy: str = "", shows_traceback: bool =
     Returns:
         The exit status: the command's own, 1 for a defect, 2 for a mistake, or that of a signal.
     """
-    printed, stopped_by = StringIO(), list[int]()
+    printed, stopped_by = Printed(sys.stdout), list[int]()
     error: BaseException | None = None
     with _open_streams(), _signals(stopped_by) as heeded:
         try:
@@ -57,10 +57,40 @@ def guarded(run: Callable[[], int], *, remedy: str = "", shows_traceback: bool =
             error, status = caught, 1
         for number in heeded:  # what comes now ends the process at once, and quietly
             signal.signal(number, signal.SIG_DFL)
-        undelivered = _deliver(printed.getvalue())
+        undelivered = _deliver(printed.delivered())
         if error is not None:
             return _explain(error, stopped_by, remedy, shows_traceback=shows_traceback)
         return status if undelivered is None else undelivered
+
+
+class Printed(StringIO):
+    """What a command prints to standard output, kept until it ends.
+
+    Args:
+        stream: Standard output.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._is_terminal = stream is not None and not stream.closed and stream.isatty()
+        self._styled: list[tuple[int, int]] = []
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+    def write_styled(self, text: str) -> None:
+        """Write text with codes of colours in it, which a terminal is to obey."""
+        start = self.tell()
+        self.write(text)
+        self._styled.append((start, self.tell()))
+
+    def delivered(self) -> str:
+        """Return all of it, with nothing else in it that a terminal obeys."""
+        text, parts, end = self.getvalue(), [], 0
+        for start, stop in self._styled:
+            parts += [printable(text[end:start]), text[start:stop]]
+            end = stop
+        return "".join([*parts, printable(text[end:])])
 
 
 def _explain(
@@ -166,7 +196,7 @@ def _deliver(text: str) -> int | None:
         return None
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
-        stream.write(printable(text).encode(encoding, "replace").decode(encoding))
+        stream.write(text.encode(encoding, "replace").decode(encoding))
         stream.flush()
     except BrokenPipeError:  # the reader has seen enough
         _abandon(stream)

@@ -23,8 +23,13 @@ COMMANDS = {
     "inspect": "show what is in a model, what can be pruned and what it costs",
     "search": "search a model and leave a run with its Pareto front",
     "compare": "search by several recipes under one budget, and report which is best",
+    "runs": "list the runs in a folder, how far each has come, and its best answer",
     "front": "show the front of a run, and the best plan within a budget",
+    "show": "show one plan of a run: its costs, its scores, and what it keeps of each layer",
+    "report": "write a run as one page that opens anywhere, or its front as a picture",
+    "browse": "look at the runs of a folder in the browser, and export from there",
     "export": "write a plan as a HuggingFace folder and prove it",
+    "export-study": "write a run as a study of Optuna, for its plots and its dashboard",
     "evaluate": "measure a model beside the dense one, on text and on tasks",
     "to-moe": "make a dense model a mixture of experts, without training",
     "demo": "search, compare and export SmolLM2-135M in a few minutes",
@@ -118,7 +123,7 @@ def _check_surroundings() -> None:
 
 def load_command(name: str) -> Command:
     """Import the module of a command."""
-    return cast("Command", import_module(f"planner.cli.{name.replace('-', '_')}_command"))
+    return cast("Command", import_module(f"planner.cli.commands.{name.replace('-', '_')}_command"))
 
 
 def command_parser(name: str) -> "CommandParser":

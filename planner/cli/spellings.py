@@ -17,6 +17,8 @@ FORMER_OPTIONS = {
 }
 FORMER_OPTIONS_OF = {"to-moe": {"windows": "calibration_windows"}}
 """By command, if an option's former name meant something else there."""
+_MOVED_OPTIONS = {("front", "plan"): "`planner show RUN PLAN` shows what a plan keeps"}
+"""What to type instead of an option that a command no longer has."""
 
 
 def current_command(word: str, commands: Collection[str]) -> str:
@@ -62,7 +64,9 @@ def current_option(written: str, command: str | None, options: Collection[str]) 
     if completions:
         rule = f"an abbreviation must stand for one option, got `{written}`"
         raise SettingsError(f"{rule}; choose from {', '.join(completions)}")
-    remedy = suggestion(dashes + name, names, f"see `{help_command(command)}`")
+    remedy = _MOVED_OPTIONS.get((command or "", name)) or suggestion(
+        dashes + name, names, f"see `{help_command(command)}`"
+    )
     raise SettingsError(f"an option must be one that exists, got `{written}`; {remedy}")
 
 

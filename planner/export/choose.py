@@ -137,7 +137,7 @@ def export_many(
     run = RunStore.open(existing_path(source))
     return export_plans(
         run,
-        front(run.evaluations(), run.cost_names)
+        front(run.landed(), run.cost_names)
         if request.budgets is None
         else _within_each(run, split_budgets(request.budgets)),
         out,
@@ -156,7 +156,7 @@ def _chosen(run: RunStore, request: Request) -> Evaluation:
     """
     if not request.knee:
         return plan_chooser(run)(Budget.parse(request.budget or ""))
-    plans = front(run.evaluations(), run.cost_names)
+    plans = front(run.landed(), run.cost_names)
     plan = plan_at_knee(plans, run.cost_names, run.dense)
     if plan is None:
         raise BudgetError(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from planner.export.run_exports import HF, RunExports
 from planner.export.staging import SPARE_BYTES
+from planner.runs.folder import EXPORTS_FILE, MANIFEST_FILE
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.targets.target_names import TargetChoice
@@ -22,8 +23,6 @@ from search_spaces.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)
 
-INDEX_FILE = "exports.json"
-"""In the folder of many exports: it marks the folder, so that a killed command goes on there."""
 _LOCK_FILE = "exports.lock"
 """Held while a process exports into the folder."""
 
@@ -54,7 +53,7 @@ class ExportIndex(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Write the list into its folder."""
-        atomic_write_text(folder / INDEX_FILE, self.model_dump_json(indent=1) + "\n")
+        atomic_write_text(folder / EXPORTS_FILE, self.model_dump_json(indent=1) + "\n")
 
 
 def export_plans(  # noqa: PLR0913  (what a command line says)
@@ -191,7 +190,7 @@ def _as_it_lies(plan: ExportedPlan, out: Path) -> ExportedPlan:
     A folder has its name once it is whole: killed before that was noted, it is there; and one
     that was removed is to be made again.
     """
-    is_there = (out / plan.folder / "manifest.json").is_file()
+    is_there = (out / plan.folder / MANIFEST_FILE).is_file()
     if is_there == (plan.state == "exported"):
         return plan
     return plan.model_copy(update={"state": "exported" if is_there else "open", "reason": ""})
@@ -199,7 +198,7 @@ def _as_it_lies(plan: ExportedPlan, out: Path) -> ExportedPlan:
 
 def _read(out: Path) -> ExportIndex:
     try:
-        return ExportIndex.model_validate_json((out / INDEX_FILE).read_text(encoding="utf-8"))
+        return ExportIndex.model_validate_json((out / EXPORTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError) as error:
         raise OutputError(
             f"`--out` must not exist yet, be empty, or hold the exports that this goes on with, "

@@ -217,7 +217,7 @@ def _find(run: RunStore, plan_id: str) -> Evaluation:
 def _stored_plan(run: RunStore, plan_id: str) -> Plan | None:
     """Return a plan as the run holds it in whole, if it does."""
     try:
-        return run.plan(plan_id)
+        return run.stored_plan(plan_id)
     except RunError as damage:
         logger.warning("%s", damage)
         logger.warning("here it is taken from its genome")

@@ -65,7 +65,7 @@ def restore_space(run: RunStore, dense: DenseModel) -> None:
         read_space(run.folder, digest)
     except RunError as damage:
         logger.warning("%s", damage)
-        with suppress(InputError):  # nothing but `planner front --plan` reads it
+        with suppress(InputError):  # nothing but what shows layers reads it
             space = run_space(dense, run.settings, run.folder)
             described = describe_space(space, dense.costs)
             if digest in {None, described.digest}:

@@ -89,7 +89,10 @@ class RunWeights:
         return WeightCache(
             self.folder / LEVELS_FOLDER,
             WeightBuilder(
-                projections, self._experts(statistics), dtype=self.loaded.stored.rounding
+                projections,
+                self._experts(statistics),
+                dtype=self.loaded.stored.rounding,
+                progress=self.progress,
             ),
             widths=[_widths(space, position) for position in range(len(space.components))],
             digest=self._digest,

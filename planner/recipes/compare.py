@@ -120,7 +120,7 @@ def _check_comparison(shared: RunStore) -> None:
     Raises:
         RunError: If it is one.
     """
-    if shared.evaluations():
+    if shared.landed():
         raise RunError(
             f"`{shared.folder}` must hold a comparison, got a search; choose another --out"
         )

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from planner.results.front import front_row
+from planner.results.plan_columns import plan_row
 from planner.results.significance import compare_kl
 from planner.run import Run
 from planner.runs.folder import COMPARISON_FILE, SETTINGS_FILE
@@ -92,7 +92,7 @@ class RecipeComparison:
         spent = result.run.spent
         row: dict[str, object] = {"recipe": result.recipe}
         if result.plan is not None:
-            row |= front_row(result.plan, result.run.dense)
+            row |= plan_row(result.plan, result.run.dense)
         if result.plan is not None and self.best.plan is not None and result is not self.best:
             behind, verdict = compare_kl(self.best.plan.holdout["kl"], result.plan.holdout["kl"])
             row |= {"behind": behind.value, "behind_se": behind.standard_error}

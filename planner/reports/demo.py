@@ -27,7 +27,7 @@ _SIZES = (
 def compared_plans(run: Run, budget: str) -> dict[str, Evaluation]:
     """Return the plans that the demo compares by name, all scored on held-out text."""
     baselines = run.baselines()  # both exist, for the demo's budget limits a cost
-    dense = next(e for e in run.evaluations() if e.costs["params"] == run.dense["params"])
+    dense = next(e for e in run.landed() if e.costs["params"] == run.dense["params"])
     return {
         "dense": dense,
         "pruned": run.best(budget),
@@ -92,7 +92,7 @@ def demo_summary(
     return "\n".join(
         [
             "",
-            front_table(run.front(), marked=plans["pruned"].plan_id),
+            front_table(run.front(), marked=plans["pruned"].plan_id).plain,
             "",
             f"within {budget}: plan {plans['pruned'].plan_id}",
             *compared_with_baselines(run, plans["pruned"]),

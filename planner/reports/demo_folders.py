@@ -14,6 +14,7 @@ from planner.runs.folder import (
     FRONT_FILE,
     FRONT_PICTURE,
     LOCK_FILE,
+    MANIFEST_FILE,
     SETTINGS_FILE,
     delete,
     is_leftover,
@@ -36,7 +37,6 @@ PRINTED_FILE = "demo.txt"
 """What the demo printed, beside its evidence."""
 _COPIED_FILES = (FRONT_FIGURES, FRONT_FILE, FRONT_PICTURE)
 _EVIDENCE = (*_COPIED_FILES, PRINTED_FILE)
-_MANIFEST = "manifest.json"
 
 
 def clear_earlier(out: Path) -> None:
@@ -125,13 +125,13 @@ def _sort_out_export(folder: Path) -> tuple[list[Path], list[Path]]:
             (ours if is_ours else foreign).append(path)
         ours.append(here)
     # the manifest after the files that it tells to be ours, for a kill may come between
-    ours.sort(key=lambda path: (path.is_dir(), path.name == _MANIFEST))
+    ours.sort(key=lambda path: (path.is_dir(), path.name == MANIFEST_FILE))
     return ours, foreign
 
 
 def _is_as_written(path: Path, folder: Path, digests: Sequence[tuple[str, str]]) -> bool:
     name = path.relative_to(folder).as_posix()
-    if digests and name in ("README.md", _MANIFEST):  # written after the rest was listed
+    if digests and name in ("README.md", MANIFEST_FILE):  # written after the rest was listed
         return True
     with path.open("rb") as content:
         return (name, hashlib.file_digest(content, "sha256").hexdigest()) in digests
@@ -140,7 +140,7 @@ def _is_as_written(path: Path, folder: Path, digests: Sequence[tuple[str, str]])
 def _written_files(folder: Path) -> list[tuple[str, str]]:
     """Return name and digest of each file that a manifest lists; none if there is no manifest."""
     try:
-        files = _read_json(folder / _MANIFEST)["files"]
+        files = _read_json(folder / MANIFEST_FILE)["files"]
         return [(str(name), str(file["sha256"])) for name, file in files.items()]
     except (LookupError, TypeError, AttributeError):
         return []

@@ -9,7 +9,7 @@ from planner.export.front_exports import ExportedPlan, ExportIndex
 from planner.reports.plots import draw_front
 from planner.reports.tables import aligned
 from planner.run import Run
-from planner.runs.folder import FRONT_PICTURE
+from planner.runs.folder import FRONT_PICTURE, MANIFEST_FILE
 from search_spaces.atomic_files import atomic_write_text
 
 INDEX_PAGE = "README.md"
@@ -51,7 +51,7 @@ def index_table(run: Run, index: ExportIndex, out: Path) -> str:
 def _manifests(index: ExportIndex, out: Path) -> Iterator[tuple[ExportedPlan, Manifest]]:
     for plan in index.plans:
         if plan.state == "exported":
-            text = (out / plan.folder / "manifest.json").read_text(encoding="utf-8")
+            text = (out / plan.folder / MANIFEST_FILE).read_text(encoding="utf-8")
             yield plan, Manifest.model_validate_json(text)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from evaluators.metric import METRICS
+from evaluators.metric import METRICS, Measurement
 from planner.results.compare_fronts import compare_fronts
 from planner.results.equal_cost import EqualCost
 from planner.results.indicators import Points, hypervolume, reference_kl
@@ -57,7 +57,7 @@ def front_sentence(run: Run, *, reference: float | None = None) -> str:
     kl = plan.quality["kl"]
     return (
         f"{volume}\nknee: plan {plan.plan_id} at {costs}, "
-        f"KL {with_error(kl.value, kl.standard_error)}; what is saved beyond it costs most"
+        f"KL {kl}; what is saved beyond it costs most"
     )
 
 
@@ -80,7 +80,7 @@ def written_sentence(run: Run, plan: Evaluation) -> str:
 
     It follows from the parameters, which are as wide as those of the dense model.
     """
-    stored = run.plan(plan.plan_id) if run.settings.space.formats else None
+    stored = run.stored_plan(plan.plan_id) if run.settings.space.formats else None
     sites = stored.sites.values() if stored else ()
     formats = sorted({kept.format for kept in sites if kept.kept} - {""})
     if not formats:
@@ -123,7 +123,7 @@ def equal_cost_sentence(first: Run, second: Run, found: Sequence[EqualCost]) -> 
     return (
         f"at the same costs, on held-out text, KL of {places[0]} against {places[1]}: "
         f"significantly more at {worse} of {len(found)} plans, at most by "
-        f"{with_error(most.excess.value, most.excess.standard_error)} nats a token at "
+        f"{most.excess} nats a token at "
         f"{most.shares[0]:.3f}x {first.cost_names[0]}"
     )
 
@@ -143,7 +143,7 @@ def rivalry_sentences(first: Run, second: Run) -> str:
 
 def with_error(value: float, error: float) -> str:
     """Return a value with its standard error as text."""
-    return f"{value:.3f} ± {error:.3f}"
+    return str(Measurement(value=value, standard_error=error))
 
 
 def compared_with_baselines(run: Run, chosen: Evaluation) -> list[str]:
@@ -169,11 +169,10 @@ def _against(chosen: Evaluation, baseline: Evaluation, cost: str, description: s
     if chosen.plan_id == baseline.plan_id:
         return f"it is {description}: the search found none better"
     advantage, verdict = compare_kl(chosen.holdout["kl"], baseline.holdout["kl"])
-    by = with_error(advantage.value, advantage.standard_error)
     wordings: Mapping[Verdict, str] = {
-        "better": f"is significantly better (2.5 %), by {by}",
-        "perhaps": f"is better, but not significantly, by {by}",
-        "no better": f"is NOT better: the difference is {by}",
+        "better": f"is significantly better (2.5 %), by {advantage}",
+        "perhaps": f"is better, but not significantly, by {advantage}",
+        "no better": f"is NOT better: the difference is {advantage}",
     }
     amount = METRICS[cost].amount(baseline.costs[cost])
     return f"against {_kl(baseline)} at {amount} for {description}: the search {wordings[verdict]}"
@@ -184,8 +183,7 @@ def _is_finite(evaluation: Evaluation) -> bool:
 
 
 def _kl(evaluation: Evaluation) -> str:
-    kl = evaluation.holdout["kl"]
-    return with_error(kl.value, kl.standard_error)
+    return str(evaluation.holdout["kl"])
 
 
 def stability_sentences(stability: Stability) -> str:

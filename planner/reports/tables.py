@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from evaluators.metric import COST_KINDS, METRICS, front_metrics, metric_names
 from planner.reports.sentences import with_error
 from planner.results.equal_cost import EqualCost
@@ -13,9 +15,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_HEADER, _MARKED, _KNEE, _FAINT = "bold", "bold green", "cyan", "dim"
+"""Styles of lines on a terminal; none tells what its line does not say."""
+
+
 def front_table(
     frame: "pd.DataFrame", *, marked: str | None = None, knee: str | None = None
-) -> str:
+) -> Text:
     """Return a front as a table.
 
     KL has three columns: on the search text, which is optimistic; on a fresh draw of the same
@@ -26,16 +32,32 @@ def front_table(
         marked: Id of a plan to point at.
         knee: Id of the front's knee.
     """
-    cost_names = _shown_costs(frame)
     marks = {"→": marked, "knee": knee}
-    rows = [_header("", cost_names)]
-    for _, row in frame.iterrows():
-        row_marks = [mark for mark, plan_id in marks.items() if row["plan_id"] == plan_id]
-        rows.append([" ".join(row_marks), *_cells(row, cost_names)])
-    return aligned(rows)
+    marked_rows = [
+        [mark for mark, plan_id in marks.items() if row_id == plan_id]
+        for row_id in frame["plan_id"]
+    ]
+    rows = plan_rows(frame, "", [" ".join(each) for each in marked_rows])
+    styles = [{"→": _MARKED, "knee": _KNEE}[each[0]] if each else "" for each in marked_rows]
+    return styled(aligned(rows).splitlines(), [_HEADER, *styles])
 
 
-def answers_table(frame: "pd.DataFrame") -> str:
+def plan_rows(frame: "pd.DataFrame", title: str, first: Sequence[str]) -> list[list[str]]:
+    """Return plans as the rows of a table under a header, with a column before them.
+
+    Args:
+        frame: With the columns of `Run.front`.
+        title: Of the first column.
+        first: Its cells, one a plan.
+    """
+    names = _shown_costs(frame)
+    rows = [_header(title, names)]
+    for cell, (_, row) in zip(first, frame.iterrows(), strict=True):
+        rows.append([cell, *_cells(row, names)])
+    return rows
+
+
+def answers_table(frame: "pd.DataFrame") -> Text:
     """Return as a table which plan answers each budget, or why none does.
 
     Args:
@@ -49,9 +71,21 @@ def answers_table(frame: "pd.DataFrame") -> str:
     header, *lines = aligned(rows).splitlines()
     # refusals are appended after the layout: a sentence would widen its column for all
     answers = zip(lines, frame["refusal"], strict=True)
-    return "\n".join(
-        [header, *(f"{line}: {refusal}" if refusal else line for line, refusal in answers)]
-    )
+    told = [f"{line}: {refusal}" if refusal else line for line, refusal in answers]
+    styles = [_FAINT if refusal else "" for refusal in frame["refusal"]]
+    return styled([header, *told], [_HEADER, *styles])
+
+
+def styled(lines: Sequence[str], styles: Sequence[str]) -> Text:
+    """Return lines as text, each in its style."""
+    pairs = zip(lines, styles, strict=True)
+    return Text("\n").join([Text(line, style) for line, style in pairs])
+
+
+def table(rows: Sequence[Sequence[str]]) -> Text:
+    """Return rows as aligned text under a header, which is the first of them."""
+    lines = aligned(rows).splitlines()
+    return styled(lines, [_HEADER, *[""] * (len(lines) - 1)])
 
 
 def _header(first: str, names: Sequence[str]) -> list[str]:
@@ -107,20 +141,20 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def layers_table(frame: "pd.DataFrame") -> str:
+def layers_table(frame: "pd.DataFrame") -> Text:
     """Return what a plan keeps of each layer as a table.
 
     Args:
-        frame: As `Run.layers` returns it.
+        frame: As `RunPlan.layers` returns it.
     """
     rows = [["layer", "component", "kept", "of", "", "share", "options"]]
     for _, row in frame.iterrows():
         counts = [str(row["layer"]), row["component"], str(row["kept"]), str(row["of"])]
         rows.append([*counts, row["unit"], f"{row['share']:.1%}", row["options"]])
-    return aligned(rows)
+    return table(rows)
 
 
-def equal_cost_table(found: Sequence[EqualCost], cost_names: Sequence[str]) -> str:
+def equal_cost_table(found: Sequence[EqualCost], cost_names: Sequence[str]) -> Text:
     """Return how two runs' KL compares at the same costs as a table.
 
     Args:
@@ -135,13 +169,13 @@ def equal_cost_table(found: Sequence[EqualCost], cost_names: Sequence[str]) -> s
                 each.ours.plan_id,
                 each.theirs.plan_id,
                 *(f"{share:.3f}x" for share in each.shares),
-                *(with_error(kl.value, kl.standard_error) for kl in (*kls, each.excess)),
+                *map(str, (*kls, each.excess)),
             ]
         )
-    return aligned(rows)
+    return table(rows)
 
 
-def stability_table(stability: Stability) -> str:
+def stability_table(stability: Stability) -> Text:
     """Return the ranks of a front's plans on two draws of the text as a table."""
     rows = [["", "plan", "KL search", "KL fresh", "rank", "may be", "fresh rank"]]
     for _, plan in stability.ranks.iterrows():
@@ -156,4 +190,4 @@ def stability_table(stability: Stability) -> str:
                 f"{plan['fresh_rank']:g}",
             ]
         )
-    return aligned(rows)
+    return table(rows)

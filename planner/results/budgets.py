@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from planner.results.front import best_within, front_row
+from planner.results.front import best_within
+from planner.results.plan_columns import plan_row
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
@@ -57,7 +58,7 @@ def plan_chooser(run: RunStore) -> Callable[[Budget], Evaluation]:
 
     The function raises `BudgetError` if no plan of the run meets a budget.
     """
-    evaluations, dense = run.evaluations(), run.dense
+    evaluations, dense = run.landed(), run.dense
     smallest, cost_names = run.smallest, run.cost_names
 
     def choose(budget: Budget) -> Evaluation:
@@ -90,7 +91,7 @@ def answer_budgets(
     for text in budgets:
         named = named_budget(text, first_cost)
         try:
-            row = front_row(choose(Budget.parse(named)), dense)
+            row = plan_row(choose(Budget.parse(named)), dense)
             rows.append({"budget": named, **row, "refusal": ""})
         except BudgetError as error:
             rows.append({"budget": named, "plan_id": "", "refusal": str(error)})

@@ -68,7 +68,7 @@ def rescored_front(run: RunStore) -> list[Evaluation]:
     Raises:
         RunError: If there is none, or it is not re-scored on held-out text.
     """
-    plans = front(run.evaluations(), run.cost_names)
+    plans = front(run.landed(), run.cost_names)
     if not plans or any("kl" not in plan.holdout for plan in plans):
         raise RunError(
             f"`{run.folder}` must hold a front that is re-scored on held-out text to be compared, "

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import moocore
 import numpy as np
 
-from evaluators.metric import COST_KINDS, METRICS, Measurement, exponential, metric_names
+from planner.results.plan_columns import plan_columns
 from planner.runs.folder import FRONT_FILE
 from planner.runs.records import Evaluation
-from planner.settings.budget import Budget, relative_cost
+from planner.settings.budget import Budget
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import BudgetError
 
@@ -46,13 +46,36 @@ def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[
 def front_frame(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> "pd.DataFrame":
     """Return the plans of a front as a table, in their order.
 
-    Columns: ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
-    ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
-    again on fresh and on held-out text if it was re-scored (``fresh_kl``, ``holdout_kl``, …).
+    The columns are those of `plan_columns`.
     """
     import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
-    return pd.DataFrame([front_row(plan, dense) for plan in plans])
+    return pd.DataFrame(plan_columns(plans, dense))
+
+
+def evaluation_frame(
+    evaluations: Sequence[Evaluation], dense: Mapping[str, float]
+) -> "pd.DataFrame":
+    """Return plans as a table, whatever became of them.
+
+    Returns:
+        The columns of a front, and before them ``round``, ``windows``, ``failure`` and
+        ``created_at``.
+    """
+    import pandas as pd  # noqa: PLC0415  (as above)
+
+    columns = plan_columns(evaluations, dense)
+    landed = pd.Series([each.created_at for each in evaluations], dtype="object")
+    return pd.DataFrame(
+        {
+            "plan_id": columns.pop("plan_id"),
+            "round": [each.round for each in evaluations],
+            "windows": [each.score.windows for each in evaluations],
+            "failure": [each.score.failure or "" for each in evaluations],
+            "created_at": pd.to_datetime(landed, utc=True),
+            **columns,
+        }
+    )
 
 
 def save_front(frame: "pd.DataFrame", folder: Path) -> None:
@@ -64,6 +87,18 @@ def save_front(frame: "pd.DataFrame", folder: Path) -> None:
     text = io.StringIO()
     frame.to_csv(text, index=False)
     atomic_write_text(folder / FRONT_FILE, text.getvalue())
+
+
+def within(
+    evaluations: Sequence[Evaluation], budget: Budget, dense: Mapping[str, float]
+) -> list[Evaluation]:
+    """Return the plans with comparable scores that meet a budget."""
+    # costs first, which take no sum over windows: a run may have tens of thousands of plans
+    costs = budget.costs_only()
+    plans = [e for e in fully_scored(evaluations) if costs.admits(e.costs, dense)]
+    if costs.limits == budget.limits:
+        return plans
+    return [e for e in plans if budget.admits(e.values, dense)]
 
 
 def best_within(
@@ -83,19 +118,17 @@ def best_within(
     Raises:
         BudgetError: If no plan fits; the message says what the nearest plan reaches.
     """
-    plans = fully_scored(evaluations)
-    fitting = [e for e in plans if budget.admits(e.values, dense)]
-    names = budget.cost_names or cost_names
+    fitting = within(evaluations, budget, dense)
     if not fitting:
-        raise BudgetError(_nothing_fits(plans, budget, dense))
+        raise BudgetError(_nothing_fits(fully_scored(evaluations), budget, dense))
+    return min(fitting, key=lambda plan: rank_within(plan, budget, cost_names))
 
-    def rank(evaluation: Evaluation) -> tuple[object, ...]:
-        costs = tuple(evaluation.costs[name] for name in names)
-        kl = evaluation.score.mean("kl")
-        ordered = (kl, *costs) if budget.cost_names else (*costs, kl)
-        return (*ordered, evaluation.genome)
 
-    return min(fitting, key=rank)
+def rank_within(plan: Evaluation, budget: Budget, cost_names: Sequence[str]) -> tuple[object, ...]:
+    """Return what sorts the plans that meet a budget, the best first; see `best_within`."""
+    costs = tuple(plan.costs[name] for name in budget.cost_names or cost_names)
+    kl = plan.score.mean("kl")
+    return (*((kl, *costs) if budget.cost_names else (*costs, kl)), plan.genome)
 
 
 def _nothing_fits(
@@ -111,29 +144,3 @@ def _nothing_fits(
         f"no plan of this run meets `{budget}`: the nearest reaches {reached}; "
         "ask for no better than that, or search on with --resume and more --evaluations"
     )
-
-
-def front_row(evaluation: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
-    """Return one plan's row of the table, by column."""
-    names = (name for name in metric_names(*COST_KINDS) if name in evaluation.costs)
-    costs = {name: evaluation.costs[name] for name in names}
-    shares = {f"{name}_x": relative_cost(name, value, dense) for name, value in costs.items()}
-    return {
-        "plan_id": evaluation.plan_id,
-        **_quality_columns("", evaluation.quality),
-        **costs,
-        **shares,
-        **_quality_columns("fresh_", evaluation.fresh),
-        **_quality_columns("holdout_", evaluation.holdout),
-    }
-
-
-def _quality_columns(prefix: str, measurements: Mapping[str, Measurement]) -> dict[str, float]:
-    columns = {}
-    for name in filter(measurements.__contains__, metric_names("quality")):
-        measurement = measurements[name]
-        columns[f"{prefix}{name}"] = measurement.value
-        columns[f"{prefix}{name}_se"] = measurement.standard_error
-        if METRICS[name].exponential:
-            columns[f"{prefix}{METRICS[name].exponential}"] = exponential(measurement.value)
-    return columns

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from planner.runs.space_description import SpaceDescription
+from planner.runs.space_description import ComponentDescription, Kept, SpaceDescription
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +32,26 @@ def layer_frame(space: SpaceDescription, genome: Sequence[int]) -> "pd.DataFrame
                 "of": component.units,
                 "unit": component.unit,
                 "share": kept[component.name].units / component.units,
-                "options": ", ".join(
-                    f"{name} {value}" for name, value in kept[component.name].options.items()
-                ),
+                "options": _option_text(component, kept[component.name]),
             }
             for component in space.components
         ]
     )
+
+
+def _option_text(component: ComponentDescription, kept: Kept) -> str:
+    of = {"channels": component.channels, "top_k": component.top_k}
+    texts = (
+        f"{name} {value} of {of[name]}" if name in of else f"{name} {value}"
+        for name, value in kept.options.items()
+    )
+    return ", ".join(texts)
+
+
+def options_of(text: str) -> dict[str, str]:
+    """Return the options in a row of `layer_frame` by name.
+
+    >>> options_of("channels 256 of 512, pattern 2:4")
+    {'channels': '256 of 512', 'pattern': '2:4'}
+    """
+    return {name: value for name, _, value in (o.partition(" ") for o in text.split(", ")) if name}

@@ -38,15 +38,26 @@ PREPARED_FOLDERS = (STATISTICS_FOLDER, LEVELS_FOLDER)
 FRONT_FILE = "front.csv"
 """The front as a table."""
 FRONT_PICTURE = "front.png"
+FRONT_VECTORS = ("front.svg", "front.pdf")
+"""The same picture for papers."""
+REPORT_FILE = "report.html"
+"""All that a run says, as one page."""
 FRONT_FIGURES = "front.json"
 """What the demo measured, its front included."""
 COMPARISON_FILE = "compare.csv"
 """The results of several recipes, one row a recipe."""
 COMPARISON_PICTURE = "compare.png"
+MANIFEST_FILE = "manifest.json"
+"""What was measured of an export, in its own folder."""
+EXPORTS_FILE = "exports.json"
+"""What became of many exports; it marks their folder, so that a killed command goes on there."""
 DEMO_FILE = ".planner-demo"
 """Marks a folder as made by the demo, which may replace it."""
 _LIVING_FILES = (LOCK_FILE, *(f"{DATABASE_FILE}{suffix}" for suffix in ("-wal", "-shm")))
-_RESULT_FILES = (FRONT_FILE, FRONT_PICTURE, FRONT_FIGURES, COMPARISON_FILE, COMPARISON_PICTURE)
+_RESULT_FILES = (
+    *(FRONT_FILE, FRONT_PICTURE, *FRONT_VECTORS, FRONT_FIGURES, REPORT_FILE),
+    *(COMPARISON_FILE, COMPARISON_PICTURE),
+)
 _FILES = (
     *(SETTINGS_FILE, DATABASE_FILE, f"{DATABASE_FILE}-journal", ENVIRONMENT_FILE, DEMO_FILE),
     *(CALIBRATION_FILE, ORDER_FILE, SPACE_FILE, LATENCY_FILE, WEIGHTS_FILE),

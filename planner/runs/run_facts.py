@@ -110,14 +110,14 @@ class RunFacts:
             raise damaged(self.folder / DATABASE_FILE, what)
         return costs
 
-    def evaluations(self, after: int = 0) -> list[Evaluation]:
+    def landed(self, after: int = 0) -> list[Evaluation]:
         """Return evaluations in the order in which they landed.
 
         Args:
             after: Only those that landed or changed after this revision, such as the highest
                 `Evaluation.revision` that a page shows.
         """
-        return self._store.evaluations(after)
+        return self._store.landed(after)
 
     @property
     def revision(self) -> int:
@@ -130,18 +130,18 @@ class RunFacts:
 
     def find_plan(self, plan_id: str) -> Evaluation | None:
         """Return the evaluation of a plan, if it has one."""
-        return next((e for e in self.evaluations() if e.plan_id == plan_id), None)
+        return next((e for e in self.landed() if e.plan_id == plan_id), None)
 
     def baselines(self) -> dict[str, Evaluation]:
         """Return the baselines that were scored: ``uniform`` and ``additive``, if any."""
-        evaluations = {e.plan_id: e for e in self.evaluations()}
+        evaluations = {e.plan_id: e for e in self.landed()}
         plan_ids = self.metadata.baselines or {}
         if lost := set(plan_ids.values()).difference(evaluations):
             what = f"it lacks plan {min(lost)}, a baseline"
             raise damaged(self.folder / DATABASE_FILE, what)
         return {name: evaluations[plan_id] for name, plan_id in plan_ids.items()}
 
-    def plan(self, plan_id: str) -> Plan | None:
+    def stored_plan(self, plan_id: str) -> Plan | None:
         """Return a plan in whole if it is stored: those of the front and the baselines are.
 
         Raises:
@@ -251,7 +251,7 @@ class RunFacts:
         Raises:
             RunError: If a genome has another length, or a level beyond these highest ones.
         """
-        for evaluation in self.evaluations():
+        for evaluation in self.landed():
             levels = evaluation.genome
             if len(levels) != len(top_levels) or any(map(gt, levels, top_levels)):
                 what = f"plan {evaluation.plan_id} is none of its search space"

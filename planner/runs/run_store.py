@@ -235,7 +235,7 @@ class RunStore(RunFacts):
     def is_bare(self) -> bool:
         """Return whether nothing was scored, neither here nor in runs inside the folder."""
         subfolders = (path for path in self.folder.iterdir() if path.is_dir())
-        return not self.evaluations() and all(p.name in PREPARED_FOLDERS for p in subfolders)
+        return not self.landed() and all(p.name in PREPARED_FOLDERS for p in subfolders)
 
     def begin_session(self) -> None:
         """Record that a session of this process begins; of a resumed run, once it may go on."""

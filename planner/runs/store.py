@@ -156,7 +156,7 @@ class Store:
             for (evaluation_id,) in rows:
                 self._write(evaluation_id, split, measurements)
 
-    def evaluations(self, after: int = 0) -> list[Evaluation]:
+    def landed(self, after: int = 0) -> list[Evaluation]:
         """Return evaluations in the order in which they landed; each is read once a change.
 
         Args:

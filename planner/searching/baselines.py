@@ -48,7 +48,7 @@ def budget_at_knee(run: RunStore, problem: Problem) -> Budget | None:
     Baselines are left out, so that a resumed run compares at the same plan.
     """
     names = problem.cost_names
-    proposed = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
+    proposed = [e for e in run.landed() if e.round != BASELINE_ROUND]
     plans = front(proposed, names)
     if not plans:
         return None

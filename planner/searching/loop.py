@@ -65,7 +65,7 @@ class SearchLoop:
         """Search until a limit is reached or the searcher proposes nothing new.
 
         Args:
-            on_progress: Called as each plan lands on a rung.
+            on_progress: Called as a batch of plans begins on a rung, and as each of them lands.
 
         Returns:
             Why it stopped.
@@ -99,7 +99,7 @@ class SearchLoop:
     def _answer(self, ask: Ask, on_progress: OnProgress) -> Answer:
         genomes = [tuple(int(level) for level in row) for row in ask.genomes]
         if ask.gradients:
-            return self._gradients(genomes)
+            return self._gradients(genomes, on_progress)
         if ask.windows:
             return self._sample(ask, genomes, on_progress)
         self._racer.race(ask, genomes, self._round, on_progress)
@@ -109,10 +109,11 @@ class SearchLoop:
         seen = [evaluation.score.windows / self._scorer.rungs[-1] for evaluation in evaluations]
         return Answer(objectives=objectives, seen=np.array(seen))
 
-    def _gradients(self, genomes: Sequence[Genome]) -> Answer:
+    def _gradients(self, genomes: Sequence[Genome], on_progress: OnProgress) -> Answer:
         missing = self._unanswered(genomes)
         if missing:
             self._spending.begin_scoring()
+            self._say(f"gradients at {len(missing)} plans", on_progress)
             for index, reply in self._scorer.gradients(np.array(missing, dtype=np.int_)):
                 self._record(missing[index], reply)
         replies = [self._replies[self._round, genome] for genome in genomes]
@@ -134,6 +135,8 @@ class SearchLoop:
                 self._spending.check()
         if missing:
             self._spending.begin_scoring()
+            windows = f"{len(ask.windows)} of {self._scorer.rungs[-1]} windows"
+            self._say(f"{len(missing)} plans on {windows}, drawn for them", on_progress)
             unscored = np.array(missing, dtype=np.int_)
             for index, scored in self._scorer.sample(unscored, ask.windows):
                 score = scored.score
@@ -147,6 +150,11 @@ class SearchLoop:
         share = len(ask.windows) / self._scorer.rungs[-1]
         values = np.stack([reply.values for reply in replies])
         return Answer(objectives=values, seen=np.full(len(replies), share))
+
+    def _say(self, what: str, on_progress: OnProgress) -> None:
+        """Report what is about to be done in this round."""
+        self._spending.doing = f"round {self._round + 1}: {what}"
+        self._spending.report(on_progress, None, self._spending.plan_count)
 
     def _unanswered(self, genomes: Sequence[Genome]) -> list[Genome]:
         """Return the genomes without a reply in this round, which a resumed run may hold."""

@@ -46,7 +46,7 @@ class RoundRacer:
         self._racing = racing
         self.evaluations: dict[Genome, Evaluation] = {}
         """Plans of this search so far, in the order in which they landed."""
-        self._stored = {evaluation.genome: evaluation for evaluation in run.evaluations()}
+        self._stored = {evaluation.genome: evaluation for evaluation in run.landed()}
 
     def race(
         self, ask: Ask, genomes: Sequence[Genome], round_number: int, on_progress: OnProgress
@@ -60,9 +60,12 @@ class RoundRacer:
         admitted = self._admit(ask, list(dict.fromkeys(genomes)), rungs[-1])
         costs: dict[int, list[float]] = {}
         landed: dict[int, Evaluation] = {}
+        spending, count_before, window_count = self._spending, self._spending.plan_count, 0
 
         def score(members: Members, rung: int) -> Iterator[tuple[int, Score]]:
             racers = [admitted[m] for m in members]
+            done = count_before + window_count // rungs[-1]
+            self._announce(f"round {round_number + 1}", racers, rungs[rung], done, on_progress)
             for position, evaluation in self._land(racers, rung, ask, round_number):
                 member = int(members[position])
                 landed[member] = evaluation
@@ -70,7 +73,6 @@ class RoundRacer:
                 yield position, evaluation.score
 
         race = Race(rungs, score, self._judge(costs, ask, rungs))
-        spending, count_before, window_count = self._spending, self._spending.plan_count, 0
         for member, so_far in race.run(len(admitted)):
             rung_score = landed[member].score
             evaluation = landed[member].scored(so_far)
@@ -89,6 +91,21 @@ class RoundRacer:
             spending.report(on_progress, evaluation, spending.plan_count)
         if ask.counted and spending.plan_count >= spending.limits.most_evaluations:
             raise LimitReached("evaluations")
+
+    def _announce(
+        self,
+        round_name: str,
+        racers: Sequence[Genome],
+        windows: int,
+        done: int,
+        on_progress: OnProgress,
+    ) -> None:
+        """Report that genomes are about to race to some windows, with so many plans done."""
+        if racers:
+            plans = f"{len(racers)} plan{'' if len(racers) == 1 else 's'}"
+            text = f"{windows} of {self._scorer.rungs[-1]} windows"
+            self._spending.doing = f"{round_name}: {plans} on {text}"
+            self._spending.report(on_progress, None, done)
 
     def _admit(self, ask: Ask, genomes: Sequence[Genome], windows: int) -> list[Genome]:
         """Return the genomes not yet scored on some windows, new ones up to the limit."""

@@ -36,18 +36,27 @@ class RecordedProgress:
         self._title, self._recorded = title, time.monotonic()
         self._run.record_status(self._state, title)
 
-    def advance(self, done: int, total: int, note: str = "") -> None:
-        self._progress.advance(done, total, note)
+    def advance(self, done: int, total: int) -> None:
+        self._progress.advance(done, total)
         if self._is_due():
             self._run.record_status(self._state, self._title, min(1.0, done / max(1, total)))
 
-    def searched(self, progress: SearchProgress) -> None:
-        """Report how far a search has come."""
-        self._progress.advance(round(100 * progress.share), 100, _note(progress))
+    def note(self, text: str) -> None:
+        self._progress.note(text)
+
+    def searched(self, progress: SearchProgress, best: str = "") -> None:
+        """Report how far a search has come.
+
+        Args:
+            progress: Of the search.
+            best: What its best plan is so far, in words; empty: nothing is asked of plans.
+        """
+        self._progress.advance(round(100 * progress.share), 100)
+        self._progress.note(_note(progress, best))
         if self._is_due():
             self._run.record_status(
                 self._state,
-                self._title,
+                progress.doing or self._title,
                 progress.share,
                 eta_seconds=progress.eta_seconds,
                 tokens=progress.tokens,
@@ -60,8 +69,8 @@ class RecordedProgress:
         return is_due
 
 
-def _note(progress: SearchProgress) -> str:
-    note = f"{progress.done} plans, KL {progress.latest.quality['kl'].value:.3f}"
-    if progress.eta_seconds is None:
-        return note
-    return f"{note}, {progress.eta_seconds / 60:.1f} min left"
+def _note(progress: SearchProgress, best: str) -> str:
+    eta = progress.eta_seconds
+    left = "" if eta is None else f"{eta / 60:.1f} min left"
+    plans = f"{progress.done} plan{'' if progress.done == 1 else 's'}"
+    return " · ".join(filter(None, [best, plans, progress.doing, left]))

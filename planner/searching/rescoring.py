@@ -22,10 +22,12 @@ from search_spaces.space.space import Genome
 
 
 def score_baselines(
-    run: RunStore, scorer: Scorer, genomes: Mapping[str, NDArray[np.int_]]
+    run: RunStore, scorer: Scorer, genomes: Mapping[str, NDArray[np.int_]], progress: Progress
 ) -> None:
     """Score baselines, each a genome ``(sites,)``, on all windows, unless the search did."""
-    baselines = _completed(run, scorer, [tuple(genome.tolist()) for genome in genomes.values()])
+    progress.stage("scoring the baselines")
+    unscored = [tuple(genome.tolist()) for genome in genomes.values()]
+    baselines = _completed(run, scorer, unscored, progress)
     plan_ids = {name: e.plan_id for name, e in zip(genomes, baselines, strict=True)}
     run.record_metadata(RunMetadata(baselines=plan_ids))
 
@@ -36,14 +38,16 @@ def complete_front(
     """Score on all windows the plans that may be on the front but that a race did not finish."""
     while unfinished := [
         evaluation.genome
-        for evaluation in likely_front(run.evaluations(), objectives)
+        for evaluation in likely_front(run.landed(), objectives)
         if evaluation.score.windows < scorer.rungs[-1]
     ]:
         progress.stage("scoring what the search left unfinished")
-        _completed(run, scorer, unfinished)
+        _completed(run, scorer, unfinished, progress)
 
 
-def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Evaluation]:
+def _completed(
+    run: RunStore, scorer: Scorer, genomes: list[Genome], progress: Progress
+) -> list[Evaluation]:
     """Return genomes scored on all windows, continuing from what the run holds of them."""
     for rung, windows in enumerate(scorer.rungs):
         stored = {genome: run.find(genome) for genome in genomes}
@@ -55,6 +59,7 @@ def _completed(run: RunStore, scorer: Scorer, genomes: list[Genome]) -> list[Eva
         ]
         if not unfinished:
             continue
+        progress.note(f"{len(unfinished)} plans on {windows} of {scorer.rungs[-1]} windows")
         for index, scored in scorer.score(np.array(unfinished), rung):
             before = stored[unfinished[index]]
             run.record(
@@ -69,7 +74,7 @@ def rescore_front(
     run: RunStore, prepared: PreparedModel, problem: Problem, progress: Progress
 ) -> None:
     """Measure front and baselines on fresh and held-out text, and write them down in whole."""
-    evaluations = run.evaluations()
+    evaluations = run.landed()
     listed = [*front(evaluations, problem.cost_names), *run.baselines().values()]
     plans = list({e.genome: e for e in listed}.values())
     space = prepared.space
@@ -77,7 +82,7 @@ def rescore_front(
     run.record_plans(space.plan(genome) for genome in genomes)
     for split in RESCORE_SPLITS:
         _rescore(run, prepared, split, plans, progress)
-    plans = front(run.evaluations(), problem.cost_names)
+    plans = front(run.landed(), problem.cost_names)
     save_front(front_frame(plans, problem.dense), run.folder)
 
 

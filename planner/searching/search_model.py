@@ -26,6 +26,7 @@ from planner.searchers import make_searcher
 from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Text
 from planner.searching.baselines import baseline_genomes, budget_at_knee
+from planner.searching.best_so_far import BestSoFar
 from planner.searching.forecast import forecast, search_limits
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
@@ -151,7 +152,7 @@ def search_prepared(
         prepared: The model, with the search space of these settings.
         progress: Receives stages and progress.
         with_baselines: Whether baselines are scored too.
-        on_progress: Called as each plan lands on a rung.
+        on_progress: Called as a batch of plans begins on a rung, and as each of them lands.
 
     Raises:
         BudgetError: If no plan can meet the budget.
@@ -200,16 +201,20 @@ def _scored(
     """Score all that needs the search text; its evaluator is freed when this returns."""
     domain, scorer = problem.domain(prepared), _search_scorer(prepared, run.settings)
     objectives = Objectives(problem)
+    progress.stage("timing one plan")
     logger.info(forecast(prepared, scorer, run.settings))
     progress.stage("searching")
     loop = _loop(run, prepared, scorer, domain, objectives)
 
     found = RecordedFront(run, prepared.space, problem)
 
+    best = BestSoFar(problem)
+
     def show(search_progress: SearchProgress) -> None:
-        if search_progress.is_complete:
+        if search_progress.latest is not None and search_progress.is_complete:
             found.add(search_progress.latest)
-        progress.searched(search_progress)
+            best.add(search_progress.latest)
+        progress.searched(search_progress, str(best))
         on_progress(search_progress)
 
     stop_reason = loop.run(show)
@@ -217,12 +222,13 @@ def _scored(
     spent = loop.spent
     limits_cost = bool(problem.budget.cost_names)
     if limits_cost and with_baselines:
-        score_baselines(run, scorer, baseline_genomes(problem, prepared, domain))
+        genomes = baseline_genomes(problem, prepared, domain)
+        score_baselines(run, scorer, genomes, progress)
     complete_front(run, scorer, objectives, progress)
     if with_baselines and not limits_cost and (within := budget_at_knee(run, problem)):
         compared = problem.within(within)
         genomes = baseline_genomes(compared, prepared, compared.domain(prepared))
-        score_baselines(run, scorer, genomes)
+        score_baselines(run, scorer, genomes, progress)
         run.record_metadata(RunMetadata(baselines_within=str(within)))
     return spent
 
@@ -280,7 +286,7 @@ def _check_scored(run: RunStore) -> None:
     Raises:
         ModelError: If all of them did.
     """
-    evaluations = run.evaluations()
+    evaluations = run.landed()
     failed = [e for e in evaluations if e.score.failure]
     if not failed:
         return

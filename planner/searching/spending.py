@@ -41,7 +41,10 @@ class SearchProgress:
     """Of the way to the nearest limit, from 0 to 1."""
     tokens: int
     """Candidate tokens of this search so far."""
-    latest: Evaluation
+    doing: str
+    """What is being done, in words: the round, how many plans, and on how much text."""
+    latest: Evaluation | None
+    """What was scored; `None` at the beginning of a batch."""
     is_complete: bool
     """Whether the latest is scored on all of the text, as a plan on the front must be."""
     seconds: float
@@ -51,7 +54,7 @@ class SearchProgress:
 
 
 OnProgress = Callable[[SearchProgress], None]
-"""Called as each plan lands on a rung."""
+"""Called as a batch of plans begins on a rung, and as each of them lands."""
 
 
 class LimitReached(Exception):  # noqa: N818  (not an error)
@@ -64,7 +67,7 @@ class LimitReached(Exception):  # noqa: N818  (not an error)
 
 def held_effort(run: RunStore) -> SearchEffort:
     """Return what it took to score all that a run holds of its search, without choosing."""
-    plans = [plan for plan in run.evaluations() if plan.round != BASELINE_ROUND]
+    plans = [plan for plan in run.landed() if plan.round != BASELINE_ROUND]
     scored: list[Score | RoundReply] = [plan.score for plan in plans]
     scored += run.replies().values()
     return SearchEffort(
@@ -98,6 +101,8 @@ class Spending:
         """On what was scored only to be shown."""
         self.landed_count = 0
         """Scores of this session, which are not from the run's store."""
+        self.doing = ""
+        """What is being done, in words, as progress tells it."""
         self._choosing_seconds = 0.0
         self._recorded = recorded or _NOTHING
         self._seconds_before = held.seconds
@@ -181,7 +186,7 @@ class Spending:
     def report(
         self,
         on_progress: OnProgress,
-        latest: Evaluation,
+        latest: Evaluation | None,
         done: int,
         *,
         is_complete: bool = False,
@@ -203,6 +208,7 @@ class Spending:
                 done=done,
                 share=min(share, 1.0),
                 tokens=self.tokens,
+                doing=self.doing,
                 latest=latest,
                 is_complete=is_complete,
                 seconds=seconds,

@@ -6,6 +6,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
 from search_spaces.pruned_weights.round_to_nearest import rounded_to_nearest
@@ -60,6 +61,7 @@ class WeightBuilder:
         projections: Makes those of attentions, MLPs and shared experts.
         experts: Makes those of mixtures; None: all are slices of the dense ones.
         dtype: Of stored weights: they are rounded to it, and both scored and exported so.
+        progress: Told what is made, which may take longer than scoring with it.
     """
 
     def __init__(
@@ -68,11 +70,14 @@ class WeightBuilder:
         experts: ExpertBuilder | None = None,
         *,
         dtype: torch.dtype = torch.float32,
+        progress: Progress = NO_PROGRESS,
     ) -> None:
         self.components = projections.components
         self.dtype = dtype
         self._projections = projections
         self._experts = experts
+        self._progress = progress
+        self._made_count = 0
 
     def is_plain(self, position: int, count: int, options: BlockOptions) -> bool:
         """Return whether all weights of a choice are slices of the dense ones."""
@@ -90,6 +95,7 @@ class WeightBuilder:
         """Make the pruned weights of several choices, as a `ComponentBuilder` does, rounded."""
         builder = self._builder(position)
         assert builder is not None, "plain weights are not built"
+        self._tell(position, choices)
         made = builder.build(position, choices)
         for (_, options), weights in zip(choices, made, strict=True):
             yield {
@@ -99,6 +105,14 @@ class WeightBuilder:
                 )
                 for path, matrix in weights.items()
             }
+
+    def _tell(self, position: int, choices: Sequence[Choice]) -> None:
+        """Say what is about to be made: some choices of a component that differ in width alone."""
+        kept = ", ".join(str(count) for count, _ in choices)
+        parts = [self.components[position].name, f"{kept} kept", choices[0][1].weights_name]
+        what = ", ".join(filter(None, parts))
+        self._progress.note(f"making weights ({self._made_count} made so far): {what}")
+        self._made_count += len(choices)
 
     def _formatted(
         self,

@@ -211,7 +211,7 @@ def test_an_interrupted_search_is_resumed_as_if_it_had_not_been(
 def contents(run: Run) -> tuple[list[Evaluation], list[tuple[int, Genome, list[float]]]]:
     """All that a run's store holds, in an order of its own."""
     replies = [(*key, [float(v) for v in reply.values]) for key, reply in run.replies().items()]
-    return sorted(run.evaluations(), key=lambda found: found.genome), sorted(replies)
+    return sorted(run.landed(), key=lambda found: found.genome), sorted(replies)
 
 
 @pytest.mark.parametrize("name", LEARNING)

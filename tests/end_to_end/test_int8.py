@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from evaluators.metric import METRICS
 from planner import Run, search
-from planner.cli.front_command import print_front
+from planner.cli.commands.front_command import print_front
 from planner.export.cards.manifest import Manifest
 from planner.export.reference import logits_of
 from planner.preparation.dense_model import open_model

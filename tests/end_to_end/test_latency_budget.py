@@ -105,13 +105,13 @@ def move_to_other_device(run: Run) -> None:
 
 def test_the_search_makes_latency_small(run: Run) -> None:
     assert run.cost_names == ("latency",)
-    for evaluation in run.evaluations():
+    for evaluation in run.landed():
         tokens_per_second = 4 / (evaluation.costs["latency"] / 1000)
         assert evaluation.costs["throughput"] == pytest.approx(tokens_per_second)
     best = run.best(BUDGET)
     assert best.costs["throughput"] >= 1.25 * run.dense["throughput"]
     assert run.best("latency<=0.8x").plan_id == best.plan_id
-    inside = [e for e in run.evaluations() if e.costs["latency"] <= 0.8 * run.dense["latency"]]
+    inside = [e for e in run.landed() if e.costs["latency"] <= 0.8 * run.dense["latency"]]
     assert best.quality["kl"].value == min(e.quality["kl"].value for e in inside)
     uniform = run.baselines()["uniform"]
     assert 0.7 < uniform.costs["latency"] / run.dense["latency"] <= 0.8
@@ -131,7 +131,7 @@ def test_recipes_are_compared_on_one_table(
 
 def test_the_front_shows_latency_and_throughput(run: Run) -> None:
     frame = run.front()
-    assert list(frame["plan_id"]) == [e.plan_id for e in front(run.evaluations(), ["latency"])]
+    assert list(frame["plan_id"]) == [e.plan_id for e in front(run.landed(), ["latency"])]
     assert frame["latency_x"].iloc[0] == frame["throughput_x"].iloc[0] == 1.0
     assert run.front(BUDGET)["throughput_x"].min() >= 1.25 * (1 - 1e-9)
     header, first, *_ = front_table(frame).splitlines()

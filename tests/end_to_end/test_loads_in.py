@@ -36,7 +36,7 @@ def native(saved_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_plan_of_a_restricted_search_is_held(native: Path, llama: ModelStructure) -> None:
     run, holds = Run.open(native), holds_in("transformers-native", llama)
-    plans = [run.plan(evaluation.plan_id) for evaluation in run.front_plans()]
+    plans = [run.stored_plan(evaluation.plan_id) for evaluation in run.front_plans()]
     assert len(plans) > 3
     for plan in plans:
         assert plan is not None
@@ -58,7 +58,7 @@ def test_the_sites_of_a_run_say_what_layers_share(native: Path) -> None:
 def test_a_run_tells_of_each_plan_that_its_layers_are_whole_and_alike(native: Path) -> None:
     run = Run.open(native)
     for evaluation in run.front_plans():
-        layers = run.layers(evaluation.plan_id)
+        layers = run.plan(evaluation.plan_id).layers()
         for kind in ("attention", "mlp"):
             kept = set(layers[layers["component"] == kind]["kept"])
             assert len(kept - {0}) == 1
@@ -82,7 +82,7 @@ def test_experts_are_as_many_in_each_layer_of_a_native_mixture(tmp_path: Path) -
     run = search(str(model), out=tmp_path / "run", **settings)
     components = mixture("qwen2-moe").components
     counts = set()
-    for evaluation in run.evaluations():
+    for evaluation in run.landed():
         kept = read_space(run.folder).kept(evaluation.genome)
         experts = {kept[c.name].units for c in components if c.kind == "experts"} - {0}
         assert len(experts) <= 1
@@ -112,7 +112,7 @@ def test_widths_stay_free_for_llama_cpp(tmp_path: Path) -> None:
     free = search(str(model), out=tmp_path / "free", **settings)
     run = search(str(model), out=tmp_path / "run", loads_in="llama.cpp", **settings)
     assert read_space(run.folder) == read_space(free.folder)
-    first, second = ([e.score.mean("kl") for e in each.evaluations()] for each in (free, run))
+    first, second = ([e.score.mean("kl") for e in each.landed()] for each in (free, run))
     assert first == second
 
 

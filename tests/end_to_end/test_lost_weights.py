@@ -41,7 +41,7 @@ def test_the_advice_of_a_refused_export_restores_its_weights(
     kind: str, model: Path, tmp_path: Path
 ) -> None:
     run = search(str(model), out=tmp_path / "a run", **SMALL, **KINDS[kind])
-    plan, scored = run.best(KINDS[kind]["budget"]).plan_id, len(run.evaluations())
+    plan, scored = run.best(KINDS[kind]["budget"]).plan_id, len(run.landed())
     first = run.export(plan, tmp_path / "first")
     assert (run.folder / "levels").is_dir()
     shutil.rmtree(run.folder / "levels")
@@ -58,7 +58,7 @@ def test_the_advice_of_a_refused_export_restores_its_weights(
     assert main(arguments) == 0
 
     with Run.open(tmp_path / "a run") as restored:
-        assert len(restored.evaluations()) == scored  # nothing is searched again
+        assert len(restored.landed()) == scored  # nothing is searched again
         second = restored.export(plan, tmp_path / "second")
     expected, weights = (load_file(path / "model.safetensors") for path in (first, second))
     assert weights.keys() == expected.keys()

@@ -72,14 +72,14 @@ from tests.planner.export.cards.manifests import MANIFEST
 
 run = search(sys.argv[2], out=sys.argv[3], **json.loads(sys.argv[4]))
 best = run.best("halves<=0.8x")
-luckiest = max(plan.score.mean("hits") for plan in run.evaluations())
+luckiest = max(plan.score.mean("hits") for plan in run.landed())
 card = write_card(MANIFEST.model_copy(update={{"holdout": Quality.of_all(best.holdout)}}))
 json.dump(
     {{
         "cost_names": run.cost_names,
         "dense": dict(run.dense),
         "best": dict(best.costs),
-        "searched": [plan.quality["hits"].value for plan in run.evaluations()],
+        "searched": [plan.quality["hits"].value for plan in run.landed()],
         "luckiest": luckiest,
         "reaching": len(run.front(f"hits>={{luckiest / 2}}")),
         "held_out": best.holdout["hits"].value,

@@ -75,7 +75,7 @@ def chosen(run: Run) -> str:
 def test_plans_meet_the_budget_and_are_scored(altered: Run) -> None:
     plan = altered.best(altered.settings.budget or "")
     assert plan.holdout["kl"].value > 0
-    assert len([e for e in altered.evaluations() if e.round != BASELINE_ROUND]) > 20
+    assert len([e for e in altered.landed() if e.round != BASELINE_ROUND]) > 20
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_compensation_lowers_the_kl_of_the_same_plan(saved_llama: Path, tmp_path
     for name in ("none", "obs"):
         options = {**SMALL, "searcher": "uniform", "space": "channels", "evaluations": 8}
         run = search(str(saved_llama), out=tmp_path / name, compensate=name, **options)
-        found[name] = {e.genome: e.quality["kl"].value for e in run.evaluations()}
+        found[name] = {e.genome: e.quality["kl"].value for e in run.landed()}
     shared = [genome for genome in found["none"] if found["none"][genome] > 0.0]
     lower = [found["obs"][genome] < found["none"][genome] for genome in shared]
     assert len(shared) >= 5

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from planner import Run, search
-from planner.cli.demo_command import BUDGET, PROMPT, demo_model
+from planner.cli.commands.demo_command import BUDGET, PROMPT, demo_model
 
 pytestmark = [pytest.mark.real, pytest.mark.arithmetic]
 # each logit keeps 8 bits in bfloat16, and 192 tokens are averaged

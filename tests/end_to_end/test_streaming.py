@@ -61,10 +61,10 @@ def test_the_front_is_that_of_the_model_loaded_whole(
 def test_a_run_may_go_on_with_the_model_whole(
     streamed_run: Run, saved_llama: Path, text: Path
 ) -> None:
-    before = len(streamed_run.evaluations())
+    before = len(streamed_run.landed())
     options: dict[str, Any] = {**SMALL, "evaluations": 16, "data": str(text)}
     on = search(str(saved_llama), out=streamed_run.folder, resume=True, offload="never", **options)
-    assert len(on.evaluations()) > before
+    assert len(on.landed()) > before
     with pytest.raises(RunError, match="`seed` was 0, now 1"):
         search(str(saved_llama), out=streamed_run.folder, resume=True, seed=1, **options)
 

@@ -35,9 +35,9 @@ def test_a_run_answers_without_its_model(alone: Path, searched: Path) -> None:
 def test_what_any_plan_keeps_is_told_without_the_model(alone: Path) -> None:
     run = Run.open(alone)
     in_whole = 0
-    for evaluation in run.evaluations():
-        frame = run.layers(evaluation.plan_id)
-        plan = run.plan(evaluation.plan_id)
+    for evaluation in run.landed():
+        frame = run.plan(evaluation.plan_id).layers()
+        plan = run.stored_plan(evaluation.plan_id)
         if plan is None:  # on no front
             continue
         in_whole += 1
@@ -52,7 +52,7 @@ def test_what_any_plan_keeps_is_told_without_the_model(alone: Path) -> None:
         ]
         assert set(frame["options"]) == {""}
     assert in_whole >= len(run.front_plans())
-    assert {run.plan(e.plan_id) is None for e in run.front_plans()} == {False}
+    assert {run.stored_plan(e.plan_id) is None for e in run.front_plans()} == {False}
 
 
 def test_a_level_costs_what_the_plan_with_it_costs(alone: Path) -> None:
@@ -62,9 +62,7 @@ def test_a_level_costs_what_the_plan_with_it_costs(alone: Path) -> None:
     for site in space.sites:
         assert {name: costs[-1] for name, costs in site.costs.items()} == run.dense
     single = [
-        e
-        for e in run.evaluations()
-        if sum(a != b for a, b in zip(e.genome, tops, strict=True)) == 1
+        e for e in run.landed() if sum(a != b for a, b in zip(e.genome, tops, strict=True)) == 1
     ]
     assert single  # a search begins with these
     for evaluation in single:
@@ -76,11 +74,11 @@ def test_a_level_costs_what_the_plan_with_it_costs(alone: Path) -> None:
 
 def test_an_unknown_plan_and_a_space_that_is_lost_are_named(alone: Path) -> None:
     run = Run.open(alone)
-    with pytest.raises(PlanError, match="must be the id of a plan of this run, got `none`"):
-        run.layers("none")
+    with pytest.raises(PlanError, match="must be named by its id in this run, got `none`"):
+        run.plan("none").layers()
     (alone / "space.json").unlink()
     with pytest.raises(RunError, match=r"space\.json` must say in version 1 what") as lost:
-        run.layers(run.evaluations()[0].plan_id)
+        run.plan(run.landed()[0].plan_id).layers()
     (command,) = lost.value.__notes__
     assert command.startswith("planner search ")
     assert command.endswith(f" --out {alone} --resume")
@@ -98,7 +96,7 @@ def test_a_damaged_space_is_made_again_where_the_model_is(
     (searched_copy / "space.json").write_bytes(written)
     run = Run.open(searched_copy)
     with pytest.raises(RunError, match=r"space\.json` must say in version 1 what"):
-        run.layers(run.best("params<=0.8x").plan_id)
+        run.plan(run.best("params<=0.8x").plan_id).layers()
     run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
     assert (searched_copy / "space.json").read_bytes() == sound
 
@@ -107,7 +105,7 @@ def test_a_damaged_plan_is_taken_from_its_genome_where_the_model_is(
     searched_copy: Path, tmp_path: Path, notices: list[str]
 ) -> None:
     plan_id = Run.open(searched_copy).best("params<=0.8x").plan_id
-    sound = Run.open(searched_copy).plan(plan_id)
+    sound = Run.open(searched_copy).stored_plan(plan_id)
     with sqlite3.connect(searched_copy / "run.sqlite") as database:
         database.execute("update plans set json = '{' where plan_id = ?", (plan_id,))
     database.close()
@@ -119,7 +117,7 @@ def test_a_damaged_plan_is_taken_from_its_genome_where_the_model_is(
 def test_an_export_starts_from_the_plan(searched_copy: Path, tmp_path: Path) -> None:
     """And so needs no order of units where its weights are slices."""
     run = Run.open(searched_copy)
-    plans = [run.plan(evaluation.plan_id) for evaluation in run.front_plans()]
+    plans = [run.stored_plan(evaluation.plan_id) for evaluation in run.front_plans()]
     of_slices = next(plan for plan in plans if plan is not None and not plan.weights_digest)
     (searched_copy / "ranking.npz").unlink()
     exported = run.export(of_slices.plan_id, tmp_path / "export")

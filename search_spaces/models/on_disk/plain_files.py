@@ -8,8 +8,6 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from transformers.utils.hub import cached_file
-
 from search_spaces.errors import ModelError, quoted
 
 LARGEST_JSON_BYTES = 2**26
@@ -25,6 +23,9 @@ def find_file(source: str, name: str) -> Path | None:
     if Path(source).is_dir():
         path = Path(source, name)
         return path if os.path.lexists(path) else None
+    # that of transformers takes seconds, which whoever knows the folder can do without
+    from transformers.utils.hub import cached_file  # noqa: PLC0415
+
     find: Any = cached_file
     file = find(
         source,

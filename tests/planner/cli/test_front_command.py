@@ -1,11 +1,14 @@
 """``planner front``: what it prints of a run, and what it does without."""
 
+import io
+import json
 import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from planner import Run
@@ -17,10 +20,10 @@ from tests.problems.toy_search import SETTINGS
 def test_it_loads_no_torch(searched: Path) -> None:
     """In a process of its own, for the tests' have it loaded."""
     plan = Run.open(searched).front_plans()[0].plan_id
-    commands = [["front", str(searched)], ["front", str(searched), "--plan", plan]]
+    commands = [["front", str(searched)], ["show", str(searched), plan], ["runs", str(searched)]]
     code = (
         f"import sys\nfrom planner.cli.main import main\n"
-        f"assert [main(words) for words in {commands}] == [0, 0]\n"
+        f"assert [main(words) for words in {commands}] == [0, 0, 0]\n"
         "print(*{'torch', 'transformers', 'matplotlib'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code]
@@ -28,33 +31,60 @@ def test_it_loads_no_torch(searched: Path) -> None:
     assert done.stdout.splitlines()[-1] == ""
 
 
-def test_a_plan_is_shown_layer_by_layer(
+def test_an_option_that_moved_says_where(
     searched: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    best = Run.open(searched).best("params<=0.8x").plan_id
-    assert main(["front", str(searched), "--plan", best]) == 0
-    header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["layer", "component", "kept", "of", "share", "options"]
-    frame = Run.open(searched).layers(best)
-    assert len(rows) == len(frame)
-    for row, (_, expected) in zip(rows, frame.iterrows(), strict=True):
-        words = row.split()
-        assert words[:4] == [str(expected[name]) for name in ("layer", "component", "kept", "of")]
-        assert words[-1] == f"{expected['share']:.1%}"
+    assert main(["front", str(searched), "--plan", "x"]) == 2
+    assert "got `--plan`; `planner show RUN PLAN` shows" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [["--knee"], ["--budgets", "0.5x"], ["--budget", "kl<=1"]])
-def test_a_plan_is_shown_alone(
-    more: list[str], searched: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "words",
+    [["--budgets", "0.5x", "--knee"], ["--json", "--stability"], ["--csv", "--reference", "1"]],
+)
+def test_data_are_printed_alone(
+    words: list[str], searched: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["front", str(searched), "--plan", "x", *more]) == 2
-    said = f"`--plan` prints its answer and nothing else, got `{more[0]}` too"
+    assert main(["front", str(searched), *words]) == 2
+    said = f"`{words[0]}` prints its answer and nothing else, got `"
     assert said in capsys.readouterr().err
 
 
-def test_an_unknown_plan_is_told(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["front", str(searched), "--plan", "nosuchplan"]) == 2
-    assert "`--plan` must be the id of a plan of this run" in capsys.readouterr().err
+def test_two_formats_at_once_are_refused(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["front", str(searched), "--json", "--csv"]) == 2
+    assert "one format can be printed at a time" in capsys.readouterr().err
+
+
+def test_a_front_as_data_is_the_table_of_the_run_and_nothing_else(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.open(searched)
+    front, knee = run.front(), run.knee()
+    best = run.best("params<=0.8x").plan_id
+    words = ["front", str(searched), "--budget", "params<=0.8x"]
+    assert main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["plan_id"] for row in rows] == list(front["plan_id"])
+    assert list(rows[0]) == [*front.columns, "best", "knee"]
+    assert [row["plan_id"] for row in rows if row["best"]] == [best]
+    assert [row["plan_id"] for row in rows if row["knee"]] == ([knee.plan_id] if knee else [])
+    assert [row["kl"] for row in rows] == list(front["kl"])
+    assert main([*words, "--csv"]) == 0
+    read = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(read.columns) == list(rows[0])
+    assert read["params"].tolist() == front["params"].tolist()
+
+
+def test_answers_to_many_budgets_as_data(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["front", str(searched), "--budgets", "0.8x,0.001x", "--json"]) == 0
+    met, missed = json.loads(capsys.readouterr().out)
+    assert (met["budget"], met["refusal"]) == ("params<=0.8x", "")
+    assert "cannot be met" in missed["refusal"]
+    assert missed["kl"] is None
 
 
 def test_a_run_that_is_not_finished_says_how_far_it_came(

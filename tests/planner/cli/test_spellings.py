@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.cli.main import command_parser, main
+from planner.cli.main import COMMANDS, command_parser, main
 from planner.cli.spellings import FORMER_OPTIONS, FORMER_OPTIONS_OF, current_words
 
 
@@ -99,7 +99,7 @@ def test_an_abbreviation_is_completed() -> None:
             ["serch", "m"],
             "a command must be one that exists, got `serch`; did you mean `search`?",
         ),
-        (["zzzz"], "choose from inspect, search, compare, front, export, evaluate, to-moe, demo"),
+        (["zzzz"], f"choose from {', '.join(COMMANDS)}"),
         (["search", "m", "--out"], "`--out` must be followed by a value, got nothing"),
         (["search", "m"], "`--out` must be given, got nothing; see `planner search --help`"),
         (["to-moe", "--out=x"], "`model` must be given, got nothing"),

@@ -12,8 +12,9 @@ from filelock import FileLock
 
 from planner.cli.main import main
 from planner.export.cards.manifest import Manifest
-from planner.export.front_exports import INDEX_FILE, ExportIndex, export_plans
+from planner.export.front_exports import ExportIndex, export_plans
 from planner.run import Run
+from planner.runs.folder import EXPORTS_FILE
 from planner.targets.target_names import TargetChoice
 from search_spaces.errors import OutputError, TargetError, VerificationError
 
@@ -50,10 +51,10 @@ def test_each_plan_has_a_folder_named_by_its_costs(run: Run, tmp_path: Path) -> 
     shares = [plan.costs["params"] / run.dense["params"] for plan in plans]
     assert [each.folder for each in index.plans] == [f"params-{share:.3f}x" for share in shares]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        INDEX_FILE,
+        EXPORTS_FILE,
         *(each.folder for each in index.plans),
     }
-    text = (tmp_path / "out" / INDEX_FILE).read_text(encoding="utf-8")
+    text = (tmp_path / "out" / EXPORTS_FILE).read_text(encoding="utf-8")
     assert ExportIndex.model_validate_json(text) == index
     assert {each.state for each in index.plans} == {"exported"}
 
@@ -162,7 +163,7 @@ def test_the_best_within_each_budget(
     out = tmp_path / "models"
     budgets = "params<=0.9x; params<=0.8x"
     assert main(["export", str(searched), "--budgets", budgets, "--out", str(out)]) == 0
-    index: dict[str, Any] = json.loads((out / INDEX_FILE).read_text(encoding="utf-8"))
+    index: dict[str, Any] = json.loads((out / EXPORTS_FILE).read_text(encoding="utf-8"))
     run = Run.open(searched)
     expected = [run.best("params<=0.9x").plan_id, run.best("params<=0.8x").plan_id]
     assert [plan["plan_id"] for plan in index["plans"]] == expected

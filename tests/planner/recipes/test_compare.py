@@ -51,11 +51,11 @@ def test_every_recipe_is_a_whole_run_under_the_same_limits(comparison: RecipeCom
         assert run.settings.searcher == each.recipe
         assert run.settings.evaluations == SMALL["evaluations"]
         assert run.is_finished
-        assert run.spent.plans == len(run.evaluations()) == SMALL["evaluations"]
-        assert run.spent.tokens == sum(e.score.tokens for e in run.evaluations())
+        assert run.spent.plans == len(run.landed()) == SMALL["evaluations"]
+        assert run.spent.tokens == sum(e.score.tokens for e in run.landed())
         # a baseline that the recipe did not find would be to its credit
         assert run.baselines() == {}
-        assert all(e.round != BASELINE_ROUND for e in run.evaluations())
+        assert all(e.round != BASELINE_ROUND for e in run.landed())
 
 
 def test_all_recipes_see_the_same_text_and_ranking(comparison: RecipeComparison) -> None:
@@ -199,7 +199,7 @@ def test_recipes_may_join_and_bring_a_space_of_their_own(
     both = compare(
         str(saved_llama), out=tmp_path / "all", recipes="uniform,layers", resume=True, **few
     )
-    genomes = {each.recipe: [e.genome for e in each.run.evaluations()] for each in both.results}
+    genomes = {each.recipe: [e.genome for e in each.run.landed()] for each in both.results}
     assert {len(genome) for genome in genomes["uniform"]} == {12}
     assert {len(genome) for genome in genomes["layers"]} == {6}
     tokens = [Calibration.load(each.run.folder / "calibration.npz") for each in both.results]

@@ -78,7 +78,7 @@ def test_an_export_that_was_trained_since_is_the_users(demo: Path) -> None:
     (demo / "model" / "model.safetensors").write_text("trained")
     with pytest.raises(OutputError, match=r"`model\.safetensors`"):
         clear_earlier(demo)
-    assert Run.open(demo).evaluations()
+    assert Run.open(demo).landed()
 
 
 def test_links_are_not_followed(demo: Path, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_run_that_no_demo_made_is_left_alone(
         run.record(evaluation((3,) * 8))
     said = refused(capsys, "demo", "--out", str(tmp_path / "run"))
     assert "must be free or hold an earlier demo" in said
-    assert len(Run.open(tmp_path / "run").evaluations()) == 1
+    assert len(Run.open(tmp_path / "run").landed()) == 1
 
 
 def test_a_search_into_what_a_killed_demo_left_is_not_the_demos(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_search_into_what_a_killed_demo_left_is_not_the_demos(tmp_path: Path) 
 def test_a_demo_that_is_running_is_not_replaced(demo: Path) -> None:
     with lock_folder(demo), pytest.raises(RunError, match="one process at a time"):
         clear_earlier(demo)
-    assert Run.open(demo).evaluations()
+    assert Run.open(demo).landed()
 
 
 def test_a_kill_while_an_earlier_demo_is_deleted_is_no_hindrance(

@@ -17,7 +17,7 @@ def table(nonzero: float) -> str:
             {"budget": "params<=0.1x", "plan_id": "", "refusal": "no plan"},
         ]
     )
-    return answers_table(frame)
+    return answers_table(frame).plain
 
 
 def test_costs_that_count_zeros_are_shown_only_if_some_weights_are_zero() -> None:
@@ -29,6 +29,6 @@ def test_costs_that_count_zeros_are_shown_only_if_some_weights_are_zero() -> Non
 def test_what_is_not_measured_of_a_plan_is_left_empty() -> None:
     rescored = {"holdout_kl": 0.2, "holdout_kl_se": 0.01, "holdout_nll": math.log(30.0)}
     plan = {"plan_id": "a", "params": 50e6} | MEASURED | rescored
-    header, row = front_table(pd.DataFrame([plan])).splitlines()
+    header, row = front_table(pd.DataFrame([plan])).plain.splitlines()
     assert header.endswith("KL held-out  perplexity  agreement")
     assert row.endswith("0.200 ± 0.010       30.00")

@@ -62,13 +62,13 @@ def test_a_line_without_a_budget(text: str) -> None:
 
 def test_ten_budgets_are_answered_from_what_is_scored(run: Run) -> None:
     budgets = [f"{share}x" for share in (1.0, 0.95, 0.9, 0.87, 0.85, 0.8, 0.6, 0.4, 0.3, 0.2)]
-    before = len(run.evaluations())
+    before = len(run.landed())
     frame = run.answers(budgets)
     assert list(frame["budget"])[:2] == ["size<=1.0x", "size<=0.95x"]
     assert list(frame["plan_id"]) == [run.best(f"size<={budget}").plan_id for budget in budgets]
     assert (frame["size_x"] <= [float(budget[:-1]) + 1e-9 for budget in budgets]).all()
     assert not frame["refusal"].any()
-    assert len(run.evaluations()) == before
+    assert len(run.landed()) == before
 
 
 def test_an_answer_has_the_plan_its_costs_and_both_kl(run: Run) -> None:

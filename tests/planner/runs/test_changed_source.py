@@ -68,7 +68,7 @@ def resume(run: Path) -> None:
 
 def export(run: Path) -> None:
     with Run.open(run) as opened:
-        opened.export(opened.evaluations()[0].plan_id, run.parent / "export")
+        opened.export(opened.landed()[0].plan_id, run.parent / "export")
 
 
 @pytest.mark.parametrize("go_on", [resume, export])
@@ -111,7 +111,7 @@ def test_a_changed_file_of_text_is_named_and_the_run_keeps_its_tokens(
     text.write_text(" ".join(f"w{word}" for word in words), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     settings = {**SMALL, "evaluations": 6}
-    plan = search(str(saved_llama), out=out, data="notes.txt", **settings).evaluations()[0]
+    plan = search(str(saved_llama), out=out, data="notes.txt", **settings).landed()[0]
     tokens = (out / "calibration.npz").read_bytes()
     # the same file by another name
     search(str(saved_llama), out=out, data=str(text), resume=True, **settings).close()

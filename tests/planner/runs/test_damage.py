@@ -204,7 +204,7 @@ def test_a_plan_that_failed_may_hold_what_is_no_number(tmp_path: Path) -> None:
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(replace(evaluation(GENOME), score=score))
         run.record(evaluation((2,) * 8))
-        assert [e.score.failure is None for e in run.evaluations()] == [False, True]
+        assert [e.score.failure is None for e in run.landed()] == [False, True]
 
 
 def test_rounding_below_zero_is_no_damage(folder: Path) -> None:
@@ -293,7 +293,7 @@ def test_a_folder_that_cannot_be_written_can_be_read(folder: Path) -> None:
             path.chmod(0o555 if path.is_dir() else 0o444)
         try:
             with Run.open(place) as run:
-                assert len(run.evaluations()) == 3
+                assert len(run.landed()) == 3
         finally:
             place.chmod(0o755)
 

@@ -109,4 +109,4 @@ def test_what_was_scored_is_never_lost_to_a_second_search(tmp_path: Path) -> Non
         run.record(evaluation((3,) * 8))
     with pytest.raises(ValueError, match="must not hold a run already"):
         Run.create(tmp_path, SETTINGS)
-    assert len(Run.open(tmp_path).evaluations()) == 1
+    assert len(Run.open(tmp_path).landed()) == 1

@@ -29,7 +29,7 @@ def test_a_run_gives_back_what_was_recorded(tmp_path: Path) -> None:
         run.record_metadata(RunMetadata(dense={"params": 10.0}))
         run.record_metadata(RunMetadata(text="a book"))
     with Run.open(folder) as run:
-        assert run.evaluations() == [first, second]
+        assert run.landed() == [first, second]
         assert run.find(GENOME) == second
         assert run.find((1,) * 8) is None
         assert run.metadata == RunMetadata(dense={"params": 10.0}, text="a book")
@@ -49,7 +49,7 @@ def test_a_path_that_the_database_cannot_have_is_told_before_a_folder_is_made(
     longest = Path(str(folder)[:440].rstrip("/"))
     Run.create(longest, SETTINGS).close()
     with Run.open(longest) as run:
-        assert run.evaluations() == []
+        assert run.landed() == []
 
 
 def test_what_is_not_a_number_stays_so(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_what_is_not_a_number_stays_so(tmp_path: Path) -> None:
     )
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(broken)
-        (found,) = run.evaluations()
+        (found,) = run.landed()
     assert math.isnan(found.quality["kl"].value)
     assert found.quality["nll"].value == math.inf
 
@@ -72,7 +72,7 @@ def test_scores_on_other_splits_join_their_plan(tmp_path: Path) -> None:
         run.record_rescore(plan_id, "holdout", {"kl": Measurement(value=9.0)})
         run.record_rescore(plan_id, "fresh", fresh)
         run.record_rescore(plan_id, "holdout", holdout)
-        assert run.evaluations() == [replace(evaluation(OTHER), fresh=fresh, holdout=holdout)]
+        assert run.landed() == [replace(evaluation(OTHER), fresh=fresh, holdout=holdout)]
         with pytest.raises(RunError, match="'unknown'"):
             run.record_rescore("unknown", "fresh", fresh)
 
@@ -84,7 +84,7 @@ def test_what_each_window_scored_is_stored_on_every_split(tmp_path: Path) -> Non
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(evaluation(OTHER))
         run.record_rescore(evaluation(OTHER).plan_id, "holdout", scores)
-        (found,) = run.evaluations()
+        (found,) = run.landed()
     assert found.holdout["kl"].by_window == by_window
     searched = evaluation(OTHER).score.by_window["kl"]
     assert found.quality["kl"].by_window == tuple(searched)
@@ -96,7 +96,7 @@ def test_an_evaluation_is_written_with_all_its_splits(tmp_path: Path) -> None:
     whole = replace(evaluation(OTHER), fresh=scores, holdout=holdout)
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(whole)
-        assert run.evaluations() == [whole]
+        assert run.landed() == [whole]
 
 
 def test_an_evaluation_lands_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_an_evaluation_lands_whole_or_not_at_all(tmp_path: Path) -> None:
     with Run.create(tmp_path, SETTINGS) as run:
         with pytest.raises(sqlite3.Error):
             run.record(broken)
-        assert run.evaluations() == []
+        assert run.landed() == []
 
 
 def test_a_second_process_is_refused_while_the_run_is_in_use(tmp_path: Path) -> None:
@@ -119,11 +119,11 @@ def test_a_second_process_is_refused_while_the_run_is_in_use(tmp_path: Path) -> 
 
 def test_a_run_can_be_read_while_it_is_written(tmp_path: Path) -> None:
     with Run.create(tmp_path, SETTINGS) as writer, Run.open(tmp_path) as reader:
-        assert reader.evaluations() == []
+        assert reader.landed() == []
         writer.record(evaluation(OTHER))
-        assert reader.evaluations() == [evaluation(OTHER)]
+        assert reader.landed() == [evaluation(OTHER)]
     with Run.open(tmp_path) as reader:
-        assert len(reader.evaluations()) == 1
+        assert len(reader.landed()) == 1
 
 
 def test_a_closed_run_leaves_no_log_that_a_reader_would_have_to_write(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_resuming_keeps_what_is_there_and_may_go_further(tmp_path: Path) -> None
         run.record(evaluation(OTHER))
     further = SETTINGS.model_copy(update={"evaluations": 500})
     with Run.resume(tmp_path, further) as run:
-        assert run.evaluations() == [evaluation(OTHER)]
+        assert run.landed() == [evaluation(OTHER)]
         assert Run.open(tmp_path).settings == SETTINGS  # until its model is known to be the same
         run.keep_settings()
     with Run.open(tmp_path) as run:
@@ -171,7 +171,7 @@ def test_a_run_killed_before_its_database_was_made_is_resumed(tmp_path: Path) ->
     with pytest.raises(RunError, match="--resume"):
         Run.open(tmp_path)
     with Run.resume(tmp_path, SETTINGS) as run:
-        assert run.evaluations() == []
+        assert run.landed() == []
 
 
 def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_resuming_what_was_killed_before_it_wrote_anything_begins_it(
         path = temporary_path(path, 4194303) if name == "settings.yaml" else path
         path.write_text("half")
     with Run.resume(tmp_path, SETTINGS) as run:
-        assert run.evaluations() == []
+        assert run.landed() == []
     assert "the run begins" in notices[0]
     assert not list(tmp_path.glob(".*"))
 
@@ -302,4 +302,4 @@ def test_a_full_disk_loses_nothing_that_was_recorded(tmp_path: Path) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with Run.open(tmp_path) as run:
-        assert run.evaluations() == [evaluation(OTHER)]
+        assert run.landed() == [evaluation(OTHER)]

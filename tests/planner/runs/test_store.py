@@ -33,27 +33,27 @@ def test_only_what_is_new_or_changed_is_read_again(tmp_path: Path) -> None:
     with Run.create(tmp_path, SETTINGS) as writer, Run.open(tmp_path) as reader:
         writer.record(evaluation(FIRST))
         writer.record(evaluation(SECOND))
-        seen = max(e.revision for e in reader.evaluations())
-        assert reader.evaluations(after=seen) == []
+        seen = max(e.revision for e in reader.landed())
+        assert reader.landed(after=seen) == []
         writer.record(evaluation(THIRD))
-        assert [e.genome for e in reader.evaluations(after=seen)] == [THIRD]
+        assert [e.genome for e in reader.landed(after=seen)] == [THIRD]
         # a plan that goes on to another rung is news, and keeps its place
         writer.record(evaluation(FIRST, seconds=2.0))
         writer.record_rescore(evaluation(SECOND).plan_id, "fresh", evaluation(SECOND).quality)
-        assert [e.genome for e in reader.evaluations(after=seen)] == [FIRST, SECOND, THIRD]
-        assert [e.genome for e in reader.evaluations()] == [FIRST, SECOND, THIRD]
-        assert reader.evaluations()[0].score.seconds == 2.0
+        assert [e.genome for e in reader.landed(after=seen)] == [FIRST, SECOND, THIRD]
+        assert [e.genome for e in reader.landed()] == [FIRST, SECOND, THIRD]
+        assert reader.landed()[0].score.seconds == 2.0
 
 
 def test_an_evaluation_says_when_it_landed(tmp_path: Path) -> None:
     before = datetime.now(UTC) - timedelta(milliseconds=1)
     with Run.create(tmp_path, SETTINGS) as run:
         run.record(evaluation(FIRST))
-        (landed,) = run.evaluations()
+        (landed,) = run.landed()
         assert landed.created_at is not None
         assert before <= landed.created_at <= datetime.now(UTC)
         run.record(evaluation(FIRST, seconds=2.0))
-        (changed,) = run.evaluations()
+        (changed,) = run.landed()
     assert changed.created_at == landed.created_at
 
 
@@ -67,9 +67,9 @@ def test_two_readers_see_what_one_writer_writes(tmp_path: Path) -> None:
             with Run.open(tmp_path) as run:
                 seen, count = 0, 0
                 while count < len(genomes):
-                    news = run.evaluations(after=seen)
+                    news = run.landed(after=seen)
                     seen = max([seen, *(e.revision for e in news)])
-                    found = [e.genome for e in run.evaluations()]
+                    found = [e.genome for e in run.landed()]
                     assert found == genomes[: len(found)]
                     count = len(found)
                     assert run.status.state == "preparing"
@@ -154,7 +154,7 @@ def test_a_run_opened_at_one_moment_stays_as_it_was(tmp_path: Path) -> None:
         writer.record(evaluation(SECOND, seconds=2.0))
         writer.record_metadata(RunMetadata(text="a book"))
         writer.record_status("searching")
-        assert (held.evaluations(), held.metadata, held.status) == (
+        assert (held.landed(), held.metadata, held.status) == (
             [evaluation(SECOND)],
             known,
             status,
@@ -163,7 +163,7 @@ def test_a_run_opened_at_one_moment_stays_as_it_was(tmp_path: Path) -> None:
         assert len(held.front()) == 1
         held.close()
         with Run.open(tmp_path) as live:
-            assert len(live.evaluations()) == 2
+            assert len(live.landed()) == 2
             assert live.metadata.text == "a book"
 
 
@@ -208,9 +208,9 @@ def test_a_plan_is_kept_in_whole(tmp_path: Path) -> None:
     with Run.create(tmp_path, SETTINGS) as run:
         run.record_plans([plan])
         run.record_plans([plan])
-        assert run.plan("unknown") is None
+        assert run.stored_plan("unknown") is None
     with Run.open(tmp_path) as reader:
-        assert reader.plan(plan.plan_id) == plan
+        assert reader.stored_plan(plan.plan_id) == plan
 
 
 OF_OTHER_UNITS = _plan().model_copy(update={"sites": {}}).to_json()
@@ -233,10 +233,10 @@ def test_a_damaged_plan_is_named(tmp_path: Path, json_text: str, fault: str) -> 
         run.record_metadata(RunMetadata(model=model))
         run.record_plans([plan])
     with Run.open(tmp_path) as reader:
-        assert reader.plan(plan.plan_id) == plan
+        assert reader.stored_plan(plan.plan_id) == plan
         _execute(tmp_path, f"update plans set json = '{json_text}'")
         with pytest.raises(RunError, match=f"plan {plan.plan_id} is {fault}; go on") as raised:
-            reader.plan(plan.plan_id)
+            reader.stored_plan(plan.plan_id)
     assert len(str(raised.value).replace(str(tmp_path), "run")) <= 300
     (command,) = raised.value.__notes__
     assert command.endswith("--resume")

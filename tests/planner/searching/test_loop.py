@@ -41,7 +41,7 @@ from tests.problems.toy_search import (
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[Evaluation]:
     with Run.create(tmp_path_factory.mktemp("whole"), SETTINGS) as run:
         assert search(run, Scorer()) == "evaluations"
-        return run.evaluations()
+        return run.landed()
 
 
 def by_genome(evaluations: list[Evaluation]) -> list[Evaluation]:
@@ -64,8 +64,8 @@ def test_a_resumed_search_ends_like_one_that_was_never_stopped(
     with Run.resume(tmp_path, SETTINGS) as run:
         search(run, scorer)
         assert scorer.count == EVALUATIONS - fail_after
-        assert by_genome(run.evaluations()) == by_genome(uninterrupted)
-        assert front(run.evaluations(), ("params",)) == front(uninterrupted, ("params",))
+        assert by_genome(run.landed()) == by_genome(uninterrupted)
+        assert front(run.landed(), ("params",)) == front(uninterrupted, ("params",))
 
 
 def test_a_search_taken_further_ends_like_one_that_was_meant_to(
@@ -75,7 +75,7 @@ def test_a_search_taken_further_ends_like_one_that_was_meant_to(
         search(run, Scorer(), Limits(evaluations=21))
     with Run.resume(tmp_path, SETTINGS) as run:
         search(run, Scorer())
-        assert by_genome(run.evaluations()) == by_genome(uninterrupted)
+        assert by_genome(run.landed()) == by_genome(uninterrupted)
 
 
 def test_a_killed_search_loses_nothing(tmp_path: Path, uninterrupted: list[Evaluation]) -> None:
@@ -90,14 +90,14 @@ def test_a_killed_search_loses_nothing(tmp_path: Path, uninterrupted: list[Evalu
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     with Run.open(folder) as run:
-        left = run.evaluations()
+        left = run.landed()
     assert set(seen) <= {found.genome for found in left}
     assert len(left) < EVALUATIONS
     scorer = Scorer()
     with Run.resume(folder, SETTINGS) as run:
         search(run, scorer)
         assert scorer.count == EVALUATIONS - len(left)
-        assert by_genome(run.evaluations()) == by_genome(uninterrupted)
+        assert by_genome(run.landed()) == by_genome(uninterrupted)
 
 
 def _wait_for(process: subprocess.Popen[bytes], folder: Path, count: int) -> list[tuple[int, ...]]:
@@ -107,7 +107,7 @@ def _wait_for(process: subprocess.Popen[bytes], folder: Path, count: int) -> lis
         assert process.poll() is None, f"the search ended by itself with {process.returncode}"
         try:
             with Run.open(folder) as run:
-                genomes = [found.genome for found in run.evaluations()]
+                genomes = [found.genome for found in run.landed()]
         except RunError:
             genomes = []
         if len(genomes) >= count:
@@ -119,7 +119,7 @@ def _wait_for(process: subprocess.Popen[bytes], folder: Path, count: int) -> lis
 def test_tokens_stop_a_search(tmp_path: Path) -> None:
     with Run.create(tmp_path, SETTINGS) as run:
         assert search(run, Scorer(), Limits(evaluations=60, tokens=1050)) == "tokens"
-        assert len(run.evaluations()) == 11
+        assert len(run.landed()) == 11
 
 
 def test_minutes_stop_a_search_and_count_from_its_beginning(tmp_path: Path) -> None:
@@ -190,17 +190,20 @@ def test_a_searcher_without_ideas_is_stopped(tmp_path: Path) -> None:
     with Run.create(tmp_path, SETTINGS) as run:
         limits = Limits(evaluations=60)
         assert SearchLoop(searcher, scorer, run, limits, OBJECTIVES).run() == "exhausted"
-        assert len(run.evaluations()) == scorer.count == 1
+        assert len(run.landed()) == scorer.count == 1
     assert searcher.told == 21
 
 
 def test_progress_reports_how_far_and_how_long(tmp_path: Path) -> None:
-    landed: list[SearchProgress] = []
+    told: list[SearchProgress] = []
     with Run.create(tmp_path, SETTINGS) as run:
         limits = Limits(evaluations=5)
         loop = SearchLoop(Repeating(), Scorer(pause=0.01), run, limits, OBJECTIVES)
-        loop.run(landed.append)
-    (only,) = landed
+        loop.run(told.append)
+    beginning, only = told
+    assert (beginning.done, beginning.latest, beginning.eta_seconds) == (0, None, None)
+    assert {each.doing for each in told} == {"round 1: 1 plan on 2 of 2 windows"}
+    assert only.latest is not None
     assert (only.done, only.share, only.latest.genome) == (1, 0.2, (1,) * 8)
     assert only.eta_seconds is not None
     assert only.eta_seconds == pytest.approx(4 * only.seconds, rel=0.5)
@@ -223,7 +226,7 @@ def test_a_race_that_was_stopped_anywhere_ends_as_if_it_was_not(
     whole = RacingScorer()
     with Run.create(tmp_path / "whole", settings) as run:
         search(run, whole)
-        expected = by_genome(run.evaluations())
+        expected = by_genome(run.landed())
     assert whole.count > EVALUATIONS  # more than one rung was climbed
     for fail_after in (3, 9, 17, whole.count - 1):
         folder = tmp_path / str(fail_after)
@@ -232,7 +235,7 @@ def test_a_race_that_was_stopped_anywhere_ends_as_if_it_was_not(
         rest = RacingScorer()
         with Run.resume(folder, settings) as run:
             search(run, rest)
-            assert by_genome(run.evaluations()) == expected
+            assert by_genome(run.landed()) == expected
         assert rest.count == whole.count - fail_after
 
 
@@ -246,7 +249,7 @@ def test_racing_spends_less_and_keeps_the_front(tmp_path: Path) -> None:
             SearchLoop(
                 searcher, RacingScorer(), run, limits, OBJECTIVES, racing=settings.racing
             ).run()
-            found = run.evaluations()
+            found = run.landed()
         spent[racing] = sum(e.score.tokens for e in found)
         fronts[racing] = {e.genome for e in front(found, ("params",))}
     assert spent["tests"] < 0.8 * spent["off"]
@@ -277,11 +280,11 @@ def test_a_plan_that_failed_counts_as_the_worst_and_is_recorded_with_its_reason(
 
     with Run.create(tmp_path, SETTINGS) as run:
         assert search(run, Breaking()) == "evaluations"
-        failed = [e for e in run.evaluations() if e.score.failure]
+        failed = [e for e in run.landed() if e.score.failure]
         assert failed
         assert all(sum(e.genome) % 3 == 0 for e in failed)
         assert {e.score.failure for e in failed} == {"its logits hold NaN"}
-        assert not set(genomes_of(failed)) & set(genomes_of(front(run.evaluations(), ("params",))))
+        assert not set(genomes_of(failed)) & set(genomes_of(front(run.landed(), ("params",))))
     assert OBJECTIVES.of(failed)[:, 0].min() > 100
 
 
@@ -301,7 +304,7 @@ def test_a_round_in_which_every_plan_fails_does_not_end_the_search(tmp_path: Pat
 
     with Run.create(tmp_path, SETTINGS) as run:
         assert search(run, Ruined()) == "evaluations"
-        assert front(run.evaluations(), ("params",)) == []
+        assert front(run.landed(), ("params",)) == []
 
 
 def test_a_plan_that_fails_late_is_replayed_as_it_raced(tmp_path: Path) -> None:
@@ -320,19 +323,19 @@ def test_a_plan_that_fails_late_is_replayed_as_it_raced(tmp_path: Path) -> None:
     with Run.create(tmp_path / "whole", SETTINGS) as run:
         whole = FailingLate()
         search(run, whole)
-        expected = by_genome(run.evaluations())
+        expected = by_genome(run.landed())
     assert any(e.score.failure and e.score.windows == 8 for e in expected)
     with Run.create(tmp_path / "cut", SETTINGS) as run, pytest.raises(KeyboardInterrupt):
         search(run, FailingLate(fail_after=whole.count // 2))
     with Run.resume(tmp_path / "cut", SETTINGS) as run:
         search(run, FailingLate())
-        assert by_genome(run.evaluations()) == expected
+        assert by_genome(run.landed()) == expected
 
 
 def test_tokens_that_run_out_within_a_race_leave_what_landed(tmp_path: Path) -> None:
     with Run.create(tmp_path, SETTINGS) as run:
         assert search(run, RacingScorer(), Limits(evaluations=60, tokens=3700)) == "tokens"
-        windows = [e.score.windows for e in run.evaluations()]
+        windows = [e.score.windows for e in run.landed()]
     assert 100 * sum(windows) >= 3700
     assert min(windows) < 16
 
@@ -346,7 +349,14 @@ def test_progress_reaches_the_end_only_with_the_last_race(tmp_path: Path) -> Non
     done = [progress.done for progress in told]
     assert done == sorted(done)
     assert done[-1] == 40
-    assert done[19] < 20  # all of the first round have landed on their first rung
+    landed = [progress.done for progress in told if progress.latest is not None]
+    assert landed[19] < 20  # all of the first round have landed on their first rung
+    assert told[0].doing == "round 1: 20 plans on 4 of 16 windows"
+    said = list(dict.fromkeys(progress.doing for progress in told))
+    assert [words.partition(" on ")[2] for words in said[:3]] == [
+        f"{windows} of 16 windows" for windows in RacingScorer.rungs
+    ]
+    assert said[3].startswith("round 2: ")
 
 
 class Scripted:
@@ -382,7 +392,7 @@ def test_rungs_bound_how_far_a_plan_comes_and_it_goes_on_from_there(tmp_path: Pa
     loop, searcher = scripted(tmp_path, *asks)
     assert [float(answer.seen[0]) for answer in searcher.answers] == [0.25, 0.5, 1.0]
     assert (loop.spent.plans, loop.spent.tokens) == (1, 1600)  # nothing is scored twice
-    whole = OBJECTIVES.of(Run.open(tmp_path).evaluations())
+    whole = OBJECTIVES.of(Run.open(tmp_path).landed())
     assert searcher.answers[-1].objectives[0] == pytest.approx(whole[0])
 
 
@@ -392,7 +402,7 @@ def test_what_is_only_shown_counts_for_no_limit(tmp_path: Path) -> None:
     assert len(searcher.answers) == 1  # the second, which counts, reached the limit
     assert (loop.spent.plans, loop.spent.tokens) == (1, 1600)
     with Run.open(tmp_path) as run:
-        assert len(run.evaluations()) == 2
+        assert len(run.landed()) == 2
 
 
 def test_samples_and_gradients_are_replies_that_count(tmp_path: Path) -> None:
@@ -409,7 +419,7 @@ def test_samples_and_gradients_are_replies_that_count(tmp_path: Path) -> None:
     assert gradients[4 * 0 + 1] == 0  # no step
     assert loop.spent.plans == 2  # a gradient is no plan
     with Run.open(tmp_path) as run:
-        assert run.evaluations() == []
+        assert run.landed() == []
         assert sorted(batch for batch, _ in run.replies()) == [0, 0, 1]
 
 

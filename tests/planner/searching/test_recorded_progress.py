@@ -15,7 +15,14 @@ from tests.progress import RecordedProgress as Heard
 
 PLAN = evaluation((3,) * 8)
 HALF = SearchProgress(
-    done=5, share=0.5, tokens=70, latest=PLAN, is_complete=True, seconds=3.0, eta_seconds=3.5
+    done=5,
+    share=0.5,
+    tokens=70,
+    doing="round 2: 8 plans on 4 of 16 windows",
+    latest=PLAN,
+    is_complete=True,
+    seconds=3.0,
+    eta_seconds=90.0,
 )
 
 
@@ -31,9 +38,10 @@ def test_each_stage_and_its_progress_are_recorded_and_passed_on(
         progress.searched(HALF)
         assert run.status == first  # less than a second has passed
         monkeypatch.setattr(recorded_progress, "_SECONDS", 0.0)
-        progress.searched(HALF)
+        progress.searched(HALF, "KL 0.1 within params<=0.7x")
         status = run.status
-        assert (status.share, status.eta_seconds, status.tokens) == (0.5, 3.5, 70)
+        assert (status.share, status.eta_seconds, status.tokens) == (0.5, 90.0, 70)
+        assert (status.state, status.phase) == ("searching", HALF.doing)
         progress.enter("rescoring")
         progress.stage("re-scoring")
         progress.advance(1, 4)
@@ -42,6 +50,10 @@ def test_each_stage_and_its_progress_are_recorded_and_passed_on(
         assert status.tokens == 70
     assert (50, 100) in heard.counts
     assert (1, 4) in heard.counts
+    assert heard.notes == [
+        "5 plans · round 2: 8 plans on 4 of 16 windows · 1.5 min left",
+        f"KL 0.1 within params<=0.7x · 5 plans · {HALF.doing} · 1.5 min left",
+    ]
 
 
 @pytest.mark.parametrize(

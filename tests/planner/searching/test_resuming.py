@@ -42,8 +42,8 @@ def test_the_search_sees_its_own_windows_only(run: Run, saved_llama: Path, tmp_p
     Run.create(out, run.settings).close()
     swapped.save(out / "calibration.npz")
     other = search(str(saved_llama), out=out, resume=True, **SMALL)
-    before = [(e.genome, e.quality["kl"].value) for e in run.evaluations()]
-    assert [(e.genome, e.quality["kl"].value) for e in other.evaluations()] == before
+    before = [(e.genome, e.quality["kl"].value) for e in run.landed()]
+    assert [(e.genome, e.quality["kl"].value) for e in other.landed()] == before
     for column in ("fresh_nll", "holdout_nll"):
         assert (other.front()[column] != run.front()[column]).all()
 
@@ -82,10 +82,10 @@ def test_the_front_of_a_running_search_is_there_in_whole(
     searched = [e for e in run.front_plans() if e.round != BASELINE_ROUND]
     assert len(searched) > 1
     for evaluation in searched:
-        plan = run.plan(evaluation.plan_id)
+        plan = run.stored_plan(evaluation.plan_id)
         assert plan is not None
         kept = [len(component.units) for component in plan.sites.values()]
-        assert run.layers(evaluation.plan_id)["kept"].tolist() == kept
+        assert run.plan(evaluation.plan_id).layers()["kept"].tolist() == kept
 
 
 def test_a_killed_process_loses_nothing(
@@ -103,11 +103,11 @@ def test_a_killed_process_loses_nothing(
         process.wait()
     assert landed < SMALL["evaluations"]
     with Run.open(out) as killed:
-        survived = killed.evaluations()
+        survived = killed.landed()
     assert len(survived) >= landed
     resumed = search(str(saved_llama), out=out, resume=True, **SMALL)
     # all but the scores on other text, which come at the end
-    kept = [replace(e, fresh={}, holdout={}) for e in resumed.evaluations()[: len(survived)]]
+    kept = [replace(e, fresh={}, holdout={}) for e in resumed.landed()[: len(survived)]]
     assert kept == survived
     pd.testing.assert_frame_equal(resumed.front(), run.front())
 

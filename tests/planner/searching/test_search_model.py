@@ -24,7 +24,7 @@ pytestmark = pytest.mark.arithmetic
 
 
 def test_every_evaluation_is_recorded(run: Run) -> None:
-    searched = [e for e in run.evaluations() if e.round != BASELINE_ROUND]
+    searched = [e for e in run.landed() if e.round != BASELINE_ROUND]
     assert len(searched) == SMALL["evaluations"]
     assert all(e.score.tokens == 4 * 16 for e in searched)
 
@@ -59,7 +59,7 @@ def test_the_whole_front_was_scored_on_fresh_and_on_hold_out_text(run: Run) -> N
 def test_the_best_plan_meets_the_budget(run: Run) -> None:
     best = run.best("params<=0.8x")
     assert best.costs["params"] <= 0.8 * run.dense["params"]
-    inside = [e for e in run.evaluations() if e.costs["params"] <= 0.8 * run.dense["params"]]
+    inside = [e for e in run.landed() if e.costs["params"] <= 0.8 * run.dense["params"]]
     assert best.quality["kl"].value == min(e.quality["kl"].value for e in inside)
 
 

@@ -30,8 +30,8 @@ def test_whole_layers_only(saved_llama: Path, tmp_path: Path) -> None:
     run = search(
         str(saved_llama), out=tmp_path / "run", **{**SMALL, "evaluations": 20}, space="layers"
     )
-    assert all(set(e.genome) <= {0, 1} for e in run.evaluations())
-    assert len(run.evaluations()[0].genome) == 6
+    assert all(set(e.genome) <= {0, 1} for e in run.landed())
+    assert len(run.landed()[0].genome) == 6
     folder = run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
     assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
 
@@ -43,7 +43,7 @@ def test_without_a_limit_on_costs_the_whole_range_is_searched_and_compared_at_th
     settings = {**SMALL, "budget": budget}
     run = search(str(saved_llama), out=tmp_path / "run", **settings)
     assert run.front()["params_x"].min() < 0.5
-    proposed = front([e for e in run.evaluations() if e.round != BASELINE_ROUND], ("params",))
+    proposed = front([e for e in run.landed() if e.round != BASELINE_ROUND], ("params",))
     position = knee(Points.of(proposed, ("params",), run.dense))
     plan = proposed[len(proposed) // 2 if position is None else position]
     assert list(run.baselines()) == ["uniform", "additive"]
@@ -55,10 +55,10 @@ def test_without_a_limit_on_costs_the_whole_range_is_searched_and_compared_at_th
     assert len(compared_with_baselines(run, run.best(within))) == 3
 
     # a run that is gone on with, though finished, compares at the same plan
-    before = run.evaluations()
+    before = run.landed()
     again = search(str(saved_llama), out=tmp_path / "run", **settings, resume=True)
     assert again.metadata.baselines_within == within
-    assert len(again.evaluations()) == len(before)
+    assert len(again.landed()) == len(before)
 
 
 @pytest.mark.parametrize("searcher", ["random", "uniform"])
@@ -108,7 +108,7 @@ def test_a_race_on_a_model_drops_some_plans_and_scores_the_front_in_full(
     saved_llama: Path, tmp_path: Path
 ) -> None:
     raced = search(str(saved_llama), out=tmp_path / "raced", **RACED)
-    windows = {e.plan_id: e.score.windows for e in raced.evaluations()}
+    windows = {e.plan_id: e.score.windows for e in raced.landed()}
     assert set(windows.values()) <= {4, 8, 16}
     assert min(windows.values()) < 16
     assert all(windows[plan] == 16 for plan in raced.front()["plan_id"])
@@ -126,7 +126,7 @@ def test_a_search_that_is_cut_short_finishes_its_front(saved_llama: Path, tmp_pa
         progress=progress,
     )
     assert "scoring what the search left unfinished" in progress.stages
-    windows = {e.plan_id: e.score.windows for e in run.evaluations()}
+    windows = {e.plan_id: e.score.windows for e in run.landed()}
     assert len(run.front()) > 1
     assert all(windows[plan] == 16 for plan in run.front()["plan_id"])
 

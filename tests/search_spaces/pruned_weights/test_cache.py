@@ -60,6 +60,21 @@ def test_weights_are_built_on_first_use_and_once(tmp_path: Path, builder: Counte
     ]
 
 
+def test_what_is_made_is_told_with_its_count(
+    tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress, store = RecordedProgress(), opened(tmp_path, builder)
+    monkeypatch.setattr(builder, "_progress", progress)
+    monkeypatch.setattr(builder, "_made_count", 0)
+    store.weights(MLP, 16)
+    store.weights(MLP, 32)  # was made with it
+    store.weights(MLP, 32, HALF)
+    assert progress.notes == [
+        "making weights (0 made so far): layers.1.mlp, 16, 32 kept",
+        "making weights (2 made so far): layers.1.mlp, 32 kept, 50%",
+    ]
+
+
 def test_slices_take_no_file(tmp_path: Path, builder: Counted) -> None:
     store = opened(tmp_path, builder)
     for count, pattern in ((0, DENSE), (0, HALF), (48, DENSE)):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from planner.cli.demo_command import PROMPT, demo_model
+from planner.cli.commands.demo_command import PROMPT, demo_model
 from planner.targets.gguf.gguf_runtime import served
 from planner.targets.gguf.gguf_vocabulary import vocabulary_of
 from search_spaces.models.loading import load_model

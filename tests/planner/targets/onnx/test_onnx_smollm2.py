@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from planner.cli.demo_command import PROMPT, demo_model
+from planner.cli.commands.demo_command import PROMPT, demo_model
 from planner.targets.onnx.onnx_target import TOLERANCE, OnnxTarget
 from planner.targets.onnx.other_readers import genai_tokens, openvino_logits
 from search_spaces.models.loading import load_model

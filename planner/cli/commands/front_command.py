@@ -1,5 +1,6 @@
 """``planner front``: the front of a run, and the best plan within a budget."""
 
+import logging
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,12 +9,21 @@ from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_option
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from rich.text import Text
+
     from planner.run import Run
     from planner.settings.budget import Budget
+
+logger = logging.getLogger(__name__)
+
+_REPORTS = ("against", "reference", "stability")
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the command's arguments."""
+    from planner.cli.printing import add_formats
+
     parser.declare("run", Path)
     parser.add_argument("run", help="Folder of the run.")
     choice, report = "choice of plans", "report"
@@ -24,65 +34,86 @@ def add_arguments(parser: CommandParser) -> None:
         "Print the best plan within each of many budgets, for example 0.5x,0.6x or size<=180MB."
     )
     add_option(parser, "budgets", str, help_text, group=choice)
-    help_text = "Print what the plan of this id keeps of each layer."
-    add_option(parser, "plan", str, help_text, group=choice)
     help_text = "Folder of another run, whose front is compared with this one."
     add_option(parser, "against", Path, help_text, group=report)
     help_text = "KL at the reference point of the hypervolume."
     add_option(parser, "reference", float, help_text, group=report)
     help_text = "Rank the front again on the fresh windows, and report what changes."
     add_option(parser, "stability", bool, help_text, group=report)
+    add_formats(
+        parser,
+        "Print a JSON list with an object a plan: the columns of front.csv, best and knee; with "
+        "--budgets an object a budget.",
+        "Print the same as CSV, a row a plan or a budget.",
+    )
 
 
 def run(options: Namespace) -> None:
     """Print the front of a run."""
+    from planner.cli.printing import print_frame, show, wants_data
+    from planner.results.budgets import split_budgets
+    from planner.run import Run
+    from planner.settings.budget import Budget
+
+    is_data = wants_data(options)
+    opened_run = Run.open(options.run, live=False)
+    _check_choice(options)
+    if options.budgets is not None:
+        answers = opened_run.answers(split_budgets(options.budgets))
+        if is_data:
+            print_frame(answers, options)
+        else:
+            _show_answers(answers)
+        return
+    budget = Budget.parse(options.budget) if options.budget else None
+    if is_data:
+        print_frame(_front_frame(opened_run, budget, at_knee=options.knee), options)
+        _tell_unfinished(opened_run)
+        return
+    # all that may be refused comes before the table
+    reports = _reports(opened_run, options)
+    print_front(opened_run, budget, at_knee=options.knee)
+    for text in reports:
+        print()
+        show(text)
+
+
+def _reports(run: "Run", options: Namespace) -> list["Text"]:
+    """Return what is told below the table."""
+    from rich.text import Text
+
     from planner.reports.sentences import (
         front_sentence,
         restriction_sentence,
         stability_sentences,
         status_sentence,
     )
-    from planner.reports.tables import layers_table, stability_table
-    from planner.results.budgets import split_budgets
+    from planner.reports.tables import stability_table
     from planner.run import Run
-    from planner.settings.budget import Budget
 
-    opened_run = Run.open(options.run, live=False)
-    _check_choice(options)
-    if options.plan is not None:
-        print(layers_table(opened_run.layers(options.plan)))
-        return
-    if options.budgets is not None:
-        _print_answers(opened_run, split_budgets(options.budgets))
-        return
-    # all that may be refused comes before the table
-    sentences = [
-        front_sentence(opened_run, reference=options.reference),
-        restriction_sentence(opened_run),
-    ]
-    rivalry = options.against and _against(opened_run, Run.open(options.against, live=False))
-    stability = opened_run.stability() if options.stability else None
-    unfinished = status_sentence(opened_run)
-    budget = Budget.parse(options.budget) if options.budget else None
-    print_front(opened_run, budget, at_knee=options.knee)
-    print("\n" + "\n".join(filter(None, sentences)))
-    if rivalry:
-        print(f"\n{rivalry}")
-    if stability:
-        print(f"\n{stability_table(stability)}\n\n{stability_sentences(stability)}")
-    if unfinished:
-        print(f"\n{unfinished}")
+    sentences = [front_sentence(run, reference=options.reference), restriction_sentence(run)]
+    texts = [Text("\n".join(filter(None, sentences)))]
+    if options.against:
+        texts.append(_against(run, Run.open(options.against, live=False)))
+    if options.stability:
+        stability = run.stability()
+        texts += [stability_table(stability), Text(stability_sentences(stability))]
+    unfinished = status_sentence(run)
+    return [*texts, Text(unfinished, "yellow")] if unfinished else texts
 
 
-def _against(run: "Run", other: "Run") -> str:
+def _against(run: "Run", other: "Run") -> "Text":
     """Return how the fronts of two runs compare: in whole, and at the same costs."""
+    from rich.text import Text
+
     from planner.reports.sentences import equal_cost_sentence, rivalry_sentences
     from planner.reports.tables import equal_cost_table
     from planner.results.equal_cost import at_equal_cost
 
     rivalry, found = rivalry_sentences(run, other), at_equal_cost(run, other)
+    text = Text(f"{rivalry}\n\n{equal_cost_sentence(run, other, found)}")
     table = [equal_cost_table(found, run.cost_names)] if found else []
-    return "\n".join([rivalry, "", equal_cost_sentence(run, other, found), *table])
+    return Text("\n").join([text, *table])
 
 
 def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -> None:
@@ -91,6 +122,8 @@ def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -
     Raises:
         BudgetError: If no plan of the run meets the budget.
     """
+    from planner.cli.printing import show
+    from planner.reports.answer import answer_sentence
     from planner.reports.sentences import compared_with_baselines, written_sentence
     from planner.reports.tables import front_table
     from search_spaces.errors import BudgetError
@@ -104,12 +137,12 @@ def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -
         except BudgetError as error:
             refusal = error
     chosen_id, knee_id = (plan.plan_id if plan else None for plan in (chosen, knee))
-    print(front_table(run.front(), marked=chosen_id, knee=knee_id))
+    show(front_table(run.front(), marked=chosen_id, knee=knee_id))
     if refusal:
         raise refusal
     baselines_within = run.metadata.baselines_within
     if budget and chosen:
-        print(f"\nwithin {budget}: plan {chosen.plan_id}")
+        print(f"\nwithin {budget}: {answer_sentence(run, budget)}")
         if written := written_sentence(run, chosen):
             print(written)
         # baselines meet the run's own budget, and compare with no other
@@ -124,17 +157,37 @@ def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -
         print("\n".join([f"plan {compared.plan_id}", *compared_with_baselines(run, compared)]))
 
 
-def _print_answers(run: "Run", budgets: list[str]) -> None:
+def _front_frame(run: "Run", budget: "Budget | None", *, at_knee: bool) -> "pd.DataFrame":
+    """Return a front as data: the columns of ``front.csv``, which plan is chosen, and the knee.
+
+    Raises:
+        BudgetError: If no plan of the run meets the budget.
+    """
+    frame, knee = run.front(), run.knee()
+    best = run.best(budget) if budget else knee if at_knee else None
+    ids = {"best": best and best.plan_id, "knee": knee and knee.plan_id}
+    return frame.assign(**{name: frame["plan_id"] == plan_id for name, plan_id in ids.items()})
+
+
+def _tell_unfinished(run: "Run") -> None:
+    """Say beside data how far a run has come, if it is not finished."""
+    from planner.reports.sentences import status_sentence
+
+    if unfinished := status_sentence(run):
+        logger.warning(unfinished)
+
+
+def _show_answers(answers: "pd.DataFrame") -> None:
     """Print the best plan within each budget.
 
     Raises:
         BudgetError: If there is none for any of them.
     """
+    from planner.cli.printing import show
     from planner.reports.tables import answers_table
     from search_spaces.errors import BudgetError
 
-    answers = run.answers(budgets)
-    print(answers_table(answers))
+    show(answers_table(answers))
     if (answers["plan_id"] == "").all():
         raise BudgetError(answers["refusal"][0])
 
@@ -154,11 +207,15 @@ def _check_choice(options: Namespace) -> None:
         )
     given = [
         name
-        for name in ("plan", "budgets", "budget", "knee", "against", "reference", "stability")
+        for name in ("budgets", "budget", "knee", *_REPORTS)
         if getattr(options, name) is not None and getattr(options, name) is not False
     ]  # a 0 was given too
-    if given[0:1] in (["plan"], ["budgets"]) and len(given) > 1:
+    alone = next((name for name in ("json", "csv") if getattr(options, name)), None)
+    beside = [name for name in given if name in _REPORTS]
+    if given[0:1] == ["budgets"] and len(given) > 1:
+        alone, beside = "budgets", given[1:]
+    if alone and beside:
         raise SettingsError(
-            f"`--{given[0]}` prints its answer and nothing else, got `--{given[1]}` too; "
+            f"`--{alone}` prints its answer and nothing else, got `--{beside[0]}` too; "
             "leave one of them out"
         )

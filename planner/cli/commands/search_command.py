@@ -23,7 +23,7 @@ def run(options: Namespace) -> None:
 
     settings = SearchSettings.checked(**given_settings(options, SearchSettings))
 
-    from planner.cli.front_command import print_front
+    from planner.cli.commands.front_command import print_front
     from planner.cli.terminal import Terminal
     from planner.reports.plots import draw_front
     from planner.reports.sentences import restriction_sentence

@@ -22,7 +22,7 @@ def run(options: Namespace) -> None:
 
     settings = ToMoeSettings.checked(**given_settings(options, ToMoeSettings))
 
-    from planner.cli.export_command import print_card
+    from planner.cli.commands.export_command import print_card
     from planner.cli.terminal import Terminal
     from planner.to_moe.convert import convert_to_moe
 

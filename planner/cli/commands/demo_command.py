@@ -111,7 +111,7 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
     from planner.reports.demo import demo_figures, demo_summary, peak_resident_bytes
     from planner.reports.plots import draw_front
     from planner.run import Run
-    from planner.runs.folder import FRONT_FIGURES, FRONT_PICTURE
+    from planner.runs.folder import FRONT_FIGURES, FRONT_PICTURE, MANIFEST_FILE
     from planner.searching.search_model import run_search
     from search_spaces.atomic_files import atomic_write_text
 
@@ -123,16 +123,28 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
     draw_front(run, out / FRONT_PICTURE)
     progress.stage("writing a sentence with both models")
     sentences = _sentences(run, model)
-    manifest = Manifest.model_validate_json((model / "manifest.json").read_text(encoding="utf-8"))
+    manifest = Manifest.model_validate_json((model / MANIFEST_FILE).read_text(encoding="utf-8"))
     text = demo_summary(run, BUDGET, model, manifest, sentences)
     seconds = time.monotonic() - started
     figures = demo_figures(run, BUDGET, manifest, seconds=seconds)
     atomic_write_text(out / FRONT_FIGURES, json.dumps(figures, indent=1) + "\n")
     peak = peak_resident_bytes() / 2**30
     text += f"\ntook {seconds / 60:.1f} min and at most {peak:.2f} GiB of memory"
+    text += f"\n{_report_line(run)}"
     if evidence is not None:
         keep_evidence(out, evidence, text)
     return text
+
+
+def _report_line(run: "Run") -> str:
+    """Write the report of the demo, and return where it is, or what it would take."""
+    from planner.reports.run_report.report_file import write_report
+    from search_spaces.errors import MissingExtraError
+
+    try:
+        return f"report:   {write_report(run, None, 'html')}, which any browser opens"
+    except MissingExtraError as error:
+        return f"report:   none, for {error}; then `planner report {run.folder}` writes it"
 
 
 def _sentences(run: "Run", model: Path) -> dict[str, str]:

@@ -1,0 +1,206 @@
+"""The question: a budget, in a box and by sliders; and the answer to it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dash import Dash, Input, Output, State, ctx, html, no_update
+
+from evaluators.metric import METRICS
+from planner.browse import ids
+from planner.browse.address import Address
+from planner.browse.callbacks.run_callbacks import Revisions
+from planner.browse.page import SLIDERS
+from planner.browse.run_shelf import RunShelf
+from planner.reports.answer import answer_sentence
+from planner.results.answers import answer_of, own_budget
+from planner.run import Run
+from planner.settings.budget import Budget, Limit
+from search_spaces.errors import BudgetError, InputError
+
+_WHOLE = 100
+"""Where a slider limits nothing: percent of the dense model's cost."""
+
+
+def register(app: Dash, shelf: RunShelf) -> None:
+    """Add the callbacks."""
+
+    @app.callback(
+        output={
+            "text": Output(ids.BUDGET, "value"),
+            "known_run": Output(ids.BUDGET_RUN, "data"),
+            "values": [Output(ids.slider(name), "value") for name in SLIDERS],
+            "least": [Output(ids.slider(name), "min") for name in SLIDERS],
+            "labels": [Output(ids.slider_label(name), "children") for name in SLIDERS],
+            "hidden": [Output(ids.slider_row(name), "hidden") for name in SLIDERS],
+        },
+        inputs={
+            "text": Input(ids.BUDGET, "value"),
+            "values": [Input(ids.slider(name), "value") for name in SLIDERS],
+            "revisions": Input(ids.REVISIONS, "data"),
+            "known_run": State(ids.BUDGET_RUN, "data"),
+            "search": State(ids.URL, "search"),
+        },
+    )
+    def keep_in_step(
+        text: str | None,
+        values: list[float],
+        revisions: Revisions | None,
+        known_run: str | None,
+        search: str | None,
+    ) -> dict[str, Any]:
+        main = main_run(revisions)
+        costs = _costs(shelf, main)
+        if main is None or costs is None:
+            return _unchanged()
+        if known_run is None:
+            asked = Address.of(search).budget
+            text = shelf.ask(_usual_budget, main) if asked is None else asked
+        elif any(ctx.triggered_id == ids.slider(name) for name in SLIDERS):
+            shares = dict(zip(SLIDERS, values, strict=True))
+            text = text_of_sliders(text or "", shares, costs["dense"])
+        elif known_run == main and (ctx.triggered_id == ids.REVISIONS or not _is_budget(text)):
+            return _unchanged()
+        return {"text": text, "known_run": main, **slider_states(text or "", **costs)}
+
+    @app.callback(
+        Output(ids.ANSWERED, "data"),
+        Output(ids.ANSWER, "children"),
+        Output(ids.BUDGET_FAULT, "children"),
+        Output(ids.SHOW_ANSWER, "hidden"),
+        Input(ids.BUDGET, "value"),
+        Input(ids.REVISIONS, "data"),
+        State(ids.ANSWERED, "data"),
+    )
+    def answer(
+        text: str | None, revisions: Revisions | None, known: dict[str, Any] | None
+    ) -> tuple[Any, Any, str, bool]:
+        answered, words, fault = answers(shelf, text or "", revisions)
+        is_same = answered == known
+        return no_update if is_same else answered, words, fault, answered["best"] is None
+
+
+def main_run(revisions: Revisions | None) -> str | None:
+    """Return the run that is asked for answers: the first that was chosen."""
+    return revisions[0][0] if revisions else None
+
+
+def answers(
+    shelf: RunShelf, text: str, revisions: Revisions | None
+) -> tuple[dict[str, Any], Any, str]:
+    """Return what was understood of a budget, the answers of all chosen runs, and what is amiss.
+
+    Returns:
+        ``budget``, ``run`` and ``best``, its plan, of the main run; the answers as elements; and
+        the sentence that the command line refuses the budget with, empty if it does not.
+    """
+    understood: dict[str, Any] = {"budget": None, "run": main_run(revisions), "best": None}
+    if not text.strip():
+        return understood, "Give a budget to get the best plan within it.", ""
+    try:
+        budget = Budget.parse(text)
+    except BudgetError as error:
+        return understood, "", str(error)
+    understood["budget"] = text
+    lines, faults = [], []
+    for name, _ in revisions or ():
+        try:
+            sentence = shelf.ask(lambda run: answer_sentence(run, budget, shelf.folder), name)
+        except InputError as error:
+            faults.append(_told(name, str(error), revisions))
+            continue
+        lines.append(html.Div(_told(name, sentence, revisions)))
+        if name == understood["run"]:
+            understood["best"] = shelf.ask(lambda run: answer_of(run, budget).plan.plan_id, name)
+    return understood, lines, " ".join(faults)
+
+
+def _told(name: str, sentence: str, revisions: Revisions | None) -> str:
+    return f"{name}: {sentence}" if len(revisions or ()) > 1 else sentence
+
+
+def text_of_sliders(text: str, shares: Mapping[str, float], dense: Mapping[str, float]) -> str:
+    """Return a budget with the limits that sliders set, the others as they were written.
+
+    Args:
+        text: The budget; one that cannot be understood is written anew.
+        shares: Where each slider stands, in percent of the dense model's cost.
+        dense: The dense model's costs.
+    """
+    limits = {limit.metric: limit for limit in _understood(text)}
+    for name, share in shares.items():
+        if name not in dense or round(share) == _percent(limits.get(name), dense):
+            continue
+        if share >= _WHOLE:
+            limits.pop(name, None)
+        else:
+            limits[name] = Limit(metric=name, value=round(share) / 100, relative=True)
+    return str(Budget(limits=tuple(limits.values())))
+
+
+def slider_states(
+    text: str, dense: Mapping[str, float], smallest: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return what sliders show of a budget.
+
+    Args:
+        text: The budget.
+        dense: The dense model's costs.
+        smallest: Those of the smallest plan.
+    """
+    limits = {limit.metric: limit for limit in _understood(text)}
+    places = [_percent(limits.get(name), dense) for name in SLIDERS]
+    costs = [(name, dense.get(name, 0.0), smallest.get(name, 0.0)) for name in SLIDERS]
+    least = [math.floor(_WHOLE * low / cost) if cost else 0 for _, cost, low in costs]
+    return {
+        "values": [max(place, low) for place, low in zip(places, least, strict=True)],
+        "least": least,
+        "labels": [_label(name, limits.get(name), dense) for name in SLIDERS],
+        "hidden": [low >= cost for _, cost, low in costs],
+    }
+
+
+def _is_budget(text: str | None) -> bool:
+    return not text or bool(_understood(text))
+
+
+def _understood(text: str) -> Sequence[Limit]:
+    try:
+        return Budget.parse(text).limits
+    except BudgetError:
+        return ()
+
+
+def _percent(limit: Limit | None, dense: Mapping[str, float]) -> int:
+    """Return where the slider of a cost stands."""
+    if limit is None or not dense.get(limit.metric):
+        return _WHOLE
+    return min(_WHOLE, round(_WHOLE * limit.share(dense)))
+
+
+def _label(name: str, limit: Limit | None, dense: Mapping[str, float]) -> str:
+    metric = METRICS[name]
+    if limit is None or name not in dense:
+        return f"{metric.label}: any"
+    share = limit.share(dense)
+    return f"{metric.label}: at most {share:.0%} ({metric.amount(share * dense[name])})"
+
+
+def _usual_budget(run: Run) -> str:
+    return str(own_budget(run) or "")
+
+
+def _costs(shelf: RunShelf, name: str | None) -> dict[str, Any] | None:
+    """Return the costs of the dense model and of the smallest plan; none: they are not known."""
+    if name is None:
+        return None
+    try:
+        return shelf.ask(lambda run: {"dense": run.dense, "smallest": run.smallest}, name)
+    except (InputError, OSError):  # the run's own line says so
+        return None
+
+
+def _unchanged() -> dict[str, Any]:
+    keep = [no_update] * len(SLIDERS)
+    lists = dict.fromkeys(("values", "least", "labels", "hidden"), keep)
+    return {"text": no_update, "known_run": no_update, **lists}

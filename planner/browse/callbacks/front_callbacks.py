@@ -1,0 +1,216 @@
+"""The two pictures of plans: their axes, what is drawn, and the brush over both.
+
+Tens of thousands of plans are sent once. A budget or a chosen plan changes a few marks, which
+alone are sent then.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import plotly.graph_objects as go
+from dash import Dash, Input, Output, Patch, State, no_update
+
+from planner.browse import ids
+from planner.browse.address import Address
+from planner.browse.callbacks.in_browser import in_browser
+from planner.browse.callbacks.run_callbacks import Revisions, points_of
+from planner.browse.run_shelf import RunShelf
+from planner.figures.figure_axes import Axis, Split, axis_names
+from planner.figures.front_figure import FrontView, front_figure
+from planner.figures.front_points import FrontPoints
+from planner.settings.budget import Budget
+
+PICKERS = (ids.X, ids.Y, ids.COLOUR, ids.OTHER_X, ids.OTHER_Y)
+_SPARE_MARKS = 3
+"""Traces that a best plan and chosen ones may add: an answer changes no other's place."""
+_NO_MARK = {"type": "scatter", "x": [], "y": [], "showlegend": False, "hoverinfo": "skip"}
+_DRAWN_FROM = ("revisions", "x", "y", "colour", "dominated", "splits", "theme")
+
+
+def register(app: Dash, shelf: RunShelf) -> None:
+    """Add the callbacks."""
+
+    @app.callback(
+        output={
+            "options": [Output(name, "options") for name in PICKERS],
+            "values": [Output(name, "value") for name in PICKERS],
+        },
+        inputs={
+            "revisions": Input(ids.REVISIONS, "data"),
+            "search": State(ids.URL, "search"),
+            "options": [State(name, "options") for name in PICKERS],
+            "values": [State(name, "value") for name in PICKERS],
+        },
+    )
+    def offer_axes(
+        revisions: Revisions | None, search: str | None, options: list[Any], values: list[Any]
+    ) -> dict[str, Any]:
+        chosen = dict(zip(PICKERS, values, strict=True))
+        offered, wanted = axis_choices(
+            points_of(shelf, revisions), chosen, Address.of(search, PICKERS)
+        )
+        return {
+            "options": [no_update if offered == known else offered for known in options],
+            "values": [
+                no_update if wanted[name] == chosen[name] else wanted[name] for name in PICKERS
+            ],
+        }
+
+    for graph, drawn, x, y in (
+        (ids.FRONT, ids.FRONT_DRAWN, ids.X, ids.Y),
+        (ids.OTHER, ids.OTHER_DRAWN, ids.OTHER_X, ids.OTHER_Y),
+    ):
+        app.callback(
+            output=(Output(graph, "figure"), Output(drawn, "data")),
+            inputs={
+                "asked": {
+                    "revisions": Input(ids.REVISIONS, "data"),
+                    "x": Input(x, "value"),
+                    "y": Input(y, "value"),
+                    "colour": Input(ids.COLOUR, "value"),
+                    "dominated": Input(ids.DOMINATED, "value"),
+                    "splits": Input(ids.SPLITS, "value"),
+                    "theme": Input(ids.THEME_NOW, "data"),
+                    "answered": Input(ids.ANSWERED, "data"),
+                    "selection": Input(ids.SELECTION, "data"),
+                },
+                "drawn": State(drawn, "data"),
+                "brush": State(ids.BRUSH, "data"),
+            },
+        )(_drawing(shelf, has_legend=graph == ids.FRONT))
+
+    _register_brush(app)
+
+
+def _drawing(shelf: RunShelf, *, has_legend: bool) -> Any:
+    def draw(
+        asked: dict[str, Any], drawn: dict[str, Any] | None, brush: dict[str, Any] | None
+    ) -> tuple[Any, Any]:
+        if not all(asked[name] for name in ("revisions", "x", "y", "theme")):
+            return no_update, no_update
+        points = points_of(shelf, asked["revisions"])
+        picture, known = drawing(points, asked, drawn, brush["plans"] if brush else None)
+        if not has_legend and isinstance(picture, go.Figure):
+            picture.update_layout(showlegend=False)
+        return picture, known
+
+    return draw
+
+
+def _register_brush(app: Dash) -> None:
+    """Let a box or a lasso in one picture mark the same plans in the other, in the browser."""
+    in_browser(
+        app,
+        "brush",
+        Output(ids.BRUSH, "data"),
+        Output(ids.BRUSH_NOTE, "children"),
+        Output(ids.CLEAR_BRUSH, "hidden"),
+        Input(ids.FRONT, "selectedData"),
+        Input(ids.OTHER, "selectedData"),
+        Input(ids.CLEAR_BRUSH, "n_clicks"),
+        State(ids.BRUSH, "data"),
+    )
+    in_browser(
+        app,
+        "mark",
+        Output(ids.FRONT, "figure", allow_duplicate=True),
+        Output(ids.OTHER, "figure", allow_duplicate=True),
+        Input(ids.BRUSH, "data"),
+        State(ids.FRONT, "figure"),
+        State(ids.OTHER, "figure"),
+    )
+
+
+def axis_choices(
+    points: Sequence[FrontPoints], chosen: Mapping[str, str | None], address: Address
+) -> tuple[list[dict[str, str]], dict[str, str | None]]:
+    """Return what the choosers of axes offer, and what each is to be at.
+
+    Args:
+        points: Of the chosen runs.
+        chosen: What each is at.
+        address: Of the page; it decides for those that are at nothing.
+    """
+    if not points:
+        return [], dict(chosen)
+    dense, names = points[0].dense, axis_names(points)
+    offered = [{"label": Axis.of(name, dense).label, "value": name} for name in names]
+    cost = points[0].cost_names[0]
+    usual = {
+        ids.X: f"{cost}_x",
+        ids.Y: "kl",
+        ids.OTHER_X: "params_x" if cost == "size" else "size",
+        ids.OTHER_Y: "perplexity",
+    }
+    orders = {n: (chosen[n], address.axes.get(n), usual.get(n)) for n in PICKERS}
+    return offered, {
+        name: next((axis for axis in order if axis in names), None)
+        for name, order in orders.items()
+    }
+
+
+def drawing(
+    points: Sequence[FrontPoints],
+    asked: Mapping[str, Any],
+    drawn: Mapping[str, Any] | None,
+    brushed: Sequence[str] | None,
+) -> tuple[Any, Any]:
+    """Return a picture of plans, or only its marks if all else of it is on the screen.
+
+    Args:
+        points: Of the chosen runs.
+        asked: What the page is at.
+        drawn: What the picture on the screen was made from.
+        brushed: Plans inside the box or lasso; `None`: there is no such.
+
+    Returns:
+        The figure, or a patch for it; and what it was made from.
+    """
+    view = _view(asked)
+    light = front_figure(points, replace(view, shows_dominated=False))
+    shown_from = [asked[name] for name in _DRAWN_FROM]
+    if drawn and drawn["from"] == shown_from and len(light.data) <= drawn["marks"]:
+        return _patched(light, drawn, brushed), no_update
+    figure = front_figure(points, view)
+    clouds, marks = len(figure.data) - len(light.data), len(light.data) + _SPARE_MARKS
+    figure.add_traces([go.Scatter(_NO_MARK)] * _SPARE_MARKS)
+    _mark_brushed(figure, brushed)
+    return figure, {"from": shown_from, "clouds": clouds, "marks": marks}
+
+
+def _view(asked: Mapping[str, Any]) -> FrontView:
+    answered = asked["answered"] or {"budget": None, "best": None}
+    return FrontView(
+        x=asked["x"],
+        y=asked["y"],
+        colour=asked["colour"],
+        budget=Budget.parse(answered["budget"]) if answered["budget"] else None,
+        best=answered["best"],
+        selected=tuple(plan_id for _, plan_id in asked["selection"] or ()),
+        shows_dominated=bool(asked["dominated"]),
+        splits=cast("tuple[Split, ...]", tuple(asked["splits"] or ())),
+        theme="dark" if asked["theme"] == "dark" else "light",
+    )
+
+
+def _patched(light: go.Figure, drawn: Mapping[str, Any], brushed: Sequence[str] | None) -> Patch:
+    """Return what changes on a picture whose clouds stay: all other traces, and its shapes."""
+    _mark_brushed(light, brushed)
+    content, patch = light.to_plotly_json(), Patch()
+    traces = [*content["data"], *[_NO_MARK] * (drawn["marks"] - len(content["data"]))]
+    for place, trace in enumerate(traces):
+        patch["data"][drawn["clouds"] + place] = trace
+    patch["layout"]["shapes"] = content["layout"].get("shapes", [])
+    return patch
+
+
+def _mark_brushed(figure: go.Figure, brushed: Sequence[str] | None) -> None:
+    """Let all plans stand back but those that are brushed."""
+    if brushed is None:
+        return
+    for trace in figure.data:
+        if trace.customdata is not None:
+            is_inside = np.isin(trace.customdata[:, 1].astype(str), brushed)
+            trace.selectedpoints = np.flatnonzero(is_inside).tolist()

@@ -1,0 +1,242 @@
+"""The chosen plan, or two: where they are chosen, and what is told of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dash import Dash, Input, Output, State, ctx, html, no_update
+
+from planner.browse import ids
+from planner.browse.address import Address
+from planner.browse.callbacks.budget_callbacks import main_run
+from planner.browse.callbacks.run_callbacks import Revisions, points_of
+from planner.browse.elements import table
+from planner.browse.measured_rows import SPEED_HEADS, speed_rows
+from planner.browse.plan_details import SCORE_HEADS, PlanDetails, details_of
+from planner.browse.plan_rows import key_of, plan_of, table_rows
+from planner.browse.run_shelf import RunShelf
+from planner.figures.difference_figure import difference_figure
+from planner.figures.figure_style import Theme
+from planner.figures.layer_figure import layer_figure
+from planner.results.plan_difference import PlanDifference, plan_difference
+from planner.run import Run
+from search_spaces.errors import InputError
+
+Selection = list[list[str]]
+"""Up to two plans, each as its run and its id."""
+
+
+def register(app: Dash, shelf: RunShelf) -> None:
+    """Add the callbacks."""
+    _register_choice(app, shelf)
+    _register_comparison(app, shelf)
+
+    @app.callback(
+        output={
+            "shown": Output(ids.PLAN_SHOWN, "data"),
+            "title": Output(ids.PLAN_TITLE, "children"),
+            "drops": Output(ids.DROPS, "children"),
+            "layers": Output(ids.LAYERS, "figure"),
+            "costs": Output(ids.COSTS, "children"),
+            "scores": Output(ids.SCORES, "children"),
+            "latency": Output(ids.LATENCY, "children"),
+            "json": Output(ids.PLAN_JSON, "children"),
+            "no_json": Output(ids.DOWNLOAD_JSON, "disabled"),
+            "no_export": Output(ids.EXPORT_START, "disabled"),
+        },
+        inputs={
+            "selection": Input(ids.SELECTION, "data"),
+            "revisions": Input(ids.REVISIONS, "data"),
+            "exports": Input(ids.EXPORTS_SHOWN, "data"),
+            "theme": Input(ids.THEME_NOW, "data"),
+            "shown": State(ids.PLAN_SHOWN, "data"),
+        },
+        prevent_initial_call=True,
+    )
+    def tell(
+        selection: Selection | None, revisions: Any, exports: Any, theme: Any, shown: Any
+    ) -> dict[str, Any]:
+        asked = [selection, revisions, exports, theme]
+        if not selection or theme is None or asked == shown:
+            return dict.fromkeys(_TOLD, no_update)
+        name, plan_id = selection[0]
+        try:
+            found = shelf.ask(lambda run: details_of(run, plan_id, shelf.folder), name)
+        except InputError as error:
+            kept = dict.fromkeys(_TOLD, no_update)
+            return kept | {"title": str(error), "no_export": True, "no_json": True}
+        return told(found, name, _theme(theme)) | {"shown": asked}
+
+
+def _register_comparison(app: Dash, shelf: RunShelf) -> None:
+    @app.callback(
+        Output(ids.COMPARISON, "hidden"),
+        Output(ids.VERDICT, "children"),
+        Output(ids.DIFFERENCE, "figure"),
+        Input(ids.SELECTION, "data"),
+        Input(ids.THEME_NOW, "data"),
+        prevent_initial_call=True,
+    )
+    def compare(selection: Selection | None, theme: str | None) -> tuple[bool, Any, Any]:
+        if not selection or len(selection) < 2:
+            return True, "", no_update
+        try:
+            found = difference_of(shelf, selection)
+        except InputError as error:
+            return False, str(error), no_update
+        return False, found.sentence, difference_figure(found, _theme(theme))
+
+    @app.callback(
+        Output(ids.JSON_FILE, "data"),
+        Input(ids.DOWNLOAD_JSON, "n_clicks"),
+        State(ids.PLAN_JSON, "children"),
+        State(ids.SELECTION, "data"),
+        prevent_initial_call=True,
+    )
+    def download(_clicks: int, text: str | None, selection: Selection | None) -> Any:
+        if not text or not selection:
+            return no_update
+        return {"content": text, "filename": f"plan-{selection[0][1]}.json"}
+
+
+_TOLD = (
+    *("shown", "title", "drops", "layers", "costs", "scores", "latency", "json", "no_json"),
+    "no_export",
+)
+
+
+def _register_choice(app: Dash, shelf: RunShelf) -> None:
+    @app.callback(
+        output={
+            "selection": Output(ids.SELECTION, "data"),
+            "compared": Output(ids.COMPARE, "value"),
+            "front": Output(ids.FRONT, "clickData"),
+            "other": Output(ids.OTHER, "clickData"),
+            "unticked": Output(ids.PLANS, "deselectAll"),
+        },
+        inputs={
+            "given": {
+                ids.FRONT: Input(ids.FRONT, "clickData"),
+                ids.OTHER: Input(ids.OTHER, "clickData"),
+                ids.PLANS: Input(ids.PLANS, "selectedRows"),
+                ids.COMPARE: Input(ids.COMPARE, "value"),
+                ids.ANSWERED: Input(ids.ANSWERED, "data"),
+                ids.SHOW_ANSWER: Input(ids.SHOW_ANSWER, "n_clicks"),
+            },
+            "selection": State(ids.SELECTION, "data"),
+            "revisions": State(ids.REVISIONS, "data"),
+            "search": State(ids.URL, "search"),
+        },
+        prevent_initial_call=True,
+    )
+    def choose(
+        given: dict[str, Any],
+        selection: Selection | None,
+        revisions: Revisions | None,
+        search: str | None,
+    ) -> dict[str, Any]:
+        source, main = str(ctx.triggered_id), main_run(revisions)
+        wanted = Address.of(search).plans if selection is None and main else ()
+        chosen = [[main, plan_id] for plan_id in wanted] or chosen_plans(source, given, selection)
+        same = dict.fromkeys(("selection", "compared", "front", "other", "unticked"), no_update)
+        clear = {"front": None, "other": None} if source in (ids.FRONT, ids.OTHER) else {}
+        if not chosen or chosen == selection:
+            return same | clear
+        second = key_of(*chosen[1]) if len(chosen) > 1 else None
+        unticked = {} if source == ids.PLANS else {"unticked": True}
+        return same | clear | unticked | {"selection": chosen, "compared": second}
+
+    @app.callback(
+        Output(ids.COMPARE, "options"),
+        Input(ids.REVISIONS, "data"),
+        Input(ids.SELECTION, "data"),
+        State(ids.COMPARE, "options"),
+    )
+    def offer_second(
+        revisions: Revisions | None, selection: Selection | None, known: list[Any] | None
+    ) -> Any:
+        rows = table_rows(points_of(shelf, revisions), shows_all=False, brushed=None)
+        options = second_choices(rows, selection or [])
+        return no_update if options == known else options
+
+
+def chosen_plans(
+    source: str, given: Mapping[str, Any], selection: Selection | None
+) -> Selection | None:
+    """Return the plans that a visitor chose; `None` if that was no choice.
+
+    Args:
+        source: Id of what was touched.
+        given: What each element is at.
+        selection: What was chosen before.
+    """
+    touched = given.get(source)
+    if source in (ids.FRONT, ids.OTHER):
+        data = touched and touched["points"][0].get("customdata")
+        return [list(data)] if data else None
+    if source == ids.PLANS:
+        return [plan_of(row["key"]) for row in touched[-2:]] if touched else None
+    if source == ids.COMPARE and selection:
+        return [selection[0], plan_of(touched)] if touched else selection[:1]
+    if source in (ids.ANSWERED, ids.SHOW_ANSWER):
+        answered = given[ids.ANSWERED] or {}
+        return [[answered["run"], answered["best"]]] if answered.get("best") else None
+    return None
+
+
+def second_choices(rows: Sequence[Mapping[str, Any]], selection: Selection) -> list[Any]:
+    """Return what may be compared with the chosen plan: the fronts and the baselines."""
+    several = len({row["run"] for row in rows}) > 1
+    options = [
+        {
+            "label": f"{row['run']}: " * several + f"{row['plan']} – {row['what']}",
+            "value": row["key"],
+        }
+        for row in rows
+    ]
+    listed = {option["value"] for option in options}
+    chosen = (key_of(*each) for each in selection[1:])
+    return options + [{"label": plan_of(key)[1], "value": key} for key in {*chosen} - listed]
+
+
+def difference_of(shelf: RunShelf, selection: Selection) -> PlanDifference:
+    """Return how two plans differ.
+
+    Raises:
+        InputError: If one is gone, or they cannot be compared.
+    """
+    (first, first_id), (second, second_id) = selection[:2]
+
+    def question(run: Run, other: Run) -> PlanDifference:
+        return plan_difference(run.plan(first_id), other.plan(second_id))
+
+    return shelf.ask(question, first, second)
+
+
+def told(found: PlanDetails, run: str, theme: Theme) -> dict[str, Any]:
+    """Return what the page tells of a plan, element by element.
+
+    Args:
+        found: What is known of it.
+        run: Name of its run.
+        theme: Light or dark.
+    """
+    speed: list[Any] = [html.P(found.predicted)]
+    if found.exports:
+        speed.append(table(SPEED_HEADS, speed_rows(found.exports)))
+    else:
+        speed.append(html.P("No export of it lies beside the run, so that none was measured."))
+    return {
+        "title": " · ".join([f"Plan {found.plan_id}", run, *found.roles]),
+        "drops": found.drops,
+        "layers": no_update if found.layers is None else layer_figure(found.layers, theme),
+        "costs": table(["", "amount", "of dense"], found.costs),
+        "scores": table(SCORE_HEADS, found.scores),
+        "latency": speed,
+        "json": found.json,
+        "no_json": not found.is_whole,
+        "no_export": False,
+    }
+
+
+def _theme(name: str | None) -> Theme:
+    return "dark" if name == "dark" else "light"

@@ -1,0 +1,139 @@
+"""Which runs there are, which are looked at, and how far they have come."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dash import Dash, Input, Output, State, html, no_update
+
+from planner.browse import ids
+from planner.browse.address import Address
+from planner.browse.run_shelf import Look, RunShelf
+from planner.figures.front_points import FrontPoints
+from planner.figures.hypervolume_figure import hypervolume_figure
+from planner.results.run_list import RunEntry
+from search_spaces.errors import RunError
+
+Revisions = list[tuple[str, str]]
+"""Each chosen run with its revision; the first is the main one."""
+_LIVING = ("preparing", "searching", "rescoring")
+_SILENT_SECONDS = 120.0
+"""After which a run that should be at work is told to be silent."""
+
+
+def register(app: Dash, shelf: RunShelf) -> None:
+    """Add the callbacks."""
+
+    @app.callback(
+        Output(ids.RUNS, "options"),
+        Output(ids.RUNS, "value"),
+        Output(ids.NOTICE, "children"),
+        Input(ids.PULSE, "n_intervals"),
+        Input(ids.URL, "search"),
+        State(ids.RUNS, "options"),
+        State(ids.RUNS, "value"),
+    )
+    def list_runs(
+        _beat: int, search: str, options: list[Any] | None, chosen: list[str] | None
+    ) -> tuple[Any, Any, str]:
+        return run_choices(shelf, Address.of(search), options, chosen)
+
+    @app.callback(
+        Output(ids.REVISIONS, "data"),
+        Output(ids.RUN_STATES, "children"),
+        Input(ids.PULSE, "n_intervals"),
+        Input(ids.RUNS, "value"),
+        State(ids.REVISIONS, "data"),
+    )
+    def follow(
+        _beat: int, chosen: list[str] | None, known: list[list[str]] | None
+    ) -> tuple[Any, list[html.Div]]:
+        looks = shelf.looks(chosen or [])
+        revisions = [[look.name, look.revision] for look in looks]
+        lines = [state_line(look) for look in looks]
+        return no_update if revisions == known else revisions, lines
+
+    @app.callback(
+        Output(ids.HYPERVOLUME, "figure"),
+        Input(ids.REVISIONS, "data"),
+        Input(ids.THEME_NOW, "data"),
+    )
+    def draw_hypervolume(revisions: Revisions | None, theme: str | None) -> Any:
+        points = points_of(shelf, revisions)
+        if not points or theme is None:
+            return no_update
+        return hypervolume_figure(points, "dark" if theme == "dark" else "light")
+
+
+def points_of(shelf: RunShelf, revisions: Revisions | None) -> list[FrontPoints]:
+    """Return the plans of the chosen runs, of those that have any."""
+    looks = shelf.looks([name for name, _ in revisions or ()])
+    return [look.points for look in looks if look.points is not None]
+
+
+def run_choices(
+    shelf: RunShelf, address: Address, options: Sequence[Any] | None, chosen: list[str] | None
+) -> tuple[Any, Any, str]:
+    """Return what the chooser offers, what is chosen in it, and a notice above the page.
+
+    Args:
+        shelf: The runs.
+        address: Of the page; it decides while nothing is chosen.
+        options: What the chooser offers now.
+        chosen: What is chosen now.
+    """
+    try:
+        entries = [entry for entry in shelf.entries() if not entry.recipes]
+    except RunError as error:
+        return no_update, no_update, str(error)
+    offered = [{"label": _label(entry), "value": entry.path.as_posix()} for entry in entries]
+    notice = "" if entries else _nothing(shelf)
+    wanted: Any = no_update
+    if not chosen:
+        names = {option["value"] for option in offered}
+        wanted = [name for name in address.runs if name in names] or _latest(entries) or no_update
+    return no_update if offered == options else offered, wanted, notice
+
+
+def _nothing(shelf: RunShelf) -> str:
+    return (
+        f"No runs yet in {shelf.folder}. This page shows one as soon as it begins: "
+        f"planner search MODEL --budget 'params<=0.7x' --out {shelf.folder}/NAME"
+    )
+
+
+def _label(entry: RunEntry) -> str:
+    name = entry.path.as_posix()
+    if entry.fault:
+        return f"{name} – cannot be read"
+    return f"{name} – {entry.model}, {entry.state}, {entry.evaluations:,} plans"
+
+
+def _latest(entries: Sequence[RunEntry]) -> list[str]:
+    """Return the run that was written to last, of those that scored something if any did."""
+    sound = [entry for entry in entries if entry.updated_at is not None]
+    best = max(sound, key=lambda e: (bool(e.evaluations), e.updated_at), default=None)
+    return [best.path.as_posix()] if best else []
+
+
+def state_line(look: Look) -> html.Div:
+    """Return how far a run has come, in a line; or why it cannot be read."""
+    name = html.Code(look.name)
+    if look.status is None:
+        return html.Div([name, html.Strong(" cannot be read: "), look.note], className="fault")
+    status = look.status
+    words = [f"{len(look.points.frame):,} plans scored"] if look.points else [look.note]
+    if status.state in _LIVING:
+        words += [f"{status.phase}, {status.share:.0%}"] if status.phase else []
+        words += [] if status.eta_seconds is None else [_left(status.eta_seconds)]
+        silence = (datetime.now(UTC) - status.updated_at).total_seconds()
+        words += [f"silent for {silence / 60:.0f} min"] if silence > _SILENT_SECONDS else []
+    elif status.failure:
+        words.append(status.failure)
+    words.append(f"as of {status.updated_at:%Y-%m-%d %H:%M:%S} UTC")
+    state = html.Span(status.state, className=f"state {status.state}")
+    return html.Div([name, " ", state, " ", " · ".join(words)], className="run-state")
+
+
+def _left(seconds: float) -> str:
+    return f"{seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"

@@ -1,0 +1,150 @@
+"""The parts of the page that are about plans one by one: their table, one of them, its export."""
+
+from typing import get_args
+
+import dash_ag_grid as dag
+from dash import dcc, html
+
+from planner.browse import ids
+from planner.browse.elements import action, field, hint, picture, section
+from planner.targets.gguf.gguf_types import GgufType
+from planner.targets.target_names import TargetName
+
+FORMATS: dict[TargetName, str] = {
+    "hf": "transformers and vLLM (hf)",
+    "gguf": "llama.cpp (gguf)",
+    "onnx": "onnxruntime and OpenVINO (onnx)",
+    "deci": "vLLM's DeciLM class (deci)",
+}
+"""What each target is for."""
+
+
+def table_part() -> html.Section:
+    """Return the part: the table of plans."""
+    shown = [
+        {"label": " of the front", "value": "front"},
+        {"label": " all that were scored", "value": "all"},
+    ]
+    grid = dag.AgGrid(
+        id=ids.PLANS,
+        columnDefs=[],
+        rowData=[],
+        getRowId="params.data.key",
+        defaultColDef={
+            "sortable": True,
+            "resizable": True,
+            "filter": "agNumberColumnFilter",
+            "floatingFilter": True,
+            "suppressHeaderMenuButton": True,
+            "wrapHeaderText": True,
+            "autoHeaderHeight": True,
+            "width": 118,
+        },
+        dashGridOptions={
+            "rowSelection": {
+                "mode": "multiRow",
+                "headerCheckbox": False,
+                "enableClickSelection": True,
+            },
+            "selectionColumnDef": {"pinned": "left", "width": 44},
+            "animateRows": False,
+            "enableCellTextSelection": True,
+            "ensureDomOrder": True,
+        },
+        csvExportParams={"fileName": "plans.csv"},
+        style={"height": "420px"},
+    )
+    return section(
+        "Table of plans",
+        [
+            html.Div(
+                [
+                    field(
+                        "Plans",
+                        ids.SHOWN_PLANS,
+                        dcc.RadioItems(
+                            id=ids.SHOWN_PLANS, options=shown, value="front", inline=True
+                        ),
+                        "inline",
+                    ),
+                    html.Span(id=ids.PLAN_COUNT, role="status", className="faint"),
+                    action("Download as CSV", ids.CSV),
+                ],
+                className="row",
+            ),
+            grid,
+            hint(
+                "Tick a plan to look at it, two to compare them. The row below the headings "
+                "filters, a heading sorts."
+            ),
+        ],
+    )
+
+
+def plan_part() -> html.Section:
+    """Return the part: what is known of the chosen plan."""
+    return section(
+        "The plan",
+        [
+            html.H3("No plan is chosen yet", id=ids.PLAN_TITLE),
+            field(
+                "Compare with",
+                ids.COMPARE,
+                dcc.Dropdown(id=ids.COMPARE, placeholder="another plan"),
+                "compare",
+            ),
+            html.Div(
+                [
+                    html.P(id=ids.VERDICT, className="answer", role="status"),
+                    picture(ids.DIFFERENCE, "Difference of two plans, layer by layer", "layers"),
+                ],
+                id=ids.COMPARISON,
+                hidden=True,
+            ),
+            html.H4("What it keeps of each layer"),
+            html.P(id=ids.DROPS),
+            picture(ids.LAYERS, "What the plan keeps of each layer", "layers"),
+            html.H4("What it costs"),
+            html.Div(id=ids.COSTS),
+            html.H4("How well it does"),
+            html.Div(id=ids.SCORES),
+            html.H4("How fast it is"),
+            html.Div(id=ids.LATENCY),
+            html.Details(
+                [
+                    html.Summary("The plan as JSON"),
+                    html.Div(
+                        [
+                            dcc.Clipboard(id=ids.COPY_JSON, target_id=ids.PLAN_JSON, title="Copy"),
+                            action("Download", ids.DOWNLOAD_JSON),
+                            dcc.Download(id=ids.JSON_FILE),
+                        ],
+                        className="row",
+                    ),
+                    html.Pre(id=ids.PLAN_JSON, tabIndex="0"),
+                ]
+            ),
+        ],
+        id=ids.PLAN,
+    )
+
+
+def export_part() -> html.Section:
+    """Return the part: exporting it, and what became of all exports."""
+    formats = [{"label": FORMATS[name], "value": name} for name in get_args(TargetName)]
+    types = [{"label": name, "value": name} for name in get_args(GgufType)]
+    target = dcc.Dropdown(id=ids.EXPORT_FORMAT, options=formats, value="hf", clearable=False)
+    kind = dcc.Dropdown(id=ids.EXPORT_TYPE, options=types, placeholder="as in the model")
+    out = dcc.Input(id=ids.EXPORT_FOLDER, type="text", debounce=True, spellCheck="false")
+    kinds = field("Numbers of the file", ids.EXPORT_TYPE, kind)
+    return section(
+        "Export the plan",
+        [
+            field("For", ids.EXPORT_FORMAT, target),
+            html.Div(kinds, id=ids.EXPORT_TYPE_FIELD, hidden=True),
+            field("New folder", ids.EXPORT_FOLDER, out),
+            action("Export this plan", ids.EXPORT_START, disabled=True),
+            html.P(id=ids.EXPORT_REPLY, role="alert"),
+            html.Div(id=ids.EXPORTS),
+        ],
+    )

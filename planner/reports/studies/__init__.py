@@ -1,0 +1,1 @@
+"""Runs as studies of Optuna, for its plots and for optuna-dashboard."""

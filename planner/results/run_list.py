@@ -1,0 +1,151 @@
+"""The runs in a folder: what each is of, how far it has come, and what it answers."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path, PurePath
+
+from planner.results.answers import answer_of, own_budget
+from planner.runs.folder import DATABASE_FILE, SETTINGS_FILE
+from planner.runs.records import RunState
+from planner.runs.run_store import RunStore
+from search_spaces.errors import BudgetError, InputError, RunError
+
+_DEEPEST = 4
+"""Folders inside each other that are looked through for runs."""
+_KNOWN_RUNS = 256
+"""Runs whose entries are kept until their files change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEntry:
+    """One run, or comparison of runs, as a list shows it."""
+
+    path: PurePath
+    """Relative to the folder that was looked through; ``.`` if it is the run."""
+    state: RunState | None = None
+    """`None` if it cannot be read; a killed search is in the state that it was in."""
+    phase: str = ""
+    """What it is doing, or did when it ended, in words."""
+    updated_at: datetime | None = None
+    """When it last said so, UTC."""
+    model: str = ""
+    """Name of the model that is searched."""
+    budget: str = ""
+    """That it was searched under; empty: none."""
+    evaluations: int = 0
+    """Plans that were scored."""
+    recipes: tuple[str, ...] = ()
+    """Of a comparison, whose runs have entries of their own."""
+    answer: str = ""
+    """Its best plan in a sentence, or why there is none yet."""
+    fault: str = ""
+    """Why it cannot be read; empty: it can."""
+
+
+def list_runs(folder: Path) -> list[RunEntry]:
+    """Return an entry for each run in a folder, by path; one that is broken has its fault.
+
+    No link is followed, so that nothing outside of the folder is read.
+
+    Args:
+        folder: A folder of runs and comparisons, in folders inside each other; or one of these.
+
+    Raises:
+        RunError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise RunError(
+            f"`{folder}` must be a folder with runs in it, got none; give the folder that the "
+            "--out of your searches is in"
+        )
+    found = (replace(_entry(run), path=run.relative_to(folder)) for run in _runs(folder))
+    return sorted(found, key=lambda entry: entry.path.parts)
+
+
+def _runs(folder: Path, depth: int = 0) -> Iterator[Path]:
+    """Yield the folders of runs, looking into a run for those of its recipes alone."""
+    is_run = any(os.path.lexists(folder / name) for name in (SETTINGS_FILE, DATABASE_FILE))
+    if is_run:
+        yield folder
+    if depth == _DEEPEST:
+        return
+    for inner in _folders(folder):
+        if not is_run:
+            yield from _runs(inner, depth + 1)
+        elif os.path.lexists(inner / SETTINGS_FILE):
+            yield inner
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [
+                Path(entry.path)
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+            ]
+    except OSError:  # one that was just removed, or is another user's
+        return []
+
+
+def _entry(folder: Path) -> RunEntry:
+    """Return the entry of a run, read again only if its files changed."""
+    try:
+        return _read(folder, tuple(_stamp(folder / name) for name in _written_files()))
+    except (InputError, OSError) as error:
+        return RunEntry(path=folder, model="", fault=str(error))
+
+
+def _written_files() -> tuple[str, ...]:
+    return SETTINGS_FILE, DATABASE_FILE, f"{DATABASE_FILE}-wal"
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return what tells whether a file changed.
+
+    Raises:
+        RunError: If it is a link, which may lead anywhere.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return 0, 0
+    if path.is_symlink():
+        raise RunError(
+            f"`{path}` must be a file of the run itself to be listed, got a link; copy what it "
+            "leads to into its place"
+        )
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(_KNOWN_RUNS)
+def _read(folder: Path, stamps: tuple[tuple[int, int], ...]) -> RunEntry:  # noqa: ARG001  (key)
+    with RunStore.open(folder, live=False) as run:
+        status, settings = run.status, run.settings
+        return RunEntry(
+            path=folder,
+            state=status.state,
+            phase=status.phase or status.failure,
+            updated_at=status.updated_at,
+            model=PurePath(settings.model).name,
+            budget=str(settings.budget or ""),
+            evaluations=len(run.landed()),
+            recipes=run.metadata.recipes or (),
+            answer="" if run.metadata.recipes else _answer(run),
+        )
+
+
+def _answer(run: RunStore) -> str:
+    """Return the best plan within the budget that a run was searched for, or why there is none."""
+    if run.metadata.dense is None or not run.landed():
+        return "no plan is scored yet"
+    budget = own_budget(run)
+    if budget is None:
+        return "no budget to judge by, and no knee yet"
+    try:
+        return answer_of(run, budget).sentence()
+    except BudgetError as error:
+        return str(error)

@@ -1,0 +1,75 @@
+"""Debian's Chromium without a window, driven by Playwright, and what it asked the network for."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = Path("/usr/bin/chromium")
+_SOFTWARE_WEBGL = "--enable-unsafe-swiftshader"
+"""Machines of tests have no graphics card, and WebGL by the processor is off unless asked for."""
+
+
+@contextmanager
+def chromium(net_log: Path | None = None) -> Iterator["Browser"]:
+    """Run the browser.
+
+    Args:
+        net_log: File that it writes all its network activity to, whole once it is closed.
+    """
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM.exists(), f"`{CHROMIUM}` is missing: `make test-browser` installs it"
+    arguments = [_SOFTWARE_WEBGL]
+    if net_log is not None:
+        arguments.append(f"--log-net-log={net_log}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def asked_addresses(net_log: Path) -> list[str]:
+    """Return every address that a browser asked for, and every name that it looked up."""
+    log = json.loads(net_log.read_text(encoding="utf-8"))
+    return [
+        address
+        for event in log["events"]
+        for key in ("url", "host")
+        if isinstance(address := event.get("params", {}).get(key), str)
+    ]
+
+
+def is_local(address: str) -> bool:
+    """Return whether an address is of this machine, or of the page itself."""
+    parts = urlsplit(address if "://" in address or ":" in address[:6] else f"//{address}")
+    return parts.scheme in {"data", "blob", "about", "file"} or parts.hostname == "127.0.0.1"
+
+
+class Watch:
+    """What went wrong in a browser's window, seen from outside of the page."""
+
+    def __init__(self, context: Any) -> None:
+        self.errors: list[str] = []
+        """That the page logged or threw."""
+        self.addresses: list[str] = []
+        """That it asked for."""
+        context.on("console", self._logged)
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        context.on("request", lambda request: self.addresses.append(request.url))
+
+    def _logged(self, message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            self.errors.append(message.text)
+
+    @property
+    def foreign(self) -> list[str]:
+        """Addresses of other machines."""
+        return [address for address in self.addresses if not is_local(address)]

@@ -1,0 +1,63 @@
+"""What tests in a browser share: the browser, windows that must stay clean, served runs."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.chromium import Watch, chromium
+from tests.browser.front_page import FrontPage
+from tests.browser.runs import copy_run
+from tests.browser.server import Server, serving
+from tests.shared_folders import shared_folder
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+WIDTH, HEIGHT = 1280, 900
+Visit = Callable[..., FrontPage]
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def visit(browser: "Browser") -> Iterator[Visit]:
+    """Opens windows of the page, each of another visitor; all must stay free of errors."""
+    opened: list[FrontPage] = []
+
+    def open_page(server: Server, **options: object) -> FrontPage:
+        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, **options)  # type: ignore[arg-type]  # by name
+        context.set_default_timeout(10_000)
+        page = FrontPage(context.new_page(), Watch(context))
+        opened.append(page)
+        page.open(server.url)
+        return page
+
+    yield open_page
+    for page in opened:
+        page.close()
+    assert [error for page in opened for error in page.watch.errors] == []
+    assert [address for page in opened for address in page.watch.foreign] == []
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory, searched: Path) -> Path:
+    """A folder with two sound runs of the same model; no test may change it."""
+
+    def make(folder: Path) -> None:
+        for name in ("first", "second"):
+            copy_run(searched, folder / name)
+
+    return shared_folder(tmp_path_factory, "results", make)
+
+
+@pytest.fixture(scope="session")
+def server(results: Path) -> Iterator[Server]:
+    """The page over the two runs."""
+    with serving(results) as running:
+        yield running

@@ -1,0 +1,90 @@
+"""Exports that the page begins: to the end, with nobody looking, and when their proof fails."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from planner.browse import ids
+from planner.run import Run
+from tests.browser.conftest import Visit
+from tests.browser.front_page import FrontPage
+from tests.browser.runs import copy_run
+from tests.browser.server import Server, serving
+
+pytestmark = pytest.mark.browser
+SECONDS = 60_000
+_NOTHING_IS_CLOSE_ENOUGH = """
+import sys
+if "export" in sys.orig_argv:
+    from planner.targets.hf.hf_target import HfTarget
+    HfTarget.tolerance = -1.0
+"""
+
+
+@pytest.fixture
+def folder(searched: Path, tmp_path: Path) -> Path:
+    """A folder with a run that exports may be written beside."""
+    folder = tmp_path / "results"
+    copy_run(searched, folder / "run")
+    return folder
+
+
+@pytest.fixture
+def own_server(folder: Path) -> Iterator[Server]:
+    with serving(folder) as running:
+        yield running
+
+
+def begin_export(page: FrontPage, folder: Path, out: str) -> str:
+    """Ask for an export of the smallest plan of the front; return the plan's id."""
+    with Run.open(folder / "run") as run:
+        plan_id = run.front_plans()[-1].plan_id
+    page.wait_drawn()
+    page.click_plan(plan_id)
+    page.part(ids.PLAN_TITLE).filter(has_text=plan_id).wait_for()
+    page.part(ids.EXPORT_FOLDER).fill(out)
+    page.part(ids.EXPORT_FOLDER).press("Tab")
+    page.part(ids.EXPORT_START).click()
+    return plan_id
+
+
+def test_an_export_goes_on_while_nobody_looks(
+    visit: Visit, own_server: Server, folder: Path
+) -> None:
+    page = visit(own_server)
+    plan_id = begin_export(page, folder, "model")
+    page.part(ids.EXPORTS).filter(has_text="model").wait_for()
+    page.close()
+    again = visit(own_server)
+    exports = again.part(ids.EXPORTS)
+    exports.filter(has_text="proved").wait_for(timeout=SECONDS)
+    manifest = json.loads((folder / "model" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["plan"]["plan_id"] == plan_id if "plan" in manifest else plan_id
+    begin_export(again, folder, "model")
+    again.part(ids.EXPORT_REPLY).filter(has_text="taken").wait_for()
+
+
+def test_an_export_that_fails_its_proof_is_shown_and_leaves_nothing(
+    visit: Visit, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "strict").mkdir()
+    (tmp_path / "strict" / "sitecustomize.py").write_text(_NOTHING_IS_CLOSE_ENOUGH)
+    with serving(folder, environment={"PYTHONPATH": str(tmp_path / "strict")}) as strict:
+        page = visit(strict)
+        begin_export(page, folder, "model")
+        failure = page.part(ids.EXPORTS).filter(has_text="an export must compute what was scored")
+        failure.wait_for(timeout=SECONDS)
+    left = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert left == {"run"}
+
+
+@pytest.mark.parametrize("out", ["../outside", "/tmp/outside", "run"])
+def test_an_export_stays_in_the_folder_and_overwrites_nothing(
+    visit: Visit, own_server: Server, folder: Path, out: str
+) -> None:
+    page = visit(own_server)
+    begin_export(page, folder, out)
+    page.part(ids.EXPORT_REPLY).filter(has_text="an export must").wait_for()
+    assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == ["run"]

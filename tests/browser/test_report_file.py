@@ -1,0 +1,36 @@
+"""The report as a file: it opens without a server and asks nobody for anything."""
+
+from pathlib import Path
+
+import pytest
+
+from planner.cli.main import main
+from tests.browser.chromium import Watch, asked_addresses, chromium, is_local
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_opens_offline(results: Path, tmp_path: Path, scheme: str) -> None:
+    file, log = tmp_path / "report.html", tmp_path / "net.json"
+    assert main(["report", str(results / "first"), f"--out={file}"]) == 0
+    with chromium(net_log=log) as browser:
+        context = browser.new_context(
+            viewport={"width": 1280, "height": 900}, offline=True, color_scheme=scheme
+        )
+        watch, page = Watch(context), context.new_page()
+        page.goto(file.as_uri())
+        page.locator(".js-plotly-plot .plot").first.wait_for()
+        drawn = page.evaluate(
+            "() => [...document.querySelectorAll('.js-plotly-plot')].every(plot => plot.calcdata)"
+        )
+        wide = page.evaluate(
+            "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        )
+        context.close()
+    assert drawn
+    assert not wide
+    assert watch.errors == []
+    asked = asked_addresses(log)
+    assert any(address.startswith("file:") for address in asked)
+    assert [address for address in asked if not is_local(address)] == []

@@ -1,0 +1,292 @@
+"""What the page does when something on it changes."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dash import Dash
+
+from planner.browse import ids
+from planner.browse.address import Address
+from planner.browse.app import make_app
+from planner.browse.callbacks.budget_callbacks import answers, slider_states, text_of_sliders
+from planner.browse.callbacks.front_callbacks import PICKERS, drawing
+from planner.browse.callbacks.plan_callbacks import chosen_plans
+from planner.browse.callbacks.run_callbacks import points_of, run_choices, state_line
+from planner.browse.page import SLIDERS
+from planner.browse.plan_rows import key_of, plan_of, table_columns, table_rows
+from planner.browse.request_guard import RequestGuard
+from planner.browse.run_shelf import RunShelf
+from planner.run import Run
+from search_spaces.errors import BudgetError
+from tests.planner.browse.pages import ask
+from tests.settings import BUDGET
+
+DENSE, SMALLEST = {"params": 1000.0, "size": 4000.0}, {"params": 100.0, "size": 400.0}
+ASKED: dict[str, Any] = {
+    "x": "params_x",
+    "y": "kl",
+    "colour": None,
+    "dominated": ["shown"],
+    "splits": ["search"],
+    "theme": "light",
+    "answered": None,
+    "selection": None,
+}
+
+
+@pytest.fixture
+def revisions(shelf: RunShelf) -> list[Any]:
+    return [[name, shelf.look(name).revision] for name in ("first", "inner/second")]
+
+
+def test_the_page_opens_and_holds_nothing_foreign(app: Dash) -> None:
+    client = app.server.test_client()
+    text = client.get("/").get_data(as_text=True)
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    assert 'src="https://' not in text
+    layout = client.get("/_dash-layout").get_json()
+    found = json.dumps(layout)
+    for name in (ids.BUDGET, ids.FRONT, ids.PLANS, ids.EXPORT_START, ids.THEME):
+        assert f'"id": "{name}"' in found
+
+
+def test_the_run_written_last_is_chosen_at_first(shelf: RunShelf) -> None:
+    options, chosen, notice = run_choices(shelf, Address(), None, None)
+    assert [option["value"] for option in options] == ["first", "inner/second"]
+    assert chosen in (["first"], ["inner/second"])
+    assert notice == ""
+    wanted = run_choices(shelf, Address(runs=("inner/second", "gone")), options, None)
+    assert wanted[1] == ["inner/second"]
+    # a visitor's choice stays
+    assert ask_nothing_new(run_choices(shelf, Address(runs=("first",)), options, ["inner/second"]))
+
+
+def ask_nothing_new(answer: tuple[Any, Any, str]) -> bool:
+    return all(type(value).__name__ == "NoUpdate" for value in answer[:2])
+
+
+def test_a_folder_without_runs_says_how_to_begin(tmp_path: Path) -> None:
+    shelf = RunShelf(tmp_path)
+    options, chosen, notice = run_choices(shelf, Address(), [], None)
+    assert ask_nothing_new((options, chosen, notice))
+    assert notice.startswith("No runs yet")
+    assert f"--out {tmp_path}/NAME" in notice
+    shelf.close()
+
+
+def test_a_broken_run_is_offered_with_its_sentence(searched: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched, tmp_path / "<script>")
+    (tmp_path / "<script>" / "run.sqlite").write_bytes(b"broken")
+    shelf = RunShelf(tmp_path)
+    options, _, _ = run_choices(shelf, Address(), None, None)
+    assert options[0]["label"] == "<script> – cannot be read"
+    line = state_line(shelf.look("<script>"))
+    assert "className='fault'" in repr(line)
+    shelf.close()
+
+
+def test_a_budget_is_answered_by_each_run(shelf: RunShelf, revisions: list[Any]) -> None:
+    answered, lines, fault = answers(shelf, BUDGET, revisions)
+    with Run.open(shelf.folder / "first") as run:
+        assert answered == {
+            "budget": BUDGET,
+            "run": "first",
+            "best": run.best(BUDGET).plan_id,
+        }
+    assert [line.children.partition(":")[0] for line in lines] == ["first", "inner/second"]
+    assert fault == ""
+
+
+@pytest.mark.parametrize("text", ["params<0.5x", "parms<=0.5x", "params<=50%", "params<=0.001x"])
+def test_a_budget_that_is_none_gets_the_sentence_of_the_command_line(
+    shelf: RunShelf, revisions: list[Any], text: str
+) -> None:
+    answered, _, fault = answers(shelf, text, revisions[:1])
+    with Run.open(shelf.folder / "first") as run, pytest.raises(BudgetError) as caught:
+        run.best(text)
+    assert fault == str(caught.value)
+    assert answered["best"] is None
+
+
+def test_no_budget_asks_for_one(shelf: RunShelf, revisions: list[Any]) -> None:
+    answered, words, fault = answers(shelf, "  ", revisions)
+    assert answered == {"budget": None, "run": "first", "best": None}
+    assert words
+    assert not fault
+
+
+def test_sliders_write_what_the_box_says() -> None:
+    assert text_of_sliders("", {"params": 70, "size": 100}, DENSE) == "params<=0.7x"
+    text = text_of_sliders("params<=0.7x,kl<=0.1", {"params": 60, "size": 50}, DENSE)
+    assert text == "params<=0.6x,kl<=0.1,size<=0.5x"
+    assert text_of_sliders("params<=0.7x", {"params": 100}, DENSE) == ""
+    # one that nobody moved keeps what was typed, in its own unit
+    assert text_of_sliders("size<=2KB,params<=1x", {"size": 50, "params": 100}, DENSE) == (
+        "size<=2kB,params<=1x"
+    )
+    assert text_of_sliders("nonsense", {"params": 50}, DENSE) == "params<=0.5x"
+
+
+def test_sliders_follow_the_box() -> None:
+    states = slider_states("size<=1kB,kl<=1", DENSE, SMALLEST)
+    by_name = {name: dict(zip(states, row, strict=True)) for name, row in _by_slider(states)}
+    assert by_name["size"]["values"] == 25
+    assert by_name["size"]["least"] == 10
+    assert by_name["size"]["labels"] == "weights on disk: at most 25% (1.0 kB)"
+    assert by_name["params"]["values"] == 100
+    assert by_name["params"]["labels"] == "parameters: any"
+    assert by_name["params"]["hidden"] is False
+    assert by_name["macs"]["hidden"] is True  # not measured
+
+
+def _by_slider(states: dict[str, list[Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    return zip(SLIDERS, zip(*states.values(), strict=True), strict=True)
+
+
+def test_a_budget_sends_marks_and_no_plans_again(shelf: RunShelf, revisions: list[Any]) -> None:
+    points = points_of(shelf, revisions[:1])
+    asked = ASKED | {"revisions": revisions[:1]}
+    figure, drawn = drawing(points, asked, None, None)
+    ids_drawn = {c[1] for t in figure.data if t.customdata is not None for c in t.customdata}
+    assert ids_drawn >= set(points[0].frame.loc[points[0].frame["failure"] == "", "plan_id"])
+    best = points[0].frame["plan_id"].iloc[0]
+    answered = {"budget": "params<=0.5x", "run": "first", "best": best}
+    patch, same = drawing(points, asked | {"answered": answered}, drawn, None)
+    assert type(same).__name__ == "NoUpdate"
+    changes = {tuple(each["location"]): each["params"] for each in patch._operations}
+    assert len(changes["layout", "shapes"]["value"]) == 1
+    places = sorted(place for kind, place in changes if kind == "data")
+    assert places == list(range(drawn["clouds"], len(figure.data)))
+    # what is drawn from other things is drawn anew
+    changes_of_view: list[dict[str, Any]] = [
+        {"x": "size"},
+        {"dominated": []},
+        {"theme": "dark"},
+        {"splits": []},
+    ]
+    for change in changes_of_view:
+        assert drawing(points, asked | change, drawn, None)[1]["from"] != drawn["from"]
+
+
+def test_a_brush_marks_its_plans_alone(shelf: RunShelf, revisions: list[Any]) -> None:
+    points = points_of(shelf, revisions[:1])
+    chosen = points[0].frame["plan_id"].iloc[[0, 3]].tolist()
+    figure, _ = drawing(points, ASKED | {"revisions": revisions[:1]}, None, chosen)
+    marked = {
+        trace.customdata[place][1]
+        for trace in figure.data
+        if trace.customdata is not None
+        for place in trace.selectedpoints
+    }
+    assert marked == set(chosen)
+
+
+def test_the_table_lists_the_front_or_all_or_what_is_brushed(
+    shelf: RunShelf, revisions: list[Any]
+) -> None:
+    points = points_of(shelf, revisions)
+    with Run.open(shelf.folder / "first") as run:
+        front = [plan.plan_id for plan in run.front_plans()]
+        baselines = {plan.plan_id for plan in run.baselines().values()}
+        known = len({e.plan_id for e in run.landed()})
+    rows = table_rows(points[:1], shows_all=False, brushed=None)
+    assert {row["plan"] for row in rows} == {*front, *baselines}
+    assert rows[0]["params_x"] == max(row["params_x"] for row in rows[: len(front)])
+    assert len(table_rows(points, shows_all=True, brushed=None)) == 2 * known
+    brushed = table_rows(points, shows_all=False, brushed=front[:2])
+    assert {(row["run"], row["plan"]) for row in brushed} == {
+        (name, plan) for name in ("first", "inner/second") for plan in front[:2]
+    }
+    json.dumps(rows, allow_nan=False)
+    fields = [column["field"] for column in table_columns(points)]
+    assert set(fields) <= {*rows[0], "run"}
+    assert len(fields) == len(set(fields))
+    assert "run" not in [column["field"] for column in table_columns(points[:1])]
+
+
+def test_a_row_says_which_plan_it_is() -> None:
+    assert plan_of(key_of("a/b", "c1")) == ["a/b", "c1"]
+
+
+def test_filters_survive_what_lands(app: Dash, revisions: list[Any]) -> None:
+    values: dict[str, Any] = {"revisions.data": revisions, "shown-plans.value": "front"}
+    first = ask(app, "plans.rowData", values, "revisions.data")
+    columns = first["plans"]["columnDefs"]
+    again = ask(app, "plans.rowData", values | {"plans.columnDefs": columns}, "revisions.data")
+    assert "columnDefs" not in again["plans"]
+    assert again["plans"]["rowData"] == first["plans"]["rowData"]
+
+
+def test_plans_are_chosen_by_click_tick_answer_and_name() -> None:
+    click = {"points": [{"customdata": ["r", "a"]}]}
+    ticked = [{"key": key_of("r", name)} for name in "abc"]
+    answered = {"run": "r", "best": "z", "budget": "x"}
+    assert chosen_plans(ids.FRONT, {ids.FRONT: click}, None) == [["r", "a"]]
+    assert chosen_plans(ids.FRONT, {ids.FRONT: {"points": [{}]}}, None) is None  # the dense model
+    assert chosen_plans(ids.PLANS, {ids.PLANS: ticked}, None) == [["r", "b"], ["r", "c"]]
+    assert chosen_plans(ids.PLANS, {ids.PLANS: []}, [["r", "a"]]) is None
+    assert chosen_plans(ids.ANSWERED, {ids.ANSWERED: answered}, None) == [["r", "z"]]
+    given = {ids.COMPARE: key_of("r", "b")}
+    assert chosen_plans(ids.COMPARE, given, [["r", "a"]]) == [["r", "a"], ["r", "b"]]
+    assert chosen_plans(ids.COMPARE, {ids.COMPARE: None}, [["r", "a"], ["r", "b"]]) == [["r", "a"]]
+
+
+def test_a_plan_is_told_in_whole(app: Dash, shelf: RunShelf, revisions: list[Any]) -> None:
+    plan_id = shelf.ask(lambda run: run.front_plans()[0].plan_id, "first")
+    values = {
+        "selection.data": [["first", plan_id]],
+        "revisions.data": revisions,
+        "theme-now.data": "light",
+    }
+    told = ask(app, "plan-title.children", values, "selection.data")
+    assert told["plan-title"]["children"].startswith(f"Plan {plan_id} · first")
+    assert json.loads(told["plan-json"]["children"])["sites"]
+    assert told["export-start"]["disabled"] is False
+    assert told["layers"]["figure"]["data"]
+    assert "It drops" in told["drops"]["children"]
+    again = ask(
+        app,
+        "plan-title.children",
+        values | {"plan-shown.data": told["plan-shown"]["data"]},
+        "revisions.data",
+    )
+    assert again == {}
+    missing = values | {"selection.data": [["first", "<script>"]]}
+    told = ask(app, "plan-title.children", missing, "selection.data")
+    assert "must be named by its id" in told["plan-title"]["children"]
+    assert told["export-start"]["disabled"] is True
+
+
+def test_two_plans_are_compared(app: Dash, shelf: RunShelf) -> None:
+    plans = shelf.ask(lambda run: [p.plan_id for p in run.front_plans()], "first")
+    chosen = [["first", plans[0]], ["inner/second", plans[-1]]]
+    values = {"selection.data": chosen, "theme-now.data": "dark"}
+    told = ask(app, "verdict.children", values, "selection.data")
+    assert told["comparison"]["hidden"] is False
+    assert "than" in told["verdict"]["children"]
+    assert told["difference"]["figure"]["data"]
+    one = ask(app, "verdict.children", values | {"selection.data": chosen[:1]}, "selection.data")
+    assert one["comparison"]["hidden"] is True
+
+
+def test_the_address_opens_the_page_where_it_was(app: Dash, revisions: list[Any]) -> None:
+    search = "?run=first&x=size&y=agreement&budget=size%3C%3D0.9x&plan=a&plan=b"
+    told = ask(
+        app, "x.value", {"revisions.data": revisions, "url.search": search}, "revisions.data"
+    )
+    assert told["x"]["value"] == "size"
+    assert told["y"]["value"] == "agreement"
+    address = Address.of(search, PICKERS)
+    assert (address.runs, address.budget, address.plans) == (("first",), "size<=0.9x", ("a", "b"))
+    assert Address.of(None) == Address()
+
+
+def test_two_browsers_do_not_disturb_each_other(shelf: RunShelf) -> None:
+    pages = [make_app(shelf, RequestGuard()) for _ in range(2)]
+    for page, name in zip(pages, ("first", "inner/second"), strict=True):
+        told = ask(page, "revisions.data", {"runs.value": [name]}, "runs.value")
+        assert [run for run, _ in told["revisions"]["data"]] == [name]
