@@ -10,7 +10,7 @@ from evaluators.metric import METRICS
 from planner.figures.figure_axes import SPLITS, Axis, Split
 from planner.figures.figure_style import PALETTES, Theme, plain, styled, translucent
 from planner.figures.front_points import FrontPoints
-from planner.figures.front_traces import MOST_SVG_POINTS, RunTraces, Scene, Trace
+from planner.figures.front_traces import RunTraces, Scene, Trace
 from planner.settings.budget import Budget, Limit
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def front_figure(points: Sequence[FrontPoints], view: FrontView) -> "go.Figure":
         splits=view.splits,
         theme=view.theme,
         is_single=len(points) < 2,
-        is_dense=sum(len(each.frame) for each in points) > MOST_SVG_POINTS,
     )
     runs = [
         RunTraces(points=each, scene=scene, position=position)
@@ -103,7 +102,7 @@ def _dense_marks(points: Sequence[FrontPoints], scene: Scene) -> list[Trace]:
     marker = {"symbol": "square-open", "size": 12, "color": text, "line": {"width": 2}}
     return [
         {
-            "type": scene.trace_type,
+            "type": "scatter",
             "x": [x for x, _ in known],
             "y": [y for _, y in known],
             "mode": "markers",

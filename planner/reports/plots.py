@@ -80,7 +80,6 @@ def _scene(points: FrontPoints) -> Scene:
         splits=tuple(SPLITS),
         theme="light",
         is_single=True,
-        is_dense=False,
     )
 
 
@@ -95,7 +94,7 @@ def _draw_run(axes: "Axes", traces: RunTraces) -> None:
     palette = PALETTES[traces.scene.theme]
     for trace in traces.clouds():
         axes.scatter(trace["x"], trace["y"], s=8, color=palette.faint, alpha=0.45,
-                     label=f"{trace['name']} ({len(trace['x'])})")  # fmt: skip
+                     label=f"{trace['name']} ({trace['meta']['plans']})")  # fmt: skip
     for trace in traces.fronts():
         if "fill" in trace:
             axes.fill(trace["x"], trace["y"], facecolor=_colour(trace["fillcolor"]), linewidth=0)

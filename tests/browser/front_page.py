@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _DRAWN = """name => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
-    return Boolean(plot && plot._fullData && plot.calcdata && plot.querySelector('.plot'));
+    return Boolean(plot && plot.calcdata && plot._fullData.length);
 }"""
 _POINTS = """name => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);

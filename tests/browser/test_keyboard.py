@@ -57,8 +57,7 @@ def test_a_plan_is_found_and_exported_without_a_mouse(
 
 
 def test_a_slider_moves_by_arrows(visit: Visit, server: Server) -> None:
-    page = visit(server)
-    page.open(server.url, budget="params<=0.9x")
+    page = visit(server, budget="params<=0.9x")
     page.wait_drawn()
     tab_to(page, ids.slider("params"))
     page.page.keyboard.press("ArrowLeft")

@@ -16,8 +16,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def page(visit: Visit, server: Server) -> FrontPage:
-    page = visit(server)
-    page.open(server.url, runs=["first"])
+    page = visit(server, runs=["first"])
     page.wait_drawn()
     return page
 

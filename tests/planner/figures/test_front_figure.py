@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
@@ -145,11 +146,21 @@ def test_an_axis_that_is_none_is_refused(points: FrontPoints, axis: str) -> None
         front_figure([points], FrontView(x=axis))
 
 
-def test_many_points_are_drawn_by_webgl(points: FrontPoints) -> None:
-    assert traces(front_figure([points], VIEW))["other plans"].type == "scatter"
-    frame = points.frame.iloc[[3] * 2500].reset_index(drop=True)
-    many = replace(points, frame=frame)
-    assert {trace.type for trace in front_figure([many], VIEW).data} == {"scattergl"}
+def test_of_many_plans_those_that_others_cover_are_left_out(points: FrontPoints) -> None:
+    copies = points.frame.iloc[[3] * 2500].assign(plan_id=[f"copy{i}" for i in range(2500)])
+    apart = copies.iloc[:1].assign(plan_id="apart", kl=copies["kl"].iloc[0] + 0.1)
+    frame = pd.concat([points.frame, copies, apart], ignore_index=True)
+    cloud = traces(front_figure([replace(points, frame=frame)], VIEW))["other plans"]
+    drawn = [plan_id for _, plan_id in cloud.customdata]
+    assert "apart" in drawn
+    assert len(drawn) < 10
+    assert cloud.meta == {"plans": int((frame["kind"] == "dominated").sum())}
+
+
+def test_few_plans_are_all_drawn(points: FrontPoints) -> None:
+    cloud = traces(front_figure([points], VIEW))["other plans"]
+    dominated = points.frame.loc[points.frame["kind"] == "dominated", "plan_id"]
+    assert {plan_id for _, plan_id in cloud.customdata} == set(dominated)
 
 
 def test_nothing_to_show_is_shown(toy_run: Run) -> None:
