@@ -1,5 +1,7 @@
 """Plans layer by layer, and two of them side by side."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +34,21 @@ def test_a_strip_has_a_gap_where_there_is_nothing_to_choose() -> None:
     (heat,) = layer_figure(frame, "dark").data
     assert [*heat.y] == ["MLP: channels, of 2", "&lt;b&gt;: channels, of 2"]
     assert np.isnan(np.array(heat.z, dtype=float)).tolist() == [[False, True], [True, False]]
+
+
+@pytest.mark.parametrize(
+    ("layers", "rows"), [(1, [1]), (40, [40]), (41, [21, 20]), (100, [34, 34, 32])]
+)
+def test_many_layers_go_on_further_down(layers: int, rows: list[int]) -> None:
+    frame = pd.DataFrame({"layer": [*range(layers)], "component": "mlp", "kept": 1, "of": 2})
+    figure = layer_figure(frame.assign(unit="channels", options=""))
+    assert [len(heat.x) for heat in figure.data] == rows
+    assert [layer for heat in figure.data for layer in heat.x] == [*range(layers)]
+    axes = [figure.layout[heat.xaxis.replace("x", "xaxis")] for heat in figure.data]
+    assert {axis.range[1] - axis.range[0] for axis in axes} == {rows[0]}
+    floors = [figure.layout[heat.yaxis.replace("y", "yaxis")].domain for heat in figure.data]
+    assert floors[0][1] == pytest.approx(1)
+    assert all(upper[0] > lower[1] for upper, lower in pairwise(floors))
 
 
 def test_a_difference_shows_what_the_second_keeps_more(toy_run: Run) -> None:
