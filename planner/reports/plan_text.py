@@ -63,9 +63,9 @@ def _facts(found: Evaluation, marks: Sequence[str]) -> str:
 
 def _costs_table(plan: RunPlan) -> Text:
     rows = [["cost", "", "", "of the dense model"]]
-    for cost in plan.costs().itertuples():
-        metric = METRICS[str(cost.metric)]
-        rows.append([metric.name, metric.label, metric.amount(cost.value), f"{cost.share:.3f}x"])
+    for _, cost in plan.costs().iterrows():
+        metric, share = METRICS[cost["metric"]], f"{cost['share']:.3f}x"
+        rows.append([metric.name, metric.label, metric.amount(cost["value"]), share])
     return table(rows)
 
 

@@ -95,7 +95,7 @@ def report_content(run: Run) -> ReportContent:
     budget = own_budget(run)
     best, answer = _answer(run, budget)
     knee, answers = run.knee(), _answers(run, budget)
-    marks = {"best": best, "knee": knee and knee.plan_id}
+    marks = {"best": best, "knee": knee.plan_id if knee else None}
     plans, unshown = _shown(run, budget, marks, answers)
     environment, packages = _environment(run.folder)
     return ReportContent(

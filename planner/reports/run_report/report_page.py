@@ -1,6 +1,7 @@
 """The page of a run: its figures as Plotly draws them, all else as HTML, in one file."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -48,15 +49,11 @@ def report_page(run: Run) -> str:
 def _figures_json(run: Run, content: ReportContent) -> str:
     """Return all figures by id, light and dark each, as JSON that ends no script."""
     points = FrontPoints.of(run, content.model)
-    view = {
-        "x": f"{points.cost_names[0]}_x",
-        "budget": own_budget(run),
-        "best": content.best,
-    }
+    view = FrontView(x=f"{points.cost_names[0]}_x", budget=own_budget(run), best=content.best)
     figures: dict[str, dict[str, Any]] = {}
     for theme in PALETTES:
         drawn = {
-            "front": front_figure([points], FrontView(theme=theme, **view)),
+            "front": front_figure([points], replace(view, theme=theme)),
             "growth": hypervolume_figure([points], theme),
             **{f"layers-{p.plan_id}": layer_figure(p.layers, theme) for p in content.plans},
         }
