@@ -22,7 +22,7 @@ MADE_BY = "compression-planner"
 """Stands in the files, which says that they may be made anew."""
 _CREATORS = {"png": "Software", "svg": "Creator", "pdf": "Creator"}
 """What a file calls the program that made it."""
-_FONTS = {"pdf.fonttype": 42, "svg.fonttype": "none"}
+_FONTS: Any = {"pdf.fonttype": 42, "svg.fonttype": "none"}
 """Letters stay letters, which publishers ask for and readers can search."""
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _SYMBOLS = {
