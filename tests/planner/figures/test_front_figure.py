@@ -11,7 +11,6 @@ import pytest
 from planner.figures.figure_axes import Axis, axis_names
 from planner.figures.front_figure import FrontView, front_figure
 from planner.figures.front_points import FrontPoints
-from planner.run import Run
 from planner.settings.budget import Budget
 from search_spaces.errors import SettingsError
 from tests.problems.toy_run import FRONT, WASTEFUL
@@ -163,7 +162,7 @@ def test_few_plans_are_all_drawn(points: FrontPoints) -> None:
     assert {plan_id for _, plan_id in cloud.customdata} == set(dominated)
 
 
-def test_nothing_to_show_is_shown(toy_run: Run) -> None:
+def test_nothing_to_show_is_shown() -> None:
     assert not front_figure([], VIEW).data
 
 

@@ -14,8 +14,8 @@ from planner.run import Run
 from tests.problems.toy_run import FRONT
 
 
-def test_a_plan_has_one_strip_a_kind_with_its_numbers(toy_run: Run) -> None:
-    figure = layer_figure(toy_run.plan(FRONT[1]).layers())
+def test_a_plan_has_one_strip_a_kind_with_its_numbers(toy: Run) -> None:
+    figure = layer_figure(toy.plan(FRONT[1]).layers())
     (heat,) = figure.data
     assert [*heat.y] == ["MLP: channels, of 3"]
     assert [*heat.x] == [*range(8)]
@@ -51,8 +51,8 @@ def test_many_layers_go_on_further_down(layers: int, rows: list[int]) -> None:
     assert all(upper[0] > lower[1] for upper, lower in pairwise(floors))
 
 
-def test_a_difference_shows_what_the_second_keeps_more(toy_run: Run) -> None:
-    difference = plan_difference(toy_run.plan(FRONT[1]), toy_run.plan(FRONT[2]))
+def test_a_difference_shows_what_the_second_keeps_more(toy: Run) -> None:
+    difference = plan_difference(toy.plan(FRONT[1]), toy.plan(FRONT[2]))
     figure = difference_figure(difference)
     (heat,) = figure.data
     assert [*heat.text[0]] == ["−67", ""] * 4
@@ -60,8 +60,8 @@ def test_a_difference_shows_what_the_second_keeps_more(toy_run: Run) -> None:
     assert f"+ {FRONT[2]} keeps more, − {FRONT[1]} keeps more" in figure.layout.title.text
 
 
-def test_plans_that_are_alike_say_so(toy_run: Run) -> None:
-    plan = toy_run.plan(FRONT[1])
+def test_plans_that_are_alike_say_so(toy: Run) -> None:
+    plan = toy.plan(FRONT[1])
     figure = difference_figure(plan_difference(plan, plan))
     assert not figure.data
     assert figure.layout.annotations[0].text == "both plans keep the same of every layer"
