@@ -12,6 +12,8 @@ from planner.figures.front_points import FrontPoints
 
 _FORMAT = {"function": "params.value == null ? '' : d3.format(',.4~g')(params.value)"}
 _SHARE = {"function": "params.value == null ? '' : d3.format('.1%')(params.value)"}
+_DIGITS = 6
+_MOST_DIGITS = 300
 _KINDS = {
     "front": "on the front",
     "dominated": "dominated",
@@ -36,7 +38,7 @@ def table_columns(points: Sequence[FrontPoints]) -> list[Column]:
     """Return the columns of the table, for AG Grid."""
     columns: list[Column] = [
         {"field": "plan", "headerName": "plan", "pinned": "left", "width": 130},
-        {"field": "what", "headerName": "what it is", "width": 190},
+        {"field": "what", "headerName": "what it is", "width": 240},
     ]
     if len(points) > 1:
         columns.insert(1, {"field": "run", "headerName": "run", "width": 140})
@@ -136,7 +138,10 @@ def _measures(points: Sequence[FrontPoints]) -> list[tuple[str, str, float]]:
 
 
 def _known(values: NDArray[np.float64]) -> list[float | None]:
-    """Return values as JSON knows them."""
-    known = values.astype(object)
+    """Return values as JSON knows them, to as many digits as anybody reads."""
+    is_known = np.isfinite(values) & (values != 0)
+    exponents = np.floor(np.log10(np.abs(values, where=is_known, out=np.ones_like(values))))
+    scale = 10.0 ** np.clip(_DIGITS - 1 - exponents, -_MOST_DIGITS, _MOST_DIGITS)
+    known = np.where(is_known, np.round(values * scale) / scale, values).astype(object)
     known[~np.isfinite(values)] = None
     return list(known)

@@ -12,7 +12,7 @@ from planner.browse.address import Address
 from planner.browse.callbacks.run_callbacks import Revisions
 from planner.browse.page import SLIDERS
 from planner.browse.run_shelf import RunShelf
-from planner.reports.answer import answer_sentence
+from planner.reports.answer import sentence_of
 from planner.results.answers import answer_of, own_budget
 from planner.run import Run
 from planner.settings.budget import Budget, Limit
@@ -103,15 +103,20 @@ def answers(
         return understood, "", str(error)
     understood["budget"] = text
     lines, faults = [], []
+
+    def question(run: Run) -> tuple[str, str]:
+        answer = answer_of(run, budget)
+        return answer.plan.plan_id, sentence_of(run, answer, shelf.folder)
+
     for name, _ in revisions or ():
         try:
-            sentence = shelf.ask(lambda run: answer_sentence(run, budget, shelf.folder), name)
+            best, sentence = shelf.ask(question, name)
         except InputError as error:
             faults.append(_told(name, str(error), revisions))
             continue
         lines.append(html.Div(_told(name, sentence, revisions)))
         if name == understood["run"]:
-            understood["best"] = shelf.ask(lambda run: answer_of(run, budget).plan.plan_id, name)
+            understood["best"] = best
     return understood, lines, " ".join(faults)
 
 

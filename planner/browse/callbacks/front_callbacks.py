@@ -23,8 +23,9 @@ from planner.figures.front_points import FrontPoints
 from planner.settings.budget import Budget
 
 PICKERS = (ids.X, ids.Y, ids.COLOUR, ids.OTHER_X, ids.OTHER_Y)
-_SPARE_MARKS = 3
-"""Traces that a best plan and chosen ones may add: an answer changes no other's place."""
+_MARKS_OF_A_RUN = 3
+"""Traces around plans: its knee, the best and the chosen ones; empty where there is none, so that
+an answer changes no other's place."""
 _NO_MARK = {"type": "scatter", "x": [], "y": [], "showlegend": False, "hoverinfo": "skip"}
 _DRAWN_FROM = ("revisions", "x", "y", "colour", "dominated", "splits", "theme")
 
@@ -169,15 +170,21 @@ def drawing(
         The figure, or a patch for it; and what it was made from.
     """
     view = _view(asked)
-    light = front_figure(points, replace(view, shows_dominated=False))
-    shown_from = [asked[name] for name in _DRAWN_FROM]
-    if drawn and drawn["from"] == shown_from and len(light.data) <= drawn["marks"]:
-        return _patched(light, drawn, brushed), no_update
+    drawn_from = [asked[name] for name in _DRAWN_FROM]
+    most_marks = _MARKS_OF_A_RUN * len(points)
+    if drawn and drawn["from"] == drawn_from:
+        light = front_figure(points, replace(view, shows_dominated=False, splits=view.splits[:1]))
+        return _patched(light, drawn["plans"], most_marks, brushed), no_update
     figure = front_figure(points, view)
-    clouds, marks = len(figure.data) - len(light.data), len(light.data) + _SPARE_MARKS
-    figure.add_traces([go.Scatter(_NO_MARK)] * _SPARE_MARKS)
+    marks = sum(map(_is_mark, figure.data))
+    figure.add_traces([go.Scatter(_NO_MARK)] * (most_marks - marks))
     _mark_brushed(figure, brushed)
-    return figure, {"from": shown_from, "clouds": clouds, "marks": marks}
+    return figure, {"from": drawn_from, "plans": len(figure.data) - most_marks}
+
+
+def _is_mark(trace: Any) -> bool:
+    """Return whether a trace is a ring around plans; these come last."""
+    return bool(trace.mode == "markers" and trace.hoverinfo == "skip")
 
 
 def _view(asked: Mapping[str, Any]) -> FrontView:
@@ -195,14 +202,23 @@ def _view(asked: Mapping[str, Any]) -> FrontView:
     )
 
 
-def _patched(light: go.Figure, drawn: Mapping[str, Any], brushed: Sequence[str] | None) -> Patch:
-    """Return what changes on a picture whose clouds stay: all other traces, and its shapes."""
+def _patched(
+    light: go.Figure, plans: int, most_marks: int, brushed: Sequence[str] | None
+) -> Patch:
+    """Return what changes on a picture whose plans stay: the marks, and the shapes.
+
+    Args:
+        light: The picture, of which plans may be missing.
+        plans: Traces before the marks on the screen.
+        most_marks: Traces that there are for marks.
+        brushed: As in `drawing`.
+    """
     _mark_brushed(light, brushed)
-    content, patch = light.to_plotly_json(), Patch()
-    traces = [*content["data"], *[_NO_MARK] * (drawn["marks"] - len(content["data"]))]
-    for place, trace in enumerate(traces):
-        patch["data"][drawn["clouds"] + place] = trace
-    patch["layout"]["shapes"] = content["layout"].get("shapes", [])
+    marks = [trace.to_plotly_json() for trace in light.data if _is_mark(trace)]
+    patch = Patch()
+    for place, trace in enumerate([*marks, *[_NO_MARK] * (most_marks - len(marks))]):
+        patch["data"][plans + place] = trace
+    patch["layout"]["shapes"] = light.layout.to_plotly_json().get("shapes", [])
     return patch
 
 

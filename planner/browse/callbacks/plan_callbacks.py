@@ -185,6 +185,8 @@ def chosen_plans(
 
 def second_choices(rows: Sequence[Mapping[str, Any]], selection: Selection) -> list[Any]:
     """Return what may be compared with the chosen plan: the fronts and the baselines."""
+    if not selection:
+        return []
     several = len({row["run"] for row in rows}) > 1
     options = [
         {
@@ -192,6 +194,7 @@ def second_choices(rows: Sequence[Mapping[str, Any]], selection: Selection) -> l
             "value": row["key"],
         }
         for row in rows
+        if row["key"] != key_of(*selection[0])
     ]
     listed = {option["value"] for option in options}
     chosen = (key_of(*each) for each in selection[1:])

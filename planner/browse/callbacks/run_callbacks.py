@@ -8,7 +8,7 @@ from dash import Dash, Input, Output, State, html, no_update
 
 from planner.browse import ids
 from planner.browse.address import Address
-from planner.browse.run_shelf import Look, RunShelf
+from planner.browse.run_shelf import Look, RunShelf, latest
 from planner.figures.front_points import FrontPoints
 from planner.figures.hypervolume_figure import hypervolume_figure
 from planner.results.run_list import RunEntry
@@ -91,7 +91,9 @@ def run_choices(
     wanted: Any = no_update
     if not chosen:
         names = {option["value"] for option in offered}
-        wanted = [name for name in address.runs if name in names] or _latest(entries) or no_update
+        first = latest(entries)
+        usual = [first.path.as_posix()] if first else no_update
+        wanted = [name for name in address.runs if name in names] or usual
     return no_update if offered == options else offered, wanted, notice
 
 
@@ -107,13 +109,6 @@ def _label(entry: RunEntry) -> str:
     if entry.fault:
         return f"{name} – cannot be read"
     return f"{name} – {entry.model}, {entry.state}, {entry.evaluations:,} plans"
-
-
-def _latest(entries: Sequence[RunEntry]) -> list[str]:
-    """Return the run that was written to last, of those that scored something if any did."""
-    sound = [entry for entry in entries if entry.updated_at is not None]
-    best = max(sound, key=lambda e: (bool(e.evaluations), e.updated_at), default=None)
-    return [best.path.as_posix()] if best else []
 
 
 def state_line(look: Look) -> html.Div:

@@ -160,7 +160,7 @@ def test_a_budget_sends_marks_and_no_plans_again(shelf: RunShelf, revisions: lis
     changes = {tuple(each["location"]): each["params"] for each in patch._operations}
     assert len(changes["layout", "shapes"]["value"]) == 1
     places = sorted(place for kind, place in changes if kind == "data")
-    assert places == list(range(drawn["clouds"], len(figure.data)))
+    assert places == list(range(drawn["plans"], len(figure.data)))
     # what is drawn from other things is drawn anew
     changes_of_view: list[dict[str, Any]] = [
         {"x": "size"},
