@@ -146,13 +146,15 @@ def _feasible(
     sides = {"x": _side(scene.x, budget, points), "y": _side(scene.y, budget, points)}
     if not any(sides.values()):
         return []
+    metrics = {scene.x.metric.name, scene.y.metric.name}
+    shown = Budget(limits=tuple(limit for limit in budget.limits if limit.metric in metrics))
     colour = PALETTES[scene.theme].feasible
     shape: dict[str, Any] = {
         "type": "rect",
         "layer": "below",
         "fillcolor": translucent(colour, 0.1),
         "line": {"color": colour, "width": 1.5, "dash": "dash"},
-        "name": plain(f"within {budget}".replace("<=", "≤").replace(">=", "≥")),
+        "name": plain(f"within {shown}".replace("<=", "≤").replace(">=", "≥")),
         "showlegend": True,
         "legendrank": 395,
     }

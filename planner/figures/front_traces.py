@@ -65,12 +65,14 @@ class RunTraces:
             plans = self.points.rows_of_kind(kind)
             rows = self._uncovered(plans)
             if len(rows):
+                part = f" ({len(rows):,} of {len(plans):,} drawn)"
+                name = label + (part if len(rows) < len(plans) else "")
                 marker = {"symbol": symbol, "size": 5, "opacity": 0.45}
                 yield self._places(rows, "search") | {
                     "meta": {"plans": len(plans)},
                     "type": "scatter",
                     "mode": "markers",
-                    "name": self._name(label),
+                    "name": self._name(name),
                     "legendrank": _RANKS["cloud"] + self.position,
                     "marker": marker | self._colours(rows, "search", self._palette.faint),
                     "hovertemplate": "%{customdata[1]}<br>%{x}<br>%{y}<extra></extra>",

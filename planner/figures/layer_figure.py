@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 _STRIP_HEIGHT = 44
 _AXIS_HEIGHT = 52
 _TOP = 36
-_MOST_CELLS = 40
-"""In a row: more are too narrow for four signs on a usual screen."""
+_MOST_CELLS = 32
+"""In a row: more are too narrow for three signs on a page of 1280 pixels."""
+_WIDE_CELLS = 20
+"""Of which a row has room for larger signs."""
 _MODES = ("zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "resetscale")
 """Ways to move about that a picture of this size has no use for."""
 _CELLS = {
@@ -53,7 +55,8 @@ def strip_figure(strips: Sequence[Strip], theme: Theme, scale: dict[str, Any]) -
     """
     palette = PALETTES[theme]
     parts = _parts(len(strips[0].cells) if strips else 0)
-    shared = scale | _CELLS | {"textfont": {"size": 12, "color": palette.text}}
+    size = 12 if parts and parts[0].stop <= _WIDE_CELLS else 10
+    shared = scale | _CELLS | {"textfont": {"size": size, "color": palette.text}}
     heats = [_heat(strips, part, row) | shared for row, part in enumerate(parts)]
     strip_height = _STRIP_HEIGHT * max(len(strips), 1)
     row_height = strip_height + _AXIS_HEIGHT

@@ -93,8 +93,9 @@ def _highest(points: FrontPoints, scene: Scene) -> float:
 def _draw_run(axes: "Axes", traces: RunTraces) -> None:
     palette = PALETTES[traces.scene.theme]
     for trace in traces.clouds():
-        axes.scatter(trace["x"], trace["y"], s=8, color=palette.faint, alpha=0.45,
-                     label=f"{trace['name']} ({trace['meta']['plans']})")  # fmt: skip
+        count = trace["meta"]["plans"]
+        name = trace["name"] if len(trace["x"]) < count else f"{trace['name']} ({count:,})"
+        axes.scatter(trace["x"], trace["y"], s=8, color=palette.faint, alpha=0.45, label=name)
     for trace in traces.fronts():
         if "fill" in trace:
             axes.fill(trace["x"], trace["y"], facecolor=_colour(trace["fillcolor"]), linewidth=0)

@@ -71,7 +71,7 @@ def test_a_budget_is_shaded_as_far_as_it_limits_the_axes(points: FrontPoints) ->
 
     both = shape("params<=700,kl<=0.5,size<=1500")
     assert (both.x0, both.x1, both.y0, both.y1) == (0.0, 0.7, 0.0, 0.5)
-    assert both.name == "within params≤700,kl≤0.5,size≤1500"
+    assert both.name == "within params≤700,kl≤0.5"
     one = shape("params<=0.7x", FrontView(x="params"))
     assert (one.x1, one.yref, one.y0, one.y1) == (0.7, "y domain", 0.0, 1.0)  # in K
     assert shape("size<=1500") is None
@@ -149,11 +149,14 @@ def test_of_many_plans_those_that_others_cover_are_left_out(points: FrontPoints)
     copies = points.frame.iloc[[3] * 2500].assign(plan_id=[f"copy{i}" for i in range(2500)])
     apart = copies.iloc[:1].assign(plan_id="apart", kl=copies["kl"].iloc[0] + 0.1)
     frame = pd.concat([points.frame, copies, apart], ignore_index=True)
-    cloud = traces(front_figure([replace(points, frame=frame)], VIEW))["other plans"]
+    found = traces(front_figure([replace(points, frame=frame)], VIEW))
+    (name,) = [name for name in found if name.startswith("other plans")]
+    cloud = found[name]
     drawn = [plan_id for _, plan_id in cloud.customdata]
     assert "apart" in drawn
     assert len(drawn) < 10
     assert cloud.meta == {"plans": int((frame["kind"] == "dominated").sum())}
+    assert name == f"other plans ({len(drawn)} of 2,502 drawn)"
 
 
 def test_few_plans_are_all_drawn(points: FrontPoints) -> None:

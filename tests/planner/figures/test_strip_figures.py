@@ -37,7 +37,7 @@ def test_a_strip_has_a_gap_where_there_is_nothing_to_choose() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "rows"), [(1, [1]), (40, [40]), (41, [21, 20]), (100, [34, 34, 32])]
+    ("layers", "rows"), [(1, [1]), (32, [32]), (33, [17, 16]), (80, [27, 27, 26])]
 )
 def test_many_layers_go_on_further_down(layers: int, rows: list[int]) -> None:
     frame = pd.DataFrame({"layer": [*range(layers)], "component": "mlp", "kept": 1, "of": 2})
