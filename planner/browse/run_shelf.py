@@ -79,7 +79,7 @@ class RunShelf:
         with self._listing:
             listed_at, entries = self._listed
             if not entries or time.monotonic() - listed_at > _LIST_SECONDS:
-                entries = list_runs(self.folder)
+                entries = list_runs(self.folder, answers=False)
                 self._listed = time.monotonic(), entries
             return entries
 

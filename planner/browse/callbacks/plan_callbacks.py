@@ -6,8 +6,7 @@ from typing import Any
 from dash import Dash, Input, Output, State, ctx, html, no_update
 
 from planner.browse import ids
-from planner.browse.address import Address
-from planner.browse.callbacks.budget_callbacks import main_run
+from planner.browse.callbacks.budget_callbacks import Selection
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
 from planner.browse.elements import table
 from planner.browse.measured_rows import SPEED_HEADS, speed_rows
@@ -20,9 +19,6 @@ from planner.figures.layer_figure import layer_figure
 from planner.results.plan_difference import PlanDifference, plan_difference
 from planner.run import Run
 from search_spaces.errors import InputError
-
-Selection = list[list[str]]
-"""Up to two plans, each as its run and its id."""
 
 
 def register(app: Dash, shelf: RunShelf) -> None:
@@ -107,8 +103,8 @@ _TOLD = (
 def _register_choice(app: Dash, shelf: RunShelf) -> None:
     @app.callback(
         output={
-            "selection": Output(ids.SELECTION, "data"),
-            "compared": Output(ids.COMPARE, "value"),
+            "selection": Output(ids.SELECTION, "data", allow_duplicate=True),
+            "compared": Output(ids.COMPARE, "value", allow_duplicate=True),
             "front": Output(ids.FRONT, "clickData"),
             "other": Output(ids.OTHER, "clickData"),
             "unticked": Output(ids.PLANS, "deselectAll"),
@@ -119,24 +115,16 @@ def _register_choice(app: Dash, shelf: RunShelf) -> None:
                 ids.OTHER: Input(ids.OTHER, "clickData"),
                 ids.PLANS: Input(ids.PLANS, "selectedRows"),
                 ids.COMPARE: Input(ids.COMPARE, "value"),
-                ids.ANSWERED: Input(ids.ANSWERED, "data"),
                 ids.SHOW_ANSWER: Input(ids.SHOW_ANSWER, "n_clicks"),
+                ids.ANSWERED: State(ids.ANSWERED, "data"),
             },
             "selection": State(ids.SELECTION, "data"),
-            "revisions": State(ids.REVISIONS, "data"),
-            "search": State(ids.URL, "search"),
         },
         prevent_initial_call=True,
     )
-    def choose(
-        given: dict[str, Any],
-        selection: Selection | None,
-        revisions: Revisions | None,
-        search: str | None,
-    ) -> dict[str, Any]:
-        source, main = str(ctx.triggered_id), main_run(revisions)
-        wanted = Address.of(search).plans if selection is None and main else ()
-        chosen = [[main, plan_id] for plan_id in wanted] or chosen_plans(source, given, selection)
+    def choose(given: dict[str, Any], selection: Selection | None) -> dict[str, Any]:
+        source = str(ctx.triggered_id)
+        chosen = chosen_plans(source, given, selection)
         same = dict.fromkeys(("selection", "compared", "front", "other", "unticked"), no_update)
         clear = {"front": None, "other": None} if source in (ids.FRONT, ids.OTHER) else {}
         if not chosen or chosen == selection:
@@ -177,7 +165,7 @@ def chosen_plans(
         return [plan_of(row["key"]) for row in touched[-2:]] if touched else None
     if source == ids.COMPARE and selection:
         return [selection[0], plan_of(touched)] if touched else selection[:1]
-    if source in (ids.ANSWERED, ids.SHOW_ANSWER):
+    if source == ids.SHOW_ANSWER:
         answered = given[ids.ANSWERED] or {}
         return [[answered["run"], answered["best"]]] if answered.get("best") else None
     return None

@@ -229,7 +229,8 @@ def test_plans_are_chosen_by_click_tick_answer_and_name() -> None:
     assert chosen_plans(ids.FRONT, {ids.FRONT: {"points": [{}]}}, None) is None  # the dense model
     assert chosen_plans(ids.PLANS, {ids.PLANS: ticked}, None) == [["r", "b"], ["r", "c"]]
     assert chosen_plans(ids.PLANS, {ids.PLANS: []}, [["r", "a"]]) is None
-    assert chosen_plans(ids.ANSWERED, {ids.ANSWERED: answered}, None) == [["r", "z"]]
+    given = {ids.ANSWERED: answered, ids.SHOW_ANSWER: 1}
+    assert chosen_plans(ids.SHOW_ANSWER, given, None) == [["r", "z"]]
     given = {ids.COMPARE: key_of("r", "b")}
     assert chosen_plans(ids.COMPARE, given, [["r", "a"]]) == [["r", "a"], ["r", "b"]]
     assert chosen_plans(ids.COMPARE, {ids.COMPARE: None}, [["r", "a"], ["r", "b"]]) == [["r", "a"]]
