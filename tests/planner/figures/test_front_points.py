@@ -3,12 +3,17 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pytest
 
+from planner.figures import front_points
 from planner.figures.front_points import FrontPoints
+from planner.results.front import front
 from planner.run import Run
 from planner.runs.metadata import RunMetadata
+from planner.runs.records import Evaluation
 from tests.problems.toy_run import FRONT, PARTIAL, RUINED, WASTEFUL, toy_evaluations
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation, rescored
 
@@ -58,6 +63,23 @@ def test_nothing_is_read_again_unless_something_landed(toy_copy: Run) -> None:
     kinds = updated.frame.set_index("plan_id")["kind"]
     assert kinds["better"] == "front"
     assert kinds[evaluation(PARTIAL).plan_id] != "partial"
+
+
+def test_what_lands_while_it_is_read_is_seen_the_next_time(
+    toy_copy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = replace(evaluation((3, 0, 3, 0, 3, 0, 3, 0)), plan_id="late")
+
+    def slow_front(*arguments: Any) -> list[Evaluation]:
+        toy_copy.record(late)
+        toy_copy.landed()  # as another thread of the page may ask meanwhile
+        return front(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(front_points, "front", slow_front)
+        points = FrontPoints.of(toy_copy, "toy")
+    assert "late" not in set(points.frame["plan_id"])
+    assert "late" in set(points.updated(toy_copy).frame["plan_id"])
 
 
 def test_a_baseline_that_is_named_later_is_seen(toy_copy: Run) -> None:
