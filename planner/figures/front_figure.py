@@ -187,6 +187,8 @@ def _colour_axis(scene: Scene) -> dict[str, Any]:
         return {}
     return {
         "colorscale": list(PALETTES[scene.theme].scale),
-        "colorbar": {"title": {"text": plain(scene.colour.label), "font": {"size": 13}}}
-        | {"ticksuffix": scene.colour.suffix},
+        "colorbar": {
+            "title": {"text": plain(scene.colour.label), "font": {"size": 13}, "side": "right"},
+            "ticksuffix": scene.colour.suffix,
+        },
     }

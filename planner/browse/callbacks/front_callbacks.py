@@ -26,6 +26,8 @@ PICKERS = (ids.X, ids.Y, ids.COLOUR, ids.OTHER_X, ids.OTHER_Y)
 _MARKS_OF_A_RUN = 3
 """Traces around plans: its knee, the best and the chosen ones; empty where there is none, so that
 an answer changes no other's place."""
+_PLOT_HEIGHT, _LEGEND_HEIGHT = 380, 100
+"""Pixels; of a legend for each run."""
 _NO_MARK = {"type": "scatter", "x": [], "y": [], "showlegend": False, "hoverinfo": "skip"}
 _DRAWN_FROM = ("revisions", "x", "y", "colour", "dominated", "splits", "theme")
 
@@ -93,8 +95,9 @@ def _drawing(shelf: RunShelf, *, has_legend: bool) -> Any:
             return no_update, no_update
         points = points_of(shelf, asked["revisions"])
         picture, known = drawing(points, asked, drawn, brush["plans"] if brush else None)
-        if not has_legend and isinstance(picture, go.Figure):
-            picture.update_layout(showlegend=False)
+        if isinstance(picture, go.Figure):
+            legend = _LEGEND_HEIGHT * len(points) if has_legend else 0
+            picture.update_layout(showlegend=has_legend, height=_PLOT_HEIGHT + legend)
         return picture, known
 
     return draw
