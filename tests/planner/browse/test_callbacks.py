@@ -22,20 +22,10 @@ from planner.browse.request_guard import RequestGuard
 from planner.browse.run_shelf import RunShelf
 from planner.run import Run
 from search_spaces.errors import BudgetError
-from tests.planner.browse.pages import ask
+from tests.planner.browse.pages import ASKED, ask
 from tests.settings import BUDGET
 
 DENSE, SMALLEST = {"params": 1000.0, "size": 4000.0}, {"params": 100.0, "size": 400.0}
-ASKED: dict[str, Any] = {
-    "x": "params_x",
-    "y": "kl",
-    "colour": None,
-    "dominated": ["shown"],
-    "splits": ["search"],
-    "theme": "light",
-    "answered": None,
-    "selection": None,
-}
 
 
 @pytest.fixture
