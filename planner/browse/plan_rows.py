@@ -1,6 +1,6 @@
 """Plans as the rows of a table in the page."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,15 +67,11 @@ def table_rows(
     for each in points:
         listed = _listed(each, shows_all=shows_all, brushed=brushed)
         frame = each.frame.iloc[listed]
-        roles = _roles(each)
         columns: dict[str, Sequence[Any]] = {
             "key": [key_of(each.name, plan_id) for plan_id in frame["plan_id"]],
             "plan": frame["plan_id"].tolist(),
             "run": [each.name] * len(frame),
-            "what": [
-                " · ".join([_KINDS[kind], *roles.get(plan_id, ())])
-                for kind, plan_id in zip(frame["kind"], frame["plan_id"], strict=True)
-            ],
+            "what": _described(each, listed),
         }
         for name, _, scale in measures:
             columns[name] = _known(each.values(name)[listed] / scale)
@@ -83,6 +79,22 @@ def table_rows(
         values = zip(*columns.values(), strict=True)
         rows += [dict(zip(names, row, strict=True)) for row in values]
     return rows
+
+
+def described_plans(points: FrontPoints) -> Iterator[tuple[str, str]]:
+    """Yield the plans of the front and the baselines of a run, each with what it is."""
+    listed, cost = _listed(points, shows_all=False, brushed=None), points.cost_names[0]
+    plan_ids, shares = points.frame["plan_id"].iloc[listed], points.values(f"{cost}_x")[listed]
+    for plan_id, share, what in zip(plan_ids, shares, _described(points, listed), strict=True):
+        yield plan_id, f"{share:.3f}× {cost}, {what}"
+
+
+def _described(points: FrontPoints, rows: NDArray[np.intp]) -> list[str]:
+    roles, frame = _roles(points), points.frame.iloc[rows]
+    return [
+        " · ".join([_KINDS[kind], *roles.get(plan_id, ())])
+        for kind, plan_id in zip(frame["kind"], frame["plan_id"], strict=True)
+    ]
 
 
 def _listed(
