@@ -96,7 +96,7 @@ def strips_text(strips: Sequence[Strip]) -> Text:
     """Return strips one below the other, a bar a layer: the higher, the more is kept."""
     if not strips:
         return Text("nothing to choose in any layer")
-    width = max(len(strip.name) for strip in strips)
+    width = max(map(len, ["layer", *(strip.name for strip in strips)]))
     layers = [cell.layer for cell in strips[0].cells]
     scale = "".join(str(layer).ljust(_TICK) for layer in layers[::_TICK])
     lines = [Text(f"{'layer':{width}}  {scale}".rstrip(), "bold")]
