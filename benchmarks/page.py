@@ -146,9 +146,8 @@ def _switch_dominated(page: Probe, number: int) -> float:
 
 
 def _change_axis(page: Probe, number: int) -> float:
-    page.part(ids.X).click()
-    names = ("parameters", "cache a token")
-    option = page.page.get_by_role("option").filter(has_text=names[number % 2]).first
+    names = ("cache a token", "parameters")
+    option = page.options(ids.X).filter(has_text=names[number % 2]).first
     option.scroll_into_view_if_needed()
     with page.timed(AXIS) as seconds:
         option.click()

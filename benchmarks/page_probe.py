@@ -16,7 +16,7 @@ _FIRST = """(() => {
     const drawn = () => {
         const plot = document.querySelector('#%(front)s .js-plotly-plot');
         return plot && plot.calcdata && plot._fullData
-            ? plot._fullData.reduce((sum, trace) => sum + (trace.customdata || []).length, 0) : 0;
+            ? plot._fullData.reduce((sum, trace) => sum + (trace.meta?.plans || 0), 0) : 0;
     };
     window.firstPicture = new Promise(done => {
         const look = () => drawn() < %(plans)d ? requestAnimationFrame(look)
@@ -24,7 +24,7 @@ _FIRST = """(() => {
         requestAnimationFrame(look);
     });
 })();"""
-"""Since navigation, until so many plans are drawn and the frame with them is past."""
+"""Since navigation, until clouds of so many plans are drawn and the frame with them is past."""
 _NEXT = """() => {
     const plotOf = name => document.querySelector(`#${name} .js-plotly-plot`);
     const textOf = name => document.getElementById(name).textContent;
@@ -67,7 +67,7 @@ class Probe(FrontPage):
     """A visitor who measures."""
 
     def first_picture(self, url: str, plans: int) -> float:
-        """Open the page, and return the seconds until so many plans are drawn."""
+        """Open the page, and return the seconds until clouds of so many plans are drawn."""
         self.page.add_init_script(_FIRST % {"front": ids.FRONT, "plans": plans})
         self.open(url)
         return float(self.page.evaluate("() => window.firstPicture")) / 1000

@@ -57,7 +57,7 @@ def opened_app(folder: Path, guard: RequestGuard) -> tuple[Dash, RunShelf]:
         RunError: If there is no such folder.
     """
     shelf = RunShelf(folder.resolve())
-    shelf.entries()
+    shelf.warm_up()
     return make_app(shelf, guard), shelf
 
 

@@ -46,15 +46,17 @@ def picker(label: str, name: str, *, clearable: bool = False) -> html.Div:
     return field(label, name, chooser, "picker")
 
 
-def picture(name: str, label: str, kind: str) -> html.Figure:
+def picture(name: str, label: str, kind: str, *, has_tools: bool = True) -> html.Figure:
     """Return the place of a figure.
 
     Args:
         name: Its id.
         label: What it shows, for who cannot see it.
         kind: Name of a style.
+        has_tools: Whether there are buttons above it, to zoom and to brush.
     """
-    graph = dcc.Graph(id=name, figure=_EMPTY, config=_CONFIG)
+    config = _CONFIG if has_tools else _CONFIG | {"displayModeBar": False}
+    graph = dcc.Graph(id=name, figure=_EMPTY, config=config)
     return html.Figure(graph, className=f"graph {kind}", role="group", **spoken(label))
 
 

@@ -66,7 +66,7 @@ OTHER = "other"
 OTHER_X, OTHER_Y = "other-x", "other-y"
 OTHER_DRAWN = "other-drawn"
 BRUSH = "brush"
-"""Store: keys of the plans inside the box or lasso; none: there is no such."""
+"""Store: the box or lasso that was drawn last; none: there is no such."""
 BRUSH_NOTE = "brush-note"
 CLEAR_BRUSH = "clear-brush"
 

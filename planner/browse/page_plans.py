@@ -83,49 +83,46 @@ def table_part() -> html.Section:
 
 def plan_part() -> html.Section:
     """Return the part: what is known of the chosen plan."""
+    second = dcc.Dropdown(id=ids.COMPARE, placeholder="another plan")
+    difference = "Difference of two plans, layer by layer"
+    compared = [
+        html.P(id=ids.VERDICT, className="answer", role="status"),
+        picture(ids.DIFFERENCE, difference, "layers", has_tools=False),
+    ]
+    measured = [
+        html.Div([html.H4("What it costs"), html.Div(id=ids.COSTS)]),
+        html.Div([html.H4("How well it does"), html.Div(id=ids.SCORES)]),
+    ]
     return section(
         "The plan",
         [
             html.H3("No plan is chosen yet", id=ids.PLAN_TITLE),
-            field(
-                "Compare with",
-                ids.COMPARE,
-                dcc.Dropdown(id=ids.COMPARE, placeholder="another plan"),
-                "compare",
-            ),
-            html.Div(
-                [
-                    html.P(id=ids.VERDICT, className="answer", role="status"),
-                    picture(ids.DIFFERENCE, "Difference of two plans, layer by layer", "layers"),
-                ],
-                id=ids.COMPARISON,
-                hidden=True,
-            ),
-            html.H4("What it keeps of each layer"),
             html.P(id=ids.DROPS),
-            picture(ids.LAYERS, "What the plan keeps of each layer", "layers"),
-            html.H4("What it costs"),
-            html.Div(id=ids.COSTS),
-            html.H4("How well it does"),
-            html.Div(id=ids.SCORES),
+            picture(ids.LAYERS, "What the plan keeps of each layer", "layers", has_tools=False),
+            html.Div(measured, className="halves"),
             html.H4("How fast it is"),
             html.Div(id=ids.LATENCY),
-            html.Details(
-                [
-                    html.Summary("The plan as JSON"),
-                    html.Div(
-                        [
-                            dcc.Clipboard(id=ids.COPY_JSON, target_id=ids.PLAN_JSON, title="Copy"),
-                            action("Download", ids.DOWNLOAD_JSON),
-                            dcc.Download(id=ids.JSON_FILE),
-                        ],
-                        className="row",
-                    ),
-                    html.Pre(id=ids.PLAN_JSON, tabIndex="0"),
-                ]
-            ),
+            html.H4("Beside another plan"),
+            field("Compare with", ids.COMPARE, second),
+            html.Div(compared, id=ids.COMPARISON, hidden=True),
+            _json_part(),
         ],
         id=ids.PLAN,
+    )
+
+
+def _json_part() -> html.Details:
+    buttons = [
+        dcc.Clipboard(id=ids.COPY_JSON, target_id=ids.PLAN_JSON, title="Copy"),
+        action("Download", ids.DOWNLOAD_JSON),
+        dcc.Download(id=ids.JSON_FILE),
+    ]
+    return html.Details(
+        [
+            html.Summary("The plan as JSON"),
+            html.Div(buttons, className="row"),
+            html.Pre(id=ids.PLAN_JSON, tabIndex="0"),
+        ]
     )
 
 

@@ -1,6 +1,6 @@
 """Plans as the rows of a table in the page."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from planner.figures.front_points import FrontPoints
 
 _FORMAT = {"function": "params.value == null ? '' : d3.format(',.4~g')(params.value)"}
 _SHARE = {"function": "params.value == null ? '' : d3.format('.1%')(params.value)"}
+_DIGITS = 6
+_MOST_DIGITS = 300
 _KINDS = {
     "front": "on the front",
     "dominated": "dominated",
@@ -36,7 +38,7 @@ def table_columns(points: Sequence[FrontPoints]) -> list[Column]:
     """Return the columns of the table, for AG Grid."""
     columns: list[Column] = [
         {"field": "plan", "headerName": "plan", "pinned": "left", "width": 130},
-        {"field": "what", "headerName": "what it is", "width": 190},
+        {"field": "what", "headerName": "what it is", "width": 240},
     ]
     if len(points) > 1:
         columns.insert(1, {"field": "run", "headerName": "run", "width": 140})
@@ -65,15 +67,11 @@ def table_rows(
     for each in points:
         listed = _listed(each, shows_all=shows_all, brushed=brushed)
         frame = each.frame.iloc[listed]
-        roles = _roles(each)
         columns: dict[str, Sequence[Any]] = {
             "key": [key_of(each.name, plan_id) for plan_id in frame["plan_id"]],
             "plan": frame["plan_id"].tolist(),
             "run": [each.name] * len(frame),
-            "what": [
-                " · ".join([_KINDS[kind], *roles.get(plan_id, ())])
-                for kind, plan_id in zip(frame["kind"], frame["plan_id"], strict=True)
-            ],
+            "what": _described(each, listed),
         }
         for name, _, scale in measures:
             columns[name] = _known(each.values(name)[listed] / scale)
@@ -81,6 +79,22 @@ def table_rows(
         values = zip(*columns.values(), strict=True)
         rows += [dict(zip(names, row, strict=True)) for row in values]
     return rows
+
+
+def described_plans(points: FrontPoints) -> Iterator[tuple[str, str]]:
+    """Yield the plans of the front and the baselines of a run, each with what it is."""
+    listed, cost = _listed(points, shows_all=False, brushed=None), points.cost_names[0]
+    plan_ids, shares = points.frame["plan_id"].iloc[listed], points.values(f"{cost}_x")[listed]
+    for plan_id, share, what in zip(plan_ids, shares, _described(points, listed), strict=True):
+        yield plan_id, f"{share:.3f}× {cost}, {what}"
+
+
+def _described(points: FrontPoints, rows: NDArray[np.intp]) -> list[str]:
+    roles, frame = _roles(points), points.frame.iloc[rows]
+    return [
+        " · ".join([_KINDS[kind], *roles.get(plan_id, ())])
+        for kind, plan_id in zip(frame["kind"], frame["plan_id"], strict=True)
+    ]
 
 
 def _listed(
@@ -136,7 +150,10 @@ def _measures(points: Sequence[FrontPoints]) -> list[tuple[str, str, float]]:
 
 
 def _known(values: NDArray[np.float64]) -> list[float | None]:
-    """Return values as JSON knows them."""
-    known = values.astype(object)
+    """Return values as JSON knows them, to as many digits as anybody reads."""
+    is_known = np.isfinite(values) & (values != 0)
+    exponents = np.floor(np.log10(np.abs(values, where=is_known, out=np.ones_like(values))))
+    scale = 10.0 ** np.clip(_DIGITS - 1 - exponents, -_MOST_DIGITS, _MOST_DIGITS)
+    known = np.where(is_known, np.round(values * scale) / scale, values).astype(object)
     known[~np.isfinite(values)] = None
     return list(known)

@@ -79,9 +79,15 @@ class RunShelf:
         with self._listing:
             listed_at, entries = self._listed
             if not entries or time.monotonic() - listed_at > _LIST_SECONDS:
-                entries = list_runs(self.folder)
+                entries = list_runs(self.folder, answers=False)
                 self._listed = time.monotonic(), entries
             return entries
+
+    def warm_up(self) -> None:
+        """Begin to read the run that a visitor will see first, so that nobody waits for it."""
+        entry = latest(self.entries())
+        if entry is not None:
+            self._reader.submit(self._look, entry.path.as_posix())
 
     def look(self, name: str) -> Look:
         """Return a run as it is now; one that cannot be read says so."""
@@ -157,6 +163,12 @@ class RunShelf:
     def _close_all(self) -> None:
         for name in list(self._open):
             self._drop(name)
+
+
+def latest(entries: Sequence[RunEntry]) -> RunEntry | None:
+    """Return the run that was written to last, of those that scored something if any did."""
+    sound = [entry for entry in entries if entry.updated_at is not None and not entry.recipes]
+    return max(sound, key=lambda e: (bool(e.evaluations), e.updated_at), default=None)
 
 
 def _read(opened: _OpenRun, name: str) -> FrontPoints:

@@ -65,8 +65,8 @@ def print_json(value: object) -> None:
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return the rows of a table as JSON holds them."""
-    rows: list[dict[str, Any]] = frame.to_dict(orient="records")
-    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+    rows = frame.to_dict(orient="records")
+    return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
 
 
 def _plain(value: Any) -> Any:

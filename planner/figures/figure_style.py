@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from search_spaces.errors import MissingExtraError
 
@@ -99,15 +99,6 @@ def styled(traces: Sequence[object], theme: Theme) -> "go.Figure":
     except ImportError as error:
         raise MissingExtraError("plotly", "browse", "a figure") from error
     palette = PALETTES[theme]
-    axis = {
-        "gridcolor": palette.grid,
-        "linecolor": palette.faint,
-        "zeroline": False,
-        "ticks": "outside",
-        "tickcolor": palette.faint,
-        "title": {"standoff": 10, "font": {"size": 13}},
-        "automargin": True,
-    }
     label = {"bgcolor": palette.ground, "bordercolor": palette.faint, "align": "left"}
     return go.Figure(
         data=traces,
@@ -117,13 +108,26 @@ def styled(traces: Sequence[object], theme: Theme) -> "go.Figure":
             "plot_bgcolor": palette.ground,
             "font": {"family": FONT, "size": 13, "color": palette.text},
             "colorway": palette.series,
-            "xaxis": axis,
-            "yaxis": axis,
+            "xaxis": axis_style(palette),
+            "yaxis": axis_style(palette),
             "hoverlabel": label | {"font": {"family": FONT, "size": 12, "color": palette.text}},
             "margin": {"l": 64, "r": 16, "t": 40, "b": 56},
             "legend": {"bgcolor": "rgba(0,0,0,0)", "itemsizing": "constant"},
         },
     )
+
+
+def axis_style(palette: Palette) -> dict[str, Any]:
+    """Return what all axes look like."""
+    return {
+        "gridcolor": palette.grid,
+        "linecolor": palette.faint,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": palette.faint,
+        "title": {"standoff": 10, "font": {"size": 13}},
+        "automargin": True,
+    }
 
 
 def translucent(colour: str, share: float) -> str:

@@ -10,7 +10,7 @@ from evaluators.metric import METRICS
 from planner.figures.figure_axes import SPLITS, Axis, Split
 from planner.figures.figure_style import PALETTES, Theme, plain, styled, translucent
 from planner.figures.front_points import FrontPoints
-from planner.figures.front_traces import MOST_SVG_POINTS, RunTraces, Scene, Trace
+from planner.figures.front_traces import RunTraces, Scene, Trace
 from planner.settings.budget import Budget, Limit
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def front_figure(points: Sequence[FrontPoints], view: FrontView) -> "go.Figure":
         splits=view.splits,
         theme=view.theme,
         is_single=len(points) < 2,
-        is_dense=sum(len(each.frame) for each in points) > MOST_SVG_POINTS,
     )
     runs = [
         RunTraces(points=each, scene=scene, position=position)
@@ -103,7 +102,7 @@ def _dense_marks(points: Sequence[FrontPoints], scene: Scene) -> list[Trace]:
     marker = {"symbol": "square-open", "size": 12, "color": text, "line": {"width": 2}}
     return [
         {
-            "type": scene.trace_type,
+            "type": "scatter",
             "x": [x for x, _ in known],
             "y": [y for _, y in known],
             "mode": "markers",
@@ -147,13 +146,15 @@ def _feasible(
     sides = {"x": _side(scene.x, budget, points), "y": _side(scene.y, budget, points)}
     if not any(sides.values()):
         return []
+    metrics = {scene.x.metric.name, scene.y.metric.name}
+    shown = Budget(limits=tuple(limit for limit in budget.limits if limit.metric in metrics))
     colour = PALETTES[scene.theme].feasible
     shape: dict[str, Any] = {
         "type": "rect",
         "layer": "below",
         "fillcolor": translucent(colour, 0.1),
         "line": {"color": colour, "width": 1.5, "dash": "dash"},
-        "name": plain(f"within {budget}".replace("<=", "≤").replace(">=", "≥")),
+        "name": plain(f"within {shown}".replace("<=", "≤").replace(">=", "≥")),
         "showlegend": True,
         "legendrank": 395,
     }
@@ -186,6 +187,8 @@ def _colour_axis(scene: Scene) -> dict[str, Any]:
         return {}
     return {
         "colorscale": list(PALETTES[scene.theme].scale),
-        "colorbar": {"title": {"text": plain(scene.colour.label), "font": {"size": 13}}}
-        | {"ticksuffix": scene.colour.suffix},
+        "colorbar": {
+            "title": {"text": plain(scene.colour.label), "font": {"size": 13}, "side": "right"},
+            "ticksuffix": scene.colour.suffix,
+        },
     }

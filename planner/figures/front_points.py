@@ -13,6 +13,7 @@ from evaluators.metric import COST_KINDS, METRICS, metric_names
 from planner.figures.figure_style import plain
 from planner.results.front import evaluation_frame, front
 from planner.results.indicators import plan_at_knee
+from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class FrontPoints:
         Raises:
             RunError: If the search has not begun to score, or what it scored is damaged.
         """
-        return cls._of_frame(run, name, evaluation_frame(run.landed(), run.dense))
+        evaluations = run.landed()
+        return cls._of_frame(run, name, evaluations, evaluation_frame(evaluations, run.dense))
 
     def updated(self, run: RunStore) -> Self:
         """Return these points with what landed or changed since: the same if nothing did.
@@ -56,22 +58,27 @@ class FrontPoints:
         Args:
             run: That they are of.
         """
-        younger = run.landed(self.revision)
+        evaluations = run.landed()
+        younger = [each for each in evaluations if each.revision > self.revision]
         if not younger and dict(run.metadata.baselines or {}) == self.baselines:
             return self
-        if not younger:
-            return self._of_frame(run, self.name, self.frame)
-        import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
+        frame = self.frame
+        if younger:
+            import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
-        news = evaluation_frame(younger, run.dense)
-        kept = self.frame.loc[~self.frame["plan_id"].isin(news["plan_id"])]
-        return self._of_frame(run, self.name, pd.concat([kept, news], ignore_index=True))
+            news = evaluation_frame(younger, run.dense)
+            kept = frame.loc[~frame["plan_id"].isin(news["plan_id"])]
+            frame = pd.concat([kept, news], ignore_index=True)
+        return self._of_frame(run, self.name, evaluations, frame)
 
     @classmethod
-    def _of_frame(cls, run: RunStore, name: str, frame: "pd.DataFrame") -> Self:
+    def _of_frame(
+        cls, run: RunStore, name: str, evaluations: Sequence[Evaluation], frame: "pd.DataFrame"
+    ) -> Self:
+        """Return the plans of a frame, among all that had landed when it was made."""
         # genomes that come to the same plan are one point
         frame = frame.drop_duplicates("plan_id", keep="last", ignore_index=True)
-        plans = front(run.landed(), run.cost_names)
+        plans = front(evaluations, run.cost_names)
         knee = plan_at_knee(plans, run.cost_names, run.dense)
         on_front = {plan.plan_id for plan in plans}
         return cls(
@@ -81,7 +88,7 @@ class FrontPoints:
             cost_names=run.cost_names,
             baselines=dict(run.metadata.baselines or {}),
             knee=knee.plan_id if knee else None,
-            revision=run.revision,
+            revision=max((each.revision for each in evaluations), default=0),
         )
 
     @cached_property

@@ -20,8 +20,10 @@ from planner.figures.figure_style import (
 )
 from planner.figures.front_points import FrontPoints, PlanKind
 
-MOST_SVG_POINTS = 2000
-"""More are drawn by WebGL, and with them all else: it covers what is not."""
+_MOST_MARKS = 1000
+"""Of plans that are not on the front; of more, those that others cover are left out."""
+_SPOTS = (160, 80)
+"""How many marks lie side by side over the width of a front, and over its height."""
 _MOST_BARS = 60
 """Error bars; where there are more plans, the band alone shows errors."""
 _RANKS = {"front": 100, "baseline": 300, "mark": 400, "cloud": 500}
@@ -46,13 +48,6 @@ class Scene:
     theme: Theme
     is_single: bool
     """Whether one run has the plot for itself: its texts then differ by colour too."""
-    is_dense: bool
-    """Whether there are too many points for SVG."""
-
-    @property
-    def trace_type(self) -> str:
-        """What Plotly calls the traces."""
-        return "scattergl" if self.is_dense else "scatter"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +62,17 @@ class RunTraces:
     def clouds(self) -> Iterator[Trace]:
         """Yield plans that are not on the front."""
         for kind, (label, symbol) in _CLOUDS.items():
-            rows = self.points.rows_of_kind(kind)
+            plans = self.points.rows_of_kind(kind)
+            rows = self._uncovered(plans)
             if len(rows):
+                part = f" ({len(rows):,} of {len(plans):,} drawn)"
+                name = label + (part if len(rows) < len(plans) else "")
                 marker = {"symbol": symbol, "size": 5, "opacity": 0.45}
                 yield self._places(rows, "search") | {
-                    "type": self.scene.trace_type,
+                    "meta": {"plans": len(plans)},
+                    "type": "scatter",
                     "mode": "markers",
-                    "name": self._name(label),
+                    "name": self._name(name),
                     "legendrank": _RANKS["cloud"] + self.position,
                     "marker": marker | self._colours(rows, "search", self._palette.faint),
                     "hovertemplate": "%{customdata[1]}<br>%{x}<br>%{y}<extra></extra>",
@@ -105,7 +104,7 @@ class RunTraces:
             for number, split in enumerate(self.scene.splits):
                 colour = self.colour_on(split)
                 yield self._places(rows, split) | {
-                    "type": self.scene.trace_type,
+                    "type": "scatter",
                     "mode": "markers",
                     "name": self._name(f"{name} baseline"),
                     "legendrank": _RANKS["baseline"] + self.position,
@@ -125,7 +124,7 @@ class RunTraces:
         rows = self.points.rows_of_plans(plan_ids)
         if len(rows):
             yield self._places(rows, (*self.scene.splits, "search")[0]) | {
-                "type": self.scene.trace_type,
+                "type": "scatter",
                 "mode": "markers",
                 "name": self._name(name),
                 "legendrank": _RANKS["mark"] + self.position,
@@ -144,6 +143,24 @@ class RunTraces:
 
     def _name(self, label: str) -> str:
         return label if self.scene.is_single else plain(f"{self.points.name}: {label}")
+
+    def _uncovered(self, rows: Rows) -> Rows:
+        """Return the plans to draw of many: one of each spot that a mark covers."""
+        if len(rows) <= _MOST_MARKS:
+            return rows
+        front, spots = self.points.rows_of_kind("front"), np.zeros(len(rows))
+        is_known = np.ones(len(rows), dtype=bool)
+        for axis, count in zip((self.scene.x, self.scene.y), _SPOTS, strict=True):
+            values = axis.values(self.points, "search")
+            reach = values[front][np.isfinite(values[front])]
+            if not len(reach):  # nothing on this axis to look at
+                return rows[:_MOST_MARKS]
+            spot = (values[rows] - reach.min()) / (np.ptp(reach) or 1.0) * count
+            is_known &= np.isfinite(spot)
+            # what lies far out is seen by few, who zoom out, and needs less
+            spots = spots * 8 * count + np.clip(np.floor(spot), -4 * count, 4 * count - 1)
+        _, first = np.unique(spots[is_known], return_index=True)
+        return np.sort(rows[is_known][first])
 
     def _places(self, rows: Rows, split: Split) -> Trace:
         return {
@@ -180,7 +197,7 @@ class RunTraces:
         low, high = self.scene.y.bounds(self.points, split)
         x = self.scene.x.values(self.points, split)[joined]
         return {
-            "type": self.scene.trace_type,
+            "type": "scatter",
             "x": np.concatenate([x, x[::-1]]),
             "y": np.concatenate([high[joined], low[joined][::-1]]),
             "mode": "lines",
@@ -201,7 +218,7 @@ class RunTraces:
         colour, number = self.colour_on(split), list(SPLITS).index(split)
         symbol = MARKS[self.position % len(MARKS)] + ("-open" if number else "")
         trace = self._places(rows, split) | {
-            "type": self.scene.trace_type,
+            "type": "scatter",
             "mode": "lines+markers",
             "name": self._name(f"front, {SPLITS[split]} ± 2 s.e."),
             "legendrank": _RANKS["front"] + 10 * self.position + number,

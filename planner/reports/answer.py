@@ -20,7 +20,11 @@ def answer_sentence(run: RunStore, budget: Budget | str, root: Path | None = Non
     Raises:
         BudgetError: If no plan of the run meets it.
     """
-    answer = answer_of(run, budget)
+    return sentence_of(run, answer_of(run, budget), root)
+
+
+def sentence_of(run: RunStore, answer: Answer, root: Path | None = None) -> str:
+    """Return an answer of a run in words; the arguments are those of `answer_sentence`."""
     exports = known_exports(run, root).get(answer.plan.plan_id, ())
     measured = [words for export in exports if (words := measured_speed(export))]
     return answer.sentence(measured or _predicted_speed(answer))

@@ -63,9 +63,9 @@ def _facts(found: Evaluation, marks: Sequence[str]) -> str:
 
 def _costs_table(plan: RunPlan) -> Text:
     rows = [["cost", "", "", "of the dense model"]]
-    for cost in plan.costs().itertuples():
-        metric = METRICS[str(cost.metric)]
-        rows.append([metric.name, metric.label, metric.amount(cost.value), f"{cost.share:.3f}x"])
+    for _, cost in plan.costs().iterrows():
+        metric, share = METRICS[cost["metric"]], f"{cost['share']:.3f}x"
+        rows.append([metric.name, metric.label, metric.amount(cost["value"]), share])
     return table(rows)
 
 
@@ -96,7 +96,7 @@ def strips_text(strips: Sequence[Strip]) -> Text:
     """Return strips one below the other, a bar a layer: the higher, the more is kept."""
     if not strips:
         return Text("nothing to choose in any layer")
-    width = max(len(strip.name) for strip in strips)
+    width = max(map(len, ["layer", *(strip.name for strip in strips)]))
     layers = [cell.layer for cell in strips[0].cells]
     scale = "".join(str(layer).ljust(_TICK) for layer in layers[::_TICK])
     lines = [Text(f"{'layer':{width}}  {scale}".rstrip(), "bold")]

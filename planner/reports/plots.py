@@ -22,7 +22,7 @@ MADE_BY = "compression-planner"
 """Stands in the files, which says that they may be made anew."""
 _CREATORS = {"png": "Software", "svg": "Creator", "pdf": "Creator"}
 """What a file calls the program that made it."""
-_FONTS = {"pdf.fonttype": 42, "svg.fonttype": "none"}
+_FONTS: Any = {"pdf.fonttype": 42, "svg.fonttype": "none"}
 """Letters stay letters, which publishers ask for and readers can search."""
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _SYMBOLS = {
@@ -80,7 +80,6 @@ def _scene(points: FrontPoints) -> Scene:
         splits=tuple(SPLITS),
         theme="light",
         is_single=True,
-        is_dense=False,
     )
 
 
@@ -94,8 +93,9 @@ def _highest(points: FrontPoints, scene: Scene) -> float:
 def _draw_run(axes: "Axes", traces: RunTraces) -> None:
     palette = PALETTES[traces.scene.theme]
     for trace in traces.clouds():
-        axes.scatter(trace["x"], trace["y"], s=8, color=palette.faint, alpha=0.45,
-                     label=f"{trace['name']} ({len(trace['x'])})")  # fmt: skip
+        count = trace["meta"]["plans"]
+        name = trace["name"] if len(trace["x"]) < count else f"{trace['name']} ({count:,})"
+        axes.scatter(trace["x"], trace["y"], s=8, color=palette.faint, alpha=0.45, label=name)
     for trace in traces.fronts():
         if "fill" in trace:
             axes.fill(trace["x"], trace["y"], facecolor=_colour(trace["fillcolor"]), linewidth=0)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evaluators.metric import METRICS, Measurement, front_metrics
-from planner.results.front import best_within, front, within
+from planner.results.front import best_of, front, within
 from planner.results.indicators import plan_at_knee
 from planner.results.significance import compare_kl
 from planner.runs.records import RESCORE_SPLITS, Evaluation
@@ -67,9 +67,9 @@ def answer_of(run: RunStore, budget: Budget | str) -> Answer:
     """
     limits, dense, cost_names = Budget.of(budget), run.dense, run.cost_names
     limits.check_reachable(dense, run.smallest)
-    evaluations = run.landed()
-    best = best_within(evaluations, limits, dense, cost_names)
-    rivals = front(within(evaluations, limits, dense), cost_names) if limits.cost_names else []
+    fitting = within(run.landed(), limits, dense)
+    best = best_of(fitting, limits, cost_names)
+    rivals = front(fitting, cost_names) if limits.cost_names else []
     rivals = [plan for plan in rivals if plan.plan_id != best.plan_id]
     limited = tuple(limit.metric for limit in limits.costs_only().limits)
     return Answer(

@@ -92,13 +92,20 @@ def save_front(frame: "pd.DataFrame", folder: Path) -> None:
 def within(
     evaluations: Sequence[Evaluation], budget: Budget, dense: Mapping[str, float]
 ) -> list[Evaluation]:
-    """Return the plans with comparable scores that meet a budget."""
+    """Return the plans with comparable scores that meet a budget.
+
+    Raises:
+        BudgetError: If there is none; the message says what the nearest plan reaches.
+    """
     # costs first, which take no sum over windows: a run may have tens of thousands of plans
     costs = budget.costs_only()
-    plans = [e for e in fully_scored(evaluations) if costs.admits(e.costs, dense)]
-    if costs.limits == budget.limits:
-        return plans
-    return [e for e in plans if budget.admits(e.values, dense)]
+    plans = fully_scored(evaluations)
+    fitting = [e for e in plans if costs.admits(e.costs, dense)]
+    if costs.limits != budget.limits:
+        fitting = [e for e in fitting if budget.admits(e.values, dense)]
+    if not fitting:
+        raise BudgetError(_nothing_fits(plans, budget, dense))
+    return fitting
 
 
 def best_within(
@@ -118,10 +125,12 @@ def best_within(
     Raises:
         BudgetError: If no plan fits; the message says what the nearest plan reaches.
     """
-    fitting = within(evaluations, budget, dense)
-    if not fitting:
-        raise BudgetError(_nothing_fits(fully_scored(evaluations), budget, dense))
-    return min(fitting, key=lambda plan: rank_within(plan, budget, cost_names))
+    return best_of(within(evaluations, budget, dense), budget, cost_names)
+
+
+def best_of(plans: Sequence[Evaluation], budget: Budget, cost_names: Sequence[str]) -> Evaluation:
+    """Return the best of some plans that meet a budget; see `best_within`."""
+    return min(plans, key=lambda plan: rank_within(plan, budget, cost_names))
 
 
 def rank_within(plan: Evaluation, budget: Budget, cost_names: Sequence[str]) -> tuple[object, ...]:

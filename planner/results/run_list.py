@@ -40,18 +40,20 @@ class RunEntry:
     recipes: tuple[str, ...] = ()
     """Of a comparison, whose runs have entries of their own."""
     answer: str = ""
-    """Its best plan in a sentence, or why there is none yet."""
+    """Its best plan in a sentence, or why there is none yet; empty: nobody asked."""
     fault: str = ""
     """Why it cannot be read; empty: it can."""
 
 
-def list_runs(folder: Path) -> list[RunEntry]:
+def list_runs(folder: Path, *, answers: bool = True) -> list[RunEntry]:
     """Return an entry for each run in a folder, by path; one that is broken has its fault.
 
     No link is followed, so that nothing outside of the folder is read.
 
     Args:
         folder: A folder of runs and comparisons, in folders inside each other; or one of these.
+        answers: Whether to read all plans for the answers; if not, these are empty, and plans are
+            counted alone.
 
     Raises:
         RunError: If there is no such folder.
@@ -61,7 +63,10 @@ def list_runs(folder: Path) -> list[RunEntry]:
             f"`{folder}` must be a folder with runs in it, got none; give the folder that the "
             "--out of your searches is in"
         )
-    found = (replace(_entry(run), path=run.relative_to(folder)) for run in _runs(folder))
+    found = (
+        replace(_entry(run, answers=answers), path=run.relative_to(folder))
+        for run in _runs(folder)
+    )
     return sorted(found, key=lambda entry: entry.path.parts)
 
 
@@ -91,10 +96,11 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _entry(folder: Path) -> RunEntry:
+def _entry(folder: Path, *, answers: bool) -> RunEntry:
     """Return the entry of a run, read again only if its files changed."""
     try:
-        return _read(folder, tuple(_stamp(folder / name) for name in _written_files()))
+        stamps = tuple(_stamp(folder / name) for name in _written_files())
+        return _read(folder, stamps, answers=answers)
     except (InputError, OSError) as error:
         return RunEntry(path=folder, model="", fault=str(error))
 
@@ -122,8 +128,13 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(_KNOWN_RUNS)
-def _read(folder: Path, stamps: tuple[tuple[int, int], ...]) -> RunEntry:  # noqa: ARG001  (key)
-    with RunStore.open(folder, live=False) as run:
+def _read(
+    folder: Path,
+    stamps: tuple[tuple[int, int], ...],  # noqa: ARG001  (key)
+    *,
+    answers: bool,
+) -> RunEntry:
+    with RunStore.open(folder, live=not answers) as run:
         status, settings = run.status, run.settings
         return RunEntry(
             path=folder,
@@ -132,9 +143,9 @@ def _read(folder: Path, stamps: tuple[tuple[int, int], ...]) -> RunEntry:  # noq
             updated_at=status.updated_at,
             model=PurePath(settings.model).name,
             budget=str(settings.budget or ""),
-            evaluations=len(run.landed()),
+            evaluations=run.evaluation_count,
             recipes=run.metadata.recipes or (),
-            answer="" if run.metadata.recipes else _answer(run),
+            answer=_answer(run) if answers and not run.metadata.recipes else "",
         )
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +97,11 @@ def reply_of(row: tuple[Any, ...]) -> "tuple[tuple[int, Genome], RoundReply]":
 def text_of(genome: "Genome") -> str:
     """Return a genome as it is stored."""
     return ",".join(str(level) for level in genome)
+
+
+def text_of_moment(moment: datetime) -> str:
+    """Return a time as it is stored."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def blob_of(values: Sequence[float] | NDArray[np.float64]) -> bytes | None:

@@ -120,6 +120,11 @@ class RunFacts:
         return self._store.landed(after)
 
     @property
+    def evaluation_count(self) -> int:
+        """How many plans were scored."""
+        return self._store.count()
+
+    @property
     def revision(self) -> int:
         """Of the youngest evaluation that was read; it grows with each write."""
         return self._store.revision

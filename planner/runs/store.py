@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -22,6 +22,7 @@ from planner.runs.rows import (
     evaluations_of,
     reply_of,
     text_of,
+    text_of_moment,
 )
 from planner.runs.schema import (
     INSERT,
@@ -85,13 +86,10 @@ class Store:
             check_version(path, connection)
             store = cls(path, connection)
             if not live:
-                store._hold()
+                with store._one_moment():
+                    store._read_younger()
+                    store._held = store.metadata(), store.status()
         return store
-
-    def _hold(self) -> None:
-        with self._one_moment():
-            self._read_younger()
-            self._held = self.metadata(), self.status()
 
     @contextmanager
     def _one_moment(self) -> Iterator[None]:
@@ -131,7 +129,7 @@ class Store:
         with translated(self._path), self._connection as connection:
             rows = connection.execute(UPDATE, (*content, genome)).fetchall()
             if not rows:
-                head = genome, evaluation.plan_id, evaluation.round, _text(now())
+                head = genome, evaluation.plan_id, evaluation.round, text_of_moment(now())
                 rows = connection.execute(INSERT, (*head, *content)).fetchall()
             if len(rows) > 1:
                 raise DamageError(f"{len(rows)} evaluations have the genome {genome:.40}")
@@ -167,6 +165,12 @@ class Store:
         """
         self._refresh()
         return [e for e in self._read.values() if e.revision > after]
+
+    def count(self) -> int:
+        """Return how many evaluations there are, without reading them."""
+        with translated(self._path):
+            (count,) = self._connection.execute("select count(*) from evaluations").fetchone()
+        return int(count)
 
     def find(self, genome: "Genome") -> Evaluation | None:
         """Return the evaluation of a genome, if it has one."""
@@ -254,7 +258,7 @@ class Store:
         Raises:
             OutputError: If the disk refuses.
         """
-        values = [_text(v) if isinstance(v, datetime) else v for v in astuple(status)]
+        values = [text_of_moment(v) if isinstance(v, datetime) else v for v in astuple(status)]
         columns, marks = ", ".join(STATUS_COLUMNS), ", ?" * len(values)
         query = f"insert or replace into status (id, {columns}) values (0{marks})"
         with translated(self._path), self._connection as connection:
@@ -294,7 +298,3 @@ def _opening(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 def _read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -19,6 +19,7 @@ from planner.searching.spending import (
     Spending,
     StopReason,
     held_effort,
+    plan_count,
 )
 from planner.settings.search import Racing
 from search_spaces.space.space import Genome
@@ -113,7 +114,7 @@ class SearchLoop:
         missing = self._unanswered(genomes)
         if missing:
             self._spending.begin_scoring()
-            self._say(f"gradients at {len(missing)} plans", on_progress)
+            self._say(f"gradients at {plan_count(len(missing))}", on_progress)
             for index, reply in self._scorer.gradients(np.array(missing, dtype=np.int_)):
                 self._record(missing[index], reply)
         replies = [self._replies[self._round, genome] for genome in genomes]
@@ -136,7 +137,7 @@ class SearchLoop:
         if missing:
             self._spending.begin_scoring()
             windows = f"{len(ask.windows)} of {self._scorer.rungs[-1]} windows"
-            self._say(f"{len(missing)} plans on {windows}, drawn for them", on_progress)
+            self._say(f"{plan_count(len(missing))} on {windows}, drawn for them", on_progress)
             unscored = np.array(missing, dtype=np.int_)
             for index, scored in self._scorer.sample(unscored, ask.windows):
                 score = scored.score

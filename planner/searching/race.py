@@ -15,7 +15,7 @@ from planner.runs.run_store import RunStore
 from planner.searchers.protocol import Ask
 from planner.searching.objectives import Objectives, kl_by_window
 from planner.searching.protocol import GenomeScorer
-from planner.searching.spending import LimitReached, OnProgress, Spending
+from planner.searching.spending import LimitReached, OnProgress, Spending, plan_count
 from planner.settings.search import Racing
 from search_spaces.space.space import Genome
 
@@ -102,9 +102,8 @@ class RoundRacer:
     ) -> None:
         """Report that genomes are about to race to some windows, with so many plans done."""
         if racers:
-            plans = f"{len(racers)} plan{'' if len(racers) == 1 else 's'}"
             text = f"{windows} of {self._scorer.rungs[-1]} windows"
-            self._spending.doing = f"{round_name}: {plans} on {text}"
+            self._spending.doing = f"{round_name}: {plan_count(len(racers))} on {text}"
             self._spending.report(on_progress, None, done)
 
     def _admit(self, ask: Ask, genomes: Sequence[Genome], windows: int) -> list[Genome]:

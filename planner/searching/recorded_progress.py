@@ -4,7 +4,7 @@ import time
 
 from planner.runs.records import RunState
 from planner.runs.run_store import RunStore
-from planner.searching.spending import SearchProgress
+from planner.searching.spending import SearchProgress, plan_count
 from search_spaces.progress import Progress
 
 _SECONDS = 1.0
@@ -72,5 +72,4 @@ class RecordedProgress:
 def _note(progress: SearchProgress, best: str) -> str:
     eta = progress.eta_seconds
     left = "" if eta is None else f"{eta / 60:.1f} min left"
-    plans = f"{progress.done} plan{'' if progress.done == 1 else 's'}"
-    return " · ".join(filter(None, [best, plans, progress.doing, left]))
+    return " · ".join(filter(None, [best, plan_count(progress.done), progress.doing, left]))

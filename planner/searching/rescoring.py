@@ -17,6 +17,7 @@ from planner.runs.run_store import RunStore
 from planner.searching.objectives import Objectives, likely_front
 from planner.searching.problem import Problem
 from planner.searching.scorer import Scorer
+from planner.searching.spending import plan_count
 from search_spaces.progress import Progress
 from search_spaces.space.space import Genome
 
@@ -59,7 +60,7 @@ def _completed(
         ]
         if not unfinished:
             continue
-        progress.note(f"{len(unfinished)} plans on {windows} of {scorer.rungs[-1]} windows")
+        progress.note(f"{plan_count(len(unfinished))} on {windows} of {scorer.rungs[-1]} windows")
         for index, scored in scorer.score(np.array(unfinished), rung):
             before = stored[unfinished[index]]
             run.record(

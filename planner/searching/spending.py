@@ -57,6 +57,15 @@ OnProgress = Callable[[SearchProgress], None]
 """Called as a batch of plans begins on a rung, and as each of them lands."""
 
 
+def plan_count(count: int) -> str:
+    """Return a number of plans in words.
+
+    >>> plan_count(1), plan_count(12)
+    ('1 plan', '12 plans')
+    """
+    return f"{count} plan{'' if count == 1 else 's'}"
+
+
 class LimitReached(Exception):  # noqa: N818  (not an error)
     """Ends a search from within a race."""
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Context
+from functools import cached_property
 from typing import NoReturn, Self
 
 from evaluators.metric import METRICS, Metric, limitable_names, metric_names
@@ -147,7 +148,7 @@ class Budget:
         costs = self.costs_only().limits
         return costs, frozenset(self.limits).difference(costs)
 
-    @property
+    @cached_property
     def cost_names(self) -> tuple[str, ...]:
         """Costs to minimise, in the user's order; a limit on throughput counts as latency."""
         limits = self.costs_only().limits

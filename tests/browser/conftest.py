@@ -1,8 +1,8 @@
 """What tests in a browser share: the browser, windows that must stay clean, served runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 WIDTH, HEIGHT = 1280, 900
+MOST_MILLISECONDS = 30_000
+"""For any one thing that a test waits for: a busy machine is no failure."""
 Visit = Callable[..., FrontPage]
+"""Opens a server's page as a new visitor: ``scheme``, and what `FrontPage.open` takes."""
+ColorScheme = Literal["light", "dark"]
 
 
 @pytest.fixture(scope="session")
@@ -30,12 +34,16 @@ def visit(browser: "Browser") -> Iterator[Visit]:
     """Opens windows of the page, each of another visitor; all must stay free of errors."""
     opened: list[FrontPage] = []
 
-    def open_page(server: Server, **options: object) -> FrontPage:
-        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, **options)  # type: ignore[arg-type]  # by name
-        context.set_default_timeout(10_000)
+    def open_page(
+        server: Server, *, scheme: ColorScheme = "light", runs: Sequence[str] = (), **asked: str
+    ) -> FrontPage:
+        context = browser.new_context(
+            viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme
+        )
+        context.set_default_timeout(MOST_MILLISECONDS)
         page = FrontPage(context.new_page(), Watch(context))
         opened.append(page)
-        page.open(server.url)
+        page.open(server.url, runs=runs, **asked)
         return page
 
     yield open_page

@@ -1,6 +1,5 @@
 """The page as a visitor handles it: what stands where, what is typed, clicked and dragged."""
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 _DRAWN = """name => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
-    return Boolean(plot && plot._fullData && plot.calcdata && plot.querySelector('.plot'));
+    return Boolean(plot && plot.calcdata && plot._fullData.length);
 }"""
 _POINTS = """name => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
@@ -90,12 +89,12 @@ class FrontPage:
         box.fill(text)
         box.press("Enter")
 
-    def choose_runs(self, *names: str) -> None:
-        """Choose runs by the chooser's own list."""
-        for name in names:
-            self.part(ids.RUNS).click()
-            self.page.get_by_role("option", name=re.compile(rf"^{re.escape(name)}\b")).click()
-            self.page.keyboard.press("Escape")
+    def options(self, name: str) -> "Locator":
+        """Open a chooser, and return what it offers."""
+        self.part(name).click()
+        options = self.page.locator(".dash-dropdown-content .dash-dropdown-option")
+        options.first.wait_for()
+        return options
 
     def place(self, plan_id: str, name: str = ids.FRONT) -> tuple[float, float]:
         """Return where on the screen a plan is drawn."""
@@ -112,7 +111,7 @@ class FrontPage:
 
     def brush(self, plan_ids: Sequence[str]) -> None:
         """Draw a box around plans."""
-        self.page.locator(f"#{ids.FRONT} a[data-attr=dragmode][data-val=select]").click()
+        self.page.locator(f"#{ids.FRONT} [data-attr=dragmode][data-val=select]").click()
         places = [self.place(plan_id) for plan_id in plan_ids]
         left, top = (min(values) - 5 for values in zip(*places, strict=True))
         right, bottom = (max(values) + 5 for values in zip(*places, strict=True))

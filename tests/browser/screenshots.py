@@ -51,8 +51,7 @@ def _take(page: FrontPage, url: str, out: Path, theme: str) -> None:
     page.page.mouse.move(0, 0)
     _shoot(page, out / f"page-{theme}.png")
     _shoot(page, out / f"plan-{theme}.png", of=ids.PLAN)
-    page.part(ids.COMPARE).click()
-    page.page.get_by_role("option").first.click()
+    page.options(ids.COMPARE).first.click()
     page.wait_for_traces(ids.DIFFERENCE)
     _shoot(page, out / f"compare-{theme}.png", of=ids.COMPARISON)
 

@@ -57,6 +57,8 @@ def serving(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ import pytest
 from planner.browse import ids
 from planner.reports.answer import answer_sentence
 from planner.run import Run
+from search_spaces.errors import BudgetError
 from tests.browser.conftest import Visit
 from tests.browser.front_page import FrontPage
 from tests.browser.server import Server
@@ -19,8 +20,7 @@ def wait_for_answer(page: FrontPage, text: str) -> None:
 
 
 def test_a_budget_in_the_box_is_answered(visit: Visit, server: Server, results: Path) -> None:
-    page = visit(server)
-    page.open(server.url, runs=["first"])
+    page = visit(server, runs=["first"])
     page.wait_drawn()
     for budget in ("params<=0.9x", "kl<=0.5"):
         with Run.open(results / "first") as run:
@@ -36,17 +36,16 @@ def test_a_budget_in_the_box_is_answered(visit: Visit, server: Server, results: 
 
 
 def test_what_fits_is_shaded_and_follows_the_budget(visit: Visit, server: Server) -> None:
-    page = visit(server)
-    page.open(server.url, budget="params<=0.9x")
-    edge = f"document.querySelector('#{ids.FRONT} .js-plotly-plot').layout.shapes[0].x1"
+    page = visit(server, budget="params<=0.9x")
+    page.wait_drawn()
+    edge = f"document.querySelector('#{ids.FRONT} .js-plotly-plot').layout.shapes[0]?.x1"
     page.page.wait_for_function(f"() => Math.abs({edge} - 0.9) < 1e-9")
     page.set_budget("params<=0.8x")
     page.page.wait_for_function(f"() => Math.abs({edge} - 0.8) < 1e-9")
 
 
 def test_a_slider_and_the_box_say_the_same(visit: Visit, server: Server, results: Path) -> None:
-    page = visit(server)
-    page.open(server.url, runs=["first"], budget="params<=0.9x")
+    page = visit(server, runs=["first"], budget="params<=0.9x")
     wait_for_answer(page, "params")
     slider = page.part(ids.slider_row("params")).get_by_role("slider")
     slider.focus()
@@ -65,14 +64,14 @@ def test_a_slider_and_the_box_say_the_same(visit: Visit, server: Server, results
     )
 
 
-@pytest.mark.parametrize(
-    ("budget", "said"), [("parms<=0.7x", "params"), ("params<=0.001x", "no plan of this run")]
-)
-def test_a_budget_that_cannot_be_met_is_refused_in_a_sentence(
-    visit: Visit, server: Server, budget: str, said: str
+@pytest.mark.parametrize("budget", ["parms<=0.7x", "params<=0.001x", "params<=0.9x,kl<=0"])
+def test_a_budget_that_cannot_be_met_is_refused_as_on_the_command_line(
+    visit: Visit, server: Server, results: Path, budget: str
 ) -> None:
-    page = visit(server)
+    with Run.open(results / "first") as run, pytest.raises(BudgetError) as refused:
+        answer_sentence(run, budget)
+    page = visit(server, runs=["first"])
     page.wait_drawn()
     page.set_budget(budget)
-    page.part(ids.BUDGET_FAULT).filter(has_text=said).wait_for()
+    page.part(ids.BUDGET_FAULT).filter(has_text=str(refused.value)).wait_for()
     assert page.part(ids.ANSWER).inner_text().strip() == ""

@@ -1,6 +1,5 @@
-"""Exports that the page begins: to the end, with nobody looking, and when their proof fails."""
+"""Exports that the page refuses, and one whose proof fails; `test_new_user` has a good one."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from tests.browser.runs import copy_run
 from tests.browser.server import Server, serving
 
 pytestmark = pytest.mark.browser
-SECONDS = 60_000
+MOST_MILLISECONDS = 240_000
+"""Of an export on a busy machine, which loads PyTorch several times."""
 _NOTHING_IS_CLOSE_ENOUGH = """
 import sys
 if "export" in sys.orig_argv:
@@ -37,8 +37,8 @@ def own_server(folder: Path) -> Iterator[Server]:
         yield running
 
 
-def begin_export(page: FrontPage, folder: Path, out: str) -> str:
-    """Ask for an export of the smallest plan of the front; return the plan's id."""
+def begin_export(page: FrontPage, folder: Path, out: str) -> None:
+    """Ask for an export of the smallest plan of the front."""
     with Run.open(folder / "run") as run:
         plan_id = run.front_plans()[-1].plan_id
     page.wait_drawn()
@@ -47,23 +47,6 @@ def begin_export(page: FrontPage, folder: Path, out: str) -> str:
     page.part(ids.EXPORT_FOLDER).fill(out)
     page.part(ids.EXPORT_FOLDER).press("Tab")
     page.part(ids.EXPORT_START).click()
-    return plan_id
-
-
-def test_an_export_goes_on_while_nobody_looks(
-    visit: Visit, own_server: Server, folder: Path
-) -> None:
-    page = visit(own_server)
-    plan_id = begin_export(page, folder, "model")
-    page.part(ids.EXPORTS).filter(has_text="model").wait_for()
-    page.close()
-    again = visit(own_server)
-    exports = again.part(ids.EXPORTS)
-    exports.filter(has_text="proved").wait_for(timeout=SECONDS)
-    manifest = json.loads((folder / "model" / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["plan"]["plan_id"] == plan_id if "plan" in manifest else plan_id
-    begin_export(again, folder, "model")
-    again.part(ids.EXPORT_REPLY).filter(has_text="taken").wait_for()
 
 
 def test_an_export_that_fails_its_proof_is_shown_and_leaves_nothing(
@@ -75,7 +58,7 @@ def test_an_export_that_fails_its_proof_is_shown_and_leaves_nothing(
         page = visit(strict)
         begin_export(page, folder, "model")
         failure = page.part(ids.EXPORTS).filter(has_text="an export must compute what was scored")
-        failure.wait_for(timeout=SECONDS)
+        failure.wait_for(timeout=MOST_MILLISECONDS)
     left = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert left == {"run"}
 

@@ -26,8 +26,7 @@ def test_the_front_of_a_run_is_drawn(visit: Visit, server: Server, results: Path
 
 
 def test_several_runs_share_a_plot(visit: Visit, server: Server) -> None:
-    page = visit(server)
-    page.open(server.url, runs=["first", "second"])
+    page = visit(server, runs=["first", "second"])
     page.wait_drawn()
     assert {point["run"] for point in page.points()} == {"first", "second"}
     assert {point["run"] for point in page.points(ids.OTHER)} == {"first", "second"}
@@ -50,7 +49,7 @@ def test_other_plans_can_be_hidden(visit: Visit, server: Server) -> None:
 def test_nothing_lies_beside_the_window_in_either_light(
     visit: Visit, server: Server, scheme: str
 ) -> None:
-    page = visit(server, color_scheme=scheme)
+    page = visit(server, scheme=scheme)
     page.wait_drawn()
     assert not page.is_too_wide()
     brightness = page.page.evaluate(

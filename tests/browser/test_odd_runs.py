@@ -7,7 +7,6 @@ import pytest
 
 from planner.browse import ids
 from tests.browser.conftest import Visit
-from tests.browser.front_page import FrontPage
 from tests.browser.runs import ODD_NAME, SCRIPT, write_odd_runs
 from tests.browser.server import Server, serving
 from tests.shared_folders import shared_folder
@@ -24,20 +23,9 @@ def odd_server(tmp_path_factory: pytest.TempPathFactory, searched: Path) -> Iter
         yield running
 
 
-@pytest.fixture
-def page(visit: Visit, odd_server: Server) -> FrontPage:
-    return visit(odd_server)
-
-
-def options(page: FrontPage) -> list[str]:
-    page.part(ids.RUNS).click()
-    found = page.page.get_by_role("option")
-    found.first.wait_for()
-    return found.all_inner_texts()
-
-
-def test_every_run_is_listed_and_no_other_folder(page: FrontPage) -> None:
-    texts = options(page)
+def test_every_run_is_listed_and_no_other_folder(visit: Visit, odd_server: Server) -> None:
+    page = visit(odd_server)
+    texts = page.options(ids.RUNS).all_inner_texts()
     names = [text.partition(" – ")[0].strip() for text in texts]
     assert sorted(names) == sorted([ODD_NAME, "begun", "broken", "cut", "old", "script", "sound"])
     faulty = {name for name, text in zip(names, texts, strict=True) if "cannot be read" in text}
@@ -55,20 +43,20 @@ def test_every_run_is_listed_and_no_other_folder(page: FrontPage) -> None:
     ],
 )
 def test_a_run_that_cannot_be_read_says_why_beside_a_sound_one(
-    page: FrontPage, odd_server: Server, name: str, said: str
+    visit: Visit, odd_server: Server, name: str, said: str
 ) -> None:
-    page.open(odd_server.url, runs=["sound", name])
+    page = visit(odd_server, runs=["sound", name])
     page.wait_drawn()
     assert {point["run"] for point in page.points()} == {"sound"}
     assert said in page.part(ids.RUN_STATES).inner_text()
 
 
-def test_names_are_shown_as_they_are_written(page: FrontPage, odd_server: Server) -> None:
-    page.open(odd_server.url, runs=["script", ODD_NAME], budget="params<=0.9x")
+def test_names_are_shown_as_they_are_written(visit: Visit, odd_server: Server) -> None:
+    page = visit(odd_server, runs=["script", ODD_NAME], budget="params<=0.9x")
     page.wait_drawn()
     page.part(ids.ANSWER).filter(has_text=ODD_NAME).wait_for()
     assert ODD_NAME in page.part(ids.RUN_STATES).inner_text()
-    assert any(SCRIPT in text for text in options(page))
+    assert any(Path(SCRIPT).name in text for text in page.options(ids.RUNS).all_inner_texts())
     page.page.keyboard.press("Escape")
     page.click_plan(page.front_plans()[0])
     page.part(ids.SCORES).locator("table").wait_for()
@@ -77,8 +65,8 @@ def test_names_are_shown_as_they_are_written(page: FrontPage, odd_server: Server
 
 
 def test_an_address_that_leads_out_shows_nothing_from_there(
-    page: FrontPage, odd_server: Server
+    visit: Visit, odd_server: Server
 ) -> None:
-    page.open(odd_server.url, runs=["../odd-runs/sound"])
+    page = visit(odd_server, runs=["../odd-runs/sound"])
     page.wait_drawn()  # what the page would show without
     assert not any(".." in point["run"] for point in page.points())

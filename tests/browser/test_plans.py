@@ -16,8 +16,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def page(visit: Visit, server: Server) -> FrontPage:
-    page = visit(server)
-    page.open(server.url, runs=["first"])
+    page = visit(server, runs=["first"])
     page.wait_drawn()
     return page
 
@@ -34,10 +33,7 @@ def test_a_click_shows_all_of_a_plan(page: FrontPage, results: Path) -> None:
     wait_for_plan(page, plan.plan_id)
     page.part(ids.SCORES).get_by_text(f"{plan.evaluation.quality['kl'].value:.3f}").wait_for()
     assert "parameters" in page.part(ids.COSTS).inner_text()
-    page.page.wait_for_function(
-        "name => document.querySelector(`#${name} .js-plotly-plot`)._fullData.length > 1",
-        arg=ids.LAYERS,
-    )
+    page.wait_for_traces(ids.LAYERS)
     page.page.get_by_text("The plan as JSON").click()
     assert page.part(ids.PLAN_JSON).inner_text().strip() == text.strip()
     with page.page.expect_download() as download:
@@ -49,8 +45,7 @@ def test_two_plans_are_compared(page: FrontPage) -> None:
     one, other = page.front_plans()[:2]
     page.click_plan(one)
     wait_for_plan(page, one)
-    page.part(ids.COMPARE).click()
-    page.page.get_by_role("option").filter(has_text=other).first.click()
+    page.options(ids.COMPARE).filter(has_text=other).first.click()
     page.part(ids.VERDICT).filter(has_text=other).wait_for()
     assert "better" in page.part(ids.VERDICT).inner_text()
     page.wait_for_traces(ids.DIFFERENCE)
@@ -81,12 +76,13 @@ def test_a_brush_narrows_the_table_and_the_other_picture(page: FrontPage) -> Non
     )
 
 
-def test_the_table_sorts_filters_and_can_be_taken_along(page: FrontPage) -> None:
+def test_the_table_sorts_filters_and_can_be_taken_along(page: FrontPage, results: Path) -> None:
     grid = page.part(ids.PLANS)
     grid.locator(".ag-row").first.wait_for()
     front = page.rows()
-    with_kl = {point["plan"]: point["y"] for point in page.points() if point["y"] is not None}
-    head = grid.locator(".ag-header-cell[col-id=kl]")
+    with Run.open(results / "first") as run:
+        with_kl = {plan.plan_id: plan.quality["kl"].value for plan in run.landed()}
+    head = grid.locator("[role=columnheader][col-id=kl]")
     head.click()
     page.page.wait_for_function(
         "name => document.querySelector(`#${name} .ag-header-cell[col-id=kl]`)"

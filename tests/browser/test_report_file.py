@@ -20,7 +20,7 @@ def test_the_report_opens_offline(results: Path, tmp_path: Path, scheme: str) ->
         )
         watch, page = Watch(context), context.new_page()
         page.goto(file.as_uri())
-        page.locator(".js-plotly-plot .plot").first.wait_for()
+        page.locator(".js-plotly-plot .scatterlayer").first.wait_for()
         drawn = page.evaluate(
             "() => [...document.querySelectorAll('.js-plotly-plot')].every(plot => plot.calcdata)"
         )

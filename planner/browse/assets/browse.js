@@ -19,26 +19,15 @@
     }
   });
 
-  // the ids of the plans inside a box or a lasso; every point carries [run, plan]
-  function plansInside(selected) {
-    const points = selected.points.filter((point) => point.customdata);
-    return [...new Set(points.map((point) => point.customdata[1]))];
-  }
-
-  function marked(figure, plans) {
-    const inside = plans && new Set(plans);
-    const data = figure.data.map(function (trace) {
-      if (!trace.customdata) return trace;
-      const places = [];
-      if (inside) {
-        trace.customdata.forEach((point, place) => {
-          if (inside.has(point[1])) places.push(place);
-        });
-      }
-      return { ...trace, selectedpoints: inside ? places : null };
-    });
-    const layout = inside ? figure.layout : { ...figure.layout, selections: [] };
-    return { ...figure, data, layout };
+  // the corners of a box or a lasso
+  function outline(selected) {
+    if (selected.lassoPoints) return [selected.lassoPoints.x, selected.lassoPoints.y];
+    const [left, right] = selected.range.x;
+    const [low, high] = selected.range.y;
+    return [
+      [left, right, right, left],
+      [low, low, high, high],
+    ];
   }
 
   window.dash_clientside = window.dash_clientside || {};
@@ -48,30 +37,17 @@
       return shownTheme();
     },
 
-    brush: function (front, other, _clicks, known) {
+    brush: function (front, other, _clicks, splits, x, y, otherX, otherY, known) {
       const same = window.dash_clientside.no_update;
       const source = window.dash_clientside.callback_context.triggered_id;
+      if (source === "clear-brush") return null;
       const selected = { front, other }[source];
-      if (source !== "clear-brush" && !selected) return [same, same, same];
-      const isBrush = selected && (selected.range || selected.lassoPoints);
-      if (source !== "clear-brush" && !isBrush) return [same, same, same];
-      if (source === "clear-brush") return [null, "", true];
-      const plans = plansInside(selected);
-      if (known && known.source === source && known.plans.join() === plans.join()) {
-        return [same, same, same];
-      }
-      const note = `${plans.length.toLocaleString("en")} plans inside the outline`;
-      return [{ source, plans }, note, false];
-    },
-
-    // the picture that was brushed marks its own points
-    mark: function (brush, front, other) {
-      const same = window.dash_clientside.no_update;
-      const plans = brush && brush.plans;
-      return [
-        brush && brush.source === "front" ? same : marked(front, plans),
-        brush && brush.source === "other" ? same : marked(other, plans),
-      ];
+      if (!selected) return known && known.source === source ? null : same;
+      if (!selected.range && !selected.lassoPoints) return same;
+      const [xs, ys] = outline(selected);
+      const axes = source === "front" ? { x, y } : { x: otherX, y: otherY };
+      const brush = { source, ...axes, splits, xs, ys };
+      return JSON.stringify(brush) === JSON.stringify(known) ? same : brush;
     },
 
     look: function () {

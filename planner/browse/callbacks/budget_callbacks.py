@@ -11,13 +11,16 @@ from planner.browse import ids
 from planner.browse.address import Address
 from planner.browse.callbacks.run_callbacks import Revisions
 from planner.browse.page import SLIDERS
+from planner.browse.plan_rows import key_of
 from planner.browse.run_shelf import RunShelf
-from planner.reports.answer import answer_sentence
+from planner.reports.answer import sentence_of
 from planner.results.answers import answer_of, own_budget
 from planner.run import Run
 from planner.settings.budget import Budget, Limit
 from search_spaces.errors import BudgetError, InputError
 
+Selection = list[list[str]]
+"""Up to two plans, each as its run and its id."""
 _WHOLE = 100
 """Where a slider limits nothing: percent of the dense model's cost."""
 
@@ -63,21 +66,49 @@ def register(app: Dash, shelf: RunShelf) -> None:
             return _unchanged()
         return {"text": text, "known_run": main, **slider_states(text or "", **costs)}
 
+    _register_answer(app, shelf)
+
+
+def _register_answer(app: Dash, shelf: RunShelf) -> None:
     @app.callback(
-        Output(ids.ANSWERED, "data"),
-        Output(ids.ANSWER, "children"),
-        Output(ids.BUDGET_FAULT, "children"),
-        Output(ids.SHOW_ANSWER, "hidden"),
-        Input(ids.BUDGET, "value"),
-        Input(ids.REVISIONS, "data"),
-        State(ids.ANSWERED, "data"),
+        output={
+            "answered": Output(ids.ANSWERED, "data"),
+            "words": Output(ids.ANSWER, "children"),
+            "fault": Output(ids.BUDGET_FAULT, "children"),
+            "hides_button": Output(ids.SHOW_ANSWER, "hidden"),
+            "selection": Output(ids.SELECTION, "data"),
+            "compared": Output(ids.COMPARE, "value"),
+        },
+        inputs={
+            "text": Input(ids.BUDGET, "value"),
+            "revisions": Input(ids.REVISIONS, "data"),
+            "exports": Input(ids.EXPORTS_SHOWN, "data"),
+            "known": State(ids.ANSWERED, "data"),
+            "selection": State(ids.SELECTION, "data"),
+            "search": State(ids.URL, "search"),
+        },
     )
     def answer(
-        text: str | None, revisions: Revisions | None, known: dict[str, Any] | None
-    ) -> tuple[Any, Any, str, bool]:
+        text: str | None,
+        revisions: Revisions | None,
+        exports: Any,  # noqa: ARG001  (one that was measured is told of)
+        known: dict[str, Any] | None,
+        selection: Selection | None,
+        search: str | None,
+    ) -> dict[str, Any]:
         answered, words, fault = answers(shelf, text or "", revisions)
-        is_same = answered == known
-        return no_update if is_same else answered, words, fault, answered["best"] is None
+        wanted = Address.of(search).plans if selection is None and answered["run"] else ()
+        if not wanted and answered["best"] and answered != known:
+            wanted = (answered["best"],)
+        chosen: Any = [[answered["run"], plan_id] for plan_id in wanted[:2]] or no_update
+        return {
+            "answered": no_update if answered == known else answered,
+            "words": words,
+            "fault": fault,
+            "hides_button": answered["best"] is None,
+            "selection": chosen,
+            "compared": key_of(*chosen[1]) if len(wanted) > 1 else None if wanted else no_update,
+        }
 
 
 def main_run(revisions: Revisions | None) -> str | None:
@@ -103,15 +134,20 @@ def answers(
         return understood, "", str(error)
     understood["budget"] = text
     lines, faults = [], []
+
+    def question(run: Run) -> tuple[str, str]:
+        answer = answer_of(run, budget)
+        return answer.plan.plan_id, sentence_of(run, answer, shelf.folder)
+
     for name, _ in revisions or ():
         try:
-            sentence = shelf.ask(lambda run: answer_sentence(run, budget, shelf.folder), name)
+            best, sentence = shelf.ask(question, name)
         except InputError as error:
             faults.append(_told(name, str(error), revisions))
             continue
         lines.append(html.Div(_told(name, sentence, revisions)))
         if name == understood["run"]:
-            understood["best"] = shelf.ask(lambda run: answer_of(run, budget).plan.plan_id, name)
+            understood["best"] = best
     return understood, lines, " ".join(faults)
 
 

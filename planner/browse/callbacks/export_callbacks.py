@@ -6,7 +6,7 @@ from typing import Any
 from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 
 from planner.browse import ids
-from planner.browse.callbacks.plan_callbacks import Selection
+from planner.browse.callbacks.budget_callbacks import Selection
 from planner.browse.elements import Words, action, spoken, table
 from planner.browse.export_desk import ExportDesk, ExportOrder
 from planner.browse.export_record import IN_WORDS, ExportProgress

@@ -14,6 +14,7 @@ from dash import Dash, Input, Output, Patch, State, no_update
 
 from planner.browse import ids
 from planner.browse.address import Address
+from planner.browse.brush import Brush
 from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
 from planner.browse.run_shelf import RunShelf
@@ -23,9 +24,22 @@ from planner.figures.front_points import FrontPoints
 from planner.settings.budget import Budget
 
 PICKERS = (ids.X, ids.Y, ids.COLOUR, ids.OTHER_X, ids.OTHER_Y)
-_SPARE_MARKS = 3
-"""Traces that a best plan and chosen ones may add: an answer changes no other's place."""
+_MARKS_OF_A_RUN = 3
+"""Traces around plans: its knee, the best and the chosen ones; empty where there is none, so that
+an answer changes no other's place."""
+_PLOT_HEIGHT, _LEGEND_HEIGHT = 380, 100
+"""Pixels; of a legend for each run."""
 _NO_MARK = {"type": "scatter", "x": [], "y": [], "showlegend": False, "hoverinfo": "skip"}
+_COMMON = {
+    "revisions": (ids.REVISIONS, "data"),
+    "colour": (ids.COLOUR, "value"),
+    "dominated": (ids.DOMINATED, "value"),
+    "splits": (ids.SPLITS, "value"),
+    "theme": (ids.THEME_NOW, "data"),
+    "answered": (ids.ANSWERED, "data"),
+    "selection": (ids.SELECTION, "data"),
+}
+"""What both pictures are drawn from, besides their axes."""
 _DRAWN_FROM = ("revisions", "x", "y", "colour", "dominated", "splits", "theme")
 
 
@@ -66,22 +80,16 @@ def register(app: Dash, shelf: RunShelf) -> None:
             output=(Output(graph, "figure"), Output(drawn, "data")),
             inputs={
                 "asked": {
-                    "revisions": Input(ids.REVISIONS, "data"),
+                    **{name: Input(*place) for name, place in _COMMON.items()},
                     "x": Input(x, "value"),
                     "y": Input(y, "value"),
-                    "colour": Input(ids.COLOUR, "value"),
-                    "dominated": Input(ids.DOMINATED, "value"),
-                    "splits": Input(ids.SPLITS, "value"),
-                    "theme": Input(ids.THEME_NOW, "data"),
-                    "answered": Input(ids.ANSWERED, "data"),
-                    "selection": Input(ids.SELECTION, "data"),
                 },
                 "drawn": State(drawn, "data"),
                 "brush": State(ids.BRUSH, "data"),
             },
         )(_drawing(shelf, has_legend=graph == ids.FRONT))
 
-    _register_brush(app)
+    _register_brush(app, shelf)
 
 
 def _drawing(shelf: RunShelf, *, has_legend: bool) -> Any:
@@ -91,36 +99,82 @@ def _drawing(shelf: RunShelf, *, has_legend: bool) -> Any:
         if not all(asked[name] for name in ("revisions", "x", "y", "theme")):
             return no_update, no_update
         points = points_of(shelf, asked["revisions"])
-        picture, known = drawing(points, asked, drawn, brush["plans"] if brush else None)
-        if not has_legend and isinstance(picture, go.Figure):
-            picture.update_layout(showlegend=False)
+        outline = Brush.of(brush)
+        brushed = outline.plans(points) if outline else None
+        picture, known = drawing(points, asked, drawn, brushed)
+        if isinstance(picture, go.Figure):
+            legend = _LEGEND_HEIGHT * len(points) if has_legend else 0
+            picture.update_layout(showlegend=has_legend, height=_PLOT_HEIGHT + legend)
         return picture, known
 
     return draw
 
 
-def _register_brush(app: Dash) -> None:
-    """Let a box or a lasso in one picture mark the same plans in the other, in the browser."""
+def _register_brush(app: Dash, shelf: RunShelf) -> None:
     in_browser(
         app,
         "brush",
         Output(ids.BRUSH, "data"),
-        Output(ids.BRUSH_NOTE, "children"),
-        Output(ids.CLEAR_BRUSH, "hidden"),
         Input(ids.FRONT, "selectedData"),
         Input(ids.OTHER, "selectedData"),
         Input(ids.CLEAR_BRUSH, "n_clicks"),
+        State(ids.SPLITS, "value"),
+        *(State(name, "value") for name in (ids.X, ids.Y, ids.OTHER_X, ids.OTHER_Y)),
         State(ids.BRUSH, "data"),
     )
-    in_browser(
-        app,
-        "mark",
-        Output(ids.FRONT, "figure", allow_duplicate=True),
-        Output(ids.OTHER, "figure", allow_duplicate=True),
-        Input(ids.BRUSH, "data"),
-        State(ids.FRONT, "figure"),
-        State(ids.OTHER, "figure"),
+
+    @app.callback(
+        output={
+            ids.FRONT: Output(ids.FRONT, "figure", allow_duplicate=True),
+            ids.OTHER: Output(ids.OTHER, "figure", allow_duplicate=True),
+            "note": Output(ids.BRUSH_NOTE, "children"),
+            "hides_button": Output(ids.CLEAR_BRUSH, "hidden"),
+        },
+        inputs={
+            "brush": Input(ids.BRUSH, "data"),
+            "common": {name: State(*place) for name, place in _COMMON.items()},
+            "axes": {
+                ids.FRONT: {"x": State(ids.X, "value"), "y": State(ids.Y, "value")},
+                ids.OTHER: {"x": State(ids.OTHER_X, "value"), "y": State(ids.OTHER_Y, "value")},
+            },
+        },
+        prevent_initial_call=True,
     )
+    def mark(
+        brush: dict[str, Any] | None, common: dict[str, Any], axes: dict[str, dict[str, str]]
+    ) -> dict[str, Any]:
+        points, drawn = points_of(shelf, common["revisions"]), Brush.of(brush)
+        brushed = drawn.plans(points) if drawn else None
+        pictures = {
+            graph: brush_patch(points, common | own, brushed) for graph, own in axes.items()
+        }
+        if drawn:  # that picture marks what is inside by itself
+            pictures[drawn.source] = no_update
+        note = f"{len(brushed):,} plans inside the outline" if brushed is not None else ""
+        return pictures | {"note": note, "hides_button": drawn is None}
+
+
+def brush_patch(
+    points: Sequence[FrontPoints], asked: Mapping[str, Any], brushed: Sequence[str] | None
+) -> Any:
+    """Return what changes on a picture if other plans are brushed.
+
+    Args:
+        points: Of the chosen runs.
+        asked: What the page is at.
+        brushed: Ids of the plans; `None`: all stand out again.
+    """
+    if not points or not asked["x"] or not asked["y"]:
+        return no_update
+    patch = Patch()
+    figure = front_figure(points, _view(asked))
+    _mark_brushed(figure, brushed)
+    for place, trace in enumerate(figure.data):
+        if trace.customdata is not None:
+            patch["data"][place]["selectedpoints"] = trace.selectedpoints
+    if brushed is None:
+        patch["layout"]["selections"] = []
+    return patch
 
 
 def axis_choices(
@@ -169,15 +223,21 @@ def drawing(
         The figure, or a patch for it; and what it was made from.
     """
     view = _view(asked)
-    light = front_figure(points, replace(view, shows_dominated=False))
-    shown_from = [asked[name] for name in _DRAWN_FROM]
-    if drawn and drawn["from"] == shown_from and len(light.data) <= drawn["marks"]:
-        return _patched(light, drawn, brushed), no_update
+    drawn_from = [asked[name] for name in _DRAWN_FROM]
+    most_marks = _MARKS_OF_A_RUN * len(points)
+    if drawn and drawn["from"] == drawn_from:
+        light = front_figure(points, replace(view, shows_dominated=False, splits=view.splits[:1]))
+        return _patched(light, drawn["plans"], most_marks, brushed), no_update
     figure = front_figure(points, view)
-    clouds, marks = len(figure.data) - len(light.data), len(light.data) + _SPARE_MARKS
-    figure.add_traces([go.Scatter(_NO_MARK)] * _SPARE_MARKS)
+    marks = sum(map(_is_mark, figure.data))
+    figure.add_traces([go.Scatter(_NO_MARK)] * (most_marks - marks))
     _mark_brushed(figure, brushed)
-    return figure, {"from": shown_from, "clouds": clouds, "marks": marks}
+    return figure, {"from": drawn_from, "plans": len(figure.data) - most_marks}
+
+
+def _is_mark(trace: Any) -> bool:
+    """Return whether a trace is a ring around plans; these come last."""
+    return bool(trace.mode == "markers" and trace.hoverinfo == "skip")
 
 
 def _view(asked: Mapping[str, Any]) -> FrontView:
@@ -195,14 +255,23 @@ def _view(asked: Mapping[str, Any]) -> FrontView:
     )
 
 
-def _patched(light: go.Figure, drawn: Mapping[str, Any], brushed: Sequence[str] | None) -> Patch:
-    """Return what changes on a picture whose clouds stay: all other traces, and its shapes."""
+def _patched(
+    light: go.Figure, plans: int, most_marks: int, brushed: Sequence[str] | None
+) -> Patch:
+    """Return what changes on a picture whose plans stay: the marks, and the shapes.
+
+    Args:
+        light: The picture, of which plans may be missing.
+        plans: Traces before the marks on the screen.
+        most_marks: Traces that there are for marks.
+        brushed: As in `drawing`.
+    """
     _mark_brushed(light, brushed)
-    content, patch = light.to_plotly_json(), Patch()
-    traces = [*content["data"], *[_NO_MARK] * (drawn["marks"] - len(content["data"]))]
-    for place, trace in enumerate(traces):
-        patch["data"][drawn["clouds"] + place] = trace
-    patch["layout"]["shapes"] = content["layout"].get("shapes", [])
+    marks = [trace.to_plotly_json() for trace in light.data if _is_mark(trace)]
+    patch = Patch()
+    for place, trace in enumerate([*marks, *[_NO_MARK] * (most_marks - len(marks))]):
+        patch["data"][plans + place] = trace
+    patch["layout"]["shapes"] = light.layout.to_plotly_json().get("shapes", [])
     return patch
 
 

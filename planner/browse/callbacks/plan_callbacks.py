@@ -6,23 +6,20 @@ from typing import Any
 from dash import Dash, Input, Output, State, ctx, html, no_update
 
 from planner.browse import ids
-from planner.browse.address import Address
-from planner.browse.callbacks.budget_callbacks import main_run
+from planner.browse.callbacks.budget_callbacks import Selection
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
 from planner.browse.elements import table
 from planner.browse.measured_rows import SPEED_HEADS, speed_rows
 from planner.browse.plan_details import SCORE_HEADS, PlanDetails, details_of
-from planner.browse.plan_rows import key_of, plan_of, table_rows
+from planner.browse.plan_rows import described_plans, key_of, plan_of
 from planner.browse.run_shelf import RunShelf
 from planner.figures.difference_figure import difference_figure
 from planner.figures.figure_style import Theme
+from planner.figures.front_points import FrontPoints
 from planner.figures.layer_figure import layer_figure
 from planner.results.plan_difference import PlanDifference, plan_difference
 from planner.run import Run
 from search_spaces.errors import InputError
-
-Selection = list[list[str]]
-"""Up to two plans, each as its run and its id."""
 
 
 def register(app: Dash, shelf: RunShelf) -> None:
@@ -107,8 +104,8 @@ _TOLD = (
 def _register_choice(app: Dash, shelf: RunShelf) -> None:
     @app.callback(
         output={
-            "selection": Output(ids.SELECTION, "data"),
-            "compared": Output(ids.COMPARE, "value"),
+            "selection": Output(ids.SELECTION, "data", allow_duplicate=True),
+            "compared": Output(ids.COMPARE, "value", allow_duplicate=True),
             "front": Output(ids.FRONT, "clickData"),
             "other": Output(ids.OTHER, "clickData"),
             "unticked": Output(ids.PLANS, "deselectAll"),
@@ -119,43 +116,36 @@ def _register_choice(app: Dash, shelf: RunShelf) -> None:
                 ids.OTHER: Input(ids.OTHER, "clickData"),
                 ids.PLANS: Input(ids.PLANS, "selectedRows"),
                 ids.COMPARE: Input(ids.COMPARE, "value"),
-                ids.ANSWERED: Input(ids.ANSWERED, "data"),
                 ids.SHOW_ANSWER: Input(ids.SHOW_ANSWER, "n_clicks"),
+                ids.ANSWERED: State(ids.ANSWERED, "data"),
             },
             "selection": State(ids.SELECTION, "data"),
-            "revisions": State(ids.REVISIONS, "data"),
-            "search": State(ids.URL, "search"),
+            "options": State(ids.COMPARE, "options"),
         },
         prevent_initial_call=True,
     )
     def choose(
-        given: dict[str, Any],
-        selection: Selection | None,
-        revisions: Revisions | None,
-        search: str | None,
+        given: dict[str, Any], selection: Selection | None, options: list[Any] | None
     ) -> dict[str, Any]:
-        source, main = str(ctx.triggered_id), main_run(revisions)
-        wanted = Address.of(search).plans if selection is None and main else ()
-        chosen = [[main, plan_id] for plan_id in wanted] or chosen_plans(source, given, selection)
+        source = str(ctx.triggered_id)
+        chosen = chosen_plans(source, given, selection)
         same = dict.fromkeys(("selection", "compared", "front", "other", "unticked"), no_update)
         clear = {"front": None, "other": None} if source in (ids.FRONT, ids.OTHER) else {}
         if not chosen or chosen == selection:
             return same | clear
-        second = key_of(*chosen[1]) if len(chosen) > 1 else None
+        offered = {option["value"] for option in options or ()}
+        keys = [key_of(*each) for each in chosen[1:]]
+        second = keys[0] if offered.issuperset(keys) and keys else None
         unticked = {} if source == ids.PLANS else {"unticked": True}
         return same | clear | unticked | {"selection": chosen, "compared": second}
 
     @app.callback(
         Output(ids.COMPARE, "options"),
         Input(ids.REVISIONS, "data"),
-        Input(ids.SELECTION, "data"),
         State(ids.COMPARE, "options"),
     )
-    def offer_second(
-        revisions: Revisions | None, selection: Selection | None, known: list[Any] | None
-    ) -> Any:
-        rows = table_rows(points_of(shelf, revisions), shows_all=False, brushed=None)
-        options = second_choices(rows, selection or [])
+    def offer_second(revisions: Revisions | None, known: list[Any] | None) -> Any:
+        options = second_choices(points_of(shelf, revisions))
         return no_update if options == known else options
 
 
@@ -176,26 +166,24 @@ def chosen_plans(
     if source == ids.PLANS:
         return [plan_of(row["key"]) for row in touched[-2:]] if touched else None
     if source == ids.COMPARE and selection:
-        return [selection[0], plan_of(touched)] if touched else selection[:1]
-    if source in (ids.ANSWERED, ids.SHOW_ANSWER):
+        second = plan_of(touched) if touched else selection[0]
+        return selection[:1] if second == selection[0] else [selection[0], second]
+    if source == ids.SHOW_ANSWER:
         answered = given[ids.ANSWERED] or {}
         return [[answered["run"], answered["best"]]] if answered.get("best") else None
     return None
 
 
-def second_choices(rows: Sequence[Mapping[str, Any]], selection: Selection) -> list[Any]:
+def second_choices(points: Sequence[FrontPoints]) -> list[dict[str, str]]:
     """Return what may be compared with the chosen plan: the fronts and the baselines."""
-    several = len({row["run"] for row in rows}) > 1
-    options = [
+    return [
         {
-            "label": f"{row['run']}: " * several + f"{row['plan']} – {row['what']}",
-            "value": row["key"],
+            "label": f"{each.name}: " * (len(points) > 1) + f"{plan_id} – {what}",
+            "value": key_of(each.name, plan_id),
         }
-        for row in rows
+        for each in points
+        for plan_id, what in described_plans(each)
     ]
-    listed = {option["value"] for option in options}
-    chosen = (key_of(*each) for each in selection[1:])
-    return options + [{"label": plan_of(key)[1], "value": key} for key in {*chosen} - listed]
 
 
 def difference_of(shelf: RunShelf, selection: Selection) -> PlanDifference:

@@ -8,7 +8,7 @@ from dash import Dash, Input, Output, State, html, no_update
 
 from planner.browse import ids
 from planner.browse.address import Address
-from planner.browse.run_shelf import Look, RunShelf
+from planner.browse.run_shelf import Look, RunShelf, latest
 from planner.figures.front_points import FrontPoints
 from planner.figures.hypervolume_figure import hypervolume_figure
 from planner.results.run_list import RunEntry
@@ -28,30 +28,27 @@ def register(app: Dash, shelf: RunShelf) -> None:
         Output(ids.RUNS, "options"),
         Output(ids.RUNS, "value"),
         Output(ids.NOTICE, "children"),
-        Input(ids.PULSE, "n_intervals"),
-        Input(ids.URL, "search"),
-        State(ids.RUNS, "options"),
-        State(ids.RUNS, "value"),
-    )
-    def list_runs(
-        _beat: int, search: str, options: list[Any] | None, chosen: list[str] | None
-    ) -> tuple[Any, Any, str]:
-        return run_choices(shelf, Address.of(search), options, chosen)
-
-    @app.callback(
         Output(ids.REVISIONS, "data"),
         Output(ids.RUN_STATES, "children"),
         Input(ids.PULSE, "n_intervals"),
         Input(ids.RUNS, "value"),
+        Input(ids.URL, "search"),
+        State(ids.RUNS, "options"),
         State(ids.REVISIONS, "data"),
     )
     def follow(
-        _beat: int, chosen: list[str] | None, known: list[list[str]] | None
-    ) -> tuple[Any, list[html.Div]]:
-        looks = shelf.looks(chosen or [])
+        _beat: int,
+        chosen: list[str] | None,
+        search: str | None,
+        options: list[Any] | None,
+        known: list[list[str]] | None,
+    ) -> tuple[Any, ...]:
+        address = None if search is None else Address.of(search)
+        offered, wanted, notice = run_choices(shelf, address, options, chosen)
+        looks = shelf.looks((chosen or []) if wanted is no_update else wanted)
         revisions = [[look.name, look.revision] for look in looks]
         lines = [state_line(look) for look in looks]
-        return no_update if revisions == known else revisions, lines
+        return offered, wanted, notice, no_update if revisions == known else revisions, lines
 
     @app.callback(
         Output(ids.HYPERVOLUME, "figure"),
@@ -72,13 +69,16 @@ def points_of(shelf: RunShelf, revisions: Revisions | None) -> list[FrontPoints]
 
 
 def run_choices(
-    shelf: RunShelf, address: Address, options: Sequence[Any] | None, chosen: list[str] | None
+    shelf: RunShelf,
+    address: Address | None,
+    options: Sequence[Any] | None,
+    chosen: list[str] | None,
 ) -> tuple[Any, Any, str]:
     """Return what the chooser offers, what is chosen in it, and a notice above the page.
 
     Args:
         shelf: The runs.
-        address: Of the page; it decides while nothing is chosen.
+        address: Of the page; it decides while nothing is chosen. `None`: not known yet.
         options: What the chooser offers now.
         chosen: What is chosen now.
     """
@@ -89,9 +89,11 @@ def run_choices(
     offered = [{"label": _label(entry), "value": entry.path.as_posix()} for entry in entries]
     notice = "" if entries else _nothing(shelf)
     wanted: Any = no_update
-    if not chosen:
+    if not chosen and address is not None:
         names = {option["value"] for option in offered}
-        wanted = [name for name in address.runs if name in names] or _latest(entries) or no_update
+        first = latest(entries)
+        usual = [first.path.as_posix()] if first else no_update
+        wanted = [name for name in address.runs if name in names] or usual
     return no_update if offered == options else offered, wanted, notice
 
 
@@ -107,13 +109,6 @@ def _label(entry: RunEntry) -> str:
     if entry.fault:
         return f"{name} – cannot be read"
     return f"{name} – {entry.model}, {entry.state}, {entry.evaluations:,} plans"
-
-
-def _latest(entries: Sequence[RunEntry]) -> list[str]:
-    """Return the run that was written to last, of those that scored something if any did."""
-    sound = [entry for entry in entries if entry.updated_at is not None]
-    best = max(sound, key=lambda e: (bool(e.evaluations), e.updated_at), default=None)
-    return [best.path.as_posix()] if best else []
 
 
 def state_line(look: Look) -> html.Div:

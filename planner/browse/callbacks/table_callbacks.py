@@ -5,6 +5,7 @@ from typing import Any
 from dash import Dash, Input, Output, State, no_update
 
 from planner.browse import ids
+from planner.browse.brush import Brush
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
 from planner.browse.plan_rows import table_columns, table_rows
 from planner.browse.run_shelf import RunShelf
@@ -30,7 +31,8 @@ def register(app: Dash, shelf: RunShelf) -> None:
     ) -> tuple[Any, list[dict[str, Any]], str]:
         points = points_of(shelf, revisions)
         columns = table_columns(points)
-        brushed = brush and brush["plans"]
+        outline = Brush.of(brush)
+        brushed = outline.plans(points) if outline else None
         rows = table_rows(points, shows_all=shown == "all", brushed=brushed)
         total = sum(len(each.frame) for each in points)
         # new columns would reset the filters

@@ -95,7 +95,7 @@ def report_content(run: Run) -> ReportContent:
     budget = own_budget(run)
     best, answer = _answer(run, budget)
     knee, answers = run.knee(), _answers(run, budget)
-    marks = {"best": best, "knee": knee and knee.plan_id}
+    marks = {"best": best, "knee": knee.plan_id if knee else None}
     plans, unshown = _shown(run, budget, marks, answers)
     environment, packages = _environment(run.folder)
     return ReportContent(
@@ -116,7 +116,7 @@ def report_content(run: Run) -> ReportContent:
         stability=_stability(run),
         exports=_exports(run),
         commands=_commands(run, budget, best),
-        settings={name: str(value) for name, value in run.settings.model_dump().items()},
+        settings={n: _words(value) for n, value in run.settings.model_dump().items()},
         environment=environment,
         packages=packages,
     )
@@ -261,6 +261,17 @@ def _environment(folder: Path) -> tuple[dict[str, str], str]:
     packages = told.pop("packages", None)
     listed = packages.items() if isinstance(packages, dict) else ()
     return (
-        {str(name): str(value) for name, value in told.items()},
+        {str(name): _words(value) for name, value in told.items()},
         ", ".join(f"{name} {number}" for name, number in listed),
     )
+
+
+def _words(value: object) -> str:
+    """Return a value as people read it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

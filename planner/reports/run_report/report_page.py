@@ -1,6 +1,7 @@
 """The page of a run: its figures as Plotly draws them, all else as HTML, in one file."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -46,23 +47,35 @@ def report_page(run: Run) -> str:
 
 
 def _figures_json(run: Run, content: ReportContent) -> str:
-    """Return all figures by id, light and dark each, as JSON that ends no script."""
+    """Return all figures by id, light and what is other in dark, as JSON that ends no script."""
     points = FrontPoints.of(run, content.model)
-    view = {
-        "x": f"{points.cost_names[0]}_x",
-        "budget": own_budget(run),
-        "best": content.best,
-    }
+    view = FrontView(x=f"{points.cost_names[0]}_x", budget=own_budget(run), best=content.best)
     figures: dict[str, dict[str, Any]] = {}
     for theme in PALETTES:
         drawn = {
-            "front": front_figure([points], FrontView(theme=theme, **view)),
+            "front": front_figure([points], replace(view, theme=theme)),
             "growth": hypervolume_figure([points], theme),
             **{f"layers-{p.plan_id}": layer_figure(p.layers, theme) for p in content.plans},
         }
         for name, figure in drawn.items():
             figures.setdefault(name, {})[theme] = json.loads(figure.to_json())
-    return json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c")
+    told = {name: {"light": f["light"], "dark": changes(**f)} for name, f in figures.items()}
+    return json.dumps(told, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def changes(light: Any, dark: Any) -> Any:
+    """Return what is other in the second of two values, by names and places; see ``report.js``.
+
+    Twice all data would make a large page of a large run.
+
+    >>> changes({"a": 1, "b": [{"c": 2}, {"c": 3}]}, {"a": 1, "b": [{"c": 2}, {"c": 4}]})
+    {'b': {1: {'c': 4}}}
+    """
+    if isinstance(light, list) and isinstance(dark, list) and len(light) == len(dark):
+        light, dark = dict(enumerate(light)), dict(enumerate(dark))
+    if not (isinstance(light, dict) and isinstance(dark, dict) and light.keys() == dark.keys()):
+        return dark
+    return {key: changes(light[key], dark[key]) for key in light if light[key] != dark[key]}
 
 
 @cache

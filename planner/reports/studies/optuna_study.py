@@ -53,6 +53,7 @@ def study_of(run: RunStore, name: str) -> Study:
     evaluations, cost_names = run.landed(), run.cost_names
     space = read_space(run.folder, run.metadata.space_digest)
     sites = {site.name: IntDistribution(0, len(site.levels) - 1) for site in space.sites}
+    run.check_genomes([site.high for site in sites.values()])
     whole = {plan.plan_id for plan in fully_scored(evaluations)}
     trials = [
         _trial(plan, cost_names, sites, attributes, is_whole=plan.plan_id in whole)

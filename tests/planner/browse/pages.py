@@ -5,6 +5,18 @@ from typing import Any
 
 from dash import Dash
 
+ASKED: dict[str, Any] = {
+    "x": "params_x",
+    "y": "kl",
+    "colour": None,
+    "dominated": ["shown"],
+    "splits": ["search"],
+    "theme": "light",
+    "answered": None,
+    "selection": None,
+}
+"""What the page is at when it opens."""
+
 
 def ask(app: Dash, output: str, values: Mapping[str, Any], changed: str) -> dict[str, Any]:
     """Run a callback of the page as the browser asks for it.

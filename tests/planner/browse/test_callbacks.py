@@ -22,20 +22,10 @@ from planner.browse.request_guard import RequestGuard
 from planner.browse.run_shelf import RunShelf
 from planner.run import Run
 from search_spaces.errors import BudgetError
-from tests.planner.browse.pages import ask
+from tests.planner.browse.pages import ASKED, ask
 from tests.settings import BUDGET
 
 DENSE, SMALLEST = {"params": 1000.0, "size": 4000.0}, {"params": 100.0, "size": 400.0}
-ASKED: dict[str, Any] = {
-    "x": "params_x",
-    "y": "kl",
-    "colour": None,
-    "dominated": ["shown"],
-    "splits": ["search"],
-    "theme": "light",
-    "answered": None,
-    "selection": None,
-}
 
 
 @pytest.fixture
@@ -160,7 +150,7 @@ def test_a_budget_sends_marks_and_no_plans_again(shelf: RunShelf, revisions: lis
     changes = {tuple(each["location"]): each["params"] for each in patch._operations}
     assert len(changes["layout", "shapes"]["value"]) == 1
     places = sorted(place for kind, place in changes if kind == "data")
-    assert places == list(range(drawn["clouds"], len(figure.data)))
+    assert places == list(range(drawn["plans"], len(figure.data)))
     # what is drawn from other things is drawn anew
     changes_of_view: list[dict[str, Any]] = [
         {"x": "size"},
@@ -229,7 +219,8 @@ def test_plans_are_chosen_by_click_tick_answer_and_name() -> None:
     assert chosen_plans(ids.FRONT, {ids.FRONT: {"points": [{}]}}, None) is None  # the dense model
     assert chosen_plans(ids.PLANS, {ids.PLANS: ticked}, None) == [["r", "b"], ["r", "c"]]
     assert chosen_plans(ids.PLANS, {ids.PLANS: []}, [["r", "a"]]) is None
-    assert chosen_plans(ids.ANSWERED, {ids.ANSWERED: answered}, None) == [["r", "z"]]
+    given = {ids.ANSWERED: answered, ids.SHOW_ANSWER: 1}
+    assert chosen_plans(ids.SHOW_ANSWER, given, None) == [["r", "z"]]
     given = {ids.COMPARE: key_of("r", "b")}
     assert chosen_plans(ids.COMPARE, given, [["r", "a"]]) == [["r", "a"], ["r", "b"]]
     assert chosen_plans(ids.COMPARE, {ids.COMPARE: None}, [["r", "a"], ["r", "b"]]) == [["r", "a"]]

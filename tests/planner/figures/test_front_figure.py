@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from planner.figures.figure_axes import Axis, axis_names
 from planner.figures.front_figure import FrontView, front_figure
 from planner.figures.front_points import FrontPoints
-from planner.run import Run
 from planner.settings.budget import Budget
 from search_spaces.errors import SettingsError
 from tests.problems.toy_run import FRONT, WASTEFUL
@@ -71,7 +71,7 @@ def test_a_budget_is_shaded_as_far_as_it_limits_the_axes(points: FrontPoints) ->
 
     both = shape("params<=700,kl<=0.5,size<=1500")
     assert (both.x0, both.x1, both.y0, both.y1) == (0.0, 0.7, 0.0, 0.5)
-    assert both.name == "within params≤700,kl≤0.5,size≤1500"
+    assert both.name == "within params≤700,kl≤0.5"
     one = shape("params<=0.7x", FrontView(x="params"))
     assert (one.x1, one.yref, one.y0, one.y1) == (0.7, "y domain", 0.0, 1.0)  # in K
     assert shape("size<=1500") is None
@@ -145,14 +145,27 @@ def test_an_axis_that_is_none_is_refused(points: FrontPoints, axis: str) -> None
         front_figure([points], FrontView(x=axis))
 
 
-def test_many_points_are_drawn_by_webgl(points: FrontPoints) -> None:
-    assert traces(front_figure([points], VIEW))["other plans"].type == "scatter"
-    frame = points.frame.iloc[[3] * 2500].reset_index(drop=True)
-    many = replace(points, frame=frame)
-    assert {trace.type for trace in front_figure([many], VIEW).data} == {"scattergl"}
+def test_of_many_plans_those_that_others_cover_are_left_out(points: FrontPoints) -> None:
+    copies = points.frame.iloc[[3] * 2500].assign(plan_id=[f"copy{i}" for i in range(2500)])
+    apart = copies.iloc[:1].assign(plan_id="apart", kl=copies["kl"].iloc[0] + 0.1)
+    frame = pd.concat([points.frame, copies, apart], ignore_index=True)
+    found = traces(front_figure([replace(points, frame=frame)], VIEW))
+    (name,) = [name for name in found if name.startswith("other plans")]
+    cloud = found[name]
+    drawn = [plan_id for _, plan_id in cloud.customdata]
+    assert "apart" in drawn
+    assert len(drawn) < 10
+    assert cloud.meta == {"plans": int((frame["kind"] == "dominated").sum())}
+    assert name == f"other plans ({len(drawn)} of 2,502 drawn)"
 
 
-def test_nothing_to_show_is_shown(toy_run: Run) -> None:
+def test_few_plans_are_all_drawn(points: FrontPoints) -> None:
+    cloud = traces(front_figure([points], VIEW))["other plans"]
+    dominated = points.frame.loc[points.frame["kind"] == "dominated", "plan_id"]
+    assert {plan_id for _, plan_id in cloud.customdata} == set(dominated)
+
+
+def test_nothing_to_show_is_shown() -> None:
     assert not front_figure([], VIEW).data
 
 

@@ -3,12 +3,17 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pytest
 
+from planner.figures import front_points
 from planner.figures.front_points import FrontPoints
+from planner.results.front import front
 from planner.run import Run
 from planner.runs.metadata import RunMetadata
+from planner.runs.records import Evaluation
 from tests.problems.toy_run import FRONT, PARTIAL, RUINED, WASTEFUL, toy_evaluations
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation, rescored
 
@@ -40,14 +45,15 @@ def test_a_plan_under_the_pointer_says_what_it_costs(points: FrontPoints) -> Non
     ]
 
 
-def test_nothing_is_read_again_unless_something_landed(toy_run: Run, points: FrontPoints) -> None:
-    assert points.updated(toy_run) is points
+def test_nothing_is_read_again_unless_something_landed(toy_copy: Run) -> None:
+    points = FrontPoints.of(toy_copy, "toy")
+    assert points.updated(toy_copy) is points
     better = replace(evaluation((3, 0, 3, 0, 3, 0, 3, 0)), plan_id="better")
-    toy_run.record(better)
-    toy_run.record(evaluation(PARTIAL))  # scored on the rest of the windows
-    toy_run.record_rescore(FRONT[2], "holdout", rescored(2.0, 0.1))
-    updated = points.updated(toy_run)
-    fresh = FrontPoints.of(toy_run, "toy")
+    toy_copy.record(better)
+    toy_copy.record(evaluation(PARTIAL))  # scored on the rest of the windows
+    toy_copy.record_rescore(FRONT[2], "holdout", rescored(2.0, 0.1))
+    updated = points.updated(toy_copy)
+    fresh = FrontPoints.of(toy_copy, "toy")
     pd.testing.assert_frame_equal(
         updated.frame.set_index("plan_id").sort_index(),
         fresh.frame.set_index("plan_id").sort_index(),
@@ -59,10 +65,28 @@ def test_nothing_is_read_again_unless_something_landed(toy_run: Run, points: Fro
     assert kinds[evaluation(PARTIAL).plan_id] != "partial"
 
 
-def test_a_baseline_that_is_named_later_is_seen(toy_run: Run, points: FrontPoints) -> None:
+def test_what_lands_while_it_is_read_is_seen_the_next_time(
+    toy_copy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = replace(evaluation((3, 0, 3, 0, 3, 0, 3, 0)), plan_id="late")
+
+    def slow_front(*arguments: Any) -> list[Evaluation]:
+        toy_copy.record(late)
+        toy_copy.landed()  # as another thread of the page may ask meanwhile
+        return front(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(front_points, "front", slow_front)
+        points = FrontPoints.of(toy_copy, "toy")
+    assert "late" not in set(points.frame["plan_id"])
+    assert "late" in set(points.updated(toy_copy).frame["plan_id"])
+
+
+def test_a_baseline_that_is_named_later_is_seen(toy_copy: Run) -> None:
+    points = FrontPoints.of(toy_copy, "toy")
     named = {"uniform": FRONT[2], "additive": FRONT[1]}
-    toy_run.record_metadata(RunMetadata(baselines=named))
-    assert points.updated(toy_run).baselines == named
+    toy_copy.record_metadata(RunMetadata(baselines=named))
+    assert points.updated(toy_copy).baselines == named
 
 
 def test_a_run_that_scored_nothing_yet_has_no_points(tmp_path: Path) -> None:
@@ -80,10 +104,10 @@ def test_what_was_not_measured_is_no_number(points: FrontPoints) -> None:
     assert all(math.isnan(value) for value in points.values("latency"))
 
 
-def test_an_id_of_an_edited_run_is_no_markup(toy_run: Run) -> None:
+def test_an_id_of_an_edited_run_is_no_markup(toy_copy: Run) -> None:
     strange = replace(evaluation((3, 0, 3, 0, 3, 0, 3, 0)), plan_id="<b>%{x}")
-    toy_run.record(strange)
-    points = FrontPoints.of(toy_run, "toy")
+    toy_copy.record(strange)
+    points = FrontPoints.of(toy_copy, "toy")
     (row,) = points.rows_of_plans(["<b>%{x}"])
     assert list(points.customdata[row]) == ["toy", "&lt;b&gt;&#37;&#123;x}"]
     assert points.notes[int(row)].startswith("<b>&lt;b&gt;&#37;&#123;x} · toy</b>")

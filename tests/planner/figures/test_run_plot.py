@@ -9,30 +9,30 @@ from search_spaces.errors import BudgetError, MissingExtraError, SettingsError
 from tests.problems.toy_run import FRONT
 
 
-def test_a_run_plots_its_front(toy_run: Run) -> None:
-    figure = toy_run.plot()
+def test_a_run_plots_its_front(toy: Run) -> None:
+    figure = toy.plot()
     assert figure.layout.xaxis.title.text == "parameters, as a share of the dense model's"
     names = {trace.name for trace in figure.data}
     assert {"front, search text ± 2 s.e.", "dense model", "knee"} <= names
     assert "best within the budget" not in names
 
 
-def test_a_budget_marks_the_best_plan_within_it(toy_run: Run) -> None:
-    figure = toy_run.plot("params<=0.7x", x="size", y="perplexity", colour="kl")
+def test_a_budget_marks_the_best_plan_within_it(toy: Run) -> None:
+    figure = toy.plot("params<=0.7x", x="size", y="perplexity", colour="kl")
     (best,) = [trace for trace in figure.data if trace.name == "best within the budget"]
     assert best.customdata[0][1] == FRONT[1]
     assert figure.layout.xaxis.title.text == "weights on disk"
     assert not figure.layout.shapes  # neither axis is limited
 
 
-def test_what_cannot_be_shown_is_refused(toy_run: Run) -> None:
+def test_what_cannot_be_shown_is_refused(toy: Run) -> None:
     with pytest.raises(BudgetError, match="no plan of this run meets"):
-        toy_run.plot("params<=0.7x,kl<=0.01")
+        toy.plot("params<=0.7x,kl<=0.01")
     with pytest.raises(SettingsError, match="did you mean `params`"):
-        toy_run.plot(x="parms")
+        toy.plot(x="parms")
 
 
-def test_without_plotly_the_extra_is_named(toy_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_plotly_the_extra_is_named(toy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'compression-planner\[browse\]'"):
-        toy_run.plot()
+        toy.plot()

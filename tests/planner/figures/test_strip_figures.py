@@ -1,5 +1,7 @@
 """Plans layer by layer, and two of them side by side."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +14,8 @@ from planner.run import Run
 from tests.problems.toy_run import FRONT
 
 
-def test_a_plan_has_one_strip_a_kind_with_its_numbers(toy_run: Run) -> None:
-    figure = layer_figure(toy_run.plan(FRONT[1]).layers())
+def test_a_plan_has_one_strip_a_kind_with_its_numbers(toy: Run) -> None:
+    figure = layer_figure(toy.plan(FRONT[1]).layers())
     (heat,) = figure.data
     assert [*heat.y] == ["MLP: channels, of 3"]
     assert [*heat.x] == [*range(8)]
@@ -34,8 +36,23 @@ def test_a_strip_has_a_gap_where_there_is_nothing_to_choose() -> None:
     assert np.isnan(np.array(heat.z, dtype=float)).tolist() == [[False, True], [True, False]]
 
 
-def test_a_difference_shows_what_the_second_keeps_more(toy_run: Run) -> None:
-    difference = plan_difference(toy_run.plan(FRONT[1]), toy_run.plan(FRONT[2]))
+@pytest.mark.parametrize(
+    ("layers", "rows"), [(1, [1]), (32, [32]), (33, [17, 16]), (80, [27, 27, 26])]
+)
+def test_many_layers_go_on_further_down(layers: int, rows: list[int]) -> None:
+    frame = pd.DataFrame({"layer": [*range(layers)], "component": "mlp", "kept": 1, "of": 2})
+    figure = layer_figure(frame.assign(unit="channels", options=""))
+    assert [len(heat.x) for heat in figure.data] == rows
+    assert [layer for heat in figure.data for layer in heat.x] == [*range(layers)]
+    axes = [figure.layout[heat.xaxis.replace("x", "xaxis")] for heat in figure.data]
+    assert {axis.range[1] - axis.range[0] for axis in axes} == {rows[0]}
+    floors = [figure.layout[heat.yaxis.replace("y", "yaxis")].domain for heat in figure.data]
+    assert floors[0][1] == pytest.approx(1)
+    assert all(upper[0] > lower[1] for upper, lower in pairwise(floors))
+
+
+def test_a_difference_shows_what_the_second_keeps_more(toy: Run) -> None:
+    difference = plan_difference(toy.plan(FRONT[1]), toy.plan(FRONT[2]))
     figure = difference_figure(difference)
     (heat,) = figure.data
     assert [*heat.text[0]] == ["−67", ""] * 4
@@ -43,8 +60,8 @@ def test_a_difference_shows_what_the_second_keeps_more(toy_run: Run) -> None:
     assert f"+ {FRONT[2]} keeps more, − {FRONT[1]} keeps more" in figure.layout.title.text
 
 
-def test_plans_that_are_alike_say_so(toy_run: Run) -> None:
-    plan = toy_run.plan(FRONT[1])
+def test_plans_that_are_alike_say_so(toy: Run) -> None:
+    plan = toy.plan(FRONT[1])
     figure = difference_figure(plan_difference(plan, plan))
     assert not figure.data
     assert figure.layout.annotations[0].text == "both plans keep the same of every layer"

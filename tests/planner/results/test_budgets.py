@@ -98,16 +98,16 @@ def test_what_cannot_be_answered_is_a_sentence_beside_the_others(
     frame = run.answers([budget, "0.9x"])
     assert said in frame["refusal"][0]
     assert list(frame["plan_id"]) == ["", PLANS[1].plan_id]
-    header, refused, answered = answers_table(frame).splitlines()
+    header, refused, answered = answers_table(frame).plain.splitlines()
     assert "KL held-out" in header
     assert refused.startswith(frame["budget"][0])
     assert refused.endswith(f"none: {frame['refusal'][0]}")
     assert said not in answered
     assert "7.500 ± 0.250" in answered
     # a sentence alone, and nothing at all, can be shown too
-    assert said in answers_table(run.answers([budget]))
+    assert said in answers_table(run.answers([budget])).plain
     assert run.answers([]).empty
-    assert answers_table(run.answers([])).startswith("budget")
+    assert answers_table(run.answers([])).plain.startswith("budget")
 
 
 def test_a_run_that_has_not_begun_answers_nothing(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_the_knee_is_marked_and_said(run: Run) -> None:
     assert found is not None
     assert found.plan_id == bent.plan_id
     assert f"knee: plan {bent.plan_id} at size 0." in front_sentence(run)
-    lines = front_table(run.front(), marked=bent.plan_id, knee=bent.plan_id).splitlines()
+    lines = front_table(run.front(), marked=bent.plan_id, knee=bent.plan_id).plain.splitlines()
     assert [line.startswith("→ knee") for line in lines].count(True) == 1
-    lines = front_table(run.front(), marked=PLANS[0].plan_id, knee=bent.plan_id).splitlines()
+    lines = front_table(run.front(), marked=PLANS[0].plan_id, knee=bent.plan_id).plain.splitlines()
     assert sorted(line.split()[0] for line in lines if bent.plan_id in line) == ["knee"]
     assert sum(line.startswith("→ ") for line in lines) == 1
 

@@ -52,7 +52,7 @@ def test_each_plan_meets_the_best_that_costs_no_more(stack: ExitStack, tmp_path:
     said = equal_cost_sentence(ours, theirs, found)
     assert "significantly more at 1 of 2 plans, at most by 1.000 ± " in said
     assert f"at {share:.3f}x params" in said
-    rows = equal_cost_table(found, ("params",)).splitlines()
+    rows = equal_cost_table(found, ("params",)).plain.splitlines()
     assert len(rows) == 3
     assert rows[1].split()[:3] == [found[0].ours.plan_id, found[0].theirs.plan_id, f"{share:.3f}x"]
 

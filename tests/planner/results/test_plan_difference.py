@@ -1,6 +1,5 @@
 """Two plans side by side."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +24,8 @@ from tests.problems.toy_search import evaluation
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    with write_toy_run(tmp_path / "toy") as made:
-        yield made
+def run(toy_copy: Run) -> Run:
+    return toy_copy
 
 
 def by_window(*kls: float) -> dict[str, Measurement]:

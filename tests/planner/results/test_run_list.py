@@ -123,3 +123,11 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="must be a folder with runs in it"):
         list_runs(tmp_path / "none")
+
+
+def test_plans_are_counted_where_nobody_asks_for_answers(tmp_path: Path) -> None:
+    write_toy_run(tmp_path / "run").close()
+    (entry,) = list_runs(tmp_path, answers=False)
+    assert (entry.evaluations, entry.answer) == (6, "")
+    (entry,) = list_runs(tmp_path)
+    assert entry.answer

@@ -127,7 +127,7 @@ def test_too_few_plans_or_scores_are_refused(plans: Sequence[Evaluation], said: 
 
 def test_the_table_points_at_what_moved() -> None:
     found = of((0.60, 0.7), (0.50, 0.9), (0.1, 0.3))
-    assert [" ".join(line.split()) for line in stability_table(found).splitlines()] == [
+    assert [" ".join(line.split()) for line in stability_table(found).plain.splitlines()] == [
         "plan KL search KL fresh rank may be fresh rank",
         "moved p0 0.600 ± 0.010 0.700 ± 0.010 3 3–3 2",
         "moved p1 0.500 ± 0.010 0.900 ± 0.010 2 2–2 3",

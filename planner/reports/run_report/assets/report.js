@@ -1,5 +1,6 @@
 // Draws each figure in the theme of the reader; on paper always in the light one.
 const figures = JSON.parse(document.getElementById("figures").textContent);
+const PAPER_WIDTH = 680; // pixels between the margins of A4 and Letter
 const places = [...document.querySelectorAll("[data-figure]")];
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const config = {
@@ -11,11 +12,24 @@ const config = {
 };
 let theme = dark.matches ? "dark" : "light";
 
-function draw(chosen) {
+// Returns a value with what is other in it, by names and places.
+function changed(value, change) {
+  if (change === null || typeof change !== "object" || Array.isArray(change)) return change;
+  const copy = Array.isArray(value) ? [...value] : { ...value };
+  for (const [name, other] of Object.entries(change)) copy[name] = changed(copy[name], other);
+  return copy;
+}
+
+function figure(name, chosen) {
+  const { light, dark } = figures[name];
+  return chosen === "light" ? light : changed(light, dark);
+}
+
+function draw(chosen, width) {
   document.documentElement.dataset.theme = chosen;
   for (const place of places) {
-    const { data, layout } = figures[place.dataset.figure][chosen];
-    Plotly.react(place, data, { ...layout, autosize: true }, config);
+    const { data, layout } = figure(place.dataset.figure, chosen);
+    Plotly.react(place, data, { ...layout, autosize: !width, width }, config);
   }
 }
 
@@ -26,6 +40,6 @@ function choose(chosen) {
 
 document.getElementById("theme").addEventListener("click", () => choose(theme === "dark" ? "light" : "dark"));
 dark.addEventListener("change", (event) => choose(event.matches ? "dark" : "light"));
-window.addEventListener("beforeprint", () => draw("light"));
+window.addEventListener("beforeprint", () => draw("light", PAPER_WIDTH));
 window.addEventListener("afterprint", () => draw(theme));
 draw(theme);

@@ -4,7 +4,7 @@ import json
 import shutil
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ from planner.run import Run
 from planner.runs.folder import SPACE_FILE
 from search_spaces.errors import OutputError, RunError, SettingsError
 from tests.planner.cli.commands import refused
-from tests.problems.toy_run import FRONT, toy_evaluations, write_toy_run
+from tests.problems.toy_run import FRONT, toy_evaluations
+from tests.problems.toy_search import SITES, TOP, evaluation
 from tests.progress import RecordedProgress
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    with write_toy_run(tmp_path / "toy") as made:
-        yield made
+def run(toy: Run) -> Run:
+    return toy
 
 
 @pytest.fixture(params=["database", "journal"])
@@ -193,10 +193,17 @@ def test_a_place_that_is_none_is_refused(
     assert "secret" not in message
 
 
-def test_a_run_that_lost_its_space_says_so(run: Run, place: str) -> None:
-    (run.folder / SPACE_FILE).unlink()
+def test_a_run_that_lost_its_space_says_so(toy_copy: Run, place: str) -> None:
+    (toy_copy.folder / SPACE_FILE).unlink()
     with pytest.raises(RunError, match="must say in version 1 what the search chooses among"):
-        export_study(run, place)
+        export_study(toy_copy, place)
+
+
+def test_a_plan_that_is_none_of_the_space_is_named(toy_copy: Run, place: str) -> None:
+    stranger = evaluation((TOP, *(0,) * (SITES - 1)))
+    toy_copy.record(replace(stranger, genome=(TOP + 1, *(0,) * (SITES - 1))))
+    with pytest.raises(RunError, match=f"plan {stranger.plan_id} is none of its search space"):
+        export_study(toy_copy, place)
 
 
 def test_a_long_name_is_refused(run: Run, place: str) -> None:
