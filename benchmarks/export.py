@@ -169,7 +169,7 @@ def _row(exports: Exports, kind: Kind, dense: DenseModel, place: Path) -> Row:
         try:
             exports.export(plan, out, choice, Scores())
         except TargetError as error:
-            row[name] = f"refused: {_reason(error)}"
+            row[name] = f"refused {_reason(error)}"
             continue
         except Exception as error:  # noqa: BLE001  (a fault is a cell of the table)
             row[name] = f"WRONG: {error}"
@@ -185,7 +185,9 @@ def _row(exports: Exports, kind: Kind, dense: DenseModel, place: Path) -> Row:
 
 
 def _reason(error: TargetError) -> str:
-    return str(error).partition("`--format ")[2].partition("; ")[0] or str(error)
+    """Return where in the plan it is, and what."""
+    place, _, what = str(error).partition(" and at ")[2].partition(" it is not: ")
+    return f"at {place}: {what.partition('; ')[0]}"
 
 
 def _cell(manifest: Manifest) -> str:
