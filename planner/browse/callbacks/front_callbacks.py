@@ -17,6 +17,7 @@ from planner.browse.address import Address
 from planner.browse.brush import Brush
 from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
+from planner.browse.elements import height_of
 from planner.browse.run_shelf import RunShelf
 from planner.figures.figure_axes import Axis, Split, axis_names
 from planner.figures.front_figure import FrontView, front_figure
@@ -72,12 +73,12 @@ def register(app: Dash, shelf: RunShelf) -> None:
             ],
         }
 
-    for graph, drawn, x, y in (
-        (ids.FRONT, ids.FRONT_DRAWN, ids.X, ids.Y),
-        (ids.OTHER, ids.OTHER_DRAWN, ids.OTHER_X, ids.OTHER_Y),
+    for graph, drawn, x, y, awaited in (
+        (ids.FRONT, ids.FRONT_DRAWN, ids.X, ids.Y, State(ids.FRONT_DRAWN, "data")),
+        (ids.OTHER, ids.OTHER_DRAWN, ids.OTHER_X, ids.OTHER_Y, Input(ids.FRONT_DRAWN, "data")),
     ):
         app.callback(
-            output=(Output(graph, "figure"), Output(drawn, "data")),
+            output=(Output(graph, "figure"), Output(drawn, "data"), Output(graph, "style")),
             inputs={
                 "asked": {
                     **{name: Input(*place) for name, place in _COMMON.items()},
@@ -86,6 +87,7 @@ def register(app: Dash, shelf: RunShelf) -> None:
                 },
                 "drawn": State(drawn, "data"),
                 "brush": State(ids.BRUSH, "data"),
+                "awaited": awaited,
             },
         )(_drawing(shelf, has_legend=graph == ids.FRONT))
 
@@ -94,18 +96,25 @@ def register(app: Dash, shelf: RunShelf) -> None:
 
 def _drawing(shelf: RunShelf, *, has_legend: bool) -> Any:
     def draw(
-        asked: dict[str, Any], drawn: dict[str, Any] | None, brush: dict[str, Any] | None
-    ) -> tuple[Any, Any]:
+        asked: dict[str, Any],
+        drawn: dict[str, Any] | None,
+        brush: dict[str, Any] | None,
+        awaited: Any,  # noqa: ARG001  (the first picture comes first)
+    ) -> tuple[Any, Any, Any]:
         if not all(asked[name] for name in ("revisions", "x", "y", "theme")):
-            return no_update, no_update
+            return no_update, no_update, no_update
         points = points_of(shelf, asked["revisions"])
         outline = Brush.of(brush)
         brushed = outline.plans(points) if outline else None
         picture, known = drawing(points, asked, drawn, brushed)
-        if isinstance(picture, go.Figure):
-            legend = _LEGEND_HEIGHT * len(points) if has_legend else 0
-            picture.update_layout(showlegend=has_legend, height=_PLOT_HEIGHT + legend)
-        return picture, known
+        if not isinstance(picture, go.Figure):
+            return picture, known, no_update
+        legend = _LEGEND_HEIGHT * len(points) if has_legend else 0
+        return (
+            picture.update_layout(showlegend=has_legend),
+            known,
+            height_of(_PLOT_HEIGHT + legend),
+        )
 
     return draw
 

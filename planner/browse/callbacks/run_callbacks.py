@@ -54,8 +54,9 @@ def register(app: Dash, shelf: RunShelf) -> None:
         Output(ids.HYPERVOLUME, "figure"),
         Input(ids.REVISIONS, "data"),
         Input(ids.THEME_NOW, "data"),
+        Input(ids.FRONT_DRAWN, "data"),
     )
-    def draw_hypervolume(revisions: Revisions | None, theme: str | None) -> Any:
+    def draw_hypervolume(revisions: Revisions | None, theme: str | None, _awaited: Any) -> Any:
         points = points_of(shelf, revisions)
         if not points or theme is None:
             return no_update
