@@ -29,6 +29,7 @@ def test_several_runs_share_a_plot(visit: Visit, server: Server) -> None:
     page = visit(server, runs=["first", "second"])
     page.wait_drawn()
     assert {point["run"] for point in page.points()} == {"first", "second"}
+    page.wait_drawn(ids.OTHER)
     assert {point["run"] for point in page.points(ids.OTHER)} == {"first", "second"}
 
 

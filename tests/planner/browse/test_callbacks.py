@@ -281,3 +281,16 @@ def test_two_browsers_do_not_disturb_each_other(shelf: RunShelf) -> None:
     for page, name in zip(pages, ("first", "inner/second"), strict=True):
         told = ask(page, "revisions.data", {"runs.value": [name]}, "runs.value")
         assert [run for run, _ in told["revisions"]["data"]] == [name]
+
+
+def test_a_name_that_was_written_stays(app: Dash) -> None:
+    values: dict[str, Any] = {"selection.data": [["first", "a1"]], "export-format.value": "hf"}
+    told = ask(app, "export-folder.value", values, "selection.data")["export-folder"]
+    assert told == {"value": "first-a1-hf", "placeholder": "first-a1-hf"}
+    known = {f"export-folder.{name}": value for name, value in told.items()}
+    values |= {"export-format.value": "gguf", "export-type.value": "Q8_0"}
+    again = ask(app, "export-folder.value", values | known, "export-format.value")
+    assert again["export-folder"]["value"] == "first-a1-Q8_0"
+    known["export-folder.value"] = "mine"
+    again = ask(app, "export-folder.value", values | known, "export-format.value")
+    assert again["export-folder"] == {"placeholder": "first-a1-Q8_0"}
