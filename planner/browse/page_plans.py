@@ -135,7 +135,7 @@ def export_part() -> html.Section:
     out = dcc.Input(id=ids.EXPORT_FOLDER, type="text", debounce=True, spellCheck="false")
     kinds = field("Numbers of the file", ids.EXPORT_TYPE, kind)
     return section(
-        "Export the plan",
+        "Export it",
         [
             field("For", ids.EXPORT_FORMAT, target),
             html.Div(kinds, id=ids.EXPORT_TYPE_FIELD, hidden=True),

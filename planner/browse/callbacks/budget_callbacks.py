@@ -136,7 +136,9 @@ def answers(
     understood["budget"] = text
     lines, faults = [], []
 
-    def question(run: Run) -> tuple[str, str]:
+    def question(run: Run) -> tuple[str | None, str]:
+        if not run.landed():
+            return None, "no plan is scored yet"
         answer = answer_of(run, budget)
         return answer.plan.plan_id, sentence_of(run, answer, shelf.folder)
 

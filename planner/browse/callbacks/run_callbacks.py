@@ -118,8 +118,10 @@ def state_line(look: Look) -> html.Div:
     if look.status is None:
         return html.Div([name, html.Strong(" cannot be read: "), look.note], className="fault")
     status = look.status
-    words = [f"{len(look.points.frame):,} plans scored"] if look.points else [look.note]
-    if status.state in _LIVING:
+    is_alive = status.state in _LIVING
+    unscored = "no plan is scored yet" if is_alive else look.note
+    words = [f"{len(look.points.frame):,} plans scored" if look.points else unscored]
+    if is_alive:
         words += [f"{status.phase}, {status.share:.0%}"] if status.phase else []
         words += [] if status.eta_seconds is None else [_left(status.eta_seconds)]
         silence = (datetime.now(UTC) - status.updated_at).total_seconds()

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +296,27 @@ def test_a_name_that_was_written_stays(app: Dash) -> None:
     known["export-folder.value"] = "mine"
     again = ask(app, "export-folder.value", values | known, "export-format.value")
     assert again["export-folder"] == {"placeholder": "first-a1-Q8_0"}
+
+
+def test_a_search_that_scored_nothing_yet_is_waited_for(searched: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched, tmp_path / "run")
+    with closing(sqlite3.connect(tmp_path / "run" / "run.sqlite")) as database, database:
+        database.executescript(
+            "delete from measurements; delete from evaluations;"
+            "delete from meta where key in ('finished', 'spent', 'baselines');"
+            "update status set state = 'searching', phase = 'scoring', share = 0.1,"
+            " updated_at = '2026-01-01T00:00:00.000+00:00';"
+        )
+    shelf = RunShelf(tmp_path)
+    look = shelf.look("run")
+    line = repr(state_line(look))
+    assert "searching" in line
+    assert "scoring, 10%" in line
+    assert "silent for" in line  # nobody searches there
+    answered, words, fault = answers(shelf, BUDGET, [["run", look.revision]])
+    assert (answered["best"], fault) == (None, "")
+    assert "no plan is scored yet" in repr(words)
+    assert look.points is not None
+    assert drawing([look.points], ASKED | {"revisions": [["run", "0"]]}, None, None)[1]
+    assert table_rows([look.points], shows_all=True, brushed=None) == []
+    shelf.close()
