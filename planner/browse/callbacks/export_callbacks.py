@@ -8,9 +8,9 @@ from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 from planner.browse import ids
 from planner.browse.callbacks.budget_callbacks import Selection
 from planner.browse.elements import Words, action, spoken, table
-from planner.browse.export_desk import ExportDesk, ExportOrder
-from planner.browse.export_record import IN_WORDS, ExportProgress
-from planner.browse.measured_rows import proof_rows
+from planner.browse.exporting.export_desk import ExportDesk, ExportOrder
+from planner.browse.exporting.export_record import IN_WORDS, ExportProgress
+from planner.browse.exporting.measured_rows import proof_rows
 from search_spaces.errors import InputError
 
 

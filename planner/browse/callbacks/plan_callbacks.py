@@ -10,7 +10,7 @@ from planner.browse import ids
 from planner.browse.callbacks.budget_callbacks import Selection
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
 from planner.browse.elements import height_of, table
-from planner.browse.measured_rows import SPEED_HEADS, speed_rows
+from planner.browse.exporting.measured_rows import SPEED_HEADS, speed_rows
 from planner.browse.plan_details import SCORE_HEADS, PlanDetails, details_of
 from planner.browse.plan_rows import described_plans, key_of, plan_of
 from planner.browse.run_shelf import RunShelf

@@ -15,9 +15,10 @@ from planner.browse import ids
 from planner.browse.address import Address
 from planner.browse.app import make_app
 from planner.browse.callbacks.budget_callbacks import answers, slider_states, text_of_sliders
-from planner.browse.callbacks.front_callbacks import PICKERS, drawing
+from planner.browse.callbacks.front_callbacks import PICKERS
 from planner.browse.callbacks.plan_callbacks import chosen_plans
 from planner.browse.callbacks.run_callbacks import points_of, run_choices, state_line
+from planner.browse.drawing import drawing
 from planner.browse.page import SLIDERS
 from planner.browse.plan_rows import key_of, plan_of, table_columns, table_rows
 from planner.browse.request_guard import RequestGuard
@@ -313,7 +314,7 @@ def test_a_search_that_scored_nothing_yet_is_waited_for(searched: Path, tmp_path
     assert "searching" in line
     assert "scoring, 10%" in line
     assert "silent for" in line  # nobody searches there
-    answered, words, fault = answers(shelf, BUDGET, [["run", look.revision]])
+    answered, words, fault = answers(shelf, BUDGET, [("run", look.revision)])
     assert (answered["best"], fault) == (None, "")
     assert "no plan is scored yet" in repr(words)
     assert look.points is not None
