@@ -42,6 +42,7 @@ WITH_NUMPY = ("from planner import Plan", "import planner.searchers.protocol")
 READING_A_RUN = HEAVY - {"moocore", "scipy"}
 LIGHT = [
     ("import planner.run, planner.reports.sentences, planner.reports.tables", READING_A_RUN),
+    ("import planner.browse.app, planner.export.cards.manifest", READING_A_RUN - {"gguf"}),
     *((statement, HEAVY | {"numpy"}) for statement in WITHOUT_NUMPY),
     (HELP, HEAVY | {"numpy"}),
     *((statement, HEAVY) for statement in WITH_NUMPY),

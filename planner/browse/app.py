@@ -15,7 +15,7 @@ from planner.browse.callbacks import (
     table_callbacks,
 )
 from planner.browse.callbacks.in_browser import in_browser
-from planner.browse.export_desk import ExportDesk
+from planner.browse.exporting.export_desk import ExportDesk
 from planner.browse.page import page_layout
 from planner.browse.request_guard import RequestGuard
 from planner.browse.run_shelf import RunShelf

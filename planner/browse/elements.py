@@ -46,18 +46,23 @@ def picker(label: str, name: str, *, clearable: bool = False) -> html.Div:
     return field(label, name, chooser, "picker")
 
 
-def picture(name: str, label: str, kind: str, *, has_tools: bool = True) -> html.Figure:
+def picture(name: str, label: str, height: int, *, has_tools: bool = True) -> html.Figure:
     """Return the place of a figure.
 
     Args:
         name: Its id.
         label: What it shows, for who cannot see it.
-        kind: Name of a style.
+        height: Pixels, until a figure says otherwise.
         has_tools: Whether there are buttons above it, to zoom and to brush.
     """
     config = _CONFIG if has_tools else _CONFIG | {"displayModeBar": False}
-    graph = dcc.Graph(id=name, figure=_EMPTY, config=config)
-    return html.Figure(graph, className=f"graph {kind}", role="group", **spoken(label))
+    graph = dcc.Graph(id=name, figure=_EMPTY, config=config, style=height_of(height))
+    return html.Figure(graph, role="group", **spoken(label))
+
+
+def height_of(pixels: float) -> Words:
+    """Return the height of a figure as a style; by its own layout, Plotly forgets it."""
+    return {"height": f"{pixels:g}px"}
 
 
 def action(label: str, name: Any, **details: Any) -> html.Button:

@@ -141,7 +141,7 @@ def _front() -> html.Section:
         [
             html.Div(axes, className="row"),
             html.Div(shown, className="row"),
-            picture(ids.FRONT, "Plans by cost and quality; click one to look at it", "front"),
+            picture(ids.FRONT, "Plans by cost and quality; click one to look at it", 480),
             hint(
                 "Click a plan to look at it. Draw a box or a lasso around some, with the buttons "
                 "above the picture: the table and the other picture follow."
@@ -156,8 +156,8 @@ def _more() -> html.Section:
         "Other pictures",
         [
             html.Div([picker("Across", ids.OTHER_X), picker("Up", ids.OTHER_Y)], className="row"),
-            picture(ids.OTHER, "The same plans along other axes", "other"),
+            picture(ids.OTHER, "The same plans along other axes", 380),
             html.H3("How the search came to it"),
-            picture(ids.HYPERVOLUME, "Hypervolume of the front over time", "other"),
+            picture(ids.HYPERVOLUME, "Hypervolume of the front over time", 380),
         ],
     )

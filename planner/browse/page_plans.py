@@ -87,7 +87,7 @@ def plan_part() -> html.Section:
     difference = "Difference of two plans, layer by layer"
     compared = [
         html.P(id=ids.VERDICT, className="answer", role="status"),
-        picture(ids.DIFFERENCE, difference, "layers", has_tools=False),
+        picture(ids.DIFFERENCE, difference, 180, has_tools=False),
     ]
     measured = [
         html.Div([html.H4("What it costs"), html.Div(id=ids.COSTS)]),
@@ -98,7 +98,7 @@ def plan_part() -> html.Section:
         [
             html.H3("No plan is chosen yet", id=ids.PLAN_TITLE),
             html.P(id=ids.DROPS),
-            picture(ids.LAYERS, "What the plan keeps of each layer", "layers", has_tools=False),
+            picture(ids.LAYERS, "What the plan keeps of each layer", 180, has_tools=False),
             html.Div(measured, className="halves"),
             html.H4("How fast it is"),
             html.Div(id=ids.LATENCY),
@@ -135,7 +135,7 @@ def export_part() -> html.Section:
     out = dcc.Input(id=ids.EXPORT_FOLDER, type="text", debounce=True, spellCheck="false")
     kinds = field("Numbers of the file", ids.EXPORT_TYPE, kind)
     return section(
-        "Export the plan",
+        "Export it",
         [
             field("For", ids.EXPORT_FORMAT, target),
             html.Div(kinds, id=ids.EXPORT_TYPE_FIELD, hidden=True),

@@ -65,10 +65,12 @@ def details_of(run: Run, plan_id: str, root: Path) -> PlanDetails:
     except InputError as error:
         is_whole, text = False, str(error)
     evaluation = plan.evaluation
+    is_sparse = evaluation.costs.get("nonzero") != evaluation.costs.get("params")
+    hidden = metric_names("measured", *(() if is_sparse else ("sparse",)))
     costs = [
         [METRICS[name].label, METRICS[name].amount(value), f"{share:.3f}×"]
         for name, value, share in plan.costs().itertuples(index=False)
-        if METRICS[name].kind != "measured"
+        if name not in hidden
     ]
     return PlanDetails(
         plan_id=plan_id,
@@ -129,7 +131,7 @@ def _score(name: str, measured: Measurement | None) -> str:
         return f"{metric.amount(measured.value)} ± {exponential(measured.value) * error:.2f}"
     if metric.unit.startswith("share"):
         return f"{metric.amount(measured.value)} ± {error:.1%}"
-    return f"{measured.value:.4f} ± {error:.4f}"
+    return f"{measured.value:.3f} ± {error:.3f}"
 
 
 SCORE_HEADS = ["", *SPLITS.values()]

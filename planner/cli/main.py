@@ -162,7 +162,8 @@ def _usage(name: str, parser: "CommandParser") -> str:
     words = [f"planner {name} [options]"]
     for action in parser._actions:
         if not action.option_strings:
-            words.append(action.dest.upper())
+            name = action.dest.upper()
+            words.append(f"[{name}]" if action.nargs == "?" else name)
         elif action.required:
             words.append(f"{action.option_strings[-1]} {action.metavar}")
     return " ".join(words)

@@ -65,7 +65,7 @@ def front_figure(points: Sequence[FrontPoints], view: FrontView) -> "go.Figure":
         uirevision="front",
         xaxis=_axis(scene.x, points, scene),
         yaxis=_axis(scene.y, points, scene),
-        legend={"orientation": "h", "y": -0.18, "yanchor": "top"},
+        legend={"orientation": "h", "y": -0.18, "yanchor": "top", "itemwidth": 40},
         hovermode="closest",
         shapes=_feasible(scene, view.budget, points),
         coloraxis=_colour_axis(scene),

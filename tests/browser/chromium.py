@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CHROMIUM = Path("/usr/bin/chromium")
-_SOFTWARE_WEBGL = "--enable-unsafe-swiftshader"
-"""Machines of tests have no graphics card, and WebGL by the processor is off unless asked for."""
 
 
 @contextmanager
@@ -25,9 +23,7 @@ def chromium(net_log: Path | None = None) -> Iterator["Browser"]:
     from playwright.sync_api import sync_playwright
 
     assert CHROMIUM.exists(), f"`{CHROMIUM}` is missing: `make test-browser` installs it"
-    arguments = [_SOFTWARE_WEBGL]
-    if net_log is not None:
-        arguments.append(f"--log-net-log={net_log}")
+    arguments = [] if net_log is None else [f"--log-net-log={net_log}"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
@@ -37,14 +33,19 @@ def chromium(net_log: Path | None = None) -> Iterator["Browser"]:
 
 
 def asked_addresses(net_log: Path) -> list[str]:
-    """Return every address that a browser asked for, and every name that it looked up."""
+    """Return every address that a browser's pages asked for.
+
+    What the browser asks for by itself, such as updates of its own, is of no page.
+    """
     log = json.loads(net_log.read_text(encoding="utf-8"))
-    return [
-        address
-        for event in log["events"]
-        for key in ("url", "host")
-        if isinstance(address := event.get("params", {}).get(key), str)
-    ]
+    names = {number: name for name, number in log["constants"]["logEventTypes"].items()}
+    asked = []
+    for event in log["events"]:
+        given = event.get("params", {})
+        if names[event["type"]] == "URL_REQUEST_START_JOB" and "url" in given:
+            is_of_page = given["initiator"] != "not an origin" or is_local(given["url"])
+            asked += [given["url"]] * is_of_page
+    return asked
 
 
 def is_local(address: str) -> bool:

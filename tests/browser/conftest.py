@@ -1,6 +1,7 @@
 """What tests in a browser share: the browser, windows that must stay clean, served runs."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 1280, 900
 MOST_MILLISECONDS = 30_000
 """For any one thing that a test waits for: a busy machine is no failure."""
+Serve = Callable[..., Server]
+"""Serves the page over a folder, with variables of the server's environment."""
 Visit = Callable[..., FrontPage]
 """Opens a server's page as a new visitor: ``scheme``, and what `FrontPage.open` takes."""
 ColorScheme = Literal["light", "dark"]
@@ -30,7 +33,16 @@ def browser() -> "Iterator[Browser]":
 
 
 @pytest.fixture
-def visit(browser: "Browser") -> Iterator[Visit]:
+def serve() -> Iterator[Serve]:
+    """Serves folders until the test, and all that its visitors look at, is over."""
+    with ExitStack() as servers:
+        yield lambda folder, **environment: servers.enter_context(
+            serving(folder, environment=environment)
+        )
+
+
+@pytest.fixture
+def visit(browser: "Browser", serve: Serve) -> Iterator[Visit]:
     """Opens windows of the page, each of another visitor; all must stay free of errors."""
     opened: list[FrontPage] = []
 

@@ -48,7 +48,6 @@ def _take(page: FrontPage, url: str, out: Path, theme: str) -> None:
     page.part(ids.SHOW_ANSWER).click()
     page.part(ids.SCORES).locator("table").wait_for()
     page.wait_for_traces(ids.LAYERS)
-    page.page.mouse.move(0, 0)
     _shoot(page, out / f"page-{theme}.png")
     _shoot(page, out / f"plan-{theme}.png", of=ids.PLAN)
     page.options(ids.COMPARE).first.click()
@@ -58,10 +57,12 @@ def _take(page: FrontPage, url: str, out: Path, theme: str) -> None:
 
 def _shoot(page: FrontPage, file: Path, of: str | None = None) -> None:
     """Take a picture of what is in the window, scrolled to a part of the page or to its top."""
-    page.page.evaluate(
-        "name => name ? document.getElementById(name).scrollIntoView() : window.scrollTo(0, 0)", of
-    )
-    page.page.wait_for_timeout(500)  # what moves has come to rest
+    page.page.mouse.move(0, 0)  # over nothing that would light up
+    for _ in range(2):  # what is still drawn may push the page down
+        page.page.wait_for_timeout(700)
+        page.page.evaluate(
+            "name => document.querySelector(name ? `#${name}` : 'body').scrollIntoView()", of
+        )
     page.page.screenshot(path=file)
 
 

@@ -1,16 +1,14 @@
 """Exports that the page refuses, and one whose proof fails; `test_new_user` has a good one."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from planner.browse import ids
 from planner.run import Run
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Serve, Visit
 from tests.browser.front_page import FrontPage
 from tests.browser.runs import copy_run
-from tests.browser.server import Server, serving
 
 pytestmark = pytest.mark.browser
 MOST_MILLISECONDS = 240_000
@@ -31,12 +29,6 @@ def folder(searched: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def own_server(folder: Path) -> Iterator[Server]:
-    with serving(folder) as running:
-        yield running
-
-
 def begin_export(page: FrontPage, folder: Path, out: str) -> None:
     """Ask for an export of the smallest plan of the front."""
     with Run.open(folder / "run") as run:
@@ -50,24 +42,23 @@ def begin_export(page: FrontPage, folder: Path, out: str) -> None:
 
 
 def test_an_export_that_fails_its_proof_is_shown_and_leaves_nothing(
-    visit: Visit, folder: Path, tmp_path: Path
+    visit: Visit, serve: Serve, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "strict").mkdir()
     (tmp_path / "strict" / "sitecustomize.py").write_text(_NOTHING_IS_CLOSE_ENOUGH)
-    with serving(folder, environment={"PYTHONPATH": str(tmp_path / "strict")}) as strict:
-        page = visit(strict)
-        begin_export(page, folder, "model")
-        failure = page.part(ids.EXPORTS).filter(has_text="an export must compute what was scored")
-        failure.wait_for(timeout=MOST_MILLISECONDS)
+    page = visit(serve(folder, PYTHONPATH=str(tmp_path / "strict")))
+    begin_export(page, folder, "model")
+    failure = page.part(ids.EXPORTS).filter(has_text="an export must compute what was scored")
+    failure.wait_for(timeout=MOST_MILLISECONDS)
     left = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert left == {"run"}
 
 
 @pytest.mark.parametrize("out", ["../outside", "/tmp/outside", "run"])
 def test_an_export_stays_in_the_folder_and_overwrites_nothing(
-    visit: Visit, own_server: Server, folder: Path, out: str
+    visit: Visit, serve: Serve, folder: Path, out: str
 ) -> None:
-    page = visit(own_server)
+    page = visit(serve(folder))
     begin_export(page, folder, out)
     page.part(ids.EXPORT_REPLY).filter(has_text="an export must").wait_for()
     assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == ["run"]

@@ -6,8 +6,8 @@ import pytest
 
 from planner.browse import ids
 from planner.run import Run
-from tests.browser.conftest import Visit
-from tests.browser.server import Server, serving
+from tests.browser.conftest import Serve, Visit
+from tests.browser.server import Server
 
 pytestmark = pytest.mark.browser
 
@@ -29,6 +29,7 @@ def test_several_runs_share_a_plot(visit: Visit, server: Server) -> None:
     page = visit(server, runs=["first", "second"])
     page.wait_drawn()
     assert {point["run"] for point in page.points()} == {"first", "second"}
+    page.wait_drawn(ids.OTHER)
     assert {point["run"] for point in page.points(ids.OTHER)} == {"first", "second"}
 
 
@@ -70,10 +71,9 @@ def test_two_visitors_do_not_disturb_each_other(visit: Visit, server: Server) ->
         assert page.part(ids.BUDGET).input_value() == budget
 
 
-def test_a_folder_without_runs_says_what_to_do(visit: Visit, tmp_path: Path) -> None:
-    with serving(tmp_path) as empty:
-        page = visit(empty)
-        notice = page.part(ids.NOTICE)
-        notice.filter(has_text="No runs yet").wait_for()
-        assert "planner search" in notice.inner_text()
-        assert not page.is_too_wide()
+def test_a_folder_without_runs_says_what_to_do(visit: Visit, serve: Serve, tmp_path: Path) -> None:
+    page = visit(serve(tmp_path))
+    notice = page.part(ids.NOTICE)
+    notice.filter(has_text="No runs yet").wait_for()
+    assert "planner search" in notice.inner_text()
+    assert not page.is_too_wide()

@@ -32,6 +32,19 @@ def test_no_request_leaves_the_machine(server: Server, tmp_path: Path) -> None:
     assert [address for address in asked if not is_local(address)] == []
 
 
+def test_what_a_page_asks_elsewhere_is_seen(tmp_path: Path) -> None:
+    leaky, log = tmp_path / "leaky.html", tmp_path / "net.json"
+    leaky.write_text(
+        "<img src=http://image.invalid/x.png>"
+        "<script>fetch('http://fetch.invalid/').catch(() => 0)</script>"
+    )
+    with chromium(net_log=log) as browser:
+        page = browser.new_page()
+        page.goto(leaky.as_uri(), wait_until="networkidle")
+    foreign = {address for address in asked_addresses(log) if not is_local(address)}
+    assert {"http://image.invalid/x.png", "http://fetch.invalid/"} <= foreign
+
+
 @pytest.mark.parametrize(
     ("address", "local"),
     [

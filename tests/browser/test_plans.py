@@ -91,7 +91,7 @@ def test_the_table_sorts_filters_and_can_be_taken_along(page: FrontPage, results
     )
     kl = [with_kl[plan_id] for plan_id in page.rows()]
     assert kl == sorted(kl)
-    grid.locator(".ag-floating-filter-input").first.fill(front[0])
+    grid.locator(".ag-floating-filter-input input").first.fill(front[0])
     page.page.wait_for_function(
         "name => document.querySelectorAll(`#${name} .ag-center-cols-container .ag-row`)"
         ".length === 1",

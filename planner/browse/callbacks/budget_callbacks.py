@@ -58,7 +58,8 @@ def register(app: Dash, shelf: RunShelf) -> None:
             return _unchanged()
         if known_run is None:
             asked = Address.of(search).budget
-            text = shelf.ask(_usual_budget, main) if asked is None else asked
+            usual = shelf.ask(_usual_budget, main) if asked is None else asked
+            text = text or usual  # what was typed while the page began stays
         elif any(ctx.triggered_id == ids.slider(name) for name in SLIDERS):
             shares = dict(zip(SLIDERS, values, strict=True))
             text = text_of_sliders(text or "", shares, costs["dense"])
@@ -135,7 +136,9 @@ def answers(
     understood["budget"] = text
     lines, faults = [], []
 
-    def question(run: Run) -> tuple[str, str]:
+    def question(run: Run) -> tuple[str | None, str]:
+        if not run.landed():
+            return None, "no plan is scored yet"
         answer = answer_of(run, budget)
         return answer.plan.plan_id, sentence_of(run, answer, shelf.folder)
 

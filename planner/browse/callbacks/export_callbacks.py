@@ -8,9 +8,9 @@ from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 from planner.browse import ids
 from planner.browse.callbacks.budget_callbacks import Selection
 from planner.browse.elements import Words, action, spoken, table
-from planner.browse.export_desk import ExportDesk, ExportOrder
-from planner.browse.export_record import IN_WORDS, ExportProgress
-from planner.browse.measured_rows import proof_rows
+from planner.browse.exporting.export_desk import ExportDesk, ExportOrder
+from planner.browse.exporting.export_record import IN_WORDS, ExportProgress
+from planner.browse.exporting.measured_rows import proof_rows
 from search_spaces.errors import InputError
 
 
@@ -40,17 +40,28 @@ def register(app: Dash, desk: ExportDesk) -> None:
 def _register_order(app: Dash, desk: ExportDesk) -> None:
     @app.callback(
         Output(ids.EXPORT_FOLDER, "value"),
+        Output(ids.EXPORT_FOLDER, "placeholder"),
         Input(ids.SELECTION, "data"),
         Input(ids.EXPORT_FORMAT, "value"),
         Input(ids.EXPORT_TYPE, "value"),
+        State(ids.EXPORT_FOLDER, "value"),
+        State(ids.EXPORT_FOLDER, "placeholder"),
         prevent_initial_call=True,
     )
-    def name(selection: Selection | None, target: str, gguf_type: str | None) -> Any:
+    def name(
+        selection: Selection | None,
+        target: str,
+        gguf_type: str | None,
+        written: str | None,
+        offered: str | None,
+    ) -> tuple[Any, Any]:
         if not selection:
-            return no_update
+            return no_update, no_update
         suffix = gguf_type if target == "gguf" and gguf_type else target
         run, plan_id = selection[0]
-        return desk.free_name(folder_name(run, plan_id, suffix))
+        free = desk.free_name(folder_name(run, plan_id, suffix))
+        is_visitors = bool(written) and written != offered  # and stays
+        return no_update if is_visitors else free, free
 
     @app.callback(
         Output(ids.EXPORT_TYPE_FIELD, "hidden"),

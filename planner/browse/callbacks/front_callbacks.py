@@ -1,35 +1,25 @@
-"""The two pictures of plans: their axes, what is drawn, and the brush over both.
-
-Tens of thousands of plans are sent once. A budget or a chosen plan changes a few marks, which
-alone are sent then.
-"""
+"""The two pictures of plans: their axes, what they are drawn from, and the brush over both."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
-from dash import Dash, Input, Output, Patch, State, no_update
+from dash import Dash, Input, Output, State, no_update
 
 from planner.browse import ids
 from planner.browse.address import Address
 from planner.browse.brush import Brush
 from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
+from planner.browse.drawing import brush_patch, drawing
+from planner.browse.elements import height_of
 from planner.browse.run_shelf import RunShelf
-from planner.figures.figure_axes import Axis, Split, axis_names
-from planner.figures.front_figure import FrontView, front_figure
+from planner.figures.figure_axes import Axis, axis_names
 from planner.figures.front_points import FrontPoints
-from planner.settings.budget import Budget
 
 PICKERS = (ids.X, ids.Y, ids.COLOUR, ids.OTHER_X, ids.OTHER_Y)
-_MARKS_OF_A_RUN = 3
-"""Traces around plans: its knee, the best and the chosen ones; empty where there is none, so that
-an answer changes no other's place."""
 _PLOT_HEIGHT, _LEGEND_HEIGHT = 380, 100
 """Pixels; of a legend for each run."""
-_NO_MARK = {"type": "scatter", "x": [], "y": [], "showlegend": False, "hoverinfo": "skip"}
 _COMMON = {
     "revisions": (ids.REVISIONS, "data"),
     "colour": (ids.COLOUR, "value"),
@@ -40,7 +30,6 @@ _COMMON = {
     "selection": (ids.SELECTION, "data"),
 }
 """What both pictures are drawn from, besides their axes."""
-_DRAWN_FROM = ("revisions", "x", "y", "colour", "dominated", "splits", "theme")
 
 
 def register(app: Dash, shelf: RunShelf) -> None:
@@ -72,12 +61,12 @@ def register(app: Dash, shelf: RunShelf) -> None:
             ],
         }
 
-    for graph, drawn, x, y in (
-        (ids.FRONT, ids.FRONT_DRAWN, ids.X, ids.Y),
-        (ids.OTHER, ids.OTHER_DRAWN, ids.OTHER_X, ids.OTHER_Y),
+    for graph, drawn, x, y, awaited in (
+        (ids.FRONT, ids.FRONT_DRAWN, ids.X, ids.Y, State(ids.FRONT_DRAWN, "data")),
+        (ids.OTHER, ids.OTHER_DRAWN, ids.OTHER_X, ids.OTHER_Y, Input(ids.FRONT_DRAWN, "data")),
     ):
         app.callback(
-            output=(Output(graph, "figure"), Output(drawn, "data")),
+            output=(Output(graph, "figure"), Output(drawn, "data"), Output(graph, "style")),
             inputs={
                 "asked": {
                     **{name: Input(*place) for name, place in _COMMON.items()},
@@ -86,6 +75,7 @@ def register(app: Dash, shelf: RunShelf) -> None:
                 },
                 "drawn": State(drawn, "data"),
                 "brush": State(ids.BRUSH, "data"),
+                "awaited": awaited,
             },
         )(_drawing(shelf, has_legend=graph == ids.FRONT))
 
@@ -94,18 +84,25 @@ def register(app: Dash, shelf: RunShelf) -> None:
 
 def _drawing(shelf: RunShelf, *, has_legend: bool) -> Any:
     def draw(
-        asked: dict[str, Any], drawn: dict[str, Any] | None, brush: dict[str, Any] | None
-    ) -> tuple[Any, Any]:
+        asked: dict[str, Any],
+        drawn: dict[str, Any] | None,
+        brush: dict[str, Any] | None,
+        awaited: Any,  # noqa: ARG001  (the first picture comes first)
+    ) -> tuple[Any, Any, Any]:
         if not all(asked[name] for name in ("revisions", "x", "y", "theme")):
-            return no_update, no_update
+            return no_update, no_update, no_update
         points = points_of(shelf, asked["revisions"])
         outline = Brush.of(brush)
         brushed = outline.plans(points) if outline else None
         picture, known = drawing(points, asked, drawn, brushed)
-        if isinstance(picture, go.Figure):
-            legend = _LEGEND_HEIGHT * len(points) if has_legend else 0
-            picture.update_layout(showlegend=has_legend, height=_PLOT_HEIGHT + legend)
-        return picture, known
+        if not isinstance(picture, go.Figure):
+            return picture, known, no_update
+        legend = _LEGEND_HEIGHT * len(points) if has_legend else 0
+        return (
+            picture.update_layout(showlegend=has_legend),
+            known,
+            height_of(_PLOT_HEIGHT + legend),
+        )
 
     return draw
 
@@ -154,29 +151,6 @@ def _register_brush(app: Dash, shelf: RunShelf) -> None:
         return pictures | {"note": note, "hides_button": drawn is None}
 
 
-def brush_patch(
-    points: Sequence[FrontPoints], asked: Mapping[str, Any], brushed: Sequence[str] | None
-) -> Any:
-    """Return what changes on a picture if other plans are brushed.
-
-    Args:
-        points: Of the chosen runs.
-        asked: What the page is at.
-        brushed: Ids of the plans; `None`: all stand out again.
-    """
-    if not points or not asked["x"] or not asked["y"]:
-        return no_update
-    patch = Patch()
-    figure = front_figure(points, _view(asked))
-    _mark_brushed(figure, brushed)
-    for place, trace in enumerate(figure.data):
-        if trace.customdata is not None:
-            patch["data"][place]["selectedpoints"] = trace.selectedpoints
-    if brushed is None:
-        patch["layout"]["selections"] = []
-    return patch
-
-
 def axis_choices(
     points: Sequence[FrontPoints], chosen: Mapping[str, str | None], address: Address
 ) -> tuple[list[dict[str, str]], dict[str, str | None]]:
@@ -203,83 +177,3 @@ def axis_choices(
         name: next((axis for axis in order if axis in names), None)
         for name, order in orders.items()
     }
-
-
-def drawing(
-    points: Sequence[FrontPoints],
-    asked: Mapping[str, Any],
-    drawn: Mapping[str, Any] | None,
-    brushed: Sequence[str] | None,
-) -> tuple[Any, Any]:
-    """Return a picture of plans, or only its marks if all else of it is on the screen.
-
-    Args:
-        points: Of the chosen runs.
-        asked: What the page is at.
-        drawn: What the picture on the screen was made from.
-        brushed: Plans inside the box or lasso; `None`: there is no such.
-
-    Returns:
-        The figure, or a patch for it; and what it was made from.
-    """
-    view = _view(asked)
-    drawn_from = [asked[name] for name in _DRAWN_FROM]
-    most_marks = _MARKS_OF_A_RUN * len(points)
-    if drawn and drawn["from"] == drawn_from:
-        light = front_figure(points, replace(view, shows_dominated=False, splits=view.splits[:1]))
-        return _patched(light, drawn["plans"], most_marks, brushed), no_update
-    figure = front_figure(points, view)
-    marks = sum(map(_is_mark, figure.data))
-    figure.add_traces([go.Scatter(_NO_MARK)] * (most_marks - marks))
-    _mark_brushed(figure, brushed)
-    return figure, {"from": drawn_from, "plans": len(figure.data) - most_marks}
-
-
-def _is_mark(trace: Any) -> bool:
-    """Return whether a trace is a ring around plans; these come last."""
-    return bool(trace.mode == "markers" and trace.hoverinfo == "skip")
-
-
-def _view(asked: Mapping[str, Any]) -> FrontView:
-    answered = asked["answered"] or {"budget": None, "best": None}
-    return FrontView(
-        x=asked["x"],
-        y=asked["y"],
-        colour=asked["colour"],
-        budget=Budget.parse(answered["budget"]) if answered["budget"] else None,
-        best=answered["best"],
-        selected=tuple(plan_id for _, plan_id in asked["selection"] or ()),
-        shows_dominated=bool(asked["dominated"]),
-        splits=cast("tuple[Split, ...]", tuple(asked["splits"] or ())),
-        theme="dark" if asked["theme"] == "dark" else "light",
-    )
-
-
-def _patched(
-    light: go.Figure, plans: int, most_marks: int, brushed: Sequence[str] | None
-) -> Patch:
-    """Return what changes on a picture whose plans stay: the marks, and the shapes.
-
-    Args:
-        light: The picture, of which plans may be missing.
-        plans: Traces before the marks on the screen.
-        most_marks: Traces that there are for marks.
-        brushed: As in `drawing`.
-    """
-    _mark_brushed(light, brushed)
-    marks = [trace.to_plotly_json() for trace in light.data if _is_mark(trace)]
-    patch = Patch()
-    for place, trace in enumerate([*marks, *[_NO_MARK] * (most_marks - len(marks))]):
-        patch["data"][plans + place] = trace
-    patch["layout"]["shapes"] = light.layout.to_plotly_json().get("shapes", [])
-    return patch
-
-
-def _mark_brushed(figure: go.Figure, brushed: Sequence[str] | None) -> None:
-    """Let all plans stand back but those that are brushed."""
-    if brushed is None:
-        return
-    for trace in figure.data:
-        if trace.customdata is not None:
-            is_inside = np.isin(trace.customdata[:, 1].astype(str), brushed)
-            trace.selectedpoints = np.flatnonzero(is_inside).tolist()

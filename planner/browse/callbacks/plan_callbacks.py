@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import plotly.graph_objects as go
 from dash import Dash, Input, Output, State, ctx, html, no_update
 
 from planner.browse import ids
 from planner.browse.callbacks.budget_callbacks import Selection
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
-from planner.browse.elements import table
-from planner.browse.measured_rows import SPEED_HEADS, speed_rows
+from planner.browse.elements import height_of, table
+from planner.browse.exporting.measured_rows import SPEED_HEADS, speed_rows
 from planner.browse.plan_details import SCORE_HEADS, PlanDetails, details_of
 from planner.browse.plan_rows import described_plans, key_of, plan_of
 from planner.browse.run_shelf import RunShelf
@@ -33,6 +34,7 @@ def register(app: Dash, shelf: RunShelf) -> None:
             "title": Output(ids.PLAN_TITLE, "children"),
             "drops": Output(ids.DROPS, "children"),
             "layers": Output(ids.LAYERS, "figure"),
+            "layers_height": Output(ids.LAYERS, "style"),
             "costs": Output(ids.COSTS, "children"),
             "scores": Output(ids.SCORES, "children"),
             "latency": Output(ids.LATENCY, "children"),
@@ -69,18 +71,19 @@ def _register_comparison(app: Dash, shelf: RunShelf) -> None:
         Output(ids.COMPARISON, "hidden"),
         Output(ids.VERDICT, "children"),
         Output(ids.DIFFERENCE, "figure"),
+        Output(ids.DIFFERENCE, "style"),
         Input(ids.SELECTION, "data"),
         Input(ids.THEME_NOW, "data"),
         prevent_initial_call=True,
     )
-    def compare(selection: Selection | None, theme: str | None) -> tuple[bool, Any, Any]:
+    def compare(selection: Selection | None, theme: str | None) -> tuple[Any, ...]:
         if not selection or len(selection) < 2:
-            return True, "", no_update
+            return True, "", no_update, no_update
         try:
             found = difference_of(shelf, selection)
         except InputError as error:
-            return False, str(error), no_update
-        return False, found.sentence, difference_figure(found, _theme(theme))
+            return False, str(error), no_update, no_update
+        return False, found.sentence, *_sized(difference_figure(found, _theme(theme)))
 
     @app.callback(
         Output(ids.JSON_FILE, "data"),
@@ -96,7 +99,18 @@ def _register_comparison(app: Dash, shelf: RunShelf) -> None:
 
 
 _TOLD = (
-    *("shown", "title", "drops", "layers", "costs", "scores", "latency", "json", "no_json"),
+    *(
+        "shown",
+        "title",
+        "drops",
+        "layers",
+        "layers_height",
+        "costs",
+        "scores",
+        "latency",
+        "json",
+        "no_json",
+    ),
     "no_export",
 )
 
@@ -213,10 +227,13 @@ def told(found: PlanDetails, run: str, theme: Theme) -> dict[str, Any]:
         speed.append(table(SPEED_HEADS, speed_rows(found.exports)))
     else:
         speed.append(html.P("No export of it lies beside the run, so that none was measured."))
+    strips = (no_update, no_update)
+    if found.layers is not None:
+        strips = _sized(layer_figure(found.layers, theme))
     return {
         "title": " · ".join([f"Plan {found.plan_id}", run, *found.roles]),
         "drops": found.drops,
-        "layers": no_update if found.layers is None else layer_figure(found.layers, theme),
+        **dict(zip(("layers", "layers_height"), strips, strict=True)),
         "costs": table(["", "amount", "of dense"], found.costs),
         "scores": table(SCORE_HEADS, found.scores),
         "latency": speed,
@@ -224,6 +241,12 @@ def told(found: PlanDetails, run: str, theme: Theme) -> dict[str, Any]:
         "no_json": not found.is_whole,
         "no_export": False,
     }
+
+
+def _sized(figure: go.Figure) -> tuple[Any, Any]:
+    """Return a figure without its height, and a style with it."""
+    height = figure.layout.height
+    return figure.update_layout(height=None), height_of(height)
 
 
 def _theme(name: str | None) -> Theme:

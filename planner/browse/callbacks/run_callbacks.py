@@ -54,8 +54,9 @@ def register(app: Dash, shelf: RunShelf) -> None:
         Output(ids.HYPERVOLUME, "figure"),
         Input(ids.REVISIONS, "data"),
         Input(ids.THEME_NOW, "data"),
+        Input(ids.FRONT_DRAWN, "data"),
     )
-    def draw_hypervolume(revisions: Revisions | None, theme: str | None) -> Any:
+    def draw_hypervolume(revisions: Revisions | None, theme: str | None, _awaited: Any) -> Any:
         points = points_of(shelf, revisions)
         if not points or theme is None:
             return no_update
@@ -117,8 +118,10 @@ def state_line(look: Look) -> html.Div:
     if look.status is None:
         return html.Div([name, html.Strong(" cannot be read: "), look.note], className="fault")
     status = look.status
-    words = [f"{len(look.points.frame):,} plans scored"] if look.points else [look.note]
-    if status.state in _LIVING:
+    is_alive = status.state in _LIVING
+    unscored = "no plan is scored yet" if is_alive else look.note
+    words = [f"{len(look.points.frame):,} plans scored" if look.points else unscored]
+    if is_alive:
         words += [f"{status.phase}, {status.share:.0%}"] if status.phase else []
         words += [] if status.eta_seconds is None else [_left(status.eta_seconds)]
         silence = (datetime.now(UTC) - status.updated_at).total_seconds()

@@ -1,5 +1,6 @@
 """``planner search``: a search of one model, which leaves a run with its front."""
 
+import shlex
 from argparse import Namespace
 from pathlib import Path
 
@@ -38,4 +39,6 @@ def run(options: Namespace) -> None:
     print_front(finished_run, settings.budget)
     if restriction := restriction_sentence(finished_run):
         print(f"\n{restriction}")
-    print(f"\nrun: {finished_run.folder} (front.csv, {FRONT_PICTURE})")
+    folder = finished_run.folder
+    print(f"\nrun: {folder} (front.csv, {FRONT_PICTURE})")
+    print(f"look at it: {shlex.join(['planner', 'browse', str(folder)])}")

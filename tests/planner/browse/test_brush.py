@@ -7,7 +7,7 @@ import pytest
 from dash import Dash
 
 from planner.browse.brush import Brush
-from planner.browse.callbacks.front_callbacks import brush_patch
+from planner.browse.drawing import brush_patch
 from planner.browse.run_shelf import RunShelf
 from planner.figures.front_points import FrontPoints
 from tests.planner.browse.pages import ASKED, ask

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from planner.browse import ids
 from planner.browse.address import Address
 from planner.browse.app import make_app
 from planner.browse.callbacks.budget_callbacks import answers, slider_states, text_of_sliders
-from planner.browse.callbacks.front_callbacks import PICKERS, drawing
+from planner.browse.callbacks.front_callbacks import PICKERS
 from planner.browse.callbacks.plan_callbacks import chosen_plans
 from planner.browse.callbacks.run_callbacks import points_of, run_choices, state_line
+from planner.browse.drawing import drawing
 from planner.browse.page import SLIDERS
 from planner.browse.plan_rows import key_of, plan_of, table_columns, table_rows
 from planner.browse.request_guard import RequestGuard
@@ -281,3 +284,40 @@ def test_two_browsers_do_not_disturb_each_other(shelf: RunShelf) -> None:
     for page, name in zip(pages, ("first", "inner/second"), strict=True):
         told = ask(page, "revisions.data", {"runs.value": [name]}, "runs.value")
         assert [run for run, _ in told["revisions"]["data"]] == [name]
+
+
+def test_a_name_that_was_written_stays(app: Dash) -> None:
+    values: dict[str, Any] = {"selection.data": [["first", "a1"]], "export-format.value": "hf"}
+    told = ask(app, "export-folder.value", values, "selection.data")["export-folder"]
+    assert told == {"value": "first-a1-hf", "placeholder": "first-a1-hf"}
+    known = {f"export-folder.{name}": value for name, value in told.items()}
+    values |= {"export-format.value": "gguf", "export-type.value": "Q8_0"}
+    again = ask(app, "export-folder.value", values | known, "export-format.value")
+    assert again["export-folder"]["value"] == "first-a1-Q8_0"
+    known["export-folder.value"] = "mine"
+    again = ask(app, "export-folder.value", values | known, "export-format.value")
+    assert again["export-folder"] == {"placeholder": "first-a1-Q8_0"}
+
+
+def test_a_search_that_scored_nothing_yet_is_waited_for(searched: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched, tmp_path / "run")
+    with closing(sqlite3.connect(tmp_path / "run" / "run.sqlite")) as database, database:
+        database.executescript(
+            "delete from measurements; delete from evaluations;"
+            "delete from meta where key in ('finished', 'spent', 'baselines');"
+            "update status set state = 'searching', phase = 'scoring', share = 0.1,"
+            " updated_at = '2026-01-01T00:00:00.000+00:00';"
+        )
+    shelf = RunShelf(tmp_path)
+    look = shelf.look("run")
+    line = repr(state_line(look))
+    assert "searching" in line
+    assert "scoring, 10%" in line
+    assert "silent for" in line  # nobody searches there
+    answered, words, fault = answers(shelf, BUDGET, [("run", look.revision)])
+    assert (answered["best"], fault) == (None, "")
+    assert "no plan is scored yet" in repr(words)
+    assert look.points is not None
+    assert drawing([look.points], ASKED | {"revisions": [["run", "0"]]}, None, None)[1]
+    assert table_rows([look.points], shows_all=True, brushed=None) == []
+    shelf.close()

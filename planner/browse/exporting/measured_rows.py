@@ -45,7 +45,15 @@ def proof_rows(manifest: "Manifest") -> Rows:
         ["prompt", prompt],
         ["perplexity, held-out text", perplexity],
         ["weights", weights],
+        *_prediction(service),
     ]
+
+
+def _prediction(service: "Service") -> Rows:
+    """Return how far the run's latency table was off; nothing where it predicts none."""
+    if service.prediction is None:
+        return []
+    return [["a request as predicted", f"{service.prediction.error:+.1%} off"]]
 
 
 def _against(values: Mapping[str, float], unit: str = "") -> str:

@@ -15,7 +15,7 @@ from typing import get_args
 import psutil
 from pydantic import ValidationError
 
-from planner.browse.export_record import (
+from planner.browse.exporting.export_record import (
     RECORDS_FOLDER,
     ExportProgress,
     ExportRecord,

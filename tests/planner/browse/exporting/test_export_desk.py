@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.browse.export_desk import ExportDesk, ExportOrder
-from planner.browse.export_record import (
+from planner.browse.exporting.export_desk import ExportDesk, ExportOrder
+from planner.browse.exporting.export_record import (
     RECORDS_FOLDER,
     ExportRecord,
     is_running,

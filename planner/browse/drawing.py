@@ -1,0 +1,125 @@
+"""A picture of plans as the browser gets it: in whole, or what changes on the one it has.
+
+Plans are sent once. A budget or a chosen plan changes a few marks, which alone are sent then.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from dash import Patch, no_update
+
+from planner.figures.front_figure import FrontView, front_figure
+from planner.figures.front_points import FrontPoints
+from planner.settings.budget import Budget
+
+_MARKS_OF_A_RUN = 3
+"""Traces around plans: its knee, the best and the chosen ones; empty where there is none, so that
+an answer changes no other's place."""
+_NO_MARK = {"type": "scatter", "x": [], "y": [], "showlegend": False, "hoverinfo": "skip"}
+_DRAWN_FROM = ("revisions", "x", "y", "colour", "dominated", "splits", "theme")
+
+
+def drawing(
+    points: Sequence[FrontPoints],
+    asked: Mapping[str, Any],
+    drawn: Mapping[str, Any] | None,
+    brushed: Sequence[str] | None,
+) -> tuple[Any, Any]:
+    """Return a picture of plans, or only its marks if all else of it is on the screen.
+
+    Args:
+        points: Of the chosen runs.
+        asked: What the page is at.
+        drawn: What the picture on the screen was made from.
+        brushed: Plans inside the box or lasso; `None`: there is no such.
+
+    Returns:
+        The figure, or a patch for it; and what it was made from.
+    """
+    view = _view(asked)
+    drawn_from = [asked[name] for name in _DRAWN_FROM]
+    most_marks = _MARKS_OF_A_RUN * len(points)
+    if drawn and drawn["from"] == drawn_from:
+        light = front_figure(points, replace(view, shows_dominated=False, splits=view.splits[:1]))
+        return _patched(light, drawn["plans"], most_marks, brushed), no_update
+    figure = front_figure(points, view)
+    marks = sum(map(_is_mark, figure.data))
+    figure.add_traces([go.Scatter(_NO_MARK)] * (most_marks - marks))
+    _mark_brushed(figure, brushed)
+    return figure, {"from": drawn_from, "plans": len(figure.data) - most_marks}
+
+
+def brush_patch(
+    points: Sequence[FrontPoints], asked: Mapping[str, Any], brushed: Sequence[str] | None
+) -> Any:
+    """Return what changes on a picture if other plans are brushed.
+
+    Args:
+        points: Of the chosen runs.
+        asked: What the page is at.
+        brushed: Ids of the plans; `None`: all stand out again.
+    """
+    if not points or not asked["x"] or not asked["y"]:
+        return no_update
+    patch = Patch()
+    figure = front_figure(points, _view(asked))
+    _mark_brushed(figure, brushed)
+    for place, trace in enumerate(figure.data):
+        if trace.customdata is not None:
+            patch["data"][place]["selectedpoints"] = trace.selectedpoints
+    if brushed is None:
+        patch["layout"]["selections"] = []
+    return patch
+
+
+def _is_mark(trace: Any) -> bool:
+    """Return whether a trace is a ring around plans; these come last."""
+    return bool(trace.mode == "markers" and trace.hoverinfo == "skip")
+
+
+def _view(asked: Mapping[str, Any]) -> FrontView:
+    answered = asked["answered"] or {"budget": None, "best": None}
+    return FrontView(
+        x=asked["x"],
+        y=asked["y"],
+        colour=asked["colour"],
+        budget=Budget.parse(answered["budget"]) if answered["budget"] else None,
+        best=answered["best"],
+        selected=tuple(plan_id for _, plan_id in asked["selection"] or ()),
+        shows_dominated=bool(asked["dominated"]),
+        splits=tuple(asked["splits"] or ()),
+        theme="dark" if asked["theme"] == "dark" else "light",
+    )
+
+
+def _patched(
+    light: go.Figure, plans: int, most_marks: int, brushed: Sequence[str] | None
+) -> Patch:
+    """Return what changes on a picture whose plans stay: the marks, and the shapes.
+
+    Args:
+        light: The picture, of which plans may be missing.
+        plans: Traces before the marks on the screen.
+        most_marks: Traces that there are for marks.
+        brushed: As in `drawing`.
+    """
+    _mark_brushed(light, brushed)
+    marks = [trace.to_plotly_json() for trace in light.data if _is_mark(trace)]
+    patch = Patch()
+    for place, trace in enumerate([*marks, *[_NO_MARK] * (most_marks - len(marks))]):
+        patch["data"][plans + place] = trace
+    patch["layout"]["shapes"] = light.layout.to_plotly_json().get("shapes", [])
+    return patch
+
+
+def _mark_brushed(figure: go.Figure, brushed: Sequence[str] | None) -> None:
+    """Let all plans stand back but those that are brushed."""
+    if brushed is None:
+        return
+    for trace in figure.data:
+        if trace.customdata is not None:
+            is_inside = np.isin(trace.customdata[:, 1].astype(str), brushed)
+            trace.selectedpoints = np.flatnonzero(is_inside).tolist()

@@ -1,0 +1,1 @@
+"""Exports that the page begins, and what became of them."""
