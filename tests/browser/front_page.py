@@ -16,9 +16,10 @@ _DRAWN = """name => {
 }"""
 _POINTS = """name => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
+    const known = value => Number.isFinite(value) ? value : null;
     return plot._fullData.filter(trace => trace.customdata).flatMap(trace =>
-        Array.from(trace.customdata, (data, i) => (
-            {trace: trace.name, run: data[0], plan: data[1], x: trace.x[i], y: trace.y[i]})));
+        Array.from(trace.customdata, (data, i) => ({trace: trace.name, run: data[0],
+            plan: data[1], x: known(trace.x[i]), y: known(trace.y[i])})));
 }"""
 _TRACES = """name => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);

@@ -30,6 +30,13 @@
     ];
   }
 
+  // Dash waits for more letters, whatever key was pressed
+  document.addEventListener("keydown", function (event) {
+    if (event.key === "Enter" && event.target.id === "budget") {
+      window.dash_clientside.set_props("budget", { value: event.target.value });
+    }
+  });
+
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.browse = {
     theme: function (chosen) {
