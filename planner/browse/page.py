@@ -4,7 +4,17 @@ from dash import dcc, html
 
 from evaluators.metric import METRICS
 from planner.browse import ids
-from planner.browse.elements import Words, action, field, hint, picker, picture, section, spoken
+from planner.browse.elements import (
+    Words,
+    action,
+    field,
+    hint,
+    picker,
+    picture,
+    picture_place,
+    section,
+    spoken,
+)
 from planner.browse.page_plans import export_part, plan_part, table_part
 from planner.figures.figure_axes import SPLITS
 
@@ -158,6 +168,6 @@ def _more() -> html.Section:
             html.Div([picker("Across", ids.OTHER_X), picker("Up", ids.OTHER_Y)], className="row"),
             picture(ids.OTHER, "The same plans along other axes", 380),
             html.H3("How the search came to it"),
-            picture(ids.HYPERVOLUME, "Hypervolume of the front over time", 380),
+            picture_place(ids.HYPERVOLUME, "Hypervolume of the front over time"),
         ],
     )
