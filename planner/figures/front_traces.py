@@ -252,4 +252,6 @@ def _spots(places: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Return the spots of places along an axis: ever wider ones below 0 and beyond a count."""
     inside = np.clip(places, 0, count)
     outside = places - inside  # seen by who zooms out
-    return np.floor(inside) + np.sign(outside) * np.ceil(2 * np.log2(1 + np.abs(outside)))
+    steps = np.ceil(2 * np.log2(1 + np.abs(outside)))
+    spots: NDArray[np.float64] = np.floor(inside) + np.sign(outside) * steps
+    return spots

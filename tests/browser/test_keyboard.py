@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from planner.browse import ids
-from tests.browser.conftest import Visit
 from tests.browser.front_page import FrontPage
 from tests.browser.server import Server
+from tests.browser.visitors import Visit
 
 pytestmark = pytest.mark.browser
 _FOCUSED = """() => {
