@@ -171,7 +171,8 @@ def test_an_export_is_made_and_proved_without_the_page(own: RunShelf) -> None:
     begun = before.begin(asked)
     after = ExportDesk(own)  # another server, later
     deadline = time.monotonic() + 120
-    while after.exports()[0].state == "running" and time.monotonic() < deadline:
+    while is_running(own.folder, begun) and time.monotonic() < deadline:
+        before.exports()  # notices the end of its child
         time.sleep(0.2)
     (export,) = after.exports()
     assert export.state == before.exports()[0].state == "exported", log_path(
