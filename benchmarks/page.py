@@ -30,8 +30,7 @@ window and without a graphics card, at 1280 × 900, on the same cores.
 *first picture*: from navigation until all plans are drawn, by the browser's clock; the first
 visitor of a server that has just started, for whom the run is read, and the second. *Interactions*
 are timed in the browser, from its event (a key, a click) until all that the answer changes is
-drawn. A budget that is typed is sent at Enter, or 0.4 s after the last letter. Of the plans beside
-the front those are drawn that others do not cover.
+drawn. Of the plans beside the front those are drawn that others do not cover.
 
 *memory*: unique to the server's process, after all visitors, less that of a bare Python.
 """

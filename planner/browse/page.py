@@ -85,7 +85,7 @@ def _question() -> html.Section:
     box = dcc.Input(
         id=ids.BUDGET,
         type="text",
-        debounce=0.4,
+        debounce=True,
         placeholder="for example size<=180MB,kl<=0.1",
         spellCheck="false",
         className="budget",
@@ -96,7 +96,7 @@ def _question() -> html.Section:
             field("Budget", ids.BUDGET, box, "budget-field"),
             hint(
                 "Limits on cost or quality, separated by commas, such as params<=0.7x, "
-                "size<=180MB or kl<=0.1. The sliders write the same."
+                "size<=180MB or kl<=0.1; Enter answers. The sliders write the same."
             ),
             html.P(id=ids.BUDGET_FAULT, className="fault", role="alert"),
             html.Div([_slider(name) for name in SLIDERS], className="sliders"),

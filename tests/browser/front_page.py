@@ -82,7 +82,7 @@ class FrontPage:
 
     def front_plans(self) -> list[str]:
         """Return the ids of the plans on the front, as scored on the search text."""
-        return [p["plan"] for p in self.points() if p["trace"].startswith("front, search")]
+        return [p["plan"] for p in self.points() if "front, search" in p["trace"]]
 
     def set_budget(self, text: str) -> None:
         """Type a budget into its box."""

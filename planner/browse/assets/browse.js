@@ -30,13 +30,6 @@
     ];
   }
 
-  // Dash waits for more letters, whatever key was pressed
-  document.addEventListener("keydown", function (event) {
-    if (event.key === "Enter" && event.target.id === "budget") {
-      window.dash_clientside.set_props("budget", { value: event.target.value });
-    }
-  });
-
   // Dash brings a slow trim, which Plotly asks for each point that it draws
   const trim = String.prototype.trim;
   const isPlain = (code) => code > 32 && code < 127;
