@@ -18,10 +18,11 @@ _FIRST = """(() => {
         return plot && plot.calcdata && plot._fullData
             ? plot._fullData.reduce((sum, trace) => sum + (trace.meta?.plans || 0), 0) : 0;
     };
-    window.firstPicture = new Promise(done => {
+    window.firstPicture = new Promise((done, fail) => {
         const look = () => drawn() < %(plans)d ? requestAnimationFrame(look)
             : requestAnimationFrame(() => done(performance.now()));
         requestAnimationFrame(look);
+        setTimeout(() => fail(Error('no picture')), 60000);
     });
 })();"""
 """Since navigation, until clouds of so many plans are drawn and the frame with them is past."""
@@ -30,7 +31,8 @@ _NEXT = """() => {
     const textOf = name => document.getElementById(name).textContent;
     const parts = () => [%(parts)s].map(part => JSON.stringify(part)), before = parts();
     const isNew = () => parts().every((part, i) => part !== before[i]);
-    window.took = new Promise(done => addEventListener('%(event)s', event => {
+    window.took = new Promise((done, fail) => addEventListener('%(event)s', event => {
+        setTimeout(() => fail(Error('no answer to %(event)s')), 20000);
         const look = () => isNew() ? requestAnimationFrame(() => done(
             performance.now() - event.timeStamp)) : requestAnimationFrame(look);
         look();

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import plotly.graph_objects as go
 from dash import dcc, html
+
+from planner.browse import ids
 
 Words = dict[str, Any]
 """What is said of an element to who cannot see it, by the names that HTML has for it."""
@@ -46,18 +49,28 @@ def picker(label: str, name: str, *, clearable: bool = False) -> html.Div:
     return field(label, name, chooser, "picker")
 
 
-def picture(name: str, label: str, height: int, *, has_tools: bool = True) -> html.Figure:
-    """Return the place of a figure.
+def picture(name: str, label: str, height: int) -> html.Figure:
+    """Return the place of a figure with buttons above it, to zoom and to brush.
 
     Args:
         name: Its id.
         label: What it shows, for who cannot see it.
-        height: Pixels, until a figure says otherwise.
-        has_tools: Whether there are buttons above it, to zoom and to brush.
+        height: Pixels.
     """
-    config = _CONFIG if has_tools else _CONFIG | {"displayModeBar": False}
-    graph = dcc.Graph(id=name, figure=_EMPTY, config=config, style=height_of(height))
+    graph = dcc.Graph(id=name, figure=_EMPTY, config=_CONFIG, style=height_of(height))
     return html.Figure(graph, role="group", **spoken(label))
+
+
+def picture_place(name: str, label: str) -> html.Figure:
+    """Return the place of a figure that comes later: drawing none takes the browser a while."""
+    return html.Figure(id=ids.place(name), role="group", **spoken(label))
+
+
+def picture_in_place(name: str, figure: go.Figure, height: float) -> dcc.Graph:
+    """Return a figure for its place; the arguments are those of `picture`."""
+    figure.update_layout(height=None)
+    config = _CONFIG | {"displayModeBar": False}
+    return dcc.Graph(id=name, figure=figure, config=config, style=height_of(height))
 
 
 def height_of(pixels: float) -> Words:

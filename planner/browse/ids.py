@@ -37,6 +37,11 @@ LOOKED = "looked"
 """Store of nothing: the browser scrolls to the plan."""
 
 
+def place(picture: str) -> str:
+    """Return the id of where a picture is put once there is something to show."""
+    return f"{picture}-place"
+
+
 def slider(metric: str) -> str:
     """Return the id of the slider that limits a cost."""
     return f"slider-{metric}"

@@ -4,7 +4,17 @@ from dash import dcc, html
 
 from evaluators.metric import METRICS
 from planner.browse import ids
-from planner.browse.elements import Words, action, field, hint, picker, picture, section, spoken
+from planner.browse.elements import (
+    Words,
+    action,
+    field,
+    hint,
+    picker,
+    picture,
+    picture_place,
+    section,
+    spoken,
+)
 from planner.browse.page_plans import export_part, plan_part, table_part
 from planner.figures.figure_axes import SPLITS
 
@@ -75,7 +85,7 @@ def _question() -> html.Section:
     box = dcc.Input(
         id=ids.BUDGET,
         type="text",
-        debounce=0.4,
+        debounce=True,
         placeholder="for example size<=180MB,kl<=0.1",
         spellCheck="false",
         className="budget",
@@ -86,7 +96,7 @@ def _question() -> html.Section:
             field("Budget", ids.BUDGET, box, "budget-field"),
             hint(
                 "Limits on cost or quality, separated by commas, such as params<=0.7x, "
-                "size<=180MB or kl<=0.1. The sliders write the same."
+                "size<=180MB or kl<=0.1; Enter answers. The sliders write the same."
             ),
             html.P(id=ids.BUDGET_FAULT, className="fault", role="alert"),
             html.Div([_slider(name) for name in SLIDERS], className="sliders"),
@@ -158,6 +168,6 @@ def _more() -> html.Section:
             html.Div([picker("Across", ids.OTHER_X), picker("Up", ids.OTHER_Y)], className="row"),
             picture(ids.OTHER, "The same plans along other axes", 380),
             html.H3("How the search came to it"),
-            picture(ids.HYPERVOLUME, "Hypervolume of the front over time", 380),
+            picture_place(ids.HYPERVOLUME, "Hypervolume of the front over time"),
         ],
     )

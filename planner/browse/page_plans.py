@@ -6,7 +6,7 @@ import dash_ag_grid as dag
 from dash import dcc, html
 
 from planner.browse import ids
-from planner.browse.elements import action, field, hint, picture, section
+from planner.browse.elements import action, field, hint, picture_place, section
 from planner.targets.gguf.gguf_types import GgufType
 from planner.targets.target_names import TargetName
 
@@ -87,7 +87,7 @@ def plan_part() -> html.Section:
     difference = "Difference of two plans, layer by layer"
     compared = [
         html.P(id=ids.VERDICT, className="answer", role="status"),
-        picture(ids.DIFFERENCE, difference, 180, has_tools=False),
+        picture_place(ids.DIFFERENCE, difference),
     ]
     measured = [
         html.Div([html.H4("What it costs"), html.Div(id=ids.COSTS)]),
@@ -98,7 +98,7 @@ def plan_part() -> html.Section:
         [
             html.H3("No plan is chosen yet", id=ids.PLAN_TITLE),
             html.P(id=ids.DROPS),
-            picture(ids.LAYERS, "What the plan keeps of each layer", 180, has_tools=False),
+            picture_place(ids.LAYERS, "What the plan keeps of each layer"),
             html.Div(measured, className="halves"),
             html.H4("How fast it is"),
             html.Div(id=ids.LATENCY),

@@ -1,5 +1,6 @@
 """The runs of a folder, open to be read live by many visitors at once."""
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -178,7 +179,11 @@ def _read(opened: _OpenRun, name: str) -> FrontPoints:
         RunError: If none is scored yet.
     """
     run, known = opened.run, opened.points
-    opened.points = FrontPoints.of(run, name) if known is None else known.updated(run)
+    if known is None:
+        opened.points = FrontPoints.of(run, name)
+        gc.freeze()  # a million objects that stay: to look for garbage among them takes a second
+    else:
+        opened.points = known.updated(run)
     return opened.points
 
 

@@ -22,7 +22,7 @@ from planner.figures.front_points import FrontPoints, PlanKind
 
 _MOST_MARKS = 1000
 """Of plans that are not on the front; of more, those that others cover are left out."""
-_SPOTS = (160, 80)
+_SPOTS = (110, 55)
 """How many marks lie side by side over the width of a front, and over its height."""
 _MOST_BARS = 60
 """Error bars; where there are more plans, the band alone shows errors."""
@@ -155,10 +155,9 @@ class RunTraces:
             reach = values[front][np.isfinite(values[front])]
             if not len(reach):  # nothing on this axis to look at
                 return rows[:_MOST_MARKS]
-            spot = (values[rows] - reach.min()) / (np.ptp(reach) or 1.0) * count
-            is_known &= np.isfinite(spot)
-            # what lies far out is seen by few, who zoom out, and needs less
-            spots = spots * 8 * count + np.clip(np.floor(spot), -4 * count, 4 * count - 1)
+            places = (values[rows] - reach.min()) / (np.ptp(reach) or 1.0) * count
+            is_known &= np.isfinite(places)
+            spots = spots * 8 * count + _spots(places, count)
         _, first = np.unique(spots[is_known], return_index=True)
         return np.sort(rows[is_known][first])
 
@@ -247,3 +246,12 @@ class RunTraces:
                     "width": 3,
                 }
         return bars
+
+
+def _spots(places: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Return the spots of places along an axis: ever wider ones below 0 and beyond a count."""
+    inside = np.clip(places, 0, count)
+    outside = places - inside  # seen by who zooms out
+    steps = np.ceil(2 * np.log2(1 + np.abs(outside)))
+    spots: NDArray[np.float64] = np.floor(inside) + np.sign(outside) * steps
+    return spots

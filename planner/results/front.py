@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def fully_scored(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """Return the plans with comparable scores: sound, and on as many windows as any plan."""
-    sound = [e for e in evaluations if e.score.failure is None]
-    most = max((e.score.windows for e in sound), default=0)
-    return [e for e in sound if e.score.windows == most]
+    sound = [(e, e.score.windows) for e in evaluations if e.score.failure is None]
+    most = max((windows for _, windows in sound), default=0)
+    return [e for e, windows in sound if windows == most]
 
 
 def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[Evaluation]:

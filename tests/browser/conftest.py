@@ -1,9 +1,9 @@
 """What tests in a browser share: the browser, windows that must stay clean, served runs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,19 +11,11 @@ from tests.browser.chromium import Watch, chromium
 from tests.browser.front_page import FrontPage
 from tests.browser.runs import copy_run
 from tests.browser.server import Server, serving
+from tests.browser.visitors import HEIGHT, MOST_MILLISECONDS, WIDTH, ColorScheme, Serve, Visit
 from tests.shared_folders import shared_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-WIDTH, HEIGHT = 1280, 900
-MOST_MILLISECONDS = 30_000
-"""For any one thing that a test waits for: a busy machine is no failure."""
-Serve = Callable[..., Server]
-"""Serves the page over a folder, with variables of the server's environment."""
-Visit = Callable[..., FrontPage]
-"""Opens a server's page as a new visitor: ``scheme``, and what `FrontPage.open` takes."""
-ColorScheme = Literal["light", "dark"]
 
 
 @pytest.fixture(scope="session")

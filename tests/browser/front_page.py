@@ -16,9 +16,10 @@ _DRAWN = """name => {
 }"""
 _POINTS = """name => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
+    const known = value => Number.isFinite(value) ? value : null;
     return plot._fullData.filter(trace => trace.customdata).flatMap(trace =>
-        Array.from(trace.customdata, (data, i) => (
-            {trace: trace.name, run: data[0], plan: data[1], x: trace.x[i], y: trace.y[i]})));
+        Array.from(trace.customdata, (data, i) => ({trace: trace.name, run: data[0],
+            plan: data[1], x: known(trace.x[i]), y: known(trace.y[i])})));
 }"""
 _TRACES = """name => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
@@ -81,7 +82,7 @@ class FrontPage:
 
     def front_plans(self) -> list[str]:
         """Return the ids of the plans on the front, as scored on the search text."""
-        return [p["plan"] for p in self.points() if p["trace"].startswith("front, search")]
+        return [p["plan"] for p in self.points() if "front, search" in p["trace"]]
 
     def set_budget(self, text: str) -> None:
         """Type a budget into its box."""

@@ -8,9 +8,9 @@ from planner.browse import ids
 from planner.reports.answer import answer_sentence
 from planner.run import Run
 from search_spaces.errors import BudgetError
-from tests.browser.conftest import Visit
 from tests.browser.front_page import FrontPage
 from tests.browser.server import Server
+from tests.browser.visitors import Visit
 
 pytestmark = pytest.mark.browser
 

@@ -6,9 +6,9 @@ import pytest
 
 from planner.browse import ids
 from planner.run import Run
-from tests.browser.conftest import Serve, Visit
 from tests.browser.front_page import FrontPage
 from tests.browser.runs import copy_run
+from tests.browser.visitors import Serve, Visit
 
 pytestmark = pytest.mark.browser
 MOST_MILLISECONDS = 240_000

@@ -6,8 +6,8 @@ import pytest
 
 from planner.browse import ids
 from planner.run import Run
-from tests.browser.conftest import Serve, Visit
 from tests.browser.server import Server
+from tests.browser.visitors import Serve, Visit
 
 pytestmark = pytest.mark.browser
 

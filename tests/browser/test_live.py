@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from planner.browse import ids
-from tests.browser.conftest import Serve, Visit
 from tests.browser.front_page import FrontPage
 from tests.browser.runs import copy_run
+from tests.browser.visitors import Serve, Visit
 from tests.settings import SMALL
 
 pytestmark = pytest.mark.browser

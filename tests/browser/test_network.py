@@ -6,9 +6,9 @@ import pytest
 
 from planner.browse import ids
 from tests.browser.chromium import Watch, asked_addresses, chromium, is_local
-from tests.browser.conftest import HEIGHT, WIDTH
 from tests.browser.front_page import FrontPage
 from tests.browser.server import Server
+from tests.browser.visitors import HEIGHT, WIDTH
 
 pytestmark = pytest.mark.browser
 

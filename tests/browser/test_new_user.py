@@ -9,8 +9,8 @@ import pytest
 from planner.browse import ids
 from planner.export.cards.manifest import Manifest
 from planner.run import Run
-from tests.browser.conftest import Serve, Visit
 from tests.browser.runs import copy_run
+from tests.browser.visitors import Serve, Visit
 
 pytestmark = pytest.mark.browser
 MOST_SECONDS = 60.0

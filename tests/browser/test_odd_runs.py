@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from planner.browse import ids
-from tests.browser.conftest import Visit
 from tests.browser.runs import ODD_NAME, SCRIPT, write_odd_runs
 from tests.browser.server import Server, serving
+from tests.browser.visitors import Visit
 from tests.shared_folders import shared_folder
 
 pytestmark = pytest.mark.browser

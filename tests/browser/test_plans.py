@@ -7,9 +7,9 @@ import pytest
 
 from planner.browse import ids
 from planner.run import Run
-from tests.browser.conftest import Visit
 from tests.browser.front_page import FrontPage
 from tests.browser.server import Server
+from tests.browser.visitors import Visit
 
 pytestmark = pytest.mark.browser
 

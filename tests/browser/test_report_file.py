@@ -6,12 +6,13 @@ import pytest
 
 from planner.cli.main import main
 from tests.browser.chromium import Watch, asked_addresses, chromium
+from tests.browser.visitors import ColorScheme
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_report_opens_offline(results: Path, tmp_path: Path, scheme: str) -> None:
+def test_the_report_opens_offline(results: Path, tmp_path: Path, scheme: ColorScheme) -> None:
     file, log = tmp_path / "report.html", tmp_path / "net.json"
     assert main(["report", str(results / "first"), f"--out={file}"]) == 0
     with chromium(net_log=log) as browser:

@@ -85,7 +85,7 @@ json.dump(
         "held_out": best.holdout["hits"].value,
         "card": card,
         "refusals": [*run.answers(["halves<=1", "hits>=2"])["refusal"]],
-        "table": front_table(run.front(), marked=best.plan_id),
+        "table": front_table(run.front(), marked=best.plan_id).plain,
         "list": with_lists("<!--metrics line-->\\n<!--/metrics-->"),
     }},
     sys.stdout,

@@ -30,6 +30,15 @@
     ];
   }
 
+  // Dash brings a slow trim, which Plotly asks for each point that it draws
+  const trim = String.prototype.trim;
+  const isPlain = (code) => code > 32 && code < 127;
+  String.prototype.trim = function () {
+    const text = String(this);
+    const ends = [text.charCodeAt(0), text.charCodeAt(text.length - 1)];
+    return ends.every(isPlain) ? text : trim.call(this);
+  };
+
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.browse = {
     theme: function (chosen) {

@@ -52,7 +52,7 @@ def register(app: Dash, shelf: RunShelf) -> None:
         known_run: str | None,
         search: str | None,
     ) -> dict[str, Any]:
-        main = main_run(revisions)
+        main, typed = main_run(revisions), text
         costs = _costs(shelf, main)
         if main is None or costs is None:
             return _unchanged()
@@ -65,7 +65,9 @@ def register(app: Dash, shelf: RunShelf) -> None:
             text = text_of_sliders(text or "", shares, costs["dense"])
         elif known_run == main and (ctx.triggered_id == ids.REVISIONS or not _is_budget(text)):
             return _unchanged()
-        return {"text": text, "known_run": main, **slider_states(text or "", **costs)}
+        states = slider_states(text or "", **costs)
+        # an echo would take back what was typed since
+        return {"text": no_update if text == typed else text, "known_run": main, **states}
 
     _register_answer(app, shelf)
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from dash import Dash, Input, Output, State, ctx, html, no_update
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from planner.browse import ids
 from planner.browse.callbacks.budget_callbacks import Selection
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
-from planner.browse.elements import height_of, table
+from planner.browse.elements import picture_in_place, table
 from planner.browse.exporting.measured_rows import SPEED_HEADS, speed_rows
 from planner.browse.plan_details import SCORE_HEADS, PlanDetails, details_of
 from planner.browse.plan_rows import described_plans, key_of, plan_of
@@ -33,8 +33,7 @@ def register(app: Dash, shelf: RunShelf) -> None:
             "shown": Output(ids.PLAN_SHOWN, "data"),
             "title": Output(ids.PLAN_TITLE, "children"),
             "drops": Output(ids.DROPS, "children"),
-            "layers": Output(ids.LAYERS, "figure"),
-            "layers_height": Output(ids.LAYERS, "style"),
+            "layers": Output(ids.place(ids.LAYERS), "children"),
             "costs": Output(ids.COSTS, "children"),
             "scores": Output(ids.SCORES, "children"),
             "latency": Output(ids.LATENCY, "children"),
@@ -70,20 +69,20 @@ def _register_comparison(app: Dash, shelf: RunShelf) -> None:
     @app.callback(
         Output(ids.COMPARISON, "hidden"),
         Output(ids.VERDICT, "children"),
-        Output(ids.DIFFERENCE, "figure"),
-        Output(ids.DIFFERENCE, "style"),
+        Output(ids.place(ids.DIFFERENCE), "children"),
         Input(ids.SELECTION, "data"),
         Input(ids.THEME_NOW, "data"),
         prevent_initial_call=True,
     )
     def compare(selection: Selection | None, theme: str | None) -> tuple[Any, ...]:
         if not selection or len(selection) < 2:
-            return True, "", no_update, no_update
+            return True, "", None
         try:
             found = difference_of(shelf, selection)
         except InputError as error:
-            return False, str(error), no_update, no_update
-        return False, found.sentence, *_sized(difference_figure(found, _theme(theme)))
+            return False, str(error), None
+        figure = difference_figure(found, _theme(theme))
+        return False, found.sentence, _strips(ids.DIFFERENCE, figure)
 
     @app.callback(
         Output(ids.JSON_FILE, "data"),
@@ -104,7 +103,6 @@ _TOLD = (
         "title",
         "drops",
         "layers",
-        "layers_height",
         "costs",
         "scores",
         "latency",
@@ -227,13 +225,13 @@ def told(found: PlanDetails, run: str, theme: Theme) -> dict[str, Any]:
         speed.append(table(SPEED_HEADS, speed_rows(found.exports)))
     else:
         speed.append(html.P("No export of it lies beside the run, so that none was measured."))
-    strips = (no_update, no_update)
+    layers = None
     if found.layers is not None:
-        strips = _sized(layer_figure(found.layers, theme))
+        layers = _strips(ids.LAYERS, layer_figure(found.layers, theme))
     return {
         "title": " · ".join([f"Plan {found.plan_id}", run, *found.roles]),
         "drops": found.drops,
-        **dict(zip(("layers", "layers_height"), strips, strict=True)),
+        "layers": layers,
         "costs": table(["", "amount", "of dense"], found.costs),
         "scores": table(SCORE_HEADS, found.scores),
         "latency": speed,
@@ -243,10 +241,8 @@ def told(found: PlanDetails, run: str, theme: Theme) -> dict[str, Any]:
     }
 
 
-def _sized(figure: go.Figure) -> tuple[Any, Any]:
-    """Return a figure without its height, and a style with it."""
-    height = figure.layout.height
-    return figure.update_layout(height=None), height_of(height)
+def _strips(name: str, figure: go.Figure) -> dcc.Graph:
+    return picture_in_place(name, figure, figure.layout.height)
 
 
 def _theme(name: str | None) -> Theme:

@@ -8,6 +8,7 @@ from dash import Dash, Input, Output, State, html, no_update
 
 from planner.browse import ids
 from planner.browse.address import Address
+from planner.browse.elements import picture_in_place
 from planner.browse.run_shelf import Look, RunShelf, latest
 from planner.figures.front_points import FrontPoints
 from planner.figures.hypervolume_figure import hypervolume_figure
@@ -16,6 +17,7 @@ from search_spaces.errors import RunError
 
 Revisions = list[tuple[str, str]]
 """Each chosen run with its revision; the first is the main one."""
+_HYPERVOLUME_HEIGHT = 380
 _LIVING = ("preparing", "searching", "rescoring")
 _SILENT_SECONDS = 120.0
 """After which a run that should be at work is told to be silent."""
@@ -51,7 +53,7 @@ def register(app: Dash, shelf: RunShelf) -> None:
         return offered, wanted, notice, no_update if revisions == known else revisions, lines
 
     @app.callback(
-        Output(ids.HYPERVOLUME, "figure"),
+        Output(ids.place(ids.HYPERVOLUME), "children"),
         Input(ids.REVISIONS, "data"),
         Input(ids.THEME_NOW, "data"),
         Input(ids.FRONT_DRAWN, "data"),
@@ -60,7 +62,8 @@ def register(app: Dash, shelf: RunShelf) -> None:
         points = points_of(shelf, revisions)
         if not points or theme is None:
             return no_update
-        return hypervolume_figure(points, "dark" if theme == "dark" else "light")
+        figure = hypervolume_figure(points, "dark" if theme == "dark" else "light")
+        return picture_in_place(ids.HYPERVOLUME, figure, _HYPERVOLUME_HEIGHT)
 
 
 def points_of(shelf: RunShelf, revisions: Revisions | None) -> list[FrontPoints]:

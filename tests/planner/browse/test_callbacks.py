@@ -240,7 +240,7 @@ def test_a_plan_is_told_in_whole(app: Dash, shelf: RunShelf, revisions: list[Any
     assert told["plan-title"]["children"].startswith(f"Plan {plan_id} · first")
     assert json.loads(told["plan-json"]["children"])["sites"]
     assert told["export-start"]["disabled"] is False
-    assert told["layers"]["figure"]["data"]
+    assert told["layers-place"]["children"]["props"]["figure"]["data"]
     assert "It drops" in told["drops"]["children"]
     again = ask(
         app,
@@ -262,7 +262,7 @@ def test_two_plans_are_compared(app: Dash, shelf: RunShelf) -> None:
     told = ask(app, "verdict.children", values, "selection.data")
     assert told["comparison"]["hidden"] is False
     assert "than" in told["verdict"]["children"]
-    assert told["difference"]["figure"]["data"]
+    assert told["difference-place"]["children"]["props"]["figure"]["data"]
     one = ask(app, "verdict.children", values | {"selection.data": chosen[:1]}, "selection.data")
     assert one["comparison"]["hidden"] is True
 

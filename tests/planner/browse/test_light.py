@@ -24,7 +24,7 @@ assert hypervolume_figure([look.points], "light").data
 answered, _, _ = answers(shelf, "params<=0.9x", [["first", look.revision]])
 best = answered["best"]
 found = shelf.ask(lambda run: details_of(run, best, shelf.folder), "first")
-assert told(found, "first", "light")["layers"]
+assert told(found, "first", "light")["layers"] is not None
 assert difference_of(shelf, [["first", best], ["inner/second", best]]).sentence
 shelf.close()
 print("loaded", *sorted(set(sys.argv[2:]) & set(sys.modules)))

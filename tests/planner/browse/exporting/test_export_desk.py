@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from planner.browse.exporting.export_desk import ExportDesk, ExportOrder
@@ -171,7 +172,8 @@ def test_an_export_is_made_and_proved_without_the_page(own: RunShelf) -> None:
     begun = before.begin(asked)
     after = ExportDesk(own)  # another server, later
     deadline = time.monotonic() + 120
-    while after.exports()[0].state == "running" and time.monotonic() < deadline:
+    while psutil.pid_exists(begun.process) and time.monotonic() < deadline:
+        before.exports()  # notices the end of its child
         time.sleep(0.2)
     (export,) = after.exports()
     assert export.state == before.exports()[0].state == "exported", log_path(
