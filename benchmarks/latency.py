@@ -118,7 +118,7 @@ def main() -> int:
     notes = NOTES.strip()
     for runtime in asked:
         before = processor_times()
-        described, cases = measure(prepared, runtime, plans, turns=4 if is_quick() else 8)
+        described, cases = measure(prepared, runtime, plans, turns=4 if is_quick() else 6)
         stolen = processor_times() - before
         for case in cases:
             rows.append(case.row(runtime))
