@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
+from evaluators.runtime.allocator import release_pages
 from planner.browse.inner_paths import run_folder
 from planner.figures.front_points import FrontPoints
 from planner.results.run_list import RunEntry, list_runs
@@ -181,6 +182,7 @@ def _read(opened: _OpenRun, name: str) -> FrontPoints:
     run, known = opened.run, opened.points
     if known is None:
         opened.points = FrontPoints.of(run, name)
+        release_pages()  # reading takes as much again as what stays
         gc.freeze()  # a million objects that stay: to look for garbage among them takes a second
     else:
         opened.points = known.updated(run)
