@@ -235,9 +235,7 @@ def test_an_export_that_computes_something_else_is_never_announced(
 ) -> None:
     honest = reference.logits_of
     for place in ("weighted_candidate", "reference"):  # with weights of its own, and without
-        monkeypatch.setattr(
-            f"planner.export.{place}.logits_of", lambda *a: honest(*a) + 0.1
-        )
+        monkeypatch.setattr(f"planner.export.{place}.logits_of", lambda *a: honest(*a) + 0.1)
     out = tmp_path / "model"
     assert main(export(run, out, "--budget", "params<=0.8x")) == 1  # our defect, not the user's
     assert "must compute what was scored" in capsys.readouterr().err
