@@ -10,7 +10,16 @@ from pathlib import Path
 import psutil
 
 from benchmarks.big_run import write_big_run
-from benchmarks.page_probe import AXIS, BUDGET, DOMINATED, PLAN, SLIDER, Probe, visitor
+from benchmarks.page_probe import (
+    AXIS,
+    BUDGET,
+    DOMINATED,
+    PLAN,
+    SLIDER,
+    TABLE,
+    Probe,
+    visitor,
+)
 from benchmarks.report import Goal, Row, finish, is_quick
 from planner.browse import ids
 from planner.figures.front_points import FrontPoints
@@ -118,8 +127,15 @@ def _interactions(page: Probe, repeats: int) -> dict[str, list[float]]:
         "a click on a plan": _click_plan,
         "other plans off, on": _switch_dominated,
         "another axis": _change_axis,
+        "the table of all plans, of the front": _list_others,
+        "a brush over most plans": _brush_most,
     }
-    return {kind: [do(page, i) for i in range(repeats)] for kind, do in kinds.items()}
+    found = {}
+    for kind, do in kinds.items():
+        if do is _brush_most:
+            page.zoom_out()
+        found[kind] = [do(page, number) for number in range(repeats)]
+    return found
 
 
 def _type_budget(page: Probe, number: int) -> float:
@@ -161,6 +177,18 @@ def _change_axis(page: Probe, number: int) -> float:
     with page.timed(AXIS) as seconds:
         option.click()
     return seconds[0]
+
+
+def _list_others(page: Probe, number: int) -> float:
+    shown = page.part(ids.SHOWN_PLANS).get_by_role("radio").nth((number + 1) % 2)
+    shown.scroll_into_view_if_needed()
+    with page.timed(TABLE) as seconds:
+        shown.click()
+    return seconds[0]
+
+
+def _brush_most(page: Probe, number: int) -> float:
+    return page.brush_box(0.98 - 0.01 * number)[0]
 
 
 def _megabytes_beyond_python(server: Server) -> float:

@@ -26,6 +26,13 @@ _FIRST = """(() => {
     });
 })();"""
 """Since navigation, until clouds of so many plans are drawn and the frame with them is past."""
+_AREA = """name => {
+    const plot = document.querySelector(`#${name} .js-plotly-plot`);
+    plot.scrollIntoView({block: 'center'});
+    const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();
+    return [box.left + xaxis._offset, box.top + yaxis._offset, xaxis._length, yaxis._length];
+}"""
+"""Where a picture has its plans: left and top, width and height."""
 _NEXT = """() => {
     const plotOf = name => document.querySelector(`#${name} .js-plotly-plot`);
     const textOf = name => document.getElementById(name).textContent;
@@ -62,6 +69,22 @@ PLAN = Deed(
     ),
 )
 DOMINATED = Deed(event="click", parts=(f"plotOf('{ids.FRONT}')._fullData.length",))
+_COUNT = f"textOf('{ids.PLAN_COUNT}')"
+TABLE = Deed(
+    event="click",
+    parts=(
+        _COUNT,
+        f"document.querySelector('#{ids.PLANS} [row-index=\"0\"][row-id]')?.textContent",
+    ),
+)
+BRUSH = Deed(
+    event="mouseup",
+    parts=(
+        f"textOf('{ids.BRUSH_NOTE}')",
+        _COUNT,
+        f"plotOf('{ids.OTHER}')._fullData.map(trace => (trace.selectedpoints || []).length)",
+    ),
+)
 AXIS = Deed(event="click", parts=(f"plotOf('{ids.FRONT}')._fullLayout.xaxis.title.text",))
 
 
@@ -73,6 +96,24 @@ class Probe(FrontPage):
         self.page.add_init_script(_FIRST % {"front": ids.FRONT, "plans": plans})
         self.open(url)
         return float(self.page.evaluate("() => window.firstPicture")) / 1000
+
+    def zoom_out(self) -> None:
+        """Show all plans, not those alone that are about as good as the front."""
+        left, top, width, height = self.page.evaluate(_AREA, ids.FRONT)
+        self.page.mouse.dblclick(left + 0.98 * width, top + 0.02 * height)
+        self.page.wait_for_timeout(1000)
+        self.page.locator(f"#{ids.FRONT} [data-attr=dragmode][data-val=select]").click()
+
+    def brush_box(self, share: float) -> list[float]:
+        """Draw a box over a share of the picture's height; the list gets the seconds it took."""
+        left, top, width, height = self.page.evaluate(_AREA, ids.FRONT)
+        self.page.mouse.move(left + 2, top + height - 2)
+        self.page.mouse.down()
+        self.page.mouse.move(left + width / 2, top + height / 2)
+        self.page.mouse.move(left + width - 2, top + (1 - share) * height)
+        with self.timed(BRUSH) as seconds:
+            self.page.mouse.up()
+        return seconds
 
     @contextmanager
     def timed(self, deed: Deed) -> Iterator[list[float]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.results.budgets import answer_budgets, plan_chooser
-from planner.results.front import evaluation_frame, front, front_frame
+from planner.results.front import evaluation_frame, front, front_frame, role_words
 from planner.results.indicators import plan_at_knee
 from planner.results.run_plan import RunPlan
 from planner.results.stability import Stability, stability
@@ -82,6 +82,15 @@ class Run(RunStore):
         """
         return plan_at_knee(self.front_plans(), self.cost_names, self.dense)
 
+    def roles(self, plan_id: str) -> list[str]:
+        """Return what a plan is besides one of many, in words, such as the knee of the front."""
+        knee = self.knee()
+        return role_words(
+            is_on_front=any(plan.plan_id == plan_id for plan in self.front_plans()),
+            is_knee=knee is not None and knee.plan_id == plan_id,
+            baselines=[name for name, plan in self.baselines().items() if plan.plan_id == plan_id],
+        )
+
     def stability(self) -> Stability:
         """Compare the front on its search text with a fresh draw of that text.
 
@@ -136,14 +145,15 @@ class Run(RunStore):
         from planner.figures.front_figure import FrontView, front_figure
         from planner.figures.front_points import FrontPoints
 
+        name = self.folder.name
         view = FrontView(
             x=x or f"{self.cost_names[0]}_x",
             y=y,
             colour=colour,
             budget=Budget.of(budget) if budget is not None else None,
-            best=self.best(budget).plan_id if budget is not None else None,
+            best=(name, self.best(budget).plan_id) if budget is not None else None,
         )
-        return front_figure([FrontPoints.of(self, self.folder.name)], view)
+        return front_figure([FrontPoints.of(self, name)], view)
 
     def export(
         self,

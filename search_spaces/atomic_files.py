@@ -50,6 +50,9 @@ _TEMPORARY = re.compile(
 _SCRATCH = re.compile(r"\.(?P<stem>.+)\.(?P<home>[0-9a-f]{8})\.[^.]+\.scratch")
 _SCRATCH_LOCK = "planner-scratch.lock"
 """In each scratch folder, held by the process that made it: it marks the folder as ours."""
+LONGEST_NAME = 230
+"""Bytes of a name that `scratch_beside` may be asked for: file systems take 255, and that of the
+scratch folder is longer."""
 _PROBE = ".planner-probe"
 _CLOCK_SECONDS = 2.0
 """By which the start of a process and the time of a file may be off."""
@@ -66,6 +69,18 @@ def writing(path: Path) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else "the system refuses it"
         remedy = REMEDIES.get(error.errno or 0, "choose another place")
         raise OutputError(f"`{path}` must be writable, got: {reason}; {remedy}") from error
+
+
+def check_parent(path: Path) -> None:
+    """Refuse a path that a user chose in a folder that does not exist.
+
+    Raises:
+        OutputError: If it is one.
+    """
+    with writing(path):
+        if path.parent.exists():
+            return
+    raise OutputError(f"`{path}` must be writable, got: its folder does not exist; make it first")
 
 
 @contextmanager

@@ -84,6 +84,11 @@ class VerificationError(PlannerError, RuntimeError):
     """An exported model that does not compute what was scored."""
 
 
+def in_words(error: PlannerError) -> str:
+    """Return an error with the commands that mend it, each on a line of its own."""
+    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+
+
 def quoted(text: str, longest: int = 80) -> str:
     """Return a name as a message shows it: on one line, without the middle of a long one."""
     line = "".join(sign if sign.isprintable() else "�" for sign in text)

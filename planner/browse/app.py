@@ -17,7 +17,8 @@ from planner.browse.callbacks import (
 from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.exporting.export_desk import ExportDesk
 from planner.browse.page import page_layout
-from planner.browse.request_guard import RequestGuard
+from planner.browse.requests.request_check import check_requests
+from planner.browse.requests.request_guard import RequestGuard
 from planner.browse.run_shelf import RunShelf
 
 
@@ -46,7 +47,9 @@ def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
     table_callbacks.register(app, shelf)
     export_callbacks.register(app, ExportDesk(shelf))
     _register_look(app)
-    replace(guard, script_hashes=tuple(app.csp_hashes())).protect(app.server)
+    guarded = replace(guard, script_hashes=tuple(app.csp_hashes()))
+    guarded.protect(app.server)
+    check_requests(app)
     return app
 
 

@@ -1,26 +1,29 @@
 """An outline that a visitor drew in a picture of plans, and the plans inside."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from planner.figures.figure_axes import Axis, Split
 from planner.figures.front_points import FrontPoints
 
 Floats = NDArray[np.float64]
+Inside = Mapping[str, NDArray[np.bool_]]
+"""Of each run, by name: which of its plans lie inside an outline; runs of one model share ids."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Brush:
+class Brush(BaseModel):
     """A box or a lasso; a picture may leave plans out that others cover, and an outline does not.
 
     ``assets/browse.js`` writes it.
     """
 
-    source: str
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    source: Literal["front", "other"]
     """Id of the picture that it was drawn in."""
     x: str
     """Axes of that picture."""
@@ -34,25 +37,31 @@ class Brush:
     @classmethod
     def of(cls, stored: Mapping[str, Any] | None) -> "Self | None":
         """Return a brush as the page stores it."""
-        if not stored:
-            return None
-        lists = {name: tuple(stored[name] or ()) for name in ("splits", "xs", "ys")}
-        return cls(source=stored["source"], x=stored["x"], y=stored["y"], **lists)
+        return cls.model_validate(stored) if stored else None
 
-    def plans(self, points: Sequence[FrontPoints]) -> list[str]:
-        """Return the ids of the plans inside, of several runs."""
+    @model_validator(mode="after")
+    def _check_corners(self) -> Self:
+        if len(self.xs) != len(self.ys):
+            raise ValueError("each corner must have two places")
+        return self
+
+    def inside(self, points: Sequence[FrontPoints]) -> Inside:
+        """Return which plans of some runs lie inside.
+
+        Raises:
+            SettingsError: If an axis is none.
+        """
         if not points:
-            return []
+            return {}
         dense = points[0].dense
         axes = Axis.of(self.x, dense), Axis.of(self.y, dense)
-        found: set[str] = set()
+        found: dict[str, NDArray[np.bool_]] = {}
         for each in points:
-            is_inside = np.zeros(len(each.frame), dtype=bool)
+            is_inside = found[each.name] = np.zeros(len(each.frame), dtype=bool)
             for split in {*self.splits, "search"}:  # on which other plans are shown
                 x, y = (axis.values(each, split) for axis in axes)
                 is_inside |= self._contains(x, y)
-            found.update(each.frame["plan_id"].to_numpy()[is_inside])
-        return sorted(found)
+        return found
 
     def _contains(self, x: Floats, y: Floats) -> NDArray[np.bool_]:
         """Return which places lie inside: a ray from there crosses an odd number of sides."""

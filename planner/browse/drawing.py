@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 from dash import Patch, no_update
 
+from planner.browse.brush import Inside
 from planner.figures.front_figure import FrontView, front_figure
 from planner.figures.front_points import FrontPoints
 from planner.settings.budget import Budget
@@ -26,7 +26,7 @@ def drawing(
     points: Sequence[FrontPoints],
     asked: Mapping[str, Any],
     drawn: Mapping[str, Any] | None,
-    brushed: Sequence[str] | None,
+    brushed: Inside | None,
 ) -> tuple[Any, Any]:
     """Return a picture of plans, or only its marks if all else of it is on the screen.
 
@@ -44,29 +44,30 @@ def drawing(
     most_marks = _MARKS_OF_A_RUN * len(points)
     if drawn and drawn["from"] == drawn_from:
         light = front_figure(points, replace(view, shows_dominated=False, splits=view.splits[:1]))
-        return _patched(light, drawn["plans"], most_marks, brushed), no_update
+        _mark_brushed(light, points, brushed)
+        return _patched(light, drawn["plans"], most_marks), no_update
     figure = front_figure(points, view)
     marks = sum(map(_is_mark, figure.data))
     figure.add_traces([go.Scatter(_NO_MARK)] * (most_marks - marks))
-    _mark_brushed(figure, brushed)
+    _mark_brushed(figure, points, brushed)
     return figure, {"from": drawn_from, "plans": len(figure.data) - most_marks}
 
 
 def brush_patch(
-    points: Sequence[FrontPoints], asked: Mapping[str, Any], brushed: Sequence[str] | None
+    points: Sequence[FrontPoints], asked: Mapping[str, Any], brushed: Inside | None
 ) -> Any:
     """Return what changes on a picture if other plans are brushed.
 
     Args:
         points: Of the chosen runs.
         asked: What the page is at.
-        brushed: Ids of the plans; `None`: all stand out again.
+        brushed: Those plans; `None`: all stand out again.
     """
     if not points or not asked["x"] or not asked["y"]:
         return no_update
     patch = Patch()
     figure = front_figure(points, _view(asked))
-    _mark_brushed(figure, brushed)
+    _mark_brushed(figure, points, brushed)
     for place, trace in enumerate(figure.data):
         if trace.customdata is not None:
             patch["data"][place]["selectedpoints"] = trace.selectedpoints
@@ -87,26 +88,22 @@ def _view(asked: Mapping[str, Any]) -> FrontView:
         y=asked["y"],
         colour=asked["colour"],
         budget=Budget.parse(answered["budget"]) if answered["budget"] else None,
-        best=answered["best"],
-        selected=tuple(plan_id for _, plan_id in asked["selection"] or ()),
+        best=(answered["run"], answered["best"]) if answered["best"] else None,
+        selected=tuple((run, plan_id) for run, plan_id in asked["selection"] or ()),
         shows_dominated=bool(asked["dominated"]),
         splits=tuple(asked["splits"] or ()),
         theme="dark" if asked["theme"] == "dark" else "light",
     )
 
 
-def _patched(
-    light: go.Figure, plans: int, most_marks: int, brushed: Sequence[str] | None
-) -> Patch:
+def _patched(light: go.Figure, plans: int, most_marks: int) -> Patch:
     """Return what changes on a picture whose plans stay: the marks, and the shapes.
 
     Args:
         light: The picture, of which plans may be missing.
         plans: Traces before the marks on the screen.
         most_marks: Traces that there are for marks.
-        brushed: As in `drawing`.
     """
-    _mark_brushed(light, brushed)
     marks = [trace.to_plotly_json() for trace in light.data if _is_mark(trace)]
     patch = Patch()
     for place, trace in enumerate([*marks, *[_NO_MARK] * (most_marks - len(marks))]):
@@ -115,11 +112,17 @@ def _patched(
     return patch
 
 
-def _mark_brushed(figure: go.Figure, brushed: Sequence[str] | None) -> None:
+def _mark_brushed(
+    figure: go.Figure, points: Sequence[FrontPoints], brushed: Inside | None
+) -> None:
     """Let all plans stand back but those that are brushed."""
     if brushed is None:
         return
+    inside = {each.name: set(each.customdata[brushed[each.name], 1]) for each in points}
     for trace in figure.data:
         if trace.customdata is not None:
-            is_inside = np.isin(trace.customdata[:, 1].astype(str), brushed)
-            trace.selectedpoints = np.flatnonzero(is_inside).tolist()
+            trace.selectedpoints = [
+                place
+                for place, (run, plan_id) in enumerate(trace.customdata)
+                if plan_id in inside[run]
+            ]

@@ -81,6 +81,9 @@ SHOWN_PLANS = "shown-plans"
 """Which plans the table lists: of the front, or all."""
 PLAN_COUNT = "plan-count"
 CSV = "csv"
+CSV_FILE = "csv-file"
+REFILLED = "refilled"
+"""Store of nothing: the browser has the table ask for its rows again."""
 
 # the chosen plan
 SELECTION = "selection"

@@ -40,6 +40,7 @@ def page_layout(folder: str) -> html.Div:
         ids.FRONT_DRAWN,
         ids.OTHER_DRAWN,
         ids.BRUSH,
+        ids.REFILLED,
         ids.SELECTION,
         ids.PLAN_SHOWN,
         ids.EXPORTS_SHOWN,

@@ -17,6 +17,8 @@ FORMATS: dict[TargetName, str] = {
     "deci": "vLLM's DeciLM class (deci)",
 }
 """What each target is for."""
+_BLOCK = 100
+"""Rows of the table that the browser asks for at a time."""
 
 
 def table_part() -> html.Section:
@@ -28,7 +30,7 @@ def table_part() -> html.Section:
     grid = dag.AgGrid(
         id=ids.PLANS,
         columnDefs=[],
-        rowData=[],
+        rowModelType="infinite",
         getRowId="params.data.key",
         defaultColDef={
             "sortable": True,
@@ -48,10 +50,11 @@ def table_part() -> html.Section:
             },
             "selectionColumnDef": {"pinned": "left", "width": 44},
             "animateRows": False,
+            "cacheBlockSize": _BLOCK,
+            "maxConcurrentDatasourceRequests": 1,  # the component knows the last one alone
             "enableCellTextSelection": True,
             "ensureDomOrder": True,
         },
-        csvExportParams={"fileName": "plans.csv"},
         style={"height": "420px"},
     )
     return section(
@@ -73,6 +76,7 @@ def table_part() -> html.Section:
                 className="row",
             ),
             grid,
+            dcc.Download(id=ids.CSV_FILE),
             hint(
                 "Tick a plan to look at it, two to compare them. The row below the headings "
                 "filters, a heading sorts."

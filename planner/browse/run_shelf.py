@@ -14,9 +14,9 @@ from planner.browse.inner_paths import run_folder
 from planner.figures.front_points import FrontPoints
 from planner.results.run_list import RunEntry, list_runs
 from planner.run import Run
-from planner.runs.folder import DATABASE_FILE
+from planner.runs.folder import DATABASE_FILE, check_no_links
 from planner.runs.records import RunStatus
-from search_spaces.errors import InputError, RunError
+from search_spaces.errors import InputError, RunError, in_words
 
 Answer = TypeVar("Answer")
 
@@ -37,9 +37,11 @@ class Look:
     status: RunStatus | None = None
     """`None` if the run cannot be read."""
     points: FrontPoints | None = None
-    """Its plans; `None` if none is scored yet, or the run cannot be read."""
+    """Its plans; `None` if the search has not begun to score, or they cannot be read."""
     note: str = ""
-    """Why there are no plans, in a sentence."""
+    """Why there are no plans, in a sentence, with commands that mend it on lines of their own."""
+    is_damaged: bool = False
+    """Whether that is a fault, and not for want of time."""
 
     @property
     def revision(self) -> str:
@@ -122,13 +124,15 @@ class RunShelf:
         try:
             opened = self._opened(name)
             status = opened.run.status
-        except (InputError, OSError) as error:
+            has_begun = opened.run.metadata.dense is not None
+        except InputError as error:
             self._drop(name)
-            return Look(name=name, note=str(error))
+            return Look(name=name, note=in_words(error), is_damaged=True)
         try:
             return Look(name=name, status=status, points=_read(opened, name))
         except InputError as error:
-            return Look(name=name, status=status, note=str(error))
+            note = in_words(error)
+            return Look(name=name, status=status, note=note, is_damaged=has_begun)
 
     def _opened(self, name: str) -> _OpenRun:
         """Return a run that is open, and close those that nobody asks for.
@@ -137,14 +141,21 @@ class RunShelf:
             RunError: If the run cannot be read.
         """
         folder = run_folder(self.folder, name)
-        identity = _identity(folder / DATABASE_FILE)
-        known = self._open.get(name)
-        if known is not None and known.identity != identity:
-            self._drop(name)
-            known = None
-        if known is None:
-            known = _OpenRun(run=Run.open(folder), identity=identity)
-            self._open[name] = known
+        try:
+            check_no_links(folder)
+            identity = _identity(folder / DATABASE_FILE)
+            known = self._open.get(name)
+            if known is not None and known.identity != identity:
+                self._drop(name)
+                known = None
+            if known is None:
+                known = _OpenRun(run=Run.open(folder), identity=identity)
+                self._open[name] = known
+        except OSError as error:
+            raise RunError(
+                f"`{folder}` must be a run that can be read, got: {error.strerror}; see to its "
+                "permissions and its name"
+            ) from error
         known.asked_at = time.monotonic()
         self._drop_others(name)
         return known
@@ -190,13 +201,7 @@ def _read(opened: _OpenRun, name: str) -> FrontPoints:
 
 
 def _identity(database: Path) -> tuple[int, int]:
-    """Return which file this is, whatever its name.
-
-    Raises:
-        RunError: If it is a link, which may lead anywhere.
-    """
-    if database.is_symlink():
-        raise RunError(f"`{database}` must be the run's own file, got a link; copy it there")
+    """Return which file this is, whatever its name."""
     try:
         found = database.stat()
     except FileNotFoundError:

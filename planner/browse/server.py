@@ -4,19 +4,24 @@ import errno
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from types import FrameType
 
-from planner.browse.request_guard import TOKEN, RequestGuard, is_loopback
+from planner.browse.requests.request_guard import TOKEN, RequestGuard, is_loopback
 from search_spaces.errors import MissingExtraError, SettingsError, quoted
 
 _THREADS = 8
+_MOST_BODY = 2**22
+"""Bytes of a request; it is read before anything of it is looked at."""
+_ENDING = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n))
 _HIGHEST_PORT = 65_535
 
 
@@ -54,7 +59,7 @@ class Place:
 
 
 def serve(folder: Path, place: Place, told: Callable[[str], None], *, opens: bool) -> None:
-    """Serve the page over a folder until Ctrl-C.
+    """Serve the page over a folder until Ctrl-C, which is its good end.
 
     Args:
         folder: With the runs.
@@ -66,6 +71,7 @@ def serve(folder: Path, place: Place, told: Callable[[str], None], *, opens: boo
         MissingExtraError: If a package is missing that the page takes.
         RunError: If there is no such folder.
         SettingsError: If the place is none, or taken.
+        KeyboardInterrupt: If another signal ends it.
     """
     place.check()
     check_installed()
@@ -81,13 +87,47 @@ def serve(folder: Path, place: Place, told: Callable[[str], None], *, opens: boo
         listener = stack.enter_context(_listener(place))
         app, shelf = opened_app(folder, guard)
         stack.callback(shelf.close)
-        server = create_server(app.server, sockets=[listener], threads=_THREADS)
+        server = create_server(
+            app.server,
+            sockets=[listener],
+            threads=_THREADS,
+            max_request_body_size=_MOST_BODY,
+        )
         stack.callback(server.close)
         address = f"{place.address}/?{TOKEN}={token}" if token else place.address
         told(address)
         if opens and has_screen():
             Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        server.run()  # which ends quietly by Ctrl-C
+        with _told_apart():
+            server.run()  # which ends quietly by Ctrl-C
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Let signals end a server as they end a command: it takes all of them for Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: If one came that is not Ctrl-C.
+    """
+    came: list[int] = []
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        handlers[number](number, frame)
+
+    for number in _ENDING:
+        handler = signal.getsignal(number)
+        if callable(handler):
+            handlers[number] = handler
+            signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def check_installed() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 from argparse import Namespace
 from io import StringIO
@@ -14,6 +15,12 @@ from search_spaces.errors import SettingsError
 if TYPE_CHECKING:
     import pandas as pd
     from rich.text import Text
+
+
+def terminal_width() -> int | None:
+    """Return how wide a table may be: as the terminal; `None` if standard output is none."""
+    is_terminal = isinstance(sys.stdout, Printed) and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if is_terminal else None
 
 
 def show(text: "Text") -> None:
@@ -60,7 +67,9 @@ def print_frame(frame: "pd.DataFrame", options: Namespace) -> None:
 
 def print_json(value: object) -> None:
     """Print a value as JSON, in which what is no number is null."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    # signs without a shape as JSON has them, or they are written as Python does on their way out
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from search_spaces.atomic_files import writing
+from search_spaces.atomic_files import LONGEST_NAME, writing
 from search_spaces.errors import OutputError
 from search_spaces.paths import existing_path
 
-_LONGEST_NAME = 230
-"""Bytes of a folder's name: file systems take 255, and that of the scratch folder is longer."""
 SPARE_BYTES = 50 * 2**20
 """Room for the tokenizer and all else that is not weights."""
 
@@ -28,7 +26,7 @@ def check_vacant(out: Path, model: str) -> None:
     with writing(out):
         if _is_there(out):
             _check_replaceable(out)
-        if len(os.fsencode(out.name)) > _LONGEST_NAME:
+        if len(os.fsencode(out.name)) > LONGEST_NAME:
             raise OSError(errno.ENAMETOOLONG, "too long")
         parent = next(folder for folder in out.absolute().parents if folder.exists())
         if not os.access(parent, os.W_OK | os.X_OK):

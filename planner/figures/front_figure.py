@@ -16,6 +16,8 @@ from planner.settings.budget import Budget, Limit
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+PlanName = tuple[str, str]
+"""A run's name and a plan's id, as points carry them: runs of one model share ids."""
 _HEADROOM = 1.15
 """How far an axis goes beyond the front: what is far worse is there for those who zoom out."""
 
@@ -30,9 +32,9 @@ class FrontView:
     colour: str | None = None
     budget: Budget | None = None
     """Its limits on the axes shown are shaded."""
-    best: str | None = None
+    best: PlanName | None = None
     """The plan that is best within it."""
-    selected: tuple[str, ...] = ()
+    selected: tuple[PlanName, ...] = ()
     shows_dominated: bool = True
     splits: tuple[Split, ...] = tuple(SPLITS)
     theme: Theme = "light"
@@ -86,10 +88,15 @@ def _traces(runs: Sequence[RunTraces], view: FrontView, scene: Scene) -> list[Tr
         *(run.baselines() for run in runs),
         _dense_marks([run.points for run in runs], scene),
         *(run.rings([run.points.knee], "knee", knee) for run in runs if run.points.knee),
-        *(run.rings([view.best], "best within the budget", star) for run in runs if view.best),
-        *(run.rings(view.selected, "selected", ring) for run in runs),
+        *(run.rings(_of_run(run, [view.best]), "best within the budget", star) for run in runs),
+        *(run.rings(_of_run(run, view.selected), "selected", ring) for run in runs),
     ]
     return [trace for layer in layers for trace in layer]
+
+
+def _of_run(run: RunTraces, plans: Sequence[PlanName | None]) -> list[str]:
+    """Return the ids of those plans that are a run's."""
+    return [plan[1] for plan in plans if plan is not None and plan[0] == run.points.name]
 
 
 def _dense_marks(points: Sequence[FrontPoints], scene: Scene) -> list[Trace]:
@@ -148,13 +155,16 @@ def _feasible(
         return []
     metrics = {scene.x.metric.name, scene.y.metric.name}
     shown = Budget(limits=tuple(limit for limit in budget.limits if limit.metric in metrics))
+    name = f"within {shown}".replace("<=", "≤").replace(">=", "≥")
+    if len({_bounds(budget, scene, {**points[0].dense, **each.dense}) for each in points}) > 1:
+        name += f", for {points[0].name}"  # shares of other dense models come to other amounts
     colour = PALETTES[scene.theme].feasible
     shape: dict[str, Any] = {
         "type": "rect",
         "layer": "below",
         "fillcolor": translucent(colour, 0.1),
         "line": {"color": colour, "width": 1.5, "dash": "dash"},
-        "name": plain(f"within {shown}".replace("<=", "≤").replace(">=", "≥")),
+        "name": plain(name),
         "showlegend": True,
         "legendrank": 395,
     }
@@ -163,6 +173,16 @@ def _feasible(
         shape |= {f"{name}0": start, f"{name}1": end}
         shape[f"{name}ref"] = name if side else f"{name} domain"
     return [shape]
+
+
+def _bounds(budget: Budget, scene: Scene, dense: Mapping[str, float]) -> tuple[float, ...]:
+    """Return where a budget ends along the axes shown, by the costs of a dense model."""
+    return tuple(
+        _place(limit, axis, dense)
+        for axis in (scene.x, scene.y)
+        for limit in budget.limits
+        if METRICS[limit.metric] is axis.metric
+    )
 
 
 def _side(axis: Axis, budget: Budget, points: Sequence[FrontPoints]) -> tuple[float, float] | None:
@@ -178,8 +198,9 @@ def _side(axis: Axis, budget: Budget, points: Sequence[FrontPoints]) -> tuple[fl
 
 
 def _place(limit: Limit, axis: Axis, dense: Mapping[str, float]) -> float:
-    value = limit.absolute(dense)
-    return value / dense[limit.metric] if axis.is_share else value / axis.scale
+    if axis.is_share:
+        return limit.value if limit.relative else limit.value / dense[limit.metric]
+    return limit.absolute(dense) / axis.scale
 
 
 def _colour_axis(scene: Scene) -> dict[str, Any]:

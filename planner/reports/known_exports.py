@@ -52,7 +52,7 @@ def _manifests(run_folder: Path, root: Path | None) -> Iterator[tuple[Path, "Man
     if root is None or run_folder.parent.is_relative_to(root.absolute()):
         places.append(run_folder.parent)
     for folder in (inner for place in places for inner in _exports(place)):
-        manifest = _manifest(folder / MANIFEST_FILE)
+        manifest = read_manifest(folder)
         if manifest is not None:
             yield folder, manifest
 
@@ -71,8 +71,9 @@ def _folders(place: Path) -> list[Path]:
         return []
 
 
-def _manifest(path: Path) -> "Manifest | None":
-    """Return what a file says of an export; `None` if it is no manifest of this version."""
+def read_manifest(folder: Path) -> "Manifest | None":
+    """Return what the folder of an export says of it; `None` if it says nothing that we know."""
+    path = folder / MANIFEST_FILE
     try:
         found = path.lstat()
         is_plain = path.is_file() and not path.is_symlink() and found.st_size <= _MOST_BYTES

@@ -1,19 +1,16 @@
 """One plan of a run as text for a terminal: costs, scores, and a picture of its layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from evaluators.metric import METRICS, exponential
-from planner.reports.tables import layers_table, table
+from planner.reports.plan_facts import cost_rows, score_rows
+from planner.reports.tables import layers_table, one_line, table
 from planner.results.layer_strips import DROPPED, Strip, layer_strips
 from planner.results.run_plan import RunPlan
-from planner.runs.records import BASELINE_ROUND, Evaluation
-
-if TYPE_CHECKING:
-    import pandas as pd
+from planner.runs.records import BASELINE_ROUND, RESCORE_SPLITS, Evaluation
+from search_spaces.errors import RunError
 
 _BARS = "▁▂▃▄▅▆▇█"
 """From little that is kept to all; readable without colour."""
@@ -21,75 +18,69 @@ _SHADES = ("red", "dark_orange", "yellow", "green_yellow", "green")
 """The same on a terminal with colours."""
 _NOTHING = "·"
 """Of a layer in which there is nothing to choose, or nothing is changed."""
-_TEXTS = {"search": "search", "fresh": "fresh", "holdout": "held-out"}
+_TEXTS: Mapping[str, str] = {"search": "search", **RESCORE_SPLITS}
 _TICK = 5
 """Layers between two numbers over the strips."""
 
 
-def plan_text(plan: RunPlan, marks: Sequence[str] = ()) -> Text:
-    """Return a plan in whole.
+def plan_text(plan: RunPlan, roles: Sequence[str] = (), *, width: int | None = None) -> Text:
+    """Return all that a run says of a plan: without its layers, if the folder does not say them.
 
     Args:
         plan: The plan.
-        marks: What else it is, such as the knee of the front.
-
-    Raises:
-        RunError: If the folder does not say what it chooses among.
+        roles: What else it is, such as the knee of the front.
+        width: Of the terminal.
     """
-    layers = plan.layers()
     parts = [
-        Text(f"plan {plan.plan_id}", "bold") + Text(f"  {_facts(plan.evaluation, marks)}"),
+        Text(f"plan {plan.plan_id}", "bold") + Text(f"  {_facts(plan.evaluation, roles)}"),
         Text(f"of {PurePath(plan.run.settings.model).name} in {plan.run.folder}"),
         Text(),
-        _costs_table(plan),
+        _costs_table(plan, width),
         Text(),
-        _scores_table(plan.scores()),
+        _scores_table(plan, width),
         Text(),
-        strips_text(layer_strips(layers)),
-        Text(),
-        layers_table(layers),
+        _layers_text(plan, width),
     ]
     return Text("\n").join(parts)
 
 
-def _facts(found: Evaluation, marks: Sequence[str]) -> str:
+def _facts(found: Evaluation, roles: Sequence[str]) -> str:
     """Return where a plan comes from, and what became of it."""
     is_baseline = found.round == BASELINE_ROUND
     origin = "scored for comparison" if is_baseline else f"proposed in round {found.round + 1}"
     windows = f"scored on {found.score.windows} windows"
     failed = f"failed: {found.score.failure}" if found.score.failure else ""
-    return " · ".join(filter(None, [*marks, origin, windows, failed]))
+    return " · ".join(filter(None, [*roles, origin, windows, failed]))
 
 
-def _costs_table(plan: RunPlan) -> Text:
-    rows = [["cost", "", "", "of the dense model"]]
-    for _, cost in plan.costs().iterrows():
-        metric, share = METRICS[cost["metric"]], f"{cost['share']:.3f}x"
-        rows.append([metric.name, metric.label, metric.amount(cost["value"]), share])
-    return table(rows)
+def _costs_table(plan: RunPlan, width: int | None) -> Text:
+    rows = [
+        [row.metric.name, row.metric.label, row.amount, f"{row.share:.3f}x"]
+        for row in cost_rows(plan)
+    ]
+    return table([["cost", "", "", "of the dense model"], *rows], width=width)
 
 
-def _scores_table(scores: "pd.DataFrame") -> Text:
-    """Return scores, a row a metric and a column a text; figures in the metric's own unit."""
-    by_text = {split: scores[scores["split"] == split] for split in _TEXTS}
-    texts = [split for split, rows in by_text.items() if len(rows)]
-    rows = [["score", "", *(f"on {_TEXTS[split]} text" for split in texts)]]
-    for name in dict.fromkeys(scores["metric"]):
-        found = {split: by_text[split].set_index("metric") for split in texts}
-        cells = [
-            f"{found[s].loc[name, 'value']:.3f} ± {found[s].loc[name, 'standard_error']:.3f}"
-            if name in found[s].index
-            else ""
-            for s in texts
-        ]
-        rows.append([name, METRICS[name].label, *cells])
-        if METRICS[name].exponential:
-            values = (
-                found[s].loc[name, "value"] if name in found[s].index else None for s in texts
-            )
-            told = ["" if value is None else f"{exponential(value):.2f}" for value in values]
-            rows.append([METRICS[name].exponential, "", *told])
-    return table(rows)
+def _scores_table(plan: RunPlan, width: int | None) -> Text:
+    """Return scores, a row a metric and a column a text that any was measured on."""
+    texts = [text for text in _TEXTS if plan.quality[text]]
+    rows = [["score", "", *(f"on {_TEXTS[text]} text" for text in texts)]]
+    for row in score_rows(plan):
+        shown, metric = row.metric.exponential, row.metric
+        names = [shown, ""] if shown else [metric.name, metric.label]
+        rows.append([*names, *(row.cells.get(text, "") for text in texts)])
+    return table(rows, width=width)
+
+
+def _layers_text(plan: RunPlan, width: int | None) -> Text:
+    """Return what is kept of each layer, or why the folder does not say."""
+    try:
+        layers = plan.layers()
+    except RunError as error:  # of a file that is lost, only the layers are missing here
+        told = [f"its layers are not known: {error}", *getattr(error, "__notes__", ())]
+        return Text("\n").join([Text(one_line(words), "yellow") for words in told])
+    parts = [strips_text(layer_strips(layers)), Text(), layers_table(layers, width=width)]
+    return Text("\n").join(parts)
 
 
 def strips_text(strips: Sequence[Strip]) -> Text:

@@ -8,7 +8,7 @@ from evaluators.metric import METRICS
 from planner.recipes.recipe_comparison import RecipeComparison, RecipeResult
 from planner.reports.plots import draw_series, draw_title
 from planner.reports.sentences import with_error
-from planner.reports.tables import aligned
+from planner.reports.tables import table
 from search_spaces.atomic_files import replacing
 
 if TYPE_CHECKING:
@@ -19,15 +19,20 @@ _SPENT = ("plans", "tokens", "seconds")
 _MARKERS = "osv^D<>Phd"
 
 
-def comparison_table(comparison: RecipeComparison) -> str:
-    """Return the best plan of each recipe within the budget as a table, best first."""
+def comparison_table(comparison: RecipeComparison, *, width: int | None = None) -> str:
+    """Return the best plan of each recipe within the budget as a table, best first.
+
+    Args:
+        comparison: The comparison.
+        width: Of the terminal.
+    """
     costs = comparison.budget.cost_names
     quality = ["KL search", "KL held-out", "perplexity"]
     titles = [title for cost in costs for title in (cost, "")]
     rows = [["", "recipe", "plan", *titles, *quality, *_SPENT]]
     rows += [_cells(row, costs) for _, row in comparison.table.iterrows()]
     rows[1][0] = "→"
-    return aligned(rows)
+    return table(rows, width=width).plain
 
 
 def _cells(row: "pd.Series", costs: tuple[str, ...]) -> list[str]:

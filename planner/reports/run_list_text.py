@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from planner.reports.tables import aligned
+from planner.reports.tables import aligned_lines, one_line
 from planner.results.run_list import RunEntry
 from planner.runs.records import now
 
@@ -35,11 +35,11 @@ def run_list_text(folder: Path, entries: Sequence[RunEntry]) -> Text:
             ]
         )
         styles.append(_STYLES.get(entry.state or "failed", ""))
-    first, *lines = aligned(head).splitlines()
+    first, *lines = aligned_lines(head)
     told = [Text(first, styles[0])]
     for line, style, entry in zip(lines, styles[1:], entries, strict=True):
         told.append(Text(line, style))
-        told += [Text(f"    {words}") for words in _words(entry)]
+        told += [Text(f"    {one_line(words)}") for words in _words(entry)]
     return Text("\n").join(told)
 
 
@@ -56,8 +56,17 @@ def run_list_frame(entries: Sequence[RunEntry]) -> "pd.DataFrame":
     for entry in entries:
         row = asdict(entry) | {"path": entry.path.as_posix(), "recipes": ",".join(entry.recipes)}
         row["state"] = entry.state or ""
-        rows.append(row)
+        rows.append({k: _encodable(v) if isinstance(v, str) else v for k, v in row.items()})
     return pd.DataFrame(rows, columns=list(RunEntry.__dataclass_fields__))
+
+
+def _encodable(text: str) -> str:
+    r"""Return text, with what is no UTF-8 in the name of a file written as Python does.
+
+    >>> _encodable("bad\udcff")
+    'bad\\udcff'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _words(entry: RunEntry) -> list[str]:

@@ -20,7 +20,11 @@ _HEADER, _MARKED, _KNEE, _FAINT = "bold", "bold green", "cyan", "dim"
 
 
 def front_table(
-    frame: "pd.DataFrame", *, marked: str | None = None, knee: str | None = None
+    frame: "pd.DataFrame",
+    *,
+    marked: str | None = None,
+    knee: str | None = None,
+    width: int | None = None,
 ) -> Text:
     """Return a front as a table.
 
@@ -31,6 +35,7 @@ def front_table(
         frame: As `Run.front` returns it.
         marked: Id of a plan to point at.
         knee: Id of the front's knee.
+        width: Of the terminal.
     """
     marks = {"→": marked, "knee": knee}
     marked_rows = [
@@ -39,7 +44,7 @@ def front_table(
     ]
     rows = plan_rows(frame, "", [" ".join(each) for each in marked_rows])
     styles = [{"→": _MARKED, "knee": _KNEE}[each[0]] if each else "" for each in marked_rows]
-    return styled(aligned(rows).splitlines(), [_HEADER, *styles])
+    return table(rows, styles=styles, width=width)
 
 
 def plan_rows(frame: "pd.DataFrame", title: str, first: Sequence[str]) -> list[list[str]]:
@@ -57,35 +62,82 @@ def plan_rows(frame: "pd.DataFrame", title: str, first: Sequence[str]) -> list[l
     return rows
 
 
-def answers_table(frame: "pd.DataFrame") -> Text:
+def answers_table(frame: "pd.DataFrame", *, width: int | None = None) -> Text:
     """Return as a table which plan answers each budget, or why none does.
 
     Args:
         frame: As `Run.answers` returns it.
+        width: Of the terminal.
     """
     cost_names = _shown_costs(frame)
     rows = [_header("budget", cost_names)]
     for _, row in frame.iterrows():
         empty = ["none"] + [""] * (len(rows[0]) - 2)
         rows.append([row["budget"], *(empty if row["refusal"] else _cells(row, cost_names))])
-    header, *lines = aligned(rows).splitlines()
-    # refusals are appended after the layout: a sentence would widen its column for all
-    answers = zip(lines, frame["refusal"], strict=True)
-    told = [f"{line}: {refusal}" if refusal else line for line, refusal in answers]
-    styles = [_FAINT if refusal else "" for refusal in frame["refusal"]]
-    return styled([header, *told], [_HEADER, *styles])
+    refusals = list(frame["refusal"])
+    return table(
+        rows,
+        styles=[_FAINT if refusal else "" for refusal in refusals],
+        tails=[f": {one_line(refusal)}" if refusal else "" for refusal in refusals],
+        width=width,
+    )
 
 
-def styled(lines: Sequence[str], styles: Sequence[str]) -> Text:
+def table(
+    rows: Sequence[Sequence[str]],
+    *,
+    styles: Sequence[str] = (),
+    tails: Sequence[str] = (),
+    width: int | None = None,
+) -> Text:
+    """Return rows as aligned text.
+
+    Args:
+        rows: The first of them is the header.
+        styles: Of the other rows; by default they are plain.
+        tails: What is told behind each of the other rows, such as a sentence that would widen its
+            column for all.
+        width: Of the terminal: columns that do not fit follow below, each time behind the first
+            two. By default there is no end to a line.
+    """
+    styles = [_HEADER, *(styles or [""] * (len(rows) - 1))]
+    blocks = [aligned_lines(block) for block in _folded(rows, width)]
+    if tails:
+        blocks[0] = [line + tail for line, tail in zip(blocks[0], ["", *tails], strict=True)]
+    return Text("\n\n").join([_styled(lines, styles) for lines in blocks])
+
+
+def _styled(lines: Sequence[str], styles: Sequence[str]) -> Text:
     """Return lines as text, each in its style."""
     pairs = zip(lines, styles, strict=True)
     return Text("\n").join([Text(line, style) for line, style in pairs])
 
 
-def table(rows: Sequence[Sequence[str]]) -> Text:
-    """Return rows as aligned text under a header, which is the first of them."""
-    lines = aligned(rows).splitlines()
-    return styled(lines, [_HEADER, *[""] * (len(lines) - 1)])
+def _folded(rows: Sequence[Sequence[str]], width: int | None) -> list[Sequence[Sequence[str]]]:
+    """Return the columns of a table in as many tables as are needed to fit a width.
+
+    What has no title of its own, such as a cost's share, stays with the column before it.
+    """
+    if width is None or max(map(len, aligned_lines(rows))) <= width:
+        return [rows]
+    first = [0, 1]
+    groups: list[list[int]] = []
+    for column, title in enumerate(rows[0][len(first) :], len(first)):
+        if title or not groups:
+            groups.append([])
+        groups[-1].append(column)
+    blocks = [[*first, *groups[0]]] if groups else [first]
+    for group in groups[1:]:
+        longer = _only(rows, [*blocks[-1], *group])
+        if max(map(len, aligned_lines(longer))) <= width:
+            blocks[-1] += group
+        else:
+            blocks.append([*first, *group])
+    return [_only(rows, block) for block in blocks]
+
+
+def _only(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[list[str]]:
+    return [[row[column] for column in columns] for row in rows]
 
 
 def _header(first: str, names: Sequence[str]) -> list[str]:
@@ -130,36 +182,55 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
        plan    KL
     →  a1    0.25
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(aligned_lines(rows))
+
+
+def aligned_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return what `aligned` does, a line a row, whatever signs are in it."""
+    shown = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     lines = []
-    for row in rows:
+    for row in shown:
         cells = [
             cell.ljust(width) if index < 2 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return lines
 
 
-def layers_table(frame: "pd.DataFrame") -> Text:
+def one_line(text: str) -> str:
+    r"""Return text whose signs that have no shape, ends of lines too, are written as Python does.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def layers_table(frame: "pd.DataFrame", *, width: int | None = None) -> Text:
     """Return what a plan keeps of each layer as a table.
 
     Args:
         frame: As `RunPlan.layers` returns it.
+        width: Of the terminal.
     """
     rows = [["layer", "component", "kept", "of", "", "share", "options"]]
     for _, row in frame.iterrows():
         counts = [str(row["layer"]), row["component"], str(row["kept"]), str(row["of"])]
         rows.append([*counts, row["unit"], f"{row['share']:.1%}", row["options"]])
-    return table(rows)
+    return table(rows, width=width)
 
 
-def equal_cost_table(found: Sequence[EqualCost], cost_names: Sequence[str]) -> Text:
+def equal_cost_table(
+    found: Sequence[EqualCost], cost_names: Sequence[str], *, width: int | None = None
+) -> Text:
     """Return how two runs' KL compares at the same costs as a table.
 
     Args:
         found: As `at_equal_cost` returns it.
         cost_names: Of both runs.
+        width: Of the terminal.
     """
     rows = [["plan", "against", *cost_names, "KL", "against", "more by"]]
     for each in found:
@@ -172,11 +243,16 @@ def equal_cost_table(found: Sequence[EqualCost], cost_names: Sequence[str]) -> T
                 *map(str, (*kls, each.excess)),
             ]
         )
-    return table(rows)
+    return table(rows, width=width)
 
 
-def stability_table(stability: Stability) -> Text:
-    """Return the ranks of a front's plans on two draws of the text as a table."""
+def stability_table(stability: Stability, *, width: int | None = None) -> Text:
+    """Return the ranks of a front's plans on two draws of the text as a table.
+
+    Args:
+        stability: As `Run.stability` returns it.
+        width: Of the terminal.
+    """
     rows = [["", "plan", "KL search", "KL fresh", "rank", "may be", "fresh rank"]]
     for _, plan in stability.ranks.iterrows():
         rows.append(
@@ -190,4 +266,4 @@ def stability_table(stability: Stability) -> Text:
                 f"{plan['fresh_rank']:g}",
             ]
         )
-    return table(rows)
+    return table(rows, width=width)

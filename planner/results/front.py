@@ -1,7 +1,7 @@
 """The non-dominated plans of a run: as a list, a table, a file, and within a budget."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,18 @@ def evaluation_frame(
             **columns,
         }
     )
+
+
+def role_words(*, is_on_front: bool, is_knee: bool, baselines: Iterable[str]) -> list[str]:
+    """Return what a plan is in its run besides one of many, in words.
+
+    Args:
+        is_on_front: Whether none dominates it.
+        is_knee: Whether it is at the knee of the front.
+        baselines: Names of the baselines that it is.
+    """
+    named = [f"the {name} baseline" for name in baselines]
+    return [*["on the front"] * is_on_front, *["at its knee"] * is_knee, *named]
 
 
 def save_front(frame: "pd.DataFrame", folder: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from evaluators.metric import (
     searched_names,
 )
 from planner.runs.records import RESCORE_SPLITS, Evaluation, RescoreSplit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Sequence[object] | Floats]
@@ -41,6 +45,26 @@ def plan_columns(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> Col
     for split in RESCORE_SPLITS:
         columns |= _rescored_columns(plans, split)
     return columns
+
+
+def with_every_column(
+    frame: "pd.DataFrame", dense: Mapping[str, float], first: Sequence[str] = ()
+) -> "pd.DataFrame":
+    """Return a table of plans with the columns that any run of this model has, known or not.
+
+    Args:
+        frame: With columns of `plan_columns`, and others, which come last.
+        dense: The dense model's costs.
+        first: Other columns that come first.
+    """
+    costs = [name for name in metric_names(*COST_KINDS) if name in dense]
+    names = [*first, "plan_id"]
+    names += [column for name in searched_names() for column in _quality_names("", name)]
+    names += [*costs, *(f"{name}_x" for name in costs)]
+    for split in RESCORE_SPLITS:
+        for name in metric_names("quality"):
+            names += _quality_names(f"{split}_", name)
+    return frame.reindex(columns=[*names, *(name for name in frame if name not in names)])
 
 
 def plan_row(plan: Evaluation, dense: Mapping[str, float]) -> dict[str, object]:
@@ -82,10 +106,16 @@ def _rescored_columns(plans: Sequence[Evaluation], split: RescoreSplit) -> Colum
 
 
 def _quality_columns(prefix: str, name: str, values: Floats, errors: Floats) -> Columns:
-    columns: Columns = {f"{prefix}{name}": values, f"{prefix}{name}_se": errors}
-    if shown := METRICS[name].exponential:
-        columns[f"{prefix}{shown}"] = _floats([exponential(value) for value in values.tolist()])
-    return columns
+    columns = [values, errors]
+    if METRICS[name].exponential:
+        columns.append(_floats([exponential(value) for value in values.tolist()]))
+    return dict(zip(_quality_names(prefix, name), columns, strict=True))
+
+
+def _quality_names(prefix: str, name: str) -> list[str]:
+    """Return what the columns of a metric are called: value, error, and exponential if shown."""
+    shown = METRICS[name].exponential
+    return [f"{prefix}{name}", f"{prefix}{name}_se", *([f"{prefix}{shown}"] if shown else [])]
 
 
 def _shares(values: Floats, dense: float) -> Floats:

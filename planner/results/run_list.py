@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from planner.results.answers import answer_of, own_budget
-from planner.runs.folder import DATABASE_FILE, SETTINGS_FILE
+from planner.runs.folder import DATABASE_FILE, SETTINGS_FILE, check_no_links
 from planner.runs.records import RunState
 from planner.runs.run_store import RunStore
 from search_spaces.errors import BudgetError, InputError, RunError
@@ -56,12 +56,17 @@ def list_runs(folder: Path, *, answers: bool = True) -> list[RunEntry]:
             counted alone.
 
     Raises:
-        RunError: If there is no such folder.
+        RunError: If there is no such folder, or it cannot be read.
     """
     if not folder.is_dir():
         raise RunError(
             f"`{folder}` must be a folder with runs in it, got none; give the folder that the "
             "--out of your searches is in"
+        )
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise RunError(
+            f"`{folder}` must be a folder that you may read, got one that you may not; change its "
+            "permissions, or choose another"
         )
     found = (
         replace(_entry(run, answers=answers), path=run.relative_to(folder))
@@ -99,6 +104,7 @@ def _folders(folder: Path) -> list[Path]:
 def _entry(folder: Path, *, answers: bool) -> RunEntry:
     """Return the entry of a run, read again only if its files changed."""
     try:
+        check_no_links(folder)
         stamps = tuple(_stamp(folder / name) for name in _written_files())
         return _read(folder, stamps, answers=answers)
     except (InputError, OSError) as error:
@@ -110,20 +116,11 @@ def _written_files() -> tuple[str, ...]:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Return what tells whether a file changed.
-
-    Raises:
-        RunError: If it is a link, which may lead anywhere.
-    """
+    """Return what tells whether a file changed."""
     try:
         found = path.lstat()
     except FileNotFoundError:
         return 0, 0
-    if path.is_symlink():
-        raise RunError(
-            f"`{path}` must be a file of the run itself to be listed, got a link; copy what it "
-            "leads to into its place"
-        )
     return found.st_mtime_ns, found.st_size
 
 

@@ -11,8 +11,11 @@ from planner.settings.budget import relative_cost
 from search_spaces.errors import PlanError, RunError, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
+    from evaluators.metric import Measurement
     from planner.runs.records import Evaluation
 
 
@@ -44,6 +47,12 @@ class RunPlan:
         """The plan's id."""
         return self.evaluation.plan_id
 
+    @property
+    def quality(self) -> "Mapping[str, Mapping[str, Measurement]]":
+        """What was measured of its predictions: by text, as `scores` names it, and metric."""
+        found = self.evaluation
+        return {"search": found.quality, "fresh": found.fresh, "holdout": found.holdout}
+
     def layers(self) -> "pd.DataFrame":
         """Return what it keeps of each layer, one row a component.
 
@@ -68,11 +77,6 @@ class RunPlan:
         """
         import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
-        splits = {
-            "search": self.evaluation.quality,
-            "fresh": self.evaluation.fresh,
-            "holdout": self.evaluation.holdout,
-        }
         rows = [
             {
                 "split": split,
@@ -80,7 +84,7 @@ class RunPlan:
                 "value": measurements[name].value,
                 "standard_error": measurements[name].standard_error,
             }
-            for split, measurements in splits.items()
+            for split, measurements in self.quality.items()
             for name in filter(measurements.__contains__, metric_names("quality"))
         ]
         return pd.DataFrame(rows, columns=["split", "metric", "value", "standard_error"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from planner.settings import search
 from search_spaces.atomic_files import discard, finished_name, is_abandoned, remove_empty
+from search_spaces.errors import RunError
 
 SETTINGS_FILE = search.SETTINGS_FILE
 """Settings of the search; they mark the folder as a run."""
@@ -93,6 +94,22 @@ def sort_out(folder: Path) -> tuple[list[Path], list[Path]]:
         for name in names:
             (ours if _is_our_file(here / name, folder) else others).append(here / name)
     return sorted(ours, key=lambda path: -len(path.parts)), others
+
+
+def check_no_links(folder: Path) -> None:
+    """Refuse a run of which a file is a link, which may lead anywhere.
+
+    Whoever looks through a folder of runs asks it; a run that a user names may be made of links.
+
+    Raises:
+        RunError: If one is.
+    """
+    for name in dict.fromkeys((*_FILES, *_LIVING_FILES)):
+        if name not in _RESULT_FILES and (folder / name).is_symlink():
+            raise RunError(
+                f"`{folder / name}` must be a file of the run itself, got a link; copy what it "
+                "leads to into its place"
+            )
 
 
 def delete(paths: Iterable[Path]) -> None:

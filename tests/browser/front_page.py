@@ -1,6 +1,7 @@
 """The page as a visitor handles it: what stands where, what is typed, clicked and dragged."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -10,6 +11,8 @@ from tests.browser.chromium import Watch
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
+_MOST_SECONDS = 30.0
+"""For the rows of the table: a busy machine is no failure."""
 _DRAWN = """name => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
     return Boolean(plot && plot.calcdata && plot._fullData.length);
@@ -124,12 +127,20 @@ class FrontPage:
 
     def rows(self) -> list[str]:
         """Return the ids of the plans that the table lists, from above."""
-        rows = self.page.locator(f"#{ids.PLANS} .ag-center-cols-container .ag-row")
+        rows = self.page.locator(f"#{ids.PLANS} .ag-center-cols-container .ag-row[row-id]")
         found: list[tuple[int, str]] = rows.evaluate_all(
             "rows => rows.map(row => [Number(row.getAttribute('row-index')),"
             " row.getAttribute('row-id')])"
         )
         return [key.rpartition("\n")[2] for _, key in sorted(found)]
+
+    def wait_for_rows(self, are_right: Callable[[list[str]], bool]) -> list[str]:
+        """Wait until the rows of the table are as they should be, and return them."""
+        deadline = time.monotonic() + _MOST_SECONDS
+        while not are_right(rows := self.rows()):
+            assert time.monotonic() < deadline, f"the table lists {rows}"
+            self.page.wait_for_timeout(50)
+        return rows
 
     def is_too_wide(self) -> bool:
         """Return whether one must scroll sideways."""

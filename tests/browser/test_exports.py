@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from planner.browse import ids
+from planner.browse.exporting.export_record import RECORDS_FOLDER
 from planner.run import Run
 from tests.browser.front_page import FrontPage
 from tests.browser.runs import copy_run
@@ -50,8 +51,7 @@ def test_an_export_that_fails_its_proof_is_shown_and_leaves_nothing(
     begin_export(page, folder, "model")
     failure = page.part(ids.EXPORTS).filter(has_text="an export must compute what was scored")
     failure.wait_for(timeout=MOST_MILLISECONDS)
-    left = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert left == {"run"}
+    assert {path.name for path in folder.iterdir()} == {"run", RECORDS_FOLDER}
 
 
 @pytest.mark.parametrize("out", ["../outside", "/tmp/outside", "run"])
@@ -61,4 +61,4 @@ def test_an_export_stays_in_the_folder_and_overwrites_nothing(
     page = visit(serve(folder))
     begin_export(page, folder, out)
     page.part(ids.EXPORT_REPLY).filter(has_text="an export must").wait_for()
-    assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == ["run"]
+    assert [path.name for path in folder.iterdir()] == ["run"]

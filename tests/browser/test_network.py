@@ -7,14 +7,15 @@ import pytest
 from planner.browse import ids
 from tests.browser.chromium import Watch, asked_addresses, chromium, is_local
 from tests.browser.front_page import FrontPage
-from tests.browser.server import Server
-from tests.browser.visitors import HEIGHT, WIDTH
+from tests.browser.runs import copy_run
+from tests.browser.visitors import HEIGHT, WIDTH, Serve
 
 pytestmark = pytest.mark.browser
 
 
-def test_no_request_leaves_the_machine(server: Server, tmp_path: Path) -> None:
-    log = tmp_path / "net.json"
+def test_no_request_leaves_the_machine(serve: Serve, searched: Path, tmp_path: Path) -> None:
+    copy_run(searched, tmp_path / "results" / "run")
+    server, log = serve(tmp_path / "results"), tmp_path / "net.json"
     with chromium(net_log=log) as browser:
         context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
         page = FrontPage(context.new_page(), Watch(context))
@@ -23,6 +24,16 @@ def test_no_request_leaves_the_machine(server: Server, tmp_path: Path) -> None:
         page.set_budget("params<=0.8x")
         page.click_plan(page.front_plans()[0])
         page.part(ids.SCORES).locator("table").wait_for()
+        other = page.front_plans()[1]
+        page.options(ids.COMPARE).filter(has_text=other).first.click()
+        page.part(ids.VERDICT).filter(has_text=other).wait_for()
+        page.brush(page.front_plans()[1:3])
+        page.part(ids.BRUSH_NOTE).filter(has_text="plan").wait_for()
+        page.part(ids.EXPORT_FOLDER).fill("model")
+        page.part(ids.EXPORT_START).click()
+        page.part(ids.EXPORTS).get_by_text("as hf").wait_for()
+        page.part(ids.EXPORTS).get_by_role("button", name="Stop it").click()
+        page.part(ids.EXPORTS).locator(".state.stopped").wait_for()
         with page.page.expect_download():
             page.part(ids.CSV).click()
         page.page.wait_for_timeout(2500)  # a beat of what follows live runs

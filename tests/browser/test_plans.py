@@ -53,15 +53,10 @@ def test_two_plans_are_compared(page: FrontPage) -> None:
 
 def test_a_brush_narrows_the_table_and_the_other_picture(page: FrontPage) -> None:
     chosen = page.front_plans()[1:3]
-    before = len(page.rows())
+    before = page.wait_for_rows(lambda rows: len(rows) > len(chosen))
     page.brush(chosen)
     page.part(ids.BRUSH_NOTE).filter(has_text="plan").wait_for()
-    page.page.wait_for_function(
-        "([name, most]) => document.querySelectorAll("
-        "`#${name} .ag-center-cols-container .ag-row`).length < most",
-        arg=[ids.PLANS, before],
-    )
-    assert set(chosen) <= set(page.rows())
+    page.wait_for_rows(lambda rows: set(chosen) <= set(rows) and len(rows) < len(before))
     selected = page.page.evaluate(
         "name => document.querySelector(`#${name} .js-plotly-plot`)._fullData.flatMap(trace =>"
         " (trace.selectedpoints || []).map(i => trace.customdata[i][1]))",
@@ -69,17 +64,12 @@ def test_a_brush_narrows_the_table_and_the_other_picture(page: FrontPage) -> Non
     )
     assert set(chosen) <= set(selected)
     page.part(ids.CLEAR_BRUSH).click()
-    page.page.wait_for_function(
-        "([name, count]) => document.querySelectorAll("
-        "`#${name} .ag-center-cols-container .ag-row`).length === count",
-        arg=[ids.PLANS, before],
-    )
+    page.wait_for_rows(before.__eq__)
 
 
 def test_the_table_sorts_filters_and_can_be_taken_along(page: FrontPage, results: Path) -> None:
     grid = page.part(ids.PLANS)
-    grid.locator(".ag-row").first.wait_for()
-    front = page.rows()
+    front = page.wait_for_rows(lambda rows: len(rows) > 1)
     with Run.open(results / "first") as run:
         with_kl = {plan.plan_id: plan.quality["kl"].value for plan in run.landed()}
     head = grid.locator("[role=columnheader][col-id=kl]")
@@ -89,14 +79,11 @@ def test_the_table_sorts_filters_and_can_be_taken_along(page: FrontPage, results
         ".getAttribute('aria-sort') === 'ascending'",
         arg=ids.PLANS,
     )
-    kl = [with_kl[plan_id] for plan_id in page.rows()]
-    assert kl == sorted(kl)
-    grid.locator(".ag-floating-filter-input input").first.fill(front[0])
-    page.page.wait_for_function(
-        "name => document.querySelectorAll(`#${name} .ag-center-cols-container .ag-row`)"
-        ".length === 1",
-        arg=ids.PLANS,
+    page.wait_for_rows(
+        lambda rows: len(rows) > 1 and rows == sorted(rows, key=with_kl.__getitem__)
     )
+    grid.locator(".ag-floating-filter-input input").first.fill(front[0])
+    page.wait_for_rows([front[0]].__eq__)
     with page.page.expect_download() as download:
         page.part(ids.CSV).click()
     with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:

@@ -55,8 +55,14 @@
       if (!selected.range && !selected.lassoPoints) return same;
       const [xs, ys] = outline(selected);
       const axes = source === "front" ? { x, y } : { x: otherX, y: otherY };
-      const brush = { source, ...axes, splits, xs, ys };
+      const brush = { source, ...axes, splits: splits || [], xs, ys };
       return JSON.stringify(brush) === JSON.stringify(known) ? same : brush;
+    },
+
+    refill: function () {
+      const table = window.dash_ag_grid && window.dash_ag_grid.getApi("plans");
+      if (table) table.refreshInfiniteCache(); // one that comes later asks by itself
+      return window.dash_clientside.no_update;
     },
 
     look: function () {

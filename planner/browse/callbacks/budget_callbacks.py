@@ -11,13 +11,13 @@ from planner.browse import ids
 from planner.browse.address import Address
 from planner.browse.callbacks.run_callbacks import Revisions
 from planner.browse.page import SLIDERS
-from planner.browse.plan_rows import key_of
 from planner.browse.run_shelf import RunShelf
+from planner.browse.table.plan_rows import key_of
 from planner.reports.answer import sentence_of
 from planner.results.answers import answer_of, own_budget
 from planner.run import Run
 from planner.settings.budget import Budget, Limit
-from search_spaces.errors import BudgetError, InputError
+from search_spaces.errors import BudgetError, InputError, in_words
 
 Selection = list[list[str]]
 """Up to two plans, each as its run and its id."""
@@ -148,7 +148,7 @@ def answers(
         try:
             best, sentence = shelf.ask(question, name)
         except InputError as error:
-            faults.append(_told(name, str(error), revisions))
+            faults.append(_told(name, in_words(error), revisions))
             continue
         lines.append(html.Div(_told(name, sentence, revisions)))
         if name == understood["run"]:

@@ -11,7 +11,11 @@ from planner.browse.elements import Words, action, spoken, table
 from planner.browse.exporting.export_desk import ExportDesk, ExportOrder
 from planner.browse.exporting.export_record import IN_WORDS, ExportProgress
 from planner.browse.exporting.measured_rows import proof_rows
-from search_spaces.errors import InputError
+from search_spaces.atomic_files import LONGEST_NAME
+from search_spaces.errors import InputError, in_words
+
+_ROOM_FOR_NUMBER = 3
+"""Bytes of what is added to a name that is taken."""
 
 
 def register(app: Dash, desk: ExportDesk) -> None:
@@ -95,19 +99,28 @@ def _register_order(app: Dash, desk: ExportDesk) -> None:
         try:
             record = desk.begin(order)
         except InputError as error:
-            return str(error)
+            return in_words(error)
         return f"Export {record.job} began; it goes on if this page is closed."
 
 
 def folder_name(run: str, plan_id: str, suffix: str) -> str:
     """Return a name for the folder of an export: beside the run, which tells what is measured.
 
+    Names of runs are as odd and long as the system takes them, and those of exports are not.
+
     >>> folder_name("small/run", "a1b2", "hf"), folder_name(".", "a1b2", "Q8_0")
     ('small/run-a1b2-hf', 'a1b2-Q8_0')
+    >>> folder_name("~run", "a1b2", "hf")
+    '_run-a1b2-hf'
     """
-    place = PurePosixPath(run)
-    name = f"{plan_id}-{suffix}"
-    return name if run == "." else str(place.with_name(f"{place.name}-{name}"))
+    place, name = PurePosixPath(run), f"{plan_id}-{suffix}"
+    if run == ".":
+        return name
+    plain = "".join(sign if sign.isprintable() and sign != "\\" else "_" for sign in place.name)
+    plain = f"_{plain[1:]}" if plain.startswith("~") else plain
+    most = LONGEST_NAME - len(f"-{name}") - _ROOM_FOR_NUMBER
+    kept = plain.encode()[:most].decode(errors="ignore")
+    return str(place.parent / f"{kept}-{name}")
 
 
 def _state(export: ExportProgress) -> list[Any]:

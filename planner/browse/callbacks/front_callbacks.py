@@ -93,7 +93,7 @@ def _drawing(shelf: RunShelf, *, has_legend: bool) -> Any:
             return no_update, no_update, no_update
         points = points_of(shelf, asked["revisions"])
         outline = Brush.of(brush)
-        brushed = outline.plans(points) if outline else None
+        brushed = outline.inside(points) if outline else None
         picture, known = drawing(points, asked, drawn, brushed)
         if not isinstance(picture, go.Figure):
             return picture, known, no_update
@@ -141,13 +141,18 @@ def _register_brush(app: Dash, shelf: RunShelf) -> None:
         brush: dict[str, Any] | None, common: dict[str, Any], axes: dict[str, dict[str, str]]
     ) -> dict[str, Any]:
         points, drawn = points_of(shelf, common["revisions"]), Brush.of(brush)
-        brushed = drawn.plans(points) if drawn else None
+        brushed = drawn.inside(points) if drawn else None
         pictures = {
-            graph: brush_patch(points, common | own, brushed) for graph, own in axes.items()
+            # that in which it was drawn marks what is inside by itself
+            graph: no_update
+            if drawn and drawn.source == graph
+            else brush_patch(points, common | own, brushed)
+            for graph, own in axes.items()
         }
-        if drawn:  # that picture marks what is inside by itself
-            pictures[drawn.source] = no_update
-        note = f"{len(brushed):,} plans inside the outline" if brushed is not None else ""
+        note = ""
+        if brushed is not None:
+            count = sum(int(each.sum()) for each in brushed.values())
+            note = f"{count:,} plans inside the outline"
         return pictures | {"note": note, "hides_button": drawn is None}
 
 

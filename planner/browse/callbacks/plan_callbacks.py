@@ -12,15 +12,15 @@ from planner.browse.callbacks.run_callbacks import Revisions, points_of
 from planner.browse.elements import picture_in_place, table
 from planner.browse.exporting.measured_rows import SPEED_HEADS, speed_rows
 from planner.browse.plan_details import SCORE_HEADS, PlanDetails, details_of
-from planner.browse.plan_rows import described_plans, key_of, plan_of
 from planner.browse.run_shelf import RunShelf
+from planner.browse.table.plan_rows import described_plans, key_of, plan_of
 from planner.figures.difference_figure import difference_figure
 from planner.figures.figure_style import Theme
 from planner.figures.front_points import FrontPoints
 from planner.figures.layer_figure import layer_figure
 from planner.results.plan_difference import PlanDifference, plan_difference
 from planner.run import Run
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, in_words
 
 
 def register(app: Dash, shelf: RunShelf) -> None:
@@ -61,7 +61,7 @@ def register(app: Dash, shelf: RunShelf) -> None:
             found = shelf.ask(lambda run: details_of(run, plan_id, shelf.folder), name)
         except InputError as error:
             kept = dict.fromkeys(_TOLD, no_update)
-            return kept | {"title": str(error), "no_export": True, "no_json": True}
+            return kept | {"title": in_words(error), "no_export": True, "no_json": True}
         return told(found, name, _theme(theme)) | {"shown": asked}
 
 
@@ -80,7 +80,7 @@ def _register_comparison(app: Dash, shelf: RunShelf) -> None:
         try:
             found = difference_of(shelf, selection)
         except InputError as error:
-            return False, str(error), None
+            return False, in_words(error), None
         figure = difference_figure(found, _theme(theme))
         return False, found.sentence, _strips(ids.DIFFERENCE, figure)
 

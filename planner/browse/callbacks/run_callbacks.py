@@ -119,10 +119,12 @@ def state_line(look: Look) -> html.Div:
     """Return how far a run has come, in a line; or why it cannot be read."""
     name = html.Code(look.name)
     if look.status is None:
-        return html.Div([name, html.Strong(" cannot be read: "), look.note], className="fault")
+        told: list[Any] = [name, html.Strong(" cannot be read: "), look.note]
+        return html.Div(told, className="run-state fault")
     status = look.status
     is_alive = status.state in _LIVING
-    unscored = "no plan is scored yet" if is_alive else look.note
+    is_waited_for = is_alive and not look.is_damaged
+    unscored = "no plan is scored yet" if is_waited_for else look.note
     words = [f"{len(look.points.frame):,} plans scored" if look.points else unscored]
     if is_alive:
         words += [f"{status.phase}, {status.share:.0%}"] if status.phase else []
@@ -133,7 +135,8 @@ def state_line(look: Look) -> html.Div:
         words.append(status.failure)
     words.append(f"as of {status.updated_at:%Y-%m-%d %H:%M:%S} UTC")
     state = html.Span(status.state, className=f"state {status.state}")
-    return html.Div([name, " ", state, " ", " · ".join(words)], className="run-state")
+    kind = "run-state fault" if look.is_damaged else "run-state"
+    return html.Div([name, " ", state, " ", " · ".join(words)], className=kind)
 
 
 def _left(seconds: float) -> str:

@@ -6,9 +6,18 @@ from dash import Dash, Input, Output, State, no_update
 
 from planner.browse import ids
 from planner.browse.brush import Brush
+from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
-from planner.browse.plan_rows import table_columns, table_rows
 from planner.browse.run_shelf import RunShelf
+from planner.browse.table.plan_rows import PlanTable, table_columns
+from planner.browse.table.row_request import RowRequest
+
+_LISTED = {
+    "revisions": (ids.REVISIONS, "data"),
+    "shown": (ids.SHOWN_PLANS, "value"),
+    "brush": (ids.BRUSH, "data"),
+}
+"""What says which plans the table lists."""
 
 
 def register(app: Dash, shelf: RunShelf) -> None:
@@ -16,32 +25,54 @@ def register(app: Dash, shelf: RunShelf) -> None:
 
     @app.callback(
         Output(ids.PLANS, "columnDefs"),
-        Output(ids.PLANS, "rowData"),
-        Output(ids.PLAN_COUNT, "children"),
         Input(ids.REVISIONS, "data"),
-        Input(ids.SHOWN_PLANS, "value"),
-        Input(ids.BRUSH, "data"),
         State(ids.PLANS, "columnDefs"),
     )
-    def fill(
-        revisions: Revisions | None,
-        shown: str,
-        brush: dict[str, Any] | None,
-        known: list[dict[str, Any]] | None,
-    ) -> tuple[Any, list[dict[str, Any]], str]:
-        points = points_of(shelf, revisions)
-        columns = table_columns(points)
-        outline = Brush.of(brush)
-        brushed = outline.plans(points) if outline else None
-        rows = table_rows(points, shows_all=shown == "all", brushed=brushed)
-        total = sum(len(each.frame) for each in points)
+    def head(revisions: Revisions | None, known: list[dict[str, Any]] | None) -> Any:
+        columns = table_columns(points_of(shelf, revisions))
         # new columns would reset the filters
-        return no_update if columns == known else columns, rows, f"{len(rows):,} of {total:,}"
+        return no_update if columns == known else columns
+
+    listed = [Input(*place) for place in _LISTED.values()]
+    in_browser(app, "refill", Output(ids.REFILLED, "data"), *listed)
 
     @app.callback(
-        Output(ids.PLANS, "exportDataAsCsv"),
-        Input(ids.CSV, "n_clicks"),
+        output={
+            "rows": Output(ids.PLANS, "getRowsResponse"),
+            "count": Output(ids.PLAN_COUNT, "children"),
+        },
+        inputs={
+            "asked": Input(ids.PLANS, "getRowsRequest"),
+            "listed": {name: State(*place) for name, place in _LISTED.items()},
+        },
         prevent_initial_call=True,
     )
-    def download(_clicks: int) -> bool:
-        return True
+    def fill(asked: dict[str, Any] | None, listed: dict[str, Any]) -> dict[str, Any]:
+        table, request = _table(shelf, listed), RowRequest.of(asked)
+        found = table.found(request)
+        return {
+            "rows": {"rowData": table.rows(request.page(found)), "rowCount": len(found)},
+            "count": f"{len(found):,} of {table.total:,}",
+        }
+
+    @app.callback(
+        Output(ids.CSV_FILE, "data"),
+        inputs={
+            "_clicks": Input(ids.CSV, "n_clicks"),
+            "asked": State(ids.PLANS, "getRowsRequest"),
+            "listed": {name: State(*place) for name, place in _LISTED.items()},
+        },
+        prevent_initial_call=True,
+    )
+    def download(
+        _clicks: int, asked: dict[str, Any] | None, listed: dict[str, Any]
+    ) -> dict[str, str]:
+        table = _table(shelf, listed)
+        text = table.csv(table.found(RowRequest.of(asked)))
+        return {"content": text, "filename": "plans.csv", "type": "text/csv"}
+
+
+def _table(shelf: RunShelf, listed: dict[str, Any]) -> PlanTable:
+    points, outline = points_of(shelf, listed["revisions"]), Brush.of(listed["brush"])
+    brushed = outline.inside(points) if outline else None
+    return PlanTable(points, shows_all=listed["shown"] == "all", brushed=brushed)

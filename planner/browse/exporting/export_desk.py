@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
 from typing import get_args
 
 import psutil
+from filelock import FileLock
 from pydantic import ValidationError
 
 from planner.browse.exporting.export_record import (
@@ -24,13 +24,20 @@ from planner.browse.exporting.export_record import (
     out_option,
     progress_of,
 )
-from planner.browse.inner_paths import new_folder, run_folder
+from planner.browse.inner_paths import leads_in, new_folder, run_folder
 from planner.browse.run_shelf import RunShelf
 from planner.targets.gguf.gguf_types import as_type
 from planner.targets.target_names import TargetName
-from search_spaces.atomic_files import atomic_write_text, make_folder, writing
+from search_spaces.atomic_files import (
+    atomic_write_text,
+    clear_scratch,
+    make_folder,
+    writing,
+)
 from search_spaces.errors import OutputError, SettingsError, quoted
 
+_LOCK_FILE = "begin.lock"
+"""Held while an export is begun: several servers may serve one folder."""
 _MOST_RECORDS = 50
 """Exports that are told of; records of older ones stay on the disk."""
 
@@ -74,7 +81,7 @@ class ExportDesk:
         self._shelf = shelf
         self._folder = shelf.folder
         self._begun: list[subprocess.Popen[bytes]] = []
-        self._beginning = Lock()
+        self._tidied: set[str] = set()
 
     def begin(self, order: ExportOrder) -> ExportRecord:
         """Begin an export.
@@ -85,11 +92,11 @@ class ExportDesk:
         """
         target = order.check_target()
         self._shelf.ask(lambda run: run.plan(order.plan_id), order.run)
-        with self._beginning:
-            out = new_folder(self._folder, order.out)
+        out = new_folder(self._folder, order.out)
+        make_folder(self._records())
+        with writing(self._records()), FileLock(self._records() / _LOCK_FILE):
             self._check_idle()
             job = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-            make_folder(self._records())
             command = [
                 *(sys.executable, "-P", "-m", "planner", "export"),
                 str(run_folder(self._folder, order.run).absolute()),
@@ -100,7 +107,7 @@ class ExportDesk:
             process = self._start(job, command)
             record = ExportRecord(
                 job=job,
-                run=order.run,
+                run=order.run.encode(errors="replace").decode(),  # names are no text at times
                 plan_id=order.plan_id,
                 format=target,
                 gguf_type=order.gguf_type if target == "gguf" else None,
@@ -120,7 +127,11 @@ class ExportDesk:
     def exports(self) -> list[ExportProgress]:
         """Return what became of the exports that were begun in the folder, the youngest first."""
         self._begun = [process for process in self._begun if process.poll() is None]
-        return [progress_of(self._folder, record) for record in self._read_records()]
+        found = [progress_of(self._folder, record) for record in self._read_records()]
+        for export in found:
+            if export.state == "stopped":
+                self._tidy(export.record)
+        return found
 
     def free_name(self, name: str) -> str:
         """Return a name of a folder that is not taken: the same, or with a number."""
@@ -133,6 +144,13 @@ class ExportDesk:
             if record.job == job and is_running(self._folder, record):
                 with suppress(psutil.Error):
                     psutil.Process(record.process).terminate()
+
+    def _tidy(self, record: ExportRecord) -> None:
+        """Delete what an export left that was killed, once: it may be as large as the model."""
+        out = self._folder / record.out
+        if record.job not in self._tidied and leads_in(self._folder, out):
+            clear_scratch(out)
+            self._tidied.add(record.job)
 
     def _start(self, job: str, command: list[str]) -> "subprocess.Popen[bytes]":
         log = log_path(self._folder, job)

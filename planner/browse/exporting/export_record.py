@@ -3,14 +3,15 @@
 import platform
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import psutil
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from planner.browse.inner_paths import leads_in
+from planner.reports.known_exports import read_manifest
 from planner.runs.folder import MANIFEST_FILE
 from planner.targets.target_names import TargetName
 
@@ -21,19 +22,23 @@ RECORDS_FOLDER = ".planner-exports"
 """In the folder of the page: a record and a log for each export that was begun there."""
 _LAST_BYTES = 16_384
 """Of a log; its end says all that is shown."""
+_CLOCKS = timedelta(seconds=2)
+"""By which the times of files and of processes may be off."""
 _REFUSAL = "planner: "
+_COMMAND = "  "
+"""Begins the line of a command that mends a refusal, before it."""
 _DONE = "exported: "
 _STAGE = re.compile(r"(?P<title>.+) …")
 _SHARE = re.compile(r": (?P<percent>\d+)%( · .*)?")
 
 ExportState = Literal["running", "exported", "failed", "stopped", "lost"]
-"""``lost``: it was made, and its folder is gone since."""
+"""``lost``: it was made, and its folder is gone since, or another export's."""
 IN_WORDS: dict[ExportState, str] = {
     "running": "running",
     "exported": "exported and proved",
     "failed": "refused; nothing was left",
     "stopped": "ended before its end",
-    "lost": "exported, and its folder is gone since",
+    "lost": "exported, and its folder is gone since, or another export's",
 }
 
 
@@ -79,17 +84,14 @@ class ExportProgress:
 def progress_of(folder: Path, record: ExportRecord) -> ExportProgress:
     """Return how far an export has come, by what lies on the disk and which processes run."""
     lines = _last_lines(log_path(folder, record.job))
-    refusals = [line for line in lines if line.startswith(_REFUSAL)]
-    out = folder / record.out
-    manifest = read_manifest(out) if leads_in(folder, out) else None
-    if manifest is not None and manifest.plan_id == record.plan_id:
-        return ExportProgress(record=record, state="exported", manifest=manifest)
+    if any(line.startswith(_DONE) for line in lines):
+        manifest = _own_manifest(folder, record)
+        state: ExportState = "lost" if manifest is None else "exported"
+        return ExportProgress(record=record, state=state, manifest=manifest)
     if is_running(folder, record):
         said, share = _doing(lines)
         return ExportProgress(record=record, state="running", said=said, share=share)
-    if any(line.startswith(_DONE) for line in lines):
-        return ExportProgress(record=record, state="lost")
-    reason = refusals[-1].removeprefix(_REFUSAL) if refusals else ""
+    reason = _reason(lines)
     if reason and not reason.startswith("stopped"):
         return ExportProgress(record=record, state="failed", said=reason)
     said = "it was stopped" if reason else "its process ended without a word"
@@ -120,15 +122,34 @@ def is_running(folder: Path, record: ExportRecord) -> bool:
     return record.machine == platform.node() and out_option(folder / record.out) in command
 
 
-def read_manifest(out: Path) -> "Manifest | None":
-    """Return what an export's folder says of it; `None` if there is none that can be read."""
-    from planner.export.cards.manifest import Manifest  # noqa: PLC0415  (few pages have exports)
+def _own_manifest(folder: Path, record: ExportRecord) -> "Manifest | None":
+    """Return what an export wrote of itself; `None` if its folder is gone, or another's by now.
 
-    path = out / MANIFEST_FILE
-    try:
-        return Manifest.model_validate_json(path.read_bytes()) if path.is_file() else None
-    except (OSError, ValidationError):  # somebody else's
+    Its own was written while it ran: not before it began, nor after its last word.
+    """
+    out = folder / record.out
+    manifest = read_manifest(out) if leads_in(folder, out) else None
+    if manifest is None or (manifest.plan_id, manifest.format) != (record.plan_id, record.format):
         return None
+    try:
+        written, ended = (
+            datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            for path in (out / MANIFEST_FILE, log_path(folder, record.job))
+        )
+    except OSError:  # gone just now
+        return None
+    return manifest if record.started_at - _CLOCKS <= written <= ended + _CLOCKS else None
+
+
+def _reason(lines: list[str]) -> str:
+    """Return why an export was refused, and the commands that mend it; empty: it was not."""
+    places = [place for place, line in enumerate(lines) if line.startswith(_REFUSAL)]
+    if not places:
+        return ""
+    start = last = places[-1]
+    while start and lines[start - 1].startswith(_COMMAND):
+        start -= 1
+    return "\n".join([lines[last].removeprefix(_REFUSAL), *map(str.strip, lines[start:last])])
 
 
 def _last_lines(log: Path) -> list[str]:

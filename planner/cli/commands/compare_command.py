@@ -29,6 +29,7 @@ def run(options: Namespace) -> None:
 
     settings = SearchSettings.checked(**given_settings(options, SearchSettings))
 
+    from planner.cli.printing import terminal_width
     from planner.cli.terminal import Terminal
     from planner.recipes.compare import run_comparison
     from planner.recipes.recipe import chosen_recipes
@@ -42,5 +43,6 @@ def run(options: Namespace) -> None:
         )
     folder = comparison.folder
     draw_comparison(comparison, folder / COMPARISON_PICTURE)
-    print(f"{comparison_table(comparison)}\n\n{comparison_sentences(comparison)}")
+    table = comparison_table(comparison, width=terminal_width())
+    print(f"{table}\n\n{comparison_sentences(comparison)}")
     print(f"\ncomparison: {folder} (compare.csv, {COMPARISON_PICTURE}, a run for each recipe)")

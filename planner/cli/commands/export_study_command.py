@@ -24,9 +24,10 @@ def run(options: Namespace) -> None:
     """Write the study, and print how it is looked at."""
     from planner.cli.terminal import Terminal
     from planner.reports.studies.export_study import export_study
+    from planner.reports.studies.study_place import told
     from planner.run import Run
 
     with Terminal() as terminal:
         opened = Run.open(options.run, live=False)
         name = export_study(opened, options.url, options.name, terminal)
-    print(f"written: study {name}; look at it with `optuna-dashboard {options.url}`")
+    print(f"written: study {name}; look at it with `optuna-dashboard {told(options.url)}`")

@@ -42,7 +42,7 @@ def add_arguments(parser: CommandParser) -> None:
     add_option(parser, "stability", bool, help_text, group=report)
     add_formats(
         parser,
-        "Print a JSON list with an object a plan: the columns of front.csv, best and knee; with "
+        "Print a JSON list with an object a plan: every cost and score, best and knee; with "
         "--budgets an object a budget.",
         "Print the same as CSV, a row a plan or a budget.",
     )
@@ -50,8 +50,10 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(options: Namespace) -> None:
     """Print the front of a run."""
-    from planner.cli.printing import print_frame, show, wants_data
+    from planner.cli.printing import print_frame, show, terminal_width, wants_data
+    from planner.reports.tables import answers_table
     from planner.results.budgets import split_budgets
+    from planner.results.plan_columns import with_every_column
     from planner.run import Run
     from planner.settings.budget import Budget
 
@@ -61,9 +63,10 @@ def run(options: Namespace) -> None:
     if options.budgets is not None:
         answers = opened_run.answers(split_budgets(options.budgets))
         if is_data:
-            print_frame(answers, options)
+            print_frame(with_every_column(answers, opened_run.dense, ["budget"]), options)
         else:
-            _show_answers(answers)
+            show(answers_table(answers, width=terminal_width()))
+        _check_answered(answers)
         return
     budget = Budget.parse(options.budget) if options.budget else None
     if is_data:
@@ -82,6 +85,7 @@ def _reports(run: "Run", options: Namespace) -> list["Text"]:
     """Return what is told below the table."""
     from rich.text import Text
 
+    from planner.cli.printing import terminal_width
     from planner.reports.sentences import (
         front_sentence,
         restriction_sentence,
@@ -97,7 +101,8 @@ def _reports(run: "Run", options: Namespace) -> list["Text"]:
         texts.append(_against(run, Run.open(options.against, live=False)))
     if options.stability:
         stability = run.stability()
-        texts += [stability_table(stability), Text(stability_sentences(stability))]
+        table = stability_table(stability, width=terminal_width())
+        texts += [table, Text(stability_sentences(stability))]
     unfinished = status_sentence(run)
     return [*texts, Text(unfinished, "yellow")] if unfinished else texts
 
@@ -106,14 +111,17 @@ def _against(run: "Run", other: "Run") -> "Text":
     """Return how the fronts of two runs compare: in whole, and at the same costs."""
     from rich.text import Text
 
+    from planner.cli.printing import terminal_width
     from planner.reports.sentences import equal_cost_sentence, rivalry_sentences
     from planner.reports.tables import equal_cost_table
     from planner.results.equal_cost import at_equal_cost
 
     rivalry, found = rivalry_sentences(run, other), at_equal_cost(run, other)
     text = Text(f"{rivalry}\n\n{equal_cost_sentence(run, other, found)}")
-    table = [equal_cost_table(found, run.cost_names)] if found else []
-    return Text("\n").join([text, *table])
+    if not found:
+        return text
+    table = equal_cost_table(found, run.cost_names, width=terminal_width())
+    return Text("\n").join([text, table])
 
 
 def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -> None:
@@ -122,7 +130,7 @@ def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -
     Raises:
         BudgetError: If no plan of the run meets the budget.
     """
-    from planner.cli.printing import show
+    from planner.cli.printing import show, terminal_width
     from planner.reports.answer import answer_sentence
     from planner.reports.sentences import compared_with_baselines, written_sentence
     from planner.reports.tables import front_table
@@ -137,7 +145,7 @@ def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -
         except BudgetError as error:
             refusal = error
     chosen_id, knee_id = (plan.plan_id if plan else None for plan in (chosen, knee))
-    show(front_table(run.front(), marked=chosen_id, knee=knee_id))
+    show(front_table(run.front(), marked=chosen_id, knee=knee_id, width=terminal_width()))
     if refusal:
         raise refusal
     baselines_within = run.metadata.baselines_within
@@ -158,12 +166,14 @@ def print_front(run: "Run", budget: "Budget | None", *, at_knee: bool = False) -
 
 
 def _front_frame(run: "Run", budget: "Budget | None", *, at_knee: bool) -> "pd.DataFrame":
-    """Return a front as data: the columns of ``front.csv``, which plan is chosen, and the knee.
+    """Return a front as data: every column of a plan, which one is chosen, and the knee.
 
     Raises:
         BudgetError: If no plan of the run meets the budget.
     """
-    frame, knee = run.front(), run.knee()
+    from planner.results.plan_columns import with_every_column
+
+    frame, knee = with_every_column(run.front(), run.dense), run.knee()
     best = run.best(budget) if budget else knee if at_knee else None
     ids = {"best": best and best.plan_id, "knee": knee and knee.plan_id}
     return frame.assign(**{name: frame["plan_id"] == plan_id for name, plan_id in ids.items()})
@@ -177,17 +187,14 @@ def _tell_unfinished(run: "Run") -> None:
         logger.warning(unfinished)
 
 
-def _show_answers(answers: "pd.DataFrame") -> None:
-    """Print the best plan within each budget.
+def _check_answered(answers: "pd.DataFrame") -> None:
+    """Refuse budgets of which none is met.
 
     Raises:
-        BudgetError: If there is none for any of them.
+        BudgetError: If it is so.
     """
-    from planner.cli.printing import show
-    from planner.reports.tables import answers_table
     from search_spaces.errors import BudgetError
 
-    show(answers_table(answers))
     if (answers["plan_id"] == "").all():
         raise BudgetError(answers["refusal"][0])
 

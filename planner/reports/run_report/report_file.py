@@ -6,8 +6,8 @@ from typing import Literal, get_args
 from planner.reports.plots import MADE_BY, draw_front
 from planner.run import Run
 from planner.runs.folder import FRONT_PICTURE, REPORT_FILE
-from search_spaces.atomic_files import atomic_write_text
-from search_spaces.errors import MissingExtraError, OutputError, RunError
+from search_spaces.atomic_files import atomic_write_text, check_parent
+from search_spaces.errors import MissingExtraError, OutputError, RunError, SettingsError
 
 ReportFormat = Literal["html", "png", "svg", "pdf"]
 """A page with all of it; or the front alone, for a paper."""
@@ -26,18 +26,24 @@ def write_report(run: Run, out: Path | None, report_format: ReportFormat | None)
 
     Raises:
         RunError: If the run has no front yet.
+        SettingsError: If the file's name says another format.
         OutputError: If the file cannot be written, or is something else than a report.
         MissingExtraError: If packages are missing that a page is made with.
     """
-    chosen = report_format or _format_of(out)
+    named = _format_of(out)
+    chosen = report_format or named or "html"
+    if named not in (None, chosen):
+        raise SettingsError(
+            f"`--format` must be what `--out` ends in, got {chosen} for `{out}`; leave one of "
+            "them out"
+        )
     path = _default(run, chosen) if out is None else out
     if not run.front_plans():
         raise RunError(
             f"a report needs a run with a front, got `{run.folder}` without a plan that is scored "
             "on all of its text; let the search go on"
         )
-    if out is not None:
-        _check_replaceable(path)
+    _check_place(path)
     if chosen == "html":
         atomic_write_text(path, _page(run))
     else:
@@ -45,10 +51,10 @@ def write_report(run: Run, out: Path | None, report_format: ReportFormat | None)
     return path
 
 
-def _format_of(out: Path | None) -> ReportFormat:
-    """Return the format that a file's name says; a page, if it says none."""
+def _format_of(out: Path | None) -> ReportFormat | None:
+    """Return the format that a file's name says, if it says one."""
     ending = out.suffix.removeprefix(".").lower() if out else ""
-    return next((name for name in get_args(ReportFormat) if name == ending), "html")
+    return next((name for name in get_args(ReportFormat) if name == ending), None)
 
 
 def _default(run: Run, chosen: ReportFormat) -> Path:
@@ -68,12 +74,17 @@ def _page(run: Run) -> str:
     return report_page(run)
 
 
-def _check_replaceable(path: Path) -> None:
-    """Refuse to write over what no report is.
+def _check_place(path: Path) -> None:
+    """Refuse a place that is no file's, or where something lies that is no report.
 
     Raises:
-        OutputError: If it is something else.
+        OutputError: If it is so.
     """
+    if path == Path("-"):
+        raise OutputError(
+            "a report goes into a file, got `-`; give `--out` a name such as report.html"
+        )
+    check_parent(path)
     if not path.exists() and not path.is_symlink():
         return
     try:
@@ -82,6 +93,6 @@ def _check_replaceable(path: Path) -> None:
         is_ours = False
     if not is_ours:
         raise OutputError(
-            f"`--out` must be a new file or an earlier report, got `{path}`, which is neither; "
-            "choose another name or remove it"
+            f"a report must be a new file or replace an earlier report, got `{path}`, which is "
+            "neither; give another name as `--out`, or remove it"
         )

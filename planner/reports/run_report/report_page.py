@@ -49,7 +49,11 @@ def report_page(run: Run) -> str:
 def _figures_json(run: Run, content: ReportContent) -> str:
     """Return all figures by id, light and what is other in dark, as JSON that ends no script."""
     points = FrontPoints.of(run, content.model)
-    view = FrontView(x=f"{points.cost_names[0]}_x", budget=own_budget(run), best=content.best)
+    view = FrontView(
+        x=f"{points.cost_names[0]}_x",
+        budget=own_budget(run),
+        best=(points.name, content.best) if content.best else None,
+    )
     figures: dict[str, dict[str, Any]] = {}
     for theme in PALETTES:
         drawn = {

@@ -1,10 +1,11 @@
 """Writing a run as a study of Optuna, wherever that is to lie."""
 
-from planner.reports.studies.optuna_study import EXAMPLES, study_of
+from planner.reports.studies.optuna_study import study_of
 from planner.reports.studies.study_journal import write_journal
+from planner.reports.studies.study_place import no_place
 from planner.reports.studies.study_tables import write_tables
 from planner.runs.run_store import RunStore
-from search_spaces.errors import SettingsError, quoted
+from search_spaces.errors import SettingsError
 from search_spaces.progress import NO_PROGRESS, Progress
 
 _JOURNAL_SUFFIXES = (".log", ".journal")
@@ -31,9 +32,7 @@ def export_study(
         OutputError: If it cannot be written.
     """
     if "://" not in place and not place.endswith(_JOURNAL_SUFFIXES):
-        raise SettingsError(
-            f"a study goes into a database such as {EXAMPLES}, got {quoted(place)}; write it so"
-        )
+        raise no_place(place)
     name = name or run.folder.resolve().name
     if len(name) > _LONGEST_NAME:
         raise SettingsError(

@@ -1,11 +1,9 @@
 """A run as a study of Optuna: each plan a trial."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution, IntDistribution
@@ -15,11 +13,7 @@ from planner.results.front import evaluation_frame, fully_scored
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.runs.space_description import read_space
-from search_spaces.atomic_files import replacing, writing
 from search_spaces.errors import SettingsError
-
-EXAMPLES = "sqlite:///study.db, or a file such as study.log"
-"""Of places for a study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,18 +100,3 @@ def _attributes(run: RunStore, evaluations: Sequence[Evaluation]) -> list[dict[s
 
 def _is_unknown(value: object) -> bool:
     return value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield where to write: a file that is there, or another that is then given its name.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    if path.exists():
-        with writing(path):
-            yield path
-    else:
-        with replacing(path) as temporary:
-            yield temporary

@@ -11,7 +11,8 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalStorage
 
-from planner.reports.studies.optuna_study import Study, written_whole
+from planner.reports.studies.optuna_study import Study
+from planner.reports.studies.study_place import written_whole
 from search_spaces.errors import OutputError
 from search_spaces.progress import Progress
 
@@ -76,8 +77,9 @@ def write_journal(place: str, study: Study, progress: Progress) -> None:
                 directions=["minimize"] * len(study.metric_names),
             )
             made.set_metric_names(list(study.metric_names))
-        for number, trial in enumerate(study.trials):
-            if number % _BATCH == 0:
-                progress.advance(number, len(study.trials))
+        count = len(study.trials)
+        for done, trial in enumerate(study.trials, 1):
             made.add_trial(trial)
+            if done % _BATCH == 0 or done == count:
+                progress.advance(done, count)
         pending.write()

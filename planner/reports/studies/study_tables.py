@@ -19,10 +19,11 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import URL, Connection, Table, insert, make_url, select
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Table, create_engine, insert, inspect, make_url, select
+from sqlalchemy.exc import SQLAlchemyError
 
-from planner.reports.studies.optuna_study import EXAMPLES, Study, written_whole
+from planner.reports.studies.optuna_study import Study
+from planner.reports.studies.study_place import EXAMPLES, no_place, told, written_whole
 from search_spaces.errors import OutputError, SettingsError, quoted
 from search_spaces.progress import Progress
 
@@ -45,14 +46,15 @@ def write_tables(place: str, study: Study, progress: Progress) -> None:
     Raises:
         SettingsError: If no database is named, its driver is missing, or it has a study of this
             name.
-        OutputError: If it cannot be written.
+        OutputError: If it cannot be written, or is of another program.
     """
     url = _url(place)
-    shown = url.render_as_string(hide_password=True)
+    shown = told(place)
     file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
     try:
         with written_whole(file) if file else nullcontext() as path:
             there = url.set(database=str(path)) if path else url
+            _check_owner(there, shown)
             storage = RDBStorage(there.render_as_string(hide_password=False))
             try:
                 with storage.engine.begin() as connection:
@@ -75,15 +77,31 @@ def _url(place: str) -> URL:
     try:
         url = make_url(place)
         url.get_dialect()
-    except (ArgumentError, SQLAlchemyError, ImportError) as error:
-        raise SettingsError(
-            f"a study goes into a database such as {EXAMPLES}, got {quoted(place)}; write it so"
-        ) from error
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        raise no_place(place) from error
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise SettingsError(
-            f"a study goes into a file that stays, got {quoted(place)}; write to {EXAMPLES}"
+            f"a study goes into a file that stays, got {quoted(told(place))}; write to {EXAMPLES}"
         )
     return url
+
+
+def _check_owner(url: URL, shown: str) -> None:
+    """Refuse a database that holds tables, and none of Optuna's.
+
+    Raises:
+        OutputError: If it is one, such as the store of a run.
+    """
+    engine = create_engine(url)
+    try:
+        tables = set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+    if tables and _table(models.StudyModel).name not in tables:
+        raise OutputError(
+            f"a study goes into a database of Optuna, or into a new one, got {quoted(shown)}, "
+            f"which is another program's; write to {EXAMPLES}"
+        )
 
 
 def _add_study(connection: Connection, study: Study, shown: str, progress: Progress) -> None:
@@ -97,9 +115,10 @@ def _add_study(connection: Connection, study: Study, shown: str, progress: Progr
         _add(connection, models.StudyDirectionModel, study_id=study_id, **direction)
     names = {"key": _METRIC_NAMES, "value_json": json.dumps(study.metric_names)}
     _add(connection, models.StudySystemAttributeModel, study_id=study_id, **names)
-    for begin in range(0, len(study.trials), _BATCH):
-        progress.advance(begin, len(study.trials))
+    count = len(study.trials)
+    for begin in range(0, count, _BATCH):
         _add_trials(connection, study_id, begin, study.trials[begin : begin + _BATCH])
+        progress.advance(min(begin + _BATCH, count), count)
 
 
 def _add_trials(

@@ -8,7 +8,7 @@ import pytest
 from dash import Dash
 
 from planner.browse.app import make_app
-from planner.browse.request_guard import RequestGuard
+from planner.browse.requests.request_guard import RequestGuard
 from planner.browse.run_shelf import RunShelf
 
 

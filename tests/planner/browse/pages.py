@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dash import Dash
+from werkzeug.test import TestResponse
 
 ASKED: dict[str, Any] = {
     "x": "params_x",
@@ -30,6 +31,16 @@ def ask(app: Dash, output: str, values: Mapping[str, Any], changed: str) -> dict
     Returns:
         The properties that it sets, by element; nothing if it sets none.
     """
+    answer = post(app, output, values, changed)
+    assert answer.status_code in (200, 204), answer.get_data(as_text=True)
+    if answer.status_code == 204:
+        return {}
+    properties: dict[str, Any] = answer.get_json()["response"]
+    return properties
+
+
+def post(app: Dash, output: str, values: Mapping[str, Any], changed: str) -> TestResponse:
+    """Send what `ask` asks, and return the answer whatever it is."""
     client = app.server.test_client()
     callback = next(
         each
@@ -49,12 +60,8 @@ def ask(app: Dash, output: str, values: Mapping[str, Any], changed: str) -> dict
         ]
     if len(outputs) == 1:
         body["outputs"] = _dependency(outputs[0])
-    answer = client.post("/_dash-update-component", json=body)
-    assert answer.status_code in (200, 204), answer.get_data(as_text=True)
-    if answer.status_code == 204:
-        return {}
-    properties: dict[str, Any] = answer.get_json()["response"]
-    return properties
+    answer: TestResponse = client.post("/_dash-update-component", json=body)
+    return answer
 
 
 def _dependency(name: str) -> dict[str, str]:

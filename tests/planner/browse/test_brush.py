@@ -1,14 +1,18 @@
 """A brush holds the plans inside its outline, drawn or not."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from dash import Dash
 
 from planner.browse.brush import Brush
-from planner.browse.drawing import brush_patch
+from planner.browse.drawing import brush_patch, drawing
 from planner.browse.run_shelf import RunShelf
+from planner.browse.table.plan_rows import PlanTable
+from planner.browse.table.row_request import RowRequest
 from planner.figures.front_points import FrontPoints
 from tests.planner.browse.pages import ASKED, ask
 
@@ -30,7 +34,7 @@ def box(left: float, right: float, low: float, high: float) -> dict[str, Any]:
 def brushed(points: FrontPoints, stored: dict[str, Any]) -> set[str]:
     brush = Brush.of(stored)
     assert brush is not None
-    return set(brush.plans([points]))
+    return set(points.frame["plan_id"][brush.inside([points])[points.name]])
 
 
 def test_a_box_holds_what_is_inside(points: FrontPoints) -> None:
@@ -75,12 +79,21 @@ def test_no_outline_is_no_brush() -> None:
     assert Brush.of({}) is None
 
 
-def test_the_other_picture_marks_the_same_plans(points: FrontPoints, app: Dash) -> None:
-    chosen = points.frame["plan_id"].iloc[:3].tolist()
+def marked(patch: Any, figure: go.Figure) -> set[tuple[str, str]]:
+    """Return the run and the id of each plan that stands out."""
+    return {
+        tuple(figure.data[operation["location"][1]].customdata[place])
+        for operation in patch._operations
+        for place in operation["params"]["value"]
+    }
+
+
+def test_the_other_picture_marks_the_same_plans(points: FrontPoints) -> None:
+    is_inside = np.isin(np.arange(len(points.frame)), [0, 2])
     asked = ASKED | {"revisions": [["first", "1"]]}
-    patch = brush_patch([points], asked, chosen)
-    marked = [each["params"]["value"] for each in patch._operations]
-    assert sum(map(len, marked)) >= len(chosen)
+    figure, _ = drawing([points], asked, None, None)
+    chosen = {("first", plan_id) for plan_id in points.frame["plan_id"][is_inside]}
+    assert marked(brush_patch([points], asked, {"first": is_inside}), figure) == chosen
     cleared = brush_patch([points], asked, None)._operations
     assert {each["params"]["value"] for each in cleared[:-1]} == {None}
     assert cleared[-1]["location"] == ["layout", "selections"]
@@ -103,7 +116,25 @@ def test_a_brush_is_told_of(app: Dash, points: FrontPoints) -> None:
     told = ask(app, "brush-note.children", values | {"brush.data": None}, "brush.data")
     assert told["clear-brush"]["hidden"] is True
     assert {"front", "other"} <= set(told)
-    rows = ask(app, "plans.rowData", values | {"shown-plans.value": "front"}, "brush.data")[
-        "plans"
-    ]["rowData"]
-    assert len(rows) == known
+    values |= {"shown-plans.value": "front"}
+    told = ask(app, "plan-count.children", values, "plans.getRowsRequest")
+    assert told["plans"]["getRowsResponse"]["rowCount"] == known
+
+
+def test_runs_that_share_ids_are_told_apart(points: FrontPoints) -> None:
+    """The same plan in two runs, scored elsewhere in one: an outline holds one of them."""
+    frame = points.frame.assign(kl=points.frame["kl"] + 10)
+    other = replace(points, name="other", frame=frame)
+    brush = Brush.of(box(-1, 2, -1, 9.9))
+    assert brush is not None
+    inside = brush.inside([points, other])
+    assert inside["first"].any()
+    assert not inside["other"].any()
+    asked = ASKED | {"revisions": [["first", "1"], ["other", "1"]]}
+    figure, _ = drawing([points, other], asked, None, None)
+    told = marked(brush_patch([points, other], asked, inside), figure)
+    assert {run for run, _ in told} == {"first"}
+    table = PlanTable([points, other], shows_all=True, brushed=inside)
+    rows = table.rows(table.found(RowRequest()))
+    assert {row["run"] for row in rows} == {"first"}
+    assert len(rows) == inside["first"].sum()

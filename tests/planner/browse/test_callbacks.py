@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from dash import Dash
 
@@ -20,9 +21,10 @@ from planner.browse.callbacks.plan_callbacks import chosen_plans
 from planner.browse.callbacks.run_callbacks import points_of, run_choices, state_line
 from planner.browse.drawing import drawing
 from planner.browse.page import SLIDERS
-from planner.browse.plan_rows import key_of, plan_of, table_columns, table_rows
-from planner.browse.request_guard import RequestGuard
+from planner.browse.requests.request_guard import RequestGuard
 from planner.browse.run_shelf import RunShelf
+from planner.browse.table.plan_rows import PlanTable, key_of, plan_of
+from planner.browse.table.row_request import RowRequest
 from planner.run import Run
 from search_spaces.errors import BudgetError
 from tests.planner.browse.pages import ASKED, ask
@@ -78,7 +80,7 @@ def test_a_broken_run_is_offered_with_its_sentence(searched: Path, tmp_path: Pat
     options, _, _ = run_choices(shelf, Address(), None, None)
     assert options[0]["label"] == "<script> – cannot be read"
     line = state_line(shelf.look("<script>"))
-    assert "className='fault'" in repr(line)
+    assert "className='run-state fault'" in repr(line)
     shelf.close()
 
 
@@ -167,8 +169,10 @@ def test_a_budget_sends_marks_and_no_plans_again(shelf: RunShelf, revisions: lis
 
 def test_a_brush_marks_its_plans_alone(shelf: RunShelf, revisions: list[Any]) -> None:
     points = points_of(shelf, revisions[:1])
-    chosen = points[0].frame["plan_id"].iloc[[0, 3]].tolist()
-    figure, _ = drawing(points, ASKED | {"revisions": revisions[:1]}, None, chosen)
+    is_inside = np.isin(np.arange(len(points[0].frame)), [0, 3])
+    chosen = points[0].frame["plan_id"][is_inside].tolist()
+    inside = {"first": is_inside}
+    figure, _ = drawing(points, ASKED | {"revisions": revisions[:1]}, None, inside)
     marked = {
         trace.customdata[place][1]
         for trace in figure.data
@@ -178,40 +182,16 @@ def test_a_brush_marks_its_plans_alone(shelf: RunShelf, revisions: list[Any]) ->
     assert marked == set(chosen)
 
 
-def test_the_table_lists_the_front_or_all_or_what_is_brushed(
-    shelf: RunShelf, revisions: list[Any]
-) -> None:
-    points = points_of(shelf, revisions)
-    with Run.open(shelf.folder / "first") as run:
-        front = [plan.plan_id for plan in run.front_plans()]
-        baselines = {plan.plan_id for plan in run.baselines().values()}
-        known = len({e.plan_id for e in run.landed()})
-    rows = table_rows(points[:1], shows_all=False, brushed=None)
-    assert {row["plan"] for row in rows} == {*front, *baselines}
-    assert rows[0]["params_x"] == max(row["params_x"] for row in rows[: len(front)])
-    assert len(table_rows(points, shows_all=True, brushed=None)) == 2 * known
-    brushed = table_rows(points, shows_all=False, brushed=front[:2])
-    assert {(row["run"], row["plan"]) for row in brushed} == {
-        (name, plan) for name in ("first", "inner/second") for plan in front[:2]
-    }
-    json.dumps(rows, allow_nan=False)
-    fields = [column["field"] for column in table_columns(points)]
-    assert set(fields) <= {*rows[0], "run"}
-    assert len(fields) == len(set(fields))
-    assert "run" not in [column["field"] for column in table_columns(points[:1])]
-
-
 def test_a_row_says_which_plan_it_is() -> None:
     assert plan_of(key_of("a/b", "c1")) == ["a/b", "c1"]
 
 
 def test_filters_survive_what_lands(app: Dash, revisions: list[Any]) -> None:
-    values: dict[str, Any] = {"revisions.data": revisions, "shown-plans.value": "front"}
-    first = ask(app, "plans.rowData", values, "revisions.data")
+    values: dict[str, Any] = {"revisions.data": revisions}
+    first = ask(app, "plans.columnDefs", values, "revisions.data")
     columns = first["plans"]["columnDefs"]
-    again = ask(app, "plans.rowData", values | {"plans.columnDefs": columns}, "revisions.data")
-    assert "columnDefs" not in again["plans"]
-    assert again["plans"]["rowData"] == first["plans"]["rowData"]
+    again = ask(app, "plans.columnDefs", values | {"plans.columnDefs": columns}, "revisions.data")
+    assert again == {}
 
 
 def test_plans_are_chosen_by_click_tick_answer_and_name() -> None:
@@ -319,5 +299,36 @@ def test_a_search_that_scored_nothing_yet_is_waited_for(searched: Path, tmp_path
     assert "no plan is scored yet" in repr(words)
     assert look.points is not None
     assert drawing([look.points], ASKED | {"revisions": [["run", "0"]]}, None, None)[1]
-    assert table_rows([look.points], shows_all=True, brushed=None) == []
+    table = PlanTable([look.points], shows_all=True, brushed=None)
+    assert table.rows(table.found(RowRequest())) == []
+    shelf.close()
+
+
+def test_a_damaged_search_is_not_waited_for(searched: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched, tmp_path / "run")
+    with closing(sqlite3.connect(tmp_path / "run" / "run.sqlite")) as database, database:
+        database.executescript(
+            "update measurements set value = -1; delete from meta where key = 'finished';"
+            "update status set state = 'searching';"
+        )
+    shelf = RunShelf(tmp_path)
+    look = shelf.look("run")
+    assert look.is_damaged
+    line = state_line(look)
+    assert "className='run-state fault'" in repr(line)
+    assert "is damaged" in repr(line)
+    assert "no plan is scored yet" not in repr(line)
+    shelf.close()
+
+
+def test_commands_that_mend_are_shown(searched: Path, tmp_path: Path) -> None:
+    """A sentence that speaks of the command beside it has one."""
+    shutil.copytree(searched, tmp_path / "run")
+    with closing(sqlite3.connect(tmp_path / "run" / "run.sqlite")) as database, database:
+        database.executescript("delete from meta where key not in ('schema_version');")
+        database.executescript("update status set state = 'stopped';")
+    shelf = RunShelf(tmp_path)
+    look = shelf.look("run")
+    assert "by the command beside this\nplanner search" in look.note
+    assert look.note in state_line(look).children[-1]
     shelf.close()

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from planner.browse.callbacks.export_callbacks import folder_name
 from planner.browse.inner_paths import new_folder, run_folder
 from search_spaces.errors import OutputError, RunError
 
-OUTSIDE = ("../x", "a/../../x", "/etc", "~/x", "", " ", "a\\b", "a\nb", ".hidden", "a/.b", "\0")
+OUTSIDE = ("../x", "a/../../x", "/etc", "", " ", ".hidden", "a/.b", "\0", "\ud800")
+ODD = ("~t", "a\\b", "a\nb", "\udcff")
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -40,3 +42,25 @@ def test_a_new_folder_takes_no_others_place(tmp_path: Path) -> None:
     for name in ("taken", "nowhere", "."):
         with pytest.raises(OutputError, match="taken"):
             new_folder(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_run_may_be_named_as_the_system_takes_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert run_folder(tmp_path, name) == tmp_path / name
+    assert new_folder(tmp_path, f"{name}/export") == tmp_path / name / "export"
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_new_folder_gets_a_plain_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match="plain name"):
+        new_folder(tmp_path, name)
+    assert new_folder(tmp_path, folder_name(name, "a1", "hf")).parent == tmp_path
+
+
+def test_a_long_name_is_refused_as_such(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="230 bytes"):
+        new_folder(tmp_path, "n" * 300)
+    longest = folder_name("n" * 255, "a1", "hf")
+    assert new_folder(tmp_path, f"{longest}-99").name.startswith("nnn")
+    assert longest.endswith("-a1-hf")

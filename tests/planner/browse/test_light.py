@@ -12,14 +12,16 @@ from planner.browse.app import opened_app
 from planner.browse.callbacks.budget_callbacks import answers
 from planner.browse.callbacks.plan_callbacks import difference_of, told
 from planner.browse.plan_details import details_of
-from planner.browse.plan_rows import table_rows
-from planner.browse.request_guard import RequestGuard
+from planner.browse.table.plan_rows import PlanTable
+from planner.browse.requests.request_guard import RequestGuard
+from planner.browse.table.row_request import RowRequest
 from planner.export.cards.manifest import Manifest
 from planner.figures.hypervolume_figure import hypervolume_figure
 app, shelf = opened_app(Path(sys.argv[1]), RequestGuard())
 assert app.server.test_client().get("/").status_code == 200
 look = shelf.look("first")
-assert table_rows([look.points], shows_all=True, brushed=None)
+table = PlanTable([look.points], shows_all=True, brushed=None)
+assert table.rows(table.found(RowRequest()))
 assert hypervolume_figure([look.points], "light").data
 answered, _, _ = answers(shelf, "params<=0.9x", [["first", look.revision]])
 best = answered["best"]

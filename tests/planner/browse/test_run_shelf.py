@@ -91,11 +91,18 @@ def test_no_name_leads_out(own: RunShelf, tmp_path: Path) -> None:
         own.ask(lambda run: run.folder, str(tmp_path / "run"))
 
 
-def test_a_link_for_a_database_is_not_followed(own: RunShelf, searched: Path) -> None:
-    database = own.folder / "run" / "run.sqlite"
-    database.unlink()
-    database.symlink_to(searched / "run.sqlite")
+@pytest.mark.parametrize("name", ["run.sqlite", "settings.yaml", "space.json"])
+def test_a_link_in_a_run_is_not_followed(own: RunShelf, searched: Path, name: str) -> None:
+    file = own.folder / "run" / name
+    file.unlink()
+    file.symlink_to(searched / name)
     assert "got a link" in own.look("run").note
+    assert "got a link" in own.entries()[0].fault
+
+
+def test_a_name_that_no_file_has_is_refused(own: RunShelf) -> None:
+    with pytest.raises(RunError, match="must be a run that can be read"):
+        own.ask(lambda run: run.folder, "n" * 300)
 
 
 def test_runs_that_nobody_looks_at_are_closed(

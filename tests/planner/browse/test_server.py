@@ -24,8 +24,16 @@ def free_port() -> int:
         return port
 
 
+@pytest.mark.parametrize(
+    ("ending", "status", "said"),
+    [(signal.SIGINT, 0, ""), (signal.SIGTERM, 128 + 15, "planner: stopped\n")],
+)
 def test_a_page_is_served_until_it_is_ended(
-    two_runs: Path, capsys: pytest.CaptureFixture[str]
+    two_runs: Path,
+    capsys: pytest.CaptureFixture[str],
+    ending: signal.Signals,
+    status: int,
+    said: str,
 ) -> None:
     port = free_port()
     command = [sys.executable, "-m", "planner", "browse", str(two_runs), f"--port={port}"]
@@ -38,9 +46,9 @@ def test_a_page_is_served_until_it_is_ended(
                 assert b"Compression planner" in page.read()
             told = refused(capsys, "browse", str(two_runs), f"--port={port}", "--no_browser")
             assert f"{port} is in use; choose another such as `--port {port + 1}`" in told
-            server.send_signal(signal.SIGINT)
-            assert server.wait(20) == 0
-            assert server.stderr.read() == ""
+            server.send_signal(ending)
+            assert server.wait(20) == status
+            assert server.stderr.read() == said
         finally:
             server.kill()
 
@@ -50,7 +58,8 @@ def test_other_machines_need_a_token(two_runs: Path, monkeypatch: pytest.MonkeyP
     answers: list[int] = []
 
     class Server:
-        def __init__(self, app: Flask, **_place: object) -> None:
+        def __init__(self, app: Flask, **place: object) -> None:
+            assert place["max_request_body_size"] == 4 * 2**20  # read before the token is asked
             self.app = app
 
         def run(self) -> None:

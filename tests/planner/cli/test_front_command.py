@@ -1,19 +1,24 @@
 """``planner front``: what it prints of a run, and what it does without."""
 
+import csv
 import io
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from evaluators.metric import COST_KINDS, metric_names
 from planner import Run
 from planner.cli.main import main
 from tests import ROOT
+from tests.planner.cli.screens import Screen
 from tests.problems.toy_search import SETTINGS
 
 
@@ -85,6 +90,51 @@ def test_answers_to_many_budgets_as_data(
     assert (met["budget"], met["refusal"]) == ("params<=0.8x", "")
     assert "cannot be met" in missed["refusal"]
     assert missed["kl"] is None
+
+
+def columns(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> list[str]:
+    assert main(["front", *words, "--csv"]) == status
+    return next(csv.reader(io.StringIO(capsys.readouterr().out)))
+
+
+def test_columns_stay_whatever_was_measured(
+    toy: Run, searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The toy's plans lack what only a front is measured by; some were never re-scored."""
+    costs = metric_names(*COST_KINDS)
+    few, all_of_them = columns(capsys, str(toy.folder)), columns(capsys, str(searched))
+    assert "holdout_cosine" not in toy.front()
+    assert [name for name in few if name.removesuffix("_x") not in costs] == [
+        name for name in all_of_them if name.removesuffix("_x") not in costs
+    ]
+    met = columns(capsys, str(toy.folder), "--budgets", "0.9x")
+    assert met == ["budget", *few[:-2], "refusal"]
+    assert columns(capsys, str(toy.folder), "--budgets", "0.001x", status=2) == met
+
+
+def test_a_table_fits_its_terminal_and_is_whole_in_a_file(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with redirect_stdout(Screen()) as screen:
+        assert main(["front", str(searched)]) == 0
+    assert main(["front", str(searched)]) == 0
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+    folded, whole = (_tables(text) for text in (shown, capsys.readouterr().out))
+    assert max(len(line) for table in folded for line in table) <= 60
+    (table,) = whole
+    assert max(map(len, table)) > 60
+    assert _words(folded) == _words(whole)
+
+
+def _tables(text: str) -> list[list[str]]:
+    """Return the lines of the tables of plans in a text."""
+    parts = [part.splitlines() for part in text.split("\n\n")]
+    return [lines for lines in parts if lines[0].split()[:1] == ["plan"]]
+
+
+def _words(tables: list[list[str]]) -> set[str]:
+    return {word for lines in tables for line in lines for word in line.split()}
 
 
 def test_a_run_that_is_not_finished_says_how_far_it_came(

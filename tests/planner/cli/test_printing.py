@@ -11,7 +11,7 @@ import pytest
 from rich.text import Text
 
 from planner.cli.guard import Printed
-from planner.cli.printing import print_frame, show
+from planner.cli.printing import print_frame, print_json, show
 from planner.reports.tables import front_table
 from tests.planner.cli.screens import Screen
 
@@ -55,3 +55,12 @@ def test_what_is_no_number_is_null() -> None:
         {"x": None, "n": 1, "at": "2026-01-02T03:04:05+00:00"},
         {"x": None, "n": 2, "at": None},
     ]
+
+
+def test_json_stays_json_whatever_signs_are_in_it() -> None:
+    value = {"name": "a\x85\u200b\U000e0001\x1b ± é"}
+    out = Printed(io.StringIO())
+    with redirect_stdout(out):
+        print_json(value)
+    assert json.loads(out.delivered()) == value
+    assert "± é" in out.delivered()

@@ -48,10 +48,40 @@ def test_what_is_no_report_stays(
     paper.write_text("mine")
     for out in (paper, tmp_path):
         said = refused(capsys, "report", str(searched), "--out", str(out))
-        assert "must be a new file or an earlier report" in said
+        assert "must be a new file or replace an earlier report" in said
     assert paper.read_text() == "mine"
     said = refused(capsys, "report", str(searched), "--out", str(tmp_path / "no" / "a.svg"))
-    assert "must be writable" in said
+    assert "its folder does not exist; make it first" in said
+
+
+@pytest.mark.parametrize(("words", "name"), [([], "report.html"), (["--format=svg"], "front.svg")])
+def test_a_file_of_the_user_in_the_run_stays(
+    words: list[str], name: str, searched_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (searched_copy / name).write_text("mine")
+    said = refused(capsys, "report", str(searched_copy), *words)
+    assert "must be a new file or replace an earlier report" in said
+    assert (searched_copy / name).read_text() == "mine"
+
+
+def test_a_name_and_a_format_that_differ_are_refused(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figure.PNG"
+    said = refused(capsys, "report", str(searched), "--out", str(out), "--format", "html")
+    assert f"`--format` must be what `--out` ends in, got html for `{out}`" in said
+    assert not out.exists()
+
+
+def test_standard_output_takes_no_report(
+    searched: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "goes into a file, got `-`" in refused(capsys, "report", str(searched), "--out", "-")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_run_without_plans_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

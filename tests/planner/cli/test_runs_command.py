@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -67,3 +68,21 @@ def test_a_folder_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(told.out) == []
     assert "no runs in" in told.err
     assert "must be a folder with runs in it" in refused(capsys, "runs", str(tmp_path / "none"))
+
+
+def test_a_name_that_no_line_or_text_can_hold_is_written_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a\nb", os.fsdecode(b"bad\xff"), "good"):
+        write_toy_run(tmp_path / name).close()
+    (tmp_path / "a\nb" / "run.sqlite").write_bytes(b"")  # whose fault names it
+    lines = printed(capsys, str(tmp_path)).splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith("    ")] == [
+        "run", "a\\nb", "bad\\udcff", "good",
+    ]  # fmt: skip
+    paths = ["a\nb", "bad\\udcff", "good"]
+    rows = json.loads(printed(capsys, str(tmp_path), "--json"))
+    assert [row["path"] for row in rows] == paths
+    assert rows[0]["fault"]
+    reader = csv.DictReader(io.StringIO(printed(capsys, str(tmp_path), "--csv"), newline=""))
+    assert [row["path"] for row in reader] == paths

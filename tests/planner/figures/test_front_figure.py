@@ -75,11 +75,24 @@ def test_a_budget_is_shaded_as_far_as_it_limits_the_axes(points: FrontPoints) ->
     one = shape("params<=0.7x", FrontView(x="params"))
     assert (one.x1, one.yref, one.y0, one.y1) == (0.7, "y domain", 0.0, 1.0)  # in K
     assert shape("size<=1500") is None
+    larger = replace(points, name="larger", dense={k: 2 * v for k, v in points.dense.items()})
+    shares = front_figure([points, larger], replace(VIEW, budget=Budget.parse("params<=0.7x")))
+    assert shares.layout.shapes[0].name == "within params≤0.7x"
+    amounts = replace(VIEW, x="params", budget=Budget.parse("params<=0.7x"))
+    told = front_figure([points, larger], amounts).layout.shapes[0].name
+    assert told == f"within params≤0.7x, for {points.name}"
 
 
 def test_the_best_plan_and_those_selected_are_ringed(points: FrontPoints) -> None:
-    view = replace(VIEW, best=FRONT[1], selected=(FRONT[0], FRONT[2]))
+    name = points.name
+    view = replace(VIEW, best=(name, FRONT[1]), selected=((name, FRONT[0]), (name, FRONT[2])))
+    # runs of one model share ids
     found = traces(front_figure([points], view))
+    both = traces(front_figure([points, replace(points, name="other")], view))
+    assert not [
+        name for name in both if name in ("other: selected", "other: best within the budget")
+    ]
+    assert {f"{name}: selected", f"{name}: best within the budget"} <= set(both)
     assert [*found["best within the budget"].y] == pytest.approx([0.1466667])
     assert [*found["selected"].y] == pytest.approx([0.0, 1.0355556])
 

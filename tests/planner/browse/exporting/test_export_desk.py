@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +23,13 @@ from planner.browse.exporting.export_record import (
     progress_of,
 )
 from planner.browse.run_shelf import RunShelf
+from planner.runs.folder import MANIFEST_FILE
 from search_spaces.errors import InputError, OutputError, PlanError, SettingsError
+from tests.planner.export.cards.manifests import MANIFEST
 
 SLEEP = "import time; time.sleep(60)"
+MADE = {"plan_id": MANIFEST.plan_id, "format": MANIFEST.format}
+"""Of an export that the manifest is of."""
 
 
 @pytest.fixture
@@ -56,6 +61,11 @@ def record(folder: Path, process: int, **details: str) -> ExportRecord:
     path = folder / RECORDS_FOLDER / "job.json"
     path.write_text(found.model_dump_json(), encoding="utf-8")
     return found
+
+
+def write_manifest(out: Path) -> None:
+    out.mkdir()
+    (out / MANIFEST_FILE).write_text(MANIFEST.model_dump_json(), encoding="utf-8")
 
 
 def say(folder: Path, text: str) -> None:
@@ -141,6 +151,11 @@ def test_progress_is_read_from_the_log(tmp_path: Path) -> None:
         ("", "stopped", "its process ended without a word"),
         ("planner: stopped", "stopped", "it was stopped"),
         ("card\n\nexported: /tmp/out\n", "lost", ""),
+        (
+            "a …\n  planner search x --resume\nplanner: it must have begun\n",
+            "failed",
+            "it must have begun\nplanner search x --resume",
+        ),
     ],
 )
 def test_a_dead_process_is_told_as_such(tmp_path: Path, log: str, state: str, said: str) -> None:
@@ -161,9 +176,78 @@ def test_records_that_nobody_can_read_are_left_alone(own: RunShelf) -> None:
 def test_a_record_that_leads_out_tells_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "manifest.json").write_text("{}")
-    assert progress_of(folder, record(folder, 1, out="../out")).manifest is None
+    write_manifest(tmp_path / "out")
+    write_manifest(folder / "out")
+    inside, outside = record(folder, 1, **MADE), record(folder, 1, **MADE, out="../out")
+    say(folder, "exported: out")
+    assert progress_of(folder, inside).manifest == MANIFEST
+    assert progress_of(folder, outside).manifest is None
+
+
+def test_a_manifest_that_is_a_link_tells_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    write_manifest(tmp_path / "out")
+    (folder / "out").mkdir(parents=True)
+    (folder / "out" / MANIFEST_FILE).symlink_to(tmp_path / "out" / MANIFEST_FILE)
+    found = record(folder, 1, **MADE)
+    say(folder, "exported: out")
+    assert progress_of(folder, found).state == "lost"
+
+
+def test_a_proof_is_told_of_the_export_that_wrote_it(tmp_path: Path) -> None:
+    """An export into a folder that another one of the same plan took later stays what it was."""
+    refused = record(tmp_path, 1, **MADE)
+    say(tmp_path, "planner: an export must compute what was scored")
+    write_manifest(tmp_path / "out")
+    assert progress_of(tmp_path, refused).state == "failed"
+    say(tmp_path, "exported: out")
+    assert progress_of(tmp_path, refused).state == "exported"
+    for other in ({"plan_id": "other"}, {"format": "onnx"}):
+        assert progress_of(tmp_path, record(tmp_path, 1, **(MADE | other))).state == "lost"
+    manifest = tmp_path / "out" / MANIFEST_FILE
+    for hours in (-1, 1):  # of another export, before it began or since it ended
+        then = time.time() + 3600 * hours
+        os.utime(manifest, (then, then))
+        assert progress_of(tmp_path, refused).state == "lost"
+
+
+def test_what_a_killed_export_left_is_deleted(own: RunShelf) -> None:
+    out = own.folder / "out"
+    code = (
+        "import os, sys; from pathlib import Path;"
+        "from search_spaces.atomic_files import scratch_beside\n"
+        "with scratch_beside(Path(sys.argv[1])) as scratch:\n"
+        "    (scratch / 'weights').touch(); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(out)], check=False)
+    assert killed.returncode == -9
+    assert [*own.folder.glob(".out.*.scratch")]
+    record(own.folder, 2**22 - 1)
+    say(own.folder, "cutting …\n")
+    assert ExportDesk(own).exports()[0].state == "stopped"
+    assert not [*own.folder.glob(".out.*.scratch")]
+
+
+def test_two_servers_begin_one_export(own: RunShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin_slowly(desk: ExportDesk, _job: str, command: list[str]) -> subprocess.Popen[bytes]:
+        time.sleep(0.3)  # in which the other would find nobody at work
+        process = subprocess.Popen([sys.executable, "-c", SLEEP, command[-1]])
+        started.append(process)
+        return process
+
+    started: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(ExportDesk, "_start", begin_slowly)
+    orders = [order(own, out) for out in ("one", "other")]
+    try:
+        with ThreadPoolExecutor(2) as visitors:
+            begun = [visitors.submit(ExportDesk(own).begin, each) for each in orders]
+        errors = [each.exception() for each in begun]
+        assert sorted(type(error).__name__ for error in errors) == ["NoneType", "SettingsError"]
+        assert len(started) == 1
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.slow  # two processes load torch

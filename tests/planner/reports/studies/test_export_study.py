@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from planner.cli.main import main
 from planner.reports.studies.export_study import export_study
+from planner.reports.studies.study_place import told
 from planner.run import Run
 from planner.runs.folder import SPACE_FILE
 from search_spaces.errors import OutputError, RunError, SettingsError
@@ -103,10 +104,11 @@ def test_plots_of_optuna_show_it(run: Run, place: str) -> None:
 
 
 def test_its_dashboard_shows_it(run: Run, place: str) -> None:
-    dashboard = pytest.importorskip("optuna_dashboard")
+    import optuna_dashboard
+
     export_study(run, place)
     study = load(place, "toy")
-    app, number = dashboard.wsgi(study._storage), study._study_id
+    app, number = optuna_dashboard.wsgi(study._storage), study._study_id
     ((listed,),) = [json.loads(get(app, "/api/studies"))["study_summaries"]]
     assert (listed["study_name"], listed["directions"]) == ("toy", ["minimize", "minimize"])
     shown = json.loads(get(app, f"/api/studies/{number}"))
@@ -137,6 +139,35 @@ def test_others_of_the_same_place_stay(run: Run, place: str) -> None:
     assert len(load(place, "toy").trials) == 6
     export_study(run, place, "again")
     assert [trial.number for trial in load(place, "again").trials] == [*range(6)]
+
+
+def test_a_database_of_another_program_stays_as_it_is(run: Run, tmp_path: Path) -> None:
+    """Such as the store of the run itself."""
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    store = folder / "run.sqlite"
+    before = store.read_bytes()
+    with pytest.raises(OutputError, match="which is another program's"):
+        export_study(run, f"sqlite:///{store}")
+    assert store.read_bytes() == before
+
+
+def test_progress_ends_when_all_is_written(
+    run: Run, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("study_tables", "study_journal"):
+        monkeypatch.setattr(f"planner.reports.studies.{module}._BATCH", 4)
+    progress = RecordedProgress()
+    export_study(run, place, progress=progress)
+    assert progress.counts == [(4, 6), (6, 6)]
+
+
+def test_no_password_is_told() -> None:
+    assert told("mysql+pymysql://me:a:b@c@host/db") == "mysql+pymysql://me:***@host/db"
+    assert told("mysql://host/db?password=secret&x=1") == "mysql://host/db?password=***&x=1"
+    assert [told(place) for place in ("sqlite:////a/b@c.db", "a:b.log")] == [
+        "sqlite:////a/b@c.db",
+        "a:b.log",
+    ]
 
 
 def test_a_name_that_is_taken_is_refused(run: Run, place: str) -> None:
@@ -180,9 +211,13 @@ def test_a_run_in_a_file_that_is_none_is_refused(run: Run, place: str, tmp_path:
         ("study.db", "a study goes into a database such as sqlite:///study.db, or a file"),
         ("nonsense://study.db", "a study goes into a database such as"),
         ("sqlite://", "a study goes into a file that stays"),
-        ("sqlite:////nowhere/at/all/study.db", "must be writable"),
-        ("/nowhere/at/all/study.log", "must be writable"),
+        ("sqlite:////nowhere/at/all/study.db", "its folder does not exist; make it first"),
+        ("/nowhere/at/all/study.log", "its folder does not exist; make it first"),
         ("postgresql+pg8000://me:secret@nowhere/x", "needs the driver of its database"),
+        ("postgresql+nosuch://me:secret@nowhere/x", "a study goes into a database such as"),
+        ("postgresql://me:secret@nowhere:port/x", "a study goes into a database such as"),
+        ("postgresql:/me:secret@nowhere/x", "a study goes into a database such as"),
+        ("sqlite://?password=secret", "a study goes into a file that stays"),
     ],
 )
 def test_a_place_that_is_none_is_refused(

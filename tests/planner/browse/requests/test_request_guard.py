@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from planner.browse.request_guard import RequestGuard, is_loopback
+from planner.browse.requests.request_guard import RequestGuard, is_loopback
 
 TOKEN = "d41d8cd98f"
 
