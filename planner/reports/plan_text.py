@@ -6,11 +6,11 @@ from pathlib import PurePath
 from rich.text import Text
 
 from planner.reports.plan_facts import cost_rows, score_rows
-from planner.reports.tables import layers_table, one_line, table
+from planner.reports.tables import aligned_lines, layers_table, one_line, table
 from planner.results.layer_strips import DROPPED, Strip, layer_strips
 from planner.results.run_plan import RunPlan
 from planner.runs.records import BASELINE_ROUND, RESCORE_SPLITS, Evaluation
-from search_spaces.errors import RunError
+from search_spaces.errors import RunError, in_words
 
 _BARS = "▁▂▃▄▅▆▇█"
 """From little that is kept to all; readable without colour."""
@@ -69,6 +69,8 @@ def _scores_table(plan: RunPlan, width: int | None) -> Text:
         shown, metric = row.metric.exponential, row.metric
         names = [shown, ""] if shown else [metric.name, metric.label]
         rows.append([*names, *(row.cells.get(text, "") for text in texts)])
+    if width is not None and max(map(len, aligned_lines(rows))) > width:
+        rows = [[name, "", *cells] for name, _, *cells in rows]  # side by side, and in few words
     return table(rows, width=width)
 
 
@@ -77,7 +79,7 @@ def _layers_text(plan: RunPlan, width: int | None) -> Text:
     try:
         layers = plan.layers()
     except RunError as error:  # of a file that is lost, only the layers are missing here
-        told = [f"its layers are not known: {error}", *getattr(error, "__notes__", ())]
+        told = f"its layers are not known: {in_words(error)}".splitlines()
         return Text("\n").join([Text(one_line(words), "yellow") for words in told])
     parts = [strips_text(layer_strips(layers)), Text(), layers_table(layers, width=width)]
     return Text("\n").join(parts)
