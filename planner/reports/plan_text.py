@@ -1,15 +1,16 @@
 """One plan of a run as text for a terminal: costs, scores, and a picture of its layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from rich.text import Text
 
+from planner.figures.figure_axes import SPLITS
 from planner.reports.plan_facts import cost_rows, score_rows
 from planner.reports.tables import aligned_lines, layers_table, one_line, table
 from planner.results.layer_strips import DROPPED, Strip, layer_strips
 from planner.results.run_plan import RunPlan
-from planner.runs.records import BASELINE_ROUND, RESCORE_SPLITS, Evaluation
+from planner.runs.records import BASELINE_ROUND, Evaluation
 from search_spaces.errors import RunError, in_words
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -18,7 +19,6 @@ _SHADES = ("red", "dark_orange", "yellow", "green_yellow", "green")
 """The same on a terminal with colours."""
 _NOTHING = "·"
 """Of a layer in which there is nothing to choose, or nothing is changed."""
-_TEXTS: Mapping[str, str] = {"search": "search", **RESCORE_SPLITS}
 _TICK = 5
 """Layers between two numbers over the strips."""
 
@@ -63,8 +63,8 @@ def _costs_table(plan: RunPlan, width: int | None) -> Text:
 
 def _scores_table(plan: RunPlan, width: int | None) -> Text:
     """Return scores, a row a metric and a column a text that any was measured on."""
-    texts = [text for text in _TEXTS if plan.quality[text]]
-    rows = [["score", "", *(f"on {_TEXTS[text]} text" for text in texts)]]
+    texts = [text for text in SPLITS if plan.quality[text]]
+    rows = [["score", "", *(f"on {SPLITS[text]}" for text in texts)]]
     for row in score_rows(plan):
         shown, metric = row.metric.exponential, row.metric
         names = [shown, ""] if shown else [metric.name, metric.label]
