@@ -28,7 +28,7 @@ def test_three_tasks_take_less_than_a_minute(
     closed while the export runs, and opened again.
     """
     folder = tmp_path / "results"
-    copy_run(searched, folder / "run")
+    copy_run(searched, folder / "run", with_weights=True)
     with Run.open(folder / "run") as run:
         budget = f"size<={0.85 * run.dense['size'] / 1000:.0f}kB"
         plan = run.plan(run.best(budget).plan_id)
