@@ -87,6 +87,7 @@ def _question() -> html.Section:
         id=ids.BUDGET,
         type="text",
         debounce=True,
+        readOnly=True,  # until it is known what stands in it first
         placeholder="for example size<=180MB,kl<=0.1",
         spellCheck="false",
         className="budget",

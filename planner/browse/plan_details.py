@@ -1,16 +1,17 @@
 """All that is known of one plan, gathered from its run and from its exports."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluators.metric import METRICS, Measurement, exponential, metric_names
+from evaluators.metric import METRICS, metric_names
 from planner.figures.figure_axes import SPLITS
 from planner.reports.known_exports import KnownExport, known_exports
+from planner.reports.plan_facts import cost_rows, score_rows
 from planner.results.layer_strips import kind_name
 from planner.run import Run
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,28 +59,29 @@ def details_of(run: Run, plan_id: str, root: Path) -> PlanDetails:
         layers = plan.layers()
         drops = dropped(layers)
     except InputError as error:
-        drops = str(error)
+        drops = in_words(error)
     is_whole, text = True, ""
     try:
         text = plan.to_json()
     except InputError as error:
-        is_whole, text = False, str(error)
-    evaluation = plan.evaluation
-    is_sparse = evaluation.costs.get("nonzero") != evaluation.costs.get("params")
-    hidden = metric_names("measured", *(() if is_sparse else ("sparse",)))
+        is_whole, text = False, in_words(error)
     costs = [
-        [METRICS[name].label, METRICS[name].amount(value), f"{share:.3f}×"]
-        for name, value, share in plan.costs().itertuples(index=False)
-        if name not in hidden
+        [row.metric.label, row.amount, f"{row.share:.3f}×"]
+        for row in cost_rows(plan)
+        if row.metric.kind != "measured"  # a sentence of its own
+    ]
+    scores = [
+        [row.metric.exponential or row.metric.label, *(row.cells.get(t, "–") for t in SPLITS)]
+        for row in score_rows(plan)
     ]
     return PlanDetails(
         plan_id=plan_id,
-        roles=tuple(_roles(run, plan_id)),
+        roles=tuple(run.roles(plan_id)),
         layers=layers,
         drops=drops,
         costs=costs,
-        scores=_scores([evaluation.quality, evaluation.fresh, evaluation.holdout]),
-        predicted=_predicted(evaluation.costs, run.dense),
+        scores=scores,
+        predicted=_predicted(plan.evaluation.costs, run.dense),
         exports=known_exports(run, root).get(plan_id, ()),
         json=text,
         is_whole=is_whole,
@@ -101,37 +103,6 @@ def dropped(layers: "pd.DataFrame") -> str:
     if not parts:
         return "It drops no part of any layer whole."
     return f"It drops the {'; the '.join(parts)}."
-
-
-def _roles(run: Run, plan_id: str) -> Iterable[str]:
-    knee = run.knee()
-    if any(plan.plan_id == plan_id for plan in run.front_plans()):
-        yield "on the front"
-    if knee is not None and knee.plan_id == plan_id:
-        yield "at its knee"
-    for name, evaluation in run.baselines().items():
-        if evaluation.plan_id == plan_id:
-            yield f"the {name} baseline"
-
-
-def _scores(texts: list[Mapping[str, Measurement]]) -> Rows:
-    rows = []
-    for name in metric_names("quality"):
-        if any(name in measured for measured in texts):
-            label = METRICS[name].exponential or METRICS[name].label
-            rows.append([label, *(_score(name, measured.get(name)) for measured in texts)])
-    return rows
-
-
-def _score(name: str, measured: Measurement | None) -> str:
-    if measured is None:
-        return "–"
-    metric, error = METRICS[name], measured.standard_error
-    if metric.exponential:  # whose error grows with it
-        return f"{metric.amount(measured.value)} ± {exponential(measured.value) * error:.2f}"
-    if metric.unit.startswith("share"):
-        return f"{metric.amount(measured.value)} ± {error:.1%}"
-    return f"{measured.value:.3f} ± {error:.3f}"
 
 
 SCORE_HEADS = ["", *SPLITS.values()]

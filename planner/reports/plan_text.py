@@ -1,16 +1,17 @@
 """One plan of a run as text for a terminal: costs, scores, and a picture of its layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from rich.text import Text
 
+from planner.figures.figure_axes import SPLITS
 from planner.reports.plan_facts import cost_rows, score_rows
-from planner.reports.tables import layers_table, one_line, table
+from planner.reports.tables import aligned_lines, layers_table, one_line, table
 from planner.results.layer_strips import DROPPED, Strip, layer_strips
 from planner.results.run_plan import RunPlan
-from planner.runs.records import BASELINE_ROUND, RESCORE_SPLITS, Evaluation
-from search_spaces.errors import RunError
+from planner.runs.records import BASELINE_ROUND, Evaluation
+from search_spaces.errors import RunError, in_words
 
 _BARS = "▁▂▃▄▅▆▇█"
 """From little that is kept to all; readable without colour."""
@@ -18,7 +19,6 @@ _SHADES = ("red", "dark_orange", "yellow", "green_yellow", "green")
 """The same on a terminal with colours."""
 _NOTHING = "·"
 """Of a layer in which there is nothing to choose, or nothing is changed."""
-_TEXTS: Mapping[str, str] = {"search": "search", **RESCORE_SPLITS}
 _TICK = 5
 """Layers between two numbers over the strips."""
 
@@ -63,12 +63,14 @@ def _costs_table(plan: RunPlan, width: int | None) -> Text:
 
 def _scores_table(plan: RunPlan, width: int | None) -> Text:
     """Return scores, a row a metric and a column a text that any was measured on."""
-    texts = [text for text in _TEXTS if plan.quality[text]]
-    rows = [["score", "", *(f"on {_TEXTS[text]} text" for text in texts)]]
+    texts = [text for text in SPLITS if plan.quality[text]]
+    rows = [["score", "", *(f"on {SPLITS[text]}" for text in texts)]]
     for row in score_rows(plan):
         shown, metric = row.metric.exponential, row.metric
         names = [shown, ""] if shown else [metric.name, metric.label]
         rows.append([*names, *(row.cells.get(text, "") for text in texts)])
+    if width is not None and max(map(len, aligned_lines(rows))) > width:
+        rows = [[name, "", *cells] for name, _, *cells in rows]  # side by side, and in few words
     return table(rows, width=width)
 
 
@@ -77,7 +79,7 @@ def _layers_text(plan: RunPlan, width: int | None) -> Text:
     try:
         layers = plan.layers()
     except RunError as error:  # of a file that is lost, only the layers are missing here
-        told = [f"its layers are not known: {error}", *getattr(error, "__notes__", ())]
+        told = f"its layers are not known: {in_words(error)}".splitlines()
         return Text("\n").join([Text(one_line(words), "yellow") for words in told])
     parts = [strips_text(layer_strips(layers)), Text(), layers_table(layers, width=width)]
     return Text("\n").join(parts)

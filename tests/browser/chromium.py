@@ -8,28 +8,40 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserType
 
 CHROMIUM = Path("/usr/bin/chromium")
 
 
 @contextmanager
-def chromium(net_log: Path | None = None) -> Iterator["Browser"]:
-    """Run the browser.
-
-    Args:
-        net_log: File that it writes all its network activity to, whole once it is closed.
-    """
+def chromium() -> Iterator["Browser"]:
+    """Run the browser, the first of this process: Playwright starts only once in each."""
     from playwright.sync_api import sync_playwright
 
+    with sync_playwright() as playwright, _launched(playwright.chromium) as browser:
+        yield browser
+
+
+@contextmanager
+def logging_chromium(running: "Browser", net_log: Path) -> Iterator["Browser"]:
+    """Run another browser, of which it is known what it asks the network for.
+
+    Args:
+        running: The first browser of this process.
+        net_log: File with all network activity, whole once the browser is closed.
+    """
+    with _launched(running.browser_type, f"--log-net-log={net_log}") as browser:
+        yield browser
+
+
+@contextmanager
+def _launched(kind: "BrowserType", *arguments: str) -> Iterator["Browser"]:
     assert CHROMIUM.exists(), f"`{CHROMIUM}` is missing: `make test-browser` installs it"
-    arguments = [] if net_log is None else [f"--log-net-log={net_log}"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        try:
-            yield browser
-        finally:
-            browser.close()
+    browser = kind.launch(executable_path=CHROMIUM, args=arguments)
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 def asked_addresses(net_log: Path) -> list[str]:

@@ -10,12 +10,12 @@ from planner.runs.folder import DATABASE_FILE, SETTINGS_FILE
 
 SCRIPT = "<script>alert(1)</script>"
 ODD_NAME = "<img src=x onerror=alert(1)> & 'ö'"
-_NEEDED = shutil.ignore_patterns("levels", "statistics", "run.lock")
 
 
-def copy_run(run: Path, folder: Path) -> Path:
-    """Copy of a run what a look at it needs."""
-    return Path(shutil.copytree(run, folder, ignore=_NEEDED))
+def copy_run(run: Path, folder: Path, *, with_weights: bool = False) -> Path:
+    """Copy of a run what a look at it needs, and maybe the weights that its exports need."""
+    needless = ["run.lock", *([] if with_weights else ["levels", "statistics"])]
+    return Path(shutil.copytree(run, folder, ignore=shutil.ignore_patterns(*needless)))
 
 
 def write_odd_runs(folder: Path, run: Path) -> None:

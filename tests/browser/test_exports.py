@@ -12,7 +12,7 @@ from tests.browser.runs import copy_run
 from tests.browser.visitors import Serve, Visit
 
 pytestmark = pytest.mark.browser
-MOST_MILLISECONDS = 240_000
+MOST_MILLISECONDS = 60_000
 """Of an export on a busy machine, which loads PyTorch several times."""
 _NOTHING_IS_CLOSE_ENOUGH = """
 import sys
@@ -26,7 +26,7 @@ if "export" in sys.orig_argv:
 def folder(searched: Path, tmp_path: Path) -> Path:
     """A folder with a run that exports may be written beside."""
     folder = tmp_path / "results"
-    copy_run(searched, folder / "run")
+    copy_run(searched, folder / "run", with_weights=True)
     return folder
 
 

@@ -1,23 +1,29 @@
 """Nothing that the page does reaches another machine: the network log of a whole session."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from planner.browse import ids
-from tests.browser.chromium import Watch, asked_addresses, chromium, is_local
+from tests.browser.chromium import Watch, asked_addresses, is_local, logging_chromium
 from tests.browser.front_page import FrontPage
 from tests.browser.runs import copy_run
 from tests.browser.visitors import HEIGHT, WIDTH, Serve
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 pytestmark = pytest.mark.browser
 
 
-def test_no_request_leaves_the_machine(serve: Serve, searched: Path, tmp_path: Path) -> None:
+def test_no_request_leaves_the_machine(
+    browser: "Browser", serve: Serve, searched: Path, tmp_path: Path
+) -> None:
     copy_run(searched, tmp_path / "results" / "run")
     server, log = serve(tmp_path / "results"), tmp_path / "net.json"
-    with chromium(net_log=log) as browser:
-        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+    with logging_chromium(browser, log) as logging:
+        context = logging.new_context(viewport={"width": WIDTH, "height": HEIGHT})
         page = FrontPage(context.new_page(), Watch(context))
         page.open(server.url)
         page.wait_drawn()
@@ -43,14 +49,14 @@ def test_no_request_leaves_the_machine(serve: Serve, searched: Path, tmp_path: P
     assert [address for address in asked if not is_local(address)] == []
 
 
-def test_what_a_page_asks_elsewhere_is_seen(tmp_path: Path) -> None:
+def test_what_a_page_asks_elsewhere_is_seen(browser: "Browser", tmp_path: Path) -> None:
     leaky, log = tmp_path / "leaky.html", tmp_path / "net.json"
     leaky.write_text(
         "<img src=http://image.invalid/x.png>"
         "<script>fetch('http://fetch.invalid/').catch(() => 0)</script>"
     )
-    with chromium(net_log=log) as browser:
-        page = browser.new_page()
+    with logging_chromium(browser, log) as logging:
+        page = logging.new_page()
         page.goto(leaky.as_uri(), wait_until="networkidle")
     foreign = {address for address in asked_addresses(log) if not is_local(address)}
     assert {"http://image.invalid/x.png", "http://fetch.invalid/"} <= foreign

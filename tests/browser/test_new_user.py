@@ -28,10 +28,11 @@ def test_three_tasks_take_less_than_a_minute(
     closed while the export runs, and opened again.
     """
     folder = tmp_path / "results"
-    copy_run(searched, folder / "run")
+    copy_run(searched, folder / "run", with_weights=True)
     with Run.open(folder / "run") as run:
         budget = f"size<={0.85 * run.dense['size'] / 1000:.0f}kB"
         plan = run.plan(run.best(budget).plan_id)
+        layers = plan.layers()
     server = serve(folder)
     started = time.monotonic()
     page = visit(server)
@@ -51,7 +52,6 @@ def test_three_tasks_take_less_than_a_minute(
     page.close()
     exports = visit(server).part(ids.EXPORTS)
     exports.filter(has_text="exported and proved").wait_for(timeout=EXPORT_MILLISECONDS)
-    layers = plan.layers()
     assert set(map(int, re.findall(r"\d+", said))) == set(layers["layer"][layers["kept"] == 0])
     manifest = Manifest.model_validate_json((folder / "mine" / "manifest.json").read_bytes())
     assert manifest.plan_id == plan.plan_id

@@ -59,9 +59,9 @@
       return JSON.stringify(brush) === JSON.stringify(known) ? same : brush;
     },
 
-    refill: function () {
-      const table = window.dash_ag_grid && window.dash_ag_grid.getApi("plans");
-      if (table) table.refreshInfiniteCache(); // one that comes later asks by itself
+    refill: function (_runs, _shown, _brush, asked) {
+      // one that has asked for nothing yet is not there, and asks by itself
+      if (asked) window.dash_ag_grid.getApi("plans").refreshInfiniteCache();
       return window.dash_clientside.no_update;
     },
 

@@ -31,6 +31,7 @@ def register(app: Dash, shelf: RunShelf) -> None:
     @app.callback(
         output={
             "text": Output(ids.BUDGET, "value"),
+            "is_closed": Output(ids.BUDGET, "readOnly"),
             "known_run": Output(ids.BUDGET_RUN, "data"),
             "values": [Output(ids.slider(name), "value") for name in SLIDERS],
             "least": [Output(ids.slider(name), "min") for name in SLIDERS],
@@ -55,19 +56,20 @@ def register(app: Dash, shelf: RunShelf) -> None:
         main, typed = main_run(revisions), text
         costs = _costs(shelf, main)
         if main is None or costs is None:
-            return _unchanged()
+            return _unchanged(is_closed=revisions is None)
         if known_run is None:
             asked = Address.of(search).budget
             usual = shelf.ask(_usual_budget, main) if asked is None else asked
-            text = text or usual  # what was typed while the page began stays
+            text = text or usual
         elif any(ctx.triggered_id == ids.slider(name) for name in SLIDERS):
             shares = dict(zip(SLIDERS, values, strict=True))
             text = text_of_sliders(text or "", shares, costs["dense"])
         elif known_run == main and (ctx.triggered_id == ids.REVISIONS or not _is_budget(text)):
-            return _unchanged()
+            return _unchanged(is_closed=False)
         states = slider_states(text or "", **costs)
         # an echo would take back what was typed since
-        return {"text": no_update if text == typed else text, "known_run": main, **states}
+        changed = no_update if text == typed else text
+        return {"text": changed, "is_closed": False, "known_run": main, **states}
 
     _register_answer(app, shelf)
 
@@ -241,7 +243,7 @@ def _costs(shelf: RunShelf, name: str | None) -> dict[str, Any] | None:
         return None
 
 
-def _unchanged() -> dict[str, Any]:
+def _unchanged(*, is_closed: bool) -> dict[str, Any]:
     keep = [no_update] * len(SLIDERS)
     lists = dict.fromkeys(("values", "least", "labels", "hidden"), keep)
-    return {"text": no_update, "known_run": no_update, **lists}
+    return {"text": no_update, "is_closed": is_closed, "known_run": no_update, **lists}

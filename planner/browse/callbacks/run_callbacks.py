@@ -93,8 +93,11 @@ def run_choices(
     offered = [{"label": _label(entry), "value": entry.path.as_posix()} for entry in entries]
     notice = "" if entries else _nothing(shelf)
     wanted: Any = no_update
+    names = {option["value"] for option in offered}
+    # the chooser would drop what is not offered, and nobody would be told that it is gone
+    lost = [name for name in chosen or () if name not in names]
+    offered += [{"label": _unreadable(name), "value": name} for name in lost]
     if not chosen and address is not None:
-        names = {option["value"] for option in offered}
         first = latest(entries)
         usual = [first.path.as_posix()] if first else no_update
         wanted = [name for name in address.runs if name in names] or usual
@@ -111,8 +114,12 @@ def _nothing(shelf: RunShelf) -> str:
 def _label(entry: RunEntry) -> str:
     name = entry.path.as_posix()
     if entry.fault:
-        return f"{name} – cannot be read"
+        return _unreadable(name)
     return f"{name} – {entry.model}, {entry.state}, {entry.evaluations:,} plans"
+
+
+def _unreadable(name: str) -> str:
+    return f"{name} – cannot be read"
 
 
 def state_line(look: Look) -> html.Div:

@@ -34,7 +34,8 @@ def register(app: Dash, shelf: RunShelf) -> None:
         return no_update if columns == known else columns
 
     listed = [Input(*place) for place in _LISTED.values()]
-    in_browser(app, "refill", Output(ids.REFILLED, "data"), *listed)
+    asked = State(ids.PLANS, "getRowsRequest")
+    in_browser(app, "refill", Output(ids.REFILLED, "data"), *listed, asked)
 
     @app.callback(
         output={

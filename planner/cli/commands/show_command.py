@@ -1,5 +1,6 @@
 """``planner show``: one plan of a run, with its costs, its scores and its layers."""
 
+import logging
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from planner.cli.settings_arguments import add_option
 if TYPE_CHECKING:
     from planner.results.run_plan import RunPlan
     from planner.run import Run
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -34,7 +37,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(options: Namespace) -> None:
     """Print one plan of a run."""
-    from planner.cli.printing import print_frame, print_json, show, wants_data
+    from planner.cli.printing import print_frame, print_json, show, terminal_width, wants_data
     from planner.reports.plan_text import plan_text
     from planner.run import Run
 
@@ -46,14 +49,20 @@ def run(options: Namespace) -> None:
     elif is_data:
         print_json(plan_data(plan))
     else:
-        show(plan_text(plan, _marks(opened_run, plan)))
+        show(plan_text(plan, opened_run.roles(plan.plan_id), width=terminal_width()))
 
 
 def plan_data(plan: "RunPlan") -> dict[str, object]:
-    """Return a plan as data: all that the run knows of it."""
+    """Return a plan as data: all that the run knows of it; of layers null, if that is lost."""
     from planner.cli.printing import records
+    from search_spaces.errors import RunError
 
     found = plan.evaluation
+    layers: list[dict[str, object]] | None = None
+    try:
+        layers = records(plan.layers())
+    except RunError as error:
+        logger.warning("its layers are not known: %s", error)
     return {
         "plan_id": plan.plan_id,
         "round": found.round,
@@ -61,7 +70,7 @@ def plan_data(plan: "RunPlan") -> dict[str, object]:
         "failure": found.score.failure or "",
         "costs": records(plan.costs()),
         "scores": records(plan.scores()),
-        "layers": records(plan.layers()),
+        "layers": layers,
     }
 
 
@@ -90,12 +99,3 @@ def _chosen(run: "Run", options: Namespace) -> str:
             f"the id of a plan: `planner front {run.folder}` lists them"
         )
     return plan.plan_id
-
-
-def _marks(run: "Run", plan: "RunPlan") -> list[str]:
-    """Return what a plan is in its run."""
-    knee = run.knee()
-    on_front = any(each.plan_id == plan.plan_id for each in run.front_plans())
-    names = [f"the {name} baseline" for name, e in run.baselines().items() if e == plan.evaluation]
-    at_knee = knee is not None and knee.plan_id == plan.plan_id
-    return [*["on the front"] * on_front, *["its knee"] * at_knee, *names]

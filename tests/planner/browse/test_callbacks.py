@@ -60,6 +60,18 @@ def test_the_run_written_last_is_chosen_at_first(shelf: RunShelf) -> None:
     assert ask_nothing_new(run_choices(shelf, Address(runs=("first",)), options, ["inner/second"]))
 
 
+def test_a_chosen_run_that_is_gone_stays_chosen(shelf: RunShelf) -> None:
+    options, chosen, _ = run_choices(shelf, Address(), None, ["gone"])
+    assert options[-1] == {"label": "gone – cannot be read", "value": "gone"}
+    assert type(chosen).__name__ == "NoUpdate"
+
+
+def test_the_box_opens_once_its_first_budget_is_known(app: Dash, revisions: list[Any]) -> None:
+    for known, is_closed in ((None, True), ([], False), (revisions, False)):
+        shown = ask(app, "budget.value", {"revisions.data": known}, "revisions.data")
+        assert shown["budget"]["readOnly"] is is_closed
+
+
 def ask_nothing_new(answer: tuple[Any, Any, str]) -> bool:
     return all(type(value).__name__ == "NoUpdate" for value in answer[:2])
 

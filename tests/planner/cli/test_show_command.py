@@ -9,6 +9,7 @@ import pytest
 
 from planner import Run
 from planner.cli.main import main
+from planner.runs.folder import SPACE_FILE
 from tests.planner.cli.commands import refused
 
 
@@ -51,7 +52,7 @@ def test_a_plan_is_chosen_by_a_budget_or_at_the_knee(
     assert knee is not None
     by_budget = shown(capsys, str(searched), "--budget", "params<=0.9x")
     assert by_budget.startswith(f"plan {best.plan_id} ")
-    assert f"plan {knee.plan_id}  on the front · its knee" in shown(
+    assert f"plan {knee.plan_id}  on the front · at its knee" in shown(
         capsys, str(searched), "--knee"
     )
 
@@ -89,3 +90,18 @@ def test_a_plan_as_data(searched: Path, capsys: pytest.CaptureFixture[str]) -> N
     read = pd.read_csv(io.StringIO(csv), keep_default_na=False)
     assert read["share"].tolist() == layers["share"].tolist()
     assert list(read.columns) == list(layers.columns)
+
+
+def test_without_what_it_chose_among_the_rest_is_shown(
+    searched_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (searched_copy / SPACE_FILE).unlink()
+    best = Run.open(searched_copy).best("params<=0.8x")
+    text = shown(capsys, str(searched_copy), best.plan_id)
+    assert str(best.holdout["kl"]) in text
+    assert "its layers are not known: " in text
+    data = json.loads(shown(capsys, str(searched_copy), best.plan_id, "--json"))
+    assert data["layers"] is None
+    assert {row["metric"]: row["value"] for row in data["costs"]} == dict(best.costs)
+    said = refused(capsys, "show", str(searched_copy), best.plan_id, "--csv")
+    assert "must say in version 1 what the search chooses among" in said

@@ -125,6 +125,15 @@ def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
         list_runs(tmp_path / "none")
 
 
+def test_a_folder_that_may_not_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system says of it; whoever may do anything can read all folders."""
+    monkeypatch.setattr("planner.results.run_list.os.access", lambda path, mode: False)
+    with pytest.raises(RunError, match="must be a folder that you may read"):
+        list_runs(tmp_path)
+
+
 def test_plans_are_counted_where_nobody_asks_for_answers(tmp_path: Path) -> None:
     write_toy_run(tmp_path / "run").close()
     (entry,) = list_runs(tmp_path, answers=False)
