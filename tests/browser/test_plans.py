@@ -72,8 +72,8 @@ def test_the_table_sorts_filters_and_can_be_taken_along(page: FrontPage, results
     front = page.wait_for_rows(lambda rows: len(rows) > 1)
     with Run.open(results / "first") as run:
         with_kl = {plan.plan_id: plan.quality["kl"].value for plan in run.landed()}
-    head = grid.locator("[role=columnheader][col-id=kl]")
-    head.click()
+    page.wait_for_traces(ids.LAYERS)  # what fills in above pushes the table from under a click
+    grid.locator("[role=columnheader][col-id=kl]").click()
     page.page.wait_for_function(
         "name => document.querySelector(`#${name} .ag-header-cell[col-id=kl]`)"
         ".getAttribute('aria-sort') === 'ascending'",
