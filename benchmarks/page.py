@@ -188,6 +188,10 @@ def _list_others(page: Probe, number: int) -> float:
 
 
 def _brush_most(page: Probe, number: int) -> float:
+    clear = page.part(ids.CLEAR_BRUSH)
+    if clear.is_visible():  # or the outline that is there would be moved
+        clear.click()
+        clear.wait_for(state="hidden")
     return page.brush_box(0.98 - 0.01 * number)[0]
 
 

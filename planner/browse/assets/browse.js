@@ -30,7 +30,7 @@
     ];
   }
 
-  // Dash brings a slow trim, which Plotly asks for each point that it draws
+  // Dash (4.4.1) brings a slow trim, which Plotly asks for each point that it draws
   const trim = String.prototype.trim;
   const isPlain = (code) => code > 32 && code < 127;
   String.prototype.trim = function () {
