@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from planner.export.run_exports import HF, RunExports
 from planner.export.staging import SPARE_BYTES
 from planner.runs.folder import EXPORTS_FILE, MANIFEST_FILE
+from planner.runs.lock import acquired
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.targets.target_names import TargetChoice
@@ -117,15 +117,11 @@ def _alone(out: Path) -> Iterator[None]:
     if _names(out):
         _read(out)
     make_folder(out)
-    lock = FileLock(out / _LOCK_FILE)
-    with writing(out):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:  # an OSError too
-            raise OutputError(
-                f"one process at a time may export into a folder, and another is at "
-                f"{quoted(str(out))}; wait for it to end, or choose another `--out`"
-            ) from error
+    refusal = OutputError(
+        f"one process at a time may export into a folder, and another is at "
+        f"{quoted(str(out))}; wait for it to end, or choose another `--out`"
+    )
+    lock = acquired(out / _LOCK_FILE, refusal)
     try:
         yield
     finally:

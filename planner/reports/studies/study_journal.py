@@ -1,18 +1,15 @@
 """A study of Optuna in a journal file."""
 
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalStorage
 
 from planner.reports.studies.optuna_study import Study
 from planner.reports.studies.study_place import written_whole
+from planner.searchers.adapters.quiet_optuna import quiet_optuna
 from search_spaces.errors import OutputError
 from search_spaces.progress import Progress
 
@@ -39,19 +36,6 @@ class _Pending(BaseJournalBackend):
         self._file.append_logs(self._logs[self._written :])
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from telling of studies that are made, and that names of metrics are new."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
 def write_journal(place: str, study: Study, progress: Progress) -> None:
     """Add a study to a journal file, which need not be there.
 
@@ -70,7 +54,7 @@ def write_journal(place: str, study: Study, progress: Progress) -> None:
             ) from error
         if any(each.study_name == study.name for each in storage.get_all_studies()):
             raise study.refuse_twin(place)
-        with _quiet():
+        with quiet_optuna():
             made = optuna.create_study(
                 storage=storage,
                 study_name=study.name,

@@ -1,16 +1,14 @@
 """Ask and tell of optuna's samplers."""
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import Trial, TrialState
 
+from planner.searchers.adapters.quiet_optuna import quiet_optuna
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.genomes import as_genome, of_interest
 from planner.searchers.problem.moves import starting_genomes
@@ -48,7 +46,7 @@ class OptunaStudy:
             f"site {site}": CategoricalDistribution(tuple(range(int(top) + 1)))
             for site, top in enumerate(domain.top_levels)
         }
-        with _quiet():
+        with quiet_optuna():
             self._study = optuna.create_study(
                 storage=None,
                 sampler=sampler(),
@@ -81,19 +79,6 @@ class OptunaStudy:
         for trial in self._refused:
             self._study.tell(trial, state=TrialState.FAIL)
         self._refused = []
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence optuna's messages on the study, and its warning that settings may change."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
 
 
 class TPE(OptunaStudy):
