@@ -142,8 +142,9 @@ class Run(RunStore):
             SettingsError: If an axis is none.
             BudgetError: If no plan of the run meets the budget.
         """
-        from planner.figures.front_figure import FrontView, front_figure
+        from planner.figures.front_figure import front_figure
         from planner.figures.front_points import FrontPoints
+        from planner.figures.front_view import FrontView
 
         name = self.folder.name
         view = FrontView(

@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
 
-from dash import Dash, Input, Output
+from dash import Dash, Input, Output, State
+from flask import request
 
 from planner.browse import ids
 from planner.browse.callbacks import (
@@ -16,10 +20,17 @@ from planner.browse.callbacks import (
 )
 from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.exporting.export_desk import ExportDesk
+from planner.browse.first_look import THEME_COOKIE, ThemeChoice, first_look
 from planner.browse.page import page_layout
 from planner.browse.requests.request_check import check_requests
 from planner.browse.requests.request_guard import RequestGuard
 from planner.browse.run_shelf import RunShelf
+
+_EARLY = """
+<link rel="preload" as="fetch" href="/_dash-layout" crossorigin="anonymous">
+<script defer src="/_dash-component-suites/plotly/package_data/plotly.min.js"></script>
+"""
+"""What takes longest, the server's answer and the largest script; Dash would ask for them last."""
 
 
 def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
@@ -29,7 +40,7 @@ def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
         shelf: The runs.
         guard: Who may ask for what.
     """
-    app = Dash(
+    app: Any = Dash(  # some of its attributes have types that are too narrow
         __name__,
         title="Compression planner",
         update_title="",
@@ -37,9 +48,11 @@ def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
         add_log_handler=False,
         enable_mcp=False,
         compress=False,
+        prevent_initial_callbacks=True,  # what is looked at first is on the page from the start
     )
-    app.index_string = app.index_string.replace("<html>", '<html lang="en">')
-    app.layout = page_layout(shelf.folder.name)
+    app.index_string = _index(app.index_string)
+    app.validation_layout = page_layout(shelf.folder.name)
+    app.layout = lambda: first_look(shelf, *_asked())
     run_callbacks.register(app, shelf)
     budget_callbacks.register(app, shelf)
     front_callbacks.register(app, shelf)
@@ -50,7 +63,8 @@ def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
     guarded = replace(guard, script_hashes=tuple(app.csp_hashes()))
     guarded.protect(app.server)
     check_requests(app)
-    return app
+    made: Dash = app
+    return made
 
 
 def opened_app(folder: Path, guard: RequestGuard) -> tuple[Dash, RunShelf]:
@@ -60,13 +74,29 @@ def opened_app(folder: Path, guard: RequestGuard) -> tuple[Dash, RunShelf]:
         RunError: If there is no such folder.
     """
     shelf = RunShelf(folder.resolve())
-    shelf.warm_up()
+    shelf.entries()
+    # reading a large run takes a second: nobody should wait for it who comes a little later
+    Thread(target=first_look, args=(shelf, "", ThemeChoice()), daemon=True).start()
     return make_app(shelf, guard), shelf
+
+
+def _index(html: str) -> str:
+    """Return the frame of the page, with what a browser had better ask for at once."""
+    return html.replace("<html>", '<html lang="en">').replace("{%css%}", f"{_EARLY}{{%css%}}")
+
+
+def _asked() -> tuple[str, ThemeChoice]:
+    """Return what the address of the page says behind its question mark, and what its theme is.
+
+    A browser asks for what is on the page from the page itself.
+    """
+    address = urlsplit(request.headers.get("Referer", "")).query
+    return address, ThemeChoice.of(request.cookies.get(THEME_COOKIE))
 
 
 def _register_look(app: Dash) -> None:
     """Let the browser choose the theme, and keep the address up to date."""
-    theme = Output(ids.THEME_NOW, "data"), Input(ids.THEME, "value")
+    theme = Output(ids.THEME_NOW, "data"), Input(ids.THEME, "value"), State(ids.THEME_NOW, "data")
     in_browser(app, "theme", *theme, is_asked_first=True)
     in_browser(app, "look", Output(ids.LOOKED, "data"), Input(ids.SHOW_ANSWER, "n_clicks"))
     in_browser(

@@ -4,28 +4,24 @@ Plans are sent once. A budget or a chosen plan changes a few marks, which alone 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
 from dash import Patch, no_update
 
 from planner.browse.brush import Inside
-from planner.figures.front_figure import FrontView, front_figure
+from planner.figures.front_figure import front_figure, marks_on_front
 from planner.figures.front_points import FrontPoints
+from planner.figures.front_view import FrontView
 from planner.settings.budget import Budget
 
-_MARKS_OF_A_RUN = 3
-"""Traces around plans: its knee, the best and the chosen ones; empty where there is none, so that
-an answer changes no other's place."""
-_NO_MARK = {"type": "scatter", "x": [], "y": [], "showlegend": False, "hoverinfo": "skip"}
 _DRAWN_FROM = ("revisions", "x", "y", "colour", "dominated", "splits", "theme")
 
 
 def drawing(
     points: Sequence[FrontPoints],
     asked: Mapping[str, Any],
-    drawn: Mapping[str, Any] | None,
+    drawn: Sequence[Any] | None,
     brushed: Inside | None,
 ) -> tuple[Any, Any]:
     """Return a picture of plans, or only its marks if all else of it is on the screen.
@@ -41,16 +37,13 @@ def drawing(
     """
     view = _view(asked)
     drawn_from = [asked[name] for name in _DRAWN_FROM]
-    most_marks = _MARKS_OF_A_RUN * len(points)
-    if drawn and drawn["from"] == drawn_from:
-        light = front_figure(points, replace(view, shows_dominated=False, splits=view.splits[:1]))
-        _mark_brushed(light, points, brushed)
-        return _patched(light, drawn["plans"], most_marks), no_update
+    if drawn == drawn_from:
+        patch = Patch()
+        patch["layout"]["shapes"] = marks_on_front(points, view)
+        return patch, no_update
     figure = front_figure(points, view)
-    marks = sum(map(_is_mark, figure.data))
-    figure.add_traces([go.Scatter(_NO_MARK)] * (most_marks - marks))
     _mark_brushed(figure, points, brushed)
-    return figure, {"from": drawn_from, "plans": len(figure.data) - most_marks}
+    return figure, drawn_from
 
 
 def brush_patch(
@@ -76,11 +69,6 @@ def brush_patch(
     return patch
 
 
-def _is_mark(trace: Any) -> bool:
-    """Return whether a trace is a ring around plans; these come last."""
-    return bool(trace.mode == "markers" and trace.hoverinfo == "skip")
-
-
 def _view(asked: Mapping[str, Any]) -> FrontView:
     answered = asked["answered"] or {"budget": None, "best": None}
     return FrontView(
@@ -93,23 +81,8 @@ def _view(asked: Mapping[str, Any]) -> FrontView:
         shows_dominated=bool(asked["dominated"]),
         splits=tuple(asked["splits"] or ()),
         theme="dark" if asked["theme"] == "dark" else "light",
+        names_all_marks=True,
     )
-
-
-def _patched(light: go.Figure, plans: int, most_marks: int) -> Patch:
-    """Return what changes on a picture whose plans stay: the marks, and the shapes.
-
-    Args:
-        light: The picture, of which plans may be missing.
-        plans: Traces before the marks on the screen.
-        most_marks: Traces that there are for marks.
-    """
-    marks = [trace.to_plotly_json() for trace in light.data if _is_mark(trace)]
-    patch = Patch()
-    for place, trace in enumerate([*marks, *[_NO_MARK] * (most_marks - len(marks))]):
-        patch["data"][plans + place] = trace
-    patch["layout"]["shapes"] = light.layout.to_plotly_json().get("shapes", [])
-    return patch
 
 
 def _mark_brushed(

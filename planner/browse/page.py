@@ -38,18 +38,19 @@ def page_layout(folder: str) -> html.Div:
         ids.ANSWERED,
         ids.LOOKED,
         ids.FRONT_DRAWN,
+        ids.FRONT_SEEN,
         ids.OTHER_DRAWN,
         ids.BRUSH,
         ids.REFILLED,
         ids.SELECTION,
         ids.PLAN_SHOWN,
-        ids.EXPORTS_SHOWN,
     )
     return html.Div(
         [
             dcc.Location(id=ids.URL, refresh=False),
             dcc.Interval(id=ids.PULSE, interval=_BEAT_MS),
             *(dcc.Store(id=name) for name in stores),
+            dcc.Store(id=ids.EXPORTS_SHOWN, data=[]),
             _header(folder),
             html.P(id=ids.NOTICE, className="notice", role="status"),
             html.Main(
@@ -65,9 +66,7 @@ def page_layout(folder: str) -> html.Div:
 
 def _header(folder: str) -> html.Header:
     themes = [{"label": name, "value": name} for name in ("auto", "light", "dark")]
-    theme = dcc.RadioItems(
-        id=ids.THEME, options=themes, value="auto", inline=True, persistence=True
-    )
+    theme = dcc.RadioItems(id=ids.THEME, options=themes, value="auto", inline=True)
     runs = dcc.Dropdown(id=ids.RUNS, multi=True, placeholder="Choose a run, or several")
     head = [
         html.H1("Compression planner"),
@@ -87,7 +86,6 @@ def _question() -> html.Section:
         id=ids.BUDGET,
         type="text",
         debounce=True,
-        readOnly=True,  # until it is known what stands in it first
         placeholder="for example size<=180MB,kl<=0.1",
         spellCheck="false",
         className="budget",

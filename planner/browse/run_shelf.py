@@ -87,12 +87,6 @@ class RunShelf:
                 self._listed = time.monotonic(), entries
             return entries
 
-    def warm_up(self) -> None:
-        """Begin to read the run that a visitor will see first, so that nobody waits for it."""
-        entry = latest(self.entries())
-        if entry is not None:
-            self._reader.submit(self._look, entry.path.as_posix())
-
     def look(self, name: str) -> Look:
         """Return a run as it is now; one that cannot be read says so."""
         return self._reader.submit(self._look, name).result()

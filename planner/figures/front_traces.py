@@ -26,7 +26,7 @@ _SPOTS = (110, 55)
 """How many marks lie side by side over the width of a front, and over its height."""
 _MOST_BARS = 60
 """Error bars; where there are more plans, the band alone shows errors."""
-_RANKS = {"front": 100, "baseline": 300, "mark": 400, "cloud": 500}
+_RANKS = {"front": 100, "baseline": 300, "cloud": 500}
 """Places in legends."""
 _BASELINE_MARKS = ("x-thin", "cross-thin", "asterisk")
 _CLOUDS: dict[PlanKind, tuple[str, str]] = {
@@ -119,18 +119,14 @@ class RunTraces:
                     **self._notes(rows),
                 }
 
-    def rings(self, plan_ids: Sequence[str], name: str, marker: Trace) -> Iterator[Trace]:
-        """Yield a mark around plans, on the first text that they were scored on."""
-        rows = self.points.rows_of_plans(plan_ids)
-        if len(rows):
-            yield self._places(rows, (*self.scene.splits, "search")[0]) | {
-                "type": "scatter",
-                "mode": "markers",
-                "name": self._name(name),
-                "legendrank": _RANKS["mark"] + self.position,
-                "marker": marker,
-                "hoverinfo": "skip",
-            }
+    def places_of(self, plan_ids: Sequence[str]) -> Iterator[tuple[float, float]]:
+        """Yield where plans are, on the first text that is shown."""
+        places = self._places(
+            self.points.rows_of_plans(plan_ids), (*self.scene.splits, "search")[0]
+        )
+        for x, y in zip(places["x"], places["y"], strict=True):
+            if np.isfinite([x, y]).all():
+                yield float(x), float(y)
 
     def colour_on(self, split: Split) -> str:
         """Return the colour of the run, or of the text if the run is the only one."""

@@ -56,18 +56,28 @@ class Answer:
         return f"; {plans} not significantly worse"
 
 
-def answer_of(run: RunStore, budget: Budget | str) -> Answer:
+def answer_of(
+    run: RunStore, budget: Budget | str, front_plans: Sequence[Evaluation] | None = None
+) -> Answer:
     """Return what a run answers to a budget.
 
     Plans are compared on held-out text where they were scored on that, and else on the search
     text, on which the best one was chosen.
+
+    Args:
+        run: The run.
+        budget: Limits.
+        front_plans: The front of the run, if the caller has it: the best plan within limits on
+            what the search minimised is on it, so that nobody looks through all plans.
 
     Raises:
         BudgetError: If no plan of the run meets it.
     """
     limits, dense, cost_names = Budget.of(budget), run.dense, run.cost_names
     limits.check_reachable(dense, run.smallest)
-    fitting = within(run.landed(), limits, dense)
+    is_of_front = {limit.metric for limit in limits.limits} <= {"kl", *cost_names}
+    plans = front_plans if front_plans is not None and is_of_front else run.landed()
+    fitting = within(plans, limits, dense)
     best = best_of(fitting, limits, cost_names)
     rivals = front(fitting, cost_names) if limits.cost_names else []
     rivals = [plan for plan in rivals if plan.plan_id != best.plan_id]

@@ -29,6 +29,15 @@ _TRACES = """name => {
     return plot._fullData.filter(trace => trace.visible === true && (trace.x || trace.z || [])
         .length).map(trace => trace.name || trace.type);
 }"""
+_MARKED = """([name, mark, plan]) => {
+    const plot = document.querySelector(`#${name} .js-plotly-plot`);
+    const shapes = plot._fullLayout.shapes.filter(shape => shape.name === mark);
+    const painted = plot.querySelectorAll('.shapelayer path').length;
+    return painted >= plot._fullLayout.shapes.length && plot._fullData
+        .filter(trace => trace.customdata).some(trace => Array.from(trace.customdata).some(
+            (data, i) => data[1] === plan && shapes.some(
+                shape => shape.xanchor === trace.x[i] && shape.yanchor === trace.y[i])));
+}"""
 _PLACE = """([name, x, y]) => {
     const plot = document.querySelector(`#${name} .js-plotly-plot`);
     plot.scrollIntoView({block: 'center'});
@@ -82,6 +91,10 @@ class FrontPage:
         """Return the names of what a picture shows."""
         traces: list[str] = self.page.evaluate(_TRACES, name)
         return traces
+
+    def wait_for_mark(self, mark: str, plan_id: str, name: str = ids.FRONT) -> None:
+        """Wait until a mark stands at the place of a plan, and is painted there."""
+        self.page.wait_for_function(_MARKED, arg=[name, mark, plan_id])
 
     def front_plans(self) -> list[str]:
         """Return the ids of the plans on the front, as scored on the search text."""

@@ -28,11 +28,7 @@ def test_a_budget_in_the_box_is_answered(visit: Visit, server: Server, results: 
         page.set_budget(budget)
         wait_for_answer(page, best)
         assert page.part(ids.ANSWER).inner_text() == sentence
-        page.page.wait_for_function(
-            "([name, plan]) => document.querySelector(`#${name} .js-plotly-plot`)._fullData.some("
-            "trace => trace.name.startsWith('best') && trace.customdata[0][1] === plan)",
-            arg=[ids.FRONT, best],
-        )
+        page.wait_for_mark("best within the budget", best)
 
 
 def test_what_fits_is_shaded_and_follows_the_budget(visit: Visit, server: Server) -> None:

@@ -3,10 +3,13 @@
 
 (function () {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  let choice = "auto";
+  const kept = document.cookie.match(/\bbrowse-theme=(auto|light|dark)-/);
+  let choice = kept ? kept[1] : "auto";
 
   function shownTheme() {
     const name = choice === "auto" ? (dark.matches ? "dark" : "light") : choice;
+    // so that the server draws the first picture in it
+    document.cookie = `browse-theme=${choice}-${name}; path=/; max-age=31536000; samesite=strict`;
     document.documentElement.dataset.theme = name;
     document.documentElement.dataset.agThemeMode = name;
     return name;
@@ -39,11 +42,28 @@
     return ends.every(isPlain) ? text : trim.call(this);
   };
 
+  // Dash (4.4.1) sets the caret again a moment after each key, to where it was then: letters of
+  // who types fast would land in the wrong order
+  document.addEventListener("focusin", function (event) {
+    if (event.target.matches(".dash-input-element")) event.target.setSelectionRange = () => {};
+  });
+
+  // all else that is drawn waits until the first picture is on the screen
+  function look() {
+    const plot = document.querySelector("#front .js-plotly-plot");
+    if (!plot || !plot.calcdata) return setTimeout(look, 30);
+    const tell = () => window.dash_clientside.set_props("front-seen", { data: true });
+    return requestAnimationFrame(() => setTimeout(tell));
+  }
+
+  look();
+
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.browse = {
-    theme: function (chosen) {
+    theme: function (chosen, known) {
       choice = chosen || "auto";
-      return shownTheme();
+      const name = shownTheme();
+      return name === known ? window.dash_clientside.no_update : name;
     },
 
     brush: function (front, other, _clicks, splits, x, y, otherX, otherY, known) {

@@ -23,6 +23,9 @@ Selection = list[list[str]]
 """Up to two plans, each as its run and its id."""
 _WHOLE = 100
 """Where a slider limits nothing: percent of the dense model's cost."""
+_QUESTION = ("text", "known_run")
+_UNMOVED = dict.fromkeys(("values", "least", "labels", "hidden"), [no_update] * len(SLIDERS))
+"""Sliders that stay as they are."""
 
 
 def register(app: Dash, shelf: RunShelf) -> None:
@@ -31,7 +34,6 @@ def register(app: Dash, shelf: RunShelf) -> None:
     @app.callback(
         output={
             "text": Output(ids.BUDGET, "value"),
-            "is_closed": Output(ids.BUDGET, "readOnly"),
             "known_run": Output(ids.BUDGET_RUN, "data"),
             "values": [Output(ids.slider(name), "value") for name in SLIDERS],
             "least": [Output(ids.slider(name), "min") for name in SLIDERS],
@@ -56,20 +58,18 @@ def register(app: Dash, shelf: RunShelf) -> None:
         main, typed = main_run(revisions), text
         costs = _costs(shelf, main)
         if main is None or costs is None:
-            return _unchanged(is_closed=revisions is None)
+            return dict.fromkeys(_QUESTION, no_update) | _UNMOVED
         if known_run is None:
-            asked = Address.of(search).budget
-            usual = shelf.ask(_usual_budget, main) if asked is None else asked
-            text = text or usual
+            text = text or first_text(shelf, main, Address.of(search))
         elif any(ctx.triggered_id == ids.slider(name) for name in SLIDERS):
             shares = dict(zip(SLIDERS, values, strict=True))
             text = text_of_sliders(text or "", shares, costs["dense"])
         elif known_run == main and (ctx.triggered_id == ids.REVISIONS or not _is_budget(text)):
-            return _unchanged(is_closed=False)
+            return dict.fromkeys(_QUESTION, no_update) | _UNMOVED
         states = slider_states(text or "", **costs)
         # an echo would take back what was typed since
         changed = no_update if text == typed else text
-        return {"text": changed, "is_closed": False, "known_run": main, **states}
+        return {"text": changed, "known_run": main, **states}
 
     _register_answer(app, shelf)
 
@@ -101,19 +101,35 @@ def _register_answer(app: Dash, shelf: RunShelf) -> None:
         selection: Selection | None,
         search: str | None,
     ) -> dict[str, Any]:
-        answered, words, fault = answers(shelf, text or "", revisions)
-        wanted = Address.of(search).plans if selection is None and answered["run"] else ()
-        if not wanted and answered["best"] and answered != known:
-            wanted = (answered["best"],)
-        chosen: Any = [[answered["run"], plan_id] for plan_id in wanted[:2]] or no_update
-        return {
-            "answered": no_update if answered == known else answered,
-            "words": words,
-            "fault": fault,
-            "hides_button": answered["best"] is None,
-            "selection": chosen,
-            "compared": key_of(*chosen[1]) if len(wanted) > 1 else None if wanted else no_update,
-        }
+        asked = Address.of(search).plans if selection is None else ()
+        return answer_parts(answers(shelf, text or "", revisions), asked, known)
+
+
+def answer_parts(
+    found: tuple[dict[str, Any], Any, str],
+    asked: Sequence[str] = (),
+    known: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what the page shows of an answer.
+
+    Args:
+        found: As `answers` returns it.
+        asked: Ids of plans of the main run that the address asks for.
+        known: What was understood before.
+    """
+    answered, words, fault = found
+    wanted = tuple(asked[:2]) if answered["run"] else ()
+    if not wanted and answered["best"] and answered != known:
+        wanted = (answered["best"],)
+    chosen: Any = [[answered["run"], plan_id] for plan_id in wanted] or no_update
+    return {
+        "answered": no_update if answered == known else answered,
+        "words": words,
+        "fault": fault,
+        "hides_button": answered["best"] is None,
+        "selection": chosen,
+        "compared": key_of(*chosen[1]) if len(wanted) > 1 else None if wanted else no_update,
+    }
 
 
 def main_run(revisions: Revisions | None) -> str | None:
@@ -143,7 +159,7 @@ def answers(
     def question(run: Run) -> tuple[str | None, str]:
         if not run.landed():
             return None, "no plan is scored yet"
-        answer = answer_of(run, budget)
+        answer = answer_of(run, budget, run.front_plans())
         return answer.plan.plan_id, sentence_of(run, answer, shelf.folder)
 
     for name, _ in revisions or ():
@@ -229,8 +245,20 @@ def _label(name: str, limit: Limit | None, dense: Mapping[str, float]) -> str:
     return f"{metric.label}: at most {share:.0%} ({metric.amount(share * dense[name])})"
 
 
-def _usual_budget(run: Run) -> str:
-    return str(own_budget(run) or "")
+def first_text(shelf: RunShelf, name: str, address: Address) -> str:
+    """Return the budget that a page begins with: of its address, or else the run's own."""
+    if address.budget is not None:
+        return address.budget
+    return shelf.ask(lambda run: str(own_budget(run) or ""), name)
+
+
+def first_question(shelf: RunShelf, name: str | None, address: Address) -> dict[str, Any]:
+    """Return the budget and the sliders that a page begins with; empty: nothing is known yet."""
+    costs = _costs(shelf, name)
+    if name is None or costs is None:
+        return {}
+    text = first_text(shelf, name, address)
+    return {"text": text, "known_run": name, **slider_states(text, **costs)}
 
 
 def _costs(shelf: RunShelf, name: str | None) -> dict[str, Any] | None:
@@ -241,9 +269,3 @@ def _costs(shelf: RunShelf, name: str | None) -> dict[str, Any] | None:
         return shelf.ask(lambda run: {"dense": run.dense, "smallest": run.smallest}, name)
     except (InputError, OSError):  # the run's own line says so
         return None
-
-
-def _unchanged(*, is_closed: bool) -> dict[str, Any]:
-    keep = [no_update] * len(SLIDERS)
-    lists = dict.fromkeys(("values", "least", "labels", "hidden"), keep)
-    return {"text": no_update, "is_closed": is_closed, "known_run": no_update, **lists}

@@ -28,9 +28,12 @@ def register(app: Dash, desk: ExportDesk) -> None:
         Input(ids.PULSE, "n_intervals"),
         Input(ids.EXPORT_REPLY, "children"),
         Input(ids.stop_export(ALL), "n_clicks"),
+        Input(ids.FRONT_SEEN, "data"),
         State(ids.EXPORTS_SHOWN, "data"),
     )
-    def show(_beat: int, _reply: Any, _stops: list[int], shown: list[Any] | None) -> Any:
+    def show(
+        _beat: int, _reply: Any, _stops: list[int], _seen: Any, shown: list[Any] | None
+    ) -> Any:
         pressed = ctx.triggered_id
         if isinstance(pressed, dict) and ctx.triggered[0]["value"]:
             desk.stop(str(pressed["job"]))
@@ -48,14 +51,15 @@ def _register_order(app: Dash, desk: ExportDesk) -> None:
         Input(ids.SELECTION, "data"),
         Input(ids.EXPORT_FORMAT, "value"),
         Input(ids.EXPORT_TYPE, "value"),
+        Input(ids.FRONT_SEEN, "data"),
         State(ids.EXPORT_FOLDER, "value"),
         State(ids.EXPORT_FOLDER, "placeholder"),
-        prevent_initial_call=True,
     )
     def name(
         selection: Selection | None,
         target: str,
         gguf_type: str | None,
+        _seen: Any,
         written: str | None,
         offered: str | None,
     ) -> tuple[Any, Any]:
@@ -81,7 +85,6 @@ def _register_order(app: Dash, desk: ExportDesk) -> None:
         State(ids.EXPORT_FORMAT, "value"),
         State(ids.EXPORT_TYPE, "value"),
         State(ids.EXPORT_FOLDER, "value"),
-        prevent_initial_call=True,
     )
     def begin(
         _clicks: int,

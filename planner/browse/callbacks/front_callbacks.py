@@ -8,7 +8,7 @@ from dash import Dash, Input, Output, State, no_update
 
 from planner.browse import ids
 from planner.browse.address import Address
-from planner.browse.brush import Brush
+from planner.browse.brush import Brush, Inside
 from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
 from planner.browse.drawing import brush_patch, drawing
@@ -61,9 +61,9 @@ def register(app: Dash, shelf: RunShelf) -> None:
             ],
         }
 
-    for graph, drawn, x, y, awaited in (
-        (ids.FRONT, ids.FRONT_DRAWN, ids.X, ids.Y, State(ids.FRONT_DRAWN, "data")),
-        (ids.OTHER, ids.OTHER_DRAWN, ids.OTHER_X, ids.OTHER_Y, Input(ids.FRONT_DRAWN, "data")),
+    for graph, drawn, x, y, seen in (
+        (ids.FRONT, ids.FRONT_DRAWN, ids.X, ids.Y, State(ids.FRONT_SEEN, "data")),
+        (ids.OTHER, ids.OTHER_DRAWN, ids.OTHER_X, ids.OTHER_Y, Input(ids.FRONT_SEEN, "data")),
     ):
         app.callback(
             output=(Output(graph, "figure"), Output(drawn, "data"), Output(graph, "style")),
@@ -75,7 +75,7 @@ def register(app: Dash, shelf: RunShelf) -> None:
                 },
                 "drawn": State(drawn, "data"),
                 "brush": State(ids.BRUSH, "data"),
-                "awaited": awaited,
+                "seen": seen,
             },
         )(_drawing(shelf, has_legend=graph == ids.FRONT))
 
@@ -85,26 +85,34 @@ def register(app: Dash, shelf: RunShelf) -> None:
 def _drawing(shelf: RunShelf, *, has_legend: bool) -> Any:
     def draw(
         asked: dict[str, Any],
-        drawn: dict[str, Any] | None,
+        drawn: list[Any] | None,
         brush: dict[str, Any] | None,
-        awaited: Any,  # noqa: ARG001  (the first picture comes first)
+        seen: Any,  # noqa: ARG001  (the first picture comes first)
     ) -> tuple[Any, Any, Any]:
         if not all(asked[name] for name in ("revisions", "x", "y", "theme")):
             return no_update, no_update, no_update
         points = points_of(shelf, asked["revisions"])
         outline = Brush.of(brush)
         brushed = outline.inside(points) if outline else None
-        picture, known = drawing(points, asked, drawn, brushed)
-        if not isinstance(picture, go.Figure):
-            return picture, known, no_update
-        legend = _LEGEND_HEIGHT * len(points) if has_legend else 0
-        return (
-            picture.update_layout(showlegend=has_legend),
-            known,
-            height_of(_PLOT_HEIGHT + legend),
-        )
+        return picture_parts(points, asked, drawn, brushed, has_legend=has_legend)
 
     return draw
+
+
+def picture_parts(
+    points: Sequence[FrontPoints],
+    asked: Mapping[str, Any],
+    drawn: list[Any] | None = None,
+    brushed: Inside | None = None,
+    *,
+    has_legend: bool = True,
+) -> tuple[Any, Any, Any]:
+    """Return a picture of plans as `drawing` does, and its height as a style."""
+    picture, known = drawing(points, asked, drawn, brushed)
+    if not isinstance(picture, go.Figure):
+        return picture, known, no_update
+    legend = _LEGEND_HEIGHT * len(points) if has_legend else 0
+    return picture.update_layout(showlegend=has_legend), known, height_of(_PLOT_HEIGHT + legend)
 
 
 def _register_brush(app: Dash, shelf: RunShelf) -> None:
@@ -135,7 +143,6 @@ def _register_brush(app: Dash, shelf: RunShelf) -> None:
                 ids.OTHER: {"x": State(ids.OTHER_X, "value"), "y": State(ids.OTHER_Y, "value")},
             },
         },
-        prevent_initial_call=True,
     )
     def mark(
         brush: dict[str, Any] | None, common: dict[str, Any], axes: dict[str, dict[str, str]]

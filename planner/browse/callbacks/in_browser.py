@@ -15,7 +15,7 @@ def in_browser(
         app: The page.
         function: Name of the function.
         dependencies: Its outputs, inputs and states.
-        is_asked_first: Whether it is asked before anything changed, too.
+        is_asked_first: Whether it is asked as soon as the page is there.
     """
     add: Any = app.clientside_callback  # which has no types
     called = ClientsideFunction("browse", function)

@@ -46,12 +46,17 @@ def register(app: Dash, shelf: RunShelf) -> None:
             "revisions": Input(ids.REVISIONS, "data"),
             "exports": Input(ids.EXPORTS_SHOWN, "data"),
             "theme": Input(ids.THEME_NOW, "data"),
+            "seen": Input(ids.FRONT_SEEN, "data"),
             "shown": State(ids.PLAN_SHOWN, "data"),
         },
-        prevent_initial_call=True,
     )
     def tell(
-        selection: Selection | None, revisions: Any, exports: Any, theme: Any, shown: Any
+        selection: Selection | None,
+        revisions: Any,
+        exports: Any,
+        theme: Any,
+        seen: Any,  # noqa: ARG001  (the first picture comes first)
+        shown: Any,
     ) -> dict[str, Any]:
         asked = [selection, revisions, exports, theme]
         if not selection or theme is None or asked == shown:
@@ -72,9 +77,9 @@ def _register_comparison(app: Dash, shelf: RunShelf) -> None:
         Output(ids.place(ids.DIFFERENCE), "children"),
         Input(ids.SELECTION, "data"),
         Input(ids.THEME_NOW, "data"),
-        prevent_initial_call=True,
+        Input(ids.FRONT_SEEN, "data"),
     )
-    def compare(selection: Selection | None, theme: str | None) -> tuple[Any, ...]:
+    def compare(selection: Selection | None, theme: str | None, _seen: Any) -> tuple[Any, ...]:
         if not selection or len(selection) < 2:
             return True, "", None
         try:
@@ -89,7 +94,6 @@ def _register_comparison(app: Dash, shelf: RunShelf) -> None:
         Input(ids.DOWNLOAD_JSON, "n_clicks"),
         State(ids.PLAN_JSON, "children"),
         State(ids.SELECTION, "data"),
-        prevent_initial_call=True,
     )
     def download(_clicks: int, text: str | None, selection: Selection | None) -> Any:
         if not text or not selection:
@@ -134,7 +138,6 @@ def _register_choice(app: Dash, shelf: RunShelf) -> None:
             "selection": State(ids.SELECTION, "data"),
             "options": State(ids.COMPARE, "options"),
         },
-        prevent_initial_call=True,
     )
     def choose(
         given: dict[str, Any], selection: Selection | None, options: list[Any] | None
@@ -154,9 +157,10 @@ def _register_choice(app: Dash, shelf: RunShelf) -> None:
     @app.callback(
         Output(ids.COMPARE, "options"),
         Input(ids.REVISIONS, "data"),
+        Input(ids.FRONT_SEEN, "data"),
         State(ids.COMPARE, "options"),
     )
-    def offer_second(revisions: Revisions | None, known: list[Any] | None) -> Any:
+    def offer_second(revisions: Revisions | None, _seen: Any, known: list[Any] | None) -> Any:
         options = second_choices(points_of(shelf, revisions))
         return no_update if options == known else options
 

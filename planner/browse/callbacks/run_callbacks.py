@@ -56,9 +56,9 @@ def register(app: Dash, shelf: RunShelf) -> None:
         Output(ids.place(ids.HYPERVOLUME), "children"),
         Input(ids.REVISIONS, "data"),
         Input(ids.THEME_NOW, "data"),
-        Input(ids.FRONT_DRAWN, "data"),
+        Input(ids.FRONT_SEEN, "data"),
     )
-    def draw_hypervolume(revisions: Revisions | None, theme: str | None, _awaited: Any) -> Any:
+    def draw_hypervolume(revisions: Revisions | None, theme: str | None, _seen: Any) -> Any:
         points = points_of(shelf, revisions)
         if not points or theme is None:
             return no_update

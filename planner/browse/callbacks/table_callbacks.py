@@ -26,9 +26,10 @@ def register(app: Dash, shelf: RunShelf) -> None:
     @app.callback(
         Output(ids.PLANS, "columnDefs"),
         Input(ids.REVISIONS, "data"),
+        Input(ids.FRONT_SEEN, "data"),
         State(ids.PLANS, "columnDefs"),
     )
-    def head(revisions: Revisions | None, known: list[dict[str, Any]] | None) -> Any:
+    def head(revisions: Revisions | None, _seen: Any, known: list[dict[str, Any]] | None) -> Any:
         columns = table_columns(points_of(shelf, revisions))
         # new columns would reset the filters
         return no_update if columns == known else columns
@@ -46,7 +47,6 @@ def register(app: Dash, shelf: RunShelf) -> None:
             "asked": Input(ids.PLANS, "getRowsRequest"),
             "listed": {name: State(*place) for name, place in _LISTED.items()},
         },
-        prevent_initial_call=True,
     )
     def fill(asked: dict[str, Any] | None, listed: dict[str, Any]) -> dict[str, Any]:
         table, request = _table(shelf, listed), RowRequest.of(asked)
@@ -63,7 +63,6 @@ def register(app: Dash, shelf: RunShelf) -> None:
             "asked": State(ids.PLANS, "getRowsRequest"),
             "listed": {name: State(*place) for name, place in _LISTED.items()},
         },
-        prevent_initial_call=True,
     )
     def download(
         _clicks: int, asked: dict[str, Any] | None, listed: dict[str, Any]

@@ -44,11 +44,6 @@ class _Option(BaseModel):
     value: str
 
 
-class _Drawn(BaseModel):
-    drawn_from: list[Any] = Field(alias="from")
-    plans: int
-
-
 class _Place(BaseModel):
     id: str | dict[str, Any]
     property: str
@@ -85,8 +80,8 @@ _BY_PROPERTY: Mapping[str, Mapping[str, Any]] = {
         ids.ANSWERED: _Answered,
         ids.BRUSH: Brush,
         ids.BUDGET_RUN: str,
-        ids.FRONT_DRAWN: _Drawn,
-        ids.OTHER_DRAWN: _Drawn,
+        ids.FRONT_DRAWN: list[Any],
+        ids.OTHER_DRAWN: list[Any],
     },
     "value": {
         ids.RUNS: list[str],

@@ -10,8 +10,9 @@ import plotly
 from jinja2 import Environment, StrictUndefined
 
 from planner.figures.figure_style import PALETTES
-from planner.figures.front_figure import FrontView, front_figure
+from planner.figures.front_figure import front_figure
 from planner.figures.front_points import FrontPoints
+from planner.figures.front_view import FrontView
 from planner.figures.hypervolume_figure import hypervolume_figure
 from planner.figures.layer_figure import layer_figure
 from planner.reports.plots import MADE_BY

@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 import pytest
 
 from planner.figures.figure_axes import Axis, axis_names
-from planner.figures.front_figure import FrontView, front_figure
+from planner.figures.front_figure import front_figure
 from planner.figures.front_points import FrontPoints
+from planner.figures.front_view import FrontView
 from planner.settings.budget import Budget
 from search_spaces.errors import SettingsError
 from tests.problems.toy_run import FRONT, WASTEFUL
@@ -22,6 +23,10 @@ VIEW = FrontView(x="params_x")
 def traces(figure: go.Figure) -> dict[str, Any]:
     """Those that legends show, by their names there."""
     return {trace.name: trace for trace in figure.data if trace.showlegend is not False}
+
+
+def shapes(figure: go.Figure) -> dict[str, Any]:
+    return {shape.name: shape for shape in figure.layout.shapes}
 
 
 def test_the_front_is_drawn_with_its_errors_on_every_text(points: FrontPoints) -> None:
@@ -67,34 +72,42 @@ def test_baselines_the_knee_and_the_dense_model_have_marks_of_their_own(
 def test_a_budget_is_shaded_as_far_as_it_limits_the_axes(points: FrontPoints) -> None:
     def shape(budget: str, view: FrontView = VIEW) -> Any:
         figure = front_figure([points], replace(view, budget=Budget.parse(budget)))
-        return figure.layout.shapes[0] if figure.layout.shapes else None
+        return shapes(figure).get("within the budget")
 
     both = shape("params<=700,kl<=0.5,size<=1500")
     assert (both.x0, both.x1, both.y0, both.y1) == (0.0, 0.7, 0.0, 0.5)
-    assert both.name == "within params≤700,kl≤0.5"
     one = shape("params<=0.7x", FrontView(x="params"))
     assert (one.x1, one.yref, one.y0, one.y1) == (0.7, "y domain", 0.0, 1.0)  # in K
     assert shape("size<=1500") is None
     larger = replace(points, name="larger", dense={k: 2 * v for k, v in points.dense.items()})
-    shares = front_figure([points, larger], replace(VIEW, budget=Budget.parse("params<=0.7x")))
-    assert shares.layout.shapes[0].name == "within params≤0.7x"
-    amounts = replace(VIEW, x="params", budget=Budget.parse("params<=0.7x"))
-    told = front_figure([points, larger], amounts).layout.shapes[0].name
-    assert told == f"within params≤0.7x, for {points.name}"
+    budget = Budget.parse("params<=0.7x")
+    for runs, name in (
+        ([points], "within the budget"),
+        ([points, larger], f"within the budget, for {points.name}"),
+    ):
+        assert name in traces(front_figure(runs, replace(VIEW, budget=budget)))
+        assert name not in traces(front_figure(runs, VIEW))
 
 
-def test_the_best_plan_and_those_selected_are_ringed(points: FrontPoints) -> None:
+def test_the_best_plan_and_those_selected_have_marks(points: FrontPoints) -> None:
     name = points.name
     view = replace(VIEW, best=(name, FRONT[1]), selected=((name, FRONT[0]), (name, FRONT[2])))
     # runs of one model share ids
-    found = traces(front_figure([points], view))
-    both = traces(front_figure([points, replace(points, name="other")], view))
-    assert not [
-        name for name in both if name in ("other: selected", "other: best within the budget")
-    ]
-    assert {f"{name}: selected", f"{name}: best within the budget"} <= set(both)
-    assert [*found["best within the budget"].y] == pytest.approx([0.1466667])
-    assert [*found["selected"].y] == pytest.approx([0.0, 1.0355556])
+    for runs in ([points], [points, replace(points, name="other", knee=None)]):
+        marks = front_figure(runs, view).layout.shapes
+        heights = {
+            name: sorted(mark.yanchor for mark in marks if mark.name == name)
+            for name in ("best within the budget", "selected", "knee")
+        }
+        assert heights["best within the budget"] == pytest.approx([0.1466667])
+        assert heights["selected"] == pytest.approx([0.0, 1.0355556])
+        assert len(heights["knee"]) == 1
+
+
+def test_the_legend_names_the_marks_that_are_there_or_may_come(points: FrontPoints) -> None:
+    named = {"knee", "best within the budget", "selected", "within the budget"}
+    assert named & {*traces(front_figure([points], VIEW))} == {"knee"}
+    assert named <= {*traces(front_figure([points], replace(VIEW, names_all_marks=True)))}
 
 
 def test_runs_differ_by_mark_and_not_by_colour_alone(points: FrontPoints) -> None:

@@ -1,5 +1,6 @@
 """Answers to budgets: the best plan in words, and those that no test tells from it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -95,13 +96,17 @@ def test_a_budget_on_quality_alone_is_answered_by_the_cheapest_plan(answering: R
 def test_an_answer_is_what_the_run_chooses(answering: Run) -> None:
     choose = plan_chooser(answering)
     for budget in ("params<=0.65x", "params<=0.75x,kl<=0.5", "kl<=0.15"):
-        assert answer_of(answering, budget).plan == choose(Budget.parse(budget))
+        answer = answer_of(answering, budget)
+        assert answer.plan == choose(Budget.parse(budget))
+        assert answer_of(answering, budget, answering.front_plans()) == answer
 
 
 @pytest.mark.parametrize("budget", ["params<=0.1x", "params<=0.5x", "params<=0.9x,kl<=0.05"])
 def test_what_no_plan_meets_is_refused(budget: str, answering: Run) -> None:
-    with pytest.raises(BudgetError):
+    with pytest.raises(BudgetError) as refusal:
         answer_of(answering, budget)
+    with pytest.raises(BudgetError, match=f"^{re.escape(str(refusal.value))}$"):
+        answer_of(answering, budget, answering.front_plans())
 
 
 def test_a_run_is_judged_by_its_own_budget_or_at_its_knee(answering: Run, searched: Path) -> None:
