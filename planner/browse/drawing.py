@@ -6,6 +6,7 @@ Plans are sent once. A budget or a chosen plan changes a few marks, which alone 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from dash import Patch, no_update
 
@@ -67,6 +68,25 @@ def brush_patch(
     if brushed is None:
         patch["layout"]["selections"] = []
     return patch
+
+
+def unpacked(figure: go.Figure) -> dict[str, Any]:
+    """Return a figure of which Plotly's script sees what stays the same.
+
+    It unpacks arrays anew whenever anything changes, and takes them, like a template, for others:
+    all plans would be drawn again for a single mark.
+    """
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, np.ndarray):
+            return part.tolist()
+        if isinstance(part, dict):
+            return {name: plain(value) for name, value in part.items()}
+        return part
+
+    layout = figure.layout.to_plotly_json()
+    layout.pop("template", None)
+    return {"data": [plain(trace.to_plotly_json()) for trace in figure.data], "layout": layout}
 
 
 def _view(asked: Mapping[str, Any]) -> FrontView:

@@ -9,12 +9,13 @@ from planner.browse import ids
 
 Words = dict[str, Any]
 """What is said of an element to who cannot see it, by the names that HTML has for it."""
-_BUTTONS = ["zoom2d", "pan2d", "select2d", "lasso2d", "resetScale2d", "toImage"]
 _CONFIG: Any = {
     "displaylogo": False,
     "responsive": True,
     "displayModeBar": True,
-    "modeBarButtons": [_BUTTONS],
+    # to name those that stay takes a nested list, which Plotly takes for another one each time: it
+    # would then draw all plans again for a single mark
+    "modeBarButtonsToRemove": ["zoomIn2d", "zoomOut2d", "autoScale2d"],
 }
 _EMPTY: dict[str, Any] = {"data": [], "layout": {"xaxis": {}, "yaxis": {}}}
 

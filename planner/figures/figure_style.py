@@ -103,7 +103,7 @@ def styled(traces: Sequence[object], theme: Theme) -> "go.Figure":
     return go.Figure(
         data=traces,
         layout={
-            "template": None,
+            "template": {},  # not Plotly's own, which says again what stands below
             "paper_bgcolor": palette.ground,
             "plot_bgcolor": palette.ground,
             "font": {"family": FONT, "size": 13, "color": palette.text},

@@ -11,7 +11,7 @@ from planner.browse.address import Address
 from planner.browse.brush import Brush, Inside
 from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.callbacks.run_callbacks import Revisions, points_of
-from planner.browse.drawing import brush_patch, drawing
+from planner.browse.drawing import brush_patch, drawing, unpacked
 from planner.browse.elements import height_of
 from planner.browse.run_shelf import RunShelf
 from planner.figures.figure_axes import Axis, axis_names
@@ -112,7 +112,8 @@ def picture_parts(
     if not isinstance(picture, go.Figure):
         return picture, known, no_update
     legend = _LEGEND_HEIGHT * len(points) if has_legend else 0
-    return picture.update_layout(showlegend=has_legend), known, height_of(_PLOT_HEIGHT + legend)
+    picture.update_layout(showlegend=has_legend)
+    return unpacked(picture), known, height_of(_PLOT_HEIGHT + legend)
 
 
 def _register_brush(app: Dash, shelf: RunShelf) -> None:
