@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,15 +21,10 @@ from planner.browse.callbacks.in_browser import in_browser
 from planner.browse.exporting.export_desk import ExportDesk
 from planner.browse.first_look import THEME_COOKIE, ThemeChoice, first_look
 from planner.browse.page import page_layout
+from planner.browse.quick_dash import QuickDash
 from planner.browse.requests.request_check import check_requests
 from planner.browse.requests.request_guard import RequestGuard
 from planner.browse.run_shelf import RunShelf
-
-_EARLY = """
-<link rel="preload" as="fetch" href="/_dash-layout" crossorigin="anonymous">
-<script defer src="/_dash-component-suites/plotly/package_data/plotly.min.js"></script>
-"""
-"""What takes longest, the server's answer and the largest script; Dash would ask for them last."""
 
 
 def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
@@ -40,7 +34,7 @@ def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
         shelf: The runs.
         guard: Who may ask for what.
     """
-    app: Any = Dash(  # some of its attributes have types that are too narrow
+    app: Any = QuickDash(  # some of its attributes have types that are too narrow
         __name__,
         title="Compression planner",
         update_title="",
@@ -50,7 +44,7 @@ def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
         compress=False,
         prevent_initial_callbacks=True,  # what is looked at first is on the page from the start
     )
-    app.index_string = _index(app.index_string)
+    app.index_string = app.index_string.replace("<html>", '<html lang="en">')
     app.validation_layout = page_layout(shelf.folder.name)
     app.layout = lambda: first_look(shelf, *_asked())
     run_callbacks.register(app, shelf)
@@ -75,14 +69,8 @@ def opened_app(folder: Path, guard: RequestGuard) -> tuple[Dash, RunShelf]:
     """
     shelf = RunShelf(folder.resolve())
     shelf.entries()
-    # reading a large run takes a second: nobody should wait for it who comes a little later
-    Thread(target=first_look, args=(shelf, "", ThemeChoice()), daemon=True).start()
+    first_look(shelf, "", ThemeChoice())  # a large run takes a second to read: no visitor waits
     return make_app(shelf, guard), shelf
-
-
-def _index(html: str) -> str:
-    """Return the frame of the page, with what a browser had better ask for at once."""
-    return html.replace("<html>", '<html lang="en">').replace("{%css%}", f"{_EARLY}{{%css%}}")
 
 
 def _asked() -> tuple[str, ThemeChoice]:
