@@ -10,8 +10,8 @@ class Address:
 
     runs: tuple[str, ...] = ()
     budget: str | None = None
-    plans: tuple[str, ...] = ()
-    """Ids of plans of the first run."""
+    plans: tuple[tuple[str, str | None], ...] = ()
+    """Ids of plans, each with its run; `None`: the first."""
     axes: dict[str, str] = field(default_factory=dict)
     """Of pictures, by the ids of their choosers."""
 
@@ -27,6 +27,12 @@ class Address:
         return cls(
             runs=tuple(given.get("run", ())),
             budget=given["budget"][-1] if "budget" in given else None,
-            plans=tuple(given.get("plan", ())),
+            plans=tuple(_plan(text) for text in given.get("plan", ())),
             axes={name: given[name][-1] for name in choosers if name in given},
         )
+
+
+def _plan(text: str) -> tuple[str, str | None]:
+    """Read a plan: its id, and behind a sign its run, which may have any signs."""
+    plan_id, _, run = text.partition("@")
+    return plan_id, run or None

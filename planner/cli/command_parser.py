@@ -9,6 +9,7 @@ from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
 from argparse import _ArgumentGroup as Group
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NoReturn
 
 from planner.cli.spellings import current_keys, current_words, help_command
@@ -54,13 +55,26 @@ class OptionHelp(HelpFormatter):
         return f"{action.help or ''}{listed}{remark_text}".replace("%", "%%")
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        fill = super()._fill_text
-        return "\n".join(fill(line, width, indent) for line in text.splitlines())
+        return "\n".join(_filled(line, width, indent) for line in text.splitlines())
 
     def _format_args(self, action: Action, default_metavar: str) -> str:
         if choices_of(action):
             return "NAME"
         return super()._format_args(action, default_metavar)
+
+
+def _filled(line: str, width: int, indent: str) -> str:
+    """Return a line on as many as it takes; of a row of two columns, below the second.
+
+    >>> print(_filled("  search  leave a run", 18, ""))
+      search  leave a
+              run
+    """
+    row = re.fullmatch(r"(?P<first> *\S+ {2,})(?P<second>.*)", line)
+    first, text = (row["first"], row["second"]) if row else ("", line)
+    blank = indent + " " * len(first)
+    lines = wrap(text, width, initial_indent=indent + first, subsequent_indent=blank)
+    return "\n".join(lines)
 
 
 class PlannerParser(ArgumentParser):

@@ -78,7 +78,7 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """What it is called in menus and beside the axis."""
+        """What it is called beside the axis."""
         if self.is_share:
             return f"{self.metric.label}, as a share of the dense model's"
         if self.name == self.metric.exponential:
@@ -87,6 +87,13 @@ class Axis:
             return self.metric.label
         unit = "" if self.metric.unit == self.metric.name else f", {self.metric.unit}"
         return f"{self.metric.label}{unit}"
+
+    @property
+    def brief_label(self) -> str:
+        """What it is called in menus, which are narrow."""
+        if self.name == self.metric.exponential:
+            return self.name
+        return f"{self.metric.label}, × of dense" if self.is_share else self.metric.label
 
     @property
     def ticks(self) -> dict[str, Any]:

@@ -94,7 +94,8 @@
       const given = new URLSearchParams();
       (runs || []).forEach((run) => given.append("run", run));
       if (budget !== null && budget !== undefined) given.set("budget", budget);
-      (selection || []).forEach((plan) => given.append("plan", plan[1]));
+      const plan = ([run, id]) => (run === (runs || [])[0] ? id : `${id}@${run}`);
+      (selection || []).forEach((chosen) => given.append("plan", plan(chosen)));
       const axes = { x, y, colour, "other-x": otherX, "other-y": otherY };
       Object.entries(axes).forEach(([name, axis]) => axis && given.set(name, axis));
       window.history.replaceState(window.history.state, "", `?${given}`);

@@ -107,21 +107,21 @@ def _register_answer(app: Dash, shelf: RunShelf) -> None:
 
 def answer_parts(
     found: tuple[dict[str, Any], Any, str],
-    asked: Sequence[str] = (),
+    asked: Sequence[tuple[str, str | None]] = (),
     known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what the page shows of an answer.
 
     Args:
         found: As `answers` returns it.
-        asked: Ids of plans of the main run that the address asks for.
+        asked: Plans that the address asks for, as it says them.
         known: What was understood before.
     """
     answered, words, fault = found
-    wanted = tuple(asked[:2]) if answered["run"] else ()
+    wanted = asked[:2] if answered["run"] else ()
     if not wanted and answered["best"] and answered != known:
-        wanted = (answered["best"],)
-    chosen: Any = [[answered["run"], plan_id] for plan_id in wanted] or no_update
+        wanted = ((answered["best"], None),)
+    chosen: Any = [[run or answered["run"], plan_id] for plan_id, run in wanted] or no_update
     return {
         "answered": no_update if answered == known else answered,
         "words": words,

@@ -177,7 +177,7 @@ def axis_choices(
     if not points:
         return [], dict(chosen)
     dense, names = points[0].dense, axis_names(points)
-    offered = [{"label": Axis.of(name, dense).label, "value": name} for name in names]
+    offered = [{"label": Axis.of(name, dense).brief_label, "value": name} for name in names]
     cost = points[0].cost_names[0]
     usual = {
         ids.X: f"{cost}_x",

@@ -18,6 +18,10 @@ from planner.results.front import role_words
 
 _FORMAT = {"function": "params.value == null ? '' : d3.format(',.4~g')(params.value)"}
 _SHARE = {"function": "params.value == null ? '' : d3.format('.1%')(params.value)"}
+_LEAST_WIDTH, _SIGN_WIDTH, _PADDING = 118, 8, 40
+"""Pixels of a column: no word of a heading is broken."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula, which it would run."""
 _DIGITS = 6
 _MOST_DIGITS = 300
 _KINDS = {"dominated": ["dominated"], "partial": ["given up early"], "failed": ["failed"]}
@@ -51,8 +55,15 @@ def table_columns(points: Sequence[FrontPoints]) -> list[Column]:
         is_share = METRICS.get(name.removeprefix("fresh_").removeprefix("holdout_"))
         shares = is_share is not None and is_share.unit.startswith("share")
         shown = _SHARE if shares else _FORMAT
-        columns.append({"field": name, "headerName": header, "valueFormatter": shown})
+        column = {"field": name, "headerName": header, "valueFormatter": shown}
+        longest = max(map(len, header.split()))
+        columns.append(column | {"width": max(_LEAST_WIDTH, _SIGN_WIDTH * longest + _PADDING)})
     return columns
+
+
+def _harmless(cell: Any) -> Any:
+    is_formula = isinstance(cell, str) and cell.startswith(_FORMULA)
+    return f"'{cell}" if is_formula else cell
 
 
 class PlanTable:
@@ -99,12 +110,16 @@ class PlanTable:
         return [{"key": key_of(row["run"], row["plan"]), **row} for row in rows]
 
     def csv(self, chosen: Rows) -> str:
-        """Return some of the plans as CSV, under the headings of the table."""
+        """Return some of the plans as CSV, under the headings of the table.
+
+        Names that a spreadsheet would run as a formula stand behind an apostrophe.
+        """
         columns, text = table_columns(self._points), StringIO()
         lines = csv.writer(text)
         lines.writerow(column["headerName"] for column in columns)
         values = [_as_json(self._values(column["field"], chosen)) for column in columns]
-        lines.writerows(zip(*values, strict=True))
+        for cells in zip(*values, strict=True):
+            lines.writerow(map(_harmless, cells))
         return text.getvalue()
 
     def _values(self, name: str, chosen: Rows) -> Values:

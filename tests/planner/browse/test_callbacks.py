@@ -254,14 +254,15 @@ def test_two_plans_are_compared(app: Dash, shelf: RunShelf) -> None:
 
 
 def test_the_address_opens_the_page_where_it_was(app: Dash, revisions: list[Any]) -> None:
-    search = "?run=first&x=size&y=agreement&budget=size%3C%3D0.9x&plan=a&plan=b"
+    search = "?run=first&x=size&y=agreement&budget=size%3C%3D0.9x&plan=a&plan=b@c/d@e"
     told = ask(
         app, "x.value", {"revisions.data": revisions, "url.search": search}, "revisions.data"
     )
     assert told["x"]["value"] == "size"
     assert told["y"]["value"] == "agreement"
     address = Address.of(search, PICKERS)
-    assert (address.runs, address.budget, address.plans) == (("first",), "size<=0.9x", ("a", "b"))
+    assert (address.runs, address.budget) == (("first",), "size<=0.9x")
+    assert address.plans == (("a", None), ("b", "c/d@e"))
     assert Address.of(None) == Address()
 
 

@@ -55,11 +55,12 @@ def test_the_front_is_on_the_page_from_the_start(app: Dash, two_runs: Path) -> N
 def test_an_address_is_what_the_page_begins_with(app: Dash, two_runs: Path) -> None:
     with Run.open(two_runs / "first") as run:
         plans = [plan.plan_id for plan in run.front_plans()[:2]]
-    asked = f"run=first&run=inner/second&budget=kl<=0.5&plan={plans[0]}&plan={plans[1]}&x=size"
+    asked = "run=first&run=inner/second&budget=kl<=0.5&x=size"
+    asked += f"&plan={plans[0]}&plan={plans[1]}@inner/second"
     page = looked_at(app, asked)
     assert page[ids.RUNS]["value"] == ["first", "inner/second"]
     assert page[ids.BUDGET]["value"] == "kl<=0.5"
-    assert page[ids.SELECTION]["data"] == [["first", plan] for plan in plans]
+    assert page[ids.SELECTION]["data"] == [["first", plans[0]], ["inner/second", plans[1]]]
     assert page[ids.COMPARE]["value"] is not None
     assert page[ids.X]["value"] == "size"
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -97,3 +98,17 @@ def test_all_that_pass_the_filters_are_downloaded(app: Dash, points: list[FrontP
     rows = list(csv.DictReader(StringIO(file["content"])))
     front = points[0].rows_of_kind("front")
     assert {row["plan"] for row in rows} == set(points[0].frame["plan_id"].iloc[front])
+
+
+def test_no_name_of_a_run_is_a_formula_in_a_spreadsheet(points: list[FrontPoints]) -> None:
+    named = [replace(points[0], name="=cmd()"), points[1]]
+    table = PlanTable(named, shows_all=True, brushed=None)
+    rows = list(csv.DictReader(StringIO(table.csv(np.arange(1)))))
+    assert rows[0]["run"] == "'=cmd()"
+
+
+def test_no_word_of_a_heading_is_broken(points: list[FrontPoints]) -> None:
+    columns = {column["headerName"]: column["width"] for column in table_columns(points)}
+    (longest,) = (width for name, width in columns.items() if "multiply–accumulates" in name)
+    assert longest > 8 * len("multiply–accumulates")
+    assert min(columns.values()) < longest
