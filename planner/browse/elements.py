@@ -11,6 +11,8 @@ Words = dict[str, Any]
 """What is said of an element to who cannot see it, by the names that HTML has for it."""
 _CONFIG: Any = {
     "displaylogo": False,
+    "showSendToCloud": False,  # its button would upload the picture
+    "plotlyServerURL": "",
     "responsive": True,
     "displayModeBar": True,
     # to name those that stay takes a nested list, which Plotly takes for another one each time: it

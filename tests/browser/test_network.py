@@ -12,7 +12,7 @@ from tests.browser.runs import copy_run
 from tests.browser.visitors import HEIGHT, WIDTH, Serve
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 
@@ -42,11 +42,19 @@ def test_no_request_leaves_the_machine(
         page.part(ids.EXPORTS).locator(".state.stopped").wait_for()
         with page.page.expect_download():
             page.part(ids.CSV).click()
+        assert _offers_no_upload(page.page)
         page.page.wait_for_timeout(2500)  # a beat of what follows live runs
         page.close()
     asked = asked_addresses(log)
     assert any(address.startswith(server.url) for address in asked)
     assert [address for address in asked if not is_local(address)] == []
+
+
+def _offers_no_upload(page: "Page") -> bool:
+    """Return whether no picture has a button that sends it elsewhere."""
+    buttons = page.locator(".modebar-btn")
+    titles = [str(button.get_attribute("data-title")) for button in buttons.all()]
+    return bool(titles) and not any("cloud" in title.lower() for title in titles)
 
 
 def test_what_a_page_asks_elsewhere_is_seen(browser: "Browser", tmp_path: Path) -> None:
