@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from evaluators.metric import COST_KINDS, metric_names
 from planner.runs.records import SearchEffort
-from planner.runs.rows import DamageError
+from planner.runs.tables.cells import DamageError
 from search_spaces.models.identity import SourceIdentity
 
 _Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, Strict
 
 from evaluators.metric import Measurement
 from evaluators.scoring.score import Score
+from search_spaces.errors import PlanError, quoted
 
 if TYPE_CHECKING:
     from search_spaces.space.space import Genome
@@ -19,6 +20,16 @@ RescoreSplit = Literal["fresh", "holdout"]
 """Tokens that the front is re-scored on: a second draw of the search text, and held-out text."""
 RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "held-out"}
 """The name of each in sentences."""
+
+
+Recovery = Literal["refit", "block", "heal"]
+"""How weights of a plan were recovered: a variant of the plan, with scores of its own."""
+RECOVERIES: Mapping[Recovery, str] = {
+    "refit": "output projections solved again",
+    "block": "whole sub-blocks trained",
+    "heal": "trained end to end",
+}
+"""What each does, in words, the weakest first."""
 
 
 RunState = Literal["preparing", "searching", "rescoring", "finished", "stopped", "failed"]
@@ -95,6 +106,59 @@ class SearchEffort:
     """Of these, spent in the searcher."""
 
 
+def variant_name(plan_id: str, recovery: Recovery | None) -> str:
+    """Return what users call a plan with recovered weights, or the plan itself.
+
+    >>> variant_name("a1b2c3d4e5", "refit"), variant_name("a1b2c3d4e5", None)
+    ('a1b2c3d4e5+refit', 'a1b2c3d4e5')
+    """
+    return plan_id if recovery is None else f"{plan_id}+{recovery}"
+
+
+def plan_and_recovery(name: str) -> tuple[str, Recovery | None]:
+    """Return the plan's id and the recovery that a user's name of a variant consists of.
+
+    >>> plan_and_recovery("a1b2c3d4e5+refit")
+    ('a1b2c3d4e5', 'refit')
+
+    Raises:
+        PlanError: If there is no such recovery.
+    """
+    plan_id, sign, named = name.partition("+")
+    recovery = next((known for known in RECOVERIES if known == named), None)
+    if sign and recovery is None:
+        raise PlanError(
+            f"a plan's id must be followed by one of {', '.join(f'+{r}' for r in RECOVERIES)} or "
+            f"by nothing, got {quoted(name)}; `planner front` lists what there is"
+        )
+    return plan_id, recovery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovered:
+    """What one recovery of a plan's weights came to."""
+
+    search: Mapping[str, Measurement] = field(default_factory=dict)
+    """Quality on the search text, at the positions that plans are searched on."""
+    fresh: Mapping[str, Measurement] = field(default_factory=dict)
+    """Every quality metric on the second draw of that text."""
+    holdout: Mapping[str, Measurement] = field(default_factory=dict)
+    """Every quality metric on held-out text."""
+    tokens: int = 0
+    """Of text that the weights were fitted to, each as often as it was run."""
+    seconds: float = 0.0
+    """Of fitting."""
+    failure: str | None = None
+    """Why there are no recovered weights, such as that they helped nothing; none if there are."""
+    created_at: datetime | None = field(default=None, compare=False)
+    """When it was recorded, UTC."""
+
+    @property
+    def by_split(self) -> Mapping[str, Mapping[str, Measurement]]:
+        """What was measured, by the name of the text."""
+        return {"search": self.search, "fresh": self.fresh, "holdout": self.holdout}
+
+
 BASELINE_ROUND = -1
 """The round of plans that were scored for comparison and not proposed by the searcher."""
 
@@ -116,6 +180,8 @@ class Evaluation:
     """Every quality metric on a second draw of the same text; empty until re-scored."""
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
     """Every quality metric on held-out text; empty until re-scored."""
+    recovered: Mapping[Recovery, Recovered] = field(default_factory=dict)
+    """What recoveries of its weights came to; each that did not fail is a variant of the plan."""
     created_at: datetime | None = field(default=None, compare=False)
     """When it landed, UTC; `None` before it did."""
     revision: int = field(default=0, compare=False)
