@@ -38,6 +38,8 @@ RECOVERED_FOLDER = "recovered"
 """Recovered weights: of each variant of a plan a folder, such as ``a1b2c3d4e5-refit``."""
 RECOVERY_FILE = "recovery.json"
 """What a recovery came to, beside its weights, which are files of one layer each."""
+HEALING_FILE = "healing.safetensors"
+"""Where a healing that goes on stands, until it is over."""
 PREPARED_FOLDERS = (STATISTICS_FOLDER, LEVELS_FOLDER)
 """Folders that preparing a run fills, and can fill again."""
 FRONT_FILE = "front.csv"
@@ -65,7 +67,7 @@ _RESULT_FILES = (
 )
 _FILES = (
     *(SETTINGS_FILE, DATABASE_FILE, f"{DATABASE_FILE}-journal", ENVIRONMENT_FILE, DEMO_FILE),
-    *(CALIBRATION_FILE, ORDER_FILE, SPACE_FILE, LATENCY_FILE, WEIGHTS_FILE),
+    *(CALIBRATION_FILE, ORDER_FILE, SPACE_FILE, LATENCY_FILE, WEIGHTS_FILE, HEALING_FILE),
     *(*_LIVING_FILES, *_RESULT_FILES),
 )
 _OURS = re.compile(
