@@ -42,6 +42,7 @@ def test_any_text_and_number_come_back_as_they_were(data: str, gigabytes: float)
     with TemporaryDirectory() as folder:
         settings.save(Path(folder))
         assert SearchSettings.load(Path(folder)) == settings
+    assert settings.weight_cache_bytes is not None
     assert 0 <= settings.weight_cache_bytes <= 10**18
 
 
