@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.results.budgets import answer_budgets, plan_chooser
-from planner.results.front import evaluation_frame, front, front_frame, role_words
+from planner.results.front import (
+    evaluation_frame,
+    front,
+    front_frame,
+    role_words,
+    with_variants,
+)
 from planner.results.indicators import plan_at_knee
 from planner.results.run_plan import RunPlan
 from planner.results.stability import Stability, stability
@@ -38,6 +44,8 @@ class Run(RunStore):
     def front(self, budget: str | Budget | None = None) -> "pd.DataFrame":
         """Return the non-dominated plans as a table, most expensive first.
 
+        Each is followed by its variants with recovered weights.
+
         Args:
             budget: Leave out the plans that exceed it.
 
@@ -45,11 +53,12 @@ class Run(RunStore):
             BudgetError: If the budget limits what the run did not measure.
         """
         dense = self.dense
-        frame = front_frame(self.front_plans(), dense)
+        plans = with_variants(self.front_plans())
+        frame = front_frame(plans, dense)
         if budget is not None:
             limits = Budget.of(budget)
             limits.check_measured(dense)
-            frame = frame.loc[[limits.admits(p.values, dense) for p in self.front_plans()]]
+            frame = frame.loc[[limits.admits(plan.values, dense) for plan in plans]]
         return frame.reset_index(drop=True)
 
     def best(self, budget: str | Budget) -> Evaluation:

@@ -26,7 +26,7 @@ _SPOTS = (110, 55)
 """How many marks lie side by side over the width of a front, and over its height."""
 _MOST_BARS = 60
 """Error bars; where there are more plans, the band alone shows errors."""
-_RANKS = {"front": 100, "baseline": 300, "mark": 400, "cloud": 500}
+_RANKS = {"front": 100, "recovered": 200, "baseline": 300, "mark": 400, "cloud": 500}
 """Places in legends."""
 _BASELINE_MARKS = ("x-thin", "cross-thin", "asterisk")
 _CLOUDS: dict[PlanKind, tuple[str, str]] = {
@@ -118,6 +118,19 @@ class RunTraces:
                     },
                     **self._notes(rows),
                 }
+
+    def recovered(self) -> Iterator[Trace]:
+        """Yield plans with recovered weights, right below those plans, on all texts shown."""
+        rows = self.points.rows_of_kind("recovered")
+        for split in self.scene.splits if len(rows) else ():
+            yield self._places(rows, split) | {
+                "type": "scatter",
+                "mode": "markers",
+                "name": self._name(f"recovered weights, {SPLITS[split]}"),
+                "legendrank": _RANKS["recovered"] + self.position,
+                "marker": {"symbol": "diamond", "size": 9, "color": self.colour_on(split)},
+                **self._notes(rows),
+            }
 
     def rings(self, plan_ids: Sequence[str], name: str, marker: Trace) -> Iterator[Trace]:
         """Yield a mark around plans, on the first text that they were scored on."""

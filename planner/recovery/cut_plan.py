@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.recovered_weights import RecoveredWeights, place_
+from planner.targets.cut_layers import CutLayers
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import Configurations
@@ -75,6 +76,18 @@ class CutPlan:
         if self.recovered is not None:
             place_(layer, self.recovered.of_layer(index))
         return layer
+
+    def layers(self) -> CutLayers:
+        """Return all cut layers, as an export writes them."""
+        structure = self.prepared.sorted_model.structure
+        components = structure.components
+        return CutLayers(
+            structure=structure,
+            layers=tuple(self.layer(index) for index in range(len(structure.layers))),
+            kept=tuple(self._kept),
+            insides=tuple(map(self.plan.expert_pruning, components)),
+            plan_id=self.plan.plan_id,
+        )
 
     def model(self) -> PreTrainedModel:
         """Return the cut layers in a copy of the model, which shares all else with it.

@@ -19,8 +19,9 @@ from planner.recovery.recovered_weights import (
     StagedWeights,
     discard_weights,
 )
+from planner.results.front import front, front_frame, save_front, with_variants
 from planner.runs.folder import recovered_folder
-from planner.runs.records import Evaluation, Recovered, plan_and_recovery
+from planner.runs.records import RESCORE_SPLITS, Evaluation, Recovered, plan_and_recovery
 from planner.runs.run_facts import RunFacts
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
@@ -64,14 +65,13 @@ def find_variant(run: RunFacts, name: str) -> Evaluation:
             f"a plan must be named by its id in this run, got {quoted(name)}; `planner front` "
             "lists the ids"
         )
-    if recovery is not None:
+    if recovery is not None and evaluation.variant(recovery) is None:
         came_to = evaluation.recovered.get(recovery)
-        if came_to is None or came_to.failure is not None:
-            why = f": {came_to.failure}" if came_to is not None else ""
-            raise PlanError(
-                f"plan {plan_id} must have weights recovered by {recovery}, and it has none{why}; "
-                f"`planner recover --plan {plan_id} --recover {recovery}` makes them"
-            )
+        why = f": {came_to.failure}" if came_to is not None else ""
+        raise PlanError(
+            f"plan {plan_id} must have weights recovered by {recovery}, and it has none{why}; "
+            f"`planner recover --plan {plan_id} --recover {recovery}` makes them"
+        )
     return evaluation
 
 
@@ -105,12 +105,15 @@ class VariantScorer:
 
     def scores(self, plan: CutPlan) -> dict[str, Mapping[str, Measurement]]:
         """Return the quality of a plan by text: ``search``, ``fresh`` and ``holdout``."""
-        settings, every = self.settings, Fidelity(metrics=tuple(QUALITY))
-        searched = Fidelity(
-            metrics=SEARCH_METRICS, positions=settings.positions, seed=settings.seed
-        )
-        texts = {"search": searched, "fresh": every, "holdout": every}
-        return {name: self.quality(plan, name, fidelity) for name, fidelity in texts.items()}
+        every = Fidelity(metrics=tuple(QUALITY))
+        others = {text: self.quality(plan, text, every) for text in RESCORE_SPLITS}
+        return {"search": self.searched(plan), **others}
+
+    def searched(self, plan: CutPlan) -> Mapping[str, Measurement]:
+        """Return the quality of a plan on the search text, by the metrics of a search."""
+        positions, seed = self.settings.positions, self.settings.seed
+        fidelity = Fidelity(metrics=SEARCH_METRICS, positions=positions, seed=seed)
+        return self.quality(plan, "search", fidelity)
 
     def quality(self, plan: CutPlan, text: str, fidelity: Fidelity) -> Mapping[str, Measurement]:
         """Return the quality of a plan on one text."""
@@ -148,6 +151,8 @@ def record_recovery(
     staged.publish()
     came_to = Recovered(tokens=record.tokens, seconds=record.seconds, **scores)
     run.record_recovery(record.plan_id, record.recovery, came_to)
+    plans = with_variants(front(run.landed(), run.cost_names))
+    save_front(front_frame(plans, run.dense), run.folder)
     return came_to
 
 

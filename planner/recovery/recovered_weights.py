@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from planner.runs.folder import RECOVERY_FILE, delete, layer_file, recovered_folder, sort_out
-from planner.runs.records import Recovery, variant_name
+from planner.runs.records import RECOVERIES, Recovery, variant_name
 from search_spaces.atomic_files import publish, scratch_beside, writing
 from search_spaces.errors import RunError
 from search_spaces.models.fingerprint import lasting
@@ -50,6 +50,15 @@ class RecoveryRecord(BaseModel):
     """The first point is of the weights that it began with."""
     layers: Mapping[int, str] = {}
     """The layers that changed, each with the digest of its tensors."""
+
+
+def recovery_note(record: RecoveryRecord) -> str:
+    """Return how weights were recovered, in a sentence."""
+    told = f"{RECOVERIES[record.recovery]} on {record.tokens:,} tokens"
+    if record.curve:
+        first, last = record.curve[0].kl, min(point.kl for point in record.curve)
+        told += f", which took KL on text kept apart from {first:.3f} to {last:.3f}"
+    return f"Its weights were recovered: {told}."
 
 
 @dataclass(frozen=True, kw_only=True)

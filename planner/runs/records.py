@@ -24,6 +24,8 @@ RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "held
 
 Recovery = Literal["refit", "block", "heal"]
 """How weights of a plan were recovered: a variant of the plan, with scores of its own."""
+LayerRecovery = Literal["refit", "block"]
+"""Those that fit a plan layer by layer; `heal` trains it from end to end."""
 RECOVERIES: Mapping[Recovery, str] = {
     "refit": "output projections solved again",
     "block": "whole sub-blocks trained",
@@ -159,6 +161,32 @@ class Recovered:
         return {"search": self.search, "fresh": self.fresh, "holdout": self.holdout}
 
 
+@dataclass(frozen=True, kw_only=True)
+class SelectionRound:
+    """Plans that were recovered on as many tokens, and how well each did then."""
+
+    tokens: _Count
+    """Of text that each was fitted to."""
+    kl: Mapping[_Text, float]
+    """On the search text, by plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """How one of the best plans within a budget was chosen by what recovery makes of them."""
+
+    budget: _Text
+    recovery: Recovery
+    searched: Mapping[_Text, float]
+    """KL of the plans on the search text before any recovery, the best first."""
+    rounds: tuple[SelectionRound, ...]
+    """Each of the better half of the one before, on twice the text."""
+    chosen: _Text
+    """The plan that was recovered on all of the text."""
+    spearman: float
+    """Between the orders before recovery and after the first round: 1 if they are the same."""
+
+
 BASELINE_ROUND = -1
 """The round of plans that were scored for comparison and not proposed by the searcher."""
 
@@ -197,6 +225,30 @@ class Evaluation:
         """Quality on the search text and costs by name, as a budget reads them."""
         means = {name: self.score.mean(name) for name in self.score.by_window}
         return means | dict(self.costs)
+
+    def variant(self, recovery: Recovery) -> "Evaluation | None":
+        """Return the plan with recovered weights as a plan of its own; `None` if there are none.
+
+        It costs the same, has another name and its own scores.
+        """
+        came_to = self.recovered.get(recovery)
+        if came_to is None or came_to.failure is not None:
+            return None
+        by_window = {name: np.array(m.by_window) for name, m in came_to.search.items()}
+        return replace(
+            self,
+            plan_id=variant_name(self.plan_id, recovery),
+            score=Score(by_window=by_window, tokens=came_to.tokens, seconds=came_to.seconds),
+            fresh=came_to.fresh,
+            holdout=came_to.holdout,
+            recovered={},
+            created_at=came_to.created_at,
+        )
+
+    @property
+    def variants(self) -> "list[Evaluation]":
+        """The plan with recovered weights, once for each recovery, as `variant` returns them."""
+        return [found for name in RECOVERIES if (found := self.variant(name)) is not None]
 
     def scored(self, score: Score) -> "Evaluation":
         """Return the same with another score."""

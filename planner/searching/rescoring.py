@@ -10,7 +10,7 @@ from evaluators.quality import QUALITY
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.prepared_model import PreparedModel
-from planner.results.front import front, front_frame, save_front
+from planner.results.front import front, front_frame, save_front, with_variants
 from planner.runs.metadata import RunMetadata
 from planner.runs.records import BASELINE_ROUND, RESCORE_SPLITS, Evaluation, RescoreSplit
 from planner.runs.run_store import RunStore
@@ -84,7 +84,7 @@ def rescore_front(
     for split in RESCORE_SPLITS:
         _rescore(run, prepared, split, plans, progress)
     plans = front(run.landed(), problem.cost_names)
-    save_front(front_frame(plans, problem.dense), run.folder)
+    save_front(front_frame(with_variants(plans), problem.dense), run.folder)
 
 
 def _rescore(
