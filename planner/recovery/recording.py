@@ -29,6 +29,9 @@ from search_spaces.errors import PlanError, RunError, quoted
 from search_spaces.progress import NO_PROGRESS, Progress
 
 
+_TEXTS: Mapping[str, str] = {"search": "search", **RESCORE_SPLITS}
+
+
 def load_recovered(run: RunFacts, prepared: PreparedModel, name: str) -> CutPlan:
     """Return a plan of a run as cut layers, with recovered weights if its name says so.
 
@@ -117,7 +120,7 @@ class VariantScorer:
 
     def quality(self, plan: CutPlan, text: str, fidelity: Fidelity) -> Mapping[str, Measurement]:
         """Return the quality of a plan on one text."""
-        self.progress.stage(f"scoring recovered weights on {text} text")
+        self.progress.stage(f"scoring recovered weights on {_TEXTS[text]} text")
         windows = getattr(self.prepared.calibration, text)
         backbone = self.prepared.sorted_model.structure.backbone
         score = score_layers(backbone, plan.layer, windows, fidelity, self.progress)

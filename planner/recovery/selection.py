@@ -19,7 +19,7 @@ from planner.runs.records import Evaluation, LayerRecovery, Selection, Selection
 from planner.runs.run_store import RunStore
 from planner.searchers.frontier.surrogate_check import rank_correlation
 from planner.settings.budget import Budget
-from search_spaces.progress import Progress
+from search_spaces.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,11 @@ class Selector:
     progress: Progress
 
     def recover_within(
-        self, budget: Budget, recovery: LayerRecovery, count: int = CANDIDATES
+        self,
+        budget: Budget,
+        recovery: LayerRecovery,
+        count: int = CANDIDATES,
+        tokens: int | None = None,
     ) -> Evaluation:
         """Recover the plan within a budget that does best after recovery, and record it.
 
@@ -54,6 +58,7 @@ class Selector:
             budget: The limits.
             recovery: How the chosen plan is recovered; the choice is made by `refit`.
             count: Plans to choose among; 1: the best as it was searched.
+            tokens: Of text to fit the chosen plan to, at most; None: all there are.
 
         Returns:
             The plan as the run holds it now, with what its recovery came to.
@@ -62,11 +67,23 @@ class Selector:
             BudgetError: If no plan meets the budget.
         """
         plans = self._candidates(budget, count)
-        chosen = plans[0] if len(plans) == 1 else self._halved(budget, recovery, plans)
-        recover(self.run, self.prepared, chosen.plan_id, recovery, self.progress)
+        chosen = plans[0]
+        if len(plans) > 1:
+            text = FittingText.of(self.prepared, tokens)
+            selection = self._halved(plans, text, budget, recovery)
+            self.run.record_metadata(RunMetadata(selection=selection))
+            chosen = next(plan for plan in plans if plan.plan_id == selection.chosen)
+        recover(self.run, self.prepared, chosen.plan_id, recovery, self.progress, tokens)
         found = self.run.find_plan(chosen.plan_id)
         assert found is not None, "a plan that was recovered is of the run"
         return found
+
+    def is_chosen(self, budget: Budget, recovery: LayerRecovery) -> bool:
+        """Return whether the plan within a budget was chosen before, among the same plans."""
+        chosen, ids = self.run.metadata.selection, self._candidates(budget, CANDIDATES)
+        if chosen is None or (chosen.budget, chosen.recovery) != (str(budget), recovery):
+            return False
+        return list(chosen.searched) == [plan.plan_id for plan in ids]
 
     def _candidates(self, budget: Budget, count: int) -> list[Evaluation]:
         """Return the best plans within a budget, no two of them all but the same."""
@@ -89,20 +106,26 @@ class Selector:
         return np.concatenate([kept, space.tables.options_index(configurations)], axis=1)
 
     def _halved(
-        self, budget: Budget, recovery: LayerRecovery, plans: Sequence[Evaluation]
-    ) -> Evaluation:
-        """Return the best of some plans after recovery on more and more text."""
-        text = FittingText.of(self.prepared)
+        self,
+        plans: Sequence[Evaluation],
+        text: FittingText,
+        budget: Budget,
+        recovery: LayerRecovery,
+    ) -> Selection:
+        """Return which of some plans does best after recovery on more and more text."""
         left, rounds = list(plans), list[SelectionRound]()
         tokens = max(text.fitted.shape[1], text.fitted.numel() // len(plans))
         while len(left) > 1:
             self.progress.stage(f"recovering {len(left)} plans on {tokens:,} tokens each")
-            kl = {plan.plan_id: self._kl_after(plan, tokens) for plan in left}
+            kl = dict[str, float]()
+            for plan in left:
+                kl[plan.plan_id] = self._kl_after(plan, tokens)
+                self.progress.advance(len(kl), len(left))
             rounds.append(SelectionRound(tokens=tokens, kl=kl))
             left.sort(key=lambda plan: rounds[-1].kl[plan.plan_id])
             left, tokens = left[: (len(left) + 1) // 2], 2 * tokens
         searched = {plan.plan_id: plan.score.mean("kl") for plan in plans}
-        selection = Selection(
+        return Selection(
             budget=str(budget),
             recovery=recovery,
             searched=searched,
@@ -113,20 +136,16 @@ class Selector:
                 np.array([rounds[0].kl[plan_id] for plan_id in searched]),
             ),
         )
-        self.run.record_metadata(RunMetadata(selection=selection))
-        return left[0]
 
     def _kl_after(self, plan: Evaluation, tokens: int) -> float:
         """Return the KL of a plan on the search text, after a short recovery if that is better."""
         cut = load_recovered(self.run, self.prepared, plan.plan_id)
         text = FittingText.of(self.prepared, tokens)
-        scorer = VariantScorer(
-            prepared=self.prepared, settings=self.run.settings, progress=self.progress
-        )
+        scorer = VariantScorer(prepared=self.prepared, settings=self.run.settings)
         record = begun_record(plan.plan_id, "refit", self.prepared, text)
         loaded = self.prepared.dense.loaded
         with staged_weights(self.run.folder, plan.plan_id, "refit", loaded) as staged:
-            fit(cut, "refit", text, staged, self.progress)
+            fit(cut, "refit", text, staged, NO_PROGRESS)
             recovered = replace(cut, recovered=staged.completed(record))
             after = scorer.searched(recovered)["kl"].value
         before = plan.score.mean("kl")

@@ -37,7 +37,7 @@ LoadsIn = Literal["any", "transformers", "transformers-native", "vllm", "llama.c
 PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
 _VERSION = 2
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
-    {"evaluations", "tokens", "minutes", "offload", "weight_cache_gigabytes", "verify"}
+    {"evaluations", "tokens", "minutes", "recover", "offload", "weight_cache_gigabytes", "verify"}
 )
 
 
@@ -124,6 +124,9 @@ class SearchSettings(BaseModel):
     """How kept weights are updated to compensate for pruned ones: none, or one of bias,
     least_squares, obs and tuning for heads and channels, merge for experts, and one of admm and
     dsnot for sparse weights, comma separated."""
+    recover: Annotated[Literal["none", "refit", "block"], Group.METHODS] = "none"
+    """How weights of the best plans within --budget are recovered after the search, to keep the
+    plan that does best then: refit solves output projections again, block trains whole layers."""
     weight_cache_gigabytes: Annotated[float | None, Group.MACHINE] = Field(
         default=None, gt=0, allow_inf_nan=True
     )
@@ -235,11 +238,8 @@ def _check_agreement(settings: SearchSettings) -> None:
     _check_limit(settings)
     if settings.runtime != "torch" and not (settings.budget and settings.budget.measured):
         rule = f"`runtime` {settings.runtime} needs a budget on what is measured in it"
-        _refuse(
-            rule,
-            str(settings.budget or "none"),
-            "set one such as `--budget 'latency<=0.7x'`, or leave it out",
-        )
+        remedy = "set one such as `--budget 'latency<=0.7x'`, or leave it out"
+        _refuse(rule, str(settings.budget or "none"), remedy)
     choices, (_, refinement, merges) = settings.space, settings.compensate
     if merges and not choices.experts:
         rule = "`compensate` merge needs a space with experts"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evaluators.metric import METRICS
 from planner.reports.answer import answer_sentence, measured_speed
 from planner.reports.known_exports import KnownExport, known_exports
+from planner.reports.recovery_text import run_recovery_sentences
 from planner.reports.sentences import (
     compared_with_baselines,
     front_sentence,
@@ -107,7 +108,11 @@ def report_content(run: Run) -> ReportContent:
         answer=answer,
         best=best,
         verdicts=_verdicts(run, budget),
-        notes=[*front_sentence(run).splitlines(), *filter(None, [restriction_sentence(run)])],
+        notes=[
+            *front_sentence(run).splitlines(),
+            *filter(None, [restriction_sentence(run)]),
+            *run_recovery_sentences(run, [plan for plan in run.landed() if plan.recovered]),
+        ],
         front=_front(run, marks),
         answers=plan_rows(answers, "budget", list(answers["budget"])) if len(answers) else [],
         plans=plans,
