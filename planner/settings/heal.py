@@ -37,6 +37,10 @@ class HealSettings(BaseModel):
     holdout: Annotated[str | None, Group.TEXT] = None
     """Held-out text for an export folder, on which healing is reported and nothing is decided; by
     default the second half of --data."""
+    fresh_windows: Annotated[int, Group.TEXT] = Field(default=32, ge=2, le=MOST_WINDOWS)
+    """Windows of text that an export folder's best weights are chosen on."""
+    holdout_windows: Annotated[int, Group.TEXT] = Field(default=32, ge=2, le=MOST_WINDOWS)
+    """Windows of held-out text that an export folder is reported on."""
     minutes: Annotated[float | None, Group.TRAINING] = Field(default=None, gt=0, le=10**6)
     """Stop after this many minutes of training; if no limit is given, after ten."""
     tokens: Annotated[int | None, Group.TRAINING] = Field(default=None, ge=1, le=10**15)

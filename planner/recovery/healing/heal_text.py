@@ -25,7 +25,7 @@ class Measured:
 
     Args:
         windows: Sets of token ids ``(windows, tokens)``.
-        prefix: Tokens that stand before every window.
+        prefix: Tokens at the start of a window that may be of no text.
 
     References:
         Brown et al., 2020, arXiv 2005.14165, appendix C (overlaps of 13 words).
@@ -85,9 +85,7 @@ class HealText:
             found += len(self._windows(shard))
             if found >= count:
                 return
-        overlap = (
-            f", {self.left_out} that hold text to measure on left out," if self.left_out else ""
-        )
+        overlap = f" besides {self.left_out} that overlap with such text" if self.left_out else ""
         raise DataError(
             f"healing needs text with {count} windows of {self.tokens} tokens that are not "
             f"measured on, and {quoted(self.name)} holds {found}{overlap}; give more text with "
@@ -138,15 +136,19 @@ class HealText:
 
 
 def _shards(documents: Iterable[str]) -> Iterator[str]:
-    """Join documents to parts of about one size; long ones are parted."""
+    """Join documents to parts of about one size; long ones are parted, between words at best."""
     part: list[str] = []
     length = 0
     for document in documents:
-        for start in range(0, len(document), _SHARD_CHARACTERS):
-            piece = document[start : start + _SHARD_CHARACTERS]
-            part.append(piece)
-            length += len(piece)
-            if length >= _SHARD_CHARACTERS:
+        start = 0
+        while start < len(document):
+            end = start + _SHARD_CHARACTERS
+            space = document.rfind(" ", start, end) if end < len(document) else -1
+            end = space + 1 if space > start else end
+            part.append(document[start:end])
+            length += len(part[-1])
+            start = end
+            if length >= _SHARD_CHARACTERS // 2:
                 yield "\n\n".join(part)
                 part, length = [], 0
     if part:

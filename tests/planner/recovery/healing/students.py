@@ -1,8 +1,8 @@
 """A tiny model, and a worse copy of it to be healed."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from planner.recovery.healing.training import Training
 from search_spaces.progress import NO_PROGRESS
 from search_spaces.structure.backbone import Backbone
 from tests.models.tiny import llama, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BATCH = 2
 TEXT = windows(32, 12, seed=1)

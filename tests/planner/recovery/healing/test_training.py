@@ -1,4 +1,4 @@
-"""Trainings end at their limits, keep what was best, and go on after a kill as if there was none."""
+"""Trainings end at their limits, keep what was best, and go on after a kill as if none was."""
 
 from pathlib import Path
 
