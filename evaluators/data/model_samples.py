@@ -126,15 +126,15 @@ class _Writer:
 
     def _draw(self, logits: Tensor) -> Tensor:
         """Draw the next token of each window by its logits ``(windows, vocabulary)``."""
-        if not bool(torch.isfinite(logits.logsumexp(dim=-1)).all()):
-            raise ModelError(
-                "logits must be finite, and the model gives others for text of its own; load it "
-                "with `--dtype float32`, or get a sound checkpoint"
-            )
         logits[:, self._ends] = -torch.inf
         # by the inverse of the distribution: one random number a token, the same on all devices
         below = logits.softmax(dim=-1).cumsum(dim=-1)
         all_of_it = below[:, -1:]
+        if not bool(torch.isfinite(all_of_it).all()):
+            raise ModelError(
+                "logits must be finite, and the model gives others for text of its own; load it "
+                "with `--dtype float32`, or get a sound checkpoint"
+            )
         drawn = torch.rand(len(logits), 1, generator=self._rng).to(logits.device) * all_of_it
         drawn = drawn.minimum(all_of_it.nextafter(torch.zeros_like(all_of_it)))
         return torch.searchsorted(below, drawn, right=True)[:, 0]
