@@ -20,14 +20,13 @@ from planner.recovery.recovered_weights import (
     discard_weights,
 )
 from planner.results.front import front, front_frame, save_front, with_variants
-from planner.runs.folder import recovered_folder
+from planner.runs.folder import FRONT, recovered_folder
 from planner.runs.records import RESCORE_SPLITS, Evaluation, Recovered, plan_and_recovery
 from planner.runs.run_facts import RunFacts
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
 from search_spaces.errors import PlanError, RunError, quoted
 from search_spaces.progress import NO_PROGRESS, Progress
-
 
 _TEXTS: Mapping[str, str] = {"search": "search", **RESCORE_SPLITS}
 
@@ -52,7 +51,23 @@ def load_recovered(run: RunFacts, prepared: PreparedModel, name: str) -> CutPlan
         return plan
     weights = RecoveredWeights.open(run.folder, plan_id, recovery)
     check_origin(weights.record, prepared)
-    return replace(plan, recovered=weights)
+    shared = _shared(run, weights.record) if weights.record.shared else None
+    return replace(plan, recovered=weights, shared=shared)
+
+
+def _shared(run: RunFacts, record: RecoveryRecord) -> RecoveredWeights:
+    """Open the updates that a plan shares with the others of its front.
+
+    Raises:
+        RunError: If they are damaged, or others by now.
+    """
+    shared = RecoveredWeights.open(run.folder, FRONT, record.recovery)
+    if shared.record.digest != record.shared:
+        raise RunError(
+            f"the weights that plan {record.plan_id} shares with its front must be those that it "
+            f"was scored with, got others; heal it again"
+        )
+    return shared
 
 
 def find_variant(run: RunFacts, name: str) -> Evaluation:
