@@ -7,9 +7,9 @@ from rich.text import Text
 
 from planner.figures.figure_axes import SPLITS
 from planner.reports.plan_facts import cost_rows, score_rows
-from planner.reports.recovery_text import recovery_sentences
 from planner.reports.tables import aligned_lines, layers_table, one_line, table
 from planner.results.layer_strips import DROPPED, STOOD_IN, Strip, layer_strips
+from planner.results.recoveries import recovery_sentences
 from planner.results.run_plan import RunPlan
 from planner.runs.records import BASELINE_ROUND, Evaluation
 from search_spaces.errors import RunError, in_words

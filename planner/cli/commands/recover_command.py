@@ -36,7 +36,7 @@ def run(options: Namespace) -> None:
     """Recover a plan, and say what came of it."""
     from planner.cli.terminal import Terminal
     from planner.recovery.recover_run import RecoverRequest, recover_run
-    from planner.reports.recovery_text import run_recovery_sentences
+    from planner.results.recoveries import run_recovery_sentences
     from planner.run import Run
     from planner.settings.search import SearchSettings
 

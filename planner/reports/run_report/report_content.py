@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from evaluators.metric import METRICS
 from planner.reports.answer import answer_sentence, measured_speed
 from planner.reports.known_exports import KnownExport, known_exports
-from planner.reports.recovery_text import run_recovery_sentences
 from planner.reports.sentences import (
     compared_with_baselines,
     front_sentence,
@@ -21,6 +20,7 @@ from planner.reports.sentences import (
 )
 from planner.reports.tables import plan_rows
 from planner.results.answers import own_budget
+from planner.results.recoveries import run_recovery_sentences
 from planner.run import Run
 from planner.runs.folder import ENVIRONMENT_FILE
 from planner.runs.records import now
