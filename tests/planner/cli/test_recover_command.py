@@ -10,8 +10,8 @@ from planner.run import Run
 from tests.planner.cli.commands import refused
 
 
-def test_a_variant_is_made_shown_and_exported(
-    searched_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_variant_is_made_and_shown(
+    searched_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = str(searched_copy)
     plan_id = Run.open(run).best("params<=0.8x").plan_id
@@ -37,13 +37,18 @@ def test_a_variant_is_made_shown_and_exported(
     assert main(["show", run, plan_id]) == 0
     assert f"\n{name}, output projections" in capsys.readouterr().out
 
-    out = tmp_path / "out"
+
+def test_an_export_makes_what_is_missing(searched_copy: Path, tmp_path: Path) -> None:
+    run, out = str(searched_copy), tmp_path / "out"
+    plan_id = Run.open(run).best("params<=0.8x").plan_id
     assert main(["export", run, "--plan", plan_id, "--recover", "refit", "--out", str(out)]) == 0
+    found = Run.open(run).find_plan(f"{plan_id}+refit")
+    assert found is not None
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["plan_id"] == name
+    assert manifest["plan_id"] == found.plan_id
     assert manifest["recovery"]["recovery"] == "refit"
     assert manifest["logit_gap"] <= manifest["logit_gap_allowed"]
-    assert manifest["holdout"]["kl"]["value"] == variant.holdout["kl"].value
+    assert manifest["holdout"]["kl"]["value"] == found.holdout["kl"].value
     assert "Its weights were recovered: output projections" in (out / "README.md").read_text()
 
 
