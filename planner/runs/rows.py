@@ -140,7 +140,8 @@ def _recovered(plan: _Plan) -> dict[Recovery, Recovered]:
         if not (failure is None or isinstance(failure, str)):
             raise damage(number, "has no reason for the failure of a recovery")
         scores = {split: plan.rescored.get((name, split), {}) for split in _SPLITS}
-        if failure is None and not scores["search"]:
+        searched = [measured.by_window for measured in scores["search"].values()]
+        if failure is None and not (searched and all(searched)):
             raise damage(number, "has no scores of a recovery")
         found[name] = Recovered(
             **scores,
