@@ -1,20 +1,20 @@
 """A plan cut out of a prepared model: layers that own their weights, and so may be trained."""
 
-import copy
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
 from planner.preparation.prepared_model import PreparedModel
+from planner.recovery.healing.places import copied_layer, update_
 from planner.recovery.recovered_weights import RecoveredWeights, place_
 from planner.targets.cut_layers import CutLayers
-from search_spaces.pruned_weights.types import OrderedWeights
+from search_spaces.pruned_weights.types import OrderedWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.plan import Plan
@@ -35,6 +35,8 @@ class CutPlan:
     """Of the prepared model's space."""
     recovered: RecoveredWeights | None = None
     """Take the place of the weights of the same names; `None`: all are as searched."""
+    shared: RecoveredWeights | None = None
+    """Updates of the dense weights, which all plans of a front share; `None`: there are none."""
 
     @cached_property
     def configurations(self) -> Configurations:
@@ -54,28 +56,39 @@ class CutPlan:
         structure, orders = sorted_model.structure, sorted_model.orders
         span = structure.spans[index]
         ordered = [
-            OrderedWeights(
-                weights=self.prepared.layer_builder.weights(
-                    position, int(self.configurations[position])
-                ),
-                order=orders[position],
-            )
+            OrderedWeights(weights=self._weights(position), order=orders[position])
             for position in range(span.start, span.stop)
         ]
         with structure.backbone.resident(index) as dense:
-            own = _copied(dense)
+            own = copied_layer(dense)
         inverse, components = orders.inverse(), structure.components[span]
         for position, component in enumerate(components, span.start):
             permute_(own, component, inverse[position], inverse.channels.get(position))
         layer = cut(
             own,
-            list(zip(components, self._kept[span], strict=True)),
+            list(zip(components, self.kept[span], strict=True)),
             ordered,
             [self.plan.expert_pruning(component) for component in components],
         )
         if self.recovered is not None:
             place_(layer, self.recovered.of_layer(index))
+        if self.shared is not None:
+            update_(layer, self, index, self.shared.of_layer(index))
         return layer
+
+    def _weights(self, position: int) -> PrunedWeights:
+        """Return a component's weights that are no slices of the dense ones."""
+        configuration = int(self.configurations[position])
+        return self.prepared.layer_builder.weights(position, configuration)
+
+    def stays_sorted(self, position: int) -> bool:
+        """Return whether the units of a cut component are in pruning order.
+
+        They are if all its weights are others than the dense ones; see `in_own_order`.
+        """
+        component = self.prepared.sorted_model.structure.components[position]
+        matrices = component.projections or ("all of its experts",)
+        return len(self._weights(position)) >= len(matrices)
 
     def layers(self) -> CutLayers:
         """Return all cut layers, as an export writes them."""
@@ -84,7 +97,7 @@ class CutPlan:
         return CutLayers(
             structure=structure,
             layers=tuple(self.layer(index) for index in range(len(structure.layers))),
-            kept=tuple(self._kept),
+            kept=tuple(self.kept),
             insides=tuple(map(self.plan.expert_pruning, components)),
             plan_id=self.plan.plan_id,
         )
@@ -109,12 +122,6 @@ class CutPlan:
         return [index for index, span in enumerate(spans) if changed[span].any()]
 
     @cached_property
-    def _kept(self) -> Sequence[np.ndarray]:
+    def kept(self) -> Sequence[NDArray[np.int_]]:
+        """The members that each component keeps, ascending, as numbered in the model."""
         return self.plan.kept_units(self.prepared.sorted_model.structure.components)
-
-
-def _copied(layer: nn.Module) -> nn.Module:
-    """Return a copy of a layer with weights of its own, which never reads itself from disk."""
-    copied = copy.deepcopy(layer)
-    copied._forward_pre_hooks, copied._forward_hooks = OrderedDict(), OrderedDict()
-    return copied

@@ -1,5 +1,6 @@
 """Recovered weights on disk: of each changed layer a file, and what the recovery came to."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,13 @@ class RecoveryRecord(BaseModel):
     """The first point is of the weights that it began with."""
     layers: Mapping[int, str] = {}
     """The layers that changed, each with the digest of its tensors."""
+    shared: str = ""
+    """Digest of the updates that all plans of a front share, which are added; empty: none are."""
+
+    @property
+    def digest(self) -> str:
+        """What identifies all tensors."""
+        return hashlib.sha256("".join(self.layers.values()).encode()).hexdigest()[:16]
 
 
 def recovery_note(record: RecoveryRecord) -> str:

@@ -38,6 +38,8 @@ RECOVERED_FOLDER = "recovered"
 """Recovered weights: of each variant of a plan a folder, such as ``a1b2c3d4e5-refit``."""
 RECOVERY_FILE = "recovery.json"
 """What a recovery came to, beside its weights, which are files of one layer each."""
+FRONT = "front"
+"""In the place of a plan's id: what all plans of the front share."""
 HEALING_FILE = "healing.safetensors"
 """Where a healing that goes on stands, until it is over."""
 PREPARED_FOLDERS = (STATISTICS_FOLDER, LEVELS_FOLDER)
@@ -81,7 +83,7 @@ _OURS = re.compile(
     )
 )
 _OUR_FOLDERS = re.compile(
-    rf"{STATISTICS_FOLDER}|{LEVELS_FOLDER}(/[^/]+)?|{RECOVERED_FOLDER}(/[0-9a-f]+-[a-z]+)?"
+    rf"{STATISTICS_FOLDER}|{LEVELS_FOLDER}(/[^/]+)?|{RECOVERED_FOLDER}(/({FRONT}|[0-9a-f]+)-[a-z]+)?"
 )
 
 

@@ -37,6 +37,8 @@ def run(options: Namespace) -> None:
 
     from planner.cli.terminal import Terminal
     from planner.export.healing.heal_source import HealRequest, heal
+    from planner.recovery.healing.heal_run import Healed
+    from planner.results.recoveries import recovery_sentences
 
     request = HealRequest(
         plan=options.plan,
@@ -47,6 +49,10 @@ def run(options: Namespace) -> None:
     )
     with Terminal() as terminal:
         healed = heal(settings, request, terminal)
+    if not isinstance(healed, Healed):
+        print(f"the front, KL as a share of what it was: {healed.curve}")
+        print("\n".join(line for plan in healed.plans for line in recovery_sentences(plan)))
+        return
     print(f"{healed.begun_with}: {healed.curve}")
     print(_holdout(healed))
     if healed.after is not None and request.out is not None:

@@ -7,6 +7,7 @@ from planner.export.choose import chosen_plan
 from planner.export.healing.healed_export import heal_export
 from planner.export.run_exports import export_from_run
 from planner.export.staging import check_vacant
+from planner.recovery.healing.heal_front import HealedFront, heal_front
 from planner.recovery.healing.heal_run import Healed, beginning, heal_plan
 from planner.recovery.opened_run import run_to_recover
 from planner.runs.folder import SETTINGS_FILE
@@ -58,8 +59,8 @@ class HealRequest:
             )
 
 
-def heal(settings: HealSettings, request: HealRequest, progress: Progress) -> Healed:
-    """Heal a plan of a run, or an export.
+def heal(settings: HealSettings, request: HealRequest, progress: Progress) -> Healed | HealedFront:
+    """Heal a plan of a run, its front, or an export.
 
     Raises:
         InputError: If the user must correct something.
@@ -75,6 +76,8 @@ def heal(settings: HealSettings, request: HealRequest, progress: Progress) -> He
         check_vacant(request.out, settings.model)
     trusted = settings.trust_remote_code
     with run_to_recover(folder, progress, trust_remote_code=trusted) as (run, prepared):
+        if request.front:
+            return heal_front(run, prepared, settings, progress)
         name = request.plan or chosen_plan(run, request.budget).plan_id
         if plan_and_recovery(name)[1] is None:
             name = beginning(run, prepared, name, progress)

@@ -26,7 +26,12 @@ from planner.recovery.recording import (
     record_recovery,
 )
 from planner.recovery.recover import recover
-from planner.recovery.recovered_weights import CurvePoint, RecoveryRecord, staged_weights
+from planner.recovery.recovered_weights import (
+    CurvePoint,
+    RecoveryRecord,
+    changed_tensors,
+    staged_weights,
+)
 from planner.runs.folder import HEALING_FILE
 from planner.runs.records import Evaluation, Recovered, Recovery, variant_name
 from planner.runs.run_store import RunStore
@@ -90,7 +95,7 @@ def heal_plan(
         prepared.sorted_model.structure.backbone,
         prepared.calibration.fresh,
         settings,
-        fixed=_in_number_formats(cut),
+        fixed=in_number_formats(cut),
     )
     mark = {"begun_with": name, "origin": origin_of(prepared), "settings": settings.mark()}
     checkpoint = CheckpointFile(run.folder / HEALING_FILE, mark)
@@ -229,7 +234,7 @@ def _is_of_run(run: RunStore, digests: tuple[str, ...], settings: HealSettings) 
     return bool(digest) and digest == next(iter(digests), "")
 
 
-def _in_number_formats(cut: CutPlan) -> set[str]:
+def in_number_formats(cut: CutPlan) -> set[str]:
     """Return the names of matrices that integers stand for, which training would leave behind."""
     structure = cut.prepared.sorted_model.structure
     names: set[str] = set()
@@ -265,7 +270,7 @@ def _recorded(
     if curve.helped:
         with staged_weights(run.folder, plan_id, _HEAL, loaded) as staged:
             for index, path in enumerate(find_stack(loaded.model).layers):
-                before = {} if cut.recovered is None else cut.recovered.of_layer(index)
+                before = _recovered_before(cut, index)
                 staged.add(index, path, {**before, **weights.get(index, {})})
             healed = replace(cut, recovered=staged.completed(record))
             if _is_better(healed, result.before, run, progress):
@@ -273,6 +278,14 @@ def _recorded(
     if result.begun_with != variant_name(plan_id, _HEAL):  # what an earlier one made stays
         record_failure(run, record, str(curve))
     return None
+
+
+def _recovered_before(cut: CutPlan, index: int) -> Mapping[str, Tensor]:
+    """Return the tensors of a layer that other recoveries changed before."""
+    if cut.shared is not None:
+        searched = replace(cut, recovered=None, shared=None)
+        return changed_tensors(cut.layer(index), searched.layer(index))
+    return {} if cut.recovered is None else cut.recovered.of_layer(index)
 
 
 def _is_better(healed: CutPlan, before: Scores, run: RunStore, progress: Progress) -> bool:

@@ -43,6 +43,8 @@ class Pupil:
     def parameters(self) -> Mapping[str, nn.Parameter]:
         return self.part.parameters
 
+    passes = 1
+
     def backward(self, step: int, tokens: Tensor) -> float:  # noqa: ARG002
         return self.distillation.backward(self.student, tokens)
 
@@ -76,11 +78,11 @@ def enrol(
             "layer; recover it in closed form, `planner recover`, or heal on a larger machine"
         )
     keep_pages()
+    student = Backbone(model)  # while all of it is in one dtype
     dtype = teacher.model.dtype
     part = trained_part(model, settings, dtype=dtype, fixed=fixed)
     if settings.gradient_checkpointing:
         _recompute_layers_(model)
-    student = Backbone(model)
     distillation = distillation_of(teacher, settings)
     check_differentiable(distillation, student, fresh, list(part.parameters))
     return Pupil(student=student, part=part, distillation=distillation, fresh=fresh)

@@ -39,6 +39,11 @@ class Trainee(Protocol):
     parameters: Mapping[str, nn.Parameter]
     """What the optimiser changes, by names that stay the same from run to run."""
 
+    @property
+    def passes(self) -> int:
+        """How many models a step runs on its text."""
+        ...
+
     def backward(self, step: int, tokens: Tensor) -> float:
         """Add the gradients of one step on token ids ``(windows, tokens)``; return the loss."""
         ...
@@ -126,7 +131,7 @@ class _Session:
         self.facts = facts.model_copy(
             update={
                 "step": facts.step + 1,
-                "tokens": facts.tokens + tokens.numel(),
+                "tokens": facts.tokens + self._trainee.passes * tokens.numel(),
                 "seconds": facts.seconds + time.monotonic() - before,
                 "text_position": facts.text_position + len(tokens),
                 "loss_sum": facts.loss_sum + loss,

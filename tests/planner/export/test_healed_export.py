@@ -1,7 +1,6 @@
 """An export is healed to an export: its files, its proof, and what is told of it."""
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,14 @@ from planner.settings.heal import HealSettings
 from planner.targets.hf.loaded_folder import load_export
 from search_spaces.errors import DataError, ModelError, SettingsError
 from search_spaces.progress import NO_PROGRESS
-from tests.models.factory import VOCABULARY
+from tests.planner.recovery.healing.texts import random_text
 from tests.settings import BUDGET
 from tests.shared_folders import shared_folder
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    words = random.Random(0)
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(" ".join(f"w{words.randrange(3, VOCABULARY)}" for _ in range(6000)))
-    return path
+    return random_text(tmp_path_factory.mktemp("text") / "text.txt", 6000)
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +143,12 @@ def test_the_command_heals_a_plan_and_exports_it(
     assert "KL on held-out text" in said
     manifest = Manifest.model_validate_json((tmp_path / "healed" / "manifest.json").read_text())
     assert manifest.recovery is not None
+
+
+def test_the_command_heals_a_front(
+    searched_copy: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--front", f"--data={text}", "--tokens=512", "--windows=2", "--window_tokens=32"]
+    assert main(["heal", str(searched_copy), *words]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("the front, KL as a share of what it was:")

@@ -38,6 +38,8 @@ def worse(teacher: Backbone, noise: float = 0.05) -> Backbone:
 class Pupil:
     """A worse copy, in training."""
 
+    passes = 1
+
     def __init__(self, student: Backbone, parameters: dict[str, nn.Parameter]) -> None:
         self.student, self.parameters = student, parameters
         self.distillation = Distillation(Teacher(llama().backbone))

@@ -1,6 +1,5 @@
 """A plan is healed on text that it is not measured on, and becomes a variant of itself."""
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,14 @@ from planner.runs.run_store import RunStore
 from planner.settings.heal import HealSettings
 from search_spaces.errors import DataError
 from search_spaces.progress import NO_PROGRESS
-from tests.models.factory import VOCABULARY
+from tests.planner.recovery.healing.texts import random_text
 
 Opened = tuple[RunStore, PreparedModel, Evaluation]
 
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    words = random.Random(0)
-    path = tmp_path / "text.txt"
-    path.write_text(" ".join(f"w{words.randrange(3, VOCABULARY)}" for _ in range(4000)))
-    return path
+    return random_text(tmp_path / "text.txt")
 
 
 @pytest.fixture

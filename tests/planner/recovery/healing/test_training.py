@@ -118,6 +118,8 @@ def _state() -> TrainingState:
 class _Ruined:
     """A trainee that gets worse with each look, or whose loss is no number."""
 
+    passes = 1
+
     def __init__(self, looks: list[float], loss: float = 1.0) -> None:
         self.parameters = {"weight": nn.Parameter(torch.zeros(3))}
         self._looks, self._loss = iter(looks), loss
