@@ -40,6 +40,7 @@ def open_prepared(text: Text) -> PreparedModel:
             data=str(topics),
             seed=SEED,
             search_windows=text.windows,
+            calibration_windows=64,
             fresh_windows=2,
             holdout_windows=2,
             window_tokens=text.tokens,

@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.results.budgets import answer_budgets, plan_chooser
-from planner.results.front import evaluation_frame, front, front_frame, role_words
+from planner.results.front import (
+    evaluation_frame,
+    front,
+    front_frame,
+    role_words,
+    with_variants,
+)
 from planner.results.indicators import plan_at_knee
 from planner.results.run_plan import RunPlan
 from planner.results.stability import Stability, stability
-from planner.runs.records import Evaluation
+from planner.runs.records import Evaluation, LayerRecovery
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Run(RunStore):
-    """One search on disk, open for questions; all but `export` need its folder alone."""
+    """One search on disk, open for questions: `recover` and `export` alone need its model."""
 
     _front: tuple[int, list[Evaluation]] = (-1, [])
     """The plans of the front at a revision."""
@@ -38,6 +44,8 @@ class Run(RunStore):
     def front(self, budget: str | Budget | None = None) -> "pd.DataFrame":
         """Return the non-dominated plans as a table, most expensive first.
 
+        Each is followed by its variants with recovered weights.
+
         Args:
             budget: Leave out the plans that exceed it.
 
@@ -45,11 +53,12 @@ class Run(RunStore):
             BudgetError: If the budget limits what the run did not measure.
         """
         dense = self.dense
-        frame = front_frame(self.front_plans(), dense)
+        plans = with_variants(self.front_plans())
+        frame = front_frame(plans, dense)
         if budget is not None:
             limits = Budget.of(budget)
             limits.check_measured(dense)
-            frame = frame.loc[[limits.admits(p.values, dense) for p in self.front_plans()]]
+            frame = frame.loc[[limits.admits(plan.values, dense) for plan in plans]]
         return frame.reset_index(drop=True)
 
     def best(self, budget: str | Budget) -> Evaluation:
@@ -156,6 +165,44 @@ class Run(RunStore):
         )
         return front_figure([FrontPoints.of(self, name)], view)
 
+    def recover(
+        self,
+        plan: str,
+        recovery: LayerRecovery = "refit",
+        *,
+        tokens: int | None = None,
+        trust_remote_code: bool = False,
+        progress: Progress = NO_PROGRESS,
+    ) -> Evaluation:
+        """Fit a plan's weights to the dense model, and keep them as a variant of the plan.
+
+        Args:
+            plan: The plan's id.
+            recovery: ``refit`` solves its output projections again; ``block`` trains whole layers
+                from there on.
+            tokens: Of the run's calibration text to fit to, at most; by default all of it.
+            trust_remote_code: Run Python code that comes with the model, whatever the run did.
+            progress: Receives stages and progress.
+
+        Returns:
+            The plan with what its recoveries came to; `Evaluation.variant` is the one with
+            recovered weights, if they are better, which `export` takes by its name.
+
+        Raises:
+            PlanError: If the run has no such plan.
+            RunError: If another process searches in the run's folder.
+            DataError: If there is too little calibration text.
+        """
+        from planner.recovery.recover_run import RecoverRequest, recover_run
+
+        request = RecoverRequest(
+            plan=plan,
+            recovery=recovery,
+            tokens=tokens,
+            trust_remote_code=trust_remote_code,
+        )
+        return recover_run(self.folder, request, progress)
+
     def export(
         self,
         plan: str,
@@ -169,7 +216,8 @@ class Run(RunStore):
         """Export a plan for a runtime, and prove it there.
 
         Args:
-            plan: The plan's id, or a plan file of the same model.
+            plan: The plan's id, the name of a variant such as ``a1b2c3d4e5+refit``, or a plan file
+                of the same model.
             out: The folder to make.
             format: ``hf`` for transformers and vLLM, ``gguf`` for llama.cpp, ``onnx``, ``deci``.
             gguf_type: Number format of a GGUF file, such as ``Q8_0``.

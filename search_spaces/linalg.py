@@ -1,7 +1,9 @@
 """Damped Cholesky factors of Gram matrices, which may be singular."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -39,7 +41,8 @@ def damped_factor(
     (3.0, 1, [[2.0, 0.0], [1.0, 2.0]])
 
     Args:
-        gram: ``(columns, columns)`` in float64; it stays as it is.
+        gram: ``(columns, columns)`` in float64; it is left as it was. Its diagonal is damped in
+            place meanwhile, for a copy may be the largest thing in memory.
         share: Damping to begin with, in units of `mean`.
         mean: What the damping is relative to: the mean of the diagonal, of all columns where
             `gram` holds some of them only.
@@ -48,15 +51,62 @@ def damped_factor(
     Returns:
         The factor; None: the matrix is not positive definite even with the most damping.
     """
-    for raised in range(raises + 1):
-        # the least normal number gives a matrix of zeros a factor too, and vanishes in any other
-        damping = share * 10**raised * mean + torch.finfo(gram.dtype).tiny
-        damped = gram.clone()
-        damped.diagonal().add_(damping)
-        lower, failed = torch.linalg.cholesky_ex(damped)
-        if not failed:
-            return DampedFactor(lower=lower, damping=damping, raises=raised)
+    diagonal = gram.diagonal().clone()
+    try:
+        for raised in range(raises + 1):
+            # the least normal number gives a matrix of zeros a factor too, and vanishes elsewhere
+            damping = share * 10**raised * mean + torch.finfo(gram.dtype).tiny
+            gram.diagonal().copy_(diagonal + damping)
+            lower, failed = torch.linalg.cholesky_ex(gram)
+            if not failed:
+                return DampedFactor(lower=lower, damping=damping, raises=raised)
+    finally:
+        gram.diagonal().copy_(diagonal)
     return None
+
+
+def leading_solutions(
+    right: Tensor, lower: Tensor, counts: Sequence[int]
+) -> Iterator[tuple[slice, Tensor]]:
+    """Solve ``X_k L_kk = R_k`` for leading columns ``R_k`` and blocks ``L_kk``, at each ``k``.
+
+    By ``[A 0; B C]⁻¹ = [A⁻¹ 0; −C⁻¹ B A⁻¹ C⁻¹]`` each block of rows of the inverse adds its part
+    to the solution before it: all of them take about as long as the largest.
+
+    >>> lower = torch.tensor([[2.0, 0.0], [1.0, 4.0]])
+    >>> for block, solution in leading_solutions(torch.tensor([[2.0, 8.0]]), lower, [1, 2]):
+    ...     print(block.stop, solution.tolist())
+    1 [[1.0]]
+    2 [[0.0, 2.0]]
+
+    Args:
+        right: ``(rows, columns)``
+        lower: Triangular, ``(columns, columns)``.
+        counts: The widths ``k``, ascending, at least one.
+
+    Yields:
+        The columns that a width has more than the last, and its solution ``(rows, k)``, which is
+        valid until the next is taken.
+    """
+    if len(counts) == 1:  # it needs no inverse
+        first = slice(counts[0])
+        yield (
+            first,
+            torch.linalg.solve_triangular(
+                lower[first, first], right[:, first], upper=False, left=False
+            ),
+        )
+        return
+    inverse = lower.new_zeros(counts[-1], counts[-1])
+    solution = torch.zeros_like(right)
+    for start, count in pairwise([0, *counts]):
+        block, before = slice(start, count), slice(start)
+        rows = inverse[block, :count]
+        rows[:, block] = torch.eye(count - start, dtype=lower.dtype, device=lower.device)
+        rows[:, before] = -lower[block, before] @ inverse[before, before]
+        torch.linalg.solve_triangular(lower[block, block], rows, upper=False, out=rows)
+        solution[:, :count] += right[:, block] @ rows
+        yield block, solution[:, :count]
 
 
 def dead_inputs(gram: Tensor) -> Tensor:

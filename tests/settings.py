@@ -9,6 +9,7 @@ SMALL: dict[str, Any] = {
     "population": 8,
     "search_windows": 4,
     "window_tokens": 16,
+    "calibration_windows": 64,
     "fresh_windows": 5,
     "holdout_windows": 3,
 }

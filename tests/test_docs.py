@@ -37,7 +37,7 @@ _OPTION = re.compile(r"`--([a-z_]+)[^`]*`")
 _COMMAND = re.compile(r"^    planner (.*)$|`planner ([a-z-]+ [^`\n]*)`", re.MULTILINE)
 _OF_COMMANDS_ALONE = {
     "out", "resume", "config", "recipes", "budgets", "knee", "against", "reference", "stability",
-    "plan", "front", "format", "gguf_type", "json", "csv",
+    "plan", "plans", "front", "format", "gguf_type", "json", "csv",
 }  # fmt: skip
 """Options that are no settings."""
 

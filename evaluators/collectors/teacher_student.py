@@ -14,11 +14,8 @@ from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.backbone import LayerCall
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import LayerStructure, ModelStructure
+from search_spaces.structure.residual import constant_factor
 from search_spaces.surgery.slice_and_cut import narrowed
-
-STEADY = 0.02
-"""Largest difference, at the median token and besides rounding, between what a component adds and
-its projection's output times a constant, as a share of the former."""
 
 StudentWeights = Callable[[int, Statistics], PrunedWeights]
 """Returns the student's pruned weights of a component, from its position and from the statistics
@@ -151,7 +148,7 @@ def _advance_apart(
                 with _watched(linear) as dense_call:
                     pair.dense = backbone.run_layer(alone, pair.dense, call)
                 if factor is None:
-                    factor = _factor(pair.student, leaving, student_call.output)
+                    factor = constant_factor(pair.student, leaving, student_call.output)
                 if factor:
                     missing = (pair.dense.float() - pair.student.float()) / factor
                     sums.add(student_call.inputs, missing - _offset(linear))
@@ -190,28 +187,6 @@ def _advance_whole(
 def _offset(linear: nn.Module) -> Tensor | float:
     offset = bias(linear)
     return 0.0 if offset is None else offset.float()
-
-
-def _factor(before: Tensor, after: Tensor, output: Tensor) -> float:
-    """Return the constant by which a projection's output is multiplied; 0 if there is none.
-
-    Args:
-        before: Hidden states that enter the component, ``(batch, tokens, hidden)``.
-        after: Those that leave it.
-        output: Of its projection, in the same shape.
-
-    Example:
-        >>> before, output = torch.ones(1, 2, 2), torch.tensor([[[1.0, 2.0], [4.0, 8.0]]])
-        >>> _factor(before, before + 0.5 * output, output)
-        0.5
-    """
-    added = after.float() - before.float()
-    both, square = (added * output).sum(dim=-1), output.square().sum(dim=-1)  # (batch, tokens)
-    factor = float((both / square).median())
-    gaps = (added - factor * output).norm(dim=-1)
-    # rounding of large hidden states hides some of what is added to them
-    allowed = STEADY * added.norm(dim=-1) + torch.finfo(after.dtype).eps * after.norm(dim=-1)
-    return factor if float((gaps <= allowed).float().mean()) > 0.5 else 0.0
 
 
 @dataclass

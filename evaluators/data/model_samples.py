@@ -1,18 +1,12 @@
-"""Windows of tokens to search and report on, sampled from the dense model itself."""
+"""Windows of tokens that the dense model writes itself, many at a time."""
 
 import logging
-from typing import Any
+import math
+import time
 
 import torch
 from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import PreTrainedModel
 
 from evaluators.data.windows import Calibration, Windows
 from search_spaces.errors import DataError, ModelError, quoted
@@ -21,14 +15,21 @@ from search_spaces.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)
 
-SAMPLED_AT_ONCE = 32
-"""Sequences sampled from the model in one batch."""
+BATCH_BYTES = 2**30
+"""Bound on the keys, values and probabilities of the windows that are written at once."""
+MOST_AT_ONCE = 256
+"""Windows written at once: from there on arithmetic takes the time, and not reading weights."""
 MOST_TRIES = 2
 """Windows sampled for each that is asked for, before a model is said to repeat itself."""
 
 
 def from_model(
-    model: PreTrainedModel, windows: Windows, *, seed: int, progress: Progress = NO_PROGRESS
+    model: PreTrainedModel,
+    windows: Windows,
+    *,
+    seed: int,
+    seconds: float = math.inf,
+    progress: Progress = NO_PROGRESS,
 ) -> Calibration:
     """Sample windows from the dense model itself, from its first token on, at temperature 1.
 
@@ -39,39 +40,104 @@ def from_model(
         model: The dense model.
         windows: How many, and how long.
         seed: Of the sampling.
+        seconds: After which no more windows are written than are needed.
         progress: Advanced with the tokens drawn.
 
     Raises:
         DataError: If the model writes the same again and again.
         ModelError: If its config names no token to begin with, or its logits are not finite.
     """
-    first, ends = _first_and_ends(model)
-    parts = [windows.search, windows.fresh, windows.holdout, windows.extra]
-    total, sampled = sum(parts), 0
+    parts = [windows.search, windows.fresh, windows.holdout, windows.needed_statistics]
+    needed, total = sum(parts), sum(parts) + windows.spare
     drawn: dict[bytes, Tensor] = {}  # in order, each once
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        while len(drawn) < total and sampled < MOST_TRIES * total:
-            count = min(SAMPLED_AT_ONCE, total - len(drawn))
-            counter = _TokenCounter(len(drawn), total, windows.tokens, progress)
-            rows = _sample(model, first, ends, (count, windows.tokens), counter).cpu()
-            drawn |= {row.numpy().tobytes(): row for row in rows}
-            sampled += count
-    if len(drawn) < total:
+    sampled, started = 0, time.monotonic()
+    writer = _Writer(model, windows.tokens, seed, progress)
+    while len(drawn) < total and sampled < MOST_TRIES * total:
+        asked = (needed if len(drawn) < needed else total) - len(drawn)
+        rows = writer.write(asked, done=len(drawn), total=total)
+        drawn |= {row.numpy().tobytes(): row for row in rows}
+        sampled += len(rows)
+        spent = time.monotonic() - started
+        in_time = int((seconds - spent) * sampled / spent) if seconds < math.inf else total
+        total = min(total, max(needed, len(drawn) + in_time))
+    if len(drawn) < needed:
         raise DataError(
             f"the model's own text must differ from window to window, and of {sampled} windows "
             f"that it wrote only {len(drawn)} do; give text with `--data`"
         )
-    if sampled > total:
-        logger.info("%d windows that the model wrote twice are left out", sampled - total)
-    search, fresh, holdout, extra = torch.split(torch.stack([*drawn.values()]), parts)
+    if sampled > len(drawn):
+        logger.info("%d windows that the model wrote twice are left out", sampled - len(drawn))
+    search, fresh, holdout, statistics = torch.split(
+        torch.stack([*drawn.values()]), [*parts[:3], len(drawn) - sum(parts[:3])]
+    )
     return Calibration(
+        statistics=statistics,
         search=search,
         fresh=fresh,
         holdout=holdout,
-        extra=extra,
         source=f"sampled from the model, seed {seed}",
     )
+
+
+class _Writer:
+    """Lets a model write windows of one length, whatever its own settings of generation are.
+
+    Args:
+        model: The model.
+        tokens: In a window.
+        seed: Of what is drawn.
+        progress: Advanced with the tokens drawn.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokens: int, seed: int, progress: Progress) -> None:
+        self._model = model
+        self._tokens = tokens
+        self._progress = progress
+        self._first, self._ends = _first_and_ends(model)
+        self._rng = torch.Generator().manual_seed(seed)
+        self._most = max(1, min(MOST_AT_ONCE, BATCH_BYTES // _bytes_of_window(model, tokens)))
+
+    @torch.inference_mode()
+    def write(self, count: int, *, done: int, total: int) -> Tensor:
+        """Write up to so many windows.
+
+        Args:
+            count: How many.
+            done: Windows that are written already.
+            total: Windows that there are to be.
+
+        Returns:
+            ``(windows, tokens)`` on the CPU.
+        """
+        count = min(count, self._most)
+        device = self._model.device
+        windows = torch.full((count, self._tokens), self._first, device=device)
+        cache = None
+        for position in range(1, self._tokens):
+            start = 0 if cache is None else position - 1  # of a model without a cache it is all
+            output = self._model(
+                input_ids=windows[:, start:position], past_key_values=cache, use_cache=True
+            )
+            cache = output.past_key_values
+            windows[:, position] = self._draw(output.logits[:, -1].float())
+            written = done * self._tokens + count * (position + 1)
+            self._progress.advance(written, total * self._tokens)
+        return windows.cpu()
+
+    def _draw(self, logits: Tensor) -> Tensor:
+        """Draw the next token of each window by its logits ``(windows, vocabulary)``."""
+        logits[:, self._ends] = -torch.inf
+        # by the inverse of the distribution: one random number a token, the same on all devices
+        below = logits.softmax(dim=-1).cumsum(dim=-1)
+        all_of_it = below[:, -1:]
+        if not bool(torch.isfinite(all_of_it).all()):
+            raise ModelError(
+                "logits must be finite, and the model gives others for text of its own; load it "
+                "with `--dtype float32`, or get a sound checkpoint"
+            )
+        drawn = torch.rand(len(logits), 1, generator=self._rng).to(logits.device) * all_of_it
+        drawn = drawn.minimum(all_of_it.nextafter(torch.zeros_like(all_of_it)))
+        return torch.searchsorted(below, drawn, right=True)[:, 0]
 
 
 def _first_and_ends(model: PreTrainedModel) -> tuple[int, list[int]]:
@@ -96,66 +162,10 @@ def _first_and_ends(model: PreTrainedModel) -> tuple[int, list[int]]:
     return first, [end for end in ends if type(end) is int and 0 <= end < rows]
 
 
-def _sample(
-    model: PreTrainedModel,
-    first: int,
-    ends: list[int],
-    shape: tuple[int, int],
-    counter: "_TokenCounter",
-) -> Tensor:
-    """Return token ids that a model draws, whatever its own settings of generation are."""
-    count, length = shape
-    prompt = torch.full((count, 1), first, device=model.device)
-    make: Any = GenerationConfig
-    settings = make(
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        bos_token_id=first,
-        eos_token_id=ends or None,
-        pad_token_id=first,  # never used, as no row ends early
-        min_new_tokens=length - 1,  # the end of text is never drawn
-        max_new_tokens=length - 1,
-    )
-    own = model.generation_config
-    model.generation_config = make()  # `generate` takes from it what ours leaves open
-    try:
-        drawn = type(model).generate(  # type: ignore[attr-defined]  # no code from its folder
-            model,
-            prompt,
-            generation_config=settings,
-            attention_mask=torch.ones_like(prompt),
-            logits_processor=LogitsProcessorList([_Finite()]),
-            stopping_criteria=StoppingCriteriaList([counter]),
-        )
-    finally:
-        model.generation_config = own
-    assert isinstance(drawn, Tensor)
-    return drawn
-
-
-class _Finite(LogitsProcessor):
-    """Changes nothing; refuses what cannot be drawn from."""
-
-    def __call__(self, _input_ids: Tensor, scores: Tensor) -> Tensor:
-        if not bool(torch.isfinite(scores.logsumexp(dim=-1)).all()):
-            raise ModelError(
-                "logits must be finite, and the model gives others for text of its own; load it "
-                "with `--dtype float32`, or get a sound checkpoint"
-            )
-        return scores
-
-
-class _TokenCounter(StoppingCriteria):
-    """Never stops; counts the tokens drawn."""
-
-    def __init__(self, start: int, total: int, length: int, progress: Progress) -> None:
-        self._start, self._total, self._length = start, total, length
-        self._progress = progress
-
-    def __call__(self, input_ids: Tensor, *_: object, **_options: object) -> Tensor:
-        rows, length = input_ids.shape
-        drawn = self._start * self._length + rows * length
-        self._progress.advance(drawn, self._total * self._length)
-        return torch.zeros(rows, dtype=torch.bool, device=input_ids.device)
+def _bytes_of_window(model: PreTrainedModel, tokens: int) -> int:
+    """Estimate what writing one window holds: keys and values, and a few rows of probabilities."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None) or 1
+    share = (getattr(config, "num_key_value_heads", None) or heads) / heads
+    values = 2 * getattr(config, "num_hidden_layers", 1) * getattr(config, "hidden_size", 1)
+    return int(tokens * values * share * model.dtype.itemsize) + 16 * embedding_rows(model)

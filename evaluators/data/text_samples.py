@@ -1,7 +1,7 @@
-"""Windows of tokens to search and report on, drawn from the user's text."""
+"""Windows of tokens drawn from the user's text."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evaluators.data.documents import read_documents
+from evaluators.data.repetition import Seen, is_part
 from evaluators.data.windows import Calibration, Windows
 from search_spaces.errors import DataError, quoted
 from search_spaces.models.on_disk.tokenizer_checks import is_refusal
@@ -27,7 +28,7 @@ class TextSource:
     """Where a user's text is read from; see `evaluators.data.documents.read_documents`."""
 
     data: str
-    """Text of the search and of the fresh windows."""
+    """Text of all draws but the held-out one."""
     holdout: str | None = None
     """Held-out text; None: the second half of ``data``."""
     split: str = "train"
@@ -101,10 +102,10 @@ class Vocabulary:
 def from_text(
     source: TextSource, vocabulary: Vocabulary, windows: Windows, *, rng: np.random.Generator
 ) -> Calibration:
-    """Draw windows from the user's text, no two of them alike.
+    """Draw windows from the user's text, none of which repeats another.
 
-    The search's and the fresh windows come from all of it if other text is held out; else from its
-    first half, and the held-out windows from its second.
+    All but the held-out windows come from all of it if other text is held out; else from its first
+    half, and the held-out ones from its second. Those come first, so that the others avoid them.
 
     Args:
         source: Of the text.
@@ -114,33 +115,42 @@ def from_text(
 
     Raises:
         DataError: If the text is unreadable, too short or too much alike, or the held-out text is
-            the same.
+            part of the other.
     """
     first, second = _parts(source)
-    counts = {windows.search_option: windows.search, "--fresh_windows": windows.fresh}
     draw = _Draw(vocabulary=vocabulary, tokens=windows.tokens, rng=rng)
-    search, fresh, extra = draw(first, counts, windows.extra, avoided=[])
-    counts = {"--holdout_windows": windows.holdout}
-    (holdout, _) = draw(second, counts, 0, avoided=[*search, *fresh])
-    held_out = set(map(_key, holdout))
-    alike = [_key(window) in held_out for window in extra]
-    draw.repeated += sum(alike)
+    holdout, _ = draw(second, {"holdout": windows.holdout})
+    counts = {
+        "calibration": windows.needed_statistics,
+        "search": windows.search,
+        "fresh": windows.fresh,
+    }
+    statistics, search, fresh, more = draw(first, counts, spare=windows.spare)
     if draw.repeated:
         logger.info("%d windows of the text that repeat others are left out", draw.repeated)
     return Calibration(
+        statistics=torch.cat([statistics, more]),
         search=search,
         fresh=fresh,
         holdout=holdout,
-        extra=extra[~torch.tensor(alike, dtype=torch.bool)],
         source=str(source),
     )
+
+
+def searched_text(source: TextSource) -> str:
+    """Return the text that `from_text` draws all but the held-out windows from.
+
+    Raises:
+        DataError: If the text is unreadable, or the held-out text is part of the other.
+    """
+    return _parts(source)[0].text
 
 
 def held_out_text(source: TextSource) -> str:
     """Return the text that `from_text` draws held-out windows from.
 
     Raises:
-        DataError: If the text is unreadable, or the held-out text is the same as the other.
+        DataError: If the text is unreadable, or the held-out text is part of the other.
     """
     return _parts(source)[1].text
 
@@ -150,32 +160,29 @@ class _Part:
     text: str
     name: str
     """As used in a message."""
-    holds: str
-    """Its name before what it holds."""
 
 
 def _parts(source: TextSource) -> tuple[_Part, _Part]:
     """Read the text to search on and the held-out text."""
     documents = read_documents(source.data, split=source.split, column=source.column)
     if source.holdout is None:
-        first, second = _halves(documents)
-        name, holds = "one half of the text", "one half of the text, and that half"
-        return _Part(text=first, name=name, holds=holds), _Part(
-            text=second, name=name, holds=holds
+        first, second = (_Part(text=h, name="one half of the text") for h in _halves(documents))
+        return first, second
+    held_out = _joined(
+        read_documents(
+            source.holdout, split=source.split, column=source.column, option="--holdout"
         )
-    held_out = read_documents(
-        source.holdout, split=source.split, column=source.column, option="--holdout"
     )
-    if held_out == documents:
+    text = _joined(documents)
+    if is_part(held_out, text) or is_part(text, held_out):
         raise DataError(
-            "`--holdout` must be other text than `--data`, got the same in "
-            f"{quoted(source.holdout)}; give other text, or leave it out to hold out the second "
-            "half"
+            "`--holdout` must be other text than `--data`, and of "
+            f"{quoted(source.holdout)} and {quoted(source.data)} one holds most of the other; "
+            "give other text, or leave it out to hold out the second half"
         )
-    first_name, second_name = f"{quoted(source.data)}", f"{quoted(source.holdout)}"
     return (
-        _Part(text=_joined(documents), name=first_name, holds=f"{first_name}, and it"),
-        _Part(text=_joined(held_out), name=second_name, holds=f"{second_name}, and it"),
+        _Part(text=text, name=quoted(source.data)),
+        _Part(text=held_out, name=quoted(source.holdout)),
     )
 
 
@@ -202,11 +209,12 @@ def _halves(documents: list[str]) -> tuple[str, str]:
 
 
 class _Draw:
-    """Draws windows of one length from parts of a text, each window once."""
+    """Draws windows of one length from parts of a text, none of which repeats another."""
 
     def __init__(self, vocabulary: Vocabulary, tokens: int, rng: np.random.Generator) -> None:
         self._vocabulary, self._tokens, self._rng = vocabulary, tokens, rng
         self._prefix = vocabulary.prefix()
+        self._seen = Seen()
         self.repeated = 0
         """Windows left out, for they repeat others."""
         if len(self._prefix) >= tokens:
@@ -215,61 +223,53 @@ class _Draw:
                 f"tokenizer puts before every text, got {tokens}; raise it"
             )
 
-    def __call__(
-        self, part: _Part, counts: Mapping[str, int], extra: int, avoided: Iterable[Tensor]
-    ) -> list[Tensor]:
+    def __call__(self, part: _Part, counts: Mapping[str, int], spare: int = 0) -> list[Tensor]:
         """Draw disjoint sets of windows from some text.
 
         Args:
             part: The text.
-            counts: Windows of each set, by the option that sets their number.
-            extra: More windows, for statistics.
-            avoided: Windows that are drawn already.
+            counts: Windows of each set, by what messages call it.
+            spare: More windows, as far as the text goes.
 
         Returns:
-            One set for each count, and the extra windows, as many as the text has.
+            One set for each count, and the spare windows, ``(windows, tokens)`` each.
         """
         start = int(self._rng.integers(max(1, len(part.text) - LONGEST_TEXT + 1)))
         ids = self._vocabulary.ids(part.text[start : start + LONGEST_TEXT], part.name)
         body = self._tokens - len(self._prefix)
         available, total = len(ids) // body, sum(counts.values())
-        rows = ids[: available * body].reshape(available, body)
         if available < total:
-            raise self._shortage(part, counts, str(available), "give more text")
-        drawn = self._rng.choice(available, size=total, replace=False)
-        rest = self._rng.permutation(np.setdiff1d(np.arange(available), drawn))
-        order = np.concatenate([drawn, rest])
-        windows = self._unlike(rows[order], total + extra, set(map(_key, avoided)))
+            raise self._shortage(part, counts, f"{len(ids):,}", "more")
+        rows = ids[: available * body].reshape(available, body)
+        windows = self._unlike(rows[self._rng.permutation(available)], total + spare)
         if len(windows) < total:
-            raise self._shortage(part, counts, f"{len(windows)} that differ", "give other text")
+            held = f"{len(windows)} windows that differ"
+            raise self._shortage(part, counts, held, "other")
         return list(torch.split(windows, [*counts.values(), len(windows) - total]))
 
-    def _unlike(self, rows: NDArray[np.int64], count: int, seen: set[bytes]) -> Tensor:
+    def _unlike(self, rows: NDArray[np.int64], count: int) -> Tensor:
         """Return up to so many windows, of the first rows that are unlike all before them."""
-        bodies = torch.from_numpy(rows)
-        prefix = torch.tensor(self._prefix, dtype=torch.long)
-        chosen: list[Tensor] = []
-        for body in bodies:
+        prefix = np.array(self._prefix, dtype=np.int64)
+        chosen: list[NDArray[np.int64]] = []
+        for row in rows:
             if len(chosen) == count:
                 break
-            window = torch.cat([prefix, body])
-            if _key(window) in seen:
+            if self._seen.is_new(row):
+                chosen.append(np.concatenate([prefix, row]))
+            else:
                 self.repeated += 1
-                continue
-            seen.add(_key(window))
-            chosen.append(window)
-        return torch.stack(chosen) if chosen else torch.empty(0, self._tokens, dtype=torch.long)
-
-    def _shortage(
-        self, part: _Part, counts: Mapping[str, int], held: str, remedy: str
-    ) -> DataError:
-        asked = {option: count for option, count in counts.items() if count}
-        return DataError(
-            f"calibration needs {' + '.join(map(str, asked.values()))} windows of {self._tokens} "
-            f"tokens in {part.holds} holds {held}; {remedy}, or lower "
-            f"{', '.join(f'`{option}`' for option in asked)} or `--window_tokens`"
+        return torch.from_numpy(
+            np.stack(chosen) if chosen else np.empty((0, self._tokens), np.int64)
         )
 
-
-def _key(window: Tensor) -> bytes:
-    return window.numpy().tobytes()
+    def _shortage(
+        self, part: _Part, counts: Mapping[str, int], held: str, other: str
+    ) -> DataError:
+        asked = {name: count for name, count in counts.items() if count}
+        windows = " + ".join(f"{count} {name}" for name, count in asked.items())
+        needed = sum(asked.values()) * (self._tokens - len(self._prefix))
+        return DataError(
+            f"{windows} windows of {self._tokens} tokens share no text and need {needed:,} tokens "
+            f"of {part.name}, which holds {held}; give {other} text, or lower "
+            f"{', '.join(f'`--{name}_windows`' for name in asked)} or `--window_tokens`"
+        )

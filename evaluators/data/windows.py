@@ -1,4 +1,4 @@
-"""Windows of tokens to search and report on: how many are asked for, and those that were drawn."""
+"""Windows of tokens: how many each draw of text has, and those that were drawn."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,58 +7,57 @@ import numpy as np
 import torch
 from torch import Tensor
 
+DRAWS = ("statistics", "search", "fresh", "holdout")
+"""The draws of text, which share no window."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """How much text a search uses, in windows of equal length."""
+    """How much text each draw has, in windows of equal length."""
 
-    search: int
-    fresh: int
-    holdout: int
+    statistics: int
+    search: int = 0
+    fresh: int = 0
+    holdout: int = 0
     tokens: int
     """In each window."""
-    statistics: int = 0
-    """For statistics, those of the search included; fewer if the text is short."""
-    search_option: str = "--search_windows"
-    """The option that sets ``search``."""
+    fewest_statistics: int | None = None
+    """So many windows of `statistics` will do if text or time do not allow all; None: all."""
 
     @property
-    def extra(self) -> int:
-        """Windows for statistics only."""
-        return max(0, self.statistics - self.search)
+    def needed_statistics(self) -> int:
+        """Windows of `statistics` without which nothing is drawn."""
+        return self.statistics if self.fewest_statistics is None else self.fewest_statistics
+
+    @property
+    def spare(self) -> int:
+        """Windows of `statistics` that text and time may cut off."""
+        return self.statistics - self.needed_statistics
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Disjoint token ids: to search on, and to report on."""
+    """The draws of text, token ids that share no window."""
 
+    statistics: Tensor
+    """``(windows, tokens)``; all that is fitted to text is fitted to these."""
     search: Tensor
-    """``(windows, tokens)``"""
+    """``(windows, tokens)``; plans are compared on them."""
     fresh: Tensor
     """``(windows, tokens)`` of the same text as the search's: a second draw."""
     holdout: Tensor
     """``(windows, tokens)``; no decision is ever based on them."""
-    extra: Tensor
-    """``(windows, tokens)`` of the search's text, for statistics only; may be empty."""
     source: str
     """Where the text came from."""
     source_digests: tuple[str, ...] = ()
     """What identifies the files of the text and of held-out text; empty: there are none."""
-
-    @property
-    def statistics(self) -> Tensor:
-        """Windows for statistics: the search's and the extra ones, ``(windows, tokens)``."""
-        return torch.cat([self.search, self.extra])
 
     def save(self, path: Path) -> None:
         """Write the tokens as ``.npz``."""
         with path.open("wb") as file:
             np.savez(
                 file,
-                search=self.search.numpy(),
-                fresh=self.fresh.numpy(),
-                holdout=self.holdout.numpy(),
-                extra=self.extra.numpy(),
+                **{name: getattr(self, name).numpy() for name in DRAWS},
                 source=np.array(self.source),
                 source_digests=np.array(self.source_digests, dtype=np.str_),
             )
@@ -68,10 +67,7 @@ class Calibration:
         """Read what `save` wrote."""
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return cls(
-                search=torch.from_numpy(arrays["search"]),
-                fresh=torch.from_numpy(arrays["fresh"]),
-                holdout=torch.from_numpy(arrays["holdout"]),
-                extra=torch.from_numpy(arrays["extra"]),
+                **{name: torch.from_numpy(arrays[name]) for name in DRAWS},
                 source=str(arrays["source"]),
                 source_digests=tuple(map(str, np.atleast_1d(arrays["source_digests"]))),
             )

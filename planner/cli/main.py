@@ -30,11 +30,18 @@ COMMANDS = {
     "browse": "look at the runs of a folder in the browser, and export from there",
     "export": "write a plan as a HuggingFace folder and prove it",
     "export-study": "write a run as a study of Optuna, for its plots and its dashboard",
+    "recover": "fit a plan's weights to the dense model, layer by layer",
+    "heal": "train a plan, a front or an export to predict as the dense model does",
     "evaluate": "measure a model beside the dense one, on text and on tasks",
     "to-moe": "make a dense model a mixture of experts, without training",
     "demo": "search, compare and export SmolLM2-135M in a few minutes",
 }
-_RESUMABLE = ("search", "compare")
+_REMEDIES = {
+    "search": "go on with --resume",
+    "compare": "go on with --resume",
+    "heal": "go on with the same command",
+}
+"""What to do after a command was interrupted."""
 _DEBUG = "--debug"
 
 
@@ -61,8 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     end = words.index("--") if "--" in words else len(words)
     shows_traceback = _DEBUG in words[:end]
     words = [word for word in words[:end] if word != _DEBUG] + words[end:]
-    resumable = any(word in _RESUMABLE for word in words[:1])
-    remedy = "go on with --resume" if resumable else ""
+    remedy = _REMEDIES.get(words[0] if words else "", "")
     return guarded(lambda: _run(words), remedy=remedy, shows_traceback=shows_traceback)
 
 

@@ -1,15 +1,23 @@
 """From what a user typed to the plans that are exported."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from planner.export.front_exports import ExportIndex, export_plans
 from planner.export.run_exports import export_from_model, export_from_run, names_file
+from planner.recovery.recording import find_variant
+from planner.recovery.recover_run import RecoverRequest, recover_run
 from planner.results.budgets import named_budget, plan_chooser, split_budgets
 from planner.results.front import front
 from planner.results.indicators import plan_at_knee
 from planner.runs.folder import SETTINGS_FILE
-from planner.runs.records import Evaluation
+from planner.runs.records import (
+    Evaluation,
+    LayerRecovery,
+    plan_and_recovery,
+    variant_name,
+)
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
 from planner.settings.search import SearchSettings
@@ -18,6 +26,8 @@ from search_spaces.errors import BudgetError, PlanError, SettingsError, quoted
 from search_spaces.models.identity import Verify
 from search_spaces.paths import existing_path
 from search_spaces.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +44,8 @@ class Request:
     """Take the best plan within each of many budgets."""
     front: bool = False
     """Take every plan of the run's front."""
+    recover: LayerRecovery | None = None
+    """Take the plan with weights recovered in this way, which are made if they are missing."""
     format: TargetName = "hf"
     gguf_type: str | None = None
     """Number format of a GGUF file."""
@@ -55,6 +67,11 @@ class Request:
                 "an export needs one of `--plan`, `--budget`, `--knee`, `--budgets` and "
                 f"`--front`, got {' and '.join(given) or 'none'}; give one"
             )
+        if self.recover is not None and (self.front or self.budgets is not None):
+            raise SettingsError(
+                f"`--recover {self.recover}` is for one plan, got {given[0]} with it; recover "
+                "each by `planner recover`, and export it by its name"
+            )
         if self.gguf_type is not None and self.format != "gguf":
             raise SettingsError(
                 f"`--gguf_type` is for `--format gguf`, got `--format {self.format}`; leave it "
@@ -66,6 +83,29 @@ class Request:
         """The kind of export."""
         options = {} if self.gguf_type is None else {"file_type": self.gguf_type}
         return TargetChoice(name=self.format, options=options)
+
+
+def _recovered(run: RunStore, plan: str, request: Request, progress: Progress) -> str:
+    """Return the name of a plan with recovered weights, or its own if these are no better.
+
+    Raises:
+        PlanError: If the run has no such plan.
+    """
+    assert request.recover is not None, "a recovery was asked for"
+    plan_id, _ = plan_and_recovery(plan)
+    found = find_variant(run, plan_id)
+    if request.recover not in found.recovered:
+        asked = RecoverRequest(
+            plan=plan_id,
+            recovery=request.recover,
+            trust_remote_code=request.trust_remote_code,
+        )
+        found = recover_run(run.folder, asked, progress)
+    failure = found.recovered[request.recover].failure
+    if failure is not None:
+        logger.warning("plan %s is exported as it was searched: %s", plan_id, failure)
+        return plan_id
+    return variant_name(plan_id, request.recover)
 
 
 def exports_many(request: Request) -> bool:
@@ -101,9 +141,10 @@ def export_chosen(
     folder = existing_path(source)
     if _is_run(folder) or request.plan is None:
         run = RunStore.open(folder)
+        plan = request.plan or chosen_plan(run, request.budget).plan_id
         return export_from_run(
             run,
-            request.plan or _chosen(run, request).plan_id,
+            _recovered(run, plan, request, progress) if request.recover else plan,
             out,
             choice=request.choice,
             trust_remote_code=request.trust_remote_code,
@@ -148,14 +189,14 @@ def export_many(
     )
 
 
-def _chosen(run: RunStore, request: Request) -> Evaluation:
-    """Return the plan within the budget of a request, or the one at the knee.
+def chosen_plan(run: RunStore, budget: str | None) -> Evaluation:
+    """Return the best plan within a budget, or without one that at the knee of the front.
 
     Raises:
         BudgetError: If there is none.
     """
-    if not request.knee:
-        return plan_chooser(run)(Budget.parse(request.budget or ""))
+    if budget is not None:
+        return plan_chooser(run)(Budget.parse(budget))
     plans = front(run.landed(), run.cost_names)
     plan = plan_at_knee(plans, run.cost_names, run.dense)
     if plan is None:

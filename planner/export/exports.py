@@ -24,7 +24,10 @@ from planner.export.service import served_choice, service_of
 from planner.export.weighted_candidate import WeightedCandidate
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.prepared_model import PreparedModel
+from planner.recovery.cut_plan import CutPlan
+from planner.recovery.recovered_weights import RecoveryRecord, recovery_note
 from planner.runs.environment import describe_environment
+from planner.runs.records import variant_name
 from planner.settings.search import SearchSettings
 from planner.targets.cut_layers import CutLayers, cut_layers, logits_of_layers
 from planner.targets.hf.belongings import files_of
@@ -63,6 +66,14 @@ class _Candidate:
     dense: DenseModel
     """With costs for its options."""
     notes: tuple[str, ...] = ()
+    recovery: RecoveryRecord | None = None
+    """How its weights were recovered."""
+
+    @property
+    def name(self) -> str:
+        """What users call it: its plan, or a variant of that."""
+        recovery = self.recovery and self.recovery.recovery
+        return variant_name(self.plan.plan_id, recovery)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +89,14 @@ class Exports:
     holdout: NDArray[np.int_] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int_))
     """Token ids ``(windows, tokens)`` that perplexity is reported on; there may be none."""
 
-    def export(self, plan: Plan, out: Path, choice: TargetChoice, scores: Scores) -> Path:
+    def export(
+        self,
+        plan: Plan,
+        out: Path,
+        choice: TargetChoice,
+        scores: Scores,
+        recovered: CutPlan | None = None,
+    ) -> Path:
         """Export a plan.
 
         Args:
@@ -86,6 +104,7 @@ class Exports:
             out: The folder to make.
             choice: What kind of export.
             scores: What is told of the plan besides what is measured here.
+            recovered: The plan with recovered weights; `None`: they are as searched.
 
         Returns:
             The folder.
@@ -106,7 +125,7 @@ class Exports:
         holds = target.holds(dense.structure, dense.loaded.tokenizer)
         check_holds(target.name, holds, dense.structure.components, plan)
         self.progress.stage("cutting")
-        candidate = self._read(plan)
+        candidate = self._read(plan) if recovered is None else self._read_recovered(recovered)
         with self._own_order():
             self._export(candidate, target, out, scores)
         release_pages()
@@ -137,6 +156,24 @@ class Exports:
             configurations=configurations,
             dense=dense,
             notes=notes,
+        )
+
+    def _read_recovered(self, plan: CutPlan) -> _Candidate:
+        """Read a plan with recovered weights, which it was scored with layer by layer."""
+        cut = plan.layers()
+        reference = reference_of(
+            lambda tokens: logits_of_layers(cut.structure, cut.layers, tokens),
+            self.dense.loaded.model,
+        )
+        record = plan.recovered.record if plan.recovered else None
+        return _Candidate(
+            plan=plan.plan,
+            reference=reference,
+            cut=cut,
+            configurations=plan.configurations,
+            dense=self.dense,
+            notes=(recovery_note(record),) if record else (),
+            recovery=record,
         )
 
     def _own_order(self) -> AbstractContextManager[object]:
@@ -171,7 +208,7 @@ class Exports:
                 self.holdout,
             )
             manifest = Manifest(
-                plan_id=candidate.plan.plan_id,
+                plan_id=candidate.name,
                 format=target.name,
                 source=self.settings.model,
                 model=candidate.plan.model,
@@ -181,6 +218,7 @@ class Exports:
                 requires=staged.written.requires,
                 loading=staged.written.loading,
                 text=scores.text,
+                recovery=candidate.recovery,
                 compensate=str(self.settings.compensate) if candidate.plan.weights_digest else "",
                 experts=staged.written.experts,
                 notes=[

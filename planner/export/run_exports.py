@@ -21,8 +21,9 @@ from planner.preparation.dense_model import DenseModel, open_model
 from planner.preparation.latency_tables import read_table
 from planner.preparation.prepare import prepare, run_space
 from planner.preparation.space_file import restore_space
+from planner.recovery.recording import find_variant, load_recovered
 from planner.runs.folder import CALIBRATION_FILE
-from planner.runs.records import Evaluation
+from planner.runs.records import Evaluation, plan_and_recovery
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
 from planner.targets.target_names import TargetChoice
@@ -42,7 +43,8 @@ class RunExports:
 
     Args:
         run: The run.
-        plans: Ids of its plans, or paths of plan files, to be exported later.
+        plans: Ids of its plans, names of variants such as ``a1b2c3d4e5+refit``, or paths of plan
+            files, to be exported later.
         trust_remote_code: Run Python code that comes with the model, whatever the run did.
         verify: How the model's weights are compared with the run's.
         progress: Receives stages and progress.
@@ -64,6 +66,7 @@ class RunExports:
     ) -> None:
         self._run = run
         self._evaluations = {p: _find(run, p) for p in plans if not names_file(p)}
+        self._recovered = [p for p in self._evaluations if plan_and_recovery(p)[1] is not None]
         files = {p: Plan.load(Path(p)) for p in plans if names_file(p)}
         settings = run.settings.model_copy(
             update={"trust_remote_code": trust_remote_code, "verify": verify}
@@ -75,15 +78,16 @@ class RunExports:
         dense = self._with_table(dense, settings)
         restore_space(run, dense)
         self._plans = files | {
-            name: _stored_plan(run, name) or _plan_of(run, dense, evaluation)
+            name: _stored_plan(run, plan_and_recovery(name)[0]) or _plan_of(run, dense, evaluation)
             for name, evaluation in self._evaluations.items()
         }
         for plan in self._plans.values():
             plan.check_model(dense.loaded.identity)
             plan.kept_units(dense.structure.components)  # refused before anything long begins
         prepared = None
-        if any(plan.weights_digest for plan in self._plans.values()):
+        if self._recovered or any(plan.weights_digest for plan in self._plans.values()):
             prepared = prepare(dense, settings, run.folder, progress, scored_in=run.arithmetic)
+        self._prepared = prepared
         self._exports = Exports(
             dense=dense,
             settings=settings,
@@ -110,7 +114,12 @@ class RunExports:
             choice: What kind of export.
         """
         check_vacant(out, self._run.settings.model)
-        return self._exports.export(self._plans[plan], out, choice, self._scores(plan))
+        recovered = None
+        if plan in self._recovered:
+            assert self._prepared is not None, "recovered weights come with their model"
+            recovered = load_recovered(self._run, self._prepared, plan)
+        scores = self._scores(plan)
+        return self._exports.export(self._plans[plan], out, choice, scores, recovered)
 
     def _scores(self, plan: str) -> Scores:
         evaluation, settings = self._evaluations.get(plan), self._run.settings
@@ -206,6 +215,8 @@ def _in_float32(settings: SearchSettings) -> SearchSettings:
 def _find(run: RunStore, plan_id: str) -> Evaluation:
     if evaluation := run.find_plan(plan_id):
         return evaluation
+    if run.find_plan(plan_and_recovery(plan_id)[0]):
+        find_variant(run, plan_id)  # says why there is no such variant
     error = PlanError(
         f"`--plan` must be the id of a plan of this run or a .json file, got {quoted(plan_id)}; "
         "list the ids with the `planner front` command beside this"
@@ -233,7 +244,7 @@ def _plan_of(run: RunStore, dense: DenseModel, evaluation: Evaluation) -> Plan:
     space = run_space(dense, run.settings, run.folder)
     run.check_genomes(space.top_levels.tolist())
     plan = space.plan(space.repaired(np.array([evaluation.genome]))[0])
-    if plan.plan_id != evaluation.plan_id:
+    if plan.plan_id != plan_and_recovery(evaluation.plan_id)[0]:
         raise RunError(
             f"`{run.folder}` must hold the unit order and text that its plans were scored with, "
             f"and plan {evaluation.plan_id} comes out as {plan.plan_id}; search again into "

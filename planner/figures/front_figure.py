@@ -75,6 +75,7 @@ def _traces(runs: Sequence[RunTraces], view: FrontView, scene: Scene) -> list[Tr
     layers = [
         *([run.clouds() for run in runs] if view.shows_dominated else []),
         *(run.fronts() for run in reversed(runs)),
+        *(run.recovered() for run in runs),
         *(run.baselines() for run in runs),
         _dense_marks([run.points for run in runs], scene),
         mark_keys(runs, view),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evaluators.metric import COST_KINDS, METRICS, metric_names
 from planner.figures.figure_style import plain
-from planner.results.front import evaluation_frame, front
+from planner.results.front import evaluation_frame, front, with_variants
 from planner.results.indicators import plan_at_knee
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
@@ -19,8 +19,9 @@ from planner.runs.run_store import RunStore
 if TYPE_CHECKING:
     import pandas as pd
 
-PlanKind = Literal["front", "dominated", "partial", "failed"]
-"""On the front; dominated; scored on some of the windows only; or without quality."""
+PlanKind = Literal["front", "recovered", "dominated", "partial", "failed"]
+"""On the front; a plan with recovered weights; dominated; scored on some of the windows only; or
+without quality."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +51,8 @@ class FrontPoints:
             RunError: If the search has not begun to score, or what it scored is damaged.
         """
         evaluations = run.landed()
-        return cls._of_frame(run, name, evaluations, evaluation_frame(evaluations, run.dense))
+        frame = evaluation_frame(with_variants(evaluations), run.dense)
+        return cls._of_frame(run, name, evaluations, frame)
 
     def updated(self, run: RunStore) -> Self:
         """Return these points with what landed or changed since: the same if nothing did.
@@ -66,8 +68,9 @@ class FrontPoints:
         if younger:
             import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
-            news = evaluation_frame(younger, run.dense)
-            kept = frame.loc[~frame["plan_id"].isin(news["plan_id"])]
+            news = evaluation_frame(with_variants(younger), run.dense)
+            plan_ids = frame["plan_id"].str.partition("+")[0]  # of a variant, its plan's
+            kept = frame.loc[~plan_ids.isin(news["plan_id"])]
             frame = pd.concat([kept, news], ignore_index=True)
         return self._of_frame(run, self.name, evaluations, frame)
 
@@ -124,7 +127,10 @@ class FrontPoints:
     @cached_property
     def notes(self) -> Mapping[int, str]:
         """What is shown of a plan under the pointer, by row: of the front and of baselines."""
-        rows = [*self.rows_of_kind("front"), *self.rows_of_plans(tuple(self.baselines.values()))]
+        rows = [
+            *self.rows_of_kind("front", "recovered"),
+            *self.rows_of_plans(tuple(self.baselines.values())),
+        ]
         records = self.frame.iloc[rows].to_dict("records")
         return {int(row): self._note(record) for row, record in zip(rows, records, strict=True)}
 
@@ -152,5 +158,6 @@ def _kinds(frame: "pd.DataFrame", on_front: set[str]) -> NDArray[np.object_]:
     most = windows[is_sound].max(initial=0)
     kinds = np.where(windows < most, "partial", "dominated").astype(object)
     kinds[~is_sound] = "failed"
+    kinds[frame["plan_id"].str.contains("+", regex=False).to_numpy(dtype=bool)] = "recovered"
     kinds[frame["plan_id"].isin(on_front).to_numpy()] = "front"
     return kinds

@@ -26,8 +26,10 @@ _SPOTS = (110, 55)
 """How many marks lie side by side over the width of a front, and over its height."""
 _MOST_BARS = 60
 """Error bars; where there are more plans, the band alone shows errors."""
-_RANKS = {"front": 100, "baseline": 300, "cloud": 500}
+_RANKS = {"front": 100, "recovered": 200, "baseline": 300, "cloud": 500}
 """Places in legends."""
+_RECOVERED = ("diamond", "diamond-open", "diamond-open-dot")
+"""Marks of recovered weights, one a text."""
 _BASELINE_MARKS = ("x-thin", "cross-thin", "asterisk")
 _CLOUDS: dict[PlanKind, tuple[str, str]] = {
     "dominated": ("other plans", "circle"),
@@ -118,6 +120,19 @@ class RunTraces:
                     },
                     **self._notes(rows),
                 }
+
+    def recovered(self) -> Iterator[Trace]:
+        """Yield plans with recovered weights, right below those plans, on all texts shown."""
+        rows = self.points.rows_of_kind("recovered")
+        for number, split in enumerate(self.scene.splits if len(rows) else ()):
+            yield self._places(rows, split) | {
+                "type": "scatter",
+                "mode": "markers",
+                "name": self._name(f"recovered weights, {SPLITS[split]}"),
+                "legendrank": _RANKS["recovered"] + self.position,
+                "marker": {"symbol": _RECOVERED[number], "size": 9, "color": self.colour_on(split)},
+                **self._notes(rows),
+            }
 
     def places_of(self, plan_ids: Sequence[str]) -> Iterator[tuple[float, float]]:
         """Yield where plans are, on the first text that is shown."""

@@ -1,17 +1,20 @@
 """The calibration text of a run: drawn once, and stored in its folder."""
 
 import logging
+import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel
 
 from evaluators.data.model_samples import from_model
 from evaluators.data.text_identity import digest_of_text
 from evaluators.data.text_samples import TextSource, Vocabulary, from_text
-from evaluators.data.windows import Calibration, Windows
+from evaluators.data.windows import DRAWS, Calibration, Windows
 from planner.preparation.dense_model import DenseModel
 from planner.runs.arrays import damaged_arrays, read_arrays
 from planner.runs.folder import CALIBRATION_FILE
@@ -28,8 +31,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DRAWN = ("search", "fresh", "holdout", "extra")
-"""Arrays of windows in the file."""
+CALIBRATION_TOKENS = 2**15
+"""That all fits are made on unless settings say otherwise, as far as text and time allow."""
+_MOST_SECONDS = 300.0
+"""For the model to write calibration text, or to read it once, where nobody set a number."""
+_MOST_SHARE = 0.25
+"""Of `minutes`, for the same."""
 
 
 def calibrate(
@@ -47,13 +54,8 @@ def calibrate(
     path = folder / CALIBRATION_FILE
     if path.is_file():
         return saved_calibration(folder)
-    windows = Windows(
-        search=settings.search_windows,
-        fresh=settings.fresh_windows,
-        holdout=settings.holdout_windows,
-        tokens=settings.window_tokens,
-        statistics=settings.calibration_windows,
-    )
+    windows = windows_of(settings)
+    seconds = min(_MOST_SECONDS, _MOST_SHARE * 60 * (settings.minutes or math.inf))
     if settings.data is None:
         if dense.structure.backbone.streamed:
             raise SettingsError(
@@ -62,7 +64,7 @@ def calibrate(
             )
         progress.stage("sampling calibration text from the model")
         calibration = from_model(
-            dense.loaded.model, windows, seed=settings.seed, progress=progress
+            dense.loaded.model, windows, seed=settings.seed, seconds=seconds, progress=progress
         )
     else:
         progress.stage(f"reading {settings.data}")
@@ -74,12 +76,59 @@ def calibrate(
         )
         vocabulary = Vocabulary.of(dense.loaded.model, dense.loaded.tokenizer)
         rng = np.random.default_rng(settings.seed)
+        drawn = from_text(source, vocabulary, windows, rng=rng)
         calibration = replace(
-            from_text(source, vocabulary, windows, rng=rng), source_digests=_digests(settings)
+            _read_within(seconds, dense, drawn, windows), source_digests=_digests(settings)
         )
+    _tell_of_shortage(calibration, windows)
     with replacing(path) as temporary:
         calibration.save(temporary)
     return calibration
+
+
+def windows_of(settings: SearchSettings) -> Windows:
+    """Return how much text each draw of a search has."""
+    fewest, tokens = settings.search_windows, settings.window_tokens
+    usual = max(fewest, math.ceil(CALIBRATION_TOKENS / tokens))
+    asked = settings.calibration_windows
+    return Windows(
+        statistics=usual if asked is None else asked,
+        fewest_statistics=fewest if asked is None else None,
+        search=settings.search_windows,
+        fresh=settings.fresh_windows,
+        holdout=settings.holdout_windows,
+        tokens=tokens,
+    )
+
+
+@torch.inference_mode()
+def _read_within(
+    seconds: float, dense: DenseModel, calibration: Calibration, windows: Windows
+) -> Calibration:
+    """Leave out calibration windows that the dense model cannot read in time."""
+    count, fewest = len(calibration.statistics), windows.needed_statistics
+    if count <= fewest:
+        return calibration
+    backbone = dense.structure.backbone
+    started = time.monotonic()
+    for part in torch.split(calibration.statistics[:fewest], max(1, 4096 // windows.tokens)):
+        backbone.enter(part.to(backbone.model.device))
+    pace = (time.monotonic() - started) / fewest
+    allowed = max(fewest, int(seconds / pace))
+    return replace(calibration, statistics=calibration.statistics[:allowed])
+
+
+def _tell_of_shortage(calibration: Calibration, windows: Windows) -> None:
+    """Say so if text or time allowed less calibration text than is usual."""
+    drawn = len(calibration.statistics)
+    if drawn < windows.statistics:
+        logger.info(
+            "calibration has %d windows of %d tokens, and not %d, as text or time allow no more; "
+            "`--calibration_windows` sets a number",
+            drawn,
+            windows.tokens,
+            windows.statistics,
+        )
 
 
 def saved_calibration(folder: Path) -> Calibration:
@@ -90,8 +139,8 @@ def saved_calibration(folder: Path) -> Calibration:
     """
     path = folder / CALIBRATION_FILE
     arrays = read_arrays(path)
-    lengths = {arrays[name].shape[-1:] for name in _DRAWN if _are_windows(arrays.get(name))}
-    if len(lengths) != 1 or not arrays.keys() >= {*_DRAWN, "source", "source_digests"}:
+    lengths = {arrays[name].shape[-1:] for name in DRAWS if _are_windows(arrays.get(name))}
+    if len(lengths) != 1 or not arrays.keys() >= {*DRAWS, "source", "source_digests"}:
         raise damaged_arrays(path, "it holds no windows of tokens")
     return Calibration.load(path)
 
@@ -140,7 +189,7 @@ def _texts(settings: SearchSettings) -> list[str]:
 
 def text_digest(calibration: Calibration) -> str:
     """Return what identifies the tokens of all windows."""
-    return digest_of_tensors({name: getattr(calibration, name) for name in _DRAWN})[:16]
+    return digest_of_tensors({name: getattr(calibration, name) for name in DRAWS})[:16]
 
 
 def check_window(model: PreTrainedModel, tokens: int) -> None:

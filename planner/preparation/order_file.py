@@ -1,4 +1,4 @@
-"""The importance order and sensitivity prior of a run on disk, and the space they lead to."""
+"""The order of units, the prior and the step of a run on disk, and the space they lead to."""
 
 import hashlib
 from pathlib import Path
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Order = NDArray[np.int_]
 
-_DIGEST = "digest"
+_DIGEST, _STEP = "digest", "mlp_step"
 
 
-def save_order(path: Path, dense: DenseModel, orders: Orders, prior: SensitivityPrior) -> None:
-    """Store the orders of units by importance, and the sensitivity prior."""
+def save_order(
+    path: Path,
+    dense: DenseModel,
+    orders: Orders,
+    prior: SensitivityPrior,
+    mlp_step: int | None = None,
+) -> None:
+    """Store the orders of units by importance, the sensitivity prior and the step of widths."""
     arrays: dict[str, NDArray[Any]] = {}
     for position, component in enumerate(dense.structure.components):
         sensitivities = prior.units[position][orders[position]]
@@ -41,6 +47,8 @@ def save_order(path: Path, dense: DenseModel, orders: Orders, prior: Sensitivity
             arrays[f"{component.name}.channels"] = orders.channels[position]
     if prior.tilts is not None:
         arrays["tilts"] = prior.tilts
+    if mlp_step is not None:
+        arrays[_STEP] = np.array(mlp_step)
     write_arrays(path, arrays)
 
 
@@ -144,6 +152,8 @@ def load_space(
     )
     if not are_orders:
         raise damaged_arrays(path, "it holds no order of the units of this model")
+    if _STEP in arrays and settings.mlp_step is None:
+        settings = settings.model_copy(update={"mlp_step": int(arrays[_STEP])})
     orders = Orders(members=tuple(cast("list[Order]", members)), channels=channels)
     return space_of_settings(
         dense.loaded.identity,

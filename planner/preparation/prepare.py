@@ -13,6 +13,7 @@ from planner.preparation.prior import make_prior
 from planner.preparation.pruning_methods import PruningMethods, weights_digest_of
 from planner.preparation.run_statistics import RunStatistics
 from planner.preparation.validate_space import check_space
+from planner.preparation.weight_needs import cache_bound, fitting_step
 from planner.preparation.weights import RunWeights
 from planner.runs.folder import CALIBRATION_FILE, LATENCY_FILE, ORDER_FILE
 from planner.settings.search import SearchSettings
@@ -92,7 +93,7 @@ def prepare(
     if not has_order:
         assert statistics is not None
         measured.warn_if_short(statistics)
-        _rank(measured, statistics)
+        _rank(measured, statistics, cache_bound(settings, folder))
     weights_digest = weights_digest_of(settings, methods, calibration)
     space = load_space(dense, settings, folder, weights_digest=weights_digest)
     sorted_model = sort_units_(dense.structure, space.orders)
@@ -107,7 +108,7 @@ def prepare(
         ),
         tokens=calibration.statistics,
         folder=folder,
-        limit_bytes=settings.weight_cache_bytes,
+        limit_bytes=cache_bound(settings, folder),
         progress=progress,
     )
     return PreparedModel(
@@ -141,8 +142,8 @@ def is_ranked(path: Path, *, can_rebuild: bool) -> bool:
     return True
 
 
-def _rank(measured: RunStatistics, statistics: Sequence[Statistics]) -> None:
-    """Order units by importance, compute the sensitivity prior, and store both."""
+def _rank(measured: RunStatistics, statistics: Sequence[Statistics], limit_bytes: int) -> None:
+    """Order units by importance, compute the prior, choose the step of widths, and store all."""
     measured.progress.stage("ordering heads and channels")
     methods = measured.methods
     orders = rank_units(
@@ -152,7 +153,10 @@ def _rank(measured: RunStatistics, statistics: Sequence[Statistics]) -> None:
         methods.experts.importance,
     )
     prior = make_prior(measured.dense, measured.settings, methods, statistics, orders)
-    save_order(measured.folder / ORDER_FILE, measured.dense, orders, prior)
+    step = None
+    if methods.compensation is not None:
+        step = fitting_step(measured.dense, measured.settings, limit_bytes)
+    save_order(measured.folder / ORDER_FILE, measured.dense, orders, prior, step)
 
 
 def run_space(dense: DenseModel, settings: SearchSettings, folder: Path) -> SearchSpace:

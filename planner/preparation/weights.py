@@ -134,8 +134,9 @@ class RunWeights:
         size = cache.dense_bytes
         if size > self.limit_bytes:
             logger.warning(
-                "compensated weights would take %.1f GB, more than %g: they are built when they "
-                "are needed; raise --weight_cache_gigabytes, or --mlp_step for fewer",
+                "compensated weights would take %.1f GB, and %.1f may be used: they are built "
+                "when they are needed, slowly; raise --weight_cache_gigabytes, or --mlp_step for "
+                "fewer",
                 size / 1e9,
                 self.limit_bytes / 1e9,
             )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from evaluators.metric import METRICS
 from planner.preparation.dense_model import open_model, scoring_note
 from planner.preparation.space_of_settings import space_of_settings
+from planner.preparation.weight_needs import WeightNeeds
 from planner.reports.tables import aligned
 from planner.settings.search import SearchSettings
 from search_spaces.progress import Progress
@@ -64,6 +65,7 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
             "",
             aligned(rows),
             "",
+            str(WeightNeeds.of(dense, settings)),
             scoring_note(settings),
             f"macs for a token that attends to {settings.window_tokens} tokens",
         ]

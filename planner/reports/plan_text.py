@@ -8,7 +8,8 @@ from rich.text import Text
 from planner.figures.figure_axes import SPLITS
 from planner.reports.plan_facts import cost_rows, score_rows
 from planner.reports.tables import aligned_lines, layers_table, one_line, table
-from planner.results.layer_strips import DROPPED, Strip, layer_strips
+from planner.results.layer_strips import DROPPED, STOOD_IN, Strip, layer_strips
+from planner.results.recoveries import recovery_sentences
 from planner.results.run_plan import RunPlan
 from planner.runs.records import BASELINE_ROUND, Evaluation
 from search_spaces.errors import RunError, in_words
@@ -34,6 +35,7 @@ def plan_text(plan: RunPlan, roles: Sequence[str] = (), *, width: int | None = N
     parts = [
         Text(f"plan {plan.plan_id}", "bold") + Text(f"  {_facts(plan.evaluation, roles)}"),
         Text(f"of {PurePath(plan.run.settings.model).name} in {plan.run.folder}"),
+        *map(Text, recovery_sentences(plan.evaluation)),
         Text(),
         _costs_table(plan, width),
         Text(),
@@ -102,6 +104,8 @@ def strips_text(strips: Sequence[Strip]) -> Text:
             line.append("  " + ", ".join(f"{sign} {text}" for text, sign in letters.items()))
         lines.append(line)
     legend = f"{_BARS[0]} little kept … {_BARS[-1]} all kept, {DROPPED} dropped"
+    if any(cell.text == STOOD_IN for strip in strips for cell in strip.cells):
+        legend += f", {STOOD_IN} dropped, and what is before it stands in"
     return Text("\n").join([*lines, Text(f"{'':{width}}  {legend}", "dim")])
 
 
@@ -120,6 +124,6 @@ def _bar(share: float | None, text: str, letters: dict[str, str]) -> tuple[str, 
     if share is None:
         return _NOTHING, "dim"
     if share == 0:
-        return DROPPED, "bold red"
+        return (STOOD_IN, "bold yellow") if text == STOOD_IN else (DROPPED, "bold red")
     shade = _SHADES[min(len(_SHADES) - 1, int(share * len(_SHADES)))]
     return _BARS[min(len(_BARS) - 1, int(share * len(_BARS)))], shade

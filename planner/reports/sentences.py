@@ -190,7 +190,7 @@ def stability_sentences(stability: Stability) -> str:
     """Return whether a front would look the same on other text of the same kind."""
     moved_count = int(stability.ranks["moved"].sum())
     gap = stability.optimism
-    if gap.value > 2 * gap.standard_error:
+    if gap.value < -2 * gap.standard_error:
         verdict = "the search is optimistic, so go by the fresh and held-out figures"
     else:
         verdict = "the search is not significantly optimistic"
@@ -198,6 +198,6 @@ def stability_sentences(stability: Stability) -> str:
         f"order: Spearman {stability.spearman:.3f} between both rankings (1: the same, 0: "
         f"unrelated); {moved_count or 'none'} of {len(stability.ranks)} plans moved to a rank "
         f"that the errors of the search KL do not allow\n"
-        f"level: on fresh text KL is {'higher' if gap.value > 0 else 'lower'} by "
+        f"level: on fresh text KL is {'higher' if gap.value < 0 else 'lower'} by "
         f"{with_error(abs(gap.value), gap.standard_error)} nats a token on average: {verdict}"
     )

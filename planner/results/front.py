@@ -43,6 +43,11 @@ def front(evaluations: Sequence[Evaluation], cost_names: Sequence[str]) -> list[
     return sorted(front_plans, key=lambda e: (-e.costs[cost_names[0]], e.score.mean("kl")))
 
 
+def with_variants(plans: Iterable[Evaluation]) -> list[Evaluation]:
+    """Return plans, each followed by its variants with recovered weights."""
+    return [each for plan in plans for each in (plan, *plan.variants)]
+
+
 def front_frame(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> "pd.DataFrame":
     """Return the plans of a front as a table, in their order.
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Sequence[object] | Floats]
+OPTIMISM = "optimism"
+"""Name of the column of the searched less the fresh KL."""
 
 
 def plan_columns(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> Columns:
@@ -31,7 +33,8 @@ def plan_columns(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> Col
     Returns:
         ``plan_id``; each quality metric and its standard error (``kl``, ``kl_se``);
         ``perplexity``; each cost, and as a share of the dense model's (``params_x``); the quality
-        again on fresh and on held-out text if any was re-scored (``fresh_kl``, ``holdout_kl``, …).
+        again on fresh and on held-out text if any was re-scored (``fresh_kl``, ``holdout_kl``, …);
+        ``optimism``, the searched less the fresh KL: below 0 where the search flatters.
         What one plan lacks and another has is not a number.
     """
     columns: Columns = {"plan_id": [plan.plan_id for plan in plans]}
@@ -44,6 +47,9 @@ def plan_columns(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> Col
     columns |= costs | shares
     for split in RESCORE_SPLITS:
         columns |= _rescored_columns(plans, split)
+    if "fresh_kl" in columns:
+        with np.errstate(invalid="ignore"):  # of a ruined candidate both may be infinite
+            columns[OPTIMISM] = np.subtract(columns["kl"], columns["fresh_kl"])
     return columns
 
 
@@ -64,6 +70,7 @@ def with_every_column(
     for split in RESCORE_SPLITS:
         for name in metric_names("quality"):
             names += _quality_names(f"{split}_", name)
+    names.append(OPTIMISM)
     return frame.reindex(columns=[*names, *(name for name in frame if name not in names)])
 
 

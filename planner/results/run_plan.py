@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from evaluators.metric import COST_KINDS, metric_names
 from planner.results.plan_layers import layer_frame
+from planner.runs.records import plan_and_recovery
 from planner.runs.resume_command import resume_command
 from planner.runs.run_store import RunStore
 from planner.runs.space_description import read_space
@@ -24,7 +25,7 @@ class RunPlan:
 
     Args:
         run: The run.
-        plan_id: The plan's id.
+        plan_id: The plan's id, or the name of a variant such as ``a1b2c3d4e5+refit``.
 
     Raises:
         PlanError: If the run has no such plan.
@@ -110,7 +111,8 @@ class RunPlan:
         Raises:
             RunError: If the run did not store it: only plans that were on its front are.
         """
-        plan = self.run.stored_plan(self.plan_id)
+        plan_id, _ = plan_and_recovery(self.plan_id)  # recovered weights are in no plan
+        plan = self.run.stored_plan(plan_id)
         if plan is None:
             raise RunError(
                 f"a plan in whole must be one that was on the front, got {self.plan_id}; "

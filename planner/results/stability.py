@@ -35,8 +35,8 @@ class Stability:
     """Of the two draws' ranks, from −1 to 1. Plans of very different cost keep their order on any
     text, so that a high one is easily had; ``moved`` tells more."""
     optimism: Measurement
-    """Mean of fresh KL − searched KL, in nats a token: the optimism of the search, also known as
-    the winner's curse. The error is an upper bound, as the same windows scored all plans."""
+    """Mean of searched KL − fresh KL, in nats a token: below 0 if the search flatters its plans
+    (the winner's curse). The error is an upper bound, as the same windows scored all plans."""
 
 
 def stability(front: Sequence[Evaluation]) -> Stability:
@@ -72,7 +72,7 @@ def stability(front: Sequence[Evaluation]) -> Stability:
         ranks=ranks,
         spearman=float(ranks["rank"].corr(ranks["fresh_rank"])),
         optimism=Measurement(
-            value=float((ranks["fresh_kl"] - ranks["kl"]).mean()),
+            value=float((ranks["kl"] - ranks["fresh_kl"]).mean()),
             # errors that rise and fall together average to no less than their mean
             standard_error=math.hypot(ranks["kl_se"].mean(), ranks["fresh_kl_se"].mean()),
         ),

@@ -34,6 +34,14 @@ LEVELS_FOLDER = "levels"
 """The cache of pruned weights."""
 WEIGHTS_FILE = "weights.jsonl"
 """Which pruned weights plans were scored with, should the cache lose them."""
+RECOVERED_FOLDER = "recovered"
+"""Recovered weights: of each variant of a plan a folder, such as ``a1b2c3d4e5-refit``."""
+RECOVERY_FILE = "recovery.json"
+"""What a recovery came to, beside its weights, which are files of one layer each."""
+FRONT = "front"
+"""In the place of a plan's id: what all plans of the front share."""
+HEALING_FILE = "healing.safetensors"
+"""Where a healing that goes on stands, until it is over."""
 PREPARED_FOLDERS = (STATISTICS_FOLDER, LEVELS_FOLDER)
 """Folders that preparing a run fills, and can fill again."""
 FRONT_FILE = "front.csv"
@@ -61,7 +69,7 @@ _RESULT_FILES = (
 )
 _FILES = (
     *(SETTINGS_FILE, DATABASE_FILE, f"{DATABASE_FILE}-journal", ENVIRONMENT_FILE, DEMO_FILE),
-    *(CALIBRATION_FILE, ORDER_FILE, SPACE_FILE, LATENCY_FILE, WEIGHTS_FILE),
+    *(CALIBRATION_FILE, ORDER_FILE, SPACE_FILE, LATENCY_FILE, WEIGHTS_FILE, HEALING_FILE),
     *(*_LIVING_FILES, *_RESULT_FILES),
 )
 _OURS = re.compile(
@@ -70,10 +78,23 @@ _OURS = re.compile(
             *map(re.escape, _FILES),
             rf"{STATISTICS_FOLDER}/layer-\d+\.safetensors",
             rf"{LEVELS_FOLDER}/[^/]+/\d+(-[^/]+)?\.safetensors",
+            rf"{RECOVERED_FOLDER}/[^/]+/({RECOVERY_FILE}|layer-\d+\.safetensors)",
         ]
     )
 )
-_OUR_FOLDERS = re.compile(rf"{STATISTICS_FOLDER}|{LEVELS_FOLDER}(/[^/]+)?")
+_OUR_FOLDERS = re.compile(
+    rf"{STATISTICS_FOLDER}|{LEVELS_FOLDER}(/[^/]+)?|{RECOVERED_FOLDER}(/({FRONT}|[0-9a-f]+)-[a-z]+)?"
+)
+
+
+def recovered_folder(run: Path, plan_id: str, recovery: str) -> Path:
+    """Return where a run keeps the recovered weights of a plan."""
+    return run / RECOVERED_FOLDER / f"{plan_id}-{recovery}"
+
+
+def layer_file(layer: int) -> str:
+    """Return the name of the file of a layer's recovered weights."""
+    return f"layer-{layer}.safetensors"
 
 
 def sort_out(folder: Path) -> tuple[list[Path], list[Path]]:

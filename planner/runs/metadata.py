@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self, get_type_hints
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from evaluators.metric import COST_KINDS, metric_names
-from planner.runs.records import SearchEffort
-from planner.runs.rows import DamageError
+from planner.runs.records import SearchEffort, Selection
+from planner.runs.tables.cells import DamageError
 from search_spaces.models.identity import SourceIdentity
 
 _Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -57,6 +57,8 @@ class RunMetadata:
     """What the search took, once it is finished."""
     finished: Mapping[str, float | None] | None = None
     """The limits that the search came to the end of."""
+    selection: Selection | None = None
+    """How a plan was last chosen by recovering several, if one was."""
     recipes: tuple[_FolderName, ...] | None = None
     """Of a comparison, the recipes, whose runs are in the folders of these names."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from planner.runs.rows import DamageError
+from planner.runs.tables.cells import DamageError
 from search_spaces.errors import InputError, OutputError, RunError
 
 

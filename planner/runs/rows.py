@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,19 @@ from numpy.typing import NDArray
 
 from evaluators.metric import METRICS, Measurement, searched_names
 from evaluators.scoring.score import Score
-from planner.runs.records import Evaluation, RoundReply
+from planner.runs.records import RECOVERIES, Evaluation, Recovered, Recovery, RoundReply
+from planner.runs.tables.cells import (
+    NUMBER,
+    ROUNDING,
+    DamageError,
+    damage,
+    is_blob,
+    is_count,
+    is_sound,
+    moment_of,
+    numbers_of,
+    quality_of,
+)
 
 if TYPE_CHECKING:
     from search_spaces.space.space import Genome
@@ -23,17 +34,11 @@ if TYPE_CHECKING:
 EVALUATION_COLUMNS = (
     "id, genome, plan_id, round, tokens, seconds, failure, costs, created_at, revision"
 )
-MEASUREMENT_COLUMNS = "evaluation_id, split, metric, value, standard_error, by_window"
-_NUMBER = (int, float)
-_FLOAT64 = np.dtype("<f8")
-_NONE: NDArray[np.float64] = np.zeros(0)
-_SPLITS = frozenset({"search", "fresh", "holdout"})
-_ROUNDING = 1e-3
-"""How far below its least value rounding may take a metric."""
-
-
-class DamageError(Exception):
-    """What a sound database never holds; the message says where."""
+MEASUREMENT_COLUMNS = "evaluation_id, recovery, split, metric, value, standard_error, by_window"
+RECOVERY_COLUMNS = "evaluation_id, recovery, tokens, seconds, failure, created_at"
+OF_EVALUATIONS = {"measurements": MEASUREMENT_COLUMNS, "recoveries": RECOVERY_COLUMNS}
+"""Tables of what belongs to an evaluation, each with its columns."""
+_SPLITS = ("search", "fresh", "holdout")
 
 
 @dataclass(slots=True)
@@ -42,27 +47,36 @@ class _Plan:
 
     head: tuple[Any, ...]
     quality: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    rescored: dict[str, dict[str, Measurement]] = field(default_factory=dict)
+    rescored: dict[tuple[str, str], dict[str, Measurement]] = field(default_factory=dict)
+    """By recovery, empty for the plan as it was searched, and split."""
+    recoveries: dict[Any, tuple[Any, ...]] = field(default_factory=dict)
 
 
 def evaluations_of(
-    heads: Iterable[tuple[Any, ...]], measurements: Iterable[tuple[Any, ...]]
+    heads: Iterable[tuple[Any, ...]],
+    measurements: Iterable[tuple[Any, ...]],
+    recoveries: Iterable[tuple[Any, ...]] = (),
 ) -> dict[int, Evaluation]:
     """Return evaluations by their numbers, in the order of their rows.
 
     Args:
         heads: `EVALUATION_COLUMNS` of each.
         measurements: `MEASUREMENT_COLUMNS` of each of theirs.
+        recoveries: `RECOVERY_COLUMNS` of each of theirs.
 
     Raises:
         DamageError: If a row is none that a search writes.
     """
     with _without_collection():
         plans = {head[0]: _Plan(head) for head in heads}
+        for number, recovery, *columns in recoveries:
+            if number not in plans:
+                raise damage(number, "has a recovery and is missing")
+            plans[number].recoveries[recovery] = tuple(columns)
         for number, *row in measurements:
             if number not in plans:
-                raise _damage(number, "has scores and is missing")
-            _add(plans[number], *row)
+                raise damage(number, "has scores and is missing")
+            _add(plans[number], row)
         return {number: _evaluation(plan) for number, plan in plans.items()}
 
 
@@ -86,99 +100,86 @@ def reply_of(row: tuple[Any, ...]) -> "tuple[tuple[int, Genome], RoundReply]":
     """
     batch, genome, told, tokens, seconds = row
     levels = _levels(genome)
-    if not (_is_count(batch) and levels and _is_count(tokens) and _is_sound(seconds)):
+    if not (is_count(batch) and levels and is_count(tokens) and is_sound(seconds)):
         raise DamageError("a reply has values that are out of range")
-    if not _is_blob(told):
+    if not is_blob(told):
         raise DamageError("a reply has no numbers")
-    reply = RoundReply(values=_numbers(told), tokens=tokens, seconds=seconds)
+    reply = RoundReply(values=numbers_of(told), tokens=tokens, seconds=seconds)
     return (batch, levels), reply
 
 
-def text_of(genome: "Genome") -> str:
-    """Return a genome as it is stored."""
-    return ",".join(str(level) for level in genome)
-
-
-def text_of_moment(moment: datetime) -> str:
-    """Return a time as it is stored."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
-def blob_of(values: Sequence[float] | NDArray[np.float64]) -> bytes | None:
-    """Return numbers as they are stored; none for no numbers."""
-    return np.asarray(values, dtype=_FLOAT64).tobytes() if len(values) else None
-
-
-def _numbers(blob: Any) -> NDArray[np.float64]:
-    return np.frombuffer(blob, dtype=_FLOAT64).astype(np.float64, copy=False)
-
-
-def _add(
-    plan: _Plan, split: object, metric: str, value: Any, error: Any, by_window: object
-) -> None:
-    """Add a row of measurements to its plan."""
+def _add(plan: _Plan, row: Sequence[Any]) -> None:
+    """Add a row of measurements, but for whose it is, to its plan."""
+    recovery, split, metric, value, error, by_window = row
     number, failure = plan.head[0], plan.head[6]
-    known = METRICS.get(metric)
-    if known is None or known.is_cost or split not in _SPLITS:
-        raise _damage(number, f"has an unknown score `{metric!s:.20}`")
-    if not (_is_number(value) and _is_number(error)):
-        raise _damage(number, f"has no number as its {metric}")
-    mean, error = _or_nan(value), _or_nan(error)
-    if mean < known.lowest - _ROUNDING or error < 0:
-        what = f"has a {metric} below its least value, or a negative error of {metric}"
-        raise _damage(number, what)
-    windows = _NONE if by_window is None else _windows(by_window, number, metric)
-    if not _is_mean(mean, windows.tolist()):
-        raise _damage(number, f"has a {metric} that is not the mean of its windows")
-    if split == "search":
+    if split not in _SPLITS:
+        raise damage(number, f"has an unknown score `{metric!s:.20}`")
+    mean, error, windows = quality_of(number, metric, value, error, by_window)
+    if split == "search" and not recovery:
         if failure is None and not (len(windows) and math.isfinite(mean)):
-            raise _damage(number, f"has no finite {metric}")
+            raise damage(number, f"has no finite {metric}")
         plan.quality[metric] = windows
-    else:
-        plan.rescored.setdefault(str(split), {})[metric] = Measurement(
-            value=mean, standard_error=error, by_window=tuple(windows.tolist())
+        return
+    measured = plan.rescored.setdefault((recovery, split), {})
+    measured[metric] = Measurement(
+        value=mean, standard_error=error, by_window=tuple(windows.tolist())
+    )
+
+
+def _recovered(plan: _Plan) -> dict[Recovery, Recovered]:
+    """Return what a plan's recoveries came to, each with what was measured of it."""
+    number = plan.head[0]
+    if lost := {name for name, _ in plan.rescored if name}.difference(plan.recoveries):
+        raise damage(number, f"has scores of an unknown recovery `{min(lost):.20}`")
+    found: dict[Recovery, Recovered] = {}
+    for name, (tokens, seconds, failure, created) in plan.recoveries.items():
+        if name not in RECOVERIES:
+            raise damage(number, f"has an unknown recovery `{name!s:.20}`")
+        if not (is_count(tokens) and is_sound(seconds)):
+            raise damage(number, "has impossible tokens or seconds of a recovery")
+        if not (failure is None or isinstance(failure, str)):
+            raise damage(number, "has no reason for the failure of a recovery")
+        scores = {split: plan.rescored.get((name, split), {}) for split in _SPLITS}
+        searched = [measured.by_window for measured in scores["search"].values()]
+        if failure is None and not (searched and all(searched)):
+            raise damage(number, "has no scores of a recovery")
+        found[name] = Recovered(
+            **scores,
+            tokens=tokens,
+            seconds=seconds,
+            failure=failure,
+            created_at=moment_of(number, created),
         )
-
-
-def _windows(blob: object, number: object, metric: str) -> NDArray[np.float64]:
-    if not _is_blob(blob):
-        raise _damage(number, f"has no windows of {metric}")
-    return _numbers(blob)
-
-
-def _is_mean(mean: float, values: list[float]) -> bool:
-    if not (values and math.isfinite(mean)):
-        return True
-    gap = abs(sum(values) / len(values) - mean)  # quicker than numpy's for so few
-    return gap <= max(1e-9, 1e-6 * abs(mean))
+    return found
 
 
 def _evaluation(plan: _Plan) -> Evaluation:
     number, genome, plan_id, batch, tokens, seconds, failure, costs, created, revision = plan.head
     levels = _levels(genome)
     if not levels:
-        raise _damage(number, "has no genome")
+        raise damage(number, "has no genome")
     if not (isinstance(plan_id, str) and plan_id):
-        raise _damage(number, "has no plan id")
+        raise damage(number, "has no plan id")
     if not (isinstance(batch, int) and batch >= -1):
-        raise _damage(number, "has no round")
-    if not (_is_count(tokens) and _is_sound(seconds)):
-        raise _damage(number, "has impossible tokens or seconds")
+        raise damage(number, "has no round")
+    if not (is_count(tokens) and is_sound(seconds)):
+        raise damage(number, "has impossible tokens or seconds")
     if not (failure is None or isinstance(failure, str)):
-        raise _damage(number, "has no reason for its failure")
-    if not _is_count(revision):
-        raise _damage(number, "has no revision")
+        raise damage(number, "has no reason for its failure")
+    if not is_count(revision):
+        raise damage(number, "has no revision")
     if len(set(map(len, plan.quality.values()))) > 1:
-        raise _damage(number, "has scores on different windows")
+        raise damage(number, "has scores on different windows")
     return Evaluation(
         genome=levels,
         plan_id=plan_id,
         round=batch,
         score=Score(by_window=plan.quality, tokens=tokens, seconds=seconds, failure=failure),
         costs=_costs(costs, number),
-        fresh=plan.rescored.get("fresh", {}),
-        holdout=plan.rescored.get("holdout", {}),
-        created_at=_moment(created, number),
+        fresh=plan.rescored.get(("", "fresh"), {}),
+        holdout=plan.rescored.get(("", "holdout"), {}),
+        recovered=_recovered(plan),
+        created_at=moment_of(number, created),
         revision=revision,
     )
 
@@ -189,26 +190,16 @@ def _costs(text: object, number: object) -> Mapping[str, float]:
     except (ValueError, TypeError, RecursionError):
         costs = None
     if not isinstance(costs, dict):
-        raise _damage(number, "has no costs")
+        raise damage(number, "has no costs")
     for name, value in costs.items():
         known = METRICS.get(name)
         if known is None or not known.is_cost:
-            raise _damage(number, f"has an unknown cost `{name:.20}`")
-        if not (isinstance(value, _NUMBER) and math.isfinite(value)):
-            raise _damage(number, f"has no finite {name}")
-        if value < known.lowest - _ROUNDING:
-            raise _damage(number, f"has a {name} below its least value")
+            raise damage(number, f"has an unknown cost `{name:.20}`")
+        if not (isinstance(value, NUMBER) and math.isfinite(value)):
+            raise damage(number, f"has no finite {name}")
+        if value < known.lowest - ROUNDING:
+            raise damage(number, f"has a {name} below its least value")
     return costs
-
-
-def _moment(text: object, number: object) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)  # type: ignore[arg-type]  # as above
-    except (ValueError, TypeError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise _damage(number, "has no time")
-    return moment
 
 
 def check_alike(evaluations: Mapping[int, Evaluation], cost_names: Iterable[str]) -> None:
@@ -227,10 +218,10 @@ def check_alike(evaluations: Mapping[int, Evaluation], cost_names: Iterable[str]
     for number, evaluation in evaluations.items():
         twin = first.setdefault(evaluation.genome, number)
         if twin != number:
-            raise _damage(number, f"has the genome of evaluation {twin}")
+            raise damage(number, f"has the genome of evaluation {twin}")
         sites = len(evaluation.genome)
         if sites != length:
-            raise _damage(number, f"has a genome of {sites} levels")
+            raise damage(number, f"has a genome of {sites} levels")
         names = tuple(map(tuple, _scores(evaluation).values()))
         alike.setdefault((*names, evaluation.score.failure is None), number)
     _check_complete({number: evaluations[number] for number in alike.values()}, cost_names)
@@ -250,7 +241,7 @@ def _check_complete(evaluations: Mapping[int, Evaluation], cost_names: Iterable[
             else:
                 may_lack = split != "exact" and not measured
             if lost and not may_lack:
-                raise _damage(number, f"lacks its {min(lost)}")
+                raise damage(number, f"lacks its {min(lost)}")
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Mapping[str, object]]:
@@ -262,10 +253,6 @@ def _scores(evaluation: Evaluation) -> dict[str, Mapping[str, object]]:
     }
 
 
-def _damage(number: object, what: str) -> DamageError:
-    return DamageError(f"evaluation {number!s:.20} {what}")
-
-
 def _levels(text: object) -> "Genome":
     """Return a genome that `text_of` wrote; empty if the text is none."""
     if not isinstance(text, str) or not text.isascii() or not text.replace(",", "").isdigit():
@@ -274,24 +261,3 @@ def _levels(text: object) -> "Genome":
         return tuple(json.loads(f"[{text}]"))  # quicker than to split it
     except ValueError:  # nothing between two commas, or a number that Python does not read
         return ()
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 0
-
-
-def _is_sound(value: object) -> bool:
-    return isinstance(value, _NUMBER) and 0 <= value < math.inf
-
-
-def _is_number(value: object) -> bool:
-    return value is None or isinstance(value, _NUMBER)
-
-
-def _is_blob(value: object) -> bool:
-    return isinstance(value, bytes) and len(value) > 0 and len(value) % _FLOAT64.itemsize == 0
-
-
-def _or_nan(stored: Any) -> float:
-    """Return a number; null is what SQLite makes of one that is not a number."""
-    return math.nan if stored is None else stored

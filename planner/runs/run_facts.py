@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from evaluators.metric import metric_names
 from planner.runs.folder import DATABASE_FILE
 from planner.runs.metadata import RunMetadata
-from planner.runs.records import Evaluation, RunStatus, SearchEffort
+from planner.runs.records import Evaluation, RunStatus, SearchEffort, plan_and_recovery
 from planner.runs.refusals import damaged, foreign_version
 from planner.runs.resume_command import resume_command
 from planner.runs.store import Store
@@ -134,8 +134,10 @@ class RunFacts:
         return self._store.find(genome)
 
     def find_plan(self, plan_id: str) -> Evaluation | None:
-        """Return the evaluation of a plan, if it has one."""
-        return next((e for e in self.landed() if e.plan_id == plan_id), None)
+        """Return the evaluation of a plan, or of a variant by its name, if there is one."""
+        named, recovery = plan_and_recovery(plan_id)
+        found = next((e for e in self.landed() if e.plan_id == named), None)
+        return found.variant(recovery) if found and recovery else found
 
     def baselines(self) -> dict[str, Evaluation]:
         """Return the baselines that were scored: ``uniform`` and ``additive``, if any."""
@@ -183,12 +185,7 @@ class RunFacts:
         return self.metadata.finished == self._limits()
 
     def _limits(self) -> dict[str, float | None]:
-        settings = self.settings
-        return {
-            "evaluations": settings.evaluations,
-            "tokens": settings.tokens,
-            "minutes": settings.minutes,
-        }
+        return {n: getattr(self.settings, n) for n in ("evaluations", "tokens", "minutes")}
 
     def check_search(self) -> None:
         """Refuse the folder of a comparison, whose searches are in the folders inside.

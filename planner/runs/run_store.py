@@ -29,6 +29,8 @@ from planner.runs.metadata import RunMetadata
 from planner.runs.records import (
     LONGEST_SECONDS,
     Evaluation,
+    Recovered,
+    Recovery,
     RescoreSplit,
     RoundReply,
     RunState,
@@ -216,6 +218,10 @@ class RunStore(RunFacts):
         """Write a plan's scores on a re-scoring text, over earlier ones."""
         self._store.record_rescore(plan_id, split, measurements)
 
+    def record_recovery(self, plan_id: str, recovery: Recovery, came_to: Recovered) -> None:
+        """Write what a recovery of a plan came to, over an earlier one."""
+        self._store.record_recovery(plan_id, recovery, came_to)
+
     def record_reply(self, batch: int, genome: "Genome", reply: RoundReply) -> None:
         """Write the answer that a searcher got on a genome, for one round only."""
         self._store.record_reply(batch, genome, reply)
@@ -266,15 +272,9 @@ class RunStore(RunFacts):
         """
         is_known = eta_seconds is not None and eta_seconds <= LONGEST_SECONDS
         if self._status is not None:
-            self._update(
-                RunStatus(
-                    state=state,
-                    phase=phase,
-                    share=share,
-                    eta_seconds=eta_seconds if is_known else None,
-                    tokens=max(tokens, self._status.tokens),
-                )
-            )
+            eta, most = eta_seconds if is_known else None, max(tokens, self._status.tokens)
+            status = RunStatus(state=state, phase=phase, share=share, eta_seconds=eta, tokens=most)
+            self._update(status)
 
     def record_end(self, error: BaseException) -> None:
         """Record that a session was ended before its run was, by its user or by an error."""

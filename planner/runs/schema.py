@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from planner.runs.records import RunStatus
-from planner.runs.rows import DamageError
+from planner.runs.tables.cells import DamageError
 from search_spaces.errors import RunError
 
-VERSION = 5
+VERSION = 6
 """Goes up whenever an older planner, or a newer one, would misread the tables."""
 TABLES = f"""
 create table if not exists meta (key text primary key, value text not null);  -- JSON
@@ -42,12 +42,22 @@ create index if not exists evaluations_by_genome on evaluations (genome);
 create index if not exists evaluations_by_revision on evaluations (revision);
 create table if not exists measurements (
     evaluation_id integer not null references evaluations (id),
+    recovery text not null default '',  -- empty: the plan as it was searched
     split text not null check (split in ('search', 'fresh', 'holdout')),
     metric text not null,
     value real,  -- null is not a number
     standard_error real,
     by_window blob,  -- float64, little-endian; null where the value is no mean over windows
-    primary key (evaluation_id, split, metric)
+    primary key (evaluation_id, recovery, split, metric)
+);
+create table if not exists recoveries (
+    evaluation_id integer not null references evaluations (id),
+    recovery text not null check (recovery in ('refit', 'block', 'heal')),
+    tokens integer not null,
+    seconds real not null,
+    failure text,  -- why there are no recovered weights; null where there are
+    created_at text not null,
+    primary key (evaluation_id, recovery)
 );
 create table if not exists replies (
     round integer not null,
@@ -76,8 +86,12 @@ where genome = ?
 returning id
 """
 TOUCH = f"update evaluations set revision = {_NEXT} where plan_id = ? returning id"
+WRITE = "insert or replace into measurements values (?, ?, ?, ?, ?, ?, ?)"
+RECOVER = "insert or replace into recoveries values (?, ?, ?, ?, ?, ?)"
 STATUS_COLUMNS = tuple(column.name for column in fields(RunStatus))
-_NAMES = frozenset({"meta", "status", "evaluations", "measurements", "replies", "plans"})
+_NAMES = frozenset(
+    {"meta", "status", "evaluations", "measurements", "recoveries", "replies", "plans"}
+)
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:

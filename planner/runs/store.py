@@ -10,30 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from evaluators.metric import Measurement
+from planner.runs import rows, schema
 from planner.runs.metadata import RunMetadata
-from planner.runs.records import Evaluation, RescoreSplit, RoundReply, RunStatus, now
+from planner.runs.records import (
+    Evaluation,
+    Recovered,
+    Recovery,
+    RescoreSplit,
+    RoundReply,
+    RunStatus,
+    now,
+)
 from planner.runs.refusals import translated
-from planner.runs.rows import (
-    EVALUATION_COLUMNS,
-    MEASUREMENT_COLUMNS,
-    DamageError,
-    blob_of,
-    check_alike,
-    evaluations_of,
-    reply_of,
-    text_of,
-    text_of_moment,
-)
-from planner.runs.schema import (
-    INSERT,
-    STATUS_COLUMNS,
-    TABLES,
-    TOUCH,
-    UPDATE,
-    check_version,
-    is_blank,
-    status_of,
-)
+from planner.runs.tables.cells import DamageError, blob_of, text_of, text_of_moment
+from planner.runs.tables.connections import opening, read_only
 from search_spaces.errors import RunError
 
 if TYPE_CHECKING:
@@ -59,15 +49,15 @@ class Store:
             RunError: If the file is not the database of a run, or in use.
             OutputError: If the database cannot be written.
         """
-        with translated(path), _opening(sqlite3.connect(path)) as connection:
+        with translated(path), opening(sqlite3.connect(path)) as connection:
             # WAL lets `front` read while a search writes; FULL syncs each commit, so that
             # even a power cut loses no evaluation: milliseconds against the seconds one takes
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")
-            if not is_blank(connection):
-                check_version(path, connection)
+            if not schema.is_blank(connection):
+                schema.check_version(path, connection)
             # at once, so that a killed process leaves all of it or nothing
-            connection.executescript(f"begin; {TABLES} commit;")
+            connection.executescript(f"begin; {schema.TABLES} commit;")
         return cls(path, connection)
 
     @classmethod
@@ -82,8 +72,8 @@ class Store:
         Raises:
             RunError: If there is no such file, or it is not the database of a run, or in use.
         """
-        with translated(path), _opening(_read_only(path)) as connection:
-            check_version(path, connection)
+        with translated(path), opening(read_only(path)) as connection:
+            schema.check_version(path, connection)
             store = cls(path, connection)
             if not live:
                 with store._one_moment():
@@ -107,8 +97,8 @@ class Store:
         """
         if not path.is_file():
             return True
-        with translated(path), closing(_read_only(path)) as connection:
-            return is_blank(connection)
+        with translated(path), closing(read_only(path)) as connection:
+            return schema.is_blank(connection)
 
     def close(self) -> None:
         """Close; the last connection merges the log, so that a read-only disk can serve it."""
@@ -127,13 +117,13 @@ class Store:
         genome, score = text_of(evaluation.genome), evaluation.score
         content = score.tokens, score.seconds, score.failure, json.dumps(dict(evaluation.costs))
         with translated(self._path), self._connection as connection:
-            rows = connection.execute(UPDATE, (*content, genome)).fetchall()
-            if not rows:
+            written = connection.execute(schema.UPDATE, (*content, genome)).fetchall()
+            if not written:
                 head = genome, evaluation.plan_id, evaluation.round, text_of_moment(now())
-                rows = connection.execute(INSERT, (*head, *content)).fetchall()
-            if len(rows) > 1:
-                raise DamageError(f"{len(rows)} evaluations have the genome {genome:.40}")
-            ((row,),) = rows
+                written = connection.execute(schema.INSERT, (*head, *content)).fetchall()
+            if len(written) > 1:
+                raise DamageError(f"{len(written)} evaluations have the genome {genome:.40}")
+            ((row,),) = written
             self._write(row, "search", evaluation.quality)
             self._write(row, "fresh", evaluation.fresh)
             self._write(row, "holdout", evaluation.holdout)
@@ -148,11 +138,31 @@ class Store:
             OutputError: If the disk refuses.
         """
         with translated(self._path), self._connection:
-            rows = self._connection.execute(TOUCH, (plan_id,)).fetchall()
-            if not rows:
-                raise RunError(f"`plan_id` must be of this run, got {plan_id!r}; see front.csv")
-            for (evaluation_id,) in rows:
-                self._write(evaluation_id, split, measurements)
+            for row in self._touched(plan_id):
+                self._write(row, split, measurements)
+
+    def record_recovery(self, plan_id: str, recovery: Recovery, came_to: Recovered) -> None:
+        """Write what a recovery of a plan came to, over an earlier one.
+
+        Raises:
+            RunError: If the run has no such plan.
+            OutputError: If the disk refuses.
+        """
+        effort = came_to.tokens, came_to.seconds, came_to.failure, text_of_moment(now())
+        with translated(self._path), self._connection as connection:
+            for row in self._touched(plan_id):
+                forget = "delete from measurements where evaluation_id = ? and recovery = ?"
+                connection.execute(forget, (row, recovery))
+                connection.execute(schema.RECOVER, (row, recovery, *effort))
+                for split, measurements in came_to.by_split.items():
+                    self._write(row, split, measurements, recovery)
+
+    def _touched(self, plan_id: str) -> list[int]:
+        """Return the rows of a plan, which is about to be changed."""
+        touched = self._connection.execute(schema.TOUCH, (plan_id,)).fetchall()
+        if not touched:
+            raise RunError(f"`plan_id` must be of this run, got {plan_id!r}; see front.csv")
+        return [row for (row,) in touched]
 
     def landed(self, after: int = 0) -> list[Evaluation]:
         """Return evaluations in the order in which they landed; each is read once a change.
@@ -185,16 +195,18 @@ class Store:
 
     def _read_younger(self) -> None:
         younger, since = "from evaluations where revision > ?", (self.revision,)
-        measurements = f"select {MEASUREMENT_COLUMNS} from measurements"
-        if self.revision:
-            measurements += f" where evaluation_id in (select id {younger})"
-        read = evaluations_of(
-            self._connection.execute(f"select {EVALUATION_COLUMNS} {younger} order by id", since),
-            self._connection.execute(measurements, since if self.revision else ()),
+        heads = f"select {rows.EVALUATION_COLUMNS} {younger} order by id"
+        theirs = f" where evaluation_id in (select id {younger})" if self.revision else ""
+        parts = (
+            self._connection.execute(
+                f"select {columns} from {table}{theirs}", since * bool(theirs)
+            )
+            for table, columns in rows.OF_EVALUATIONS.items()
         )
+        read = rows.evaluations_of(self._connection.execute(heads, since), *parts)
         if read:
             merged = self._read | read  # ids ascend, and an id keeps its place
-            check_alike(merged, self.metadata().cost_names or ())
+            rows.check_alike(merged, self.metadata().cost_names or ())
             self._read = merged
             self.revision = max(e.revision for e in read.values())
 
@@ -211,8 +223,8 @@ class Store:
     def replies(self) -> "dict[tuple[int, Genome], RoundReply]":
         """Return all replies by round and genome."""
         with translated(self._path):
-            rows = self._connection.execute("select * from replies order by rowid")
-            return dict(map(reply_of, rows))
+            found = self._connection.execute("select * from replies order by rowid")
+            return dict(map(rows.reply_of, found))
 
     def record_plans(self, plans: Mapping[str, str]) -> None:
         """Write plans as JSON, by their ids.
@@ -259,7 +271,7 @@ class Store:
             OutputError: If the disk refuses.
         """
         values = [text_of_moment(v) if isinstance(v, datetime) else v for v in astuple(status)]
-        columns, marks = ", ".join(STATUS_COLUMNS), ", ?" * len(values)
+        columns, marks = ", ".join(schema.STATUS_COLUMNS), ", ?" * len(values)
         query = f"insert or replace into status (id, {columns}) values (0{marks})"
         with translated(self._path), self._connection as connection:
             connection.execute(query, values)
@@ -273,28 +285,16 @@ class Store:
         if self._held is not None:
             return self._held[1]
         with translated(self._path):
-            query = f"select {', '.join(STATUS_COLUMNS)} from status"
-            return status_of(self._connection.execute(query).fetchone())
+            query = f"select {', '.join(schema.STATUS_COLUMNS)} from status"
+            return schema.status_of(self._connection.execute(query).fetchone())
 
-    def _write(self, row: int, split: str, measurements: Mapping[str, Measurement]) -> None:
+    def _write(
+        self, row: int, split: str, measurements: Mapping[str, Measurement], recovery: str = ""
+    ) -> None:
         self._connection.executemany(
-            "insert or replace into measurements values (?, ?, ?, ?, ?, ?)",
+            schema.WRITE,
             [
-                (row, split, name, m.value, m.standard_error, blob_of(m.by_window))
+                (row, recovery, split, name, m.value, m.standard_error, blob_of(m.by_window))
                 for name, m in measurements.items()
             ],
         )
-
-
-@contextmanager
-def _opening(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Close a connection to what turns out to be no run."""
-    try:
-        yield connection
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

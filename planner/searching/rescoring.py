@@ -1,5 +1,6 @@
 """Scoring after a search: baselines, the rest of the front, and all of it on other text."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,9 +11,17 @@ from evaluators.quality import QUALITY
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.prepared_model import PreparedModel
-from planner.results.front import front, front_frame, save_front
+from planner.recovery.selection import Selector
+from planner.results.answers import own_budget
+from planner.results.front import front, front_frame, save_front, with_variants
 from planner.runs.metadata import RunMetadata
-from planner.runs.records import BASELINE_ROUND, RESCORE_SPLITS, Evaluation, RescoreSplit
+from planner.runs.records import (
+    BASELINE_ROUND,
+    RESCORE_SPLITS,
+    Evaluation,
+    LayerRecovery,
+    RescoreSplit,
+)
 from planner.runs.run_store import RunStore
 from planner.searching.objectives import Objectives, likely_front
 from planner.searching.problem import Problem
@@ -20,6 +29,8 @@ from planner.searching.scorer import Scorer
 from planner.searching.spending import plan_count
 from search_spaces.progress import Progress
 from search_spaces.space.space import Genome
+
+logger = logging.getLogger(__name__)
 
 
 def score_baselines(
@@ -74,7 +85,10 @@ def _completed(
 def rescore_front(
     run: RunStore, prepared: PreparedModel, problem: Problem, progress: Progress
 ) -> None:
-    """Measure front and baselines on fresh and held-out text, and write them down in whole."""
+    """Measure front and baselines on fresh and held-out text, and write them down in whole.
+
+    Then its best plans are recovered, if the run is to.
+    """
     evaluations = run.landed()
     listed = [*front(evaluations, problem.cost_names), *run.baselines().values()]
     plans = list({e.genome: e for e in listed}.values())
@@ -84,7 +98,25 @@ def rescore_front(
     for split in RESCORE_SPLITS:
         _rescore(run, prepared, split, plans, progress)
     plans = front(run.landed(), problem.cost_names)
-    save_front(front_frame(plans, problem.dense), run.folder)
+    save_front(front_frame(with_variants(plans), problem.dense), run.folder)
+    if run.settings.recover != "none":
+        _recover_best(run, prepared, run.settings.recover, progress)
+
+
+def _recover_best(
+    run: RunStore, prepared: PreparedModel, recovery: LayerRecovery, progress: Progress
+) -> None:
+    """Recover the best plans within the run's budget, or that of its knee.
+
+    What an earlier session recovered stays, unless the search has found other plans since.
+    """
+    budget = own_budget(run)
+    if budget is None:
+        logger.warning("nothing is recovered: no budget was set, and the front has no knee")
+        return
+    selector = Selector(run=run, prepared=prepared, progress=progress)
+    if not selector.is_chosen(budget, recovery):
+        selector.recover_within(budget, recovery)
 
 
 def _rescore(

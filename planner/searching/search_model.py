@@ -27,7 +27,7 @@ from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Text
 from planner.searching.baselines import baseline_genomes, budget_at_knee
 from planner.searching.best_so_far import BestSoFar
-from planner.searching.forecast import forecast, search_limits
+from planner.searching.forecast import outlook, search_limits
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
 from planner.searching.problem import Problem
@@ -202,7 +202,8 @@ def _scored(
     domain, scorer = problem.domain(prepared), _search_scorer(prepared, run.settings)
     objectives = Objectives(problem)
     progress.stage("timing one plan")
-    logger.info(forecast(prepared, scorer, run.settings))
+    for sentence in outlook(run, prepared, scorer, domain):
+        logger.info(sentence)
     progress.stage("searching")
     loop = _loop(run, prepared, scorer, domain, objectives)
 

@@ -14,6 +14,7 @@ class Group(StrEnum):
     METHODS = "methods"
     EXPERTS = "experts"
     TASKS = "tasks"
+    TRAINING = "training"
     MACHINE = "machine"
 
 

@@ -37,7 +37,7 @@ LoadsIn = Literal["any", "transformers", "transformers-native", "vllm", "llama.c
 PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
 _VERSION = 2
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
-    {"evaluations", "tokens", "minutes", "offload", "weight_cache_gigabytes", "verify"}
+    {"evaluations", "tokens", "minutes", "recover", "offload", "weight_cache_gigabytes", "verify"}
 )
 
 
@@ -78,13 +78,14 @@ class SearchSettings(BaseModel):
     evaluations: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1, le=10**9)
     """Stop after this many plans, however few windows each was scored on."""
     tokens: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1, le=10**15)
-    """Stop after this many tokens, summed over plans; if no limit is given, those of 256 plans
+    """Stop after this many tokens, summed over plans; if no limit is given, those of 128 plans
     scored on all windows."""
     minutes: Annotated[float | None, Group.SEARCH] = Field(default=None, gt=0, le=10**6)
-    """Stop after this many minutes of scoring."""
+    """Stop the search after this many minutes; the model's statistics and weights come before it,
+    and baselines and the front on other text after, as the forecast says."""
     population: Annotated[int, Group.SEARCH] = Field(default=32, ge=2, le=10_000)
     """Population size of the searcher, and plans that it proposes at a time."""
-    search_windows: Annotated[int, Group.TEXT] = Field(default=16, ge=2, le=MOST_WINDOWS)
+    search_windows: Annotated[int, Group.TEXT] = Field(default=32, ge=2, le=MOST_WINDOWS)
     """Windows of text that plans are scored on; racing drops some plans before the last."""
     window_tokens: Annotated[int, Group.TEXT] = Field(default=128, ge=8, le=MOST_TOKENS)
     """Tokens in a window."""
@@ -95,7 +96,7 @@ class SearchSettings(BaseModel):
     racing: Annotated[Racing, Group.SEARCH] = "tests"
     """How plans are dropped before they have seen all windows: by paired t tests, by successive
     halving, or not at all."""
-    rungs: Annotated[int, Group.SEARCH] = Field(default=3, ge=1, le=64)
+    rungs: Annotated[int, Group.SEARCH] = Field(default=4, ge=1, le=64)
     """Rungs of a race, each with twice the windows of the last, as far as they can be halved."""
     positions: Annotated[int | None, Group.SEARCH] = Field(default=None, ge=1, le=MOST_TOKENS)
     """Positions scored in each window, for models with a large vocabulary; by default all."""
@@ -123,15 +124,21 @@ class SearchSettings(BaseModel):
     """How kept weights are updated to compensate for pruned ones: none, or one of bias,
     least_squares, obs and tuning for heads and channels, merge for experts, and one of admm and
     dsnot for sparse weights, comma separated."""
-    weight_cache_gigabytes: Annotated[float, Group.MACHINE] = Field(
-        default=1.5, gt=0, allow_inf_nan=True
+    recover: Annotated[Literal["none", "refit", "block"], Group.METHODS] = "none"
+    """How weights of the best plans within --budget are recovered after the search, to keep the
+    plan that does best then: refit solves output projections again, block trains whole layers."""
+    weight_cache_gigabytes: Annotated[float | None, Group.MACHINE] = Field(
+        default=None, gt=0, allow_inf_nan=True
     )
-    """Disk space for compensated and sparse weights, inf for no limit; what does not fit is
-    computed again."""
+    """Disk space for compensated and sparse weights, by default half of what is free, inf for no
+    limit; widths of MLPs are chosen so that theirs fit, and what does not is computed again."""
     prior: Annotated[PriorName, Group.METHODS] = "energy"
     """Sensitivity prior: the damage that cuts are expected to do, which the search starts from."""
-    calibration_windows: Annotated[int, Group.TEXT] = Field(default=64, ge=1, le=MOST_WINDOWS)
-    """Windows that statistics of activations are collected on, as far as the text goes."""
+    calibration_windows: Annotated[int | None, Group.TEXT] = Field(
+        default=None, ge=1, le=MOST_WINDOWS
+    )
+    """Windows of the same text, unseen by the search, that all fits are made on; by default 32,768
+    tokens, or fewer if text or time allow no more."""
     batch_size: Annotated[int, Group.MACHINE] = Field(default=1, ge=1, le=10**9)
     """Sequences in the request that latency is measured for."""
     prompt_tokens: Annotated[int, Group.MACHINE] = Field(default=128, ge=1, le=MOST_TOKENS)
@@ -171,9 +178,10 @@ class SearchSettings(BaseModel):
         return sparsity_patterns(self.space, self.sparsity_step)
 
     @property
-    def weight_cache_bytes(self) -> int:
-        """Disk space for weights; more than any disk has for no limit."""
-        return round(min(self.weight_cache_gigabytes, 1e9) * 1e9)
+    def weight_cache_bytes(self) -> int | None:
+        """Disk space for weights; more than any disk has for no limit; None: by what is free."""
+        gigabytes = self.weight_cache_gigabytes
+        return None if gigabytes is None else round(min(gigabytes, 1e9) * 1e9)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -230,11 +238,8 @@ def _check_agreement(settings: SearchSettings) -> None:
     _check_limit(settings)
     if settings.runtime != "torch" and not (settings.budget and settings.budget.measured):
         rule = f"`runtime` {settings.runtime} needs a budget on what is measured in it"
-        _refuse(
-            rule,
-            str(settings.budget or "none"),
-            "set one such as `--budget 'latency<=0.7x'`, or leave it out",
-        )
+        remedy = "set one such as `--budget 'latency<=0.7x'`, or leave it out"
+        _refuse(rule, str(settings.budget or "none"), remedy)
     choices, (_, refinement, merges) = settings.space, settings.compensate
     if merges and not choices.experts:
         rule = "`compensate` merge needs a space with experts"
@@ -288,7 +293,7 @@ def _check_text(settings: SearchSettings) -> None:
         rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
         _refuse(rule, shown(settings.holdout), "set `--data` too")
     names = ("search_windows", "fresh_windows", "holdout_windows", "calibration_windows")
-    check_own_text({name: getattr(settings, name) for name in names}, settings.window_tokens)
+    check_own_text({name: getattr(settings, name) or 0 for name in names}, settings.window_tokens)
 
 
 def _refuse(rule: str, got: object, remedy: str) -> NoReturn:

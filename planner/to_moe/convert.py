@@ -160,7 +160,7 @@ def convert_to_moe(
     shape = Shape.of(dense.model.config.intermediate_size, settings.experts, settings.shared)
     calibration = _calibrate(dense, settings, progress)
     started = time.monotonic()
-    mixture = _mixture(dense, shape, calibration.search, settings, progress)
+    mixture = _mixture(dense, shape, calibration.statistics, settings, progress)
     seconds = time.monotonic() - started
     source = files_of(dense.source)
     target = HfTarget()
@@ -180,7 +180,7 @@ def convert_to_moe(
             channels=shape.channels,
             active=settings.active or shape.experts,
             text=calibration.source,
-            tokens=calibration.search.numel(),
+            tokens=calibration.statistics.numel(),
             logit_gap=staged.proof.logit_gap,
             cache_gap=staged.proof.cache_gap,
             logit_gap_allowed=staged.proof.allowed,
@@ -211,13 +211,7 @@ def convert_to_moe(
 
 def _calibrate(dense: LoadedModel, settings: ToMoeSettings, progress: Progress) -> Calibration:
     check_window(dense.model, settings.window_tokens)
-    windows = Windows(
-        search=settings.calibration_windows,
-        fresh=0,
-        holdout=0,
-        tokens=settings.window_tokens,
-        search_option="--calibration_windows",
-    )
+    windows = Windows(statistics=settings.calibration_windows, tokens=settings.window_tokens)
     if settings.data is None:
         progress.stage("sampling calibration text from the model")
         return from_model(dense.model, windows, seed=settings.seed, progress=progress)

@@ -98,8 +98,11 @@ def prior_after_compensation(
         layer_statistics = statistics[component.layer]
         features = torch.from_numpy(output.by_unit[order].ravel())
         weight = weights[output.path].double()[:, features]
-        gram = layer_statistics["gram", output.path].to(weight)[features][:, features]
-        lost = _lost_after_fit(weight, gram) / float(layer_statistics["hidden_energy", ""])
+        # in float32 first: in float64 each copy is among the largest things in memory
+        gram = layer_statistics["gram", output.path][features][:, features]
+        lost = _lost_after_fit(weight, gram.to(weight)) / float(
+            layer_statistics["hidden_energy", ""]
+        )
         in_order = lost.reshape(component.unit_count, -1).sum(axis=1)
         # without its last unit a component is dropped, for which no fit compensates
         in_order[0] = max(in_order[0], energy.units[position].sum() - in_order[1:].sum())

@@ -95,9 +95,9 @@ class WeightBuilder:
         """Make the pruned weights of several choices, as a `ComponentBuilder` does, rounded."""
         builder = self._builder(position)
         assert builder is not None, "plain weights are not built"
-        self._tell(position, choices)
+        self._tell(position, choices, 0)
         made = builder.build(position, choices)
-        for (_, options), weights in zip(choices, made, strict=True):
+        for done, ((_, options), weights) in enumerate(zip(choices, made, strict=True), start=1):
             yield {
                 path: LinearWeights(
                     self._formatted(builder, position, path, matrix.weight, options.format),
@@ -105,14 +105,17 @@ class WeightBuilder:
                 )
                 for path, matrix in weights.items()
             }
+            self._made_count += 1
+            if done < len(choices):
+                self._tell(position, choices, done)
 
-    def _tell(self, position: int, choices: Sequence[Choice]) -> None:
-        """Say what is about to be made: some choices of a component that differ in width alone."""
-        kept = ", ".join(str(count) for count, _ in choices)
-        parts = [self.components[position].name, f"{kept} kept", choices[0][1].weights_name]
+    def _tell(self, position: int, choices: Sequence[Choice], done: int) -> None:
+        """Say which of some choices of a component is being made: the first takes the longest."""
+        count, options = choices[done]
+        place = f" ({done + 1} of {len(choices)})" if len(choices) > 1 else ""
+        parts = [self.components[position].name, f"{count} kept{place}", options.weights_name]
         what = ", ".join(filter(None, parts))
         self._progress.note(f"making weights ({self._made_count} made so far): {what}")
-        self._made_count += len(choices)
 
     def _formatted(
         self,

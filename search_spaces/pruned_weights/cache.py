@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -24,8 +25,6 @@ from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 
 logger = logging.getLogger(__name__)
 
-LIMIT_BYTES = 1_500_000_000
-"""Default bound on the disk space of a cache."""
 VERSION = "3"
 """Of the layout of a file, and of how weights are made."""
 _OWN_NAME = re.compile(r"\d+(-.+)?\.safetensors")
@@ -58,7 +57,7 @@ class WeightCache:
         widths: Sequence[Sequence[int]],
         *,
         digest: str,
-        limit_bytes: int = LIMIT_BYTES,
+        limit_bytes: float = math.inf,
         record: WeightRecord | None = None,
     ) -> None:
         self._folder = folder
@@ -155,7 +154,7 @@ class WeightCache:
         return requested if stored is None else stored
 
     def _missing_siblings(self, position: int, count: int) -> list[int]:
-        """List the missing other widths of dense weights: none where they would not all fit."""
+        """List missing other widths of dense weights, the nearest first, as far as they fit."""
         missing = [
             c
             for c in self._widths[position]
@@ -163,10 +162,11 @@ class WeightCache:
             and not self._builder.is_plain(position, c, DENSE_OPTIONS)
             and self._read((position, c, DENSE_OPTIONS)) is None
         ]
-        if not missing:
-            return []
-        size = self._output_bytes(position, (count, *missing))
-        return missing if self.bytes_held + size <= self._limit_bytes else []
+        room = self._limit_bytes - (self.bytes_held if missing else 0)
+        nearest = [count, *sorted(missing, key=lambda other: abs(other - count))]
+        sizes = accumulate(self._output_bytes(position, [each]) for each in nearest)
+        fitting = [each for each, size in zip(nearest, sizes, strict=True) if size <= room]
+        return fitting[1:]
 
     def _output_bytes(self, position: int, counts: Sequence[int]) -> int:
         """Count the bytes of a component's output projection at several widths."""

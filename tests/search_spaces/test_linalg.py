@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.linalg import DAMPING, damped_cholesky, damped_factor
+from search_spaces.linalg import DAMPING, damped_cholesky, damped_factor, leading_solutions
 
 
 def indefinite(least: float) -> Tensor:
@@ -56,3 +56,27 @@ def test_an_input_that_is_always_zero_gets_the_mean_of_the_others() -> None:
     lower = damped_cholesky(gram, 0.5, "this test")
     assert lower.diagonal().square().tolist() == pytest.approx([2.0, 3.0, 4.0])
     assert torch.equal(damped_cholesky(torch.zeros(2, 2), 0.5, "this test"), torch.eye(2).double())
+
+
+@pytest.mark.parametrize("counts", [[7], [1, 2, 3], [3, 8, 20], [20]])
+def test_leading_solutions_are_those_of_each_leading_block(counts: list[int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    lower = torch.randn(20, 20, generator=generator, dtype=torch.float64).tril()
+    lower.diagonal().abs_().add_(1.0)
+    right = torch.randn(5, 20, generator=generator, dtype=torch.float64)
+    before = lower.clone()
+    widths = []
+    for block, solution in leading_solutions(right, lower, counts):
+        first = slice(block.stop)
+        assert torch.allclose(solution @ lower[first, first], right[:, first], rtol=1e-10)
+        widths.append(block.stop)
+    assert widths == counts
+    assert torch.equal(lower, before)
+
+
+def test_a_matrix_comes_out_of_its_factorisation_as_it_went_in() -> None:
+    gram = torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64)  # never definite below 1
+    before = gram.clone()
+    assert damped_factor(gram, 0.01, 1.0) is None
+    assert damped_factor(gram, 2.0, 1.0) is not None
+    assert torch.equal(gram, before)

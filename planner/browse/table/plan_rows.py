@@ -24,7 +24,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula, which it would run."""
 _DIGITS = 6
 _MOST_DIGITS = 300
-_KINDS = {"dominated": ["dominated"], "partial": ["given up early"], "failed": ["failed"]}
+_KINDS = {
+    "recovered": ["recovered weights"],
+    "dominated": ["dominated"],
+    "partial": ["given up early"],
+    "failed": ["failed"],
+}
 """What plans are that are not on the front."""
 Column = dict[str, Any]
 Rows = NDArray[np.intp]
@@ -164,8 +169,8 @@ def _described(points: FrontPoints, rows: Rows) -> list[str]:
 
 
 def _usual(points: FrontPoints) -> Rows:
-    """Return the plans of the front, and the baselines."""
-    of_front = points.rows_of_kind("front")
+    """Return the plans of the front, those with recovered weights, and the baselines."""
+    of_front = points.rows_of_kind("front", "recovered")
     cost = points.values(points.cost_names[0])[of_front]
     baselines = points.rows_of_plans(tuple(points.baselines.values()))
     return np.concatenate([of_front[np.argsort(-cost)], np.setdiff1d(baselines, of_front)])

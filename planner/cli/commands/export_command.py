@@ -16,18 +16,25 @@ _SETTINGS = ("verify", "trust_remote_code")
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the command's arguments."""
+    from planner.runs.records import LayerRecovery
     from planner.settings.search import SearchSettings
     from planner.targets.target_names import TargetName
 
     parser.declare("source", str)
     parser.add_argument("source", help="Folder of the run; or the dense model, with --plan FILE.")
-    add_option(parser, "plan", str, "Id of a plan of the run, or a plan.json.", group="plan")
+    help_text = "Id of a plan of the run, or of a variant such as ID+refit; or a plan.json."
+    add_option(parser, "plan", str, help_text, group="plan")
     add_option(parser, "budget", str, "Take the best plan of the run within it.", group="plan")
     add_option(parser, "knee", bool, "Take the plan at the knee of the front.", group="plan")
     help_text = "Take the best plan within each of many budgets: a folder each, and an index."
     add_option(parser, "budgets", str, help_text, group="plan")
     help_text = "Take every plan of the front: a folder each, and an index."
     add_option(parser, "front", bool, help_text, group="plan")
+    help_text = (
+        "Take the plan with its weights recovered: by refit, which solves output projections "
+        "again, or block, which trains whole layers; they are made if they are missing."
+    )
+    add_option(parser, "recover", LayerRecovery, help_text, group="plan")
     help_text = (
         "What to write: hf for transformers and vLLM, gguf for llama.cpp, onnx for onnxruntime, "
         "onnxruntime-genai and OpenVINO, deci for the DeciLM class of vLLM."
@@ -68,6 +75,7 @@ def _request(options: Namespace) -> "Request":
         knee=options.knee,
         budgets=options.budgets,
         front=options.front,
+        recover=options.recover,
         format=options.format,
         gguf_type=options.gguf_type,
         trust_remote_code=settings.trust_remote_code,

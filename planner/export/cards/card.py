@@ -12,8 +12,8 @@ from planner.targets.target_names import TargetName
 _CARD = """\
 # {title}, pruned to {share:.0%} of its parameters
 
-Pruned from {source} by compression-planner, plan `{plan_id}`: smaller tensors, no masks, no
-training.{notes}{experts}{fitted}
+Pruned from {source} by compression-planner, plan `{plan_id}`: smaller tensors, no
+masks{untrained}.{notes}{experts}{fitted}
 
 | | dense | pruned | |
 |---|---:|---:|---:|
@@ -52,6 +52,7 @@ def write_card(manifest: Manifest) -> str:
         source=code(name),
         share=manifest.costs["params"] / manifest.dense_costs["params"],
         plan_id=manifest.plan_id,
+        untrained=", no training" if manifest.recovery is None else "",
         notes="".join(f" {note}" for note in manifest.notes),
         experts=f"\n\n{manifest.experts}" if manifest.experts else "",
         rows="\n".join(rows),

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluators.latency.workload import Latency, Workload
 from evaluators.metric import Measurement, exponential
 from planner.export.cards.origin import Origin
+from planner.recovery.recovered_weights import RecoveryRecord
 from planner.targets.target_names import TargetName
 from search_spaces.models.identity import ModelIdentity
 
@@ -149,6 +150,8 @@ class Manifest(BaseModel):
     """How it is loaded in each runtime, in Markdown."""
     text: str = ""
     """What it was searched and fitted on; empty for a plan from a file."""
+    recovery: RecoveryRecord | None = None
+    """How its weights were recovered, and the learning curve; `None`: they are as searched."""
     compensate: str = ""
     """How kept weights were updated to compensate for pruned ones; empty: they were not."""
     experts: str = ""

@@ -20,6 +20,7 @@ from planner.reports.sentences import (
 )
 from planner.reports.tables import plan_rows
 from planner.results.answers import own_budget
+from planner.results.recoveries import run_recovery_sentences
 from planner.run import Run
 from planner.runs.folder import ENVIRONMENT_FILE
 from planner.runs.records import now
@@ -107,7 +108,11 @@ def report_content(run: Run) -> ReportContent:
         answer=answer,
         best=best,
         verdicts=_verdicts(run, budget),
-        notes=[*front_sentence(run).splitlines(), *filter(None, [restriction_sentence(run)])],
+        notes=[
+            *front_sentence(run).splitlines(),
+            *filter(None, [restriction_sentence(run)]),
+            *run_recovery_sentences(run, [plan for plan in run.landed() if plan.recovered]),
+        ],
         front=_front(run, marks),
         answers=plan_rows(answers, "budget", list(answers["budget"])) if len(answers) else [],
         plans=plans,

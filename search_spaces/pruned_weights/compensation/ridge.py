@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from search_spaces.linalg import DAMPING, DampedFactor, damped_factor
+from search_spaces.linalg import DAMPING, DampedFactor, damped_factor, leading_solutions
 from search_spaces.pruned_weights.compensation import RidgeName
 from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights
 from search_spaces.statistics import MatrixStatistics, StatisticName, check_tokens
@@ -24,9 +24,10 @@ class RidgeCompensation:
     ``S`` are the first columns, ``t`` the outputs aimed at, and ``C`` the dense weights or 0.
 
     With ``H = E[x xᵀ] + λI = L Lᵀ`` it is ``V = (E[t x_Sᵀ] + λ C_S) H_SS⁻¹``. The factor of a
-    leading block is the leading block of the factor: one factorisation and one forward
-    substitution serve all widths, each of which then takes one backward substitution. All in
-    float64. Where the fit would be worse than the dense weights, these are kept.
+    leading block is the leading block of the factor, and so is its inverse: one factorisation
+    serves all widths, and each adds to the last one's fit what its further columns give. All in
+    float64. Where the fit would be worse than the dense weights, these are kept; with `centred`
+    it never is.
     """
 
     name: RidgeName
@@ -53,15 +54,16 @@ class RidgeCompensation:
         if not kept:
             return
         widest = kept[-1]
-        dense = weight[:, :widest].double()
-        gram = statistics[self.gram].to(weight.device).double()
+        dense = weight.double()
+        gram = statistics[self.gram].to(weight.device)
         # of all columns, so that a width alone comes out as it does among others
-        mean = float(gram.diagonal().mean())
+        mean = float(gram.diagonal().double().mean())
         cross = (
-            weight.double() @ gram if self.cross is None else statistics[self.cross].to(dense)
-        )[:, :widest]
-        gram = gram[:widest, :widest]
-        factor = self._factor(gram, cross, mean)
+            dense @ gram[:, :widest].double()
+            if self.cross is None
+            else statistics[self.cross].to(dense)[:, :widest]
+        )
+        factor = self._factor(gram[:widest, :widest], cross, mean)
         if isinstance(factor, str):
             for count in kept:
                 yield CompensatedWeights(weight=weight[:, :count], fallback=factor)
@@ -69,7 +71,7 @@ class RidgeCompensation:
         notice = ""
         if factor.raises:
             notice = f"its Gram matrix took damping of {self._percent(factor.raises):g} %"
-        fits = self._fits(dense, kept, gram, cross, factor)
+        fits = self._fits(dense[:, :widest], kept, cross, factor)
         for count, (fitted, is_better) in zip(kept, fits, strict=True):
             if not is_better:
                 reason = (
@@ -90,7 +92,7 @@ class RidgeCompensation:
             return "its statistics are not finite, so that it keeps its dense weights"
         if mean <= 0:
             return "its inputs are all zero, so that it keeps its dense weights"
-        factor = damped_factor(gram, self.damping, mean, raises=RAISES)
+        factor = damped_factor(gram.double(), self.damping, mean, raises=RAISES)
         return factor or (
             "its inputs' Gram matrix is not positive definite with damping of "
             f"{self._percent(RAISES):g} %, so that it keeps its dense weights"
@@ -100,34 +102,32 @@ class RidgeCompensation:
         return 100 * self.damping * float(10**raises)
 
     def _fits(
-        self,
-        dense: Tensor,
-        kept: Sequence[int],
-        gram: Tensor,
-        cross: Tensor,
-        factor: DampedFactor,
+        self, dense: Tensor, kept: Sequence[int], cross: Tensor, factor: DampedFactor
     ) -> Iterator[tuple[Tensor, bool]]:
         """Fit the kept columns, ``(rows, kept)``, and compare with the dense ones, at each width.
 
         Args:
             dense: Columns of the dense model, as many as the widest keeps.
             kept: For each width the number of columns kept, ascending.
-            gram: ``E[x xᵀ]`` of these columns.
             cross: ``E[t xᵀ]`` of these columns.
-            factor: Of the damped `gram`.
+            factor: Of their damped second moments.
         """
-        right = cross + factor.damping * dense if self.centred else cross
-        half = torch.linalg.solve_triangular(factor.lower, right.T, upper=False)  # (widest, rows)
-        energies = dense.T @ dense * gram
-        for count in kept:
-            upper = factor.lower[:count, :count].T
-            fitted = torch.linalg.solve_triangular(upper, half[:count], upper=True).T
-            plain, target = dense[:, :count], cross[:, :count]
-            # both errors less E‖t‖²; by V H = right, E‖V x‖² takes no product of matrices
-            before = energies[:count, :count].sum() - 2 * (plain * target).sum()
-            pull = factor.damping * fitted.square().sum()
-            energy = (fitted * right[:, :count]).sum() - pull
-            after = energy - 2 * (fitted * target).sum()
+        damping = factor.damping
+        right = cross + damping * dense if self.centred else cross
+        half = torch.linalg.solve_triangular(factor.lower, right.T, upper=False).T
+        passed = torch.zeros_like(half)
+        for block, fitted in leading_solutions(half, factor.lower, kept):
+            if self.centred:  # it minimises what the dense weights are one choice for
+                yield fitted, True
+                continue
+            first = slice(block.stop)
+            plain, target = dense[:, first], cross[:, first]
+            passed[:, first] += plain[:, block] @ factor.lower[block, first]  # W_S L_SS
+            # both errors less E‖t‖²: E‖W_S x‖² by H = L Lᵀ, and E‖V x‖² by V H = right
+            before = passed.square().sum() - damping * plain.square().sum()
+            after = (fitted * right[:, first]).sum() - damping * fitted.square().sum()
+            before -= 2 * (plain * target).sum()
+            after -= 2 * (fitted * target).sum()
             yield fitted, bool(after <= before + _ROUNDING * before.abs())
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from evaluators.data.windows import Calibration
+from evaluators.data.windows import DRAWS, Calibration
 
 
 def every_window(found: Calibration) -> Tensor:
-    return torch.cat([found.search, found.fresh, found.holdout])
+    return torch.cat([getattr(found, name) for name in DRAWS])

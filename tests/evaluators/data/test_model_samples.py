@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from evaluators.data import model_samples
 from evaluators.data.model_samples import from_model
-from evaluators.data.windows import Calibration, Windows
+from evaluators.data.windows import DRAWS, Calibration, Windows
 from search_spaces.errors import DataError, ModelError
 from tests.evaluators.data.calibrations import every_window
 from tests.models import tiny
 from tests.progress import RecordedProgress
 
-SAMPLED = Windows(search=25, fresh=10, holdout=5, tokens=30)
-FEW = Windows(search=2, fresh=1, holdout=1, tokens=12)
+SAMPLED = Windows(statistics=8, search=17, fresh=10, holdout=5, tokens=30)
+FEW = Windows(statistics=1, search=1, fresh=1, holdout=1, tokens=12)
 
 
 def sampled(model: PreTrainedModel, seed: int = 0) -> Calibration:
@@ -30,14 +31,10 @@ def test_sampled_windows_repeat_under_their_seed_and_leave_the_global_one_alone(
     torch.manual_seed(5)
     first, again, other = sampled(model, 1), sampled(model, 1), sampled(model, 2)
     assert torch.equal(torch.rand(3), expected)
-    assert first.search.shape == (25, 30)
-    assert first.fresh.shape == (10, 30)
-    assert first.holdout.shape == (5, 30)
-    assert torch.equal(first.search, again.search)
-    assert torch.equal(first.fresh, again.fresh)
-    assert torch.equal(first.holdout, again.holdout)
-    assert not torch.equal(first.search, other.search)
-    assert not torch.equal(first.fresh, other.fresh)
+    assert [len(getattr(first, name)) for name in DRAWS] == [8, 17, 10, 5]
+    for name in DRAWS:
+        assert torch.equal(getattr(first, name), getattr(again, name))
+        assert not torch.equal(getattr(first, name), getattr(other, name))
     windows = every_window(first)
     assert len(set(map(tuple, windows.tolist()))) == 40
     assert first.source == "sampled from the model, seed 1"
@@ -164,9 +161,9 @@ def test_a_model_that_repeats_itself_is_refused_and_not_asked_for_ever() -> None
     with_logits(model, lambda logits: logits * 0 + only)
     with pytest.raises(DataError) as caught:
         from_model(model, SAMPLED, seed=0)
-    # 40 windows are asked for: 32 in the first batch, then what is missing
+    # 40 windows are asked for at first, then twice the 39 that are missing
     assert str(caught.value) == (
-        "the model's own text must differ from window to window, and of 96 windows that it wrote "
+        "the model's own text must differ from window to window, and of 118 windows that it wrote "
         "only 1 do; give text with `--data`"
     )
 
@@ -176,7 +173,9 @@ def test_windows_that_a_model_writes_twice_are_drawn_anew(notices: list[str]) ->
     few = torch.full((96,), -torch.inf)
     few[[7, 8]] = 0
     with_logits(model, lambda logits: logits * 0 + few)
-    found = from_model(model, Windows(search=16, fresh=8, holdout=8, tokens=8), seed=0)
+    found = from_model(
+        model, Windows(statistics=8, search=8, fresh=8, holdout=8, tokens=8), seed=0
+    )
     # seven draws of two tokens make 128 windows
     assert len(set(map(tuple, every_window(found).tolist()))) == 32
     assert any(re.fullmatch(r"\d windows that the model wrote twice .*", line) for line in notices)
@@ -191,7 +190,8 @@ def test_a_model_whose_logits_are_no_numbers_is_refused() -> None:
 
 def test_samples_are_as_likely_as_the_model_says() -> None:
     model = tiny.llama(layers=1).backbone.model
-    found = from_model(model, Windows(search=200, fresh=1, holdout=1, tokens=30), seed=0).search
+    asked = Windows(statistics=0, search=200, fresh=1, holdout=1, tokens=30)
+    found = from_model(model, asked, seed=0).search
     log_p = model(input_ids=found).logits[:, :-1].double()
     log_p[..., model.config.eos_token_id] = -torch.inf
     log_p = log_p.log_softmax(dim=-1)
@@ -212,3 +212,62 @@ def test_progress_counts_tokens_up_to_all_of_them() -> None:
     assert steps == sorted(steps)
     assert steps[-1] == (40 * 30, 40 * 30)
     assert {total for _, total in steps} == {40 * 30}
+
+
+def forward_passes(model: PreTrainedModel) -> list[tuple[int, ...]]:
+    """Note the shape of what enters the model each time."""
+    shapes: list[tuple[int, ...]] = []
+
+    def note(_module: object, _args: object, kwargs: dict[str, Any]) -> None:
+        shapes.append(tuple(kwargs["input_ids"].shape))
+
+    model.register_forward_pre_hook(note, with_kwargs=True)
+    return shapes
+
+
+def test_all_windows_are_written_at_once_and_no_token_is_read_twice() -> None:
+    model = tiny.llama(layers=1).backbone.model
+    shapes = forward_passes(model)
+    from_model(model, SAMPLED, seed=0)
+    assert shapes == [(40, 1)] * 29
+
+
+def test_as_many_windows_are_written_at_once_as_memory_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny.llama(layers=1).backbone.model
+    config = model.config
+    # keys and values of 30 tokens in float32, and four rows of 96 probabilities
+    cached = 2 * config.hidden_size * config.num_key_value_heads // config.num_attention_heads
+    of_one = 30 * 4 * cached + 4 * 4 * 96
+    monkeypatch.setattr(model_samples, "BATCH_BYTES", 17 * of_one - 1)
+    shapes = forward_passes(model)
+    found = from_model(model, SAMPLED, seed=0)
+    assert shapes == [(16, 1)] * 58 + [(8, 1)] * 29
+    assert len(every_window(found)) == 40
+
+
+def test_a_model_that_keeps_no_cache_reads_all_of_its_text_again(
+    model: PreTrainedModel, plain: Calibration
+) -> None:
+    forgetful = tiny.llama(layers=1).backbone.model
+
+    def forget(_module: object, _inputs: object, output: Any) -> Any:
+        output.past_key_values = None
+        return output
+
+    forgetful.register_forward_hook(forget)
+    drawn = from_model(forgetful, FEW, seed=0)
+    assert torch.equal(every_window(drawn), every_window(plain))
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.0, 3), (1e9, 50)])
+def test_what_time_does_not_allow_is_left_out_of_the_calibration(
+    seconds: float, written: int
+) -> None:
+    model = tiny.llama(layers=1).backbone.model
+    asked = Windows(
+        statistics=50, fewest_statistics=3, search=2, fresh=2, holdout=2, tokens=8
+    )  # fmt: skip
+    found = from_model(model, asked, seed=0, seconds=seconds)
+    assert [len(getattr(found, name)) for name in DRAWS] == [written, 2, 2, 2]

@@ -1,4 +1,6 @@
+import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,13 +12,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from evaluators.data.text_samples import TextSource, Vocabulary, from_text
-from evaluators.data.windows import Calibration, Windows
-from search_spaces.errors import DataError
+from evaluators.data.windows import DRAWS, Calibration, Windows
+from search_spaces.errors import DataError, quoted
 from tests.evaluators.data.calibrations import every_window
 
 WORDS = 4000
 BEGIN = WORDS
-WINDOWS = Windows(search=6, fresh=7, holdout=5, tokens=20)
+WINDOWS = Windows(statistics=8, search=6, fresh=7, holdout=5, tokens=20)
 
 
 @cache
@@ -69,6 +71,7 @@ def is_run(window: Tensor) -> bool:
 
 def test_windows_are_runs_of_the_text_of_the_asked_number_and_length(text: Path) -> None:
     found = drawn(text)
+    assert found.statistics.shape == (8, 20)
     assert found.search.shape == (6, 20)
     assert found.fresh.shape == (7, 20)
     assert found.holdout.shape == (5, 20)
@@ -82,7 +85,8 @@ def test_only_the_holdout_lies_in_the_second_half_and_no_token_is_drawn_twice(
 ) -> None:
     found = drawn(text, seed=seed)
     # the cut is in the middle of the characters, a little after word 2000
-    assert max(found.search.max(), found.fresh.max()) < 2100 < found.holdout.min()
+    first = torch.cat([found.statistics, found.search, found.fresh])
+    assert first.max() < 2100 < found.holdout.min()
     tokens = every_window(found).flatten().tolist()
     assert len(set(tokens)) == len(tokens)
 
@@ -90,7 +94,7 @@ def test_only_the_holdout_lies_in_the_second_half_and_no_token_is_drawn_twice(
 def test_the_cut_falls_between_documents_that_end_near_the_middle(tmp_path: Path) -> None:
     for name, part in (("a", words(0, 1800)), ("b", words(1800, 1850)), ("c", words(1850, WORDS))):
         (tmp_path / f"{name}.txt").write_text(part)
-    found = drawn(tmp_path, Windows(search=50, fresh=40, holdout=90, tokens=20))
+    found = drawn(tmp_path, Windows(statistics=0, search=50, fresh=40, holdout=90, tokens=20))
     # of the two borders the one after document b is nearer; nothing before it is held out
     assert max(found.search.max(), found.fresh.max()) < 1850 <= found.holdout.min()
 
@@ -106,22 +110,18 @@ def test_a_text_without_spaces_is_cut_too(tmp_path: Path) -> None:
     found = from_text(
         TextSource(data=str(tmp_path / "a.txt")),
         Vocabulary(tokenizer=made, embedding_rows=81),
-        Windows(search=1, fresh=2, holdout=3, tokens=10),
+        Windows(statistics=1, search=1, fresh=1, holdout=3, tokens=10),
         rng=np.random.default_rng(0),
     )
-    assert found.search.shape == (1, 10)
-    assert found.fresh.shape == (2, 10)
-    assert found.holdout.shape == (3, 10)
+    lengths = [len(getattr(found, name)) for name in DRAWS]
+    assert lengths == [1, 1, 1, 3]
 
 
 def test_the_same_seed_draws_the_same_windows_and_another_seed_others(text: Path) -> None:
     first, again, other = (drawn(text, seed=seed) for seed in (3, 3, 4))
-    assert torch.equal(first.search, again.search)
-    assert torch.equal(first.fresh, again.fresh)
-    assert torch.equal(first.holdout, again.holdout)
-    assert not torch.equal(first.search, other.search)
-    assert not torch.equal(first.fresh, other.fresh)
-    assert not torch.equal(first.holdout, other.holdout)
+    for name in DRAWS:
+        assert torch.equal(getattr(first, name), getattr(again, name))
+        assert not torch.equal(getattr(first, name), getattr(other, name))
 
 
 def test_what_a_tokenizer_puts_before_a_text_stands_before_every_window(text: Path) -> None:
@@ -144,25 +144,43 @@ def test_too_short_a_text_is_refused_with_what_is_needed_and_what_there_is(halve
     with pytest.raises(DataError) as caught:
         drawn(halves)
     assert str(caught.value) == (
-        "calibration needs 6 + 7 windows of 20 tokens in one half of the text, and that half "
-        "holds 5; give more text, or lower `--search_windows`, `--fresh_windows` or "
-        "`--window_tokens`"
+        "8 calibration + 6 search + 7 fresh windows of 20 tokens share no text and need 420 "
+        "tokens of one half of the text, which holds 100; give more text, or lower "
+        "`--calibration_windows`, `--search_windows`, `--fresh_windows` or `--window_tokens`"
     )
     with pytest.raises(DataError) as caught:
-        drawn(halves, Windows(search=2, fresh=2, holdout=6, tokens=20))
+        drawn(halves, Windows(statistics=1, search=2, fresh=2, holdout=6, tokens=20))
     assert str(caught.value) == (
-        "calibration needs 6 windows of 20 tokens in one half of the text, and that half holds "
-        "5; give more text, or lower `--holdout_windows` or `--window_tokens`"
+        "6 holdout windows of 20 tokens share no text and need 120 tokens of one half of the "
+        "text, which holds 100; give more text, or lower `--holdout_windows` or `--window_tokens`"
     )
+
+
+def test_what_is_needed_counts_no_tokens_that_the_tokenizer_adds(halves: Path) -> None:
+    asked = Windows(statistics=2, search=2, fresh=1, holdout=5, tokens=21)
+    assert drawn(halves, asked, begin=True).search.shape == (2, 21)
+    with pytest.raises(DataError, match=r"need 120 tokens of .* which holds 100"):
+        drawn(halves, replace(asked, fresh=2), begin=True)
+
+
+def test_calibration_takes_what_text_is_left_down_to_the_fewest_windows(halves: Path) -> None:
+    asked = Windows(
+        statistics=50, fewest_statistics=2, search=1, fresh=1, holdout=5, tokens=20
+    )  # fmt: skip
+    assert len(drawn(halves, asked).statistics) == 3
+    assert len(drawn(halves, replace(asked, fresh=2)).statistics) == 2
+    with pytest.raises(DataError, match=r"2 calibration \+ 1 search \+ 3 fresh windows"):
+        drawn(halves, replace(asked, fresh=3))
 
 
 def test_text_held_out_leaves_all_of_the_other_to_the_search(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(words(0, 200))
     (tmp_path / "b.txt").write_text(words(200, 300))
     # 200 words hold ten windows of 20, and 100 words five: nothing is left over
-    asked = Windows(search=6, fresh=4, holdout=5, tokens=20)
+    asked = Windows(statistics=1, search=5, fresh=4, holdout=5, tokens=20)
     found = drawn(tmp_path / "a.txt", asked, holdout=tmp_path / "b.txt")
-    assert sorted(torch.cat([found.search, found.fresh]).flatten().tolist()) == [*range(200)]
+    others = torch.cat([found.statistics, found.search, found.fresh])
+    assert sorted(others.flatten().tolist()) == [*range(200)]
     assert sorted(found.holdout.flatten().tolist()) == [*range(200, 300)]
     assert found.source == f"{tmp_path / 'a.txt'}, held out {tmp_path / 'b.txt'}"
 
@@ -171,14 +189,15 @@ def test_text_held_out_leaves_all_of_the_other_to_the_search(tmp_path: Path) -> 
     ("asked", "said"),
     [
         (
-            Windows(search=6, fresh=5, holdout=5, tokens=20),
-            "calibration needs 6 + 5 windows of 20 tokens in `{a}`, and it holds 10; give more "
-            "text, or lower `--search_windows`, `--fresh_windows` or `--window_tokens`",
+            Windows(statistics=0, search=6, fresh=5, holdout=5, tokens=20),
+            "6 search + 5 fresh windows of 20 tokens share no text and need 220 tokens of `{a}`, "
+            "which holds 200; give more text, or lower `--search_windows`, `--fresh_windows` or "
+            "`--window_tokens`",
         ),
         (
-            Windows(search=6, fresh=4, holdout=6, tokens=20),
-            "calibration needs 6 windows of 20 tokens in `{b}`, and it holds 5; give more text, "
-            "or lower `--holdout_windows` or `--window_tokens`",
+            Windows(statistics=0, search=6, fresh=4, holdout=6, tokens=20),
+            "6 holdout windows of 20 tokens share no text and need 120 tokens of `{b}`, which "
+            "holds 100; give more text, or lower `--holdout_windows` or `--window_tokens`",
         ),
     ],
 )
@@ -187,30 +206,46 @@ def test_too_short_a_text_of_two_is_named(tmp_path: Path, asked: Windows, said: 
     (tmp_path / "b.txt").write_text(words(200, 300))
     with pytest.raises(DataError) as caught:
         drawn(tmp_path / "a.txt", asked, holdout=tmp_path / "b.txt")
-    assert str(caught.value) == said.format(a=tmp_path / "a.txt", b=tmp_path / "b.txt")
+    names = {name: quoted(str(tmp_path / f"{name}.txt")) for name in "ab"}
+    assert str(caught.value) == said.replace("`{a}`", names["a"]).replace("`{b}`", names["b"])
+    assert len(str(caught.value)) <= 300
 
 
-def test_text_that_is_searched_on_cannot_be_held_out(text: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy.txt"
-    copy.write_text(text.read_text())
-    with pytest.raises(DataError, match="`--holdout` must be other text than `--data`"):
-        drawn(text, holdout=copy)
+@pytest.mark.parametrize(
+    ("data", "holdout"),
+    [
+        ("a.txt", "copy.txt"),  # the same words in another file
+        ("a.txt", "a.json"),  # and in another format, spaced otherwise
+        (".", "a.txt"),  # a folder and one of its files
+        ("a.txt", "."),
+        ("a.txt", "middle.txt"),  # an excerpt
+    ],
+)
+def test_text_that_is_searched_on_cannot_be_held_out(
+    text: Path, tmp_path: Path, data: str, holdout: str
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(text.read_text())
+    (tmp_path / "copy.txt").write_text(text.read_text() + "\n")
+    lines = [words(start, start + 50) for start in range(0, WORDS, 50)]
+    (tmp_path / "a.json").write_text(json.dumps([{"text": line} for line in lines]))
+    (tmp_path / "middle.txt").write_text(words(1000, 2000))
+    with pytest.raises(DataError) as caught:
+        drawn(tmp_path / data, holdout=tmp_path / holdout)
+    assert "`--holdout` must be other text than `--data`" in str(caught.value)
+    assert len(str(caught.value)) <= 300
 
 
 def test_exactly_enough_text_is_enough(halves: Path) -> None:
-    drawn(halves, Windows(search=3, fresh=2, holdout=5, tokens=20))
-    drawn(halves, Windows(search=2, fresh=3, holdout=5, tokens=20))
-    for more in (
-        Windows(search=3, fresh=3, holdout=5, tokens=20),
-        Windows(search=3, fresh=2, holdout=6, tokens=20),
-        Windows(search=3, fresh=2, holdout=5, tokens=21),
-    ):
+    enough = Windows(statistics=1, search=2, fresh=2, holdout=5, tokens=20)
+    drawn(halves, enough)
+    for name in ("statistics", "search", "fresh", "holdout", "tokens"):
         with pytest.raises(DataError):
-            drawn(halves, more)
+            drawn(halves, replace(enough, **{name: getattr(enough, name) + 1}))
 
 
 def windows_of(found: Calibration) -> list[tuple[int, ...]]:
-    return [tuple(window.tolist()) for window in torch.cat([every_window(found), found.extra])]
+    return [tuple(window.tolist()) for window in every_window(found)]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -220,9 +255,11 @@ def test_windows_that_repeat_others_are_left_out_and_counted(
     # ten windows, each four times over, then as many that occur once
     often, once = words(0, 200), words(200, 1000)
     (tmp_path / "a.txt").write_text(" ".join([often] * 4 + [once] + [often] * 2))
-    asked = Windows(search=12, fresh=6, holdout=9, tokens=20, statistics=40)
+    asked = Windows(
+        statistics=40, fewest_statistics=4, search=6, fresh=5, holdout=9, tokens=20
+    )  # fmt: skip
     found = drawn(tmp_path / "a.txt", asked, seed=seed)
-    assert [len(part) for part in (found.search, found.fresh, found.holdout)] == [12, 6, 9]
+    assert [len(part) for part in (found.search, found.fresh, found.holdout)] == [6, 5, 9]
     drawn_ones = windows_of(found)
     assert len(set(drawn_ones)) == len(drawn_ones)
     assert any(re.fullmatch(r"\d+ windows of the text that repeat .*", line) for line in notices)
@@ -234,11 +271,16 @@ def test_text_without_repetition_is_drawn_as_if_nobody_looked(
     found = drawn(text, seed=3)
     # the same random numbers, used by hand
     rng = np.random.default_rng(3)
+    border = text.read_text().find(" ", len(text.read_text()) // 2)
+    halves = [len(half.split()) for half in (text.read_text()[:border], text.read_text()[border:])]
     rng.integers(1)
-    half = len(text.read_text()) // 2
-    available = len(text.read_text()[: text.read_text().find(" ", half)].split()) // 20
-    first = rng.choice(available, size=13, replace=False)[:6]
-    assert found.search[:, 0].tolist() == (first * 20).tolist()
+    held_out = rng.permutation(halves[1] // 20)
+    assert found.holdout[:, 0].tolist() == (halves[0] + held_out[:5] * 20).tolist()
+    rng.integers(1)
+    order = rng.permutation(halves[0] // 20) * 20
+    assert found.statistics[:, 0].tolist() == order[:8].tolist()
+    assert found.search[:, 0].tolist() == order[8:14].tolist()
+    assert found.fresh[:, 0].tolist() == order[14:21].tolist()
     assert notices == []
 
 
@@ -247,19 +289,35 @@ def test_text_that_repeats_itself_too_much_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         drawn(tmp_path / "a.txt")
     assert str(caught.value) == (
-        "calibration needs 6 + 7 windows of 20 tokens in one half of the text, and that half "
-        "holds 4 that differ; give other text, or lower `--search_windows`, `--fresh_windows` or "
-        "`--window_tokens`"
+        "5 holdout windows of 20 tokens share no text and need 100 tokens of one half of the "
+        "text, which holds 4 windows that differ; give other text, or lower `--holdout_windows` "
+        "or `--window_tokens`"
     )
+
+
+def test_a_passage_that_stands_twice_is_in_one_draw_however_it_is_cut(tmp_path: Path) -> None:
+    # the second half repeats the first, seven words later: no window is cut alike
+    (tmp_path / "a.txt").write_text(f"{words(0, 1000)} {words(2000, 2007)} {words(0, 1000)}")
+    asked = Windows(
+        statistics=99, fewest_statistics=4, search=4, fresh=4, holdout=4, tokens=40
+    )  # fmt: skip
+    found = drawn(tmp_path / "a.txt", asked)
+    held_out = set(found.holdout.flatten().tolist())
+    for name in ("statistics", "search", "fresh"):
+        for window in getattr(found, name).tolist():
+            assert len(held_out & {*window}) <= 28  # half of its runs of 16, and their length
 
 
 def test_no_window_is_both_searched_on_and_held_out_of_another_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(words(0, 300))
-    (tmp_path / "b.txt").write_text(words(100, 400))
-    asked = Windows(search=2, fresh=2, holdout=11, tokens=20, statistics=15)
+    (tmp_path / "b.txt").write_text(words(200, 500))
+    asked = Windows(
+        statistics=15, fewest_statistics=2, search=2, fresh=2, holdout=15, tokens=20
+    )  # fmt: skip
     found = drawn(tmp_path / "a.txt", asked, holdout=tmp_path / "b.txt")
     drawn_ones = windows_of(found)
-    assert len(found.holdout) == 11
+    # all of the second is held out, and what both hold is not searched on
+    assert [len(getattr(found, name)) for name in DRAWS] == [6, 2, 2, 15]
     assert len(set(drawn_ones)) == len(drawn_ones)
 
 
@@ -268,7 +326,7 @@ def test_text_that_holds_a_token_beyond_the_embedding_is_refused(text: Path) -> 
     with pytest.raises(DataError) as caught:
         from_text(source, vocabulary(embedding_rows=500), WINDOWS, rng=np.random.default_rng(0))
     message = str(caught.value)
-    assert re.search(r"embedding of 500 rows, .* holds `w20\d\d`, token 20\d\d of", message)
+    assert re.search(r"embedding of 500 rows, .* holds `w3999`, token 3999 of", message)
     assert len(message) <= 300
 
 

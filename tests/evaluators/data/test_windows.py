@@ -7,20 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.data.windows import Calibration
+from evaluators.data.windows import DRAWS, Calibration
 
 
 def test_tokens_survive_the_file_without_pickle(tmp_path: Path) -> None:
     tokens = torch.arange(12).reshape(3, 4)
     found = Calibration(
-        search=tokens, fresh=tokens + 12, holdout=tokens + 24, extra=tokens + 36, source="a text"
+        statistics=tokens + 36,
+        search=tokens,
+        fresh=tokens + 12,
+        holdout=tokens + 24,
+        source="a text",
     )
     path = tmp_path / "tokens.npz"
     found.save(path)
     again = Calibration.load(path)
-    assert torch.equal(again.search, found.search)
-    assert torch.equal(again.fresh, found.fresh)
-    assert torch.equal(again.holdout, found.holdout)
+    for name in DRAWS:
+        assert torch.equal(getattr(again, name), getattr(found, name))
     assert again.search.dtype == torch.long
     assert again.source == found.source
     with zipfile.ZipFile(path) as archive:
@@ -32,6 +35,6 @@ def test_a_pickle_in_the_file_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "tokens.npz"
     bomb = np.array([pickle], dtype=object)
     bomb[0] = ValueError
-    np.savez(path, search=bomb, fresh=bomb, holdout=bomb, source=bomb)
+    np.savez(path, **dict.fromkeys((*DRAWS, "source"), bomb))
     with pytest.raises(ValueError, match="allow_pickle=False"):
         Calibration.load(path)

@@ -79,6 +79,8 @@ def test_the_table_shows_errors_shares_and_perplexity() -> None:
     assert small["holdout_perplexity"] == pytest.approx(30)
     assert small["kl_se"] == pytest.approx(0.05)
     assert (small["fresh_kl"], small["fresh_kl_se"]) == (0.7, 0.02)
+    assert small["optimism"] == pytest.approx(small["kl"] - 0.7)
+    assert frame["optimism"].isna().sum() == 2
     assert (small["params"], small["params_x"], small["kv_x"]) == (40, 0.4, 0)
     assert frame["holdout_nll"].isna().sum() == 2
 

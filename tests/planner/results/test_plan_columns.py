@@ -37,6 +37,8 @@ def test_rows_hold_what_each_score_says() -> None:
         for split, scores in (("fresh", each.fresh), ("holdout", each.holdout)):
             expected = scores["kl"].value if scores else math.nan
             assert _same(row[f"{split}_kl"], expected)
+        flattery = each.quality["kl"].value - each.fresh["kl"].value if each.fresh else math.nan
+        assert _same(row["optimism"], flattery)
 
 
 def _same(ours: float, theirs: float) -> bool:

@@ -83,11 +83,11 @@ def test_spearman_equals_that_of_pandas() -> None:
         assert found.spearman == pytest.approx(theirs)
 
 
-def test_optimism_is_the_mean_rise_with_an_error_that_shared_windows_cannot_exceed() -> None:
+def test_optimism_is_the_mean_difference_with_an_error_that_shared_windows_cannot_exceed() -> None:
     found = stability(
         [plan("a", 0.1, 0.2, 0.03), plan("b", 0.2, 0.4, 0.06), plan("c", 0.4, 0.4, 0)]
     )
-    assert found.optimism.value == pytest.approx(0.1)
+    assert found.optimism.value == pytest.approx(-0.1)
     assert found.optimism.standard_error == pytest.approx(math.hypot(0.03, 0.03))
     # plans whose scores rise and fall together, as on one set of windows: the bound is reached
     rng = np.random.default_rng(1)

@@ -13,7 +13,7 @@ from evaluators.metric import Measurement
 from planner.run import Run
 from planner.runs.metadata import RunMetadata
 from planner.runs.records import RoundReply, SearchEffort
-from planner.runs.rows import text_of
+from planner.runs.tables.cells import text_of
 from search_spaces.errors import OutputError, RunError
 from tests.problems.toy_search import DENSE, SETTINGS, evaluation, rescored, score_of
 

@@ -16,7 +16,7 @@ from planner.cli.main import main
 from planner.run import Run
 from planner.runs.metadata import RunMetadata
 from planner.runs.records import SearchEffort
-from planner.runs.rows import text_of
+from planner.runs.tables.cells import text_of
 from search_spaces.errors import RunError
 from search_spaces.models.identity import ModelIdentity, SourceIdentity
 from search_spaces.space.component_plan import ComponentPlan
@@ -282,9 +282,9 @@ def write_long_run(folder: Path, count: int, sites: int = 60, windows: int = 16)
             ("agreement", by_window),
         ):
             blob = values.astype("<f8").tobytes()
-            rows.append((number + 1, "search", metric, float(values.mean()), 0.01, blob))
+            rows.append((number + 1, "", "search", metric, float(values.mean()), 0.01, blob))
     with sqlite3.connect(folder / "run.sqlite") as database:
         marks = ", ".join("?" * 10)
         database.executemany(f"insert into evaluations values ({marks})", heads)
-        database.executemany("insert into measurements values (?, ?, ?, ?, ?, ?)", rows)
+        database.executemany("insert into measurements values (?, ?, ?, ?, ?, ?, ?)", rows)
     database.close()

@@ -34,7 +34,7 @@ def test_the_search_sees_its_own_windows_only(run: Run, saved_llama: Path, tmp_p
         search=tokens.search,
         fresh=torch.flip(tokens.fresh, dims=[1]),
         holdout=torch.flip(tokens.holdout, dims=[1]),
-        extra=tokens.extra,
+        statistics=tokens.statistics,
         source="test",
     )
     # a run that was killed right after its calibration was written

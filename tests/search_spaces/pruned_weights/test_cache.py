@@ -70,7 +70,8 @@ def test_what_is_made_is_told_with_its_count(
     store.weights(MLP, 32)  # was made with it
     store.weights(MLP, 32, HALF)
     assert progress.notes == [
-        "making weights (0 made so far): layers.1.mlp, 16, 32 kept",
+        "making weights (0 made so far): layers.1.mlp, 16 kept (1 of 2)",
+        "making weights (1 made so far): layers.1.mlp, 32 kept (2 of 2)",
         "making weights (2 made so far): layers.1.mlp, 32 kept, 50%",
     ]
 
@@ -149,6 +150,16 @@ def test_a_bound_below_one_file_leaves_the_one_in_use(tmp_path: Path, builder: C
         assert files(tmp_path) == [f"layers.{position // 2}.mlp/32.safetensors"]
     # widths that would push each other out are not built together
     assert builder.asked == [(1, [(32, DENSE)]), (3, [(32, DENSE)])]
+
+
+def test_where_not_all_widths_fit_the_nearest_ones_are_built_together(
+    tmp_path: Path, builder: Counted
+) -> None:
+    widths = [(0, 2), (0, 8, 16, 24, 48)] * 6
+    limit = (24 + 16) * 32 * 4
+    store = WeightCache(tmp_path, builder, widths, digest="a", limit_bytes=limit)
+    store.weights(MLP, 24)
+    assert builder.asked == [(MLP, [(16, DENSE), (24, DENSE)])]
 
 
 class Large(WeightBuilder):

@@ -1,0 +1,1 @@
+"""Recovering the weights of a plan: a variant of it, with scores of its own."""

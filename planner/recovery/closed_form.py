@@ -1,0 +1,97 @@
+"""Updates of a weight matrix in closed form, by ridge regression towards what it is."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from search_spaces.linalg import damped_factor
+
+RIDGE = 0.03
+"""Pull towards the weights as they are, as a share of the mean square of the inputs. On
+SmolLM2-135M with a fifth of it gone, less fits noise and more leaves error standing."""
+_RAISES = 3
+_STEPS = 40
+"""Of conjugate gradients: the residual is below a thousandth by then, and the ridge bounds what is
+left of it."""
+
+
+@dataclass
+class Sums:
+    """Sums over tokens of what a matrix reads, and of what its output lacks."""
+
+    gram: Tensor
+    """``x xᵀ``, ``(columns, columns)`` in float32."""
+    cross: Tensor
+    """``r xᵀ``, ``(rows, columns)`` in float32."""
+    tokens: int = 0
+
+    @classmethod
+    def of(cls, matrix: Tensor) -> "Sums":
+        """Return the sums over no tokens at a matrix ``(rows, columns)``."""
+        rows, columns = matrix.shape
+        empty = matrix.new_zeros(0, dtype=torch.float32)
+        return cls(empty.new_zeros(columns, columns), empty.new_zeros(rows, columns))
+
+    def add(self, inputs: Tensor, residuals: Tensor) -> None:
+        """Add tokens: inputs ``(tokens, columns)``, and what is missing ``(tokens, rows)``."""
+        x = inputs.float()
+        self.gram.addmm_(x.T, x)
+        self.cross.addmm_(residuals.float().T, x)
+        self.tokens += len(x)
+
+    @property
+    def energy(self) -> float:
+        """Mean of the Gram matrix's diagonal."""
+        return float(self.gram.diagonal().mean())
+
+
+def ridge_update(sums: Sums, mask: Tensor | None = None, *, energy: float = 0.0) -> Tensor | None:
+    """Return what to add to a matrix so that its output comes nearest to what was asked.
+
+    The change ``D`` minimises ``E‖r − D x‖² + λ‖D‖²``: the ridge pulls towards the weights as they
+    are.
+
+    Args:
+        sums: At the matrix.
+        mask: Which of its weights may change, ``(rows, columns)``; None: all.
+        energy: What the ridge is relative to, if that is more than the sums' own: what inputs of
+            other matrices have that read more tokens.
+
+    Returns:
+        ``(rows, columns)`` in float32; None: the inputs say nothing, or are not finite.
+    """
+    mean = max(sums.energy, energy)
+    if not (mean > 0 and bool(torch.isfinite(sums.cross).all())):
+        return None
+    if mask is not None:
+        return _masked_update(sums, mask, RIDGE * mean)
+    factor = damped_factor(sums.gram.double(), RIDGE, mean, raises=_RAISES)
+    if factor is None:
+        return None
+    return torch.cholesky_solve(sums.cross.double().T, factor.lower).T.float()
+
+
+def _masked_update(sums: Sums, mask: Tensor, ridge: float) -> Tensor:
+    """Solve for the kept weights of each row, whose supports differ, all rows at once.
+
+    Conjugate gradients on the normal equations of each row, restricted to its support, with the
+    diagonal as preconditioner: Hestenes & Stiefel, 1952; Meng et al., 2024, "ALPS" (equation 12)
+    refine sparse layers in the same way.
+    """
+    kept = mask.to(sums.cross)
+    scale = sums.gram.diagonal() + ridge
+    update = torch.zeros_like(sums.cross)
+    residual = sums.cross * kept
+    preconditioned = residual / scale
+    direction = preconditioned
+    power = (residual * preconditioned).sum(dim=1, keepdim=True)
+    for _ in range(_STEPS):
+        applied = (direction @ sums.gram + ridge * direction) * kept
+        length = power / (direction * applied).sum(dim=1, keepdim=True).clamp(min=1e-30)
+        update = update + length * direction
+        residual = residual - length * applied
+        preconditioned = residual / scale
+        before, power = power, (residual * preconditioned).sum(dim=1, keepdim=True)
+        direction = preconditioned + power / before.clamp(min=1e-30) * direction
+    return update

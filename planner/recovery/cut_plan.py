@@ -1,0 +1,127 @@
+"""A plan cut out of a prepared model: layers that own their weights, and so may be trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import PreTrainedModel
+
+from planner.preparation.prepared_model import PreparedModel
+from planner.recovery.healing.places import copied_layer, update_
+from planner.recovery.recovered_weights import RecoveredWeights, place_
+from planner.targets.cut_layers import CutLayers
+from search_spaces.pruned_weights.types import OrderedWeights, PrunedWeights
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.configuration import Configurations
+from search_spaces.space.plan import Plan
+from search_spaces.surgery.graft import graft
+from search_spaces.surgery.slice_and_cut import cut, permute_
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutPlan:
+    """What a plan keeps of a prepared model, as layers of their own; the model stays as it is.
+
+    A cut layer is what an export of the plan holds: its units are in the model's own order, and
+    its weights are those that the plan was scored with, or recovered ones.
+    """
+
+    prepared: PreparedModel
+    plan: Plan
+    """Of the prepared model's space."""
+    recovered: RecoveredWeights | None = None
+    """Take the place of the weights of the same names; `None`: all are as searched."""
+    shared: RecoveredWeights | None = None
+    """Updates of the dense weights, which all plans of a front share; `None`: there are none."""
+
+    @cached_property
+    def configurations(self) -> Configurations:
+        """What the plan comes to for each component, ``(components,)``."""
+        return self.prepared.space.configurations_of(self.plan)
+
+    def options(self, position: int) -> BlockOptions:
+        """Return the options of what a component keeps."""
+        _, options = self.prepared.space.tables[position][int(self.configurations[position])]
+        return options
+
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def layer(self, index: int) -> nn.Module:
+        """Return a cut layer, which shares no weight with the dense model."""
+        sorted_model = self.prepared.sorted_model
+        structure, orders = sorted_model.structure, sorted_model.orders
+        span = structure.spans[index]
+        ordered = [
+            OrderedWeights(weights=self._weights(position), order=orders[position])
+            for position in range(span.start, span.stop)
+        ]
+        with structure.backbone.resident(index) as dense:
+            own = copied_layer(dense)
+        inverse, components = orders.inverse(), structure.components[span]
+        for position, component in enumerate(components, span.start):
+            permute_(own, component, inverse[position], inverse.channels.get(position))
+        layer = cut(
+            own,
+            list(zip(components, self.kept[span], strict=True)),
+            ordered,
+            [self.plan.expert_pruning(component) for component in components],
+        )
+        if self.recovered is not None:
+            place_(layer, self.recovered.of_layer(index))
+        if self.shared is not None:
+            update_(layer, self, index, self.shared.of_layer(index))
+        return layer
+
+    def _weights(self, position: int) -> PrunedWeights:
+        """Return a component's weights that are no slices of the dense ones."""
+        configuration = int(self.configurations[position])
+        return self.prepared.layer_builder.weights(position, configuration)
+
+    def stays_sorted(self, position: int) -> bool:
+        """Return whether the units of a cut component are in pruning order.
+
+        They are if all its weights are others than the dense ones; see `in_own_order`.
+        """
+        component = self.prepared.sorted_model.structure.components[position]
+        matrices = component.projections or ("all of its experts",)
+        return len(self._weights(position)) >= len(matrices)
+
+    def layers(self) -> CutLayers:
+        """Return all cut layers, as an export writes them."""
+        structure = self.prepared.sorted_model.structure
+        components = structure.components
+        return CutLayers(
+            structure=structure,
+            layers=tuple(self.layer(index) for index in range(len(structure.layers))),
+            kept=tuple(self.kept),
+            insides=tuple(map(self.plan.expert_pruning, components)),
+            plan_id=self.plan.plan_id,
+        )
+
+    def model(self) -> PreTrainedModel:
+        """Return the cut layers in a copy of the model, which shares all else with it.
+
+        Calling it gives logits. What it shares, its embeddings, last norm and head, must not be
+        trained: every score is read out through the dense model's.
+        """
+        backbone = self.prepared.sorted_model.structure.backbone
+        layers = {path: self.layer(index) for index, path in enumerate(backbone.layer_paths)}
+        model = graft(backbone.model, layers)
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+    def changed_layers(self) -> Sequence[int]:
+        """Return the numbers of the layers that keep less than all, ascending."""
+        dense = np.array([table.dense for table in self.prepared.space.tables])
+        changed = self.configurations != dense
+        spans = self.prepared.sorted_model.structure.spans
+        return [index for index, span in enumerate(spans) if changed[span].any()]
+
+    @cached_property
+    def kept(self) -> Sequence[NDArray[np.int_]]:
+        """The members that each component keeps, ascending, as numbered in the model."""
+        return self.plan.kept_units(self.prepared.sorted_model.structure.components)

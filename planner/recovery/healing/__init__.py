@@ -1,0 +1,1 @@
+"""Healing: training small models end to end to predict as the dense one does."""

@@ -1,0 +1,312 @@
+"""Healing a plan of a run: its cut model is trained, scored, and kept as a variant of the plan."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from evaluators.data.documents import read_documents
+from evaluators.data.text_identity import digest_of_text
+from evaluators.data.text_samples import TextSource, Vocabulary, searched_text
+from evaluators.metric import Measurement
+from evaluators.scoring.batches import Fidelity
+from planner.preparation.prepared_model import PreparedModel
+from planner.recovery.cut_plan import CutPlan
+from planner.recovery.healing.curve import LearningCurve
+from planner.recovery.healing.heal_text import HealText, Measured
+from planner.recovery.healing.healing_checkpoint import CheckpointFile
+from planner.recovery.healing.pupil import by_layer, enrol, train
+from planner.recovery.recording import (
+    VariantScorer,
+    find_variant,
+    load_recovered,
+    origin_of,
+    record_failure,
+    record_recovery,
+)
+from planner.recovery.recover import recover
+from planner.recovery.recovered_weights import (
+    CurvePoint,
+    RecoveryRecord,
+    changed_tensors,
+    staged_weights,
+)
+from planner.runs.folder import HEALING_FILE
+from planner.runs.records import Evaluation, Recovered, Recovery, variant_name
+from planner.runs.run_store import RunStore
+from planner.settings.heal import HealSettings
+from planner.settings.places import is_same_place
+from search_spaces.errors import DataError, quoted
+from search_spaces.models.layer_stack import find_stack
+from search_spaces.progress import Progress
+from search_spaces.space.number_format import STORED
+from search_spaces.structure.backbone import position_count
+
+logger = logging.getLogger(__name__)
+
+_HEAL: Recovery = "heal"
+_PASSAGE_CHARACTERS = 80
+"""So many in a row are hardly written twice by chance."""
+
+
+Scores = Mapping[str, Mapping[str, Measurement]]
+"""Of a variant by the name of the text: ``search``, ``fresh`` and ``holdout``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healed:
+    """What a healing came to."""
+
+    begun_with: str
+    """The plan or variant that it began with."""
+    curve: LearningCurve
+    before: Scores
+    """That it began with, by the name of the text."""
+    after: Recovered | None = None
+    """Scores of the healed weights; `None`: none were better, and all stays as it was."""
+
+
+def heal_plan(
+    run: RunStore, prepared: PreparedModel, name: str, settings: HealSettings, progress: Progress
+) -> Healed:
+    """Train a plan of a run end to end, and keep it as a variant if that helped.
+
+    Args:
+        run: Open for writing.
+        prepared: Its model.
+        name: A plan's id or a variant's name: what training begins with.
+        settings: What is trained, and how.
+        progress: Receives stages and progress.
+
+    Raises:
+        PlanError: If the run has no such plan or variant.
+        DataError: If the text cannot be used.
+        ModelError: If the model cannot be differentiated.
+    """
+    evaluation = find_variant(run, name)
+    positions = position_count(prepared.dense.loaded.model)
+    settings = fitted_to(settings, positions)
+    text = text_of_run(run, prepared, settings)
+    cut = load_recovered(run, prepared, name)
+    model = cut.model()
+    pupil = enrol(
+        model,
+        prepared.sorted_model.structure.backbone,
+        prepared.calibration.fresh,
+        settings,
+        fixed=in_number_formats(cut),
+    )
+    mark = {"begun_with": name, "origin": origin_of(prepared), "settings": settings.mark()}
+    checkpoint = CheckpointFile(run.folder / HEALING_FILE, mark)
+    curve = train(pupil, text, settings, checkpoint, progress)
+    before = _scores(evaluation, name)
+    if not before["holdout"]:
+        before = VariantScorer(prepared=prepared, settings=run.settings, progress=progress).scores(
+            cut
+        )
+    result = Healed(begun_with=name, curve=curve, before=before)
+    weights = by_layer(model, pupil.part.weights())
+    after = _recorded(run, cut, weights, result, settings, progress)
+    checkpoint.discard()
+    return replace(result, after=after)
+
+
+def beginning(run: RunStore, prepared: PreparedModel, plan_id: str, progress: Progress) -> str:
+    """Return the variant of a plan that is best to heal, by KL on fresh text.
+
+    A plan that was never recovered is refitted first: in closed form a minute gives what training
+    takes hours for.
+
+    Raises:
+        PlanError: If the run has no such plan.
+    """
+    if not find_variant(run, plan_id).recovered:
+        try:
+            recover(run, prepared, plan_id, "refit", progress)
+        except DataError as error:
+            logger.warning("plan %s is healed as it was searched: %s", plan_id, error)
+    evaluation = find_variant(run, plan_id)
+    names = {plan_id: evaluation.fresh["kl"].value} if evaluation.fresh else {}
+    for recovery, recovered in evaluation.recovered.items():
+        if recovered.failure is None:
+            names[variant_name(plan_id, recovery)] = recovered.fresh["kl"].value
+    return min(names, key=names.__getitem__, default=plan_id)
+
+
+def text_of_run(run: RunStore, prepared: PreparedModel, settings: HealSettings) -> HealText:
+    """Return the text to heal a run's plans on, without what its plans are measured on.
+
+    Raises:
+        DataError: If there is none, or it is held out.
+    """
+    calibration, loaded = prepared.calibration, prepared.dense.loaded
+    vocabulary = Vocabulary.of(loaded.model, loaded.tokenizer)
+    data = settings.data or run.settings.data
+    if data is None:
+        raise DataError(
+            "healing needs text, and this run's was written by the model itself; name some with "
+            "`--data`"
+        )
+    if _is_of_run(run, calibration.source_digests, settings):
+        source = TextSource(
+            data=data,
+            holdout=run.settings.holdout,
+            split=run.settings.split,
+            column=run.settings.column,
+        )
+        documents = [searched_text(source)]
+    else:
+        documents = read_documents(data, split=settings.split, column=settings.column)
+        check_not_held_out(documents, calibration.holdout, vocabulary, data)
+    return text_to_heal(
+        documents,
+        data,
+        vocabulary,
+        [calibration.search, calibration.fresh, calibration.holdout],
+        settings,
+    )
+
+
+def text_to_heal(
+    documents: list[str],
+    name: str,
+    vocabulary: Vocabulary,
+    measured: list[Tensor],
+    settings: HealSettings,
+) -> HealText:
+    """Return documents as windows to train on.
+
+    Args:
+        documents: The text.
+        name: Of it.
+        vocabulary: The model's.
+        measured: Windows ``(windows, tokens)`` that are measured on, of which no passage is used.
+        settings: How long windows are, and their order.
+    """
+    return HealText(
+        documents=documents,
+        name=name,
+        vocabulary=vocabulary,
+        tokens=settings.window_tokens,
+        measured=Measured(measured, prefix=max(1, len(vocabulary.prefix()))),
+        seed=settings.seed,
+    )
+
+
+def fitted_to(settings: HealSettings, positions: int | None) -> HealSettings:
+    """Return settings whose windows are no longer than a model reads."""
+    shorter = min(settings.window_tokens, positions or settings.window_tokens)
+    return settings.model_copy(update={"window_tokens": shorter})
+
+
+def check_not_held_out(
+    documents: list[str], holdout: Tensor, vocabulary: Vocabulary, data: str
+) -> None:
+    """Refuse text that holds the held-out windows.
+
+    Raises:
+        DataError: If it does.
+    """
+    text = _plain("\n\n".join(documents))
+    found = 0
+    for row in holdout:
+        window = _plain(vocabulary.tokenizer.decode(row, skip_special_tokens=True))
+        middle = max(0, (len(window) - _PASSAGE_CHARACTERS) // 2)
+        found += window[middle : middle + _PASSAGE_CHARACTERS] in text
+    if 2 * found > len(holdout):
+        raise DataError(
+            f"`--data` must not be held-out text, by which healing is judged, and {quoted(data)} "
+            "holds it; give other text, or leave it out to train on that of the run"
+        )
+
+
+def _plain(text: str) -> str:
+    """Return text with its words spaced in one way."""
+    return " ".join(text.split())
+
+
+def _is_of_run(run: RunStore, digests: tuple[str, ...], settings: HealSettings) -> bool:
+    """Return whether the text to train on is that which the run searched on."""
+    if settings.data is None or is_same_place(settings.data, run.settings.data):
+        return True
+    digest = digest_of_text(settings.data, split=settings.split)
+    return bool(digest) and digest == next(iter(digests), "")
+
+
+def in_number_formats(cut: CutPlan) -> set[str]:
+    """Return the names of matrices that integers stand for, which training would leave behind."""
+    structure = cut.prepared.sorted_model.structure
+    names: set[str] = set()
+    for position, component in enumerate(structure.components):
+        if cut.options(position).format == STORED:
+            continue
+        layer = structure.backbone.layers[component.layer]
+        path = structure.backbone.layer_paths[component.layer]
+        for inner in component.weights(layer):
+            names |= {f"{path}.{inner}", f"{path}.{inner}.weight"}
+    return names
+
+
+def _recorded(
+    run: RunStore,
+    cut: CutPlan,
+    weights: Mapping[int, Mapping[str, Tensor]],
+    result: Healed,
+    settings: HealSettings,
+    progress: Progress,
+) -> Recovered | None:
+    """Record what a healing came to; none if it did not help."""
+    loaded, curve, plan_id = cut.prepared.dense.loaded, result.curve, cut.plan.plan_id
+    record = RecoveryRecord(
+        plan_id=plan_id,
+        recovery=_HEAL,
+        origin=origin_of(cut.prepared),
+        settings={"begun_with": result.begun_with, **settings.model_dump(mode="json")},
+        tokens=curve.looks[-1].tokens,
+        seconds=curve.looks[-1].seconds,
+        curve=points_of(curve),
+    )
+    if curve.helped:
+        with staged_weights(run.folder, plan_id, _HEAL, loaded) as staged:
+            for index, path in enumerate(find_stack(loaded.model).layers):
+                before = _recovered_before(cut, index)
+                staged.add(index, path, {**before, **weights.get(index, {})})
+            healed = replace(cut, recovered=staged.completed(record))
+            if _is_better(healed, result.before, run, progress):
+                return record_recovery(run, cut, staged, record, progress)
+    if result.begun_with != variant_name(plan_id, _HEAL):  # what an earlier one made stays
+        record_failure(run, record, str(curve))
+    return None
+
+
+def _recovered_before(cut: CutPlan, index: int) -> Mapping[str, Tensor]:
+    """Return the tensors of a layer that other recoveries changed before."""
+    if cut.shared is not None:
+        searched = replace(cut, recovered=None, shared=None)
+        return changed_tensors(cut.layer(index), searched.layer(index))
+    return {} if cut.recovered is None else cut.recovered.of_layer(index)
+
+
+def _is_better(healed: CutPlan, before: Scores, run: RunStore, progress: Progress) -> bool:
+    """Return whether weights are better on fresh text, rounded as they are stored."""
+    scorer = VariantScorer(prepared=healed.prepared, settings=run.settings, progress=progress)
+    now = scorer.quality(healed, "fresh", Fidelity(metrics=("kl",)))
+    return now["kl"].value < before["fresh"]["kl"].value
+
+
+def points_of(curve: LearningCurve) -> tuple[CurvePoint, ...]:
+    """Return a curve as it is kept beside weights."""
+    return tuple(
+        CurvePoint(tokens=look.tokens, seconds=look.seconds, kl=look.fresh_kl)
+        for look in curve.looks
+    )
+
+
+def _scores(evaluation: Evaluation, name: str) -> Scores:
+    """Return what is known of a variant."""
+    recovery = name.partition("+")[2]
+    for known, recovered in evaluation.recovered.items():
+        if known == recovery:
+            return recovered.by_split
+    return {"search": evaluation.quality, "fresh": evaluation.fresh, "holdout": evaluation.holdout}

@@ -1,0 +1,225 @@
+"""What of a cut layer is solved again: output projections, and the last matrices of experts."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from evaluators.scoring.prefix_tree import Step
+from planner.recovery.closed_form import Sums, ridge_update
+from planner.recovery.cut_plan import CutPlan
+from planner.recovery.side_by_side import SKIPPED
+from search_spaces.models.tensors import tensor_at
+from search_spaces.pruned_weights.round_to_nearest import rounded_to_nearest
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.number_format import STORED
+from search_spaces.structure.components import Component
+from search_spaces.structure.expert_hooks import ExpertRun, watched_experts
+from search_spaces.structure.linear import as_matrix, matrix
+from search_spaces.structure.mixture import Mixture
+
+_SUMS_BYTES = 2**30
+"""Bound on the sums of experts that are held at once; of more, text runs once for each part."""
+
+
+class Fit(ABC):
+    """Sums at what ends one component of a cut layer, which is then solved again in place.
+
+    Args:
+        component: The component.
+        options: How what it keeps is stored.
+        rounding: What scales of a number format are rounded to.
+    """
+
+    def __init__(self, component: Component, options: BlockOptions, rounding: torch.dtype) -> None:
+        self.component = component
+        self.output = torch.empty(0)
+        """Of the last run that was watched, ``(batch, tokens, hidden)`` or flat."""
+        self._dense_output = torch.empty(0)
+        self._options = options
+        self._rounding = rounding
+
+    @property
+    @abstractmethod
+    def _ending(self) -> str:
+        """Path of the module whose output the component adds."""
+
+    @abstractmethod
+    def watching(self, layer: nn.Module) -> AbstractContextManager[None]:
+        """Note what a layer of the plan reads and gives while it runs."""
+
+    @contextmanager
+    def watching_dense(self, layer: nn.Module) -> Iterator[None]:
+        """Note what the dense layer gives in the same place."""
+
+        def note(_module: nn.Module, _args: object, output: Tensor) -> None:
+            self._dense_output = output.float()
+
+        with layer.get_submodule(self._ending).register_forward_hook(note):
+            yield
+
+    @property
+    def difference(self) -> Tensor:
+        """What the last outputs lack of the dense model's, like `output`."""
+        return self._dense_output - self.output
+
+    @abstractmethod
+    def add(self, missing: Tensor) -> None:
+        """Add the last run to the sums.
+
+        Args:
+            missing: From the output, ``(batch, tokens, hidden)``.
+        """
+
+    @abstractmethod
+    def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
+        """Change the weights of the layer, and return those that changed by their paths."""
+
+    def _updated(self, weight: Tensor, sums: Sums, energy: float = 0.0) -> Tensor | None:
+        """Return a matrix ``(rows, columns)`` solved again, its zeros and its format kept."""
+        mask = None if self._options.pattern.is_dense else weight != 0
+        update = ridge_update(sums, mask, energy=energy)
+        if update is None:
+            return None
+        updated = weight.float() + update
+        if self._options.format != STORED:
+            updated = rounded_to_nearest(updated, self._options.format, self._rounding)
+        return updated
+
+
+class ProjectionFit(Fit):
+    """The output projection of an attention, an MLP or a shared expert."""
+
+    def __init__(
+        self, component: Component, options: BlockOptions, rounding: torch.dtype, layer: nn.Module
+    ) -> None:
+        super().__init__(component, options, rounding)
+        self._sums = Sums.of(matrix(layer.get_submodule(self._ending)))
+        self._inputs = torch.empty(0)
+
+    @property
+    def _ending(self) -> str:
+        return self.component.projections[-1].path
+
+    @contextmanager
+    def watching(self, layer: nn.Module) -> Iterator[None]:
+        def note(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+            self._inputs, self.output = args[0], output.float()
+
+        with layer.get_submodule(self._ending).register_forward_hook(note):
+            yield
+
+    def add(self, missing: Tensor) -> None:
+        shape = (*missing.shape[:-1], -1)
+        inputs = self._inputs.reshape(shape)[:, SKIPPED:].flatten(0, 1)
+        self._sums.add(inputs, missing.reshape(shape)[:, SKIPPED:].flatten(0, 1))
+
+    def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
+        linear = layer.get_submodule(self._ending)
+        updated = self._updated(matrix(linear), self._sums)
+        if updated is None:
+            return {}
+        matrix(linear).copy_(updated)
+        return {f"{self._ending}.weight": as_matrix(linear, updated)}
+
+
+class ExpertFit(Fit):
+    """The last matrices of some experts of a mixture, each on the tokens that are routed to it."""
+
+    def __init__(
+        self,
+        component: Mixture,
+        options: BlockOptions,
+        rounding: torch.dtype,
+        matrices: Tensor,
+        experts: Sequence[int],
+    ) -> None:
+        super().__init__(component, options, rounding)
+        self._mixture = component
+        self._sums = {expert: Sums.of(matrices[expert]) for expert in experts}
+        self._runs: list[ExpertRun] = []
+
+    @property
+    def _ending(self) -> str:
+        return self._mixture.holder
+
+    @contextmanager
+    def watching(self, layer: nn.Module) -> Iterator[None]:
+        def note(_module: nn.Module, _args: object, output: Tensor) -> None:
+            self.output = output.float()
+
+        self._runs = []
+        with (
+            watched_experts(layer, self._mixture, on_expert=self._runs.append),
+            layer.get_submodule(self._ending).register_forward_hook(note),
+        ):
+            yield
+
+    def add(self, missing: Tensor) -> None:
+        """Add the last run to the sums.
+
+        Every expert of a token moves its output by what is missing over the sum of the token's
+        routing weights, which together make up for all of it.
+        """
+        flat = missing.flatten(0, -2)
+        length = missing.shape[-2] if missing.ndim > 2 else len(flat)
+        totals = flat.new_zeros(len(flat))
+        for run in self._runs:
+            totals.index_add_(0, run.tokens, run.weights.float())
+        for run in self._runs:
+            if run.expert not in self._sums:
+                continue
+            is_fitted = run.tokens % length >= SKIPPED
+            tokens, weights = run.tokens[is_fitted], run.weights[is_fitted].float()[:, None]
+            share = weights / totals[tokens][:, None].clamp(min=1e-6)
+            self._sums[run.expert].add(
+                weights * run.channels[is_fitted].float(), share * flat[tokens]
+            )
+
+    def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
+        stack = self._mixture.stack("down")
+        stored = tensor_at(layer, stack.path)
+        matrices = stack.as_matrices(stored)
+        # an expert that few tokens are routed to is held by what the others read
+        energies = [sums.energy * sums.tokens for sums in self._sums.values()]
+        usual = sum(energies) / max(1, sum(sums.tokens for sums in self._sums.values()))
+        for expert, sums in self._sums.items():
+            updated = self._updated(matrices[expert], sums, usual)
+            if updated is not None:
+                matrices[expert].copy_(updated)
+        return {stack.path: stored.clone()}
+
+
+def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
+    """Yield what is solved at a step of a cut layer, at once each time.
+
+    A shared expert stays as it is beside experts, which make up for what both lack.
+
+    Args:
+        plan: The plan.
+        step: Of it.
+        layer: The cut layer.
+    """
+    components = plan.prepared.sorted_model.structure.components
+    kept = [p for p in range(step.start, step.stop) if plan.configurations[p]]
+    rounding = plan.prepared.dense.loaded.stored.rounding
+    mixtures = [p for p in kept if isinstance(components[p], Mixture)]
+    if not mixtures:
+        fits: list[Fit] = [
+            ProjectionFit(components[p], plan.options(p), rounding, layer) for p in kept
+        ]
+        if fits:
+            yield fits
+        return
+    for position in mixtures:
+        mixture = components[position]
+        assert isinstance(mixture, Mixture)
+        stack = mixture.stack("down")
+        matrices = stack.as_matrices(tensor_at(layer, stack.path))
+        _, rows, columns = matrices.shape
+        at_once = max(1, _SUMS_BYTES // (4 * columns * (columns + rows)))
+        for first in range(0, len(matrices), at_once):
+            experts = range(first, min(first + at_once, len(matrices)))
+            yield [ExpertFit(mixture, plan.options(position), rounding, matrices, experts)]

@@ -1,0 +1,154 @@
+"""An export is healed to an export: its files, its proof, and what is told of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from planner.cli.main import main
+from planner.export.cards.manifest import Manifest
+from planner.export.healing.heal_source import HealRequest, heal
+from planner.export.healing.healed_export import heal_export
+from planner.run import Run
+from planner.settings.heal import HealSettings
+from planner.targets.hf.loaded_folder import load_export
+from search_spaces.errors import DataError, ModelError, SettingsError
+from search_spaces.progress import NO_PROGRESS
+from tests.planner.recovery.healing.texts import random_text
+from tests.settings import BUDGET
+from tests.shared_folders import shared_folder
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_text(tmp_path_factory.mktemp("text") / "text.txt", 6000)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, searched: Path) -> Path:
+    """An export of the small search; no test may change it."""
+
+    def export(folder: Path) -> None:
+        run = Run.open(searched)
+        run.export(run.best(BUDGET).plan_id, folder)
+
+    return shared_folder(tmp_path_factory, "exported-to-heal", export)
+
+
+def _settings(folder: Path, data: Path | None, **changes: Any) -> HealSettings:
+    values = {"window_tokens": 32, "windows": 4, "tokens": 2560, "lr": 1e-3, **changes}
+    return HealSettings.checked(
+        model=str(folder),
+        data=data and str(data),
+        fresh_windows=6,
+        holdout_windows=6,
+        **values,
+    )
+
+
+def test_an_export_is_healed_to_an_export(exported: Path, text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "healed"
+    settings = _settings(exported, text, dtype="float32")
+    healed = heal(settings, HealRequest(out=out), NO_PROGRESS)
+    assert healed.after is not None
+    assert healed.after.fresh["kl"].value < healed.before["fresh"]["kl"].value
+    before, after = (load_file(folder / "model.safetensors") for folder in (exported, out))
+    assert {name: t.shape for name, t in before.items()} == {n: t.shape for n, t in after.items()}
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {name for name in before if ".layers." not in name}
+    names = {path.name for path in exported.iterdir()}
+    assert {path.name for path in out.iterdir()} == names
+    manifest = Manifest.model_validate_json((out / "manifest.json").read_text())
+    assert manifest.recovery is not None
+    assert manifest.recovery.recovery == "heal"
+    assert manifest.recovery.curve[0].kl == pytest.approx(
+        healed.before["fresh"]["kl"].value, rel=1e-4
+    )
+    assert manifest.holdout["kl"].value == healed.after.holdout["kl"].value
+    card = " ".join((out / "README.md").read_text().split())
+    assert f"trained end to end on {healed.after.tokens:,} tokens" in card
+    assert "no training" not in card
+    assert not list(tmp_path.glob("*.healing*"))
+    load_export(out)
+
+
+def test_healing_that_did_not_help_writes_nothing(
+    exported: Path, text: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "healed"
+    settings = _settings(exported, text, lr=1.0, tokens=256)
+    assert heal(settings, HealRequest(out=out), NO_PROGRESS).after is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_whose_dense_model_changed_is_refused(
+    exported: Path, text: Path, tmp_path: Path, saved_llama: Path
+) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    for path in exported.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    told = json.loads((folder / "manifest.json").read_text())
+    told["model"]["fingerprint"] = "0" * 16
+    (folder / "manifest.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match="model that it was made from"):
+        heal_export(folder, _settings(folder, text), tmp_path / "out", NO_PROGRESS)
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"version": 2}'])
+def test_a_folder_that_is_no_export_is_refused(
+    content: str | None, text: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if content is not None:
+        (folder / "manifest.json").write_text(content)
+    with pytest.raises(ModelError, match="a run, or an export of this version"):
+        heal_export(folder, _settings(folder, text), tmp_path / "out", NO_PROGRESS)
+
+
+def test_an_export_of_the_models_own_text_needs_other_text(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="name some with `--data`"):
+        heal_export(exported, _settings(exported, None), tmp_path / "out", NO_PROGRESS)
+
+
+@pytest.mark.parametrize(
+    ("request_", "is_run", "said"),
+    [
+        (HealRequest(), True, "got none"),
+        (HealRequest(knee=True, budget="0.5x"), True, "got `--budget` and `--knee`"),
+        (HealRequest(front=True, out=Path("out")), True, "leave it out and export"),
+        (HealRequest(), False, "`--out` must name"),
+        (HealRequest(plan="abc", out=Path("out")), False, "takes no `--plan`"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    request_: HealRequest, is_run: bool, said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        request_.check(is_run=is_run)
+
+
+def test_the_command_heals_a_plan_and_exports_it(
+    searched_copy: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--budget={BUDGET}", f"--data={text}", "--tokens=2560", "--windows=4"]
+    more = ["--window_tokens=32", "--lr=1e-3", f"--out={tmp_path / 'healed'}"]
+    assert main(["heal", str(searched_copy), *words, *more]) == 0
+    said = capsys.readouterr().out
+    assert "KL on fresh text" in said
+    assert "KL on held-out text" in said
+    manifest = Manifest.model_validate_json((tmp_path / "healed" / "manifest.json").read_text())
+    assert manifest.recovery is not None
+
+
+def test_the_command_heals_a_front(
+    searched_copy: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--front", f"--data={text}", "--tokens=512", "--windows=2", "--window_tokens=32"]
+    assert main(["heal", str(searched_copy), *words]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("the front, KL as a share of what it was:")

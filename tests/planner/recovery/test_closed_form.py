@@ -1,0 +1,65 @@
+"""Ridge updates are the solutions of the least squares that they say they solve."""
+
+import torch
+
+from planner.recovery.closed_form import RIDGE, Sums, ridge_update
+
+
+def _tokens(columns: int = 12, rows: int = 5) -> tuple[torch.Tensor, torch.Tensor, Sums]:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(200, columns, generator=generator) @ torch.randn(
+        columns, columns, generator=generator
+    )
+    missing = torch.randn(200, rows, generator=generator)
+    sums = Sums.of(torch.zeros(rows, columns))
+    for part in (slice(0, 130), slice(130, 200)):
+        sums.add(inputs[part], missing[part])
+    return inputs.double(), missing.double(), sums
+
+
+def _solved(inputs: torch.Tensor, missing: torch.Tensor, ridge: float) -> torch.Tensor:
+    """Solve the same as least squares with a row for each weight that the ridge pulls."""
+    columns = inputs.shape[1]
+    pull = ridge**0.5 * torch.eye(columns, dtype=torch.float64)
+    left = torch.cat([inputs, pull])
+    right = torch.cat([missing, torch.zeros(columns, missing.shape[1], dtype=torch.float64)])
+    return torch.linalg.lstsq(left, right).solution.T
+
+
+def test_a_dense_matrix_is_solved_by_ridge_regression() -> None:
+    inputs, missing, sums = _tokens()
+    assert sums.tokens == 200
+    ridge = RIDGE * float((inputs**2).sum(dim=0).mean())
+    update = ridge_update(sums)
+    assert update is not None
+    # sums in float32
+    torch.testing.assert_close(
+        update.double(), _solved(inputs, missing, ridge), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_each_row_of_a_sparse_matrix_is_solved_on_its_own_support() -> None:
+    inputs, missing, sums = _tokens()
+    mask = torch.rand(5, 12, generator=torch.Generator().manual_seed(1)) < 0.5
+    ridge = RIDGE * float((inputs**2).sum(dim=0).mean())
+    update = ridge_update(sums, mask)
+    assert update is not None
+    assert not update[~mask].any()
+    for row, kept in enumerate(mask):
+        expected = _solved(inputs[:, kept], missing[:, row : row + 1], ridge)[0]
+        torch.testing.assert_close(update[row, kept].double(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_others_read_pulls_a_matrix_that_reads_little() -> None:
+    _, _, sums = _tokens()
+    alone, held = ridge_update(sums), ridge_update(sums, energy=100 * sums.energy)
+    assert alone is not None
+    assert held is not None
+    assert held.norm() < alone.norm()
+
+
+def test_inputs_that_say_nothing_change_nothing() -> None:
+    sums = Sums.of(torch.zeros(3, 4))
+    assert ridge_update(sums) is None
+    sums.add(torch.ones(2, 4), torch.full((2, 3), torch.inf))
+    assert ridge_update(sums) is None
