@@ -28,8 +28,12 @@ _MOST_BARS = 60
 """Error bars; where there are more plans, the band alone shows errors."""
 _RANKS = {"front": 100, "recovered": 200, "baseline": 300, "cloud": 500}
 """Places in legends."""
-_RECOVERED = ("diamond", "diamond-open", "diamond-open-dot")
-"""Marks of recovered weights, one a text."""
+_RECOVERED: dict[Split, str] = {
+    "search": "diamond",
+    "fresh": "diamond-open",
+    "holdout": "diamond-open-dot",
+}
+"""Marks of recovered weights."""
 _BASELINE_MARKS = ("x-thin", "cross-thin", "asterisk")
 _CLOUDS: dict[PlanKind, tuple[str, str]] = {
     "dominated": ("other plans", "circle"),
@@ -124,13 +128,13 @@ class RunTraces:
     def recovered(self) -> Iterator[Trace]:
         """Yield plans with recovered weights, right below those plans, on all texts shown."""
         rows = self.points.rows_of_kind("recovered")
-        for number, split in enumerate(self.scene.splits if len(rows) else ()):
+        for split in self.scene.splits if len(rows) else ():
             yield self._places(rows, split) | {
                 "type": "scatter",
                 "mode": "markers",
                 "name": self._name(f"recovered weights, {SPLITS[split]}"),
                 "legendrank": _RANKS["recovered"] + self.position,
-                "marker": {"symbol": _RECOVERED[number], "size": 9, "color": self.colour_on(split)},
+                "marker": {"symbol": _RECOVERED[split], "size": 9, "color": self.colour_on(split)},
                 **self._notes(rows),
             }
 
