@@ -1,11 +1,12 @@
 """The page as an application: its layout, what happens on it, and who may ask it."""
 
+import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from dash import Dash, Input, Output, State
+from dash import Dash, Input, Output, State, html
 from flask import request
 
 from planner.browse import ids
@@ -25,6 +26,8 @@ from planner.browse.quick_dash import QuickDash
 from planner.browse.requests.request_check import check_requests
 from planner.browse.requests.request_guard import RequestGuard
 from planner.browse.run_shelf import RunShelf
+
+logger = logging.getLogger(__name__)
 
 
 def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
@@ -46,7 +49,7 @@ def make_app(shelf: RunShelf, guard: RequestGuard) -> Dash:
     )
     app.index_string = app.index_string.replace("<html>", '<html lang="en">')
     app.validation_layout = page_layout(shelf.folder.name)
-    app.layout = lambda: first_look(shelf, *_asked())
+    app.layout = partial(_page, shelf)
     run_callbacks.register(app, shelf)
     budget_callbacks.register(app, shelf)
     front_callbacks.register(app, shelf)
@@ -68,18 +71,21 @@ def opened_app(folder: Path, guard: RequestGuard) -> tuple[Dash, RunShelf]:
         RunError: If there is no such folder.
     """
     shelf = RunShelf(folder.resolve())
+    app = make_app(shelf, guard)
     shelf.entries()
-    first_look(shelf, "", ThemeChoice())  # a large run takes a second to read: no visitor waits
-    return make_app(shelf, guard), shelf
+    with app.server.test_request_context():
+        _page(shelf)  # a large run takes a second to read: no visitor waits for that
+    return app, shelf
 
 
-def _asked() -> tuple[str, ThemeChoice]:
-    """Return what the address of the page says behind its question mark, and what its theme is.
-
-    A browser asks for what is on the page from the page itself.
-    """
-    address = urlsplit(request.headers.get("Referer", "")).query
-    return address, ThemeChoice.of(request.cookies.get(THEME_COOKIE))
+def _page(shelf: RunShelf) -> html.Div:
+    """Return the page as it is asked for; if that fails, one whose parts are drawn one by one."""
+    address = request.query_string.decode(errors="replace")
+    try:
+        return first_look(shelf, address, ThemeChoice.of(request.cookies.get(THEME_COOKIE)))
+    except Exception:  # of one part, which must not take the others down
+        logger.exception("the page could not be laid out for %r", address)
+        return page_layout(shelf.folder.name)
 
 
 def _register_look(app: Dash) -> None:
@@ -94,5 +100,6 @@ def _register_look(app: Dash) -> None:
         Input(ids.RUNS, "value"),
         Input(ids.BUDGET, "value"),
         Input(ids.SELECTION, "data"),
+        Input(ids.FRONT_SEEN, "data"),
         *(Input(name, "value") for name in front_callbacks.PICKERS),
     )

@@ -37,10 +37,12 @@ def drawing(
         The figure, or a patch for it; and what it was made from.
     """
     view = _view(asked)
-    drawn_from = [asked[name] for name in _DRAWN_FROM]
+    marks = marks_on_front(points, view)
+    named = [mark["name"] for mark in marks if mark["showlegend"]]  # as the legend does
+    drawn_from = [*(asked[name] for name in _DRAWN_FROM), named]
     if drawn == drawn_from:
         patch = Patch()
-        patch["layout"]["shapes"] = marks_on_front(points, view)
+        patch["layout"]["shapes"] = marks
         return patch, no_update
     figure = front_figure(points, view)
     _mark_brushed(figure, points, brushed)
@@ -101,7 +103,6 @@ def _view(asked: Mapping[str, Any]) -> FrontView:
         shows_dominated=bool(asked["dominated"]),
         splits=tuple(asked["splits"] or ()),
         theme="dark" if asked["theme"] == "dark" else "light",
-        names_all_marks=True,
     )
 
 

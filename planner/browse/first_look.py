@@ -18,6 +18,7 @@ from planner.browse.callbacks.budget_callbacks import (
     main_run,
 )
 from planner.browse.callbacks.front_callbacks import PICKERS, axis_choices, picture_parts
+from planner.browse.callbacks.plan_callbacks import second_choices
 from planner.browse.callbacks.run_callbacks import points_of, run_choices, state_line
 from planner.browse.page import SLIDERS, page_layout
 from planner.browse.run_shelf import RunShelf
@@ -85,6 +86,8 @@ def _parts(shelf: RunShelf, address: Address, theme: ThemeChoice) -> Iterator[tu
     for name in PICKERS:
         yield (name, "options"), offered_axes
         yield (name, "value"), axes[name]
+    # what is chosen must be offered
+    yield (ids.COMPARE, "options"), second_choices(points)
     if not points:
         return
     asked = {

@@ -1,15 +1,19 @@
 """A Dash application whose page asks early for what takes long."""
 
 import re
+from html import escape
 from typing import Any
 
 from dash import Dash
+from flask import request
 
 _EARLY = """
-<link rel="preload" as="fetch" href="/_dash-layout" crossorigin="anonymous">
+<link rel="preload" as="fetch" href="/_dash-layout{asked}" crossorigin="anonymous">
 <script defer src="/_dash-component-suites/plotly/package_data/plotly.min.js"></script>
 """
-"""The answer of the server, and the largest script, of half a second: Dash asks for them last."""
+"""The answer of the server, and the largest script, of half a second: Dash asks for them last.
+
+The page's own script has Dash ask for what the address says, too."""
 _NEEDLESS = re.compile(r'<script src="[^"]*/dash_table/[^"]*"></script>')
 """The components of tables, of which the page has none."""
 
@@ -20,6 +24,7 @@ class QuickDash(Dash):
     def interpolate_index(self, **parts: Any) -> str:  # type: ignore[override]
         """Return the frame of the page."""
         parts["scripts"] = _NEEDLESS.sub("", parts["scripts"])
-        parts["css"] += _EARLY
+        query = request.query_string.decode(errors="replace")
+        parts["css"] += _EARLY.format(asked=escape(f"?{query}" if query else ""))
         html: str = super().interpolate_index(**parts)  # type: ignore[no-untyped-call]
         return html

@@ -41,6 +41,7 @@ _COMPLAINTS = (
     (r".*", "a command takes only what `{help}` lists, got other words; correct them"),
 )
 _MOST_WORDS = 80
+_LEAST_COLUMN = 20
 _PLAIN = str | int | float | bool
 """What YAML holds as it is."""
 
@@ -71,7 +72,8 @@ def _filled(line: str, width: int, indent: str) -> str:
               run
     """
     row = re.fullmatch(r"(?P<first> *\S+ {2,})(?P<second>.*)", line)
-    first, text = (row["first"], row["second"]) if row else ("", line)
+    is_narrow = row is not None and width - len(row["first"]) < _LEAST_COLUMN
+    first, text = (row["first"], row["second"]) if row and not is_narrow else ("", line)
     blank = indent + " " * len(first)
     lines = wrap(text, width, initial_indent=indent + first, subsequent_indent=blank)
     return "\n".join(lines)

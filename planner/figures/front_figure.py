@@ -7,7 +7,7 @@ import numpy as np
 
 from planner.figures.figure_axes import Axis
 from planner.figures.figure_style import PALETTES, plain, styled
-from planner.figures.front_marks import mark_keys, mark_shapes
+from planner.figures.front_marks import mark_shapes
 from planner.figures.front_points import FrontPoints
 from planner.figures.front_traces import RunTraces, Scene, Trace
 from planner.figures.front_view import FrontView
@@ -78,7 +78,6 @@ def _traces(runs: Sequence[RunTraces], view: FrontView, scene: Scene) -> list[Tr
         *(run.recovered() for run in runs),
         *(run.baselines() for run in runs),
         _dense_marks([run.points for run in runs], scene),
-        mark_keys(runs, view),
     ]
     return [trace for layer in layers for trace in layer]
 

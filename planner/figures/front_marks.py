@@ -3,7 +3,7 @@
 They are shapes and no traces, which a browser draws anew without touching thousands of plans.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from evaluators.metric import METRICS
 from planner.figures.figure_axes import Axis
 from planner.figures.figure_style import PALETTES, plain, translucent
 from planner.figures.front_points import FrontPoints
-from planner.figures.front_traces import RunTraces, Scene, Trace
+from planner.figures.front_traces import RunTraces
 from planner.figures.front_view import FrontView, PlanName
 from planner.settings.budget import Budget, Limit
 
@@ -21,6 +21,7 @@ Shape = dict[str, Any]
 _REGION = "within the budget"
 _RANK = 400
 """Of marks in legends."""
+_HEXAGON = tuple((np.sin(np.pi / 3 * corner), np.cos(np.pi / 3 * corner)) for corner in range(6))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,83 +29,39 @@ class _Mark:
     """What stands around a plan."""
 
     name: str
-    symbol: str
-    """As it looks in the legend."""
     size: int
     """Pixels from side to side."""
-    outline: tuple[tuple[float, float], ...] = ()
-    """Corners, in halves of the size from the plan; none: a circle."""
+    is_round: bool = False
+    """Else it is a hexagon, as Plotly shows all other shapes in its legend."""
     is_filled: bool = False
     """With the colour of what a budget admits."""
 
 
-_TIPS = [(np.pi / 5 * corner, 1.0 if corner % 2 == 0 else 0.38) for corner in range(10)]
-_KNEE = _Mark(
-    name="knee",
-    symbol="diamond-tall-open",
-    size=20,
-    outline=((0, -1), (0.6, 0), (0, 1), (-0.6, 0)),
-)
-_BEST = _Mark(
-    name="best within the budget",
-    symbol="star",
-    size=18,
-    outline=tuple((reach * np.sin(angle), reach * np.cos(angle)) for angle, reach in _TIPS),
-    is_filled=True,
-)
-_CHOSEN = _Mark(name="selected", symbol="circle-open", size=18)
+_KNEE = _Mark(name="knee", size=20)
+_BEST = _Mark(name="best within the budget", size=16, is_filled=True)
+_CHOSEN = _Mark(name="selected", size=22, is_round=True)
 _MARKS = (_KNEE, _BEST, _CHOSEN)
 
 
 def mark_shapes(runs: Sequence[RunTraces], view: FrontView) -> list[Shape]:
-    """Return all marks on a plot, as shapes of its layout."""
+    """Return all marks on a plot, as shapes of its layout; legends name each kind once."""
     shapes = _feasible(runs, view.budget)
     for mark in _MARKS:
-        for run in runs:
-            named = _named(run, mark, view)
-            shapes += [_shape(mark, x, y, run.scene) for x, y in run.places_of(named)]
+        places = [place for run in runs for place in run.places_of(_named(run, mark, view))]
+        for number, place in enumerate(places):
+            shape = _shape(mark, place, view)
+            shapes.append(shape | {"showlegend": not number, "legendrank": _RANK})
     return shapes
 
 
-def mark_keys(runs: Sequence[RunTraces], view: FrontView) -> Iterator[Trace]:
-    """Yield what names the marks in the legend: traces without points."""
-    if runs and (view.names_all_marks or _feasible(runs, view.budget)):
-        yield _key(_region_name([run.points for run in runs]), _RANK - 1, _region_marker(view))
-    for rank, mark in enumerate(_MARKS, start=_RANK):
-        if runs and (view.names_all_marks or any(_named(run, mark, view) for run in runs)):
-            palette = PALETTES[view.theme]
-            marker = {
-                "symbol": mark.symbol,
-                "size": mark.size,
-                "color": palette.feasible if mark.is_filled else palette.text,
-                "line": {"color": palette.text, "width": _width(mark)},
-            }
-            yield _key(mark.name, rank, marker)
-
-
-def _key(name: str, rank: int, marker: dict[str, Any]) -> Trace:
-    return {
-        "type": "scatter",
-        "x": [None],
-        "y": [None],
-        "mode": "markers",
-        "name": plain(name),
-        "legendrank": rank,
-        "hoverinfo": "skip",
-        "marker": marker,
-    }
-
-
-def _region_marker(view: FrontView) -> dict[str, Any]:
-    colour = PALETTES[view.theme].feasible
-    line = {"color": colour, "width": 1.5}
-    return {"symbol": "square", "size": 14, "color": translucent(colour, 0.1), "line": line}
-
-
-def _region_name(points: Sequence[FrontPoints]) -> str:
+def _region_name(runs: Sequence[RunTraces]) -> str:
     """Return what the region is called: shares of other dense models come to other amounts."""
-    is_shared = all(each.dense == points[0].dense for each in points)
-    return _REGION if is_shared else f"{_REGION}, for {points[0].name}"
+    scene, first = runs[0].scene, runs[0].points
+    shown = [axis.metric.name for axis in (scene.x, scene.y) if axis.metric.is_cost]
+    is_shared = all(
+        run.points.dense.get(name) == first.dense.get(name) for run in runs for name in shown
+    )
+    return _REGION if is_shared else f"{_REGION}, for {first.name}"
 
 
 def _named(run: RunTraces, mark: _Mark, view: FrontView) -> list[str]:
@@ -115,27 +72,23 @@ def _named(run: RunTraces, mark: _Mark, view: FrontView) -> list[str]:
     return [plan[1] for plan in plans if plan is not None and plan[0] == run.points.name]
 
 
-def _shape(mark: _Mark, x: float, y: float, scene: Scene) -> Shape:
-    palette, radius = PALETTES[scene.theme], mark.size / 2
+def _shape(mark: _Mark, place: tuple[float, float], view: FrontView) -> Shape:
+    palette, radius = PALETTES[view.theme], mark.size / 2
     shape: Shape = {
         "name": mark.name,
         "xsizemode": "pixel",
         "ysizemode": "pixel",
-        "xanchor": x,
-        "yanchor": y,
-        "line": {"color": palette.text, "width": _width(mark)},
+        "xanchor": place[0],
+        "yanchor": place[1],
+        "line": {"color": palette.text, "width": 1.0 if mark.is_filled else 2.0},
     }
     if mark.is_filled:
         shape["fillcolor"] = palette.feasible
-    if not mark.outline:
+    if mark.is_round:
         ends = {"x0": -radius, "x1": radius, "y0": -radius, "y1": radius}
         return shape | {"type": "circle"} | ends
-    corners = (f"{radius * right:.2f},{radius * up:.2f}" for right, up in mark.outline)
+    corners = (f"{radius * right:.2f},{radius * up:.2f}" for right, up in _HEXAGON)
     return shape | {"type": "path", "path": f"M{'L'.join(corners)}Z"}
-
-
-def _width(mark: _Mark) -> float:
-    return 1.0 if mark.is_filled else 2.0
 
 
 def _feasible(runs: Sequence[RunTraces], budget: Budget | None) -> list[Shape]:
@@ -148,7 +101,9 @@ def _feasible(runs: Sequence[RunTraces], budget: Budget | None) -> list[Shape]:
         return []
     colour = PALETTES[scene.theme].feasible
     shape: Shape = {
-        "name": _REGION,
+        "name": plain(_region_name(runs)),
+        "showlegend": True,
+        "legendrank": _RANK - 1,
         "type": "rect",
         "layer": "below",
         "fillcolor": translucent(colour, 0.1),
@@ -164,9 +119,10 @@ def _feasible(runs: Sequence[RunTraces], budget: Budget | None) -> list[Shape]:
 def _side(axis: Axis, budget: Budget, points: Sequence[FrontPoints]) -> tuple[float, float] | None:
     """Return from where to where a budget admits places along an axis."""
     limits = [limit for limit in budget.limits if METRICS[limit.metric] is axis.metric]
-    if not limits:
+    dense = points[0].dense
+    if not limits or (axis.metric.is_cost and limits[0].metric not in dense):
         return None
-    bound = _place(limits[0], axis, points[0].dense)
+    bound = _place(limits[0], axis, dense)
     if not axis.metric.is_maximised:
         return 0.0, bound
     places = np.concatenate([axis.values(each, "search") for each in points])

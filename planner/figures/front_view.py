@@ -26,5 +26,3 @@ class FrontView:
     shows_dominated: bool = True
     splits: tuple[Split, ...] = tuple(SPLITS)
     theme: Theme = "light"
-    names_all_marks: bool = False
-    """Whether the legend names marks that are not there, as they may come without a new plot."""

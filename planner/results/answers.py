@@ -76,8 +76,10 @@ def answer_of(
     limits, dense, cost_names = Budget.of(budget), run.dense, run.cost_names
     limits.check_reachable(dense, run.smallest)
     is_of_front = {limit.metric for limit in limits.limits} <= {"kl", *cost_names}
-    plans = front_plans if front_plans is not None and is_of_front else run.landed()
-    fitting = within(plans, limits, dense)
+    known = front_plans if front_plans is not None and is_of_front else ()
+    fitting = [plan for plan in known if limits.admits(plan.values, dense)]
+    if not fitting:
+        fitting = within(run.landed(), limits, dense)  # or says what the nearest of all reaches
     best = best_of(fitting, limits, cost_names)
     rivals = front(fitting, cost_names) if limits.cost_names else []
     rivals = [plan for plan in rivals if plan.plan_id != best.plan_id]

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -87,3 +88,19 @@ def test_another_plan_is_found_by_its_address(
         (plan_id,) = {run.baselines()["uniform"].plan_id}
     page.open(server.url, runs=["first"], plan=plan_id)
     wait_for_plan(page, plan_id)
+
+
+def test_two_plans_are_compared_again_when_the_page_is_opened_anew(
+    page: FrontPage, server: Server, results: Path
+) -> None:
+    with Run.open(results / "first") as run:
+        first, second = (plan.plan_id for plan in run.front_plans()[:2])
+    query = urlencode([("run", "first"), ("run", "second")])
+    page.page.goto(f"{server.url}/?{query}&plan={first}&plan={second}@second")
+    page.part(ids.VERDICT).filter(has_text=second).wait_for()
+    page.wait_for_traces(ids.DIFFERENCE)
+    # by then the address says all that is shown, so that a reload shows it again
+    page.page.wait_for_function("() => location.search.includes('budget=')")
+    page.page.reload()
+    page.part(ids.VERDICT).filter(has_text=second).wait_for()
+    assert f"{second}%40second" in page.page.url

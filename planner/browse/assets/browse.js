@@ -48,6 +48,13 @@
     if (event.target.matches(".dash-input-element")) event.target.setSelectionRange = () => {};
   });
 
+  // Dash asks for the page without saying what its address asks for
+  const fetch = window.fetch;
+  window.fetch = function (what, ...rest) {
+    const isPage = typeof what === "string" && what.endsWith("/_dash-layout");
+    return fetch.call(window, isPage ? what + window.location.search : what, ...rest);
+  };
+
   // all else that is drawn waits until the first picture is on the screen
   function look() {
     const plot = document.querySelector("#front .js-plotly-plot");
@@ -90,7 +97,7 @@
       return window.dash_clientside.no_update;
     },
 
-    address: function (runs, budget, selection, x, y, colour, otherX, otherY) {
+    address: function (runs, budget, selection, _seen, x, y, colour, otherX, otherY) {
       const given = new URLSearchParams();
       (runs || []).forEach((run) => given.append("run", run));
       if (budget !== null && budget !== undefined) given.set("budget", budget);

@@ -234,7 +234,7 @@ def _percent(limit: Limit | None, dense: Mapping[str, float]) -> int:
     """Return where the slider of a cost stands."""
     if limit is None or not dense.get(limit.metric):
         return _WHOLE
-    return min(_WHOLE, round(_WHOLE * limit.share(dense)))
+    return round(min(_WHOLE, _WHOLE * limit.share(dense)))
 
 
 def _label(name: str, limit: Limit | None, dense: Mapping[str, float]) -> str:

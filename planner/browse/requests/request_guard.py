@@ -81,8 +81,7 @@ class RequestGuard:
         }
         answer.headers["Content-Security-Policy"] = "; ".join(map(" ".join, policy.items()))
         answer.headers["X-Content-Type-Options"] = "nosniff"
-        # the page itself says by it what its address asks for
-        answer.headers["Referrer-Policy"] = "same-origin"
+        answer.headers["Referrer-Policy"] = "no-referrer"
         answer.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         if answer.cache_control.max_age != _FOREVER:  # as libraries have, whose names say theirs
             answer.headers["Cache-Control"] = "no-store"

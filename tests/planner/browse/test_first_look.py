@@ -22,8 +22,7 @@ def looked_at(app: Dash, search: str = "", cookie: str | None = None) -> dict[st
     client = app.server.test_client()
     if cookie is not None:
         client.set_cookie(THEME_COOKIE, cookie)
-    headers = {"Referer": f"http://localhost/?{search}"}
-    layout = client.get("/_dash-layout", headers=headers).get_json()
+    layout = client.get(f"/_dash-layout?{search}").get_json()
     return {props["id"]: props for props in _elements(layout) if isinstance(props.get("id"), str)}
 
 
@@ -99,3 +98,21 @@ def test_a_run_that_cannot_be_read_takes_nothing_down(tmp_path: Path, two_runs: 
     shelf.close()
     assert "cannot be read" in str(page[ids.RUNS].options)
     assert not page[ids.FRONT].figure["data"]
+
+
+def test_a_part_that_cannot_be_drawn_takes_no_page_down(
+    app: Dash, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("latency")
+
+    monkeypatch.setattr("planner.browse.app.first_look", fail)
+    page = looked_at(app, "run=first")
+    assert ids.BUDGET in page
+    assert "could not be laid out" in caplog.text
+
+
+@pytest.mark.parametrize("budget", ["params<=1e308x", "latency<=0.5x", "throughput>=50"])
+def test_odd_budgets_leave_a_page(budget: str, app: Dash) -> None:
+    page = looked_at(app, f"run=first&budget={budget}&x=size")
+    assert page[ids.FRONT]["figure"]["data"]

@@ -56,13 +56,11 @@ def test_dominated_plans_stand_back_or_away(points: FrontPoints) -> None:
     assert {*shown} - {*hidden} == {"other plans", "scored in part"}
 
 
-def test_baselines_the_knee_and_the_dense_model_have_marks_of_their_own(
-    points: FrontPoints,
-) -> None:
+def test_baselines_and_the_dense_model_have_marks_of_their_own(points: FrontPoints) -> None:
     found = traces(front_figure([points], VIEW))
     marks = [
         found[name].marker.symbol
-        for name in ("front, search text ± 2 s.e.", "uniform baseline", "knee", "dense model")
+        for name in ("front, search text ± 2 s.e.", "uniform baseline", "dense model")
     ]
     assert len({*marks}) == len(marks)
     assert ([*found["dense model"].x], [*found["dense model"].y]) == ([1.0], [0.0])
@@ -80,13 +78,18 @@ def test_a_budget_is_shaded_as_far_as_it_limits_the_axes(points: FrontPoints) ->
     assert (one.x1, one.yref, one.y0, one.y1) == (0.7, "y domain", 0.0, 1.0)  # in K
     assert shape("size<=1500") is None
     larger = replace(points, name="larger", dense={k: 2 * v for k, v in points.dense.items()})
+    frame = points.frame.assign(latency=1.0, latency_x=1.0)
+    timed = replace(points, name="timed", frame=frame, dense={**points.dense, "latency": 1.0})
     budget = Budget.parse("params<=0.7x")
     for runs, name in (
         ([points], "within the budget"),
+        ([points, timed], "within the budget"),
         ([points, larger], f"within the budget, for {points.name}"),
     ):
-        assert name in traces(front_figure(runs, replace(VIEW, budget=budget)))
-        assert name not in traces(front_figure(runs, VIEW))
+        assert name in shapes(front_figure(runs, replace(VIEW, budget=budget)))
+        assert name not in shapes(front_figure(runs, VIEW))
+    unmeasured = replace(VIEW, x="latency", budget=Budget.parse("latency<=0.5x"))
+    assert "within the budget" not in shapes(front_figure([points, timed], unmeasured))
 
 
 def test_the_best_plan_and_those_selected_have_marks(points: FrontPoints) -> None:
@@ -104,10 +107,13 @@ def test_the_best_plan_and_those_selected_have_marks(points: FrontPoints) -> Non
         assert len(heights["knee"]) == 1
 
 
-def test_the_legend_names_the_marks_that_are_there_or_may_come(points: FrontPoints) -> None:
-    named = {"knee", "best within the budget", "selected", "within the budget"}
-    assert named & {*traces(front_figure([points], VIEW))} == {"knee"}
-    assert named <= {*traces(front_figure([points], replace(VIEW, names_all_marks=True)))}
+def test_the_legend_names_each_kind_of_mark_once(points: FrontPoints) -> None:
+    name = points.name
+    view = replace(VIEW, best=(name, FRONT[1]), selected=((name, FRONT[0]), (name, FRONT[2])))
+    marks = front_figure([points], view).layout.shapes
+    named = [mark.name for mark in marks if mark.showlegend]
+    assert named == ["knee", "best within the budget", "selected"]
+    assert len(marks) == 4
 
 
 def test_runs_differ_by_mark_and_not_by_colour_alone(points: FrontPoints) -> None:

@@ -13,7 +13,7 @@ from tests.problems.toy_run import FRONT
 def test_a_run_plots_its_front(toy: Run) -> None:
     figure = toy.plot()
     assert figure.layout.xaxis.title.text == "parameters, as a share of the dense model's"
-    names = {trace.name for trace in figure.data}
+    names = {each.name for each in (*figure.data, *figure.layout.shapes)}
     assert {"front, search text ± 2 s.e.", "dense model", "knee"} <= names
     assert "best within the budget" not in names
 

@@ -63,7 +63,7 @@ def test_nothing_foreign_is_loaded_or_framed(local: FlaskClient) -> None:
     assert "http" not in headers["Content-Security-Policy"]
     assert "*" not in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Referrer-Policy"] == "no-referrer"
     assert headers["Cache-Control"] == "no-store"
 
 
