@@ -66,7 +66,7 @@ class Extract:
         finally:
             for name, parameter in parameters.items():
                 parameter.data, parameter.grad = before[name], None
-                parameter.requires_grad_(requires_grad=False)
+                parameter.requires_grad_(False)  # noqa: FBT003
 
 
 @dataclass(kw_only=True)

@@ -36,8 +36,10 @@ _RUINED = 2.0
 class Trainee(Protocol):
     """What is trained."""
 
-    parameters: Mapping[str, nn.Parameter]
-    """What the optimiser changes, by names that stay the same from run to run."""
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """What the optimiser changes, by names that stay the same from run to run."""
+        ...
 
     @property
     def passes(self) -> int:

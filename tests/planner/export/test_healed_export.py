@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from planner.cli.main import main
 from planner.export.cards.manifest import Manifest
-from planner.export.healing.heal_source import HealRequest, heal
+from planner.export.healing.heal_source import HealRequest
 from planner.export.healing.healed_export import heal_export
 from planner.run import Run
 from planner.settings.heal import HealSettings
@@ -52,7 +52,7 @@ def _settings(folder: Path, data: Path | None, **changes: Any) -> HealSettings:
 def test_an_export_is_healed_to_an_export(exported: Path, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "healed"
     settings = _settings(exported, text, dtype="float32")
-    healed = heal(settings, HealRequest(out=out), NO_PROGRESS)
+    healed = heal_export(exported, settings, out, NO_PROGRESS)
     assert healed.after is not None
     assert healed.after.fresh["kl"].value < healed.before["fresh"]["kl"].value
     before, after = (load_file(folder / "model.safetensors") for folder in (exported, out))
@@ -80,7 +80,7 @@ def test_healing_that_did_not_help_writes_nothing(
 ) -> None:
     out = tmp_path / "healed"
     settings = _settings(exported, text, lr=1.0, tokens=256)
-    assert heal(settings, HealRequest(out=out), NO_PROGRESS).after is None
+    assert heal_export(exported, settings, out, NO_PROGRESS).after is None
     assert not list(tmp_path.iterdir())
 
 
