@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from evaluators.scoring.prefix_tree import Step
 from planner.recovery.closed_form import Sums, ridge_update
@@ -20,6 +21,9 @@ from search_spaces.structure.expert_hooks import ExpertRun, watched_experts
 from search_spaces.structure.linear import as_matrix, matrix
 from search_spaces.structure.mixture import Mixture
 
+_HELD_BYTES = 2**30
+"""Bound on the inputs of a projection that are held until it is solved; where there are more, a
+layer runs a second time."""
 _SUMS_BYTES = 2**30
 """Bound on the sums of experts that are held at once; of more, text runs once for each part."""
 
@@ -37,6 +41,9 @@ class Fit(ABC):
         self.component = component
         self.output = torch.empty(0)
         """Of the last run that was watched, ``(batch, tokens, hidden)`` or flat."""
+        self.factor: float | None = None
+        """By which the output is multiplied before it is added to the hidden states; 0: there is
+        no such constant; None: it is not known yet."""
         self._dense_output = torch.empty(0)
         self._options = options
         self._rounding = rounding
@@ -77,6 +84,17 @@ class Fit(ABC):
     def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
         """Change the weights of the layer, and return those that changed by their paths."""
 
+    def moved(self, run: int) -> Tensor | None:  # noqa: ARG002  (not every fit knows)
+        """Return by what solving moved the hidden states of a run that was added.
+
+        Args:
+            run: Its number among those that were added.
+
+        Returns:
+            ``(batch, tokens, hidden)``; None: it is not known, and the layer must run again.
+        """
+        return None
+
     def _updated(self, weight: Tensor, sums: Sums, energy: float = 0.0) -> Tensor | None:
         """Return a matrix ``(rows, columns)`` solved again, its zeros and its format kept."""
         mask = None if self._options.pattern.is_dense else weight != 0
@@ -98,6 +116,9 @@ class ProjectionFit(Fit):
         super().__init__(component, options, rounding)
         self._sums = Sums.of(matrix(layer.get_submodule(self._ending)))
         self._inputs = torch.empty(0)
+        self._held: list[Tensor] = []
+        self._held_bytes = 0
+        self._change: Tensor | None = None
 
     @property
     def _ending(self) -> str:
@@ -113,16 +134,29 @@ class ProjectionFit(Fit):
 
     def add(self, missing: Tensor) -> None:
         shape = (*missing.shape[:-1], -1)
+        self._held_bytes += self._inputs.nbytes
+        if self._held_bytes <= _HELD_BYTES:
+            self._held.append(self._inputs.reshape(shape))
         inputs = self._inputs.reshape(shape)[:, SKIPPED:].flatten(0, 1)
         self._sums.add(inputs, missing.reshape(shape)[:, SKIPPED:].flatten(0, 1))
 
     def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
         linear = layer.get_submodule(self._ending)
-        updated = self._updated(matrix(linear), self._sums)
+        weight = matrix(linear)
+        updated = self._updated(weight, self._sums)
         if updated is None:
+            self._change = torch.zeros_like(weight)
             return {}
-        matrix(linear).copy_(updated)
+        before = weight.clone()
+        weight.copy_(updated)
+        self._change = weight.float() - before.float()  # as the weights are held
         return {f"{self._ending}.weight": as_matrix(linear, updated)}
+
+    def moved(self, run: int) -> Tensor | None:
+        if self._change is None or not self.factor or run >= len(self._held):
+            return None
+        inputs = self._held[run]
+        return self.factor * functional.linear(inputs, self._change.to(inputs)).float()
 
 
 class ExpertFit(Fit):
