@@ -13,12 +13,8 @@ from evaluators.scoring.layer_scores import score_layers
 from planner.preparation.calibration import text_digest
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.cut_plan import CutPlan
-from planner.recovery.recovered_weights import (
-    RecoveredWeights,
-    RecoveryRecord,
-    StagedWeights,
-    discard_weights,
-)
+from planner.recovery.recovered_weights import RecoveredWeights, StagedWeights, discard_weights
+from planner.recovery.recovery_record import RecoveryRecord
 from planner.results.front import front, front_frame, save_front, with_variants
 from planner.runs.folder import FRONT, recovered_folder
 from planner.runs.records import RESCORE_SPLITS, Evaluation, Recovered, plan_and_recovery

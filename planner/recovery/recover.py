@@ -17,12 +17,8 @@ from planner.recovery.recording import (
     record_failure,
     record_recovery,
 )
-from planner.recovery.recovered_weights import (
-    CurvePoint,
-    RecoveryRecord,
-    StagedWeights,
-    staged_weights,
-)
+from planner.recovery.recovered_weights import StagedWeights, staged_weights
+from planner.recovery.recovery_record import CurvePoint, RecoveryRecord
 from planner.recovery.refit import refit
 from planner.runs.records import LayerRecovery, Recovered, variant_name
 from planner.runs.run_store import RunStore

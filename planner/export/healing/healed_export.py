@@ -21,7 +21,7 @@ from planner.recovery.healing.curve import LearningCurve
 from planner.recovery.healing.heal_run import Healed, points_of
 from planner.recovery.healing.healing_checkpoint import CheckpointFile
 from planner.recovery.healing.pupil import enrol, train
-from planner.recovery.recovered_weights import RecoveryRecord, recovery_note
+from planner.recovery.recovery_record import RecoveryRecord, recovery_note
 from planner.runs.environment import describe_environment
 from planner.runs.records import Recovered, plan_and_recovery, variant_name
 from planner.settings.heal import HealSettings

@@ -19,7 +19,8 @@ from planner.recovery.recording import (
     record_failure,
     record_recovery,
 )
-from planner.recovery.recovered_weights import RecoveredWeights, RecoveryRecord, staged_weights
+from planner.recovery.recovered_weights import RecoveredWeights, staged_weights
+from planner.recovery.recovery_record import RecoveryRecord
 from planner.results.front import front
 from planner.runs.folder import FRONT, HEALING_FILE
 from planner.runs.records import Evaluation, Recovery

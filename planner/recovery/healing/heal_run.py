@@ -23,12 +23,8 @@ from planner.recovery.recording import (
     record_recovery,
 )
 from planner.recovery.recover import recover
-from planner.recovery.recovered_weights import (
-    CurvePoint,
-    RecoveryRecord,
-    changed_tensors,
-    staged_weights,
-)
+from planner.recovery.recovered_weights import changed_tensors, staged_weights
+from planner.recovery.recovery_record import CurvePoint, RecoveryRecord
 from planner.runs.folder import HEALING_FILE
 from planner.runs.records import Evaluation, Recovered, Recovery, variant_name
 from planner.runs.run_store import RunStore

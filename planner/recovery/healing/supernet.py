@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.healing.distillation import Distillation
-from planner.recovery.healing.places import Place, free, places_of_layer
+from planner.recovery.healing.weight_places import Place, free, places_of_layer
 from search_spaces.models.memory import available_bytes
 from search_spaces.structure.backbone import Backbone
 

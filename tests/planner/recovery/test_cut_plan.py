@@ -17,11 +17,8 @@ from planner.recovery.recording import (
     record_failure,
     record_recovery,
 )
-from planner.recovery.recovered_weights import (
-    RecoveryRecord,
-    changed_tensors,
-    staged_weights,
-)
+from planner.recovery.recovered_weights import changed_tensors, staged_weights
+from planner.recovery.recovery_record import RecoveryRecord
 from planner.results.front import front
 from planner.run import Run
 from planner.runs.records import Evaluation
