@@ -73,11 +73,12 @@ class Fit(ABC):
         return self._dense_output - self.output
 
     @abstractmethod
-    def add(self, missing: Tensor) -> None:
+    def add(self, missing: Tensor, *, is_apart: bool = False) -> None:
         """Add the last run to the sums.
 
         Args:
             missing: From the output, ``(batch, tokens, hidden)``.
+            is_apart: Whether the run is of text that nothing is fitted to.
         """
 
     @abstractmethod
@@ -95,10 +96,12 @@ class Fit(ABC):
         """
         return None
 
-    def _updated(self, weight: Tensor, sums: Sums, energy: float = 0.0) -> Tensor | None:
+    def _updated(
+        self, weight: Tensor, sums: Sums, apart: Sums, energy: float = 0.0
+    ) -> Tensor | None:
         """Return a matrix ``(rows, columns)`` solved again, its zeros and its format kept."""
         mask = None if self._options.pattern.is_dense else weight != 0
-        update = ridge_update(sums, mask, energy=energy)
+        update = ridge_update(sums, mask, energy=energy, apart=apart)
         if update is None:
             return None
         updated = weight.float() + update
@@ -114,7 +117,8 @@ class ProjectionFit(Fit):
         self, component: Component, options: BlockOptions, rounding: torch.dtype, layer: nn.Module
     ) -> None:
         super().__init__(component, options, rounding)
-        self._sums = Sums.of(matrix(layer.get_submodule(self._ending)))
+        weight = matrix(layer.get_submodule(self._ending))
+        self._sums, self._apart = Sums.of(weight), Sums.of(weight)
         self._inputs = torch.empty(0)
         self._held: list[Tensor] = []
         self._held_bytes = 0
@@ -132,18 +136,19 @@ class ProjectionFit(Fit):
         with layer.get_submodule(self._ending).register_forward_hook(note):
             yield
 
-    def add(self, missing: Tensor) -> None:
+    def add(self, missing: Tensor, *, is_apart: bool = False) -> None:
         shape = (*missing.shape[:-1], -1)
         self._held_bytes += self._inputs.nbytes
         if self._held_bytes <= _HELD_BYTES:
             self._held.append(self._inputs.reshape(shape))
         inputs = self._inputs.reshape(shape)[:, SKIPPED:].flatten(0, 1)
-        self._sums.add(inputs, missing.reshape(shape)[:, SKIPPED:].flatten(0, 1))
+        sums = self._apart if is_apart else self._sums
+        sums.add(inputs, missing.reshape(shape)[:, SKIPPED:].flatten(0, 1))
 
     def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
         linear = layer.get_submodule(self._ending)
         weight = matrix(linear)
-        updated = self._updated(weight, self._sums)
+        updated = self._updated(weight, self._sums, self._apart)
         if updated is None:
             self._change = torch.zeros_like(weight)
             return {}
@@ -172,7 +177,9 @@ class ExpertFit(Fit):
     ) -> None:
         super().__init__(component, options, rounding)
         self._mixture = component
-        self._sums = {expert: Sums.of(matrices[expert]) for expert in experts}
+        self._sums, self._apart = (
+            {expert: Sums.of(matrices[expert]) for expert in experts} for _ in range(2)
+        )
         self._runs: list[ExpertRun] = []
 
     @property
@@ -191,7 +198,7 @@ class ExpertFit(Fit):
         ):
             yield
 
-    def add(self, missing: Tensor) -> None:
+    def add(self, missing: Tensor, *, is_apart: bool = False) -> None:
         """Add the last run to the sums.
 
         Every expert of a token moves its output by what is missing over the sum of the token's
@@ -202,13 +209,14 @@ class ExpertFit(Fit):
         totals = flat.new_zeros(len(flat))
         for run in self._runs:
             totals.index_add_(0, run.tokens, run.weights.float())
+        by_expert = self._apart if is_apart else self._sums
         for run in self._runs:
-            if run.expert not in self._sums:
+            if run.expert not in by_expert:
                 continue
             is_fitted = run.tokens % length >= SKIPPED
             tokens, weights = run.tokens[is_fitted], run.weights[is_fitted].float()[:, None]
             share = weights / totals[tokens][:, None].clamp(min=1e-6)
-            self._sums[run.expert].add(
+            by_expert[run.expert].add(
                 weights * run.channels[is_fitted].float(), share * flat[tokens]
             )
 
@@ -220,7 +228,7 @@ class ExpertFit(Fit):
         energies = [sums.energy * sums.tokens for sums in self._sums.values()]
         usual = sum(energies) / max(1, sum(sums.tokens for sums in self._sums.values()))
         for expert, sums in self._sums.items():
-            updated = self._updated(matrices[expert], sums, usual)
+            updated = self._updated(matrices[expert], sums, self._apart[expert], usual)
             if updated is not None:
                 matrices[expert].copy_(updated)
         return {stack.path: stored.clone()}
@@ -253,7 +261,7 @@ def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
         stack = mixture.stack("down")
         matrices = stack.as_matrices(tensor_at(layer, stack.path))
         _, rows, columns = matrices.shape
-        at_once = max(1, _SUMS_BYTES // (4 * columns * (columns + rows)))
+        at_once = max(1, _SUMS_BYTES // (8 * columns * (columns + rows)))
         for first in range(0, len(matrices), at_once):
             experts = range(first, min(first + at_once, len(matrices)))
             yield [ExpertFit(mixture, plan.options(position), rounding, matrices, experts)]

@@ -33,13 +33,14 @@ def refit(plan: CutPlan, text: FittingText, progress: Progress) -> Changes:
 
     Args:
         plan: It stays as it is.
-        text: To fit to.
+        text: To fit to, and to choose by how far.
         progress: Told of each layer.
 
     Yields:
         Number of a layer, and the tensors of its cut layer that changed, by their paths in it.
     """
     side = SideBySide.of(plan, text.fitted)
+    side.pairs.extend(SideBySide.of(plan, text.apart, is_apart=True).pairs)
     backbone = plan.prepared.sorted_model.structure.backbone
     first, count = min(plan.changed_layers(), default=len(backbone.layers)), len(backbone.layers)
     for index in range(count):
@@ -111,7 +112,7 @@ def _fitted(
             fit.factor = constant_factor(pair.student, after, output)
         # where a norm follows it, an output is only compared with the dense model's own
         share = fit.factor * len(fits)
-        fit.add(missing / share if share else fit.difference)
+        fit.add(missing / share if share else fit.difference, is_apart=pair.is_apart)
     return _Run(dense_after, after)
 
 
