@@ -152,3 +152,30 @@ def test_the_command_heals_a_front(
     assert main(["heal", str(searched_copy), *words]) == 0
     said = capsys.readouterr().out
     assert said.startswith("the front, KL as a share of what it was:")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--plan=nosuchplan"], "must be named by its id in this run"),
+        (["--budget=params<=0.01x"], "params"),
+        (["--plan=a1b2c3d4e5+other"], "must be followed by one of"),
+        (["--knee", "--minutes=0"], "`minutes` must be above 0"),
+    ],
+)
+def test_what_a_run_lacks_is_told_before_its_model_is_opened(
+    words: list[str],
+    said: str,
+    searched: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def opened(*_: object) -> None:
+        pytest.fail("a model was opened")
+
+    monkeypatch.setattr("planner.recovery.opened_run.open_model", opened)
+    assert main(["heal", str(searched), *words]) == 2
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("planner: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert len(lines[0]) <= 300
