@@ -173,7 +173,8 @@ class MatrixStatistics:
         """Return the statistics of the projection or mixture at a path, as far as collected."""
         return cls(
             tokens=int(statistics["tokens", ""]),
-            values={name: value for (name, at), value in statistics.items() if at == path},
+            # the others may lie in a file, and are not read
+            values={name: statistics[name, at] for name, at in statistics if at == path},
         )
 
     def to(self, device: torch.device) -> "MatrixStatistics":
