@@ -14,7 +14,7 @@ OF_GATES: frozenset[StatisticName] = frozenset({"gate_fisher"})
 BY_GRADIENT = OF_WEIGHTS | OF_GATES
 """Collected with the whole model in memory, and what autograd keeps of one window."""
 OF_OUTPUTS: frozenset[StatisticName] = frozenset({"component_output"})
-OF_HIDDEN: frozenset[StatisticName] = frozenset({"similarity", "angle"}) | OF_OUTPUTS
+OF_HIDDEN: frozenset[StatisticName] = OF_OUTPUTS.union({"similarity", "angle"})
 """Of the hidden states before, between and behind the components of a layer."""
 OF_REMOVAL: frozenset[StatisticName] = frozenset({"removal_nll"})
 OF_ROUTES: frozenset[StatisticName] = frozenset(

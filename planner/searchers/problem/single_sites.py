@@ -21,7 +21,7 @@ def single_sites(domain: Domain, most_levels: int) -> Genomes:
     rows = [domain.top_levels]
     for site, top in enumerate(domain.top_levels):
         costs = domain.cost_tables[site]
-        least = np.flatnonzero(costs == costs[0])[1:] if costs[0] < costs[-1] else []
+        least = np.flatnonzero((costs == costs[0]) & (costs < costs[-1]))[1:]
         spread = np.linspace(0, top, min(top, most_levels), endpoint=False).round()
         for level in np.union1d(spread, least).astype(np.int_):
             row = domain.top_levels.copy()

@@ -27,10 +27,10 @@ def test_single_sites_are_lowered_one_by_one() -> None:
 
 
 def test_levels_that_cost_as_little_as_the_lowest_are_scored_too() -> None:
-    tables = (np.array([0.0, 0.0, 0.1, 0.2, 0.3, 0.4]), np.zeros(4))
+    costs = (np.array([0.0, 0.0, 0.1, 0.2, 0.3, 0.4]), np.zeros(4))
     domain = Domain(
         top_levels=np.array([5, 3]),
-        costs=(summed(tables, fixed=0.6),),
+        costs=(summed(costs, fixed=0.6),),
         cost_floor=0.1,
         sensitivity_tables=(np.array([1.0, 1.0, 0.4, 0.2, 0.1, 0.0]), np.zeros(4)),
     )
