@@ -72,7 +72,7 @@ class _Candidate:
     @property
     def name(self) -> str:
         """What users call it: its plan, or a variant of that."""
-        recovery = self.recovery and self.recovery.recovery
+        recovery = None if self.recovery is None else self.recovery.recovery
         return variant_name(self.plan.plan_id, recovery)
 
 

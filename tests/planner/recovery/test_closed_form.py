@@ -24,7 +24,8 @@ def _solved(inputs: torch.Tensor, missing: torch.Tensor, ridge: float) -> torch.
     pull = ridge**0.5 * torch.eye(columns, dtype=torch.float64)
     left = torch.cat([inputs, pull])
     right = torch.cat([missing, torch.zeros(columns, missing.shape[1], dtype=torch.float64)])
-    return torch.linalg.lstsq(left, right).solution.T
+    solution: torch.Tensor = torch.linalg.lstsq(left, right).solution
+    return solution.T
 
 
 def test_a_dense_matrix_is_solved_by_ridge_regression() -> None:
