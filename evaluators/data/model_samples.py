@@ -136,7 +136,7 @@ class _Writer:
         # a stretch of the vocabulary, then a token in it: summing is quicker than running sums
         if rest := -weights.shape[1] % _STRETCH:
             weights = pad(weights, (0, rest))
-        stretches = weights.unflatten(1, (-1, _STRETCH))
+        stretches = weights.view(len(weights), -1, _STRETCH)
         stretch = self._by_weight(stretches.sum(dim=-1))
         rows = torch.arange(len(stretch), device=stretch.device)
         return stretch * _STRETCH + self._by_weight(stretches[rows, stretch])

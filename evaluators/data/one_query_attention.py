@@ -54,5 +54,5 @@ def _attention(
         scores = scores.masked_fill(~attn_mask, -torch.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    attended = scores.softmax(dim=-1).to(value.dtype) @ value
+    attended: Tensor = scores.softmax(dim=-1).to(value.dtype) @ value
     return attended.reshape(*query.shape[:3], value.shape[-1])
