@@ -80,6 +80,8 @@ class Training:
         session.begin()
         while session.facts.curve.stopped is None:
             session.step()
+            if self.checkpoint.is_due or session.facts.curve.stopped is not None:
+                session.save()
         session.end()
         return session.facts.curve
 
@@ -141,8 +143,10 @@ class _Session:
             }
         )
         self._look_or_stop()
-        if training.checkpoint.is_due:
-            training.checkpoint.save(self._state())
+
+    def save(self) -> None:
+        """Write where the training stands; once it is over, what follows may be killed too."""
+        self._training.checkpoint.save(self._state())
 
     def end(self) -> None:
         """Have the trainee be as it was at best."""

@@ -25,6 +25,11 @@ def _pupil() -> Pupil:
     return Pupil(student, parameters)
 
 
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
 def _values(pupil: Pupil) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in pupil.parameters.items()}
 
@@ -46,9 +51,9 @@ def test_a_killed_training_goes_on_as_if_it_was_never_killed(
     tmp_path: Path, killed_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _pupil()
-    expected = training(tmp_path / "whole").run(whole)
+    expected = training(_made(tmp_path / "whole")).run(whole)
     monkeypatch.setattr(CheckpointFile, "is_due", property(lambda _: True))
-    (tmp_path / "killed").mkdir()
+    _made(tmp_path / "killed")
 
     killed = _pupil()
 
@@ -68,6 +73,17 @@ def test_a_killed_training_goes_on_as_if_it_was_never_killed(
     for name, value in _values(whole).items():
         torch.testing.assert_close(_values(resumed)[name], value, rtol=0, atol=0)
     assert [p.fresh_kl for p in curve.looks] == [p.fresh_kl for p in expected.looks]
+
+
+def test_a_training_that_is_over_is_not_begun_again(tmp_path: Path) -> None:
+    """What follows it, such as scoring, may be killed too."""
+    first = _pupil()
+    curve = training(tmp_path).run(first)
+    again = _pupil()
+    again.on_step = lambda _: pytest.fail("it was trained again")
+    assert training(tmp_path).run(again) == curve
+    for name, value in _values(first).items():
+        torch.testing.assert_close(_values(again)[name], value, rtol=0, atol=0)
 
 
 def test_a_state_that_is_half_written_is_never_seen(
