@@ -21,6 +21,7 @@ StatisticName = Literal[
     "gradient_second_moment",
     "gate_fisher",
     "hidden_energy",
+    "component_output",
     "similarity",
     "angle",
     "removal_nll",
@@ -71,6 +72,12 @@ hidden states that enter and leave:
 - ``angle``: mean over the tokens of the angle between them over π, ``()``
 - ``removal_nll``: rise of NLL (nats a token) where it is removed alone, ``()``
 
+Of the components under ``attention`` and ``mlp``:
+
+- ``component_output``: what it adds to the hidden states, at tokens evenly spread over each window
+  behind its first few, whose hidden states are unlike all others, ``(tokens, hidden)``, in
+  bfloat16
+
 Of each mixture of experts, under the path of the module that holds the experts; ``g`` is the
 weight that the router gives an expert for a token, 0 where it does not choose it, and all means
 are over all tokens:
@@ -95,7 +102,7 @@ are over all tokens:
 """
 
 Statistics = Mapping[tuple[StatisticName, str], Tensor]
-"""Of one layer, by name and path, in float32."""
+"""Of one layer, by name and path, in float32 where nothing else is said."""
 
 
 class LayerStatistics:
@@ -166,7 +173,8 @@ class MatrixStatistics:
         """Return the statistics of the projection or mixture at a path, as far as collected."""
         return cls(
             tokens=int(statistics["tokens", ""]),
-            values={name: value for (name, at), value in statistics.items() if at == path},
+            # the others may lie in a file, and are not read
+            values={name: statistics[name, at] for name, at in statistics if at == path},
         )
 
     def to(self, device: torch.device) -> "MatrixStatistics":

@@ -12,6 +12,7 @@ from planner.cli.main import COMMANDS, command_parser
 from planner.recipes.recipe import RECIPES
 from planner.searchers import SearcherName
 from planner.settings.evaluate import EvaluateSettings
+from planner.settings.heal import HealSettings
 from planner.settings.search import PriorName, SearchSettings
 from planner.settings.to_moe import ToMoeSettings
 from search_spaces.importance import (
@@ -67,7 +68,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 @written
 def test_targets_of_make_exist(document: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    benchmarks = re.findall(r"^BENCHMARKS := (.*)$", makefile, re.MULTILINE)[0].split()
+    benchmarks = re.findall(r"^BENCHMARKS := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)[0].split()
     targets = {*re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)}
     targets |= {f"bench-{name}" for name in [*benchmarks, ""]}  # the last from `bench-NAME`
     assert set(_TARGET.findall(document.read_text(encoding="utf-8"))) <= targets
@@ -76,14 +77,14 @@ def test_targets_of_make_exist(document: Path) -> None:
 @written
 def test_commands_can_be_typed(document: Path) -> None:
     for in_block, in_text in _COMMAND.findall(document.read_text(encoding="utf-8")):
-        words = shlex.split(in_block or in_text)
+        words = shlex.split(in_block or in_text, comments=True)
         if words[0] in COMMANDS and (in_block or "--out" in words):
             command_parser(words[0]).options(words[1:])
 
 
 @written
 def test_options_exist(document: Path) -> None:
-    settings = (SearchSettings, ToMoeSettings, EvaluateSettings)
+    settings = (SearchSettings, ToMoeSettings, EvaluateSettings, HealSettings)
     known = {name for kind in settings for name in kind.model_fields} | _OF_COMMANDS_ALONE
     assert set(_OPTION.findall(document.read_text(encoding="utf-8"))) - known == set()
 

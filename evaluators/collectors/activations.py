@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evaluators.collectors.expert_activations import ExpertMeter
-from evaluators.collectors.names import OF_EXPERTS, OF_HIDDEN, OF_INPUTS, Key
+from evaluators.collectors.names import OF_EXPERTS, OF_HIDDEN, OF_INPUTS, PARTS, Key
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.backbone import Backbone, LayerCall
 from search_spaces.structure.hooks import hooked
@@ -20,6 +20,13 @@ _SUMS: Mapping[StatisticName, Callable[[Tensor], Tensor]] = {
     "input_magnitude": lambda rows: rows.abs().sum(dim=0),
     "input_second_moment": lambda rows: rows.square().sum(dim=0),
 }
+
+
+_FIRST_TOKENS = 4
+"""Of a window, whose hidden states may be hundreds of times as large as all others."""
+_OUTPUTS_PER_FEATURE = 8
+"""Tokens whose outputs are kept, for each feature of the hidden states: a square matrix is fitted
+to them."""
 
 
 @torch.no_grad()
@@ -132,6 +139,7 @@ class _LayerMeter:
         """For each projection the first one with the very same input tensor."""
         self._energies: list[Tensor] = []
         self._state_sums: dict[Key, float] = {}
+        self._outputs: dict[str, list[Tensor]] = {part: [] for part in PARTS[1:]}
         mixtures = mixtures_of(layer.components) if names & OF_EXPERTS else ()
         self._experts = [ExpertMeter(mixture, names, tokens) for mixture in mixtures]
 
@@ -177,6 +185,8 @@ class _LayerMeter:
             cosine = torch.cosine_similarity(before.double(), after.double(), dim=-1).clamp(-1, 1)
             self._add("similarity", part, cosine)
             self._add("angle", part, cosine.arccos() / torch.pi)
+            if part and "component_output" in self._names:
+                self._outputs[part].append(self._added(before, after))
 
     def statistics(self, layer: nn.Module) -> dict[Key, Tensor]:
         """Return the statistics of all passes; projections of one input share one tensor."""
@@ -188,12 +198,25 @@ class _LayerMeter:
         }
         for key, total in self._state_sums.items():
             statistics[key] = torch.tensor(total / self._tokens, dtype=torch.float32)
+        for part, outputs in self._outputs.items():
+            if outputs:
+                statistics["component_output", part] = torch.cat(outputs)
         for meter in self._experts:
             statistics |= meter.statistics(layer)
         statistics["tokens", ""] = torch.tensor(float(self._tokens))
         # a median, for massive activations give some first tokens a thousand times the energy
         statistics["hidden_energy", ""] = torch.cat(self._energies).median().cpu()
         return statistics
+
+    def _added(self, before: Tensor, after: Tensor) -> Tensor:
+        """Return what was added to hidden states at the tokens that are kept of a batch."""
+        length, hidden = before.shape[1:]
+        windows = self._tokens // length
+        first = min(_FIRST_TOKENS, length - 1)
+        count = min(length - first, -(-_OUTPUTS_PER_FEATURE * hidden // windows))
+        places = torch.linspace(first, length - 1, count, device=before.device).round().long()
+        added = after[:, places].float() - before[:, places].float()
+        return added.flatten(0, 1).bfloat16().cpu()
 
     def _add(self, name: StatisticName, part: str, values: Tensor) -> None:
         if name in self._names:

@@ -13,7 +13,9 @@ OF_WEIGHTS: frozenset[StatisticName] = frozenset({"gradient", "gradient_second_m
 OF_GATES: frozenset[StatisticName] = frozenset({"gate_fisher"})
 BY_GRADIENT = OF_WEIGHTS | OF_GATES
 """Collected with the whole model in memory, and what autograd keeps of one window."""
-OF_HIDDEN: frozenset[StatisticName] = frozenset({"similarity", "angle"})
+OF_OUTPUTS: frozenset[StatisticName] = frozenset({"component_output"})
+OF_HIDDEN: frozenset[StatisticName] = OF_OUTPUTS.union({"similarity", "angle"})
+"""Of the hidden states before, between and behind the components of a layer."""
 OF_REMOVAL: frozenset[StatisticName] = frozenset({"removal_nll"})
 OF_ROUTES: frozenset[StatisticName] = frozenset(
     {
@@ -57,6 +59,8 @@ def keys_of(layer: LayerStructure, names: frozenset[StatisticName]) -> Iterator[
             ]
         elif name in ALWAYS:
             paths = [""]
+        elif name in OF_OUTPUTS:
+            paths = list(PARTS[1:])
         else:
             paths = list(PARTS)
         yield from ((name, path) for path in paths)

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -17,9 +18,6 @@ from search_spaces.errors import OutputError
 from search_spaces.models.tensors import digest_of_file, digest_of_tensors
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.model import ModelStructure
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -142,10 +140,34 @@ class StatisticsFiles:
             if metadata.get("digest") != self.digest:
                 raise _ForeignError
             places: Mapping[str, str] = json.loads(metadata["places"])
-            tensors = {name: opened.get_tensor(name) for name in set(places.values())}
+            if not set(places.values()) <= set(opened.keys()):
+                raise ValueError("it lacks some of its tensors")
         if not is_new and metadata["bytes"] != digest_of_file(path):
             raise ValueError("its bytes are not those that were written")
-        return {_key(text): tensors[name] for text, name in places.items()}
+        return _Stored(path, {_key(text): name for text, name in places.items()})
+
+
+@dataclass(frozen=True)
+class _Stored(Mapping[Key, Tensor]):
+    """The statistics of one layer in a file, each mapped for as long as it is in use.
+
+    Those of all layers at once would count as the process's memory, of which they may be most.
+    """
+
+    path: Path
+    places: Mapping[Key, str]
+
+    def __getitem__(self, key: Key) -> Tensor:
+        name = self.places[key]
+        with safe_open(self.path, framework="pt") as opened:
+            tensor: Tensor = opened.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 def _key(text: str) -> Key:

@@ -19,7 +19,8 @@ from search_spaces.space.configuration import (
     ConfigurationTables,
     dense_configurations,
 )
-from search_spaces.space.space import SearchSpace, Site
+from search_spaces.space.sites import Site
+from search_spaces.space.space import SearchSpace
 from search_spaces.structure.as_stored import as_stored
 from search_spaces.structure.model import ModelStructure
 

@@ -6,8 +6,10 @@ import time
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
+from evaluators.data.one_query_attention import OneQueryAttention
 from evaluators.data.windows import Calibration, Windows
 from search_spaces.errors import DataError, ModelError, quoted
 from search_spaces.models.on_disk.vocabulary import embedding_rows
@@ -15,10 +17,12 @@ from search_spaces.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)
 
-BATCH_BYTES = 2**30
+BATCH_BYTES = 2**29
 """Bound on the keys, values and probabilities of the windows that are written at once."""
 MOST_AT_ONCE = 256
 """Windows written at once: from there on arithmetic takes the time, and not reading weights."""
+_STRETCH = 256
+"""Tokens of the vocabulary that are drawn from together at first."""
 MOST_TRIES = 2
 """Windows sampled for each that is asked for, before a model is said to repeat itself."""
 
@@ -115,27 +119,42 @@ class _Writer:
         cache = None
         for position in range(1, self._tokens):
             start = 0 if cache is None else position - 1  # of a model without a cache it is all
-            output = self._model(
-                input_ids=windows[:, start:position], past_key_values=cache, use_cache=True
-            )
+            with OneQueryAttention():
+                output = self._model(
+                    input_ids=windows[:, start:position], past_key_values=cache, use_cache=True
+                )
             cache = output.past_key_values
-            windows[:, position] = self._draw(output.logits[:, -1].float())
+            windows[:, position] = self._draw(output.logits[:, -1].to(torch.float32, copy=True))
             written = done * self._tokens + count * (position + 1)
             self._progress.advance(written, total * self._tokens)
         return windows.cpu()
 
     def _draw(self, logits: Tensor) -> Tensor:
-        """Draw the next token of each window by its logits ``(windows, vocabulary)``."""
+        """Draw the next token of each window by its logits ``(windows, vocabulary)``, a copy."""
         logits[:, self._ends] = -torch.inf
-        # by the inverse of the distribution: one random number a token, the same on all devices
-        below = logits.softmax(dim=-1).cumsum(dim=-1)
+        weights = logits.sub_(logits.amax(dim=-1, keepdim=True)).exp_()
+        # a stretch of the vocabulary, then a token in it: summing is quicker than running sums
+        if rest := -weights.shape[1] % _STRETCH:
+            weights = pad(weights, (0, rest))
+        stretches = weights.view(len(weights), -1, _STRETCH)
+        stretch = self._by_weight(stretches.sum(dim=-1))
+        rows = torch.arange(len(stretch), device=stretch.device)
+        return stretch * _STRETCH + self._by_weight(stretches[rows, stretch])
+
+    def _by_weight(self, weights: Tensor) -> Tensor:
+        """Draw one of some choices in each row, by their weights ``(rows, choices)``.
+
+        Raises:
+            ModelError: If these are no numbers.
+        """
+        below = weights.cumsum(dim=-1)
         all_of_it = below[:, -1:]
         if not bool(torch.isfinite(all_of_it).all()):
             raise ModelError(
                 "logits must be finite, and the model gives others for text of its own; load it "
                 "with `--dtype float32`, or get a sound checkpoint"
             )
-        drawn = torch.rand(len(logits), 1, generator=self._rng).to(logits.device) * all_of_it
+        drawn = torch.rand(len(weights), 1, generator=self._rng).to(weights.device) * all_of_it
         drawn = drawn.minimum(all_of_it.nextafter(torch.zeros_like(all_of_it)))
         return torch.searchsorted(below, drawn, right=True)[:, 0]
 

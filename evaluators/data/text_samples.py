@@ -119,13 +119,15 @@ def from_text(
     """
     first, second = _parts(source)
     draw = _Draw(vocabulary=vocabulary, tokens=windows.tokens, rng=rng)
-    holdout, _ = draw(second, {"holdout": windows.holdout})
     counts = {
         "calibration": windows.needed_statistics,
         "search": windows.search,
         "fresh": windows.fresh,
     }
-    statistics, search, fresh, more = draw(first, counts, spare=windows.spare)
+    ours = draw.stock(first, counts)
+    held_out = draw.stock(second, {"holdout": windows.holdout})
+    holdout, _ = draw(held_out)
+    statistics, search, fresh, more = draw(ours, spare=windows.spare)
     if draw.repeated:
         logger.info("%d windows of the text that repeat others are left out", draw.repeated)
     return Calibration(
@@ -208,6 +210,18 @@ def _halves(documents: list[str]) -> tuple[str, str]:
     return text[:border], text[border:]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Stock:
+    """Windows to draw from."""
+
+    name: str
+    """Of the text."""
+    counts: Mapping[str, int]
+    """How many are drawn for each set."""
+    rows: NDArray[np.int64]
+    """``(windows, tokens)`` of the text."""
+
+
 class _Draw:
     """Draws windows of one length from parts of a text, none of which repeats another."""
 
@@ -223,29 +237,38 @@ class _Draw:
                 f"tokenizer puts before every text, got {tokens}; raise it"
             )
 
-    def __call__(self, part: _Part, counts: Mapping[str, int], spare: int = 0) -> list[Tensor]:
-        """Draw disjoint sets of windows from some text.
+    def stock(self, part: _Part, counts: Mapping[str, int]) -> _Stock:
+        """Cut a text into windows.
 
         Args:
             part: The text.
-            counts: Windows of each set, by what messages call it.
-            spare: More windows, as far as the text goes.
+            counts: Windows of each set that it must suffice for, by what messages call it.
 
-        Returns:
-            One set for each count, and the spare windows, ``(windows, tokens)`` each.
+        Raises:
+            DataError: If it does not.
         """
         start = int(self._rng.integers(max(1, len(part.text) - LONGEST_TEXT + 1)))
         ids = self._vocabulary.ids(part.text[start : start + LONGEST_TEXT], part.name)
         body = self._tokens - len(self._prefix)
-        available, total = len(ids) // body, sum(counts.values())
-        if available < total:
-            raise self._shortage(part, counts, f"{len(ids):,}", "more")
+        available = len(ids) // body
         rows = ids[: available * body].reshape(available, body)
-        windows = self._unlike(rows[self._rng.permutation(available)], total + spare)
+        stock = _Stock(name=part.name, counts=counts, rows=rows)
+        if available < sum(counts.values()):
+            raise self._shortage(stock, f"{len(ids):,}", "more")
+        return stock
+
+    def __call__(self, stock: _Stock, spare: int = 0) -> list[Tensor]:
+        """Draw one set of windows for each count, and spare ones, ``(windows, tokens)`` each.
+
+        Raises:
+            DataError: If too few are unlike each other.
+        """
+        total = sum(stock.counts.values())
+        order = self._rng.permutation(len(stock.rows))
+        windows = self._unlike(stock.rows[order], total + spare)
         if len(windows) < total:
-            held = f"{len(windows)} windows that differ"
-            raise self._shortage(part, counts, held, "other")
-        return list(torch.split(windows, [*counts.values(), len(windows) - total]))
+            raise self._shortage(stock, f"{len(windows)} windows that differ", "other")
+        return list(torch.split(windows, [*stock.counts.values(), len(windows) - total]))
 
     def _unlike(self, rows: NDArray[np.int64], count: int) -> Tensor:
         """Return up to so many windows, of the first rows that are unlike all before them."""
@@ -262,14 +285,12 @@ class _Draw:
             np.stack(chosen) if chosen else np.empty((0, self._tokens), np.int64)
         )
 
-    def _shortage(
-        self, part: _Part, counts: Mapping[str, int], held: str, other: str
-    ) -> DataError:
-        asked = {name: count for name, count in counts.items() if count}
+    def _shortage(self, stock: _Stock, held: str, other: str) -> DataError:
+        asked = {name: count for name, count in stock.counts.items() if count}
         windows = " + ".join(f"{count} {name}" for name, count in asked.items())
         needed = sum(asked.values()) * (self._tokens - len(self._prefix))
         return DataError(
             f"{windows} windows of {self._tokens} tokens share no text and need {needed:,} tokens "
-            f"of {part.name}, which holds {held}; give {other} text, or lower "
+            f"of {stock.name}, which holds {held}; give {other} text, or lower "
             f"{', '.join(f'`--{name}_windows`' for name in asked)} or `--window_tokens`"
         )

@@ -25,7 +25,7 @@ from planner.export.weighted_candidate import WeightedCandidate
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.cut_plan import CutPlan
-from planner.recovery.recovered_weights import RecoveryRecord, recovery_note
+from planner.recovery.recovery_record import RecoveryRecord, recovery_note
 from planner.runs.environment import describe_environment
 from planner.runs.records import variant_name
 from planner.settings.search import SearchSettings
@@ -72,7 +72,7 @@ class _Candidate:
     @property
     def name(self) -> str:
         """What users call it: its plan, or a variant of that."""
-        recovery = self.recovery and self.recovery.recovery
+        recovery = None if self.recovery is None else self.recovery.recovery
         return variant_name(self.plan.plan_id, recovery)
 
 

@@ -69,8 +69,8 @@ class FrontPoints:
             import pandas as pd  # noqa: PLC0415  (60 MB that scoring can do without)
 
             news = evaluation_frame(with_variants(younger), run.dense)
-            plan_ids = frame["plan_id"].str.partition("+")[0]  # of a variant, its plan's
-            kept = frame.loc[~plan_ids.isin(news["plan_id"])]
+            changed = {plan.plan_id for plan in younger}  # whose variants may be no more
+            kept = frame.loc[[n.partition("+")[0] not in changed for n in frame["plan_id"]]]
             frame = pd.concat([kept, news], ignore_index=True)
         return self._of_frame(run, self.name, evaluations, frame)
 
@@ -158,6 +158,6 @@ def _kinds(frame: "pd.DataFrame", on_front: set[str]) -> NDArray[np.object_]:
     most = windows[is_sound].max(initial=0)
     kinds = np.where(windows < most, "partial", "dominated").astype(object)
     kinds[~is_sound] = "failed"
-    kinds[frame["plan_id"].str.contains("+", regex=False).to_numpy(dtype=bool)] = "recovered"
+    kinds[["+" in plan_id for plan_id in frame["plan_id"]]] = "recovered"
     kinds[frame["plan_id"].isin(on_front).to_numpy()] = "front"
     return kinds

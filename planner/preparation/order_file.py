@@ -47,6 +47,8 @@ def save_order(
             arrays[f"{component.name}.channels"] = orders.channels[position]
     if prior.tilts is not None:
         arrays["tilts"] = prior.tilts
+    if prior.missed is not None:
+        arrays["missed"] = prior.missed
     if mlp_step is not None:
         arrays[_STEP] = np.array(mlp_step)
     write_arrays(path, arrays)
@@ -104,13 +106,15 @@ def load_prior(path: Path, space: SearchSpace) -> SensitivityPrior:
         _check_numbers(path, variants, len(of_component))
         units.append(harm)
         options.append(variants)
-    tilts = arrays.get("tilts")
-    if tilts is not None:
-        _check_numbers(path, tilts, len(space.components))
+    tilts, missed = arrays.get("tilts"), arrays.get("missed")
+    for of_components in (tilts, missed):
+        if of_components is not None:
+            _check_numbers(path, of_components, len(space.components))
     return SensitivityPrior(
         units=tuple(cast("list[Floats]", units)),
         options=tuple(cast("list[Floats]", options)),
         tilts=tilts,
+        missed=missed,
     )
 
 

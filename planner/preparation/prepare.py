@@ -9,7 +9,7 @@ from planner.preparation.calibration import calibrate, saved_calibration
 from planner.preparation.dense_model import DenseModel, arithmetic_of
 from planner.preparation.order_file import load_prior, load_space, read_order, save_order
 from planner.preparation.prepared_model import PreparedModel
-from planner.preparation.prior import make_prior
+from planner.preparation.prior import make_prior, missed_by_stand_ins
 from planner.preparation.pruning_methods import PruningMethods, weights_digest_of
 from planner.preparation.run_statistics import RunStatistics
 from planner.preparation.validate_space import check_space
@@ -153,6 +153,10 @@ def _rank(measured: RunStatistics, statistics: Sequence[Statistics], limit_bytes
         methods.experts.importance,
     )
     prior = make_prior(measured.dense, measured.settings, methods, statistics, orders)
+    if methods.stands_in:
+        measured.progress.stage("fitting stand-ins for what may be dropped")
+        missed = missed_by_stand_ins(measured.dense, statistics, measured.progress)
+        prior = replace(prior, missed=missed)
     step = None
     if methods.compensation is not None:
         step = fitting_step(measured.dense, measured.settings, limit_bytes)

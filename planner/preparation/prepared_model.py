@@ -14,8 +14,9 @@ from planner.searchers.problem.domain import Domain
 from search_spaces.priors.sensitivity import SensitivityPrior
 from search_spaces.pruned_weights.weight_record import WeightRecord
 from search_spaces.space.block_options import SITE_NAMES
+from search_spaces.space.sites import Site
 from search_spaces.space.sorted_model import SortedModel
-from search_spaces.space.space import SearchSpace, Site
+from search_spaces.space.space import SearchSpace
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 
@@ -84,7 +85,12 @@ class PreparedModel:
             table, levels = self.space.tables[target], list(configurations)
             if site.dimension == "units":
                 pruned = np.append(np.cumsum(self.prior.units[target][::-1])[::-1], 0.0)
-                total += pruned[table.units[levels]]
+                of_target = pruned[table.units[levels]]
+                if site.stands_in and self.prior.missed is not None:
+                    # more is kept at the next level, and so no more is lost
+                    left = of_target[1] * self.prior.missed[target]
+                    of_target[1] = max(left, of_target[2])
+                total += of_target
             else:
                 total += self.prior.options[target][table.options_index[levels]]
         return total

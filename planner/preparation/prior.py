@@ -11,6 +11,7 @@ from planner.preparation.space_of_settings import options_of_settings
 from planner.settings.search import SearchSettings
 from search_spaces.errors import ModelError, SettingsError
 from search_spaces.priors.sensitivity import (
+    Floats,
     SensitivityPrior,
     prior_after_compensation,
     prior_from_allocation,
@@ -18,8 +19,11 @@ from search_spaces.priors.sensitivity import (
     prior_from_importance,
     prior_from_layer_importance,
 )
+from search_spaces.progress import Progress
+from search_spaces.pruned_weights.stand_ins import StandIns
+from search_spaces.space.levels import stand_in_reach
 from search_spaces.space.orders import Orders
-from search_spaces.statistics import Statistics
+from search_spaces.statistics import LayerStatistics, Statistics
 
 
 def make_prior(
@@ -46,6 +50,26 @@ def make_prior(
                 "weights or hidden states are too large for float32; get a sound checkpoint"
             )
     return prior
+
+
+def missed_by_stand_ins(
+    dense: DenseModel, statistics: Sequence[Statistics], progress: Progress
+) -> Floats:
+    """Return what stand-ins for single components leave of their sensitivity, ``(components,)``.
+
+    Args:
+        dense: The model.
+        statistics: Of each layer, with ``component_output``.
+        progress: Advanced with each component.
+    """
+    components = dense.structure.components
+    stand_ins = StandIns(components, LayerStatistics.measured(statistics))
+    missed = np.ones(len(components))
+    for before, reach in enumerate(stand_in_reach(components)):
+        if reach:
+            missed[before + 1] = stand_ins.missed(before + 1)
+        progress.advance(before + 1, len(components))
+    return missed
 
 
 def _named_prior(

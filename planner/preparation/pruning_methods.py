@@ -104,6 +104,8 @@ class PruningMethods:
     refinement: Refinement | None = None
     rewrites: bool = False
     """Whether some options of the space leave no matrix a slice of the dense one."""
+    stands_in: bool = False
+    """Whether kept components may stand in for dropped ones."""
     experts: ExpertMethods = NO_EXPERTS
 
     @classmethod
@@ -143,6 +145,7 @@ class PruningMethods:
             sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
             refinement=make_refinement(refinement) if refinement and sparse else None,
             rewrites=choices.rewrites,
+            stands_in=choices.stand_ins,
             experts=ExpertMethods.of(settings, structure) if structure.has_experts else NO_EXPERTS,
         )
 
@@ -164,7 +167,8 @@ class PruningMethods:
     @property
     def changes_weights(self) -> bool:
         """Return whether some weights are no slices of the dense model's."""
-        return self.compensation is not None or self.rewrites or self.merges_experts
+        is_any = self.compensation is not None or self.rewrites or self.stands_in
+        return is_any or self.merges_experts
 
     @property
     def importance_statistics(self) -> frozenset[StatisticName]:
@@ -178,7 +182,8 @@ class PruningMethods:
     def weight_statistics(self) -> frozenset[StatisticName]:
         """What building pruned weights needs."""
         methods = (self.compensation, self.sparsifier, self.refinement, self.experts)
-        return frozenset().union(*(method.statistics for method in methods if method is not None))
+        outputs = frozenset[StatisticName]({"component_output"} if self.stands_in else ())
+        return outputs.union(*(method.statistics for method in methods if method is not None))
 
 
 def weights_digest_of(
@@ -193,6 +198,7 @@ def weights_digest_of(
         compensation or "" if methods.compensation else "",
         settings.sparsifier if methods.sparsifier else "",
         refinement or "" if methods.refinement else "",
+        "stand_ins" if methods.stands_in else "",
     ]
     digest = hashlib.sha256(calibration.statistics.numpy().tobytes())
     if methods.compensation is not None:

@@ -23,7 +23,8 @@ from planner.runs.space_description import (
 from search_spaces.errors import InputError, RunError
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 from search_spaces.space.plan import needed_components
-from search_spaces.space.space import SearchSpace, Site
+from search_spaces.space.sites import Site
+from search_spaces.space.space import SearchSpace
 from search_spaces.structure.components import Component, UnitChoice
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ _MOST_GENOMES = 4096
 def describe_space(space: SearchSpace, costs: CostModel) -> SpaceDescription:
     """Describe a search space for readers without its model."""
     return SpaceDescription(
-        version=1,
+        version=2,
         model=space.identity,
         components=tuple(map(_component, space.components)),
         sites=tuple(
@@ -49,6 +50,7 @@ def describe_space(space: SearchSpace, costs: CostModel) -> SpaceDescription:
                 dimension=site.dimension,
                 targets=tuple(space.components[target].name for target in site.targets),
                 levels=_levels(space, site),
+                stands_in=site.stands_in,
                 costs=of_site,
             )
             for site, of_site in zip(space.sites, _site_costs(space, costs), strict=True)
@@ -85,6 +87,7 @@ def _component(component: Component) -> ComponentDescription:
         groups=component.group_count,
         channels=channels,
         top_k=component.top_k,
+        stands_in=component.adds_output,
     )
 
 

@@ -11,7 +11,7 @@ from search_spaces.errors import SettingsError
 from search_spaces.space.build import unit_levels
 from search_spaces.space.levels import ALIGNED_CHANNELS, channel_levels
 from search_spaces.space.space import SearchSpace
-from search_spaces.space.validate import check_patterns
+from search_spaces.space.sparsity import check_patterns
 
 
 def check_space(dense: DenseModel, settings: SearchSettings) -> None:
@@ -69,7 +69,14 @@ def _check_sites(dense: DenseModel, settings: SearchSettings) -> None:
             "pruned, because the kernels that run them accept no others, got "
             f"{settings.mlp_step}; raise it"
         )
-    if _space(dense, settings).sites:
+    sites = _space(dense, settings).sites
+    if choices.stand_ins and not any(site.stands_in for site in sites):
+        raise SettingsError(
+            "`space` stand_ins need `drops` or `layers`, and a model whose attentions and MLPs "
+            f"add their outputs as they are, got {choices} and "
+            f"{dense.loaded.identity.architecture}; leave it out, or add one of them"
+        )
+    if sites:
         return
     if settings.loads_in != "any":
         raise SettingsError(

@@ -12,15 +12,17 @@ from planner.preparation.dense_model import DenseModel
 from planner.runs.folder import LEVELS_FOLDER
 from planner.settings.search import SearchSettings
 from search_spaces.space.build import unit_levels
-from search_spaces.space.levels import FEWEST_LEVELS, LARGEST_STEP
+from search_spaces.space.levels import LARGEST_STEP
 from search_spaces.structure.linear import matrix
 
 logger = logging.getLogger(__name__)
 
 FREE_SHARE = 0.5
 """Of the free disk, what weights may take where the settings name no bound."""
-_DOUBLE = 8
-"""Bytes of a number of those that are fitted."""
+FEWEST_THAT_FIT = 4
+"""Levels that the widest MLP keeps, however little disk there is."""
+_SINGLE, _DOUBLE = 4, 8
+"""Bytes of a number of statistics, and of those that are fitted."""
 _OPERATIONS_A_MINUTE = 60 * 80e9
 """In float64 on two cores with AVX-512; reading, rounding and writing weights included."""
 
@@ -31,6 +33,8 @@ class WeightNeeds:
 
     disk_bytes: int
     """All widths of all components."""
+    statistics_bytes: int
+    """Second moments of all inputs in float32, which lie on the disk until the weights do."""
     memory_bytes: int
     """The most that one component takes beside the model: its second moments in float32, and two
     triangular matrices of that size and three of its weights in float64."""
@@ -41,8 +45,9 @@ class WeightNeeds:
 
     def __str__(self) -> str:
         return (
-            f"compensated weights take {self.disk_bytes / 1e9:.1f} GB of disk, and to be made "
-            f"{self.memory_bytes / 1e9:.1f} GB of memory beside the model and "
+            f"compensated weights take {self.disk_bytes / 1e9:.1f} GB of disk; to be made, "
+            f"{self.statistics_bytes / 1e9:.1f} GB more for statistics, "
+            f"{self.memory_bytes / 1e9:.1f} GB of memory beside the model, and "
             f"{self.operations:.1e} operations in float64: about "
             f"{self.operations / _OPERATIONS_A_MINUTE:.1f} min on two cores"
         )
@@ -50,22 +55,29 @@ class WeightNeeds:
     @classmethod
     def of(cls, dense: DenseModel, settings: SearchSettings) -> "WeightNeeds":
         """Count them for a model."""
-        disk_bytes, memory_bytes, operations = 0, 0, 0.0
-        itemsize = dense.loaded.stored.rounding.itemsize
+        disk_bytes, statistics_bytes, memory_bytes, operations = 0, 0, 0, 0.0
+        layers, itemsize = dense.structure.backbone.layers, dense.loaded.stored.rounding.itemsize
         for component in dense.structure.components:
             if not component.projections:
                 continue
-            output, layer = component.projections[-1], dense.structure.backbone.layers
-            rows, columns = matrix(layer[component.layer].get_submodule(output.path)).shape
+            output, layer = component.projections[-1], layers[component.layer]
+            rows, columns = matrix(layer.get_submodule(output.path)).shape
             counts = unit_levels(component, settings.space, settings.mlp_step, dense.holds)
             widths = [len(output.first(count)) for count in counts[:-1] if count]
             if not widths:
                 continue
+            read = matrix(layer.get_submodule(component.reader)).shape[1]
+            statistics_bytes += (read**2 + columns**2) * _SINGLE
             disk_bytes += rows * sum(widths) * itemsize
-            held = columns**2 * (4 + 2 * _DOUBLE) + 3 * rows * columns * _DOUBLE
+            held = columns**2 * (_SINGLE + 2 * _DOUBLE) + 3 * rows * columns * _DOUBLE
             memory_bytes = max(memory_bytes, held)
             operations += 4.0 * rows * columns**2 + float(columns) ** 3
-        return cls(disk_bytes=disk_bytes, memory_bytes=memory_bytes, operations=operations)
+        return cls(
+            disk_bytes=disk_bytes,
+            statistics_bytes=statistics_bytes,
+            memory_bytes=memory_bytes,
+            operations=operations,
+        )
 
 
 def cache_bound(settings: SearchSettings, folder: Path) -> int:
@@ -117,7 +129,7 @@ def _coarser_steps(widths: Sequence[int]) -> list[int]:
     """Return powers of two above the usual step, as long as the widest MLP has a few levels.
 
     >>> _coarser_steps([4, 4864])
-    [256, 512]
+    [256, 512, 1024]
     """
-    most = int(np.log2(max(widths) / FEWEST_LEVELS / LARGEST_STEP)) if widths else 0
+    most = int(np.log2(max(1.0, max(widths) / FEWEST_THAT_FIT / LARGEST_STEP)))
     return [LARGEST_STEP << doubled for doubled in range(1, most + 1)]

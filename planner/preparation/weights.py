@@ -23,6 +23,7 @@ from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.pruned_weights.stand_ins import StandIns
 from search_spaces.pruned_weights.weight_record import WeightRecord
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.space.space import SearchSpace
@@ -85,6 +86,7 @@ class RunWeights:
             compensation=self.methods.compensation,
             sparsifier=self.methods.sparsifier,
             refinement=self.methods.refinement,
+            stand_ins=StandIns(space.components, statistics) if self.methods.stands_in else None,
         )
         return WeightCache(
             self.folder / LEVELS_FOLDER,
@@ -146,7 +148,7 @@ class RunWeights:
         rewrites = any(
             options.rewrites for of_one in self.space.block_options for options in of_one
         )
-        if rewrites or self.methods.merges_experts:
+        if rewrites or self.methods.merges_experts or self.methods.stands_in:
             return False
         delete_prepared(self.folder, STATISTICS_FOLDER)
         return True

@@ -142,7 +142,7 @@ class _LayerTraining:
         begun = _copies(weights)
         kept = self._best(weights, zeros, fitted, apart) if weights else {}
         for path, weight in weights.items():
-            weight.requires_grad_(requires_grad=False)
+            weight.requires_grad = False
             weight.data = kept.get(path, begun[path]).to(dtypes[path])
         return kept
 
@@ -199,7 +199,8 @@ class _LayerTraining:
         optimiser.zero_grad()
         try:
             with torch.enable_grad():
-                (self._error(examples) / max(scale, _LEAST)).backward()
+                loss = self._error(examples) / max(scale, _LEAST)
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         except RuntimeError as error:
             raise ModelError(
                 "`block` trains a model, and this one cannot be differentiated: "

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from planner.preparation.prepared_model import PreparedModel
-from planner.recovery.healing.places import copied_layer, update_
+from planner.recovery.healing.weight_places import copied_layer, update_
 from planner.recovery.recovered_weights import RecoveredWeights, place_
 from planner.targets.cut_layers import CutLayers
 from search_spaces.pruned_weights.types import OrderedWeights, PrunedWeights

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from evaluators.scoring.prefix_tree import Step
 from planner.recovery.closed_form import Sums, ridge_update
@@ -20,6 +21,9 @@ from search_spaces.structure.expert_hooks import ExpertRun, watched_experts
 from search_spaces.structure.linear import as_matrix, matrix
 from search_spaces.structure.mixture import Mixture
 
+_HELD_BYTES = 2**30
+"""Bound on the inputs of a projection that are held until it is solved; where there are more, a
+layer runs a second time."""
 _SUMS_BYTES = 2**30
 """Bound on the sums of experts that are held at once; of more, text runs once for each part."""
 
@@ -37,6 +41,9 @@ class Fit(ABC):
         self.component = component
         self.output = torch.empty(0)
         """Of the last run that was watched, ``(batch, tokens, hidden)`` or flat."""
+        self.factor: float | None = None
+        """By which the output is multiplied before it is added to the hidden states; 0: there is
+        no such constant; None: it is not known yet."""
         self._dense_output = torch.empty(0)
         self._options = options
         self._rounding = rounding
@@ -66,21 +73,35 @@ class Fit(ABC):
         return self._dense_output - self.output
 
     @abstractmethod
-    def add(self, missing: Tensor) -> None:
+    def add(self, missing: Tensor, *, is_apart: bool = False) -> None:
         """Add the last run to the sums.
 
         Args:
             missing: From the output, ``(batch, tokens, hidden)``.
+            is_apart: Whether the run is of text that nothing is fitted to.
         """
 
     @abstractmethod
     def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
         """Change the weights of the layer, and return those that changed by their paths."""
 
-    def _updated(self, weight: Tensor, sums: Sums, energy: float = 0.0) -> Tensor | None:
+    def moved(self, run: int) -> Tensor | None:  # noqa: ARG002  (not every fit knows)
+        """Return by what solving moved the hidden states of a run that was added.
+
+        Args:
+            run: Its number among those that were added.
+
+        Returns:
+            ``(batch, tokens, hidden)``; None: it is not known, and the layer must run again.
+        """
+        return None
+
+    def _updated(
+        self, weight: Tensor, sums: Sums, apart: Sums, energy: float = 0.0
+    ) -> Tensor | None:
         """Return a matrix ``(rows, columns)`` solved again, its zeros and its format kept."""
         mask = None if self._options.pattern.is_dense else weight != 0
-        update = ridge_update(sums, mask, energy=energy)
+        update = ridge_update(sums, mask, energy=energy, apart=apart)
         if update is None:
             return None
         updated = weight.float() + update
@@ -96,8 +117,12 @@ class ProjectionFit(Fit):
         self, component: Component, options: BlockOptions, rounding: torch.dtype, layer: nn.Module
     ) -> None:
         super().__init__(component, options, rounding)
-        self._sums = Sums.of(matrix(layer.get_submodule(self._ending)))
+        weight = matrix(layer.get_submodule(self._ending))
+        self._sums, self._apart = Sums.of(weight), Sums.of(weight)
         self._inputs = torch.empty(0)
+        self._held: list[Tensor] = []
+        self._held_bytes = 0
+        self._change: Tensor | None = None
 
     @property
     def _ending(self) -> str:
@@ -111,18 +136,32 @@ class ProjectionFit(Fit):
         with layer.get_submodule(self._ending).register_forward_hook(note):
             yield
 
-    def add(self, missing: Tensor) -> None:
+    def add(self, missing: Tensor, *, is_apart: bool = False) -> None:
         shape = (*missing.shape[:-1], -1)
+        self._held_bytes += self._inputs.nbytes
+        if self._held_bytes <= _HELD_BYTES:
+            self._held.append(self._inputs.reshape(shape))
         inputs = self._inputs.reshape(shape)[:, SKIPPED:].flatten(0, 1)
-        self._sums.add(inputs, missing.reshape(shape)[:, SKIPPED:].flatten(0, 1))
+        sums = self._apart if is_apart else self._sums
+        sums.add(inputs, missing.reshape(shape)[:, SKIPPED:].flatten(0, 1))
 
     def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
         linear = layer.get_submodule(self._ending)
-        updated = self._updated(matrix(linear), self._sums)
+        weight = matrix(linear)
+        updated = self._updated(weight, self._sums, self._apart)
         if updated is None:
+            self._change = torch.zeros_like(weight)
             return {}
-        matrix(linear).copy_(updated)
+        before = weight.clone()
+        weight.copy_(updated)
+        self._change = weight.float() - before.float()  # as the weights are held
         return {f"{self._ending}.weight": as_matrix(linear, updated)}
+
+    def moved(self, run: int) -> Tensor | None:
+        if self._change is None or not self.factor or run >= len(self._held):
+            return None
+        inputs = self._held[run]
+        return self.factor * functional.linear(inputs, self._change.to(inputs)).float()
 
 
 class ExpertFit(Fit):
@@ -138,7 +177,9 @@ class ExpertFit(Fit):
     ) -> None:
         super().__init__(component, options, rounding)
         self._mixture = component
-        self._sums = {expert: Sums.of(matrices[expert]) for expert in experts}
+        self._sums, self._apart = (
+            {expert: Sums.of(matrices[expert]) for expert in experts} for _ in range(2)
+        )
         self._runs: list[ExpertRun] = []
 
     @property
@@ -157,7 +198,7 @@ class ExpertFit(Fit):
         ):
             yield
 
-    def add(self, missing: Tensor) -> None:
+    def add(self, missing: Tensor, *, is_apart: bool = False) -> None:
         """Add the last run to the sums.
 
         Every expert of a token moves its output by what is missing over the sum of the token's
@@ -168,13 +209,14 @@ class ExpertFit(Fit):
         totals = flat.new_zeros(len(flat))
         for run in self._runs:
             totals.index_add_(0, run.tokens, run.weights.float())
+        by_expert = self._apart if is_apart else self._sums
         for run in self._runs:
-            if run.expert not in self._sums:
+            if run.expert not in by_expert:
                 continue
             is_fitted = run.tokens % length >= SKIPPED
             tokens, weights = run.tokens[is_fitted], run.weights[is_fitted].float()[:, None]
             share = weights / totals[tokens][:, None].clamp(min=1e-6)
-            self._sums[run.expert].add(
+            by_expert[run.expert].add(
                 weights * run.channels[is_fitted].float(), share * flat[tokens]
             )
 
@@ -186,7 +228,7 @@ class ExpertFit(Fit):
         energies = [sums.energy * sums.tokens for sums in self._sums.values()]
         usual = sum(energies) / max(1, sum(sums.tokens for sums in self._sums.values()))
         for expert, sums in self._sums.items():
-            updated = self._updated(matrices[expert], sums, usual)
+            updated = self._updated(matrices[expert], sums, self._apart[expert], usual)
             if updated is not None:
                 matrices[expert].copy_(updated)
         return {stack.path: stored.clone()}
@@ -219,7 +261,7 @@ def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
         stack = mixture.stack("down")
         matrices = stack.as_matrices(tensor_at(layer, stack.path))
         _, rows, columns = matrices.shape
-        at_once = max(1, _SUMS_BYTES // (4 * columns * (columns + rows)))
+        at_once = max(1, _SUMS_BYTES // (8 * columns * (columns + rows)))
         for first in range(0, len(matrices), at_once):
             experts = range(first, min(first + at_once, len(matrices)))
             yield [ExpertFit(mixture, plan.options(position), rounding, matrices, experts)]

@@ -13,12 +13,8 @@ from evaluators.scoring.layer_scores import score_layers
 from planner.preparation.calibration import text_digest
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.cut_plan import CutPlan
-from planner.recovery.recovered_weights import (
-    RecoveredWeights,
-    RecoveryRecord,
-    StagedWeights,
-    discard_weights,
-)
+from planner.recovery.recovered_weights import RecoveredWeights, StagedWeights, discard_weights
+from planner.recovery.recovery_record import RecoveryRecord
 from planner.results.front import front, front_frame, save_front, with_variants
 from planner.runs.folder import FRONT, recovered_folder
 from planner.runs.records import RESCORE_SPLITS, Evaluation, Recovered, plan_and_recovery
@@ -28,7 +24,7 @@ from planner.settings.search import SearchSettings
 from search_spaces.errors import PlanError, RunError, quoted
 from search_spaces.progress import NO_PROGRESS, Progress
 
-_TEXTS: Mapping[str, str] = {"search": "search", **RESCORE_SPLITS}
+_TEXTS: Mapping[str, str] = {"search": "search", **dict[str, str](RESCORE_SPLITS.items())}
 
 
 def load_recovered(run: RunFacts, prepared: PreparedModel, name: str) -> CutPlan:
@@ -124,8 +120,10 @@ class VariantScorer:
     def scores(self, plan: CutPlan) -> dict[str, Mapping[str, Measurement]]:
         """Return the quality of a plan by text: ``search``, ``fresh`` and ``holdout``."""
         every = Fidelity(metrics=tuple(QUALITY))
-        others = {text: self.quality(plan, text, every) for text in RESCORE_SPLITS}
-        return {"search": self.searched(plan), **others}
+        scores: dict[str, Mapping[str, Measurement]] = {"search": self.searched(plan)}
+        for text in RESCORE_SPLITS:
+            scores[text] = self.quality(plan, text, every)
+        return scores
 
     def searched(self, plan: CutPlan) -> Mapping[str, Measurement]:
         """Return the quality of a plan on the search text, by the metrics of a search."""
@@ -167,7 +165,13 @@ def record_recovery(
     if not all(math.isfinite(m.value) for of_one in scores.values() for m in of_one.values()):
         return record_failure(run, record, "its logits hold NaN or infinity")
     staged.publish()
-    came_to = Recovered(tokens=record.tokens, seconds=record.seconds, **scores)
+    came_to = Recovered(
+        search=scores["search"],
+        fresh=scores["fresh"],
+        holdout=scores["holdout"],
+        tokens=record.tokens,
+        seconds=record.seconds,
+    )
     run.record_recovery(record.plan_id, record.recovery, came_to)
     plans = with_variants(front(run.landed(), run.cost_names))
     save_front(front_frame(plans, run.dense), run.folder)

@@ -17,15 +17,12 @@ from planner.recovery.recording import (
     record_failure,
     record_recovery,
 )
-from planner.recovery.recovered_weights import (
-    CurvePoint,
-    RecoveryRecord,
-    StagedWeights,
-    staged_weights,
-)
+from planner.recovery.recovered_weights import RecoveredWeights, StagedWeights, staged_weights
+from planner.recovery.recovery_record import CurvePoint, RecoveryRecord
 from planner.recovery.refit import refit
 from planner.runs.records import LayerRecovery, Recovered, variant_name
 from planner.runs.run_store import RunStore
+from search_spaces.errors import RunError
 from search_spaces.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -64,7 +61,7 @@ def recover(
     """
     text = FittingText.of(prepared, tokens)
     before = _beginning(run, prepared, plan_id, recovery, progress)
-    started = time.monotonic()
+    started, of = time.monotonic(), (recovery, plan_id)
     record = begun_record(plan_id, recovery, prepared, text)
     kl_before = kl_apart(before, text)
     with staged_weights(run.folder, plan_id, recovery, prepared.dense.loaded) as staged:
@@ -78,11 +75,26 @@ def recover(
         )
         record = record.model_copy(update={"seconds": seconds, "curve": curve})
         told = f"KL {kl_before:.3f} before, {kl_after:.3f} after on text kept apart"
+        if (earlier := _better(run, plan_id, recovery, kl_after)) is not None:
+            logger.warning("%s of plan %s stays as it was, which is better: %s", *of, told)
+            return earlier
         if not kl_after < kl_before:
-            logger.warning("%s of plan %s helped nothing: %s", recovery, plan_id, told)
+            logger.warning("%s of plan %s helped nothing: %s", *of, told)
             return record_failure(run, record, f"it helped nothing: {told}")
-        logger.info("%s of plan %s: %s", recovery, plan_id, told)
+        logger.info("%s of plan %s: %s", *of, told)
         return record_recovery(run, before, staged, record, progress)
+
+
+def _better(run: RunStore, plan_id: str, recovery: LayerRecovery, kl: float) -> Recovered | None:
+    """Return what an earlier recovery of a plan came to, if its weights do no worse than a KL."""
+    plan = run.find_plan(plan_id)
+    if plan is None or plan.variant(recovery) is None:
+        return None
+    try:
+        curve = RecoveredWeights.open(run.folder, plan_id, recovery).record.curve
+    except RunError:  # damaged: any are better
+        return None
+    return plan.recovered[recovery] if curve and not kl < curve[-1].kl else None
 
 
 def begun_record(

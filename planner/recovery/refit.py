@@ -11,6 +11,7 @@ References:
 """
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -32,13 +33,14 @@ def refit(plan: CutPlan, text: FittingText, progress: Progress) -> Changes:
 
     Args:
         plan: It stays as it is.
-        text: To fit to.
+        text: To fit to, and to choose by how far.
         progress: Told of each layer.
 
     Yields:
         Number of a layer, and the tensors of its cut layer that changed, by their paths in it.
     """
     side = SideBySide.of(plan, text.fitted)
+    side.pairs.extend(SideBySide.of(plan, text.apart, is_apart=True).pairs)
     backbone = plan.prepared.sorted_model.structure.backbone
     first, count = min(plan.changed_layers(), default=len(backbone.layers)), len(backbone.layers)
     for index in range(count):
@@ -57,54 +59,77 @@ def _refit_step(
     side: SideBySide, step: Step, dense_layer: nn.Module, layer: nn.Module
 ) -> dict[str, Tensor]:
     """Solve what ends a step again, in place, and let both models through it."""
-    dense, student = side.alone(dense_layer, step), side.alone(layer, step)
-    changed = dict[str, Tensor]()
+    models = side.alone(dense_layer, step), side.alone(layer, step)
+    changed, runs, fits = dict[str, Tensor](), list[_Run](), list[Fit]()
     for fits in fits_of(side.plan, step, layer):
-        factors = [_factor(side, fit, layer) for fit in fits]
-        for pair in side.pairs:
-            _add(side, pair, (dense, student), list(zip(fits, factors, strict=True)))
+        for fit in fits:
+            fit.factor = _factor_beside_others(side, step, fit, layer)
+        runs = [_fitted(side, step, pair, models, fits) for pair in side.pairs]
         for fit in fits:
             changed |= fit.solve_(layer)
-    for pair in side.pairs:
-        pair.dense, pair.student = (
-            side.run(dense, pair.dense, pair, step.layer),
-            side.run(student, pair.student, pair, step.layer),
-        )
+    for place, pair in enumerate(side.pairs):
+        run = runs[place] if runs else _Run(side.run(models[0], pair.dense, pair, step.layer))
+        moved = [fit.moved(place) for fit in fits]
+        if run.student is not None and all(shift is not None for shift in moved):
+            shifted = sum((shift for shift in moved if shift is not None), run.student.float())
+            student = shifted.to(run.student.dtype)
+        else:
+            student = side.run(models[1], pair.student, pair, step.layer)
+        pair.dense, pair.student = run.dense, student
     return changed
 
 
-def _add(
+@dataclass(frozen=True)
+class _Run:
+    """Hidden states of one batch after a step."""
+
+    dense: Tensor
+    student: Tensor | None = None
+    """With the weights that it had before they were solved."""
+
+
+def _fitted(
     side: SideBySide,
+    step: Step,
     pair: Pair,
     models: tuple[nn.Module, nn.Module],
-    fits: list[tuple[Fit, float]],
-) -> None:
+    fits: list[Fit],
+) -> _Run:
     """Add a batch to the sums of what ends a step."""
     dense, student = models
-    index = fits[0][0].component.layer
     with ExitStack() as stack:
-        for fit, factor in fits:
-            if not factor:
-                stack.enter_context(fit.watching_dense(dense))
-        dense_after = side.run(dense, pair.dense, pair, index)
+        for fit in fits:
+            stack.enter_context(fit.watching_dense(dense))
+        dense_after = side.run(dense, pair.dense, pair, step.layer)
     with ExitStack() as stack:
-        for fit, _ in fits:
+        for fit in fits:
             stack.enter_context(fit.watching(student))
-        after = side.run(student, pair.student, pair, index)
+        after = side.run(student, pair.student, pair, step.layer)
     missing = asked(pair, dense_after) - (after.float() - pair.student.float())
-    for fit, factor in fits:
+    for fit in fits:
+        if fit.factor is None:
+            output = fit.output.reshape(after.shape)
+            fit.factor = constant_factor(pair.student, after, output)
         # where a norm follows it, an output is only compared with the dense model's own
-        fit.add(missing / (factor * len(fits)) if factor else fit.difference)
+        share = fit.factor * len(fits)
+        fit.add(missing / share if share else fit.difference, is_apart=pair.is_apart)
+    return _Run(dense_after, after)
 
 
-def _factor(side: SideBySide, fit: Fit, layer: nn.Module) -> float:
-    """Return the constant by which a fit's output reaches the hidden states; 0: there is none."""
+def _factor_beside_others(
+    side: SideBySide, step: Step, fit: Fit, layer: nn.Module
+) -> float | None:
+    """Return what `Fit.factor` is where a step has several components; None: it has one.
+
+    What one adds cannot be told from what the others add, so that it runs alone.
+    """
     structure = side.plan.prepared.sorted_model.structure
-    if not structure.layers[fit.component.layer].splits:
+    if not structure.layers[step.layer].splits:
         return 0.0
-    pair = side.pairs[0]
-    position = structure.components.index(fit.component)
-    alone = side.alone(layer, Step(fit.component.layer, position, position + 1))
+    if len(side.components(step)) == 1:
+        return None
+    pair, position = side.pairs[0], structure.components.index(fit.component)
+    alone = side.alone(layer, Step(step.layer, position, position + 1))
     with fit.watching(alone):
-        after = side.run(alone, pair.student, pair, fit.component.layer)
+        after = side.run(alone, pair.student, pair, step.layer)
     return constant_factor(pair.student, after, fit.output.reshape(after.shape))

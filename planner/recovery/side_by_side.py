@@ -32,6 +32,8 @@ class Pair:
     student: Tensor
     """Those of the plan."""
     calls: tuple[LayerCall, ...]
+    is_apart: bool = False
+    """Whether nothing is fitted to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +50,25 @@ class SideBySide:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, plan: CutPlan, windows: Tensor) -> Self:
-        """Enter both models with token ids ``(windows, tokens)``."""
+    def of(cls, plan: CutPlan, windows: Tensor, *, is_apart: bool = False) -> Self:
+        """Enter both models with token ids ``(windows, tokens)``.
+
+        Args:
+            plan: The plan.
+            windows: The text.
+            is_apart: Whether nothing is fitted to it.
+        """
         sorted_model = plan.prepared.sorted_model
         backbone = sorted_model.structure.backbone
         calls: dict[int, tuple[LayerCall, ...]] = {}
         pairs = []
-        at_once = max(1, BATCH_TOKENS // windows.shape[1])
+        batches = -(-windows.numel() // BATCH_TOKENS)
+        at_once = -(-len(windows) // batches)  # all alike, where that is possible
         for tokens in torch.split(windows.to(backbone.model.device), at_once):
             if len(tokens) not in calls:  # they depend on the batch's shape alone
                 calls[len(tokens)] = backbone.enter(tokens).calls
             hidden = backbone.embed(tokens)
-            pairs.append(Pair(hidden, hidden, calls[len(tokens)]))
+            pairs.append(Pair(hidden, hidden, calls[len(tokens)], is_apart))
         return cls(plan=plan, pairs=pairs, steps=PrefixTree(sorted_model).steps)
 
     @torch.no_grad()

@@ -28,9 +28,12 @@ def compared_plans(run: Run, budget: str) -> dict[str, Evaluation]:
     """Return the plans that the demo compares by name, all scored on held-out text."""
     baselines = run.baselines()  # both exist, for the demo's budget limits a cost
     dense = next(e for e in run.landed() if e.costs["params"] == run.dense["params"])
+    best = run.best(budget)
+    refitted = best.variant("refit")
     return {
         "dense": dense,
-        "pruned": run.best(budget),
+        "pruned": best,
+        **({"refitted": refitted} if refitted else {}),
         "uniform": baselines["uniform"],
         "additive": baselines["additive"],
     }
@@ -86,8 +89,9 @@ def demo_summary(
     rows = [
         ["", "", *plans],
         *(cost_row(METRICS[name]) for name in ("params", "size")),
+        ["KL, held-out", "", *(f"{plan.holdout['kl']}" for plan in plans.values())],
         ["perplexity, held-out", "", *(f"{_perplexity(plan):.2f}" for plan in plans.values())],
-        *_latency_rows(manifest),
+        *_latency_rows(manifest, list(plans)),
     ]
     return "\n".join(
         [
@@ -107,15 +111,23 @@ def demo_summary(
     )
 
 
-def _latency_rows(manifest: Manifest) -> list[list[str]]:
-    """Return what was measured of both models; why nothing was, the log and the card say."""
+def _latency_rows(manifest: Manifest, names: list[str]) -> list[list[str]]:
+    """Return what was measured of both models; why nothing was, the log and the card say.
+
+    Args:
+        manifest: Of the export, whose weights do not change its speed.
+        names: Of the plans that the table shows.
+    """
     if not manifest.service.latency:
         return []
-    speeds = (manifest.service.latency["dense"], manifest.service.latency["pruned"])
-    return [
-        ["prefill of 128 tokens", "", *(f"{speed.prefill_ms:.0f} ms" for speed in speeds), "", ""],
-        ["decode of one token", "", *(f"{speed.decode_ms:.1f} ms" for speed in speeds), "", ""],
-    ]
+    speeds = manifest.service.latency
+
+    def row(label: str, times: dict[str, str]) -> list[str]:
+        return [label, "", *(times.get(name, "") for name in names)]
+
+    prefill = {name: f"{speed.prefill_ms:.0f} ms" for name, speed in speeds.items()}
+    decode = {name: f"{speed.decode_ms:.1f} ms" for name, speed in speeds.items()}
+    return [row("prefill of 128 tokens", prefill), row("decode of one token", decode)]
 
 
 def peak_resident_bytes() -> int:

@@ -14,6 +14,8 @@ _MOST_COUNTED = 999
 """Of more units a cell shows per cent: nobody compares 1,408 with 1,536 at a glance."""
 DROPPED = "✕"
 """In a cell of which nothing is kept."""
+STOOD_IN = "≈"
+"""In a cell of which nothing is kept, and for which what is kept before it stands in."""
 _DROPS = "dropped whole"
 _KINDS = {"attention": "attention", "mlp": "MLP", "experts": "experts", "shared": "shared expert"}
 
@@ -103,7 +105,10 @@ def _strip(
 def _units(row: Mapping[str, Any]) -> tuple[float | None, str, str]:
     kept, of, unit = row["kept"], row["of"], row["unit"]
     if not kept:
-        return 0.0, DROPPED, f"dropped, with all {of} {unit}"
+        note = f"dropped, with all {of} {unit}"
+        if before := options_of(row["options"]).get("stand_in"):
+            return 0.0, STOOD_IN, f"{note}; {before} stands in for it"
+        return 0.0, DROPPED, note
     text = str(kept) if of <= _MOST_COUNTED else f"{100 * kept / of:.0f}"
     return kept / of, text, f"{kept} of {of} {unit} kept"
 

@@ -48,8 +48,9 @@ def plan_columns(plans: Sequence[Evaluation], dense: Mapping[str, float]) -> Col
     for split in RESCORE_SPLITS:
         columns |= _rescored_columns(plans, split)
     if "fresh_kl" in columns:
+        searched, fresh = (np.asarray(columns[name], np.float64) for name in ("kl", "fresh_kl"))
         with np.errstate(invalid="ignore"):  # of a ruined candidate both may be infinite
-            columns[OPTIMISM] = np.subtract(columns["kl"], columns["fresh_kl"])
+            columns[OPTIMISM] = searched - fresh
     return columns
 
 

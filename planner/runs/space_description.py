@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from planner.runs.folder import SPACE_FILE
@@ -12,8 +13,9 @@ from planner.runs.refusals import foreign_version
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import RunError
 from search_spaces.models.identity import ModelIdentity
+from search_spaces.space.levels import stood_in_for
 
-_VERSION = 1
+_VERSION = 2
 _MOST = 2**31
 _Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Size = Annotated[int, Field(ge=1, le=_MOST)]
@@ -30,7 +32,8 @@ class Kept(_Described):
     units: _Count
     options: Mapping[str, _Count | str] = {}
     """How they are stored and run, by the names of `BlockOptions`, where it is not as in the
-    dense model: ``pattern``, ``format``, ``channels``, ``top_k``."""
+    dense model: ``pattern``, ``format``, ``channels``, ``top_k``; and of what is dropped
+    ``stand_in``, the component that stands in for it."""
 
 
 class ComponentDescription(_Described):
@@ -50,6 +53,8 @@ class ComponentDescription(_Described):
     """Channels of each expert; 0: it has no experts."""
     top_k: _Count = 0
     """Experts that run for a token; 0: it has none."""
+    stands_in: bool = False
+    """Whether it may stand in for dropped components after it."""
 
 
 class SiteDescription(_Described):
@@ -63,6 +68,9 @@ class SiteDescription(_Described):
     levels: tuple[tuple[Kept, ...], ...]
     """For each level, ascending, what is kept of each target, other sites at their top. Where
     several sites choose the units of a target, the fewest are kept."""
+    stands_in: bool = False
+    """Whether its targets are dropped at the second level too, and there what is kept before them
+    stands in for them."""
     costs: Mapping[str, tuple[_Cost, ...]]
     """For each cost, in its own unit, that of the model at each level, other sites at their top:
     less the dense model's, it is what the level saves."""
@@ -88,7 +96,7 @@ class SpaceDescription(_Described):
     dense_costs: Mapping[str, _Cost]
     needed: tuple[str, ...] = ()
     """Components of which some are kept: if a genome drops all, the first site that sizes the
-    first of them is at level 1."""
+    first of them is at the lowest level that keeps some of it."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -107,9 +115,8 @@ class SpaceDescription(_Described):
 
     def _check_kept(self, name: str) -> None:
         """Refuse a component that is needed, may be dropped, and cannot be brought back."""
-        sites = self._sizing(name)
-        counts = [[level[s.targets.index(name)].units for level in s.levels] for s in sites]
-        if any(0 in by_level for by_level in counts) and not any(counts[0][1:2]):
+        counts = [_units_of(site, name) for site in self._sizing(name)]
+        if any(0 in by_level for by_level in counts) and not any(counts[0]):
             raise ValueError("what is needed has a level that keeps some of it")
 
     @property
@@ -138,8 +145,10 @@ class SpaceDescription(_Described):
             )
         kept = self._kept(genome)
         if self.needed and not any(kept[name].units for name in self.needed):
-            position = self.sites.index(self._sizing(self.needed[0])[0])
-            kept = self._kept([*genome[:position], 1, *genome[position + 1 :]])
+            site = self._sizing(self.needed[0])[0]
+            position, counts = self.sites.index(site), _units_of(site, self.needed[0])
+            lowest = next(level for level, count in enumerate(counts) if count)
+            kept = self._kept([*genome[:position], lowest, *genome[position + 1 :]])
         return kept
 
     def _sizing(self, name: str) -> list[SiteDescription]:
@@ -155,10 +164,37 @@ class SpaceDescription(_Described):
                     units[name] = min(units[name], kept.units)
                 else:
                     options[name] |= kept.options
+        stand_ins = self._stand_ins(genome, units)
         return {
-            name: Kept(units=count, options=options[name] if count else {})
+            name: Kept(units=count, options=options[name] if count else stand_ins.get(name, {}))
             for name, count in units.items()
         }
+
+    def _stand_ins(
+        self, genome: Sequence[int], units: Mapping[str, int]
+    ) -> dict[str, dict[str, str]]:
+        """Return which component stands in for which dropped one, as its options."""
+        asking = {
+            name
+            for site, level in zip(self.sites, genome, strict=True)
+            if site.stands_in and level == 1
+            for name in site.targets
+        }
+        names = [component.name for component in self.components]
+        asked = np.array([name in asking and not units[name] for name in names])
+        stands = np.array([each.stands_in and units[each.name] > 0 for each in self.components])
+        counts = stood_in_for(asked, stands).tolist()
+        return {
+            name: {"stand_in": names[before]}
+            for before, count in enumerate(counts)
+            for name in names[before + 1 : before + 1 + count]
+        }
+
+
+def _units_of(site: SiteDescription, name: str) -> list[int]:
+    """Return how many units of a target a site keeps at each level."""
+    place = site.targets.index(name)
+    return [level[place].units for level in site.levels]
 
 
 def save_space(folder: Path, space: SpaceDescription) -> None:

@@ -35,6 +35,9 @@ class SensitivityPrior:
     tilts: Floats | None = None
     """By how much more than the common share of its weights each component is to keep,
     ``(components,)``; none: that follows from the sensitivities."""
+    missed: Floats | None = None
+    """The share of its sensitivity that is left of each component once the one before it stands in
+    for it, ``(components,)``, 1 where none can; none: there are no stand-ins."""
 
 
 def prior_from_energy(

@@ -91,12 +91,27 @@ class WeightBuilder:
         builder = self._builder(position)
         return {} if builder is None else builder.shapes(position, count, options)
 
-    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
-        """Make the pruned weights of several choices, as a `ComponentBuilder` does, rounded."""
+    def build(
+        self,
+        position: int,
+        choices: Sequence[Choice],
+        compensated: PrunedWeights | None = None,
+    ) -> Iterator[PrunedWeights]:
+        """Make the pruned weights of several choices, as a `ComponentBuilder` does, rounded.
+
+        Args:
+            position: Of the component.
+            choices: Ascending by the units kept; all widths among them share what they can.
+            compensated: Those at the width of a single choice, to make others from them; None:
+                they are made with it.
+        """
         builder = self._builder(position)
         assert builder is not None, "plain weights are not built"
         self._tell(position, choices, 0)
-        made = builder.build(position, choices)
+        if compensated is None:
+            made = builder.build(position, choices)
+        else:
+            made = self._projections.build(position, choices, compensated)
         for done, ((_, options), weights) in enumerate(zip(choices, made, strict=True), start=1):
             yield {
                 path: LinearWeights(

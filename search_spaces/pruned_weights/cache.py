@@ -143,7 +143,11 @@ class WeightCache:
         if options == DENSE_OPTIONS:
             counts = sorted({count, *self._missing_siblings(position, count)})
         requested: PrunedWeights = {}
-        built = self._builder.build(position, [(width, options) for width in counts])
+        compensated = None
+        if options.only_stands_in:  # a fit for one width takes as long as for all of them
+            compensated = self.weights(position, count)
+        choices = [(width, options) for width in counts]
+        built = self._builder.build(position, choices, compensated)
         for width, weights in zip(counts, built, strict=True):
             self._write((position, width, options), weights)
             if width == count:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights, Compensation
 from search_spaces.pruned_weights.refinements.protocol import Refinement
 from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
+from search_spaces.pruned_weights.stand_ins import StandIns
 from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 from search_spaces.space.sorted_model import SortedModel
@@ -33,6 +34,8 @@ class ProjectionBuilder:
         compensation: Compensates in narrow output projections; None: they stay slices.
         sparsifier: Makes matrices sparse; None: every pattern is dense.
         refinement: Improves sparse matrices; None: they stay as they are.
+        stand_ins: Folds maps into output projections, after compensation and before zeros; None:
+            no options have stand-ins.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class ProjectionBuilder:
         compensation: Compensation | None = None,
         sparsifier: Sparsifier | None = None,
         refinement: Refinement | None = None,
+        stand_ins: StandIns | None = None,
     ) -> None:
         self.components = sorted_model.structure.components
         self._backbone = sorted_model.structure.backbone
@@ -51,11 +55,13 @@ class ProjectionBuilder:
         self._compensation = compensation
         self._sparsifier = sparsifier
         self._refinement = refinement
+        self._stand_ins = stand_ins
         self._warned: set[tuple[str, str]] = set()
 
     def is_plain(self, position: int, count: int, options: BlockOptions) -> bool:
         narrow = 0 < count < self.components[position].unit_count
-        return not count or (not options.rewrites and not (narrow and self._compensation))
+        is_changed = options.rewrites or options.stand_in or (narrow and self._compensation)
+        return not count or not is_changed
 
     def shapes(
         self, position: int, count: int, _options: BlockOptions = DENSE_OPTIONS
@@ -74,12 +80,20 @@ class ProjectionBuilder:
         return weight
 
     @torch.no_grad()
-    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
+    def build(
+        self,
+        position: int,
+        choices: Sequence[Choice],
+        compensated_before: PrunedWeights | None = None,
+    ) -> Iterator[PrunedWeights]:
         component = self.components[position]
         narrow = [
-            count for count, _ in choices if not self.is_plain(position, count, DENSE_OPTIONS)
+            count
+            for count, _ in choices
+            if compensated_before is None and not self.is_plain(position, count, DENSE_OPTIONS)
         ]
-        if narrow or not all(options.pattern.is_dense for _, options in choices):
+        reads_statistics = (not o.pattern.is_dense or o.stand_in for _, o in choices)
+        if narrow or any(reads_statistics):
             self._statistics.of(component.layer)  # before the layer is in use
         with self._backbone.resident(component.layer) as layer:
             by_width = self._compensated(position, layer, sorted(set(narrow)))
@@ -92,7 +106,8 @@ class ProjectionBuilder:
                 elif count not in narrow:
                     compensated = None
                 width = count
-                yield self._weights(position, layer, (count, options), compensated)
+                before = compensated_before or {}
+                yield self._weights(position, layer, (count, options), compensated, before)
 
     def _compensated(
         self, position: int, layer: nn.Module, counts: list[int]
@@ -113,6 +128,7 @@ class ProjectionBuilder:
         layer: nn.Module,
         choice: Choice,
         compensated: CompensatedWeights | None,
+        before: PrunedWeights,
     ) -> PrunedWeights:
         count, options = choice
         if self.is_plain(position, count, options):
@@ -121,11 +137,19 @@ class ProjectionBuilder:
         component = self.components[position]
         pruned: dict[str, LinearWeights] = {}
         for projection in component.projections:
-            output = compensated if projection is component.projections[-1] else None
+            is_output = projection is component.projections[-1]
+            output = compensated if is_output else None
             is_compensated = output is not None and not output.fallback
-            if not options.rewrites and not is_compensated:
+            stand_in = options.stand_in if is_output else 0
+            if not (options.rewrites or is_compensated or stand_in):
                 continue
-            linear = _sliced(layer.get_submodule(projection.path), projection, count, output)
+            if projection.path in before:
+                linear = _as_float(before[projection.path])
+            else:
+                linear = _sliced(layer.get_submodule(projection.path), projection, count, output)
+            if stand_in:
+                assert self._stand_ins is not None, f"no stand-ins for {component.name}"
+                linear = self._stand_ins.folded(position, stand_in, linear)
             weight = linear.weight
             if not pattern.is_dense:
                 pattern.check_fits(weight.shape[1], f"layers.{component.layer}.{projection.path}")
@@ -176,6 +200,12 @@ class ProjectionBuilder:
             if (component.name, kind) not in self._warned:
                 self._warned.add((component.name, kind))
                 logger.warning("`%s`: %s", component.name, text)
+
+
+def _as_float(linear: LinearWeights) -> LinearWeights:
+    return LinearWeights(
+        linear.weight.float(), None if linear.bias is None else linear.bias.float()
+    )
 
 
 def _sliced(

@@ -23,6 +23,7 @@ from search_spaces.reading.probe import LayerProbe
 from search_spaces.structure.backbone import Backbone, check_cache, check_path, probe_tokens
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import LayerStructure, ModelStructure
+from search_spaces.structure.residual import constant_factor
 from search_spaces.surgery.slice_and_cut import narrowed
 
 
@@ -102,13 +103,16 @@ def _read_layer(probe: LayerProbe) -> LayerStructure:
     components = tuple(_with_private(probe, norms, component) for component in found)
     bare = probe.run(layer=narrowed(probe.layer, _dropped(*components)))
     vanishes = bool((bare.result == probe.hidden).all())
+    splits = vanishes and _splits(probe, components)
+    if splits:
+        components = tuple(_with_addition(probe, each, components) for each in components)
     owned = {path for component in components for path in component.private}
     return LayerStructure(
         components=components,
         shared=tuple(sorted(set(norms) - owned)),
         vanishes=vanishes,
         parallel=_is_parallel(probe, components),
-        splits=vanishes and _splits(probe, components),
+        splits=splits,
     )
 
 
@@ -177,6 +181,20 @@ def _idle(probe: LayerProbe, norms: list[str], dropped: list[Component]) -> set[
 
 def _own_parameters(layer: nn.Module, path: str) -> list[nn.Parameter]:
     return list(layer.get_submodule(path).parameters(recurse=False))
+
+
+def _with_addition(
+    probe: LayerProbe, component: Component, components: Sequence[Component]
+) -> Component:
+    """Return a component with whether it adds its projection's output, of a layer that splits."""
+    if not component.projections:
+        return component
+    others = _dropped(*(each for each in components if each is not component))
+    alone = probe.run(layer=narrowed(probe.layer, others))
+    output = alone.outputs[component.projections[-1].path].reshape(probe.hidden.shape).float()
+    return replace(
+        component, adds_output=bool(constant_factor(probe.hidden, alone.result, output))
+    )
 
 
 def _is_parallel(probe: LayerProbe, components: Sequence[Component]) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
 
 _Count = TypeVar("_Count", int, NDArray[np.int_])
 
-OptionDimension = Literal["channels", "top_k", "pattern", "format"]
+OptionDimension = Literal["channels", "top_k", "pattern", "format", "stand_in"]
 """The fields of `BlockOptions`, in the order of a component's sites."""
 SITE_NAMES: Mapping[OptionDimension, str] = {
     "channels": "channels",
@@ -30,7 +30,8 @@ SITE_NAMES: Mapping[OptionDimension, str] = {
     "pattern": "weights",
     "format": "format",
 }
-"""What follows the component's name in that of the site which chooses along a dimension."""
+"""What follows the component's name in that of the site which chooses along a dimension; stand-ins
+have none, for they follow from what is dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +46,18 @@ class BlockOptions:
     """Experts that run for a token; 0: as many as in the dense model."""
     format: NumberFormat = STORED
     """Of its matrices, once they are compensated and sparse."""
+    stand_in: int = 0
+    """Dropped components after it that its output projection stands in for."""
 
     @property
     def rewrites(self) -> bool:
         """Whether no matrix is a slice of the dense one."""
         return not self.pattern.is_dense or self.format != STORED
+
+    @property
+    def only_stands_in(self) -> bool:
+        """Whether a stand-in is all that these options say."""
+        return bool(self.stand_in) and replace(self, stand_in=0) == DENSE_OPTIONS
 
     @property
     def of_weights(self) -> "BlockOptions":
@@ -59,7 +67,7 @@ class BlockOptions:
     @property
     def written(self) -> "BlockOptions":
         """These options with matrices as an export writes them: dense tensors, zeros and all."""
-        return replace(self, pattern=DENSE, format=STORED)
+        return replace(self, pattern=DENSE, format=STORED, stand_in=0)
 
     def bytes_of(self, values: _Count, rows: _Count, itemsize: int) -> _Count:
         """Return the bytes of the values of a matrix.
@@ -81,7 +89,8 @@ class BlockOptions:
         pattern = "" if self.pattern.is_dense else str(self.pattern)
         channels = f"{self.channels}ch" if self.channels else ""
         number_format = "" if self.format == STORED else str(self.format)
-        return "-".join(filter(None, [pattern, channels, number_format]))
+        stand_in = f"for{self.stand_in}" if self.stand_in else ""
+        return "-".join(filter(None, [pattern, channels, number_format, stand_in]))
 
     def __str__(self) -> str:
         top_k = f"top-{self.top_k}" if self.top_k else ""
@@ -97,6 +106,7 @@ def combined_options(
     channels: Sequence[int] = (0,),
     top_ks: Sequence[int] = (0,),
     formats: Sequence[NumberFormat] = (STORED,),
+    stand_ins: Sequence[int] = (0,),
 ) -> tuple[BlockOptions, ...]:
     """Return all combinations, the dense options first.
 
@@ -109,10 +119,19 @@ def combined_options(
         channels: Channels of each expert, 0 first, then falling.
         top_ks: 0 first, then falling.
         formats: That of the dense model first, then by falling bits.
+        stand_ins: 0 first, then rising.
     """
     return tuple(
-        BlockOptions(pattern=pattern, channels=count, top_k=top_k, format=number_format)
-        for number_format, top_k, count, pattern in product(formats, top_ks, channels, patterns)
+        BlockOptions(
+            pattern=pattern,
+            channels=count,
+            top_k=top_k,
+            format=number_format,
+            stand_in=stand_in,
+        )
+        for stand_in, number_format, top_k, count, pattern in product(
+            stand_ins, formats, top_ks, channels, patterns
+        )
     )
 
 
@@ -121,6 +140,7 @@ def component_options(
     choices: Choices,
     patterns: Sequence[SparsityPattern] = (DENSE,),
     mlp_step: int | None = None,
+    most_stood_in: int = 0,
 ) -> tuple[BlockOptions, ...]:
     """Return the options that a component chooses among, the dense ones first.
 
@@ -129,11 +149,14 @@ def component_options(
         choices: What may be pruned.
         patterns: Sparsity patterns, the dense one first.
         mlp_step: Channels between levels; None: chosen for the width.
+        most_stood_in: Components after it that it may stand in for.
     """
     channels = channel_levels(component, mlp_step)[-2::-1] if choices.channels else ()
     top_ks = top_k_levels(component)[-2::-1] if choices.top_k else ()
     formats = map(NumberFormat.parse, choices.formats)
-    return combined_options(patterns, (0, *channels), (0, *top_ks), (STORED, *formats))
+    return combined_options(
+        patterns, (0, *channels), (0, *top_ks), (STORED, *formats), range(most_stood_in + 1)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

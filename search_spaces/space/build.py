@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -18,9 +19,10 @@ from search_spaces.space.block_options import (
 from search_spaces.space.choices import Choices
 from search_spaces.space.configuration import ConfigurationTable, ConfigurationTables, Dimension
 from search_spaces.space.holds import HOLDS_ALL, Holds
-from search_spaces.space.levels import fine_levels, mlp_levels
+from search_spaces.space.levels import fine_levels, mlp_levels, stand_in_reach
 from search_spaces.space.orders import Orders
-from search_spaces.space.space import SearchSpace, Site
+from search_spaces.space.sites import Site
+from search_spaces.space.space import SearchSpace
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 from search_spaces.structure.components import Component, ComponentKind
 
@@ -56,6 +58,7 @@ def build_space(  # noqa: PLR0913  (all that a space is built from)
     block_options = lay_out_options(components, choices, patterns, mlp_step, holds)
     tables = ConfigurationTables.of(components, block_options)
     counts = [unit_levels(component, choices, mlp_step, holds) for component in components]
+    standing = _stood_in(components, choices)
     tied = _tied(components, holds)
     sites: list[Site] = []
     position = 0
@@ -63,7 +66,9 @@ def build_space(  # noqa: PLR0913  (all that a space is built from)
         layer_components = list(grouped)
         layer_counts = counts[position : position + len(layer_components)]
         if _drops_layers(choices, holds) and all(each[0] == 0 for each in layer_counts):
-            sites.append(_layer_site(position, layer_components, tables))
+            span = slice(position, position + len(layer_components))
+            site = _layer_site(position, layer_components, tables)
+            sites.append(_with_stand_in(site) if all(standing[span]) else site)
         for component in layer_components:
             table, of_kind = tables[position], tied.get(component.kind, _FREE)
             own = _own_levels(
@@ -72,7 +77,9 @@ def build_space(  # noqa: PLR0913  (all that a space is built from)
                 may_narrow="units" not in of_kind,
             )
             if len(own) > 1:
-                sites.append(_unit_site(position, component, table, own))
+                site = _unit_site(position, component, table, own)
+                may = standing[position] and not own[0]
+                sites.append(_with_stand_in(site) if may else site)
             sites += _option_sites(position, component, table, of_kind)
             position += 1
     return SearchSpace(
@@ -101,15 +108,27 @@ def lay_out_options(
         mlp_step: Channels between levels; None: chosen for the width.
         holds: What is left out of them.
     """
+    reach = stand_in_reach(components) if choices.stand_ins else (0,) * len(components)
     return tuple(
         tuple(
             options
-            for options in component_options(component, choices, patterns, mlp_step)
+            for options in component_options(component, choices, patterns, mlp_step, most)
             if options == DENSE_OPTIONS
             or not holds.refuses(component, component.unit_count, options)
         )
-        for component in components
+        for component, most in zip(components, reach, strict=True)
     )
+
+
+def _stood_in(components: Sequence[Component], choices: Choices) -> list[bool]:
+    """Return for which components the one before them may stand in once they are dropped."""
+    reach = stand_in_reach(components)
+    return [False, *(choices.stand_ins and most > 0 for most in reach[:-1])]
+
+
+def _with_stand_in(site: Site) -> Site:
+    """Return a site that drops its targets with another level at which they are stood in for."""
+    return replace(site, levels=(site.levels[0], *site.levels), stands_in=True)
 
 
 def unit_levels(

@@ -10,13 +10,14 @@ from search_spaces.suggestions import suggestion
 GROUPS = ("2:4", "4:8")
 """Patterns that keep so many weights of each group."""
 WORDS = (
-    *("heads", "channels", "drops", "layers", "experts", "top_k", "sparsity"),
+    *("heads", "channels", "drops", "layers", "stand_ins", "experts", "top_k", "sparsity"),
     *(*GROUPS, *FORMATS),
 )
 
 HELP = """What may be pruned, comma separated: heads, channels, drops (of attentions, MLPs and
 experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8, int8
-(8-bit weights); or layers in the place of the first four."""
+(8-bit weights); or layers in the place of the first four; stand_ins (linear maps, folded into
+what is kept, in the place of what is dropped)."""
 """Of a setting that holds choices."""
 
 
@@ -32,6 +33,8 @@ class Choices:
     """Whole attentions, MLPs and mixtures of experts."""
     layers: bool = False
     """Whole layers; excludes the three above, and experts."""
+    stand_ins: bool = False
+    """Linear maps in the place of what is dropped; needs one of the two above."""
     experts: bool = False
     """Experts of mixtures."""
     top_k: bool = False
@@ -68,6 +71,7 @@ class Choices:
             channels="channels" in words,
             drops="drops" in words,
             layers="layers" in words,
+            stand_ins="stand_ins" in words,
             experts="experts" in words,
             top_k="top_k" in words,
             fractions="sparsity" in words,
@@ -94,7 +98,7 @@ class Choices:
 
     def __str__(self) -> str:
         units = (self.heads, self.channels, self.drops, self.layers)
-        flags = (*units, self.experts, self.top_k, self.fractions)
+        flags = (*units, self.stand_ins, self.experts, self.top_k, self.fractions)
         chosen = [word for word, is_chosen in zip(WORDS, flags, strict=False) if is_chosen]
         return ",".join([*chosen, *self.groups, *self.formats])
 

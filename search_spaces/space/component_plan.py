@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from search_spaces.errors import PlanError
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
@@ -31,6 +31,8 @@ class ComponentPlan(BaseModel):
     """Experts that run for a token; 0: as many as in the dense model."""
     format: str = ""
     """Number format of its matrices, such as ``int8``; empty: the dense model's."""
+    stand_in: int = Field(default=0, ge=0)
+    """Dropped components after it that its output projection stands in for."""
 
     @classmethod
     def of(
@@ -61,6 +63,7 @@ class ComponentPlan(BaseModel):
             channels="" if flat is None else _as_ranges(flat),
             top_k=options.top_k,
             format="" if options.format == STORED else str(options.format),
+            stand_in=options.stand_in,
         )
 
     def options(self, channel_count: int) -> BlockOptions:
@@ -78,19 +81,21 @@ class ComponentPlan(BaseModel):
             channels=0 if channels is None else channels.shape[1],
             top_k=self.top_k,
             format=NumberFormat.parse(self.format) if self.format else STORED,
+            stand_in=self.stand_in,
         )
 
     @property
     def rewrites(self) -> bool:
-        """Whether no matrix is a slice of the dense one."""
-        return bool(self.pattern or self.format)
+        """Whether some matrix is no slice of the dense one, whatever its width."""
+        return bool(self.pattern or self.format or self.stand_in)
 
     @property
     def content(self) -> str | list[str]:
         """What is kept, without the width, in the fewest strings."""
         experts = [self.channels, str(self.top_k)] if self.channels or self.top_k else []
         number_format = [self.format] if self.format else []
-        parts = [self.kept, self.pattern, *experts, *number_format]
+        stand_in = [f"for {self.stand_in}"] if self.stand_in else []
+        parts = [self.kept, self.pattern, *experts, *number_format, *stand_in]
         return parts if any(parts[1:]) else self.kept
 
     @property

@@ -36,6 +36,7 @@ from search_spaces.space.block_options import (
     OptionDimension,
     combined_options,
 )
+from search_spaces.space.levels import stood_in_for
 from search_spaces.structure.components import Component
 
 Dimension = Literal["units", OptionDimension]
@@ -202,6 +203,35 @@ class ConfigurationTables:
         for position, table in enumerate(self.tables):
             indices[..., position] = table.options_index[configurations[..., position]]
         return indices
+
+    def with_stand_ins(
+        self,
+        configurations: Configurations,
+        asked: NDArray[np.bool_],
+        stands: NDArray[np.bool_],
+    ) -> Configurations:
+        """Return configurations in which what is kept stands in for what asks for it.
+
+        Args:
+            configurations: ``(candidates, components)``
+            asked: Which components ask for it if they are dropped, of the same shape.
+            stands: Which components may stand in for those after them, ``(components,)``.
+        """
+        counts = stood_in_for(asked & (configurations == 0), stands & (configurations > 0))
+        standing = configurations.copy()
+        for position in np.flatnonzero(counts.any(axis=0)):
+            table = self.tables[position]
+            along = table.along("stand_in")[counts[:, position]]
+            standing[:, position] = table.merged(standing[:, position], "stand_in", along)
+        return standing
+
+    def stood_in(self, configurations: Configurations) -> NDArray[np.bool_]:
+        """Mark the components of one candidate ``(components,)`` that others stand in for."""
+        marks = np.zeros(configurations.shape, dtype=np.bool_)
+        for position, configuration in enumerate(configurations.tolist()):
+            count = self.tables[position][configuration][1].stand_in
+            marks[position + 1 : position + 1 + count] = True
+        return marks
 
     def written(self, configurations: Configurations) -> Configurations:
         """Return the configurations whose dense tensors an export writes, ``(components,)``."""

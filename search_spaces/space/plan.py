@@ -49,7 +49,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    version: Literal[1, 2, 3, 4, 5] = 5
+    version: Literal[1, 2, 3, 4, 5, 6] = 6
     model: ModelIdentity
     sites: dict[str, ComponentPlan]
     """By component name such as ``layers.3.mlp``."""
@@ -84,7 +84,7 @@ class Plan(BaseModel):
                 NumberFormat.parse(component_plan.format)
             if component_plan.rewrites and not self.weights_digest:
                 raise PlanError(
-                    "a plan with sparse or rounded weights must say how they were made, and "
+                    "a plan with weights of its own must say how they were made, and "
                     "`weights_digest` is empty; export the plan again from its run"
                 )
         return self

@@ -12,32 +12,11 @@ from search_spaces.errors import PlanError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.component_plan import ComponentPlan
-from search_spaces.space.configuration import Configurations, ConfigurationTables, Dimension
+from search_spaces.space.configuration import Configurations, ConfigurationTables
 from search_spaces.space.orders import Orders
 from search_spaces.space.plan import Plan, needed_components
+from search_spaces.space.sites import Site
 from search_spaces.structure.components import Component
-
-
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """One choice of the search, such as the heads that an attention keeps."""
-
-    name: str
-    targets: tuple[int, ...]
-    """Positions of the components that the choice affects."""
-    levels: tuple[tuple[int, ...], ...]
-    """For each level, ascending, the configuration of each target, other sites at their top."""
-    dimension: Dimension = "units"
-    """Along which the levels lie."""
-
-    @property
-    def top_level(self) -> int:
-        return len(self.levels) - 1
-
-    @property
-    def configurations_by_target(self) -> Mapping[int, tuple[int, ...]]:
-        """For each target its configuration at each level, with all other sites at their top."""
-        return dict(zip(self.targets, zip(*self.levels, strict=True), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +97,20 @@ class SearchSpace:
                     site.dimension,
                     np.array(by_level)[genomes[:, position]],
                 )
-        return configurations
+        return self._with_stand_ins(configurations, genomes)
+
+    def _with_stand_ins(
+        self, configurations: Configurations, genomes: NDArray[np.int_]
+    ) -> Configurations:
+        """Return configurations in which what is kept stands in for what asks for it."""
+        asking = [(place, site) for place, site in enumerate(self.sites) if site.stands_in]
+        if not asking:
+            return configurations
+        asked = np.zeros(configurations.shape, dtype=np.bool_)
+        for place, site in asking:
+            asked[:, list(site.targets)] |= genomes[:, place, None] == 1
+        stands = np.array([component.adds_output for component in self.components])
+        return self.tables.with_stand_ins(configurations, asked, stands)
 
     def repaired(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
         """Return genomes that keep some of the components that are needed.
@@ -137,7 +129,7 @@ class SearchSpace:
         if needed and is_without.any():
             unit_sites = (i for i, site in enumerate(self.sites) if site.dimension == "units")
             first = next(i for i in unit_sites if needed[0] in self.sites[i].targets)
-            repaired[is_without, first] = 1
+            repaired[is_without, first] = self.sites[first].lowest_kept
         return repaired
 
     def smallest(self) -> NDArray[np.int_]:
@@ -181,7 +173,15 @@ class SearchSpace:
         """
         plan.check_model(self.identity)
         configurations = self.configurations_of(plan)
-        genome = np.array([self._level(site, configurations) for site in self.sites])
+        is_stood_in = self.tables.stood_in(configurations)
+        genome = np.array(
+            [
+                1
+                if site.stands_in and is_stood_in[list(site.targets)].all()
+                else self._level(site, configurations)
+                for site in self.sites
+            ]
+        )
         for position in np.flatnonzero(self.configurations(genome[None])[0] != configurations):
             self._refuse_levels(int(position), configurations)
         return genome

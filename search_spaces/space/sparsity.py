@@ -9,8 +9,13 @@ from search_spaces.errors import PlanError, SettingsError
 from search_spaces.space.choices import Choices
 
 if TYPE_CHECKING:  # settings parse patterns without NumPy
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
+
+    from search_spaces.structure.components import Component
 
 
 @dataclass(frozen=True)
@@ -110,3 +115,34 @@ def sparsity_patterns(choices: Choices, step: int = STEP) -> tuple[SparsityPatte
     patterns += [SparsityPattern.parse(group) for group in choices.groups]
     # groups before the fraction of the same density: they constrain more, and cost the same
     return (DENSE, *sorted(patterns, key=lambda p: (-p.density, p.group == 0, p.group)))
+
+
+def check_patterns(
+    component: "Component",
+    layer: "nn.Module",
+    units: "Sequence[int]",
+    channels: "Sequence[int]",
+    patterns: "Sequence[SparsityPattern]",
+) -> None:
+    """Refuse patterns with groups that do not divide the matrices of a component.
+
+    Args:
+        component: The component.
+        layer: The dense layer that holds it.
+        units: Numbers of units at its levels, none of them 0.
+        channels: Numbers of channels of each member at the levels; empty: all.
+        patterns: To choose from.
+
+    Raises:
+        SettingsError: If one does not fit; names the matrix and its width.
+    """
+    for weight in component.unit_weights(layer):
+        if weight.role != "matrix":
+            continue
+        columns, whole, counts = weight.tensor.shape[-1], component.unit_count, units
+        if weight.is_stacked:
+            whole, counts = component.channel_count, channels
+        narrow = [columns * count // whole for count in counts if weight.side == "columns"]
+        for width in (*narrow, columns):
+            for pattern in patterns:
+                pattern.check_fits(width, f"layers.{component.layer}.{weight.path}")

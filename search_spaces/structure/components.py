@@ -109,6 +109,9 @@ class Component(ABC):
     """Paths inside the layer of norms that have no effect once the component is dropped."""
     projections: tuple[Projection, ...] = ()
     """Linear layers whose rows or columns belong to units, the output projection last."""
+    adds_output: bool = False
+    """Whether the output of its last projection, times a constant, is all that it adds to the
+    hidden states: linear maps of what it adds can then be folded into the projection."""
     lowest: int = 1
     """Fewest units that a component can keep without being dropped."""
     group_count: int = 1

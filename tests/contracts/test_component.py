@@ -25,8 +25,7 @@ from search_spaces.space.block_options import DENSE_OPTIONS
 from search_spaces.space.build import lay_out_options
 from search_spaces.space.choices import Choices
 from search_spaces.space.configuration import dense_configurations
-from search_spaces.space.sparsity import DENSE, SparsityPattern
-from search_spaces.space.validate import check_patterns
+from search_spaces.space.sparsity import DENSE, SparsityPattern, check_patterns
 from search_spaces.statistics import LayerStatistics, StatisticName, Statistics
 from search_spaces.structure.components import Component
 from search_spaces.structure.mixture import Mixture

@@ -164,9 +164,14 @@ class Counted(WeightBuilder):
 
     asked: list[tuple[int, list[Choice]]]
 
-    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
+    def build(
+        self,
+        position: int,
+        choices: Sequence[Choice],
+        compensated: PrunedWeights | None = None,
+    ) -> Iterator[PrunedWeights]:
         self.asked.append((position, list(choices)))
-        return super().build(position, choices)
+        return super().build(position, choices, compensated)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""``planner demo``: a real model searched, exported, reloaded and asked to write a sentence."""
+"""``planner demo``: a real model searched, recovered, exported, and asked to write a sentence."""
 
 import json
 import logging
@@ -70,17 +70,17 @@ def demo_settings() -> "SearchSettings":
         tokens=100_000,
         minutes=3.5,  # reached only on a slow or busy machine
         population=16,
-        # enough text that scores on it are not half of those on held-out text
-        search_windows=16,
-        calibration_windows=96,
+        # so many that the standard errors of KL are about a twentieth of it
+        search_windows=32,
+        calibration_windows=342,  # 32,832 tokens, as by default
         window_tokens=96,
-        fresh_windows=8,
+        fresh_windows=32,
         holdout_windows=16,
     )
 
 
 def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
-    """Search the demo's model, export a plan and write down the figures.
+    """Search the demo's model, recover and export a plan, and write down the figures.
 
     Args:
         out: Folder to write; an earlier demo in it is removed.
@@ -116,10 +116,12 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
     from search_spaces.atomic_files import atomic_write_text
 
     model = out / MODEL_FOLDER
-    logger.info("about 6 minutes on two idle cores; a forecast of the search follows")
+    logger.info("about 7 minutes on two idle cores; a forecast of the search follows")
     run_search(settings, out, resume=False, progress=progress, is_demo=True)
     run = Run.open(out)
-    export_from_run(run, run.best(BUDGET).plan_id, model, progress=progress)
+    plan = run.recover(run.best(BUDGET).plan_id, progress=progress)
+    exported = plan.variant("refit") or plan
+    export_from_run(run, exported.plan_id, model, progress=progress)
     draw_front(run, out / FRONT_PICTURE)
     progress.stage("writing a sentence with both models")
     sentences = _sentences(run, model)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluators.latency.workload import Latency, Workload
 from evaluators.metric import Measurement, exponential
 from planner.export.cards.origin import Origin
-from planner.recovery.recovered_weights import RecoveryRecord
+from planner.recovery.recovery_record import RecoveryRecord
 from planner.targets.target_names import TargetName
 from search_spaces.models.identity import ModelIdentity
 

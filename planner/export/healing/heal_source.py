@@ -7,9 +7,10 @@ from planner.export.choose import chosen_plan
 from planner.export.healing.healed_export import heal_export
 from planner.export.run_exports import export_from_run
 from planner.export.staging import check_vacant
-from planner.recovery.healing.heal_front import HealedFront, heal_front
+from planner.recovery.healing.heal_front import HealedFront, heal_front, healable
 from planner.recovery.healing.heal_run import Healed, beginning, heal_plan
 from planner.recovery.opened_run import run_to_recover
+from planner.recovery.recording import find_variant
 from planner.runs.folder import SETTINGS_FILE
 from planner.runs.records import plan_and_recovery, variant_name
 from planner.runs.run_store import RunStore
@@ -74,11 +75,11 @@ def heal(settings: HealSettings, request: HealRequest, progress: Progress) -> He
         return heal_export(folder, settings, request.out, progress)
     if request.out is not None:
         check_vacant(request.out, settings.model)
+    name = _chosen_name(folder, request)
     trusted = settings.trust_remote_code
     with run_to_recover(folder, progress, trust_remote_code=trusted) as (run, prepared):
-        if request.front:
+        if name is None:
             return heal_front(run, prepared, settings, progress)
-        name = request.plan or chosen_plan(run, request.budget).plan_id
         if plan_and_recovery(name)[1] is None:
             name = beginning(run, prepared, name, progress)
         healed = heal_plan(run, prepared, name, settings, progress)
@@ -92,3 +93,22 @@ def heal(settings: HealSettings, request: HealRequest, progress: Progress) -> He
             progress=progress,
         )
     return healed
+
+
+def _chosen_name(folder: Path, request: HealRequest) -> str | None:
+    """Return the plan or variant of a run that is asked for, before anything long begins.
+
+    Returns:
+        `None`: all plans of its front.
+
+    Raises:
+        PlanError: If there is none of that name, or the front is too short.
+        BudgetError: If none meets the budget.
+    """
+    with RunStore.open(folder) as run:
+        if request.front:
+            healable(run)
+            return None
+        name = request.plan or chosen_plan(run, request.budget).plan_id
+        find_variant(run, name)
+        return name

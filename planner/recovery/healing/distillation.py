@@ -145,7 +145,7 @@ class Distillation:
 
             gradient = gradient_by_final(student, final.detach(), loss)
         if np.isfinite(total):
-            final.backward(gradient)
+            torch.autograd.backward(final, gradient)
         return total
 
     def _teacher_logits(self, rows: Tensor) -> Tensor:

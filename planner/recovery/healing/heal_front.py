@@ -7,14 +7,10 @@ from evaluators.scoring.batches import Fidelity
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.healing.curve import LearningCurve
-from planner.recovery.healing.heal_run import (
-    fitted_to,
-    in_number_formats,
-    points_of,
-    text_of_run,
-)
+from planner.recovery.healing.heal_run import in_number_formats, points_of
 from planner.recovery.healing.healing_checkpoint import CheckpointFile
 from planner.recovery.healing.pupil import distillation_of, train
+from planner.recovery.healing.run_text import fitted_to, text_of_run
 from planner.recovery.healing.supernet import Supernet
 from planner.recovery.recording import (
     VariantScorer,
@@ -23,7 +19,8 @@ from planner.recovery.recording import (
     record_failure,
     record_recovery,
 )
-from planner.recovery.recovered_weights import RecoveredWeights, RecoveryRecord, staged_weights
+from planner.recovery.recovered_weights import RecoveredWeights, staged_weights
+from planner.recovery.recovery_record import RecoveryRecord
 from planner.results.front import front
 from planner.runs.folder import FRONT, HEALING_FILE
 from planner.runs.records import Evaluation, Recovery

@@ -6,17 +6,14 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from evaluators.data.documents import read_documents
-from evaluators.data.text_identity import digest_of_text
-from evaluators.data.text_samples import TextSource, Vocabulary, searched_text
 from evaluators.metric import Measurement
 from evaluators.scoring.batches import Fidelity
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.healing.curve import LearningCurve
-from planner.recovery.healing.heal_text import HealText, Measured
 from planner.recovery.healing.healing_checkpoint import CheckpointFile
 from planner.recovery.healing.pupil import by_layer, enrol, train
+from planner.recovery.healing.run_text import fitted_to, text_of_run
 from planner.recovery.recording import (
     VariantScorer,
     find_variant,
@@ -26,18 +23,13 @@ from planner.recovery.recording import (
     record_recovery,
 )
 from planner.recovery.recover import recover
-from planner.recovery.recovered_weights import (
-    CurvePoint,
-    RecoveryRecord,
-    changed_tensors,
-    staged_weights,
-)
+from planner.recovery.recovered_weights import changed_tensors, staged_weights
+from planner.recovery.recovery_record import CurvePoint, RecoveryRecord
 from planner.runs.folder import HEALING_FILE
 from planner.runs.records import Evaluation, Recovered, Recovery, variant_name
 from planner.runs.run_store import RunStore
 from planner.settings.heal import HealSettings
-from planner.settings.places import is_same_place
-from search_spaces.errors import DataError, quoted
+from search_spaces.errors import DataError
 from search_spaces.models.layer_stack import find_stack
 from search_spaces.progress import Progress
 from search_spaces.space.number_format import STORED
@@ -46,8 +38,6 @@ from search_spaces.structure.backbone import position_count
 logger = logging.getLogger(__name__)
 
 _HEAL: Recovery = "heal"
-_PASSAGE_CHARACTERS = 80
-"""So many in a row are hardly written twice by chance."""
 
 
 Scores = Mapping[str, Mapping[str, Measurement]]
@@ -132,106 +122,6 @@ def beginning(run: RunStore, prepared: PreparedModel, plan_id: str, progress: Pr
         if recovered.failure is None:
             names[variant_name(plan_id, recovery)] = recovered.fresh["kl"].value
     return min(names, key=names.__getitem__, default=plan_id)
-
-
-def text_of_run(run: RunStore, prepared: PreparedModel, settings: HealSettings) -> HealText:
-    """Return the text to heal a run's plans on, without what its plans are measured on.
-
-    Raises:
-        DataError: If there is none, or it is held out.
-    """
-    calibration, loaded = prepared.calibration, prepared.dense.loaded
-    vocabulary = Vocabulary.of(loaded.model, loaded.tokenizer)
-    data = settings.data or run.settings.data
-    if data is None:
-        raise DataError(
-            "healing needs text, and this run's was written by the model itself; name some with "
-            "`--data`"
-        )
-    if _is_of_run(run, calibration.source_digests, settings):
-        source = TextSource(
-            data=data,
-            holdout=run.settings.holdout,
-            split=run.settings.split,
-            column=run.settings.column,
-        )
-        documents = [searched_text(source)]
-    else:
-        documents = read_documents(data, split=settings.split, column=settings.column)
-        check_not_held_out(documents, calibration.holdout, vocabulary, data)
-    return text_to_heal(
-        documents,
-        data,
-        vocabulary,
-        [calibration.search, calibration.fresh, calibration.holdout],
-        settings,
-    )
-
-
-def text_to_heal(
-    documents: list[str],
-    name: str,
-    vocabulary: Vocabulary,
-    measured: list[Tensor],
-    settings: HealSettings,
-) -> HealText:
-    """Return documents as windows to train on.
-
-    Args:
-        documents: The text.
-        name: Of it.
-        vocabulary: The model's.
-        measured: Windows ``(windows, tokens)`` that are measured on, of which no passage is used.
-        settings: How long windows are, and their order.
-    """
-    return HealText(
-        documents=documents,
-        name=name,
-        vocabulary=vocabulary,
-        tokens=settings.window_tokens,
-        measured=Measured(measured, prefix=max(1, len(vocabulary.prefix()))),
-        seed=settings.seed,
-    )
-
-
-def fitted_to(settings: HealSettings, positions: int | None) -> HealSettings:
-    """Return settings whose windows are no longer than a model reads."""
-    shorter = min(settings.window_tokens, positions or settings.window_tokens)
-    return settings.model_copy(update={"window_tokens": shorter})
-
-
-def check_not_held_out(
-    documents: list[str], holdout: Tensor, vocabulary: Vocabulary, data: str
-) -> None:
-    """Refuse text that holds the held-out windows.
-
-    Raises:
-        DataError: If it does.
-    """
-    text = _plain("\n\n".join(documents))
-    found = 0
-    for row in holdout:
-        window = _plain(vocabulary.tokenizer.decode(row, skip_special_tokens=True))
-        middle = max(0, (len(window) - _PASSAGE_CHARACTERS) // 2)
-        found += window[middle : middle + _PASSAGE_CHARACTERS] in text
-    if 2 * found > len(holdout):
-        raise DataError(
-            f"`--data` must not be held-out text, by which healing is judged, and {quoted(data)} "
-            "holds it; give other text, or leave it out to train on that of the run"
-        )
-
-
-def _plain(text: str) -> str:
-    """Return text with its words spaced in one way."""
-    return " ".join(text.split())
-
-
-def _is_of_run(run: RunStore, digests: tuple[str, ...], settings: HealSettings) -> bool:
-    """Return whether the text to train on is that which the run searched on."""
-    if settings.data is None or is_same_place(settings.data, run.settings.data):
-        return True
-    digest = digest_of_text(settings.data, split=settings.split)
-    return bool(digest) and digest == next(iter(digests), "")
 
 
 def in_number_formats(cut: CutPlan) -> set[str]:

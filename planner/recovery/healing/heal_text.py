@@ -38,7 +38,7 @@ class Measured:
 
     def overlaps(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which rows of token ids ``(rows, tokens)`` share a passage with it."""
-        return np.isin(self._passages(rows), self._seen).any(axis=1)
+        return np.asarray(np.isin(self._passages(rows), self._seen).any(axis=1))
 
     def _passages(self, ids: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Return a number for each passage ``(..., passages)`` of token ids ``(..., tokens)``."""

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-WARM_UP_STEPS = 10
+WARM_UP_STEPS, WARM_UP_SHARE = 10, 0.05
+"""The warm-up ends after so many steps, or so much of the training if that is less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,5 +36,5 @@ def learning_rate(highest: float, step: int, share: float) -> float:
     References:
         Loshchilov & Hutter, 2017, arXiv 1608.03983, equation 5 (one period, down to 0).
     """
-    warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
+    warm_up = min(1.0, max((step + 1) / WARM_UP_STEPS, share / WARM_UP_SHARE))
     return highest * warm_up * 0.5 * (1.0 + math.cos(math.pi * share))

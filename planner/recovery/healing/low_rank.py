@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from planner.recovery.healing.trained_part import linear_paths
 from search_spaces.errors import MissingExtraError
+from search_spaces.structure.linear import as_matrix, bias
 
 try:
     import peft
@@ -21,7 +22,7 @@ except ModuleNotFoundError as error:
 _ADAPTER = "default"
 
 
-class MaskedLoraLinear(LoraLinear):  # type: ignore[misc]
+class MaskedLoraLinear(LoraLinear):
     """An update that leaves the zeros of its matrix alone.
 
     References:
@@ -30,15 +31,13 @@ class MaskedLoraLinear(LoraLinear):  # type: ignore[misc]
 
     def get_delta_weight(self, adapter: str) -> Tensor:
         delta: Tensor = super().get_delta_weight(adapter)
-        base = self.get_base_layer().weight
-        return delta * (base != 0).to(delta)
+        return delta * (_weight(self.get_base_layer()) != 0)
 
-    def forward(self, inputs: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
+    def forward(self, x: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
         base = self.get_base_layer()
-        weight = base.weight + self.get_delta_weight(_ADAPTER).to(base.weight)
-        if isinstance(base, Conv1D):
-            weight = weight.t()
-        return functional.linear(inputs, weight, base.bias)
+        weight = _weight(base)
+        weight = weight + self.get_delta_weight(_ADAPTER).to(weight)
+        return functional.linear(x, as_matrix(base, weight), bias(base))
 
 
 class LowRankUpdates:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.healing.distillation import Distillation
-from planner.recovery.healing.places import Place, free, places_of_layer
+from planner.recovery.healing.weight_places import Place, free, places_of_layer
 from search_spaces.models.memory import available_bytes
 from search_spaces.structure.backbone import Backbone
 
@@ -66,7 +66,7 @@ class Extract:
         finally:
             for name, parameter in parameters.items():
                 parameter.data, parameter.grad = before[name], None
-                parameter.requires_grad_(requires_grad=False)
+                parameter.requires_grad_(False)  # noqa: FBT003
 
 
 @dataclass(kw_only=True)

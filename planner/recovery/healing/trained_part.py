@@ -15,8 +15,10 @@ from search_spaces.structure.linear import is_linear
 class TrainedPart(Protocol):
     """What is trained of a model."""
 
-    parameters: Mapping[str, nn.Parameter]
-    """What the optimiser changes, in float32, by names that stay the same from run to run."""
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """What the optimiser changes, in float32, by names that stay the same from run to run."""
+        ...
 
     def weights(self) -> dict[str, Tensor]:
         """Return the model's tensors as they are trained now, by their own names, on the CPU."""
@@ -88,7 +90,7 @@ def keep_zeros(parameter: nn.Parameter) -> None:
         assert changed.grad is not None
         changed.grad.mul_(mask.to(changed.device))
 
-    parameter.register_post_accumulate_grad_hook(keep)
+    parameter.register_post_accumulate_grad_hook(keep)  # type: ignore[no-untyped-call]
 
 
 def _of_layers(model: PreTrainedModel) -> dict[str, nn.Parameter]:

@@ -36,8 +36,10 @@ _RUINED = 2.0
 class Trainee(Protocol):
     """What is trained."""
 
-    parameters: Mapping[str, nn.Parameter]
-    """What the optimiser changes, by names that stay the same from run to run."""
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """What the optimiser changes, by names that stay the same from run to run."""
+        ...
 
     @property
     def passes(self) -> int:
@@ -78,6 +80,8 @@ class Training:
         session.begin()
         while session.facts.curve.stopped is None:
             session.step()
+            if self.checkpoint.is_due or session.facts.curve.stopped is not None:
+                session.save()
         session.end()
         return session.facts.curve
 
@@ -139,8 +143,10 @@ class _Session:
             }
         )
         self._look_or_stop()
-        if training.checkpoint.is_due:
-            training.checkpoint.save(self._state())
+
+    def save(self) -> None:
+        """Write where the training stands; once it is over, what follows may be killed too."""
+        self._training.checkpoint.save(self._state())
 
     def end(self) -> None:
         """Have the trainee be as it was at best."""

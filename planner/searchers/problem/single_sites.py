@@ -12,15 +12,18 @@ def single_sites(domain: Domain, most_levels: int) -> Genomes:
     Args:
         domain: Sites and levels.
         most_levels: Levels scored of each site, the lowest one included; the others of a site that
-            has more are interpolated.
+            has more are interpolated. Those that cost as little as the lowest one come on top, for
+            they are a choice of another kind.
 
     Returns:
         ``(genomes, sites)``, the dense one first, then site by site with ascending levels.
     """
     rows = [domain.top_levels]
     for site, top in enumerate(domain.top_levels):
-        levels = np.unique(np.linspace(0, top, min(top, most_levels), endpoint=False).round())
-        for level in levels.astype(np.int_):
+        costs = domain.cost_tables[site]
+        least = np.flatnonzero((costs == costs[0]) & (costs < costs[-1]))[1:]
+        spread = np.linspace(0, top, min(top, most_levels), endpoint=False).round()
+        for level in np.union1d(spread, least).astype(np.int_):
             row = domain.top_levels.copy()
             row[site] = level
             rows.append(row)
@@ -49,6 +52,7 @@ def sensitivity_tables(domain: Domain, genomes: Genomes, kls: Floats) -> tuple[F
         order = np.argsort(-levels)
         places = _places(domain, site)
         table = np.interp(places, places[levels[order]], sensitivities[order])
+        table[levels] = sensitivities  # of several at one place, too
         # a level holds all that the one below it does: what looks better for keeping less is noise
         tables.append(np.maximum.accumulate(np.maximum(table, 0.0)[::-1])[::-1])
     return tuple(tables)

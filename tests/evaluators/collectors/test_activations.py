@@ -231,3 +231,35 @@ def test_how_many_tokens_were_seen_and_layers_done_is_reported() -> None:
 def test_no_text_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(DataError, match="need windows of calibration text"):
         collect_statistics(llama(), torch.zeros(shape, dtype=torch.long), WANTED)
+
+
+def test_outputs_are_what_the_projections_gave_behind_the_first_tokens() -> None:
+    structure, tokens = llama(), tiny.windows()
+    seen: dict[str, Tensor] = {}
+    model = structure.backbone.model
+    hooks = [
+        module.register_forward_hook(lambda _m, _a, output, name=name: seen.update({name: output}))
+        for name, module in model.named_modules()
+        if name.endswith(("o_proj", "down_proj"))
+    ]
+    with torch.inference_mode():
+        model(input_ids=tokens)
+    for hook in hooks:
+        hook.remove()
+    found = collect_statistics(structure, tokens, frozenset({"component_output"}))
+    for index, statistics in enumerate(found):
+        for part, name in (("attention", "self_attn.o_proj"), ("mlp", "mlp.down_proj")):
+            outputs = seen[f"model.layers.{index}.{name}"][:, 4:].flatten(0, 1)
+            kept = statistics["component_output", part]
+            assert kept.dtype == torch.bfloat16
+            scale = float(outputs.abs().max())
+            assert torch.allclose(kept.float(), outputs, atol=0.01 * scale)
+
+
+def test_so_many_outputs_are_kept_as_a_square_map_needs() -> None:
+    structure = llama()
+    hidden = structure.backbone.model.config.hidden_size
+    tokens = tiny.windows().repeat(40, 4)
+    found = collect_statistics(structure, tokens, frozenset({"component_output"}))
+    rows = len(found[0]["component_output", "mlp"])
+    assert 8 * hidden <= rows < 8 * hidden + len(tokens)

@@ -60,20 +60,28 @@ def test_what_is_written_is_what_was_measured_and_is_found_again(tmp_path: Path)
     assert same(again, expected)
 
 
-def test_what_projections_share_is_written_and_mapped_once(tmp_path: Path) -> None:
+def test_what_projections_share_is_written_once(tmp_path: Path) -> None:
     found, _ = collected(tmp_path)
     with safe_open(tmp_path / LAYERS[0], framework="pt") as opened:
         grams = [name for name in opened.keys() if name.startswith("gram ")]  # noqa: SIM118
     assert len(grams) == 4  # q = k = v, o, gate = up, down
-    assert found[0]["gram", "mlp.up_proj"] is found[0]["gram", "mlp.gate_proj"]
+    up, gate = found[0]["gram", "mlp.up_proj"], found[0]["gram", "mlp.gate_proj"]
+    assert torch.equal(up, gate)
 
 
-def test_what_is_given_is_mapped_from_the_file(tmp_path: Path) -> None:
-    found, _ = collected(tmp_path)
-    start = found[1]["gram", "mlp.down_proj"].data_ptr()
+def _mapped(name: str) -> list[tuple[int, int]]:
+    """Return the addresses at which this process has a file mapped, from where to where."""
     places = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
-    ends = [[int(end, 16) for end in p[0].split("-")] for p in places if p[-1].endswith(LAYERS[1])]
-    assert any(low <= start < high for low, high in ends)
+    ends = [p[0].split("-") for p in places if p[-1].endswith(name)]
+    return [(int(low, 16), int(high, 16)) for low, high in ends]
+
+
+def test_what_is_given_is_mapped_from_the_file_while_it_is_in_use(tmp_path: Path) -> None:
+    found, _ = collected(tmp_path)
+    gram = found[1]["gram", "mlp.down_proj"]
+    assert any(low <= gram.data_ptr() < high for low, high in _mapped(LAYERS[1]))
+    del gram
+    assert _mapped(LAYERS[1]) == []
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,6 @@ def test_a_pickle_in_the_file_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "tokens.npz"
     bomb = np.array([pickle], dtype=object)
     bomb[0] = ValueError
-    np.savez(path, **dict.fromkeys((*DRAWS, "source"), bomb))
+    np.savez(path, statistics=bomb, search=bomb, fresh=bomb, holdout=bomb, source=bomb)
     with pytest.raises(ValueError, match="allow_pickle=False"):
         Calibration.load(path)

@@ -55,7 +55,7 @@ def test_a_setting_is_the_same_option_in_each_command(command: str) -> None:
         for name in ("search", command)
     )
     assert "trust_remote_code" in other
-    for name in other.keys() & SearchSettings.model_fields.keys() - {"model", "budget"}:
+    for name in other.keys() & SearchSettings.model_fields.keys() - {"model", "budget", "recover"}:
         shown = [(a.help, a.metavar, a.default) for a in (search[name], other[name])]
         assert shown[0] == shown[1], name
 

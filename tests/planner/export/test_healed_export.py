@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from planner.cli.main import main
 from planner.export.cards.manifest import Manifest
-from planner.export.healing.heal_source import HealRequest, heal
+from planner.export.healing.heal_source import HealRequest
 from planner.export.healing.healed_export import heal_export
 from planner.run import Run
 from planner.settings.heal import HealSettings
@@ -52,7 +52,7 @@ def _settings(folder: Path, data: Path | None, **changes: Any) -> HealSettings:
 def test_an_export_is_healed_to_an_export(exported: Path, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "healed"
     settings = _settings(exported, text, dtype="float32")
-    healed = heal(settings, HealRequest(out=out), NO_PROGRESS)
+    healed = heal_export(exported, settings, out, NO_PROGRESS)
     assert healed.after is not None
     assert healed.after.fresh["kl"].value < healed.before["fresh"]["kl"].value
     before, after = (load_file(folder / "model.safetensors") for folder in (exported, out))
@@ -80,7 +80,7 @@ def test_healing_that_did_not_help_writes_nothing(
 ) -> None:
     out = tmp_path / "healed"
     settings = _settings(exported, text, lr=1.0, tokens=256)
-    assert heal(settings, HealRequest(out=out), NO_PROGRESS).after is None
+    assert heal_export(exported, settings, out, NO_PROGRESS).after is None
     assert not list(tmp_path.iterdir())
 
 
@@ -152,3 +152,30 @@ def test_the_command_heals_a_front(
     assert main(["heal", str(searched_copy), *words]) == 0
     said = capsys.readouterr().out
     assert said.startswith("the front, KL as a share of what it was:")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--plan=nosuchplan"], "must be named by its id in this run"),
+        (["--budget=params<=0.01x"], "params"),
+        (["--plan=a1b2c3d4e5+other"], "must be followed by one of"),
+        (["--knee", "--minutes=0"], "`minutes` must be above 0"),
+    ],
+)
+def test_what_a_run_lacks_is_told_before_its_model_is_opened(
+    words: list[str],
+    said: str,
+    searched: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def opened(*_: object) -> None:
+        pytest.fail("a model was opened")
+
+    monkeypatch.setattr("planner.recovery.opened_run.open_model", opened)
+    assert main(["heal", str(searched), *words]) == 2
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("planner: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert len(lines[0]) <= 300

@@ -45,13 +45,14 @@ def test_all_widths_are_counted(model: DenseModel) -> None:
     # outputs of one KV group of two, and of 16 and 32 channels of 48
     numbers = 6 * 32 * (32 // 2 + 16 + 32)
     assert needs.disk_bytes == 4 * numbers
+    assert needs.statistics_bytes == 4 * 6 * (3 * 32 * 32 + 48 * 48)
     assert needs.memory_bytes == 48 * 48 * (4 + 16) + 3 * 32 * 48 * 8
     assert needs.operations == 6 * sum(4 * 32 * n * n + n**3 for n in (32, 48))
 
 
 def test_nothing_is_needed_where_only_whole_parts_go(model: DenseModel) -> None:
     needs = WeightNeeds.of(model, settings(space="drops"))
-    assert (needs.disk_bytes, needs.memory_bytes, needs.operations) == (0, 0, 0.0)
+    assert (needs.disk_bytes, needs.statistics_bytes, needs.memory_bytes) == (0, 0, 0)
 
 
 def test_the_bound_is_half_of_what_is_free_with_what_is_held(
@@ -70,7 +71,7 @@ def test_the_step_grows_until_the_weights_fit(
     model: DenseModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("planner.preparation.weight_needs.LARGEST_STEP", 4)
-    monkeypatch.setattr("planner.preparation.weight_needs.FEWEST_LEVELS", 3)
+    monkeypatch.setattr("planner.preparation.weight_needs.FEWEST_THAT_FIT", 3)
     by_step = {step: WeightNeeds.of(model, settings(mlp_step=step)).disk_bytes for step in (8, 16)}
     usual = WeightNeeds.of(model, settings()).disk_bytes
     assert usual > by_step[8] > by_step[16]

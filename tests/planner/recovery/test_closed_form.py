@@ -1,8 +1,9 @@
 """Ridge updates are the solutions of the least squares that they say they solve."""
 
+import pytest
 import torch
 
-from planner.recovery.closed_form import RIDGE, Sums, ridge_update
+from planner.recovery.closed_form import RIDGES, Sums, ridge_update
 
 
 def _tokens(columns: int = 12, rows: int = 5) -> tuple[torch.Tensor, torch.Tensor, Sums]:
@@ -23,13 +24,14 @@ def _solved(inputs: torch.Tensor, missing: torch.Tensor, ridge: float) -> torch.
     pull = ridge**0.5 * torch.eye(columns, dtype=torch.float64)
     left = torch.cat([inputs, pull])
     right = torch.cat([missing, torch.zeros(columns, missing.shape[1], dtype=torch.float64)])
-    return torch.linalg.lstsq(left, right).solution.T
+    solution: torch.Tensor = torch.linalg.lstsq(left, right).solution
+    return solution.T
 
 
 def test_a_dense_matrix_is_solved_by_ridge_regression() -> None:
     inputs, missing, sums = _tokens()
     assert sums.tokens == 200
-    ridge = RIDGE * float((inputs**2).sum(dim=0).mean())
+    ridge = RIDGES[0] * float((inputs**2).sum(dim=0).mean())
     update = ridge_update(sums)
     assert update is not None
     # sums in float32
@@ -41,7 +43,7 @@ def test_a_dense_matrix_is_solved_by_ridge_regression() -> None:
 def test_each_row_of_a_sparse_matrix_is_solved_on_its_own_support() -> None:
     inputs, missing, sums = _tokens()
     mask = torch.rand(5, 12, generator=torch.Generator().manual_seed(1)) < 0.5
-    ridge = RIDGE * float((inputs**2).sum(dim=0).mean())
+    ridge = RIDGES[0] * float((inputs**2).sum(dim=0).mean())
     update = ridge_update(sums, mask)
     assert update is not None
     assert not update[~mask].any()
@@ -63,3 +65,23 @@ def test_inputs_that_say_nothing_change_nothing() -> None:
     assert ridge_update(sums) is None
     sums.add(torch.ones(2, 4), torch.full((2, 3), torch.inf))
     assert ridge_update(sums) is None
+
+
+def test_text_apart_chooses_the_ridge_or_refuses_any_change() -> None:
+    inputs, missing, sums = _tokens()
+    update = ridge_update(sums)
+    assert update is not None
+    apart = Sums.of(torch.zeros(5, 12))
+    apart.add(inputs[:80].float(), missing[:80].float())
+    before = missing[:80].square().sum()
+    after = (missing[:80] - inputs[:80] @ update.double().T).square().sum()
+    assert apart.change_by(update) == pytest.approx(float(after - before), rel=1e-3)
+    chosen = ridge_update(sums, apart=apart)
+    assert chosen is not None
+    changes = [
+        apart.change_by(_solved(inputs, missing, ridge * sums.energy).float()) for ridge in RIDGES
+    ]
+    assert apart.change_by(chosen) == pytest.approx(min(changes), rel=1e-3)
+    other = Sums.of(torch.zeros(5, 12))
+    other.add(inputs[:80].float(), -(inputs[:80] @ update.double().T).float())
+    assert ridge_update(sums, apart=other) is None

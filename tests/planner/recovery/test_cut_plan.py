@@ -17,14 +17,11 @@ from planner.recovery.recording import (
     record_failure,
     record_recovery,
 )
-from planner.recovery.recovered_weights import (
-    RecoveryRecord,
-    changed_tensors,
-    staged_weights,
-)
+from planner.recovery.recovered_weights import changed_tensors, staged_weights
+from planner.recovery.recovery_record import RecoveryRecord
 from planner.results.front import front
 from planner.run import Run
-from planner.runs.records import Evaluation
+from planner.runs.records import Evaluation, Recovered
 from planner.runs.run_store import RunStore
 from search_spaces.errors import PlanError, RunError
 from search_spaces.progress import NO_PROGRESS
@@ -81,6 +78,7 @@ def test_a_cut_model_gives_logits_and_can_be_trained(opened: Opened) -> None:
     assert sum(w.numel() for w in trained) < sum(w.numel() for w in dense.parameters())
     with torch.no_grad():
         for weight in trained:
+            assert weight.grad is not None
             weight.sub_(weight.grad)
     assert trained
     assert all(torch.equal(before[name], w) for name, w in dense.named_parameters())
@@ -142,7 +140,5 @@ def test_what_is_unknown_or_damaged_is_refused(opened: Opened) -> None:
     assert cut.layer(0) is not None
 
 
-def _sound(plan: Evaluation):  # type: ignore[no-untyped-def]
-    from planner.runs.records import Recovered
-
+def _sound(plan: Evaluation) -> Recovered:
     return Recovered(search=plan.quality, fresh=plan.fresh, holdout=plan.holdout)

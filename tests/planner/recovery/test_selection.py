@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from planner.recovery.opened_run import run_to_recover
 from planner.recovery.recover import recover
 from planner.recovery.selection import Selector, spread_out
+from planner.results.front import front
 from planner.run import Run
 from planner.settings.budget import Budget
 from search_spaces.errors import BudgetError
@@ -69,6 +70,20 @@ def test_a_recovery_that_does_not_help_is_not_kept(
     assert found.recovered["refit"].failure == came_to.failure
     assert found.variants == []
     assert not (searched_copy / "recovered").exists()
+
+
+def test_weights_that_are_better_stay(
+    searched_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([0.5, 0.3, 0.5, 0.4, 0.5, 0.2])
+    monkeypatch.setattr("planner.recovery.recover.kl_apart", lambda *_: next(losses))
+    with run_to_recover(searched_copy, NO_PROGRESS) as (run, prepared):
+        plan_id = front(run.landed(), run.cost_names)[-1].plan_id
+        first = recover(run, prepared, plan_id, "refit", NO_PROGRESS)
+        assert recover(run, prepared, plan_id, "refit", NO_PROGRESS, 16) == first
+        third = recover(run, prepared, plan_id, "refit", NO_PROGRESS, 16)
+    assert (first.failure, third.failure) == (None, None)
+    assert third.tokens < first.tokens
 
 
 def test_places_that_are_near_each_other_are_taken_last() -> None:

@@ -116,9 +116,14 @@ def test_the_search_text_flatters_no_fit(scores: Scores, compensate: str) -> Non
 def test_a_search_over_fits_to_noise_is_not_optimistic(
     noise: dict[str, str], tmp_path: Path, notices: list[str]
 ) -> None:
-    run = planner.search(
-        **noise, **NOISE, compensate=FITTED, out=tmp_path / "run", population=8, evaluations=40
-    )
+    options: dict[str, Any] = {
+        **noise,
+        **NOISE,
+        "compensate": FITTED,
+        "population": 8,
+        "evaluations": 40,
+    }
+    run = planner.search(**options, out=tmp_path / "run")
     front = pd.read_csv(run.folder / "front.csv").query("kl > 0")
     assert len(front) > 5
     error = np.hypot(front["kl_se"], front["fresh_kl_se"])

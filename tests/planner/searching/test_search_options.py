@@ -153,7 +153,8 @@ def test_windows_beyond_the_positions_are_refused(saved_llama: Path, tmp_path: P
 def test_text_that_is_too_short_says_what_is_needed(saved_llama: Path, tmp_path: Path) -> None:
     text = tmp_path / "short.txt"
     text.write_text("w3 w4 w5 w6", encoding="utf-8")
-    with pytest.raises(DataError, match=r"needs 4 \+ 5 windows of 16 tokens"):
+    needed = r"64 calibration \+ 4 search \+ 5 fresh .* need 1,168 tokens"
+    with pytest.raises(DataError, match=needed):
         search(str(saved_llama), out=tmp_path / "run", data=str(text), **SMALL)
 
 

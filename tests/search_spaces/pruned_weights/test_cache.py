@@ -105,7 +105,7 @@ def test_all_can_be_built_at_once(tmp_path: Path, builder: Counted) -> None:
 def test_a_compensation_that_fell_back_is_remembered_as_a_slice(
     tmp_path: Path, builder: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builder, "build", lambda _position, choices: ({} for _ in choices))
+    monkeypatch.setattr(builder, "build", lambda _position, choices, _: ({} for _ in choices))
     assert opened(tmp_path, builder).weights(MLP, 16) == {}
     monkeypatch.undo()
     assert opened(tmp_path, builder).weights(MLP, 16) == {}
@@ -177,7 +177,12 @@ class Large(WeightBuilder):
     ) -> dict[str, tuple[int, ...]]:
         return {"mlp.down_proj": (4096, 4096)}
 
-    def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
+    def build(
+        self,
+        position: int,
+        choices: Sequence[Choice],
+        compensated: PrunedWeights | None = None,
+    ) -> Iterator[PrunedWeights]:
         for _ in choices:
             yield {"mlp.down_proj": LinearWeights(torch.ones(4096, 4096))}
 

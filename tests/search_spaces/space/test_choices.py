@@ -28,7 +28,7 @@ def test_layers_go_with_sparsity() -> None:
         ("heads,chanels", "got `chanels`; did you mean `channels`?"),
         (
             "all",
-            "got `all`; choose from heads, channels, drops, layers, experts, top_k, sparsity, ",
+            "got `all`; choose from heads, channels, drops, layers, stand_ins, experts, top_k, ",
         ),
         ("1:2", "got `1:2`; "),
         ("channels,layers", "got `layers` and `channels`; leave out one"),

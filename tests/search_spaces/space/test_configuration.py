@@ -117,6 +117,6 @@ def test_along_a_dimension_all_others_are_dense() -> None:
     assert table.along("top_k").tolist() == [table.dense]
 
 
-def test_every_field_of_options_is_a_dimension_with_a_site() -> None:
+def test_every_field_of_options_is_a_dimension_and_has_a_site_but_stand_ins() -> None:
     names = {field.name for field in fields(BlockOptions)}
-    assert names == set(get_args(OptionDimension)) == set(SITE_NAMES)
+    assert names == set(get_args(OptionDimension)) == {*SITE_NAMES, "stand_in"}

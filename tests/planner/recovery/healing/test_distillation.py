@@ -26,7 +26,8 @@ def _divergence(teacher: Backbone, student: Backbone, tokens: Tensor, reverse: f
     ours = student.model(tokens).logits[:, :-1].log_softmax(dim=-1)
     forward = (theirs.exp() * (theirs - ours)).sum(dim=-1).mean()
     backward = (ours.exp() * (ours - theirs)).sum(dim=-1).mean()
-    return (1 - reverse) * forward + reverse * backward
+    total: Tensor = (1 - reverse) * forward + reverse * backward
+    return total
 
 
 @pytest.mark.parametrize("reverse", [0.0, 0.3, 1.0])

@@ -42,7 +42,7 @@ def _decoded(prepared: PreparedModel, windows: Tensor) -> str:
 
 
 def _settings(data: Path | None, **changes: Any) -> HealSettings:
-    values = {"window_tokens": 32, "windows": 4, "tokens": 2560, "lr": 1e-3, **changes}
+    values = {"window_tokens": 32, "windows": 4, "tokens": 2560, "lr": 3e-4, **changes}
     return HealSettings.checked(model="run", data=data and str(data), **values)
 
 

@@ -23,7 +23,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _ids(count: int = 1000) -> list[int]:
-    return np.random.default_rng(0).integers(4, VOCABULARY, count).tolist()
+    return list(map(int, np.random.default_rng(0).integers(4, VOCABULARY, count)))
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, measured: Tensor = OTHER, seed: int = 0) -> HealText:

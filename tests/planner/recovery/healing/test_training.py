@@ -1,5 +1,9 @@
 """Trainings end at their limits, keep what was best, and go on after a kill as if none was."""
 
+import os
+import signal
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +19,15 @@ from tests.planner.recovery.healing.students import Pupil, training, worse
 
 def _pupil() -> Pupil:
     student = worse(llama().backbone)
-    parameters = {
-        name: p.requires_grad_()
-        for name, p in student.model.named_parameters()
-        if ".layers." in name
-    }
+    parameters = {name: p for name, p in student.model.named_parameters() if ".layers." in name}
+    for parameter in parameters.values():
+        parameter.requires_grad_()
     return Pupil(student, parameters)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _values(pupil: Pupil) -> dict[str, Tensor]:
@@ -44,9 +51,9 @@ def test_a_killed_training_goes_on_as_if_it_was_never_killed(
     tmp_path: Path, killed_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _pupil()
-    expected = training(tmp_path / "whole").run(whole)
+    expected = training(_made(tmp_path / "whole")).run(whole)
     monkeypatch.setattr(CheckpointFile, "is_due", property(lambda _: True))
-    (tmp_path / "killed").mkdir()
+    _made(tmp_path / "killed")
 
     killed = _pupil()
 
@@ -66,6 +73,17 @@ def test_a_killed_training_goes_on_as_if_it_was_never_killed(
     for name, value in _values(whole).items():
         torch.testing.assert_close(_values(resumed)[name], value, rtol=0, atol=0)
     assert [p.fresh_kl for p in curve.looks] == [p.fresh_kl for p in expected.looks]
+
+
+def test_a_training_that_is_over_is_not_begun_again(tmp_path: Path) -> None:
+    """What follows it, such as scoring, may be killed too."""
+    first = _pupil()
+    curve = training(tmp_path).run(first)
+    again = _pupil()
+    again.on_step = lambda _: pytest.fail("it was trained again")
+    assert training(tmp_path).run(again) == curve
+    for name, value in _values(first).items():
+        torch.testing.assert_close(_values(again)[name], value, rtol=0, atol=0)
 
 
 def test_a_state_that_is_half_written_is_never_seen(
@@ -150,3 +168,40 @@ def test_what_does_not_help_is_kept_back(
     assert "did not help" in str(curve)
     assert trainee.parameters["weight"].tolist() == [0.0, 0.0, 0.0]
     assert curve.looks[-1].step <= steps
+
+
+def test_a_process_that_is_killed_leaves_a_state_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a signal that nothing can catch, at whatever it is doing then."""
+    whole = _pupil()
+    training(tmp_path).run(whole)
+    monkeypatch.setattr(CheckpointFile, "is_due", property(lambda _: True))
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    killed = _pupil()
+    killed.on_step = lambda _: time.sleep(0.02)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # no thread of ours matters to it
+        child = os.fork()
+    if child == 0:
+        try:
+            training(folder).run(killed)
+        finally:
+            os._exit(1)
+    state = folder / "healing.safetensors"
+    deadline = time.monotonic() + 60
+    while not state.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+    resumed = _pupil()
+    steps: list[int] = []
+    resumed.on_step = steps.append
+    training(folder).run(resumed)
+    assert 0 < steps[0] < 50
+    for name, value in _values(whole).items():
+        torch.testing.assert_close(_values(resumed)[name], value, rtol=0, atol=0)

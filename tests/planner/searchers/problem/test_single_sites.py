@@ -26,6 +26,20 @@ def test_single_sites_are_lowered_one_by_one() -> None:
     assert found == [[4, 1, 2], [0, 1, 2], [2, 1, 2], [4, 0, 2], [4, 1, 0], [4, 1, 1]]
 
 
+def test_levels_that_cost_as_little_as_the_lowest_are_scored_too() -> None:
+    costs = (np.array([0.0, 0.0, 0.1, 0.2, 0.3, 0.4]), np.zeros(4))
+    domain = Domain(
+        top_levels=np.array([5, 3]),
+        costs=(summed(costs, fixed=0.6),),
+        cost_floor=0.1,
+        sensitivity_tables=(np.array([1.0, 1.0, 0.4, 0.2, 0.1, 0.0]), np.zeros(4)),
+    )
+    genomes = single_sites(domain, 1)
+    assert genomes.tolist() == [[5, 3], [0, 3], [1, 3], [5, 0]]
+    tables = sensitivity_tables(domain, genomes, np.array([0.0, 0.8, 0.5, 0.3]))
+    assert tables[0] == pytest.approx([0.8, 0.5, 0.2, 0.1, 0.05, 0.0])
+
+
 def test_levels_not_scored_lie_on_the_line_between_their_neighbours() -> None:
     genomes = single_sites(space(), 2)
     tables = sensitivity_tables(space(), genomes, np.array([0.0, 0.8, 0.2, 0.5, 0.3, 0.1]))

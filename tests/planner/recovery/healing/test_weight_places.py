@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from planner.recovery.healing.places import Place, places_of_layer
+from planner.recovery.healing.weight_places import Place, places_of_layer
 from tests.models.factory import make_model, save_model
 from tests.models.families import FAMILIES
 from tests.models.moe_families import MOE_FAMILIES
