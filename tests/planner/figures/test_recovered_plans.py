@@ -4,8 +4,9 @@ import pytest
 
 from planner.browse.table.plan_rows import PlanTable
 from planner.browse.table.row_request import RowRequest
-from planner.figures.front_figure import FrontView, front_figure
+from planner.figures.front_figure import front_figure
 from planner.figures.front_points import FrontPoints
+from planner.figures.front_view import FrontView
 from planner.reports.run_report.report_content import report_content
 from planner.run import Run
 from planner.runs.records import Recovered
