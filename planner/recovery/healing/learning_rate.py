@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-WARM_UP_STEPS, WARM_UP_SHARE = 10, 0.05
+WARM_UP_STEPS, WARM_UP_SHARE = 10, 0.5
 """The warm-up ends after so many steps, or so much of the training if that is less."""
 
 

@@ -39,7 +39,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, searched: Path) -> Path:
 
 
 def _settings(folder: Path, data: Path | None, **changes: Any) -> HealSettings:
-    values = {"window_tokens": 32, "windows": 4, "tokens": 2560, "lr": 1e-3, **changes}
+    values = {"window_tokens": 32, "windows": 4, "tokens": 2560, "lr": 3e-4, **changes}
     return HealSettings.checked(
         model=str(folder),
         data=data and str(data),
@@ -136,7 +136,7 @@ def test_the_command_heals_a_plan_and_exports_it(
     searched_copy: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [f"--budget={BUDGET}", f"--data={text}", "--tokens=2560", "--windows=4"]
-    more = ["--window_tokens=32", "--lr=1e-3", f"--out={tmp_path / 'healed'}"]
+    more = ["--window_tokens=32", "--lr=3e-4", f"--out={tmp_path / 'healed'}"]
     assert main(["heal", str(searched_copy), *words, *more]) == 0
     said = capsys.readouterr().out
     assert "KL on fresh text" in said
