@@ -10,6 +10,10 @@ from torch import Tensor
 DRAWS = ("statistics", "search", "fresh", "holdout")
 """The draws of text, which share no window."""
 
+_APART = 8
+"""One in so many windows of the calibration text is kept apart."""
+_MOST_APART = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
@@ -40,7 +44,7 @@ class Calibration:
     """The draws of text, token ids that share no window."""
 
     statistics: Tensor
-    """``(windows, tokens)``; all that is fitted to text is fitted to these."""
+    """``(windows, tokens)``: the draw for all that is fitted to text, as `fitted` and `apart`."""
     search: Tensor
     """``(windows, tokens)``; plans are compared on them."""
     fresh: Tensor
@@ -51,6 +55,24 @@ class Calibration:
     """Where the text came from."""
     source_digests: tuple[str, ...] = ()
     """What identifies the files of the text and of held-out text; empty: there are none."""
+
+    @property
+    def fitted(self) -> Tensor:
+        """Calibration text ``(windows, tokens)`` that statistics and weights are fitted to."""
+        return self.statistics[: len(self.statistics) - self._apart_count]
+
+    @property
+    def apart(self) -> Tensor:
+        """Calibration text ``(windows, tokens)`` that nothing is fitted to; empty: too little.
+
+        What a fit came to is compared on it: weights that saw it before would be flattered.
+        """
+        return self.statistics[len(self.statistics) - self._apart_count :]
+
+    @property
+    def _apart_count(self) -> int:
+        count = len(self.statistics)
+        return min(_MOST_APART, max(1, count // _APART)) if count > 1 else 0
 
     def save(self, path: Path) -> None:
         """Write the tokens as ``.npz``."""

@@ -80,7 +80,7 @@ def prepare(
         dense=dense,
         settings=settings,
         methods=methods,
-        tokens=calibration.statistics,
+        tokens=calibration.fitted,
         folder=folder,
         scored_in="" if can_rebuild else scored_in,
         progress=progress,
@@ -106,7 +106,7 @@ def prepare(
         statistics=LayerStatistics(
             lambda: measured.read_or_measure(sorted_model) if statistics is None else statistics
         ),
-        tokens=calibration.statistics,
+        tokens=calibration.fitted,
         folder=folder,
         limit_bytes=cache_bound(settings, folder),
         progress=progress,

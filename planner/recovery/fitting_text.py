@@ -10,9 +10,6 @@ from search_spaces.errors import DataError
 
 Changes = Iterator[tuple[int, Mapping[str, Tensor]]]
 """Number of a layer, and its tensors that a fit changed, by their paths in it."""
-_APART = 8
-"""One in so many windows of the calibration text is kept apart, to compare on."""
-_MOST_APART = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +32,11 @@ class FittingText:
         Raises:
             DataError: If there is a single window.
         """
-        windows = prepared.calibration.statistics
-        if len(windows) < 2:
+        fitted, apart = prepared.calibration.fitted, prepared.calibration.apart
+        if not len(apart):
             raise DataError(
                 "a recovery needs at least 2 windows of calibration text, one to compare on, got "
-                f"{len(windows)}; search again with more `--calibration_windows`"
+                f"{len(fitted)}; search again with more `--calibration_windows`"
             )
-        count = min(_MOST_APART, max(1, len(windows) // _APART))
-        fitted = windows[:-count]
-        most = len(fitted) if tokens is None else max(1, tokens // windows.shape[1])
-        return cls(fitted=fitted[:most], apart=windows[-count:])
+        most = len(fitted) if tokens is None else max(1, tokens // fitted.shape[1])
+        return cls(fitted=fitted[:most], apart=apart)
