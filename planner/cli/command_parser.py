@@ -67,9 +67,9 @@ class OptionHelp(HelpFormatter):
 def _filled(line: str, width: int, indent: str) -> str:
     """Return a line on as many as it takes; of a row of two columns, below the second.
 
-    >>> print(_filled("  search  leave a run", 18, ""))
-      search  leave a
-              run
+    >>> print(_filled("  search  search a model and leave a run", 32, ""))
+      search  search a model and
+              leave a run
     """
     row = re.fullmatch(r"(?P<first> *\S+ {2,})(?P<second>.*)", line)
     is_narrow = row is not None and width - len(row["first"]) < _LEAST_COLUMN

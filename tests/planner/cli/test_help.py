@@ -41,7 +41,7 @@ def test_an_option_shows_its_type_choices_and_default_once(
     printed = help_of(capsys, "search")
     assert "--racing NAME" in printed
     assert "One of tests, halving, off. (default: tests)" in printed
-    assert "--minutes FLOAT Stop after this many minutes of scoring. --population" in printed
+    assert "--minutes FLOAT Stop the search after this many minutes;" in printed
     assert "--seed INT Random seed; the same seed gives the same front. (default: 0)" in printed
     assert "--out PATH Folder of the run. (required)" in printed
     assert "Any" not in printed
