@@ -180,7 +180,7 @@ def _parts(source: TextSource) -> tuple[_Part, _Part]:
         raise DataError(
             "`--holdout` must be other text than `--data`, and of "
             f"{quoted(source.holdout)} and {quoted(source.data)} one holds most of the other; "
-            "give other text, or leave it out to hold out the second half"
+            "give other text, or none to hold out one half"
         )
     return (
         _Part(text=text, name=quoted(source.data)),

@@ -224,14 +224,15 @@ def test_too_short_a_text_of_two_is_named(tmp_path: Path, asked: Windows, said: 
 def test_text_that_is_searched_on_cannot_be_held_out(
     text: Path, tmp_path: Path, data: str, holdout: str
 ) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text(text.read_text())
-    (tmp_path / "copy.txt").write_text(text.read_text() + "\n")
+    folder = tmp_path / ("long" * 20)  # both names are as long as a message shows them
+    folder.mkdir()
+    (folder / "a.txt").write_text(text.read_text())
+    (folder / "copy.txt").write_text(text.read_text() + "\n")
     lines = [words(start, start + 50) for start in range(0, WORDS, 50)]
-    (tmp_path / "a.json").write_text(json.dumps([{"text": line} for line in lines]))
-    (tmp_path / "middle.txt").write_text(words(1000, 2000))
+    (folder / "a.json").write_text(json.dumps([{"text": line} for line in lines]))
+    (folder / "middle.txt").write_text(words(1000, 2000))
     with pytest.raises(DataError) as caught:
-        drawn(tmp_path / data, holdout=tmp_path / holdout)
+        drawn(folder / data, holdout=folder / holdout)
     assert "`--holdout` must be other text than `--data`" in str(caught.value)
     assert len(str(caught.value)) <= 300
 

@@ -107,7 +107,8 @@ def test_a_changed_file_of_text_is_named_and_the_run_keeps_its_tokens(
     saved_llama: Path, tmp_path: Path, notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, out = tmp_path / "notes.txt", tmp_path / "run"
-    words = np.random.default_rng(0).integers(3, VOCABULARY, 1000)
+    # each half holds all windows of `SMALL`
+    words = np.random.default_rng(0).integers(3, VOCABULARY, 3000)
     text.write_text(" ".join(f"w{word}" for word in words), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     settings = {**SMALL, "evaluations": 6}
