@@ -166,7 +166,9 @@ class WeightCache:
             and not self._builder.is_plain(position, c, DENSE_OPTIONS)
             and self._read((position, c, DENSE_OPTIONS)) is None
         ]
-        room = self._limit_bytes - (self.bytes_held if missing else 0)
+        if not missing:  # as of mixtures, whose widths share nothing
+            return []
+        room = self._limit_bytes - self.bytes_held
         nearest = [count, *sorted(missing, key=lambda other: abs(other - count))]
         sizes = accumulate(self._output_bytes(position, [each]) for each in nearest)
         fitting = [each for each, size in zip(nearest, sizes, strict=True) if size <= room]

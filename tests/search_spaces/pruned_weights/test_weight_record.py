@@ -47,7 +47,9 @@ def test_weights_that_come_out_otherwise_are_named_with_the_difference(
         path.unlink()
     builder = counted_builder()
     other = {path: LinearWeights(weight + 0.5) for path, weight in before.items()}
-    monkeypatch.setattr(builder, "build", lambda _position, choices: (other for _ in choices))
+    monkeypatch.setattr(
+        builder, "build", lambda _position, choices, _compensated: (other for _ in choices)
+    )
     again, record = opened(tmp_path, builder)
     again.weights(MLP, 16, options)
     assert list(record.differences.values()) == [pytest.approx(0.5)]
