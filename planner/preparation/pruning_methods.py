@@ -200,7 +200,7 @@ def weights_digest_of(
         refinement or "" if methods.refinement else "",
         "stand_ins" if methods.stands_in else "",
     ]
-    digest = hashlib.sha256(calibration.statistics.numpy().tobytes())
+    digest = hashlib.sha256(calibration.fitted.numpy().tobytes())
     if methods.compensation is not None:
         # the one constant that changes weights and is not in the name; plan ids depend on it
         damping = getattr(methods.compensation, "damping", None)
