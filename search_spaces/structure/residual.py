@@ -23,7 +23,7 @@ def constant_factor(before: Tensor, after: Tensor, output: Tensor) -> float:
     """
     added = after.float() - before.float()
     both, square = (added * output).sum(dim=-1), output.square().sum(dim=-1)  # (batch, tokens)
-    factor = float((both / square).median())
+    factor = float((both / square).detach().median())
     gaps = (added - factor * output).norm(dim=-1)
     # rounding of large hidden states hides some of what is added to them
     allowed = STEADY * added.norm(dim=-1) + torch.finfo(after.dtype).eps * after.norm(dim=-1)
