@@ -15,6 +15,7 @@ from planner.runs.metadata import RunMetadata
 from planner.runs.records import BASELINE_ROUND, Evaluation, SearchEffort
 from planner.runs.run_store import RunStore
 from planner.runs.space_description import (
+    VERSION,
     ComponentDescription,
     Kept,
     SiteDescription,
@@ -156,7 +157,7 @@ def _space() -> SpaceDescription:
     )
     needed = tuple(name for name, _, part in _SITES if part.kind == "attention")
     return SpaceDescription(
-        version=1,
+        version=VERSION,
         model=_MODEL,
         components=components,
         sites=sites,

@@ -15,7 +15,7 @@ from search_spaces.errors import RunError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.levels import stood_in_for
 
-_VERSION = 2
+VERSION = 2
 _MOST = 2**31
 _Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Size = Annotated[int, Field(ge=1, le=_MOST)]
@@ -88,7 +88,7 @@ class SiteDescription(_Described):
 class SpaceDescription(_Described):
     """What a run chooses among: a genome is one level for each site, in their order."""
 
-    version: Annotated[int, Field(ge=_VERSION, le=_VERSION)]
+    version: Annotated[int, Field(ge=VERSION, le=VERSION)]
     model: ModelIdentity
     components: tuple[ComponentDescription, ...]
     """Layer by layer."""
@@ -237,6 +237,6 @@ def read_space(folder: Path, digest: str | None = None) -> SpaceDescription:
     except OSError:
         what = "it is damaged"
     raise RunError(
-        f"`{path}` must say in version {_VERSION} what the search chooses among, and {what}; go "
+        f"`{path}` must say in version {VERSION} what the search chooses among, and {what}; go "
         "on with the search where the model is, which makes it again"
     )
