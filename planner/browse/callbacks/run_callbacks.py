@@ -132,7 +132,7 @@ def state_line(look: Look) -> html.Div:
     is_alive = status.state in _LIVING
     is_waited_for = is_alive and not look.is_damaged
     unscored = "no plan is scored yet" if is_waited_for else look.note
-    words = [f"{len(look.points.frame):,} plans scored" if look.points else unscored]
+    words = [f"{_plan_count(look.points):,} plans scored" if look.points else unscored]
     if is_alive:
         words += [f"{status.phase}, {status.share:.0%}"] if status.phase else []
         words += [] if status.eta_seconds is None else [_left(status.eta_seconds)]
@@ -144,6 +144,11 @@ def state_line(look: Look) -> html.Div:
     state = html.Span(status.state, className=f"state {status.state}")
     kind = "run-state fault" if look.is_damaged else "run-state"
     return html.Div([name, " ", state, " ", " · ".join(words)], className=kind)
+
+
+def _plan_count(points: FrontPoints) -> int:
+    """Return how many plans there are, each with its variants once."""
+    return len(points.frame) - len(points.rows_of_kind("recovered"))
 
 
 def _left(seconds: float) -> str:

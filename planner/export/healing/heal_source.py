@@ -68,6 +68,11 @@ def heal(settings: HealSettings, request: HealRequest, progress: Progress) -> He
         VerificationError: If what was written does not compute what was trained.
     """
     folder = existing_path(settings.model)
+    if not folder.is_dir():
+        raise SettingsError(
+            f"`{folder}` must be the folder of a run or of an export, got none; give the --out of "
+            "a search or of an export"
+        )
     is_run = (folder / SETTINGS_FILE).is_file()
     request.check(is_run=is_run)
     if not is_run:

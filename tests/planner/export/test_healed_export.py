@@ -179,3 +179,10 @@ def test_what_a_run_lacks_is_told_before_its_model_is_opened(
     assert len(lines) == 1
     assert said in lines[0]
     assert len(lines[0]) <= 300
+
+
+def test_a_folder_that_is_none_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["heal", str(tmp_path / "none")]) == 2
+    assert "must be the folder of a run or of an export, got none" in capsys.readouterr().err

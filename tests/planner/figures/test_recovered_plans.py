@@ -2,6 +2,8 @@
 
 import pytest
 
+from planner.browse.callbacks.run_callbacks import state_line
+from planner.browse.run_shelf import Look
 from planner.browse.table.plan_rows import PlanTable
 from planner.browse.table.row_request import RowRequest
 from planner.figures.front_figure import front_figure
@@ -36,6 +38,8 @@ def recovered(toy_copy: Run) -> Run:
 def test_a_variant_is_a_point_of_its_own_that_comes_and_goes(toy: Run, recovered: Run) -> None:
     points = FrontPoints.of(recovered, "toy")
     assert list(points.frame["plan_id"][points.rows_of_kind("recovered")]) == [NAME]
+    look = Look(name="toy", status=recovered.status, points=points)
+    assert f"{len(recovered.landed())} plans scored" in str(state_line(look))
     before = FrontPoints.of(toy, "toy")
     news = before.updated(recovered)
     assert set(news.frame["plan_id"]) - set(before.frame["plan_id"]) == {NAME}
