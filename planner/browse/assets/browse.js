@@ -56,14 +56,14 @@
   };
 
   // all else that is drawn waits until the first picture is on the screen
-  function look() {
+  function awaitPicture() {
     const plot = document.querySelector("#front .js-plotly-plot");
-    if (!plot || !plot.calcdata) return setTimeout(look, 30);
+    if (!plot || !plot.calcdata) return setTimeout(awaitPicture, 30);
     const tell = () => window.dash_clientside.set_props("front-seen", { data: true });
     return requestAnimationFrame(() => setTimeout(tell));
   }
 
-  look();
+  awaitPicture();
 
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.browse = {

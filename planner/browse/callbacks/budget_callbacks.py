@@ -23,9 +23,11 @@ Selection = list[list[str]]
 """Up to two plans, each as its run and its id."""
 _WHOLE = 100
 """Where a slider limits nothing: percent of the dense model's cost."""
-_QUESTION = ("text", "known_run")
-_UNMOVED = dict.fromkeys(("values", "least", "labels", "hidden"), [no_update] * len(SLIDERS))
-"""Sliders that stay as they are."""
+_SAME = {
+    **dict.fromkeys(("text", "known_run"), no_update),
+    **dict.fromkeys(("values", "least", "labels", "hidden"), [no_update] * len(SLIDERS)),
+}
+"""A box and sliders that stay as they are."""
 
 
 def register(app: Dash, shelf: RunShelf) -> None:
@@ -58,14 +60,14 @@ def register(app: Dash, shelf: RunShelf) -> None:
         main, typed = main_run(revisions), text
         costs = _costs(shelf, main)
         if main is None or costs is None:
-            return dict.fromkeys(_QUESTION, no_update) | _UNMOVED
+            return dict(_SAME)
         if known_run is None:
             text = text or first_text(shelf, main, Address.of(search))
         elif any(ctx.triggered_id == ids.slider(name) for name in SLIDERS):
             shares = dict(zip(SLIDERS, values, strict=True))
             text = text_of_sliders(text or "", shares, costs["dense"])
         elif known_run == main and (ctx.triggered_id == ids.REVISIONS or not _is_budget(text)):
-            return dict.fromkeys(_QUESTION, no_update) | _UNMOVED
+            return dict(_SAME)
         states = slider_states(text or "", **costs)
         # an echo would take back what was typed since
         changed = no_update if text == typed else text

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import save_torch_state_dict
-from safetensors import safe_open
 from torch import Tensor
 
 from planner.export.pipeline import CARD, MANIFEST
-from planner.targets.hf.loaded_folder import load_folder
+from planner.targets.hf.loaded_folder import load_folder, stored_tensors
 from planner.targets.hf.stock import as_published
 from search_spaces.errors import ModelError, quoted
 from search_spaces.models.fingerprint import lasting
@@ -68,9 +67,4 @@ class HealedFolder:
 
 def _formats(folder: Path) -> dict[str, torch.dtype]:
     """Return the number format of each tensor in the files of an export, by its name there."""
-    formats = {}
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:  # tensors are mapped, not read
-            for name in file.keys():  # noqa: SIM118
-                formats[name] = file.get_tensor(name).dtype
-    return formats
+    return {name: tensor.dtype for name, tensor in stored_tensors(folder)}

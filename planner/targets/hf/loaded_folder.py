@@ -1,10 +1,11 @@
 """Loading what was written for `transformers` as a client does, and checking what is on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from planner.targets.bundled_code import copies_of_code_aside, runs_own_code_alone
@@ -98,8 +99,12 @@ def _runs_its_own_code(folder: Path) -> bool:
 
 def tensor_bytes(folder: Path) -> int:
     """Return the bytes of all tensors in the safetensors files of a folder, without headers."""
-    total = 0
+    return sum(tensor.nbytes for _, tensor in stored_tensors(folder))
+
+
+def stored_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield each tensor in the safetensors files of a folder, mapped and not read, by its name."""
     for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:  # tensors are mapped, not read
-            total += sum(file.get_tensor(name).nbytes for name in file.keys())  # noqa: SIM118
-    return total
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                yield name, file.get_tensor(name)
