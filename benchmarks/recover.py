@@ -25,7 +25,7 @@ TRAINED = BUDGETS[:1]
 """Budgets at which weights are trained, too: that takes most of the time."""
 REFITTED = BUDGETS[:2]
 """Budgets at which the goal of `refit` must hold."""
-MINUTES = 10
+MINUTES = 6
 """Of healing."""
 
 NOTES = f"""
@@ -95,7 +95,7 @@ def main() -> int:
     return finish("recover", [line.row() for line in lines], _goals(lines), notes, seed=SEED)
 
 
-_SCRIPTED: dict[str, Any] = {"searcher": "one_shot", "population": 24, "evaluations": 24}
+_SCRIPTED: dict[str, Any] = {"searcher": "one_shot", "population": 10, "evaluations": 10}
 _FLAP: dict[str, Any] = {
     "importance": "flap",
     "compensate": "bias",
@@ -110,9 +110,11 @@ def _options(folder: Path) -> dict[str, Any]:
         "model": str(demo_model()),
         "seed": SEED,
         "budget": f"params<={BUDGETS[-1]}x",
-        "minutes": 1 if quick else 4,
+        "minutes": 1 if quick else 1.5,
+        "population": 16,
         "calibration_windows": 64 if quick else 384,
-        "holdout_windows": 16 if quick else 48,
+        "fresh_windows": 8,
+        "holdout_windows": 16 if quick else 32,
         **text_options(folder),
     }
 

@@ -2,12 +2,12 @@
 
 The walk begins at the first changed layer. Every output projection of an attention and an MLP, and
 every last matrix of an expert, is solved by ridge regression from the weights that it has, towards
-what the dense model adds there and half of the error that the hidden states carry by then.
+the hidden states that the dense model has there: what a part cannot express is left to the next.
 
 References:
     Park, Choi & Kang, 2024, "Accurate Retraining-free Pruning for Pretrained Encoder-based
     Language Models" (knowledge-preserving tuning of sub-layers, on the pruned model's inputs).
-    Different here: decoders, a ridge towards the weights as they are, half of the carried error.
+    Different here: decoders, and a ridge towards the weights as they are.
 """
 
 from contextlib import ExitStack

@@ -18,9 +18,6 @@ SKIPPED = 4
 """First tokens of each window, which nothing is fitted to: their activations are hundreds of times
 those of others, and would decide alone (Sun et al., 2024, "Massive Activations in Large Language
 Models")."""
-CARRIED = 0.5
-"""Share of the error that the hidden states already carry which each part takes away; the whole
-is more than a part can express, and none leaves it to grow."""
 
 
 @dataclass
@@ -104,11 +101,10 @@ class SideBySide:
 def asked(pair: Pair, dense_after: Tensor) -> Tensor:
     """Return what the student should add to its hidden states at a step, in float32.
 
-    What the dense model adds to its own, and a share of what is missing already.
+    With the error that its hidden states carry already, its aim is what the dense model comes to.
 
     Args:
         pair: Before the step.
         dense_after: Hidden states of the dense model after it.
     """
-    dense, student = pair.dense.float(), pair.student.float()
-    return dense_after.float() - dense + CARRIED * (dense - student)
+    return dense_after.float() - pair.student.float()
