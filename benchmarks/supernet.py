@@ -23,9 +23,10 @@ from search_spaces.progress import NO_PROGRESS
 SEED = 0
 BUDGETS = (0.8, 0.7, 0.6)
 """Shares of the parameters."""
-TOKENS, QUICK_TOKENS = 98_304, 24_576
+TOKENS, QUICK_TOKENS = 73_728, 24_576
 """Run through small models: by the healing of the front, and by those of all budgets together."""
-WINDOWS = 8
+WINDOWS, WINDOW_TOKENS = 4, 128
+"""In a step."""
 RATE = 2e-4
 
 NOTES = f"""
@@ -69,8 +70,8 @@ def _options(folder: Path) -> dict[str, Any]:
         "seed": SEED,
         "budget": f"params<={BUDGETS[-1] - 0.1:.1f}x",
         "searcher": "one_shot",
-        "population": 12,
-        "evaluations": 12,
+        "population": 10,
+        "evaluations": 10,
         "calibration_windows": 96,
         "holdout_windows": 16 if is_quick() else 48,
         **text_options(folder),
@@ -79,7 +80,12 @@ def _options(folder: Path) -> dict[str, Any]:
 
 def _settings(tokens: int) -> HealSettings:
     return HealSettings.checked(
-        model="run", tokens=tokens, windows=WINDOWS, window_tokens=128, lr=RATE, seed=SEED
+        model="run",
+        tokens=tokens,
+        windows=WINDOWS,
+        window_tokens=WINDOW_TOKENS,
+        lr=RATE,
+        seed=SEED,
     )
 
 

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
+    from planner.recovery.healing.heal_front import HealedFront
+    from planner.recovery.healing.heal_run import Healed
+
 
 class Run(RunStore):
-    """One search on disk, open for questions: `recover` and `export` alone need its model."""
+    """One search on disk, open for questions: `recover`, `heal` and `export` need its model."""
 
     _front: tuple[int, list[Evaluation]] = (-1, [])
     """The plans of the front at a revision."""
@@ -202,6 +205,40 @@ class Run(RunStore):
             trust_remote_code=trust_remote_code,
         )
         return recover_run(self.folder, request, progress)
+
+    def heal(
+        self,
+        plan: str | None = None,
+        *,
+        budget: str | None = None,
+        front: bool = False,
+        out: str | Path | None = None,
+        progress: Progress = NO_PROGRESS,
+        **options: Any,
+    ) -> "Healed | HealedFront":
+        """Train a plan, or all plans of the front at once, to predict as the dense model does.
+
+        Args:
+            plan: A plan's id, which stands for its best variant, or the name of a variant.
+            budget: Instead of a plan: take the best within it.
+            front: Instead of both: train all plans of the front at once.
+            out: Write the healed plan as an export too.
+            progress: Receives stages and progress.
+            options: Any other field of `HealSettings`, such as ``minutes``.
+
+        Returns:
+            What it came to, with the learning curve; what was better is a variant in the run.
+
+        Raises:
+            InputError: If the user must correct something, such as a plan that is not there.
+        """
+        from planner.export.healing.heal_source import HealRequest, heal
+        from planner.settings.heal import HealSettings
+
+        settings = HealSettings.checked(model=str(self.folder), **options)
+        place = None if out is None else Path(out)
+        request = HealRequest(plan=plan, budget=budget, front=front, out=place)
+        return heal(settings, request, progress)
 
     def export(
         self,

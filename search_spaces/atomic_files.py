@@ -227,13 +227,18 @@ def _locked_scratch(out: Path) -> tuple[Path, FileLock]:
 
 
 def clear_scratch(out: Path) -> None:
-    """Delete the scratch folders that this user's killed processes left for ``out``.
+    """Delete the scratch folders that this user's killed processes left for ``out``."""
+    clear_scratch_in(out.parent, out.name)
+
+
+def clear_scratch_in(folder: Path, name: str | None = None) -> None:
+    """Delete those that they left in a folder, for one name or for all.
 
     Those of another machine stay until they are old: not every shared disk shares its locks.
     """
-    for scratch in out.parent.glob(".*.scratch"):
+    for scratch in folder.glob(".*.scratch"):
         match = _SCRATCH.fullmatch(scratch.name)
-        if match is None or match["stem"] != out.name:
+        if match is None or name not in (None, match["stem"]):
             continue
         with suppress(OSError):  # gone already, or its owner lives: a `Timeout` is one too
             status = scratch.lstat()

@@ -10,8 +10,10 @@ from planner.preparation.dense_model import arithmetic_of, open_model
 from planner.preparation.latency_tables import read_table
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
+from planner.runs.folder import RECOVERED_FOLDER
 from planner.runs.run_store import RunStore
 from planner.runs.vacancy import saved_settings
+from search_spaces.atomic_files import clear_scratch_in
 from search_spaces.progress import Progress
 
 
@@ -20,6 +22,8 @@ def run_to_recover(
     folder: Path, progress: Progress, *, trust_remote_code: bool = False
 ) -> Iterator[tuple[RunStore, PreparedModel]]:
     """Open a run for writing, and prepare its model with what the folder holds of that.
+
+    What killed recoveries of any of its plans left unfinished is deleted.
 
     Args:
         folder: Of the run.
@@ -31,6 +35,7 @@ def run_to_recover(
     """
     with RunStore.resume(folder, saved_settings(folder)) as run:
         run.check_search()
+        clear_scratch_in(run.folder / RECOVERED_FOLDER)
         # code is trusted by a command line, never by a folder
         settings = run.settings.model_copy(update={"trust_remote_code": trust_remote_code})
         dense = open_model(settings, progress)

@@ -54,7 +54,7 @@ class HealSettings(BaseModel):
     """Share of the reverse KL, of the small model's predictions to the dense one's."""
     lora_rank: Annotated[int, Group.TRAINING] = Field(default=16, ge=1, le=4096)
     """Rank of low-rank updates."""
-    windows: Annotated[int, Group.TRAINING] = Field(default=8, ge=1, le=MOST_WINDOWS)
+    windows: Annotated[int, Group.TRAINING] = Field(default=2, ge=1, le=MOST_WINDOWS)
     """Windows of text in a step."""
     window_tokens: Annotated[int, Group.TRAINING] = Field(default=256, ge=8, le=MOST_TOKENS)
     """Tokens in a window; the model's positions if these are fewer."""

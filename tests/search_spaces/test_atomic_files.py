@@ -15,6 +15,7 @@ from filelock import FileLock
 from search_spaces.atomic_files import (
     atomic_write_text,
     clear_scratch,
+    clear_scratch_in,
     finished_name,
     is_abandoned,
     make_folder,
@@ -172,6 +173,14 @@ def test_scratch_of_the_dead_is_deleted_by_the_next_and_that_of_the_living_stays
             assert second != first
     assert other.is_dir()  # for the next command that writes there
     assert [path.name for path in precious.iterdir()] == ["notes.txt"]
+
+
+def test_scratch_of_all_the_dead_in_a_folder_is_deleted(tmp_path: Path) -> None:
+    dead = [_killed_in_its_scratch(tmp_path / name) for name in ("a", "b")]
+    with scratch_beside(tmp_path / "c") as living:
+        clear_scratch_in(tmp_path)
+        assert living.is_dir()
+        assert not any(scratch.exists() for scratch in dead)
 
 
 def test_a_folder_that_only_looks_like_scratch_stays(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Low-rank updates of a model's matrices, by PEFT, merged into them at the end."""
 
+import logging
 from collections.abc import Collection
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from planner.recovery.healing.trained_part import linear_paths
+from planner.recovery.healing.trained_part import linear_paths, stacked_names
 from search_spaces.errors import MissingExtraError
 from search_spaces.structure.linear import as_matrix, bias
 
@@ -18,6 +19,8 @@ try:
     from peft.tuners.lora.layer import Linear as LoraLinear
 except ModuleNotFoundError as error:
     raise MissingExtraError("peft", "heal", "`--train lora`") from error
+
+logger = logging.getLogger(__name__)
 
 _ADAPTER = "default"
 
@@ -41,7 +44,7 @@ class MaskedLoraLinear(LoraLinear):
 
 
 class LowRankUpdates:
-    """Updates B·A of the matrices of a model's layers.
+    """Updates B·A of the matrices of a model's layers; experts that are stacked stay as they are.
 
     Args:
         model: That holds the matrices; its linear layers are wrapped in place.
@@ -57,6 +60,12 @@ class LowRankUpdates:
         self, model: PreTrainedModel, rank: int, *, dtype: torch.dtype, fixed: Collection[str]
     ) -> None:
         paths = [path for path in linear_paths(model) if f"{path}.weight" not in fixed]
+        if stacked := stacked_names(model):
+            logger.warning(
+                "`--train lora` leaves matrices of experts that are stacked in one tensor as they "
+                "are, %d tensors of this model; `--train all` trains them too",
+                len(stacked),
+            )
         linears = {path: model.get_submodule(path) for path in paths}
         # merging adds to the weights as they were, not as they are rounded meanwhile
         self._before = {path: _weight(linear).float().cpu() for path, linear in linears.items()}

@@ -28,6 +28,9 @@ from search_spaces.models.layer_stack import find_stack
 from search_spaces.progress import Progress
 from search_spaces.structure.backbone import Backbone
 
+_LOOKED_AT = 8
+"""Windows that are measured together, though steps may take fewer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pupil:
@@ -94,7 +97,7 @@ def distillation_of(teacher: Backbone, settings: HealSettings) -> Distillation:
         Teacher(teacher),
         reverse=settings.reverse,
         dtype=teacher.model.dtype,
-        windows_at_once=settings.windows,
+        windows_at_once=max(_LOOKED_AT, settings.windows),
     )
 
 

@@ -110,3 +110,8 @@ def linear_paths(model: PreTrainedModel) -> list[str]:
         for path, module in model.named_modules()
         if is_linear(module) and path.startswith(f"{stack.path}.")
     ]
+
+
+def stacked_names(model: PreTrainedModel) -> list[str]:
+    """Return the names of tensors in a model's layers that stack a matrix for each expert."""
+    return [name for name, p in _of_layers(model).items() if p.ndim == 3]

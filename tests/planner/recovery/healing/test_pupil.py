@@ -30,7 +30,7 @@ def test_gradients_are_the_same_if_layers_are_computed_twice() -> None:
 
 
 @pytest.mark.parametrize("train", ["all", "norms", "lora"])
-def test_experts_are_trained_and_all_of_it_is_of_layers(train: str) -> None:
+def test_experts_are_trained_and_all_of_it_is_of_layers(train: str, notices: list[str]) -> None:
     teacher = Backbone(make_model(MOE_FAMILIES["mixtral"].config()))
     student = worse(teacher)
     settings = HealSettings.checked(model="run", train=train)
@@ -46,6 +46,8 @@ def test_experts_are_trained_and_all_of_it_is_of_layers(train: str) -> None:
     assert layers.keys() == set(range(len(teacher.layers)))
     stacks = [name for tensors in layers.values() for name, t in tensors.items() if t.ndim == 3]
     assert bool(stacks) == (train == "all")
+    said = any("leaves matrices of experts that are stacked" in line for line in notices)
+    assert said == (train == "lora")
 
 
 def test_a_streamed_model_is_recovered_in_closed_form_only(
