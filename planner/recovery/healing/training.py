@@ -24,9 +24,9 @@ from search_spaces.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-_LOOKS = 6
+_LOOKS = 12
 """Looks at fresh text that a whole training is divided by."""
-_PATIENCE = 3
+_PATIENCE = 4
 """Looks without a better one before it ends early."""
 _LONGEST_GRADIENT = 1.0
 _RUINED = 2.0

@@ -153,10 +153,10 @@ class _Ruined:
 @pytest.mark.parametrize(
     ("trainee", "reason", "steps"),
     [
-        (_Ruined([1.0, 5.0]), "diverged", 9),
-        (_Ruined([1.0, float("nan")]), "diverged", 9),
+        (_Ruined([1.0, 5.0]), "diverged", 5),
+        (_Ruined([1.0, float("nan")]), "diverged", 5),
         (_Ruined([1.0], loss=float("inf")), "diverged", 0),
-        (_Ruined([1.0, 1.1, 1.2, 1.1]), "no longer better", 25),
+        (_Ruined([1.0, 1.1, 1.2, 1.1, 1.1]), "no longer better", 17),
     ],
 )
 def test_what_does_not_help_is_kept_back(
