@@ -12,7 +12,7 @@ from evaluators.costs.latency import predict
 from evaluators.latency.latency_setting import ServingRuntime
 from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime.device import pick_device, pick_dtype, processor_name
-from planner.export.cards.manifest import Perplexity, Prediction, Service
+from planner.export.cards.manifest import Divergence, Perplexity, Prediction, Service
 from planner.export.pipeline import Staged
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.latency_tables import check_request, workload
@@ -112,6 +112,7 @@ def service_of(
         device=_device_name(target),
         threads=staged.threads,
         perplexity={name: Perplexity.of(nll) for name, nll in answer.nll.items() if nll},
+        kl=Divergence.of(answer.kl["pruned"]) if answer.kl["pruned"] else None,
         file_bytes={name: _file_bytes(files_of(str(f))) for name, f in folders.items()},
         workload=asked,
         latency=answer.latency,

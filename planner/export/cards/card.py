@@ -179,5 +179,16 @@ def _quality(manifest: Manifest) -> str:
     )
     return (
         f"KL divergence from the dense model on {text}: {kl.value:.3f} ± "
-        f"{kl.standard_error:.3f} nats a token{others}.\n\n"
+        f"{kl.standard_error:.3f} nats a token{others}.{_quality_there(manifest)}\n\n"
     )
+
+
+def _quality_there(manifest: Manifest) -> str:
+    """Return a sentence on the KL divergence in the runtime, where both are of held-out text."""
+    service, scored = manifest.service, manifest.holdout.get("kl")
+    if service.kl is None or scored is None:
+        return ""
+    there = f" Between both files in {service.runtime} it is {service.kl} on the same text"
+    if service.kl.is_as_promised(scored):
+        return f"{there}, which is within the error of that."
+    return f"{there}, which differs by more than the error of that: what is served is the latter."
