@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tabulated
 from evaluators.costs.kept_counts import KeptCounts
+from evaluators.costs.matrix_bytes import stored_bytes
 from search_spaces.pruned_weights.bitmask import mask_bytes
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
@@ -41,14 +42,13 @@ class Zeros:
     @property
     def all_bytes(self) -> NDArray[np.int_]:
         """Bytes of all its weights, zeros too."""
-        return self.options.bytes_of(self.rows * self.columns, self.rows, self.itemsize)
+        return stored_bytes(self.options.format, self.rows, self.columns, self.itemsize)
 
     @property
     def packed_bytes(self) -> NDArray[np.int_]:
-        """Bytes of a bit for each weight, and of those that are not zero."""
-        values = self.rows * self.columns - self.count
-        mask = mask_bytes(self.rows, self.columns)
-        return mask + self.options.bytes_of(values, self.rows, self.itemsize)
+        """Bytes of a bit for each weight, and of all but those of the zeros."""
+        bits = self.options.format.weight_bits or 8 * self.itemsize
+        return self.all_bytes + mask_bytes(self.rows, self.columns) - self.count * bits // 8
 
 
 Saved = Callable[[Zeros], Floats]

@@ -7,7 +7,7 @@ component chooses from along it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,6 @@ from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
     from search_spaces.structure.components import Component
-
-_Count = TypeVar("_Count", int, NDArray[np.int_])
 
 OptionDimension = Literal["channels", "top_k", "pattern", "format", "stand_in"]
 """The fields of `BlockOptions`, in the order of a component's sites."""
@@ -68,16 +66,6 @@ class BlockOptions:
     def written(self) -> "BlockOptions":
         """These options with matrices as an export writes them: dense tensors, zeros and all."""
         return replace(self, pattern=DENSE, format=STORED, stand_in=0)
-
-    def bytes_of(self, values: _Count, rows: _Count, itemsize: int) -> _Count:
-        """Return the bytes of the values of a matrix.
-
-        Args:
-            values: Weights of the matrix that are stored.
-            rows: Outputs of the matrix.
-            itemsize: Bytes of a number of the dense model.
-        """
-        return self.format.bytes_of(values, rows, itemsize)
 
     @property
     def weights_name(self) -> str:
