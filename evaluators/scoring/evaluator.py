@@ -69,7 +69,8 @@ class Evaluator:
         self._sweep_bytes = self._fidelity.sweep_bytes
         self._scored_counts = np.zeros(len(self.rungs))  # candidates scored on each rung
         macs = products_table(structure, self._layer_builder.block_options, windows.shape[1])
-        self.states = StateCache(self.tree.steps, macs.tables, self._fidelity.state_bytes)
+        work = [macs.tables[position] for position in self.tree.running_order]
+        self.states = StateCache(self.tree.running_steps, work, self._fidelity.state_bytes)
 
     def score(
         self, configurations: Configurations, rung: int | None = None
@@ -141,14 +142,15 @@ class Evaluator:
             key: (state_bytes, float(shares[rung]))
             for rung, key, state_bytes in self._batches.state_sizes()
         }
-        self.states.expect(np.unique(np.concatenate([dense, parents]), axis=0), sizes)
+        expected = np.unique(np.concatenate([dense, parents]), axis=0)
+        self.states.expect(self._as_run(expected), sizes)
 
     def _score_rung(
         self, configurations: Configurations, rung: int
     ) -> Iterator[tuple[int, Score]]:
         def attempt(waiting: Configurations) -> Iterator[tuple[int, Score]]:
             if rung == 0:
-                self.states.observe(waiting)
+                self.states.observe(self._as_run(waiting))
             batches = self._batches.of_rung(rung)
             return self._score_batches(waiting, batches, self._batches.keys(rung))
 
@@ -184,8 +186,13 @@ class Evaluator:
         for index, arriving in groupby(walk, key=lambda arrival: arrival[0]):
             readout = batches[index].readout
             while group := list(islice(arriving, HEADS_AT_ONCE)):
-                finals = [final for *_, final in group]
-                yield index, [member for _, member, _ in group], readout.compare(finals)
+                # a head is in memory while all that are read out with it are
+                heads = self.tree.ends.choices(self.tree.ends.head, configurations)
+                ordered = sorted(group, key=lambda arrival: heads[arrival[1]])
+                for head, alike in groupby(ordered, key=lambda arrival: heads[arrival[1]]):
+                    members, finals = zip(*((m, final) for _, m, final in alike), strict=True)
+                    measured = readout.compare(finals, self.tree.ends.reading(int(head)))
+                    yield index, list(members), measured
 
     def _walk(
         self, configurations: Configurations, batches: Sequence[Batch], keys: Sequence[int]
@@ -197,7 +204,8 @@ class Evaluator:
         for index, batch in enumerate(batches):
             starts = on_state = None
             if keys:
-                starts = self.states.starts(keys[index], configurations, batch.inputs.hidden)
+                rest, starts = self.states.starts(keys[index], self._as_run(configurations))
+                starts = [*self.tree.roots(configurations, batch.inputs, rest), *starts]
                 on_state = self.states.keeper(keys[index])
             for member, final in self.tree.walk(configurations, batch.inputs, starts, on_state):
                 yield index, member, batch.readout.pick(final)
@@ -213,6 +221,11 @@ class Evaluator:
             walk = self.tree.walk_by_layer(configurations[first : first + group], inputs)
             for index, member, final in walk:
                 yield index, first + member, batches[index].readout.pick(final)
+
+    def _as_run(self, configurations: Configurations) -> Configurations:
+        """Return configurations with components as they run, as states are kept by."""
+        # in C order, for prefixes of rows are known by their bytes
+        return np.ascontiguousarray(configurations[:, self.tree.running_order])
 
     def _complete(self, partial_score: _PartialScore, tokens: int) -> Score:
         by_window = {
