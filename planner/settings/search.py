@@ -23,6 +23,7 @@ from search_spaces.importance import ExpertImportanceName, LayerImportanceName, 
 from search_spaces.models import Offload
 from search_spaces.models.identity import Verify
 from search_spaces.priors import AllocationName
+from search_spaces.pruned_weights.quantizers import QuantizerName
 from search_spaces.pruned_weights.sparsifiers import SparsifierName
 from search_spaces.pruned_weights.weight_methods import WeightMethods, parse_weight_methods
 from search_spaces.space.choices import HELP, Choices
@@ -118,6 +119,10 @@ class SearchSettings(BaseModel):
     """Folder of the model before its fine-tuning, for the expert importance router_change."""
     sparsifier: Annotated[SparsifierName, Group.METHODS] = "sparsegpt"
     """How weights are chosen that become zero, if the space has sparsity."""
+    quantizer: Annotated[QuantizerName, Group.METHODS] = "gptq"
+    """How matrices are put into number formats, if the space has formats: by error feedback, by
+    what an error counts for its input (imatrix), or to the nearest; experts, the embedding and the
+    head at most by imatrix."""
     compensate: Annotated[WeightMethods, Parsed(parse_weight_methods), Group.METHODS] = (
         WeightMethods(compensation="obs")
     )

@@ -1,4 +1,4 @@
-"""Pruned weights of mixtures of experts: merged and sparse ones."""
+"""Pruned weights of mixtures of experts: merged, sparse and quantised ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,10 +8,13 @@ from torch import Tensor
 
 from search_spaces.models.tensors import tensor_at
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
+from search_spaces.pruned_weights.quantizers.protocol import Quantizer
+from search_spaces.pruned_weights.quantizers.quantized_stacks import quantized_stacks
 from search_spaces.pruned_weights.sparsifiers.expert_stacks import sparse_stacks
 from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
 from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.number_format import STORED
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import LayerStatistics, MatrixStatistics, StatisticName
 from search_spaces.structure.linear import as_index
@@ -22,13 +25,14 @@ class ExpertBuilder:
     """Makes the weights of mixtures that are no plain slices of the dense ones, in float32.
 
     Merging first, at the number of kept experts; then the kept channels are picked; then come the
-    zeros, with the statistics of the kept dense experts.
+    zeros, and last the number format, with the statistics of the kept dense experts.
 
     Args:
         sorted_model: The model.
         statistics: In the unsorted model's order.
         merging: Merges pruned experts into kept ones; None: they are removed.
         sparsifier: Makes matrices sparse, by statistics of experts; None: every pattern is dense.
+        quantizer: Puts matrices into number formats, likewise; None: no options have such.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class ExpertBuilder:
         *,
         merging: ExpertMerging | None = None,
         sparsifier: Sparsifier | None = None,
+        quantizer: Quantizer | None = None,
     ) -> None:
         self._structure = sorted_model.structure
         self._components = sorted_model.structure.components
@@ -45,6 +50,7 @@ class ExpertBuilder:
         self._orders = sorted_model.orders
         self._merging = merging
         self._sparsifier = sparsifier
+        self._quantizer = quantizer
 
     def is_plain(self, position: int, count: int, options: BlockOptions) -> bool:
         return not count or (not options.rewrites and not self._merges(position, count))
@@ -63,9 +69,9 @@ class ExpertBuilder:
             shapes[stack.path] = tuple(shape)
         return shapes
 
-    def as_matrices(self, position: int, path: str, weight: Tensor) -> Tensor | None:
-        stack = next(s for s in self._mixture(position).stacks if s.path == path)
-        return stack.as_matrices(weight) if stack.is_matrix else None
+    def as_matrices(self, position: int, path: str, weight: Tensor) -> Tensor:
+        stack = self._mixture(position).stack_at(path)
+        return stack.as_matrices(weight) if stack.is_matrix else weight
 
     @torch.no_grad()
     def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
@@ -80,8 +86,8 @@ class ExpertBuilder:
 
     def _weights(self, position: int, count: int, options: BlockOptions) -> PrunedWeights:
         component = self._mixture(position)
-        is_sparse, merges = not options.pattern.is_dense, self._merges(position, count)
-        if is_sparse or merges:
+        merges = self._merges(position, count)
+        if options.rewrites or merges:
             self._statistics.of(component.layer)  # before the layer is in use
         with self._structure.backbone.resident(component.layer) as layer:
             stacks: Mapping[str, Tensor] = {
@@ -103,16 +109,35 @@ class ExpertBuilder:
             )
             for stack in component.stacks
         }
-        if is_sparse:
+        if not options.rewrites:
+            return {path: LinearWeights(stack) for path, stack in stacks.items()}
+        statistics = self._sorted_statistics(position).picked(experts=members, channels=channels)
+        return self._rewritten(component, stacks, options, statistics)
+
+    def _rewritten(
+        self,
+        component: Mixture,
+        stacks: Mapping[str, Tensor],
+        options: BlockOptions,
+        statistics: MatrixStatistics,
+    ) -> PrunedWeights:
+        """Return stacks with zeros and in a number format, by statistics of the same experts."""
+        if not options.pattern.is_dense:
             assert self._sparsifier is not None, f"no sparsifier for the pattern {options.pattern}"
-            statistics = self._sorted_statistics(position).picked(
-                experts=members, channels=channels
-            )
             sparse = sparse_stacks(
                 component, stacks, options.pattern, self._sparsifier, statistics
             )
             stacks = {**stacks, **sparse}
-        return {path: LinearWeights(stack) for path, stack in stacks.items()}
+        weights = {path: LinearWeights(stack) for path, stack in stacks.items()}
+        if options.format != STORED:
+            assert self._quantizer is not None, f"no quantiser for the format {options.format}"
+            quantized = quantized_stacks(
+                component, stacks, options.format, self._quantizer, statistics
+            )
+            for path, matrices in quantized.items():
+                weight = component.stack_at(path).as_matrices(matrices.dequantized())
+                weights[path] = LinearWeights(weight, quantized=matrices)
+        return weights
 
     def _sorted_statistics(self, position: int) -> MatrixStatistics:
         """Return the statistics of a mixture in the order in which it is sorted."""

@@ -1,4 +1,4 @@
-"""Pruned weights of projections: a component's width first, compensated, then zeros in it."""
+"""Pruned weights of projections: its width first, compensated, then zeros, then its format."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,13 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights, Compensation
-from search_spaces.pruned_weights.refinements.protocol import Refinement
-from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
+from search_spaces.pruned_weights.rewriting import NO_REWRITING, Rewriting
 from search_spaces.pruned_weights.stand_ins import StandIns
 from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 from search_spaces.space.sorted_model import SortedModel
-from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import LayerStatistics, MatrixStatistics
 from search_spaces.structure.components import Component, Projection
 from search_spaces.structure.linear import bias, matrix
@@ -25,15 +23,15 @@ class ProjectionBuilder:
     """Makes the pruned weights of attentions, MLPs and shared experts, in float32.
 
     Compensation first: the output projection at its width. Then, where the pattern has zeros, the
-    sparsifier and the refinement on every projection of the narrow component, with the statistics
-    of the dense model for the kept rows and columns.
+    sparsifier and the refinement on every projection of the narrow component, and where it has a
+    number format the quantiser, with the statistics of the dense model for the kept rows and
+    columns.
 
     Args:
         sorted_model: The model.
         statistics: In the unsorted model's order, as the three methods declare.
         compensation: Compensates in narrow output projections; None: they stay slices.
-        sparsifier: Makes matrices sparse; None: every pattern is dense.
-        refinement: Improves sparse matrices; None: they stay as they are.
+        rewriting: Makes matrices sparse, and puts them into number formats.
         stand_ins: Folds maps into output projections, after compensation and before zeros; None:
             no options have stand-ins.
     """
@@ -44,8 +42,7 @@ class ProjectionBuilder:
         statistics: LayerStatistics,
         *,
         compensation: Compensation | None = None,
-        sparsifier: Sparsifier | None = None,
-        refinement: Refinement | None = None,
+        rewriting: Rewriting = NO_REWRITING,
         stand_ins: StandIns | None = None,
     ) -> None:
         self.components = sorted_model.structure.components
@@ -53,8 +50,7 @@ class ProjectionBuilder:
         self._statistics = statistics
         self._orders = sorted_model.orders
         self._compensation = compensation
-        self._sparsifier = sparsifier
-        self._refinement = refinement
+        self._rewriting = rewriting
         self._stand_ins = stand_ins
         self._warned: set[tuple[str, str]] = set()
 
@@ -76,7 +72,7 @@ class ProjectionBuilder:
             shapes[projection.path] = (size, columns) if has_unit_rows else (rows, size)
         return shapes
 
-    def as_matrices(self, _position: int, _path: str, weight: Tensor) -> Tensor | None:
+    def as_matrices(self, _position: int, _path: str, weight: Tensor) -> Tensor:
         return weight
 
     @torch.no_grad()
@@ -92,8 +88,7 @@ class ProjectionBuilder:
             for count, _ in choices
             if compensated_before is None and not self.is_plain(position, count, DENSE_OPTIONS)
         ]
-        reads_statistics = (not o.pattern.is_dense or o.stand_in for _, o in choices)
-        if narrow or any(reads_statistics):
+        if narrow or any(o.rewrites or o.stand_in for _, o in choices):
             self._statistics.of(component.layer)  # before the layer is in use
         with self._backbone.resident(component.layer) as layer:
             by_width = self._compensated(position, layer, sorted(set(narrow)))
@@ -133,7 +128,6 @@ class ProjectionBuilder:
         count, options = choice
         if self.is_plain(position, count, options):
             return {}
-        pattern = options.pattern
         component = self.components[position]
         pruned: dict[str, LinearWeights] = {}
         for projection in component.projections:
@@ -150,23 +144,22 @@ class ProjectionBuilder:
             if stand_in:
                 assert self._stand_ins is not None, f"no stand-ins for {component.name}"
                 linear = self._stand_ins.folded(position, stand_in, linear)
-            weight = linear.weight
-            if not pattern.is_dense:
-                pattern.check_fits(weight.shape[1], f"layers.{component.layer}.{projection.path}")
-                statistics = self._sorted_statistics(position, projection, count)
-                self._check_tokens(component, statistics.tokens, weight.shape[1])
-                weight = self._sparse(weight, pattern, statistics.to(weight.device))
-            pruned[projection.path] = LinearWeights(weight, linear.bias)
+            pruned[projection.path] = self._rewritten(position, projection, choice, linear)
         return pruned
 
-    def _sparse(
-        self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
-    ) -> Tensor:
-        assert self._sparsifier is not None, f"no sparsifier for the pattern {pattern}"
-        sparse = self._sparsifier.sparsified(weight, pattern, statistics)
-        if self._refinement is not None:
-            sparse = self._refinement.refined(sparse, weight, pattern, statistics)
-        return sparse
+    def _rewritten(
+        self, position: int, projection: Projection, choice: Choice, linear: LinearWeights
+    ) -> LinearWeights:
+        """Return a projection with the zeros and in the number format of its component."""
+        count, options = choice
+        if not options.rewrites:
+            return linear
+        component, weight = self.components[position], linear.weight
+        columns, place = weight.shape[1], f"layers.{component.layer}.{projection.path}"
+        options.pattern.check_fits(columns, place)
+        statistics = self._sorted_statistics(position, projection, count)
+        self._check_tokens(component, statistics.tokens, columns)
+        return self._rewriting.rewritten(linear, options, statistics.to(weight.device))
 
     def _sorted_statistics(
         self, position: int, projection: Projection, count: int
@@ -181,13 +174,12 @@ class ProjectionBuilder:
 
     def _check_tokens(self, component: Component, tokens: int, columns: int) -> None:
         """Warn where there are too few tokens to tell the inputs of a matrix apart."""
-        methods = [part for part in (self._sparsifier, self._refinement) if part]
-        reads_gram = any("gram" in method.statistics for method in methods)
+        reads_gram = "gram" in self._rewriting.statistics
         if reads_gram and tokens < columns and (component.kind, "text") not in self._warned:
             self._warned.add((component.kind, "text"))
             logger.warning(
                 "`%s` and others like it: %d tokens cannot tell %d inputs apart, so that sparse "
-                "weights lean on damping; raise `--calibration_windows`",
+                "or quantised weights lean on damping; raise `--calibration_windows`",
                 component.name,
                 tokens,
                 columns,

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.structure.components import Component
 
@@ -17,9 +18,11 @@ class LinearWeights:
     """Weight and bias of a projection."""
 
     weight: Tensor
-    """``(rows, columns)``"""
+    """``(rows, columns)``; what `quantized` stands for, if there is that."""
     bias: Tensor | None = None
     """The whole bias, the dense layer's included, ``(rows,)``."""
+    quantized: QuantizedMatrix | None = None
+    """The bytes that an export writes of the weight; None: it is written as it is."""
 
 
 PrunedWeights = Mapping[str, LinearWeights]

@@ -94,6 +94,10 @@ class Mixture(Component):
         """Return the stack of a role, which must exist."""
         return next(stack for stack in self.stacks if stack.role == role)
 
+    def stack_at(self, path: str) -> Stack:
+        """Return the stack at a path inside the layer, which must exist."""
+        return next(stack for stack in self.stacks if stack.path == path)
+
     @property
     def matrices(self) -> tuple[Stack, ...]:
         """The stacks that are no biases."""

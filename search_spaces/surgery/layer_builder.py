@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -62,6 +63,8 @@ class LayerBuilder:
         dense_layer = self._structure.backbone.layers[index]
         return narrowed(dense_layer, choices, weights, all_options)
 
+    @torch.inference_mode(mode=False)  # gradients may be taken through them later
+    @torch.no_grad()
     def weights(self, position: int, configuration: int) -> PrunedWeights:
         """Return the weights of a configuration that are no slices of the dense ones, by path."""
         if self.weight_source is None or self.tables[position].is_plain(configuration):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from search_spaces.linalg import LastFeedback
 from search_spaces.pruned_weights.codecs import codec_of
 from search_spaces.pruned_weights.codecs.protocol import Codec
-from search_spaces.pruned_weights.error_feedback import LastFeedback
 from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.pruned_weights.quantizers.imatrix import column_importance
 from search_spaces.space.number_format import NumberFormat

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from search_spaces.pruned_weights.error_feedback import ErrorFeedback, LastFeedback
+from search_spaces.linalg import ErrorFeedback, LastFeedback
 from search_spaces.pruned_weights.sparsifiers.masks import lowest
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, check_tokens
