@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -105,6 +106,8 @@ class Ends:
             self._held[position] = choice, self._made(position, choice)
         return self._held[position][1]
 
+    @torch.inference_mode(mode=False)  # gradients may be taken through it later
+    @torch.no_grad()
     def _made(self, position: int, choice: int) -> Tensor | None:
         made = self._layer_builder.weights(position, choice)
         path = self._structure.components[position].module

@@ -16,6 +16,7 @@ from evaluators.runtime.allocator import keep_pages
 from evaluators.scoring.batches import Batch, Fidelity, WindowBatches
 from evaluators.scoring.gate_gradients import GateGradients, gate_gradients
 from evaluators.scoring.memory_retry import until_done
+from evaluators.scoring.output_fisher import Asked, OptionSensitivities, output_fisher
 from evaluators.scoring.prefix_tree import PrefixTree
 from evaluators.scoring.score import Score, is_finite
 from evaluators.scoring.state_cache import StateCache
@@ -129,6 +130,25 @@ class Evaluator:
                 )
 
         return until_done(configurations, attempt, self._halve_gradients)
+
+    def option_sensitivities(
+        self, candidate: NDArray[np.int_], asked: Asked
+    ) -> OptionSensitivities:
+        """Estimate what options of single components do inside a candidate ``(components,)``.
+
+        On the windows of the first rung, fewer at once if memory runs out; see `output_fisher`.
+
+        Args:
+            candidate: Its configurations.
+            asked: Configurations of components, each dense but for one option.
+        """
+
+        def attempt(_: Configurations) -> Iterator[tuple[int, OptionSensitivities]]:
+            parts = self._batches.for_gradients()
+            yield 0, output_fisher(self.tree, parts, candidate, asked)
+
+        ((_, found),) = until_done(candidate[None], attempt, self._halve_gradients)
+        return found
 
     def expect(self, parents: Configurations) -> None:
         """Keep the hidden states from which children of these candidates can start.

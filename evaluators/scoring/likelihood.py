@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from evaluators.scoring.ends import Head
 from search_spaces.structure.backbone import Backbone
@@ -26,6 +26,25 @@ def nll_sum(backbone: Backbone, final: Tensor, tokens: Tensor) -> float:
         part = slice(start, start + _POSITIONS_AT_ONCE)
         logits = backbone.logits(rows[part]).float()
         total += float(cross_entropy(logits, targets[part], reduction="sum"))
+    return total
+
+
+def kl_sum(backbone: Backbone, head: Head, final: Tensor, dense: Tensor) -> float:
+    """Return the sum over positions that have a next token of a candidate's KL to the dense model.
+
+    Args:
+        backbone: The dense model.
+        head: Of the candidate.
+        final: Its final hidden states ``(windows, tokens, hidden)``.
+        dense: Those of the dense model, likewise.
+    """
+    rows, teacher = final[:, :-1].flatten(0, 1), dense[:, :-1].flatten(0, 1)
+    total = 0.0
+    for start in range(0, len(rows), _POSITIONS_AT_ONCE):
+        part = slice(start, start + _POSITIONS_AT_ONCE)
+        target = log_softmax(backbone.logits(teacher[part]).float(), dim=-1)
+        ours = log_softmax(head(rows[part]).float(), dim=-1)
+        total += float(kl_div(ours, target, reduction="sum", log_target=True))
     return total
 
 

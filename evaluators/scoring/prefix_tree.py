@@ -210,7 +210,7 @@ class PrefixTree:
         inputs: LayerInputs,
         on_state: OnState | None,
     ) -> Branch:
-        hidden = self._run(branch.depth, choice, branch.hidden, inputs)
+        hidden = self.run(branch.depth, choice, branch.hidden, inputs)
         if on_state:
             as_run = configurations[members[0], self.running_order]
             on_state(as_run[: self.running_steps[branch.depth].stop], hidden)
@@ -220,9 +220,17 @@ class PrefixTree:
         final = self._backbone.leave(branch.hidden)
         yield from ((int(member), final) for member in branch.members)
 
-    def _run(
+    def run(
         self, depth: int, choice: Configurations, hidden: Tensor, inputs: LayerInputs
     ) -> Tensor:
+        """Run hidden states ``(batch, tokens, hidden)`` through one step.
+
+        Args:
+            depth: Of the step.
+            choice: Configurations of its components.
+            hidden: What enters it.
+            inputs: Of the batch.
+        """
         step = self.steps[depth]
         self.component_runs += int(np.count_nonzero(choice))
         if self.structure.layers[step.layer].vanishes and not choice.any():
