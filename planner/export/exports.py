@@ -19,6 +19,7 @@ from planner.export.cards.manifest import Manifest, Quality, describe_files
 from planner.export.cards.origin import Origin
 from planner.export.locate import describe_fault
 from planner.export.pipeline import Job, Staged, export_proved
+from planner.export.plan_formats import plan_notes, rounding_of, with_full_cache
 from planner.export.reference import Reference, reference_of, scored
 from planner.export.service import served_choice, service_of
 from planner.export.weighted_candidate import WeightedCandidate
@@ -120,7 +121,7 @@ class Exports:
         plan.check_model(dense.loaded.identity)
         plan.kept_units(dense.structure.components)  # refused before anything long begins
         _check_memory(dense, self.settings)
-        target = served_choice(choice, dense, self.settings).make()
+        target = served_choice(choice, plan, dense, self.settings).make()
         target.check_installed()
         holds = target.holds(dense.structure, dense.loaded.tokenizer)
         check_holds(target.name, holds, dense.structure.components, plan)
@@ -134,17 +135,22 @@ class Exports:
     def _read(self, plan: Plan) -> _Candidate:
         """Read a plan as it was scored, and cut the model down to it."""
         dense, prepared = self.dense, self.prepared
+        # what is written is proved with keys and values in full, whatever it is served with
+        exact = with_full_cache(plan)
         if plan.weights_digest:
             assert prepared is not None, "a plan with pruned weights comes with what makes them"
             configurations = prepared.space.configurations_of(plan)
-            candidate = WeightedCandidate(prepared=prepared, configurations=configurations)
+            candidate = WeightedCandidate(
+                prepared=prepared, configurations=prepared.space.configurations_of(exact)
+            )
             reference, weights = candidate.read()
             notes = candidate.notes
             with self._own_order():
                 cut = cut_layers(dense.structure, plan, weights)
+            cut = replace(cut, rounding=rounding_of(plan, self.settings))
         else:
             with self._own_order():
-                with scored(dense.structure, plan) as score:
+                with scored(dense.structure, exact) as score:
                     reference = reference_of(score, dense.loaded.model)
                 cut = cut_layers(dense.structure, plan)
             dense, notes = _with_costs_of(dense, plan, self.settings), ()
@@ -183,8 +189,13 @@ class Exports:
     def _export(self, candidate: _Candidate, target: Target, out: Path, scores: Scores) -> None:
         dense, loaded = candidate.dense, candidate.dense.loaded
         source = files_of(loaded.source)
+        structure = dense.structure
         costs = dense.costs.of_one(candidate.configurations)
-        as_written = dense.costs.written(candidate.configurations)
+        as_written = dense.costs.written(
+            candidate.configurations,
+            target.stored(structure, loaded.stored),
+            partial(target.keeps, structure),
+        )
 
         def write(target: Target, folder: Path) -> Written:
             written = target.write(folder, candidate.cut, loaded, source)
@@ -222,7 +233,7 @@ class Exports:
                 compensate=str(self.settings.compensate) if candidate.plan.weights_digest else "",
                 experts=staged.written.experts,
                 notes=[
-                    *candidate.plan.notes(str(loaded.stored_dtype).removeprefix("torch.")),
+                    *plan_notes(candidate.plan, target, dense),
                     *candidate.notes,
                     *staged.written.notes,
                 ],

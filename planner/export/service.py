@@ -14,6 +14,7 @@ from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime.device import pick_device, pick_dtype, processor_name
 from planner.export.cards.manifest import Divergence, Perplexity, Prediction, Service
 from planner.export.pipeline import Staged
+from planner.export.plan_formats import cache_format_of
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.latency_tables import check_request, workload
 from planner.settings.search import SearchSettings
@@ -24,6 +25,7 @@ from planner.targets.target_names import TargetChoice
 from planner.targets.trial import ServiceRequest
 from search_spaces.errors import SettingsError, TargetError
 from search_spaces.space.configuration import Configurations, dense_configurations
+from search_spaces.space.plan import Plan
 from search_spaces.structure.backbone import position_count
 
 logger = logging.getLogger(__name__)
@@ -33,12 +35,15 @@ _WEIGHTS = (".safetensors", ".gguf", ".onnx", ".onnx.data", ".onnx_data")
 
 
 def served_choice(
-    choice: TargetChoice, dense: DenseModel, settings: SearchSettings
+    choice: TargetChoice, plan: Plan, dense: DenseModel, settings: SearchSettings
 ) -> TargetChoice:
-    """Return a target that is served as on this machine.
+    """Return a target that is served as on this machine, and as a plan says.
 
-    That is on the device and in the dtype of a run's latency table, or of scoring without one.
+    That is on the device and in the dtype of a run's latency table, or of scoring without one; in
+    llama.cpp with keys and values in the plan's number format.
     """
+    if choice.name == "gguf" and (cache := cache_format_of(plan)):
+        return TargetChoice(name=choice.name, options=choice.options | {"cache_type": cache})
     if choice.name != "hf":
         return choice
     device = pick_device(settings.device)

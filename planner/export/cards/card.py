@@ -85,6 +85,8 @@ def _fitted(manifest: Manifest) -> str:
 
 def _cost_rows(manifest: Manifest, metric: Metric, cost: float) -> list[str]:
     """Return the row of a cost; of bytes on disk two, where they were written dequantised."""
+    if metric.name == "bits" and "file_type" in manifest.service.served_as:
+        return []  # which are the file's, whatever the plan has
     values = {metric.label: cost}
     dense = manifest.dense_costs[metric.name]
     if metric.name == "size" and manifest.format != "hf":  # in number formats of its own
