@@ -11,15 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluators.costs.cost_model import CostModel
 from evaluators.metric import Measurement
 from evaluators.runtime.allocator import release_pages
 from planner.export.cards.card import write_card
 from planner.export.cards.manifest import Manifest, Quality, describe_files
 from planner.export.cards.origin import Origin
 from planner.export.locate import describe_fault
+from planner.export.lost_formats import rounded_as_written_
 from planner.export.pipeline import Job, Staged, export_proved
-from planner.export.plan_formats import plan_notes, rounding_of, with_full_cache
+from planner.export.plan_costs import with_costs_of
+from planner.export.plan_formats import (
+    check_one_type,
+    plan_notes,
+    rounding_of,
+    with_full_cache,
+)
 from planner.export.reference import Reference, reference_of, scored
 from planner.export.service import served_choice, service_of
 from planner.export.weighted_candidate import WeightedCandidate
@@ -39,7 +45,7 @@ from search_spaces.errors import ModelError
 from search_spaces.progress import Progress
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.plan import Plan
-from search_spaces.space.plan_configuration import plan_configurations, plan_options
+from search_spaces.space.plan_configuration import plan_configurations
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +127,7 @@ class Exports:
         plan.check_model(dense.loaded.identity)
         plan.kept_units(dense.structure.components)  # refused before anything long begins
         _check_memory(dense, self.settings)
+        check_one_type(plan, choice)
         target = served_choice(choice, plan, dense, self.settings).make()
         target.check_installed()
         holds = target.holds(dense.structure, dense.loaded.tokenizer)
@@ -128,7 +135,10 @@ class Exports:
         self.progress.stage("cutting")
         candidate = self._read(plan) if recovered is None else self._read_recovered(recovered)
         with self._own_order():
-            self._export(candidate, target, out, scores)
+            reference = rounded_as_written_(
+                plan, target, candidate.cut, candidate.reference, dense.loaded
+            )
+            self._export(replace(candidate, reference=reference), target, out, scores)
         release_pages()
         return out
 
@@ -153,7 +163,7 @@ class Exports:
                 with scored(dense.structure, exact) as score:
                     reference = reference_of(score, dense.loaded.model)
                 cut = cut_layers(dense.structure, plan)
-            dense, notes = _with_costs_of(dense, plan, self.settings), ()
+            dense, notes = with_costs_of(dense, plan, self.settings), ()
             configurations = plan_configurations(dense.structure, plan)
         return _Candidate(
             plan=plan,
@@ -284,17 +294,3 @@ def _check_memory(dense: DenseModel, settings: SearchSettings) -> None:
             "a model must fit into memory whole, in float32, to be exported and proved, and "
             f"`{settings.model}` does not; copy the run to a machine with more and export there"
         )
-
-
-def _with_costs_of(dense: DenseModel, plan: Plan, settings: SearchSettings) -> DenseModel:
-    """Return the dense model with costs for the options of a plan, whatever was searched."""
-    block_options, table = plan_options(dense.structure, plan), dense.costs.table
-    if all(len(options) == 1 for options in block_options):
-        return dense
-    costs = CostModel(
-        dense.structure,
-        stored=dense.loaded.stored,
-        context=settings.window_tokens,
-        block_options=block_options,
-    )
-    return replace(dense, costs=costs if table is None else costs.timed(table))

@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+from planner.export.lost_formats import lost_formats
 from planner.preparation.dense_model import DenseModel
 from planner.settings.search import SearchSettings
 from planner.targets.target import Target
-from search_spaces.space.number_format import SOURCE, NumberFormat
+from planner.targets.target_names import TargetChoice
+from search_spaces.errors import TargetError
+from search_spaces.space.number_format import SOURCE
 from search_spaces.space.plan import Plan
 
 _STORED_ZEROS = (
@@ -25,6 +28,22 @@ _AS_THEY_CAME = (
 _FULL_CACHE = (
     "It was scored with keys and values in {cache}, and keeps them in full where it is loaded so."
 )
+
+
+def check_one_type(plan: Plan, choice: TargetChoice) -> None:
+    """Refuse one type for all matrices of a file where a plan chose one for each.
+
+    Raises:
+        TargetError: If there is such; float32 holds what any of them stands for.
+    """
+    file_type = choice.options.get("file_type", "F32")
+    chosen = {name: kept.format for name, kept in plan.sites.items() if kept.kept and kept.format}
+    if file_type != "F32" and chosen:
+        name, number_format = next(iter(chosen.items()))
+        raise TargetError(
+            f"`--gguf_type` gives all matrices one type, {file_type}, and this plan chose one for "
+            f"each, such as {number_format} for `{name}`; leave it out, or export another plan"
+        )
 
 
 def cache_format_of(plan: Plan) -> str:
@@ -66,18 +85,9 @@ def plan_notes(plan: Plan, target: Target, dense: DenseModel) -> list[str]:
     dtype = str(dense.loaded.stored_dtype).removeprefix("torch.")
     # steps times scale, which 16 bits do not hold exactly
     rounded = "" if dtype == "float32" else f", rounded to {dtype}"
-    lost: Counter[str] = Counter()
-    came = 0
-    for component in dense.structure.components:
-        kept = sites[component.name]
-        if not kept.kept or not kept.format:
-            continue
-        number_format = NumberFormat.parse(kept.format)
-        if not target.keeps(dense.structure, component, number_format):
-            lost[kept.format] += 1
-        elif number_format == SOURCE:
-            came += 1
-    total = len(sites)
+    lost = Counter(sites[each.name].format for each in lost_formats(plan, target, dense.structure))
+    formats = Counter(kept.format for kept in sites.values() if kept.kept)
+    came, total = (formats - lost)[SOURCE.name], len(sites)
     notes += [
         _DEQUANTIZED.format(count=count, count_of_all=total, name=name, rounded=rounded)
         for name, count in sorted(lost.items())

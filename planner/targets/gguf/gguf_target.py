@@ -4,7 +4,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -102,14 +101,7 @@ class GgufTarget:
     def holds(
         self, structure: ModelStructure, tokenizer: PreTrainedTokenizerBase | None = None
     ) -> Holds:
-        holds = _holds(structure, tokenizer)
-        return replace(
-            holds,
-            stores=() if self._is_of_one_type else STORES,
-            caches=tuple(
-                each for each in CACHE_FORMATS.values() if each.fits(head_dim_of(structure))
-            ),
-        )
+        return _holds(structure, tokenizer)
 
     def stored(self, structure: ModelStructure, stored: StoredFormat) -> StoredFormat:
         dtype = DTYPES[type_of(stored.dtype)]
@@ -191,11 +183,6 @@ class GgufTarget:
         with served(folder / MODEL_FILE, threads=threads, cache_type=cache_type) as model:
             yield model
 
-    @property
-    def _is_of_one_type(self) -> bool:
-        """Whether all matrices are to be of one type, whatever a plan chooses of each."""
-        return self._type not in {None, "F32"}
-
     def _write_file(self, folder: Path, model: GgufModel, dense: LoadedModel) -> None:
         stored = type_of(dense.stored_dtype)
         kind = self._written_type(dense)
@@ -244,8 +231,10 @@ def _holds(structure: ModelStructure, tokenizer: PreTrainedTokenizerBase | None)
         reason = tokenizer_refusal(tokenizer, embedding_shape(structure)[0])
     if reason:
         return Holds(refuses_model=reason)
+    head_dim = head_dim_of(structure)
+    caches = tuple(each for each in CACHE_FORMATS.values() if each.fits(head_dim))
     if varied_architecture(structure) is not None:
-        return Holds()
+        return Holds(stores=STORES, caches=caches)
     family = family_of(structure)
     assert family is not None, "a model of no family is refused above"
     own = family.own
@@ -266,4 +255,6 @@ def _holds(structure: ModelStructure, tokenizer: PreTrainedTokenizerBase | None)
             "shared": frozenset({"units"}),
         },
         whole_layers=True,
+        stores=STORES,
+        caches=caches,
     )
