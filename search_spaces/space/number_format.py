@@ -33,7 +33,8 @@ class NumberFormat:
     weight_bits: int = 0
     """Of each weight, without its share of scales."""
     fallback: str = ""
-    """The format in its place of a matrix whose rows are no whole blocks, as in llama.cpp."""
+    """The format in its place of a matrix whose rows are no whole blocks, as in llama.cpp; and of
+    one that only files have, of a matrix that is made anew."""
     matrix_bytes: int = 0
     """That a matrix has beside its blocks."""
 
@@ -59,11 +60,6 @@ class NumberFormat:
         """Bits of each weight, its share of scales included."""
         return 8 * self.block_bytes / self.block
 
-    @property
-    def most(self) -> int:
-        """The largest integer of a symmetric format; the lowest is its negative."""
-        return (1 << (self.weight_bits - 1)) - 1
-
     def fits(self, columns: int) -> bool:
         """Return whether rows of so many inputs are whole blocks."""
         return columns % self.block == 0
@@ -76,6 +72,11 @@ class NumberFormat:
         if self.fits(columns):
             return self
         return FORMATS[self.fallback].held(columns) if self.fallback else STORED
+
+    @property
+    def anew(self) -> "NumberFormat":
+        """The format of what is made anew of a matrix that came in this one."""
+        return self if self.name in FORMATS else FORMATS.get(self.fallback, STORED)
 
     def bytes_of(self, rows: _Count, columns: _Count) -> _Count:
         """Return the bytes of a matrix ``(rows, columns)`` whose rows are whole blocks."""
@@ -137,3 +138,43 @@ CACHE_FORMATS: "Mapping[str, NumberFormat]" = {
 }
 """Those that a runtime may keep keys and values in, the usual one first."""
 INT8 = FORMATS["int8"]
+_ONLY_IN_FILES: "Mapping[str, NumberFormat]" = {
+    each.name: each
+    for each in (
+        _k_quant("IQ4_XS", 4, 136, "Q4_K"),
+        _k_quant("IQ3_S", 3, 110, "Q3_K"),
+        _k_quant("IQ3_XXS", 3, 98, "Q3_K"),
+        _k_quant("IQ2_S", 2, 82, "Q2_K"),
+        _k_quant("IQ2_XS", 2, 74, "Q2_K"),
+        _k_quant("IQ2_XXS", 2, 66, "Q2_K"),
+        _k_quant("IQ1_M", 1, 56, "Q2_K"),
+        _k_quant("IQ1_S", 1, 50, "Q2_K"),
+        _k_quant("TQ2_0", 2, 66, "Q2_K"),
+        _k_quant("TQ1_0", 1, 54, "Q2_K"),
+        NumberFormat(name="IQ4_NL", block=32, block_bytes=18, weight_bits=4, fallback="Q4_0"),
+        NumberFormat(name="MXFP4", block=32, block_bytes=17, weight_bits=4, fallback="Q4_0"),
+    )
+}
+
+
+def file_format(name: str) -> NumberFormat:
+    """Return the format of a tensor in a GGUF file by the name of its type.
+
+    >>> file_format("Q4_1").bits, file_format("IQ4_XS").anew.name, file_format("F16").name
+    (5.0, 'Q4_K', 'stored')
+    """
+    return FORMATS.get(name) or _ONLY_IN_FILES.get(name, STORED)
+
+
+def parse_cache_format(name: str) -> NumberFormat:
+    """Return the format of keys and values by its name.
+
+    Raises:
+        PlanError: If there is none of this name.
+    """
+    if name not in CACHE_FORMATS:
+        raise PlanError(
+            f"keys and values must be kept in one of {', '.join(CACHE_FORMATS)}, got "
+            f"`{name[:20]}`; write one of these"
+        )
+    return CACHE_FORMATS[name]

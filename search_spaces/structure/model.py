@@ -57,8 +57,13 @@ class ModelStructure:
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """All components as they run, attention, MLP, attention, and so on, and then the ends."""
-        return (*(each for layer in self.layers for each in layer.components), *self.ends)
+        """All components: those in layers, and then the ends."""
+        return (*self.in_layers, *self.ends)
+
+    @property
+    def in_layers(self) -> tuple[Component, ...]:
+        """Those of layers in the order in which they run: attention, MLP, attention, and so on."""
+        return tuple(component for layer in self.layers for component in layer.components)
 
     def owner(self, component: Component) -> nn.Module:
         """Return the module that a component's paths lie in: its layer, or the model."""
