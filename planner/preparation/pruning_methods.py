@@ -66,8 +66,8 @@ class ExpertMethods:
             f"experts-{quantizer}": quantizer,
         }
         notices = [
-            f"experts are {done} by {name}, because {asked} needs more statistics than are measured "
-            "for each of them"
+            f"experts are {done} by {name}, because {asked} needs more statistics than are "
+            "measured for each of them"
             for done, name, asked in (
                 ("sparsified", sparsifier, settings.sparsifier),
                 ("quantised", quantizer, settings.quantizer),

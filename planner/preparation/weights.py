@@ -23,6 +23,7 @@ from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.pruned_weights.quantizers.source_matrices import SourceMatrices
 from search_spaces.pruned_weights.quantizers.vocabulary_builder import VocabularyBuilder
 from search_spaces.pruned_weights.stand_ins import StandIns
 from search_spaces.pruned_weights.weight_record import WeightRecord
@@ -87,6 +88,7 @@ class RunWeights:
             compensation=self.methods.compensation,
             rewriting=self.methods.rewriting,
             stand_ins=StandIns(space.components, statistics) if self.methods.stands_in else None,
+            sources=self._sources,
         )
         return WeightCache(
             self.folder / LEVELS_FOLDER,
@@ -125,6 +127,7 @@ class RunWeights:
             merging=experts.merging,
             sparsifier=experts.sparsifier,
             quantizer=experts.quantizer,
+            sources=self._sources,
         )
 
     @property
@@ -132,7 +135,14 @@ class RunWeights:
         """What builds the embedding and the head."""
         quantizer = self.methods.ends
         structure = self.sorted_model.structure
-        return None if quantizer is None else VocabularyBuilder(structure, quantizer)
+        if quantizer is None:
+            return None
+        return VocabularyBuilder(structure, quantizer, self._sources)
+
+    @cached_property
+    def _sources(self) -> SourceMatrices:
+        """The bytes of the matrices that came from a quantised file."""
+        return SourceMatrices(self.loaded.gguf, self.loaded.model.dtype)
 
     def _prebuild(self, cache: WeightCache) -> bool:
         """Build the compensated weights of all widths, if they fit.

@@ -1,7 +1,7 @@
 """A plan cut out of a prepared model: layers that own their weights, and so may be trained."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.healing.weight_places import copied_layer, update_
-from planner.recovery.recovered_weights import RecoveredWeights, place_
-from planner.targets.cut_layers import CutLayers
-from search_spaces.pruned_weights.types import OrderedWeights, PrunedWeights
+from planner.recovery.recovered_weights import RecoveredWeights, matrices_in, place_
+from planner.targets.cut_layers import CutLayers, Matrices, quantized_of, with_ends_of
+from search_spaces.pruned_weights.types import OrderedWeights, PrunedWeights, stays_sorted
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.plan import Plan
@@ -55,10 +55,7 @@ class CutPlan:
         sorted_model = self.prepared.sorted_model
         structure, orders = sorted_model.structure, sorted_model.orders
         span = structure.spans[index]
-        ordered = [
-            OrderedWeights(weights=self._weights(position), order=orders[position])
-            for position in range(span.start, span.stop)
-        ]
+        ordered = [self._ordered(position) for position in range(span.start, span.stop)]
         with structure.backbone.resident(index) as dense:
             own = copied_layer(dense)
         inverse, components = orders.inverse(), structure.components[span]
@@ -81,25 +78,42 @@ class CutPlan:
         configuration = int(self.configurations[position])
         return self.prepared.layer_builder.weights(position, configuration)
 
-    def stays_sorted(self, position: int) -> bool:
-        """Return whether the units of a cut component are in pruning order.
+    def quantized(self, index: int) -> Matrices:
+        """Return the bytes of a cut layer's matrices in number formats, by their tensors' paths.
 
-        They are if all its weights are others than the dense ones; see `in_own_order`.
+        They are its own, as the layer's weights are.
         """
+        structure = self.prepared.sorted_model.structure
+        span = structure.spans[index]
+        weights = [self._ordered(position) for position in range(span.start, span.stop)]
+        recovered = self.recovered.of_layer(index) if self.recovered else {}
+        searched = quantized_of(structure.backbone.layers[index], weights)
+        matrices = {**searched, **matrices_in(recovered)}
+        return {path: replace(each, data=each.data.clone()) for path, each in matrices.items()}
+
+    def _ordered(self, position: int) -> OrderedWeights:
+        order = self.prepared.sorted_model.orders[position]
+        return OrderedWeights(weights=self._weights(position), order=order)
+
+    def stays_sorted(self, position: int) -> bool:
+        """Return whether the units of a cut component are in pruning order."""
         component = self.prepared.sorted_model.structure.components[position]
-        matrices = component.projections or ("all of its experts",)
-        return len(self._weights(position)) >= len(matrices)
+        return stays_sorted(self._weights(position), component)
 
     def layers(self) -> CutLayers:
         """Return all cut layers, as an export writes them."""
         structure = self.prepared.sorted_model.structure
-        components = structure.components
+        components, count = structure.components, len(structure.layers)
+        ends = [self._ordered(p) for p in range(structure.spans[-1].stop, len(components))]
+        quantized = tuple(map(self.quantized, range(count)))
         return CutLayers(
-            structure=structure,
-            layers=tuple(self.layer(index) for index in range(len(structure.layers))),
+            structure=with_ends_of(structure, ends),
+            layers=tuple(map(self.layer, range(count))),
             kept=tuple(self.kept),
             insides=tuple(map(self.plan.expert_pruning, components)),
             plan_id=self.plan.plan_id,
+            quantized=quantized if any(quantized) else (),
+            quantized_ends=quantized_of(structure.backbone.model, ends),
         )
 
     def model(self) -> PreTrainedModel:

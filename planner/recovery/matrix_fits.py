@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +12,15 @@ from torch.nn import functional
 from evaluators.scoring.prefix_tree import Step
 from planner.recovery.closed_form import Sums, ridge_update
 from planner.recovery.cut_plan import CutPlan
+from planner.recovery.recovered_weights import bytes_name
 from planner.recovery.side_by_side import SKIPPED
 from search_spaces.models.tensors import tensor_at
-from search_spaces.pruned_weights.round_to_nearest import rounded_to_nearest
-from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.number_format import STORED
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
+from search_spaces.pruned_weights.quantizers.protocol import Quantizer
 from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import ExpertRun, watched_experts
 from search_spaces.structure.linear import as_matrix, matrix
-from search_spaces.structure.mixture import Mixture
+from search_spaces.structure.mixture import Mixture, Stack
 
 _HELD_BYTES = 2**30
 """Bound on the inputs of a projection that are held until it is solved; where there are more, a
@@ -28,16 +29,66 @@ _SUMS_BYTES = 2**30
 """Bound on the sums of experts that are held at once; of more, text runs once for each part."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How what is solved again is stored."""
+
+    is_dense: bool
+    """Whether none of its zeros must stay."""
+    quantized: QuantizedMatrix | None = None
+    """Its bytes, those of a stack in its order; None: it is in the dense model's format."""
+    quantizer: Quantizer | None = None
+    """Makes such bytes; None: there are none."""
+
+    @classmethod
+    def of(cls, plan: CutPlan, position: int, name: str) -> "Storage":
+        """Return that of a tensor of a component, by its path in the cut layer."""
+        component = plan.prepared.sorted_model.structure.components[position]
+        methods = plan.prepared.methods
+        is_mixture = isinstance(component, Mixture)
+        return cls(
+            is_dense=plan.options(position).pattern.is_dense,
+            quantized=plan.quantized(component.layer).get(name),
+            quantizer=methods.experts.quantizer if is_mixture else methods.rewriting.quantizer,
+        )
+
+    @property
+    def can_change(self) -> bool:
+        """Whether the quantiser makes such bytes; some formats only come in files."""
+        return self.quantized is None or self.quantized.format.anew == self.quantized.format
+
+    def stored(self, weight: Tensor, sums: Sums) -> tuple[Tensor, Tensor | None]:
+        """Return a solved matrix ``(rows, columns)`` as it is stored, and its bytes if it has any.
+
+        Args:
+            weight: In float32.
+            sums: At the matrix.
+        """
+        if self.quantized is None:
+            return weight, None
+        assert self.quantizer is not None, "bytes are made by some quantiser"
+        before_zeros = None if self.is_dense else weight
+        matrix = self.quantizer.quantize(
+            weight, self.quantized.format, sums.statistics, before_zeros
+        )
+        return matrix.dequantized().to(weight.device), matrix.data
+
+    def named(self, name: str, data: Tensor | None) -> dict[str, Tensor]:
+        """Return bytes by the name that they have beside the tensor that they stand for."""
+        if self.quantized is None or data is None:
+            return {}
+        return {bytes_name(name, self.quantized.format): data}
+
+
 class Fit(ABC):
     """Sums at what ends one component of a cut layer, which is then solved again in place.
 
     Args:
         component: The component.
-        options: How what it keeps is stored.
-        rounding: What scales of a number format are rounded to.
+        storage: Of what is solved.
     """
 
-    def __init__(self, component: Component, options: BlockOptions, rounding: torch.dtype) -> None:
+    def __init__(self, component: Component, storage: Storage) -> None:
         self.component = component
         self.output = torch.empty(0)
         """Of the last run that was watched, ``(batch, tokens, hidden)`` or flat."""
@@ -45,8 +96,7 @@ class Fit(ABC):
         """By which the output is multiplied before it is added to the hidden states; 0: there is
         no such constant; None: it is not known yet."""
         self._dense_output = torch.empty(0)
-        self._options = options
-        self._rounding = rounding
+        self._storage = storage
 
     @property
     @abstractmethod
@@ -98,25 +148,18 @@ class Fit(ABC):
 
     def _updated(
         self, weight: Tensor, sums: Sums, apart: Sums, energy: float = 0.0
-    ) -> Tensor | None:
-        """Return a matrix ``(rows, columns)`` solved again, its zeros and its format kept."""
-        mask = None if self._options.pattern.is_dense else weight != 0
+    ) -> tuple[Tensor, Tensor | None] | None:
+        """Return a matrix ``(rows, columns)`` solved again, and its bytes, as it is stored."""
+        mask = None if self._storage.is_dense else weight != 0
         update = ridge_update(sums, mask, energy=energy, apart=apart)
-        if update is None:
-            return None
-        updated = weight.float() + update
-        if self._options.format != STORED:
-            updated = rounded_to_nearest(updated, self._options.format, self._rounding)
-        return updated
+        return None if update is None else self._storage.stored(weight.float() + update, sums)
 
 
 class ProjectionFit(Fit):
     """The output projection of an attention, an MLP or a shared expert."""
 
-    def __init__(
-        self, component: Component, options: BlockOptions, rounding: torch.dtype, layer: nn.Module
-    ) -> None:
-        super().__init__(component, options, rounding)
+    def __init__(self, component: Component, storage: Storage, layer: nn.Module) -> None:
+        super().__init__(component, storage)
         weight = matrix(layer.get_submodule(self._ending))
         self._sums, self._apart = Sums.of(weight), Sums.of(weight)
         self._inputs = torch.empty(0)
@@ -152,10 +195,11 @@ class ProjectionFit(Fit):
         if updated is None:
             self._change = torch.zeros_like(weight)
             return {}
-        before = weight.clone()
-        weight.copy_(updated)
+        before, (numbers, data) = weight.clone(), updated
+        weight.copy_(numbers)
         self._change = weight.float() - before.float()  # as the weights are held
-        return {f"{self._ending}.weight": as_matrix(linear, updated)}
+        name = f"{self._ending}.weight"
+        return {name: as_matrix(linear, numbers), **self._storage.named(name, data)}
 
     def moved(self, run: int) -> Tensor | None:
         if self._change is None or not self.factor or run >= len(self._held):
@@ -170,12 +214,11 @@ class ExpertFit(Fit):
     def __init__(
         self,
         component: Mixture,
-        options: BlockOptions,
-        rounding: torch.dtype,
+        storage: Storage,
         matrices: Tensor,
         experts: Sequence[int],
     ) -> None:
-        super().__init__(component, options, rounding)
+        super().__init__(component, storage)
         self._mixture = component
         self._sums, self._apart = (
             {expert: Sums.of(matrices[expert]) for expert in experts} for _ in range(2)
@@ -227,11 +270,18 @@ class ExpertFit(Fit):
         # an expert that few tokens are routed to is held by what the others read
         energies = [sums.energy * sums.tokens for sums in self._sums.values()]
         usual = sum(energies) / max(1, sum(sums.tokens for sums in self._sums.values()))
+        quantized = self._storage.quantized
+        of_all = None if quantized is None else quantized.data
         for expert, sums in self._sums.items():
             updated = self._updated(matrices[expert], sums, self._apart[expert], usual)
-            if updated is not None:
-                matrices[expert].copy_(updated)
-        return {stack.path: stored.clone()}
+            if updated is None:
+                continue
+            numbers, data = updated
+            matrices[expert].copy_(numbers)
+            if of_all is not None and data is not None:
+                of_all[expert] = data
+        changed = self._storage.named(stack.path, of_all)
+        return {stack.path: _as_stood_for(stack, stored, quantized), **changed}
 
 
 def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
@@ -246,12 +296,14 @@ def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
     """
     components = plan.prepared.sorted_model.structure.components
     kept = [p for p in range(step.start, step.stop) if plan.configurations[p]]
-    rounding = plan.prepared.dense.loaded.stored.rounding
     mixtures = [p for p in kept if isinstance(components[p], Mixture)]
     if not mixtures:
-        fits: list[Fit] = [
-            ProjectionFit(components[p], plan.options(p), rounding, layer) for p in kept
-        ]
+        fits: list[Fit] = []
+        for position in kept:
+            name = f"{components[position].projections[-1].path}.weight"
+            storage = Storage.of(plan, position, name)
+            if storage.can_change:
+                fits.append(ProjectionFit(components[position], storage, layer))
         if fits:
             yield fits
         return
@@ -259,9 +311,19 @@ def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
         mixture = components[position]
         assert isinstance(mixture, Mixture)
         stack = mixture.stack("down")
+        storage = Storage.of(plan, position, stack.path)
+        if not storage.can_change:
+            continue
         matrices = stack.as_matrices(tensor_at(layer, stack.path))
         _, rows, columns = matrices.shape
         at_once = max(1, _SUMS_BYTES // (8 * columns * (columns + rows)))
         for first in range(0, len(matrices), at_once):
             experts = range(first, min(first + at_once, len(matrices)))
-            yield [ExpertFit(mixture, plan.options(position), rounding, matrices, experts)]
+            yield [ExpertFit(mixture, storage, matrices, experts)]
+
+
+def _as_stood_for(stack: Stack, stored: Tensor, quantized: QuantizedMatrix | None) -> Tensor:
+    """Return a stack as it is held, or what its bytes stand for, which may be finer."""
+    if quantized is None:
+        return stored.clone()
+    return stack.as_matrices(quantized.dequantized()).contiguous()

@@ -1,6 +1,7 @@
 """Making pruned weights: by the builder of the component's kind, then rounded as stored."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.pruned_weights.quantizers.vocabulary_builder import VocabularyBuilder
 from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
@@ -30,11 +32,15 @@ class ComponentBuilder(Protocol):
         """Return the shapes of all its weights by path, whether slices or not."""
         ...
 
-    def as_matrices(self, position: int, path: str, weight: Tensor) -> Tensor:
-        """Return a weight as matrices of outputs by inputs, ``(..., rows, columns)``.
-
-        It is a view, of which the same call gives the weight back.
-        """
+    def linear(
+        self,
+        position: int,
+        choice: Choice,
+        path: str,
+        quantized: QuantizedMatrix,
+        bias: Tensor | None,
+    ) -> LinearWeights:
+        """Return what the bytes of a weight stand for, as they are in a choice of a component."""
         ...
 
     def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
@@ -96,10 +102,18 @@ class WeightBuilder:
         builder = self._builder(position)
         return {} if builder is None else builder.shapes(position, count, options)
 
-    def as_matrices(self, position: int, path: str, weight: Tensor) -> Tensor:
-        """Return a weight as matrices, and matrices as a weight, as a `ComponentBuilder` does."""
+    def linear(
+        self,
+        position: int,
+        choice: Choice,
+        path: str,
+        quantized: QuantizedMatrix,
+        bias: Tensor | None,
+    ) -> LinearWeights:
+        """Return what the bytes of a weight stand for, as they are in a choice of a component."""
         builder = self._builder(position)
-        return weight if builder is None else builder.as_matrices(position, path, weight)
+        assert builder is not None, "plain weights are not stored"
+        return builder.linear(position, choice, path, quantized, bias)
 
     def build(
         self,
@@ -131,12 +145,10 @@ class WeightBuilder:
     def _stored(self, matrix: LinearWeights) -> LinearWeights:
         """Round to the dtype of stored weights what has no bytes of its own."""
         weight, offset = matrix.weight, matrix.bias
-        if matrix.quantized is None:
-            weight = weight.to(self.dtype)
-        return LinearWeights(
-            weight.contiguous(),
-            None if offset is None else offset.to(self.dtype),
-            matrix.quantized,
+        return replace(
+            matrix,
+            weight=(weight.to(self.dtype) if matrix.quantized is None else weight).contiguous(),
+            bias=None if offset is None else offset.to(self.dtype),
         )
 
     def _tell(self, position: int, choices: Sequence[Choice], done: int) -> None:

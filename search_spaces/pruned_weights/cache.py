@@ -207,10 +207,8 @@ class WeightCache:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self._check(path, marks["bytes"])
-            position = key[0]
-            weights = weights_of(
-                tensors, self._builder.shapes(*key), partial(self._builder.as_matrices, position)
-            )
+            linear = partial(self._builder.linear, key[0], key[1:])
+            weights = weights_of(tensors, self._builder.shapes(*key), linear)
         except FileNotFoundError:
             return None
         except PermissionError:  # a sound file may be behind it

@@ -2,19 +2,24 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights, Compensation
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
+from search_spaces.pruned_weights.quantizers.source_matrices import NO_SOURCES, SourceMatrices
 from search_spaces.pruned_weights.rewriting import NO_REWRITING, Rewriting
 from search_spaces.pruned_weights.stand_ins import StandIns
 from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
+from search_spaces.space.number_format import SOURCE, STORED
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.statistics import LayerStatistics, MatrixStatistics
 from search_spaces.structure.components import Component, Projection
-from search_spaces.structure.linear import bias, matrix
+from search_spaces.structure.linear import as_index, bias, matrix
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +39,7 @@ class ProjectionBuilder:
         rewriting: Makes matrices sparse, and puts them into number formats.
         stand_ins: Folds maps into output projections, after compensation and before zeros; None:
             no options have stand-ins.
+        sources: Of matrices that are to stay as they came.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class ProjectionBuilder:
         compensation: Compensation | None = None,
         rewriting: Rewriting = NO_REWRITING,
         stand_ins: StandIns | None = None,
+        sources: SourceMatrices = NO_SOURCES,
     ) -> None:
         self.components = sorted_model.structure.components
         self._backbone = sorted_model.structure.backbone
@@ -52,6 +59,7 @@ class ProjectionBuilder:
         self._compensation = compensation
         self._rewriting = rewriting
         self._stand_ins = stand_ins
+        self._sources = sources
         self._warned: set[tuple[str, str]] = set()
 
     def is_plain(self, position: int, count: int, options: BlockOptions) -> bool:
@@ -72,8 +80,21 @@ class ProjectionBuilder:
             shapes[projection.path] = (size, columns) if has_unit_rows else (rows, size)
         return shapes
 
-    def as_matrices(self, _position: int, _path: str, weight: Tensor) -> Tensor:
-        return weight
+    def linear(
+        self,
+        position: int,
+        choice: Choice,
+        path: str,
+        quantized: QuantizedMatrix,
+        bias: Tensor | None,
+    ) -> LinearWeights:
+        numbers = quantized.dequantized()
+        if not self._comes_whole(position, choice):
+            return LinearWeights(numbers, bias, quantized)
+        projection = next(p for p in self.components[position].projections if p.path == path)
+        order = as_index(projection.sorted_features(self._orders[position]))
+        weight = numbers[order] if projection.side == "rows" else numbers[:, order]
+        return LinearWeights(weight, bias, quantized, as_it_came=True)
 
     @torch.no_grad()
     def build(
@@ -154,12 +175,51 @@ class ProjectionBuilder:
         count, options = choice
         if not options.rewrites:
             return linear
+        if options.format == SOURCE:
+            came_in = self._sources.format_of(self._name(position, projection))
+            if came_in != STORED and self._stays(position, projection, choice):
+                return self._as_it_came(position, projection, choice, linear)
+            options = replace(options, format=came_in.anew)
         component, weight = self.components[position], linear.weight
         columns, place = weight.shape[1], f"layers.{component.layer}.{projection.path}"
         options.pattern.check_fits(columns, place)
         statistics = self._sorted_statistics(position, projection, count)
         self._check_tokens(component, statistics.tokens, columns)
         return self._rewriting.rewritten(linear, options, statistics.to(weight.device))
+
+    def _as_it_came(
+        self, position: int, projection: Projection, choice: Choice, linear: LinearWeights
+    ) -> LinearWeights:
+        """Return a projection with the bytes that the model's own file has of its rows."""
+        weight, name = linear.weight, self._name(position, projection)
+        if self._comes_whole(position, choice):
+            own = as_index(np.argsort(projection.sorted_features(self._orders[position])))
+            weight = weight[own] if projection.side == "rows" else weight[:, own]
+        quantized = self._sources.matrix(name, weight)
+        return self.linear(position, choice, projection.path, quantized, linear.bias)
+
+    def _stays(self, position: int, projection: Projection, choice: Choice) -> bool:
+        """Return whether the rows of a matrix are those that came, if some are left out."""
+        if not choice[1].pattern.is_dense:
+            return False
+        return projection.side == "rows" or self._comes_whole(position, choice)
+
+    def _comes_whole(self, position: int, choice: Choice) -> bool:
+        """Return whether all of a component stays as it came, in the model's own order."""
+        component, (count, options) = self.components[position], choice
+        output = self._name(position, component.projections[-1])
+        return (
+            options.format == SOURCE
+            and count == component.unit_count
+            and options.pattern.is_dense
+            and not options.stand_in
+            and self._sources.format_of(output) != STORED
+        )
+
+    def _name(self, position: int, projection: Projection) -> str:
+        """Return the name of a projection's weight in the model."""
+        layer = self._backbone.layer_paths[self.components[position].layer]
+        return f"{layer}.{projection.path}.weight"
 
     def _sorted_statistics(
         self, position: int, projection: Projection, count: int

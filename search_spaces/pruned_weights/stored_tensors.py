@@ -8,7 +8,7 @@ from search_spaces.pruned_weights.bitmask import pack, unpack
 from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.number_format import FORMATS
+from search_spaces.space.number_format import STORED, file_format
 
 _ALIGNMENT = 64
 """Bytes: that of torch's own tensors."""
@@ -55,37 +55,39 @@ def tensors_of(weights: PrunedWeights, options: BlockOptions) -> dict[str, Tenso
 def weights_of(
     tensors: Mapping[str, Tensor],
     shapes: Mapping[str, tuple[int, ...]],
-    as_matrices: Callable[[str, Tensor], Tensor],
+    linear: Callable[[str, QuantizedMatrix, Tensor | None], LinearWeights],
 ) -> PrunedWeights:
     """Return the weights whose tensors `tensors_of` named.
 
     Args:
         tensors: By their names.
         shapes: Of all weights that there may be, by path.
-        as_matrices: Turns the matrices of a path into its weight, as a `WeightBuilder` does.
+        linear: Makes of a path, its bytes and its bias what these stand for, as a `WeightBuilder`
+            does.
 
     Raises:
         ValueError: If a weight is not of its shape.
     """
     weights = {}
     for path, shape in shapes.items():
-        weight, quantized = tensors.get(f"{path}.weight"), _quantized(tensors, path)
-        if f"{path}.bits" in tensors:
-            rows = unpack(tensors[f"{path}.bits"], tensors[f"{path}.values"], shape[-1])
-            weight = rows.reshape(*shape[:-1], -1)
+        bias, quantized = tensors.get(f"{path}.bias"), _quantized(tensors, path)
         if quantized is not None:
-            weight = as_matrices(path, quantized.dequantized())
-        if weight is None:
-            continue
-        if weight.shape != shape:
-            raise ValueError(f"{path} is {tuple(weight.shape)}, not {shape}")
-        weights[path] = LinearWeights(weight, tensors.get(f"{path}.bias"), quantized)
+            weights[path] = linear(path, quantized, bias)
+        elif f"{path}.bits" in tensors:
+            rows = unpack(tensors[f"{path}.bits"], tensors[f"{path}.values"], shape[-1])
+            weights[path] = LinearWeights(rows.reshape(*shape[:-1], -1), bias)
+        elif f"{path}.weight" in tensors:
+            weights[path] = LinearWeights(tensors[f"{path}.weight"], bias)
+        if path in weights and weights[path].weight.shape != shape:
+            raise ValueError(f"{path} is {tuple(weights[path].weight.shape)}, not {shape}")
     return weights
 
 
 def _quantized(tensors: Mapping[str, Tensor], path: str) -> QuantizedMatrix | None:
     """Return the matrix whose bytes are among some tensors, if they are."""
-    for name, number_format in FORMATS.items():
-        if f"{path}.{name}" in tensors:
-            return QuantizedMatrix(number_format, tensors[f"{path}.{name}"])
+    for name, tensor in tensors.items():
+        prefix, _, kind = name.rpartition(".")
+        number_format = file_format(kind)
+        if prefix == path and number_format != STORED:
+            return QuantizedMatrix(number_format, tensor)
     return None

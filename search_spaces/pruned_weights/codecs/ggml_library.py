@@ -52,6 +52,15 @@ def quantized_rows(
     return data
 
 
+def check_library() -> None:
+    """Refuse to go on without the library.
+
+    Raises:
+        MissingExtraError: If the package is not installed.
+    """
+    _quantizer()
+
+
 @functools.cache
 def _quantizer() -> Callable[..., int]:
     """Return the function of ``ggml.h``.

@@ -8,7 +8,7 @@ from gguf import GGMLQuantizationType, quants
 from torch import Tensor
 
 from search_spaces.pruned_weights.codecs.bit_planes import LAYOUTS
-from search_spaces.pruned_weights.codecs.ggml_library import quantized_rows
+from search_spaces.pruned_weights.codecs.ggml_library import check_library, quantized_rows
 from search_spaces.space.number_format import NumberFormat
 
 _UNWEIGHTED = ("BF16", "Q8_0")
@@ -28,9 +28,17 @@ class GgufBlocks:
         layout = LAYOUTS.get(self.format.name)
         return layout.highest if layout else 0
 
+    def check_installed(self, *, weighted: bool) -> None:
+        if not self._is_of_package(weighted=weighted):
+            check_library()
+
+    def _is_of_package(self, *, weighted: bool) -> bool:
+        """Return whether the package encodes it, and not the library of llama.cpp."""
+        return self.format.name in (_UNWEIGHTED if weighted else _OF_PACKAGE)
+
     def encode(self, weight: Tensor, importance: Tensor | None = None) -> Tensor:
-        name, kind = self.format.name, GGMLQuantizationType[self.format.name]
-        if name in _UNWEIGHTED or (importance is None and name in _OF_PACKAGE):
+        kind = GGMLQuantizationType[self.format.name]
+        if self._is_of_package(weighted=importance is not None):
             return torch.from_numpy(quants.quantize(weight.contiguous().numpy(), kind))
         row_bytes = weight.shape[1] // self.format.block * self.format.block_bytes
         weights = None if importance is None else importance.float().contiguous()

@@ -8,8 +8,10 @@ from torch import Tensor
 from search_spaces.pruned_weights.codecs.bit_planes import LAYOUTS
 from search_spaces.space.number_format import NumberFormat
 
-_SHRINKS = 32
-"""Scales that are tried where columns count differently, down to half of the usual one."""
+_SHRINKS = 40
+"""Scales that are tried where columns count differently, evenly spaced."""
+_LEAST_SHRINK = 0.2
+"""The smallest of them, as a share of the usual one: an outlier may count for nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class IntegerGroups:
     @property
     def highest(self) -> int:
         return LAYOUTS[self.format.name].highest
+
+    def check_installed(self, *, weighted: bool) -> None:
+        """Go on: it takes nothing but torch."""
 
     def encode(self, weight: Tensor, importance: Tensor | None = None) -> Tensor:
         groups = weight.unflatten(-1, (-1, self.format.block))  # (rows, groups, columns)
@@ -68,7 +73,7 @@ class IntegerGroups:
         """Return the scales of the least weighted error, ``(rows, groups, 1)``."""
         best = usual.bfloat16()
         least = torch.full_like(usual, torch.inf)
-        for shrink in torch.linspace(1.0, 0.5, _SHRINKS).tolist():
+        for shrink in torch.linspace(1.0, _LEAST_SHRINK, _SHRINKS).tolist():
             steps = self._integers(groups, shrink * usual)
             weighted = importance * steps
             fitted = (weighted * groups).sum(dim=-1, keepdim=True)

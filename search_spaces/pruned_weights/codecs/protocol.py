@@ -17,6 +17,17 @@ class Codec(Protocol):
         """The integers of weights run from 0 to this; 0: weights are no integers with scales."""
         ...
 
+    def check_installed(self, *, weighted: bool) -> None:
+        """Refuse to go on without what `encode` takes.
+
+        Args:
+            weighted: Whether it is to be told what errors count.
+
+        Raises:
+            MissingExtraError: If a package is missing.
+        """
+        ...
+
     def encode(self, weight: Tensor, importance: Tensor | None = None) -> Tensor:
         """Return the bytes of a matrix, with scales and integers as the format's maker picks them.
 

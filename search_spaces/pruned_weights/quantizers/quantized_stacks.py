@@ -1,7 +1,5 @@
 """Experts in number formats: every matrix in the stacks of a mixture by itself."""
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
 from search_spaces.pruned_weights.quantized import QuantizedMatrix, stacked
@@ -10,7 +8,7 @@ from search_spaces.pruned_weights.quantizers.protocol import Quantizer
 from search_spaces.pruned_weights.sparsifiers.expert_stacks import expert_statistics
 from search_spaces.space.number_format import STORED, NumberFormat
 from search_spaces.statistics import MatrixStatistics
-from search_spaces.structure.mixture import Mixture
+from search_spaces.structure.mixture import Stack
 
 
 def stack_quantizer(name: QuantizerName) -> QuantizerName:
@@ -18,40 +16,37 @@ def stack_quantizer(name: QuantizerName) -> QuantizerName:
     return "imatrix" if name == "gptq" else name
 
 
-def quantized_stacks(
-    experts: Mixture,
-    stacks: Mapping[str, Tensor],
+def quantized_stack(
+    stack: Stack,
+    weight: Tensor,
     number_format: NumberFormat,
     quantizer: Quantizer,
     statistics: MatrixStatistics,
-) -> dict[str, QuantizedMatrix]:
-    """Put the matrices of all experts into the formats that hold them.
+) -> QuantizedMatrix | None:
+    """Put the matrices of all experts in a stack into the format that holds them.
 
     Args:
-        experts: The mixture.
-        stacks: Its stacks by path, ``(experts, ...)`` in float32; they may hold some of the
-            experts and channels only.
+        stack: Of matrices.
+        weight: Of some experts, perhaps with some of their channels, ``(experts, ...)`` in
+            float32.
         number_format: That is asked for.
         quantizer: One that `stack_quantizer` names.
         statistics: Of the same experts and channels, as `stack_statistics` declares.
 
     Returns:
-        By path, the stacks of matrices of which a format holds the rows.
+        Their bytes; None: none but the dense model's format holds them.
     """
-    found = {}
-    for stack in experts.matrices:
-        matrices = stack.as_matrices(stacks[stack.path])
-        held = number_format.held(matrices.shape[2])
-        if held == STORED:
-            continue
-        found[stack.path] = stacked(
-            [
-                quantizer.quantize(
-                    matrix.contiguous(),
-                    held,
-                    expert_statistics(quantizer, stack, statistics, expert),
-                )
-                for expert, matrix in enumerate(matrices)
-            ]
-        )
-    return found
+    matrices = stack.as_matrices(weight)
+    held = number_format.held(matrices.shape[2])
+    if held == STORED:
+        return None
+    return stacked(
+        [
+            quantizer.quantize(
+                matrix.contiguous(),
+                held,
+                expert_statistics(quantizer, stack, statistics, expert),
+            )
+            for expert, matrix in enumerate(matrices)
+        ]
+    )
