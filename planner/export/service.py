@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 _WEIGHTS = (".safetensors", ".gguf", ".onnx", ".onnx.data", ".onnx_data")
 """Endings of files that hold weights."""
+_CACHE_TYPE = "cache_type"
+"""Option of a target that is the plan's, and not the dense model's."""
 
 
 def served_choice(
@@ -43,7 +45,7 @@ def served_choice(
     llama.cpp with keys and values in the plan's number format.
     """
     if choice.name == "gguf" and (cache := cache_format_of(plan)):
-        return TargetChoice(name=choice.name, options=choice.options | {"cache_type": cache})
+        return TargetChoice(name=choice.name, options=choice.options | {_CACHE_TYPE: cache})
     if choice.name != "hf":
         return choice
     device = pick_device(settings.device)
@@ -93,9 +95,11 @@ def service_of(
         check_request(dense, asked)
     except SettingsError:
         request = None
+    options = {name: each for name, each in target.choice.options.items() if name != _CACHE_TYPE}
     arguments: dict[str, Any] = {
         "target": target.choice,
         "folders": folders,
+        "others": {"dense": TargetChoice(name=target.name, options=options)},
         "threads": staged.threads,
     }
     try:

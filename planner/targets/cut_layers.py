@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from search_spaces.models.fingerprint import lasting
 from search_spaces.pruned_weights.quantized import QuantizedMatrix
@@ -145,7 +146,9 @@ def with_ends_of(structure: ModelStructure, ends: Sequence[OrderedWeights]) -> M
         if weight is not None and id(weight) in parameters:  # a tied one is in two modules
             modules[path] = shallow(module)
             modules[path]._parameters["weight"] = parameters[id(weight)]
-    return replace(structure, backbone=Backbone(graft(model, modules)))
+    changed = graft(model, modules)
+    assert isinstance(changed, PreTrainedModel)
+    return replace(structure, backbone=Backbone(changed))
 
 
 @torch.inference_mode()

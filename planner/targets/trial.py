@@ -44,6 +44,8 @@ class ServiceRequest(_File):
     target: TargetChoice
     folders: dict[str, _Folder]
     """By names such as ``dense`` and ``pruned``."""
+    others: dict[str, TargetChoice] = {}
+    """Targets of folders that are served in another way than the rest."""
     threads: int
     workload: Workload | None
     """To time; `None`: nothing is timed."""
@@ -98,10 +100,10 @@ def _proof(request: ProofRequest, tokens: NDArray[np.int_], place: Path) -> Proo
 
 
 def _service(request: ServiceRequest, windows: NDArray[np.int_]) -> ServiceAnswer:
-    target = request.target.make()
+    targets = {name: request.others.get(name, request.target).make() for name in request.folders}
     with ExitStack() as stack:
         models = {
-            name: stack.enter_context(target.serve(folder, threads=request.threads))
+            name: stack.enter_context(targets[name].serve(folder, threads=request.threads))
             for name, folder in request.folders.items()
         }
         read = [read_window(models, window) for window in windows]

@@ -142,6 +142,8 @@ class Service(BaseModel):
 
     def __str__(self) -> str:
         served_as = [value for name, value in self.served_as.items() if name in _TOLD]
+        if cache_type := self.served_as.get("cache_type"):
+            served_as.append(f"keys and values in {cache_type}")
         return ", ".join([f"{self.runtime} {self.runtime_version}", *served_as, self.device])
 
 

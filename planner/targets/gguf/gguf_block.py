@@ -141,7 +141,7 @@ def _neighbours(rows: Tensor, head_dim: int) -> Tensor:
 
 def _zero_attention(
     head_dim: int, hidden: int, like: Tensor, *, has_head_norms: bool
-) -> dict[str, Rows]:
+) -> dict[str, Tensor]:
     """Return an attention of one head that adds nothing."""
     rows, ones = like.new_zeros(head_dim, hidden), like.new_ones(head_dim)
     norms = {"attn_q_norm.weight": ones, "attn_k_norm.weight": ones} if has_head_norms else {}
@@ -154,7 +154,7 @@ def _zero_attention(
     }
 
 
-def _zero_mlp(hidden: int, like: Tensor) -> dict[str, Rows]:
+def _zero_mlp(hidden: int, like: Tensor) -> dict[str, Tensor]:
     """Return an MLP that adds nothing."""
     rows = like.new_zeros(FILLER_WIDTH, hidden)
     return {

@@ -164,7 +164,7 @@ class _Reader:
             )
         name = name.removeprefix("blk.0.")
         if name == "ffn_gate_inp_shexp.weight":
-            rows = rearranged(rows, Tensor.flatten)
+            rows = rearranged(rows, lambda each: each.flatten())
         is_norm = self._one_added and "norm" in name
         return {name: rearranged(rows, lambda each: each + 1) if is_norm else rows}
 

@@ -141,3 +141,16 @@ def test_kl_in_the_runtime_is_held_against_what_was_scored() -> None:
     assert "in torch it is 0.700 on the same text, which differs by more than the error" in card
     # of the search text alone there is nothing to hold it against
     assert "Between both files" not in write_card(with_service(kl=near))
+
+
+def test_the_card_says_in_what_keys_and_values_were_kept() -> None:
+    card = write_card(with_service(served_as={"cache_type": "Q8_0"}))
+    assert "Measured in torch 9, keys and values in Q8_0, Some CPU" in card
+
+
+def test_bits_are_those_of_the_plan_and_not_of_one_type_for_all() -> None:
+    costs = {"costs": {**MANIFEST.costs, "bits": 6.5}}
+    costs["dense_costs"] = {**MANIFEST.dense_costs, "bits": 16.0}
+    assert "| bits a weight | 16 | 6.5 | 0.41x |" in write_card(MANIFEST.model_copy(update=costs))
+    one_type = with_service(served_as={"file_type": "Q4_K_M"}).model_copy(update=costs)
+    assert "bits a weight" not in write_card(one_type)

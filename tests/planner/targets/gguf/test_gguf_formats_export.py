@@ -10,6 +10,9 @@ from planner import Run, search
 from planner.export.cards.manifest import Manifest
 from planner.export.run_exports import export_from_run
 from planner.runs.run_store import RunStore
+from planner.targets.gguf.gguf_file import GgufModel, write_file
+from planner.targets.gguf.gguf_layers import blocks_of, embedding_shape
+from planner.targets.gguf.gguf_vocabulary import vocabulary_of
 from planner.targets.target_names import TargetChoice
 from search_spaces.errors import TargetError
 from search_spaces.space.plan import Plan
@@ -72,3 +75,35 @@ def test_one_type_for_all_is_refused_where_a_plan_chose_one_for_each(
         exported(run, best.plan_id, tmp_path / "export", file_type="Q8_0")
     _, manifest = exported(run, best.plan_id, tmp_path / "full", file_type="F32")
     assert manifest.service.served_as == {"file_type": "F32"}
+
+
+def test_tensors_that_came_quantised_are_copied_bit_by_bit(tmp_path: Path) -> None:
+    structure, tokenizer = dense("llama"), of_bytes()
+    size, _ = embedding_shape(structure)
+    source = tmp_path / "source.gguf"
+    model = GgufModel(
+        structure=structure,
+        blocks=blocks_of(structure, structure.backbone.layers),
+        vocabulary=vocabulary_of(tokenizer, size),
+    )
+    write_file(source, model, "Q8_0")
+    chosen: dict[str, Any] = {
+        "budget": "size<=0.8x",
+        "space": "drops,formats",
+        "formats": "source",
+        "loads_in": "llama.cpp",
+        "evaluations": 12,
+        "population": 4,
+        **SHORT_TEXT,
+    }
+    run = search(str(source), out=tmp_path / "run", **chosen)
+    plan, manifest = exported(run, run.best("size<=0.8x").plan_id, tmp_path / "export")
+    kept = [name for name, each in plan.sites.items() if each.kept and each.format == "source"]
+    assert kept
+    came = {each.data.tobytes() for each in GGUFReader(source).tensors}
+    tensors = GGUFReader(tmp_path / "export" / "model.gguf").tensors
+    copied = [each for each in tensors if each.tensor_type.name == "Q8_0"]
+    assert copied
+    assert all(each.data.tobytes() in came for each in copied)
+    assert not (tmp_path / "export" / "tensor-types.txt").exists()
+    assert any("as they came in a quantised file" in note for note in manifest.notes)
