@@ -74,8 +74,9 @@ def option_sensitivities(
 
     A member loses the energy that it adds to the hidden states, and narrow members the channels
     that add least; a pattern loses the share of the energy that `lost_shares` says, summed over
-    the matrices; a number format what rounding to so many bits loses; a lower top-k the square of
-    the share of members that no longer run, for those have the least routing weights.
+    the matrices; a number format what rounding to so many bits loses, of keys and values too; a
+    lower top-k the square of the share of members that no longer run, for those have the least
+    routing weights.
 
     Args:
         component: The component.
@@ -99,7 +100,8 @@ def option_sensitivities(
         pruned = component.channel_count - options.channels if options.channels else 0
         idle = 1 - options.top_k / component.top_k if options.top_k else 0.0
         narrow = rising[pruned - 1] if pruned else 0.0
-        shares = idle**2 + lost[options.pattern] + lost_by_rounding(options.format)
+        rounded = lost_by_rounding(options.format) + lost_by_rounding(options.cache)
+        shares = idle**2 + lost[options.pattern] + rounded
         sensitivities.append(min(narrow + total * shares, total))
     return by_channel.double().sum(dim=1).numpy(), np.array(sensitivities)
 
