@@ -142,7 +142,7 @@ def _of_kind(
 def _timed(
     component: Component,
     block_options: Iterable[BlockOptions],
-    formats: Iterable[NumberFormat],
+    formats: Iterable[NumberFormat] = (),
 ) -> list[tuple[int, BlockOptions]]:
     """List the numbers of units, each with options, at which a component is timed."""
     counts = {count for count in timed_counts(component.unit_count) if count >= component.lowest}
