@@ -203,16 +203,16 @@ class Evaluator:
     ) -> Iterator[tuple[int, list[int], list[dict[str, NDArray[np.float64]]]]]:
         """Yield a batch, a few candidates that share its teacher's logits, and their metrics."""
         walk = self._walk(configurations, batches, keys)
+        ends = self.tree.ends
+        heads = ends.choices(ends.head, configurations)
         for index, arriving in groupby(walk, key=lambda arrival: arrival[0]):
             readout = batches[index].readout
             while group := list(islice(arriving, HEADS_AT_ONCE)):
                 # a head is in memory while all that are read out with it are
-                heads = self.tree.ends.choices(self.tree.ends.head, configurations)
-                ordered = sorted(group, key=lambda arrival: heads[arrival[1]])
-                for head, alike in groupby(ordered, key=lambda arrival: heads[arrival[1]]):
+                ordered = sorted(group, key=lambda arrival: int(heads[arrival[1]]))
+                for head, alike in groupby(ordered, key=lambda arrival: int(heads[arrival[1]])):
                     members, finals = zip(*((m, final) for _, m, final in alike), strict=True)
-                    measured = readout.compare(finals, self.tree.ends.reading(int(head)))
-                    yield index, list(members), measured
+                    yield index, list(members), readout.compare(finals, ends.reading(head))
 
     def _walk(
         self, configurations: Configurations, batches: Sequence[Batch], keys: Sequence[int]

@@ -4,7 +4,7 @@ import inspect
 
 from torch import Tensor, nn
 
-from search_spaces.errors import StructureError
+from search_spaces.errors import SettingsError, StructureError
 from search_spaces.pruned_weights.codecs import codec_of
 from search_spaces.space.number_format import NumberFormat
 
@@ -16,18 +16,22 @@ class RoundedCache:
     """Takes the place of a cache, and gives keys and values back as their format's bytes say.
 
     Args:
-        number_format: Whose blocks divide the features of a head.
+        number_format: Of the cache.
     """
 
     def __init__(self, number_format: NumberFormat) -> None:
-        self._codec = codec_of(number_format)
+        self._format = number_format
         self.was_asked = False
         """Whether an attention handed it something."""
 
     def update(
         self, keys: Tensor, values: Tensor, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Return keys and values ``(batch, heads, tokens, features)``, rounded."""
+        """Return keys and values ``(batch, heads, tokens, features)``, rounded.
+
+        Raises:
+            SettingsError: If their features are no whole blocks.
+        """
         self.was_asked = True
         return self._rounded(keys), self._rounded(values)
 
@@ -36,8 +40,15 @@ class RoundedCache:
         return 0
 
     def _rounded(self, states: Tensor) -> Tensor:
-        rows = states.detach().float().cpu().reshape(-1, states.shape[-1])
-        stored = self._codec.decode(self._codec.encode(rows)).to(states).reshape(states.shape)
+        features = states.shape[-1]
+        if not self._format.fits(features):
+            raise SettingsError(
+                f"a cache in {self._format} needs heads of a multiple of {self._format.block} "
+                f"features, and this model's have {features}; leave `cache` out of `--space`"
+            )
+        codec = codec_of(self._format)
+        rows = states.detach().float().cpu().reshape(-1, features)
+        stored = codec.decode(codec.encode(rows)).to(states).reshape(states.shape)
         # gradients pass as if nothing were rounded
         return states + (stored - states).detach()
 

@@ -54,7 +54,7 @@ def alone(structure: ModelStructure, candidate: NDArray[np.int_], tokens: Tensor
     first = len(structure.components) - len(structure.ends)
     for position, end in enumerate(structure.ends, first):
         name = {1: None, OF_Q8: "Q8_0", OF_Q4: "Q4_0"}[int(candidate[position])]
-        dense = structure.backbone.model.get_submodule(end.module).weight
+        dense = structure.backbone.model.get_parameter(f"{end.module}.weight")
         if name is not None:
             noisy = nn.Parameter(source.noisy(dense, position, 0, name))
             module, head = made.get_submodule(end.module), made.get_output_embeddings()

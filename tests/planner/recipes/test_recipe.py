@@ -30,7 +30,7 @@ def test_a_recipe_sets_its_own_and_leaves_the_rest() -> None:
     assert str(RECIPES["sleb"].settings(user).space) == "layers"
     assert RECIPES["sleb"].settings(user).prior == "energy"  # it has no weights to share out
     assert str(RECIPES["blockpruner"].settings(user).space) == "drops"
-    assert str(RECIPES["evopress-bits"].settings(user).space) == "formats"
+    assert str(RECIPES["autoquantize"].settings(user).space) == "formats"
     preset = {
         "searcher": "one_shot",
         "sparsifier": "wanda",

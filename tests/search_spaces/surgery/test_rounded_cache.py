@@ -8,7 +8,7 @@ import torch
 from gguf import GGMLQuantizationType, quants
 from torch import Tensor, nn
 
-from search_spaces.errors import StructureError
+from search_spaces.errors import SettingsError, StructureError
 from search_spaces.space.block_options import DENSE_OPTIONS
 from search_spaces.space.number_format import CACHE_FORMATS
 from search_spaces.structure.model import ModelStructure
@@ -74,6 +74,12 @@ def test_gradients_pass_as_if_nothing_were_rounded() -> None:
     assert not torch.equal(read, leaf)
     (gradient,) = torch.autograd.grad(read.sum(), leaf)
     assert torch.equal(gradient, torch.ones_like(leaf))
+
+
+def test_heads_that_are_no_whole_blocks_are_refused() -> None:
+    states = torch.ones(1, 2, 3, FEATURES + 8)
+    with pytest.raises(SettingsError, match="multiple of 32 features, and this model's have 40"):
+        RoundedCache(CACHE_FORMATS["Q8_0"]).update(states, states, 0)
 
 
 def test_a_layer_that_reads_no_cache_is_refused() -> None:
