@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +17,15 @@ from search_spaces.surgery.layer_builder import LayerBuilder
 
 Head = Callable[[Tensor], Tensor]
 """Returns the logits ``(..., vocabulary)`` of final hidden states ``(..., hidden)``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnEnds:
+    """What one candidate does before its first layer and after its last."""
+
+    embed: Callable[[Tensor], Tensor]
+    """Returns the hidden states ``(batch, tokens, hidden)`` of token ids ``(batch, tokens)``."""
+    head: Head
 
 
 class Ends:
@@ -86,6 +96,15 @@ class Ends:
         """Return the head of one candidate ``(components,)``."""
         (choice,) = self.choices(self.head, configurations[None])
         return self.reading(int(choice))
+
+    def of(self, configurations: NDArray[np.int_]) -> OwnEnds:
+        """Return what one candidate ``(components,)`` does."""
+
+        def embed(tokens: Tensor) -> Tensor:
+            with self.in_place(configurations):
+                return self._structure.backbone.embed(tokens)
+
+        return OwnEnds(embed=embed, head=self.head_of(configurations))
 
     @contextmanager
     def in_place(self, configurations: NDArray[np.int_]) -> Iterator[None]:

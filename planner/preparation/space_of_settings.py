@@ -124,8 +124,14 @@ def _ladder(holds: Holds, settings: SearchSettings, sources: Sources) -> tuple[N
     stored = ", ".join(each.name for each in holds.stores)
     if settings.formats is None:
         kept = (SOURCE,) if sources and SOURCE in holds.stores else ()
-        return (*kept, *FormatLadder.of(holds.stores).formats)
+        usual = (*kept, *FormatLadder.of(holds.stores).formats)
+        return tuple(each for each in usual if each.keeps_zeros or not settings.space.sparse)
     for number_format in settings.formats.formats:
+        if settings.space.sparse and not number_format.keeps_zeros:
+            raise SettingsError(
+                f"`formats` of sparse weights must keep zeros, and {number_format} does not; "
+                "leave it out, or take sparsity out of `--space`"
+            )
         if number_format not in holds.stores:
             raise SettingsError(
                 f"`formats` must name what {settings.loads_in} stores, {stored}, got "

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +11,10 @@ from torch.nn import functional
 from evaluators.scoring.prefix_tree import Step
 from planner.recovery.closed_form import Sums, ridge_update
 from planner.recovery.cut_plan import CutPlan
-from planner.recovery.recovered_weights import bytes_name
+from planner.recovery.recovered_weights import Storage
 from planner.recovery.side_by_side import SKIPPED
 from search_spaces.models.tensors import tensor_at
 from search_spaces.pruned_weights.quantized import QuantizedMatrix
-from search_spaces.pruned_weights.quantizers.protocol import Quantizer
 from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import ExpertRun, watched_experts
 from search_spaces.structure.linear import as_matrix, matrix
@@ -27,57 +25,6 @@ _HELD_BYTES = 2**30
 layer runs a second time."""
 _SUMS_BYTES = 2**30
 """Bound on the sums of experts that are held at once; of more, text runs once for each part."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Storage:
-    """How what is solved again is stored."""
-
-    is_dense: bool
-    """Whether none of its zeros must stay."""
-    quantized: QuantizedMatrix | None = None
-    """Its bytes, those of a stack in its order; None: it is in the dense model's format."""
-    quantizer: Quantizer | None = None
-    """Makes such bytes; None: there are none."""
-
-    @classmethod
-    def of(cls, plan: CutPlan, position: int, name: str) -> "Storage":
-        """Return that of a tensor of a component, by its path in the cut layer."""
-        component = plan.prepared.sorted_model.structure.components[position]
-        methods = plan.prepared.methods
-        is_mixture = isinstance(component, Mixture)
-        return cls(
-            is_dense=plan.options(position).pattern.is_dense,
-            quantized=plan.quantized(component.layer).get(name),
-            quantizer=methods.experts.quantizer if is_mixture else methods.rewriting.quantizer,
-        )
-
-    @property
-    def can_change(self) -> bool:
-        """Whether the quantiser makes such bytes; some formats only come in files."""
-        return self.quantized is None or self.quantized.format.anew == self.quantized.format
-
-    def stored(self, weight: Tensor, sums: Sums) -> tuple[Tensor, Tensor | None]:
-        """Return a solved matrix ``(rows, columns)`` as it is stored, and its bytes if it has any.
-
-        Args:
-            weight: In float32.
-            sums: At the matrix.
-        """
-        if self.quantized is None:
-            return weight, None
-        assert self.quantizer is not None, "bytes are made by some quantiser"
-        before_zeros = None if self.is_dense else weight
-        matrix = self.quantizer.quantize(
-            weight, self.quantized.format, sums.statistics, before_zeros
-        )
-        return matrix.dequantized().to(weight.device), matrix.data
-
-    def named(self, name: str, data: Tensor | None) -> dict[str, Tensor]:
-        """Return bytes by the name that they have beside the tensor that they stand for."""
-        if self.quantized is None or data is None:
-            return {}
-        return {bytes_name(name, self.quantized.format): data}
 
 
 class Fit(ABC):
@@ -152,7 +99,9 @@ class Fit(ABC):
         """Return a matrix ``(rows, columns)`` solved again, and its bytes, as it is stored."""
         mask = None if self._storage.is_dense else weight != 0
         update = ridge_update(sums, mask, energy=energy, apart=apart)
-        return None if update is None else self._storage.stored(weight.float() + update, sums)
+        if update is None:
+            return None
+        return self._storage.stored(weight.float() + update, sums.statistics)
 
 
 class ProjectionFit(Fit):
@@ -301,7 +250,7 @@ def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
         fits: list[Fit] = []
         for position in kept:
             name = f"{components[position].projections[-1].path}.weight"
-            storage = Storage.of(plan, position, name)
+            storage = plan.storage(position, name)
             if storage.can_change:
                 fits.append(ProjectionFit(components[position], storage, layer))
         if fits:
@@ -311,7 +260,7 @@ def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
         mixture = components[position]
         assert isinstance(mixture, Mixture)
         stack = mixture.stack("down")
-        storage = Storage.of(plan, position, stack.path)
+        storage = plan.storage(position, stack.path)
         if not storage.can_change:
             continue
         matrices = stack.as_matrices(tensor_at(layer, stack.path))

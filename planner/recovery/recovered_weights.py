@@ -21,7 +21,9 @@ from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
 from search_spaces.models.tensors import digest_of_tensors
 from search_spaces.pruned_weights.quantized import QuantizedMatrix
+from search_spaces.pruned_weights.quantizers.protocol import Quantizer
 from search_spaces.space.number_format import NumberFormat, file_format
+from search_spaces.statistics import MatrixStatistics
 
 _BYTES = torch.uint8
 
@@ -38,6 +40,43 @@ def matrices_in(tensors: Mapping[str, Tensor]) -> dict[str, QuantizedMatrix]:
         for name, tensor in tensors.items()
         if tensor.dtype == _BYTES
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How a tensor that is solved again is stored."""
+
+    is_dense: bool
+    """Whether none of its zeros must stay."""
+    quantized: QuantizedMatrix | None = None
+    """Its bytes, those of a stack in its order; None: it is in the dense model's format."""
+    quantizer: Quantizer | None = None
+    """Makes such bytes; None: there are none."""
+
+    @property
+    def can_change(self) -> bool:
+        """Whether the quantiser makes such bytes; some formats only come in files."""
+        return self.quantized is None or self.quantized.format.anew == self.quantized.format
+
+    def stored(self, weight: Tensor, statistics: MatrixStatistics) -> tuple[Tensor, Tensor | None]:
+        """Return a solved matrix ``(rows, columns)`` as it is stored, and its bytes if it has any.
+
+        Args:
+            weight: In float32.
+            statistics: Of the matrix.
+        """
+        if self.quantized is None:
+            return weight, None
+        assert self.quantizer is not None, "bytes are made by some quantiser"
+        before_zeros = None if self.is_dense else weight
+        matrix = self.quantizer.quantize(weight, self.quantized.format, statistics, before_zeros)
+        return matrix.dequantized().to(weight.device), matrix.data
+
+    def named(self, name: str, data: Tensor | None) -> dict[str, Tensor]:
+        """Return bytes by the name that they have beside the tensor that they stand for."""
+        if self.quantized is None or data is None:
+            return {}
+        return {bytes_name(name, self.quantized.format): data}
 
 
 @dataclass(frozen=True, kw_only=True)

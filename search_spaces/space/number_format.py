@@ -37,6 +37,8 @@ class NumberFormat:
     one that only files have, of a matrix that is made anew."""
     matrix_bytes: int = 0
     """That a matrix has beside its blocks."""
+    keeps_zeros: bool = True
+    """Whether zero is among its numbers whatever else is in a block, so that zeros stay zeros."""
 
     @classmethod
     def parse(cls, text: str) -> "NumberFormat":
@@ -83,15 +85,30 @@ class NumberFormat:
         return rows * (columns // self.block) * self.block_bytes + self.matrix_bytes
 
 
+_OFFSET = ("Q5_K", "Q4_K", "Q2_K", "Q5_1", "Q4_1")
+"""GGUF's formats whose numbers begin at the least one of a block, and not at its middle."""
+
+
 def _legacy(name: str, bits: int, block_bytes: int) -> NumberFormat:
     """Return one of GGUF's formats with blocks of 32."""
-    return NumberFormat(name=name, block=32, block_bytes=block_bytes, weight_bits=bits)
+    return NumberFormat(
+        name=name,
+        block=32,
+        block_bytes=block_bytes,
+        weight_bits=bits,
+        keeps_zeros=name not in _OFFSET,
+    )
 
 
 def _k_quant(name: str, bits: int, block_bytes: int, fallback: str) -> NumberFormat:
     """Return one of GGUF's formats with blocks of 256, which are scaled in two steps."""
     return NumberFormat(
-        name=name, block=256, block_bytes=block_bytes, weight_bits=bits, fallback=fallback
+        name=name,
+        block=256,
+        block_bytes=block_bytes,
+        weight_bits=bits,
+        fallback=fallback,
+        keeps_zeros=name not in _OFFSET,
     )
 
 
@@ -108,7 +125,7 @@ def _integers(bits: int) -> NumberFormat:
 
 STORED = NumberFormat(name="stored")
 """That of the dense model, whichever it is."""
-SOURCE = NumberFormat(name="source")
+SOURCE = NumberFormat(name="source", keeps_zeros=False)
 """That in which each matrix came from a quantised file."""
 FORMATS: "Mapping[str, NumberFormat]" = {
     each.name: each
@@ -137,7 +154,6 @@ CACHE_FORMATS: "Mapping[str, NumberFormat]" = {
     "Q4_0": FORMATS["Q4_0"],
 }
 """Those that a runtime may keep keys and values in, the usual one first."""
-INT8 = FORMATS["int8"]
 _ONLY_IN_FILES: "Mapping[str, NumberFormat]" = {
     each.name: each
     for each in (

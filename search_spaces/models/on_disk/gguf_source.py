@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 _PLAIN = frozenset({"F64", "F32", "F16", "BF16"})
 _LAYER = re.compile(r"\.(\d+)\.")
 _STACKS = {
-    "experts.gate_up_proj": ("ffn_gate_exps", "ffn_up_exps"),
-    "experts.down_proj": ("ffn_down_exps",),
+    ".experts.gate_up_proj": ("ffn_gate_exps", "ffn_up_exps"),
+    ".experts.down_proj": ("ffn_down_exps",),
 }
 """Tensors of a block that a stack of a model holds, its rows one after the other."""
 
@@ -50,7 +50,7 @@ class GgufSource:
         tensors = {tensor.name: tensor for tensor in reader.tensors}
         architecture = str(reader.fields["general.architecture"].contents())
         blocks = int(reader.fields[f"{architecture}.block_count"].contents())
-        arch = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == architecture)
+        arch = next(each for each, name in MODEL_ARCH_NAMES.items() if name == architecture)
         names = get_tensor_name_map(arch, blocks)
         found = {}
         for name, shape in self._shapes.items():

@@ -42,6 +42,11 @@ def asked(**values: str) -> SearchSettings:
         ),
         (asked(formats="source"), HOLDS_ALL, "needs a model from a quantised GGUF file, got 'a.m"),
         (asked(formats="int4"), HOLDS_ALL, "int4 makes none: it needs rows of a multiple of 128"),
+        (
+            asked(space="2:4,formats", formats="Q8_0,Q4_K", loads_in="llama.cpp"),
+            TWO,
+            "of sparse weights must keep zeros, and Q4_K does not; leave it out",
+        ),
         (asked(loads_in="onnx"), Holds(stores=()), "needs a place that stores some, and onnx"),
         (asked(space="cache,formats", loads_in="vllm"), TWO, "and vllm has none; set `--loads_in"),
     ],
@@ -73,6 +78,13 @@ def test_each_component_gets_what_its_place_stores(
     names = {each.name for each in holds.formats["embedding"].formats}
     assert names == {"Q8_0", "Q5_0"}
     assert with_formats(TWO, loaded, structure, asked(space="heads")) == TWO
+
+
+def test_sparse_weights_are_offered_formats_that_keep_zeros(
+    loaded: LoadedModel, structure: ModelStructure
+) -> None:
+    holds = with_formats(TWO, loaded, structure, asked(space="2:4,formats"))
+    assert {each for of in holds.formats.values() for each in of.formats} == {FORMATS["Q8_0"]}
 
 
 def test_widths_that_are_left_out_are_said(

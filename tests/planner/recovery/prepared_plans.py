@@ -65,4 +65,5 @@ def kl_of(plan: CutPlan, windows: Tensor, changes: dict[int, dict[str, Tensor]])
         return layer
 
     backbone = plan.prepared.sorted_model.structure.backbone
-    return score_layers(backbone, layer_at, windows, Fidelity(metrics=("kl",))).mean("kl")
+    fidelity = Fidelity(metrics=("kl",))
+    return score_layers(backbone, layer_at, windows, fidelity, ends=plan.ends).mean("kl")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from evaluators.scoring.evaluator import Evaluator
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.fitting_text import FittingText
 from planner.recovery.recovered_weights import matrices_in
@@ -114,6 +115,23 @@ def test_zeros_and_formats_stay(name: str, space: str, kinds: set[str], tmp_path
                     checked.add("bytes")
     assert differ > 2
     assert checked == kinds
+
+
+def test_a_plan_is_followed_with_its_own_embedding_and_head(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    ladder = FormatLadder.parse("Q4_0")
+    prepared = prepared_model(saved_llama, tmp_path / "run", space="formats", formats=ladder)
+    plan, windows = smaller_plan(prepared, 0.0), prepared.calibration.fresh
+    (pair,) = SideBySide.of(plan, windows).pairs
+    embedding = plan.model().get_input_embeddings().weight
+    assert isinstance(embedding, Tensor)
+    assert torch.equal(pair.student, embedding[windows])
+    assert not torch.equal(pair.student, pair.dense)
+    builder = prepared.layer_builder
+    evaluator = Evaluator(prepared.sorted_model, windows, layer_builder=builder)
+    ((_, score),) = evaluator.score(plan.configurations[None])
+    assert kl_of(plan, windows, {}) == pytest.approx(score.mean("kl"), rel=1e-4)
 
 
 def test_a_streamed_model_is_refitted_alike(saved_llama: Path, tmp_path: Path) -> None:

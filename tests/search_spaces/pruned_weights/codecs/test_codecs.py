@@ -62,6 +62,14 @@ def test_every_integer_is_stored_where_it_is_read(name: str) -> None:
     assert len(step.unique()) > 6  # scales are those of the weights
 
 
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_zeros_are_kept_where_the_format_says_so(name: str) -> None:
+    weight, codec = weights() + 0.02, codec_of(FORMATS[name])  # not even about zero
+    weight[:, ::2] = 0.0
+    found = codec.decode(codec.encode(weight))[:, ::2]
+    assert bool((found == 0).all()) == FORMATS[name].keeps_zeros
+
+
 @pytest.mark.parametrize(("name", "bits"), [("int4", 4), ("int8", 8)])
 def test_integers_are_packed_as_by_compressed_tensors(name: str, bits: int) -> None:
     number_format, weight = FORMATS[name], weights()
