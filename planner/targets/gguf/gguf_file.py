@@ -82,8 +82,7 @@ def write_file(
     Args:
         path: The file.
         model: What it is to hold.
-        number_type: Of its matrices but for those in number formats, which F32 holds
-            dequantised; vectors are float32.
+        number_type: Of its matrices but for those in number formats; vectors are float32.
         quantized_from: Of a file that is written first, if that takes llama.cpp's quantiser.
 
     Raises:
@@ -119,8 +118,6 @@ def _write(path: Path, model: GgufModel, number_type: GgufType) -> None:
     for name, rows in tensors.items():
         if isinstance(rows, Tensor):
             _add(writer, name, rows.cpu(), number_type)
-        elif number_type == "F32":
-            _add(writer, name, rows.dequantized(), number_type)
         else:
             kind = GGMLQuantizationType[rows.format.name]
             writer.add_tensor(name, rows.data.contiguous().numpy(), raw_dtype=kind)
@@ -135,10 +132,8 @@ def _usual_type(tensors: Mapping[str, Rows], number_type: GgufType) -> str:
     """Return the type of most numbers of a file."""
     counts: Counter[str] = Counter()
     for rows in tensors.values():
-        if number_type == "F32" or isinstance(rows, Tensor):
-            counts[number_type] += math.prod(rows.shape)
-        else:
-            counts[rows.format.name] += math.prod(rows.shape)
+        name = number_type if isinstance(rows, Tensor) else rows.format.name
+        counts[name] += math.prod(rows.shape)
     return counts.most_common(1)[0][0]
 
 

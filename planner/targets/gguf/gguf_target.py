@@ -122,10 +122,11 @@ class GgufTarget:
         structure = cut.structure
         model = GgufModel(
             structure=structure,
-            blocks=blocks_of(structure, cut.layers, cut.quantized),
+            # of one type for all, what the bytes stand for, as the layers hold it
+            blocks=blocks_of(structure, cut.layers, () if self._type else cut.quantized),
             vocabulary=vocabulary_of(dense.tokenizer, embedding_shape(structure)[0]),
             about=about(dense, source, cut.plan_id),
-            quantized=cut.quantized_ends,
+            quantized={} if self._type else cut.quantized_ends,
         )
         self._write_file(folder, model, dense)
         for path in [] if source is None else papers(source):
@@ -194,17 +195,17 @@ class GgufTarget:
     def _notes(self, cut: CutLayers, blocks: Blocks, dense: LoadedModel) -> Iterator[str]:
         """Yield what a reader should know besides."""
         kind = self._written_type(dense)
-        in_formats = cut.in_formats
-        if kind != "F32":
+        in_formats = cut.in_formats if self._type is None else {}
+        if kind != "F32" or in_formats:
             is_it = f"is it rounded to {kind} and nothing else"
-            if in_formats and self._type is None:
+            if in_formats:
                 is_it = "holds the very numbers that were scored"
             yield (
                 "Its logits were compared in F32, the form that llama.cpp computes without "
                 f"rounding; each tensor of `{MODEL_FILE}` was compared with that of the F32 form, "
                 f"and {is_it}."
             )
-        if in_formats and self._type is None:
+        if in_formats:
             counts = Counter(matrix.format.name for matrix in in_formats.values())
             told = ", ".join(f"{count} in {name}" for name, count in counts.most_common())
             yield f"Of its matrices the plan has {told}; all others are in {kind}."

@@ -3,21 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gguf import GGUFReader
 
 from planner import Run, search
 from planner.export.cards.manifest import Manifest
-from planner.export.run_exports import export_from_run
+from planner.export.run_exports import export_from_model, export_from_run
 from planner.runs.run_store import RunStore
-from planner.targets.gguf.gguf_file import GgufModel, write_file
-from planner.targets.gguf.gguf_layers import blocks_of, embedding_shape
-from planner.targets.gguf.gguf_vocabulary import vocabulary_of
+from planner.settings.search import SearchSettings
 from planner.targets.target_names import TargetChoice
 from search_spaces.errors import TargetError
 from search_spaces.space.plan import Plan
 from tests.models.families import dense
 from tests.models.merging_tokenizers import of_bytes
+from tests.planner.export.exports import plan_of
 from tests.settings import SHORT_TEXT
 
 
@@ -77,33 +77,12 @@ def test_one_type_for_all_is_refused_where_a_plan_chose_one_for_each(
     assert manifest.service.served_as == {"file_type": "F32"}
 
 
-def test_tensors_that_came_quantised_are_copied_bit_by_bit(tmp_path: Path) -> None:
-    structure, tokenizer = dense("llama"), of_bytes()
-    size, _ = embedding_shape(structure)
-    source = tmp_path / "source.gguf"
-    model = GgufModel(
-        structure=structure,
-        blocks=blocks_of(structure, structure.backbone.layers),
-        vocabulary=vocabulary_of(tokenizer, size),
-    )
-    write_file(source, model, "Q8_0")
-    chosen: dict[str, Any] = {
-        "budget": "size<=0.8x",
-        "space": "drops,formats",
-        "formats": "source",
-        "loads_in": "llama.cpp",
-        "evaluations": 12,
-        "population": 4,
-        **SHORT_TEXT,
-    }
-    run = search(str(source), out=tmp_path / "run", **chosen)
-    plan, manifest = exported(run, run.best("size<=0.8x").plan_id, tmp_path / "export")
-    kept = [name for name, each in plan.sites.items() if each.kept and each.format == "source"]
-    assert kept
-    came = {each.data.tobytes() for each in GGUFReader(source).tensors}
-    tensors = GGUFReader(tmp_path / "export" / "model.gguf").tensors
-    copied = [each for each in tensors if each.tensor_type.name == "Q8_0"]
-    assert copied
-    assert all(each.data.tobytes() in came for each in copied)
-    assert not (tmp_path / "export" / "tensor-types.txt").exists()
-    assert any("as they came in a quantised file" in note for note in manifest.notes)
+def test_a_plan_file_may_name_the_embedding(run: Run, tmp_path: Path) -> None:
+    model = dense("llama").with_ends()
+    plan = plan_of(model, [np.arange(each.member_count) for each in model.components])
+    (tmp_path / "plan.json").write_text(plan.to_json(), encoding="utf-8")
+    settings = SearchSettings(model=run.settings.model)
+    choice = TargetChoice(name="gguf")
+    out = export_from_model(settings, tmp_path / "plan.json", tmp_path / "out", choice=choice)
+    types = {each.name: each.tensor_type.name for each in GGUFReader(out / "model.gguf").tensors}
+    assert types["token_embd.weight"] == "F32"
