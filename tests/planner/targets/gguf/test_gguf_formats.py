@@ -1,5 +1,6 @@
 """Number formats that a plan chooses: written as scored, served, and made again by llama.cpp."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from planner.targets.cut_layers import CutLayers, logits_of_layers
 from planner.targets.gguf.gguf_file import GgufModel, write_file
 from planner.targets.gguf.gguf_layers import blocks_of
 from planner.targets.gguf.gguf_runtime import served
+from search_spaces.models.fingerprint import lasting
+from search_spaces.models.on_disk.gguf_source import GgufSource
+from search_spaces.pruned_weights.quantizers.source_matrices import SourceMatrices
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, random_tokens
 from tests.models.families import FAMILIES, dense
@@ -21,11 +25,12 @@ MIXED = {"attention": "Q8_0", "mlp": "Q4_1", "embedding": "Q5_0", "head": "Q4_0"
 
 
 def written(cut: CutLayers, path: Path, number_type: str = "F16") -> dict[str, str]:
-    """Write a plan; return the type of each tensor in the file."""
+    """Write a plan, in F32 what its bytes stand for; return the type of each tensor."""
+    in_full = number_type == "F32"
     model = GgufModel(
         structure=cut.structure,
-        blocks=blocks_of(cut.structure, cut.layers, cut.quantized),
-        quantized=cut.quantized_ends,
+        blocks=blocks_of(cut.structure, cut.layers, () if in_full else cut.quantized),
+        quantized={} if in_full else cut.quantized_ends,
     )
     write_file(path, model, number_type)  # type: ignore[arg-type]
     return {each.name: each.tensor_type.name for each in GGUFReader(path).tensors}
@@ -125,3 +130,31 @@ def test_the_dense_model_stays_as_it_was() -> None:
     embedding = cut.structure.backbone.model.get_input_embeddings().weight
     matrix = cut.quantized_ends["model.embed_tokens.weight"]
     assert torch.equal(embedding, matrix.dequantized())
+
+
+def test_matrices_that_came_quantised_are_copied_bit_by_bit(tmp_path: Path) -> None:
+    structure = dense("llama")
+    path = tmp_path / "source.gguf"
+    blocks = blocks_of(structure, structure.backbone.layers)
+    write_file(path, GgufModel(structure=structure, blocks=blocks), "Q8_0")
+    held = lasting(structure.backbone.model)
+    source = GgufSource(path, {name: tuple(weight.shape) for name, weight in held.items()})
+    matrices = SourceMatrices(source, torch.float32)
+    cut = in_formats(structure, whole(structure), {"attention": "Q8_0", "mlp": "Q8_0"})
+    # what stands in the model is what the file stands for, as it is unpacked
+    copied = tuple(
+        {
+            name: matrices.matrix(
+                f"model.layers.{i}.{name}", each.dequantized().bfloat16().float()
+            )
+            for name, each in of_layer.items()
+        }
+        for i, of_layer in enumerate(cut.quantized)
+    )
+    written(replace(cut, quantized=copied), tmp_path / "m.gguf")
+    came = {each.name: each for each in GGUFReader(path).tensors}
+    again = [each for each in GGUFReader(tmp_path / "m.gguf").tensors if "_q." in each.name]
+    assert [each.tensor_type.name for each in again] == ["Q8_0"] * len(cut.layers)
+    for tensor in GGUFReader(tmp_path / "m.gguf").tensors:
+        if tensor.tensor_type.name == "Q8_0":
+            np.testing.assert_array_equal(tensor.data, came[tensor.name].data)
