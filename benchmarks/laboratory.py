@@ -28,6 +28,7 @@ from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
 from search_spaces.pruned_weights.refinements import RefinementName, make_refinement
+from search_spaces.pruned_weights.rewriting import Rewriting
 from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsifier
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions, combined_options
@@ -174,8 +175,10 @@ class Laboratory:
             self.sorted_model,
             statistics,
             compensation=make_compensation(compensation) if compensation else None,
-            sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
-            refinement=make_refinement(refinement) if refinement else None,
+            rewriting=Rewriting(
+                sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
+                refinement=make_refinement(refinement) if refinement else None,
+            ),
         )
         weights = LazyWeights(WeightBuilder(projections, dtype=self.stored_dtype))
         block_options = [combined_options(patterns)] * len(self.structure.components)

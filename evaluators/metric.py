@@ -121,7 +121,11 @@ METRICS: Mapping[str, Metric] = {
         ),
         Metric(
             name="size", kind="exact", label="weights on disk", unit="bytes",
-            source="tensor data in safetensors", suffixes=_BYTES,
+            source="tensor data in the file, scales and all", suffixes=_BYTES,
+        ),
+        Metric(
+            name="bits", kind="exact", label="bits a weight", unit="bits/parameter",
+            source="bytes of tensor data, scales and all, over parameters", reading_of="size",
         ),
         Metric(
             name="macs", kind="exact", label="multiply–accumulates a token",
@@ -147,6 +151,11 @@ METRICS: Mapping[str, Metric] = {
             name="active", kind="experts", label="parameters that run for a token",
             unit="parameters/token", suffixes=_COUNTED,
             source="parameters but for those of experts that do not run for the token",
+        ),
+        Metric(
+            name="active_size", kind="experts", label="weights that run for a token",
+            unit="bytes/token", suffixes=_BYTES,
+            source="bytes of tensor data but for experts that do not run for the token",
         ),
         Metric(
             name="loading", kind="experts", label="weights read for a token", unit="bytes/token",

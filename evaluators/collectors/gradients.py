@@ -54,7 +54,7 @@ def _differentiate(structure: ModelStructure, window: Tensor) -> None:
     with torch.enable_grad():
         final = backbone.decoder(input_ids=window, use_cache=False).last_hidden_state
     gradient = gradient_by_final(
-        backbone,
+        backbone.logits,
         final.detach(),
         lambda logits, part: cross_entropy(logits, targets[part], reduction="sum") / len(targets),
     )

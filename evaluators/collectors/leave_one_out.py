@@ -46,7 +46,7 @@ def removal_configurations(structure: ModelStructure) -> Configurations:
     """Return the dense model, then, for each layer, without it, its attention, or its MLP."""
     dense = dense_configurations(structure.components)
     configurations = np.tile(dense, (1 + len(PARTS) * len(structure.layers), 1))
-    for position, component in enumerate(structure.components):
+    for position, component in enumerate(structure.in_layers):
         first = 1 + len(PARTS) * component.layer
         part = 1 if component.mixes_tokens else 2
         configurations[[first, first + part], position] = 0

@@ -13,16 +13,22 @@ from evaluators.costs.cost_table import ComponentOptions, CostTable, Floats, tot
 from evaluators.latency.latency_table import LatencyTable
 from evaluators.metric import METRICS, Kind
 from search_spaces.models.stored import StoredFormat
-from search_spaces.space.block_options import BlockOptions, combined_options
+from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, combined_options
 from search_spaces.space.configuration import (
     Configurations,
     ConfigurationTables,
     dense_configurations,
 )
+from search_spaces.space.formats.component_formats import Sources
+from search_spaces.space.number_format import NumberFormat
 from search_spaces.space.sites import Site
 from search_spaces.space.space import SearchSpace
 from search_spaces.structure.as_stored import as_stored
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
+
+Keeps = Callable[[Component, NumberFormat], bool]
+"""Whether the matrices of a component are stored in a number format where it is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +42,8 @@ class CostedModel:
     """Tokens that a token attends to, for the multiply–accumulates of attention."""
     block_options: ComponentOptions
     """For each component its options, the dense one first."""
+    sources: Sources = field(default_factory=dict)
+    """The number formats in which its matrices came from a quantised file."""
     adds_bias: bool = False
     """Whether pruned components gain a bias."""
     latencies: LatencyTable | None = None
@@ -78,6 +86,7 @@ class CostModel:
         stored: Number formats of its weights on disk, and so of an export's.
         context: Tokens that a token attends to, for the multiply–accumulates of attention.
         block_options: For each component its options, the dense one first; None: that alone.
+        sources: The number formats in which its matrices came from a quantised file.
         adds_bias: Whether pruned components gain a bias.
     """
 
@@ -88,6 +97,7 @@ class CostModel:
         stored: StoredFormat,
         context: int,
         block_options: Sequence[Sequence[BlockOptions]] | None = None,
+        sources: Sources | None = None,
         adds_bias: bool = False,
     ) -> None:
         self._structure = structure
@@ -99,6 +109,7 @@ class CostModel:
             stored=stored,
             context=context,
             block_options=self.block_options,
+            sources=sources or {},
             adds_bias=adds_bias,
         )
         self._cost_tables = self._model.tables()
@@ -125,7 +136,9 @@ class CostModel:
             name: total(cost_table, self._structure, configurations)
             for name, cost_table in self._cost_tables.items()
         }
-        if self.table is not None:  # no sum over components, so that it has no table of its own
+        # means and rates are no sums over components, so that they have no tables of their own
+        costs["bits"] = 8 * costs["size"] / costs["params"]
+        if self.table is not None:
             costs["throughput"] = self.table.setting.workload.throughput(costs["latency"])
         return costs
 
@@ -137,10 +150,36 @@ class CostModel:
         """Return the cost of one candidate ``(components,)`` in each metric."""
         return {name: float(cost[0]) for name, cost in self.costs(configurations[None]).items()}
 
-    def written(self, configurations: Configurations) -> dict[str, float]:
-        """Return the costs of the dense tensors that an export writes of a candidate."""
-        tables = ConfigurationTables.of(self._structure.components, self.block_options)
-        return self.of_one(tables.written(configurations))
+    def written(
+        self, configurations: Configurations, stored: StoredFormat, keeps: Keeps
+    ) -> dict[str, float]:
+        """Return the costs of a candidate as an export writes it, with zeros and all.
+
+        Args:
+            configurations: ``(components,)``
+            stored: The formats of weights for which a plan chooses none.
+            keeps: Whether the matrices of a component are written in a number format as such; if
+                not, they are dequantised.
+        """
+        components = self._structure.components
+        tables = ConfigurationTables.of(components, self.block_options)
+        chosen = tables.options_index(configurations).tolist()
+        written = [
+            options[i] if keeps(component, options[i].format) else options[i].dequantized
+            for component, options, i in zip(components, self.block_options, chosen, strict=True)
+        ]
+        block_options = [tuple(dict.fromkeys((DENSE_OPTIONS, each))) for each in written]
+        costs = CostModel(
+            self._structure,
+            stored=stored,
+            context=self._model.context,
+            block_options=block_options,
+            sources=self._model.sources,
+            adds_bias=self._model.adds_bias,
+        )
+        places = np.array([len(options) - 1 for options in block_options])
+        own = ConfigurationTables.of(components, block_options)
+        return costs.of_one(own.index(tables.units(configurations), places))
 
     def joint_costs(
         self, metric: str, space: SearchSpace

@@ -11,11 +11,16 @@ from search_spaces.structure.components import Component
 
 
 def kv_table(model: CostedModel) -> CostTable:
-    """Count cache bytes in the weights' dtype; layers with a sliding window count in full."""
-    itemsize = model.stored.dtype.itemsize
+    """Count the bytes of keys and values in the cache's number format, the weights' dtype if none.
 
-    def table(component: Component, _options: Sequence[BlockOptions]) -> Floats:
-        return proportional(component.unit_count, component.cached_features * itemsize)
+    Layers with a sliding window count in full.
+    """
+    usual = 8 * model.stored.dtype.itemsize
+
+    def table(component: Component, block_options: Sequence[BlockOptions]) -> Floats:
+        bits = [options.cache.bits or usual for options in block_options]
+        each = proportional(component.unit_count, component.cached_features / 8)
+        return np.outer(bits, each)
 
     return CostTable(
         tables=tabulated(model.structure, model.block_options, table),

@@ -35,6 +35,8 @@ def products_table(
     layers = structure.backbone.layers
 
     def table(component: Component, options: Sequence[BlockOptions]) -> Floats:
+        if component in structure.ends:  # with all else outside the layers
+            return np.zeros((1, 1))
         layer, kept = layers[component.layer], KeptCounts.of(component, options)
         standing = sum(_products(matrix(linear)) for linear in _standing(layer, component))
         costs = np.zeros((len(options), component.unit_count + 1))

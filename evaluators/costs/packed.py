@@ -6,14 +6,14 @@ No runtime gets faster by it, and few load it: it is the size of a packed file o
 import numpy as np
 
 from evaluators.costs.cost_model import CostedModel
-from evaluators.costs.cost_table import CostTable, Floats
-from evaluators.costs.zeros import Zeros, sparse_table
+from evaluators.costs.cost_table import CostTable
+from evaluators.costs.matrix_bytes import Counts, StoredMatrix, less, savings
 
 
 def packed_table(model: CostedModel) -> CostTable:
     """Subtract what packing saves from the bytes; a matrix is packed only if it helps."""
 
-    def saved(zeros: Zeros) -> Floats:
-        return np.asarray(np.maximum(0.0, zeros.all_bytes - zeros.packed_bytes), np.float64)
+    def saved(matrix: StoredMatrix) -> Counts:
+        return np.maximum(0, matrix.all_bytes - matrix.packed_bytes)
 
-    return sparse_table(model.table("size"), model.on_disk, model.block_options, saved)
+    return less(model.table("size"), savings(model, saved))

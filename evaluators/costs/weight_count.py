@@ -71,7 +71,7 @@ class _WeightCounter:
     def __init__(
         self, structure: ModelStructure, weight_cost: WeightCost, counted: Counted
     ) -> None:
-        self._layers = structure.backbone.layers
+        self._owner = structure.owner
         self._weight_cost = weight_cost
         self._counted = counted
 
@@ -85,13 +85,13 @@ class _WeightCounter:
     def whole(self, component: Component) -> float:
         """Return the cost of all that dropping the component removes."""
         holder = {component.module} if component.module else set(component.paths)
-        layer = self._layers[component.layer]
-        return sum(self.all(layer.get_submodule(path)) for path in holder | set(component.private))
+        owner = self._owner(component)
+        return sum(self.all(owner.get_submodule(path)) for path in holder | set(component.private))
 
     def table(self, component: Component, block_options: Sequence[BlockOptions]) -> Floats:
         """Return the cost of a component in each of its configurations."""
         kept = KeptCounts.of(component, block_options)
-        weights = component.unit_weights(self._layers[component.layer])
+        weights = component.unit_weights(self._owner(component))
         dense_costs = [self._counted_cost(weight) for weight in weights]
         table = np.zeros((len(block_options), component.unit_count + 1))
         table += (self.whole(component) - sum(dense_costs)) * (kept.members > 0)
@@ -114,6 +114,6 @@ class _WeightCounter:
 
     def _missing_bias(self, component: Component) -> float:
         """Return the cost of a refitted output's bias, 0 if the dense model has one already."""
-        layer = self._layers[component.layer]
-        outputs = [layer.get_submodule(p.path) for p in component.projections[-1:]]
+        owner = self._owner(component)
+        outputs = [owner.get_submodule(p.path) for p in component.projections[-1:]]
         return sum(self._weight_cost(matrix(o)[:, 0]) for o in outputs if bias(o) is None)

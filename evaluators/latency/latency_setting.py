@@ -12,9 +12,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from evaluators.latency.workload import Workload
-from evaluators.runtime import RuntimeName
+from evaluators.runtime import IN_FORMATS, RuntimeName
 from evaluators.runtime.device import processor_name
 from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.number_format import SOURCE, STORED, NumberFormat
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
@@ -85,6 +86,8 @@ class Setting(_Frozen):
     """Hash of what determines the model's speed: its class, its layers and their shapes."""
     thinned: str | None = None
     """Timed numbers of running experts and of their channels; None: only the dense ones."""
+    formats: str | None = None
+    """Timed number formats; None: that of the dense model alone."""
 
     @classmethod
     def of(
@@ -104,6 +107,7 @@ class Setting(_Frozen):
         """
         model = structure.backbone.model
         runtime = runtime or ServingRuntime.torch_of(model)
+        formats = timed_formats(structure.components, block_options or (), runtime.name)
         grids = [
             f"{experts_run} of {channels}"
             for component, options in zip(structure.components, block_options or (), strict=False)
@@ -116,6 +120,7 @@ class Setting(_Frozen):
             workload=workload,
             shapes=_shapes(structure),
             thinned="; ".join(dict.fromkeys(grids)) or None,
+            formats=", ".join(each.name for each in formats) or None,
         )
 
     @property
@@ -146,6 +151,30 @@ def timed_inside(
     top_ks = sorted({options.top_k or component.top_k for options in block_options})
     channels = sorted({options.channels or component.channel_count for options in block_options})
     return _three_of(top_ks), _three_of(channels)
+
+
+def timed_formats(
+    components: Sequence[Component],
+    block_options: Sequence[Sequence[BlockOptions]],
+    runtime: RuntimeName,
+) -> tuple[NumberFormat, ...]:
+    """Return the number formats that some components are timed in, besides the dense model's.
+
+    What is to stay as it came from a file is not: it counts as what the dense model is stored in.
+
+    Args:
+        components: Of a model.
+        block_options: Of each of them; empty: the dense ones alone.
+        runtime: That times them.
+    """
+    if runtime not in IN_FORMATS:
+        return ()
+    found = (
+        options.format
+        for _, of_one in zip(components, block_options, strict=False)
+        for options in of_one
+    )
+    return tuple(dict.fromkeys(each for each in found if each not in (STORED, SOURCE)))
 
 
 def _three_of(values: Sequence[int]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from evaluators.latency.workload import Latency
 from search_spaces.errors import LatencyError, quoted
 from search_spaces.structure.components import ComponentKind
 
-_VERSION: Literal[2] = 2
+_VERSION: Literal[3] = 3
 
 
 class _Frozen(BaseModel):
@@ -32,6 +32,8 @@ class Curve(_Frozen):
     counts: tuple[int, ...]
     """Units kept, ascending, the last all."""
     latencies: tuple[Latency, ...]
+    in_formats: Mapping[str, Latency] = {}
+    """By number format that of all units in it."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -50,6 +52,8 @@ class Grid(_Frozen):
     """Of each member, ascending, the last all."""
     latencies: tuple[Latency, ...]
     """Of all combinations, the channels changing fastest and the counts slowest."""
+    in_formats: Mapping[str, Latency] = {}
+    """By number format that of all units in it."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -81,12 +85,14 @@ class LayerTimes(BaseModel):
 class LatencyTable(_Frozen):
     """The measurements, before anything is derived from them."""
 
-    version: Literal[2] = _VERSION
+    version: Literal[3] = _VERSION
     setting: Setting
     dense: Latency
     """The whole model, measured in turns with its parts."""
     rest: Latency
     """Embedding, head and all else outside the layers."""
+    rest_in: Mapping[str, Latency] = {}
+    """The same by number format of the embedding and the head."""
     kinds: tuple[LayerTimes, ...]
 
     @property
@@ -166,6 +172,7 @@ def _measured(setting: Setting) -> dict[str, str]:
         "attention": setting.runtime.attention or "its only one",
         "workload": str(setting.workload),
         "experts": setting.thinned or "as in the dense model",
+        "number formats": setting.formats or "that of the dense model",
     }
 
 

@@ -13,6 +13,7 @@ from evaluators.latency.stack_timer import StackTimer, Times
 from evaluators.latency.workload import Latency
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.space.block_options import BlockOptions, combined_options
+from search_spaces.space.number_format import STORED
 from search_spaces.structure.model import ModelStructure
 
 TURNS = 5
@@ -36,7 +37,8 @@ class LayerBenchmark:
         structure: The dense model.
         timer: Of its stacks, in one runtime.
         block_options: For each component its options; None: the dense one only. Experts are timed
-            on a small grid of their count, how many run and how wide they are.
+            on a small grid of their count, how many run and how wide they are; number formats at
+            full width, in runtimes that compute with them.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class LayerBenchmark:
         self._structure = structure
         self._timer = timer
         self._options = tuple(block_options or [combined_options()] * len(structure.components))
-        self._kinds = list_cases(structure, self._options, bare_layers=timer.bare_layers)
+        self._kinds = list_cases(
+            structure, self._options, bare_layers=timer.bare_layers, runtime=timer.runtime.name
+        )
         self.cases = [case for kind in self._kinds for case in kind.cases]
         self._dense_turns: list[Times] = []
         self._case_turns: list[list[Times]] = []
@@ -81,10 +85,18 @@ class LayerBenchmark:
         stacks: dict[StackCase, Times] = dict(zip(self.cases, medians, strict=True))
         timer = self._timer
         outside = [_outside(kind, stacks) for kind in self._kinds]
+        rest = np.clip(np.median(outside, axis=0), 0.0, dense)
         return LatencyTable(
             setting=Setting.of(self._structure, timer.workload, self._options, timer.runtime),
             dense=_latency(dense),
-            rest=_latency(np.clip(np.median(outside, axis=0), 0.0, dense)),
+            rest=_latency(rest),
+            rest_in={
+                case.ends.name: _latency(
+                    np.clip(rest + stacks[case] - stacks[kind.short], 0.0, dense)
+                )
+                for kind in self._kinds
+                for case in kind.ends
+            },
             kinds=tuple(
                 _collect(self._structure, kind, *_layers(kind, stacks)) for kind in self._kinds
             ),
@@ -158,12 +170,19 @@ def _collect(
         points = {
             (case.kept[place], case.options.top_k, case.options.channels): times
             for case, times in layers.items()
-            if case.kept[place]
+            if case.kept[place] and case.options.format == STORED
         }
-        grid = _grid(points)
+        in_formats = {
+            case.options.format.name: _latency(times)
+            for case, times in layers.items()
+            if case.kept[place] and case.options.format != STORED
+        }
+        grid = _grid(points).model_copy(update={"in_formats": in_formats})
         is_curve = not any(grid.top_ks + grid.channels)  # over its units alone
         parts[component.kind] = (
-            Curve(counts=grid.counts, latencies=grid.latencies) if is_curve else grid
+            Curve(counts=grid.counts, latencies=grid.latencies, in_formats=in_formats)
+            if is_curve
+            else grid
         )
     return LayerTimes.of(kind.group, _latency(call), parts)
 

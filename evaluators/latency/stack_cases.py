@@ -7,8 +7,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.latency.latency_setting import layer_kinds, timed_inside
+from evaluators.latency.latency_setting import layer_kinds, timed_formats, timed_inside
+from evaluators.runtime import RuntimeName
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertPruning
+from search_spaces.space.number_format import STORED, NumberFormat
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
@@ -33,6 +35,8 @@ class StackCase:
     """Units kept of each of the layer's components."""
     options: BlockOptions = DENSE_OPTIONS
     """Of the component that is kept."""
+    ends: NumberFormat = STORED
+    """Of the embedding and the head."""
 
     def of_layer(
         self, components: Sequence[Component]
@@ -63,12 +67,14 @@ class KindCases:
     short: StackCase
     """The same of fewer layers; the two tell a layer's time from that of all else."""
     widths: tuple[StackCase, ...]
-    """Each keeps one component of each layer only."""
+    """Each keeps one component of each layer only; of number formats all of it."""
+    ends: tuple[StackCase, ...] = ()
+    """The short stack with the ends in each of their number formats."""
 
     @property
     def cases(self) -> list[StackCase]:
         """All, each once."""
-        return list(dict.fromkeys([self.short, self.long, *self.widths]))
+        return list(dict.fromkeys([self.short, self.long, *self.widths, *self.ends]))
 
 
 def list_cases(
@@ -76,18 +82,26 @@ def list_cases(
     block_options: Sequence[Sequence[BlockOptions]],
     *,
     bare_layers: bool,
+    runtime: RuntimeName = "torch",
 ) -> list[KindCases]:
     """List what is timed of a model, for each kind of layer.
 
     Args:
         structure: The model.
         block_options: For each component its options.
+        runtime: That times it.
         bare_layers: Whether layers that keep nothing can be timed: the two stacks are half and
             all of these, or else one and all layers with their last component at its narrowest.
     """
-    return [
-        _of_kind(structure, group, block_options, bare_layers=bare_layers)
+    first, *others = [
+        _of_kind(structure, group, block_options, runtime, bare_layers=bare_layers)
         for group in layer_kinds(structure)
+    ]
+    of_ends = block_options[len(structure.in_layers) :]
+    formats = timed_formats(structure.ends, of_ends, runtime)
+    return [
+        replace(first, ends=tuple(replace(first.short, ends=each) for each in formats)),
+        *others,
     ]
 
 
@@ -95,6 +109,7 @@ def _of_kind(
     structure: ModelStructure,
     group: tuple[int, ...],
     block_options: Sequence[Sequence[BlockOptions]],
+    runtime: RuntimeName,
     *,
     bare_layers: bool,
 ) -> KindCases:
@@ -109,7 +124,8 @@ def _of_kind(
     for place, (component, component_options) in enumerate(
         zip(first.components, block_options[span], strict=True)
     ):
-        timed = _timed(component, component_options)
+        formats = timed_formats((component,), (component_options,), runtime)
+        timed = _timed(component, component_options, formats)
         stacks = [
             replace(
                 bare, kept=(*bare.kept[:place], count, *bare.kept[place + 1 :]), options=inside
@@ -124,16 +140,20 @@ def _of_kind(
 
 
 def _timed(
-    component: Component, block_options: Iterable[BlockOptions]
+    component: Component,
+    block_options: Iterable[BlockOptions],
+    formats: Iterable[NumberFormat] = (),
 ) -> list[tuple[int, BlockOptions]]:
     """List the numbers of units, each with options, at which a component is timed."""
     counts = {count for count in timed_counts(component.unit_count) if count >= component.lowest}
     counts |= set(component.timed_counts)
     top_ks, channels = timed_inside(component, list(block_options))
-    return [
+    widths = [
         (count, BlockOptions(channels=width, top_k=top_k))
         for count, top_k, width in product(sorted(counts), top_ks, channels)
     ]
+    count, whole = widths[-1]
+    return [*widths, *((count, replace(whole, format=each)) for each in formats)]
 
 
 def timed_counts(unit_count: int) -> list[int]:

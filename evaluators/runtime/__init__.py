@@ -7,3 +7,5 @@ DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 RuntimeName = Literal["torch", "llama.cpp", "onnxruntime"]
 """Runtimes that latency is measured in."""
+IN_FORMATS: frozenset[RuntimeName] = frozenset({"llama.cpp"})
+"""Those that compute with matrices in number formats; others are given what these stand for."""

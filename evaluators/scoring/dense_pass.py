@@ -34,4 +34,4 @@ class DensePass:
         if len(rows) not in self._calls:  # they depend on the batch's shape alone
             self._calls[len(rows)] = self._backbone.enter(tokens).calls
         hidden, final = self._hidden[rows], self._final[rows]
-        return tokens, LayerInputs(hidden, self._calls[len(rows)], final)
+        return tokens, LayerInputs(tokens, hidden, self._calls[len(rows)], final)

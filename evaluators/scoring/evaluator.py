@@ -16,6 +16,7 @@ from evaluators.runtime.allocator import keep_pages
 from evaluators.scoring.batches import Batch, Fidelity, WindowBatches
 from evaluators.scoring.gate_gradients import GateGradients, gate_gradients
 from evaluators.scoring.memory_retry import until_done
+from evaluators.scoring.output_fisher import Asked, OptionSensitivities, output_fisher
 from evaluators.scoring.prefix_tree import PrefixTree
 from evaluators.scoring.score import Score, is_finite
 from evaluators.scoring.state_cache import StateCache
@@ -69,7 +70,8 @@ class Evaluator:
         self._sweep_bytes = self._fidelity.sweep_bytes
         self._scored_counts = np.zeros(len(self.rungs))  # candidates scored on each rung
         macs = products_table(structure, self._layer_builder.block_options, windows.shape[1])
-        self.states = StateCache(self.tree.steps, macs.tables, self._fidelity.state_bytes)
+        work = [macs.tables[position] for position in self.tree.running_order]
+        self.states = StateCache(self.tree.running_steps, work, self._fidelity.state_bytes)
 
     def score(
         self, configurations: Configurations, rung: int | None = None
@@ -129,6 +131,25 @@ class Evaluator:
 
         return until_done(configurations, attempt, self._halve_gradients)
 
+    def option_sensitivities(
+        self, candidate: NDArray[np.int_], asked: Asked
+    ) -> OptionSensitivities:
+        """Estimate what options of single components do inside a candidate ``(components,)``.
+
+        On the windows of the first rung, fewer at once if memory runs out; see `output_fisher`.
+
+        Args:
+            candidate: Its configurations.
+            asked: Configurations of components, each dense but for one option.
+        """
+
+        def attempt(_: Configurations) -> Iterator[tuple[int, OptionSensitivities]]:
+            parts = self._batches.for_gradients()
+            yield 0, output_fisher(self.tree, parts, candidate, asked)
+
+        ((_, found),) = until_done(candidate[None], attempt, self._halve_gradients)
+        return found
+
     def expect(self, parents: Configurations) -> None:
         """Keep the hidden states from which children of these candidates can start.
 
@@ -141,14 +162,15 @@ class Evaluator:
             key: (state_bytes, float(shares[rung]))
             for rung, key, state_bytes in self._batches.state_sizes()
         }
-        self.states.expect(np.unique(np.concatenate([dense, parents]), axis=0), sizes)
+        expected = np.unique(np.concatenate([dense, parents]), axis=0)
+        self.states.expect(self._as_run(expected), sizes)
 
     def _score_rung(
         self, configurations: Configurations, rung: int
     ) -> Iterator[tuple[int, Score]]:
         def attempt(waiting: Configurations) -> Iterator[tuple[int, Score]]:
             if rung == 0:
-                self.states.observe(waiting)
+                self.states.observe(self._as_run(waiting))
             batches = self._batches.of_rung(rung)
             return self._score_batches(waiting, batches, self._batches.keys(rung))
 
@@ -181,11 +203,16 @@ class Evaluator:
     ) -> Iterator[tuple[int, list[int], list[dict[str, NDArray[np.float64]]]]]:
         """Yield a batch, a few candidates that share its teacher's logits, and their metrics."""
         walk = self._walk(configurations, batches, keys)
+        ends = self.tree.ends
+        heads = ends.choices(ends.head, configurations)
         for index, arriving in groupby(walk, key=lambda arrival: arrival[0]):
             readout = batches[index].readout
             while group := list(islice(arriving, HEADS_AT_ONCE)):
-                finals = [final for *_, final in group]
-                yield index, [member for _, member, _ in group], readout.compare(finals)
+                # a head is in memory while all that are read out with it are
+                ordered = sorted(group, key=lambda arrival: int(heads[arrival[1]]))
+                for head, alike in groupby(ordered, key=lambda arrival: int(heads[arrival[1]])):
+                    members, finals = zip(*((m, final) for _, m, final in alike), strict=True)
+                    yield index, list(members), readout.compare(finals, ends.reading(head))
 
     def _walk(
         self, configurations: Configurations, batches: Sequence[Batch], keys: Sequence[int]
@@ -197,7 +224,8 @@ class Evaluator:
         for index, batch in enumerate(batches):
             starts = on_state = None
             if keys:
-                starts = self.states.starts(keys[index], configurations, batch.inputs.hidden)
+                rest, starts = self.states.starts(keys[index], self._as_run(configurations))
+                starts = [*self.tree.roots(configurations, batch.inputs, rest), *starts]
                 on_state = self.states.keeper(keys[index])
             for member, final in self.tree.walk(configurations, batch.inputs, starts, on_state):
                 yield index, member, batch.readout.pick(final)
@@ -213,6 +241,11 @@ class Evaluator:
             walk = self.tree.walk_by_layer(configurations[first : first + group], inputs)
             for index, member, final in walk:
                 yield index, first + member, batches[index].readout.pick(final)
+
+    def _as_run(self, configurations: Configurations) -> Configurations:
+        """Return configurations with components as they run, as states are kept by."""
+        # in C order, for prefixes of rows are known by their bytes
+        return np.ascontiguousarray(configurations[:, self.tree.running_order])
 
     def _complete(self, partial_score: _PartialScore, tokens: int) -> Score:
         by_window = {

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators.scoring.likelihood import gradient_by_final
+from evaluators.scoring.ends import Ends
+from evaluators.scoring.likelihood import kl_by_final
 from search_spaces.pruned_weights.types import LinearWeights
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.structure.components import Component, Projection
@@ -53,6 +54,7 @@ def gate_gradients(
     structure = sorted_model.structure
     model = structure.backbone.model
     layer_builder = layer_builder or LayerBuilder(sorted_model)
+    ends = Ends(structure, layer_builder)
     kept_counts = layer_builder.tables.units(configurations)
     gates = [
         (torch.arange(component.unit_count, device=model.device) < count).to(model.dtype)
@@ -64,31 +66,22 @@ def gate_gradients(
         with torch.enable_grad(), frozen(model):
             leaves = [gate.clone().requires_grad_() for gate in gates]
             with (
+                ends.in_place(configurations),
                 _shaped(structure, configurations, layer_builder),
                 _gated(structure, leaves, kept_counts),
             ):
                 decoder = structure.backbone.decoder
                 final = decoder(input_ids=tokens, use_cache=False).last_hidden_state
-            gradients = torch.autograd.grad(
-                final, leaves, _by_hidden(structure, final.detach(), dense), allow_unused=True
-            )
+            by_hidden = kl_by_final(structure.backbone, ends.head_of(configurations), final, dense)
+            gradients = torch.autograd.grad(final, leaves, by_hidden, allow_unused=True)
         for component, gradient in enumerate(gradients):
             if gradient is not None:
                 sums[component] += gradient.double().cpu()
     return tuple((total / positions).numpy() for total in sums)
 
 
-def _by_hidden(structure: ModelStructure, final: Tensor, dense: Tensor) -> Tensor:
-    """Differentiate the sum of KL over positions by the final hidden states."""
-    teacher = dense[:, :-1].flatten(0, 1)
-
-    def cross_entropy(logits: Tensor, part: slice) -> Tensor:
-        with torch.no_grad():
-            probabilities = structure.backbone.logits(teacher[part]).float().softmax(dim=-1)
-        # KL but for the teacher's entropy, which does not depend on the candidate
-        return -(probabilities * functional.log_softmax(logits, dim=-1)).sum()
-
-    return gradient_by_final(structure.backbone, final, cross_entropy)
+def _of_layers(structure: ModelStructure) -> list[Component]:
+    return [component for layer in structure.layers for component in layer.components]
 
 
 @contextmanager
@@ -101,9 +94,10 @@ def _shaped(
     # all before the first change, for making pruned weights may run the dense model
     pruned_weights = [
         layer_builder.weights(position, int(configuration))
-        for position, configuration in enumerate(configurations)
+        for position, configuration in enumerate(configurations[: structure.spans[-1].stop])
     ]
-    candidate = zip(structure.components, kept_counts, pruned_weights, strict=True)
+    # those of layers come first, and those in none are not shaped here
+    candidate = zip(_of_layers(structure), kept_counts, pruned_weights, strict=False)
     for component, count, weights in candidate:
         for projection in component.projections:
             if projection.path in weights:
@@ -137,7 +131,7 @@ def _gated(
     structure: ModelStructure, gates: Sequence[Tensor], kept_counts: NDArray[np.int_]
 ) -> Iterator[None]:
     hooks = []
-    for component, gate, count in zip(structure.components, gates, kept_counts, strict=True):
+    for component, gate, count in zip(_of_layers(structure), gates, kept_counts, strict=False):
         layer = structure.backbone.layers[component.layer]
         module = layer.get_submodule(component.gated_path)
         hooks.append(module.register_forward_pre_hook(gate_hook(component, gate)))

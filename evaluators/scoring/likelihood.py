@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
+from evaluators.scoring.ends import Head
 from search_spaces.structure.backbone import Backbone
 
 _POSITIONS_AT_ONCE = 128
@@ -28,13 +29,32 @@ def nll_sum(backbone: Backbone, final: Tensor, tokens: Tensor) -> float:
     return total
 
 
+def kl_sum(backbone: Backbone, head: Head, final: Tensor, dense: Tensor) -> float:
+    """Return the sum over positions that have a next token of a candidate's KL to the dense model.
+
+    Args:
+        backbone: The dense model.
+        head: Of the candidate.
+        final: Its final hidden states ``(windows, tokens, hidden)``.
+        dense: Those of the dense model, likewise.
+    """
+    rows, teacher = final[:, :-1].flatten(0, 1), dense[:, :-1].flatten(0, 1)
+    total = 0.0
+    for start in range(0, len(rows), _POSITIONS_AT_ONCE):
+        part = slice(start, start + _POSITIONS_AT_ONCE)
+        target = log_softmax(backbone.logits(teacher[part]).float(), dim=-1)
+        ours = log_softmax(head(rows[part]).float(), dim=-1)
+        total += float(kl_div(ours, target, reduction="sum", log_target=True))
+    return total
+
+
 def gradient_by_final(
-    backbone: Backbone, final: Tensor, loss: Callable[[Tensor, slice], Tensor]
+    head: Head, final: Tensor, loss: Callable[[Tensor, slice], Tensor]
 ) -> Tensor:
     """Differentiate a next-token loss by the final hidden states.
 
     Args:
-        backbone: The model.
+        head: That they are read out with.
         final: Final hidden states ``(windows, tokens, hidden)``, without a graph.
         loss: Given the logits ``(positions, vocabulary)`` in float32 of some of the positions
             that have a next token, and which they are, returns their sum of losses.
@@ -48,8 +68,53 @@ def gradient_by_final(
         part = slice(start, start + _POSITIONS_AT_ONCE)
         leaf = rows[part].clone().requires_grad_()
         with torch.enable_grad():
-            value = loss(backbone.logits(leaf).float(), part)
+            value = loss(head(leaf).float(), part)
         gradients.append(torch.autograd.grad(value, leaf)[0])
     by_row = torch.zeros_like(final)
     by_row[:, :-1] = torch.cat(gradients).reshape(final[:, :-1].shape)
     return by_row
+
+
+def kl_by_final(backbone: Backbone, head: Head, final: Tensor, dense: Tensor) -> Tensor:
+    """Differentiate a candidate's KL to the dense model, summed over positions.
+
+    Args:
+        backbone: The dense model.
+        head: Of the candidate.
+        final: Its final hidden states ``(windows, tokens, hidden)``.
+        dense: Those of the dense model, likewise.
+
+    Returns:
+        By the candidate's final hidden states, as `gradient_by_final` does.
+    """
+    teacher = dense[:, :-1].flatten(0, 1)
+
+    def cross_entropy_to_dense(logits: Tensor, part: slice) -> Tensor:
+        with torch.no_grad():
+            probabilities = backbone.logits(teacher[part]).float().softmax(dim=-1)
+        # KL but for the teacher's entropy, which does not depend on the candidate
+        return -(probabilities * log_softmax(logits, dim=-1)).sum()
+
+    return gradient_by_final(head, final.detach(), cross_entropy_to_dense)
+
+
+def drawn_by_final(head: Head, final: Tensor, generator: torch.Generator) -> Tensor:
+    """Differentiate −log q of tokens that are drawn from a model's own predictions q.
+
+    The mean over draws of the gradient's outer product is the Fisher information of the final
+    hidden states, whatever the text goes on with.
+
+    Args:
+        head: Of the model.
+        final: Its final hidden states ``(windows, tokens, hidden)``.
+        generator: Of the draws.
+
+    Returns:
+        As `gradient_by_final` does.
+    """
+
+    def likelihood(logits: Tensor, _: slice) -> Tensor:
+        drawn = torch.multinomial(logits.detach().softmax(dim=-1), 1, generator=generator)
+        return cross_entropy(logits, drawn[:, 0], reduction="sum")
+
+    return gradient_by_final(head, final.detach(), likelihood)

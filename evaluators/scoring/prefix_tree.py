@@ -6,13 +6,15 @@ needed once for all candidates and all text, so that a model larger than memory 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from evaluators.scoring.ends import Ends
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.structure.backbone import LayerInputs
@@ -22,7 +24,7 @@ from search_spaces.surgery.layer_builder import LayerBuilder
 Members = NDArray[np.int_]
 """Positions of some candidates in their population, ``(members,)``."""
 OnState = Callable[[Configurations, Tensor], None]
-"""Called with each hidden state that was computed, and the configurations up to it."""
+"""Called with each hidden state that was computed, and the configurations up to it as they run."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,44 @@ class PrefixTree:
         self._layer_builder = layer_builder or LayerBuilder(sorted_model)
         self._backbone = structure.backbone
         self.steps = _steps(structure)
+        self.ends = Ends(structure, self._layer_builder)
+        """What candidates do before the first step and after the last."""
         self.component_runs = 0
         """Components executed so far, dropped ones not counted."""
 
-    def roots(self, configurations: Configurations, inputs: LayerInputs) -> list[Branch]:
-        """Return the branch that all candidates start from; none if there are no candidates."""
-        return (
-            [Branch(np.arange(len(configurations)), 0, inputs.hidden)]
-            if len(configurations)
-            else []
+    @cached_property
+    def running_order(self) -> list[int]:
+        """The positions of components as they run: the embedding is first."""
+        first = [] if self.ends.embedding is None else [self.ends.embedding]
+        return [*first, *(i for i in range(len(self.structure.components)) if i not in first)]
+
+    @cached_property
+    def running_steps(self) -> tuple[Step, ...]:
+        """The steps with positions in the running order."""
+        shift = 0 if self.ends.embedding is None else 1
+        return tuple(
+            replace(step, start=step.start + shift, stop=step.stop + shift) for step in self.steps
         )
+
+    def roots(
+        self,
+        configurations: Configurations,
+        inputs: LayerInputs,
+        members: Members | None = None,
+    ) -> list[Branch]:
+        """Return the branches that candidates start from: those that embed alike are in one.
+
+        Args:
+            configurations: ``(candidates, components)``
+            inputs: What enters the stack of the dense model for one batch of tokens.
+            members: Which candidates; None: all.
+        """
+        members = np.arange(len(configurations)) if members is None else members
+        choices = self.ends.choices(self.ends.embedding, configurations)[members]
+        return [
+            Branch(members[choices == choice], 0, self.ends.embedded(inputs, int(choice)))
+            for choice in np.unique(choices)
+        ]
 
     def walk(
         self,
@@ -180,18 +210,27 @@ class PrefixTree:
         inputs: LayerInputs,
         on_state: OnState | None,
     ) -> Branch:
-        hidden = self._run(branch.depth, choice, branch.hidden, inputs)
+        hidden = self.run(branch.depth, choice, branch.hidden, inputs)
         if on_state:
-            on_state(configurations[members[0], : self.steps[branch.depth].stop], hidden)
+            as_run = configurations[members[0], self.running_order]
+            on_state(as_run[: self.running_steps[branch.depth].stop], hidden)
         return Branch(members, branch.depth + 1, hidden)
 
     def _leave(self, branch: Branch) -> Iterator[tuple[int, Tensor]]:
         final = self._backbone.leave(branch.hidden)
         yield from ((int(member), final) for member in branch.members)
 
-    def _run(
+    def run(
         self, depth: int, choice: Configurations, hidden: Tensor, inputs: LayerInputs
     ) -> Tensor:
+        """Run hidden states ``(batch, tokens, hidden)`` through one step.
+
+        Args:
+            depth: Of the step.
+            choice: Configurations of its components.
+            hidden: What enters it.
+            inputs: Of the batch.
+        """
         step = self.steps[depth]
         self.component_runs += int(np.count_nonzero(choice))
         if self.structure.layers[step.layer].vanishes and not choice.any():

@@ -15,6 +15,7 @@ from torch import Tensor
 from evaluators.metric import METRICS
 from evaluators.quality import QUALITY
 from evaluators.quality.comparison import Comparison, Teacher
+from evaluators.scoring.ends import Head
 from search_spaces.structure.backbone import Backbone
 
 LOGITS_BYTES = 16 * 2**20
@@ -56,27 +57,31 @@ class Readout:
         """Return those hidden states of a batch that are scored, ``(positions, hidden)``."""
         return final.flatten(0, 1)[self._rows]
 
-    def compare(self, finals: Sequence[Tensor]) -> list[dict[str, NDArray[np.float64]]]:
+    def compare(
+        self, finals: Sequence[Tensor], head: Head | None = None
+    ) -> list[dict[str, NDArray[np.float64]]]:
         """Measure candidates against the teacher.
 
         Args:
             finals: Of each candidate, as `pick` returns them.
+            head: That all of them are read out with; None: the dense model's.
 
         Returns:
             For each candidate, by metric, the mean over each window's positions, ``(windows,)``.
         """
+        read = head or self._backbone.logits
         values: list[list[Tensor]] = [[] for _ in finals]
         for start in range(0, len(self._targets), self._chunk):
             part = slice(start, start + self._chunk)
             dense = self._teacher[part]
             teacher = Teacher.of(self._backbone.logits(dense), dense)
             for chunks, final in zip(values, finals, strict=True):
-                chunks.append(self._measure(final[part], teacher, self._targets[part]))
+                chunks.append(self._measure(read, final[part], teacher, self._targets[part]))
         return [self._by_window(torch.cat(chunks, dim=1)) for chunks in values]
 
-    def _measure(self, final: Tensor, teacher: Teacher, targets: Tensor) -> Tensor:
+    def _measure(self, read: Head, final: Tensor, teacher: Teacher, targets: Tensor) -> Tensor:
         """Return each metric at some positions, ``(metrics, positions)``; no logits outlive it."""
-        compared = Comparison.of(self._backbone.logits(final), teacher, targets, final)
+        compared = Comparison.of(read(final), teacher, targets, final)
         return torch.stack([measure(compared) for measure in self._measures.values()])
 
     def _by_window(self, values: Tensor) -> dict[str, NDArray[np.float64]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.scoring.prefix_tree import Branch, OnState, Step
+from evaluators.scoring.prefix_tree import Branch, Members, OnState, Step
 from search_spaces.space.configuration import Configurations
 
 Floats = NDArray[np.float64]
@@ -31,6 +31,8 @@ class _Choice:
 class StateCache:
     """Hidden states of likely parents, by batch of text and by the configurations up to them.
 
+    Components are everywhere in the order in which they run.
+
     Args:
         steps: Of the tree.
         work: For each component its multiply–accumulates a token in each configuration,
@@ -48,9 +50,9 @@ class StateCache:
         >>> cache.expect(parent[None], {0: (hidden.nbytes, 1.0)})
         >>> for step in steps:
         ...     cache.keeper(0)(parent[: step.stop], hidden)
-        >>> [branch] = cache.starts(0, np.array([[1, 1, 1]]), hidden)
-        >>> branch.depth
-        2
+        >>> rest, [branch] = cache.starts(0, np.array([[1, 1, 1], [0, 0, 0]]))
+        >>> branch.depth, branch.members.tolist(), rest.tolist()
+        (2, [0], [1])
     """
 
     def __init__(
@@ -99,23 +101,26 @@ class StateCache:
                 self._chosen.add((batch, prefix))
         self._states = {key: state for key, state in self._states.items() if key in self._chosen}
 
-    def starts(self, batch: int, configurations: Configurations, hidden: Tensor) -> list[Branch]:
-        """Return the deepest branch of each candidate whose state is held.
+    def starts(self, batch: int, configurations: Configurations) -> tuple[Members, list[Branch]]:
+        """Return the deepest branches whose state is held.
 
         Args:
             batch: Key of the batch of text.
             configurations: ``(candidates, components)``
-            hidden: What enters the first layer.
+
+        Returns:
+            The candidates that start at a root, and the branches of all others.
         """
         members: dict[bytes, list[int]] = {}
         for member, candidate in enumerate(configurations):
             members.setdefault(self._deepest(batch, candidate), []).append(member)
+        rest = np.array(members.pop(b"", []), dtype=np.int_)
         depths = {int(stop): depth + 1 for depth, stop in enumerate(self._stops)}
-        return [
+        return rest, [
             Branch(
                 np.array(below),
-                depths[len(prefix) // configurations.itemsize] if prefix else 0,
-                self._states[batch, prefix] if prefix else hidden,
+                depths[len(prefix) // configurations.itemsize],
+                self._states[batch, prefix],
             )
             for prefix, below in members.items()
         ]

@@ -11,14 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluators.costs.cost_model import CostModel
 from evaluators.metric import Measurement
 from evaluators.runtime.allocator import release_pages
 from planner.export.cards.card import write_card
 from planner.export.cards.manifest import Manifest, Quality, describe_files
 from planner.export.cards.origin import Origin
 from planner.export.locate import describe_fault
+from planner.export.lost_formats import rounded_as_written_
 from planner.export.pipeline import Job, Staged, export_proved
+from planner.export.plan_costs import with_costs_of
+from planner.export.plan_formats import (
+    check_one_type,
+    plan_notes,
+    rounding_of,
+    with_full_cache,
+)
 from planner.export.reference import Reference, reference_of, scored
 from planner.export.service import served_choice, service_of
 from planner.export.weighted_candidate import WeightedCandidate
@@ -38,7 +45,7 @@ from search_spaces.errors import ModelError
 from search_spaces.progress import Progress
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.plan import Plan
-from search_spaces.space.plan_configuration import plan_configurations, plan_options
+from search_spaces.space.plan_configuration import plan_configurations
 
 logger = logging.getLogger(__name__)
 
@@ -120,34 +127,43 @@ class Exports:
         plan.check_model(dense.loaded.identity)
         plan.kept_units(dense.structure.components)  # refused before anything long begins
         _check_memory(dense, self.settings)
-        target = served_choice(choice, dense, self.settings).make()
+        check_one_type(plan, choice)
+        target = served_choice(choice, plan, dense, self.settings).make()
         target.check_installed()
         holds = target.holds(dense.structure, dense.loaded.tokenizer)
         check_holds(target.name, holds, dense.structure.components, plan)
         self.progress.stage("cutting")
         candidate = self._read(plan) if recovered is None else self._read_recovered(recovered)
         with self._own_order():
-            self._export(candidate, target, out, scores)
+            reference = rounded_as_written_(
+                plan, target, candidate.cut, candidate.reference, dense.loaded
+            )
+            self._export(replace(candidate, reference=reference), target, out, scores)
         release_pages()
         return out
 
     def _read(self, plan: Plan) -> _Candidate:
         """Read a plan as it was scored, and cut the model down to it."""
         dense, prepared = self.dense, self.prepared
+        # what is written is proved with keys and values in full, whatever it is served with
+        exact = with_full_cache(plan)
         if plan.weights_digest:
             assert prepared is not None, "a plan with pruned weights comes with what makes them"
             configurations = prepared.space.configurations_of(plan)
-            candidate = WeightedCandidate(prepared=prepared, configurations=configurations)
+            candidate = WeightedCandidate(
+                prepared=prepared, configurations=prepared.space.configurations_of(exact)
+            )
             reference, weights = candidate.read()
             notes = candidate.notes
             with self._own_order():
                 cut = cut_layers(dense.structure, plan, weights)
+            cut = replace(cut, rounding=rounding_of(plan, self.settings))
         else:
             with self._own_order():
-                with scored(dense.structure, plan) as score:
+                with scored(dense.structure, exact) as score:
                     reference = reference_of(score, dense.loaded.model)
                 cut = cut_layers(dense.structure, plan)
-            dense, notes = _with_costs_of(dense, plan, self.settings), ()
+            dense, notes = with_costs_of(dense, plan, self.settings), ()
             configurations = plan_configurations(dense.structure, plan)
         return _Candidate(
             plan=plan,
@@ -183,8 +199,13 @@ class Exports:
     def _export(self, candidate: _Candidate, target: Target, out: Path, scores: Scores) -> None:
         dense, loaded = candidate.dense, candidate.dense.loaded
         source = files_of(loaded.source)
+        structure = dense.structure
         costs = dense.costs.of_one(candidate.configurations)
-        as_written = dense.costs.written(candidate.configurations)
+        as_written = dense.costs.written(
+            candidate.configurations,
+            target.stored(structure, loaded.stored),
+            partial(target.keeps, structure),
+        )
 
         def write(target: Target, folder: Path) -> Written:
             written = target.write(folder, candidate.cut, loaded, source)
@@ -222,7 +243,7 @@ class Exports:
                 compensate=str(self.settings.compensate) if candidate.plan.weights_digest else "",
                 experts=staged.written.experts,
                 notes=[
-                    *candidate.plan.notes(str(loaded.stored_dtype).removeprefix("torch.")),
+                    *plan_notes(candidate.plan, target, dense),
                     *candidate.notes,
                     *staged.written.notes,
                 ],
@@ -273,17 +294,3 @@ def _check_memory(dense: DenseModel, settings: SearchSettings) -> None:
             "a model must fit into memory whole, in float32, to be exported and proved, and "
             f"`{settings.model}` does not; copy the run to a machine with more and export there"
         )
-
-
-def _with_costs_of(dense: DenseModel, plan: Plan, settings: SearchSettings) -> DenseModel:
-    """Return the dense model with costs for the options of a plan, whatever was searched."""
-    block_options, table = plan_options(dense.structure, plan), dense.costs.table
-    if all(len(options) == 1 for options in block_options):
-        return dense
-    costs = CostModel(
-        dense.structure,
-        stored=dense.loaded.stored,
-        context=settings.window_tokens,
-        block_options=block_options,
-    )
-    return replace(dense, costs=costs if table is None else costs.timed(table))

@@ -94,11 +94,9 @@ def logits_of(
         tokens: Token ids ``(batch, tokens)``.
         layer_builder: Builds its layers; None: from slices of the dense ones.
     """
-    backbone = sorted_model.structure.backbone
-    ((_, final),) = PrefixTree(sorted_model, layer_builder).walk(
-        configurations[None], backbone.enter(tokens)
-    )
-    return backbone.logits(final)
+    tree, backbone = PrefixTree(sorted_model, layer_builder), sorted_model.structure.backbone
+    ((_, final),) = tree.walk(configurations[None], backbone.enter(tokens))
+    return tree.ends.head_of(configurations)(final)
 
 
 def proof_tokens(model: PreTrainedModel) -> Tensor:

@@ -189,6 +189,9 @@ def export_from_model(
             f"{quoted(str(plan))} needs pruned weights from a run's text, which "
             "the model alone does not give; export it from that run, `planner export RUN --plan`"
         )
+    if "embedding" in loaded.sites:  # which is a component where there are formats to choose from
+        space = replace(settings.space, formats=True)
+        settings = settings.model_copy(update={"space": space})
     dense = open_model(_in_float32(settings), progress)
     exports = Exports(dense=dense, settings=settings, progress=progress)
     return exports.export(loaded, out, choice, Scores())

@@ -12,8 +12,9 @@ from evaluators.costs.latency import predict
 from evaluators.latency.latency_setting import ServingRuntime
 from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime.device import pick_device, pick_dtype, processor_name
-from planner.export.cards.manifest import Perplexity, Prediction, Service
+from planner.export.cards.manifest import Divergence, Perplexity, Prediction, Service
 from planner.export.pipeline import Staged
+from planner.export.plan_formats import cache_format_of
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.latency_tables import check_request, workload
 from planner.settings.search import SearchSettings
@@ -24,21 +25,27 @@ from planner.targets.target_names import TargetChoice
 from planner.targets.trial import ServiceRequest
 from search_spaces.errors import SettingsError, TargetError
 from search_spaces.space.configuration import Configurations, dense_configurations
+from search_spaces.space.plan import Plan
 from search_spaces.structure.backbone import position_count
 
 logger = logging.getLogger(__name__)
 
 _WEIGHTS = (".safetensors", ".gguf", ".onnx", ".onnx.data", ".onnx_data")
 """Endings of files that hold weights."""
+_CACHE_TYPE = "cache_type"
+"""Option of a target that is the plan's, and not the dense model's."""
 
 
 def served_choice(
-    choice: TargetChoice, dense: DenseModel, settings: SearchSettings
+    choice: TargetChoice, plan: Plan, dense: DenseModel, settings: SearchSettings
 ) -> TargetChoice:
-    """Return a target that is served as on this machine.
+    """Return a target that is served as on this machine, and as a plan says.
 
-    That is on the device and in the dtype of a run's latency table, or of scoring without one.
+    That is on the device and in the dtype of a run's latency table, or of scoring without one; in
+    llama.cpp with keys and values in the plan's number format.
     """
+    if choice.name == "gguf" and (cache := cache_format_of(plan)):
+        return TargetChoice(name=choice.name, options=choice.options | {_CACHE_TYPE: cache})
     if choice.name != "hf":
         return choice
     device = pick_device(settings.device)
@@ -88,9 +95,11 @@ def service_of(
         check_request(dense, asked)
     except SettingsError:
         request = None
+    options = {name: each for name, each in target.choice.options.items() if name != _CACHE_TYPE}
     arguments: dict[str, Any] = {
         "target": target.choice,
         "folders": folders,
+        "others": {"dense": TargetChoice(name=target.name, options=options)},
         "threads": staged.threads,
     }
     try:
@@ -112,6 +121,7 @@ def service_of(
         device=_device_name(target),
         threads=staged.threads,
         perplexity={name: Perplexity.of(nll) for name, nll in answer.nll.items() if nll},
+        kl=Divergence.of(answer.kl["pruned"]) if answer.kl["pruned"] else None,
         file_bytes={name: _file_bytes(files_of(str(f))) for name, f in folders.items()},
         workload=asked,
         latency=answer.latency,

@@ -7,9 +7,13 @@ from evaluators.costs.cost_model import CostModel
 from evaluators.runtime.allocator import keep_pages
 from evaluators.runtime.device import describe_dtype, pick_device, pick_dtype
 from planner.preparation.pruning_methods import PruningMethods
-from planner.preparation.space_of_settings import options_of_settings
+from planner.preparation.space_of_settings import (
+    options_of_settings,
+    sources_of,
+    with_formats,
+)
 from planner.settings.search import SearchSettings
-from planner.targets.loads_in import holds_in
+from planner.targets.loads_in import holds_in, stored_in
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.progress import Progress
 from search_spaces.reading.read import check_exportable, read_structure
@@ -64,7 +68,10 @@ def open_model(settings: SearchSettings, progress: Progress) -> DenseModel:
     progress.stage("reading its structure")
     check_exportable(loaded.model)
     structure = read_structure(loaded.model, loaded.stream)
+    if settings.space.formats:
+        structure = structure.with_ends()
     holds = holds_in(settings.loads_in, structure, loaded.tokenizer)
+    holds = with_formats(holds, loaded, structure, settings)
     costs = cost_model(loaded, structure, settings, holds)
     return DenseModel(loaded=loaded, structure=structure, costs=costs, holds=holds)
 
@@ -78,8 +85,9 @@ def cost_model(
     """Return what counts the exact costs of the plans that settings allow."""
     return CostModel(
         structure,
-        stored=loaded.stored,
+        stored=stored_in(settings.loads_in, structure, loaded.stored),
         context=settings.window_tokens,
         block_options=options_of_settings(structure, settings, holds),
+        sources=sources_of(loaded) if settings.space.formats else None,
         adds_bias=PruningMethods.of(settings, structure).adds_bias,
     )

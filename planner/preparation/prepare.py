@@ -20,6 +20,8 @@ from planner.settings.search import SearchSettings
 from search_spaces.errors import RunError
 from search_spaces.importance.order import rank_units
 from search_spaces.progress import Progress
+from search_spaces.pruned_weights.codecs import codec_of
+from search_spaces.space.number_format import SOURCE, STORED, file_format
 from search_spaces.space.space import SearchSpace
 from search_spaces.statistics import LayerStatistics, Statistics
 from search_spaces.surgery.sort import sort_units_
@@ -38,10 +40,11 @@ def preparation_key(settings: SearchSettings) -> tuple[object, ...]:
     # of what is dropped or left out whole, only that layers are says something of the preparation
     options = replace(choices, heads=False, drops=False, experts=False)
     resizes = choices.heads or choices.channels
-    methods = (settings.importance, settings.sparsifier, settings.compensate, settings.prior)
+    names = (settings.importance, settings.sparsifier, settings.quantizer, settings.prior)
+    methods = (*names, settings.compensate)
     experts = (settings.expert_importance, settings.pretrained_router)
-    space = (options, settings.patterns, settings.mlp_step, settings.loads_in, resizes)
-    return (*methods, *experts, *space)
+    space = (options, settings.patterns, settings.formats, settings.mlp_step, settings.loads_in)
+    return (*methods, *experts, *space, resizes)
 
 
 def prepare(
@@ -68,11 +71,13 @@ def prepare(
 
     Raises:
         DataError: If the calibration text cannot be used.
+        MissingExtraError: If a number format takes a package that is not installed.
         RunError: If weights or orders are lost that must not be built again.
         SettingsError: If windows are longer than the model reads, a streamed model would have to
             write the text, or a sparsity pattern does not fit its matrices.
     """
     check_space(dense, settings)
+    _check_codecs(dense, settings)
     can_rebuild = scored_in in {"", arithmetic_of(dense)}
     methods = PruningMethods.of(settings, dense.structure)
     calibration = calibrate(dense, settings, folder, progress)
@@ -121,7 +126,21 @@ def prepare(
             prebuild=can_rebuild, restore_statistics=restore_statistics
         ),
         weight_record=weights.record,
+        methods=methods,
     )
+
+
+def _check_codecs(dense: DenseModel, settings: SearchSettings) -> None:
+    """Refuse number formats that matrices cannot be put into here.
+
+    Raises:
+        MissingExtraError: If one takes a package that is not installed.
+    """
+    offered = {each for of_one in dense.holds.formats.values() for each in of_one.formats}
+    if SOURCE in offered and dense.loaded.gguf is not None:
+        offered |= {file_format(kind).anew for kind in dense.loaded.gguf.types.values()}
+    for number_format in offered - {SOURCE, STORED}:
+        codec_of(number_format).check_installed(weighted=settings.quantizer != "rtn")
 
 
 def is_ranked(path: Path, *, can_rebuild: bool) -> bool:

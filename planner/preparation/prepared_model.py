@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from evaluators.data.windows import Calibration
 from planner.preparation.dense_model import DenseModel
+from planner.preparation.pruning_methods import PruningMethods
 from planner.searchers.problem.cost import Cost, Joint
 from planner.searchers.problem.domain import Domain
 from search_spaces.priors.sensitivity import SensitivityPrior
@@ -35,10 +36,15 @@ class PreparedModel:
     """Builds the layers of candidates."""
     weight_record: WeightRecord
     """Which weights its candidates were scored with."""
+    methods: PruningMethods
+    """That its candidates' weights are made by."""
 
     def smallest_costs(self) -> Mapping[str, float]:
-        """Return the costs of the smallest plan."""
-        return self.costs_of(self.space.smallest())
+        """Return the costs of the smallest plan; of bits, those that are fewest of all plans."""
+        smallest = self.costs_of(self.space.smallest())
+        formats = [site.dimension == "format" for site in self.space.sites]
+        whole = self.costs_of(np.where(formats, 0, self.space.top_levels))
+        return {**smallest, "bits": min(smallest["bits"], whole["bits"])}
 
     def costs_of(self, genome: NDArray[np.int_]) -> Mapping[str, float]:
         """Return the costs of one genome ``(sites,)``."""

@@ -19,8 +19,11 @@ from search_spaces.importance.protocol import ExpertImportance, LayerImportance,
 from search_spaces.pruned_weights.compensation import make_compensation
 from search_spaces.pruned_weights.compensation.protocol import Compensation
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
+from search_spaces.pruned_weights.quantizers import make_quantizer
+from search_spaces.pruned_weights.quantizers.protocol import Quantizer
+from search_spaces.pruned_weights.quantizers.quantized_stacks import stack_quantizer
 from search_spaces.pruned_weights.refinements import make_refinement
-from search_spaces.pruned_weights.refinements.protocol import Refinement
+from search_spaces.pruned_weights.rewriting import NO_REWRITING, Rewriting
 from search_spaces.pruned_weights.sparsifiers import SparsifierName, make_sparsifier
 from search_spaces.pruned_weights.sparsifiers.expert_stacks import stack_statistics
 from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
@@ -35,11 +38,12 @@ _FOR_EXPERT_PRIORS: frozenset[StatisticName] = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertMethods:
-    """What ranks experts by importance, merges them and sparsifies them."""
+    """What ranks experts by importance, merges them, sparsifies and quantises them."""
 
     importance: ExpertImportance | None = None
     merging: ExpertMerging | None = None
     sparsifier: Sparsifier | None = None
+    quantizer: Quantizer | None = None
     name: str = ""
     """Of the methods that change their weights, joined by plus signs; empty: none does."""
     notice: str = ""
@@ -55,19 +59,28 @@ class ExpertMethods:
             pretrained = read_pretrained_routers(folder, structure.backbone, structure.components)
         merging = settings.compensate.merges
         sparsifier = _stack_sparsifier(settings.sparsifier) if settings.space.sparse else None
-        names = ["merge" if merging else "", f"experts-{sparsifier}" if sparsifier else ""]
-        notice = ""
-        if sparsifier not in (None, settings.sparsifier):
-            notice = (
-                f"experts are sparsified by {sparsifier}, because {settings.sparsifier} needs "
-                "more statistics than are measured for each of them"
+        quantizer = stack_quantizer(settings.quantizer) if settings.space.formats else None
+        names = {
+            "merge": merging,
+            f"experts-{sparsifier}": sparsifier,
+            f"experts-{quantizer}": quantizer,
+        }
+        notices = [
+            f"experts are {done} by {name}, because {asked} needs more statistics than are "
+            "measured for each of them"
+            for done, name, asked in (
+                ("sparsified", sparsifier, settings.sparsifier),
+                ("quantised", quantizer, settings.quantizer),
             )
+            if name not in (None, asked)
+        ]
         return cls(
             importance=make_expert_importance(settings.expert_importance, pretrained=pretrained),
             merging=ExpertMerging() if merging else None,
             sparsifier=make_sparsifier(sparsifier) if sparsifier else None,
-            name="+".join(filter(None, names)),
-            notice=notice,
+            quantizer=make_quantizer(quantizer) if quantizer else None,
+            name="+".join(name for name, is_used in names.items() if is_used),
+            notice="; ".join(notices),
         )
 
     @property
@@ -81,7 +94,8 @@ class ExpertMethods:
     def statistics(self) -> frozenset[StatisticName]:
         """What building pruned weights needs."""
         merged = frozenset() if self.merging is None else self.merging.statistics
-        return merged | (stack_statistics(self.sparsifier) if self.sparsifier else frozenset())
+        methods = [method for method in (self.sparsifier, self.quantizer) if method is not None]
+        return merged.union(*map(stack_statistics, methods))
 
 
 NO_EXPERTS = ExpertMethods()
@@ -100,8 +114,10 @@ class PruningMethods:
     unit_importance: UnitImportance
     layer_importance: LayerImportance | None = None
     compensation: Compensation | None = None
-    sparsifier: Sparsifier | None = None
-    refinement: Refinement | None = None
+    rewriting: Rewriting = NO_REWRITING
+    """Of attentions, MLPs and shared experts."""
+    ends: Quantizer | None = None
+    """Of the embedding and the head; None: they are in no number format."""
     rewrites: bool = False
     """Whether some options of the space leave no matrix a slice of the dense one."""
     stands_in: bool = False
@@ -134,7 +150,8 @@ class PruningMethods:
                 f"{quoted(settings.model)} has no experts; leave it out"
             )
         choices = settings.space
-        sparse, resizes = choices.sparse, choices.heads or choices.channels
+        sparse, formats = choices.sparse, bool(choices.formats)
+        resizes = choices.heads or choices.channels
         by_layer = settings.prior in get_args(LayerImportanceName)
         return cls(
             unit_importance=make_unit_importance(settings.importance),
@@ -142,8 +159,12 @@ class PruningMethods:
             if by_layer
             else None,
             compensation=make_compensation(compensation) if compensation and resizes else None,
-            sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
-            refinement=make_refinement(refinement) if refinement and sparse else None,
+            rewriting=Rewriting(
+                sparsifier=make_sparsifier(settings.sparsifier) if sparse else None,
+                refinement=make_refinement(refinement) if refinement and sparse else None,
+                quantizer=make_quantizer(settings.quantizer) if formats else None,
+            ),
+            ends=make_quantizer(stack_quantizer(settings.quantizer)) if formats else None,
             rewrites=choices.rewrites,
             stands_in=choices.stand_ins,
             experts=ExpertMethods.of(settings, structure) if structure.has_experts else NO_EXPERTS,
@@ -181,7 +202,7 @@ class PruningMethods:
     @property
     def weight_statistics(self) -> frozenset[StatisticName]:
         """What building pruned weights needs."""
-        methods = (self.compensation, self.sparsifier, self.refinement, self.experts)
+        methods = (self.compensation, self.rewriting, self.experts)
         outputs = frozenset[StatisticName]({"component_output"} if self.stands_in else ())
         return outputs.union(*(method.statistics for method in methods if method is not None))
 
@@ -196,8 +217,9 @@ def weights_digest_of(
     names: list[str] = [
         methods.experts.name,
         compensation or "" if methods.compensation else "",
-        settings.sparsifier if methods.sparsifier else "",
-        refinement or "" if methods.refinement else "",
+        settings.sparsifier if methods.rewriting.sparsifier else "",
+        refinement or "" if methods.rewriting.refinement else "",
+        settings.quantizer if methods.rewriting.quantizer else "",
         "stand_ins" if methods.stands_in else "",
     ]
     digest = hashlib.sha256(calibration.fitted.numpy().tobytes())

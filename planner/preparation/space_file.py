@@ -13,6 +13,8 @@ from planner.preparation.dense_model import DenseModel
 from planner.preparation.prepare import run_space
 from planner.runs.run_store import RunStore
 from planner.runs.space_description import (
+    KEPT_WHOLE,
+    VERSION,
     ComponentDescription,
     Kept,
     SiteDescription,
@@ -29,10 +31,11 @@ from search_spaces.structure.components import Component, UnitChoice
 
 logger = logging.getLogger(__name__)
 
-_UNITS: Mapping[UnitChoice, str] = {
+_UNITS: Mapping[UnitChoice | None, str] = {
     "heads": "KV groups",
     "channels": "channels",
     "experts": "experts",
+    None: KEPT_WHOLE,
 }
 _MOST_GENOMES = 4096
 """Whose costs are computed at a time."""
@@ -41,7 +44,7 @@ _MOST_GENOMES = 4096
 def describe_space(space: SearchSpace, costs: CostModel) -> SpaceDescription:
     """Describe a search space for readers without its model."""
     return SpaceDescription(
-        version=2,
+        version=VERSION,
         model=space.identity,
         components=tuple(map(_component, space.components)),
         sites=tuple(
@@ -83,12 +86,18 @@ def _component(component: Component) -> ComponentDescription:
         layer=component.layer,
         units=component.unit_count,
         unit=_UNITS[component.unit_choice],
-        features=channels or len(component.projections[-1].units) // component.unit_count,
+        features=channels or _features(component),
         groups=component.group_count,
         channels=channels,
         top_k=component.top_k,
         stands_in=component.adds_output,
     )
+
+
+def _features(component: Component) -> int:
+    """Return the inputs of a component's last matrix that belong to one unit; 0: none do."""
+    inputs = sum(len(projection.units) for projection in component.projections[-1:])
+    return inputs // component.unit_count
 
 
 def _levels(space: SearchSpace, site: Site) -> tuple[tuple[Kept, ...], ...]:

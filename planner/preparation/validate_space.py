@@ -103,7 +103,9 @@ def _check_patterns(dense: DenseModel, settings: SearchSettings) -> None:
         SettingsError: If there are any; it names the matrix and its width.
     """
     for component in dense.structure.components:
-        layer = dense.structure.backbone.layers[component.layer]
+        if not component.is_droppable:  # nothing of it is zeroed
+            continue
+        layer = dense.structure.owner(component)
         units = unit_levels(component, settings.space, settings.mlp_step, dense.holds)
         channels = channel_levels(component, settings.mlp_step) if settings.space.channels else ()
         kept = [count for count in units if count]

@@ -23,6 +23,8 @@ from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.pruned_weights.quantizers.source_matrices import SourceMatrices
+from search_spaces.pruned_weights.quantizers.vocabulary_builder import VocabularyBuilder
 from search_spaces.pruned_weights.stand_ins import StandIns
 from search_spaces.pruned_weights.weight_record import WeightRecord
 from search_spaces.space.sorted_model import SortedModel
@@ -84,15 +86,16 @@ class RunWeights:
             self.sorted_model,
             statistics,
             compensation=self.methods.compensation,
-            sparsifier=self.methods.sparsifier,
-            refinement=self.methods.refinement,
+            rewriting=self.methods.rewriting,
             stand_ins=StandIns(space.components, statistics) if self.methods.stands_in else None,
+            sources=self._sources,
         )
         return WeightCache(
             self.folder / LEVELS_FOLDER,
             WeightBuilder(
                 projections,
                 self._experts(statistics),
+                self._ends,
                 dtype=self.loaded.stored.rounding,
                 progress=self.progress,
             ),
@@ -123,7 +126,23 @@ class RunWeights:
             statistics,
             merging=experts.merging,
             sparsifier=experts.sparsifier,
+            quantizer=experts.quantizer,
+            sources=self._sources,
         )
+
+    @property
+    def _ends(self) -> VocabularyBuilder | None:
+        """What builds the embedding and the head."""
+        quantizer = self.methods.ends
+        structure = self.sorted_model.structure
+        if quantizer is None:
+            return None
+        return VocabularyBuilder(structure, quantizer, self._sources)
+
+    @cached_property
+    def _sources(self) -> SourceMatrices:
+        """The bytes of the matrices that came from a quantised file."""
+        return SourceMatrices(self.loaded.gguf, self.loaded.model.dtype)
 
     def _prebuild(self, cache: WeightCache) -> bool:
         """Build the compensated weights of all widths, if they fit.

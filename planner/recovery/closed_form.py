@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.linalg import damped_factor
+from search_spaces.statistics import MatrixStatistics
 
 RIDGES = (0.3, 1.0, 3.0)
 """Pulls towards the weights as they are, as shares of the mean square of the inputs, of which the
@@ -54,6 +55,14 @@ class Sums:
         """
         gram = _symmetric(self.gram)
         return float(((update @ gram - 2 * self.cross) * update).sum())
+
+    @property
+    def statistics(self) -> MatrixStatistics:
+        """The second moments of the inputs, as a quantiser reads them."""
+        gram = _symmetric(self.gram) / max(1, self.tokens)
+        return MatrixStatistics(
+            tokens=self.tokens, values={"gram": gram, "input_second_moment": gram.diagonal()}
+        )
 
     @property
     def energy(self) -> float:

@@ -11,15 +11,14 @@ from torch.nn import functional
 from evaluators.scoring.prefix_tree import Step
 from planner.recovery.closed_form import Sums, ridge_update
 from planner.recovery.cut_plan import CutPlan
+from planner.recovery.recovered_weights import Storage
 from planner.recovery.side_by_side import SKIPPED
 from search_spaces.models.tensors import tensor_at
-from search_spaces.pruned_weights.round_to_nearest import rounded_to_nearest
-from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.number_format import STORED
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.structure.components import Component
 from search_spaces.structure.expert_hooks import ExpertRun, watched_experts
 from search_spaces.structure.linear import as_matrix, matrix
-from search_spaces.structure.mixture import Mixture
+from search_spaces.structure.mixture import Mixture, Stack
 
 _HELD_BYTES = 2**30
 """Bound on the inputs of a projection that are held until it is solved; where there are more, a
@@ -33,11 +32,10 @@ class Fit(ABC):
 
     Args:
         component: The component.
-        options: How what it keeps is stored.
-        rounding: What scales of a number format are rounded to.
+        storage: Of what is solved.
     """
 
-    def __init__(self, component: Component, options: BlockOptions, rounding: torch.dtype) -> None:
+    def __init__(self, component: Component, storage: Storage) -> None:
         self.component = component
         self.output = torch.empty(0)
         """Of the last run that was watched, ``(batch, tokens, hidden)`` or flat."""
@@ -45,8 +43,7 @@ class Fit(ABC):
         """By which the output is multiplied before it is added to the hidden states; 0: there is
         no such constant; None: it is not known yet."""
         self._dense_output = torch.empty(0)
-        self._options = options
-        self._rounding = rounding
+        self._storage = storage
 
     @property
     @abstractmethod
@@ -98,25 +95,20 @@ class Fit(ABC):
 
     def _updated(
         self, weight: Tensor, sums: Sums, apart: Sums, energy: float = 0.0
-    ) -> Tensor | None:
-        """Return a matrix ``(rows, columns)`` solved again, its zeros and its format kept."""
-        mask = None if self._options.pattern.is_dense else weight != 0
+    ) -> tuple[Tensor, Tensor | None] | None:
+        """Return a matrix ``(rows, columns)`` solved again, and its bytes, as it is stored."""
+        mask = None if self._storage.is_dense else weight != 0
         update = ridge_update(sums, mask, energy=energy, apart=apart)
         if update is None:
             return None
-        updated = weight.float() + update
-        if self._options.format != STORED:
-            updated = rounded_to_nearest(updated, self._options.format, self._rounding)
-        return updated
+        return self._storage.stored(weight.float() + update, sums.statistics)
 
 
 class ProjectionFit(Fit):
     """The output projection of an attention, an MLP or a shared expert."""
 
-    def __init__(
-        self, component: Component, options: BlockOptions, rounding: torch.dtype, layer: nn.Module
-    ) -> None:
-        super().__init__(component, options, rounding)
+    def __init__(self, component: Component, storage: Storage, layer: nn.Module) -> None:
+        super().__init__(component, storage)
         weight = matrix(layer.get_submodule(self._ending))
         self._sums, self._apart = Sums.of(weight), Sums.of(weight)
         self._inputs = torch.empty(0)
@@ -152,10 +144,11 @@ class ProjectionFit(Fit):
         if updated is None:
             self._change = torch.zeros_like(weight)
             return {}
-        before = weight.clone()
-        weight.copy_(updated)
+        before, (numbers, data) = weight.clone(), updated
+        weight.copy_(numbers)
         self._change = weight.float() - before.float()  # as the weights are held
-        return {f"{self._ending}.weight": as_matrix(linear, updated)}
+        name = f"{self._ending}.weight"
+        return {name: as_matrix(linear, numbers), **self._storage.named(name, data)}
 
     def moved(self, run: int) -> Tensor | None:
         if self._change is None or not self.factor or run >= len(self._held):
@@ -170,12 +163,11 @@ class ExpertFit(Fit):
     def __init__(
         self,
         component: Mixture,
-        options: BlockOptions,
-        rounding: torch.dtype,
+        storage: Storage,
         matrices: Tensor,
         experts: Sequence[int],
     ) -> None:
-        super().__init__(component, options, rounding)
+        super().__init__(component, storage)
         self._mixture = component
         self._sums, self._apart = (
             {expert: Sums.of(matrices[expert]) for expert in experts} for _ in range(2)
@@ -227,11 +219,18 @@ class ExpertFit(Fit):
         # an expert that few tokens are routed to is held by what the others read
         energies = [sums.energy * sums.tokens for sums in self._sums.values()]
         usual = sum(energies) / max(1, sum(sums.tokens for sums in self._sums.values()))
+        quantized = self._storage.quantized
+        of_all = None if quantized is None else quantized.data
         for expert, sums in self._sums.items():
             updated = self._updated(matrices[expert], sums, self._apart[expert], usual)
-            if updated is not None:
-                matrices[expert].copy_(updated)
-        return {stack.path: stored.clone()}
+            if updated is None:
+                continue
+            numbers, data = updated
+            matrices[expert].copy_(numbers)
+            if of_all is not None and data is not None:
+                of_all[expert] = data
+        changed = self._storage.named(stack.path, of_all)
+        return {stack.path: _as_stood_for(stack, stored, quantized), **changed}
 
 
 def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
@@ -246,12 +245,14 @@ def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
     """
     components = plan.prepared.sorted_model.structure.components
     kept = [p for p in range(step.start, step.stop) if plan.configurations[p]]
-    rounding = plan.prepared.dense.loaded.stored.rounding
     mixtures = [p for p in kept if isinstance(components[p], Mixture)]
     if not mixtures:
-        fits: list[Fit] = [
-            ProjectionFit(components[p], plan.options(p), rounding, layer) for p in kept
-        ]
+        fits: list[Fit] = []
+        for position in kept:
+            name = f"{components[position].projections[-1].path}.weight"
+            storage = plan.storage(position, name)
+            if storage.can_change:
+                fits.append(ProjectionFit(components[position], storage, layer))
         if fits:
             yield fits
         return
@@ -259,9 +260,19 @@ def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
         mixture = components[position]
         assert isinstance(mixture, Mixture)
         stack = mixture.stack("down")
+        storage = plan.storage(position, stack.path)
+        if not storage.can_change:
+            continue
         matrices = stack.as_matrices(tensor_at(layer, stack.path))
         _, rows, columns = matrices.shape
         at_once = max(1, _SUMS_BYTES // (8 * columns * (columns + rows)))
         for first in range(0, len(matrices), at_once):
             experts = range(first, min(first + at_once, len(matrices)))
-            yield [ExpertFit(mixture, plan.options(position), rounding, matrices, experts)]
+            yield [ExpertFit(mixture, storage, matrices, experts)]
+
+
+def _as_stood_for(stack: Stack, stored: Tensor, quantized: QuantizedMatrix | None) -> Tensor:
+    """Return a stack as it is held, or what its bytes stand for, which may be finer."""
+    if quantized is None:
+        return stored.clone()
+    return stack.as_matrices(quantized.dequantized()).contiguous()

@@ -136,7 +136,9 @@ class VariantScorer:
         self.progress.stage(f"scoring recovered weights on {_TEXTS[text]} text")
         windows = getattr(self.prepared.calibration, text)
         backbone = self.prepared.sorted_model.structure.backbone
-        score = score_layers(backbone, plan.layer, windows, fidelity, self.progress)
+        score = score_layers(
+            backbone, plan.scored_layer, windows, fidelity, self.progress, plan.ends
+        )
         return score.quality
 
 

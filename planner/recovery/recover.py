@@ -128,7 +128,8 @@ def fit(
 def kl_apart(plan: CutPlan, text: FittingText) -> float:
     """Return the KL of a plan to the dense model on the text that is kept apart."""
     backbone = plan.prepared.sorted_model.structure.backbone
-    score = score_layers(backbone, plan.layer, text.apart, Fidelity(metrics=("kl",)))
+    fidelity = Fidelity(metrics=("kl",))
+    score = score_layers(backbone, plan.scored_layer, text.apart, fidelity, ends=plan.ends)
     return score.mean("kl")
 
 

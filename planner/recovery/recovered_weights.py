@@ -20,6 +20,63 @@ from search_spaces.errors import RunError
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
 from search_spaces.models.tensors import digest_of_tensors
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
+from search_spaces.pruned_weights.quantizers.protocol import Quantizer
+from search_spaces.space.number_format import NumberFormat, file_format
+from search_spaces.statistics import MatrixStatistics
+
+_BYTES = torch.uint8
+
+
+def bytes_name(name: str, number_format: NumberFormat) -> str:
+    """Return the name of the bytes of a tensor that is in a number format."""
+    return f"{name}.{number_format}"
+
+
+def matrices_in(tensors: Mapping[str, Tensor]) -> dict[str, QuantizedMatrix]:
+    """Return the matrices whose bytes are among tensors, by the names of what they stand for."""
+    return {
+        name.rpartition(".")[0]: QuantizedMatrix(file_format(name.rpartition(".")[2]), tensor)
+        for name, tensor in tensors.items()
+        if tensor.dtype == _BYTES
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How a tensor that is solved again is stored."""
+
+    is_dense: bool
+    """Whether none of its zeros must stay."""
+    quantized: QuantizedMatrix | None = None
+    """Its bytes, those of a stack in its order; None: it is in the dense model's format."""
+    quantizer: Quantizer | None = None
+    """Makes such bytes; None: there are none."""
+
+    @property
+    def can_change(self) -> bool:
+        """Whether the quantiser makes such bytes; some formats only come in files."""
+        return self.quantized is None or self.quantized.format.anew == self.quantized.format
+
+    def stored(self, weight: Tensor, statistics: MatrixStatistics) -> tuple[Tensor, Tensor | None]:
+        """Return a solved matrix ``(rows, columns)`` as it is stored, and its bytes if it has any.
+
+        Args:
+            weight: In float32.
+            statistics: Of the matrix.
+        """
+        if self.quantized is None:
+            return weight, None
+        assert self.quantizer is not None, "bytes are made by some quantiser"
+        before_zeros = None if self.is_dense else weight
+        matrix = self.quantizer.quantize(weight, self.quantized.format, statistics, before_zeros)
+        return matrix.dequantized().to(weight.device), matrix.data
+
+    def named(self, name: str, data: Tensor | None) -> dict[str, Tensor]:
+        """Return bytes by the name that they have beside the tensor that they stand for."""
+        if self.quantized is None or data is None:
+            return {}
+        return {bytes_name(name, self.quantized.format): data}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +111,8 @@ class RecoveredWeights:
 
     def of_layer(self, index: int) -> Mapping[str, Tensor]:
         """Return the changed tensors of a layer, by their paths inside it; empty: it is as it was.
+
+        Beside what is in a number format there are its bytes, by their `bytes_name`.
 
         Raises:
             RunError: If they are others than were written.
@@ -95,8 +154,11 @@ class StagedWeights:
         """
         if not tensors:
             return
+        quantized = matrices_in(tensors)
         stored = {
-            name: tensor.detach().to("cpu", self._format(f"{path}.{name}", tensor)).contiguous()
+            name: tensor.detach()
+            .to("cpu", None if name in quantized else self._format(f"{path}.{name}", tensor))
+            .contiguous()
             for name, tensor in tensors.items()
         }
         with writing(self._folder):
@@ -104,6 +166,8 @@ class StagedWeights:
         self._layers[index] = digest_of_tensors(stored)
 
     def _format(self, name: str, tensor: Tensor) -> torch.dtype:
+        if tensor.dtype == _BYTES:
+            return _BYTES
         return self._loaded.stored.of(name, nn.Parameter(tensor.detach(), requires_grad=False))
 
     def completed(self, record: RecoveryRecord) -> RecoveredWeights:
@@ -158,6 +222,8 @@ def place_(layer: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """
     own = lasting(layer)
     for path, tensor in tensors.items():
+        if tensor.dtype == _BYTES:  # of what is beside it
+            continue
         if path not in own or own[path].shape != tensor.shape:
             raise RunError(
                 f"recovered weights must be of the layers that their plan keeps, and `{path}` is "

@@ -64,18 +64,23 @@ class SideBySide:
         for tokens in torch.split(windows.to(backbone.model.device), at_once):
             if len(tokens) not in calls:  # they depend on the batch's shape alone
                 calls[len(tokens)] = backbone.enter(tokens).calls
-            hidden = backbone.embed(tokens)
-            pairs.append(Pair(hidden, hidden, calls[len(tokens)], is_apart))
+            dense, student = backbone.embed(tokens), plan.ends.embed(tokens)
+            pairs.append(Pair(dense, student, calls[len(tokens)], is_apart))
         return cls(plan=plan, pairs=pairs, steps=PrefixTree(sorted_model).steps)
 
     @torch.no_grad()
     def skip(self, index: int) -> None:
-        """Let both through a layer that is the same in both, with nothing lost before it."""
+        """Let both through a layer that is the same in both, where no other was changed before."""
         backbone = self.plan.prepared.sorted_model.structure.backbone
         with backbone.resident(index) as layer:
             for pair in self.pairs:
+                are_equal = torch.equal(pair.dense, pair.student)
                 pair.dense = backbone.run_layer(layer, pair.dense, pair.calls[index])
-                pair.student = pair.dense
+                pair.student = (
+                    pair.dense
+                    if are_equal
+                    else backbone.run_layer(layer, pair.student, pair.calls[index])
+                )
 
     def steps_of(self, index: int) -> Iterator[Step]:
         """Yield what runs at once in a layer: its attention and its MLP, where they part."""

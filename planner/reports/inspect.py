@@ -48,7 +48,11 @@ def inspect_model(settings: SearchSettings, progress: Progress) -> str:
     smallest = costs.costs(space.configurations(space.smallest()[None]))
     rows = [["", "", "dense", *parts_of.values(), "smallest plan"]]
     for name, total in costs.dense().items():
-        parts = [f"{1 - float(without[kind][name][0]) / total:.0%}" for kind in without]
+        adds_up = not METRICS[name].reading_of  # of a mean no component has a share
+        parts = [
+            f"{1 - float(without[kind][name][0]) / total:.0%}" if adds_up else ""
+            for kind in without
+        ]
         least = float(smallest[name][0])
         least_text = f"{METRICS[name].amount(least)} {least / total:.2f}x"
         rows.append([name, "", METRICS[name].amount(total, 2), *parts, least_text])

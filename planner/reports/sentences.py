@@ -76,7 +76,7 @@ def status_sentence(run: Run) -> str:
 
 
 def written_sentence(run: Run, plan: Evaluation) -> str:
-    """Return what an export of a plan weighs if its formats are dequantised; empty: they are not.
+    """Return what an export of a plan weighs that holds no formats; empty: the plan has none.
 
     It follows from the parameters, which are as wide as those of the dense model.
     """
@@ -88,8 +88,9 @@ def written_sentence(run: Run, plan: Evaluation) -> str:
     share = relative_cost("params", plan.costs["params"], run.dense)
     size = METRICS["size"].amount(share * run.dense["size"])
     return (
-        f"its bytes are counted in {' and '.join(formats)}; an export writes them dequantised, as "
-        f"plain tensors of about {size}, {share:.2f}x"
+        f"its bytes are counted in {' and '.join(formats)}, as files for a runtime that stores "
+        "these have them; an export that holds none has plain tensors of about "
+        f"{size}, {share:.2f}x"
     )
 
 

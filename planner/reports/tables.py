@@ -10,6 +10,7 @@ from evaluators.metric import COST_KINDS, METRICS, front_metrics, metric_names
 from planner.reports.sentences import with_error
 from planner.results.equal_cost import EqualCost
 from planner.results.stability import Stability
+from planner.runs.space_description import KEPT_WHOLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,7 +218,8 @@ def layers_table(frame: "pd.DataFrame", *, width: int | None = None) -> Text:
     """
     rows = [["layer", "component", "kept", "of", "", "share", "options"]]
     for _, row in frame.iterrows():
-        counts = [str(row["layer"]), row["component"], str(row["kept"]), str(row["of"])]
+        layer = "–" if row["unit"] == KEPT_WHOLE else str(row["layer"])
+        counts = [layer, row["component"], str(row["kept"]), str(row["of"])]
         rows.append([*counts, row["unit"], f"{row['share']:.1%}", row["options"]])
     return table(rows, width=width)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from planner.results.plan_layers import options_of
+from planner.runs.space_description import KEPT_WHOLE
 from search_spaces.space.sparsity import SparsityPattern
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ DROPPED = "✕"
 STOOD_IN = "≈"
 """In a cell of which nothing is kept, and for which what is kept before it stands in."""
 _DROPS = "dropped whole"
-_KINDS = {"attention": "attention", "mlp": "MLP", "experts": "experts", "shared": "shared expert"}
+_KINDS = {"mlp": "MLP", "shared": "shared expert"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ def layer_strips(frame: "pd.DataFrame") -> list[Strip]:
     Returns:
         Of each kind of component its units; then its expert channels, top-k, sparsity and number
         formats, where any layer has others than the dense model; at last what is dropped whole.
+        The embedding and the head have the column after the last layer's.
     """
     rows = frame.to_dict("records")
     layers = sorted({row["layer"] for row in rows})
@@ -81,12 +83,13 @@ def _strips_of(
     name = kind_name(kind) if unit == kind else f"{kind_name(kind)}: {unit}"
     percent = "% " if max(of) > _MOST_COUNTED else ""
     name += f", {percent}of {of.pop() if len(of) == 1 else 'all'}"
-    yield _strip(name, layers, by_layer, _units)
+    if unit != KEPT_WHOLE:
+        yield _strip(name, layers, by_layer, _units)
     found = {option for row in by_layer.values() for option in options_of(row["options"])}
     for option, (label, cell) in _OPTIONS.items():
         if option in found:
             strip = _strip(f"{kind_name(kind)}: {label}", layers, by_layer, cell)
-            yield replace(strip, is_counted=option != "format")
+            yield replace(strip, is_counted=option not in {"format", "cache"})
 
 
 def _strip(
@@ -139,6 +142,13 @@ def _format(row: Mapping[str, Any]) -> tuple[float | None, str, str]:
     return 0.5, value, f"stored as {value}"
 
 
+def _cache(row: Mapping[str, Any]) -> tuple[float | None, str, str]:
+    value = options_of(row["options"]).get("cache")
+    if value is None:
+        return (1.0, "", "keys and values as usual") if row["kept"] else (None, "", "dropped")
+    return 0.5, value, f"keys and values in {value}"
+
+
 def _drop_cell(layer: int, by_kind: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> Cell:
     """Return which components of a layer are dropped whole."""
     here = {kind: rows[layer]["kept"] for kind, rows in by_kind.items() if layer in rows}
@@ -156,4 +166,5 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
     "top_k": ("experts for a token", _count("top_k", "experts run for a token")),
     "pattern": ("sparsity", _sparsity),
     "format": ("number format", _format),
+    "cache": ("cache", _cache),
 }

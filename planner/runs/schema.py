@@ -11,7 +11,7 @@ from planner.runs.records import RunStatus
 from planner.runs.tables.cells import DamageError
 from search_spaces.errors import RunError
 
-VERSION = 6
+VERSION = 7
 """Goes up whenever an older planner, or a newer one, would misread the tables."""
 TABLES = f"""
 create table if not exists meta (key text primary key, value text not null);  -- JSON

@@ -15,7 +15,9 @@ from search_spaces.errors import RunError
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.levels import stood_in_for
 
-VERSION = 2
+VERSION = 3
+KEPT_WHOLE = "matrices"
+"""What units are called of what is kept whole, the embedding and the head, after all layers."""
 _MOST = 2**31
 _Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Size = Annotated[int, Field(ge=1, le=_MOST)]
@@ -32,8 +34,8 @@ class Kept(_Described):
     units: _Count
     options: Mapping[str, _Count | str] = {}
     """How they are stored and run, by the names of `BlockOptions`, where it is not as in the
-    dense model: ``pattern``, ``format``, ``channels``, ``top_k``; and of what is dropped
-    ``stand_in``, the component that stands in for it."""
+    dense model: ``pattern``, ``format``, ``cache``, ``channels``, ``top_k``; and of what is
+    dropped ``stand_in``, the component that stands in for it."""
 
 
 class ComponentDescription(_Described):
@@ -44,7 +46,8 @@ class ComponentDescription(_Described):
     layer: _Count
     units: _Size
     unit: str
-    """What a unit is, in the plural: KV groups, channels or experts."""
+    """What a unit is, in the plural: KV groups, channels or experts; matrices of what is kept
+    whole, the embedding and the head."""
     features: _Count
     """Inputs of the component's last matrix that belong to one unit; channels of an expert."""
     groups: _Count = 1
@@ -91,7 +94,7 @@ class SpaceDescription(_Described):
     version: Annotated[int, Field(ge=VERSION, le=VERSION)]
     model: ModelIdentity
     components: tuple[ComponentDescription, ...]
-    """Layer by layer."""
+    """Layer by layer, and then the embedding and the head, if they are chosen for."""
     sites: tuple[SiteDescription, ...]
     dense_costs: Mapping[str, _Cost]
     needed: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ SearcherName = Literal[
     "multipruner",
     "bonsai",
     "knapsack",
+    "autoquantize",
     "one_shot",
     "random",
     "uniform",
@@ -92,6 +93,10 @@ def make_searcher(  # noqa: C901, PLR0911, PLR0912  (one case a name)
             from planner.searchers.published.knapsack import Knapsack
 
             return Knapsack(domain, population)
+        case "autoquantize":
+            from planner.searchers.published.autoquantize import AutoQuantize
+
+            return AutoQuantize(domain, population, text)
         case "one_shot":
             from planner.searchers.published.one_shot import OneShot
 

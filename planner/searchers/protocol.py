@@ -43,7 +43,7 @@ class Ask:
     windows: tuple[int, ...] = ()
     """Score on these windows of the text instead, for this answer only: no plan is recorded."""
     gradients: bool = False
-    """Answer with the gradient at each genome instead of its score."""
+    """Answer with what gradients at each genome say of its neighbours, instead of its score."""
     counted: bool = True
     """Whether it is part of the search: what is scored only to be shown counts for no limit."""
 
@@ -59,8 +59,9 @@ class Answer:
     seen: Floats
     """The share of the text that each was scored on, ``(genomes,)``."""
     gradients: tuple[Floats, ...] = ()
-    """Where gradients were asked, and objectives are none: for each genome the first-order change
-    of KL by a step to each level, level by level, site by site, ``(levels of all sites,)``."""
+    """Where gradients were asked, and objectives are none: for each genome the estimated change
+    of KL by a step to each level, level by level, site by site, ``(levels of all sites,)``. To
+    first order for what is pruned, to second order for number formats and other options."""
 
 
 class Searcher(Protocol):

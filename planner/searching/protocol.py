@@ -35,7 +35,7 @@ class GenomeScorer(Protocol):
         ...
 
     def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, RoundReply]]:
-        """Estimate, to first order, the change of KL by a step from each genome to each level.
+        """Estimate the change of KL by a step from each genome to each level of each site.
 
         Args:
             genomes: ``(genomes, sites)``

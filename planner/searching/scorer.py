@@ -1,16 +1,22 @@
 """Scoring genomes with a prepared model: configurations, quality, costs, and plan identity."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.scoring.evaluator import Evaluator
-from evaluators.scoring.gate_gradients import PASSES, GateGradients
+from evaluators.scoring.gate_gradients import PASSES as GATE_PASSES
+from evaluators.scoring.gate_gradients import GateGradients
+from evaluators.scoring.output_fisher import PASSES as FISHER_PASSES
+from evaluators.scoring.output_fisher import OptionSensitivities
 from evaluators.scoring.score import Score
 from planner.preparation.prepared_model import PreparedModel
 from planner.runs.records import Evaluation, RoundReply
+from search_spaces.space.block_options import FORMAT_DIMENSIONS
+from search_spaces.space.space import SearchSpace
 
 
 class Scorer:
@@ -47,16 +53,44 @@ class Scorer:
     def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, RoundReply]]:
         """Estimate the change of KL by each step; see `GenomeScorer`.
 
-        The estimates are gradients of gates on the units.
+        Gradients of gates on the units say what pruning does to first order, and the Fisher
+        information of what components add says what options do to second order.
         """
-        tokens = PASSES * self._evaluator.rungs[0] * self._prepared.calibration.search.shape[1]
-        configurations = self._configurations(genomes)
+        genomes = self._prepared.space.repaired(genomes)
+        configurations = self._prepared.space.configurations(genomes)
         started = time.monotonic()
-        for index, slopes in self._evaluator.gate_gradients(configurations):
-            values = self._steps(genomes[index], slopes)
-            seconds = time.monotonic() - started
-            yield index, RoundReply(values=np.concatenate(values), tokens=tokens, seconds=seconds)
+        for index, slopes, passes in self._slopes(configurations):
+            steps = _Steps(self._prepared.space, genomes[index], configurations[index])
+            values, more = steps.of_units(slopes), 0.0
+            if asked := steps.asked():
+                options = self._evaluator.option_sensitivities(configurations[index], asked)
+                values |= steps.of_options(options)
+                more = FISHER_PASSES + len(options) / len(configurations[index])
+            window_tokens = self._prepared.calibration.search.shape[1]
+            yield (
+                index,
+                RoundReply(
+                    values=np.concatenate([values[site] for site in range(len(values))]),
+                    tokens=round((passes + more) * self._evaluator.rungs[0] * window_tokens),
+                    seconds=time.monotonic() - started,
+                ),
+            )
             started = time.monotonic()
+
+    def _slopes(
+        self, configurations: NDArray[np.int_]
+    ) -> Iterator[tuple[int, GateGradients, float]]:
+        """Yield each candidate, the slopes of its units, and the passes that these took.
+
+        Where no site prunes units, none are taken.
+        """
+        space = self._prepared.space
+        if any(site.dimension == "units" for site in space.sites):
+            for index, slopes in self._evaluator.gate_gradients(configurations):
+                yield index, slopes, GATE_PASSES
+        else:
+            flat = tuple(np.zeros(component.unit_count) for component in space.components)
+            yield from ((index, flat, 0.0) for index in range(len(configurations)))
 
     def _evaluations(
         self,
@@ -85,19 +119,58 @@ class Scorer:
     def _configurations(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
         return self._prepared.space.configurations(self._prepared.space.repaired(genomes))
 
-    def _steps(self, genome: NDArray[np.int_], slopes: GateGradients) -> list[NDArray[np.float64]]:
+
+@dataclass(frozen=True)
+class _Steps:
+    """What a step from a genome to each level of each site is expected to change of KL."""
+
+    space: SearchSpace
+    genome: NDArray[np.int_]
+    """``(sites,)``"""
+    configurations: NDArray[np.int_]
+    """Of the genome, ``(components,)``."""
+
+    def of_units(self, slopes: GateGradients) -> dict[int, NDArray[np.float64]]:
         """Sum, for each level of each site, the slopes of units that it restores or prunes."""
-        space = self._prepared.space
-        genome = space.repaired(genome[None])[0]
-        kept = space.tables.units(space.configurations(genome[None])[0])
+        tables = self.space.tables
+        kept = tables.units(self.configurations)
         cumulative = [np.concatenate([[0.0], np.cumsum(slope)]) for slope in slopes]  # first units
-        changes = []
-        for position, site in enumerate(space.sites):
-            levels = np.tile(genome, (len(site.levels), 1))
+        changes = {}
+        for position, site in enumerate(self.space.sites):
+            levels = np.tile(self.genome, (len(site.levels), 1))
             levels[:, position] = np.arange(len(site.levels))
-            units = space.tables.units(space.configurations(levels))
-            change = np.zeros(len(levels))
+            units = tables.units(self.space.configurations(levels))
+            changes[position] = np.zeros(len(levels))
             for target in site.targets:
-                change += cumulative[target][units[:, target]] - cumulative[target][kept[target]]
-            changes.append(change)
+                of_target = cumulative[target]
+                changes[position] += of_target[units[:, target]] - of_target[kept[target]]
         return changes
+
+    def asked(self) -> Mapping[int, Sequence[int]]:
+        """Return for each component that has number formats the configurations to ask about."""
+        asked: dict[int, set[int]] = {}
+        for _, target, by_level in self._in_formats():
+            asked.setdefault(target, set()).update(by_level)
+        dense = [table.dense for table in self.space.tables]
+        return {target: sorted(found - {dense[target]}) for target, found in asked.items()}
+
+    def of_options(self, options: OptionSensitivities) -> dict[int, NDArray[np.float64]]:
+        """Sum, for each level of each site of formats, what it does beyond the present one.
+
+        At full width a format does as much more as there are more inputs to be rounded.
+        """
+        changes: dict[int, NDArray[np.float64]] = {}
+        for position, target, by_level in self._in_formats():
+            units, table = int(self.configurations[target]), self.space.tables[target]
+            share = table.units[units] / table.unit_count
+            rises = np.array([options.get((target, choice), 0.0) for choice in by_level])
+            change = share * (rises - rises[self.genome[position]])
+            changes[position] = changes.get(position, 0.0) + change
+        return changes
+
+    def _in_formats(self) -> Iterator[tuple[int, int, Sequence[int]]]:
+        """Yield each site of formats, each of its targets, and the configurations by level."""
+        for position, site in enumerate(self.space.sites):
+            if site.dimension in FORMAT_DIMENSIONS:
+                for target, by_level in site.configurations_by_target.items():
+                    yield position, target, by_level

@@ -41,7 +41,7 @@ from planner.settings.places import located
 from planner.settings.search import SearchSettings
 from search_spaces.errors import InputError, ModelError
 from search_spaces.progress import Progress
-from search_spaces.space.space import SearchSpace
+from search_spaces.space.block_options import FORMAT_DIMENSIONS
 
 logger = logging.getLogger(__name__)
 
@@ -250,17 +250,17 @@ def _loop(
         text=Text(
             rungs=scorer.rungs,
             tokens=prepared.calibration.search.shape[1],
-            gradients=not prepared.dense.structure.backbone.streamed
-            and _all_gated(prepared.space),
+            gradients=_has_gradients(prepared),
         ),
     )
     limits, racing = search_limits(run.settings), run.settings.racing
     return SearchLoop(searcher, scorer, run, limits, objectives, racing=racing)
 
 
-def _all_gated(space: SearchSpace) -> bool:
-    """Return whether gates on units reach every site: they say nothing about options."""
-    return all(site.dimension == "units" for site in space.sites)
+def _has_gradients(prepared: PreparedModel) -> bool:
+    """Return whether gradients can be taken, and say something of every site: units, formats."""
+    reached = {site.dimension for site in prepared.space.sites} <= {"units", *FORMAT_DIMENSIONS}
+    return reached and not prepared.dense.structure.backbone.streamed
 
 
 def _search_scorer(prepared: PreparedModel, settings: SearchSettings) -> Scorer:

@@ -2,17 +2,18 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluators.metric import limitable_names
 from evaluators.runtime import DTypeName, RuntimeName
-from planner.searchers import TO_ONE_LIMIT, SearcherName
+from planner.searchers import SearcherName
 from planner.settings.budget import Budget
+from planner.settings.cross_checks import check_agreement
 from planner.settings.groups import Group
-from planner.settings.limits import MOST_SEED, MOST_TOKENS, MOST_WINDOWS, check_own_text
+from planner.settings.limits import MOST_SEED, MOST_TOKENS, MOST_WINDOWS
 from planner.settings.parsed import Parsed
 from planner.settings.places import PATHS, is_same_place
 from planner.settings.validation import validated
@@ -23,9 +24,11 @@ from search_spaces.importance import ExpertImportanceName, LayerImportanceName, 
 from search_spaces.models import Offload
 from search_spaces.models.identity import Verify
 from search_spaces.priors import AllocationName
+from search_spaces.pruned_weights.quantizers import QuantizerName
 from search_spaces.pruned_weights.sparsifiers import SparsifierName
 from search_spaces.pruned_weights.weight_methods import WeightMethods, parse_weight_methods
 from search_spaces.space.choices import HELP, Choices
+from search_spaces.space.formats.format_ladder import FormatLadder
 from search_spaces.space.sparsity import SparsityPattern, sparsity_patterns
 from search_spaces.suggestions import shown
 
@@ -35,7 +38,7 @@ Racing = Literal["tests", "halving", "off"]
 Focus = Literal["front", "budget"]
 LoadsIn = Literal["any", "transformers", "transformers-native", "vllm", "llama.cpp", "onnx"]
 PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
-_VERSION = 2
+_VERSION = 3
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
     {"evaluations", "tokens", "minutes", "recover", "offload", "weight_cache_gigabytes", "verify"}
 )
@@ -106,6 +109,10 @@ class SearchSettings(BaseModel):
     loads_in: Annotated[LoadsIn, Group.SPACE] = "any"
     """Where plans must load once they are exported, which restricts --space to what can be held
     there; transformers-native: in the model's own class, without code of ours."""
+    formats: Annotated[FormatLadder | None, Parsed(FormatLadder.parse), Group.SPACE] = None
+    """Number formats to choose from for each component, the embedding and the head, if the space
+    has formats, for example Q8_0,Q4_K,int4; source: as they are in the model's own GGUF file; by
+    default those of the runtime in --loads_in."""
     mlp_step: Annotated[int | None, Group.SPACE] = Field(default=None, ge=1, le=MOST_TOKENS)
     """MLP channels between two levels; by default chosen from the model's width."""
     sparsity_step: Annotated[int, Group.SPACE] = Field(default=10, ge=1, le=90)
@@ -118,6 +125,10 @@ class SearchSettings(BaseModel):
     """Folder of the model before its fine-tuning, for the expert importance router_change."""
     sparsifier: Annotated[SparsifierName, Group.METHODS] = "sparsegpt"
     """How weights are chosen that become zero, if the space has sparsity."""
+    quantizer: Annotated[QuantizerName, Group.METHODS] = "gptq"
+    """How matrices are put into number formats, if the space has formats: by error feedback, by
+    what an error counts for its input (imatrix), or to the nearest; experts, the embedding and the
+    head at most by imatrix."""
     compensate: Annotated[WeightMethods, Parsed(parse_weight_methods), Group.METHODS] = (
         WeightMethods(compensation="obs")
     )
@@ -168,8 +179,7 @@ class SearchSettings(BaseModel):
             SettingsError: If a value breaks its rule; the message is one sentence.
         """
         settings = validated(cls, values)
-        _check_agreement(settings)
-        _check_text(settings)
+        check_agreement(settings)
         return settings
 
     @property
@@ -194,8 +204,10 @@ class SearchSettings(BaseModel):
         values = read_yaml(path)
         version = values.pop("version", None)
         if version != str(_VERSION):
-            rule = f"`{path}` must be of version {_VERSION}"
-            _refuse(rule, version, "use the planner that wrote it")
+            raise SettingsError(
+                f"`{path}` must be of version {_VERSION}, got {shown(version)}; use the planner "
+                "that wrote it"
+            )
         try:
             return cls.checked(**values)
         except (BudgetError, SettingsError) as error:
@@ -226,75 +238,3 @@ class SearchSettings(BaseModel):
             and getattr(self, name) != getattr(other, name)
             and not (name in PATHS and is_same_place(values[name], other_values[name]))
         }
-
-
-def _check_agreement(settings: SearchSettings) -> None:
-    """Refuse methods that the space has no use for, and a search for a limit without one.
-
-    Raises:
-        BudgetError: If the budget limits no cost where one must be limited.
-        SettingsError: If there is such a method.
-    """
-    _check_limit(settings)
-    if settings.runtime != "torch" and not (settings.budget and settings.budget.measured):
-        rule = f"`runtime` {settings.runtime} needs a budget on what is measured in it"
-        remedy = "set one such as `--budget 'latency<=0.7x'`, or leave it out"
-        _refuse(rule, str(settings.budget or "none"), remedy)
-    choices, (_, refinement, merges) = settings.space, settings.compensate
-    if merges and not choices.experts:
-        rule = "`compensate` merge needs a space with experts"
-        _refuse(rule, str(settings.space), "add `experts` to `--space`, or leave it out")
-    if settings.expert_importance == "router_change" and settings.pretrained_router is None:
-        rule = "`expert_importance` router_change needs the router before fine-tuning"
-        _refuse(rule, "none", "name the folder of that model with `--pretrained_router`")
-    if settings.expert_importance != "router_change" and settings.pretrained_router is not None:
-        rule = "`pretrained_router` is read for the expert importance router_change alone"
-        _refuse(
-            rule,
-            settings.expert_importance,
-            "set `--expert_importance router_change`, or leave it out",
-        )
-    if refinement and not choices.sparse:
-        rule = f"`compensate` {refinement} needs a space with sparsity"
-        _refuse(rule, str(settings.space), "add `sparsity` or `2:4` to `--space`, or leave it out")
-    if settings.prior in get_args(AllocationName) and not choices.sparse:
-        rule = f"`prior` {settings.prior} shares out sparsity, and needs a space with some"
-        _refuse(rule, str(settings.space), "add `sparsity` to `--space`, or set another prior")
-
-
-def _check_limit(settings: SearchSettings) -> None:
-    """Refuse a budget that limits no cost where a limit is needed.
-
-    Raises:
-        BudgetError: If it limits none.
-    """
-    if settings.focus == "budget":
-        option = "`--focus budget`"
-    elif settings.searcher in TO_ONE_LIMIT:
-        option = f"`--searcher {settings.searcher}`"
-    else:
-        return
-    if settings.budget is None or not settings.budget.cost_names:
-        raise BudgetError(
-            f"{option} needs a budget that limits a cost, got {settings.budget or 'none'}; "
-            "set one such as `--budget 'params<=0.7x'`"
-        )
-
-
-def _check_text(settings: SearchSettings) -> None:
-    """Refuse held-out text without other text, and more text than a model should write itself.
-
-    Raises:
-        SettingsError: If there is either.
-    """
-    if settings.data is not None:
-        return
-    if settings.holdout is not None:
-        rule = "`holdout` must come with `data`, for a model's own text is held out by itself"
-        _refuse(rule, shown(settings.holdout), "set `--data` too")
-    names = ("search_windows", "fresh_windows", "holdout_windows", "calibration_windows")
-    check_own_text({name: getattr(settings, name) or 0 for name in names}, settings.window_tokens)
-
-
-def _refuse(rule: str, got: object, remedy: str) -> NoReturn:
-    raise SettingsError(f"{rule}, got {got if isinstance(got, str) else shown(got)}; {remedy}")

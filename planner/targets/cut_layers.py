@@ -1,19 +1,27 @@
 """A plan carried out: every layer of a dense model cut to what is kept of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from search_spaces.models.fingerprint import lasting
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.block_options import ExpertPruning
 from search_spaces.space.plan import Plan
+from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.graft import graft, shallow
 from search_spaces.surgery.slice_and_cut import cut
+
+Matrices = Mapping[str, QuantizedMatrix]
+"""The bytes of matrices in number formats, by the paths of the tensors that they stand for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +32,8 @@ class CutLayers:
     """
 
     structure: ModelStructure
-    """The dense model, its units in their own order."""
+    """The dense model, its units in their own order; its embedding and its head are in the number
+    formats of the plan."""
     layers: tuple[nn.Module, ...]
     kept: tuple[NDArray[np.int_], ...]
     """The members that each component keeps, ascending; of a dropped one none."""
@@ -32,6 +41,25 @@ class CutLayers:
     """What the members of each component keep of themselves."""
     plan_id: str = ""
     """Of the plan that was carried out, for what names it; empty: of none."""
+    quantized: tuple[Matrices, ...] = ()
+    """Of each layer, which holds what they stand for, by paths in it; empty: there are none."""
+    quantized_ends: Matrices = field(default_factory=dict)
+    """Of the embedding and the head, by their paths in the model."""
+    rounding: str = ""
+    """The quantiser that made all of them of the dense matrices; empty: not it alone did."""
+
+    @property
+    def in_formats(self) -> Matrices:
+        """All matrices in number formats, by their paths in the dense model."""
+        paths = self.structure.backbone.layer_paths
+        return {
+            **self.quantized_ends,
+            **{
+                f"{paths[i]}.{path}": matrix
+                for i, of_layer in enumerate(self.quantized)
+                for path, matrix in of_layer.items()
+            },
+        }
 
     def of_layer(self, layer: int) -> list[tuple[Component, NDArray[np.int_], ExpertPruning]]:
         """Return the components of a layer with what is kept of each."""
@@ -61,18 +89,66 @@ def cut_layers(
     kept = plan.kept_units(components)
     insides = [plan.expert_pruning(component) for component in components]
     layers: list[nn.Module] = []
+    quantized: list[Matrices] = []
     for i in range(len(structure.layers)):
         span = structure.spans[i]
         choices = list(zip(components[span], kept[span], strict=True))
         with structure.backbone.resident(i) as dense:
             layers.append(cut(dense, choices, weights[span], insides[span]))
+        quantized.append(quantized_of(layers[i], weights[span]))
+    ends = weights[structure.spans[-1].stop :]
     return CutLayers(
-        structure=structure,
+        structure=with_ends_of(structure, ends),
         layers=tuple(layers),
         kept=tuple(kept),
         insides=tuple(insides),
         plan_id=plan.plan_id,
+        quantized=tuple(quantized) if any(quantized) else (),
+        quantized_ends=quantized_of(structure.backbone.model, ends),
     )
+
+
+def quantized_of(holder: nn.Module, weights: Iterable[OrderedWeights]) -> Matrices:
+    """Return the matrices in number formats among weights.
+
+    Args:
+        holder: The module that their paths lie in, as it is once it holds them.
+        weights: Of some components of it, all of which stay in pruning order.
+    """
+    names = lasting(holder).keys()
+    return {
+        path if path in names else f"{path}.weight": matrix.quantized
+        for ordered in weights
+        for path, matrix in ordered.weights.items()
+        if matrix.quantized is not None
+    }
+
+
+def with_ends_of(structure: ModelStructure, ends: Sequence[OrderedWeights]) -> ModelStructure:
+    """Return a model whose embedding and head hold other numbers, and that shares all else.
+
+    Args:
+        structure: The dense model.
+        ends: Weights of its embedding and its head; empty, or without any: they stay.
+    """
+    model = structure.backbone.model
+    replaced = {path: each.weight for end in ends for path, each in end.weights.items()}
+    if not replaced:
+        return structure
+    held = lasting(model)
+    parameters = {
+        id(held[f"{path}.weight"]): nn.Parameter(weight.to(model.dtype), requires_grad=False)
+        for path, weight in replaced.items()
+    }
+    modules = {}
+    for path, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        if weight is not None and id(weight) in parameters:  # a tied one is in two modules
+            modules[path] = shallow(module)
+            modules[path]._parameters["weight"] = parameters[id(weight)]
+    changed = graft(model, modules)
+    assert isinstance(changed, PreTrainedModel)
+    return replace(structure, backbone=Backbone(changed))
 
 
 @torch.inference_mode()

@@ -75,7 +75,7 @@ def _kept(component: Component, plan: Plan) -> tuple[int, BlockOptions]:
 
 def _refused(holds: Holds, components: Sequence[Component], plan: Plan) -> Iterator[Refusal]:
     for component in components:
-        if reason := holds.refuses(component, *_kept(component, plan)):
+        if reason := holds.refusal(component, *_kept(component, plan)):
             yield Refusal(site=component.name, reason=reason)
 
 
@@ -92,8 +92,8 @@ def _halves(holds: Holds, components: Sequence[Component], plan: Plan) -> Iterat
 
 def _unlike(holds: Holds, components: Sequence[Component], plan: Plan) -> Iterator[Refusal]:
     """Find components that keep something else than the first of their kind."""
-    for kind, dimensions in holds.equal.items():
-        first: dict[str, object] = {}
+    for kind in dict.fromkeys(component.kind for component in components):
+        dimensions, first = holds.equal_along(kind), dict[str, object]()
         for component in components:
             units, options = _kept(component, plan)
             if component.kind != kind or not units:

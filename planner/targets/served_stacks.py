@@ -1,21 +1,28 @@
 """Timing stacks of a model's layers where they are served: written by a target, run there."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from evaluators.latency.latency_setting import ServingRuntime
 from evaluators.latency.stack_cases import StackCase
 from evaluators.latency.stack_timer import Times
 from evaluators.latency.workload import Latency, Workload
 from evaluators.runtime import RuntimeName
-from planner.targets.cut_layers import CutLayers
+from planner.targets.cut_layers import CutLayers, Matrices
 from planner.targets.fresh_process import fresh_process
 from planner.targets.target import Target
 from planner.targets.target_names import TargetChoice
 from planner.targets.trial import ServiceRequest
 from search_spaces.models.loading import LoadedModel
+from search_spaces.pruned_weights.codecs import codec_of
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
+from search_spaces.space.block_options import DENSE_EXPERTS
+from search_spaces.space.number_format import STORED, NumberFormat
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut
 
@@ -135,16 +142,47 @@ def stacked(structure: ModelStructure, case: StackCase) -> CutLayers:
     for index, layer in enumerate(structure.layers):
         dropped = StackCase(layers=(), kept=(0,) * len(layer.components))
         chosen.append((case if index in case.layers else dropped).of_layer(layer.components))
+    layers = tuple(
+        cut(
+            dense,
+            [(component, kept) for component, kept, _ in components],
+            insides=[inside for _, _, inside in components],
+        )
+        for dense, components in zip(structure.backbone.layers, chosen, strict=True)
+    )
+    in_formats = tuple(
+        _in_format(layer, [c for c, kept, _ in components if len(kept)], case.options.format)
+        for layer, components in zip(layers, chosen, strict=True)
+    )
     return CutLayers(
         structure=structure,
-        layers=tuple(
-            cut(
-                dense,
-                [(component, kept) for component, kept, _ in components],
-                insides=[inside for _, _, inside in components],
-            )
-            for dense, components in zip(structure.backbone.layers, chosen, strict=True)
+        layers=layers,
+        kept=(
+            *(kept for components in chosen for _, kept, _ in components),
+            *(np.arange(1) for _ in structure.ends),
         ),
-        kept=tuple(kept for components in chosen for _, kept, _ in components),
-        insides=tuple(inside for components in chosen for _, _, inside in components),
+        insides=(
+            *(inside for components in chosen for _, _, inside in components),
+            *(DENSE_EXPERTS for _ in structure.ends),
+        ),
+        quantized=in_formats if any(in_formats) else (),
+        quantized_ends=_in_format(structure.backbone.model, structure.ends, case.ends),
     )
+
+
+def _in_format(
+    owner: nn.Module, components: Sequence[Component], number_format: NumberFormat
+) -> Matrices:
+    """Return the matrices of some components of a module in a number format, by their paths."""
+    if number_format == STORED:
+        return {}
+    matrices = {}
+    for component in components:
+        for weight in component.unit_weights(owner):
+            held = number_format.held(weight.tensor.shape[-1])
+            if weight.role == "matrix" and held != STORED:
+                rows = weight.tensor.detach().float().cpu().reshape(-1, weight.tensor.shape[-1])
+                data = codec_of(held).encode(rows).reshape(*weight.tensor.shape[:-1], -1)
+                path = weight.path if weight.is_stacked else f"{weight.path}.weight"
+                matrices[path] = QuantizedMatrix(held, data)
+    return matrices

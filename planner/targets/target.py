@@ -14,7 +14,10 @@ from evaluators.latency.workload import Latency, Workload
 from planner.targets.cut_layers import CutLayers
 from planner.targets.target_names import TargetChoice, TargetName
 from search_spaces.models.loading import LoadedModel
+from search_spaces.models.stored import StoredFormat
 from search_spaces.space.holds import Holds
+from search_spaces.space.number_format import NumberFormat
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
 __all__ = ["Holds", "Served", "Target", "Written"]
@@ -113,6 +116,29 @@ class Target(Protocol):
         """
         ...
 
+    def stored(self, structure: ModelStructure, stored: StoredFormat) -> StoredFormat:
+        """Return the formats in which it writes weights for which a plan chooses none.
+
+        Args:
+            structure: The dense model, which it holds.
+            stored: Those that the dense model has on disk.
+        """
+        ...
+
+    def keeps(
+        self, structure: ModelStructure, component: Component, number_format: NumberFormat
+    ) -> bool:
+        """Return whether it writes a component's matrices in a number format as such.
+
+        If not, it writes what they stand for, as it does with those for which a plan chooses none.
+
+        Args:
+            structure: The dense model, which it holds.
+            component: Of it.
+            number_format: That a plan chose.
+        """
+        ...
+
     def write(
         self, folder: Path, cut: CutLayers, dense: LoadedModel, source: Path | None
     ) -> Written:
@@ -145,7 +171,8 @@ class Target(Protocol):
             folder: As `write` left it.
             cut: What was written.
             promised: Costs of the plan, ``params`` and ``nonzero`` among them.
-            stored: Bytes of the dense tensors that stand for it.
+            stored: Bytes of the tensors that were to be written, in the number formats that it
+                holds and else as `stored` says.
 
         Raises:
             VerificationError: If the files hold something else.

@@ -44,6 +44,8 @@ class ServiceRequest(_File):
     target: TargetChoice
     folders: dict[str, _Folder]
     """By names such as ``dense`` and ``pruned``."""
+    others: dict[str, TargetChoice] = {}
+    """Targets of folders that are served in another way than the rest."""
     threads: int
     workload: Workload | None
     """To time; `None`: nothing is timed."""
@@ -63,6 +65,8 @@ class ServiceAnswer(_File):
 
     nll: dict[str, list[float]]
     """Of each model the mean negative log-likelihood in each window, in nats a token."""
+    kl: dict[str, list[float]]
+    """Of each model but the first the mean KL divergence from that in each window, likewise."""
     latency: dict[str, Latency]
     """Of each model the median of the turns; empty: nothing was timed."""
 
@@ -96,28 +100,49 @@ def _proof(request: ProofRequest, tokens: NDArray[np.int_], place: Path) -> Proo
 
 
 def _service(request: ServiceRequest, windows: NDArray[np.int_]) -> ServiceAnswer:
-    target = request.target.make()
+    targets = {name: request.others.get(name, request.target).make() for name in request.folders}
     with ExitStack() as stack:
         models = {
-            name: stack.enter_context(target.serve(folder, threads=request.threads))
+            name: stack.enter_context(targets[name].serve(folder, threads=request.threads))
             for name, folder in request.folders.items()
         }
-        nll = {
-            name: [window_nll(served, window) for window in windows]
-            for name, served in models.items()
-        }
+        read = [read_window(models, window) for window in windows]
         latency = (
             {} if request.workload is None else _in_turns(models, request.workload, request.turns)
         )
-    return ServiceAnswer(nll=nll, latency=latency)
+    names = list(models)
+    return ServiceAnswer(
+        nll={name: [nll[i] for nll, _ in read] for i, name in enumerate(names)},
+        kl={name: [kl[i] for _, kl in read] for i, name in enumerate(names) if i},
+        latency=latency,
+    )
 
 
-def window_nll(served: Served, window: NDArray[np.int_]) -> float:
-    """Return the mean negative log-likelihood of a window's tokens but the first, in nats."""
-    logits = served.logits(window[None])[0, :-1].astype(np.float64)
-    logits -= logits.max(axis=-1, keepdims=True)
-    log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    return float(-np.take_along_axis(log_probabilities, window[1:, None], axis=-1).mean())
+def read_window(
+    models: Mapping[str, Served], window: NDArray[np.int_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what models make of the tokens of a window but the first.
+
+    Returns:
+        Of each model the mean negative log-likelihood, and the mean KL divergence from the first
+        model, both in nats, ``(models,)``.
+    """
+    logits = [served.logits(window[None])[0, :-1] for served in models.values()]
+    nll, kl = np.zeros(len(logits)), np.zeros(len(logits))
+    # position by position: in float64 a vocabulary of a window takes gigabytes
+    for rows, target in zip(zip(*logits, strict=True), window[1:], strict=True):
+        log_probabilities = _log_softmax(np.stack(rows))  # (models, vocabulary)
+        nll -= log_probabilities[:, target]
+        first = log_probabilities[0]
+        kl += (first - log_probabilities) @ np.exp(first)
+    return nll / (len(window) - 1), kl / (len(window) - 1)
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=-1, keepdims=True)
+    normalised: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normalised
 
 
 def _in_turns(models: Mapping[str, Served], workload: Workload, turns: int) -> dict[str, Latency]:

@@ -13,7 +13,7 @@ from search_spaces.statistics import Statistics
 from search_spaces.structure.components import UnitChoice
 from search_spaces.structure.model import ModelStructure
 
-_Criteria = Mapping[UnitChoice, UnitImportance | ExpertImportance | None]
+_Criteria = Mapping[UnitChoice | None, UnitImportance | ExpertImportance | None]
 """By what is chosen of a component; None: all its members are alike."""
 
 
@@ -39,10 +39,11 @@ def rank_units(
         "heads": unit_importance,
         "channels": unit_importance,
         "experts": expert_importance,
+        None: None,
     }
     orders, channels = [], {}
     for position, (component, weights) in enumerate(structure.matrices()):
-        layer_statistics = statistics[component.layer]
+        layer_statistics = {} if component in structure.ends else statistics[component.layer]
         criterion = criteria[component.unit_choice]
         importance = (
             torch.zeros(component.member_count)  # all alike

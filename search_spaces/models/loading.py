@@ -15,6 +15,7 @@ from search_spaces.models.fingerprint import describe_source, identify, lasting
 from search_spaces.models.identity import SourceIdentity, Verify
 from search_spaces.models.memory import weights_fit
 from search_spaces.models.on_disk.config_checks import check_depth
+from search_spaces.models.on_disk.gguf_source import GgufSource
 from search_spaces.models.on_disk.location import locate_source
 from search_spaces.models.on_disk.source_files import weight_files
 from search_spaces.models.on_disk.vocabulary import check_vocabulary
@@ -22,6 +23,7 @@ from search_spaces.models.own_exports import stock_class
 from search_spaces.models.stored import StoredFormat, check_count, check_formats, restore_, untie_
 from search_spaces.models.streaming import LayerStream, open_streamed
 from search_spaces.models.trust import load_config, load_tokenizer, load_weights, make_empty
+from search_spaces.paths import existing_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class LoadedModel:
     """Identity of the model as stored, whatever dtype its weights are cast to."""
     stream: LayerStream | None = None
     """Reads its layers from disk; None: they are in memory."""
+    gguf: GgufSource | None = None
+    """The GGUF file that it was read from; None: it was read from none."""
 
     @property
     def stored_dtype(self) -> torch.dtype:
@@ -102,7 +106,16 @@ def load_model(
         stored=stored,
         identity=describe_source(identity, config, model, tokenizer),
         stream=stream,
+        gguf=_gguf_source(name, model),
     )
+
+
+def _gguf_source(name: str, model: PreTrainedModel) -> GgufSource | None:
+    """Return the file that a model was read from, if the user's name is that of one."""
+    path = existing_path(name)
+    if path.suffix != ".gguf" or not path.is_file():
+        return None
+    return GgufSource(path, {each: tuple(w.shape) for each, w in lasting(model).items()})
 
 
 def _streams(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import assert_never
 
 import numpy as np
@@ -13,7 +14,7 @@ from search_spaces.errors import SettingsError
 from search_spaces.importance.protocol import LayerImportance, UnitImportance
 from search_spaces.linalg import DAMPING, damped_factor
 from search_spaces.priors import AllocationName, global_magnitude, lamp
-from search_spaces.priors.output_energy import option_sensitivities
+from search_spaces.priors.output_energy import OF_ENDS, option_sensitivities
 from search_spaces.priors.owl import owl_shares
 from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.statistics import Statistics
@@ -61,8 +62,9 @@ def prior_from_energy(
     block_options = block_options or [combined_options()] * len(structure.components)
     units, options = [], []
     for position, (component, weights) in enumerate(structure.matrices()):
+        measured = OF_ENDS if component in structure.ends else statistics[component.layer]
         by_unit, by_option = option_sensitivities(
-            component, weights, statistics[component.layer], block_options[position]
+            component, weights, measured, block_options[position]
         )
         units.append(by_unit)
         options.append(by_option)
@@ -155,12 +157,14 @@ def prior_from_importance(
         )
     by_component, sizes = [], []
     for component, weights in structure.matrices():
+        if component in structure.ends:  # after all others
+            break
         scores = importance.importance(component, weights, statistics[component.layer])
         by_component.append(_numpy(scores))
         sizes.append(sum(weight.numel() for weight in weights.values()) / component.unit_count)
     lowest = min(float(scores.min()) for scores in by_component)
     units = (size * (scores - lowest) for scores, size in zip(by_component, sizes, strict=True))
-    return replace(energy, units=tuple(units))
+    return replace(energy, units=(*units, *energy.units[len(by_component) :]))
 
 
 def prior_from_layer_importance(
@@ -187,7 +191,8 @@ def prior_from_layer_importance(
         share = half / (1 if is_attention else feed_forward_count)
         return np.full(component.member_count, share / component.member_count)
 
-    return replace(energy, units=tuple(map(sensitivities, structure.components)))
+    units = map(sensitivities, structure.in_layers)
+    return replace(energy, units=(*units, *energy.units[len(structure.in_layers) :]))
 
 
 def prior_from_allocation(
@@ -214,20 +219,25 @@ def prior_from_allocation(
             f"`prior {name}` shares sparsity out among attentions and MLPs, and this model has "
             "experts; set `--prior energy`"
         )
-    patterns = [option.pattern for option in block_options[0]]
+    count = len(structure.in_layers)
+    pairs = islice(structure.matrices(), count)  # without the ends, which have no sparsity
     match name:
         case "owl":
-            matrices = [weights for _, weights in structure.matrices()]
-            layers = [statistics[component.layer] for component in structure.components]
-            return replace(energy, tilts=owl_shares(matrices, layers))
+            matrices = [weights for _, weights in pairs]
+            layers = [statistics[component.layer] for component in structure.in_layers]
+            tilts = np.pad(owl_shares(matrices, layers), (0, len(structure.ends)))
+            return replace(energy, tilts=tilts)
         case "lamp":
             sensitivities = lamp.pattern_sensitivities
         case "global_magnitude":
             sensitivities = global_magnitude.pattern_sensitivities
         case _:
             assert_never(name)
-    options = (sensitivities(weights, patterns) for _, weights in structure.matrices())
-    return replace(energy, options=tuple(options))
+    options = (
+        sensitivities(weights, [option.pattern for option in of_one])
+        for (_, weights), of_one in zip(pairs, block_options, strict=False)
+    )
+    return replace(energy, options=(*options, *energy.options[count:]))
 
 
 def _numpy(values: Tensor) -> Floats:

@@ -1,7 +1,8 @@
-"""Making pruned weights: by the builder of the component's kind, then rounded to a format."""
+"""Making pruned weights: by the builder of the component's kind, then rounded as stored."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, cast
+from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,12 +10,13 @@ from torch import Tensor
 from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
-from search_spaces.pruned_weights.round_to_nearest import rounded_to_nearest
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
+from search_spaces.pruned_weights.quantizers.vocabulary_builder import VocabularyBuilder
 from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.number_format import STORED, NumberFormat
 from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.projections import Projections
+from search_spaces.structure.vocabulary_matrix import VocabularyMatrix
 
 
 class ComponentBuilder(Protocol):
@@ -30,11 +32,15 @@ class ComponentBuilder(Protocol):
         """Return the shapes of all its weights by path, whether slices or not."""
         ...
 
-    def as_matrices(self, position: int, path: str, weight: Tensor) -> Tensor | None:
-        """Return a weight as matrices of outputs by inputs, ``(..., rows, columns)``.
-
-        It is a view, of which the same call gives the weight back; None for what is no matrix.
-        """
+    def linear(
+        self,
+        position: int,
+        choice: Choice,
+        path: str,
+        quantized: QuantizedMatrix,
+        bias: Tensor | None,
+    ) -> LinearWeights:
+        """Return what the bytes of a weight stand for, as they are in a choice of a component."""
         ...
 
     def build(self, position: int, choices: Sequence[Choice]) -> Iterator[PrunedWeights]:
@@ -45,7 +51,8 @@ class ComponentBuilder(Protocol):
             choices: Ascending by the units kept; all widths among them share what they can.
 
         Yields:
-            For each choice its weights, in float32 on the model's device.
+            For each choice its weights, in float32; those in a number format are what its bytes
+            stand for.
 
         Raises:
             DataError: If the statistics are of far too few tokens.
@@ -60,7 +67,9 @@ class WeightBuilder:
     Args:
         projections: Makes those of attentions, MLPs and shared experts.
         experts: Makes those of mixtures; None: all are slices of the dense ones.
-        dtype: Of stored weights: they are rounded to it, and both scored and exported so.
+        ends: Makes those of the embedding and the head; None: they are the dense ones.
+        dtype: Of weights that are in no number format: they are rounded to it, and both scored and
+            exported so.
         progress: Told what is made, which may take longer than scoring with it.
     """
 
@@ -68,6 +77,7 @@ class WeightBuilder:
         self,
         projections: ProjectionBuilder,
         experts: ExpertBuilder | None = None,
+        ends: VocabularyBuilder | None = None,
         *,
         dtype: torch.dtype = torch.float32,
         progress: Progress = NO_PROGRESS,
@@ -76,6 +86,7 @@ class WeightBuilder:
         self.dtype = dtype
         self._projections = projections
         self._experts = experts
+        self._ends = ends
         self._progress = progress
         self._made_count = 0
 
@@ -90,6 +101,19 @@ class WeightBuilder:
         """Return the shapes of all weights of a choice by path, whether slices or not."""
         builder = self._builder(position)
         return {} if builder is None else builder.shapes(position, count, options)
+
+    def linear(
+        self,
+        position: int,
+        choice: Choice,
+        path: str,
+        quantized: QuantizedMatrix,
+        bias: Tensor | None,
+    ) -> LinearWeights:
+        """Return what the bytes of a weight stand for, as they are in a choice of a component."""
+        builder = self._builder(position)
+        assert builder is not None, "plain weights are not stored"
+        return builder.linear(position, choice, path, quantized, bias)
 
     def build(
         self,
@@ -112,17 +136,20 @@ class WeightBuilder:
             made = builder.build(position, choices)
         else:
             made = self._projections.build(position, choices, compensated)
-        for done, ((_, options), weights) in enumerate(zip(choices, made, strict=True), start=1):
-            yield {
-                path: LinearWeights(
-                    self._formatted(builder, position, path, matrix.weight, options.format),
-                    None if matrix.bias is None else matrix.bias.to(self.dtype),
-                )
-                for path, matrix in weights.items()
-            }
+        for done, weights in enumerate(made, start=1):
+            yield {path: self._stored(matrix) for path, matrix in weights.items()}
             self._made_count += 1
             if done < len(choices):
                 self._tell(position, choices, done)
+
+    def _stored(self, matrix: LinearWeights) -> LinearWeights:
+        """Round to the dtype of stored weights what has no bytes of its own."""
+        weight, offset = matrix.weight, matrix.bias
+        return replace(
+            matrix,
+            weight=(weight.to(self.dtype) if matrix.quantized is None else weight).contiguous(),
+            bias=None if offset is None else offset.to(self.dtype),
+        )
 
     def _tell(self, position: int, choices: Sequence[Choice], done: int) -> None:
         """Say which of some choices of a component is being made: the first takes the longest."""
@@ -132,21 +159,6 @@ class WeightBuilder:
         what = ", ".join(filter(None, parts))
         self._progress.note(f"making weights ({self._made_count} made so far): {what}")
 
-    def _formatted(
-        self,
-        builder: ComponentBuilder,
-        position: int,
-        path: str,
-        weight: Tensor,
-        number_format: NumberFormat,
-    ) -> Tensor:
-        """Round a weight to a number format if it is a matrix, and then to what is stored."""
-        matrices = builder.as_matrices(position, path, weight)
-        if number_format != STORED and matrices is not None:
-            rounded = rounded_to_nearest(matrices, number_format, self.dtype)
-            weight = cast("Tensor", builder.as_matrices(position, path, rounded))
-        return weight.to(self.dtype).contiguous()
-
     def _builder(self, position: int) -> ComponentBuilder | None:
         component = self.components[position]
         match component:
@@ -154,4 +166,6 @@ class WeightBuilder:
                 return self._experts
             case Projections():
                 return self._projections
+            case VocabularyMatrix():
+                return self._ends
         raise NotImplementedError(f"nothing makes weights of a {type(component).__name__}")

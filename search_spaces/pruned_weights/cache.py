@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 
 logger = logging.getLogger(__name__)
 
-VERSION = "3"
+VERSION = "4"
 """Of the layout of a file, and of how weights are made."""
 _OWN_NAME = re.compile(r"\d+(-.+)?\.safetensors")
 
@@ -67,7 +68,7 @@ class WeightCache:
         self._limit_bytes = limit_bytes
         self._record = record
         self._digests: dict[_Key, str] = {}  # of the bytes of what was read or made last
-        # sparse weights are packed on disk and cannot be mapped
+        # weights that are sparse or in a number format cannot be mapped
         self._unpacked = RecentWeights()
         self._checked: set[tuple[Path, int]] = set()  # with the inode, for another may replace it
         for path in folder.glob("*/.*"):
@@ -206,7 +207,8 @@ class WeightCache:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self._check(path, marks["bytes"])
-            weights = weights_of(tensors, self._builder.shapes(*key))
+            linear = partial(self._builder.linear, key[0], key[1:])
+            weights = weights_of(tensors, self._builder.shapes(*key), linear)
         except FileNotFoundError:
             return None
         except PermissionError:  # a sound file may be behind it

@@ -1,22 +1,25 @@
-"""Pruned weights of projections: a component's width first, compensated, then zeros in it."""
+"""Pruned weights of projections: its width first, compensated, then zeros, then its format."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from search_spaces.pruned_weights.compensation.protocol import CompensatedWeights, Compensation
-from search_spaces.pruned_weights.refinements.protocol import Refinement
-from search_spaces.pruned_weights.sparsifiers.protocol import Sparsifier
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
+from search_spaces.pruned_weights.quantizers.source_matrices import NO_SOURCES, SourceMatrices
+from search_spaces.pruned_weights.rewriting import NO_REWRITING, Rewriting
 from search_spaces.pruned_weights.stand_ins import StandIns
 from search_spaces.pruned_weights.types import Choice, LinearWeights, PrunedWeights
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
+from search_spaces.space.number_format import SOURCE, STORED
 from search_spaces.space.sorted_model import SortedModel
-from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import LayerStatistics, MatrixStatistics
 from search_spaces.structure.components import Component, Projection
-from search_spaces.structure.linear import bias, matrix
+from search_spaces.structure.linear import as_index, bias, matrix
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +28,18 @@ class ProjectionBuilder:
     """Makes the pruned weights of attentions, MLPs and shared experts, in float32.
 
     Compensation first: the output projection at its width. Then, where the pattern has zeros, the
-    sparsifier and the refinement on every projection of the narrow component, with the statistics
-    of the dense model for the kept rows and columns.
+    sparsifier and the refinement on every projection of the narrow component, and where it has a
+    number format the quantiser, with the statistics of the dense model for the kept rows and
+    columns.
 
     Args:
         sorted_model: The model.
         statistics: In the unsorted model's order, as the three methods declare.
         compensation: Compensates in narrow output projections; None: they stay slices.
-        sparsifier: Makes matrices sparse; None: every pattern is dense.
-        refinement: Improves sparse matrices; None: they stay as they are.
+        rewriting: Makes matrices sparse, and puts them into number formats.
         stand_ins: Folds maps into output projections, after compensation and before zeros; None:
             no options have stand-ins.
+        sources: Of matrices that are to stay as they came.
     """
 
     def __init__(
@@ -44,18 +48,18 @@ class ProjectionBuilder:
         statistics: LayerStatistics,
         *,
         compensation: Compensation | None = None,
-        sparsifier: Sparsifier | None = None,
-        refinement: Refinement | None = None,
+        rewriting: Rewriting = NO_REWRITING,
         stand_ins: StandIns | None = None,
+        sources: SourceMatrices = NO_SOURCES,
     ) -> None:
         self.components = sorted_model.structure.components
         self._backbone = sorted_model.structure.backbone
         self._statistics = statistics
         self._orders = sorted_model.orders
         self._compensation = compensation
-        self._sparsifier = sparsifier
-        self._refinement = refinement
+        self._rewriting = rewriting
         self._stand_ins = stand_ins
+        self._sources = sources
         self._warned: set[tuple[str, str]] = set()
 
     def is_plain(self, position: int, count: int, options: BlockOptions) -> bool:
@@ -76,8 +80,21 @@ class ProjectionBuilder:
             shapes[projection.path] = (size, columns) if has_unit_rows else (rows, size)
         return shapes
 
-    def as_matrices(self, _position: int, _path: str, weight: Tensor) -> Tensor | None:
-        return weight
+    def linear(
+        self,
+        position: int,
+        choice: Choice,
+        path: str,
+        quantized: QuantizedMatrix,
+        bias: Tensor | None,
+    ) -> LinearWeights:
+        numbers = quantized.dequantized()
+        if not self._comes_whole(position, choice):
+            return LinearWeights(numbers, bias, quantized)
+        projection = next(p for p in self.components[position].projections if p.path == path)
+        order = as_index(projection.sorted_features(self._orders[position]))
+        weight = numbers[order] if projection.side == "rows" else numbers[:, order]
+        return LinearWeights(weight, bias, quantized, as_it_came=True)
 
     @torch.no_grad()
     def build(
@@ -92,8 +109,7 @@ class ProjectionBuilder:
             for count, _ in choices
             if compensated_before is None and not self.is_plain(position, count, DENSE_OPTIONS)
         ]
-        reads_statistics = (not o.pattern.is_dense or o.stand_in for _, o in choices)
-        if narrow or any(reads_statistics):
+        if narrow or any(o.rewrites or o.stand_in for _, o in choices):
             self._statistics.of(component.layer)  # before the layer is in use
         with self._backbone.resident(component.layer) as layer:
             by_width = self._compensated(position, layer, sorted(set(narrow)))
@@ -133,7 +149,6 @@ class ProjectionBuilder:
         count, options = choice
         if self.is_plain(position, count, options):
             return {}
-        pattern = options.pattern
         component = self.components[position]
         pruned: dict[str, LinearWeights] = {}
         for projection in component.projections:
@@ -150,23 +165,61 @@ class ProjectionBuilder:
             if stand_in:
                 assert self._stand_ins is not None, f"no stand-ins for {component.name}"
                 linear = self._stand_ins.folded(position, stand_in, linear)
-            weight = linear.weight
-            if not pattern.is_dense:
-                pattern.check_fits(weight.shape[1], f"layers.{component.layer}.{projection.path}")
-                statistics = self._sorted_statistics(position, projection, count)
-                self._check_tokens(component, statistics.tokens, weight.shape[1])
-                weight = self._sparse(weight, pattern, statistics.to(weight.device))
-            pruned[projection.path] = LinearWeights(weight, linear.bias)
+            pruned[projection.path] = self._rewritten(position, projection, choice, linear)
         return pruned
 
-    def _sparse(
-        self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
-    ) -> Tensor:
-        assert self._sparsifier is not None, f"no sparsifier for the pattern {pattern}"
-        sparse = self._sparsifier.sparsified(weight, pattern, statistics)
-        if self._refinement is not None:
-            sparse = self._refinement.refined(sparse, weight, pattern, statistics)
-        return sparse
+    def _rewritten(
+        self, position: int, projection: Projection, choice: Choice, linear: LinearWeights
+    ) -> LinearWeights:
+        """Return a projection with the zeros and in the number format of its component."""
+        count, options = choice
+        if not options.rewrites:
+            return linear
+        if options.format == SOURCE:
+            came_in = self._sources.format_of(self._name(position, projection))
+            if came_in != STORED and self._stays(position, projection, choice):
+                return self._as_it_came(position, projection, choice, linear)
+            options = replace(options, format=came_in.anew)
+        component, weight = self.components[position], linear.weight
+        columns, place = weight.shape[1], f"layers.{component.layer}.{projection.path}"
+        options.pattern.check_fits(columns, place)
+        statistics = self._sorted_statistics(position, projection, count)
+        self._check_tokens(component, statistics.tokens, columns)
+        return self._rewriting.rewritten(linear, options, statistics.to(weight.device))
+
+    def _as_it_came(
+        self, position: int, projection: Projection, choice: Choice, linear: LinearWeights
+    ) -> LinearWeights:
+        """Return a projection with the bytes that the model's own file has of its rows."""
+        weight, name = linear.weight, self._name(position, projection)
+        if self._comes_whole(position, choice):
+            own = as_index(np.argsort(projection.sorted_features(self._orders[position])))
+            weight = weight[own] if projection.side == "rows" else weight[:, own]
+        quantized = self._sources.matrix(name, weight)
+        return self.linear(position, choice, projection.path, quantized, linear.bias)
+
+    def _stays(self, position: int, projection: Projection, choice: Choice) -> bool:
+        """Return whether the rows of a matrix are those that came, if some are left out."""
+        if not choice[1].pattern.is_dense:
+            return False
+        return projection.side == "rows" or self._comes_whole(position, choice)
+
+    def _comes_whole(self, position: int, choice: Choice) -> bool:
+        """Return whether all of a component stays as it came, in the model's own order."""
+        component, (count, options) = self.components[position], choice
+        output = self._name(position, component.projections[-1])
+        return (
+            options.format == SOURCE
+            and count == component.unit_count
+            and options.pattern.is_dense
+            and not options.stand_in
+            and self._sources.format_of(output) != STORED
+        )
+
+    def _name(self, position: int, projection: Projection) -> str:
+        """Return the name of a projection's weight in the model."""
+        layer = self._backbone.layer_paths[self.components[position].layer]
+        return f"{layer}.{projection.path}.weight"
 
     def _sorted_statistics(
         self, position: int, projection: Projection, count: int
@@ -181,13 +234,12 @@ class ProjectionBuilder:
 
     def _check_tokens(self, component: Component, tokens: int, columns: int) -> None:
         """Warn where there are too few tokens to tell the inputs of a matrix apart."""
-        methods = [part for part in (self._sparsifier, self._refinement) if part]
-        reads_gram = any("gram" in method.statistics for method in methods)
+        reads_gram = "gram" in self._rewriting.statistics
         if reads_gram and tokens < columns and (component.kind, "text") not in self._warned:
             self._warned.add((component.kind, "text"))
             logger.warning(
                 "`%s` and others like it: %d tokens cannot tell %d inputs apart, so that sparse "
-                "weights lean on damping; raise `--calibration_windows`",
+                "or quantised weights lean on damping; raise `--calibration_windows`",
                 component.name,
                 tokens,
                 columns,

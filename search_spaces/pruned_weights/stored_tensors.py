@@ -1,20 +1,22 @@
-"""The tensors that stand for pruned weights in a file: as they are, or a bitmask and values."""
+"""The tensors that stand for pruned weights in a file: as they are, or in fewer bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
 from search_spaces.pruned_weights.bitmask import pack, unpack
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.number_format import STORED, file_format
 
 _ALIGNMENT = 64
 """Bytes: that of torch's own tensors."""
 
 
 def is_packed(options: BlockOptions) -> bool:
-    """Return whether weights are stored as a bitmask and values, and so cannot be mapped."""
-    return not options.pattern.is_dense
+    """Return whether weights are stored as what stands for them, and so cannot be mapped."""
+    return options.rewrites
 
 
 def aligned(content: bytes) -> tuple[bytes, memoryview]:
@@ -30,11 +32,17 @@ def aligned(content: bytes) -> tuple[bytes, memoryview]:
 
 
 def tensors_of(weights: PrunedWeights, options: BlockOptions) -> dict[str, Tensor]:
-    """Name the tensors of a file."""
+    """Name the tensors of a file.
+
+    Of each weight it is one of: its bytes in a number format, under the name of that; a bit for
+    each of its numbers, and those that are not zero; or the numbers.
+    """
     tensors = {}
     for path, matrix in weights.items():
         weight = matrix.weight.cpu().contiguous()
-        if is_packed(options):
+        if matrix.quantized is not None:
+            tensors[f"{path}.{matrix.quantized.format}"] = matrix.quantized.data
+        elif not options.pattern.is_dense:
             rows = weight.flatten(0, -2)  # of a stack, those of all experts
             tensors[f"{path}.bits"], tensors[f"{path}.values"] = pack(rows)
         else:
@@ -45,22 +53,41 @@ def tensors_of(weights: PrunedWeights, options: BlockOptions) -> dict[str, Tenso
 
 
 def weights_of(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+    tensors: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    linear: Callable[[str, QuantizedMatrix, Tensor | None], LinearWeights],
 ) -> PrunedWeights:
     """Return the weights whose tensors `tensors_of` named.
+
+    Args:
+        tensors: By their names.
+        shapes: Of all weights that there may be, by path.
+        linear: Makes of a path, its bytes and its bias what these stand for, as a `WeightBuilder`
+            does.
 
     Raises:
         ValueError: If a weight is not of its shape.
     """
     weights = {}
     for path, shape in shapes.items():
-        weight = tensors.get(f"{path}.weight")
-        if f"{path}.bits" in tensors:
+        bias, quantized = tensors.get(f"{path}.bias"), _quantized(tensors, path)
+        if quantized is not None:
+            weights[path] = linear(path, quantized, bias)
+        elif f"{path}.bits" in tensors:
             rows = unpack(tensors[f"{path}.bits"], tensors[f"{path}.values"], shape[-1])
-            weight = rows.reshape(*shape[:-1], -1)
-        if weight is None:
-            continue
-        if weight.shape != shape:
-            raise ValueError(f"{path} is {tuple(weight.shape)}, not {shape}")
-        weights[path] = LinearWeights(weight, tensors.get(f"{path}.bias"))
+            weights[path] = LinearWeights(rows.reshape(*shape[:-1], -1), bias)
+        elif f"{path}.weight" in tensors:
+            weights[path] = LinearWeights(tensors[f"{path}.weight"], bias)
+        if path in weights and weights[path].weight.shape != shape:
+            raise ValueError(f"{path} is {tuple(weights[path].weight.shape)}, not {shape}")
     return weights
+
+
+def _quantized(tensors: Mapping[str, Tensor], path: str) -> QuantizedMatrix | None:
+    """Return the matrix whose bytes are among some tensors, if they are."""
+    for name, tensor in tensors.items():
+        prefix, _, kind = name.rpartition(".")
+        number_format = file_format(kind)
+        if prefix == path and number_format != STORED:
+            return QuantizedMatrix(number_format, tensor)
+    return None

@@ -1,4 +1,4 @@
-"""Options of a component besides its units: sparsity, number format, expert channels, top-k.
+"""Options of a component besides its units: sparsity, number formats, expert channels, top-k.
 
 A dimension of options is a field of `BlockOptions`; here stand what each is called, and what a
 component chooses from along it.
@@ -7,7 +7,7 @@ component chooses from along it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +18,22 @@ from search_spaces.space.number_format import STORED, NumberFormat
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
+    from search_spaces.space.holds import Holds
     from search_spaces.structure.components import Component
 
-_Count = TypeVar("_Count", int, NDArray[np.int_])
-
-OptionDimension = Literal["channels", "top_k", "pattern", "format", "stand_in"]
+OptionDimension = Literal["channels", "top_k", "pattern", "format", "cache", "stand_in"]
 """The fields of `BlockOptions`, in the order of a component's sites."""
 SITE_NAMES: Mapping[OptionDimension, str] = {
     "channels": "channels",
     "top_k": "top_k",
     "pattern": "weights",
     "format": "format",
+    "cache": "cache",
 }
 """What follows the component's name in that of the site which chooses along a dimension; stand-ins
 have none, for they follow from what is dropped."""
+FORMAT_DIMENSIONS: frozenset[OptionDimension] = frozenset({"format", "cache"})
+"""Those that choose a number format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class BlockOptions:
     """Experts that run for a token; 0: as many as in the dense model."""
     format: NumberFormat = STORED
     """Of its matrices, once they are compensated and sparse."""
+    cache: NumberFormat = STORED
+    """Of the keys and values that it keeps of each token; the dense model's: the usual one."""
     stand_in: int = 0
     """Dropped components after it that its output projection stands in for."""
 
@@ -62,22 +66,12 @@ class BlockOptions:
     @property
     def of_weights(self) -> "BlockOptions":
         """These options as far as weights depend on them."""
-        return replace(self, top_k=0)
+        return replace(self, top_k=0, cache=STORED)
 
     @property
-    def written(self) -> "BlockOptions":
-        """These options with matrices as an export writes them: dense tensors, zeros and all."""
-        return replace(self, pattern=DENSE, format=STORED, stand_in=0)
-
-    def bytes_of(self, values: _Count, rows: _Count, itemsize: int) -> _Count:
-        """Return the bytes of the values of a matrix.
-
-        Args:
-            values: Weights of the matrix that are stored.
-            rows: Outputs of the matrix.
-            itemsize: Bytes of a number of the dense model.
-        """
-        return self.format.bytes_of(values, rows, itemsize)
+    def dequantized(self) -> "BlockOptions":
+        """These options with matrices in the dense model's number format."""
+        return replace(self, format=STORED)
 
     @property
     def weights_name(self) -> str:
@@ -94,7 +88,8 @@ class BlockOptions:
 
     def __str__(self) -> str:
         top_k = f"top-{self.top_k}" if self.top_k else ""
-        return " ".join(filter(None, [self.weights_name, top_k])) or "dense"
+        cache = "" if self.cache == STORED else f"{self.cache} cache"
+        return " ".join(filter(None, [self.weights_name, top_k, cache])) or "dense"
 
 
 DENSE_OPTIONS = BlockOptions()
@@ -106,6 +101,7 @@ def combined_options(
     channels: Sequence[int] = (0,),
     top_ks: Sequence[int] = (0,),
     formats: Sequence[NumberFormat] = (STORED,),
+    caches: Sequence[NumberFormat] = (STORED,),
     stand_ins: Sequence[int] = (0,),
 ) -> tuple[BlockOptions, ...]:
     """Return all combinations, the dense options first.
@@ -118,7 +114,8 @@ def combined_options(
         patterns: The dense one first, then by falling density.
         channels: Channels of each expert, 0 first, then falling.
         top_ks: 0 first, then falling.
-        formats: That of the dense model first, then by falling bits.
+        formats: That of the dense model first, then by falling size.
+        caches: Likewise.
         stand_ins: 0 first, then rising.
     """
     return tuple(
@@ -127,10 +124,11 @@ def combined_options(
             channels=count,
             top_k=top_k,
             format=number_format,
+            cache=cache,
             stand_in=stand_in,
         )
-        for stand_in, number_format, top_k, count, pattern in product(
-            stand_ins, formats, top_ks, channels, patterns
+        for stand_in, cache, number_format, top_k, count, pattern in product(
+            stand_ins, caches, formats, top_ks, channels, patterns
         )
     )
 
@@ -138,6 +136,7 @@ def combined_options(
 def component_options(
     component: "Component",
     choices: Choices,
+    holds: "Holds",
     patterns: Sequence[SparsityPattern] = (DENSE,),
     mlp_step: int | None = None,
     most_stood_in: int = 0,
@@ -147,15 +146,33 @@ def component_options(
     Args:
         component: Of a model.
         choices: What may be pruned.
+        holds: What can be held of the model, and the number formats of its components.
         patterns: Sparsity patterns, the dense one first.
         mlp_step: Channels between levels; None: chosen for the width.
         most_stood_in: Components after it that it may stand in for.
     """
-    channels = channel_levels(component, mlp_step)[-2::-1] if choices.channels else ()
+    if not component.is_droppable:
+        patterns = (DENSE,)  # and rows of tokens are as they are
+    formats = holds.formats_of(component)
+    channels = [
+        count
+        for count in (channel_levels(component, mlp_step)[-2::-1] if choices.channels else ())
+        if formats.holds_channels(component, count)
+    ]
     top_ks = top_k_levels(component)[-2::-1] if choices.top_k else ()
-    formats = map(NumberFormat.parse, choices.formats)
-    return combined_options(
-        patterns, (0, *channels), (0, *top_ks), (STORED, *formats), range(most_stood_in + 1)
+    caches = holds.caches[1:] if choices.cache and component.cached_features else ()
+    options = combined_options(
+        patterns,
+        (0, *channels),
+        (0, *top_ks),
+        (STORED, *formats.formats),
+        (STORED, *caches),
+        range(most_stood_in + 1),
+    )
+    return tuple(
+        each
+        for each in options
+        if each == DENSE_OPTIONS or not holds.refusal(component, component.unit_count, each)
     )
 
 

@@ -110,12 +110,7 @@ def lay_out_options(
     """
     reach = stand_in_reach(components) if choices.stand_ins else (0,) * len(components)
     return tuple(
-        tuple(
-            options
-            for options in component_options(component, choices, patterns, mlp_step, most)
-            if options == DENSE_OPTIONS
-            or not holds.refuses(component, component.unit_count, options)
-        )
+        component_options(component, choices, holds, patterns, mlp_step, most)
         for component, most in zip(components, reach, strict=True)
     )
 
@@ -135,16 +130,22 @@ def unit_levels(
     component: Component, choices: Choices, mlp_step: int | None, holds: Holds = HOLDS_ALL
 ) -> tuple[int, ...]:
     """Return the numbers of units to choose from in a component, all of them last."""
+    if not component.is_droppable:
+        return (component.unit_count,)
     counts: tuple[int, ...] = (0, component.unit_count)
-    if getattr(choices, component.unit_choice):
+    if getattr(choices, str(component.unit_choice)):
         many = component.unit_choice == "channels"
         counts = mlp_levels(component, mlp_step) if many else fine_levels(component)
-    drops = choices.drops or choices.layers
+    drops, formats = choices.drops or choices.layers, holds.formats_of(component)
     return tuple(
         count
         for count in counts
         if count == component.unit_count
-        or ((count or drops) and not holds.refuses(component, count, DENSE_OPTIONS))
+        or (
+            (count or drops)
+            and formats.holds_units(component, count)
+            and not holds.refusal(component, count, DENSE_OPTIONS)
+        )
     )
 
 
@@ -204,11 +205,7 @@ def _tied(
 ) -> Mapping[ComponentKind, frozenset[Dimension]]:
     """Return along what all components of a kind share a site, of kinds that several have."""
     counts = Counter(component.kind for component in components)
-    return {
-        kind: holds.equal[kind]
-        for kind, count in counts.items()
-        if count > 1 and kind in holds.equal
-    }
+    return {kind: holds.equal_along(kind) for kind, count in counts.items() if count > 1}
 
 
 def _shared_sites(
@@ -219,8 +216,11 @@ def _shared_sites(
 ) -> Iterator[Site]:
     """Yield a site for each choice that all components of a kind share; none drops them."""
     for kind, dimensions in tied.items():
-        targets = tuple(i for i, component in enumerate(components) if component.kind == kind)
+        of_kind = [i for i, component in enumerate(components) if component.kind == kind]
         for dimension in sorted(dimensions, key=_SITE_ORDER.index):
+            targets = tuple(
+                i for i in of_kind if dimension != "cache" or components[i].cached_features
+            )
             choices = [
                 _kept_counts(tables[target], counts[target])
                 if dimension == "units"
@@ -228,7 +228,8 @@ def _shared_sites(
                 for target in targets
             ]
             # in the order of the first: all that each of them offers
-            shared = [value for value in choices[0] if all(value in each for each in choices)]
+            first: Mapping[object, int] = choices[0] if choices else {}
+            shared = [value for value in first if all(value in each for each in choices)]
             if len(shared) > 1:
                 yield Site(
                     name=kind if dimension == "units" else f"{kind}.{SITE_NAMES[dimension]}",

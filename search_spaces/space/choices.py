@@ -4,20 +4,20 @@ from dataclasses import dataclass
 from typing import Self
 
 from search_spaces.errors import SettingsError
-from search_spaces.space.number_format import FORMATS
 from search_spaces.suggestions import suggestion
 
 GROUPS = ("2:4", "4:8")
 """Patterns that keep so many weights of each group."""
 WORDS = (
     *("heads", "channels", "drops", "layers", "stand_ins", "experts", "top_k", "sparsity"),
-    *(*GROUPS, *FORMATS),
+    *("formats", "cache", *GROUPS),
 )
 
 HELP = """What may be pruned, comma separated: heads, channels, drops (of attentions, MLPs and
-experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8, int8
-(8-bit weights); or layers in the place of the first four; stand_ins (linear maps, folded into
-what is kept, in the place of what is dropped)."""
+experts), experts, top_k (experts that run for a token), sparsity (of weights), 2:4, 4:8; or layers
+in the place of the first four; stand_ins (linear maps, folded into what is kept, in the place of
+what is dropped); formats (fewer bits for weights, of each component, the embedding and the head),
+cache (for keys and values)."""
 """Of a setting that holds choices."""
 
 
@@ -41,10 +41,12 @@ class Choices:
     """How many experts run for a token."""
     fractions: bool = False
     """Unstructured sparsity: a percentage of the weights."""
+    formats: bool = False
+    """Number formats of matrices, those of the embedding and the head too."""
+    cache: bool = False
+    """The number format that the whole model keeps keys and values in."""
     groups: tuple[str, ...] = ()
     """Sparsity in groups of weights, such as ``2:4``."""
-    formats: tuple[str, ...] = ()
-    """Number formats of weights, such as ``int8``."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -75,8 +77,9 @@ class Choices:
             experts="experts" in words,
             top_k="top_k" in words,
             fractions="sparsity" in words,
+            formats="formats" in words,
+            cache="cache" in words,
             groups=tuple(group for group in GROUPS if group in words),
-            formats=tuple(name for name in FORMATS if name in words),
         )
 
     @property
@@ -87,11 +90,13 @@ class Choices:
     @property
     def rewrites(self) -> bool:
         """Whether some options leave no matrix a slice of the dense one."""
-        return self.sparse or bool(self.formats)
+        return self.sparse or self.formats
 
     @property
     def cost(self) -> str:
         """The cost that all of them lower."""
+        if self == Choices(cache=True):
+            return "kv"
         if self.formats:
             return "packed" if self.sparse else "size"
         return "nonzero" if self.sparse else "params"
@@ -99,8 +104,8 @@ class Choices:
     def __str__(self) -> str:
         units = (self.heads, self.channels, self.drops, self.layers)
         flags = (*units, self.stand_ins, self.experts, self.top_k, self.fractions)
-        chosen = [word for word, is_chosen in zip(WORDS, flags, strict=False) if is_chosen]
-        return ",".join([*chosen, *self.groups, *self.formats])
+        words = zip(WORDS, (*flags, self.formats, self.cache), strict=False)
+        return ",".join([*(word for word, is_chosen in words if is_chosen), *self.groups])
 
 
 def _check_word(word: str) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from search_spaces.errors import PlanError
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
-from search_spaces.space.number_format import STORED, NumberFormat
+from search_spaces.space.number_format import STORED, NumberFormat, parse_cache_format
 from search_spaces.space.sparsity import DENSE, SparsityPattern
 
 
@@ -30,7 +30,9 @@ class ComponentPlan(BaseModel):
     top_k: int = 0
     """Experts that run for a token; 0: as many as in the dense model."""
     format: str = ""
-    """Number format of its matrices, such as ``int8``; empty: the dense model's."""
+    """Number format of its matrices, such as ``Q4_K``; empty: the dense model's."""
+    cache: str = ""
+    """That of its keys and values, such as ``Q8_0``; empty: the runtime's usual one."""
     stand_in: int = Field(default=0, ge=0)
     """Dropped components after it that its output projection stands in for."""
 
@@ -63,6 +65,7 @@ class ComponentPlan(BaseModel):
             channels="" if flat is None else _as_ranges(flat),
             top_k=options.top_k,
             format="" if options.format == STORED else str(options.format),
+            cache="" if options.cache == STORED else str(options.cache),
             stand_in=options.stand_in,
         )
 
@@ -81,6 +84,7 @@ class ComponentPlan(BaseModel):
             channels=0 if channels is None else channels.shape[1],
             top_k=self.top_k,
             format=NumberFormat.parse(self.format) if self.format else STORED,
+            cache=parse_cache_format(self.cache) if self.cache else STORED,
             stand_in=self.stand_in,
         )
 
@@ -94,8 +98,9 @@ class ComponentPlan(BaseModel):
         """What is kept, without the width, in the fewest strings."""
         experts = [self.channels, str(self.top_k)] if self.channels or self.top_k else []
         number_format = [self.format] if self.format else []
+        cache = [f"{self.cache} cache"] if self.cache else []
         stand_in = [f"for {self.stand_in}"] if self.stand_in else []
-        parts = [self.kept, self.pattern, *experts, *number_format, *stand_in]
+        parts = [self.kept, self.pattern, *experts, *number_format, *cache, *stand_in]
         return parts if any(parts[1:]) else self.kept
 
     @property

@@ -233,15 +233,6 @@ class ConfigurationTables:
             marks[position + 1 : position + 1 + count] = True
         return marks
 
-    def written(self, configurations: Configurations) -> Configurations:
-        """Return the configurations whose dense tensors an export writes, ``(components,)``."""
-        units, options_index = self.units(configurations), self.options_index(configurations)
-        written = [
-            table.options.index(table.options[index].written)
-            for table, index in zip(self.tables, options_index.tolist(), strict=True)
-        ]
-        return self.index(units, np.array(written))
-
     def index(self, units: NDArray[np.int_], options_index: NDArray[np.int_]) -> Configurations:
         """Return the configurations with some numbers of units and some options.
 

@@ -2,17 +2,14 @@
 
 import hashlib
 import json
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
-    AliasChoices,
     BaseModel,
     ConfigDict,
-    Field,
     ValidationError,
     field_validator,
     model_validator,
@@ -23,7 +20,7 @@ from search_spaces.models.identity import ModelIdentity, difference
 from search_spaces.paths import existing_path
 from search_spaces.space.block_options import ExpertPruning
 from search_spaces.space.component_plan import ComponentPlan
-from search_spaces.space.number_format import NumberFormat
+from search_spaces.space.number_format import NumberFormat, parse_cache_format
 from search_spaces.space.sparsity import SparsityPattern
 
 if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
@@ -31,31 +28,18 @@ if TYPE_CHECKING:  # its module loads torch, which reading a plan can do without
 
     from search_spaces.structure.components import Component
 
-_STORED_ZEROS = (
-    "Weights that were made sparse are stored as zeros in dense tensors, which load everywhere "
-    "and compress in an archive; they make no dense kernel faster."
-)
-
-_ROUNDED = (
-    "The matrices of {count} of {count_of_all} components hold {name} values, symmetric with one "
-    "scale an output, which are stored here dequantised, in plain tensors{rounded}: costs in "
-    "bytes count them as {name} but where they are said to be as written, and `plan.json` says "
-    "which they are."
-)
-
 
 class Plan(BaseModel):
     """What is kept of each component of one model: a genome in portable form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    version: Literal[1, 2, 3, 4, 5, 6] = 6
+    version: Literal[7] = 7
     model: ModelIdentity
     sites: dict[str, ComponentPlan]
-    """By component name such as ``layers.3.mlp``."""
-    weights_digest: str = Field(
-        default="", validation_alias=AliasChoices("weights_digest", "repair")
-    )
+    """By component name such as ``layers.3.mlp``; ``embedding`` and ``head`` where they have
+    number formats to choose from."""
+    weights_digest: str = ""
     """Hash of how weights were made that are no slices of the dense ones, and from which text;
     empty: all are slices."""
 
@@ -82,35 +66,14 @@ class Plan(BaseModel):
                 SparsityPattern.parse(component_plan.pattern)
             if component_plan.format:
                 NumberFormat.parse(component_plan.format)
+            if component_plan.cache:
+                parse_cache_format(component_plan.cache)
             if component_plan.rewrites and not self.weights_digest:
                 raise PlanError(
                     "a plan with weights of its own must say how they were made, and "
                     "`weights_digest` is empty; export the plan again from its run"
                 )
         return self
-
-    def notes(self, dtype: str) -> tuple[str, ...]:
-        """Return what a reader should know of how the weights of an export are stored.
-
-        Args:
-            dtype: Of most of its tensors, such as ``bfloat16``.
-
-        Returns:
-            Sentences.
-        """
-        # steps times scale, which 16 bits do not hold exactly
-        rounded = "" if dtype == "float32" else f", rounded to {dtype}"
-        is_sparse = any(component_plan.pattern for component_plan in self.sites.values())
-        formats = Counter(kept.format for kept in self.sites.values() if kept.kept and kept.format)
-        return (
-            *((_STORED_ZEROS,) if is_sparse else ()),
-            *(
-                _ROUNDED.format(
-                    count=count, count_of_all=len(self.sites), name=name, rounded=rounded
-                )
-                for name, count in sorted(formats.items())
-            ),
-        )
 
     def to_json(self) -> str:
         """Return the text of the plan file."""
@@ -191,15 +154,22 @@ def needed_components(components: "Sequence[Component]") -> tuple[int, ...]:
 
 def _malformed(path: Path, error: ValidationError) -> PlanError:
     """Return the sentence for the first field of a plan file that is wrong."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # fields of another version say nothing more
+    first = next((each for each in errors if each["loc"] == ("version",)), errors[0])
     if isinstance(cause := first.get("ctx", {}).get("error"), InputError):  # a rule of our own
         return PlanError(str(cause))
-    faults = {"missing": "is missing", "extra_forbidden": "is unknown"}
-    fault, place = faults.get(first["type"], "is of another kind"), map(str, first["loc"])
-    fault = f"{quoted('.'.join(place), 60)} {fault}" if first["loc"] else "it is no JSON object"
+    if first["loc"] == ("version",) and isinstance(first["input"], int):
+        fault = f"it is of version {first['input']!s:.20}"
+    else:
+        faults = {"missing": "is missing", "extra_forbidden": "is unknown"}
+        fault, place = faults.get(first["type"], "is of another kind"), map(str, first["loc"])
+        fault = (
+            f"{quoted('.'.join(place), 60)} {fault}" if first["loc"] else "it is no JSON object"
+        )
     return PlanError(
-        f"{quoted(str(path))} must be a plan of version 1 to 5, and {fault}; export the plan "
-        "again from its run"
+        f"{quoted(str(path))} must be a plan of version 7, and {fault}; export the plan again "
+        "from its run"
     )
 
 

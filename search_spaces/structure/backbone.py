@@ -28,6 +28,8 @@ class LayerCall:
 class LayerInputs:
     """Inputs of the stack of layers for one batch of token ids."""
 
+    tokens: Tensor
+    """Token ids ``(batch, tokens)``."""
     hidden: Tensor
     """Hidden states before the first layer, ``(batch, tokens, hidden)``."""
     calls: tuple[LayerCall, ...]
@@ -90,7 +92,7 @@ class Backbone:
                 f"each layer of `{self.stack.path}` must run once in a forward pass, got "
                 f"{len(calls)} runs of {len(self.layers)} layers; this model cannot be read"
             )
-        return LayerInputs(first[0], tuple(calls), final)
+        return LayerInputs(input_ids, first[0], tuple(calls), final)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Return the first layer's input, ``(batch, tokens, hidden)``, without running a layer."""

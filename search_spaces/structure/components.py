@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from search_spaces.statistics import StatisticName, Statistics
 
-ComponentKind = Literal["attention", "mlp", "experts", "shared"]
+ComponentKind = Literal["attention", "mlp", "experts", "shared", "embedding", "head"]
 UnitChoice = Literal["heads", "channels", "experts"]
 """What is chosen where units are pruned, and how they are ranked."""
 StatisticPlace = Literal["matrices", "gates", "experts"]
@@ -91,18 +91,21 @@ class UnitWeight:
 
 @dataclass(frozen=True, kw_only=True)
 class Component(ABC):
-    """The smallest part of a layer that can be dropped whole, and its units.
+    """The smallest part of a model that has options of its own, and its units.
 
-    An attention, an MLP, or the experts or shared expert that take an MLP's place. Each kind says
-    by the values and methods below all that the rooms above compute with, so that none of them
-    asks which kind it has before it.
+    Of a layer what can be dropped whole: an attention, an MLP, or the experts or shared expert
+    that take an MLP's place; and outside all layers the embedding and the head. Each kind says by
+    the values and methods below all that the rooms above compute with, so that none of them asks
+    which kind it has before it. Its owner is the module that its paths lie in: its layer, or the
+    model.
     """
 
     kind: ComponentKind
     layer: int
+    """Number of its layer; of what is in none, the number of layers."""
     unit_count: int
     module: str
-    """Path inside the layer of the module that is dropped with it; empty: the layer itself."""
+    """Path inside the owner of the module that is dropped with it; empty: the layer itself."""
     returns: int = 1
     """Number of values that the module returns; 1: a bare tensor."""
     private: tuple[str, ...] = ()
@@ -152,14 +155,19 @@ class Component(ABC):
         return False
 
     @property
+    def is_droppable(self) -> bool:
+        """Whether a model can do without it; what cannot is in no layer, and kept whole."""
+        return True
+
+    @property
     def least_top_k(self) -> int:
         """How few members may run for a token; `top_k` where the code fixes that number."""
         return self.top_k
 
     @property
     @abstractmethod
-    def unit_choice(self) -> UnitChoice:
-        """What is chosen where its units are pruned."""
+    def unit_choice(self) -> UnitChoice | None:
+        """What is chosen where its units are pruned; None: they are not."""
 
     @property
     @abstractmethod
@@ -177,12 +185,12 @@ class Component(ABC):
         return ()
 
     @abstractmethod
-    def weights(self, layer: nn.Module) -> Mapping[str, Tensor]:
+    def weights(self, owner: nn.Module) -> Mapping[str, Tensor]:
         """Return what importance reads, as views by path: matrices, or stacks as stored."""
 
     @abstractmethod
-    def unit_weights(self, layer: nn.Module) -> Sequence[UnitWeight]:
-        """Return all weights of a layer that shrink with what the component keeps."""
+    def unit_weights(self, owner: nn.Module) -> Sequence[UnitWeight]:
+        """Return all weights of its owner that shrink with what the component keeps."""
 
     @abstractmethod
     def statistic_paths(self, place: StatisticPlace) -> tuple[str, ...]:

@@ -94,6 +94,10 @@ class Mixture(Component):
         """Return the stack of a role, which must exist."""
         return next(stack for stack in self.stacks if stack.role == role)
 
+    def stack_at(self, path: str) -> Stack:
+        """Return the stack at a path inside the layer, which must exist."""
+        return next(stack for stack in self.stacks if stack.path == path)
+
     @property
     def matrices(self) -> tuple[Stack, ...]:
         """The stacks that are no biases."""
@@ -119,11 +123,11 @@ class Mixture(Component):
     def timed_counts(self) -> tuple[int, ...]:
         return (self.lowest,)  # fewer cannot serve as many as run
 
-    def weights(self, layer: nn.Module) -> Mapping[str, Tensor]:
+    def weights(self, owner: nn.Module) -> Mapping[str, Tensor]:
         paths = [*(stack.path for stack in self.stacks), *self.router_rows]
-        return {path: tensor_at(layer, path) for path in paths}
+        return {path: tensor_at(owner, path) for path in paths}
 
-    def unit_weights(self, layer: nn.Module) -> Sequence[UnitWeight]:
+    def unit_weights(self, owner: nn.Module) -> Sequence[UnitWeight]:
         stacks = [
             UnitWeight(
                 path=stack.path,
@@ -133,7 +137,7 @@ class Mixture(Component):
                 is_stacked=True,
             )
             for stack in self.stacks
-            for tensor in [tensor_at(layer, stack.path)]
+            for tensor in [tensor_at(owner, stack.path)]
         ]
         rows = [
             UnitWeight(
@@ -144,7 +148,7 @@ class Mixture(Component):
                 is_buffer=not isinstance(tensor, nn.Parameter),
             )
             for path in self.router_rows
-            for tensor in [tensor_at(layer, path)]
+            for tensor in [tensor_at(owner, path)]
         ]
         return [*rows, *stacks]
 

@@ -1,15 +1,18 @@
 """A model that was read: its layers, their components, and their weights in float32."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+from typing import Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.components import Component, ComponentKind
 from search_spaces.structure.mixture import mixtures_of
+from search_spaces.structure.vocabulary_matrix import VocabularyMatrix, vocabulary_matrices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +48,34 @@ class ModelStructure:
 
     backbone: Backbone
     layers: tuple[LayerStructure, ...]
+    ends: tuple[VocabularyMatrix, ...] = ()
+    """The embedding and the head, where they have number formats to choose from."""
+
+    def with_ends(self) -> Self:
+        """Return the structure with its embedding and head among the components."""
+        return replace(self, ends=vocabulary_matrices(self.backbone))
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """All components in the order in which they run: attention, MLP, attention, and so on."""
+        """All components: those in layers, and then the ends."""
+        return (*self.in_layers, *self.ends)
+
+    @property
+    def in_layers(self) -> tuple[Component, ...]:
+        """Those of layers in the order in which they run: attention, MLP, attention, and so on."""
         return tuple(component for layer in self.layers for component in layer.components)
+
+    def owner(self, component: Component) -> nn.Module:
+        """Return the module that a component's paths lie in: its layer, or the model."""
+        if component in self.ends:
+            return self.backbone.model
+        return self.backbone.layers[component.layer]
+
+    def resident(self, component: Component) -> AbstractContextManager[nn.Module]:
+        """Return a context in which its owner's weights are in memory; it yields the owner."""
+        if component in self.ends:
+            return nullcontext(self.backbone.model)
+        return self.backbone.resident(component.layer)
 
     @cached_property
     def spans(self) -> tuple[slice, ...]:
@@ -68,6 +94,8 @@ class ModelStructure:
             with self.backbone.resident(index) as layer:
                 for component in structure.components:
                     yield component, _Floats(component.weights(layer))
+        for end in self.ends:
+            yield end, _Floats(end.weights(self.backbone.model))
 
 
 class _Floats(Mapping[str, Tensor]):

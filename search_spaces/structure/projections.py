@@ -37,13 +37,13 @@ class Projections(Component):
     def reader(self) -> str:
         return self.projections[0].path
 
-    def weights(self, layer: nn.Module) -> Mapping[str, Tensor]:
-        return {path: matrix(layer.get_submodule(path)) for path in self.paths}
+    def weights(self, owner: nn.Module) -> Mapping[str, Tensor]:
+        return {path: matrix(owner.get_submodule(path)) for path in self.paths}
 
-    def unit_weights(self, layer: nn.Module) -> Sequence[UnitWeight]:
+    def unit_weights(self, owner: nn.Module) -> Sequence[UnitWeight]:
         weights = []
         for projection in self.projections:
-            linear = layer.get_submodule(projection.path)
+            linear = owner.get_submodule(projection.path)
             path, side = projection.path, projection.side
             weights.append(UnitWeight(path=path, tensor=matrix(linear), role="matrix", side=side))
             offset = bias(linear)

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import ConfigurationTables
+from search_spaces.space.number_format import STORED
 from search_spaces.space.sorted_model import SortedModel
+from search_spaces.surgery.rounded_cache import WithRoundedCache
 from search_spaces.surgery.slice_and_cut import narrowed
 
 
@@ -60,8 +63,14 @@ class LayerBuilder:
             all_options.append(options)
             weights |= self.weights(position, configuration)
         dense_layer = self._structure.backbone.layers[index]
-        return narrowed(dense_layer, choices, weights, all_options)
+        layer = narrowed(dense_layer, choices, weights, all_options)
+        for (component, count), options in zip(choices, all_options, strict=True):
+            if count and component.cached_features and options.cache != STORED:
+                return WithRoundedCache(layer, options.cache)
+        return layer
 
+    @torch.inference_mode(mode=False)  # gradients may be taken through them later
+    @torch.no_grad()
     def weights(self, position: int, configuration: int) -> PrunedWeights:
         """Return the weights of a configuration that are no slices of the dense ones, by path."""
         if self.weight_source is None or self.tables[position].is_plain(configuration):

@@ -37,6 +37,8 @@ def sorted_as_is(structure: ModelStructure) -> SortedModel:
 @torch.no_grad()
 def _permute_(structure: ModelStructure, orders: Orders) -> None:
     for position, (component, order) in enumerate(zip(structure.components, orders, strict=True)):
+        if component.unit_choice is None:  # there is nothing to sort
+            continue
         channels = orders.channels.get(position)
         change = partial(permute_, component=component, order=order, channels=channels)
         structure.backbone.change_(component.layer, change)

@@ -38,7 +38,7 @@ def test_every_run_is_listed_and_no_other_folder(visit: Visit, odd_server: Serve
     [
         ("broken", "cannot be read"),
         ("cut", "cannot be read"),
-        ("old", "of version 6, got 3"),
+        ("old", "of version 7, got 3"),
         ("begun", "nothing"),
     ],
 )

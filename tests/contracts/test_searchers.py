@@ -43,7 +43,9 @@ NAMES: tuple[SearcherName, ...] = get_args(SearcherName)
 EVALUATIONS = 224
 """Enough for evolution to tell itself from luck on a space of 65,536 genomes."""
 
-WITHOUT_CHANCE = frozenset({"uniform", "greedy", "knapsack", "multipruner", "one_shot"})
+WITHOUT_CHANCE = frozenset(
+    {"uniform", "greedy", "knapsack", "autoquantize", "multipruner", "one_shot"}
+)
 """The seed changes nothing."""
 BASELINES = frozenset({"uniform", "random", "one_shot"})
 """They learn nothing, so that nothing is asked of what they find."""

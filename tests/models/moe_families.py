@@ -181,6 +181,11 @@ def mixture(name: str) -> ModelStructure:
     return MOE_FAMILIES[name].structure()
 
 
+def mixture_in_blocks() -> ModelStructure:
+    """Return a layer of experts whose rows are whole blocks of 32 inputs."""
+    return MOE_FAMILIES["mixtral"].structure(layers=1, intermediate_size=64)
+
+
 def saved_mixture(name: str, folder: Path) -> Path:
     """Write a family's model and its tokenizer, named on disk as the family publishes them."""
     return save_model(mixture(name).backbone.model, folder)

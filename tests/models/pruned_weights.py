@@ -13,6 +13,7 @@ from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.cache import WeightCache
 from search_spaces.pruned_weights.compensation import make_compensation
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.pruned_weights.rewriting import Rewriting
 from search_spaces.pruned_weights.types import Choice, PrunedWeights
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import LayerStatistics, MatrixStatistics, StatisticName, Statistics
@@ -186,7 +187,7 @@ def counted_builder() -> Counted:
             copy,
             LayerStatistics.measured(measured(structure, text)),
             compensation=make_compensation("least_squares"),
-            sparsifier=RowMagnitude(),
+            rewriting=Rewriting(sparsifier=RowMagnitude()),
         )
     )
     made.asked = []

@@ -8,6 +8,7 @@ import numpy as np
 from evaluators.collectors import collect_statistics
 from search_spaces.pruned_weights.expert_builder import ExpertBuilder
 from search_spaces.pruned_weights.expert_merging import ExpertMerging
+from search_spaces.pruned_weights.quantizers.protocol import Quantizer
 from search_spaces.pruned_weights.sparsifiers import make_sparsifier
 from search_spaces.space.orders import Orders
 from search_spaces.space.sorted_model import SortedModel
@@ -47,11 +48,16 @@ def sorted_model(
 
 
 def expert_builder(
-    of: SortedModel, statistics: tuple[Statistics, ...], *, merges: bool = True
+    of: SortedModel,
+    statistics: tuple[Statistics, ...],
+    *,
+    merges: bool = True,
+    quantizer: Quantizer | None = None,
 ) -> ExpertBuilder:
     return ExpertBuilder(
         of,
         LayerStatistics.measured(statistics),
         merging=ExpertMerging() if merges else None,
         sparsifier=make_sparsifier("moe_pruner"),
+        quantizer=quantizer,
     )

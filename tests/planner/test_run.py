@@ -77,7 +77,7 @@ def test_an_unknown_plan_and_a_space_that_is_lost_are_named(alone: Path) -> None
     with pytest.raises(PlanError, match="must be named by its id in this run, got `none`"):
         run.plan("none").layers()
     (alone / "space.json").unlink()
-    with pytest.raises(RunError, match=r"space\.json` must say in version 2 what") as lost:
+    with pytest.raises(RunError, match=r"space\.json` must say in version 3 what") as lost:
         run.plan(run.landed()[0].plan_id).layers()
     (command,) = lost.value.__notes__
     assert command.startswith("planner search ")
@@ -95,7 +95,7 @@ def test_a_damaged_space_is_made_again_where_the_model_is(
     written = sound[:100] if damage == "cut off" else another
     (searched_copy / "space.json").write_bytes(written)
     run = Run.open(searched_copy)
-    with pytest.raises(RunError, match=r"space\.json` must say in version 2 what"):
+    with pytest.raises(RunError, match=r"space\.json` must say in version 3 what"):
         run.plan(run.best("params<=0.8x").plan_id).layers()
     run.export(run.best("params<=0.8x").plan_id, tmp_path / "export")
     assert (searched_copy / "space.json").read_bytes() == sound

@@ -31,7 +31,7 @@ def toy_space() -> SpaceDescription:
     """Eight MLPs of three channels, a layer each."""
     names = [f"layers.{layer}.mlp" for layer in range(SITES)]
     return SpaceDescription(
-        version=2,
+        version=3,
         model=ModelIdentity(architecture="Toy", fingerprint="abc", params=1000),
         components=tuple(
             ComponentDescription(

@@ -85,6 +85,8 @@ def _fitted(manifest: Manifest) -> str:
 
 def _cost_rows(manifest: Manifest, metric: Metric, cost: float) -> list[str]:
     """Return the row of a cost; of bytes on disk two, where they were written dequantised."""
+    if metric.name == "bits" and "file_type" in manifest.service.served_as:
+        return []  # which are the file's, whatever the plan has
     values = {metric.label: cost}
     dense = manifest.dense_costs[metric.name]
     if metric.name == "size" and manifest.format != "hf":  # in number formats of its own
@@ -179,5 +181,16 @@ def _quality(manifest: Manifest) -> str:
     )
     return (
         f"KL divergence from the dense model on {text}: {kl.value:.3f} ± "
-        f"{kl.standard_error:.3f} nats a token{others}.\n\n"
+        f"{kl.standard_error:.3f} nats a token{others}.{_quality_there(manifest)}\n\n"
     )
+
+
+def _quality_there(manifest: Manifest) -> str:
+    """Return a sentence on the KL divergence in the runtime, where both are of held-out text."""
+    service, scored = manifest.service, manifest.holdout.get("kl")
+    if service.kl is None or scored is None:
+        return ""
+    there = f" Between both files in {service.runtime} it is {service.kl} on the same text"
+    if service.kl.is_as_promised(scored):
+        return f"{there}, which is within the error of that."
+    return f"{there}, which differs by more than the error of that: what is served is the latter."

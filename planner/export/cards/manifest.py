@@ -89,6 +89,31 @@ class Perplexity(BaseModel):
         return f"{self.value:.2f}{error}"
 
 
+class Divergence(BaseModel):
+    """The mean KL divergence of an export from the dense model, both in the runtime."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    value: float
+    """Nats a token of held-out text."""
+    standard_error: float | None
+    """By how the windows of the text differ; `None`: there is one."""
+
+    @classmethod
+    def of(cls, kl: Sequence[float]) -> Self:
+        """Return it, given its mean in each window."""
+        error = statistics.stdev(kl) / math.sqrt(len(kl)) if len(kl) > 1 else None
+        return cls(value=statistics.fmean(kl), standard_error=error)
+
+    def is_as_promised(self, scored: Quality) -> bool:
+        """Return whether it lies within two standard errors of what was scored on this text."""
+        return abs(self.value - scored.value) <= 2 * scored.standard_error
+
+    def __str__(self) -> str:
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.3f}"
+        return f"{self.value:.3f}{error}"
+
+
 class Service(BaseModel):
     """How an export is served beside the dense model, measured in its runtime."""
 
@@ -102,6 +127,8 @@ class Service(BaseModel):
     threads: int
     perplexity: dict[str, Perplexity]
     """``dense`` and ``pruned``; empty without held-out text."""
+    kl: Divergence | None
+    """Of the export from the dense model; `None` without held-out text."""
     file_bytes: dict[str, int]
     """Of the files with the weights of ``dense`` and ``pruned``, as this format has them."""
     workload: Workload
@@ -115,6 +142,8 @@ class Service(BaseModel):
 
     def __str__(self) -> str:
         served_as = [value for name, value in self.served_as.items() if name in _TOLD]
+        if cache_type := self.served_as.get("cache_type"):
+            served_as.append(f"keys and values in {cache_type}")
         return ", ".join([f"{self.runtime} {self.runtime_version}", *served_as, self.device])
 
 
@@ -132,7 +161,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     plan_id: str
     format: TargetName = "hf"
     source: str

@@ -143,7 +143,7 @@ class Distillation:
                 total += float(value.detach())
                 return value
 
-            gradient = gradient_by_final(student, final.detach(), loss)
+            gradient = gradient_by_final(student.logits, final.detach(), loss)
         if np.isfinite(total):
             torch.autograd.backward(final, gradient)
         return total

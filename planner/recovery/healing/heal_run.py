@@ -128,7 +128,7 @@ def in_number_formats(cut: CutPlan) -> set[str]:
     """Return the names of matrices that integers stand for, which training would leave behind."""
     structure = cut.prepared.sorted_model.structure
     names: set[str] = set()
-    for position, component in enumerate(structure.components):
+    for position, component in enumerate(structure.in_layers):
         if cut.options(position).format == STORED:
             continue
         layer = structure.backbone.layers[component.layer]

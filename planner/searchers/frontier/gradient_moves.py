@@ -27,7 +27,8 @@ def predicted_changes(
 
     Restoring is predicted by the gradient alone; pruning by the mean of the gradient and of the
     single-site pass, which is scaled up to the gradient: near dense the gradient of what is kept
-    vanishes, and far from it the single sites underestimate.
+    vanishes, and far from it the single sites underestimate. What is said of number formats is of
+    second order, and holds as it is.
 
     Args:
         domain: Sites and levels.
@@ -35,18 +36,18 @@ def predicted_changes(
         gradient: As an answer holds it, ``(levels of all sites,)``.
         sensitivities: Tables of the single-site pass, for each site ``(levels,)``.
     """
-    first_order = np.split(gradient, np.cumsum(domain.top_levels + 1)[:-1])
+    first_order, pruned = domain.by_site(gradient), ~domain.in_formats
     single_site = [
         table - table[level] for table, level in zip(sensitivities, genome, strict=True)
     ]
     # change of KL by pruning all of each site, summed, by either prediction
-    by_gradient = sum(float(np.maximum(changes[0], 0.0)) for changes in first_order)
-    by_single_sites = sum(float(changes[0]) for changes in single_site)
+    by_gradient = sum(max(float(first_order[site][0]), 0.0) for site in np.flatnonzero(pruned))
+    by_single_sites = sum(float(single_site[site][0]) for site in np.flatnonzero(pruned))
     scale = by_gradient / by_single_sites if by_single_sites > 0 and by_gradient > 0 else 1.0
     predictions = []
-    for level, gradients, singles in zip(genome, first_order, single_site, strict=True):
-        lower = np.arange(len(gradients)) < level
-        mixed = (gradients + np.maximum(scale, 1.0) * singles) / 2
+    for site, (level, gradients) in enumerate(zip(genome, first_order, strict=True)):
+        mixed = (gradients + np.maximum(scale, 1.0) * single_site[site]) / 2
+        lower = pruned[site] & (np.arange(len(gradients)) < level)
         predictions.append(np.where(lower, np.maximum(mixed, 0.0), gradients))
     return tuple(predictions)
 

@@ -18,12 +18,14 @@ from planner.searchers.frontier.surrogate_check import SurrogateCheck
 from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.genomes import as_genome
-from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
+from planner.searchers.problem.single_sites import site_sensitivities
 from planner.searchers.protocol import Answer, Ask, Floats, Genomes, Text
 
 _LEVELS_PER_SITE = 4
 """Scored by the single-site pass where there is no prior."""
 _WAYPOINTS = 4
+_REPLANS = 2
+"""Plans for the budget that are made by what the one before them says of number formats."""
 _PRIOR_BUDGETS = 4
 """Budgets for which the best plan by the prior alone is scored."""
 _ROUNDS_PER_POPULATION = 5
@@ -87,15 +89,16 @@ class Frontier:
 
     def _search(self) -> Dialogue:
         # a prior gives the shape inside a site, and dropping the site the scale
-        singles = single_sites(
-            self._domain, 1 if self._domain.sensitivity_tables else _LEVELS_PER_SITE
+        self._sensitivities = yield from site_sensitivities(
+            self._domain,
+            self._text,
+            1 if self._domain.sensitivity_tables else _LEVELS_PER_SITE,
         )
-        answer = yield Ask(genomes=singles, rungs=1, racing=False)
-        self._sensitivities = sensitivity_tables(self._domain, singles, answer.objectives[:, 0])
         surrogate = Surrogate(self._domain, self._sensitivities)
         yield from self._score(self._history.candidates(self._seeds()), self._rungs)
         if self._text.gradients:
             yield from self._trajectory()
+            yield from self._replanned()
         while True:
             mean_before = self._history.budgets(self._share).best.mean()
             count_before = len(self._history)
@@ -181,6 +184,30 @@ class Frontier:
         if waypoints:
             genomes = np.array(waypoints[-1:] if domain.only_budget else waypoints)
             yield from self._score(self._history.candidates(genomes), self._rungs)
+
+    def _replanned(self) -> Dialogue:
+        """Score plans for the budget by what formats do around it, where formats are a choice.
+
+        Inside a model that is compressed already another format matters more, or less, than in
+        the dense one; what the best plan so far says of it makes the next plan.
+        """
+        domain = self._domain
+        limits = [cost.limit for cost in domain.costs]
+        if not domain.in_formats.any() or all(limit is None for limit in limits):
+            return
+        genome = self._best_within_budget(self._sensitivities)
+        for _ in range(_REPLANS):
+            answer = yield Ask(genomes=genome[None], gradients=True)
+            if not np.isfinite(answer.gradients[0]).all():
+                return
+            predictions = predicted_changes(
+                domain, genome, answer.gradients[0], self._sensitivities
+            )
+            genome = self._best_within_budget(predictions)
+            new = self._history.candidates(genome[None])
+            if not len(new):
+                return
+            yield from self._score(new, self._rungs)
 
     def _round(self, surrogate: Surrogate) -> Dialogue:
         """Fit, propose by surrogate and by gradient, and score the best of both."""

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.searchers.problem.cost import Cost
-from search_spaces.space.block_options import SITE_NAMES
+from search_spaces.space.block_options import FORMAT_DIMENSIONS, SITE_NAMES
 
 _GOLDEN_RATIO = (1 + 5**0.5) / 2
 # independent of the golden ratio, so that sites of unequal level counts never step together
 _FIRST_OFFSET = 2**0.5
+# a quarter of a bit of 16: formats that differ by less are one, whatever lies beside the matrices
+_FORMAT_GRID = 64
 # so that the dense genome, whose cost adds up to about 1, is within a cost of 1
 _ROUNDING = 1e-12
 # so that the sensitivity of a unit that does nothing has a logarithm
@@ -51,16 +53,11 @@ class Domain:
     """
     kinds: tuple[str, ...] = ()
     """For each site what it prunes: ``attention``, ``mlp``, ``experts``, the ``shared`` one, a
-    whole ``layer``; or which option of what is kept it chooses, by a name of `SITE_NAMES`
-    (`search_spaces/space/block_options.py`), such as the sparsity of the ``weights``.
-
-    Empty where that is not known.
-    """
+    whole ``layer``; or which option of what is kept it chooses, by a name of `SITE_NAMES`. Empty
+    where that is not known."""
     tilt: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    """What each site keeps beyond the common share by the prior, ``(sites,)``.
-
-    Empty where no prior says so.
-    """
+    """What each site keeps beyond the common share by the prior, ``(sites,)``; empty where it does
+    not say so."""
     shared: tuple[int, ...] = ()
     """Sites that several joints of a cost have in common, ascending; with their levels given, the
     joints have no site in common."""
@@ -190,11 +187,12 @@ class Domain:
         return np.argsort(shares - tilt[sites], kind="stable")
 
     def _uniform(self, fits: Callable[[NDArray[np.int_]], bool]) -> NDArray[np.int_]:
-        """Fill a plan by one share of all sites, then raise the formats of all, level by level."""
+        """Fill a plan by one share of all sites, then raise the formats of all, alike in bits."""
         sites, shares = self._steps
-        levels = np.concatenate([np.arange(1, top + 1) for top in self.top_levels])
+        held = np.concatenate([t[1:] / (t[-1] or 1.0) for t in self.cost_tables])
+        bits = 1.0 + np.round(held * _FORMAT_GRID) / _FORMAT_GRID
         # shares are at most 1
-        due = np.where(self._move_together[sites], 1.0 + levels, shares - self.uniform_tilt[sites])
+        due = np.where(self._move_together[sites], bits, shares - self.uniform_tilt[sites])
         order = np.argsort(due, kind="stable")
         ordered = due[order]
         is_within = (ordered[1:] > 1.0) & (ordered[1:] == ordered[:-1])
@@ -238,10 +236,19 @@ class Domain:
         return np.where(free, np.inf, 0.0)
 
     @cached_property
+    def in_formats(self) -> NDArray[np.bool_]:
+        """Which sites choose a number format, ``(sites,)``."""
+        kinds = np.array(self.kinds or [""] * len(self.top_levels))
+        return np.isin(kinds, [SITE_NAMES[dimension] for dimension in FORMAT_DIMENSIONS])
+
+    def by_site(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Part values of all levels, site by site, into ``(levels,)`` of each."""
+        return np.split(values, np.cumsum(self.top_levels + 1)[:-1])
+
+    @cached_property
     def _move_together(self) -> NDArray[np.bool_]:
         """Which sites choose a number format that costs, ``(sites,)``."""
-        kinds = np.array(self.kinds or [""] * len(self.top_levels))
-        return np.asarray((kinds == SITE_NAMES["format"]) & np.isfinite(self.uniform_tilt))
+        return np.asarray(self.in_formats & np.isfinite(self.uniform_tilt))
 
     @cached_property
     def _steps(self) -> tuple[NDArray[np.int_], NDArray[np.float64]]:

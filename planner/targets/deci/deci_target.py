@@ -32,9 +32,11 @@ from search_spaces.errors import TargetError
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
 from search_spaces.models.own_exports import wiring_of
+from search_spaces.models.stored import StoredFormat
 from search_spaces.models.trust import load_config
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.holds import Holds
+from search_spaces.space.number_format import NumberFormat
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
@@ -105,6 +107,17 @@ class DeciTarget:
             refuses=_refuses,
             equal={"attention": frozenset({"units"})},
         )
+
+    def stored(self, structure: ModelStructure, stored: StoredFormat) -> StoredFormat:  # noqa: ARG002
+        return stored
+
+    def keeps(
+        self,
+        structure: ModelStructure,  # noqa: ARG002
+        component: Component,  # noqa: ARG002
+        number_format: NumberFormat,  # noqa: ARG002
+    ) -> bool:
+        return False
 
     def write(
         self, folder: Path, cut: CutLayers, dense: LoadedModel, source: Path | None

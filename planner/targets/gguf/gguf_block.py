@@ -1,6 +1,6 @@
 """One layer as llama.cpp lays it out, with tensors of zeros where it needs some."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 from planner.targets.gguf.gguf_families import Architecture
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
+
+Rows = Tensor | QuantizedMatrix
+"""A tensor, or the bytes of one whose number format a plan chose."""
 
 FILLER_WIDTH = 32
 """Channels of zeros in the place of a dropped MLP: without any, ``deci`` leaves the attention
@@ -18,7 +22,7 @@ out too, and most types of numbers come in blocks of 32."""
 class Block:
     """One layer, its tensors named as those of a GGUF file without ``blk.N.``."""
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Rows]
     head_dim: int
     experts_run: int = 0
     """For each token; 0: it has no experts."""
@@ -64,11 +68,6 @@ class Block:
         """Channels of its shared expert."""
         return self._rows("ffn_down_shexp.weight", axis=1)
 
-    @property
-    def filler_params(self) -> int:
-        """Numbers that the planner counts nowhere."""
-        return sum(self.tensors[name].numel() for name in self.filler)
-
     @cached_property
     def shape(self) -> tuple[object, ...]:
         """What two layers must have in common to be alike."""
@@ -92,11 +91,14 @@ def fitted(architecture: Architecture, block: Block, hidden: int, *, needs_head:
     head_dim, fuses = block.head_dim, architecture.fuses_attention
     turned = ("attn_q.", "attn_k.") if architecture.turns_neighbours else ()
     tensors = {
-        name: _neighbours(tensor, head_dim) if name.startswith(turned) else tensor
-        for name, tensor in block.tensors.items()
+        name: rearranged(rows, lambda each: _neighbours(each, head_dim))
+        if name.startswith(turned)
+        else rows
+        for name, rows in block.tensors.items()
     }
-    like = next(iter(tensors.values()))
-    added: dict[str, Tensor] = {}
+    # norms are in no number format
+    like = next(each for each in tensors.values() if isinstance(each, Tensor))
+    added: dict[str, Rows] = {}
     if not block.has_attention and (needs_head or fuses):
         added |= _zero_attention(head_dim, hidden, like, has_head_norms=fuses)
     if not block.has_feed_forward:
@@ -107,13 +109,28 @@ def fitted(architecture: Architecture, block: Block, hidden: int, *, needs_head:
     return replace(block, tensors=tensors | added, filler=frozenset(filler))
 
 
-def _fused(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rearranged(rows: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
+    """Return a tensor whose rows are others or in another order, its columns as they were.
+
+    Args:
+        rows: The tensor.
+        change: Picks or moves entries along all axes but the last.
+    """
+    if isinstance(rows, QuantizedMatrix):
+        return QuantizedMatrix(rows.format, change(rows.data))
+    return change(rows)
+
+
+def _fused(tensors: Mapping[str, Rows]) -> dict[str, Rows]:
     """Return tensors with queries, keys and values in one matrix, if they are there."""
-    parts = [f"attn_{part}.weight" for part in "qkv"]
-    if parts[0] not in tensors:
+    names = [f"attn_{part}.weight" for part in "qkv"]
+    if names[0] not in tensors:
         return dict(tensors)
-    rest = {name: tensor for name, tensor in tensors.items() if name not in parts}
-    return rest | {"attn_qkv.weight": torch.cat([tensors[part] for part in parts])}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in names}
+    first, *others = [tensors[name] for name in names]
+    # of one component and as wide, they are of one format
+    stored = [each.data if isinstance(each, QuantizedMatrix) else each for each in others]
+    return rest | {"attn_qkv.weight": rearranged(first, lambda each: torch.cat([each, *stored]))}
 
 
 def _neighbours(rows: Tensor, head_dim: int) -> Tensor:

@@ -1,6 +1,8 @@
 """Writing a GGUF file: what it says of its model, and the tensors."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,8 @@ from gguf import (
 )
 from torch import Tensor
 
-from planner.targets.gguf.gguf_families import (
-    Architecture,
-    family_of,
-    is_tied,
-    rope_of,
-)
+from planner.targets.gguf.gguf_block import Rows
+from planner.targets.gguf.gguf_families import Architecture, family_of, is_tied, rope_of
 from planner.targets.gguf.gguf_layers import Blocks, embedding_shape, head_dim_of, name_map
 from planner.targets.gguf.gguf_runtime import quantize
 from planner.targets.gguf.gguf_types import (
@@ -34,6 +32,7 @@ from planner.targets.gguf.gguf_vocabulary import Vocabulary
 from search_spaces.atomic_files import writing
 from search_spaces.errors import TargetError
 from search_spaces.models.fingerprint import lasting
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.structure.backbone import position_count
 from search_spaces.structure.model import ModelStructure
 
@@ -64,10 +63,12 @@ class GgufModel:
     """Its tokens; None: it has no tokenizer."""
     about: Mapping[str, str] = field(default_factory=dict)
     """What it says of itself, by keys of ``general``."""
+    quantized: Mapping[str, QuantizedMatrix] = field(default_factory=dict)
+    """The bytes of its embedding and head, if they are in a number format, by their paths."""
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Rows]:
         """Return all tensors by their names in the file."""
-        tensors = _outside(self.structure, self.blocks.architecture)
+        tensors = _outside(self.structure, self.blocks.architecture, self.quantized)
         for number, block in enumerate(self.blocks.blocks):
             tensors |= {f"blk.{number}.{name}": each for name, each in block.tensors.items()}
         return tensors
@@ -81,7 +82,7 @@ def write_file(
     Args:
         path: The file.
         model: What it is to hold.
-        number_type: Of its matrices; vectors are float32.
+        number_type: Of its matrices but for those in number formats; vectors are float32.
         quantized_from: Of a file that is written first, if that takes llama.cpp's quantiser.
 
     Raises:
@@ -106,20 +107,34 @@ def _write(path: Path, model: GgufModel, number_type: GgufType) -> None:
         writer.add_string(f"general.{key}", value)
     if "base_model.0.name" in model.about:
         writer.add_base_model_count(1)
-    writer.add_file_type(file_type_of(number_type))
+    tensors = model.tensors()
+    writer.add_file_type(file_type_of(_usual_type(tensors, number_type)))
     writer.add_quantization_version(GGML_QUANT_VERSION)
     _describe(writer, model.structure, model.blocks)
     if model.vocabulary is None:
         writer.add_tokenizer_model("none")
     else:
         model.vocabulary.write(writer)
-    for name, tensor in model.tensors().items():
-        _add(writer, name, tensor.cpu(), number_type)
+    for name, rows in tensors.items():
+        if isinstance(rows, Tensor):
+            _add(writer, name, rows.cpu(), number_type)
+        else:
+            kind = GGMLQuantizationType[rows.format.name]
+            writer.add_tensor(name, rows.data.contiguous().numpy(), raw_dtype=kind)
     with writing(path):
         writer.write_header_to_file(path)
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+
+
+def _usual_type(tensors: Mapping[str, Rows], number_type: GgufType) -> str:
+    """Return the type of most numbers of a file."""
+    counts: Counter[str] = Counter()
+    for rows in tensors.values():
+        name = number_type if isinstance(rows, Tensor) else rows.format.name
+        counts[name] += math.prod(rows.shape)
+    return counts.most_common(1)[0][0]
 
 
 def _describe(writer: GGUFWriter, structure: ModelStructure, blocks: Blocks) -> None:
@@ -175,11 +190,15 @@ def _of_layers(values: Sequence[int]) -> Any:
     return values[0] if len(set(values)) == 1 else list(values)
 
 
-def _outside(structure: ModelStructure, architecture: Architecture) -> dict[str, Tensor]:
+def _outside(
+    structure: ModelStructure,
+    architecture: Architecture,
+    quantized: Mapping[str, QuantizedMatrix],
+) -> dict[str, Rows]:
     """Return embedding, last norm, head, and what stretches rotary positions."""
     model, family = structure.backbone.model, family_of(structure)
     assert family is not None, "a model of no family has no blocks"
-    names, tensors = name_map(family), {}
+    names, tensors = name_map(family), dict[str, Rows]()
     for path, tensor in lasting(model).items():
         if path.startswith(f"{structure.backbone.stack.path}."):
             continue
@@ -190,7 +209,8 @@ def _outside(structure: ModelStructure, architecture: Architecture) -> dict[str,
                 f"`{architecture.name}` of llama.cpp; export with `--format hf`"
             )
         one_more = family.one_added_to_norms and "norm" in name
-        tensors[name] = tensor.detach() + 1 if one_more else tensor.detach()
+        plain = tensor.detach() + 1 if one_more else tensor.detach()
+        tensors[name] = quantized.get(path) or plain
     if is_tied(structure):
         tensors.pop("output.weight", None)
     rope: Any = rope_of(model.config)
@@ -202,9 +222,24 @@ def _outside(structure: ModelStructure, architecture: Architecture) -> dict[str,
     return tensors
 
 
+def float32_names(structure: ModelStructure) -> Iterator[str]:
+    """Yield the names in the model of the tensors that are in float32 in every file."""
+    model, family = structure.backbone.model, family_of(structure)
+    assert family is not None, "a model of no family is held in no file"
+    names = name_map(family, len(structure.layers))
+    for path, tensor in lasting(model).items():
+        if _is_float32(names.get_name(path, (".weight", ".bias")) or "", tensor):
+            yield path
+
+
+def _is_float32(name: str, tensor: Tensor) -> bool:
+    """Return whether a tensor of a name in the file is in float32, whatever the others are in."""
+    return tensor.ndim < 2 or any(part in name for part in _KEPT_IN_FLOAT32)
+
+
 def _add(writer: GGUFWriter, name: str, tensor: Tensor, number_type: GgufType) -> None:
     """Add a tensor; vectors and what decides too much stay in float32."""
-    if tensor.ndim < 2 or any(part in name for part in _KEPT_IN_FLOAT32):
+    if _is_float32(name, tensor):
         number_type = "F32"
     elif tensor.shape[-1] % row_block(number_type):
         number_type = "F16"

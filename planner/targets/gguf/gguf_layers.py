@@ -1,14 +1,16 @@
 """Cut layers named as llama.cpp names them, and the architecture of it that holds them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
+import torch
 from gguf import TensorNameMap, get_tensor_name_map
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from planner.targets.gguf.gguf_block import Block, fitted
+from planner.targets.gguf.gguf_block import Block, Rows, fitted, rearranged
 from planner.targets.gguf.gguf_families import (
     Architecture,
     Family,
@@ -18,6 +20,7 @@ from planner.targets.gguf.gguf_families import (
 )
 from search_spaces.errors import TargetError
 from search_spaces.models.fingerprint import lasting
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.structure.mixture import mixtures_of
 from search_spaces.structure.model import ModelStructure
 
@@ -28,6 +31,9 @@ _STACKS = {
 }
 
 
+_PLAIN: Mapping[str, QuantizedMatrix] = MappingProxyType({})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
     """All layers of a file, and the architecture that holds them."""
@@ -36,22 +42,33 @@ class Blocks:
     blocks: Sequence[Block]
 
     @property
-    def filler_params(self) -> int:
-        return sum(block.filler_params for block in self.blocks)
+    def filler(self) -> frozenset[str]:
+        """Names in the file of the tensors that stand for what is dropped."""
+        return frozenset(
+            f"blk.{number}.{name}"
+            for number, block in enumerate(self.blocks)
+            for name in block.filler
+        )
 
     @property
     def row_lengths(self) -> list[int]:
         """Of each matrix."""
         tensors = (tensor for block in self.blocks for tensor in block.tensors.values())
-        return [tensor.shape[-1] for tensor in tensors if tensor.ndim > 1]
+        return [tensor.shape[-1] for tensor in tensors if len(tensor.shape) > 1]
 
 
-def blocks_of(structure: ModelStructure, layers: Sequence[nn.Module]) -> Blocks:
+def blocks_of(
+    structure: ModelStructure,
+    layers: Sequence[nn.Module],
+    quantized: Sequence[Mapping[str, QuantizedMatrix]] = (),
+) -> Blocks:
     """Lay out layers as the simplest architecture of llama.cpp that holds them wants them.
 
     Args:
         structure: The dense model.
         layers: That were cut from it, any number of them; those that keep nothing vanish.
+        quantized: Of each layer the bytes of its matrices in number formats, by their paths in
+            it; empty: there are none.
 
     Raises:
         TargetError: If no architecture holds them.
@@ -64,7 +81,8 @@ def blocks_of(structure: ModelStructure, layers: Sequence[nn.Module]) -> Blocks:
     family = family_of(structure)
     assert family is not None, "a model of no family is refused above"
     reader = _Reader(structure, family)
-    read = [reader.block(layer) for layer in layers]
+    in_formats = quantized or [_PLAIN] * len(layers)
+    read = [reader.block(*each) for each in zip(layers, in_formats, strict=True)]
     # a model must have some layer
     kept = [block for block in read if block.tensors] or [reader.idle()]
     dense = [reader.block(layer).tensors for layer in structure.backbone.layers]
@@ -106,11 +124,12 @@ class _Reader:
         self._head_dim = head_dim_of(structure)
         self._mixtures = mixtures_of(structure.components)
 
-    def block(self, layer: nn.Module) -> Block:
+    def block(self, layer: nn.Module, quantized: Mapping[str, QuantizedMatrix] = _PLAIN) -> Block:
         """Return a layer; one that keeps nothing has no tensors."""
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, Rows] = {}
         for path, tensor in lasting(layer).items():
-            tensors |= self._named(path, _rows_first(layer, path, tensor.detach()))
+            rows = quantized.get(path) or _rows_first(layer, path, tensor.detach())
+            tensors |= self._named(path, rows)
         if not any(name.endswith("weight") and "norm" not in name for name in tensors):
             tensors = {}
         has_experts = "ffn_down_exps.weight" in tensors
@@ -123,16 +142,20 @@ class _Reader:
     def idle(self) -> Block:
         """Return a layer as the dense model's first that adds nothing."""
         block = self.block(self._first)
+        outputs = ("attn_output", "ffn_down")
         tensors = {
-            name: tensor * 0 if name.startswith(("attn_output", "ffn_down")) else tensor
-            for name, tensor in block.tensors.items()
+            name: rearranged(rows, torch.zeros_like) if name.startswith(outputs) else rows
+            for name, rows in block.tensors.items()
         }
         return replace(block, tensors=tensors, filler=frozenset(tensors))
 
-    def _named(self, path: str, tensor: Tensor) -> dict[str, Tensor]:
+    def _named(self, path: str, rows: Rows) -> dict[str, Rows]:
         if path in _STACKS:
             names = _STACKS[path]
-            return dict(zip(names, tensor.chunk(len(names), dim=1), strict=True))
+            return {
+                name: rearranged(rows, lambda each, i=i: each.chunk(len(names), dim=1)[i])
+                for i, name in enumerate(names)
+            }
         name = self._names.get_name(f"{self._stack}.0.{path}", (".weight", ".bias"))
         if name is None:
             raise TargetError(
@@ -141,8 +164,9 @@ class _Reader:
             )
         name = name.removeprefix("blk.0.")
         if name == "ffn_gate_inp_shexp.weight":
-            tensor = tensor.reshape(-1)
-        return {name: tensor + 1 if self._one_added and "norm" in name else tensor}
+            rows = rearranged(rows, lambda each: each.flatten())
+        is_norm = self._one_added and "norm" in name
+        return {name: rearranged(rows, lambda each: each + 1) if is_norm else rows}
 
     def _experts_run(self, layer: nn.Module) -> int:
         path, attribute = self._mixtures[0].top_k_attributes[0]

@@ -5,7 +5,7 @@ integers with a scale in float16, which is itself an integer times a scale where
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ _ROUNDINGS: Mapping[str, _Rounding] = {
 }
 
 
-def check_rounded(path: Path, exact: Path, *, source_rounding: bool) -> None:
+def check_rounded(
+    path: Path, exact: Path, *, source_rounding: bool = False, as_chosen: bool = False
+) -> None:
     """Compare a file with one of the same model in float32.
 
     Args:
@@ -72,6 +74,8 @@ def check_rounded(path: Path, exact: Path, *, source_rounding: bool) -> None:
         exact: The other one.
         source_rounding: Whether the file's numbers were rounded to 16 bits before, as those of a
             file that llama.cpp's quantiser reads may be.
+        as_chosen: Whether blocks of integers are as a plan chose them, of which the other file
+            holds the very numbers.
 
     Raises:
         VerificationError: If they say or hold something else; what differs first is named.
@@ -86,9 +90,13 @@ def check_rounded(path: Path, exact: Path, *, source_rounding: bool) -> None:
     if unpaired := sorted(set(tensors) ^ set(twins)):
         raise _fault(f"{quoted(unpaired[0])} is in one of them only")
     for name, twin in twins.items():
-        excess = _excess(tensors[name], twin, source_rounding=source_rounding)
-        if excess:
-            raise _fault(f"{quoted(name)} in {tensors[name].tensor_type.name} {excess}")
+        kind = tensors[name].tensor_type.name
+        is_chosen = as_chosen and kind not in {"F16", "BF16"}
+        rounding = _ROUNDINGS["F32" if is_chosen else kind]
+        if source_rounding and rounding.relative:
+            rounding = replace(rounding, relative=rounding.relative + _BRAIN)
+        if excess := _excess(tensors[name], twin, rounding):
+            raise _fault(f"{quoted(name)} in {kind} {excess}")
 
 
 def _fault(what: str) -> VerificationError:
@@ -106,25 +114,22 @@ def _said(reader: GGUFReader) -> dict[str, Any]:
     }
 
 
-def _excess(tensor: ReaderTensor, twin: ReaderTensor, *, source_rounding: bool) -> str:
-    """Return in words by how much more than its type rounds a tensor differs; empty: it does not.
+def _excess(tensor: ReaderTensor, twin: ReaderTensor, rounding: _Rounding) -> str:
+    """Return in words by how much more than it may a tensor differs; empty: it does not.
 
     Args:
         tensor: Of any type.
         twin: The same in float32.
-        source_rounding: As `check_rounded` has it.
+        rounding: What it may.
     """
     if list(tensor.shape) != list(twin.shape):
         return "has another shape"
-    rounding = _ROUNDINGS[tensor.tensor_type.name]
-    lossy = source_rounding and rounding.relative > 0
-    relative = rounding.relative + (_BRAIN if lossy else 0)
     for found, expected in _rows(tensor, twin):
         blocks = expected.reshape(-1, rounding.block)  # (blocks, numbers)
         gaps = np.abs(found.reshape(blocks.shape) - blocks).max(axis=1)
         largest = np.abs(blocks).max(axis=1)
         # float32 computes the bound itself to its last digits
-        allowed = relative * (1 + 1e-5) * largest + rounding.top * _SMALLEST
+        allowed = rounding.relative * (1 + 1e-5) * largest + rounding.top * _SMALLEST
         wrong = ~(gaps <= allowed)  # and what is no number
         if wrong.any():
             first = int(wrong.argmax())

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from evaluators.latency.workload import Latency, Workload
 from search_spaces.errors import MissingExtraError, TargetError, VerificationError, quoted
 
-_F32 = 0
-"""Number of the type in ``ggml.h``."""
+_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8}
+"""Numbers in ``ggml.h`` of those that keys and values may be kept in."""
 _PREFILLS = 3
 """In a timed request, of which the median is taken."""
 _LEAST_CONTEXT = 32
@@ -48,12 +48,12 @@ class LlamaCpp:
     Args:
         path: The file.
         threads: That it computes with.
-        exact: Whether to cache and attend in float32, and not as it is served.
+        cache_type: In which it keeps keys and values; with F32 it attends in float32 too.
     """
 
-    def __init__(self, path: Path, *, threads: int, exact: bool = False) -> None:
+    def __init__(self, path: Path, *, threads: int, cache_type: str = "F16") -> None:
         self._threads = threads
-        self._exact = exact
+        self._cache_type = cache_type
         self._model = _load(path)
 
     def logits(self, tokens: NDArray[np.int_]) -> NDArray[np.float32]:
@@ -126,14 +126,14 @@ class LlamaCpp:
         self._model.close()
 
     def _context(self, sequences: int, length: int) -> "_Context":
-        return _Context(self._model, sequences, length, self._threads, exact=self._exact)
+        return _Context(self._model, sequences, length, self._threads, self._cache_type)
 
 
 class _Context:
     """Sequences that a model reads side by side, with their cache."""
 
     def __init__(
-        self, model: Any, sequences: int, length: int, threads: int, *, exact: bool
+        self, model: Any, sequences: int, length: int, threads: int, cache_type: str
     ) -> None:
         library = llama_cpp()
         params = library.LlamaContextParams()
@@ -141,9 +141,10 @@ class _Context:
         params.n_batch = params.n_ctx
         params.n_seq_max = sequences
         params.n_threads = params.n_threads_batch = threads
-        if exact:
-            params.type_k = params.type_v = _F32
-            params.flash_attn_type = 0  # which has its own roundings
+        params.type_k = params.type_v = _TYPES[cache_type]
+        if cache_type != "F16":
+            # which has its own roundings, and alone reads values of fewer bits
+            params.flash_attn_type = int(cache_type != "F32")
         self._context = library.LlamaContext(model, params, verbose=False)
         self._batch = library.LlamaBatch(n_tokens=params.n_batch, embd=0, n_seq_max=1)
         self._sampler = library.LlamaSampler(library.LlamaSamplerChainParams())
@@ -211,15 +212,15 @@ def _load(path: Path) -> Any:
 
 
 @contextmanager
-def served(path: Path, *, threads: int, exact: bool = False) -> Iterator[LlamaCpp]:
+def served(path: Path, *, threads: int, cache_type: str = "F16") -> Iterator[LlamaCpp]:
     """Load a file for as long as it is needed.
 
     Args:
         path: The file.
         threads: That llama.cpp computes with.
-        exact: As `LlamaCpp` says.
+        cache_type: As `LlamaCpp` says.
     """
-    model = LlamaCpp(path, threads=threads, exact=exact)
+    model = LlamaCpp(path, threads=threads, cache_type=cache_type)
     try:
         yield model
     finally:

@@ -50,9 +50,15 @@ def as_type(name: str) -> GgufType:
     )
 
 
-def file_type_of(name: GgufType) -> LlamaFileType:
-    """Return the number of a type in ``llama.h``."""
-    return LlamaFileType["ALL_F32" if name == "F32" else f"MOSTLY_{name}"]
+def file_type_of(name: str) -> LlamaFileType:
+    """Return the number in ``llama.h`` of a type of files, or of those with most tensors in it.
+
+    >>> file_type_of("Q4_K_M").name, file_type_of("Q4_K").name, file_type_of("F32").name
+    ('MOSTLY_Q4_K_M', 'MOSTLY_Q4_K_S', 'ALL_F32')
+    """
+    known = LlamaFileType.__members__
+    names = (f"ALL_{name}", f"MOSTLY_{name}", f"MOSTLY_{name}_S")
+    return next((known[each] for each in names if each in known), LlamaFileType.GUESSED)
 
 
 def row_block(name: GgufType) -> int:

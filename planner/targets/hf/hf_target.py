@@ -18,13 +18,17 @@ from planner.targets.cut_layers import CutLayers
 from planner.targets.hf.loaded_folder import check_written, load_folder
 from planner.targets.hf.loading_text import loading_text
 from planner.targets.hf.model_folder import CutModel, assembled, write_model
+from planner.targets.hf.pack_quantized import packs
 from planner.targets.hf.tokenizer_files import check_tokenizer
 from planner.targets.target import Target, Written
 from planner.targets.target_names import TargetChoice, TargetName
 from search_spaces.models.loading import LoadedModel
+from search_spaces.models.stored import StoredFormat
 from search_spaces.models.trust import load_config
 from search_spaces.space.holds import HOLDS_ALL, Holds
+from search_spaces.space.number_format import NumberFormat
 from search_spaces.structure.backbone import logits_with_cache
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
 TOLERANCE = 1e-3
@@ -74,6 +78,14 @@ class HfTarget:
     ) -> Holds:
         return HOLDS_ALL
 
+    def stored(self, structure: ModelStructure, stored: StoredFormat) -> StoredFormat:  # noqa: ARG002
+        return stored
+
+    def keeps(
+        self, structure: ModelStructure, component: Component, number_format: NumberFormat
+    ) -> bool:
+        return packs(structure, component, number_format)
+
     def write(
         self, folder: Path, cut: CutLayers, dense: LoadedModel, source: Path | None
     ) -> Written:
@@ -114,6 +126,7 @@ def write_assembled(
             model_needs_code=not pruned.is_stock,
             tokenizer_needs_code=told.tokenizer_needs_remote_code,
             requires=told.requires,
+            is_packed=bool(pruned.packed),
             refused_by_vllm=pruned.refused_by_vllm,
         ),
         requires=told.requires,

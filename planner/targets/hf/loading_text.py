@@ -19,13 +19,22 @@ file only if it is as it was written.
 _TOKENIZER_CODE = """
 The tokenizer needs `trust_remote_code=True` for code that came with it; read that first.
 """
+_PACKED = """
+Loading takes `pip install compressed-tensors`: linear layers hold packed integers, which vLLM
+multiplies as they are, and transformers unpacks when they first run.
+"""
 _VLLM = """
 In vLLM{backend}: `vllm serve FOLDER{vllm_trust}`.
 """
 
 
 def loading_text(
-    *, model_needs_code: bool, tokenizer_needs_code: bool, requires: str, refused_by_vllm: str = ""
+    *,
+    model_needs_code: bool,
+    tokenizer_needs_code: bool,
+    requires: str,
+    is_packed: bool = False,
+    refused_by_vllm: str = "",
 ) -> str:
     """Return how to load a folder in transformers and in vLLM.
 
@@ -33,6 +42,7 @@ def loading_text(
         model_needs_code: Whether the model runs code of ours.
         tokenizer_needs_code: Whether the tokenizer runs code of its own.
         requires: Versions of transformers that read it as meant, if not all do.
+        is_packed: Whether some of its matrices are packed integers.
         refused_by_vllm: Why vLLM does not hold it; empty: it does.
     """
     needs_code = model_needs_code or tokenizer_needs_code
@@ -44,6 +54,7 @@ def loading_text(
     )
     text += _MODEL_CODE if model_needs_code else ""
     text += _TOKENIZER_CODE if tokenizer_needs_code else ""
+    text += _PACKED if is_packed else ""
     if refused_by_vllm:
         return f"{text}\nvLLM does not load it: {refused_by_vllm}.\n"
     return text + _VLLM.format(

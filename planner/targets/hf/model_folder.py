@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ from planner.targets.hf.belongings import carry
 from planner.targets.hf.config import pruned_config
 from planner.targets.hf.layout import Part, arrange, describe_experts
 from planner.targets.hf.native import refused_by_vllm
+from planner.targets.hf.pack_quantized import (
+    packed_matrices,
+    packed_tensors,
+    quantization_config,
+)
 from planner.targets.hf.published_config import VERSION_5_15, published, spelt_for_all
 from planner.targets.hf.stock import as_published, computes_alike, stock_config
 from planner.targets.hf.tokenizer_files import write_tokenizer
@@ -23,6 +28,7 @@ from planner.targets.hf.wiring import Sizes, Wiring
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
 from search_spaces.models.own_exports import code_digest
+from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
@@ -45,6 +51,8 @@ class CutModel:
     """What is kept of its experts, in a sentence; empty if the dense model has none."""
     refused_by_vllm: str = ""
     """Why vLLM does not run our code for it; empty: it does, or needs none."""
+    packed: Mapping[str, QuantizedMatrix] = field(default_factory=dict)
+    """The bytes of those weights that are written as packed integers, by their names."""
 
     @property
     def is_stock(self) -> bool:
@@ -95,6 +103,7 @@ def assembled(cut: CutLayers) -> CutModel:
             model_class=model_class,
             stock=stock,
             experts=description,
+            packed=_packed(cut, stock_names, stock_weights),
         )
     biases = [_added_biases(structure, wiring, i, layer) for i, layer in enumerate(layers)]
     weights_of_parts, dense_names = named_weights(structure, layers, blocks, ".part_{part}")
@@ -105,7 +114,20 @@ def assembled(cut: CutLayers) -> CutModel:
         model_class=model_class,
         experts=description,
         refused_by_vllm=refused_by_vllm(structure, sizes),
+        packed=_packed(cut, dense_names, weights_of_parts),
     )
+
+
+def _packed(
+    cut: CutLayers, dense_names: Mapping[str, str], weights: Mapping[str, Tensor]
+) -> dict[str, QuantizedMatrix]:
+    matrices = packed_matrices(cut)
+    return {
+        name: matrices[dense_name]
+        for name, dense_name in dense_names.items()
+        # an added bias goes by the name of its matrix
+        if dense_name in matrices and weights[name].ndim > 1
+    }
 
 
 def kept_sizes(cut: CutLayers, wiring: Wiring) -> list[Sizes]:
@@ -185,8 +207,11 @@ def write_model(
         source: The files of that model; None: they are not at hand.
     """
     weights = as_stored(pruned, dense)
-    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
     config, requires = _config(pruned, dense, list(weights))
+    if pruned.packed:
+        config["quantization_config"] = quantization_config(weights, pruned.packed)
+        weights = packed_tensors(weights, pruned.packed)
+    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
     if not pruned.is_stock:
         code = PRUNED.of_family(dense.model)
         config["wiring"] = {**config["wiring"], "code": code_digest(code)}

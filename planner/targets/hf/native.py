@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 from transformers import PreTrainedConfig
 
+from planner.targets.hf.pack_quantized import INTEGERS, unpacked
 from planner.targets.hf.stock import (
     SHARED_COUNT,
     SHARED_NAMES,
@@ -42,7 +43,24 @@ def native_holds(structure: ModelStructure) -> Holds:
     Layers that are kept are whole and alike, with widths that its config can say: which these are
     is found by building the class from the config.
     """
-    return Holds(refuses=_Stock(structure).refuses, equal=_ALIKE, whole_layers=True)
+    stock = _Stock(structure)
+
+    def refuses(component: Component, units: int, options: BlockOptions) -> str:
+        return unpacked(structure, component, options) or stock.refuses(component, units, options)
+
+    return Holds(refuses=refuses, equal=_ALIKE, whole_layers=True, stores=INTEGERS, caches=())
+
+
+def packed_holds(structure: ModelStructure) -> Holds:
+    """Return what transformers holds of a model with code of ours: all, in formats that it packs.
+
+    An export holds other number formats too, but dequantised, which saves no byte.
+    """
+
+    def refuses(component: Component, _units: int, options: BlockOptions) -> str:
+        return unpacked(structure, component, options)
+
+    return Holds(refuses=refuses, stores=INTEGERS, caches=())
 
 
 def vllm_holds(structure: ModelStructure) -> Holds:
@@ -51,10 +69,17 @@ def vllm_holds(structure: ModelStructure) -> Holds:
     It gives all layers with experts one width of them and one top-k. Of their number it makes room
     for the largest, and a router of fewer never asks for the others.
     """
+
+    def refuses(component: Component, _units: int, options: BlockOptions) -> str:
+        alone = _ALONE if options.top_k == 1 else ""
+        return alone or unpacked(structure, component, options)
+
     return Holds(
         refuses_model=refused_by_vllm(structure, ()),
-        refuses=lambda _component, _units, options: _ALONE if options.top_k == 1 else "",
+        refuses=refuses,
         equal={"experts": frozenset({"channels", "top_k"})},
+        stores=INTEGERS,
+        caches=(),
     )
 
 

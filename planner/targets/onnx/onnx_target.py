@@ -22,8 +22,11 @@ from planner.targets.target import Written
 from planner.targets.target_names import TargetChoice, TargetName
 from search_spaces.errors import MissingExtraError, VerificationError
 from search_spaces.models.loading import LoadedModel
+from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import DENSE_EXPERTS
 from search_spaces.space.holds import HOLDS_ALL, Holds
+from search_spaces.space.number_format import NumberFormat
+from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
 if TYPE_CHECKING:  # it takes packages that only some users have
@@ -89,6 +92,17 @@ class OnnxTarget:
         if reason := _refusal(structure):
             return Holds(refuses_model=reason)
         return HOLDS_ALL
+
+    def stored(self, structure: ModelStructure, stored: StoredFormat) -> StoredFormat:  # noqa: ARG002
+        return stored
+
+    def keeps(
+        self,
+        structure: ModelStructure,  # noqa: ARG002
+        component: Component,  # noqa: ARG002
+        number_format: NumberFormat,  # noqa: ARG002
+    ) -> bool:
+        return False
 
     def write(
         self, folder: Path, cut: CutLayers, dense: LoadedModel, source: Path | None

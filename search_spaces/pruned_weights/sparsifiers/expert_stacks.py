@@ -1,6 +1,7 @@
 """Sparse experts: every matrix in the stacks of a mixture by itself."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,18 +19,27 @@ _ENERGIES: Mapping[StackRole, StatisticName] = {
 """Mean squares of the inputs of an expert's matrices, each token weighted by the router."""
 
 
-def stack_statistics(sparsifier: Sparsifier) -> frozenset[StatisticName]:
-    """Return what must be collected of a mixture for a sparsifier.
+class StackMethod(Protocol):
+    """What is done to every matrix of a stack by itself: a sparsifier or a quantiser."""
+
+    @property
+    def statistics(self) -> frozenset[StatisticName]:
+        """What it reads of a matrix."""
+        ...
+
+
+def stack_statistics(method: StackMethod) -> frozenset[StatisticName]:
+    """Return what must be collected of a mixture for what is done to its stacks.
 
     Raises:
         SettingsError: If it needs what is not collected of single experts.
     """
-    if not sparsifier.statistics:
+    if not method.statistics:
         return frozenset()
-    if sparsifier.statistics - {"input_second_moment"}:
+    if method.statistics - {"input_second_moment"}:
         raise SettingsError(
             "experts can be made sparse by what is measured of each of their inputs alone, and "
-            f"`{type(sparsifier).__name__}` needs {', '.join(sorted(sparsifier.statistics))}; "
+            f"`{type(method).__name__}` needs {', '.join(sorted(method.statistics))}; "
             "choose `moe_pruner`, `wanda`, `magnitude` or `random`, or no sparse experts"
         )
     return frozenset(_ENERGIES.values())
@@ -70,7 +80,7 @@ def sparse_stacks(
                 sparsifier.sparsified(
                     matrix.contiguous(),
                     pattern,
-                    _matrix_statistics(sparsifier, stack, statistics, expert).to(matrix.device),
+                    expert_statistics(sparsifier, stack, statistics, expert).to(matrix.device),
                 )
                 for expert, matrix in enumerate(matrices)
             ]
@@ -79,12 +89,12 @@ def sparse_stacks(
     return sparse_by_path
 
 
-def _matrix_statistics(
-    sparsifier: Sparsifier, stack: Stack, statistics: MatrixStatistics, expert: int
+def expert_statistics(
+    method: StackMethod, stack: Stack, statistics: MatrixStatistics, expert: int
 ) -> MatrixStatistics:
-    """Return the statistics of one expert's matrix, as far as a sparsifier reads them."""
+    """Return the statistics of one expert's matrix, as far as a method reads them."""
     values: dict[StatisticName, Tensor] = {}
-    if sparsifier.statistics:
+    if method.statistics:
         energy = statistics[_ENERGIES[stack.role]][expert]
         has_tokens = bool((energy > 0).any())
         values["input_second_moment"] = energy if has_tokens else torch.ones_like(energy)

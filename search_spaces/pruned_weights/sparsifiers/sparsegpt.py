@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from search_spaces.linalg import DAMPING, damped_cholesky, dead_inputs
+from search_spaces.linalg import ErrorFeedback, LastFeedback
 from search_spaces.pruned_weights.sparsifiers.masks import lowest
 from search_spaces.space.sparsity import SparsityPattern
 from search_spaces.statistics import MatrixStatistics, StatisticName, check_tokens
@@ -33,7 +33,7 @@ class SparseGpt:
     statistics: frozenset[StatisticName] = frozenset({"gram"})
 
     def __init__(self) -> None:
-        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        self._feedback = LastFeedback("SparseGPT")
 
     def sparsified(
         self, weight: Tensor, pattern: SparsityPattern, statistics: MatrixStatistics
@@ -43,39 +43,12 @@ class SparseGpt:
         if pattern.is_dense:
             return weight.clone()
         check_tokens(statistics.tokens, columns, "SparseGPT")
-        gram = statistics["gram"]
-        return _pruned(weight, pattern, *self._prepared(gram))
-
-    def _prepared(self, gram: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the updates and importances that `_pruned` takes, of a Gram matrix."""
-        last = self._last
-        if last is None or last[0] is not gram:
-            # H = R Rᵀ with R = U⁻¹ upper: the usual factor of H with its columns in reverse
-            lower = damped_cholesky(gram.flip(0, 1), DAMPING, "SparseGPT")
-            identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
-            inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
-            upper = inverse.flip(0, 1)
-            diagonal = upper.diagonal()
-            # no weight of an input that is always zero matters
-            importance = diagonal.square().reciprocal().masked_fill(dead_inputs(gram), 0.0)
-            updates = upper / diagonal[:, None]
-            last = self._last = (gram, updates.float(), importance.float())
-        return last[1:]
+        return _pruned(weight, pattern, self._feedback.of(statistics["gram"]))
 
 
-def _pruned(
-    weight: Tensor, pattern: SparsityPattern, updates: Tensor, importance: Tensor
-) -> Tensor:
-    """Prune and update all rows at once.
-
-    Args:
-        weight: ``(rows, columns)``.
-        pattern: Not dense.
-        updates: What each column takes off the later ones for a zero that was 1,
-            ``U_jk / U_jj``, ``(columns, columns)``.
-        importance: What a weight's square is worth, ``1 / U_jj²``, ``(columns,)``.
-    """
-    columns = weight.shape[1]
+def _pruned(weight: Tensor, pattern: SparsityPattern, feedback: ErrorFeedback) -> Tensor:
+    """Prune and update all rows ``(rows, columns)`` at once, by a pattern that is not dense."""
+    columns, updates = weight.shape[1], feedback.updates
     left = weight.T.clone(memory_format=torch.contiguous_format)  # a column lies in one piece
     # a block holds whole groups
     width = _BLOCK - _BLOCK % pattern.group if pattern.group else _BLOCK
@@ -84,7 +57,7 @@ def _pruned(
         errors = _block_pruned_(
             left[start:stop],
             updates[start:stop, start:stop],
-            importance[start:stop],
+            feedback.importance[start:stop],
             pattern,
             start,
         )

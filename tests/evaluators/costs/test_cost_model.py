@@ -63,7 +63,8 @@ def test_a_llama_is_counted_by_hand() -> None:
     params = outside + (group + norm) + (48 * channel + norm) + (17 * channel + norm)
     # each token meets 16 others, in 2 query heads of a group, 8 features of keys and 8 of values
     macs = 96 * 32 + group + 2 * 16 * (8 + 8) + (48 + 17) * channel
-    assert found == {"params": params, "size": 2 * params, "macs": macs, "kv": 2 * (8 + 8)}
+    kv = 2 * (8 + 8)
+    assert found == {"params": params, "size": 2 * params, "bits": 16, "macs": macs, "kv": kv}
 
 
 def test_an_opt_is_counted_by_hand() -> None:
@@ -75,7 +76,8 @@ def test_an_opt_is_counted_by_hand() -> None:
     found = costs(opt(), [3, 0, 0, 5])
     params = outside + 3 * head + stands + 5 * channel + stands
     macs = 96 * 32 + 3 * (4 * 8 * 32 + 16 * (8 + 8)) + 5 * 2 * 32
-    assert found == {"params": params, "size": 2 * params, "macs": macs, "kv": 2 * 3 * (8 + 8)}
+    kv = 2 * 3 * (8 + 8)
+    assert found == {"params": params, "size": 2 * params, "bits": 16, "macs": macs, "kv": kv}
 
 
 def test_tied_embeddings_count_once_as_parameters_and_always_as_products() -> None:

@@ -106,7 +106,7 @@ def test_what_is_no_table_is_refused(content: str | None, tmp_path: Path) -> Non
     path = tmp_path / "latency.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(LatencyError, match=r"latency\.json` must be a latency table of version 2"):
+    with pytest.raises(LatencyError, match=r"latency\.json` must be a latency table of version 3"):
         LatencyTable.load(path)
 
 

@@ -88,8 +88,7 @@ def test_what_is_kept_is_what_saves_most() -> None:
     states.expect(dense, {0: (10, 1.0)})
     for stop in range(1, 5):
         states.keeper(0)(widths[:stop], torch.zeros(1))
-    (branch,) = states.starts(0, np.array([[2, 2, 2, 1]]), torch.ones(1))
+    _, (branch,) = states.starts(0, np.array([[2, 2, 2, 1]]))
     assert branch.depth == 3
-    (branch,) = states.starts(0, np.array([[0, 2, 2, 2]]), torch.ones(1))
-    assert branch.depth == 0
-    assert bool(branch.hidden.all())
+    rest, branches = states.starts(0, np.array([[0, 2, 2, 2]]))
+    assert (rest.tolist(), branches) == ([0], [])

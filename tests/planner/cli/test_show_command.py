@@ -104,4 +104,4 @@ def test_without_what_it_chose_among_the_rest_is_shown(
     assert data["layers"] is None
     assert {row["metric"]: row["value"] for row in data["costs"]} == dict(best.costs)
     said = refused(capsys, "show", str(searched_copy), best.plan_id, "--csv")
-    assert "must say in version 2 what the search chooses among" in said
+    assert "must say in version 3 what the search chooses among" in said

@@ -166,7 +166,12 @@ def test_printed_options_are_read_back(
 ) -> None:
     config, words = tmp_path / "options.yaml", [command, "m"]
     if command == "search":
-        words += ["--budget=params<=0.9x", "--space=channels,int8", f"--data={tmp_path}"]
+        words += [
+            "--budget=params<=0.9x",
+            "--space=channels,formats",
+            "--formats=Q4_K,int8",
+            f"--data={tmp_path}",
+        ]
     assert main([*words, "--print_config"]) == 0
     printed = capsys.readouterr().out
     config.write_text(printed, encoding="utf-8")

@@ -48,6 +48,7 @@ def test_the_domain_names_the_kind_of_every_site(space: str, kinds: tuple[str, .
         ),
         layer_builder=cast("Any", None),
         weight_record=cast("Any", None),
+        methods=cast("Any", None),
     )
     domain = prepared.make_domain({}, 0.5)
     assert domain.kinds == kinds

@@ -54,6 +54,7 @@ def prepared_with(structure: ModelStructure, words: str, holds: Holds = ALIKE) -
         ),
         layer_builder=cast("Any", None),
         weight_record=cast("Any", None),
+        methods=cast("Any", None),
     )
 
 

@@ -9,8 +9,9 @@ from search_spaces.errors import SettingsError
 
 # fmt: off
 NAMES = [
-    "frontier", "nsga2", "random", "uniform", "evopress", "greedy", "sleb", "blockpruner",
-    "multipruner", "bonsai", "knapsack", "tpe", "flap", "llm-pruner", "darwinlm",
+    "frontier", "nsga2", "random", "uniform", "evopress", "evopress-bits", "autoquantize",
+    "greedy", "sleb", "blockpruner", "multipruner", "bonsai", "knapsack", "tpe", "flap",
+    "llm-pruner", "darwinlm",
     "shortened-llama", "shortgpt", "wanda", "sparsegpt", "owl", "reap", "evoesap", "m-smoe",
     "moe-pruner",
 ]
@@ -29,6 +30,7 @@ def test_a_recipe_sets_its_own_and_leaves_the_rest() -> None:
     assert str(RECIPES["sleb"].settings(user).space) == "layers"
     assert RECIPES["sleb"].settings(user).prior == "energy"  # it has no weights to share out
     assert str(RECIPES["blockpruner"].settings(user).space) == "drops"
+    assert str(RECIPES["autoquantize"].settings(user).space) == "formats"
     preset = {
         "searcher": "one_shot",
         "sparsifier": "wanda",

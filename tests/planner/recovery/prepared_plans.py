@@ -13,6 +13,7 @@ from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.cut_plan import CutPlan
+from planner.recovery.recovered_weights import place_
 from planner.settings.search import SearchSettings
 from search_spaces.progress import NO_PROGRESS
 
@@ -60,10 +61,9 @@ def kl_of(plan: CutPlan, windows: Tensor, changes: dict[int, dict[str, Tensor]])
 
     def layer_at(index: int) -> torch.nn.Module:
         layer = plan.layer(index)
-        for path, tensor in changes.get(index, {}).items():
-            owner, _, name = path.rpartition(".")
-            getattr(layer.get_submodule(owner), name).data.copy_(tensor)
+        place_(layer, changes.get(index, {}))
         return layer
 
     backbone = plan.prepared.sorted_model.structure.backbone
-    return score_layers(backbone, layer_at, windows, Fidelity(metrics=("kl",))).mean("kl")
+    fidelity = Fidelity(metrics=("kl",))
+    return score_layers(backbone, layer_at, windows, fidelity, ends=plan.ends).mean("kl")

@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from evaluators.scoring.evaluator import Evaluator
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.fitting_text import FittingText
+from planner.recovery.recovered_weights import matrices_in
 from planner.recovery.refit import refit
 from planner.recovery.side_by_side import SKIPPED, SideBySide
 from search_spaces.errors import DataError
 from search_spaces.models.tensors import tensor_at
 from search_spaces.progress import NO_PROGRESS
-from search_spaces.pruned_weights.round_to_nearest import rounded_to_nearest
-from search_spaces.space.number_format import INT8
+from search_spaces.space.formats.format_ladder import FormatLadder
 from tests.models.factory import make_model, save_model
 from tests.models.families import FAMILIES
 from tests.models.moe_families import MOE_FAMILIES
@@ -83,33 +84,54 @@ def test_layers_are_called_without_a_cache(saved_llama: Path, tmp_path: Path) ->
     ("name", "space", "kinds"),
     [
         ("llama", "channels,sparsity", {"zeros"}),
-        ("llama", "channels,int8", {"int8"}),
-        ("mixtral", "experts,sparsity,int8", {"zeros", "int8"}),
+        ("llama", "channels,formats", {"bytes"}),
+        ("mixtral", "experts,sparsity,formats", {"zeros", "bytes"}),
     ],
 )
 def test_zeros_and_formats_stay(name: str, space: str, kinds: set[str], tmp_path: Path) -> None:
     model = _saved(name, tmp_path / "model")
-    prepared = prepared_model(model, tmp_path / "run", space=space, sparsity_step=50)
+    options = {"formats": FormatLadder.parse("Q8_0")} if "formats" in space else {}
+    prepared = prepared_model(model, tmp_path / "run", space=space, sparsity_step=50, **options)
     plan, text = smaller_plan(prepared, 0.0), FittingText.of(prepared)
     differ, checked = 0, set[str]()
     for index, changed in _changes(plan, text).items():
         layer, span = plan.layer(index), prepared.dense.structure.spans[index]
+        quantized, before_all = matrices_in(changed), plan.quantized(index)
         for position in range(span.start, span.stop):
             kept, module = plan.options(position), prepared.space.components[position].module
             for path, tensor in changed.items():
-                if not path.startswith(module):
+                if not path.startswith(module) or tensor.dtype == torch.uint8:
                     continue
                 before = tensor_at(layer, path)
                 differ += not torch.equal(tensor, before)
                 if not kept.pattern.is_dense:
                     assert not tensor[before == 0].any()
                     checked.add("zeros")
-                if kept.format == INT8:
-                    rounded = rounded_to_nearest(tensor, INT8, torch.float32)
-                    torch.testing.assert_close(tensor, rounded)
-                    checked.add("int8")
+                assert (path in quantized) == (path in before_all)
+                if path in quantized:
+                    assert torch.equal(quantized[path].dequantized(), tensor)
+                    assert quantized[path].format == before_all[path].format
+                    assert not torch.equal(quantized[path].data, before_all[path].data)
+                    checked.add("bytes")
     assert differ > 2
     assert checked == kinds
+
+
+def test_a_plan_is_followed_with_its_own_embedding_and_head(
+    saved_llama: Path, tmp_path: Path
+) -> None:
+    ladder = FormatLadder.parse("Q4_0")
+    prepared = prepared_model(saved_llama, tmp_path / "run", space="formats", formats=ladder)
+    plan, windows = smaller_plan(prepared, 0.0), prepared.calibration.fresh
+    (pair,) = SideBySide.of(plan, windows).pairs
+    embedding = plan.model().get_input_embeddings().weight
+    assert isinstance(embedding, Tensor)
+    assert torch.equal(pair.student, embedding[windows])
+    assert not torch.equal(pair.student, pair.dense)
+    builder = prepared.layer_builder
+    evaluator = Evaluator(prepared.sorted_model, windows, layer_builder=builder)
+    ((_, score),) = evaluator.score(plan.configurations[None])
+    assert kl_of(plan, windows, {}) == pytest.approx(score.mean("kl"), rel=1e-4)
 
 
 def test_a_streamed_model_is_refitted_alike(saved_llama: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ MLP = ComponentDescription(
     name="layers.3.mlp", kind="mlp", layer=3, units=64, unit="channels", features=1
 )
 SPACE = SpaceDescription(
-    version=2,
+    version=3,
     model=ModelIdentity(architecture="A", fingerprint="abc", params=10),
     components=(MLP,),
     sites=(

@@ -256,7 +256,7 @@ def test_a_database_of_another_version_is_refused(tmp_path: Path) -> None:
     Run.create(tmp_path, SETTINGS).close()
     _execute(tmp_path, "update meta set value = '99' where key = 'schema_version'")
     for opening in (Run.open, lambda folder: Run.resume(folder, SETTINGS)):
-        with pytest.raises(RunError, match="must be of version 6, got 99; use the planner that"):
+        with pytest.raises(RunError, match="must be of version 7, got 99; use the planner that"):
             opening(tmp_path)
 
 
@@ -271,7 +271,7 @@ def test_a_database_of_before_is_refused_by_its_version(tmp_path: Path) -> None:
     )
     before = (tmp_path / "run.sqlite").read_bytes()
     for opening in (Run.open, lambda folder: Run.resume(folder, SETTINGS)):
-        with pytest.raises(RunError, match="must be of version 6, got 3; use the planner that"):
+        with pytest.raises(RunError, match="must be of version 7, got 3; use the planner that"):
             opening(tmp_path)
     assert (tmp_path / "run.sqlite").read_bytes()[100:] == before[100:]
 

@@ -10,7 +10,7 @@ from planner.runs.space_description import SpaceDescription, read_space, save_sp
 from search_spaces.errors import RunError
 
 CONTENT: dict[str, Any] = {
-    "version": 2,
+    "version": 3,
     "model": {"architecture": "A", "fingerprint": "abc", "params": 1000},
     "components": [
         {"name": "layers.0.attention", "kind": "attention", "layer": 0, "units": 2,
@@ -127,7 +127,7 @@ def test_a_damaged_file_is_named(content: bytes | dict[str, Any], tmp_path: Path
 
 def test_a_file_of_another_version_is_told_as_one(tmp_path: Path) -> None:
     (tmp_path / "space.json").write_text(json.dumps(CONTENT | {"version": 9, "more": 1}))
-    assert "must say in version 2 what" in _refused(tmp_path)
+    assert "must say in version 3 what" in _refused(tmp_path)
     assert "it is of version 9; go on with the search where the model is" in _refused(tmp_path)
 
 

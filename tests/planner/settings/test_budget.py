@@ -42,6 +42,18 @@ def test_budgets_are_compared_by_value(text: str, other: str) -> None:
     assert len({Budget.parse(text), Budget.parse(other)}) == 1
 
 
+def test_bits_are_another_reading_of_size() -> None:
+    budget, dense = Budget.parse("bits<=4.5,kl<=0.1"), {"size": 269e6, "bits": 16.0}
+    assert str(budget) == "bits<=4.5,kl<=0.1"
+    assert budget.cost_names == ("size",)  # which is minimised in its place
+    assert budget.share("size", dense) == 4.5 / 16
+    assert budget.costs_only().admits({"size": 269e6, "bits": 4.5}, dense)
+    # fewer weights of more bits are as small, and no answer
+    assert not budget.costs_only().admits({"size": 70e6, "bits": 4.6}, dense)
+    with pytest.raises(BudgetError, match=r"bits 5 \(0\.313x\); ask for at least that"):
+        budget.check_reachable(dense, {"size": 1.0, "bits": 5.0})
+
+
 def test_an_amount_is_the_same_in_each_unit() -> None:
     for thousandths in range(1, 2000):
         whole = Budget.parse(f"size<={thousandths}MB")

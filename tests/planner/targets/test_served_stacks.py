@@ -1,5 +1,6 @@
 """Stacks of layers as targets write them, and how they are timed in their runtimes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,6 +27,8 @@ from planner.targets.target_names import TargetChoice, TargetName
 from search_spaces.errors import VerificationError
 from search_spaces.models.loading import LoadedModel, load_model
 from search_spaces.reading.read import read_structure
+from search_spaces.space.block_options import BlockOptions
+from search_spaces.space.number_format import FORMATS
 from search_spaces.structure.model import ModelStructure
 
 WORKLOAD = Workload(prompt_tokens=4, new_tokens=2)
@@ -75,6 +78,25 @@ def test_all_layers_but_those_of_a_stack_are_dropped(structure: ModelStructure) 
     first, second = (sum(w.numel() for w in layer.parameters()) for layer in cut.layers[:2])
     dense = sum(w.numel() for w in structure.backbone.layers[0].parameters())
     assert second < first < dense
+
+
+def test_a_stack_in_a_number_format_holds_its_bytes(loaded: LoadedModel) -> None:
+    structure = read_structure(loaded.model).with_ends()
+    held = FORMATS["Q8_0"]
+    case = replace(CASE, options=BlockOptions(format=held), ends=held)
+    cut = stacked(structure, case)
+    assert [bool(matrices) for matrices in cut.quantized[:3]] == [True, False, True]
+    names = {name for name in cut.quantized[0] if name.startswith("self_attn")}
+    assert names == set(cut.quantized[0])  # what is dropped has none
+    weights = dict(cut.layers[0].named_parameters())
+    for name, matrix in cut.quantized[0].items():
+        assert matrix.shape == tuple(weights[name].shape)
+        torch.testing.assert_close(matrix.dequantized(), weights[name], rtol=0, atol=0.02)
+    parameters = dict(structure.backbone.model.named_parameters())
+    assert cut.quantized_ends.keys() <= parameters.keys()
+    assert len(cut.quantized_ends) == len(structure.ends)
+    assert len(cut.kept) == len(structure.components)
+    assert not stacked(structure, CASE).quantized
 
 
 def test_each_stack_is_written_once_and_timed_as_often_as_asked(

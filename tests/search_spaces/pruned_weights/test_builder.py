@@ -11,6 +11,7 @@ from search_spaces.errors import DataError, SettingsError
 from search_spaces.pruned_weights.builder import WeightBuilder
 from search_spaces.pruned_weights.compensation import CompensationName, make_compensation
 from search_spaces.pruned_weights.projection_builder import ProjectionBuilder
+from search_spaces.pruned_weights.rewriting import Rewriting
 from search_spaces.pruned_weights.types import (
     Choice,
     LinearWeights,
@@ -67,8 +68,7 @@ def llama_builder(
         copy,
         LayerStatistics.measured(measured(structure, TEXT)),
         compensation=compensation,
-        sparsifier=RowMagnitude(),
-        **options,  # type: ignore[arg-type]
+        rewriting=Rewriting(sparsifier=RowMagnitude(), **options),  # type: ignore[arg-type]
     )
     return made, copy
 
@@ -97,7 +97,7 @@ def test_pruned_weights_are_the_same_by_hand_as_views_and_cut(name: str, method:
         copy,
         LayerStatistics.measured(statistics),
         compensation=compensation,
-        sparsifier=RowMagnitude(),
+        rewriting=Rewriting(sparsifier=RowMagnitude()),
     )
     built: list[PrunedWeights] = []
     for position, choice in enumerate(zip(counts, every, strict=True)):
@@ -241,7 +241,7 @@ def test_layers_on_disk_give_the_same_weights(saved_llama: Path) -> None:
             sort_units_(found.structure, orders),
             LayerStatistics.measured(statistics),
             compensation=make_compensation("least_squares"),
-            sparsifier=RowMagnitude(),
+            rewriting=Rewriting(sparsifier=RowMagnitude()),
         )
         built.append(list(builder.build(3, [(16, DENSE), (32, HALF)])))
         assert builder.shapes(3, 16)["mlp.up_proj"] == (16, 32)

@@ -83,7 +83,7 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(PLAN.to_json(), encoding="utf-8")
     assert Plan.load(path) == PLAN
-    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 6
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 7
 
 
 def test_the_id_is_a_hash_of_model_and_units() -> None:
@@ -115,8 +115,8 @@ def test_the_id_differs_with_what_is_kept_and_of_whom() -> None:
         (b"[]", "and it is no JSON object; export"),
         (b"\xff\xfe", "must be a readable JSON file"),
         (
-            PLAN.to_json().replace('"version": 6', '"version": 7').encode(),
-            "`version` is of another kind",
+            PLAN.to_json().replace('"version": 7', '"version": 8').encode(),
+            "it is of version 8; export",
         ),
         (PLAN.to_json().replace('"version"', '"edition"').encode(), "`edition` is unknown"),
         (PLAN.to_json().replace("48", '"x"').encode(), r"`sites\.layers\.0\.mlp\.unit_count` is"),

@@ -11,6 +11,7 @@ SERVICE = Service(
     device="Some CPU",
     threads=2,
     perplexity={},
+    kl=None,
     file_bytes={"dense": 2_000_128, "pruned": 1_600_128},
     latency={
         "dense": Latency(prefill_ms=100.0, decode_ms=10.0),

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from planner.export.cards.card import write_card
-from planner.export.cards.manifest import Manifest, Perplexity, Quality
+from planner.export.cards.manifest import Divergence, Manifest, Perplexity, Quality
 from tests.planner.export.cards.manifests import MANIFEST, PREDICTION
 
 
@@ -130,3 +130,27 @@ def test_a_model_without_a_cache_is_shown() -> None:
     costs = {**MANIFEST.dense_costs, "kv": 0.0}
     card = write_card(MANIFEST.model_copy(update={"dense_costs": costs}))
     assert "| cache a token |" in card
+
+
+def test_kl_in_the_runtime_is_held_against_what_was_scored() -> None:
+    held = {"holdout": {"kl": Quality(value=0.625, standard_error=0.02)}}
+    near = Divergence.of([0.625, 0.675])  # half their difference over the root of 2 each way
+    card = write_card(with_service(kl=near).model_copy(update=held))
+    assert "in torch it is 0.650 ± 0.025 on the same text, which is within the error" in card
+    card = write_card(with_service(kl=Divergence.of([0.7])).model_copy(update=held))
+    assert "in torch it is 0.700 on the same text, which differs by more than the error" in card
+    # of the search text alone there is nothing to hold it against
+    assert "Between both files" not in write_card(with_service(kl=near))
+
+
+def test_the_card_says_in_what_keys_and_values_were_kept() -> None:
+    card = write_card(with_service(served_as={"cache_type": "Q8_0"}))
+    assert "Measured in torch 9, keys and values in Q8_0, Some CPU" in card
+
+
+def test_bits_are_those_of_the_plan_and_not_of_one_type_for_all() -> None:
+    costs = {"costs": {**MANIFEST.costs, "bits": 6.5}}
+    costs["dense_costs"] = {**MANIFEST.dense_costs, "bits": 16.0}
+    assert "| bits a weight | 16 | 6.5 | 0.41x |" in write_card(MANIFEST.model_copy(update=costs))
+    one_type = with_service(served_as={"file_type": "Q4_K_M"}).model_copy(update=costs)
+    assert "bits a weight" not in write_card(one_type)

@@ -230,7 +230,7 @@ def test_a_place_that_is_none_is_refused(
 
 def test_a_run_that_lost_its_space_says_so(toy_copy: Run, place: str) -> None:
     (toy_copy.folder / SPACE_FILE).unlink()
-    with pytest.raises(RunError, match="must say in version 2 what the search chooses among"):
+    with pytest.raises(RunError, match="must say in version 3 what the search chooses among"):
         export_study(toy_copy, place)
 
 

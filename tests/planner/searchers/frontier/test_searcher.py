@@ -18,7 +18,7 @@ from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.moves import mutate
 from planner.searchers.problem.single_sites import sensitivity_tables, single_sites
-from planner.searchers.protocol import Answer, Text
+from planner.searchers.protocol import Answer, Ask, Text
 from tests.problems import pairwise, two_costs
 from tests.problems.costs import summed
 from tests.problems.toy_search import answer, domain, paired_domain
@@ -238,6 +238,37 @@ def test_without_gradients_none_are_asked() -> None:
         ask = searcher.ask()
         assert not ask.gradients
         searcher.tell(ask, toy.answer(ask))
+
+
+def test_formats_are_planned_again_by_what_they_do_around_the_budget() -> None:
+    toy = pairwise()
+    space = replace(toy.domain(0.6, only_budget=True), kinds=("format",) * len(toy.top_levels))
+
+    def told(ask: Ask) -> Answer:
+        """Answer gradients with what each level does at the genome, as of second order."""
+        if not ask.gradients:
+            return toy.answer(ask)
+        moved = np.repeat(ask.genomes, (toy.top_levels + 1).sum(), axis=0)
+        sites = np.repeat(np.arange(len(toy.top_levels)), toy.top_levels + 1)
+        levels = np.concatenate([np.arange(top + 1) for top in toy.top_levels])
+        moved[np.arange(len(moved)), sites] = levels
+        changes = toy.kl(moved) - toy.kl(ask.genomes)
+        return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), gradients=(changes,))
+
+    searcher = Frontier(space, 20, 0, TEXT)
+    asks: list[Ask] = []
+    for _ in range(12):
+        asks.append(searcher.ask())
+        searcher.tell(asks[-1], told(asks[-1]))
+    # one score and one backward pass say what all levels do alone
+    assert [len(asks[0].genomes), asks[1].gradients] == [1, True]
+    alone = space.by_site(told(asks[1]).gradients[0])
+    first = additive_best(space, alone, [0.6])
+    at = max(i for i, ask in enumerate(asks) if ask.gradients and (ask.genomes == first).all())
+    again = asks[at + 1]
+    assert not again.gradients
+    assert space.affords(again.genomes).all()
+    assert toy.kl(again.genomes).min() < toy.kl(first[None])[0]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -54,6 +54,22 @@ def test_a_uniform_plan_has_one_number_format_and_only_then_narrower_sites(targe
     assert len(set(space.even(0.8)[1::2].tolist())) == 2
 
 
+def test_formats_are_lowered_alike_in_bits_whatever_each_ladder_lacks() -> None:
+    long, short = [2.6, 3.4, 4.5, 5.5, 6.6, 8.5, 16.0], [4.5, 5.5, 8.5, 16.0]
+    tables = [0.5 * np.array(bits) / 16 for bits in (long, short)]
+    space = Domain(
+        top_levels=np.array([6, 3]),
+        costs=(summed(tuple(tables), fixed=0.0),),
+        cost_floor=0.2,
+        kinds=("format", "format"),
+    )
+    found = {tuple(space.uniform(target).tolist()) for target in np.linspace(0.2, 1.0, 200)}
+    bits = sorted((long[one], short[other]) for one, other in found)
+    # what the short one lacks it has in the next that it can hold
+    together = [(4.5, 4.5), (5.5, 5.5), (6.6, 5.5), (8.5, 8.5), (16.0, 16.0)]
+    assert bits == [(2.6, 4.5), (3.4, 4.5), *together]
+
+
 def test_a_format_that_costs_nothing_stays() -> None:
     shares = np.arange(9) / 8
     space = replace(

@@ -58,7 +58,7 @@ def gap_in_llama_cpp(
     expected = run_layers(structure, layers, tokens).numpy()
     blocks = blocks_of(structure, layers)
     write_file(path, GgufModel(structure=structure, blocks=blocks), "F32")
-    with served(path, threads=1, exact=True) as model:
+    with served(path, threads=1, cache_type="F32") as model:
         whole, stepped = model.logits(tokens.numpy()), model.stepped_logits(tokens.numpy())
     gaps = (whole - expected, stepped - expected[:, tokens.shape[1] // 2 :])
     return max(float(np.abs(gap).max()) for gap in gaps) / float(expected.std()), blocks

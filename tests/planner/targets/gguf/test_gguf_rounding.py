@@ -5,7 +5,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFReader, GGUFWriter, quantize
+from gguf import (
+    GGML_QUANT_VERSION,
+    GGMLQuantizationType,
+    GGUFReader,
+    GGUFWriter,
+    dequantize,
+    quantize,
+)
 
 from planner.targets.gguf import gguf_runtime
 from planner.targets.gguf.gguf_rounding import check_rounded
@@ -17,7 +24,7 @@ _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", 
 QUANTISED = [kind for kind in get_args(GgufType) if kind not in WRITTEN_HERE]
 
 
-def numbers() -> dict[str, np.ndarray]:
+def usual_numbers() -> dict[str, np.ndarray]:
     """Matrices of a layer with numbers as usual, with outliers, with zeros, far from zero …"""
     rng = np.random.default_rng(0)
     shape = (HIDDEN, HIDDEN)
@@ -38,7 +45,14 @@ def numbers() -> dict[str, np.ndarray]:
     return {name: rows.astype(np.float32) for name, rows in (matrices | rest).items()}
 
 
-def write(path: Path, kind: str, *, without: str = "", context: int = 32) -> Path:
+def write(
+    path: Path,
+    kind: str,
+    *,
+    without: str = "",
+    context: int = 32,
+    numbers: dict[str, np.ndarray] | None = None,
+) -> Path:
     writer = GGUFWriter(path, "llama")
     writer.add_tokenizer_model("none")
     writer.add_quantization_version(GGML_QUANT_VERSION)
@@ -50,7 +64,7 @@ def write(path: Path, kind: str, *, without: str = "", context: int = 32) -> Pat
     writer.add_feed_forward_length(HIDDEN)
     writer.add_head_count(4)
     writer.add_layer_norm_rms_eps(1e-5)
-    for name, rows in numbers().items():
+    for name, rows in (numbers or usual_numbers()).items():
         if name != without:
             number = GGMLQuantizationType[kind if rows.ndim > 1 else "F32"]
             writer.add_tensor(name, quantize(rows, number), raw_dtype=number)
@@ -127,3 +141,15 @@ def test_a_file_says_the_same_and_has_the_same_tensors(exact: Path, tmp_path: Pa
     fewer = write(tmp_path / "fewer.gguf", "F16", without="blk.0.ffn_up.weight")
     with pytest.raises(VerificationError, match=r"`blk\.0\.ffn_up\.weight` is in one of them"):
         check_rounded(fewer, exact, source_rounding=False)
+
+
+def test_blocks_that_a_plan_chose_hold_the_very_numbers(exact: Path, tmp_path: Path) -> None:
+    stored = write(tmp_path / "stored.gguf", "Q8_0")
+    with pytest.raises(VerificationError, match=r"in Q8_0 is off by \S+ where 0 is"):
+        check_rounded(stored, exact, as_chosen=True)
+    tensors = GGUFReader(stored).tensors
+    found = {each.name: dequantize(each.data, each.tensor_type) for each in tensors}
+    dequantized = write(tmp_path / "exact.gguf", "F32", numbers=found)
+    check_rounded(stored, dequantized, as_chosen=True)
+    # what is in no blocks is rounded
+    check_rounded(write(tmp_path / "half.gguf", "BF16"), exact, as_chosen=True)

@@ -36,13 +36,13 @@ def test_the_most_probable_tokens_are_those_of_torch(path: Path) -> None:
     for _ in range(4):
         tokens_so_far = random_tokens(1, 1).new_tensor([prompt + expected])
         expected.append(int(run_layers(structure, layers, tokens_so_far)[0, -1].argmax()))
-    with served(path, threads=1, exact=True) as model:
+    with served(path, threads=1, cache_type="F32") as model:
         assert model.greedy(prompt, 4) == expected
 
 
 def test_a_cache_of_float16_is_what_is_served(path: Path) -> None:
     tokens = random_tokens().numpy()
-    with served(path, threads=1, exact=True) as exact, served(path, threads=1) as usual:
+    with served(path, threads=1, cache_type="F32") as exact, served(path, threads=1) as usual:
         gap = np.abs(exact.logits(tokens) - usual.logits(tokens)).max()
     assert 1e-6 < gap < 1e-2
 

@@ -150,11 +150,17 @@ def test_parameters_are_counted_without_the_zeros(folder: Path, cut: CutLayers) 
     outside = (w for n, w in model.named_parameters() if not n.startswith("model.layers."))
     inside = (weight for layer in cut.layers for weight in layer.parameters())
     params = sum(weight.numel() for weight in (*outside, *inside))
-    GgufTarget().check_size(folder, cut, {"params": params, "nonzero": params}, 0)
+    promised, stored = {"params": params}, 4 * params
+    GgufTarget().check_size(folder, cut, promised, stored)
     with pytest.raises(
-        VerificationError, match=f"promised, {params + 1} parameters, got {params}"
+        VerificationError,
+        match=f"{params + 1} parameters and {stored} bytes, got {params} and {stored}",
     ):
-        GgufTarget().check_size(folder, cut, {"params": params + 1}, 0)
+        GgufTarget().check_size(folder, cut, {"params": params + 1}, stored)
+    with pytest.raises(VerificationError, match=f"{stored - 1} bytes, got {params} and {stored}"):
+        GgufTarget().check_size(folder, cut, promised, stored - 1)
+    # of another type than the plan's, bytes are that type's
+    GgufTarget("F32").check_size(folder, cut, promised, 0)
 
 
 def test_the_dense_model_is_written_to_be_compared_with(

@@ -1,4 +1,4 @@
-"""Searches that may round weights to int8: scored as they are exported, and said in the plan."""
+"""Searches for number formats: scored as they are exported, and said in the plan."""
 
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from planner.export.reference import logits_of
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare
 from search_spaces.progress import NO_PROGRESS
+from search_spaces.pruned_weights.codecs import codec_of
+from search_spaces.space.number_format import FORMATS
 from search_spaces.space.plan import Plan
 from tests.models.moe_families import saved_mixture
 from tests.settings import SHORT_TEXT
@@ -27,13 +29,19 @@ SMALL: dict[str, Any] = {
     "dtype": "float32",
 }
 KINDS: dict[str, dict[str, Any]] = {
-    "alone": {"budget": "size<=0.5x", "space": "int8"},
-    "with widths": {"budget": "size<=0.4x", "space": "channels,drops,int8", "compensate": "obs"},
-    "sparse": {"budget": "packed<=0.4x", "space": "sparsity,int8", "sparsity_step": 50},
+    "alone": {"budget": "size<=0.5x", "space": "formats", "formats": "Q8_0,Q4_0"},
+    "with widths": {"budget": "size<=0.3x", "space": "channels,drops,formats"},
+    "sparse": {
+        "budget": "packed<=0.4x",
+        "space": "sparsity,formats",
+        "formats": "Q8_0",
+        "sparsity_step": 50,
+    },
     "experts": {
         "model": "mixtral",
-        "budget": "size<=0.5x",
-        "space": "experts,int8",
+        "budget": "bits<=9",
+        "space": "experts,formats",
+        "formats": "Q8_0,Q5_0",
         "compensate": "merge",
     },
 }
@@ -55,8 +63,9 @@ def test_what_was_scored_is_what_is_exported(
     assert best.holdout["kl"].value > 0
     out = run.export(best.plan_id, tmp_path / "model")
     plan = Plan.load(out / "plan.json")
-    rounded = {name for name, kept in plan.sites.items() if kept.format == "int8" and kept.kept}
+    rounded = {name for name, kept in plan.sites.items() if kept.format and kept.kept}
     assert rounded
+    assert {"embedding", "head"} & plan.sites.keys()
     assert plan.weights_digest
 
     dense = open_model(run.settings, NO_PROGRESS)
@@ -72,9 +81,9 @@ def test_what_was_scored_is_what_is_exported(
 
     manifest = Manifest.model_validate_json((out / "manifest.json").read_text(encoding="utf-8"))
     card = (out / "README.md").read_text(encoding="utf-8")
-    (note,) = (note for note in manifest.notes if "int8" in note)
-    assert note.startswith(f"The matrices of {len(rounded)} of {len(plan.sites)} components")
-    assert note in card
+    notes = [note for note in manifest.notes if note.startswith("The matrices of")]
+    assert len(notes) == len({plan.sites[name].format for name in rounded})
+    assert all(note in card for note in notes)
     written = sum(weight.nbytes for weight in load_file(out / "model.safetensors").values())
     assert manifest.costs["size"] < written == manifest.written_size
     amount = METRICS["size"].amount(written)
@@ -89,13 +98,22 @@ def test_what_was_scored_is_what_is_exported(
 
 
 @pytest.mark.parametrize("run", ["alone"], indirect=True)
-def test_exported_matrices_hold_steps_of_a_scale(run: Run, tmp_path: Path) -> None:
+def test_exported_matrices_hold_what_bytes_stand_for(run: Run, tmp_path: Path) -> None:
     out = run.export(run.best(run.settings.budget or "").plan_id, tmp_path / "model")
     plan, weights = Plan.load(out / "plan.json"), load_file(out / "model.safetensors")
     for name, kept in plan.sites.items():
         if name.endswith("mlp"):
             _, layer, _ = name.split(".")
-            weight = weights[f"model.layers.{layer}.mlp.up_proj.weight"]
-            steps = weight / (weight.abs().amax(dim=1, keepdim=True) / 127)
-            off = float((steps - steps.round()).abs().max())
-            assert (off < 1e-3) == (kept.format == "int8")
+            weight = weights[f"model.layers.{layer}.mlp.up_proj.weight"].float()
+            stored = {
+                each: bool(torch.equal(codec.decode(codec.encode(weight)), weight))
+                for each in ("Q8_0", "Q4_0")
+                for codec in [codec_of(FORMATS[each])]
+            }
+            assert stored.get(kept.format, not any(stored.values()))
+
+
+def test_searches_without_formats_have_neither_embedding_nor_head(searched: Run) -> None:
+    plan = searched.stored_plan(searched.best("params<=0.9x").plan_id)
+    assert plan is not None
+    assert {name.split(".")[0] for name in plan.sites} == {"layers"}

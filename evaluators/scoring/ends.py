@@ -1,0 +1,161 @@
+"""The embedding and the head of candidates, each in the number format that it chose."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from search_spaces.space.configuration import Configurations
+from search_spaces.structure.backbone import LayerInputs
+from search_spaces.structure.model import ModelStructure
+from search_spaces.structure.vocabulary_matrix import VocabularyMatrix
+from search_spaces.surgery.layer_builder import LayerBuilder
+
+Head = Callable[[Tensor], Tensor]
+"""Returns the logits ``(..., vocabulary)`` of final hidden states ``(..., hidden)``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnEnds:
+    """What one candidate does before its first layer and after its last."""
+
+    embed: Callable[[Tensor], Tensor]
+    """Returns the hidden states ``(batch, tokens, hidden)`` of token ids ``(batch, tokens)``."""
+    head: Head
+
+
+class Ends:
+    """What candidates do before their first layer and after their last.
+
+    A tied embedding is read out with, too. Where neither end is among the components of a model,
+    all candidates embed and read out as the dense model does.
+
+    Args:
+        structure: The model.
+        layer_builder: Holds the weights of both in their formats.
+    """
+
+    def __init__(self, structure: ModelStructure, layer_builder: LayerBuilder) -> None:
+        self._structure = structure
+        self._layer_builder = layer_builder
+        first = len(structure.components) - len(structure.ends)
+        self.positions = range(first, first + len(structure.ends))
+        """Among all components."""
+        by_kind = {end.kind: position for position, end in self._numbered()}
+        self.embedding = by_kind.get("embedding")
+        """Position of the embedding; None: it has no formats to choose from."""
+        self.head = next((position for position, end in self._numbered() if end.reads_out), None)
+        """Position of what is read out with; None likewise."""
+        self._held: dict[int, tuple[int, Tensor | None]] = {}
+
+    def choices(self, position: int | None, configurations: Configurations) -> NDArray[np.int_]:
+        """Return what candidates ``(candidates, components)`` chose at an end, ``(candidates,)``.
+
+        Args:
+            position: `embedding` or `head`; where it is none, they have no choice.
+            configurations: Of the candidates.
+        """
+        if position is None:
+            return np.zeros(len(configurations), dtype=np.int_)
+        return np.asarray(configurations[:, position])
+
+    def embedded(self, inputs: LayerInputs, choice: int) -> Tensor:
+        """Return the hidden states that enter the first layer, ``(batch, tokens, hidden)``.
+
+        Args:
+            inputs: Of the dense model, on the same tokens.
+            choice: As `choices` returns it for `embedding`.
+        """
+        weight = self._weight(self.embedding, choice)
+        if weight is None:
+            return inputs.hidden
+        assert self.embedding is not None, "there are weights of it"
+        with self._replaced(self.embedding, weight):
+            return self._structure.backbone.embed(inputs.tokens)
+
+    def reading(self, choice: int) -> Head:
+        """Return the head of candidates with a choice, as `choices` returns it for `head`."""
+        logits = self._structure.backbone.logits
+
+        def read(final: Tensor) -> Tensor:
+            # not before it is used: another may have been read out with since
+            weight = self._weight(self.head, choice)
+            if weight is None:
+                return logits(final)
+            assert self.head is not None, "there are weights of it"
+            with self._replaced(self.head, weight):
+                return logits(final)
+
+        return read
+
+    def head_of(self, configurations: NDArray[np.int_]) -> Head:
+        """Return the head of one candidate ``(components,)``."""
+        (choice,) = self.choices(self.head, configurations[None])
+        return self.reading(int(choice))
+
+    def of(self, configurations: NDArray[np.int_]) -> OwnEnds:
+        """Return what one candidate ``(components,)`` does."""
+
+        def embed(tokens: Tensor) -> Tensor:
+            with self.in_place(configurations):
+                return self._structure.backbone.embed(tokens)
+
+        return OwnEnds(embed=embed, head=self.head_of(configurations))
+
+    @contextmanager
+    def in_place(self, configurations: NDArray[np.int_]) -> Iterator[None]:
+        """Let the model embed and read out as one candidate ``(components,)`` does."""
+        with ExitStack() as stack:
+            for position in self.positions:
+                weight = self._weight(position, int(configurations[position]))
+                if weight is not None:
+                    stack.enter_context(self._replaced(position, weight))
+            yield
+
+    def _weight(self, position: int | None, choice: int) -> Tensor | None:
+        """Return the matrix of an end, the last one used being held; None: the dense one."""
+        if position is None:
+            return None
+        if position not in self._held or self._held[position][0] != choice:
+            self._held.pop(position, None)  # one is in memory at a time: they are large
+            self._held[position] = choice, self._made(position, choice)
+        return self._held[position][1]
+
+    @torch.inference_mode(mode=False)  # gradients may be taken through it later
+    @torch.no_grad()
+    def _made(self, position: int, choice: int) -> Tensor | None:
+        made = self._layer_builder.weights(position, choice)
+        path = self._structure.components[position].module
+        if path not in made:
+            return None
+        model = self._structure.backbone.model
+        return made[path].weight.to(model.device, model.get_parameter(f"{path}.weight").dtype)
+
+    @contextmanager
+    def _replaced(self, position: int, weight: Tensor) -> Iterator[None]:
+        """Put a matrix in the place of the dense one, wherever the model holds that."""
+        model, path = self._structure.backbone.model, self._structure.components[position].module
+        dense = model.get_parameter(f"{path}.weight")
+        holders = _holders(model, dense)
+        _hold(holders, nn.Parameter(weight, requires_grad=False))
+        try:
+            yield
+        finally:
+            _hold(holders, dense)
+
+    def _numbered(self) -> Iterator[tuple[int, VocabularyMatrix]]:
+        return zip(self.positions, self._structure.ends, strict=True)
+
+
+def _holders(model: nn.Module, weight: nn.Parameter) -> list[nn.Module]:
+    """Return the modules whose weight is this one: the embedding, and a head tied to it."""
+    return [module for module in model.modules() if getattr(module, "weight", None) is weight]
+
+
+def _hold(modules: Sequence[nn.Module], weight: nn.Parameter) -> None:
+    for module in modules:
+        module.weight = weight

@@ -1,0 +1,54 @@
+"""Blocks of GGUF: encoded by llama.cpp or the package `gguf`, and decoded by the latter."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType, quants
+from torch import Tensor
+
+from search_spaces.pruned_weights.codecs.bit_planes import LAYOUTS
+from search_spaces.pruned_weights.codecs.ggml_library import check_library, quantized_rows
+from search_spaces.space.number_format import NumberFormat
+
+_UNWEIGHTED = ("BF16", "Q8_0")
+"""Types that are rounded alike whatever the columns count."""
+_OF_PACKAGE = (*_UNWEIGHTED, "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+"""Types that the package encodes, byte for byte as llama.cpp does without an importance matrix."""
+
+
+@dataclass(frozen=True)
+class GgufBlocks:
+    """The codec of one of GGUF's types."""
+
+    format: NumberFormat
+
+    @property
+    def highest(self) -> int:
+        layout = LAYOUTS.get(self.format.name)
+        return layout.highest if layout else 0
+
+    def check_installed(self, *, weighted: bool) -> None:
+        if not self._is_of_package(weighted=weighted):
+            check_library()
+
+    def _is_of_package(self, *, weighted: bool) -> bool:
+        """Return whether the package encodes it, and not the library of llama.cpp."""
+        return self.format.name in (_UNWEIGHTED if weighted else _OF_PACKAGE)
+
+    def encode(self, weight: Tensor, importance: Tensor | None = None) -> Tensor:
+        kind = GGMLQuantizationType[self.format.name]
+        if self._is_of_package(weighted=importance is not None):
+            return torch.from_numpy(quants.quantize(weight.contiguous().numpy(), kind))
+        row_bytes = weight.shape[1] // self.format.block * self.format.block_bytes
+        weights = None if importance is None else importance.float().contiguous()
+        return quantized_rows(weight.contiguous(), kind, row_bytes, weights)
+
+    def decode(self, data: Tensor) -> Tensor:
+        numbers = quants.dequantize(
+            data.contiguous().numpy(), GGMLQuantizationType[self.format.name]
+        )
+        return torch.from_numpy(np.asarray(numbers, dtype=np.float32))
+
+    def with_integers(self, data: Tensor, integers: Tensor) -> Tensor:
+        return LAYOUTS[self.format.name].with_integers(data, integers, self.format)

@@ -1,0 +1,1 @@
+"""Number formats of a search: those that are offered, and what each component has of them."""

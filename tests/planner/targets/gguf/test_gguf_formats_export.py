@@ -1,0 +1,88 @@
+"""A search for number formats that llama.cpp loads, from the space to the file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gguf import GGUFReader
+
+from planner import Run, search
+from planner.export.cards.manifest import Manifest
+from planner.export.run_exports import export_from_model, export_from_run
+from planner.runs.run_store import RunStore
+from planner.settings.search import SearchSettings
+from planner.targets.target_names import TargetChoice
+from search_spaces.errors import TargetError
+from search_spaces.space.plan import Plan
+from tests.models.families import dense
+from tests.models.merging_tokenizers import of_bytes
+from tests.planner.export.exports import plan_of
+from tests.settings import SHORT_TEXT
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Of a saved Llama whose tokenizer llama.cpp knows."""
+    folder = tmp_path_factory.mktemp("models")
+    dense("llama").backbone.model.save_pretrained(folder / "llama")
+    of_bytes().save_pretrained(folder / "llama")
+    chosen: dict[str, Any] = {
+        "budget": "size<=0.5x",
+        "space": "channels,formats",
+        "formats": "Q8_0,Q4_1",
+        "loads_in": "llama.cpp",
+        "quantizer": "rtn",
+        "evaluations": 16,
+        "population": 4,
+        **SHORT_TEXT,
+    }
+    return search(str(folder / "llama"), out=folder / "run", **chosen)
+
+
+def exported(run: Run, plan_id: str, out: Path, **options: str) -> tuple[Plan, Manifest]:
+    choice = TargetChoice(name="gguf", options=options)
+    export_from_run(RunStore.open(run.folder), plan_id, out, choice=choice)
+    text = (out / "manifest.json").read_text(encoding="utf-8")
+    return Plan.load(out / "plan.json"), Manifest.model_validate_json(text)
+
+
+def test_a_file_holds_what_was_searched_to_the_byte(run: Run, tmp_path: Path) -> None:
+    best = run.best("size<=0.5x")
+    plan, manifest = exported(run, best.plan_id, tmp_path / "export")
+    assert {kept.format for kept in plan.sites.values()} - {""}
+    assert "embedding" in plan.sites
+    tensors = GGUFReader(tmp_path / "export" / "model.gguf").tensors
+    assert sum(int(each.n_bytes) for each in tensors) == manifest.costs["size"]
+    assert manifest.costs["size"] == best.costs["size"] <= 0.5 * manifest.dense_costs["size"]
+    assert manifest.costs["bits"] == pytest.approx(8 * best.costs["size"] / best.costs["params"])
+    assert manifest.written_size is None
+    # the F32 form of the same bytes, of which llama.cpp rounds nothing
+    assert manifest.logit_gap < 0.01 * manifest.logit_gap_allowed
+    assert manifest.service.kl is not None
+    assert manifest.service.kl.value > 0
+    card = (tmp_path / "export" / "README.md").read_text(encoding="utf-8")
+    assert "holds the very numbers that were scored" in card
+    assert "Of its matrices the plan has" in card
+    assert "Between both files in llama.cpp it is" in card
+
+
+def test_one_type_for_all_is_refused_where_a_plan_chose_one_for_each(
+    run: Run, tmp_path: Path
+) -> None:
+    best = run.best("size<=0.5x")
+    with pytest.raises(TargetError, match="one type, Q8_0, and this plan chose one for each"):
+        exported(run, best.plan_id, tmp_path / "export", file_type="Q8_0")
+    _, manifest = exported(run, best.plan_id, tmp_path / "full", file_type="F32")
+    assert manifest.service.served_as == {"file_type": "F32"}
+
+
+def test_a_plan_file_may_name_the_embedding(run: Run, tmp_path: Path) -> None:
+    model = dense("llama").with_ends()
+    plan = plan_of(model, [np.arange(each.member_count) for each in model.components])
+    (tmp_path / "plan.json").write_text(plan.to_json(), encoding="utf-8")
+    settings = SearchSettings(model=run.settings.model)
+    choice = TargetChoice(name="gguf")
+    out = export_from_model(settings, tmp_path / "plan.json", tmp_path / "out", choice=choice)
+    types = {each.name: each.tensor_type.name for each in GGUFReader(out / "model.gguf").tensors}
+    assert types["token_embd.weight"] == "F32"
