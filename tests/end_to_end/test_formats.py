@@ -16,8 +16,6 @@ from planner.export.reference import logits_of
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare
 from search_spaces.progress import NO_PROGRESS
-from search_spaces.pruned_weights.codecs import codec_of
-from search_spaces.space.number_format import FORMATS
 from search_spaces.space.plan import Plan
 from tests.models.moe_families import saved_mixture
 from tests.settings import SHORT_TEXT
@@ -95,22 +93,6 @@ def test_what_was_scored_is_what_is_exported(
     print_front(run, run.settings.budget)
     (said,) = (line for line in capsys.readouterr().out.splitlines() if "plain tensors" in line)
     assert f" about {amount}, " in said
-
-
-@pytest.mark.parametrize("run", ["alone"], indirect=True)
-def test_exported_matrices_hold_what_bytes_stand_for(run: Run, tmp_path: Path) -> None:
-    out = run.export(run.best(run.settings.budget or "").plan_id, tmp_path / "model")
-    plan, weights = Plan.load(out / "plan.json"), load_file(out / "model.safetensors")
-    for name, kept in plan.sites.items():
-        if name.endswith("mlp"):
-            _, layer, _ = name.split(".")
-            weight = weights[f"model.layers.{layer}.mlp.up_proj.weight"].float()
-            stored = {
-                each: bool(torch.equal(codec.decode(codec.encode(weight)), weight))
-                for each in ("Q8_0", "Q4_0")
-                for codec in [codec_of(FORMATS[each])]
-            }
-            assert stored.get(kept.format, not any(stored.values()))
 
 
 def test_searches_without_formats_have_neither_embedding_nor_head(searched: Run) -> None:

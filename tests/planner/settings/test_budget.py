@@ -126,7 +126,7 @@ def test_a_budget_of_several_terms() -> None:
         ("parms<=0.7x", "did you mean `params`"),
         (
             "speed<=0.7x",
-            "params, size, macs, kv, nonzero, packed, active, loading, latency, throughput, kl",
+            "params, size, bits, macs, kv, nonzero, packed, active, active_size, loading",
         ),
         ("throughput<=1.5x", "write throughput>=1.5x"),
         ("latency>=25ms", "write latency<=25ms"),
