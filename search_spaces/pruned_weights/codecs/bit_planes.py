@@ -34,7 +34,7 @@ class BitPlane:
         """
         shifts = torch.arange(0, 8, self.bits)[:, None]
         bits = (integers >> self.lowest) & ((1 << self.bits) - 1)
-        apart = bits.unflatten(-1, (-1, len(shifts), self.lanes))
+        apart = bits.reshape(*bits.shape[:-1], -1, len(shifts), self.lanes)
         return (apart << shifts).sum(dim=-2).flatten(-2).to(torch.uint8)
 
 
@@ -54,8 +54,8 @@ class BlockLayout:
 
     def with_integers(self, data: Tensor, integers: Tensor, number_format: NumberFormat) -> Tensor:
         """Return bytes in which other integers stand; see `Codec`."""
-        blocks = data.unflatten(-1, (-1, number_format.block_bytes)).clone()
-        stored = integers.long().unflatten(-1, (-1, number_format.block))
+        blocks = data.reshape(*data.shape[:-1], -1, number_format.block_bytes).clone()
+        stored = integers.long().reshape(*integers.shape[:-1], -1, number_format.block)
         if self.signed:
             stored = stored - self.highest // 2
         for plane in self.planes:

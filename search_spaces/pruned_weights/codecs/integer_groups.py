@@ -39,11 +39,13 @@ class IntegerGroups:
         """Go on: it takes nothing but torch."""
 
     def encode(self, weight: Tensor, importance: Tensor | None = None) -> Tensor:
-        groups = weight.unflatten(-1, (-1, self.format.block))  # (rows, groups, columns)
+        groups = weight.reshape(len(weight), -1, self.format.block)  # (rows, groups, columns)
         usual = groups.abs().amax(dim=-1, keepdim=True) / self._most
         scales = usual.bfloat16()
         if importance is not None:
-            scales = self._searched(groups, usual, importance.unflatten(-1, (-1, groups.shape[2])))
+            scales = self._searched(
+                groups, usual, importance.reshape(*importance.shape[:-1], -1, groups.shape[2])
+            )
         integers = self._integers(groups, scales) + self._most + 1
         data = torch.zeros((*groups.shape[:2], self.format.block_bytes), dtype=torch.uint8)
         data[..., -scales.element_size() :] = scales.view(torch.uint8)
@@ -97,7 +99,7 @@ def packed_and_scales(data: Tensor, number_format: NumberFormat) -> tuple[Tensor
         ``weight_packed``, ``(rows, columns · bits / 32)`` in int32, and ``weight_scale``,
         ``(rows, groups)`` in bfloat16.
     """
-    groups = data.unflatten(-1, (-1, number_format.block_bytes))
+    groups = data.reshape(*data.shape[:-1], -1, number_format.block_bytes)
     size = torch.bfloat16.itemsize
     packed = groups[..., :-size].contiguous().view(torch.int32).flatten(1)
     return packed, groups[..., -size:].contiguous().view(torch.bfloat16).flatten(1)
