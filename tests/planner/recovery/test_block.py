@@ -44,7 +44,7 @@ def test_experts_are_trained_where_they_run(tmp_path: Path) -> None:
 
 
 def test_masks_fit_text_apart_that_is_less_than_a_step(tmp_path: Path) -> None:
-    """Gemma 3 reads the last tokens alone, by masks that have as many rows as there are windows."""
+    """Gemma 3 reads the last tokens alone, by masks with a row for each window."""
     model = save_model(make_model(FAMILIES["gemma3"].config()), tmp_path / "model")
     prepared = prepared_model(model, tmp_path / "run", compensate="none")
     plan, text = smaller_plan(prepared, first=4), FittingText.of(prepared)
