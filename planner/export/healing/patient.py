@@ -160,7 +160,8 @@ def text_source(manifest: Manifest, settings: HealSettings) -> TextSource:
     )
     options = manifest.text_options
     if settings.data is None and options:
-        source = replace(source, split=options["split"], column=options["column"])
+        split, column = options.get("split", source.split), options.get("column", source.column)
+        source = replace(source, split=split, column=column)
     if settings.holdout is None and is_same_place(data, manifest.text):
         source = replace(source, holdout=options.get("holdout"))
     return source
