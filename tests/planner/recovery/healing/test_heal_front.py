@@ -158,10 +158,10 @@ def test_a_front_healed_once_is_better_and_written_once(opened: Opened) -> None:
 
 def test_another_healing_of_the_front_leaves_no_variant_of_the_first(opened: Opened) -> None:
     run, prepared = opened
-    first = heal_front(run, prepared, _settings(), NO_PROGRESS)
+    first = heal_front(run, prepared, _settings(tokens=2048), NO_PROGRESS)
     name = next(v.plan_id for plan in first.plans if (v := plan.variant("heal")) is not None)
     stale = load_recovered(run, prepared, name)
-    second = heal_front(run, prepared, _settings(tokens=20480), NO_PROGRESS)
+    second = heal_front(run, prepared, _settings(), NO_PROGRESS)
     for plan in second.plans:
         if (variant := plan.variant("heal")) is not None:
             load_recovered(run, prepared, variant.plan_id)
