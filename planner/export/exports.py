@@ -60,6 +60,8 @@ class Scores:
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
     text: str = ""
     """What was searched on."""
+    text_options: Mapping[str, str] = field(default_factory=dict)
+    """How that was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +241,7 @@ class Exports:
                 requires=staged.written.requires,
                 loading=staged.written.loading,
                 text=scores.text,
+                text_options=dict(scores.text_options),
                 recovery=candidate.recovery,
                 compensate=str(self.settings.compensate) if candidate.plan.weights_digest else "",
                 experts=staged.written.experts,
