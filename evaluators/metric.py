@@ -17,6 +17,8 @@ Kind = Literal["exact", "sparse", "experts", "measured", "quality"]
 costs that need a table of latencies; and what is measured of a plan's predictions."""
 COST_KINDS: tuple[Kind, ...] = ("exact", "sparse", "experts", "measured")
 
+_DIGITS = 4
+"""Of an amount that has no unit; more where it has as many before its point."""
 _COUNTED = ("", "K", "M", "B")
 _BYTES = (" B", " kB", " MB", " GB")
 _BINARY_UNITS = {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
@@ -103,7 +105,9 @@ class Metric:
         if self.unit.startswith("share"):
             return f"{value:.1%}"
         if not self.suffixes:
-            return f"{value:.4g}"
+            digits = max(_DIGITS, _whole_digits(value))
+            number = rounded(value, digits - _whole_digits(value))
+            return f"{number:.{digits}g}"
         # 999,960 reads 1.0M and not 1000.0K
         power = sum(value >= 0.99995 * 1000.0**i for i in range(1, len(self.suffixes)))
         decimals = most_decimals if power or self.kind == "measured" else 0
@@ -233,6 +237,11 @@ def searched_names() -> tuple[str, ...]:
 def front_metrics() -> tuple[Metric, ...]:
     """Return the metrics of quality that are shown of a plan next to KL, in their order."""
     return tuple(metric for metric in METRICS.values() if metric.is_in_fronts)
+
+
+def _whole_digits(value: float) -> int:
+    """Return how many digits a number has before its point; below 0: so many zeros after it."""
+    return math.floor(math.log10(abs(value))) + 1 if value else 0
 
 
 def exponential(value: float) -> float:

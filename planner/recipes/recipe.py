@@ -22,6 +22,8 @@ from search_spaces.suggestions import suggestion
 
 DEFAULT_RECIPES = ("uniform", "knapsack", "greedy", "evopress", "frontier")
 _RECIPES_FILE = "recipes.yaml"
+_WHERE_LISTED = "see them all in `planner compare --help`"
+"""They are too many for a sentence."""
 _ABOUT = frozenset({"description", "reference", "differs"})
 """Fields that are no settings."""
 
@@ -124,13 +126,11 @@ def chosen_recipes(names: str | Sequence[str]) -> dict[str, Recipe]:
     listed = names.split(",") if isinstance(names, str) else names
     stripped_names = [name.strip() for name in listed if name.strip()]
     if not stripped_names:
-        raise SettingsError(
-            f"`recipes` must name one or more, got none; choose from {', '.join(recipes)}"
-        )
+        raise SettingsError(f"`recipes` must name one or more, got none; {_WHERE_LISTED}")
     for name in stripped_names:
         if name not in recipes:
             rule = f"a recipe must be one that exists, got `{name}`"
-            raise SettingsError(f"{rule}; {suggestion(name, recipes)}")
+            raise SettingsError(f"{rule}; {suggestion(name, recipes, _WHERE_LISTED)}")
         if stripped_names.count(name) > 1:
             raise SettingsError(
                 f"a recipe must be named once, got `{name}` {stripped_names.count(name)} times; "

@@ -60,7 +60,7 @@ class Scorer:
         configurations = self._prepared.space.configurations(genomes)
         started = time.monotonic()
         for index, slopes, passes in self._slopes(configurations):
-            steps = _Steps(self._prepared.space, genomes[index], configurations[index])
+            steps = Steps(self._prepared.space, genomes[index], configurations[index])
             values, more = steps.of_units(slopes), 0.0
             if asked := steps.asked():
                 options = self._evaluator.option_sensitivities(configurations[index], asked)
@@ -121,7 +121,7 @@ class Scorer:
 
 
 @dataclass(frozen=True)
-class _Steps:
+class Steps:
     """What a step from a genome to each level of each site is expected to change of KL."""
 
     space: SearchSpace

@@ -14,6 +14,7 @@ from evaluators.costs.cost_model import CostModel
 from evaluators.latency.latency_setting import Setting
 from evaluators.latency.stack_cases import list_cases
 from evaluators.latency.workload import Workload
+from evaluators.metric import metric_names
 from evaluators.scoring.gate_gradients import gate_gradients
 from search_spaces.importance import make_expert_importance, make_unit_importance
 from search_spaces.importance.order import rank_units
@@ -169,7 +170,7 @@ def test_no_room_asks_for_the_class_of_a_component(
         found = {
             name: cost.tolist()
             for name, cost in costs.costs(random_configurations(structure, 5)).items()
-            if name not in ("active", "loading")  # of models with experts alone
+            if name not in metric_names("experts")
         }
         return {
             "options": options,

@@ -37,7 +37,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "experts": {
         "model": "mixtral",
-        "budget": "bits<=9",
+        "budget": "bits<=11",
         "space": "experts,formats",
         "formats": "Q8_0,Q5_0",
         "compensate": "merge",
@@ -95,7 +95,8 @@ def test_what_was_scored_is_what_is_exported(
     assert f" about {amount}, " in said
 
 
-def test_searches_without_formats_have_neither_embedding_nor_head(searched: Run) -> None:
-    plan = searched.stored_plan(searched.best("params<=0.9x").plan_id)
+def test_searches_without_formats_have_neither_embedding_nor_head(searched: Path) -> None:
+    run = Run.open(searched)
+    plan = run.stored_plan(run.best("params<=0.9x").plan_id)
     assert plan is not None
     assert {name.split(".")[0] for name in plan.sites} == {"layers"}

@@ -135,7 +135,7 @@ def test_the_front_shows_latency_and_throughput(run: Run) -> None:
     assert frame["latency_x"].iloc[0] == frame["throughput_x"].iloc[0] == 1.0
     assert run.front(BUDGET)["throughput_x"].min() >= 1.25 * (1 - 1e-9)
     header, first, *_ = front_table(frame).plain.splitlines()
-    assert header.split()[4:7] == ["kv", "latency", "throughput"]
+    assert header.split()[3:8] == ["bits", "macs", "kv", "latency", "throughput"]
     dense_ms = frame["latency"].iloc[0]
     assert f"{dense_ms:.1f} ms" in first
     assert f"{4000 / dense_ms:.1f} tokens/s" in first

@@ -22,7 +22,8 @@ def test_every_metric_is_listed_once_under_its_name() -> None:
 def test_kinds_part_the_metrics() -> None:
     names = (*metric_names(*COST_KINDS), *metric_names("quality"))
     assert names == tuple(METRICS)
-    assert metric_names("experts", "sparse") == ("nonzero", "packed", "active", "loading")
+    assert metric_names("experts") == ("active", "active_size", "loading")
+    assert metric_names("sparse", "measured") == ("nonzero", "packed", "latency", "throughput")
 
 
 def test_only_likeness_and_throughput_are_better_when_larger() -> None:

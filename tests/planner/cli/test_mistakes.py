@@ -80,7 +80,7 @@ def test_text_that_is_none(
 
 def test_a_misspelt_budget(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     message = refused(capsys, "front", str(run.folder), "--budget", "parms<=0.5x")
-    assert "params, size, macs, kv" in message
+    assert "params, size, bits, macs, kv" in message
 
 
 @pytest.mark.parametrize(

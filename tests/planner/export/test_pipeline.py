@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -19,7 +18,6 @@ from planner.export.run_exports import export_from_model
 from planner.preparation.dense_model import open_model
 from planner.settings.search import SearchSettings
 from search_spaces.errors import OutputError, PlanError, VerificationError
-from search_spaces.models.stored import StoredFormat
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, masked_logits, random_tokens
@@ -164,7 +162,8 @@ def test_costs_that_were_not_promised_are_refused(
 ) -> None:
     def wrong(*args: Any) -> Any:
         dense = open_model(*args)
-        costs = CostModel(dense.structure, stored=StoredFormat(dtype=torch.float16), context=1)
+        stored = dense.loaded.stored
+        costs = CostModel(dense.structure, stored=stored, context=1, adds_bias=True)
         return replace(dense, costs=costs)
 
     monkeypatch.setattr("planner.export.run_exports.open_model", wrong)

@@ -11,16 +11,18 @@ from evaluators.costs.cost_model import CostModel
 from planner.preparation.dense_model import DenseModel
 from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.validate_space import check_space
-from planner.searching.scorer import Scorer
+from planner.searching.scorer import Steps
 from planner.settings.search import SearchSettings
 from planner.targets.loads_in import holds_in
 from search_spaces.errors import SettingsError
 from search_spaces.models.fingerprint import identify
 from search_spaces.models.stored import StoredFormat
 from search_spaces.priors.sensitivity import SensitivityPrior
+from search_spaces.space.block_options import DENSE_OPTIONS
 from search_spaces.space.build import build_space
 from search_spaces.space.choices import Choices
-from search_spaces.space.holds import Holds
+from search_spaces.space.holds import HOLDS_ALL, Holds
+from search_spaces.space.number_format import FORMATS
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import LAYERS
 
@@ -90,11 +92,12 @@ def test_gradients_of_a_shared_site_are_those_of_the_units_that_change(
     llama: ModelStructure,
 ) -> None:
     prepared = prepared_with(llama, "heads,channels,drops")
-    scorer = Scorer(prepared, cast("Any", type("Evaluator", (), {"rungs": (1,)})))
     slopes = tuple(np.full(c.unit_count, -1.0 - c.layer) for c in llama.components)
     genome = prepared.space.top_levels
     genome[1], genome[-1] = 0, genome[-1] - 1  # layer 1 is dropped, four channels are pruned
-    *layers, attention, mlp = scorer._steps(genome, slopes)
+    configurations = prepared.space.configurations(genome[None])[0]
+    steps = Steps(prepared.space, genome, configurations)
+    *layers, attention, mlp = steps.of_units(slopes).values()
     kept = sum(1.0 + layer for layer in range(LAYERS) if layer != 1)
     assert attention.tolist() == pytest.approx([kept, 0])  # a group of each that is there
     assert mlp[-1] == pytest.approx(-4 * kept)
@@ -140,9 +143,22 @@ def test_biases_that_no_config_knows_are_refused(llama: ModelStructure) -> None:
         check_space(dense, native)
 
 
-@pytest.mark.parametrize("place", ["any", "transformers"])
-def test_all_is_held_where_our_code_is(llama: ModelStructure, place: Any) -> None:
-    assert holds_in(place, llama) == Holds()
+def test_all_widths_and_patterns_are_held_where_our_code_is(llama: ModelStructure) -> None:
+    assert holds_in("any", llama) == HOLDS_ALL
+    holds = holds_in("transformers", llama)
+    assert holds.refuses_model == ""
+    assert (holds.equal, holds.whole_layers) == (HOLDS_ALL.equal, HOLDS_ALL.whole_layers)
+    for component in llama.components:
+        for units in range(component.unit_count + 1):
+            assert not holds.refusal(component, units, DENSE_OPTIONS)
+
+
+def test_where_our_code_is_only_what_is_packed_has_another_format(llama: ModelStructure) -> None:
+    holds, component = holds_in("transformers", llama), llama.components[0]
+    for number_format in FORMATS.values():
+        options = replace(DENSE_OPTIONS, format=number_format)
+        refused = bool(holds.refusal(component, component.unit_count, options))
+        assert refused == (number_format.name not in {"int8", "int4"})
 
 
 def test_another_place_makes_another_search() -> None:

@@ -60,7 +60,7 @@ def test_recipes_are_found_by_name_in_the_order_asked() -> None:
     ("names", "message"),
     [
         ("uniform,frontir", "got `frontir`; did you mean `frontier`?"),
-        ("zzz", "got `zzz`; choose from frontier, nsga2"),
+        ("zzz", "got `zzz`; see them all in `planner compare --help`"),
         ("uniform,random,uniform", "named once, got `uniform` 2 times"),
         (" , ", "must name one or more, got none"),
         ([], "must name one or more, got none"),

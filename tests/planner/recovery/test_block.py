@@ -12,6 +12,7 @@ from planner.recovery.fitting_text import FittingText
 from search_spaces.errors import ModelError
 from search_spaces.models.tensors import tensor_at
 from search_spaces.progress import NO_PROGRESS
+from search_spaces.space.number_format import FORMATS
 from tests.models.factory import make_model, save_model
 from tests.models.families import FAMILIES
 from tests.models.moe_families import MOE_FAMILIES
@@ -56,15 +57,19 @@ def test_zeros_stay_and_what_has_a_format_is_not_trained(
     saved_llama: Path, tmp_path: Path
 ) -> None:
     prepared = prepared_model(
-        saved_llama, tmp_path / "run", space="channels,sparsity,int8", sparsity_step=50
+        saved_llama,
+        tmp_path / "run",
+        space="channels,sparsity,formats",
+        formats="Q8_0",
+        sparsity_step=50,
     )
     plan, text = smaller_plan(prepared, 0.0, first=5), FittingText.of(prepared)
     changes = _changes(plan, text)
     layer = plan.layer(5)
     assert changes[5]
     span = prepared.dense.structure.spans[5]
-    formats = [plan.options(position).format.bits for position in range(span.start, span.stop)]
-    assert set(formats) == {8}  # so that norms alone are left
+    formats = {plan.options(position).format for position in range(span.start, span.stop)}
+    assert formats == {FORMATS["Q8_0"]}  # so that norms alone are left
     assert all(tensor_at(layer, path).ndim == 1 for path in changes[5])
 
     prepared = prepared_model(

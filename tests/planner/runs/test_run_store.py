@@ -286,7 +286,7 @@ def _execute(folder: Path, *lines: str) -> None:
 def test_unreadable_settings_make_no_run(tmp_path: Path) -> None:
     Run.create(tmp_path, SETTINGS).close()
     (tmp_path / "settings.yaml").write_text("version: 9")
-    with pytest.raises(RunError, match="got 9"):
+    with pytest.raises(RunError, match="got '9'"):
         Run.open(tmp_path)
 
 

@@ -21,7 +21,7 @@ def test_settings_come_back_from_disk(tmp_path: Path) -> None:
     settings.save(tmp_path)
     assert SearchSettings.load(tmp_path) == settings
     stored = yaml.safe_load((tmp_path / "settings.yaml").read_text())
-    assert stored["version"] == 2
+    assert stored["version"] == 3
     assert (stored["budget"], stored["compensate"]) == ("params<=0.7x", "bias,merge")
     assert stored["space"] == "heads,channels,drops,experts"
 

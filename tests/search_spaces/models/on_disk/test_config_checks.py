@@ -183,8 +183,10 @@ def test_layers_that_the_checkpoint_lacks_are_named(llama_copy: Path) -> None:
     [("gptq", "optimum"), ("awq", "gptqmodel"), ("compressed-tensors", "compressed-tensors")],
 )
 def test_a_quantised_model_is_refused_by_the_library_that_is_absent(
-    method: str, package: str, llama_copy: Path
+    method: str, package: str, llama_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    absent = "quantizer_compressed_tensors.is_compressed_tensors_available"
+    monkeypatch.setattr(f"transformers.quantizers.{absent}", lambda: False)
     settings = {"quant_method": method, "bits": 4, "group_size": 32, "config_groups": {}}
     edit_json(llama_copy / "config.json", quantization_config=settings)
     said = said_of(llama_copy)
