@@ -27,7 +27,7 @@ from tests.problems.costs import joined, summed, with_sparsity
 
 SITES = 8
 TOP = 3
-DENSE = {"params": 1000.0, "size": 2000.0, "macs": 900.0, "kv": 64.0}
+DENSE = {"params": 1000.0, "size": 2000.0, "bits": 16.0, "macs": 900.0, "kv": 64.0}
 EVALUATIONS = 60
 SETTINGS = SearchSettings(model="toy", population=8, evaluations=EVALUATIONS, seed=3)
 PROBLEM = Problem(

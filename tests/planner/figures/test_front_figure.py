@@ -140,7 +140,8 @@ def test_zoom_and_hidden_series_survive_an_update_of_the_same_axes(points: Front
 def test_any_metric_is_an_axis_or_a_colour(points: FrontPoints) -> None:
     names = axis_names([points])
     assert names == [
-        *("params_x", "size_x", "macs_x", "kv_x", "params", "size", "macs", "kv"),
+        *("params_x", "size_x", "bits_x", "macs_x", "kv_x"),
+        *("params", "size", "bits", "macs", "kv"),
         *("kl", "perplexity", "agreement"),
     ]
     for x, y in zip(names, [*names[1:], names[0]], strict=True):

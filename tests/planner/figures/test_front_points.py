@@ -37,6 +37,7 @@ def test_a_plan_under_the_pointer_says_what_it_costs(points: FrontPoints) -> Non
         "<b>plan-31313131 · toy</b>",
         "parameters: 600 · 0.600×",
         "weights on disk: 1.2 kB · 0.600×",
+        "bits a weight: 9.6 · 0.600×",
         "multiply–accumulates a token: 540/token · 0.600×",
         "cache a token: 38 B/token · 0.600×",
         "KL, search: 0.147 ± 0.010 (s.e.)",

@@ -31,7 +31,7 @@ def test_costs_that_count_zeros_are_told_only_if_some_weights_are_zero(
     toy: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = toy.plan(FRONT[0])
-    assert [row.metric.name for row in cost_rows(plan)] == ["params", "size", "macs", "kv"]
+    assert [row.metric.name for row in cost_rows(plan)] == ["params", "size", "bits", "macs", "kv"]
     monkeypatch.setattr(type(toy), "dense", {**toy.dense, "nonzero": 1000.0})
     costs = plan.evaluation.costs
     for zeros, is_told in ((0.0, False), (1.0, True)):
@@ -45,7 +45,7 @@ def test_page_and_terminal_tell_the_same(toy: Run) -> None:
     text = plan_text(toy.plan(FRONT[1])).plain
     figures = [cell for row in details.scores for cell in row[1:]]
     figures += [cell for _, amount, share in details.costs for cell in (amount, share[:-1])]
-    assert len(figures) == 3 * 3 + 4 * 2
+    assert len(figures) == 3 * 3 + 5 * 2
     assert [figure for figure in figures if figure not in text] == []
 
 

@@ -1,19 +1,24 @@
 """A search for number formats that llama.cpp loads, from the space to the file."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGUFReader
+from gguf import GGMLQuantizationType, GGUFReader
 
 from planner import Run, search
 from planner.export.cards.manifest import Manifest
 from planner.export.run_exports import export_from_model, export_from_run
+from planner.preparation.dense_model import open_model
+from planner.preparation.prepare import prepare
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
 from planner.targets.target_names import TargetChoice
 from search_spaces.errors import TargetError
+from search_spaces.progress import NO_PROGRESS
+from search_spaces.pruned_weights.codecs import codec_of
 from search_spaces.space.plan import Plan
 from tests.models.families import dense
 from tests.models.merging_tokenizers import of_bytes
@@ -32,10 +37,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "space": "channels,formats",
         "formats": "Q8_0,Q4_1",
         "loads_in": "llama.cpp",
-        "quantizer": "rtn",
+        "quantizer": "gptq",
         "evaluations": 16,
         "population": 4,
         **SHORT_TEXT,
+        "calibration_windows": 64,  # as many tokens as the widest matrix has inputs, at least
     }
     return search(str(folder / "llama"), out=folder / "run", **chosen)
 
@@ -65,6 +71,25 @@ def test_a_file_holds_what_was_searched_to_the_byte(run: Run, tmp_path: Path) ->
     assert "holds the very numbers that were scored" in card
     assert "Of its matrices the plan has" in card
     assert "Between both files in llama.cpp it is" in card
+
+
+def test_a_file_holds_the_bytes_that_were_scored(run: Run, tmp_path: Path) -> None:
+    """Those of GPTQ are not what rounding their numbers again would give."""
+    plan, _ = exported(run, run.best("size<=0.5x").plan_id, tmp_path / "export")
+    prepared = prepare(open_model(run.settings, NO_PROGRESS), run.settings, run.folder, NO_PROGRESS)
+    scored, in_others = Counter[bytes](), 0
+    for position, configuration in enumerate(prepared.space.configurations_of(plan).tolist()):
+        for projection in prepared.layer_builder.weights(position, configuration).values():
+            if (matrix := projection.quantized) is not None:
+                scored.update(row.tobytes() for row in matrix.data.numpy())
+                again = codec_of(matrix.format).encode(matrix.dequantized())
+                in_others += int((again != matrix.data).sum())
+    assert not prepared.weight_record.differences
+    assert in_others > 0
+    tensors = GGUFReader(tmp_path / "export" / "model.gguf").tensors
+    kinds = {GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q4_1}
+    rows = (row for each in tensors if each.tensor_type in kinds for row in each.data)
+    assert Counter(row.tobytes() for row in rows) == scored  # llama.cpp has them in another order
 
 
 def test_one_type_for_all_is_refused_where_a_plan_chose_one_for_each(
