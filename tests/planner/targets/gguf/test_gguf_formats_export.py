@@ -76,7 +76,9 @@ def test_a_file_holds_what_was_searched_to_the_byte(run: Run, tmp_path: Path) ->
 def test_a_file_holds_the_bytes_that_were_scored(run: Run, tmp_path: Path) -> None:
     """Those of GPTQ are not what rounding their numbers again would give."""
     plan, _ = exported(run, run.best("size<=0.5x").plan_id, tmp_path / "export")
-    prepared = prepare(open_model(run.settings, NO_PROGRESS), run.settings, run.folder, NO_PROGRESS)
+    prepared = prepare(
+        open_model(run.settings, NO_PROGRESS), run.settings, run.folder, NO_PROGRESS
+    )
     scored, in_others = Counter[bytes](), 0
     for position, configuration in enumerate(prepared.space.configurations_of(plan).tolist()):
         for projection in prepared.layer_builder.weights(position, configuration).values():
