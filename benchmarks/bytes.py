@@ -106,8 +106,8 @@ def _runs(model: Path, folder: Path) -> Mapping[str, Run]:
         **options,
     )
     alone = {way: Run.open(folder / "formats" / recipe) for way, recipe in _RECIPES.items()}
-    both = {"space": f"{_UNITS},formats", "budget": f"size<={SIZES[-1]}x"}
-    pruned = {"space": _UNITS, "budget": "size<=0.3x"}
+    both: dict[str, Any] = {"space": f"{_UNITS},formats", "budget": f"size<={SIZES[-1]}x"}
+    pruned: dict[str, Any] = {"space": _UNITS, "budget": "size<=0.3x"}
     return {
         **alone,
         PRUNED: search(str(model), out=folder / "pruned", **options, **pruned),

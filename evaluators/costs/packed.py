@@ -14,6 +14,7 @@ def packed_table(model: CostedModel) -> CostTable:
     """Subtract what packing saves from the bytes; a matrix is packed only if it helps."""
 
     def saved(matrix: StoredMatrix) -> Counts:
-        return np.maximum(0, matrix.all_bytes - matrix.packed_bytes)
+        saving: Counts = np.maximum(0, matrix.all_bytes - matrix.packed_bytes)
+        return saving
 
     return less(model.table("size"), savings(model, saved))

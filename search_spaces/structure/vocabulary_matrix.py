@@ -88,7 +88,7 @@ class VocabularyMatrix(Component):
 
 def vocabulary_matrices(backbone: Backbone) -> tuple[VocabularyMatrix, ...]:
     """Return the embedding of a model, and its head if that has weights of its own."""
-    model = backbone.model
+    model: Any = backbone.model
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     is_tied = head is not None and _weight(head) is _weight(embedding)
     count = len(backbone.layers)

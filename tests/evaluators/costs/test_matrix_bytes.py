@@ -1,5 +1,7 @@
 """Bytes of components in number formats: counted matrix by matrix."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -101,7 +103,7 @@ def test_a_tied_embedding_is_counted_once() -> None:
     structure = llama(tied=True).with_ends()
     position = len(structure.components) - 1
     plain, rounded = costs_of(structure, {}), costs_of(structure, {position: 1})
-    embedding = structure.backbone.model.get_input_embeddings().weight
+    embedding: Any = structure.backbone.model.get_input_embeddings().weight
     assert plain["size"] - rounded["size"] == embedding.numel() * (4 - 34 / 32)
     assert plain == costs_of(llama(tied=True), {})
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ def test_the_dense_model_stays_as_it_was() -> None:
     cut = in_formats(structure, whole(structure), MIXED)
     assert torch.equal(structure.backbone.model(tokens).logits, before)
     assert not torch.equal(cut.structure.backbone.enter(tokens).hidden, before)
-    embedding = cut.structure.backbone.model.get_input_embeddings().weight
+    embedding: Any = cut.structure.backbone.model.get_input_embeddings().weight
     matrix = cut.quantized_ends["model.embed_tokens.weight"]
     assert torch.equal(embedding, matrix.dequantized())
 

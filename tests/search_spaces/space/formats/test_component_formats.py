@@ -1,5 +1,7 @@
 """Which formats each component of a model chooses among, and which widths they hold."""
 
+from typing import Any
+
 import pytest
 from transformers import LlamaConfig
 
@@ -18,7 +20,7 @@ from tests.models.moe_families import mixture_in_blocks
 LADDER = tuple(FORMATS[name] for name in ("Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"))
 
 
-def structure_of(**sizes: int) -> ModelStructure:
+def structure_of(**sizes: Any) -> ModelStructure:
     config = LlamaConfig(
         vocab_size=64,
         hidden_size=96,
