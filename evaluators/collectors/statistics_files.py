@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evaluators.collectors.names import ALWAYS, OF_EXPERT_REMOVAL, OF_REMOVAL, Key, keys_of
 from search_spaces.atomic_files import replacing, writing
-from search_spaces.errors import OutputError
+from search_spaces.models.tensor_files import writing_tensors
 from search_spaces.models.tensors import digest_of_file, digest_of_tensors
 from search_spaces.statistics import StatisticName, Statistics
 from search_spaces.structure.model import ModelStructure
@@ -81,14 +81,8 @@ class StatisticsFiles:
         }
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with replacing(path) as temporary:
-                save_file(tensors, temporary, metadata=metadata)
-        except SafetensorError as error:  # how safetensors reports what the system refused
-            raise OutputError(
-                f"`{path}` must be writable, got: the system refuses its content; free some space "
-                "or choose another place"
-            ) from error
+        with writing_tensors(path), replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
         return self._read(index, is_new=True)
 
     def load(

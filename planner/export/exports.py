@@ -53,6 +53,8 @@ class Scores:
     holdout: Mapping[str, Measurement] = field(default_factory=dict)
     text: str = ""
     """What was searched on."""
+    text_options: Mapping[str, str] = field(default_factory=dict)
+    """How that was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +220,7 @@ class Exports:
                 requires=staged.written.requires,
                 loading=staged.written.loading,
                 text=scores.text,
+                text_options=dict(scores.text_options),
                 recovery=candidate.recovery,
                 compensate=str(self.settings.compensate) if candidate.plan.weights_digest else "",
                 experts=staged.written.experts,

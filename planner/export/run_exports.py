@@ -126,7 +126,15 @@ class RunExports:
         if evaluation is None:
             return Scores()
         text = settings.data or f"{OWN_TEXT}, seed {settings.seed}"
-        return Scores(search=evaluation.quality, holdout=evaluation.holdout, text=text)
+        options = {"split": settings.split, "column": settings.column}
+        if settings.holdout is not None:
+            options["holdout"] = settings.holdout
+        return Scores(
+            search=evaluation.quality,
+            holdout=evaluation.holdout,
+            text=text,
+            text_options=options if settings.data else {},
+        )
 
 
 def export_from_run(  # noqa: PLR0913  (what a command line says)

@@ -21,6 +21,7 @@ from planner.recovery.fitting_text import Changes, FittingText
 from planner.recovery.side_by_side import SKIPPED, SideBySide, asked
 from search_spaces.errors import ModelError
 from search_spaces.models.fingerprint import lasting
+from search_spaces.models.memory import is_out_of_memory
 from search_spaces.progress import Progress
 from search_spaces.space.number_format import STORED
 from search_spaces.structure.backbone import LayerCall
@@ -64,7 +65,13 @@ def block(plan: CutPlan, text: FittingText, progress: Progress) -> Changes:
         else:
             layer = plan.layer(index)
             fitted, apart = (_examples(side, index) for side in sides)
-            training = _LayerTraining(layer=layer, plan=plan, index=index, call=calls[index])
+            training = _LayerTraining(
+                layer=layer,
+                plan=plan,
+                index=index,
+                call=calls[index],
+                windows=_step_windows(text.fitted),
+            )
             changed = training.run(fitted, apart)
             for side in sides:
                 _advance(side, layer, index)
@@ -130,6 +137,8 @@ class _LayerTraining:
     index: int
     call: LayerCall
     """For as many windows as a step takes."""
+    windows: int
+    """In each step."""
 
     def run(self, fitted: _Examples, apart: _Examples) -> dict[str, Tensor]:
         """Train the layer, and return its tensors if that helped, by their paths."""
@@ -156,12 +165,12 @@ class _LayerTraining:
         scale = best = self._loss(apart)
         kept = dict[str, Tensor]()
         optimiser = torch.optim.Adam(weights.values())
-        count, generator = _step_windows(fitted.inputs), torch.Generator().manual_seed(self.index)
+        generator = torch.Generator().manual_seed(self.index)
         for step in range(1, STEPS + 1):
             rate = LEARNING_RATE * (1 + math.cos(math.pi * (step - 1) / STEPS)) / 2
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            drawn = torch.randint(len(fitted), (count,), generator=generator)
+            drawn = torch.randint(len(fitted), (self.windows,), generator=generator)
             self._step(optimiser, fitted.part(drawn), scale)
             for path, is_zero in zeros.items():
                 weights[path].data[is_zero] = 0.0
@@ -201,6 +210,8 @@ class _LayerTraining:
                 loss = self._error(examples) / max(scale, _LEAST)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise ModelError(
                 "`block` trains a model, and this one cannot be differentiated: "
                 f"{str(error).partition(chr(10))[0]:.80}; recover it in closed form, by `refit`"
@@ -210,7 +221,7 @@ class _LayerTraining:
     @torch.no_grad()
     def _loss(self, examples: _Examples) -> float:
         """Return the mean square error on all examples."""
-        count = _step_windows(examples.inputs)
+        count = self.windows
         errors = [
             # as many windows each time, for what a layer is called with depends on their number
             float(self._error(examples.part(torch.arange(first, first + count) % len(examples))))

@@ -1,5 +1,6 @@
 """Recording a recovery: its weights are scored as plans are, and kept as a variant of its plan."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,16 +14,29 @@ from evaluators.scoring.layer_scores import score_layers
 from planner.preparation.calibration import text_digest
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.cut_plan import CutPlan
-from planner.recovery.recovered_weights import RecoveredWeights, StagedWeights, discard_weights
+from planner.recovery.recovered_weights import (
+    RecoveredWeights,
+    StagedWeights,
+    command_of,
+    discard_weights,
+)
 from planner.recovery.recovery_record import RecoveryRecord
 from planner.results.front import front, front_frame, save_front, with_variants
 from planner.runs.folder import FRONT, recovered_folder
-from planner.runs.records import RESCORE_SPLITS, Evaluation, Recovered, plan_and_recovery
+from planner.runs.records import (
+    RESCORE_SPLITS,
+    Evaluation,
+    Recovered,
+    Recovery,
+    plan_and_recovery,
+)
 from planner.runs.run_facts import RunFacts
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
 from search_spaces.errors import PlanError, RunError, quoted
 from search_spaces.progress import NO_PROGRESS, Progress
+
+logger = logging.getLogger(__name__)
 
 _TEXTS: Mapping[str, str] = {"search": "search", **dict[str, str](RESCORE_SPLITS.items())}
 
@@ -66,6 +80,25 @@ def _shared(run: RunFacts, record: RecoveryRecord) -> RecoveredWeights:
     return shared
 
 
+def variant_there(run: RunFacts, plan_id: str, recovery: Recovery) -> Evaluation | None:
+    """Return a variant of a plan whose weights are there; `None`: it has none, or they are gone.
+
+    Raises:
+        PlanError: If the run has no such plan.
+    """
+    variant = find_variant(run, plan_id).variant(recovery)
+    if variant is None:
+        return None
+    try:
+        record = RecoveredWeights.open(run.folder, plan_id, recovery).record
+        if record.shared:
+            _shared(run, record)
+    except RunError as error:
+        logger.warning("%s cannot be used: %s", variant.plan_id, error)
+        return None
+    return variant
+
+
 def find_variant(run: RunFacts, name: str) -> Evaluation:
     """Return the plan of a user's name of it, which has the recovery that the name says.
 
@@ -84,7 +117,7 @@ def find_variant(run: RunFacts, name: str) -> Evaluation:
         why = f": {came_to.failure}" if came_to is not None else ""
         raise PlanError(
             f"plan {plan_id} must have weights recovered by {recovery}, and it has none{why}; "
-            f"`planner recover --plan {plan_id} --recover {recovery}` makes them"
+            f"`{command_of(plan_id, recovery)}` makes them"
         )
     return evaluation
 

@@ -60,7 +60,7 @@ def recover(
         DataError: If there is too little text.
     """
     text = FittingText.of(prepared, tokens)
-    before = _beginning(run, prepared, plan_id, recovery, progress)
+    before = _beginning(run, prepared, plan_id, recovery, progress, tokens)
     started, of = time.monotonic(), (recovery, plan_id)
     record = begun_record(plan_id, recovery, prepared, text)
     kl_before = kl_apart(before, text)
@@ -138,6 +138,7 @@ def _beginning(
     plan_id: str,
     recovery: LayerRecovery,
     progress: Progress,
+    tokens: int | None,
 ) -> CutPlan:
     """Return the plan with the weights that a recovery of it begins with."""
     if recovery == "refit":
@@ -145,6 +146,6 @@ def _beginning(
     plan = run.find_plan(plan_id)
     refitted = None if plan is None else plan.recovered.get("refit")
     if refitted is None:
-        refitted = recover(run, prepared, plan_id, "refit", progress)
+        refitted = recover(run, prepared, plan_id, "refit", progress, tokens)
     is_better = refitted.failure is None
     return load_recovered(run, prepared, variant_name(plan_id, "refit" if is_better else None))

@@ -6,7 +6,7 @@ from pathlib import Path
 from planner.recovery.opened_run import run_to_recover
 from planner.recovery.recording import find_variant
 from planner.recovery.recover import recover
-from planner.recovery.selection import CANDIDATES, Selector
+from planner.recovery.selection import CANDIDATES, MOST_CANDIDATES, Selector
 from planner.runs.records import Evaluation, LayerRecovery, plan_and_recovery
 from planner.runs.run_store import RunStore
 from planner.settings.budget import Budget
@@ -44,6 +44,11 @@ class RecoverRequest:
             )
         if self.plans < 1:
             raise SettingsError(f"`plans` must be at least 1, got {self.plans}; set `--plans 8`")
+        if self.plans > MOST_CANDIDATES:
+            raise SettingsError(
+                f"`plans` must be at most {MOST_CANDIDATES}, for each is recovered, got "
+                f"{self.plans}; set `--plans 8`"
+            )
         if self.tokens is not None and self.tokens < 1:
             raise SettingsError(
                 f"`tokens` must be at least 1, got {self.tokens}; leave it out to use all text"

@@ -13,12 +13,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from planner.recovery.recovery_record import RecoveryRecord
-from planner.runs.folder import RECOVERY_FILE, delete, layer_file, recovered_folder, sort_out
+from planner.runs.folder import (
+    FRONT,
+    RECOVERY_FILE,
+    delete,
+    layer_file,
+    recovered_folder,
+    sort_out,
+)
 from planner.runs.records import Recovery, variant_name
 from search_spaces.atomic_files import publish, scratch_beside, writing
 from search_spaces.errors import RunError
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.loading import LoadedModel
+from search_spaces.models.tensor_files import writing_tensors
 from search_spaces.models.tensors import digest_of_tensors
 
 
@@ -44,7 +52,7 @@ class RecoveredWeights:
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(
                 f"`{folder}` must hold the weights of {name}, got none that can be read; make "
-                f"them again by `planner recover {run} --plan {plan_id} --recover {recovery}`"
+                f"them again by `{command_of(plan_id, recovery)}`"
             ) from error
         except ValidationError as error:
             raise _damaged(folder, RECOVERY_FILE) from error
@@ -99,7 +107,7 @@ class StagedWeights:
             name: tensor.detach().to("cpu", self._format(f"{path}.{name}", tensor)).contiguous()
             for name, tensor in tensors.items()
         }
-        with writing(self._folder):
+        with writing_tensors(self._out):
             save_file(stored, self._folder / layer_file(index))
         self._layers[index] = digest_of_tensors(stored)
 
@@ -176,8 +184,15 @@ def changed_tensors(layer: nn.Module, before: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def command_of(plan_id: str, recovery: Recovery) -> str:
+    """Return the command that makes the recovered weights of a plan, in a folder RUN."""
+    if recovery != "heal":
+        return f"planner recover RUN --plan {plan_id} --recover {recovery}"
+    return f"planner heal RUN {'--front' if plan_id == FRONT else f'--plan {plan_id}'}"
+
+
 def _damaged(folder: Path, file: str) -> RunError:
     return RunError(
-        f"`{folder / file}` must hold what a recovery wrote, and it is damaged; recover the plan "
-        "again"
+        f"`{folder / file}` must hold what a recovery wrote, and it is damaged; recover or "
+        "heal the plan again"
     )

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 CANDIDATES = 8
 """Plans within a budget that are recovered, to choose the best of them."""
+MOST_CANDIDATES = 128
 _POOL = 4
 """Times as many of the best plans are looked at for some that differ."""
 

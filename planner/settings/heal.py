@@ -36,7 +36,7 @@ class HealSettings(BaseModel):
     """Column of the data set that holds the text."""
     holdout: Annotated[str | None, Group.TEXT] = None
     """Held-out text for an export folder, on which healing is reported and nothing is decided; by
-    default the second half of --data."""
+    default what the search held out, or the second half of --data."""
     fresh_windows: Annotated[int, Group.TEXT] = Field(default=32, ge=2, le=MOST_WINDOWS)
     """Windows of text that an export folder's best weights are chosen on."""
     holdout_windows: Annotated[int, Group.TEXT] = Field(default=32, ge=2, le=MOST_WINDOWS)

@@ -150,6 +150,8 @@ class Manifest(BaseModel):
     """How it is loaded in each runtime, in Markdown."""
     text: str = ""
     """What it was searched and fitted on; empty for a plan from a file."""
+    text_options: dict[str, str] = {}
+    """How that was read: ``split``, ``column`` and, where it was named, ``holdout``."""
     recovery: RecoveryRecord | None = None
     """How its weights were recovered, and the learning curve; `None`: they are as searched."""
     compensate: str = ""

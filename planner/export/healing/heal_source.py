@@ -55,8 +55,8 @@ class HealRequest:
             raise SettingsError("`--out` must name where a healed export goes, got none; add it")
         if self.front and self.out is not None:
             raise SettingsError(
-                "`--front` heals plans inside their run, got `--out` too; leave it out and export "
-                "with `planner export --front`"
+                "`--front` heals plans inside their run, got `--out` too; leave it out, and "
+                "export each by `planner export RUN --plan ID+heal`"
             )
 
 
@@ -114,6 +114,7 @@ def _chosen_name(folder: Path, request: HealRequest) -> str | None:
         if request.front:
             healable(run)
             return None
-        name = request.plan or chosen_plan(run, request.budget).plan_id
-        find_variant(run, name)
-        return name
+        if request.plan is None:
+            return chosen_plan(run, request.budget).plan_id
+        find_variant(run, request.plan)
+        return request.plan

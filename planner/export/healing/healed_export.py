@@ -1,5 +1,6 @@
 """Healing an export: its weights are trained, and written and proved like any other export."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from search_spaces.atomic_files import make_folder
 from search_spaces.progress import Progress
 from search_spaces.space.configuration import dense_configurations
 from search_spaces.structure.backbone import Backbone
+
+logger = logging.getLogger(__name__)
 
 
 def heal_export(folder: Path, settings: HealSettings, out: Path, progress: Progress) -> Healed:
@@ -76,10 +79,16 @@ def _matrices(model: nn.Module) -> set[str]:
 def _written(
     patient: Patient, weights: Mapping[str, Tensor], result: Healed, out: Path, progress: Progress
 ) -> Healed:
-    """Write trained weights in the place of an export's, prove them, and describe them."""
+    """Write trained weights in the place of an export's, prove them, and describe them.
+
+    Nothing is written if they are no better once they are rounded.
+    """
     healed = HealedFolder(patient.folder, weights)
     last = result.curve.looks[-1]
     scores = patient.scores(Backbone(healed.model))
+    if not (kl := scores["fresh"]["kl"].value) < result.before["fresh"]["kl"].value:
+        logger.warning("it did not help: rounded as it is stored, KL on fresh text is %.4g", kl)
+        return result
     after = Recovered(
         fresh=scores["fresh"],
         holdout=scores["holdout"],

@@ -1,6 +1,6 @@
 """An export that is to be healed: its dense model, and its text, to train on and to judge by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from planner.preparation.dense_model import DenseModel, open_model
 from planner.recovery.healing.heal_text import HealText
 from planner.recovery.healing.run_text import fitted_to, text_to_heal
 from planner.settings.heal import HealSettings
+from planner.settings.places import is_same_place
 from planner.settings.search import SearchSettings
 from search_spaces.errors import DataError, ModelError, quoted
 from search_spaces.models.identity import difference
@@ -50,7 +51,7 @@ class Patient:
     def admitted(cls, folder: Path, settings: HealSettings, progress: Progress) -> "Patient":
         """Open an export to be healed."""
         manifest = _manifest(folder)
-        source = _text_source(manifest, settings)
+        source = text_source(manifest, settings)
         dense = _dense(manifest, settings, progress)
         settings = fitted_to(settings, position_count(dense.loaded.model))
         windows = Windows(
@@ -139,8 +140,11 @@ def _manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _text_source(manifest: Manifest, settings: HealSettings) -> TextSource:
+def text_source(manifest: Manifest, settings: HealSettings) -> TextSource:
     """Return the text to heal an export on.
+
+    Text that the export was searched on is parted as it was then: all of it may have been fitted
+    to but what was held out.
 
     Raises:
         DataError: If there is none.
@@ -151,9 +155,16 @@ def _text_source(manifest: Manifest, settings: HealSettings) -> TextSource:
             "healing needs text, and the dense model itself wrote what this export was searched "
             "on; name some with `--data`"
         )
-    return TextSource(
+    source = TextSource(
         data=data, holdout=settings.holdout, split=settings.split, column=settings.column
     )
+    options = manifest.text_options
+    if settings.data is None and options:
+        split, column = options.get("split", source.split), options.get("column", source.column)
+        source = replace(source, split=split, column=column)
+    if settings.holdout is None and is_same_place(data, manifest.text):
+        source = replace(source, holdout=options.get("holdout"))
+    return source
 
 
 def _dense(manifest: Manifest, settings: HealSettings, progress: Progress) -> DenseModel:

@@ -1,7 +1,10 @@
 """Healing all plans of a front by one training of the weights that they share, written once."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from evaluators.scoring.batches import Fidelity
 from planner.preparation.prepared_model import PreparedModel
@@ -18,17 +21,20 @@ from planner.recovery.recording import (
     origin_of,
     record_failure,
     record_recovery,
+    variant_there,
 )
 from planner.recovery.recovered_weights import RecoveredWeights, staged_weights
-from planner.recovery.recovery_record import RecoveryRecord
+from planner.recovery.recovery_record import CurvePoint, RecoveryRecord
 from planner.results.front import front
 from planner.runs.folder import FRONT, HEALING_FILE
 from planner.runs.records import Evaluation, Recovery
 from planner.runs.run_store import RunStore
 from planner.settings.heal import HealSettings
-from search_spaces.errors import ModelError, PlanError, SettingsError
+from search_spaces.errors import ModelError, PlanError, RunError, SettingsError
 from search_spaces.progress import Progress
 from search_spaces.structure.backbone import position_count
+
+logger = logging.getLogger(__name__)
 
 _HEAL: Recovery = "heal"
 
@@ -93,8 +99,7 @@ def heal_front(
         curve=points_of(curve),
     )
     if curve.helped:
-        shared = _written(run, prepared, supernet, record)
-        _record(run, cuts, shared, plans, progress)
+        _keep(run, cuts, supernet, record, plans, progress)
     checkpoint.discard()
     found = [run.find_plan(plan.plan_id) for plan in plans]
     return HealedFront(curve=curve, plans=tuple(plan for plan in found if plan is not None))
@@ -138,59 +143,102 @@ def _check(prepared: PreparedModel, settings: HealSettings) -> None:
         )
 
 
-def _written(
-    run: RunStore, prepared: PreparedModel, supernet: Supernet, record: RecoveryRecord
-) -> RecoveredWeights:
-    """Write the updates once, for all plans."""
-    loaded, backbone = prepared.dense.loaded, prepared.sorted_model.structure.backbone
+def _keep(
+    run: RunStore,
+    cuts: Sequence[CutPlan],
+    supernet: Supernet,
+    record: RecoveryRecord,
+    plans: Sequence[Evaluation],
+    progress: Progress,
+) -> None:
+    """Write the updates once, for all plans, unless those of an earlier healing are better."""
+    loaded = cuts[0].prepared.dense.loaded
     with staged_weights(run.folder, FRONT, _HEAL, loaded) as staged:
-        for index, path in enumerate(backbone.layer_paths):
+        for index, path in enumerate(cuts[0].prepared.sorted_model.structure.backbone.layer_paths):
             changed = {
                 name.removeprefix(f"{path}."): update.detach()
                 for name, update in supernet.parameters.items()
                 if name.startswith(f"{path}.")
             }
             staged.add(index, path, changed)
-        staged.completed(record)
+        shared = staged.completed(record)
+        kl = [_fresh_kl(run, replace(cut, shared=shared), progress) for cut in cuts]
+        if (told := _earlier_is_better(run, plans, kl)) is not None:
+            logger.warning("the front stays as it was healed before: %s", told)
+            return
+        alone = [_healed(run, plan, alone=True) for plan in plans]
         staged.publish()
-    return RecoveredWeights.open(run.folder, FRONT, _HEAL)
+    _record(run, cuts, plans, kl, alone)
+
+
+def _fresh_kl(run: RunStore, cut: CutPlan, progress: Progress) -> float:
+    """Return the KL of a plan on fresh text, rounded as it is stored."""
+    scorer = VariantScorer(prepared=cut.prepared, settings=run.settings, progress=progress)
+    return scorer.quality(cut, "fresh", Fidelity(metrics=("kl",)))["kl"].value
+
+
+def _earlier_is_better(
+    run: RunStore, plans: Sequence[Evaluation], kl: Sequence[float]
+) -> str | None:
+    """Return why an earlier healing of the front stays; `None`: there is none, or it is worse.
+
+    Healings are compared by what is left of the KL of each plan on fresh text, on average.
+    """
+    shared = [_healed(run, plan, alone=False) for plan in plans]
+    if not any(earlier is not None for earlier in shared):
+        return None
+    searched = np.array([plan.fresh["kl"].value for plan in plans])
+    now = float(np.mean(np.minimum(kl, searched) / searched))
+    known = np.array([np.inf if earlier is None else earlier for earlier in shared])
+    before = float(np.mean(np.minimum(known, searched) / searched))
+    if now < before:
+        return None
+    return f"it leaves {before:.1%} of the plans' KL on fresh text, and this healing {now:.1%}"
 
 
 def _record(
     run: RunStore,
     cuts: Sequence[CutPlan],
-    shared: RecoveredWeights,
     plans: Sequence[Evaluation],
-    progress: Progress,
+    kl: Sequence[float],
+    alone: Sequence[float | None],
 ) -> None:
-    """Score every plan with the updates, and keep those for which they help."""
-    digest = shared.record.digest
-    for number, (cut, plan) in enumerate(zip(cuts, plans, strict=True), start=1):
-        progress.stage(f"plan {plan.plan_id}, {number} of {len(plans)}")
-        record = shared.record.model_copy(
-            update={"plan_id": plan.plan_id, "shared": digest, "layers": {}}
+    """Score every plan that the updates help, and keep that as its variant.
+
+    Args:
+        run: The run.
+        cuts: The plans.
+        plans: Their scores.
+        kl: Of each with the updates on fresh text.
+        alone: Of those that were healed alone before.
+    """
+    shared = RecoveredWeights.open(run.folder, FRONT, _HEAL)
+    for cut, plan, found, own in zip(cuts, plans, kl, alone, strict=True):
+        if own is not None and own <= found:
+            continue
+        before, last = plan.fresh["kl"].value, shared.record.curve[-1]
+        # that of the front tells shares of KL, and not what became of this plan
+        curve = (
+            CurvePoint(tokens=0, seconds=0.0, kl=before),
+            CurvePoint(tokens=last.tokens, seconds=last.seconds, kl=found),
         )
-        loaded = cut.prepared.dense.loaded
-        with staged_weights(run.folder, plan.plan_id, _HEAL, loaded) as staged:
-            healed = replace(cut, recovered=staged.completed(record), shared=shared)
-            scorer = VariantScorer(prepared=cut.prepared, settings=run.settings)
-            kl = scorer.quality(healed, "fresh", Fidelity(metrics=("kl",)))["kl"].value
-            own = _healed_alone(run, plan)
-            if own is not None and own <= kl:
-                continue
-            if kl < plan.fresh["kl"].value:
-                record_recovery(run, healed, staged, record)
+        own_facts = {"plan_id": plan.plan_id, "curve": curve, "layers": {}}
+        record = shared.record.model_copy(update={**own_facts, "shared": shared.record.digest})
+        with staged_weights(run.folder, plan.plan_id, _HEAL, cut.prepared.dense.loaded) as staged:
+            if found < before:
+                record_recovery(run, replace(cut, shared=shared), staged, record)
             else:
                 record_failure(run, record, "healing the front did not help this plan")
     _give_up_others(run, {plan.plan_id for plan in plans})
 
 
-def _healed_alone(run: RunStore, plan: Evaluation) -> float | None:
-    """Return the KL on fresh text of a plan that was healed alone before; none if it was not."""
-    earlier = plan.variant(_HEAL)
-    if earlier is None or RecoveredWeights.open(run.folder, plan.plan_id, _HEAL).record.shared:
+def _healed(run: RunStore, plan: Evaluation, *, alone: bool) -> float | None:
+    """Return the KL on fresh text of a plan that was healed before, alone or with its front."""
+    earlier = variant_there(run, plan.plan_id, _HEAL)
+    if earlier is None:
         return None
-    return earlier.fresh["kl"].value
+    record = RecoveredWeights.open(run.folder, plan.plan_id, _HEAL).record
+    return earlier.fresh["kl"].value if alone == (not record.shared) else None
 
 
 def _give_up_others(run: RunStore, healed: set[str]) -> None:
@@ -198,6 +246,9 @@ def _give_up_others(run: RunStore, healed: set[str]) -> None:
     for plan in run.landed():
         if plan.variant(_HEAL) is None or plan.plan_id in healed:
             continue
-        earlier = RecoveredWeights.open(run.folder, plan.plan_id, _HEAL).record
+        try:
+            earlier = RecoveredWeights.open(run.folder, plan.plan_id, _HEAL).record
+        except RunError:  # gone already, which is told when it is asked for
+            continue
         if earlier.shared:
             record_failure(run, earlier, "the front that it shared weights with was healed again")

@@ -21,12 +21,13 @@ from planner.recovery.recording import (
     origin_of,
     record_failure,
     record_recovery,
+    variant_there,
 )
 from planner.recovery.recover import recover
 from planner.recovery.recovered_weights import changed_tensors, staged_weights
 from planner.recovery.recovery_record import CurvePoint, RecoveryRecord
 from planner.runs.folder import HEALING_FILE
-from planner.runs.records import Evaluation, Recovered, Recovery, variant_name
+from planner.runs.records import RECOVERIES, Evaluation, Recovered, Recovery
 from planner.runs.run_store import RunStore
 from planner.settings.heal import HealSettings
 from search_spaces.errors import DataError
@@ -111,17 +112,23 @@ def beginning(run: RunStore, prepared: PreparedModel, plan_id: str, progress: Pr
     Raises:
         PlanError: If the run has no such plan.
     """
-    if not find_variant(run, plan_id).recovered:
+    variants = _variants(run, plan_id)
+    if not variants and "refit" not in find_variant(run, plan_id).recovered:
         try:
             recover(run, prepared, plan_id, "refit", progress)
         except DataError as error:
             logger.warning("plan %s is healed as it was searched: %s", plan_id, error)
-    evaluation = find_variant(run, plan_id)
-    names = {plan_id: evaluation.fresh["kl"].value} if evaluation.fresh else {}
-    for recovery, recovered in evaluation.recovered.items():
-        if recovered.failure is None:
-            names[variant_name(plan_id, recovery)] = recovered.fresh["kl"].value
-    return min(names, key=names.__getitem__, default=plan_id)
+        variants = _variants(run, plan_id)
+    searched = find_variant(run, plan_id)
+    known = [searched, *variants] if searched.fresh else variants
+    best = min(known, key=lambda each: each.fresh["kl"].value, default=searched)
+    return best.plan_id
+
+
+def _variants(run: RunStore, plan_id: str) -> list[Evaluation]:
+    """Return the variants of a plan whose weights are there."""
+    found = [variant_there(run, plan_id, recovery) for recovery in RECOVERIES]
+    return [variant for variant in found if variant is not None]
 
 
 def in_number_formats(cut: CutPlan) -> set[str]:
@@ -157,16 +164,24 @@ def _recorded(
         seconds=curve.looks[-1].seconds,
         curve=points_of(curve),
     )
+    earlier, why = variant_there(run, plan_id, _HEAL), str(curve)
     if curve.helped:
         with staged_weights(run.folder, plan_id, _HEAL, loaded) as staged:
             for index, path in enumerate(find_stack(loaded.model).layers):
                 before = _recovered_before(cut, index)
                 staged.add(index, path, {**before, **weights.get(index, {})})
             healed = replace(cut, recovered=staged.completed(record))
-            if _is_better(healed, result.before, run, progress):
+            kl = _fresh_kl(healed, run, progress)
+            if not kl < result.before["fresh"]["kl"].value:
+                why = f"it did not help: rounded as it is stored, KL on fresh text is {kl:.4g}"
+            elif earlier is not None and not kl < earlier.fresh["kl"].value:
+                why = f"an earlier healing is better: KL on fresh text is {kl:.4g} now"
+            else:
                 return record_recovery(run, cut, staged, record, progress)
-    if result.begun_with != variant_name(plan_id, _HEAL):  # what an earlier one made stays
-        record_failure(run, record, str(curve))
+    if earlier is None:
+        record_failure(run, record, why)
+    else:
+        logger.warning("%s stays as it was: %s", earlier.plan_id, why)
     return None
 
 
@@ -178,11 +193,10 @@ def _recovered_before(cut: CutPlan, index: int) -> Mapping[str, Tensor]:
     return {} if cut.recovered is None else cut.recovered.of_layer(index)
 
 
-def _is_better(healed: CutPlan, before: Scores, run: RunStore, progress: Progress) -> bool:
-    """Return whether weights are better on fresh text, rounded as they are stored."""
+def _fresh_kl(healed: CutPlan, run: RunStore, progress: Progress) -> float:
+    """Return the KL of weights on fresh text, rounded as they are stored."""
     scorer = VariantScorer(prepared=healed.prepared, settings=run.settings, progress=progress)
-    now = scorer.quality(healed, "fresh", Fidelity(metrics=("kl",)))
-    return now["kl"].value < before["fresh"]["kl"].value
+    return scorer.quality(healed, "fresh", Fidelity(metrics=("kl",)))["kl"].value
 
 
 def points_of(curve: LearningCurve) -> tuple[CurvePoint, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from planner.recovery.healing.curve import LearningCurve
 from search_spaces.atomic_files import discard, replacing
+from search_spaces.models.tensor_files import writing_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class CheckpointFile:
             tensors |= {f"{_ADAM}/{key}/{name}": tensor for key, tensor in held.items()}
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"mark": self._mark, "facts": state.facts.model_dump_json()}
-        with replacing(self.path) as temporary:
+        with writing_tensors(self.path), replacing(self.path) as temporary:
             save_file(whole, temporary, metadata)
         self._written = time.monotonic()
         self._took = self._written - started

@@ -10,6 +10,7 @@ from planner.recovery.healing.heal_text import HealText, Measured
 from planner.runs.run_store import RunStore
 from planner.settings.heal import HealSettings
 from planner.settings.places import is_same_place
+from planner.settings.search import SearchSettings
 from search_spaces.errors import DataError, quoted
 
 _PASSAGE_CHARACTERS = 80
@@ -30,7 +31,7 @@ def text_of_run(run: RunStore, prepared: PreparedModel, settings: HealSettings) 
             "healing needs text, and this run's was written by the model itself; name some with "
             "`--data`"
         )
-    if _is_of_run(run, calibration.source_digests, settings):
+    if is_searched_text(run.settings, calibration.source_digests, settings):
         source = TextSource(
             data=data,
             holdout=run.settings.holdout,
@@ -108,9 +109,19 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _is_of_run(run: RunStore, digests: tuple[str, ...], settings: HealSettings) -> bool:
-    """Return whether the text to train on is that which the run searched on."""
-    if settings.data is None or is_same_place(settings.data, run.settings.data):
+def is_searched_text(
+    searched: SearchSettings, digests: tuple[str, ...], settings: HealSettings
+) -> bool:
+    """Return whether the text to train on is that which a run searched on.
+
+    Args:
+        searched: Settings of the run.
+        digests: Of the files that its text was read from.
+        settings: Say what to train on; another split of the same data set is other text.
+    """
+    if settings.data is None:
+        return True
+    if settings.split == searched.split and is_same_place(settings.data, searched.data):
         return True
     digest = digest_of_text(settings.data, split=settings.split)
     return bool(digest) and digest == next(iter(digests), "")

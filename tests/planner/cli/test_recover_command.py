@@ -62,6 +62,8 @@ def test_what_does_not_go_together_is_refused(
     assert "named by its id" in refused(capsys, "recover", run, "--plan", "0123456789")
     few = ("--budget", "params<=0.8x", "--plans", "0")
     assert "`plans` must be at least 1, got 0" in refused(capsys, "recover", run, *few)
+    crowd = (*few[:-1], "100000")
+    assert "`plans` must be at most 128" in refused(capsys, "recover", run, *crowd)
     plan_id = Run.open(run).best("params<=0.8x").plan_id
     out = ("--out", str(tmp_path / "out"))
     missing = refused(capsys, "export", run, "--plan", f"{plan_id}+block", *out)

@@ -12,6 +12,8 @@ from planner.cli.main import main
 from planner.export.cards.manifest import Manifest
 from planner.export.healing.heal_source import HealRequest
 from planner.export.healing.healed_export import heal_export
+from planner.export.healing.healed_folder import HealedFolder
+from planner.export.healing.patient import text_source
 from planner.run import Run
 from planner.settings.heal import HealSettings
 from planner.targets.hf.loaded_folder import load_export
@@ -84,6 +86,21 @@ def test_healing_that_did_not_help_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_rounding_takes_away_is_not_written(
+    exported: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = HealedFolder.__init__
+
+    def unhealed(folder: HealedFolder, source: Path, _weights: object) -> None:
+        whole(folder, source, {})  # as if all that was learned were less than a rounding
+
+    monkeypatch.setattr(HealedFolder, "__init__", unhealed)
+    healed = heal_export(exported, _settings(exported, text), tmp_path / "healed", NO_PROGRESS)
+    assert healed.curve.helped
+    assert healed.after is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_export_whose_dense_model_changed_is_refused(
     exported: Path, text: Path, tmp_path: Path, saved_llama: Path
 ) -> None:
@@ -115,12 +132,30 @@ def test_an_export_of_the_models_own_text_needs_other_text(exported: Path, tmp_p
         heal_export(exported, _settings(exported, None), tmp_path / "out", NO_PROGRESS)
 
 
+def test_what_was_held_out_of_a_search_stays_held_out(exported: Path) -> None:
+    manifest = Manifest.model_validate_json((exported / "manifest.json").read_text())
+    assert manifest.text_options == {}  # the model wrote its text
+    options = {"split": "validation", "column": "words", "holdout": "owner/other"}
+    searched = manifest.model_copy(update={"text": "owner/name", "text_options": options})
+    source = text_source(searched, _settings(exported, None))
+    assert (source.data, source.holdout) == ("owner/name", "owner/other")
+    assert (source.split, source.column) == ("validation", "words")
+    given = _settings(exported, Path("owner/name"), split="test")
+    source = text_source(searched, given)
+    assert (source.split, source.column, source.holdout) == ("test", "text", "owner/other")
+    assert text_source(searched, _settings(exported, Path("more/text"))).holdout is None
+
+
 @pytest.mark.parametrize(
     ("request_", "is_run", "said"),
     [
         (HealRequest(), True, "got none"),
         (HealRequest(knee=True, budget="0.5x"), True, "got `--budget` and `--knee`"),
-        (HealRequest(front=True, out=Path("out")), True, "leave it out and export"),
+        (
+            HealRequest(front=True, out=Path("out")),
+            True,
+            r"export each by .*ID\+heal",
+        ),
         (HealRequest(), False, "`--out` must name"),
         (HealRequest(plan="abc", out=Path("out")), False, "takes no `--plan`"),
     ],

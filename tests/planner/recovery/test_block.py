@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from planner.recovery.block import block
+from planner.recovery.block import STEP_TOKENS, block
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.fitting_text import FittingText
 from search_spaces.errors import ModelError
 from search_spaces.models.tensors import tensor_at
 from search_spaces.progress import NO_PROGRESS
 from tests.models.factory import make_model, save_model
+from tests.models.families import FAMILIES
 from tests.models.moe_families import MOE_FAMILIES
 from tests.planner.recovery.prepared_plans import kl_of, prepared_model, smaller_plan
 
@@ -40,6 +41,15 @@ def test_experts_are_trained_where_they_run(tmp_path: Path) -> None:
     assert changes.keys() == {3}
     assert "mlp.experts.down_proj" in changes[3]
     assert kl_of(plan, text.apart, changes) < kl_of(plan, text.apart, {})
+
+
+def test_masks_fit_text_apart_that_is_less_than_a_step(tmp_path: Path) -> None:
+    """Gemma 3 reads the last tokens alone, by masks with a row for each window."""
+    model = save_model(make_model(FAMILIES["gemma3"].config()), tmp_path / "model")
+    prepared = prepared_model(model, tmp_path / "run", compensate="none")
+    plan, text = smaller_plan(prepared, first=4), FittingText.of(prepared)
+    assert len(text.apart) * text.apart.shape[1] < STEP_TOKENS
+    assert kl_of(plan, text.apart, _changes(plan, text)) < kl_of(plan, text.apart, {})
 
 
 def test_zeros_stay_and_what_has_a_format_is_not_trained(
@@ -92,3 +102,15 @@ def test_a_model_without_gradients_is_refused(
     plan = smaller_plan(prepared, first=4)
     with pytest.raises(ModelError, match="recover it in closed form, by `refit`"):
         _changes(plan, FittingText.of(prepared))
+
+
+def test_memory_that_runs_out_is_not_taken_for_a_model_without_gradients(
+    saved_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(Tensor, "backward", exhausted)
+    prepared = prepared_model(saved_llama, tmp_path / "run")
+    with pytest.raises(torch.OutOfMemoryError):
+        _changes(smaller_plan(prepared, first=5), FittingText.of(prepared))

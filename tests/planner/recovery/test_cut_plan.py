@@ -1,5 +1,6 @@
 """A cut plan computes what was scored, owns its weights, and is read back as it was written."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from planner.results.front import front
 from planner.run import Run
 from planner.runs.records import Evaluation, Recovered
 from planner.runs.run_store import RunStore
-from search_spaces.errors import PlanError, RunError
+from search_spaces.errors import OutputError, PlanError, RunError
 from search_spaces.progress import NO_PROGRESS
 
 Opened = tuple[RunStore, PreparedModel, Evaluation]
@@ -135,9 +136,21 @@ def test_what_is_unknown_or_damaged_is_refused(opened: Opened) -> None:
         load_recovered(run, prepared, f"{plan.plan_id}+refit").layer(0)
     file = run.folder / "recovered" / f"{plan.plan_id}-refit" / "layer-0.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(RunError, match="it is damaged; recover the plan again"):
+    with pytest.raises(RunError, match="it is damaged; recover or heal the plan again"):
         load_recovered(run, prepared, f"{plan.plan_id}+refit").layer(0)
     assert cut.layer(0) is not None
+
+
+def test_a_disk_that_is_full_is_told(opened: Opened) -> None:
+    run, prepared, plan = opened
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with staged_weights(run.folder, plan.plan_id, "refit", prepared.dense.loaded) as staged:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(OutputError, match="refuses its content; free some space"):
+                staged.add(0, "model.layers.0", {"weight": torch.zeros(1000)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def _sound(plan: Evaluation) -> Recovered:

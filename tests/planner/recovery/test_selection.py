@@ -72,6 +72,18 @@ def test_a_recovery_that_does_not_help_is_not_kept(
     assert not (searched_copy / "recovered").exists()
 
 
+def test_block_refits_on_no_more_text_than_it_is_given(searched_copy: Path) -> None:
+    with run_to_recover(searched_copy, NO_PROGRESS) as (run, prepared):
+        plan_id = front(run.landed(), run.cost_names)[-1].plan_id
+        recover(run, prepared, plan_id, "block", NO_PROGRESS, 160)
+        found = run.find_plan(plan_id)
+    assert found is not None
+    assert {name: each.tokens for name, each in found.recovered.items()} == {
+        "refit": 160,
+        "block": 160,
+    }
+
+
 def test_weights_that_are_better_stay(
     searched_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,7 +141,14 @@ def test_a_front_healed_once_is_better_and_written_once(opened: Opened) -> None:
         assert variant is not None or plan.recovered["heal"].failure
     scorer = VariantScorer(prepared=prepared, settings=run.settings)
     for variant in variants[:2]:
-        again = scorer.scores(load_recovered(run, prepared, variant.plan_id))
+        loaded = load_recovered(run, prepared, variant.plan_id)
+        assert loaded.recovered is not None
+        searched = run.find_plan(variant.plan_id.partition("+")[0])
+        assert searched is not None
+        assert [point.kl for point in loaded.recovered.record.curve] == pytest.approx(
+            [searched.fresh["kl"].value, variant.fresh["kl"].value]
+        )
+        again = scorer.scores(loaded)
         assert np.allclose(again["holdout"]["kl"].by_window, variant.holdout["kl"].by_window)
     written = list((run.folder / "recovered").rglob("*.safetensors"))
     layers = len(prepared.sorted_model.structure.layers)
@@ -151,15 +158,29 @@ def test_a_front_healed_once_is_better_and_written_once(opened: Opened) -> None:
 
 def test_another_healing_of_the_front_leaves_no_variant_of_the_first(opened: Opened) -> None:
     run, prepared = opened
-    first = heal_front(run, prepared, _settings(), NO_PROGRESS)
+    first = heal_front(run, prepared, _settings(tokens=2048), NO_PROGRESS)
     name = next(v.plan_id for plan in first.plans if (v := plan.variant("heal")) is not None)
     stale = load_recovered(run, prepared, name)
-    second = heal_front(run, prepared, _settings(seed=1), NO_PROGRESS)
+    second = heal_front(run, prepared, _settings(), NO_PROGRESS)
     for plan in second.plans:
         if (variant := plan.variant("heal")) is not None:
             load_recovered(run, prepared, variant.plan_id)
     with pytest.raises(RunError, match="damaged"):
         stale.layer(0)
+
+
+def test_an_earlier_healing_of_the_front_that_is_better_stays(
+    opened: Opened, notices: list[str]
+) -> None:
+    run, prepared = opened
+    first = heal_front(run, prepared, _settings(), NO_PROGRESS)
+    second = heal_front(run, prepared, _settings(tokens=1024), NO_PROGRESS)
+    assert second.curve.helped
+    assert [plan.recovered for plan in second.plans] == [plan.recovered for plan in first.plans]
+    for plan in second.plans:
+        if (variant := plan.variant("heal")) is not None:
+            load_recovered(run, prepared, variant.plan_id).layer(0)
+    assert "the front stays as it was healed before: it leaves" in "".join(notices)
 
 
 def test_a_plan_that_was_healed_alone_keeps_what_is_better(opened: Opened) -> None:

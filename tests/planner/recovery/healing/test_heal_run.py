@@ -1,5 +1,6 @@
 """A plan is healed on text that it is not measured on, and becomes a variant of itself."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from planner.runs.folder import HEALING_FILE
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.heal import HealSettings
-from search_spaces.errors import DataError
+from search_spaces.errors import DataError, RunError
 from search_spaces.progress import NO_PROGRESS
 from tests.planner.recovery.healing.texts import random_text
 
@@ -108,6 +109,35 @@ def test_healing_that_ruins_a_plan_keeps_what_was_there(opened: Opened, text: Pa
     assert again is not None
     assert again.recovered["heal"] == good.after
     load_recovered(run, prepared, healed)
+
+
+@pytest.mark.parametrize("changes", [{"tokens": 1}, {"lr": 1.0}], ids=["less", "diverged"])
+def test_an_earlier_healing_that_is_better_stays(
+    opened: Opened, text: Path, changes: dict[str, float], notices: list[str]
+) -> None:
+    run, prepared, plan = opened
+    good = heal_plan(run, prepared, plan.plan_id, _settings(text), NO_PROGRESS)
+    again = heal_plan(run, prepared, plan.plan_id, _settings(text, **changes), NO_PROGRESS)
+    assert good.after is not None
+    assert again.after is None
+    found = run.find_plan(plan.plan_id)
+    assert found is not None
+    assert found.recovered["heal"] == good.after
+    load_recovered(run, prepared, f"{plan.plan_id}+heal").layer(0)
+    assert f"{plan.plan_id}+heal stays as it was" in "".join(notices)
+
+
+def test_a_variant_whose_weights_are_gone_is_healed_anew(opened: Opened, text: Path) -> None:
+    run, prepared, plan = opened
+    heal_plan(run, prepared, plan.plan_id, _settings(text), NO_PROGRESS)
+    shutil.rmtree(run.folder / "recovered")
+    with pytest.raises(RunError, match=f"`planner heal RUN --plan {plan.plan_id}`"):
+        load_recovered(run, prepared, f"{plan.plan_id}+heal")
+    begun = beginning(run, prepared, plan.plan_id, NO_PROGRESS)
+    assert begun in {plan.plan_id, f"{plan.plan_id}+refit"}
+    healed = heal_plan(run, prepared, begun, _settings(text), NO_PROGRESS)
+    assert healed.after is not None
+    load_recovered(run, prepared, f"{plan.plan_id}+heal").layer(0)
 
 
 def test_a_first_healing_that_ruins_a_plan_is_recorded_as_a_failure(

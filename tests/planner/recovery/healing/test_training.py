@@ -1,6 +1,7 @@
 """Trainings end at their limits, keep what was best, and go on after a kill as if none was."""
 
 import os
+import resource
 import signal
 import time
 import warnings
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from planner.recovery.healing.healing_checkpoint import CheckpointFile, TrainingState
+from search_spaces.errors import OutputError
 from tests.models.tiny import llama
 from tests.planner.recovery.healing.students import Pupil, training, worse
 
@@ -105,6 +107,23 @@ def test_a_state_that_is_half_written_is_never_seen(
     state = CheckpointFile(tmp_path / "healing.safetensors", {"seed": 0}).load()
     assert state is not None
     assert state.facts.step == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["healing.safetensors"]
+
+
+def test_a_disk_that_is_full_is_told_and_the_last_state_stays(tmp_path: Path) -> None:
+    run = training(tmp_path)
+    run.run(_pupil())
+    file = CheckpointFile(tmp_path / "healing.safetensors", {"seed": 0})
+    state = file.load()
+    assert state is not None
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OutputError, match="refuses its content; free some space"):
+            file.save(state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.load() is not None
     assert [path.name for path in tmp_path.iterdir()] == ["healing.safetensors"]
 
 
