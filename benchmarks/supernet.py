@@ -23,7 +23,7 @@ from search_spaces.progress import NO_PROGRESS
 SEED = 0
 BUDGETS = (0.8, 0.7, 0.6)
 """Shares of the parameters."""
-TOKENS, QUICK_TOKENS = 73_728, 24_576
+TOKENS, QUICK_TOKENS = 36_864, 12_288
 """Run through small models: by the healing of the front, and by those of all budgets together."""
 WINDOWS, WINDOW_TOKENS = 4, 128
 """In a step."""
@@ -70,8 +70,8 @@ def _options(folder: Path) -> dict[str, Any]:
         "seed": SEED,
         "budget": f"params<={BUDGETS[-1] - 0.1:.1f}x",
         "searcher": "one_shot",
-        "population": 10,
-        "evaluations": 10,
+        "population": 8,
+        "evaluations": 8,
         "calibration_windows": 96,
         "holdout_windows": 16 if is_quick() else 48,
         **text_options(folder),

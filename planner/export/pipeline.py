@@ -6,12 +6,13 @@ from pathlib import Path
 
 from planner.export.proof import Proof, proof_of
 from planner.export.reference import Reference, Score
-from planner.export.staging import check_room, writing_weights
+from planner.export.staging import check_room
 from planner.targets.fresh_process import FreshProcess, fresh_process
 from planner.targets.target import Target, Written
 from planner.targets.trial import ProofRequest
 from search_spaces.atomic_files import publish, scratch_beside
 from search_spaces.errors import VerificationError
+from search_spaces.models.tensor_files import writing_tensors
 from search_spaces.progress import Progress
 
 CARD, MANIFEST = "README.md", "manifest.json"
@@ -69,7 +70,7 @@ def export_proved(
     process = fresh_process(job.target)
     with scratch_beside(out) as scratch:
         folder = scratch / out.name
-        with writing_weights(out):
+        with writing_tensors(out):
             folder.mkdir()
             written = job.write(job.target, folder)
         progress.stage(f"proving in {job.target.runtime} that it computes what was scored")
@@ -82,7 +83,7 @@ def export_proved(
             process=process,
             threads=job.threads,
         )
-        with writing_weights(out):
+        with writing_tensors(out):
             card, manifest = describe(staged)
             (folder / CARD).write_text(card, encoding="utf-8")
             (folder / MANIFEST).write_text(manifest, encoding="utf-8")
@@ -98,7 +99,7 @@ def _prove(job: Job, folder: Path, scratch: Path, process: FreshProcess) -> Proo
     target, proved = job.target.proof_variant, folder
     if target.choice != job.target.choice:
         proved = scratch / "without-loss"
-        with writing_weights(proved):
+        with writing_tensors(proved):
             proved.mkdir()
             job.write(target, proved)
     staged = job.stage_for_proof(proved, scratch)

@@ -3,11 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from search_spaces.atomic_files import LONGEST_NAME, writing
 from search_spaces.errors import OutputError
@@ -79,16 +75,3 @@ def check_room(out: Path, weight_bytes: int) -> None:
             f"an export of {weight_bytes / 1e6:.0f} MB needs as much free space, and the disk of "
             f"`{out.parent}` has {free / 1e6:.0f} MB; free some space or choose another place"
         )
-
-
-@contextmanager
-def writing_weights(out: Path) -> Iterator[None]:
-    """Turn what the system refuses while weights are written into an `OutputError`."""
-    try:
-        with writing(out):
-            yield
-    except SafetensorError as error:  # how safetensors reports what the system refused
-        raise OutputError(
-            f"`{out}` must be writable, and the system refuses its weights; free some space or "
-            "choose another place"
-        ) from error

@@ -164,6 +164,10 @@ class VariantScorer:
         fidelity = Fidelity(metrics=SEARCH_METRICS, positions=positions, seed=seed)
         return self.quality(plan, "search", fidelity)
 
+    def fresh_kl(self, plan: CutPlan) -> float:
+        """Return the KL of a plan on fresh text."""
+        return self.quality(plan, "fresh", Fidelity(metrics=("kl",)))["kl"].value
+
     def quality(self, plan: CutPlan, text: str, fidelity: Fidelity) -> Mapping[str, Measurement]:
         """Return the quality of a plan on one text."""
         self.progress.stage(f"scoring recovered weights on {_TEXTS[text]} text")

@@ -240,13 +240,14 @@ def relative_cost(metric_name: str, value: float, dense: Mapping[str, float]) ->
 
 
 def _rounded_up(value: float, decimals: int) -> float:
+    # half of what a limit tolerates, so that one at the rounded value is met
     scale = 10.0**decimals
-    return math.ceil(value * scale * (1 - _TOLERANCE)) / scale
+    return math.ceil(value * scale * (1 - _TOLERANCE / 2)) / scale
 
 
 def _rounded_down(value: float, decimals: int) -> float:
     scale = 10.0**decimals
-    return math.floor(value * scale * (1 + _TOLERANCE)) / scale
+    return math.floor(value * scale * (1 + _TOLERANCE / 2)) / scale
 
 
 def _operator(metric: Metric) -> str:

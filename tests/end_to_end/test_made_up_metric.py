@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
-from tests.settings import SMALL
+from tests.settings import SHORT_TEXT, SMALL
 
 COST = '''
 """Half of the parameters."""
@@ -97,7 +97,7 @@ def test_a_cost_and_a_quality_that_were_just_made_up(tmp_path: Path, saved_llama
     for name, text in {"costs/halves.py": COST, "quality/hits.py": QUALITY}.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    options = json.dumps(SMALL | {"budget": "halves<=0.8x", "evaluations": 12})
+    options = json.dumps(SMALL | SHORT_TEXT | {"budget": "halves<=0.8x", "evaluations": 12})
     places = [str(tmp_path), str(saved_llama), str(tmp_path / "run")]
     script = SCRIPT.format(entries=ENTRIES)
     command = [sys.executable, "-c", script, *places, options]

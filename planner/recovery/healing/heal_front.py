@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluators.scoring.batches import Fidelity
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.healing.curve import LearningCurve
@@ -174,7 +173,7 @@ def _keep(
 def _fresh_kl(run: RunStore, cut: CutPlan, progress: Progress) -> float:
     """Return the KL of a plan on fresh text, rounded as it is stored."""
     scorer = VariantScorer(prepared=cut.prepared, settings=run.settings, progress=progress)
-    return scorer.quality(cut, "fresh", Fidelity(metrics=("kl",)))["kl"].value
+    return scorer.fresh_kl(cut)
 
 
 def _earlier_is_better(

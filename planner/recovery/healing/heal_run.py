@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from evaluators.metric import Measurement
-from evaluators.scoring.batches import Fidelity
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.healing.curve import LearningCurve
@@ -196,7 +195,7 @@ def _recovered_before(cut: CutPlan, index: int) -> Mapping[str, Tensor]:
 def _fresh_kl(healed: CutPlan, run: RunStore, progress: Progress) -> float:
     """Return the KL of weights on fresh text, rounded as they are stored."""
     scorer = VariantScorer(prepared=healed.prepared, settings=run.settings, progress=progress)
-    return scorer.quality(healed, "fresh", Fidelity(metrics=("kl",)))["kl"].value
+    return scorer.fresh_kl(healed)
 
 
 def points_of(curve: LearningCurve) -> tuple[CurvePoint, ...]:
