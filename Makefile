@@ -10,7 +10,7 @@ BENCHMARKS := forward racing memory errorbars latency export streaming truth sea
 	fuzz kill page recover supernet bytes
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: help install demo evidence check format docs test test-all test-browser test-vllm coverage slow bench \
+.PHONY: help install demo evidence full-precision check format docs test test-all test-browser test-vllm coverage slow bench \
 	fuzz kill screenshots $(BENCHMARKS:%=bench-%) clean
 
 help:  ## list the targets
@@ -34,6 +34,9 @@ demo: install  ## search, compare and export SmolLM2-135M in a few minutes
 evidence: install  ## run the demo and keep its figures in results/smollm2-135m
 	$(BIN)/planner demo --out results/demo --evidence results/smollm2-135m
 	$(BIN)/python -m benchmarks.evidence
+
+full-precision: install  ## SmolLM2-135M off the grid of its file of 4 bits, for bench-bytes, in 11 minutes
+	$(BIN)/python -m benchmarks.full_precision
 
 check: install  ## lint, types, import rules
 	$(BIN)/ruff check .
@@ -105,4 +108,4 @@ $(BENCHMARKS:%=bench-%): bench-%: install
 	$(BIN)/python -m benchmarks.$*
 
 clean:  ## remove what can be made again
-	rm -rf $(VENV) $(VLLM) results/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM) results/demo results/full-precision .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

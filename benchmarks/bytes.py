@@ -1,32 +1,42 @@
 """How good a model of so many bytes is: pruned, in fewer bits, and both chosen together."""
 
 import logging
-import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.contest import text_name, text_options
-from benchmarks.full_precision import write_full_precision
-from benchmarks.report import Goal, Row, finish, is_quick
+from benchmarks.full_precision import SEED, FullPrecision, full_precision
+from benchmarks.report import Goal, Row, finish
 from evaluators.metric import Measurement
+from planner.cli.terminal import Terminal
 from planner.export.cards.manifest import Manifest
+from planner.export.run_exports import RunExports
 from planner.recipes.compare import compare
+from planner.recovery.opened_run import run_to_recover
+from planner.recovery.recover import recover
 from planner.results.significance import Verdict, compare_kl
 from planner.run import Run, search
 from planner.runs.folder import MANIFEST_FILE
 from planner.runs.records import Evaluation
+from planner.targets.target_names import TargetChoice
 from search_spaces.errors import BudgetError
+from search_spaces.progress import Progress
 
-SEED = 0
-SIZES = (0.5, 0.4, 0.3, 0.25, 0.2, 0.17)
+logger = logging.getLogger(__name__)
+
+LEAST = 0.27
+"""Bytes that formats alone come down to: the fewest bits of the model's rows of 576 are 4.5."""
+SIZES = (0.5, 0.4, 0.3, LEAST, 0.25, 0.2, 0.17)
 """Bytes of weights, as shares of those in bfloat16."""
-SMALLEST = SIZES[3:]
+SMALLEST = SIZES[4:]
+CHECKED = (0.5, 0.3, 0.2)
+"""Sizes at which a file is written and run in llama.cpp."""
 SINGLE, SEARCHED, FISHER, PRUNED, JOINT = (
     "one format for all",
     "formats",
@@ -37,169 +47,204 @@ SINGLE, SEARCHED, FISHER, PRUNED, JOINT = (
 WAYS = (SINGLE, SEARCHED, FISHER, PRUNED, JOINT)
 _RECIPES = {SINGLE: "uniform", SEARCHED: "frontier", FISHER: "autoquantize"}
 _UNITS = "heads,channels,drops"
+PLANS = {PRUNED: 64, SEARCHED: 64, JOINT: 128}
+"""That a search has the tokens of, scored on all windows."""
+WINDOWS, CALIBRATION_WINDOWS, HOLDOUT_WINDOWS, TOKENS = 32, 192, 32, 128
+_WHOLE = 0.98
+"""Of the parameters: a plan that keeps so many is hardly pruned, and is not refitted."""
 BETWEEN = 10
 """Budgets between the largest and the smallest that one run must answer without a new plan."""
-FULL_PRECISION = "FULL_PRECISION"
-"""Environment variable that names a folder to keep the model in, or to take it from."""
 
 NOTES = f"""
-SmolLM2-135M-Instruct made a model of full precision (its file is of 4 bits: weights moved at
-random within their steps, then healed), {{text}}. Each cell: KL to that model on hold-out text,
-nats a token, with its error over windows, for the best plan whose weights are at most so many
-bytes of those in bfloat16. *{SINGLE}*: the best of GGUF's formats in every matrix. *{SEARCHED}*:
-`--space formats`. *{FISHER}*: `--searcher autoquantize`. *{PRUNED}*: heads, channels and drops in
-bfloat16. *{JOINT}*: all of these in one search. Pruned plans are refitted (`planner recover`)
-where that helps on fresh text. A dash: no plan is so small. GGUF's K-quants take rows of 256
-inputs; SmolLM2's hidden states are 576 wide, so that its fewest bits are 4.5 in all matrices but
-one of each MLP.
+SmolLM2-135M-Instruct made a model of full precision (its file is of 4 bits): {{model}}. Text:
+{{text}}. Each cell: KL to that model on hold-out text, nats a token, with its error over
+{HOLDOUT_WINDOWS} windows of {TOKENS} tokens, for the best plan whose weights are at most so many
+bytes of those in bfloat16.
 
-*in llama.cpp*: the file of the plan for both: whether its tensors are as many bytes as promised,
-and its KL there within two errors of the one that was scored.
+- *{SINGLE}*: the best of GGUF's formats Q8_0 … Q2_K in every matrix.
+- *{SEARCHED}*: `--space formats`; *{FISHER}*: `--searcher autoquantize`.
+- *{PRUNED}*: heads, channels and drops in bfloat16; *{JOINT}*: these and formats in one search.
+  Plans that keep less than {_WHOLE:.0%} of the parameters are refitted (`planner recover`), and
+  count so where that helps on text of its own.
+
+Searches have the tokens of {PLANS[SEARCHED]} plans on {WINDOWS} windows each, and that for
+{JOINT} of {PLANS[JOINT]}; all fits are on {CALIBRATION_WINDOWS} windows. The table took
+{{minutes:.0f}} minutes, with the model there.
+
+**Formats alone end at {LEAST}x.** GGUF's K-quants take rows of 256 inputs, and this model's hidden
+states are 576 wide: all of its matrices but one of each MLP have 4.5 bits a weight at the least.
+Below that, *{JOINT} against {SEARCHED}* is against their plan at {LEAST}x, which is larger: better
+means fewer bytes and a lower KL, and a dash that it is not, which says nothing of a plan of
+formats at that size, for there is none. A dash in a cell: no plan is so small.
+
+*in llama.cpp*: the file of the plan for {JOINT}, at some sizes: whether its tensors are as many
+bytes as promised, and its KL there within two errors of the one that was scored.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """The best plan of one way to a size."""
-
-    way: str
-    size: float
-    run: Run
-    plan: Evaluation
-
-    @property
-    def kl(self) -> Measurement:
-        """On hold-out text."""
-        return self.plan.holdout["kl"]
+Kls = Mapping[tuple[str, float], Measurement]
+"""On hold-out text, by way and size, as far as there are plans."""
 
 
 def main() -> int:
     """Measure, report, and return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        model = Path(os.environ.get(FULL_PRECISION) or folder / "model")
-        write_full_precision(model, minutes=1 if is_quick() else 10, seed=SEED)
-        runs = _runs(model, folder)
-        points = {
-            (point.way, point.size): point
-            for way, run in runs.items()
-            for point in _points(way, run)
-        }
-        held = [_is_as_promised(points[JOINT, size], folder) for size in _reached(points, JOINT)]
+    with tempfile.TemporaryDirectory() as scratch, Terminal() as progress:
+        folder, model = Path(scratch), full_precision(progress)
+        started = time.monotonic()
+        runs = _runs(model, folder, progress)
+        best = {way: _best(run, progress) for way, run in runs.items()}
+        held = _held(runs[JOINT], best[JOINT], folder, progress)
         unanswered = _unanswered(runs[JOINT])
-        rows = [_row(points, size, held) for size in SIZES]
-    notes = NOTES.format(text=text_name())
-    return finish("bytes", rows, _goals(points, held, unanswered), notes, seed=SEED)
+        minutes = (time.monotonic() - started) / 60
+    kls = {(way, size): plan.holdout["kl"] for way in WAYS for size, plan in best[way].items()}
+    rows = [_row(kls, size, held) for size in SIZES]
+    notes = NOTES.format(model=model, text=text_name(), minutes=minutes)
+    return finish("bytes", rows, goals(kls, held, unanswered), notes, seed=SEED)
 
 
-def _runs(model: Path, folder: Path) -> Mapping[str, Run]:
+def _runs(model: FullPrecision, folder: Path, progress: Progress) -> Mapping[str, Run]:
     """Search in each way; formats alone are compared on one preparation, without baselines."""
-    options = _options(folder)
-    # below it GGUF's formats of this model end
+    common = {"model": str(model.folder), "progress": progress, **_options(folder)}
     compare(
-        str(model),
-        budget="size<=0.3x",
         out=folder / "formats",
         recipes=list(_RECIPES.values()),
         space="formats",
-        **options,
+        budget=f"size<={LEAST}x",
+        tokens=_tokens(SEARCHED),
+        **common,
     )
-    alone = {way: Run.open(folder / "formats" / recipe) for way, recipe in _RECIPES.items()}
-    both: dict[str, Any] = {"space": f"{_UNITS},formats", "budget": f"size<={SIZES[-1]}x"}
-    pruned: dict[str, Any] = {"space": _UNITS, "budget": "size<=0.3x"}
     return {
-        **alone,
-        PRUNED: search(str(model), out=folder / "pruned", **options, **pruned),
-        JOINT: search(str(model), out=folder / "both", **options, **both),
+        **{way: Run.open(folder / "formats" / recipe) for way, recipe in _RECIPES.items()},
+        **{
+            way: search(
+                out=folder / way, space=space, budget=budget, tokens=_tokens(way), **common
+            )
+            for way, space, budget in (
+                (PRUNED, _UNITS, f"size<={SMALLEST[0]}x"),
+                (JOINT, f"{_UNITS},formats", f"size<={SMALLEST[-1]}x"),
+            )
+        },
     }
 
 
+def _tokens(way: str) -> int:
+    """Return what a search may spend."""
+    return PLANS[way] * WINDOWS * TOKENS
+
+
 def _options(folder: Path) -> dict[str, Any]:
-    quick = is_quick()
     return {
         "seed": SEED,
         "loads_in": "llama.cpp",
-        "minutes": 1 if quick else 20,
-        "calibration_windows": 64 if quick else 384,
-        "holdout_windows": 16 if quick else 48,
+        "population": 16,
+        "search_windows": WINDOWS,
+        "calibration_windows": CALIBRATION_WINDOWS,
+        "fresh_windows": 4,
+        "holdout_windows": HOLDOUT_WINDOWS,
+        "window_tokens": TOKENS,
+        # what is timed here is of no account
+        "prompt_tokens": 8,
+        "new_tokens": 1,
         **text_options(folder),
     }
 
 
-def _points(way: str, run: Run) -> Iterator[Point]:
-    """Yield the best plan of a run within each size, refitted if it was pruned."""
+def _best(run: Run, progress: Progress) -> Mapping[float, Evaluation]:
+    """Return the best plan of a run within each size that it reaches, refitted if it is pruned."""
+    found: dict[float, Evaluation] = {}
     for size in SIZES:
         try:
-            plan = run.best(f"size<={size}x")
+            found[size] = run.best(f"size<={size}x")
         except BudgetError:
             continue
-        if way in {PRUNED, JOINT}:
-            plan = run.recover(plan.plan_id)
-            plan = plan.variant("refit") or plan
-        yield Point(way=way, size=size, run=run, plan=plan)
+    whole = _WHOLE * run.dense["params"]
+    _refit(
+        run, {plan.plan_id for plan in found.values() if plan.costs["params"] < whole}, progress
+    )
+    plans = {size: run.find_plan(plan.plan_id) for size, plan in found.items()}
+    return {size: plan.variant("refit") or plan for size, plan in plans.items() if plan}
 
 
-def _is_as_promised(point: Point, folder: Path) -> bool:
-    """Return whether a plan's file holds in llama.cpp what was promised of it."""
-    out = folder / f"file-{point.size:g}"
-    point.run.export(point.plan.plan_id, out, format="gguf")
-    manifest = Manifest.model_validate_json((out / MANIFEST_FILE).read_text(encoding="utf-8"))
-    kl = manifest.service.kl
-    assert kl is not None, "there is hold-out text"
-    return manifest.written_size is None and kl.is_as_promised(manifest.holdout["kl"])
+def _refit(run: Run, plan_ids: Iterable[str], progress: Progress) -> None:
+    """Refit plans of a run, whose model is opened once."""
+    ordered = sorted(plan_ids)
+    if ordered:
+        with run_to_recover(run.folder, progress) as (opened, prepared):
+            for plan_id in ordered:
+                recover(opened, prepared, plan_id, "refit", progress)
+
+
+def _held(
+    run: Run, plans: Mapping[float, Evaluation], folder: Path, progress: Progress
+) -> Mapping[float, bool]:
+    """Return for some sizes whether a plan's file holds in llama.cpp what was promised of it."""
+    names = {size: plans[size].plan_id for size in CHECKED if size in plans}
+    exports = RunExports(run, list(names.values()), progress=progress)
+    held: dict[float, bool] = {}
+    for size, name in names.items():
+        out = folder / f"file-{size:g}"
+        exports.export(name, out, TargetChoice(name="gguf"))
+        manifest = Manifest.model_validate_json((out / MANIFEST_FILE).read_text(encoding="utf-8"))
+        kl = manifest.service.kl
+        assert kl is not None, "there is hold-out text"
+        held[size] = manifest.written_size is None and kl.is_as_promised(manifest.holdout["kl"])
+        logger.info("%gx in llama.cpp: KL %s, promised %s", size, kl, plans[size].holdout["kl"])
+    return held
 
 
 def _unanswered(run: Run) -> int:
     """Return how many of some budgets a run has no plan for, without scoring any."""
     before = run.revision
     budgets = [f"size<={size:.4f}x" for size in np.linspace(SIZES[0], SIZES[-1], BETWEEN)]
-    refused = run.answers(budgets)["refusal"].notna().sum()
+    refused = (run.answers(budgets)["refusal"] != "").sum()
     assert run.revision == before, "answers are read off the run"
     return int(refused)
 
 
-Points = Mapping[tuple[str, float], Point]
+def _verdict(kls: Kls, ours: str, theirs: str, size: float) -> Verdict | None:
+    """Say whether one way is better than another at a size; None: one of them has no plan."""
+    if (ours, size) not in kls or (theirs, size) not in kls:
+        return None
+    return compare_kl(kls[ours, size], kls[theirs, size])[1]
 
 
-def _reached(points: Points, way: str) -> list[float]:
-    return [size for size in SIZES if (way, size) in points]
+def _are_both_better(kls: Kls, size: float) -> bool:
+    """Return whether both are better than formats, at a size or at the least that these have."""
+    reached = size if (SEARCHED, size) in kls else LEAST
+    if (JOINT, size) not in kls or (SEARCHED, reached) not in kls:
+        return False
+    return compare_kl(kls[JOINT, size], kls[SEARCHED, reached])[1] == "better"
 
 
-def _verdict(points: Points, ours: str, theirs: str, size: float) -> Verdict:
-    """Say whether one way is better than another at a size; one that has no plan is worse."""
-    if (theirs, size) not in points or (ours, size) not in points:
-        return "better" if (ours, size) in points else "no better"
-    return compare_kl(points[ours, size].kl, points[theirs, size].kl)[1]
-
-
-def _row(points: Points, size: float, held: list[bool]) -> Row:
-    reached = _reached(points, JOINT)
+def _row(kls: Kls, size: float, held: Mapping[float, bool]) -> Row:
+    below = f"better than at {LEAST}x" if _are_both_better(kls, size) else "–"
     return {
         "size": f"{size:g}x",
-        **{way: str(points[way, size].kl) if (way, size) in points else "–" for way in WAYS},
-        f"{SEARCHED} against {SINGLE}": _verdict(points, SEARCHED, SINGLE, size),
-        f"{JOINT} against {SEARCHED}": _verdict(points, JOINT, SEARCHED, size),
-        "in llama.cpp": ("yes" if held[reached.index(size)] else "no") if size in reached else "–",
+        **{way: str(kls[way, size]) if (way, size) in kls else "–" for way in WAYS},
+        f"{SEARCHED} against {SINGLE}": _verdict(kls, SEARCHED, SINGLE, size) or "–",
+        f"{JOINT} against {SEARCHED}": _verdict(kls, JOINT, SEARCHED, size) or below,
+        "in llama.cpp": ("yes" if held[size] else "no") if size in held else "",
     }
 
 
-def _goals(points: Points, held: list[bool], unanswered: int) -> list[Goal]:
+def goals(kls: Kls, held: Mapping[float, bool], unanswered: int) -> list[Goal]:
     """Return what must hold."""
 
     def count(figure: str, value: int, limit: int, *, at_least: bool = True) -> Goal:
         return Goal(figure=figure, value=value, limit=limit, at_least=at_least)
 
-    def better(ours: str, theirs: str, sizes: tuple[float, ...]) -> int:
-        return sum(_verdict(points, ours, theirs, size) == "better" for size in sizes)
+    def better(ours: str, theirs: str) -> int:
+        return sum(_verdict(kls, ours, theirs, size) == "better" for size in SIZES)
 
+    reached = sum((SEARCHED, size) in kls for size in SIZES)
+    smaller = sum(_are_both_better(kls, size) for size in SMALLEST)
+    broken = sum(not each for each in held.values())
     return [
-        count(
-            "sizes at which formats beat the best single one", better(SEARCHED, SINGLE, SIZES), 3
-        ),
-        count("of the three smallest, both beat formats", better(JOINT, SEARCHED, SMALLEST), 2),
-        count("sizes at which both lose", better(SEARCHED, JOINT, SIZES), 0, at_least=False),
-        count("files not as promised", held.count(False), 0, at_least=False),
+        count(f"of {reached} sizes, formats beat the best one at", better(SEARCHED, SINGLE), 3),
+        count(f"of the three smallest, both beat formats there or at {LEAST}x", smaller, 2),
+        count("sizes at which both lose", better(SEARCHED, JOINT), 0, at_least=False),
+        count(f"of {len(held)} files, not as promised", broken, 0, at_least=False),
         count(f"of {BETWEEN} budgets between, unanswered", unanswered, 0, at_least=False),
     ]
 
