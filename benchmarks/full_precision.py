@@ -87,7 +87,7 @@ def _write(folder: Path, scratch: Path, minutes: float, progress: Progress) -> N
     dither_(student.model, torch.Generator().manual_seed(SEED))
     settings = HealSettings.checked(model=str(folder), minutes=minutes, seed=SEED)
     curve = _heal_(student, teacher, scratch, settings, progress)
-    student.model.to(torch.bfloat16)  # type: ignore[arg-type]  (as transformers types it)
+    nn.Module.to(student.model, torch.bfloat16)
     student.model.save_pretrained(folder)
     student.tokenizer.save_pretrained(folder)
     (folder / _CURVE_FILE).write_text(curve.model_dump_json(indent=1) + "\n", encoding="utf-8")

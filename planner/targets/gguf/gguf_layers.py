@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -153,8 +154,8 @@ class _Reader:
         if path in _STACKS:
             names = _STACKS[path]
             return {
-                name: rearranged(rows, lambda each, i=i: each.chunk(len(names), dim=1)[i])
-                for i, name in enumerate(names)
+                name: rearranged(rows, partial(_chunk, count=len(names), index=index))
+                for index, name in enumerate(names)
             }
         name = self._names.get_name(f"{self._stack}.0.{path}", (".weight", ".bias"))
         if name is None:
@@ -171,6 +172,11 @@ class _Reader:
     def _experts_run(self, layer: nn.Module) -> int:
         path, attribute = self._mixtures[0].top_k_attributes[0]
         return int(getattr(layer.get_submodule(path), attribute))
+
+
+def _chunk(stack: Tensor, count: int, index: int) -> Tensor:
+    """Return one of as many equal parts of the rows of each matrix in a stack."""
+    return stack.chunk(count, dim=1)[index]
 
 
 def _rows_first(layer: nn.Module, path: str, tensor: Tensor) -> Tensor:

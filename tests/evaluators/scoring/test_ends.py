@@ -57,10 +57,9 @@ def alone(structure: ModelStructure, candidate: NDArray[np.int_], tokens: Tensor
         dense = structure.backbone.model.get_parameter(f"{end.module}.weight")
         if name is not None:
             noisy = nn.Parameter(source.noisy(dense, position, 0, name))
-            module, head = made.get_submodule(end.module), made.get_output_embeddings()
-            module.weight = noisy
+            made.get_submodule(end.module).weight = noisy
             if end.kind == "embedding" and end.reads_out:
-                assert isinstance(head, nn.Module)
+                head = made.get_output_embeddings()  # type: ignore[no-untyped-call]
                 head.weight = noisy
     layers = [builder(structure).layer(i, candidate[s]) for i, s in enumerate(structure.spans)]
     for path, layer in zip(structure.backbone.layer_paths, layers, strict=True):

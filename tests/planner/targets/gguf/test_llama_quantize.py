@@ -35,8 +35,10 @@ class _Override(ctypes.Structure):
 def quantized_by_llama_cpp(source: Path, types: Path, target: Path) -> None:
     """Do what ``llama-quantize --tensor-type-file`` does."""
     pairs = [entry.rsplit("=", 1) for entry in types.read_text().split()]
-    entries = [(name.encode(), int(GGMLQuantizationType[kind.upper()])) for name, kind in pairs]
-    overrides = (_Override * (len(entries) + 1))(*entries, (None, 0))
+    entries = [
+        _Override(name.encode(), int(GGMLQuantizationType[kind.upper()])) for name, kind in pairs
+    ]
+    overrides = (_Override * (len(entries) + 1))(*entries, _Override(None, 0))
     params = llama_cpp().LlamaModelQuantizeParams()
     params.ftype, params.nthread = int(LlamaFileType.MOSTLY_Q8_0), _MARK
     size = type(params).__basicsize__
