@@ -118,6 +118,8 @@ def _sample(weights: PrunedWeights) -> tuple[float, ...]:
     values: list[float] = []
     for path in sorted(weights):
         flat = weights[path].weight.detach().flatten()
-        places = torch.linspace(0, len(flat) - 1, min(each, len(flat))).long()
+        # float32 counts no further than to 2 ** 24
+        steps = torch.linspace(0, len(flat) - 1, min(each, len(flat)), dtype=torch.float64)
+        places = steps.long()
         values += flat[places.to(flat.device)].double().tolist()
     return tuple(values)

@@ -92,3 +92,12 @@ def test_a_damaged_line_is_named_and_the_rest_is_read(
     assert again.differences == {"second": 1.0}
     assert len(notices) == 1
     assert str(path) in notices[0]
+
+
+def test_a_matrix_of_more_numbers_than_float32_counts_is_sampled(tmp_path: Path) -> None:
+    record = WeightRecord(tmp_path / "weights.jsonl", "a")
+    large = torch.zeros(2**24 + 4, 1, dtype=torch.bfloat16)
+    large[-1] = 1.0
+    record.note("embedding", "digest", {"embed_tokens": LinearWeights(large)})
+    record.note("embedding", "other", {"embed_tokens": LinearWeights(torch.zeros_like(large))})
+    assert list(record.differences.values()) == [1.0]
