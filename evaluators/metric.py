@@ -53,6 +53,8 @@ class Metric:
     """Whether all candidates of a search are measured by it, and not the front alone."""
     is_in_fronts: bool = False
     """Whether tables of fronts and cards show it, next to KL."""
+    compares_distributions: bool = False
+    """Whether it is of all of the vocabulary, and takes a second pass over that."""
     exponential: str = ""
     """What its exponential is called, which is shown in its place."""
 
@@ -198,6 +200,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="acceptance", kind="quality", label="drafted tokens accepted",
             unit="share of tokens", direction="maximise", is_limitable=False,
+            compares_distributions=True,
             source="expected acceptance of speculative decoding: Leviathan et al., 2023, "
             "corollary 3.6",
         ),

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from evaluators.collectors.names import Key
 from evaluators.quality.acceptance import acceptance
-from evaluators.quality.comparison import Comparison, Teacher
+from evaluators.scoring.ends import Head
+from evaluators.scoring.teacher_block import TeacherBlock
 from search_spaces.structure.backbone import Backbone, LayerInputs
 from search_spaces.structure.expert_hooks import masked_router
 from search_spaces.structure.mixture import mixtures_of
@@ -126,14 +128,13 @@ def _finals(
 def _rejected(backbone: Backbone, dense: Tensor, finals: Sequence[Tensor]) -> list[float]:
     """Return, for each of some final hidden states, the share of tokens not accepted."""
     rows = [final.flatten(0, 1) for final in finals]
-    reference = dense.flatten(0, 1)
-    sums = [0.0] * len(rows)
+    reference, head = dense.flatten(0, 1), Head.of(backbone)
+    parts = head.parts(backbone.model.config.get_text_config().vocab_size)
+    sums = np.zeros(len(rows))
     for start in range(0, len(reference), _POSITIONS_AT_ONCE):
         part = slice(start, start + _POSITIONS_AT_ONCE)
-        teacher = Teacher.of(backbone.logits(reference[part]).clone(), reference[part])
-        targets = teacher.top  # any would do: acceptance does not depend on the text
-        for place, hidden in enumerate(rows):
-            logits = backbone.logits(hidden[part]).clone()
-            accepted = acceptance(Comparison.of(logits, teacher, targets, hidden[part]))
-            sums[place] += float((1 - accepted).sum())
-    return [total / len(reference) for total in sums]
+        block = TeacherBlock(head, reference[part], parts)
+        any_token = torch.zeros_like(reference[part, 0], dtype=torch.long)
+        compared = block.compare([row[part] for row in rows], any_token, head, with_gaps=True)
+        sums += [float((1 - acceptance(one)).sum()) for one in compared]
+    return list(sums / len(reference))

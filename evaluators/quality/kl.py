@@ -7,5 +7,4 @@ from evaluators.quality.comparison import Comparison
 
 def kl(compared: Comparison) -> Tensor:
     """Return Σ p (log p − log q) at each position, ``(positions,)``."""
-    expected_log_q = compared.expected_logit - compared.log_normaliser
-    return compared.teacher.negative_entropy - expected_log_q
+    return compared.teacher.negative_entropy - compared.expected_log_probability

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,13 +11,65 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.space.configuration import Configurations
-from search_spaces.structure.backbone import LayerInputs
+from search_spaces.structure.backbone import Backbone, LayerInputs
+from search_spaces.structure.head import LinearHead
 from search_spaces.structure.model import ModelStructure
 from search_spaces.structure.vocabulary_matrix import VocabularyMatrix
 from search_spaces.surgery.layer_builder import LayerBuilder
 
-Head = Callable[[Tensor], Tensor]
+TILE = 2048
+"""Tokens of the vocabulary whose logits are computed at once: their rows stay in the cache."""
+
+
+Reading = Callable[[Tensor], Tensor]
 """Returns the logits ``(..., vocabulary)`` of final hidden states ``(..., hidden)``."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """Reads logits out of final hidden states: all of them, or those of some tokens."""
+
+    whole: Reading
+    """As the model's own forward computes them."""
+    formula: LinearHead | None = None
+    """Of the dense model; None: it has none that is known."""
+    own: Callable[[], Tensor | None] = lambda: None
+    """Returns the matrix that is in the place of the dense one; None: that is."""
+
+    def __call__(self, final: Tensor) -> Tensor:
+        """Return the logits ``(..., vocabulary)`` of final hidden states ``(..., hidden)``."""
+        return self.whole(final)
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> Self:
+        """Return the head of the dense model."""
+        return cls(backbone.logits, backbone.linear_head)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its matrix is not the dense model's."""
+        return self.own() is not None
+
+    def parts(self, vocabulary: int) -> list[slice]:
+        """Divide the vocabulary into what `logits` is asked for at once."""
+        width = vocabulary if self.formula is None else TILE
+        return [slice(first, first + width) for first in range(0, vocabulary, width)]
+
+    def logits(self, hidden: Tensor, part: slice) -> Tensor:
+        """Return the logits of a part of the vocabulary.
+
+        Args:
+            hidden: Final hidden states ``(rows, hidden)``.
+            part: One of `parts`.
+
+        Returns:
+            ``(rows, part)`` in float32, in memory of their own.
+        """
+        if self.formula is None:
+            return self.whole(hidden).float()[:, part]
+        weight = self.own()
+        formula = self.formula if weight is None else replace(self.formula, weight=weight)
+        return formula.logits(hidden, part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +132,21 @@ class Ends:
 
     def reading(self, choice: int) -> Head:
         """Return the head of candidates with a choice, as `choices` returns it for `head`."""
-        logits = self._structure.backbone.logits
+        backbone = self._structure.backbone
 
-        def read(final: Tensor) -> Tensor:
+        def own() -> Tensor | None:
             # not before it is used: another may have been read out with since
-            weight = self._weight(self.head, choice)
+            return self._weight(self.head, choice)
+
+        def whole(final: Tensor) -> Tensor:
+            weight = own()
             if weight is None:
-                return logits(final)
+                return backbone.logits(final)
             assert self.head is not None, "there are weights of it"
             with self._replaced(self.head, weight):
-                return logits(final)
+                return backbone.logits(final)
 
-        return read
+        return Head(whole, backbone.linear_head, own)
 
     def head_of(self, configurations: NDArray[np.int_]) -> Head:
         """Return the head of one candidate ``(components,)``."""

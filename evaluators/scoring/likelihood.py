@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from evaluators.scoring.ends import Head
+from evaluators.scoring.ends import Reading
 from search_spaces.structure.backbone import Backbone
 
 _POSITIONS_AT_ONCE = 128
@@ -29,7 +29,7 @@ def nll_sum(backbone: Backbone, final: Tensor, tokens: Tensor) -> float:
     return total
 
 
-def kl_sum(backbone: Backbone, head: Head, final: Tensor, dense: Tensor) -> float:
+def kl_sum(backbone: Backbone, head: Reading, final: Tensor, dense: Tensor) -> float:
     """Return the sum over positions that have a next token of a candidate's KL to the dense model.
 
     Args:
@@ -49,7 +49,7 @@ def kl_sum(backbone: Backbone, head: Head, final: Tensor, dense: Tensor) -> floa
 
 
 def gradient_by_final(
-    head: Head, final: Tensor, loss: Callable[[Tensor, slice], Tensor]
+    head: Reading, final: Tensor, loss: Callable[[Tensor, slice], Tensor]
 ) -> Tensor:
     """Differentiate a next-token loss by the final hidden states.
 
@@ -75,7 +75,7 @@ def gradient_by_final(
     return by_row
 
 
-def kl_by_final(backbone: Backbone, head: Head, final: Tensor, dense: Tensor) -> Tensor:
+def kl_by_final(backbone: Backbone, head: Reading, final: Tensor, dense: Tensor) -> Tensor:
     """Differentiate a candidate's KL to the dense model, summed over positions.
 
     Args:
@@ -98,7 +98,7 @@ def kl_by_final(backbone: Backbone, head: Head, final: Tensor, dense: Tensor) ->
     return gradient_by_final(head, final.detach(), cross_entropy_to_dense)
 
 
-def drawn_by_final(head: Head, final: Tensor, generator: torch.Generator) -> Tensor:
+def drawn_by_final(head: Reading, final: Tensor, generator: torch.Generator) -> Tensor:
     """Differentiate −log q of tokens that are drawn from a model's own predictions q.
 
     The mean over draws of the gradient's outer product is the Fisher information of the final

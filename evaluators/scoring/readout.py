@@ -1,11 +1,11 @@
-"""From final hidden states to quality: head, teacher and divergences, chunk by chunk.
+"""From final hidden states to quality: head, teacher and divergences, tile by tile.
 
-The teacher is kept as hidden states, and its logits are computed again next to those of several
-candidates at once: that is exact, whereas keeping its top tokens with the mass of the tail would
-bias the divergence low, and smaller than either.
+The teacher is kept as what its predictions come to. A candidate's logits are computed in tiles of
+the vocabulary that stay in the cache, and only what they come to outlives a tile.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,12 +14,15 @@ from torch import Tensor
 
 from evaluators.metric import METRICS
 from evaluators.quality import QUALITY
-from evaluators.quality.comparison import Comparison, Teacher
 from evaluators.scoring.ends import Head
+from evaluators.scoring.teacher_block import TeacherBlock
 from search_spaces.structure.backbone import Backbone
 
+ROWS = 1024
+"""Positions at once: with a tile of the vocabulary 8 MiB of logits, small next to a model and its
+cache, and large enough to multiply well."""
 LOGITS_BYTES = 16 * 2**20
-"""Size of one chunk of logits: small next to a model, large enough to multiply well."""
+"""Bound on the logits at once of a head that gives those of the whole vocabulary alone."""
 
 
 class Readout:
@@ -41,17 +44,22 @@ class Readout:
         positions: NDArray[np.int_],
         metrics: Sequence[str],
     ) -> None:
-        self._backbone = backbone
+        self._head = Head.of(backbone)
         self._measures = {name: QUALITY[name] for name in metrics}
+        self._compares_distributions = any(METRICS[m].compares_distributions for m in metrics)
         lowest = [[METRICS[name].lowest] for name in metrics]
         self._lowest = torch.tensor(lowest, dtype=torch.float64, device=tokens.device)
         self._windows = len(tokens)
         rows = np.arange(len(tokens))[:, None] * tokens.shape[1] + positions
         self._rows = torch.from_numpy(rows.ravel()).to(tokens.device)
-        self._teacher = self.pick(final)
+        self._hidden = self.pick(final)
         self._targets = tokens.flatten()[self._rows + 1]
         vocabulary = backbone.model.config.get_text_config().vocab_size
-        self._chunk = max(1, LOGITS_BYTES // (4 * vocabulary))
+        self._parts = self._head.parts(vocabulary)
+        whole = max(1, LOGITS_BYTES // (4 * vocabulary))
+        at_once = whole if self._head.formula is None else ROWS
+        starts = range(0, len(self._targets), at_once)
+        self._places = [slice(start, start + at_once) for start in starts]
 
     def pick(self, final: Tensor) -> Tensor:
         """Return those hidden states of a batch that are scored, ``(positions, hidden)``."""
@@ -69,20 +77,21 @@ class Readout:
         Returns:
             For each candidate, by metric, the mean over each window's positions, ``(windows,)``.
         """
-        read = head or self._backbone.logits
         values: list[list[Tensor]] = [[] for _ in finals]
-        for start in range(0, len(self._targets), self._chunk):
-            part = slice(start, start + self._chunk)
-            dense = self._teacher[part]
-            teacher = Teacher.of(self._backbone.logits(dense), dense)
-            for chunks, final in zip(values, finals, strict=True):
-                chunks.append(self._measure(read, final[part], teacher, self._targets[part]))
-        return [self._by_window(torch.cat(chunks, dim=1)) for chunks in values]
+        for place, block in zip(self._places, self._blocks, strict=True):
+            compared = block.compare(
+                [final[place] for final in finals],
+                self._targets[place],
+                head or self._head,
+                with_gaps=self._compares_distributions,
+            )
+            for parts, one in zip(values, compared, strict=True):
+                parts.append(torch.stack([measure(one) for measure in self._measures.values()]))
+        return [self._by_window(torch.cat(parts, dim=1)) for parts in values]
 
-    def _measure(self, read: Head, final: Tensor, teacher: Teacher, targets: Tensor) -> Tensor:
-        """Return each metric at some positions, ``(metrics, positions)``; no logits outlive it."""
-        compared = Comparison.of(read(final), teacher, targets, final)
-        return torch.stack([measure(compared) for measure in self._measures.values()])
+    @cached_property
+    def _blocks(self) -> list[TeacherBlock]:
+        return [TeacherBlock(self._head, self._hidden[p], self._parts) for p in self._places]
 
     def _by_window(self, values: Tensor) -> dict[str, NDArray[np.float64]]:
         means = values.double().reshape(len(self._measures), self._windows, -1).mean(dim=2)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from transformers.utils.generic import ModelOutput
 from search_spaces.errors import ModelError, StructureError
 from search_spaces.models.layer_stack import find_stack
 from search_spaces.models.streaming import LayerStream
+from search_spaces.structure.head import LinearHead, linear_head
 from search_spaces.structure.hooks import hooked
 
 
@@ -170,6 +172,11 @@ class Backbone:
             logits = self.model(input_ids=None, use_cache=False).logits
         assert isinstance(logits, Tensor)
         return logits.reshape(*final.shape[:-1], logits.shape[-1])
+
+    @cached_property
+    def linear_head(self) -> LinearHead | None:
+        """The formula of the logits; None: it is none that is known."""
+        return linear_head(self.model, self.logits)
 
     def _find_tail(self) -> tuple[list[nn.Module], ModelOutput]:
         """Find the modules that run after the last layer, in order, and the decoder's output."""

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluators.quality import QUALITY, SEARCH_METRICS
-from evaluators.scoring import readout
+from evaluators.scoring import ends, readout
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.score import Score
 from search_spaces.reading.read import read_structure
 from search_spaces.structure.backbone import LayerCall
+from search_spaces.structure.head import LinearHead
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sorted_as_is
@@ -142,9 +143,33 @@ def test_scores_do_not_depend_on_the_batches(batch_tokens: int) -> None:
         assert values(score) == pytest.approx(values(kept), rel=1e-5)
 
 
-@pytest.fixture
-def logits_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Positions whose logits were computed, call by call."""
+def test_logits_are_computed_tile_by_tile_and_the_teacher_s_for_all_candidates_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiles: list[tuple[int, int]] = []
+    of_part = LinearHead.logits
+
+    def counted(head: LinearHead, hidden: Tensor, part: slice) -> Tensor:
+        logits = of_part(head, hidden, part)
+        tiles.append((len(hidden), logits.shape[1]))
+        return logits
+
+    assert llama().backbone.linear_head is not None
+    monkeypatch.setattr(LinearHead, "logits", counted)
+    monkeypatch.setattr(readout, "ROWS", 10)
+    monkeypatch.setattr(ends, "TILE", 16)
+    scores(llama(), candidates(llama(), 20))
+    assert max(rows for rows, _ in tiles) == 10
+    assert max(width for _, width in tiles) == 16
+    logits = sum(rows * width for rows, width in tiles)
+    # two passes over each candidate, the second for whole distributions; the teacher's for its
+    # normaliser and its mean embedding, and then once for every 8 candidates
+    assert logits == 4 * (12 - 1) * VOCABULARY * (2 * 20 + 2 + 3)
+
+
+def test_a_head_of_no_known_formula_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = candidates(llama(), 6)
+    expected = scores(llama(), chosen)
     rows: list[int] = []
     backbone = llama().backbone
     whole = backbone.logits
@@ -154,18 +179,12 @@ def logits_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return whole(final)
 
     monkeypatch.setattr(backbone, "logits", counted)
-    return rows
-
-
-def test_logits_never_stand_for_more_than_a_chunk_of_positions(
-    logits_rows: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    monkeypatch.setitem(vars(backbone), "linear_head", None)
     monkeypatch.setattr(readout, "LOGITS_BYTES", 4 * VOCABULARY * 10)
-    scores(llama(), candidates(llama(), 20))
-    assert max(logits_rows) == 10
-    positions = 4 * (12 - 1)
-    # 20 candidates, and the teacher once for every 8 of them
-    assert sum(logits_rows) == positions * (20 + 3)
+    for found, same in zip(scores(llama(), chosen), expected, strict=True):
+        for name, by_window in same.by_window.items():
+            assert found.by_window[name] == pytest.approx(by_window, rel=1e-4, abs=1e-6)
+    assert max(rows) == 10
 
 
 def test_a_score_tells_its_tokens_and_comes_as_soon_as_it_is_known() -> None:

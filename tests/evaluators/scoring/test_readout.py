@@ -3,12 +3,14 @@
 import numpy as np
 import torch
 
-from evaluators.quality.comparison import Comparison, Teacher
 from evaluators.quality.kl import kl
+from evaluators.scoring.ends import Head
 from evaluators.scoring.readout import Readout
+from evaluators.scoring.teacher_block import TeacherBlock
 from tests.models import tiny
 
 BACKBONE = tiny.llama().backbone
+VOCABULARY = BACKBONE.model.config.vocab_size
 
 
 @torch.no_grad()
@@ -22,9 +24,12 @@ def test_no_rounding_makes_the_kl_of_a_window_negative() -> None:
     assert (measured["kl"] < 1e-6).all()
 
     rows = hidden[:, :5].flatten(0, 1)
-    teacher = Teacher.of(backbone.logits(rows), rows)
-    logits = backbone.logits(nearly[:, :5].flatten(0, 1))
-    by_position = kl(Comparison.of(logits, teacher, tokens[:, 1:].flatten(), rows))
+    head = Head.of(backbone)
+    block = TeacherBlock(head, rows, head.parts(VOCABULARY))
+    (compared,) = block.compare(
+        [nearly[:, :5].flatten(0, 1)], tokens[:, 1:].flatten(), head, with_gaps=False
+    )
+    by_position = kl(compared)
     means = by_position.reshape(16, 5).double().mean(dim=1)
     assert (means < 0).any()  # else there was nothing to mend
     positive = (means > 0).numpy()

@@ -1,0 +1,98 @@
+"""The head of a model as a formula: a matrix, and what becomes of each product."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PretrainedConfig, PreTrainedModel
+
+_PROBES = 8
+_HIGHEST = 60.0
+"""Logit that the probes reach, so that a cap shows."""
+_LARGEST_GAP = 2**-5
+"""Relative to the highest: a few roundings in bfloat16, and far less than another formula is off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearHead:
+    """Logits ``z = s (W h + b)``, or ``c tanh(z / c)`` where they are capped.
+
+    Unlike the model's own forward it can be asked for some tokens of the vocabulary alone.
+    """
+
+    weight: Tensor
+    """``W``, ``(vocabulary, hidden)``"""
+    bias: Tensor | None
+    """``b``, ``(vocabulary,)``"""
+    factor: float
+    """``s``"""
+    cap: float | None
+    """``c``"""
+
+    def logits(self, hidden: Tensor, part: slice) -> Tensor:
+        """Return the logits of a part of the vocabulary.
+
+        Args:
+            hidden: Final hidden states ``(rows, hidden)``.
+            part: Of the vocabulary.
+
+        Returns:
+            ``(rows, part)`` in float32, in memory of their own.
+        """
+        bias = None if self.bias is None else self.bias[part]
+        logits = functional.linear(hidden, self.weight[part], bias).float()
+        if self.factor != 1.0:
+            logits *= self.factor
+        if self.cap is not None:
+            logits = logits.div_(self.cap).tanh_().mul_(self.cap)
+        return logits
+
+
+@torch.no_grad()
+def linear_head(model: PreTrainedModel, logits: Callable[[Tensor], Tensor]) -> LinearHead | None:
+    """Find the formula of a model's head among those that are known.
+
+    Args:
+        model: The model.
+        logits: Returns logits ``(rows, vocabulary)`` of hidden states ``(rows, hidden)``, as the
+            model computes them.
+
+    Returns:
+        None: it is none of these, or its weights are not at hand.
+    """
+    module: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or weight.is_meta:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    probes = torch.randn(_PROBES, weight.shape[1], generator=generator).to(weight)
+    reached = functional.linear(probes, weight).float().abs().amax()
+    config, bias = model.config.get_text_config(), getattr(module, "bias", None)
+    for factor, cap in product(_factors(config), _caps(config)):
+        rows = probes * (_HIGHEST / (abs(factor) * reached)).to(probes)
+        head = LinearHead(weight=weight, bias=bias, factor=factor, cap=cap)
+        expected = logits(rows).float()
+        if expected.shape[1] != len(weight):
+            return None
+        gap = (head.logits(rows, slice(None)) - expected).abs().amax()
+        if gap <= _LARGEST_GAP * expected.abs().amax():
+            return head
+    return None
+
+
+def _factors(config: PretrainedConfig) -> Iterator[float]:
+    """Yield by what a model may multiply its logits: by nothing, or a number of its config."""
+    yield 1.0
+    for name, value in config.to_dict().items():
+        is_number = isinstance(value, float | int) and not isinstance(value, bool)
+        if ("logit" in name or "head" in name) and is_number and value:
+            yield float(value)
+            yield 1.0 / value
+
+
+def _caps(config: PretrainedConfig) -> list[float | None]:
+    cap = getattr(config, "final_logit_softcapping", None)
+    return [None] if cap is None else [float(cap), None]

@@ -1,0 +1,51 @@
+"""The formula of a head gives what the model's own forward gives, or there is none."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from search_spaces.structure.backbone import Backbone
+from tests.models.factory import make_model
+from tests.models.families import FAMILIES
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "phi", "cohere", "granite"])
+@torch.no_grad()
+def test_parts_are_those_of_the_whole(name: str) -> None:
+    _check(Backbone(make_model(FAMILIES[name].config())), has_factor=name in {"cohere", "granite"})
+
+
+@torch.no_grad()
+def test_capped_logits_are_capped_in_parts_too() -> None:
+    config = FAMILIES["gemma3"].config()
+    config.final_logit_softcapping = 5.0
+    backbone = Backbone(make_model(config))
+    _check(backbone, has_factor=False)
+    assert backbone.linear_head is not None
+    assert backbone.linear_head.cap == 5.0
+
+
+def _check(backbone: Backbone, *, has_factor: bool) -> None:
+    head = backbone.linear_head
+    assert head is not None
+    assert (head.factor != 1) == has_factor
+    width = head.weight.shape[1]
+    hidden = 3 * torch.randn(7, width, generator=torch.Generator().manual_seed(1))
+    whole = backbone.logits(hidden)
+    for part in (slice(0, 10), slice(10, 64), slice(64, 10_000)):
+        torch.testing.assert_close(head.logits(hidden, part), whole[:, part])
+
+
+@torch.no_grad()
+def test_a_head_of_another_formula_has_none() -> None:
+    class Squared(nn.Linear):
+        def forward(self, hidden: Tensor) -> Tensor:
+            return super().forward(hidden).square()
+
+    model = make_model(FAMILIES["llama"].config())
+    dense = model.get_submodule("lm_head")
+    assert isinstance(dense, nn.Linear)
+    squared = Squared(dense.in_features, dense.out_features, bias=False)
+    squared.weight = dense.weight
+    model.set_submodule("lm_head", squared)
+    assert Backbone(model).linear_head is None
