@@ -13,7 +13,7 @@ _PROBES = 8
 _HIGHEST = 60.0
 """Logit that the probes reach, so that a cap shows."""
 _LARGEST_GAP = 2**-5
-"""Relative to the highest: a few roundings in bfloat16, and far less than another formula is off."""
+"""Relative to the highest: some roundings in bfloat16, far less than another formula is off."""
 
 
 @dataclass(frozen=True, kw_only=True)
