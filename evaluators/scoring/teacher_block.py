@@ -89,7 +89,8 @@ class TeacherBlock:
         tally = Tally(self._no_tokens)
         for part in self._parts:
             logits = self._head.logits(self._hidden, part)
-            tally.add(part.start, logits, self._probabilities(part))
+            probabilities = self._digest.probabilities(logits.clone())
+            tally.add(part.start, logits, probabilities)
         return self._taught(tally.digest())
 
     @property
