@@ -46,9 +46,9 @@ tree over that of separate scoring, in one process, in turns of a few candidates
 the repeats. It includes everything, the head above all: a candidate by itself computes the
 teacher's logits besides its own, whereas a population in 16 bits computes them once for
 {HEADS_AT_ONCE} candidates. *layers* is the same ratio of the time inside the layers alone, where
-the prefix tree is at work; *rest* is that of all other work: head, comparison, slicing. *layers of separate* is
-the share of its time that separate scoring spends inside layers, *readout of tree* that of the
-tree in the head and what follows. The dense pass that both sides
+the prefix tree is at work; *rest* is that of all other work: head, comparison, slicing. *layers of
+separate* is the share of its time that separate scoring spends inside layers, *readout of tree*
+that of the tree in the head and what follows. The dense pass that both sides
 begin with is in none of them.
 """
 
@@ -115,7 +115,8 @@ def main() -> int:
     read_out, faster = heads.compared(repeats)
     notes = (
         f"{NOTES.strip()}\n\n{duel.NOTES.strip()}\n\n{heads.NOTES.strip()}\n\n"
-        f"Text: Python's own help topics, {tree_text.windows} windows of {tree_text.tokens} tokens for the first table, "
+        f"Text: Python's own help topics, {tree_text.windows} windows of {tree_text.tokens} tokens "
+        f"for the first table, "
         f"{naive_text.windows} of {naive_text.tokens} for the second; {repeats} repeat(s).\n\n"
         f"{sides.NOTES.strip()} Here the work is ours of the second table, the decision on "
         f"{duel.FAMILIES * CHILDREN_EACH} children; {runs} run(s) of each side."
