@@ -115,8 +115,8 @@ def main() -> int:
     read_out, faster = heads.compared(repeats)
     notes = (
         f"{NOTES.strip()}\n\n{duel.NOTES.strip()}\n\n{heads.NOTES.strip()}\n\n"
-        f"Text: Python's own help topics, {tree_text.windows} windows of {tree_text.tokens} tokens "
-        f"for the first table, "
+        f"Text: Python's own help topics, {tree_text.windows} windows of {tree_text.tokens} "
+        "tokens for the first table, "
         f"{naive_text.windows} of {naive_text.tokens} for the second; {repeats} repeat(s).\n\n"
         f"{sides.NOTES.strip()} Here the work is ours of the second table, the decision on "
         f"{duel.FAMILIES * CHILDREN_EACH} children; {runs} run(s) of each side."
