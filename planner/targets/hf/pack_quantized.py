@@ -54,7 +54,7 @@ def packed_matrices(cut: CutLayers) -> dict[str, QuantizedMatrix]:
     """Return the bytes that are packed so of a cut model, by paths in the dense one."""
     structure = cut.structure
     paths = {
-        f"{structure.backbone.layer_paths[component.layer]}.{path}{_WEIGHT}"
+        structure.tensor_name(component, path)
         for component in structure.in_layers
         for path in component.paths
         if any(packs(structure, component, each) for each in INTEGERS)
