@@ -31,11 +31,11 @@ from search_spaces.progress import Progress
 logger = logging.getLogger(__name__)
 
 LEAST = 0.27
-"""Bytes that formats alone come down to: the fewest bits of the model's rows of 576 are 4.5."""
+"""About what formats alone come down to: the fewest bits of the model's rows of 576 are 4.5."""
 SIZES = (0.5, 0.4, 0.3, LEAST, 0.25, 0.2, 0.17)
 """Bytes of weights, as shares of those in bfloat16."""
 SMALLEST = SIZES[4:]
-CHECKED = (0.5, 0.3, 0.2)
+CHECKED = (0.3, 0.2)
 """Sizes at which a file is written and run in llama.cpp."""
 SINGLE, SEARCHED, FISHER, PRUNED, JOINT = (
     "one format for all",
@@ -47,13 +47,20 @@ SINGLE, SEARCHED, FISHER, PRUNED, JOINT = (
 WAYS = (SINGLE, SEARCHED, FISHER, PRUNED, JOINT)
 _RECIPES = {SINGLE: "uniform", SEARCHED: "frontier", FISHER: "autoquantize"}
 _UNITS = "heads,channels,drops"
-PLANS = {PRUNED: 64, SEARCHED: 64, JOINT: 128}
+PLANS = {SEARCHED: 32, JOINT: 64}
 """That a search has the tokens of, scored on all windows."""
-WINDOWS, CALIBRATION_WINDOWS, HOLDOUT_WINDOWS, TOKENS = 32, 192, 32, 128
-_WHOLE = 0.98
-"""Of the parameters: a plan that keeps so many is hardly pruned, and is not refitted."""
+POPULATION = 8
+"""Plans of the two ways that are no search, between the dense model and their smallest."""
+WINDOWS, CALIBRATION_WINDOWS, HOLDOUT_WINDOWS, TOKENS = 16, 96, 16, 128
+REFITTED = {PRUNED: (0.5, 0.4), JOINT: SMALLEST}
+"""Sizes at which plans are refitted: pruned, and of some use."""
 BETWEEN = 10
 """Budgets between the largest and the smallest that one run must answer without a new plan."""
+
+
+def _listed(sizes: Iterable[float]) -> str:
+    return ", ".join(f"{size:g}x" for size in sizes)
+
 
 NOTES = f"""
 SmolLM2-135M-Instruct made a model of full precision (its file is of 4 bits): {{model}}. Text:
@@ -63,16 +70,17 @@ bytes of those in bfloat16.
 
 - *{SINGLE}*: the best of GGUF's formats Q8_0 … Q2_K in every matrix.
 - *{SEARCHED}*: `--space formats`; *{FISHER}*: `--searcher autoquantize`.
-- *{PRUNED}*: heads, channels and drops in bfloat16; *{JOINT}*: these and formats in one search.
-  Plans that keep less than {_WHOLE:.0%} of the parameters are refitted (`planner recover`), and
-  count so where that helps on text of its own.
+- *{PRUNED}*: heads, channels and drops in bfloat16, the best of plans by sensitivities that add up
+  (`--searcher one_shot`); *{JOINT}*: these and formats in one search. Plans are refitted (`planner
+  recover`) at {_listed(REFITTED[PRUNED])} and at {_listed(REFITTED[JOINT])}, and count so where
+  that helps on text of its own.
 
-Searches have the tokens of {PLANS[SEARCHED]} plans on {WINDOWS} windows each, and that for
-{JOINT} of {PLANS[JOINT]}; all fits are on {CALIBRATION_WINDOWS} windows. The table took
-{{minutes:.0f}} minutes, with the model there.
+*{SEARCHED}* has the tokens of {PLANS[SEARCHED]} plans on {WINDOWS} windows, *{JOINT}* of
+{PLANS[JOINT]}; the other ways are {POPULATION} plans each, or about as many. All fits are on
+{CALIBRATION_WINDOWS} windows. The table took {{minutes:.0f}} minutes, with the model there.
 
-**Formats alone end at {LEAST}x.** GGUF's K-quants take rows of 256 inputs, and this model's hidden
-states are 576 wide: all of its matrices but one of each MLP have 4.5 bits a weight at the least.
+**Formats alone end at {{least:.3f}}x.** GGUF's K-quants take rows of 256 inputs, and this model's
+hidden states are 576 wide: all matrices but one of each MLP have 4.5 bits a weight at the least.
 Below that, *{JOINT} against {SEARCHED}* is against their plan at {LEAST}x, which is larger: better
 means fewer bytes and a lower KL, and a dash that it is not, which says nothing of a plan of
 formats at that size, for there is none. A dash in a cell: no plan is so small.
@@ -93,54 +101,55 @@ def main() -> int:
         folder, model = Path(scratch), full_precision(progress)
         started = time.monotonic()
         runs = _runs(model, folder, progress)
-        best = {way: _best(run, progress) for way, run in runs.items()}
+        best = {way: _best(way, run, progress) for way, run in runs.items()}
         held = _held(runs[JOINT], best[JOINT], folder, progress)
         unanswered = _unanswered(runs[JOINT])
         minutes = (time.monotonic() - started) / 60
     kls = {(way, size): plan.holdout["kl"] for way in WAYS for size, plan in best[way].items()}
     rows = [_row(kls, size, held) for size in SIZES]
-    notes = NOTES.format(model=model, text=text_name(), minutes=minutes)
+    least = runs[SEARCHED].smallest["size"] / runs[SEARCHED].dense["size"]
+    notes = NOTES.format(model=model, text=text_name(), minutes=minutes, least=least)
     return finish("bytes", rows, goals(kls, held, unanswered), notes, seed=SEED)
 
 
 def _runs(model: FullPrecision, folder: Path, progress: Progress) -> Mapping[str, Run]:
     """Search in each way; formats alone are compared on one preparation, without baselines."""
     common = {"model": str(model.folder), "progress": progress, **_options(folder)}
+    tokens = {way: plans * WINDOWS * TOKENS for way, plans in PLANS.items()}
     compare(
         out=folder / "formats",
         recipes=list(_RECIPES.values()),
         space="formats",
         budget=f"size<={LEAST}x",
-        tokens=_tokens(SEARCHED),
+        tokens=tokens[SEARCHED],
         **common,
     )
+    pruned = {
+        "space": _UNITS,
+        "budget": f"size<={SMALLEST[0]}x",
+        "searcher": "one_shot",
+        "evaluations": POPULATION,
+    }
+    joint = {
+        "space": f"{_UNITS},formats",
+        "budget": f"size<={SMALLEST[-1]}x",
+        "tokens": tokens[JOINT],
+    }
     return {
         **{way: Run.open(folder / "formats" / recipe) for way, recipe in _RECIPES.items()},
-        **{
-            way: search(
-                out=folder / way, space=space, budget=budget, tokens=_tokens(way), **common
-            )
-            for way, space, budget in (
-                (PRUNED, _UNITS, f"size<={SMALLEST[0]}x"),
-                (JOINT, f"{_UNITS},formats", f"size<={SMALLEST[-1]}x"),
-            )
-        },
+        PRUNED: search(out=folder / "pruned", **common, **pruned),
+        JOINT: search(out=folder / "both", **common, **joint),
     }
-
-
-def _tokens(way: str) -> int:
-    """Return what a search may spend."""
-    return PLANS[way] * WINDOWS * TOKENS
 
 
 def _options(folder: Path) -> dict[str, Any]:
     return {
         "seed": SEED,
         "loads_in": "llama.cpp",
-        "population": 16,
+        "population": POPULATION,
         "search_windows": WINDOWS,
         "calibration_windows": CALIBRATION_WINDOWS,
-        "fresh_windows": 4,
+        "fresh_windows": 2,
         "holdout_windows": HOLDOUT_WINDOWS,
         "window_tokens": TOKENS,
         # what is timed here is of no account
@@ -150,26 +159,26 @@ def _options(folder: Path) -> dict[str, Any]:
     }
 
 
-def _best(run: Run, progress: Progress) -> Mapping[float, Evaluation]:
-    """Return the best plan of a run within each size that it reaches, refitted if it is pruned."""
-    found: dict[float, Evaluation] = {}
+def _best(way: str, run: Run, progress: Progress) -> Mapping[float, Evaluation]:
+    """Return the best plan of a run within each size that it reaches, refitted at some."""
+    plans: dict[float, Evaluation] = {}
     for size in SIZES:
         try:
-            found[size] = run.best(f"size<={size}x")
+            plans[size] = run.best(f"size<={size}x")
         except BudgetError:
             continue
-    whole = _WHOLE * run.dense["params"]
-    _refit(
-        run, {plan.plan_id for plan in found.values() if plan.costs["params"] < whole}, progress
-    )
-    plans = {size: run.find_plan(plan.plan_id) for size, plan in found.items()}
-    return {size: plan.variant("refit") or plan for size, plan in plans.items() if plan}
+    chosen = {size: plans[size].plan_id for size in REFITTED.get(way, ()) if size in plans}
+    _refit(run, chosen.values(), progress)
+    for size, plan_id in chosen.items():
+        refitted = run.find_plan(plan_id)
+        assert refitted is not None, "a plan that was refitted is of its run"
+        plans[size] = refitted.variant("refit") or refitted
+    return plans
 
 
 def _refit(run: Run, plan_ids: Iterable[str], progress: Progress) -> None:
     """Refit plans of a run, whose model is opened once."""
-    ordered = sorted(plan_ids)
-    if ordered:
+    if ordered := sorted(set(plan_ids)):
         with run_to_recover(run.folder, progress) as (opened, prepared):
             for plan_id in ordered:
                 recover(opened, prepared, plan_id, "refit", progress)

@@ -20,9 +20,9 @@ def shown(value: object) -> str:
 
 
 def suggestion(name: str, known_names: Iterable[str], otherwise: str | None = None) -> str:
-    """Return the remedy for a name that does not exist.
+    """Return the remedy for a name that does not exist: the nearest one, whatever its case.
 
-    >>> suggestion("tpes", ["tpe", "nsga2"])
+    >>> suggestion("TPEs", ["tpe", "nsga2"])
     'did you mean `tpe`?'
     >>> suggestion("zzz", ["tpe", "nsga2"])
     'choose from tpe, nsga2'
@@ -33,7 +33,7 @@ def suggestion(name: str, known_names: Iterable[str], otherwise: str | None = No
         otherwise: Remedy if none of them is near; by default the list of all names.
     """
     names = list(known_names)
-    nearest_names = get_close_matches(name, names, n=1)
-    if nearest_names:
-        return f"did you mean `{nearest_names[0]}`?"
+    by_lower = {each.lower(): each for each in names}
+    if nearest := get_close_matches(name.lower(), by_lower, n=1):
+        return f"did you mean `{by_lower[nearest[0]]}`?"
     return otherwise or f"choose from {', '.join(names)}"

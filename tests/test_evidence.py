@@ -4,7 +4,8 @@ import csv
 import json
 
 from benchmarks.evidence import FIGURES, PRINTED, block, committed
-from planner.cli.commands.demo_command import BUDGET, demo_settings
+from planner.cli.commands.demo_command import BUDGET, SMALL_BUDGET, demo_settings
+from planner.settings.budget import Budget
 from tests import ROOT
 
 
@@ -29,6 +30,17 @@ def test_the_committed_figures_are_of_the_demo_as_it_is() -> None:
     settings = demo_settings()
     assert figures["settings"] == {name: getattr(settings, name) for name in figures["settings"]}
     assert len(figures["settings"]) == 6
+
+
+def test_the_second_answer_is_within_its_budget() -> None:
+    small = json.loads(FIGURES.read_text(encoding="utf-8"))["small"]
+    best, dense = small["plans"]["best"], {"size": small["dense_size"]}
+    assert small["budget"] == SMALL_BUDGET
+    assert Budget.of(SMALL_BUDGET).admits(best["costs"], dense)
+    # the file holds a tokenizer too
+    assert best["costs"]["size"] < small["file_bytes"]["pruned"] < 1.1 * best["costs"]["size"]
+    assert small["run_line"].startswith("llama-cli -m ")
+    assert f"within {SMALL_BUDGET}: plan {best['plan_id']}" in PRINTED.read_text(encoding="utf-8")
 
 
 def test_the_search_text_does_not_halve_what_held_out_text_shows() -> None:

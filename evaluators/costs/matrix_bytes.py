@@ -11,7 +11,7 @@ from evaluators.costs.cost_table import CostTable, Floats, tabulated
 from evaluators.costs.kept_counts import KeptCounts
 from search_spaces.pruned_weights.bitmask import mask_bytes
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.formats.component_formats import asked_of, matrix_name
+from search_spaces.space.formats.component_formats import asked_of
 from search_spaces.space.number_format import FORMATS, STORED, NumberFormat
 from search_spaces.structure.components import Component, UnitWeight
 
@@ -124,8 +124,9 @@ def _stored(
     """Return how many matrices of a weight there are at each width, and what they are like."""
     copies, rows, columns = kept.shape(weight, index)
     rows, columns = np.broadcast_arrays(rows, columns)
-    name = matrix_name(model.on_disk, kept.component, weight)
+    name = model.on_disk.tensor_name(kept.component, weight.path)
     source = model.sources.get(name, STORED)
+    stands_in = bool(options.stand_in) and weight.side == "columns"  # with its output projection
     is_cut = columns < weight.tensor.shape[-1]
     return copies, StoredMatrix(
         rows=rows,
@@ -134,5 +135,5 @@ def _stored(
         itemsize=weight.tensor.itemsize,
         format=asked_of(options.format, source),
         anew=asked_of(options.format, source, is_anew=True),
-        is_anew=is_cut | (not options.pattern.is_dense),
+        is_anew=is_cut | stands_in | (not options.pattern.is_dense),
     )

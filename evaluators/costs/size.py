@@ -20,7 +20,12 @@ def tensor_table(model: CostedModel, *, running: bool = False) -> CostTable:
         model: The model.
         running: Whether members count only where they run for a token.
     """
-    counted = Counted(adds_bias=model.adds_bias, buffers=True, running=running)
+    counted = Counted(
+        adds_bias=model.adds_bias,
+        bias_dtype=model.stored.added_bias,
+        buffers=True,
+        running=running,
+    )
     return weight_table(model.on_disk, model.block_options, byte_count, counted)
 
 

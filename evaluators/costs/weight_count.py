@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from evaluators.costs.cost_table import (
@@ -26,6 +27,8 @@ class Counted:
 
     adds_bias: bool = False
     """Whether a pruned component has a bias that the dense one has not."""
+    bias_dtype: torch.dtype | None = None
+    """Of that bias; None: that of its matrix."""
     buffers: bool = False
     """Whether buffers that a checkpoint stores are counted too."""
     running: bool = False
@@ -116,4 +119,6 @@ class _WeightCounter:
         """Return the cost of a refitted output's bias, 0 if the dense model has one already."""
         owner = self._owner(component)
         outputs = [owner.get_submodule(p.path) for p in component.projections[-1:]]
-        return sum(self._weight_cost(matrix(o)[:, 0]) for o in outputs if bias(o) is None)
+        columns = [matrix(output)[:, 0] for output in outputs if bias(output) is None]
+        dtype = self._counted.bias_dtype
+        return sum(self._weight_cost(torch.empty_like(each, dtype=dtype)) for each in columns)

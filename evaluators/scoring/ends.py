@@ -1,6 +1,6 @@
 """The embedding and the head of candidates, each in the number format that it chose."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
@@ -15,6 +15,7 @@ from search_spaces.structure.backbone import Backbone, LayerInputs
 from search_spaces.structure.head import LinearHead
 from search_spaces.structure.model import ModelStructure
 from search_spaces.structure.vocabulary_matrix import VocabularyMatrix
+from search_spaces.surgery.graft import substitute_
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 TILE = 2048
@@ -196,22 +197,12 @@ class Ends:
         """Put a matrix in the place of the dense one, wherever the model holds that."""
         model, path = self._structure.backbone.model, self._structure.components[position].module
         dense = model.get_parameter(f"{path}.weight")
-        holders = _holders(model, dense)
-        _hold(holders, nn.Parameter(weight, requires_grad=False))
+        own = nn.Parameter(weight, requires_grad=False)
+        substitute_(model, dense, own)
         try:
             yield
         finally:
-            _hold(holders, dense)
+            substitute_(model, own, dense)
 
     def _numbered(self) -> Iterator[tuple[int, VocabularyMatrix]]:
         return zip(self.positions, self._structure.ends, strict=True)
-
-
-def _holders(model: nn.Module, weight: nn.Parameter) -> list[nn.Module]:
-    """Return the modules whose weight is this one: the embedding, and a head tied to it."""
-    return [module for module in model.modules() if getattr(module, "weight", None) is weight]
-
-
-def _hold(modules: Sequence[nn.Module], weight: nn.Parameter) -> None:
-    for module in modules:
-        module.weight = weight

@@ -13,6 +13,7 @@ from search_spaces.space.number_format import NumberFormat
 from search_spaces.space.plan import Plan
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.graft import substitute_
 
 
 def lost_formats(plan: Plan, target: Target, structure: ModelStructure) -> Iterator[Component]:
@@ -52,26 +53,20 @@ def rounded_as_written_(
     lost = [*lost_formats(plan, target, cut.structure)]
     if not lost:
         return reference
-    structure = cut.structure
+    structure, in_formats = cut.structure, cut.in_formats
     for component in lost:
         is_end = component in structure.ends
         owner = structure.backbone.model if is_end else cut.layers[component.layer]
-        matrices = cut.quantized_ends if is_end else cut.quantized[component.layer]
-        prefix = "" if is_end else f"{structure.backbone.layer_paths[component.layer]}."
         for path in component.weights(owner):
-            name = path if path in matrices else f"{path}.weight"
-            if name in matrices:
-                _round_(owner, name, f"{prefix}{name}", dense)
+            name = structure.tensor_name(component, path)
+            if name in in_formats:
+                _round_(owner, component.tensor_path(path), name, dense)
     logits = logits_of_layers(structure, cut.layers, reference.tokens)
     return replace(reference, logits=logits)
 
 
 def _round_(owner: nn.Module, name: str, dense_name: str, dense: LoadedModel) -> None:
-    """Round a weight wherever a module holds it: a tied one is in two places."""
+    """Round a weight to the dtype that it is written in."""
     weight = owner.get_parameter(name)
     stored = weight.to(dense.stored.of(dense_name, weight)).to(weight)
-    rounded = nn.Parameter(stored, requires_grad=False)
-    for module in owner.modules():
-        for attribute, held in module._parameters.items():
-            if held is weight:
-                module._parameters[attribute] = rounded
+    substitute_(owner, weight, nn.Parameter(stored, requires_grad=False))

@@ -26,7 +26,13 @@ from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.validate_space import check_space
 from planner.recipes.recipe import DEFAULT_RECIPES, Recipe, chosen_recipes
 from planner.recipes.recipe_comparison import RecipeComparison
-from planner.runs.folder import DATABASE_FILE, LEVELS_FOLDER, SETTINGS_FILE, WEIGHTS_FILE
+from planner.runs.folder import (
+    DATABASE_FILE,
+    LEVELS_FOLDER,
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
+    carry,
+)
 from planner.runs.metadata import RunMetadata
 from planner.runs.run_store import RunStore
 from planner.runs.store import Store
@@ -37,7 +43,6 @@ from planner.searching.search_model import (
     search_prepared,
 )
 from planner.settings.search import SearchSettings
-from search_spaces.atomic_files import replacing
 from search_spaces.errors import BudgetError, RunError, SettingsError
 from search_spaces.progress import NO_PROGRESS, Progress
 
@@ -196,17 +201,17 @@ class _PreparedModels:
         """Return the prepared model of a recipe's run, and copy its files to the run's folder."""
         recipe_preparation = preparation_key(run.settings)
         if self._prepared is None or recipe_preparation != self._preparation:
-            _copy(COMMON_FILES, self._shared.folder, run.folder)
+            carry(COMMON_FILES, self._shared.folder, run.folder)
             self._prepared = None  # memory need not hold two models
             self._prepared = open_prepared(run, self._progress)
             self._preparation, self._folder = recipe_preparation, run.folder
-        _copy(PREPARED_FILES, self._folder, run.folder)
+        carry(PREPARED_FILES, self._folder, run.folder)
         check_resumable(run, self._prepared.dense)
         return with_search_space(self._prepared, run.settings, run.folder)
 
     def leave_levels(self, run: RunStore) -> None:
         """Link the pruned weights that a recipe was scored with into its folder."""
-        _copy((WEIGHTS_FILE,), self._folder, run.folder)
+        carry((WEIGHTS_FILE,), self._folder, run.folder)
         source, target = self._folder / LEVELS_FOLDER, run.folder / LEVELS_FOLDER
         if source.is_dir() and not target.exists():
             shutil.copytree(source, target, copy_function=_linked)
@@ -218,14 +223,6 @@ def _linked(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _copy(names: Sequence[str], source: Path, folder: Path) -> None:
-    """Copy those files that exist and that the folder does not have."""
-    for name in names:
-        if (source / name).is_file() and not (folder / name).is_file():
-            with replacing(folder / name) as temporary:
-                shutil.copyfile(source / name, temporary)
 
 
 def _is_finished(folder: Path, settings: SearchSettings) -> bool:

@@ -107,17 +107,17 @@ class CutPlan:
         span = structure.spans[index]
         weights = [self._ordered(position) for position in range(span.start, span.stop)]
         recovered = self.recovered.of_layer(index) if self.recovered else {}
-        searched = quantized_of(structure.backbone.layers[index], weights)
+        searched = quantized_of(structure.components[span], weights)
         matrices = {**searched, **matrices_in(recovered)}
         return {path: replace(each, data=each.data.clone()) for path, each in matrices.items()}
 
-    def storage(self, position: int, name: str) -> Storage:
-        """Return how a tensor of a component is stored, by its path in the cut layer."""
+    def storage(self, position: int, path: str) -> Storage:
+        """Return how a weight of a component is stored, by its path."""
         component = self.prepared.sorted_model.structure.components[position]
         methods, is_mixture = self.prepared.methods, isinstance(component, Mixture)
         return Storage(
             is_dense=self.options(position).pattern.is_dense,
-            quantized=self.quantized(component.layer).get(name),
+            quantized=self.quantized(component.layer).get(component.tensor_path(path)),
             quantizer=methods.experts.quantizer if is_mixture else methods.rewriting.quantizer,
         )
 
@@ -150,7 +150,7 @@ class CutPlan:
             insides=tuple(map(self.plan.expert_pruning, components)),
             plan_id=self.plan.plan_id,
             quantized=quantized if any(quantized) else (),
-            quantized_ends=quantized_of(structure.backbone.model, ends),
+            quantized_ends=quantized_of(structure.ends, ends),
         )
 
     def model(self) -> PreTrainedModel:

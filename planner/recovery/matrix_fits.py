@@ -147,7 +147,7 @@ class ProjectionFit(Fit):
         before, (numbers, data) = weight.clone(), updated
         weight.copy_(numbers)
         self._change = weight.float() - before.float()  # as the weights are held
-        name = f"{self._ending}.weight"
+        name = self.component.tensor_path(self._ending)
         return {name: as_matrix(linear, numbers), **self._storage.named(name, data)}
 
     def moved(self, run: int) -> Tensor | None:
@@ -249,8 +249,8 @@ def fits_of(plan: CutPlan, step: Step, layer: nn.Module) -> Iterator[list[Fit]]:
     if not mixtures:
         fits: list[Fit] = []
         for position in kept:
-            name = f"{components[position].projections[-1].path}.weight"
-            storage = plan.storage(position, name)
+            output = components[position].projections[-1].path
+            storage = plan.storage(position, output)
             if storage.can_change:
                 fits.append(ProjectionFit(components[position], storage, layer))
         if fits:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +34,8 @@ from search_spaces.errors import OutputError
 
 MODEL_FOLDER = "model"
 """The export in the demo's folder."""
+SMALL_FOLDER = "small"
+"""The demo's second search in its folder, with an export of its own: a demo's folder too."""
 PRINTED_FILE = "demo.txt"
 """What the demo printed, beside its evidence."""
 _COPIED_FILES = (FRONT_FIGURES, FRONT_FILE, FRONT_PICTURE)
@@ -51,17 +54,13 @@ def clear_earlier(out: Path) -> None:
             return
         if not (out / DEMO_FILE).is_file():
             _refuse_out(out, next(iter(sorted(out.iterdir())), out) if out.is_dir() else out)
-    with lock_folder(out):  # refuses a demo that is running
-        clear_scratch(out / MODEL_FOLDER)
-        exported, foreign = _sort_out_export(out / MODEL_FOLDER)
-        ours, others = sort_out(out)
-        foreign += [path for path in others if path != out / MODEL_FOLDER]
+    small = out / SMALL_FOLDER
+    # refuses a demo that is running
+    with lock_folder(out), lock_folder(small) if _is_inner(small) else nullcontext():
+        ours, foreign = _sort_out_demo(out)
         if foreign:
             _refuse_out(out, foreign[0])
-        # the mark last, so that what a kill leaves is still the demo's
-        kept = (out / DEMO_FILE, out / LOCK_FILE)
-        delete([*exported, *(path for path in ours if path not in kept)])
-        delete(kept)
+        delete(ours)
 
 
 def check_evidence(evidence: Path, out: Path) -> None:
@@ -102,6 +101,29 @@ def keep_evidence(out: Path, evidence: Path, printed: str) -> None:
         with replacing(evidence / name) as temporary:
             shutil.copyfile(out / name, temporary)
     atomic_write_text(evidence / PRINTED_FILE, printed + "\n")
+
+
+def _is_inner(folder: Path) -> bool:
+    """Return whether a demo made a folder inside of its own."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return (folder / DEMO_FILE).is_file() or all(map(is_leftover, folder.iterdir()))
+
+
+def _sort_out_demo(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return what a demo wrote into its folder, in the order to delete it, and all else there."""
+    model, small = folder / MODEL_FOLDER, folder / SMALL_FOLDER
+    clear_scratch(model)
+    exported, foreign = _sort_out_export(model)
+    inner: list[Path] = []
+    if _is_inner(small):
+        inner, strange = _sort_out_demo(small)
+        inner, foreign = [*inner, small], [*foreign, *strange]
+    ours, others = sort_out(folder)
+    foreign += [path for path in others if path != model and path not in inner]
+    # the mark last, so that what a kill leaves is still the demo's
+    marks = [path for path in ours if path.name in (DEMO_FILE, LOCK_FILE)]
+    return [*inner, *exported, *(path for path in ours if path not in marks), *marks], foreign
 
 
 def _is_evidence(folder: Path) -> bool:

@@ -5,11 +5,18 @@ Nothing is deleted in such a folder but what has one of these names, and no link
 
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from planner.settings import search
-from search_spaces.atomic_files import discard, finished_name, is_abandoned, remove_empty
+from search_spaces.atomic_files import (
+    discard,
+    finished_name,
+    is_abandoned,
+    remove_empty,
+    replacing,
+)
 from search_spaces.errors import RunError
 
 SETTINGS_FILE = search.SETTINGS_FILE
@@ -115,6 +122,14 @@ def sort_out(folder: Path) -> tuple[list[Path], list[Path]]:
         for name in names:
             (ours if _is_our_file(here / name, folder) else others).append(here / name)
     return sorted(ours, key=lambda path: -len(path.parts)), others
+
+
+def carry(names: Iterable[str], source: Path, folder: Path) -> None:
+    """Copy those files of a run that it has and that the folder of another one has not."""
+    for name in names:
+        if (source / name).is_file() and not (folder / name).is_file():
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(source / name, temporary)
 
 
 def check_no_links(folder: Path) -> None:

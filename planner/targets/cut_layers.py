@@ -1,6 +1,6 @@
 """A plan carried out: every layer of a dense model cut to what is kept of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -95,7 +95,7 @@ def cut_layers(
         choices = list(zip(components[span], kept[span], strict=True))
         with structure.backbone.resident(i) as dense:
             layers.append(cut(dense, choices, weights[span], insides[span]))
-        quantized.append(quantized_of(layers[i], weights[span]))
+        quantized.append(quantized_of(components[span], weights[span]))
     ends = weights[structure.spans[-1].stop :]
     return CutLayers(
         structure=with_ends_of(structure, ends),
@@ -104,21 +104,20 @@ def cut_layers(
         insides=tuple(insides),
         plan_id=plan.plan_id,
         quantized=tuple(quantized) if any(quantized) else (),
-        quantized_ends=quantized_of(structure.backbone.model, ends),
+        quantized_ends=quantized_of(structure.ends, ends),
     )
 
 
-def quantized_of(holder: nn.Module, weights: Iterable[OrderedWeights]) -> Matrices:
+def quantized_of(components: Sequence[Component], weights: Sequence[OrderedWeights]) -> Matrices:
     """Return the matrices in number formats among weights.
 
     Args:
-        holder: The module that their paths lie in, as it is once it holds them.
-        weights: Of some components of it, all of which stay in pruning order.
+        components: Of one owner.
+        weights: Of each, all of which stay in pruning order; empty: there are none.
     """
-    names = lasting(holder).keys()
     return {
-        path if path in names else f"{path}.weight": matrix.quantized
-        for ordered in weights
+        component.tensor_path(path): matrix.quantized
+        for component, ordered in zip(components, weights, strict=bool(weights))
         for path, matrix in ordered.weights.items()
         if matrix.quantized is not None
     }

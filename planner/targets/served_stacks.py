@@ -183,6 +183,5 @@ def _in_format(
             if weight.role == "matrix" and held != STORED:
                 rows = weight.tensor.detach().float().cpu().reshape(-1, weight.tensor.shape[-1])
                 data = codec_of(held).encode(rows).reshape(*weight.tensor.shape[:-1], -1)
-                path = weight.path if weight.is_stacked else f"{weight.path}.weight"
-                matrices[path] = QuantizedMatrix(held, data)
+                matrices[component.tensor_path(weight.path)] = QuantizedMatrix(held, data)
     return matrices

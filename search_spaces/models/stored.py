@@ -34,6 +34,8 @@ class StoredFormat:
     """Of weights and persistent buffers that are stored in another, by their names in memory."""
     coarsest_matrix: torch.dtype | None = None
     """Of matrices the format with the fewest digits; None: that of most weights."""
+    added_bias: torch.dtype | None = None
+    """Of biases that pruned components gain; None: those of their matrices."""
 
     def of(self, name: str, tensor: Tensor) -> torch.dtype:
         """Return the format of one of the model's weights or persistent buffers."""

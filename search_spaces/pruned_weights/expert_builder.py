@@ -216,8 +216,7 @@ class ExpertBuilder:
 
     def _name(self, position: int, stack: Stack) -> str:
         """Return the name of a stack in the model."""
-        layer = self._structure.backbone.layer_paths[self._mixture(position).layer]
-        return f"{layer}.{stack.path}"
+        return self._structure.tensor_name(self._mixture(position), stack.path)
 
     def _sorted_statistics(self, position: int) -> MatrixStatistics:
         """Return the statistics of a mixture in the order in which it is sorted."""

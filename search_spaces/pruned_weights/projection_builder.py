@@ -53,7 +53,7 @@ class ProjectionBuilder:
         sources: SourceMatrices = NO_SOURCES,
     ) -> None:
         self.components = sorted_model.structure.components
-        self._backbone = sorted_model.structure.backbone
+        self._structure = sorted_model.structure
         self._statistics = statistics
         self._orders = sorted_model.orders
         self._compensation = compensation
@@ -71,7 +71,7 @@ class ProjectionBuilder:
         self, position: int, count: int, _options: BlockOptions = DENSE_OPTIONS
     ) -> Mapping[str, tuple[int, ...]]:
         component = self.components[position]
-        layer = self._backbone.layers[component.layer]
+        layer = self._structure.owner(component)
         shapes = {}
         for projection in component.projections:
             rows, columns = matrix(layer.get_submodule(projection.path)).shape
@@ -111,7 +111,7 @@ class ProjectionBuilder:
         ]
         if narrow or any(o.rewrites or o.stand_in for _, o in choices):
             self._statistics.of(component.layer)  # before the layer is in use
-        with self._backbone.resident(component.layer) as layer:
+        with self._structure.resident(component) as layer:
             by_width = self._compensated(position, layer, sorted(set(narrow)))
             width, compensated = 0, None
             for count, options in choices:
@@ -218,8 +218,7 @@ class ProjectionBuilder:
 
     def _name(self, position: int, projection: Projection) -> str:
         """Return the name of a projection's weight in the model."""
-        layer = self._backbone.layer_paths[self.components[position].layer]
-        return f"{layer}.{projection.path}.weight"
+        return self._structure.tensor_name(self.components[position], projection.path)
 
     def _sorted_statistics(
         self, position: int, projection: Projection, count: int

@@ -188,6 +188,10 @@ class Component(ABC):
     def weights(self, owner: nn.Module) -> Mapping[str, Tensor]:
         """Return what importance reads, as views by path: matrices, or stacks as stored."""
 
+    def tensor_path(self, path: str) -> str:
+        """Return the path inside its owner of the tensor that one of its weights' paths means."""
+        return f"{path}.weight"
+
     @abstractmethod
     def unit_weights(self, owner: nn.Module) -> Sequence[UnitWeight]:
         """Return all weights of its owner that shrink with what the component keeps."""

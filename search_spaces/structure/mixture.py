@@ -127,6 +127,9 @@ class Mixture(Component):
         paths = [*(stack.path for stack in self.stacks), *self.router_rows]
         return {path: tensor_at(owner, path) for path in paths}
 
+    def tensor_path(self, path: str) -> str:
+        return path
+
     def unit_weights(self, owner: nn.Module) -> Sequence[UnitWeight]:
         stacks = [
             UnitWeight(

@@ -71,6 +71,13 @@ class ModelStructure:
             return self.backbone.model
         return self.backbone.layers[component.layer]
 
+    def tensor_name(self, component: Component, path: str) -> str:
+        """Return the name in the model of the tensor that one of a component's paths means."""
+        inside = component.tensor_path(path)
+        if component in self.ends:
+            return inside
+        return f"{self.backbone.layer_paths[component.layer]}.{inside}"
+
     def resident(self, component: Component) -> AbstractContextManager[nn.Module]:
         """Return a context in which its owner's weights are in memory; it yields the owner."""
         if component in self.ends:

@@ -1,4 +1,4 @@
-"""Copies of layers that share all modules but a few."""
+"""Parts of models in the place of others: of modules in a copy, of parameters in themselves."""
 
 import copy
 from collections.abc import Mapping
@@ -33,3 +33,11 @@ def shallow(module: nn.Module) -> nn.Module:
     copied._parameters = dict(module._parameters)
     copied._buffers = dict(module._buffers)
     return copied
+
+
+def substitute_(model: nn.Module, weight: nn.Parameter, other: nn.Parameter) -> None:
+    """Put a parameter in the place of another wherever a module holds it: tied ones are in two."""
+    for module in model.modules():
+        for name, held in module._parameters.items():
+            if held is weight:
+                module._parameters[name] = other

@@ -1,4 +1,7 @@
-"""``planner demo``: a real model searched, recovered, exported, and asked to write a sentence."""
+"""``planner demo``: a real model searched, recovered, exported, and asked to write a sentence.
+
+Then it is searched once more for a file of few bytes, with number formats among the choices.
+"""
 
 import json
 import logging
@@ -15,13 +18,17 @@ from search_spaces.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from planner.reports.demo import DemoAnswer
     from planner.run import Run
     from planner.settings.search import SearchSettings
+    from planner.targets.target_names import TargetChoice
     from search_spaces.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 BUDGET = "params<=0.8x"
+SMALL_BUDGET = "size<=60MB"
+"""Of the second search: below what number formats alone come to."""
 PROMPT = "The most important thing to know about the sea is"
 
 
@@ -61,14 +68,30 @@ def demo_model() -> Path:
 
 
 def demo_settings() -> "SearchSettings":
-    """Return the settings of the demo: a few minutes on two cores."""
+    """Return the settings of the demo's search: a few minutes on two cores."""
+    return _settings(budget=BUDGET, tokens=50_000, minutes=2.0)
+
+
+def small_settings() -> "SearchSettings":
+    """Return those of the second search: for one budget in bytes, and llama.cpp."""
+    return _settings(
+        budget=SMALL_BUDGET,
+        focus="budget",
+        space="heads,channels,drops,formats",
+        # the model's own file is of four bits: all else would cost bytes or another rounding
+        formats="source,Q4_1,Q4_0",
+        loads_in="llama.cpp",
+        tokens=15_000,
+        minutes=0.75,
+    )
+
+
+def _settings(**chosen: object) -> "SearchSettings":
+    """Return settings of either search, `minutes` being reached on a slow or busy machine only."""
     from planner.settings.search import SearchSettings
 
     return SearchSettings.checked(
         model=str(demo_model()),
-        budget=BUDGET,
-        tokens=60_000,
-        minutes=2.5,  # reached only on a slow or busy machine
         population=16,
         # half of the text that a search takes by default, for the clock's sake
         search_windows=16,
@@ -76,11 +99,12 @@ def demo_settings() -> "SearchSettings":
         window_tokens=96,
         fresh_windows=16,
         holdout_windows=16,
+        **chosen,
     )
 
 
 def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
-    """Search the demo's model, recover and export a plan, and write down the figures.
+    """Search the demo's model twice, export a plan of each, and write down the figures.
 
     Args:
         out: Folder to write; an earlier demo in it is removed.
@@ -91,51 +115,91 @@ def run_demo(out: Path, evidence: Path | None, progress: "Progress") -> str:
         Text to print.
 
     Raises:
+        MissingExtraError: If a package is missing that this takes.
         OutputError: If one of the folders cannot be used, or holds what is not the demo's.
     """
-    from planner.reports.demo_folders import (
-        MODEL_FOLDER,
-        check_evidence,
-        clear_earlier,
-        keep_evidence,
-    )
+    from planner.reports.demo_folders import check_evidence, clear_earlier, keep_evidence
+    from planner.targets.target_names import TargetChoice
 
     started = time.monotonic()
-    settings = demo_settings()
+    settings, gguf = demo_settings(), TargetChoice(name="gguf")
+    gguf.make().check_installed()
     if evidence is not None:
         check_evidence(evidence, out)
     clear_earlier(out)
 
-    from planner.export.cards.manifest import Manifest
-    from planner.export.run_exports import export_from_run
-    from planner.reports.demo import demo_figures, demo_summary, peak_resident_bytes
+    from planner.reports.demo import (
+        demo_figures,
+        demo_summary,
+        peak_resident_bytes,
+        small_summary,
+    )
     from planner.reports.plots import draw_front
-    from planner.run import Run
-    from planner.runs.folder import FRONT_FIGURES, FRONT_PICTURE, MANIFEST_FILE
+    from planner.runs.folder import FRONT_FIGURES, FRONT_PICTURE
     from planner.searching.search_model import run_search
     from search_spaces.atomic_files import atomic_write_text
 
-    model = out / MODEL_FOLDER
-    logger.info("about 7 minutes on two idle cores; a forecast of the search follows")
+    logger.info("about 8 minutes on two idle cores; a forecast of each search follows")
     run_search(settings, out, resume=False, progress=progress, is_demo=True)
-    run = Run.open(out)
-    plan = run.recover(run.best(BUDGET).plan_id, progress=progress)
-    exported = plan.variant("refit") or plan
-    export_from_run(run, exported.plan_id, model, progress=progress)
-    draw_front(run, out / FRONT_PICTURE)
+    answer = _first_answer(out, progress)
+    draw_front(answer.run, out / FRONT_PICTURE)
     progress.stage("writing a sentence with both models")
-    sentences = _sentences(run, model)
-    manifest = Manifest.model_validate_json((model / MANIFEST_FILE).read_text(encoding="utf-8"))
-    text = demo_summary(run, BUDGET, model, manifest, sentences)
+    text = demo_summary(answer, _sentences(answer.run, answer.model))
+    small = _second_answer(out, gguf, progress)
+    text += f"\n\n{small_summary(small)}"
     seconds = time.monotonic() - started
-    figures = demo_figures(run, BUDGET, manifest, seconds=seconds)
+    figures = demo_figures(answer, small, seconds=seconds)
     atomic_write_text(out / FRONT_FIGURES, json.dumps(figures, indent=1) + "\n")
     peak = peak_resident_bytes() / 2**30
-    text += f"\ntook {seconds / 60:.1f} min and at most {peak:.2f} GiB of memory"
-    text += f"\n{_report_line(run)}"
+    text += f"\n\ntook {seconds / 60:.1f} min and at most {peak:.2f} GiB of memory"
+    text += f"\n{_report_line(answer.run)}"
     if evidence is not None:
         keep_evidence(out, evidence, text)
     return text
+
+
+def _first_answer(out: Path, progress: "Progress") -> "DemoAnswer":
+    """Recover and export the best plan of the first search, for `transformers`."""
+    from planner.export.run_exports import HF
+    from planner.run import Run
+
+    run = Run.open(out)
+    plan = run.recover(run.best(BUDGET).plan_id, progress=progress)
+    exported = plan.variant("refit") or plan
+    return _exported(run, BUDGET, exported.plan_id, HF, progress)
+
+
+def _second_answer(out: Path, gguf: "TargetChoice", progress: "Progress") -> "DemoAnswer":
+    """Search for few bytes on the same text, and export the best plan for llama.cpp."""
+    from planner.preparation.prepare import COMMON_FILES
+    from planner.reports.demo_folders import SMALL_FOLDER
+    from planner.run import Run
+    from planner.runs.folder import carry
+    from planner.searching.search_model import open_prepared, open_run, search_prepared
+
+    folder = out / SMALL_FOLDER
+    logger.info("a second search, for a file within %s", SMALL_BUDGET)
+    with open_run(folder, small_settings(), resume=False, is_demo=True) as opened:
+        carry(COMMON_FILES, out, folder)
+        search_prepared(opened, open_prepared(opened, progress), progress)
+    run = Run.open(folder)
+    return _exported(run, SMALL_BUDGET, run.best(SMALL_BUDGET).plan_id, gguf, progress)
+
+
+def _exported(
+    run: "Run", budget: str, plan: str, choice: "TargetChoice", progress: "Progress"
+) -> "DemoAnswer":
+    """Export a plan of a run into its folder."""
+    from planner.export.cards.manifest import Manifest
+    from planner.export.run_exports import export_from_run
+    from planner.reports.demo import DemoAnswer
+    from planner.reports.demo_folders import MODEL_FOLDER
+    from planner.runs.folder import MANIFEST_FILE
+
+    model = run.folder / MODEL_FOLDER
+    export_from_run(run, plan, model, choice=choice, progress=progress)
+    manifest = Manifest.model_validate_json((model / MANIFEST_FILE).read_text(encoding="utf-8"))
+    return DemoAnswer(run=run, budget=budget, model=model, manifest=manifest)
 
 
 def _report_line(run: "Run") -> str:

@@ -137,10 +137,8 @@ def in_number_formats(cut: CutPlan) -> set[str]:
     for position, component in enumerate(structure.in_layers):
         if cut.options(position).format == STORED:
             continue
-        layer = structure.backbone.layers[component.layer]
-        path = structure.backbone.layer_paths[component.layer]
-        for inner in component.weights(layer):
-            names |= {f"{path}.{inner}", f"{path}.{inner}.weight"}
+        paths = component.weights(structure.owner(component))
+        names |= {structure.tensor_name(component, path) for path in paths}
     return names
 
 

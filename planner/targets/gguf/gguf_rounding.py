@@ -14,6 +14,7 @@ from gguf import GGMLQuantizationType, GGUFReader, ReaderTensor, dequantize
 from numpy.typing import NDArray
 
 from search_spaces.errors import VerificationError, quoted
+from search_spaces.space.number_format import file_format
 
 _HALF, _BRAIN = 2**-11, 2**-8
 """Relative roundings to float16 and to bfloat16."""
@@ -32,10 +33,8 @@ _SELF_SAID = ("general.file_type", "GGUF.")
 class _Rounding:
     """How far numbers of a type may be off."""
 
-    block: int
-    """Numbers that share a scale."""
     relative: float
-    """To the largest of the block."""
+    """To the largest of the numbers that share a scale."""
     top: int = 0
     """The largest integer that a scale in float16 is multiplied with; 0: there is no scale."""
 
@@ -44,23 +43,23 @@ class _Rounding:
 # least to the largest there are 2^bits - 1, over twice the largest number at most. Scales of
 # b bits in a block of 256 round by half of 1 / 2^b of its largest number.
 _ROUNDINGS: Mapping[str, _Rounding] = {
-    "F32": _Rounding(block=1, relative=0),
-    "F16": _Rounding(block=1, relative=_HALF, top=1),
-    "BF16": _Rounding(block=1, relative=_BRAIN),
-    "Q8_0": _Rounding(block=32, relative=0.5 / 127 + _HALF, top=127),
-    "Q5_0": _Rounding(block=32, relative=1 / 16 + _HALF, top=16),
-    "Q4_0": _Rounding(block=32, relative=1 / 8 + _HALF, top=8),
-    "Q5_1": _Rounding(block=32, relative=0.5 * 2 / 31 + 3 * _HALF, top=31 + 1),
-    "Q4_1": _Rounding(block=32, relative=0.5 * 2 / 15 + 3 * _HALF, top=15 + 1),
-    "Q6_K": _Rounding(block=256, relative=_SEARCHED / 32 + 1 / 256, top=128 * 32),
-    "Q5_K": _Rounding(block=256, relative=_SEARCHED * 2 / 31 + 3 / 126, top=63 * (31 + 1)),
-    "Q4_K": _Rounding(block=256, relative=_SEARCHED * 2 / 15 + 3 / 126, top=63 * (15 + 1)),
-    "Q3_K": _Rounding(block=256, relative=_SEARCHED / 4 + 1 / 64, top=32 * 4),
+    "F32": _Rounding(relative=0),
+    "F16": _Rounding(relative=_HALF, top=1),
+    "BF16": _Rounding(relative=_BRAIN),
+    "Q8_0": _Rounding(relative=0.5 / 127 + _HALF, top=127),
+    "Q5_0": _Rounding(relative=1 / 16 + _HALF, top=16),
+    "Q4_0": _Rounding(relative=1 / 8 + _HALF, top=8),
+    "Q5_1": _Rounding(relative=0.5 * 2 / 31 + 3 * _HALF, top=31 + 1),
+    "Q4_1": _Rounding(relative=0.5 * 2 / 15 + 3 * _HALF, top=15 + 1),
+    "Q6_K": _Rounding(relative=_SEARCHED / 32 + 1 / 256, top=128 * 32),
+    "Q5_K": _Rounding(relative=_SEARCHED * 2 / 31 + 3 / 126, top=63 * (31 + 1)),
+    "Q4_K": _Rounding(relative=_SEARCHED * 2 / 15 + 3 / 126, top=63 * (15 + 1)),
+    "Q3_K": _Rounding(relative=_SEARCHED / 4 + 1 / 64, top=32 * 4),
     # of three steps all together: one, or numbers might be anything
-    "Q2_K": _Rounding(block=256, relative=2 / 3 + 3 / 30, top=15 * (3 + 1)),
+    "Q2_K": _Rounding(relative=2 / 3 + 3 / 30, top=15 * (3 + 1)),
     # steps of 10 to 25 of 127, wide where numbers are large
-    "IQ4_NL": _Rounding(block=32, relative=_SEARCHED * 25 / 127 + _HALF, top=127),
-    "IQ4_XS": _Rounding(block=256, relative=_SEARCHED * 25 / 127 + 1 / 64, top=32 * 127),
+    "IQ4_NL": _Rounding(relative=_SEARCHED * 25 / 127 + _HALF, top=127),
+    "IQ4_XS": _Rounding(relative=_SEARCHED * 25 / 127 + 1 / 64, top=32 * 127),
 }
 
 
@@ -124,8 +123,9 @@ def _excess(tensor: ReaderTensor, twin: ReaderTensor, rounding: _Rounding) -> st
     """
     if list(tensor.shape) != list(twin.shape):
         return "has another shape"
+    block = file_format(tensor.tensor_type.name).block
     for found, expected in _rows(tensor, twin):
-        blocks = expected.reshape(-1, rounding.block)  # (blocks, numbers)
+        blocks = expected.reshape(-1, block)  # (blocks, numbers)
         gaps = np.abs(found.reshape(blocks.shape) - blocks).max(axis=1)
         largest = np.abs(blocks).max(axis=1)
         # float32 computes the bound itself to its last digits

@@ -1,5 +1,6 @@
 """The target of llama.cpp: one GGUF file with the model, its tokenizer and its chat template."""
 
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ TOLERANCE = 5e-3
 """llama.cpp takes GELU from a table of float16, 1e-3 over a few layers; all else is float32 in
 another order, 1e-5."""
 _LOADING = """\
-In llama.cpp and what is built on it: `llama-cli -m {file}`, or in Python with `xllamacpp`:
+In llama.cpp and what is built on it: `{run}`, or in Python with `xllamacpp`:
 
 ```python
 import xllamacpp
@@ -56,6 +57,11 @@ _CACHE = """ It was searched with keys and values in fewer bits, which
 take `--cache-type-k {cache} --cache-type-v {cache} --flash-attn on`."""
 STORES = tuple(each for each in FORMATS.values() if not each.name.startswith("int"))
 """Number formats of llama.cpp among those that a plan may choose."""
+
+
+def run_line(file: str | Path) -> str:
+    """Return the line to type to run a file in llama.cpp."""
+    return f"llama-cli -m {shlex.quote(str(file))}"
 
 
 class GgufTarget:
@@ -105,8 +111,8 @@ class GgufTarget:
 
     def stored(self, structure: ModelStructure, stored: StoredFormat) -> StoredFormat:
         dtype = DTYPES[type_of(stored.dtype)]
-        apart = float32_names(structure)
-        return StoredFormat(dtype=dtype, apart=dict.fromkeys(apart, torch.float32))
+        apart = dict.fromkeys(float32_names(structure), torch.float32)
+        return StoredFormat(dtype=dtype, apart=apart, added_bias=torch.float32)
 
     def keeps(
         self,
@@ -132,6 +138,7 @@ class GgufTarget:
         for path in [] if source is None else papers(source):
             shutil.copyfile(path, folder / path.name)
         loading = _LOADING.format(
+            run=run_line(MODEL_FILE),
             file=MODEL_FILE,
             architecture=model.blocks.architecture.name,
             cache=_CACHE.format(cache=self._cache_type.lower())

@@ -1,11 +1,13 @@
 """Types of numbers that a GGUF file may hold; read by the command line without torch."""
 
+import re
 from collections.abc import Iterable
 from typing import Literal, get_args
 
 from gguf import LlamaFileType
 
 from search_spaces.errors import SettingsError, TargetError, quoted
+from search_spaces.space.number_format import file_format
 
 GgufType = Literal[
     "F32",
@@ -31,9 +33,8 @@ GgufType = Literal[
 """What ``--gguf_type`` offers, by falling bits: all that need no statistics of activations."""
 WRITTEN_HERE: tuple[GgufType, ...] = ("F32", "F16", "BF16", "Q8_0")
 """All others are made by llama.cpp's quantiser."""
-
-
-_UNBLOCKED: tuple[GgufType, ...] = ("F32", "F16", "BF16")
+_MIX = re.compile("_[SML]$")
+"""Of the name of a file some of whose matrices are in other types."""
 
 
 def as_type(name: str) -> GgufType:
@@ -67,9 +68,7 @@ def row_block(name: GgufType) -> int:
     >>> row_block("Q8_0"), row_block("Q4_K_M"), row_block("F16")
     (32, 256, 1)
     """
-    if name in _UNBLOCKED:
-        return 1
-    return 256 if "_K" in name or name == "IQ4_XS" else 32
+    return file_format(_MIX.sub("", name)).block
 
 
 def check_rows(name: GgufType, row_lengths: Iterable[int]) -> None:

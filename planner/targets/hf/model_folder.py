@@ -20,6 +20,7 @@ from planner.targets.hf.pack_quantized import (
     packed_matrices,
     packed_tensors,
     quantization_config,
+    stock_integers,
 )
 from planner.targets.hf.published_config import VERSION_5_15, published, spelt_for_all
 from planner.targets.hf.stock import as_published, computes_alike, stock_config
@@ -32,6 +33,8 @@ from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.pruned_weights.types import OrderedWeights
 from search_spaces.space.plan import Plan
 from search_spaces.structure.model import ModelStructure
+
+_MIXED = "beside packed layers it takes experts to be packed, and here they are not"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +95,8 @@ def assembled(cut: CutLayers) -> CutModel:
     one_part_blocks = [[part] for block in blocks for part in block]
     stock_weights, stock_names = named_weights(structure, layers, one_part_blocks, "")
     shapes = {name: tuple(weight.shape) for name, weight in stock_weights.items()}
-    stock = stock_config(wiring, sizes, shapes)
+    is_mixed = bool(packed_matrices(cut)) and not stock_integers(structure)
+    stock = None if is_mixed else stock_config(wiring, sizes, shapes)
     description = describe_experts(dense_sizes, sizes)
     model_class = wiring.model_class
     if stock is not None and computes_alike(structure, model_class, stock, stock_weights, layers):
@@ -113,7 +117,7 @@ def assembled(cut: CutLayers) -> CutModel:
         config=pruned_config(wiring, sizes, blocks, layers, biases),
         model_class=model_class,
         experts=description,
-        refused_by_vllm=refused_by_vllm(structure, sizes),
+        refused_by_vllm=_MIXED if is_mixed else refused_by_vllm(structure, sizes),
         packed=_packed(cut, dense_names, weights_of_parts),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 from transformers import PreTrainedConfig
 
-from planner.targets.hf.pack_quantized import INTEGERS, unpacked
+from planner.targets.hf.pack_quantized import INTEGERS, stock_integers, unpacked
 from planner.targets.hf.stock import (
     SHARED_COUNT,
     SHARED_NAMES,
@@ -48,7 +48,8 @@ def native_holds(structure: ModelStructure) -> Holds:
     def refuses(component: Component, units: int, options: BlockOptions) -> str:
         return unpacked(structure, component, options) or stock.refuses(component, units, options)
 
-    return Holds(refuses=refuses, equal=_ALIKE, whole_layers=True, stores=INTEGERS, caches=())
+    stores = stock_integers(structure)
+    return Holds(refuses=refuses, equal=_ALIKE, whole_layers=True, stores=stores, caches=())
 
 
 def packed_holds(structure: ModelStructure) -> Holds:
@@ -78,7 +79,7 @@ def vllm_holds(structure: ModelStructure) -> Holds:
         refuses_model=refused_by_vllm(structure, ()),
         refuses=refuses,
         equal={"experts": frozenset({"channels", "top_k"})},
-        stores=INTEGERS,
+        stores=stock_integers(structure),
         caches=(),
     )
 

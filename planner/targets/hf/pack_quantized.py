@@ -27,13 +27,20 @@ _WEIGHT = ".weight"
 def packs(structure: ModelStructure, component: Component, number_format: NumberFormat) -> bool:
     """Return whether the matrices of a component are packed so in a number format.
 
-    Those of linear layers are, in models without experts: stacks of these have files of their
-    own, and an embedding and a head are read as they are.
+    Those of linear layers are; stacks of experts, an embedding and a head are read as they are.
     """
-    if number_format not in INTEGERS or component in structure.ends or structure.has_experts:
+    if number_format not in INTEGERS or component in structure.ends:
         return False
     owner = structure.owner(component)
     return all(isinstance(owner.get_submodule(path), nn.Linear) for path in component.paths)
+
+
+def stock_integers(structure: ModelStructure) -> tuple[NumberFormat, ...]:
+    """Return the number formats that are read packed where no code of ours is.
+
+    Beside packed layers classes of transformers and vLLM take experts to be packed, too.
+    """
+    return () if structure.has_experts else INTEGERS
 
 
 def unpacked(structure: ModelStructure, component: Component, options: BlockOptions) -> str:
@@ -47,7 +54,7 @@ def packed_matrices(cut: CutLayers) -> dict[str, QuantizedMatrix]:
     """Return the bytes that are packed so of a cut model, by paths in the dense one."""
     structure = cut.structure
     paths = {
-        f"{structure.backbone.layer_paths[component.layer]}.{path}{_WEIGHT}"
+        structure.tensor_name(component, path)
         for component in structure.in_layers
         for path in component.paths
         if any(packs(structure, component, each) for each in INTEGERS)

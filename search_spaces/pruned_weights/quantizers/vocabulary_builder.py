@@ -75,7 +75,7 @@ class VocabularyBuilder:
     ) -> LinearWeights:
         _, options = choice
         if options.format == SOURCE:
-            name = f"{path}.weight"
+            name = self._structure.tensor_name(self._structure.components[position], path)
             if self._sources.format_of(name) != STORED:
                 quantized = self._sources.matrix(name, weight)
                 return self.linear(position, choice, path, quantized, None)

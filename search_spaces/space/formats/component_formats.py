@@ -62,13 +62,6 @@ def component_formats(
     }
 
 
-def matrix_name(structure: "ModelStructure", component: "Component", weight: "UnitWeight") -> str:
-    """Return the name in the model of a component's matrix."""
-    prefix = "" if component in structure.ends else structure.backbone.layer_paths[component.layer]
-    suffix = "" if weight.is_stacked else "weight"
-    return ".".join(filter(None, [prefix, weight.path, suffix]))
-
-
 def asked_of(
     number_format: NumberFormat, source: NumberFormat, *, is_anew: bool = False
 ) -> NumberFormat:
@@ -93,7 +86,7 @@ def _of_component(
     owner = structure.owner(component)
     weights = [each for each in component.unit_weights(owner) if each.role == "matrix"]
     came_in = [
-        sources.get(matrix_name(structure, component, weight), STORED) for weight in weights
+        sources.get(structure.tensor_name(component, weight.path), STORED) for weight in weights
     ]
     sizes: dict[tuple[NumberFormat, ...], int] = {}
     names: dict[tuple[NumberFormat, ...], NumberFormat] = {}

@@ -2,15 +2,14 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Self
 
 from search_spaces.errors import SettingsError
 from search_spaces.space.number_format import FORMATS, NumberFormat
+from search_spaces.suggestions import suggestion
 
 _LADDERS = (("Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"), ("int8", "int4"))
 """Of the runtimes that there are: the first that one holds some of is its default."""
-_CHOOSE = f"choose from {', '.join(FORMATS)}"
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,15 @@ class FormatLadder:
         names = [name.strip() for name in text.split(",") if name.strip()]
         for name in names:
             if name.lower() not in by_name:
-                near = get_close_matches(name.lower(), by_name, n=1)
-                remedy = f"did you mean `{by_name[near[0]]}`?" if near else _CHOOSE
                 raise SettingsError(
-                    f"`formats` must name number formats of matrices, got `{name[:20]}`; {remedy}"
+                    f"`formats` must name number formats of matrices, got `{name[:20]}`; "
+                    f"{suggestion(name, FORMATS)}"
                 )
         if not names:
-            raise SettingsError(f"`formats` must name number formats, got nothing; {_CHOOSE}")
+            raise SettingsError(
+                "`formats` must name number formats, got nothing; choose from "
+                f"{', '.join(FORMATS)}"
+            )
         return cls(tuple(dict.fromkeys(by_name[name.lower()] for name in names)))
 
     @classmethod

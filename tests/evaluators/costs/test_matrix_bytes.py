@@ -9,7 +9,7 @@ from evaluators.costs.cost_model import CostModel
 from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import ConfigurationTables, unit_counts
-from search_spaces.space.formats.component_formats import Sources, matrix_name
+from search_spaces.space.formats.component_formats import Sources
 from search_spaces.space.number_format import (
     CACHE_FORMATS,
     FORMATS,
@@ -34,6 +34,7 @@ OPTIONS = (
     BlockOptions(format=Q4),
     BlockOptions(format=SOURCE),
     BlockOptions(cache=CACHE_FORMATS["Q8_0"]),
+    BlockOptions(format=SOURCE, stand_in=1),
 )
 
 
@@ -129,7 +130,7 @@ def test_a_source_is_as_large_as_it_came_and_what_is_cut_as_what_is_made_anew() 
     structure = llama()
     component, layer = structure.components[0], structure.backbone.layers[0]
     weights = component.unit_weights(layer)
-    names = [matrix_name(structure, component, weight) for weight in weights]
+    names = [structure.tensor_name(component, weight.path) for weight in weights]
     sources = dict.fromkeys(names, FORMATS["Q4_1"])
     plain = costs_of(structure, {}, sources=sources)
     whole = costs_of(structure, {0: 5}, sources=sources)
@@ -142,6 +143,17 @@ def test_a_source_is_as_large_as_it_came_and_what_is_cut_as_what_is_made_anew() 
     none = costs_of(structure, {}, {0: 1}, sources=sources)
     in_rows = sum(weight.tensor.numel() for weight in weights if weight.side == "rows") // 2
     assert none["size"] - half["size"] == in_rows * (4 - 17 / 32)
+
+
+def test_an_output_that_stands_in_for_others_is_made_anew() -> None:
+    structure = llama()
+    component, layer = structure.components[0], structure.backbone.layers[0]
+    *inner, output = component.unit_weights(layer)
+    names = [structure.tensor_name(component, weight.path) for weight in (*inner, output)]
+    sources = dict.fromkeys(names, file_format("MXFP4"))  # of 17 bytes a block; anew of 18
+    whole = costs_of(structure, {0: 5}, sources=sources)
+    standing_in = costs_of(structure, {0: 7}, sources=sources)
+    assert standing_in["size"] - whole["size"] == output.tensor.numel() / 32
 
 
 def test_the_cache_is_counted_in_its_own_format() -> None:

@@ -20,12 +20,14 @@ from tests.problems.toy_search import SETTINGS, evaluation
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Path:
-    """The folder of a demo: a run that is marked, its figures and its export."""
+    """The folder of a demo: a run that is marked, its figures, its export, and another run."""
     out = tmp_path / "demo"
     with Run.create(out, SETTINGS, is_demo=True) as run:
         run.record(evaluation((3,) * 8))
     (out / "front.json").write_text("{}")
     _export(out / "model")
+    Run.create(out / "small", SETTINGS, is_demo=True).close()
+    _export(out / "small" / "model")
     return out
 
 
@@ -61,6 +63,7 @@ def test_a_free_folder_is_free(tmp_path: Path, kept: list[str]) -> None:
     [
         *("notes.txt", "export/config.json", "levels/notes.txt", "model/notes.txt"),
         *("model/mine/adapter.safetensors", "statistics/layer-1.txt", ".model.abcdefgh.scratch/a"),
+        *("small/notes.txt", "small/model/notes.txt"),
     ],
 )
 def test_whatever_else_lies_there_stops_it_before_anything_is_deleted(
@@ -90,6 +93,13 @@ def test_links_are_not_followed(demo: Path, tmp_path: Path) -> None:
     assert "manifest.json" in _names(elsewhere)
 
 
+def test_a_second_run_that_no_demo_made_is_left_alone(demo: Path) -> None:
+    (demo / "small" / ".planner-demo").unlink()
+    with pytest.raises(OutputError, match="`small`"):
+        clear_earlier(demo)
+    assert (demo / "small" / "model" / "model.safetensors").is_file()
+
+
 def test_a_run_that_no_demo_made_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,8 +117,9 @@ def test_a_search_into_what_a_killed_demo_left_is_not_the_demos(tmp_path: Path) 
         clear_earlier(tmp_path)
 
 
-def test_a_demo_that_is_running_is_not_replaced(demo: Path) -> None:
-    with lock_folder(demo), pytest.raises(RunError, match="one process at a time"):
+@pytest.mark.parametrize("running", ["", "small"])
+def test_a_demo_that_is_running_is_not_replaced(demo: Path, running: str) -> None:
+    with lock_folder(demo / running), pytest.raises(RunError, match="one process at a time"):
         clear_earlier(demo)
     assert Run.open(demo).landed()
 
@@ -177,4 +188,4 @@ def test_evidence_replaces_no_file_of_the_users(tmp_path: Path, name: str) -> No
 
 def test_all_that_the_demo_writes_beside_its_export_is_known(demo: Path) -> None:
     _, others = sort_out(demo)
-    assert others == [demo / "model"]
+    assert {*others} == {demo / "model", demo / "small"}

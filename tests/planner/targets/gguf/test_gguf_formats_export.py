@@ -1,5 +1,7 @@
 """A search for number formats that llama.cpp loads, from the space to the file."""
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader
+from safetensors.torch import load_file, save_file
 
 from planner import Run, search
 from planner.export.cards.manifest import Manifest
@@ -24,6 +27,8 @@ from tests.models.families import dense
 from tests.models.merging_tokenizers import of_bytes
 from tests.planner.export.exports import plan_of
 from tests.settings import SHORT_TEXT
+
+WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +97,32 @@ def test_a_file_holds_the_bytes_that_were_scored(run: Run, tmp_path: Path) -> No
     kinds = {GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q4_1}
     rows = (row for each in tensors if each.tensor_type in kinds for row in each.data)
     assert Counter(row.tobytes() for row in rows) == scored  # llama.cpp has them in another order
+
+
+def test_compensated_biases_are_counted_as_they_are_written(run: Run, tmp_path: Path) -> None:
+    """Vectors are in float32 in every file, whatever the model's dtype is."""
+    chosen: dict[str, Any] = {
+        **SHORT_TEXT,
+        "space": "channels",
+        "compensate": "bias",
+        "loads_in": "llama.cpp",
+        "evaluations": 8,
+        "population": 4,
+    }
+    model = tmp_path / "model"
+    shutil.copytree(run.settings.model, model)
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    (model / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    weights = {name: each.bfloat16() for name, each in load_file(model / WEIGHTS).items()}
+    save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
+    biased = search(str(model), out=tmp_path / "run", budget="size<=0.9x", **chosen)
+    best = biased.best("size<=0.9x")
+    exported(biased, best.plan_id, tmp_path / "export")
+    tensors = GGUFReader(tmp_path / "export" / "model.gguf").tensors
+    biases = [each for each in tensors if each.name.endswith("ffn_down.bias")]
+    assert biases
+    assert {each.tensor_type for each in biases} == {GGMLQuantizationType.F32}
+    assert sum(int(each.n_bytes) for each in tensors) == best.costs["size"]
 
 
 def test_one_type_for_all_is_refused_where_a_plan_chose_one_for_each(

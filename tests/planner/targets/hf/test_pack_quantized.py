@@ -13,6 +13,7 @@ import torch
 from planner.targets.cut_layers import CutLayers, logits_of_layers
 from planner.targets.hf.hf_target import HfTarget
 from planner.targets.hf.loaded_folder import load_export, stored_tensors
+from planner.targets.hf.native import native_holds
 from planner.targets.hf.pack_quantized import packs
 from search_spaces.errors import MissingExtraError
 from search_spaces.models.fingerprint import identify
@@ -22,6 +23,7 @@ from search_spaces.space.number_format import FORMATS
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import random_tokens
 from tests.models.families import FAMILIES, dense
+from tests.models.moe_families import MOE_FAMILIES
 from tests.planner.export.exports import ROUNDING, Units
 from tests.planner.targets.in_formats import in_formats
 
@@ -118,7 +120,39 @@ def test_the_config_says_of_each_linear_layer_what_it_holds(
     assert not {*said["ignore"]} & {*group["targets"]}
 
 
-def test_linear_layers_outside_of_mixtures_are_packed(structure: ModelStructure) -> None:
+@pytest.mark.parametrize("irregular", [False, True])
+def test_of_a_mixture_all_but_the_experts_is_packed(
+    tokenizer: Any, tmp_path: Path, irregular: bool
+) -> None:
+    wide = {"hidden_size": 128, "head_dim": 32, "shared_expert_intermediate_size": 256}
+    structure = MOE_FAMILIES["qwen2-moe"].structure(layers=2, **wide)
+    loaded = LoadedModel(
+        model=structure.backbone.model,
+        tokenizer=tokenizer,
+        source="memory",
+        stored=StoredFormat(dtype=torch.float32),
+        identity=identify(structure.backbone.model),
+    )
+    kinds = [component.kind for component in structure.components]
+    members = [np.arange(component.member_count) for component in structure.components]
+    if irregular:
+        members[kinds.index("experts")] = np.arange(4)
+        members[kinds.index("shared")] = np.arange(128)
+    cut = in_formats(structure, members, {"attention": "int8", "shared": "int4"})
+    packed = {name for name in written(cut, loaded, tmp_path) if name.endswith("_packed")}
+    assert len(packed) == 2 * (4 + 3)
+    assert not any("experts." in name for name in packed)
+    # no class of transformers reads plain experts beside packed layers
+    assert "auto_map" in json.loads((tmp_path / "config.json").read_text())
+    assert not native_holds(structure).stores
+    tokens = random_tokens()
+    expected = logits_of_layers(cut.structure, cut.layers, tokens)
+    with torch.inference_mode():
+        gap = float((load_export(tmp_path)(tokens).logits - expected).abs().max())
+    assert gap < ROUNDING * float(expected.std())
+
+
+def test_linear_layers_outside_of_stacks_are_packed(structure: ModelStructure) -> None:
     with_ends = structure.with_ends()
     *_, mlp, embedding, head = with_ends.components
     assert packs(with_ends, mlp, INT4)
@@ -126,6 +160,9 @@ def test_linear_layers_outside_of_mixtures_are_packed(structure: ModelStructure)
     assert not packs(with_ends, mlp, FORMATS["Q4_K"])
     assert not packs(with_ends, embedding, INT8)
     assert not packs(with_ends, head, INT8)
+    of_experts = MOE_FAMILIES["mixtral"].structure(layers=1)
+    kinds = {each.kind: packs(of_experts, each, INT8) for each in of_experts.components}
+    assert kinds == {"attention": True, "experts": False}
     of_gpt2 = dense("gpt2")  # whose layers are no `nn.Linear`
     assert not packs(of_gpt2, of_gpt2.components[0], INT8)
 

@@ -147,7 +147,7 @@ def test_a_whole_component_stays_as_it_came(
     order = builder._projections._orders[position]
     kept = np.arange(whole)
     exported = in_own_order(OrderedWeights(weights=weights, order=order), component, kept)
-    sorted_layer = builder._projections._backbone.layers[0]
+    sorted_layer = builder._projections._structure.backbone.layers[0]
     for projection in component.projections:
         path, name = projection.path, f"model.layers.0.{projection.path}"
         quantized = exported[path].quantized
@@ -170,7 +170,7 @@ def test_exports_compute_what_was_scored(
         for position in (ATTENTION, MLP)
     ]
     components = structure.components[:2]
-    sorted_backbone = builder._projections._backbone
+    sorted_backbone = builder._projections._structure.backbone
     scored = narrowed(
         sorted_backbone.layers[0],
         [(component, component.unit_count) for component in components],
@@ -200,7 +200,9 @@ def test_rows_that_are_kept_stay_and_cut_ones_are_made_anew(
     down = weights["mlp.down_proj"]
     assert down.quantized is not None
     assert down.quantized.format == FORMATS["Q5_1"]
-    dense = matrix(builder._projections._backbone.layers[0].get_submodule("mlp.down_proj"))
+    dense = matrix(
+        builder._projections._structure.backbone.layers[0].get_submodule("mlp.down_proj")
+    )
     expected = quants.quantize(dense[:, :32].contiguous().numpy(), GGMLQuantizationType.Q5_1)
     assert np.array_equal(down.quantized.data.numpy(), expected)
 

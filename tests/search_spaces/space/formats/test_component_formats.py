@@ -9,7 +9,6 @@ from search_spaces.reading.read import read_structure
 from search_spaces.space.formats.component_formats import (
     asked_of,
     component_formats,
-    matrix_name,
 )
 from search_spaces.space.number_format import FORMATS, SOURCE, STORED, file_format
 from search_spaces.structure.mixture import mixtures_of
@@ -82,7 +81,8 @@ def test_a_source_is_of_each_matrix_as_it_came() -> None:
     structure = structure_of()
     attention, _ = structure.in_layers
     owner = structure.owner(attention)
-    names = [matrix_name(structure, attention, each) for each in attention.unit_weights(owner)]
+    paths = [each.path for each in attention.unit_weights(owner)]
+    names = [structure.tensor_name(attention, path) for path in paths]
     parameters = dict(structure.backbone.model.named_parameters())
     assert set(names) <= parameters.keys()
     sources = {names[0]: file_format("Q4_1"), names[-1]: file_format("IQ4_XS")}
