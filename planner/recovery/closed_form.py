@@ -61,6 +61,30 @@ class Sums:
         return float(self.gram.diagonal().mean())
 
 
+def first_tokens_held(inputs: Tensor, missing: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
+    """Return tokens to fit to, of which the first of a window are asked to stay as they are.
+
+    What they give is far from the others' and must not move with them; at their own size they
+    would decide alone, and are scaled to that of the others.
+
+    Args:
+        inputs: ``(..., columns)``.
+        missing: From the outputs, ``(..., rows)``.
+        is_first: Whether a token is one of the first, ``(...)``.
+
+    Returns:
+        Inputs ``(tokens, columns)`` and what is missing ``(tokens, rows)``; none where all tokens
+        are first ones.
+    """
+    others, firsts = inputs[~is_first].float(), inputs[is_first].float()
+    if not others.numel():
+        return others, missing[~is_first]
+    sizes = firsts.square().mean(dim=-1, keepdim=True).sqrt()
+    scale = (others.square().mean().sqrt() / sizes.clamp(min=1e-12)).clamp(max=1.0)
+    stay = missing.new_zeros(len(firsts), missing.shape[-1])
+    return torch.cat([others, firsts * scale]), torch.cat([missing[~is_first], stay])
+
+
 def ridge_update(
     sums: Sums,
     mask: Tensor | None = None,
