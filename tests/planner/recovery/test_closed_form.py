@@ -57,16 +57,19 @@ def test_what_first_tokens_give_stays_and_they_do_not_decide() -> None:
     inputs, missing = inputs.float().reshape(10, 20, -1), missing.float().reshape(10, 20, -1)
     is_first = torch.arange(20).expand(10, 20) < 1
     inputs[is_first] = 500 * inputs[0, 0]
-    left_out, held = Sums.of(torch.zeros(5, 12)), Sums.of(torch.zeros(5, 12))
+    left_out, held, whole = (Sums.of(torch.zeros(5, 12)) for _ in range(3))
     left_out.add(inputs[~is_first], missing[~is_first])
     held.add(*first_tokens_held(inputs, missing, is_first))
+    whole.add(inputs.flatten(0, 1), (missing * ~is_first[..., None]).flatten(0, 1))
     assert held.tokens == 200
-    without, update = ridge_update(left_out), ridge_update(held)
+    without, update, deciding = map(ridge_update, (left_out, held, whole))
     assert without is not None
     assert update is not None
+    assert deciding is not None
     first = inputs[0, 0]
     assert (update @ first).norm() < 0.8 * (without @ first).norm()
-    assert left_out.change_by(update) < 0.9 * left_out.change_by(without)
+    # at their own size others would hardly count
+    assert left_out.change_by(update) < 10 * left_out.change_by(deciding) < 0
     lacking, nothing = first_tokens_held(inputs[:, :1], missing[:, :1], is_first[:, :1])
     assert not len(lacking)
     assert not len(nothing)
