@@ -179,8 +179,8 @@ def _warn_of_trained_text(manifest: Manifest, source: TextSource) -> None:
     trained = manifest.recovery.settings.get("data") if manifest.recovery else None
     if trained and source.holdout is None and is_same_place(source.data, trained):
         logger.warning(
-            "the weights of this export were trained on %s before, so that its KL on text held out "
-            "of that may be too low; name other text with `--data`, or `--holdout` beside it",
+            "the weights of this export were trained on %s before, so that its KL on text held "
+            "out of that may be too low; name other text with `--data`, or `--holdout` beside it",
             quoted(str(trained)),
         )
 
