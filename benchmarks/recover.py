@@ -6,7 +6,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.contest import text_name, text_options
 from benchmarks.hidden_slices import HiddenSlices
@@ -14,10 +13,15 @@ from benchmarks.report import Goal, Row, finish, is_quick
 from evaluators.metric import Measurement
 from planner.cli.commands.demo_command import demo_model
 from planner.cli.main import main as command
+from planner.recipes import recipe
+from planner.recipes.compare import run_comparison
 from planner.recovery.opened_run import run_to_recover
-from planner.run import Run, search
+from planner.run import Run
 from planner.runs.records import LayerRecovery, Recovery
+from planner.settings.search import SearchSettings
 from search_spaces.progress import NO_PROGRESS
+
+logger = logging.getLogger(__name__)
 
 SEED = 0
 BUDGETS = (0.8, 0.7, 0.6, 0.5)
@@ -27,6 +31,17 @@ REFITTED = BUDGETS[:2]
 """Budgets at which the goal of `refit` must hold."""
 MINUTES = 6
 """Of healing."""
+SEARCH_MINUTES = 2
+WINDOWS = 256
+"""Of calibration."""
+FLAP, ONE_SHOT, SEARCHED = "FLAP", "one-shot", "searched"
+RECIPES = {
+    SEARCHED: recipe.RECIPES["frontier"],
+    ONE_SHOT: recipe.Recipe(
+        searcher="one_shot", description="the additive plan", reference="this planner's own"
+    ),
+    FLAP: recipe.RECIPES["flap"],
+}
 
 NOTES = f"""
 SmolLM2-135M-Instruct, {{text}}: KL to the dense model on hold-out text, with standard
@@ -35,8 +50,9 @@ errors over windows, for plans of equal parameters. *one-shot* is the additive p
 their principal components at each layer, as many as a sliced model of that size would keep, with
 its rotations counted. *refit*, *block* and *heal* follow each other from the searched plan on:
 `block` begins with `refit`, and `heal` ({MINUTES} minutes) with the best of both.
-*away* is the share of the KL in the line above it that is gone; *s* is wall time of fitting, and
-of the search for the searched plans of all budgets together. Weights are trained at
+*away* is the share of the KL in the line above it that is gone; *s* is wall time of fitting. A
+search has {SEARCH_MINUTES} minutes for all budgets together; statistics, compensation and `refit`
+see {WINDOWS} windows of 128 tokens. Weights are trained at
 {", ".join(f"{share:g}x" for share in TRAINED)} alone.
 """
 
@@ -74,59 +90,51 @@ def main() -> int:
     lines: list[Line] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        options = _options(folder)
         started = time.monotonic()
-        searched = search(out=folder / "searched", **options)
-        seconds = time.monotonic() - started
-        one_shot = search(out=folder / "one-shot", **options | _SCRIPTED)
-        flap = search(out=folder / "flap", **options | _SCRIPTED | _FLAP)
-        with run_to_recover(folder / "one-shot", NO_PROGRESS) as (_, prepared):
+        runs = _runs(folder)
+        logger.info("three searches took %.0f s", time.monotonic() - started)
+        with run_to_recover(runs[ONE_SHOT].folder, NO_PROGRESS) as (_, prepared):
             slices = HiddenSlices(prepared)
             sliced = {share: slices.holdout_kl(slices.kept(share)) for share in BUDGETS}
         for share in BUDGETS:
             lines += [
                 Line(budget=share, way="like SliceGPT", kl=sliced[share]),
-                Line(budget=share, way="FLAP", kl=_best(flap, share)),
-                Line(budget=share, way="one-shot", kl=_best(one_shot, share)),
-                Line(budget=share, way="searched", kl=_best(searched, share), seconds=seconds),
-                *_recovered(searched, share),
+                *(
+                    Line(budget=share, way=way, kl=runs[way].best(_budget(share)).holdout["kl"])
+                    for way in (FLAP, ONE_SHOT, SEARCHED)
+                ),
+                *_recovered(runs[SEARCHED], share),
             ]
     notes = NOTES.format(text=text_name())
     return finish("recover", [line.row() for line in lines], _goals(lines), notes, seed=SEED)
 
 
-_SCRIPTED: dict[str, Any] = {"searcher": "one_shot", "population": 10, "evaluations": 10}
-_FLAP: dict[str, Any] = {
-    "importance": "flap",
-    "compensate": "bias",
-    "prior": "importance",
-    "space": "heads,channels",
-}
-
-
-def _options(folder: Path) -> dict[str, Any]:
+def _runs(folder: Path) -> dict[str, Run]:
+    """Search by each recipe on one preparation; FLAP's own is of other importances."""
     quick = is_quick()
-    return {
-        "model": str(demo_model()),
-        "seed": SEED,
-        "budget": f"params<={BUDGETS[-1]}x",
-        "minutes": 1 if quick else 1.5,
-        "population": 16,
-        "calibration_windows": 64 if quick else 384,
-        "fresh_windows": 8,
-        "holdout_windows": 16 if quick else 32,
+    settings = SearchSettings.checked(
+        model=str(demo_model()),
+        seed=SEED,
+        budget=_budget(BUDGETS[-1]),
+        minutes=1 if quick else SEARCH_MINUTES,
+        population=10,
+        calibration_windows=64 if quick else WINDOWS,
+        fresh_windows=8,
+        holdout_windows=16 if quick else 32,
         **text_options(folder),
-    }
+    )
+    out = folder / "runs"
+    run_comparison(settings, RECIPES, out, resume=False, progress=NO_PROGRESS)
+    return {name: Run.open(out / name) for name in RECIPES}
 
 
-def _best(run: Run, share: float) -> Measurement:
-    """Return the KL on hold-out text of the best plan of a run within a budget."""
-    return run.best(f"params<={share}x").holdout["kl"]
+def _budget(share: float) -> str:
+    return f"params<={share}x"
 
 
 def _recovered(run: Run, share: float) -> list[Line]:
     """Recover the best plan within a budget in all ways that its budget is asked for."""
-    plan = run.best(f"params<={share}x")
+    plan = run.best(_budget(share))
     lines, best = [], plan.holdout["kl"]
     ways: tuple[LayerRecovery, ...] = ("refit", "block") if share in TRAINED else ("refit",)
     for way in ways:
@@ -135,7 +143,8 @@ def _recovered(run: Run, share: float) -> list[Line]:
         best = lines[-1].kl
     if share in TRAINED:
         minutes = 1 if is_quick() else MINUTES
-        command(["heal", str(run.folder), "--plan", plan.plan_id, f"--minutes={minutes}"])
+        status = command(["heal", str(run.folder), "--plan", plan.plan_id, f"--minutes={minutes}"])
+        assert status == 0, "the healing ended in an error"
         lines.append(_line(run, share, plan.plan_id, "heal", best))
     return lines
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from planner.export.front_exports import ExportIndex, export_plans
 from planner.export.run_exports import export_from_model, export_from_run, names_file
-from planner.recovery.recording import find_variant
+from planner.recovery.recording import best_variant, find_variant
 from planner.recovery.recover_run import RecoverRequest, recover_run
 from planner.results.budgets import named_budget, plan_chooser, split_budgets
 from planner.results.front import front
@@ -14,7 +14,7 @@ from planner.results.indicators import plan_at_knee
 from planner.runs.folder import SETTINGS_FILE
 from planner.runs.records import (
     Evaluation,
-    LayerRecovery,
+    WeightsChoice,
     plan_and_recovery,
     variant_name,
 )
@@ -44,8 +44,9 @@ class Request:
     """Take the best plan within each of many budgets."""
     front: bool = False
     """Take every plan of the run's front."""
-    recover: LayerRecovery | None = None
-    """Take the plan with weights recovered in this way, which are made if they are missing."""
+    recover: WeightsChoice | None = None
+    """Take the plan with weights recovered in this way, which are made if they are missing; or
+    ``best``: each by that of it and its variants which does best on fresh text."""
     format: TargetName = "hf"
     gguf_type: str | None = None
     """Number format of a GGUF file."""
@@ -67,10 +68,10 @@ class Request:
                 "an export needs one of `--plan`, `--budget`, `--knee`, `--budgets` and "
                 f"`--front`, got {' and '.join(given) or 'none'}; give one"
             )
-        if self.recover is not None and (self.front or self.budgets is not None):
+        if self.recover not in {None, "best"} and (self.front or self.budgets is not None):
             raise SettingsError(
-                f"`--recover {self.recover}` is for one plan, got {given[0]} with it; recover "
-                "each by `planner recover`, and export it by its name"
+                f"`--recover {self.recover}` is for one plan, got {given[0]} with it; recover or "
+                "heal the plans first, and set `--recover best`"
             )
         if self.gguf_type is not None and self.format != "gguf":
             raise SettingsError(
@@ -86,13 +87,15 @@ class Request:
 
 
 def _recovered(run: RunStore, plan: str, request: Request, progress: Progress) -> str:
-    """Return the name of a plan with recovered weights, or its own if these are no better.
+    """Return the name of a plan with the weights asked for, or its own if these are no better.
 
     Raises:
         PlanError: If the run has no such plan.
     """
-    assert request.recover is not None, "a recovery was asked for"
     plan_id, _ = plan_and_recovery(plan)
+    if request.recover == "best":
+        return best_variant(run, plan_id).plan_id
+    assert request.recover is not None, "recovered weights were asked for"
     found = find_variant(run, plan_id)
     if request.recover not in found.recovered:
         asked = RecoverRequest(
@@ -176,11 +179,14 @@ def export_many(
     request.check()
     request.choice.make().check_installed()
     run = RunStore.open(existing_path(source))
-    return export_plans(
-        run,
+    plans = (
         front(run.landed(), run.cost_names)
         if request.budgets is None
-        else _within_each(run, split_budgets(request.budgets)),
+        else _within_each(run, split_budgets(request.budgets))
+    )
+    return export_plans(
+        run,
+        [best_variant(run, plan.plan_id) for plan in plans] if request.recover else plans,
         out,
         choice=request.choice,
         trust_remote_code=request.trust_remote_code,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.fitting_text import Changes, FittingText
-from planner.recovery.side_by_side import SKIPPED, SideBySide, asked
+from planner.recovery.side_by_side import FIRST_TOKENS, SideBySide, asked
 from search_spaces.errors import ModelError
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.memory import is_out_of_memory
@@ -235,7 +235,7 @@ class _LayerTraining:
         halves = examples.inputs.dtype
         with torch.autocast(device, halves, enabled=halves != torch.float32):
             outputs = backbone.run_layer(self.layer, examples.inputs, self.call)
-        missing = (outputs.float() - examples.targets)[:, SKIPPED:]
+        missing = (outputs.float() - examples.targets)[:, FIRST_TOKENS:]
         return missing.square().mean()
 
 

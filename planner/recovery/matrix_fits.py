@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evaluators.scoring.prefix_tree import Step
-from planner.recovery.closed_form import Sums, ridge_update
+from planner.recovery.closed_form import Sums, first_tokens_held, ridge_update
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.recovered_weights import Storage
-from planner.recovery.side_by_side import SKIPPED
+from planner.recovery.side_by_side import FIRST_TOKENS
 from search_spaces.models.tensors import tensor_at
 from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.structure.components import Component
@@ -133,9 +133,10 @@ class ProjectionFit(Fit):
         self._held_bytes += self._inputs.nbytes
         if self._held_bytes <= _HELD_BYTES:
             self._held.append(self._inputs.reshape(shape))
-        inputs = self._inputs.reshape(shape)[:, SKIPPED:].flatten(0, 1)
+        places = torch.arange(missing.shape[-2], device=missing.device)
+        is_first = places.expand(missing.shape[:-1]) < FIRST_TOKENS
         sums = self._apart if is_apart else self._sums
-        sums.add(inputs, missing.reshape(shape)[:, SKIPPED:].flatten(0, 1))
+        sums.add(*first_tokens_held(self._inputs.reshape(shape), missing.reshape(shape), is_first))
 
     def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
         linear = layer.get_submodule(self._ending)
@@ -205,12 +206,11 @@ class ExpertFit(Fit):
         for run in self._runs:
             if run.expert not in by_expert:
                 continue
-            is_fitted = run.tokens % length >= SKIPPED
-            tokens, weights = run.tokens[is_fitted], run.weights[is_fitted].float()[:, None]
-            share = weights / totals[tokens][:, None].clamp(min=1e-6)
-            by_expert[run.expert].add(
-                weights * run.channels[is_fitted].float(), share * flat[tokens]
-            )
+            weights = run.weights.float()[:, None]
+            share = weights / totals[run.tokens][:, None].clamp(min=1e-6)
+            inputs, asked = weights * run.channels.float(), share * flat[run.tokens]
+            is_first = run.tokens % length < FIRST_TOKENS
+            by_expert[run.expert].add(*first_tokens_held(inputs, asked, is_first))
 
     def solve_(self, layer: nn.Module) -> dict[str, Tensor]:
         stack = self._mixture.stack("down")

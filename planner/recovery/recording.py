@@ -99,6 +99,21 @@ def variant_there(run: RunFacts, plan_id: str, recovery: Recovery) -> Evaluation
     return variant
 
 
+def best_variant(run: RunFacts, plan_id: str) -> Evaluation:
+    """Return that of a plan and its variants which is nearest to the dense model on fresh text.
+
+    Those count whose weights are there, and the plan itself where it was measured; one without
+    variants is best as it was searched.
+
+    Raises:
+        PlanError: If the run has no such plan.
+    """
+    searched = find_variant(run, plan_id)
+    there = [variant_there(run, plan_id, recovery) for recovery in searched.recovered]
+    known = [each for each in (searched, *there) if each is not None and each.fresh]
+    return min(known, key=lambda each: each.fresh["kl"].value, default=searched)
+
+
 def find_variant(run: RunFacts, name: str) -> Evaluation:
     """Return the plan of a user's name of it, which has the recovery that the name says.
 

@@ -14,9 +14,9 @@ from search_spaces.structure.components import Component
 from search_spaces.surgery.slice_and_cut import narrowed
 
 BATCH_TOKENS = 4096
-SKIPPED = 4
-"""First tokens of each window, which nothing is fitted to: their activations are hundreds of times
-those of others, and would decide alone (Sun et al., 2024, "Massive Activations in Large Language
+FIRST_TOKENS = 4
+"""Of each window, which nothing is fitted to: their activations are hundreds of times those of
+others, and would decide alone (Sun et al., 2024, "Massive Activations in Large Language
 Models")."""
 
 

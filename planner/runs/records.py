@@ -25,6 +25,8 @@ RESCORE_SPLITS: Mapping[RescoreSplit, str] = {"fresh": "fresh", "holdout": "held
 Recovery = Literal["refit", "block", "heal"]
 """How weights of a plan were recovered: a variant of the plan, with scores of its own."""
 LayerRecovery = Literal["refit", "block"]
+WeightsChoice = Literal[LayerRecovery, "best"]
+"""What a plan is exported with; *best* of what there is, of which none is made."""
 """Those that fit a plan layer by layer; `heal` trains it from end to end."""
 RECOVERIES: Mapping[Recovery, str] = {
     "refit": "output projections solved again",

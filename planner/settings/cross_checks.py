@@ -70,11 +70,14 @@ def _check_limit(settings: "SearchSettings") -> None:
 
 
 def _check_text(settings: "SearchSettings") -> None:
-    """Refuse held-out text without other text, and more text than a model should write itself.
+    """Refuse text that is too little or too much for what is to be done with it.
 
     Raises:
         SettingsError: If there is either.
     """
+    if settings.recover != "none" and settings.calibration_windows == 1:
+        rule = "`recover` needs two `calibration_windows` at least, one to compare on"
+        _refuse(rule, 1, "ask for more, or leave out one of both")
     if settings.data is not None:
         return
     if settings.holdout is not None:

@@ -16,7 +16,7 @@ _SETTINGS = ("verify", "trust_remote_code")
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the command's arguments."""
-    from planner.runs.records import LayerRecovery
+    from planner.runs.records import WeightsChoice
     from planner.settings.search import SearchSettings
     from planner.targets.target_names import TargetName
 
@@ -32,9 +32,10 @@ def add_arguments(parser: CommandParser) -> None:
     add_option(parser, "front", bool, help_text, group="plan")
     help_text = (
         "Take the plan with its weights recovered: by refit, which solves output projections "
-        "again, or block, which trains whole layers; they are made if they are missing."
+        "again, or block, which trains whole layers; they are made if they are missing. Or best: "
+        "what does best on fresh text of each plan and of what it was recovered or healed to."
     )
-    add_option(parser, "recover", LayerRecovery, help_text, group="plan")
+    add_option(parser, "recover", WeightsChoice, help_text, group="plan")
     help_text = (
         "What to write: hf for transformers and vLLM, gguf for llama.cpp, onnx for onnxruntime, "
         "onnxruntime-genai and OpenVINO, deci for the DeciLM class of vLLM."

@@ -1,5 +1,6 @@
 """An export that is to be healed: its dense model, and its text, to train on and to judge by."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from search_spaces.progress import Progress
 from search_spaces.space.plan import Plan
 from search_spaces.structure.backbone import Backbone, position_count
 
+logger = logging.getLogger(__name__)
+
 PLAN_FILE = "plan.json"
 """The plan of an export."""
 _JUDGED = ("fresh", "holdout")
@@ -52,6 +55,7 @@ class Patient:
         """Open an export to be healed."""
         manifest = _manifest(folder)
         source = text_source(manifest, settings)
+        _warn_of_trained_text(manifest, source)
         dense = _dense(manifest, settings, progress)
         settings = fitted_to(settings, position_count(dense.loaded.model))
         windows = Windows(
@@ -165,6 +169,20 @@ def text_source(manifest: Manifest, settings: HealSettings) -> TextSource:
     if settings.holdout is None and is_same_place(data, manifest.text):
         source = replace(source, holdout=options.get("holdout"))
     return source
+
+
+def _warn_of_trained_text(manifest: Manifest, source: TextSource) -> None:
+    """Say if an export is to be judged by text that its weights may have been trained on.
+
+    The run that it is from kept its own held-out text apart from that, and no other.
+    """
+    trained = manifest.recovery.settings.get("data") if manifest.recovery else None
+    if trained and source.holdout is None and is_same_place(source.data, trained):
+        logger.warning(
+            "the weights of this export were trained on %s before, so that its KL on text held "
+            "out of that may be too low; name other text with `--data`, or `--holdout` beside it",
+            quoted(str(trained)),
+        )
 
 
 def _dense(manifest: Manifest, settings: HealSettings, progress: Progress) -> DenseModel:

@@ -15,6 +15,7 @@ from planner.recovery.healing.pupil import by_layer, enrol, train
 from planner.recovery.healing.run_text import fitted_to, text_of_run
 from planner.recovery.recording import (
     VariantScorer,
+    best_variant,
     find_variant,
     load_recovered,
     origin_of,
@@ -26,7 +27,7 @@ from planner.recovery.recover import recover
 from planner.recovery.recovered_weights import changed_tensors, staged_weights
 from planner.recovery.recovery_record import CurvePoint, RecoveryRecord
 from planner.runs.folder import HEALING_FILE
-from planner.runs.records import RECOVERIES, Evaluation, Recovered, Recovery
+from planner.runs.records import Evaluation, Recovered, Recovery
 from planner.runs.run_store import RunStore
 from planner.settings.heal import HealSettings
 from search_spaces.errors import DataError
@@ -111,23 +112,14 @@ def beginning(run: RunStore, prepared: PreparedModel, plan_id: str, progress: Pr
     Raises:
         PlanError: If the run has no such plan.
     """
-    variants = _variants(run, plan_id)
-    if not variants and "refit" not in find_variant(run, plan_id).recovered:
+    best = best_variant(run, plan_id)
+    if best.plan_id == plan_id and "refit" not in best.recovered:
         try:
             recover(run, prepared, plan_id, "refit", progress)
         except DataError as error:
             logger.warning("plan %s is healed as it was searched: %s", plan_id, error)
-        variants = _variants(run, plan_id)
-    searched = find_variant(run, plan_id)
-    known = [searched, *variants] if searched.fresh else variants
-    best = min(known, key=lambda each: each.fresh["kl"].value, default=searched)
+        best = best_variant(run, plan_id)
     return best.plan_id
-
-
-def _variants(run: RunStore, plan_id: str) -> list[Evaluation]:
-    """Return the variants of a plan whose weights are there."""
-    found = [variant_there(run, plan_id, recovery) for recovery in RECOVERIES]
-    return [variant for variant in found if variant is not None]
 
 
 def in_number_formats(cut: CutPlan) -> set[str]:

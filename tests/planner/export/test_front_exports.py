@@ -12,11 +12,13 @@ from filelock import FileLock
 
 from planner.cli.main import main
 from planner.export.cards.manifest import Manifest
+from planner.export.choose import Request, export_many
 from planner.export.front_exports import ExportIndex, export_plans
 from planner.run import Run
 from planner.runs.folder import EXPORTS_FILE
 from planner.targets.target_names import TargetChoice
 from search_spaces.errors import OutputError, TargetError, VerificationError
+from search_spaces.progress import NO_PROGRESS
 
 
 class Fake:
@@ -177,6 +179,25 @@ def test_the_best_within_each_budget(
     assert "![KL against params](front.png)" in page
     assert "AutoModelForCausalLM.from_pretrained(FOLDER" in page
     assert (out / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_by_the_best_of_what_it_was_recovered_to(
+    searched_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.export.front_exports.RunExports", Fake)
+    run = Run.open(searched_copy)
+    as_searched, plan_id = (run.best(f"params<={share}x").plan_id for share in (0.9, 0.8))
+    plan = run.recover(plan_id)
+    variant = plan.variant("refit")
+    assert variant is not None
+    assert variant.fresh["kl"].value < plan.fresh["kl"].value
+    request = Request(budgets="params<=0.9x; params<=0.8x", recover="best")
+    index = export_many(str(searched_copy), request, out=tmp_path / "out", progress=NO_PROGRESS)
+    assert [each.plan_id for each in index.plans] == [as_searched, f"{plan_id}+refit"]
+    # and as it was searched once the weights are gone
+    shutil.rmtree(searched_copy / "recovered")
+    index = export_many(str(searched_copy), request, out=tmp_path / "now", progress=NO_PROGRESS)
+    assert [each.plan_id for each in index.plans] == [as_searched, plan_id]
 
 
 def test_two_at_once_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from planner.export.cards.manifest import Manifest
 from planner.export.healing.heal_source import HealRequest
 from planner.export.healing.healed_export import heal_export
 from planner.export.healing.healed_folder import HealedFolder
-from planner.export.healing.patient import text_source
+from planner.export.healing.patient import Patient, text_source
+from planner.recovery.recovery_record import RecoveryRecord
 from planner.run import Run
 from planner.settings.heal import HealSettings
 from planner.targets.hf.loaded_folder import load_export
 from search_spaces.errors import DataError, ModelError, SettingsError
 from search_spaces.progress import NO_PROGRESS
+from tests.planner.export.cards.manifests import MANIFEST
 from tests.planner.recovery.healing.texts import random_text
 from tests.settings import BUDGET
 from tests.shared_folders import shared_folder
@@ -178,6 +180,21 @@ def test_the_command_heals_a_plan_and_exports_it(
     assert "KL on held-out text" in said
     manifest = Manifest.model_validate_json((tmp_path / "healed" / "manifest.json").read_text())
     assert manifest.recovery is not None
+
+
+def test_text_that_was_trained_on_before_is_told(
+    text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = RecoveryRecord(
+        plan_id="a", recovery="heal", origin="", settings={"data": str(text)}, tokens=1, seconds=1
+    )
+    manifest = MANIFEST.model_copy(update={"recovery": record})
+    (tmp_path / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+    for options, is_told in (({}, True), ({"holdout": str(text)}, False)):
+        caplog.clear()
+        with pytest.raises(ModelError):  # there is no such dense model
+            Patient.admitted(tmp_path, _settings(tmp_path, text, **options), NO_PROGRESS)
+        assert ("were trained on" in caplog.text) == is_told
 
 
 def test_the_command_heals_a_front(

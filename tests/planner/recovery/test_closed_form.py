@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from planner.recovery.closed_form import RIDGES, Sums, ridge_update
+from planner.recovery.closed_form import RIDGES, Sums, first_tokens_held, ridge_update
 
 
 def _tokens(columns: int = 12, rows: int = 5) -> tuple[torch.Tensor, torch.Tensor, Sums]:
@@ -50,6 +50,29 @@ def test_each_row_of_a_sparse_matrix_is_solved_on_its_own_support() -> None:
     for row, kept in enumerate(mask):
         expected = _solved(inputs[:, kept], missing[:, row : row + 1], ridge)[0]
         torch.testing.assert_close(update[row, kept].double(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_first_tokens_give_stays_and_they_do_not_decide() -> None:
+    inputs, missing, _ = _tokens()
+    inputs, missing = inputs.float().reshape(10, 20, -1), missing.float().reshape(10, 20, -1)
+    is_first = torch.arange(20).expand(10, 20) < 1
+    inputs[is_first] = 500 * inputs[0, 0]
+    left_out, held, whole = (Sums.of(torch.zeros(5, 12)) for _ in range(3))
+    left_out.add(inputs[~is_first], missing[~is_first])
+    held.add(*first_tokens_held(inputs, missing, is_first))
+    whole.add(inputs.flatten(0, 1), (missing * ~is_first[..., None]).flatten(0, 1))
+    assert held.tokens == 200
+    without, update, deciding = map(ridge_update, (left_out, held, whole))
+    assert without is not None
+    assert update is not None
+    assert deciding is not None
+    first = inputs[0, 0]
+    assert (update @ first).norm() < 0.8 * (without @ first).norm()
+    # at their own size others would hardly count
+    assert left_out.change_by(update) < 10 * left_out.change_by(deciding) < 0
+    lacking, nothing = first_tokens_held(inputs[:, :1], missing[:, :1], is_first[:, :1])
+    assert not len(lacking)
+    assert not len(nothing)
 
 
 def test_what_others_read_pulls_a_matrix_that_reads_little() -> None:

@@ -11,7 +11,7 @@ from planner.recovery.cut_plan import CutPlan
 from planner.recovery.fitting_text import FittingText
 from planner.recovery.recovered_weights import matrices_in
 from planner.recovery.refit import refit
-from planner.recovery.side_by_side import SKIPPED, SideBySide
+from planner.recovery.side_by_side import FIRST_TOKENS, SideBySide
 from search_spaces.errors import DataError
 from search_spaces.models.tensors import tensor_at
 from search_spaces.progress import NO_PROGRESS
@@ -61,7 +61,7 @@ def test_a_dense_plan_stays_as_it_is(saved_llama: Path, tmp_path: Path) -> None:
 def test_the_first_tokens_of_windows_are_left_out(saved_llama: Path, tmp_path: Path) -> None:
     prepared = prepared_model(saved_llama, tmp_path / "run")
     text = FittingText.of(prepared)
-    short = FittingText(fitted=text.fitted[:, :SKIPPED], apart=text.apart)
+    short = FittingText(fitted=text.fitted[:, :FIRST_TOKENS], apart=text.apart)
     assert not any(_changes(smaller_plan(prepared), short).values())
 
 

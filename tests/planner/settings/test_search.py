@@ -114,6 +114,10 @@ def test_every_field_says_what_it_does() -> None:
             "`space` must name what may be cut, got `head`; did you mean `heads`?",
         ),
         ({"model": None}, "`model` must be text, got None"),
+        (
+            {"recover": "refit", "calibration_windows": 1},
+            "`recover` needs two `calibration_windows` at least, one to compare on, got 1; ask",
+        ),
     ],
 )
 def test_a_mistake_is_one_clear_sentence(values: dict[str, Any], said: str) -> None:
