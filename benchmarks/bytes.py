@@ -47,11 +47,11 @@ SINGLE, SEARCHED, FISHER, PRUNED, JOINT = (
 WAYS = (SINGLE, SEARCHED, FISHER, PRUNED, JOINT)
 _RECIPES = {SINGLE: "uniform", SEARCHED: "frontier", FISHER: "autoquantize"}
 _UNITS = "heads,channels,drops"
-SPENT = {SEARCHED: 64_000, JOINT: 130_000}
+SPENT = {SEARCHED: 76_000, JOINT: 160_000}
 """Candidate tokens of a search, those of gradients included."""
-POPULATION = 20
+POPULATION = 30
 """Plans of the other ways, at most, between the dense model and their smallest."""
-WINDOWS, CALIBRATION_WINDOWS, HOLDOUT_WINDOWS, WINDOW_TOKENS = 8, 96, 16, 128
+WINDOWS, CALIBRATION_WINDOWS, HOLDOUT_WINDOWS, WINDOW_TOKENS = 8, 96, 12, 128
 REFITTED = {PRUNED: (0.5,), JOINT: SMALLEST}
 """Sizes at which plans are refitted: pruned, and of some use."""
 BETWEEN = 10
@@ -127,8 +127,8 @@ def _runs(model: FullPrecision, folder: Path, progress: Progress) -> Mapping[str
         "space": _UNITS,
         "budget": f"size<={SMALLEST[0]}x",
         "searcher": "one_shot",
-        "evaluations": POPULATION // 2,
-        "population": POPULATION // 2,
+        "evaluations": POPULATION // 3,
+        "population": POPULATION // 3,
     }
     joint = {
         "space": f"{_UNITS},formats",
