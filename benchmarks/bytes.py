@@ -47,12 +47,12 @@ SINGLE, SEARCHED, FISHER, PRUNED, JOINT = (
 WAYS = (SINGLE, SEARCHED, FISHER, PRUNED, JOINT)
 _RECIPES = {SINGLE: "uniform", SEARCHED: "frontier", FISHER: "autoquantize"}
 _UNITS = "heads,channels,drops"
-PLANS = {SEARCHED: 32, JOINT: 64}
-"""That a search has the tokens of, scored on all windows."""
-POPULATION = 8
-"""Plans of the two ways that are no search, between the dense model and their smallest."""
-WINDOWS, CALIBRATION_WINDOWS, HOLDOUT_WINDOWS, TOKENS = 16, 96, 16, 128
-REFITTED = {PRUNED: (0.5, 0.4), JOINT: SMALLEST}
+SPENT = {SEARCHED: 76_000, JOINT: 160_000}
+"""Candidate tokens of a search, those of gradients included."""
+POPULATION = 30
+"""Plans of the other ways, at most, between the dense model and their smallest."""
+WINDOWS, CALIBRATION_WINDOWS, HOLDOUT_WINDOWS, WINDOW_TOKENS = 8, 96, 12, 128
+REFITTED = {PRUNED: (0.5,), JOINT: SMALLEST}
 """Sizes at which plans are refitted: pruned, and of some use."""
 BETWEEN = 10
 """Budgets between the largest and the smallest that one run must answer without a new plan."""
@@ -65,18 +65,18 @@ def _listed(sizes: Iterable[float]) -> str:
 NOTES = f"""
 SmolLM2-135M-Instruct made a model of full precision (its file is of 4 bits): {{model}}. Text:
 {{text}}. Each cell: KL to that model on hold-out text, nats a token, with its error over
-{HOLDOUT_WINDOWS} windows of {TOKENS} tokens, for the best plan whose weights are at most so many
-bytes of those in bfloat16.
+{HOLDOUT_WINDOWS} windows of {WINDOW_TOKENS} tokens, for the best plan whose weights are at most
+so many bytes of those in bfloat16.
 
 - *{SINGLE}*: the best of GGUF's formats Q8_0 … Q2_K in every matrix.
 - *{SEARCHED}*: `--space formats`; *{FISHER}*: `--searcher autoquantize`.
 - *{PRUNED}*: heads, channels and drops in bfloat16, the best of plans by sensitivities that add up
-  (`--searcher one_shot`); *{JOINT}*: these and formats in one search. Plans are refitted (`planner
-  recover`) at {_listed(REFITTED[PRUNED])} and at {_listed(REFITTED[JOINT])}, and count so where
-  that helps on text of its own.
+  (`--searcher one_shot`); *{JOINT}*: these and formats in one search. The plans at
+  {_listed(REFITTED[PRUNED])} and at {_listed(REFITTED[JOINT])} are refitted (`planner recover`),
+  and count so where that helps on text of its own.
 
-*{SEARCHED}* has the tokens of {PLANS[SEARCHED]} plans on {WINDOWS} windows, *{JOINT}* of
-{PLANS[JOINT]}; the other ways are {POPULATION} plans each, or about as many. All fits are on
+*{SEARCHED}* has {SPENT[SEARCHED]:,} tokens of candidates, on {WINDOWS} windows at most, and
+*{JOINT}* {SPENT[JOINT]:,}; the other ways are up to {POPULATION} plans each. All fits are on
 {CALIBRATION_WINDOWS} windows. The table took {{minutes:.0f}} minutes, with the model there.
 
 **Formats alone end at {{least:.3f}}x.** GGUF's K-quants take rows of 256 inputs, and this model's
@@ -115,30 +115,30 @@ def main() -> int:
 def _runs(model: FullPrecision, folder: Path, progress: Progress) -> Mapping[str, Run]:
     """Search in each way; formats alone are compared on one preparation, without baselines."""
     common = {"model": str(model.folder), "progress": progress, **_options(folder)}
-    tokens = {way: plans * WINDOWS * TOKENS for way, plans in PLANS.items()}
     compare(
         out=folder / "formats",
         recipes=list(_RECIPES.values()),
         space="formats",
         budget=f"size<={LEAST}x",
-        tokens=tokens[SEARCHED],
+        tokens=SPENT[SEARCHED],
         **common,
     )
     pruned = {
         "space": _UNITS,
         "budget": f"size<={SMALLEST[0]}x",
         "searcher": "one_shot",
-        "evaluations": POPULATION,
+        "evaluations": POPULATION // 3,
+        "population": POPULATION // 3,
     }
     joint = {
         "space": f"{_UNITS},formats",
         "budget": f"size<={SMALLEST[-1]}x",
-        "tokens": tokens[JOINT],
+        "tokens": SPENT[JOINT],
     }
     return {
         **{way: Run.open(folder / "formats" / recipe) for way, recipe in _RECIPES.items()},
-        PRUNED: search(out=folder / "pruned", **common, **pruned),
-        JOINT: search(out=folder / "both", **common, **joint),
+        PRUNED: search(out=folder / "pruned", **common | pruned),
+        JOINT: search(out=folder / "both", **common | joint),
     }
 
 
@@ -151,7 +151,7 @@ def _options(folder: Path) -> dict[str, Any]:
         "calibration_windows": CALIBRATION_WINDOWS,
         "fresh_windows": 2,
         "holdout_windows": HOLDOUT_WINDOWS,
-        "window_tokens": TOKENS,
+        "window_tokens": WINDOW_TOKENS,
         # what is timed here is of no account
         "prompt_tokens": 8,
         "new_tokens": 1,

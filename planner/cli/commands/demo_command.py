@@ -81,6 +81,9 @@ def small_settings() -> "SearchSettings":
         # the model's own file is of four bits: all else would cost bytes or another rounding
         formats="source,Q4_1,Q4_0",
         loads_in="llama.cpp",
+        # for the clock's sake again: each width in each format is quantised when it is first met
+        quantizer="imatrix",
+        mlp_step=256,
         tokens=15_000,
         minutes=0.75,
     )
