@@ -96,7 +96,7 @@ def with_formats(
     on_disk = as_stored(structure, stored_in(settings.loads_in, structure, loaded.stored))
     for number_format in settings.formats.formats if settings.formats else ():
         _check_held(on_disk, number_format, sources)
-    formats = component_formats(on_disk, ladder, sources)
+    formats = component_formats(on_disk, ladder, sources, holds.fuses)
     offering = replace(holds, formats=formats)
     for notice in (*_sources_notice(sources), *_widths_notice(structure, settings, offering)):
         logger.info(notice)
