@@ -17,6 +17,7 @@ from search_spaces.space.build import build_space, lay_out_options, unit_levels
 from search_spaces.space.formats.component_formats import Sources, component_formats
 from search_spaces.space.formats.format_ladder import FormatLadder
 from search_spaces.space.holds import Holds
+from search_spaces.space.levels import channel_levels
 from search_spaces.space.number_format import SOURCE, NumberFormat, file_format
 from search_spaces.space.orders import Orders
 from search_spaces.space.space import SearchSpace
@@ -175,18 +176,25 @@ def _widths_notice(
 ) -> Iterator[str]:
     """Yield which widths are no levels, for they would break blocks."""
     everything = replace(offering, formats={})
-    lost: dict[str, tuple[int, int, int]] = {}
+    lost: dict[str, tuple[int, int, str]] = {}
     for component in structure.components:
         both = (
             unit_levels(component, settings.space, settings.mlp_step, holds)
             for holds in (everything, offering)
         )
         before, after = (len(levels) for levels in both)
+        formats = offering.formats_of(component)
         if after < before:
-            step = offering.formats_of(component).unit_step
-            lost.setdefault(component.kind, (before, after, step))
+            lost.setdefault(component.kind, (before, after, f"{formats.unit_step} units"))
+        if not settings.space.channels:
+            continue
+        inner = channel_levels(component, settings.mlp_step)
+        held = [count for count in inner if formats.holds_channels(component, count)]
+        if len(held) < len(inner):
+            of_inner = len(inner), len(held), f"{formats.channel_step} channels"
+            lost.setdefault("expert", of_inner)
     for kind, (before, after, step) in lost.items():
         yield (
             f"of {before} widths of each {kind}, number formats hold {after} in whole blocks, "
-            f"multiples of {step} units, and the others are left out; `--formats` chooses"
+            f"multiples of {step}, and the others are left out; `--formats` chooses"
         )
