@@ -87,7 +87,10 @@ def with_formats(
     """
     if settings.space.cache and len(holds.caches) < 2:
         raise SettingsError(
-            "`space` cache needs a runtime that keeps keys and values in fewer bits, and "
+            "`space` cache needs heads whose features are a multiple of 32 for fewer bits, and "
+            "this model's are not; leave it out"
+            if holds.caches
+            else "`space` cache needs a runtime that keeps keys and values in fewer bits, and "
             f"{settings.loads_in} has none; set `--loads_in llama.cpp`, or leave it out"
         )
     if not settings.space.formats:

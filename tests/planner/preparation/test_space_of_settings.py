@@ -49,7 +49,12 @@ def asked(**values: str) -> SearchSettings:
             "of sparse weights must keep zeros, and Q4_K does not; leave it out",
         ),
         (asked(loads_in="onnx"), Holds(stores=()), "needs a place that stores some, and onnx"),
-        (asked(space="cache,formats", loads_in="vllm"), TWO, "and vllm has none; set `--loads_in"),
+        (
+            asked(space="cache,formats", loads_in="vllm"),
+            replace(TWO, caches=()),
+            "and vllm has none; set `--loads_in",
+        ),
+        (asked(space="cache", loads_in="llama.cpp"), TWO, "heads whose features are a multiple"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_in_a_sentence(
