@@ -93,7 +93,9 @@ def test_zeros_that_no_block_holds_are_packed_as_they_are_stored() -> None:
     """The last matrix of an MLP has rows of 48 inputs, which stay in float32."""
     structure = llama()
     sparse, both = (costs_of(structure, {3: option}) for option in (2, 3))
-    rows, columns = matrix(structure.owner(structure.components[3]).mlp.down_proj).shape
+    rows, columns = matrix(
+        structure.owner(structure.components[3]).get_submodule("mlp.down_proj")
+    ).shape
     assert columns == 48
     others = 2 * rows * columns  # of gate and up, in blocks of 32
     saved = by_hand(structure, 3, "Q8_0") - 4 * 3 * rows * columns
