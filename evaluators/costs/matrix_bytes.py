@@ -51,7 +51,7 @@ class StoredMatrix:
     @property
     def packed_bytes(self) -> Counts:
         """Bytes of a bit for each weight, and of all but those of the zeros."""
-        bits = self.anew.weight_bits or 8 * self.itemsize
+        bits = _weight_bits(self.anew, self.columns, self.itemsize)
         return self.all_bytes + mask_bytes(self.rows, self.columns) - self.zeros * bits // 8
 
 
@@ -75,6 +75,14 @@ def stored_bytes(
     others = dense if fallback is None else stored_bytes(fallback, rows, columns, itemsize)
     fitting = number_format.bytes_of(rows, columns) * (dense > 0)
     return np.where(columns % number_format.block == 0, fitting, others)
+
+
+def _weight_bits(number_format: NumberFormat, columns: Counts, itemsize: int) -> Counts:
+    """Return the bits of each weight in the format that holds a matrix, scales apart."""
+    if number_format == STORED:
+        return np.full_like(columns, 8 * itemsize)
+    others = _weight_bits(FORMATS.get(number_format.fallback, STORED), columns, itemsize)
+    return np.where(columns % number_format.block == 0, number_format.weight_bits, others)
 
 
 Saved = Callable[[StoredMatrix], Counts]

@@ -17,6 +17,7 @@ from search_spaces.space.build import build_space, lay_out_options, unit_levels
 from search_spaces.space.formats.component_formats import Sources, component_formats
 from search_spaces.space.formats.format_ladder import FormatLadder
 from search_spaces.space.holds import Holds
+from search_spaces.space.levels import channel_levels
 from search_spaces.space.number_format import SOURCE, NumberFormat, file_format
 from search_spaces.space.orders import Orders
 from search_spaces.space.space import SearchSpace
@@ -86,7 +87,10 @@ def with_formats(
     """
     if settings.space.cache and len(holds.caches) < 2:
         raise SettingsError(
-            "`space` cache needs a runtime that keeps keys and values in fewer bits, and "
+            "`space` cache needs heads whose features are a multiple of 32 for fewer bits, and "
+            "this model's are not; leave it out"
+            if holds.caches
+            else "`space` cache needs a runtime that keeps keys and values in fewer bits, and "
             f"{settings.loads_in} has none; set `--loads_in llama.cpp`, or leave it out"
         )
     if not settings.space.formats:
@@ -96,7 +100,7 @@ def with_formats(
     on_disk = as_stored(structure, stored_in(settings.loads_in, structure, loaded.stored))
     for number_format in settings.formats.formats if settings.formats else ():
         _check_held(on_disk, number_format, sources)
-    formats = component_formats(on_disk, ladder, sources)
+    formats = component_formats(on_disk, ladder, sources, holds.fuses)
     offering = replace(holds, formats=formats)
     for notice in (*_sources_notice(sources), *_widths_notice(structure, settings, offering)):
         logger.info(notice)
@@ -175,18 +179,25 @@ def _widths_notice(
 ) -> Iterator[str]:
     """Yield which widths are no levels, for they would break blocks."""
     everything = replace(offering, formats={})
-    lost: dict[str, tuple[int, int, int]] = {}
+    lost: dict[str, tuple[int, int, str]] = {}
     for component in structure.components:
         both = (
             unit_levels(component, settings.space, settings.mlp_step, holds)
             for holds in (everything, offering)
         )
         before, after = (len(levels) for levels in both)
+        formats = offering.formats_of(component)
         if after < before:
-            step = offering.formats_of(component).unit_step
-            lost.setdefault(component.kind, (before, after, step))
+            lost.setdefault(component.kind, (before, after, f"{formats.unit_step} units"))
+        if not settings.space.channels:
+            continue
+        inner = channel_levels(component, settings.mlp_step)
+        held = [count for count in inner if formats.holds_channels(component, count)]
+        if len(held) < len(inner):
+            of_inner = len(inner), len(held), f"{formats.channel_step} channels"
+            lost.setdefault("expert", of_inner)
     for kind, (before, after, step) in lost.items():
         yield (
             f"of {before} widths of each {kind}, number formats hold {after} in whole blocks, "
-            f"multiples of {step} units, and the others are left out; `--formats` chooses"
+            f"multiples of {step}, and the others are left out; `--formats` chooses"
         )

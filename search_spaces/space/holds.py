@@ -32,6 +32,8 @@ class Holds:
     """For each kind of component along what all that are kept of the model must be alike."""
     whole_layers: bool = False
     """Whether a layer must keep some of all its components, or nothing."""
+    fuses: "frozenset[ComponentKind]" = frozenset()
+    """Kinds of component whose matrices with rows of units may be one matrix in its files."""
     stores: tuple[NumberFormat, ...] = tuple(FORMATS.values())
     """Number formats that its files hold matrices in, besides the dense model's."""
     caches: tuple[NumberFormat, ...] = tuple(CACHE_FORMATS.values())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from planner.targets.gguf.gguf_families import Architecture
+from search_spaces.errors import TargetError
 from search_spaces.pruned_weights.quantized import QuantizedMatrix
 
 Rows = Tensor | QuantizedMatrix
@@ -104,7 +105,7 @@ def fitted(architecture: Architecture, block: Block, hidden: int, *, needs_head:
     if not block.has_feed_forward:
         added |= _zero_mlp(hidden, like)
     if fuses:
-        tensors, added = _fused(tensors), _fused(added)
+        tensors, added = _fused(tensors, architecture), _fused(added, architecture)
     filler = {**tensors, **added} if block.filler else added
     return replace(block, tensors=tensors | added, filler=frozenset(filler))
 
@@ -121,14 +122,27 @@ def rearranged(rows: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
     return change(rows)
 
 
-def _fused(tensors: Mapping[str, Rows]) -> dict[str, Rows]:
-    """Return tensors with queries, keys and values in one matrix, if they are there."""
+def _fused(tensors: Mapping[str, Rows], architecture: Architecture) -> dict[str, Rows]:
+    """Return tensors with queries, keys and values in one matrix, if they are there.
+
+    Raises:
+        TargetError: If they came from a file in several number formats.
+    """
     names = [f"attn_{part}.weight" for part in "qkv"]
     if names[0] not in tensors:
         return dict(tensors)
     rest = {name: tensor for name, tensor in tensors.items() if name not in names}
     first, *others = [tensors[name] for name in names]
-    # of one component and as wide, they are of one format
+    formats = {
+        each.format.name if isinstance(each, QuantizedMatrix) else "16 or 32 bits"
+        for each in (first, *others)
+    }
+    if len(formats) > 1:
+        raise TargetError(
+            f"queries, keys and values are one matrix in `{architecture.name}` of llama.cpp, and "
+            f"in this plan they are in {' and '.join(sorted(formats))}; search with `--loads_in "
+            "llama.cpp`, or export with `--format hf`"
+        )
     stored = [each.data if isinstance(each, QuantizedMatrix) else each for each in others]
     return rest | {"attn_qkv.weight": rearranged(first, lambda each: torch.cat([each, *stored]))}
 

@@ -31,7 +31,7 @@ from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.holds import Holds
 from search_spaces.space.number_format import CACHE_FORMATS, FORMATS, NumberFormat
-from search_spaces.structure.components import Component
+from search_spaces.structure.components import Component, ComponentKind
 from search_spaces.structure.model import ModelStructure
 
 MODEL_FILE = "model.gguf"
@@ -241,8 +241,11 @@ def _holds(structure: ModelStructure, tokenizer: PreTrainedTokenizerBase | None)
         return Holds(refuses_model=reason)
     head_dim = head_dim_of(structure)
     caches = tuple(each for each in CACHE_FORMATS.values() if each.fits(head_dim))
-    if varied_architecture(structure) is not None:
-        return Holds(stores=STORES, caches=caches)
+    if (varied := varied_architecture(structure)) is not None:
+        fuses: frozenset[ComponentKind] = frozenset(
+            {"attention"} if varied.fuses_attention else ()
+        )
+        return Holds(fuses=fuses, stores=STORES, caches=caches)
     family = family_of(structure)
     assert family is not None, "a model of no family is refused above"
     own = family.own

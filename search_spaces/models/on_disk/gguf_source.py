@@ -35,13 +35,15 @@ class GgufSource:
         """The type of each quantised matrix, by its name in the model."""
         return {name: parts[0].tensor_type.name for name, parts in self._parts.items()}
 
-    def rows(self, name: str) -> NDArray[np.uint8]:
-        """Return the bytes of a matrix, in the file's order, ``(..., rows, bytes a row)``.
+    def rows(self, name: str, member: int | None = None) -> NDArray[np.uint8]:
+        """Return the bytes of a matrix, in the file's order, ``(rows, bytes a row)``.
 
         Args:
             name: One of those of `types`.
+            member: Which matrix of a stack, the others of which are not read; None: it is none.
         """
-        return np.concatenate([part.data for part in self._parts[name]], axis=-2)
+        parts = (part.data for part in self._parts[name])
+        return np.concatenate([p if member is None else p[member] for p in parts], axis=-2)
 
     @cached_property
     def _parts(self) -> Mapping[str, tuple[ReaderTensor, ...]]:

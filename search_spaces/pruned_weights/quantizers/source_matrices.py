@@ -42,8 +42,8 @@ class SourceMatrices:
             ModelError: If the file does not hold these rows, as when it was replaced.
         """
         assert self._source is not None, "nothing came from a file"
-        data = torch.from_numpy(self._source.rows(name))
-        stored = QuantizedMatrix(self.format_of(name), data if member is None else data[member])
+        data = torch.from_numpy(self._source.rows(name, member))
+        stored = QuantizedMatrix(self.format_of(name), data)
         # as the model was unpacked, and cast
         numbers = stored.dequantized().bfloat16().to(self._dtype).float()
         order = _positions(weight.float().cpu(), numbers)

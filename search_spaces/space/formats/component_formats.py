@@ -1,6 +1,6 @@
 """Number formats that one component chooses among, and what they ask of its widths."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd, lcm
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from search_spaces.space.number_format import SOURCE, STORED, NumberFormat
 
 if TYPE_CHECKING:  # their modules load torch, which reading a plan can do without
-    from search_spaces.structure.components import Component, UnitWeight
+    from search_spaces.structure.components import Component, ComponentKind, UnitWeight
     from search_spaces.structure.model import ModelStructure
 
 Sources = Mapping[str, NumberFormat]
@@ -44,7 +44,10 @@ NO_FORMATS = ComponentFormats()
 
 
 def component_formats(
-    structure: "ModelStructure", ladder: Sequence[NumberFormat], sources: Sources
+    structure: "ModelStructure",
+    ladder: Sequence[NumberFormat],
+    sources: Sources,
+    fuses: Collection["ComponentKind"] = (),
 ) -> dict[str, ComponentFormats]:
     """Return the formats of each component of a model, by its name.
 
@@ -55,9 +58,13 @@ def component_formats(
         structure: As it is on disk, for its number formats.
         ladder: To choose from.
         sources: Of the model.
+        fuses: Kinds of component whose matrices with rows of units must be in one format, as they
+            may be one matrix where they are stored.
     """
     return {
-        component.name: _of_component(structure, component, ladder, sources)
+        component.name: _of_component(
+            structure, component, ladder, sources, is_fused=component.kind in fuses
+        )
         for component in structure.components
     }
 
@@ -82,6 +89,8 @@ def _of_component(
     component: "Component",
     ladder: Sequence[NumberFormat],
     sources: Sources,
+    *,
+    is_fused: bool,
 ) -> ComponentFormats:
     owner = structure.owner(component)
     weights = [each for each in component.unit_weights(owner) if each.role == "matrix"]
@@ -96,6 +105,8 @@ def _of_component(
             each.held(weight.tensor.shape[-1]) for each, weight in zip(asked, weights, strict=True)
         )
         pairs = [*zip(held, weights, strict=True)]
+        if is_fused and len({each for each, weight in pairs if weight.side == "rows"}) > 1:
+            continue
         size = sum(_bytes(each, weight) for each, weight in pairs)
         if held in sizes or size >= sum(_bytes(STORED, weight) for weight in weights):
             continue

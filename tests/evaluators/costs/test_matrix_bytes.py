@@ -89,6 +89,21 @@ def test_matrices_are_blocks_with_their_scales(position: int, option: int) -> No
     assert plain["bits"] == pytest.approx(32, rel=0.02)  # rotary tables are no parameters
 
 
+def test_zeros_that_no_block_holds_are_packed_as_they_are_stored() -> None:
+    """The last matrix of an MLP has rows of 48 inputs, which stay in float32."""
+    structure = llama()
+    sparse, both = (costs_of(structure, {3: option}) for option in (2, 3))
+    rows, columns = matrix(
+        structure.owner(structure.components[3]).get_submodule("mlp.down_proj")
+    ).shape
+    assert columns == 48
+    others = 2 * rows * columns  # of gate and up, in blocks of 32
+    saved = by_hand(structure, 3, "Q8_0") - 4 * 3 * rows * columns
+    assert both["size"] - sparse["size"] == saved
+    # of each zero in a block 24 bits fewer are left out than in float32
+    assert both["packed"] - sparse["packed"] == saved + 24 * (others // 2) // 8
+
+
 def test_zeros_are_packed_in_every_format() -> None:
     structure = llama()
     component = structure.components[0]  # all of its rows are whole blocks of 32

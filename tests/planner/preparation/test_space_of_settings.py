@@ -14,6 +14,7 @@ from search_spaces.reading.read import read_structure
 from search_spaces.space.holds import HOLDS_ALL, Holds
 from search_spaces.space.number_format import CACHE_FORMATS, FORMATS
 from search_spaces.structure.model import ModelStructure
+from tests.models.moe_families import mixture_in_blocks
 
 TWO = Holds(stores=(FORMATS["Q8_0"], FORMATS["Q4_K"]), caches=(CACHE_FORMATS["F16"],))
 
@@ -48,7 +49,12 @@ def asked(**values: str) -> SearchSettings:
             "of sparse weights must keep zeros, and Q4_K does not; leave it out",
         ),
         (asked(loads_in="onnx"), Holds(stores=()), "needs a place that stores some, and onnx"),
-        (asked(space="cache,formats", loads_in="vllm"), TWO, "and vllm has none; set `--loads_in"),
+        (
+            asked(space="cache,formats", loads_in="vllm"),
+            replace(TWO, caches=()),
+            "and vllm has none; set `--loads_in",
+        ),
+        (asked(space="cache", loads_in="llama.cpp"), TWO, "heads whose features are a multiple"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_in_a_sentence(
@@ -95,6 +101,12 @@ def test_widths_that_are_left_out_are_said(
     (said,) = caplog.messages
     assert "widths of each attention, number formats hold" in said
     assert "multiples of 2 units" in said
+    caplog.clear()
+    experts = mixture_in_blocks().with_ends()
+    with_formats(TWO, loaded, experts, asked(space="channels,formats"))
+    (said,) = caplog.messages
+    assert "of 8 widths of each expert, number formats hold 2 in whole" in said
+    assert "multiples of 32 channels" in said
     caplog.clear()
     with_formats(replace(TWO, stores=(FORMATS["BF16"],)), loaded, structure, asked())
     assert not caplog.messages

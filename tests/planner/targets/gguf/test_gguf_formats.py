@@ -13,14 +13,17 @@ from planner.targets.cut_layers import CutLayers, logits_of_layers
 from planner.targets.gguf.gguf_file import GgufModel, write_file
 from planner.targets.gguf.gguf_layers import blocks_of
 from planner.targets.gguf.gguf_runtime import served
+from planner.targets.gguf.gguf_target import _holds
+from search_spaces.errors import TargetError
 from search_spaces.models.fingerprint import lasting
 from search_spaces.models.on_disk.gguf_source import GgufSource
 from search_spaces.pruned_weights.quantizers.source_matrices import SourceMatrices
+from search_spaces.space.number_format import FORMATS
 from search_spaces.structure.model import ModelStructure
 from tests.models.candidates import irregular_plan, random_tokens
 from tests.models.families import FAMILIES, dense
 from tests.models.moe_families import MOE_FAMILIES
-from tests.planner.targets.in_formats import in_formats
+from tests.planner.targets.in_formats import in_formats, quantized
 
 MIXED = {"attention": "Q8_0", "mlp": "Q4_1", "embedding": "Q5_0", "head": "Q4_0"}
 
@@ -92,6 +95,20 @@ def test_rows_are_turned_in_their_bytes(tmp_path: Path) -> None:
     # of a head of 8 features the halves alternate: 0 4 1 5 2 6 3 7
     halves = matrix.reshape(-1, 2, 4, matrix.shape[-1]).swapaxes(1, 2).reshape(matrix.shape)
     np.testing.assert_array_equal(turned, halves)
+
+
+def test_one_matrix_of_several_formats_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """As of a file whose values are in more bits than its queries, where layers differ."""
+    structure = FAMILIES["qwen3"].structure(tie_word_embeddings=True)
+    cut = in_formats(structure, irregular_plan(FAMILIES["qwen3"]), {"attention": "Q8_0"})
+    values = "self_attn.v_proj.weight"
+    layer = next(each for each in cut.quantized if values in each)
+    layer[values] = quantized(layer[values].dequantized(), FORMATS["Q4_1"])  # type: ignore[index]
+    with pytest.raises(TargetError, match="in this plan they are in Q4_1 and Q8_0; search") as no:
+        written(cut, tmp_path / "m.gguf")
+    assert len(str(no.value)) <= 300
+    assert _holds(structure, None).fuses == {"attention"}
+    assert not _holds(dense("llama"), None).fuses
 
 
 def test_stacks_of_experts_are_in_formats(tmp_path: Path) -> None:

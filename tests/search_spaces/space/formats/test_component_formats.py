@@ -91,6 +91,26 @@ def test_a_source_is_of_each_matrix_as_it_came() -> None:
     assert set(formats[attention.name].formats) == {SOURCE, FORMATS["Q8_0"]}
 
 
+def test_a_source_of_several_formats_is_not_offered_where_matrices_are_one() -> None:
+    structure = structure_of()
+    attention, _ = structure.in_layers
+    owner = structure.owner(attention)
+    rows = [each.path for each in attention.unit_weights(owner) if each.side == "rows"]
+    names = [structure.tensor_name(attention, path) for path in rows]
+    assert len(names) == 3
+    alike = dict.fromkeys(names, file_format("Q4_1"))
+    mixed = {**alike, names[-1]: file_format("Q5_1")}  # as values are in many a file
+    for sources, fuses, is_offered in (
+        (mixed, (), True),
+        (alike, ("attention",), True),
+        (mixed, ("attention",), False),
+        (mixed, ("mlp",), True),
+    ):
+        formats = component_formats(structure, (SOURCE, FORMATS["Q8_0"]), sources, fuses)
+        assert (SOURCE in formats[attention.name].formats) == is_offered
+        assert FORMATS["Q8_0"] in formats[attention.name].formats
+
+
 @pytest.mark.parametrize(
     ("came", "kept", "anew"), [("Q4_1", "Q4_1", "Q4_1"), ("IQ4_XS", "IQ4_XS", "Q4_K")]
 )
