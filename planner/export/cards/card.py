@@ -10,9 +10,9 @@ from planner.export.cards.markdown import code, escaped
 from planner.targets.target_names import TargetName
 
 _CARD = """\
-# {title}, pruned to {share:.0%} of its parameters
+# {title}, {made}
 
-Pruned from {source} by compression-planner, plan `{plan_id}`: smaller tensors, no
+Made from {source} by compression-planner, plan `{plan_id}`: {tensors}, no
 masks{untrained}.{notes}{experts}{fitted}
 
 | | dense | pruned | |
@@ -50,7 +50,8 @@ def write_card(manifest: Manifest) -> str:
     return head(manifest.origin, tags, library or "transformers") + _CARD.format(
         title=escaped(name),
         source=code(name),
-        share=manifest.costs["params"] / manifest.dense_costs["params"],
+        made=_made(manifest),
+        tensors="smaller tensors" if _is_smaller(manifest) else "tensors of the same shapes",
         plan_id=manifest.plan_id,
         untrained=", no training" if manifest.recovery is None else "",
         notes="".join(f" {note}" for note in manifest.notes),
@@ -68,6 +69,20 @@ def write_card(manifest: Manifest) -> str:
         loading=manifest.loading,
         origin=origin_text(manifest.origin),
     )
+
+
+def _is_smaller(manifest: Manifest) -> bool:
+    return manifest.costs["params"] < manifest.dense_costs["params"]
+
+
+def _made(manifest: Manifest) -> str:
+    """Return what was made of the dense model, in a few words."""
+    params = manifest.costs["params"]
+    if _is_smaller(manifest):
+        return f"pruned to {params / manifest.dense_costs['params']:.0%} of its parameters"
+    if (nonzero := manifest.costs.get("nonzero", params)) < params:
+        return f"with {nonzero / params:.0%} of its weights other than zero"
+    return "in fewer bits"
 
 
 def _fitted(manifest: Manifest) -> str:

@@ -32,14 +32,19 @@ def site_sensitivities(
     singles = single_sites(domain, most_levels, ~estimated)
     answer = yield Ask(genomes=singles, rungs=1, racing=False)
     tables = sensitivity_tables(domain, singles, answer.objectives[:, 0])
-    if estimated.any():
-        answer = yield Ask(genomes=domain.top_levels[None], gradients=True)
-        changes = domain.by_site(answer.gradients[0])
-        tables = tuple(
-            _not_increasing(change) if is_estimated else table
-            for table, change, is_estimated in zip(tables, changes, estimated, strict=True)
-        )
-    return tables
+    if not estimated.any():
+        return tables
+    answer = yield Ask(genomes=domain.top_levels[None], gradients=True)
+    if np.isfinite(answer.gradients[0]).all():
+        others = tuple(map(_not_increasing, domain.by_site(answer.gradients[0])))
+    else:  # such as in a format of too small a range: scores will do
+        singles = single_sites(domain, most_levels, estimated)
+        answer = yield Ask(genomes=singles, rungs=1, racing=False)
+        others = sensitivity_tables(domain, singles, answer.objectives[:, 0])
+    return tuple(
+        other if is_estimated else table
+        for table, other, is_estimated in zip(tables, others, estimated, strict=True)
+    )
 
 
 def single_sites(

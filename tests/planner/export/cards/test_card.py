@@ -25,6 +25,22 @@ def test_the_card_shows_costs_and_how_to_load() -> None:
     assert "Measured in torch 9, float32, Some CPU, 2 threads. Latency: batch 1.\n" in card
 
 
+def test_what_was_made_is_said_as_it_is() -> None:
+    same = {"params": 1000.0, "size": 5e5, "macs": 900.0}
+    card = write_card(MANIFEST.model_copy(update={"costs": same}))
+    assert "# SmolLM2-135M, in fewer bits\n" in card
+    assert ": tensors of the same shapes, no\n" in card
+    card = write_card(
+        MANIFEST.model_copy(
+            update={
+                "costs": {**same, "nonzero": 500.0},
+                "dense_costs": {**MANIFEST.dense_costs, "nonzero": 1000.0},
+            }
+        )
+    )
+    assert "# SmolLM2-135M, with 50% of its weights other than zero\n" in card
+
+
 def test_bytes_are_said_as_written_and_in_their_formats() -> None:
     card = write_card(MANIFEST.model_copy(update={"written_size": 1.9e6}))
     assert "| weights on disk, as written | 2.0 MB | 1.9 MB | 0.95x |" in card

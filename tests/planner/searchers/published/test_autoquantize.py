@@ -31,7 +31,7 @@ def space(*, all_formats: bool, limit: float = 0.7) -> Domain:
     return replace(TOY.domain(limit, only_budget=True), kinds=tuple(kinds))
 
 
-def answer(ask: Ask) -> Answer:
+def answer(ask: Ask, told_by_gradients: float = 1.0) -> Answer:
     """Answer as the toy does, but for gradients, which are of second order where there are some.
 
     Of sites that are no formats a backward pass of the dense model says nothing.
@@ -42,10 +42,13 @@ def answer(ask: Ask) -> Answer:
     told = [
         table if is_format else 0 * table for table, is_format in zip(EXACT, FORMATS, strict=True)
     ]
-    return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), gradients=(np.concatenate(told),))
+    gradients = told_by_gradients * np.concatenate(told)
+    return Answer(objectives=np.empty((0, 0)), seen=np.empty(0), gradients=(gradients,))
 
 
-def told(space: Domain, text: Text) -> tuple[list[Ask], tuple[Floats, ...]]:
+def told(
+    space: Domain, text: Text, told_by_gradients: float = 1.0
+) -> tuple[list[Ask], tuple[Floats, ...]]:
     """What is asked for sensitivities, and what they come to."""
     asks: list[Ask] = []
     dialogue = site_sensitivities(space, text, 4)
@@ -53,7 +56,7 @@ def told(space: Domain, text: Text) -> tuple[list[Ask], tuple[Floats, ...]]:
     while True:
         asks.append(ask)
         try:
-            ask = dialogue.send(answer(ask))
+            ask = dialogue.send(answer(ask, told_by_gradients))
         except StopIteration as stopped:
             return asks, stopped.value
 
@@ -65,6 +68,16 @@ def test_formats_take_one_backward_pass_and_all_else_is_scored_alone() -> None:
     assert lowered.sum(axis=1).tolist() == [0, *[1] * int((~FORMATS).sum())]
     assert not lowered[:, FORMATS].any()
     assert gradients.gradients
+    for table, exact in zip(tables, EXACT, strict=True):
+        np.testing.assert_allclose(table, exact, atol=1e-12)
+
+
+def test_where_the_backward_pass_fails_formats_are_scored_alone_too() -> None:
+    asks, tables = told(space(all_formats=False), TEXT, told_by_gradients=np.nan)
+    _, _, formats = asks
+    lowered = formats.genomes != TOY.top_levels
+    assert lowered[:, FORMATS].any(axis=0).all()
+    assert not lowered[:, ~FORMATS].any()
     for table, exact in zip(tables, EXACT, strict=True):
         np.testing.assert_allclose(table, exact, atol=1e-12)
 

@@ -10,7 +10,14 @@ from search_spaces.space.formats.component_formats import (
     asked_of,
     component_formats,
 )
-from search_spaces.space.number_format import FORMATS, SOURCE, STORED, file_format
+from search_spaces.space.number_format import (
+    FORMATS,
+    SOURCE,
+    STORED,
+    NumberFormat,
+    file_format,
+)
+from search_spaces.structure.components import ComponentKind
 from search_spaces.structure.mixture import mixtures_of
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import make_model
@@ -100,12 +107,13 @@ def test_a_source_of_several_formats_is_not_offered_where_matrices_are_one() -> 
     assert len(names) == 3
     alike = dict.fromkeys(names, file_format("Q4_1"))
     mixed = {**alike, names[-1]: file_format("Q5_1")}  # as values are in many a file
-    for sources, fuses, is_offered in (
-        (mixed, (), True),
-        (alike, ("attention",), True),
-        (mixed, ("attention",), False),
-        (mixed, ("mlp",), True),
-    ):
+    cases: list[tuple[dict[str, NumberFormat], list[ComponentKind], bool]] = [
+        (mixed, [], True),
+        (alike, ["attention"], True),
+        (mixed, ["attention"], False),
+        (mixed, ["mlp"], True),
+    ]
+    for sources, fuses, is_offered in cases:
         formats = component_formats(structure, (SOURCE, FORMATS["Q8_0"]), sources, fuses)
         assert (SOURCE in formats[attention.name].formats) == is_offered
         assert FORMATS["Q8_0"] in formats[attention.name].formats
