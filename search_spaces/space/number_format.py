@@ -148,6 +148,8 @@ FORMATS: "Mapping[str, NumberFormat]" = {
     )
 }
 """By the names that choices and plans give them."""
+INTEGERS = (FORMATS["int8"], FORMATS["int4"])
+"""Those of compressed-tensors; all others are of GGUF."""
 CACHE_FORMATS: "Mapping[str, NumberFormat]" = {
     "F16": NumberFormat(name="F16", block_bytes=2, weight_bits=16),
     "Q8_0": FORMATS["Q8_0"],

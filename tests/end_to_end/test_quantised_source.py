@@ -1,5 +1,6 @@
 """A model from a quantised GGUF file: what a plan leaves whole of it is copied bit for bit."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from gguf import GGUFReader, ReaderTensor
 from planner import Run, search
 from planner.export.cards.manifest import Manifest
 from planner.export.run_exports import export_from_model, export_from_run
+from planner.reports.demo import DemoAnswer, _small_figures, small_summary
 from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
@@ -124,6 +126,16 @@ def test_the_file_is_as_large_as_was_promised(run: Run, tmp_path: Path) -> None:
     size = sum(int(tensor.n_bytes) for tensor in written.values())
     assert size == best.costs["size"] == manifest.costs["size"]
     assert manifest.written_size is None
+
+    told = DemoAnswer(run=run, budget=BUDGET, model=tmp_path / "out", manifest=manifest)
+    (stored,) = (line for line in small_summary(told).splitlines() if line.startswith("its sour"))
+    small = json.loads(json.dumps(_small_figures(told)))
+    counts = small["formats"]
+    words = [f"{counts['source']} stay as they came", f"{counts['Q4_0']} are in Q4_0"]
+    assert all(each in stored for each in words)
+    assert small["file_bytes"]["pruned"] == (tmp_path / "out" / "model.gguf").stat().st_size
+    assert small["plans"]["best"]["costs"]["size"] == size
+    assert small["kl_in_runtime"]["value"] > 0
 
 
 def test_the_source_alone_leaves_the_whole_file_as_it_came(

@@ -30,7 +30,7 @@ from search_spaces.models.loading import LoadedModel
 from search_spaces.models.stored import StoredFormat
 from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.holds import Holds
-from search_spaces.space.number_format import CACHE_FORMATS, FORMATS, NumberFormat
+from search_spaces.space.number_format import CACHE_FORMATS, FORMATS, INTEGERS, NumberFormat
 from search_spaces.structure.components import Component, ComponentKind
 from search_spaces.structure.model import ModelStructure
 
@@ -55,7 +55,7 @@ Its architecture there is `{architecture}`.{cache}
 """
 _CACHE = """ It was searched with keys and values in fewer bits, which
 take `--cache-type-k {cache} --cache-type-v {cache} --flash-attn on`."""
-STORES = tuple(each for each in FORMATS.values() if not each.name.startswith("int"))
+STORES = tuple(each for each in FORMATS.values() if each not in INTEGERS)
 """Number formats of llama.cpp among those that a plan may choose."""
 
 

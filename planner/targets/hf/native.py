@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 from transformers import PreTrainedConfig
 
-from planner.targets.hf.pack_quantized import INTEGERS, stock_integers, unpacked
+from planner.targets.hf.pack_quantized import stock_integers, unpacked
 from planner.targets.hf.stock import (
     SHARED_COUNT,
     SHARED_NAMES,
@@ -23,6 +23,7 @@ from search_spaces.models.fingerprint import lasting
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertPruning
 from search_spaces.space.configuration import Dimension
 from search_spaces.space.holds import Holds
+from search_spaces.space.number_format import INTEGERS
 from search_spaces.structure.components import Component, ComponentKind
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.slice_and_cut import cut

@@ -13,12 +13,10 @@ from search_spaces.errors import MissingExtraError
 from search_spaces.pruned_weights.codecs.integer_groups import packed_and_scales
 from search_spaces.pruned_weights.quantized import QuantizedMatrix
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.number_format import FORMATS, STORED, NumberFormat
+from search_spaces.space.number_format import INTEGERS, STORED, NumberFormat
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
 
-INTEGERS = (FORMATS["int8"], FORMATS["int4"])
-"""Number formats that are packed so."""
 _FORMAT = "pack-quantized"
 _PACKAGE = "compressed_tensors"
 _WEIGHT = ".weight"

@@ -1,6 +1,6 @@
 """Which formats each component of a model chooses among, and which widths they hold."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from transformers import LlamaConfig
@@ -17,11 +17,13 @@ from search_spaces.space.number_format import (
     NumberFormat,
     file_format,
 )
-from search_spaces.structure.components import ComponentKind
 from search_spaces.structure.mixture import mixtures_of
 from search_spaces.structure.model import ModelStructure
 from tests.models.factory import make_model
 from tests.models.moe_families import mixture_in_blocks
+
+if TYPE_CHECKING:
+    from search_spaces.structure.components import ComponentKind
 
 LADDER = tuple(FORMATS[name] for name in ("Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"))
 
