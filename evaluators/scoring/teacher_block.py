@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from evaluators.quality.comparison import Comparison, Digest, Teacher
+from evaluators.quality.tally import Tally
 from evaluators.scoring.ends import Head
-from evaluators.scoring.tally import Tally
 from search_spaces.structure.head import LinearHead
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from evaluators.quality import QUALITY
+from evaluators.quality.tally import Tally
 from evaluators.scoring.ends import Head
-from evaluators.scoring.tally import Tally
 from evaluators.scoring.teacher_block import TeacherBlock
 from search_spaces.structure.head import LinearHead
 
