@@ -170,8 +170,16 @@ def test_what_does_not_go_together_is_refused(
 
 
 def test_the_command_heals_a_plan_and_exports_it(
-    searched_copy: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    searched_copy: Path,
+    text: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # refitted first, it has nothing left to learn from text of random words
+    monkeypatch.setattr(
+        "planner.export.healing.heal_source.beginning", lambda _run, _prepared, plan, _: plan
+    )
     words = [f"--budget={BUDGET}", f"--data={text}", "--tokens=2560", "--windows=4"]
     more = ["--window_tokens=32", "--lr=3e-4", f"--out={tmp_path / 'healed'}"]
     assert main(["heal", str(searched_copy), *words, *more]) == 0
