@@ -38,8 +38,9 @@ class TeacherBlock:
             self._top.add(part.start, logits)
             tally.add(part.start, logits)
         self._digest = tally.digest()
+        self._factor = head.formula.factor if head.formula is not None else 1.0
         self._mean = self._means() if _is_exact(head.formula) else None
-        """``s Σ p w``, ``(positions, hidden)``, and ``s Σ p b``, ``(positions,)``; in float64."""
+        """``Σ p w``, ``(positions, hidden)``, and ``Σ p b``, ``(positions,)``."""
 
     def compare(
         self, hidden: Sequence[Tensor], targets: Tensor, head: Head, *, with_gaps: bool
@@ -104,8 +105,9 @@ class TeacherBlock:
         """Average logits that the dense head reads out, over the dense model's distribution."""
         assert self._mean is not None, "the head is a product"
         mean, offset = self._mean
-        average = (mean * hidden.double()).sum(dim=-1) + offset - digest.highest.double()
-        return replace(digest, expected_logit=average.float())
+        average = (mean.double() * hidden.double()).sum(dim=-1) + offset.double()
+        expected = self._factor * average - digest.highest.double()
+        return replace(digest, expected_logit=expected.float())
 
     def _probabilities(self, part: slice) -> Tensor:
         """Return the dense model's probabilities of a part of the vocabulary."""
@@ -133,7 +135,7 @@ class TeacherBlock:
             mean.addmm_(probabilities, formula.weight[part].float())
             if formula.bias is not None:
                 offset.addmv_(probabilities, formula.bias[part].float())
-        return formula.factor * mean.double(), formula.factor * offset.double()
+        return mean, offset
 
 
 def _is_exact(formula: LinearHead | None) -> bool:
