@@ -129,11 +129,10 @@ def _rejected(backbone: Backbone, dense: Tensor, finals: Sequence[Tensor]) -> li
     """Return, for each of some final hidden states, the share of tokens not accepted."""
     rows = [final.flatten(0, 1) for final in finals]
     reference, head = dense.flatten(0, 1), Head.of(backbone)
-    parts = head.parts(backbone.model.config.get_text_config().vocab_size)
     sums = np.zeros(len(rows))
     for start in range(0, len(reference), _POSITIONS_AT_ONCE):
         part = slice(start, start + _POSITIONS_AT_ONCE)
-        block = TeacherBlock(head, reference[part], parts)
+        block = TeacherBlock(head, reference[part], head.parts)
         any_token = torch.zeros_like(reference[part, 0], dtype=torch.long)
         compared = block.compare([row[part] for row in rows], any_token, head, with_gaps=True)
         sums += [float((1 - acceptance(one)).sum()) for one in compared]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -62,9 +61,3 @@ class Comparison(Digest):
     """Σ |p − q|; None: no metric that is asked for needs it."""
     hidden: Tensor
     """What enters the head, after the final norm, ``(positions, hidden)``"""
-
-
-def dot(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply and sum over the last axis, ``(rows,)`` of ``(rows, columns)``."""
-    product: Tensor = torch.linalg.vecdot(left, right)
-    return product

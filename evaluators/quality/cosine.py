@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from evaluators.quality.comparison import Comparison, dot
+from evaluators.quality.comparison import Comparison
 
 
 def cosine(compared: Comparison) -> Tensor:
@@ -12,6 +12,8 @@ def cosine(compared: Comparison) -> Tensor:
     In float32 whatever the model's dtype. Exactly 1 for the dense model itself: the root of a
     square is exact. 0 if a state is zero.
     """
+    dot = torch.linalg.vecdot
     student, teacher = compared.hidden.float(), compared.teacher.hidden.float()
     lengths = (dot(student, student) * dot(teacher, teacher)).sqrt()
-    return dot(student, teacher) / lengths.clamp(min=torch.finfo(torch.float32).tiny)
+    cosine: Tensor = dot(student, teacher) / lengths.clamp(min=torch.finfo(torch.float32).tiny)
+    return cosine

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from evaluators.quality.comparison import Digest, dot
+from evaluators.quality.comparison import Digest
 
 
 class Tally:
@@ -27,7 +27,7 @@ class Tally:
         Args:
             first: Its first token.
             logits: ``(positions, tile)`` in float32, which are overwritten.
-            probabilities: Of the dense model, to average the logits over; likewise.
+            probabilities: Of the dense model, to average the logits over, ``(positions, tile)``.
         """
         places = self._tokens - first
         is_here = (places >= 0) & (places < logits.shape[1])
@@ -40,7 +40,7 @@ class Tally:
         self._highs.append(high)
         if probabilities is not None:
             beside = (high - self._highs[0]).double() * probabilities.sum(dim=-1)
-            self._expected += dot(probabilities, logits) + beside
+            self._expected += torch.linalg.vecdot(probabilities, logits) + beside
         self._sums.append(logits.exp_().sum(dim=-1))
 
     def digest(self) -> Digest:

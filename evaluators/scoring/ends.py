@@ -51,10 +51,12 @@ class Head:
         """Whether its matrix is not the dense model's."""
         return self.own() is not None
 
-    def parts(self, vocabulary: int) -> list[slice]:
-        """Divide the vocabulary into what `logits` is asked for at once."""
-        width = vocabulary if self.formula is None else TILE
-        return [slice(first, first + width) for first in range(0, vocabulary, width)]
+    @property
+    def parts(self) -> list[slice]:
+        """Those of the vocabulary that `logits` is asked for at once."""
+        if self.formula is None:
+            return [slice(0, None)]
+        return [slice(first, first + TILE) for first in range(0, len(self.formula.weight), TILE)]
 
     def logits(self, hidden: Tensor, part: slice) -> Tensor:
         """Return the logits of a part of the vocabulary.

@@ -55,7 +55,7 @@ class Readout:
         self._hidden = self.pick(final)
         self._targets = tokens.flatten()[self._rows + 1]
         vocabulary = backbone.model.config.get_text_config().vocab_size
-        self._parts = self._head.parts(vocabulary)
+        self._parts = self._head.parts
         whole = max(1, LOGITS_BYTES // (4 * vocabulary))
         at_once = whole if self._head.formula is None else ROWS
         starts = range(0, len(self._targets), at_once)

@@ -38,7 +38,6 @@ class TeacherBlock:
             self._top.add(part.start, logits)
             tally.add(part.start, logits)
         self._digest = tally.digest()
-        self._factor = head.formula.factor if head.formula is not None else 1.0
         self._mean = self._means() if _is_exact(head.formula) else None
         """``Σ p w``, ``(positions, hidden)``, and ``Σ p b``, ``(positions,)``."""
 
@@ -103,10 +102,12 @@ class TeacherBlock:
 
     def _averaged(self, digest: Digest, hidden: Tensor) -> Digest:
         """Average logits that the dense head reads out, over the dense model's distribution."""
-        assert self._mean is not None, "the head is a product"
+        formula = self._head.formula
+        assert formula is not None, "the head is a product"
+        assert self._mean is not None, "and nothing rounds or caps it"
         mean, offset = self._mean
         average = (mean.double() * hidden.double()).sum(dim=-1) + offset.double()
-        expected = self._factor * average - digest.highest.double()
+        expected = formula.factor * average - digest.highest.double()
         return replace(digest, expected_logit=expected.float())
 
     def _probabilities(self, part: slice) -> Tensor:

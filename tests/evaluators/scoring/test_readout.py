@@ -10,7 +10,6 @@ from evaluators.scoring.teacher_block import TeacherBlock
 from tests.models import tiny
 
 BACKBONE = tiny.llama().backbone
-VOCABULARY = BACKBONE.model.config.vocab_size
 
 
 @torch.no_grad()
@@ -25,7 +24,7 @@ def test_no_rounding_makes_the_kl_of_a_window_negative() -> None:
 
     rows = hidden[:, :5].flatten(0, 1)
     head = Head.of(backbone)
-    block = TeacherBlock(head, rows, head.parts(VOCABULARY))
+    block = TeacherBlock(head, rows, head.parts)
     (compared,) = block.compare(
         [nearly[:, :5].flatten(0, 1)], tokens[:, 1:].flatten(), head, with_gaps=False
     )
