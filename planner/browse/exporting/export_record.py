@@ -2,6 +2,7 @@
 
 import platform
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,8 @@ _LAST_BYTES = 16_384
 """Of a log; its end says all that is shown."""
 _CLOCKS = timedelta(seconds=2)
 """By which the times of files and of processes may be off."""
+_BEGINNING = 1.0
+"""Seconds in which a process shows its command, once it has begun."""
 _REFUSAL = "planner: "
 _COMMAND = "  "
 """Begins the line of a command that mends a refusal, before it."""
@@ -116,10 +119,18 @@ def is_running(folder: Path, record: ExportRecord) -> bool:
     Numbers of processes are given again, so it is known by its command.
     """
     try:
-        command = psutil.Process(record.process).cmdline()
+        command = _command(psutil.Process(record.process))
     except psutil.Error:
         return False
     return record.machine == platform.node() and out_option(folder / record.out) in command
+
+
+def _command(process: psutil.Process) -> list[str]:
+    """Return the command of a process; one that begins just now has none for a moment."""
+    until = time.monotonic() + _BEGINNING
+    while not (command := process.cmdline()) and time.monotonic() < until:
+        time.sleep(_BEGINNING / 100)
+    return command
 
 
 def _own_manifest(folder: Path, record: ExportRecord) -> "Manifest | None":
