@@ -28,6 +28,8 @@ _REPLANS = 2
 """Plans for the budget that are made by what the one before them says of number formats."""
 _PRIOR_BUDGETS = 4
 """Budgets for which the best plan by the prior alone is scored."""
+_LEAST_SHARE = 1 / 32
+"""From which ratios of shares count: half a bit for 16."""
 _ROUNDS_PER_POPULATION = 5
 """Rounds in which a population's worth of plans is proposed."""
 _NEAREST = 48
@@ -136,10 +138,23 @@ class Frontier:
                     *self._prior_plans(),
                 ]
             )
-        shares = np.linspace(domain.cost_floor, 1.0, self._batch, endpoint=False)
-        even = [domain.even(float(share)) for share in shares]
-        planned = [self._best_at(self._sensitivities, share) for share in shares]
+        if domain.in_formats.any():  # what formats do adds up, and an even plan wastes bits
+            planned = self._best_at_shares(self._sensitivities, 2 * self._batch)
+            return np.array([*planned, *self._prior_plans()])
+        even = [domain.even(float(share)) for share in self._shares(self._batch)]
+        planned = self._best_at_shares(self._sensitivities, self._batch)
         return np.array([*even, *planned, *self._prior_plans()])
+
+    def _shares(self, count: int) -> Floats:
+        """Return shares of the first cost from the least of interest to below 1, ``(count,)``.
+
+        By equal ratios where formats are a choice: half the bits cost next to nothing, so that
+        most of what is to be found lies below half the bytes.
+        """
+        floor = self._domain.cost_floor
+        if self._domain.in_formats.any():
+            return np.geomspace(max(floor, _LEAST_SHARE), 1.0, count, endpoint=False)
+        return np.linspace(floor, 1.0, count, endpoint=False)
 
     def _prior_plans(self) -> list[NDArray[np.int_]]:
         """Return the best plans by the prior, so that the search ends no worse than these."""
@@ -150,8 +165,13 @@ class Frontier:
         at_budget = self._best_within_budget(domain.sensitivity_tables)
         if domain.only_budget:
             return [at_budget]
-        shares = np.linspace(domain.cost_floor, 1.0, _PRIOR_BUDGETS, endpoint=False)
-        return [at_budget, *(self._best_at(domain.sensitivity_tables, share) for share in shares)]
+        return [at_budget, *self._best_at_shares(domain.sensitivity_tables, _PRIOR_BUDGETS)]
+
+    def _best_at_shares(
+        self, sensitivities: tuple[Floats, ...], count: int
+    ) -> list[NDArray[np.int_]]:
+        """Return the best additive plans at so many shares of the first cost."""
+        return [self._best_at(sensitivities, share) for share in self._shares(count)]
 
     def _best_within_budget(self, sensitivities: tuple[Floats, ...]) -> NDArray[np.int_]:
         """Return the best additive plan within the budget."""

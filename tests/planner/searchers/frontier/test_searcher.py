@@ -271,6 +271,22 @@ def test_formats_are_planned_again_by_what_they_do_around_the_budget() -> None:
     assert toy.kl(again.genomes).min() < toy.kl(first[None])[0]
 
 
+def test_plans_of_formats_begin_where_bits_are_worth_saving() -> None:
+    toy = pairwise()
+    kinds = ("format",) * len(toy.top_levels)
+    text = Text(rungs=(4, 8, 16), tokens=32, gradients=False)
+    for floor in (0.25, 0.0):
+        space = replace(toy.domain(0.3), kinds=kinds, cost_floor=floor)
+        searcher = Frontier(space, 20, 0, text)
+        singles = searcher.ask()
+        alone = sensitivity_tables(space, singles.genomes, toy.kl(singles.genomes))
+        searcher.tell(singles, toy.answer(singles))
+        seeds = searcher.ask().genomes
+        assert (space.cost(seeds) <= 0.5).sum() >= len(seeds) / 2
+        best = additive_best(space, alone, [max(floor, 1 / 32)])
+        assert (seeds == best).all(axis=1).any()
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_interacting_sites_are_solved_with_few_evaluations(seed: int) -> None:
     found = try_searcher("frontier", pairwise(), seed, most=200)
