@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
 ALL := not slow and not gpu and not vllm and not browser
-OTHER_ARITHMETIC := from evaluators.runtime.device import has_bfloat16_instructions as has; print(int(not has()))
+OTHER_ARITHMETIC := from evaluators.runtime.device import is_bfloat16_faster as faster; print(int(not faster()))
 SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
 	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
 BENCHMARKS := forward racing memory errorbars latency export streaming truth search front rankings sparsity moe families \

@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.contest import text_name, text_options
 from benchmarks.full_precision import SEED, FullPrecision, full_precision
 from benchmarks.report import Goal, Row, finish
+from benchmarks.rounding import feedback_goal, rounding_gains
 from evaluators.metric import Measurement
 from planner.cli.terminal import Terminal
 from planner.export.cards.manifest import Manifest
@@ -45,6 +46,8 @@ SINGLE, SEARCHED, FISHER, PRUNED, JOINT = (
     "both",
 )
 WAYS = (SINGLE, SEARCHED, FISHER, PRUNED, JOINT)
+ROUNDED = "to the nearest"
+"""One format for all, rounded without error feedback."""
 _RECIPES = {SINGLE: "uniform", SEARCHED: "frontier", FISHER: "autoquantize"}
 _UNITS = "heads,channels,drops"
 SPENT = {SEARCHED: 76_000, JOINT: 160_000}
@@ -85,6 +88,9 @@ Below that, *{JOINT} against {SEARCHED}* is against their plan at {LEAST}x, whic
 means fewer bytes and a lower KL, and a dash that it is not, which says nothing of a plan of
 formats at that size, for there is none. A dash in a cell: no plan is so small.
 
+*Error feedback* (GPTQ, in all columns) against rounding to the nearest, one format for all:
+{{rounding}}.
+
 *in llama.cpp*: the file of the plan for {JOINT}, at some sizes: whether its tensors are as many
 bytes as promised, and its KL there within two errors of the one that was scored.
 """
@@ -101,15 +107,24 @@ def main() -> int:
         folder, model = Path(scratch), full_precision(progress)
         started = time.monotonic()
         runs = _runs(model, folder, progress)
-        best = {way: _best(way, run, progress) for way, run in runs.items()}
+        best = {way: _best(way, runs[way], progress) for way in WAYS}
         held = _held(runs[JOINT], best[JOINT], folder, progress)
         unanswered = _unanswered(runs[JOINT])
         minutes = (time.monotonic() - started) / 60
     kls = {(way, size): plan.holdout["kl"] for way in WAYS for size, plan in best[way].items()}
     rows = [_row(kls, size, held) for size in SIZES]
+    rounding = rounding_gains(runs[SINGLE], runs[ROUNDED])
     least = runs[SEARCHED].smallest["size"] / runs[SEARCHED].dense["size"]
-    notes = NOTES.format(model=model, text=text_name(), minutes=minutes, least=least)
-    return finish("bytes", rows, goals(kls, held, unanswered), notes, seed=SEED)
+    notes = NOTES.format(
+        model=model,
+        text=text_name(),
+        minutes=minutes,
+        least=least,
+        rounding="; ".join(f"at {size} {text}" for size, (text, _) in rounding.items()),
+    )
+    by_feedback = [verdict for _, verdict in rounding.values()]
+    asked = [*goals(kls, held, unanswered), feedback_goal(by_feedback)]
+    return finish("bytes", rows, asked, notes, seed=SEED)
 
 
 def _runs(model: FullPrecision, folder: Path, progress: Progress) -> Mapping[str, Run]:
@@ -123,6 +138,14 @@ def _runs(model: FullPrecision, folder: Path, progress: Progress) -> Mapping[str
         tokens=SPENT[SEARCHED],
         **common,
     )
+    rounded = {
+        "space": "formats",
+        "budget": f"size<={LEAST}x",
+        "searcher": "uniform",
+        "quantizer": "rtn",
+        "evaluations": POPULATION // 3,
+        "population": POPULATION // 3,
+    }
     pruned = {
         "space": _UNITS,
         "budget": f"size<={SMALLEST[0]}x",
@@ -137,6 +160,7 @@ def _runs(model: FullPrecision, folder: Path, progress: Progress) -> Mapping[str
     }
     return {
         **{way: Run.open(folder / "formats" / recipe) for way, recipe in _RECIPES.items()},
+        ROUNDED: search(out=folder / "rounded", **common | rounded),
         PRUNED: search(out=folder / "pruned", **common | pruned),
         JOINT: search(out=folder / "both", **common | joint),
     }

@@ -13,7 +13,7 @@ def describe_environment(*, device: str, seed: int) -> dict[str, object]:
     """Return what another machine would need to know to repeat a run."""
     # loads torch, which reading a run can do without
     from evaluators.runtime.device import (  # noqa: PLC0415
-        has_bfloat16_instructions,
+        is_bfloat16_faster,
         processor_name,
     )
 
@@ -22,7 +22,7 @@ def describe_environment(*, device: str, seed: int) -> dict[str, object]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": processor_name(),
-        "bfloat16_instructions": has_bfloat16_instructions(),
+        "bfloat16_is_faster": is_bfloat16_faster(),
         "core_count": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": device,

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from evaluators.runtime import DTypeName
+from evaluators.runtime import DTypeName, device
 from evaluators.runtime.device import (
     describe_dtype,
-    has_bfloat16_instructions,
+    is_bfloat16_faster,
     pick_device,
     pick_dtype,
 )
@@ -47,21 +47,28 @@ def test_a_named_dtype_is_taken_on_every_device(
 
 
 @pytest.mark.parametrize(
-    ("avx512", "amx", "dtype"),
+    ("avx512", "amx", "speed_up", "is_faster"),
     [
-        (False, False, torch.float32),
-        (True, False, torch.bfloat16),
-        (False, True, torch.bfloat16),
+        (False, False, 9.0, False),
+        (True, False, 1.7, True),
+        (True, False, 0.5, False),
+        (False, True, 3.0, True),
     ],
 )
-def test_a_cpu_computes_in_bfloat16_only_where_it_has_instructions(
-    avx512: bool, amx: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+def test_a_cpu_computes_in_bfloat16_only_where_that_is_faster(
+    *,
+    avx512: bool,
+    amx: bool,
+    speed_up: float,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PLANNER_BFLOAT16", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert has_bfloat16_instructions() == (dtype == torch.bfloat16)
-    assert pick_dtype("auto", "cpu") == dtype
+    monkeypatch.setattr(device, "_bfloat16_speed_up", lambda: speed_up)
+    assert is_bfloat16_faster() == is_faster
+    assert pick_dtype("auto", "cpu") == (torch.bfloat16 if is_faster else torch.float32)
 
 
 @pytest.mark.parametrize("reported", [False, True])
@@ -72,7 +79,7 @@ def test_the_environment_variable_overrides_what_the_cpu_reports(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: reported)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: reported)
     monkeypatch.setenv("PLANNER_BFLOAT16", value)
-    assert has_bfloat16_instructions() == (value == "1")
+    assert is_bfloat16_faster() == (value == "1")
     assert pick_dtype("auto", "cpu") == dtype
     assert pick_dtype("float16", "cpu") == torch.float16
 
@@ -95,19 +102,19 @@ def test_a_card_computes_in_bfloat16_where_it_can(
 
 
 @pytest.mark.parametrize(
-    ("name", "device", "value", "said"),
+    ("name", "kind", "value", "said"),
     [
-        ("auto", "cpu", "1", "bfloat16 on cpu (auto: this CPU has instructions for it)"),
-        ("auto", "cpu", "0", "float32 on cpu (auto: this CPU has no bfloat16 instructions)"),
+        ("auto", "cpu", "1", "bfloat16 on cpu (auto: this CPU is faster in it)"),
+        ("auto", "cpu", "0", "float32 on cpu (auto: this CPU is no faster in bfloat16)"),
         ("auto", "mps", "1", "float32 on mps (auto: it is sure to work on this device)"),
         ("float16", "cpu", "1", "float16 on cpu (as `--dtype` says)"),
     ],
 )
 def test_the_choice_is_told(
-    name: DTypeName, device: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+    name: DTypeName, kind: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLANNER_BFLOAT16", value)
-    assert describe_dtype(name, device) == said
+    assert describe_dtype(name, kind) == said
 
 
 def test_unknown_accelerators_compute_in_float32() -> None:
@@ -120,3 +127,14 @@ def test_unknown_accelerators_compute_in_float32() -> None:
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=f"got '{name}'; choose `auto` or `cpu`"):
         pick_device(name)
+
+
+def test_how_fast_a_cpu_is_in_bfloat16_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, taken = torch.get_num_threads(), iter([4.0, 2.0, *[5.0, 3.0] * 6])
+    monkeypatch.setattr(device, "_product_seconds", lambda _: next(taken))
+    device._bfloat16_speed_up.cache_clear()
+    try:
+        assert [device._bfloat16_speed_up() for _ in range(2)] == [2.0, 2.0]
+    finally:
+        device._bfloat16_speed_up.cache_clear()
+    assert torch.get_num_threads() == threads
