@@ -56,12 +56,7 @@ def test_a_named_dtype_is_taken_on_every_device(
     ],
 )
 def test_a_cpu_computes_in_bfloat16_only_where_that_is_faster(
-    *,
-    avx512: bool,
-    amx: bool,
-    speed_up: float,
-    dtype: torch.dtype,
-    monkeypatch: pytest.MonkeyPatch,
+    *, avx512: bool, amx: bool, speed_up: float, is_faster: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PLANNER_BFLOAT16", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
