@@ -17,10 +17,12 @@ def rounding_gains(feedback: Run, rounded: Run) -> Mapping[str, tuple[str, Verdi
         By size, both KLs in words, and whether error feedback is better.
     """
     gains: dict[str, tuple[str, Verdict]] = {}
+    # plans are named by how their weights were made, too
+    others = {plan.genome: plan for plan in rounded.front_plans()}
     for plan in feedback.front_plans():
         share = plan.costs["size"] / feedback.dense["size"]
-        other = rounded.find_plan(plan.plan_id)
-        if share < FEW_BITS and other is not None and "kl" in other.holdout:
+        other = others.get(plan.genome)
+        if share < FEW_BITS and other is not None:
             ours, theirs = plan.holdout["kl"], other.holdout["kl"]
             verdict = compare_kl(ours, theirs)[1]
             gains[f"{share:.3f}x"] = f"{ours} against {theirs} ({verdict})", verdict

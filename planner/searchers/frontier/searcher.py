@@ -5,6 +5,7 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.searchers.frontier.additive_plans import AdditivePlans
 from planner.searchers.frontier.expected_improvement import Budgets, pick
 from planner.searchers.frontier.gradient_moves import (
     neighbours,
@@ -15,7 +16,6 @@ from planner.searchers.frontier.history import History
 from planner.searchers.frontier.inner_search import evolve
 from planner.searchers.frontier.surrogate import MOST_FITTED, Surrogate
 from planner.searchers.frontier.surrogate_check import SurrogateCheck
-from planner.searchers.problem.additive import additive_best
 from planner.searchers.problem.domain import Domain
 from planner.searchers.problem.genomes import as_genome
 from planner.searchers.problem.single_sites import site_sensitivities
@@ -26,10 +26,6 @@ _LEVELS_PER_SITE = 4
 _WAYPOINTS = 4
 _REPLANS = 2
 """Plans for the budget that are made by what the one before them says of number formats."""
-_PRIOR_BUDGETS = 4
-"""Budgets for which the best plan by the prior alone is scored."""
-_LEAST_SHARE = 1 / 32
-"""From which ratios of shares count: half a bit for 16."""
 _ROUNDS_PER_POPULATION = 5
 """Rounds in which a population's worth of plans is proposed."""
 _NEAREST = 48
@@ -50,8 +46,7 @@ Pool = tuple[Genomes, Floats, Floats]
 class Frontier:
     """Searches jointly, from additive and greedy seeds, and learns from every evaluation.
 
-    Seeds are the single-site pass, uniform plans, the best of the additive model at many
-    budgets, the best by the domain's sensitivity prior at a few, and a greedy trajectory from
+    It begins with a single-site pass, with the `AdditivePlans`, and with a greedy trajectory from
     dense down, re-planned at each waypoint by the gradient.
     Then in rounds: fit the surrogate to all scores, evolve a population on it, take gradients at
     a plan of the front and move from there, pick the candidates of the highest expected
@@ -75,6 +70,7 @@ class Frontier:
         self._rng = np.random.default_rng(seed)
         self._text = text
         self._rungs = (len(text.rungs) + 1) // 2
+        self._plans = AdditivePlans(domain)
         self._history = History(domain)
         self._check = SurrogateCheck()
         self._sensitivities: tuple[Floats, ...] = ()
@@ -97,7 +93,8 @@ class Frontier:
             1 if self._domain.sensitivity_tables else _LEVELS_PER_SITE,
         )
         surrogate = Surrogate(self._domain, self._sensitivities)
-        yield from self._score(self._history.candidates(self._seeds()), self._rungs)
+        seeds = self._plans.seeds(self._sensitivities, self._batch)
+        yield from self._score(self._history.candidates(seeds), self._rungs)
         if self._text.gradients:
             yield from self._trajectory()
             yield from self._replanned()
@@ -127,66 +124,6 @@ class Frontier:
         if len(genomes):
             yield Ask(genomes=genomes, rungs=rungs, racing=racing, risk=_RISK)
 
-    def _seeds(self) -> Genomes:
-        """Return even plans, and the best additive ones, at budgets of interest."""
-        domain = self._domain
-        if domain.only_budget:
-            return np.array(
-                [
-                    domain.even_within(),
-                    self._best_within_budget(self._sensitivities),
-                    *self._prior_plans(),
-                ]
-            )
-        if domain.in_formats.any():  # what formats do adds up, and an even plan wastes bits
-            planned = self._best_at_shares(self._sensitivities, 2 * self._batch)
-            return np.array([*planned, *self._prior_plans()])
-        even = [domain.even(float(share)) for share in self._shares(self._batch)]
-        planned = self._best_at_shares(self._sensitivities, self._batch)
-        return np.array([*even, *planned, *self._prior_plans()])
-
-    def _shares(self, count: int) -> Floats:
-        """Return shares of the first cost from the least of interest to below 1, ``(count,)``.
-
-        By equal ratios where formats are a choice: half the bits cost next to nothing, so that
-        most of what is to be found lies below half the bytes.
-        """
-        floor = self._domain.cost_floor
-        if self._domain.in_formats.any():
-            return np.geomspace(max(floor, _LEAST_SHARE), 1.0, count, endpoint=False)
-        return np.linspace(floor, 1.0, count, endpoint=False)
-
-    def _prior_plans(self) -> list[NDArray[np.int_]]:
-        """Return the best plans by the prior, so that the search ends no worse than these."""
-        domain = self._domain
-        if not domain.sensitivity_tables:
-            return []
-        # the dense plan where there is no budget
-        at_budget = self._best_within_budget(domain.sensitivity_tables)
-        if domain.only_budget:
-            return [at_budget]
-        return [at_budget, *self._best_at_shares(domain.sensitivity_tables, _PRIOR_BUDGETS)]
-
-    def _best_at_shares(
-        self, sensitivities: tuple[Floats, ...], count: int
-    ) -> list[NDArray[np.int_]]:
-        """Return the best additive plans at so many shares of the first cost."""
-        return [self._best_at(sensitivities, share) for share in self._shares(count)]
-
-    def _best_within_budget(self, sensitivities: tuple[Floats, ...]) -> NDArray[np.int_]:
-        """Return the best additive plan within the budget."""
-        return additive_best(
-            self._domain, sensitivities, [cost.limit for cost in self._domain.costs]
-        )
-
-    def _best_at(self, sensitivities: tuple[Floats, ...], share: float) -> NDArray[np.int_]:
-        """Return the best additive plan at a share of the first cost, or within the budget."""
-        if self._domain.only_budget and share <= self._domain.cost_ceiling:
-            return self._best_within_budget(sensitivities)
-        return additive_best(
-            self._domain, sensitivities, [share, *[None] * (len(self._domain.costs) - 1)]
-        )
-
     def _trajectory(self) -> Dialogue:
         """Score a descent from dense to the least cost of interest, re-planned at waypoints."""
         domain = self._domain
@@ -199,7 +136,7 @@ class Frontier:
             predictions = predicted_changes(
                 domain, genome, answer.gradients[0], self._sensitivities
             )
-            genome = self._best_at(without_restoring(predictions, genome), float(share))
+            genome = self._plans.at(without_restoring(predictions, genome), float(share))
             waypoints.append(genome)
         if waypoints:
             genomes = np.array(waypoints[-1:] if domain.only_budget else waypoints)
@@ -215,7 +152,7 @@ class Frontier:
         limits = [cost.limit for cost in domain.costs]
         if not domain.in_formats.any() or all(limit is None for limit in limits):
             return
-        genome = self._best_within_budget(self._sensitivities)
+        genome = self._plans.within_budget(self._sensitivities)
         for _ in range(_REPLANS):
             answer = yield Ask(genomes=genome[None], gradients=True)
             if not np.isfinite(answer.gradients[0]).all():
@@ -223,7 +160,7 @@ class Frontier:
             predictions = predicted_changes(
                 domain, genome, answer.gradients[0], self._sensitivities
             )
-            genome = self._best_within_budget(predictions)
+            genome = self._plans.within_budget(predictions)
             new = self._history.candidates(genome[None])
             if not len(new):
                 return

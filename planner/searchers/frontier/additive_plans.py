@@ -1,0 +1,111 @@
+"""The plans that a search begins with: best if sensitivities added up, and even ones."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.searchers.problem.additive import additive_best
+from planner.searchers.problem.domain import Domain
+from planner.searchers.protocol import Floats, Genomes
+
+_PRIOR_BUDGETS = 4
+"""Budgets for which the best plan by the prior alone is scored."""
+_LEAST_SHARE = 1 / 32
+"""From which ratios of shares count: half a bit for 16."""
+
+
+class AdditivePlans:
+    """Solves the additive model of a domain at its budget, and at others of interest.
+
+    Args:
+        domain: Levels, costs, and which budgets are of interest.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+
+    def within_budget(self, sensitivities: tuple[Floats, ...]) -> NDArray[np.int_]:
+        """Return the best additive plan within the budget."""
+        return additive_best(
+            self._domain, sensitivities, [cost.limit for cost in self._domain.costs]
+        )
+
+    def at(self, sensitivities: tuple[Floats, ...], share: float) -> NDArray[np.int_]:
+        """Return the best additive plan at a share of the first cost, or within the budget."""
+        if self._domain.only_budget and share <= self._domain.cost_ceiling:
+            return self.within_budget(sensitivities)
+        return additive_best(
+            self._domain, sensitivities, [share, *[None] * (len(self._domain.costs) - 1)]
+        )
+
+    def seeds(self, sensitivities: tuple[Floats, ...], count: int) -> Genomes:
+        """Return what a search begins with, ``(genomes, sites)``.
+
+        Args:
+            sensitivities: For each site ``(levels,)``.
+            count: Of even plans, and of additive ones, where not only the budget matters. Where
+                number formats are a choice there are no even ones, which waste bits, for what
+                formats do nearly adds up; and the best plans that cut nothing are among the seeds,
+                for what cutting does adds up to more than the sum.
+        """
+        return np.array([*self._planned(sensitivities, count), *self._by_prior()])
+
+    def _planned(
+        self, sensitivities: tuple[Floats, ...], count: int
+    ) -> Iterator[NDArray[np.int_]]:
+        domain = self._domain
+        has_formats, cuts = domain.in_formats.any(), ~domain.in_formats
+        if domain.only_budget:
+            yield domain.even_within()
+            yield self.within_budget(sensitivities)
+        elif not has_formats:
+            yield from (domain.even(float(share)) for share in self._shares(count))
+            yield from self._at_shares(sensitivities, count)
+        else:
+            yield from self._at_shares(sensitivities, 2 * count)
+        if has_formats and cuts.any():
+            whole = _as_ruinous(sensitivities, cuts)
+            plans = (
+                [self.within_budget(whole)]
+                if domain.only_budget
+                else self._at_shares(whole, 2 * count)
+            )
+            yield from (plan for plan in plans if (plan == domain.top_levels)[cuts].all())
+
+    def _by_prior(self) -> list[NDArray[np.int_]]:
+        """Return the best plans by the prior, so that the search ends no worse than these."""
+        domain = self._domain
+        if not domain.sensitivity_tables:
+            return []
+        # the dense plan where there is no budget
+        at_budget = self.within_budget(domain.sensitivity_tables)
+        if domain.only_budget:
+            return [at_budget]
+        return [at_budget, *self._at_shares(domain.sensitivity_tables, _PRIOR_BUDGETS)]
+
+    def _at_shares(self, sensitivities: tuple[Floats, ...], count: int) -> list[NDArray[np.int_]]:
+        """Return the best additive plans at so many shares of the first cost."""
+        return [self.at(sensitivities, share) for share in self._shares(count)]
+
+    def _shares(self, count: int) -> Floats:
+        """Return shares of the first cost from the least of interest to below 1, ``(count,)``.
+
+        By equal ratios where formats are a choice: half the bits cost next to nothing, so that
+        most of what is to be found lies below half the bytes.
+        """
+        floor = self._domain.cost_floor
+        if self._domain.in_formats.any():
+            return np.geomspace(max(floor, _LEAST_SHARE), 1.0, count, endpoint=False)
+        return np.linspace(floor, 1.0, count, endpoint=False)
+
+
+def _as_ruinous(
+    sensitivities: tuple[Floats, ...], chosen: NDArray[np.bool_]
+) -> tuple[Floats, ...]:
+    """Return sensitivities by which any lowering of some sites is worse than all of the others."""
+    worst = 1.0 + sum(float(table[0]) for table in sensitivities)
+    return tuple(
+        table + worst * (np.arange(len(table)) < len(table) - 1) if is_chosen else table
+        for table, is_chosen in zip(sensitivities, chosen, strict=True)
+    )

@@ -1,0 +1,57 @@
+"""What a search begins with where number formats are a choice."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from planner.searchers.frontier.additive_plans import AdditivePlans
+from planner.searchers.problem.additive import additive_best
+from planner.searchers.problem.domain import Domain
+from planner.searchers.protocol import Floats, Genomes
+from tests.problems import pairwise
+
+LOWEST = 0.25
+
+
+def mixed(*, only_budget: bool = False, limit: float = 0.7) -> tuple[Domain, tuple[Floats, ...]]:
+    """Sites that cut and sites of formats in turns; a single cut looks like next to nothing."""
+    toy = pairwise()
+    kinds = tuple("mlp" if site % 2 else "format" for site in range(len(toy.top_levels)))
+    space = replace(toy.domain(limit, only_budget=only_budget), kinds=kinds, cost_floor=LOWEST)
+    sensitivities = tuple(
+        np.linspace(0.01 if kind == "mlp" else 1.0, 0.0, top + 1)
+        for kind, top in zip(kinds, toy.top_levels, strict=True)
+    )
+    return space, sensitivities
+
+
+def cuts_nothing(space: Domain, plans: Genomes) -> NDArray[np.bool_]:
+    return np.asarray((plans == space.top_levels)[:, ~space.in_formats].all(axis=1))
+
+
+@pytest.mark.parametrize("only_budget", [False, True])
+def test_plans_of_formats_alone_are_among_the_seeds_as_far_as_they_reach(
+    *, only_budget: bool
+) -> None:
+    space, sensitivities = mixed(only_budget=only_budget)
+    seeds = AdditivePlans(space).seeds(sensitivities, 6)
+    whole = cuts_nothing(space, seeds)
+    assert not whole.all()
+    lowest = space.top_levels * ~space.in_formats  # all formats at their fewest bits
+    reached = float(space.cost(lowest[None])[0])
+    if only_budget:
+        assert whole.sum() == (reached <= 0.7)
+    else:
+        shares = np.geomspace(LOWEST, 1.0, 12, endpoint=False)
+        assert whole.sum() == (shares >= reached).sum() > 0
+    assert (space.cost(seeds[whole]) >= reached - 1e-9).all()
+
+
+def test_below_the_fewest_bits_all_seeds_cut() -> None:
+    space, sensitivities = mixed(only_budget=True, limit=0.3)
+    seeds = AdditivePlans(space).seeds(sensitivities, 6)
+    assert not cuts_nothing(space, seeds).any()
+    best = additive_best(space, sensitivities, [0.3])
+    assert (seeds == best).all(axis=1).any()
