@@ -126,7 +126,7 @@ def _bfloat16_speed_up() -> float:
     finally:
         torch.set_num_threads(threads)
     in_float32, in_bfloat16 = (min(seconds) for seconds in zip(*tries, strict=True))
-    return in_float32 / in_bfloat16
+    return float(in_float32 / in_bfloat16)
 
 
 def _product_seconds(weight: Tensor) -> float:
