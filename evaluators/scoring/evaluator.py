@@ -163,6 +163,16 @@ class Evaluator:
         expected = np.unique(np.concatenate([dense, parents]), axis=0)
         self.states.expect(self._pass.as_run(expected), sizes)
 
+    @property
+    def windows_at_once(self) -> int:
+        """Windows that are run at once, which sums round by; fewer after memory ran out."""
+        return self._batches.windows_at_once
+
+    def shrink_to(self, windows: int) -> None:
+        """Run no more windows at once than some other evaluator of the same does."""
+        while self._batches.windows_at_once > windows and self._batches.halve():
+            self._shrink()
+
     def _halve(self, error: BaseException) -> None:
         """Make the batches half as large and release all that can be computed again."""
         if not self._batches.halve():
@@ -170,12 +180,16 @@ class Evaluator:
                 f"memory must suffice for one window of {self._window_tokens} tokens, and it does "
                 f"not: {str(error).partition(chr(10))[0]}; lower `--window_tokens`"
             ) from error
-        self._pass.sweep_bytes //= 2
-        self.states.forget()
+        self._shrink()
         logger.warning(
             "out of memory: going on with %d windows at once, half as many",
             self._batches.windows_at_once,
         )
+
+    def _shrink(self) -> None:
+        """Release what is held for batches that are halved."""
+        self._pass.sweep_bytes //= 2
+        self.states.forget()
 
     def _halve_gradients(self, error: BaseException) -> None:
         if not self._batches.halve_gradients():

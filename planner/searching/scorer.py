@@ -31,6 +31,7 @@ class Scorer:
         self._prepared = prepared
         self._backend = backend
         self.rungs = backend.rungs
+        self.window_tokens = prepared.calibration.search.shape[1]
 
     def score(
         self, genomes: NDArray[np.int_], rung: int | None = None
@@ -56,7 +57,7 @@ class Scorer:
         Gradients of gates on the units say what pruning does to first order, and the Fisher
         information of what components add says what options do to second order.
         """
-        space, window_tokens = self._prepared.space, self._prepared.calibration.search.shape[1]
+        space = self._prepared.space
         genomes = space.repaired(genomes)
         configurations = space.configurations(genomes)
         steps = [Steps(space, *each) for each in zip(genomes, configurations, strict=True)]
@@ -70,7 +71,7 @@ class Scorer:
                 index,
                 RoundReply(
                     values=np.concatenate([values[site] for site in range(len(values))]),
-                    tokens=round(passes * self.rungs[0] * window_tokens),
+                    tokens=round(passes * self.rungs[0] * self.window_tokens),
                     seconds=slopes.seconds,
                 ),
             )
