@@ -7,14 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.backends.scoring_backend import ScoringBackend
+from evaluators.runtime.allocator import release_pages
+from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.gate_gradients import PASSES as GATE_PASSES
 from evaluators.scoring.gate_gradients import GateGradients
 from evaluators.scoring.output_fisher import PASSES as FISHER_PASSES
 from evaluators.scoring.output_fisher import OptionSensitivities
+from evaluators.scoring.racing import rungs_of
 from evaluators.scoring.score import Score
 from evaluators.scoring.slopes import Slopes
 from planner.preparation.prepared_model import PreparedModel
 from planner.runs.records import Evaluation, RoundReply
+from planner.settings.search import SearchSettings
+from planner.workers.backends import Backends
+from planner.workers.scored_run import ScoredText
 from search_spaces.space.block_options import FORMAT_DIMENSIONS
 from search_spaces.space.space import SearchSpace
 
@@ -28,7 +34,7 @@ class Scorer:
     """
 
     def __init__(self, prepared: PreparedModel, backend: ScoringBackend) -> None:
-        self._prepared = prepared
+        self.prepared = prepared
         self._backend = backend
         self.rungs = backend.rungs
         self.window_tokens = prepared.calibration.search.shape[1]
@@ -57,7 +63,7 @@ class Scorer:
         Gradients of gates on the units say what pruning does to first order, and the Fisher
         information of what components add says what options do to second order.
         """
-        space = self._prepared.space
+        space = self.prepared.space
         genomes = space.repaired(genomes)
         configurations = space.configurations(genomes)
         steps = [Steps(space, *each) for each in zip(genomes, configurations, strict=True)]
@@ -82,14 +88,14 @@ class Scorer:
         configurations: NDArray[np.int_],
         scores: Iterator[tuple[int, Score]],
     ) -> Iterator[tuple[int, Evaluation]]:
-        repaired = self._prepared.space.repaired(genomes)
-        costs = self._prepared.dense.costs.costs(configurations)
+        repaired = self.prepared.space.repaired(genomes)
+        costs = self.prepared.dense.costs.costs(configurations)
         for index, score in scores:
             yield (
                 index,
                 Evaluation(
                     genome=tuple(genomes[index].tolist()),
-                    plan_id=self._prepared.space.plan(repaired[index]).plan_id,
+                    plan_id=self.prepared.space.plan(repaired[index]).plan_id,
                     round=0,
                     score=score,
                     costs={name: float(values[index]) for name, values in costs.items()},
@@ -101,7 +107,23 @@ class Scorer:
         self._backend.expect(self._configurations(parents))
 
     def _configurations(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
-        return self._prepared.space.configurations(self._prepared.space.repaired(genomes))
+        return self.prepared.space.configurations(self.prepared.space.repaired(genomes))
+
+
+def search_scorer(prepared: PreparedModel, settings: SearchSettings, backends: Backends) -> Scorer:
+    """Return what scores genomes on the search text of a run, as its settings say."""
+    release_pages()  # what loading and calibration needed
+    streamed = prepared.dense.structure.backbone.streamed
+    windows = prepared.calibration.search
+    fidelity = Fidelity(
+        # a streamed model reads all weights for each rung, which costs more than the text it saves
+        rungs=rungs_of(
+            len(windows), most_rungs=1 if settings.racing == "off" or streamed else settings.rungs
+        ),
+        positions=settings.positions,
+        seed=settings.seed,
+    )
+    return Scorer(prepared, backends.on(ScoredText(split="search", fidelity=fidelity)))
 
 
 @dataclass(frozen=True)
