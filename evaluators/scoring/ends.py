@@ -50,6 +50,11 @@ class Head:
         return self.own() is not None
 
     @property
+    def is_exact(self) -> bool:
+        """Whether logits are a product that nothing rounds to 16 bits."""
+        return self.formula is not None and self.formula.weight.element_size() >= 4
+
+    @property
     def parts(self) -> list[slice]:
         """Those of the vocabulary that `logits` is asked for at once."""
         if self.formula is None:
@@ -66,11 +71,17 @@ class Head:
         Returns:
             ``(rows, part)`` in float32, in memory of their own.
         """
-        if self.formula is None:
+        linear = self.linear
+        if linear is None:
             return self.whole(hidden).float()[:, part]
-        weight = self.own()
-        formula = self.formula if weight is None else replace(self.formula, weight=weight)
-        return formula.logits(hidden, part)
+        return linear.logits(hidden, part)
+
+    @property
+    def linear(self) -> LinearHead | None:
+        """Its formula with the matrix that it has; None: it has none that is known."""
+        if self.formula is None or (weight := self.own()) is None:
+            return self.formula
+        return replace(self.formula, weight=weight)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,6 @@ def run_search(
     is_demo: bool = False,
 ) -> None:
     """Search with settings that were checked, and leave a run on disk; see `open_run`."""
-    check_workers(settings)
     with open_run(out, settings, resume=resume, is_demo=is_demo) as run:
         run.check_search()
         search_prepared(run, open_prepared(run, progress), progress)
@@ -82,7 +81,9 @@ def open_run(
     Raises:
         RunError: If the folder holds something else, or not the run to resume.
         OutputError: If the folder cannot be written to.
+        SettingsError: If more workers are asked for than the machine can have any use of.
     """
+    check_workers(settings)
     settings = located(settings)
     opened = (
         RunStore.resume(out, settings)

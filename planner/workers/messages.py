@@ -33,7 +33,10 @@ class Ready:
 class Refused:
     """A worker cannot begin or go on, and neither could another one."""
 
-    error: Exception
+    text: str
+    notes: tuple[str, ...] = ()
+    is_mistake: bool = False
+    """Whether the user can fix it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import queue
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from planner.workers.messages import (
     Task,
     Warned,
 )
-from search_spaces.errors import PlannerError
+from search_spaces.errors import InputError
 
 BEAT_SECONDS = 5.0
 """Between two signs of life."""
@@ -75,11 +76,11 @@ def serve(connection: Connection, open_desk: Callable[[Any, int], Desk]) -> None
                 case Expect() as expected:
                     scoring: Any = desk.scoring(expected.text)
                     scoring.expect(expected.parents)
-    except PlannerError as error:
-        line.say(Refused(error=error))
-    except Exception as error:
-        line.say(Refused(error=RuntimeError(f"a worker failed: {error!r}").with_traceback(None)))
-        logging.getLogger(__name__).exception("a worker failed")
+    except InputError as error:
+        notes = tuple(getattr(error, "__notes__", ()))
+        line.say(Refused(text=str(error), notes=notes, is_mistake=True))
+    except Exception:  # noqa: BLE001  (told to the search, which raises it)
+        line.say(Refused(text=f"a worker failed\n{traceback.format_exc()}"))
 
 
 def _work(line: "_Line", scoring: Scoring, task: Task) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from planner.workers.messages import Hired, Task
 
@@ -34,9 +35,10 @@ class Worker:
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
         # read when torch is imported
         environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *program, str(theirs.fileno())],
+                [sys.executable, "-P", *program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._complaints,

@@ -10,7 +10,7 @@ from typing import Any
 from planner.workers.assignment import MOST_DEATHS, Assignment, Place
 from planner.workers.messages import Cancel, Done, Expect, Landed, Ready, Refused, Task, Warned
 from planner.workers.worker import Worker
-from search_spaces.errors import ModelError, RunError
+from search_spaces.errors import InputError, ModelError, RunError
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class WorkerPool:
             workers died on it; each once, as they land.
 
         Raises:
-            PlannerError: As a worker raised it.
+            InputError: As a worker told of it.
             RunError: If no worker can be started.
             ModelError: If workers die and nothing comes of it.
         """
@@ -151,7 +151,7 @@ class WorkerPool:
             case Ready():
                 self._welcome(worker, message)
             case Refused():
-                raise message.error
+                raise _error_of(message)
             case Warned() if message.text not in self._warnings:
                 self._warnings.add(message.text)  # workers say the same
                 logging.getLogger(message.logger).warning("%s", message.text)
@@ -211,3 +211,11 @@ class WorkerPool:
             if worker.in_flight:
                 worker.in_flight = []
                 worker.say(Cancel(number=self._latest_number))
+
+
+def _error_of(refused: Refused) -> Exception:
+    """Return what a worker told of as an error of the search."""
+    error = InputError(refused.text) if refused.is_mistake else RuntimeError(refused.text)
+    for note in refused.notes:
+        error.add_note(note)
+    return error

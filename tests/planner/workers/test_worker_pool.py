@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from planner.workers.assignment import Lost, Place
 from planner.workers.messages import Task
 from planner.workers.worker import Worker
 from planner.workers.worker_pool import WorkerPool
-from search_spaces.errors import DataError, ModelError, RunError
+from search_spaces.errors import InputError, ModelError, RunError
 from tests.planner.workers.toy_worker import POISON, REFUSAL, SILENCE, ToySpec
 
 PROGRAM = ("-m", "tests.planner.workers.toy_worker")
@@ -148,9 +149,18 @@ def test_what_a_worker_refuses_is_raised_as_it_is(tmp_path: Path) -> None:
     rows = population(4, kinds={1: REFUSAL})
     with (
         pool_of(2, ToySpec(log=tmp_path / "log")) as pool,
-        pytest.raises(DataError, match="text must be there, got none; set `--data`"),
+        pytest.raises(InputError, match="text must be there, got none; set `--data`"),
     ):
         landed(pool, tasks_of(rows, 2))
+
+
+def test_a_defect_of_a_worker_is_raised_with_its_traceback(tmp_path: Path) -> None:
+    (task,) = tasks_of(population(4), 1)
+    with (
+        pool_of(1, ToySpec(log=tmp_path / "log")) as pool,
+        pytest.raises(RuntimeError, match=r"a worker failed\nTraceback[^$]*'Toy' object has no"),
+    ):
+        landed(pool, [replace(task, method="sample")])
 
 
 def test_workers_that_only_die_end_the_search(tmp_path: Path) -> None:
