@@ -7,7 +7,7 @@ OTHER_ARITHMETIC := from evaluators.runtime.device import is_bfloat16_faster as 
 SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
 	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
 BENCHMARKS := forward racing memory errorbars latency export streaming truth search front rankings sparsity moe families \
-	fuzz kill page recover supernet bytes
+	fuzz kill page recover supernet bytes scale
 CHROMIUM := /usr/bin/chromium
 
 .PHONY: help install demo evidence full-precision check format docs test test-all test-browser test-vllm coverage slow bench \

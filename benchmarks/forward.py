@@ -16,7 +16,8 @@ from benchmarks import duel, heads, sides
 from benchmarks.report import Goal, Row, finish, is_quick
 from benchmarks.smollm2 import CHILDREN_EACH, SEED, Text, open_prepared, param_domain
 from evaluators.scoring.batches import Fidelity
-from evaluators.scoring.evaluator import HEADS_AT_ONCE, Evaluator
+from evaluators.scoring.evaluator import Evaluator
+from evaluators.scoring.passes.population_pass import HEADS_AT_ONCE
 from evaluators.scoring.readout import Readout
 from planner.preparation.prepared_model import PreparedModel
 from planner.searchers import make_searcher, protocol

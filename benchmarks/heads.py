@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from benchmarks.report import Goal, Row
-from evaluators.scoring.evaluator import HEADS_AT_ONCE
+from evaluators.scoring.passes.population_pass import HEADS_AT_ONCE
 from evaluators.scoring.readout import LOGITS_BYTES, Readout
 from search_spaces.structure.backbone import Backbone
 

@@ -8,8 +8,8 @@ from planner.export.proof import Proof
 from planner.export.reference import scored
 from planner.targets.hf.hf_target import TOLERANCE
 from search_spaces.space.plan import Plan
-from search_spaces.structure.backbone import logits_with_cache
 from search_spaces.structure.model import ModelStructure
+from search_spaces.structure.path_checks import logits_with_cache
 
 
 def scored_logits(structure: ModelStructure, plan: Plan, tokens: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """The embedding and the head of candidates, each in the number format that it chose."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -15,7 +14,6 @@ from search_spaces.structure.backbone import Backbone, LayerInputs
 from search_spaces.structure.head import LinearHead
 from search_spaces.structure.model import ModelStructure
 from search_spaces.structure.vocabulary_matrix import VocabularyMatrix
-from search_spaces.surgery.graft import substitute_
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 TILE = 2048
@@ -52,6 +50,11 @@ class Head:
         return self.own() is not None
 
     @property
+    def is_exact(self) -> bool:
+        """Whether logits are a product that nothing rounds to 16 bits."""
+        return self.formula is not None and self.formula.weight.element_size() >= 4
+
+    @property
     def parts(self) -> list[slice]:
         """Those of the vocabulary that `logits` is asked for at once."""
         if self.formula is None:
@@ -68,11 +71,17 @@ class Head:
         Returns:
             ``(rows, part)`` in float32, in memory of their own.
         """
-        if self.formula is None:
+        linear = self.linear
+        if linear is None:
             return self.whole(hidden).float()[:, part]
-        weight = self.own()
-        formula = self.formula if weight is None else replace(self.formula, weight=weight)
-        return formula.logits(hidden, part)
+        return linear.logits(hidden, part)
+
+    @property
+    def linear(self) -> LinearHead | None:
+        """Its formula with the matrix that it has; None: it has none that is known."""
+        if self.formula is None or (weight := self.own()) is None:
+            return self.formula
+        return replace(self.formula, weight=weight)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +115,7 @@ class Ends:
         """Position of the embedding; None: it has no formats to choose from."""
         self.head = next((position for position, end in self._numbered() if end.reads_out), None)
         """Position of what is read out with; None likewise."""
-        self._held: dict[int, tuple[int, Tensor | None]] = {}
+        self._held: dict[int, tuple[int, nn.Parameter | None]] = {}
 
     def choices(self, position: int | None, configurations: Configurations) -> NDArray[np.int_]:
         """Return what candidates ``(candidates, components)`` chose at an end, ``(candidates,)``.
@@ -129,15 +138,13 @@ class Ends:
         weight = self._weight(self.embedding, choice)
         if weight is None:
             return inputs.hidden
-        assert self.embedding is not None, "there are weights of it"
-        with self._replaced(self.embedding, weight):
-            return self._structure.backbone.embed(inputs.tokens)
+        return self._holding(self.embedding, weight).embed(inputs.tokens)
 
     def reading(self, choice: int) -> Head:
         """Return the head of candidates with a choice, as `choices` returns it for `head`."""
         backbone = self._structure.backbone
 
-        def own() -> Tensor | None:
+        def own() -> nn.Parameter | None:
             # not before it is used: another may have been read out with since
             return self._weight(self.head, choice)
 
@@ -145,9 +152,7 @@ class Ends:
             weight = own()
             if weight is None:
                 return backbone.logits(final)
-            assert self.head is not None, "there are weights of it"
-            with self._replaced(self.head, weight):
-                return backbone.logits(final)
+            return self._holding(self.head, weight).logits(final)
 
         return Head(whole, backbone.linear_head, own)
 
@@ -160,22 +165,20 @@ class Ends:
         """Return what one candidate ``(components,)`` does."""
 
         def embed(tokens: Tensor) -> Tensor:
-            with self.in_place(configurations):
-                return self._structure.backbone.embed(tokens)
+            return self.backbone_of(configurations).embed(tokens)
 
         return OwnEnds(embed=embed, head=self.head_of(configurations))
 
-    @contextmanager
-    def in_place(self, configurations: NDArray[np.int_]) -> Iterator[None]:
-        """Let the model embed and read out as one candidate ``(components,)`` does."""
-        with ExitStack() as stack:
-            for position in self.positions:
-                weight = self._weight(position, int(configurations[position]))
-                if weight is not None:
-                    stack.enter_context(self._replaced(position, weight))
-            yield
+    def backbone_of(self, configurations: NDArray[np.int_]) -> Backbone:
+        """Return the model with both ends as one candidate ``(components,)`` has them."""
+        backbone = self._structure.backbone
+        for position in self.positions:
+            weight = self._weight(position, int(configurations[position]))
+            if weight is not None:
+                backbone = backbone.holding(self._dense(position), weight)
+        return backbone
 
-    def _weight(self, position: int | None, choice: int) -> Tensor | None:
+    def _weight(self, position: int | None, choice: int) -> nn.Parameter | None:
         """Return the matrix of an end, the last one used being held; None: the dense one."""
         if position is None:
             return None
@@ -186,25 +189,23 @@ class Ends:
 
     @torch.inference_mode(mode=False)  # gradients may be taken through it later
     @torch.no_grad()
-    def _made(self, position: int, choice: int) -> Tensor | None:
+    def _made(self, position: int, choice: int) -> nn.Parameter | None:
         made = self._layer_builder.weights(position, choice)
         path = self._structure.components[position].module
         if path not in made:
             return None
         model = self._structure.backbone.model
-        return made[path].weight.to(model.device, model.get_parameter(f"{path}.weight").dtype)
+        weight = made[path].weight.to(model.device, self._dense(position).dtype)
+        return nn.Parameter(weight, requires_grad=False)
 
-    @contextmanager
-    def _replaced(self, position: int, weight: Tensor) -> Iterator[None]:
-        """Put a matrix in the place of the dense one, wherever the model holds that."""
-        model, path = self._structure.backbone.model, self._structure.components[position].module
-        dense = model.get_parameter(f"{path}.weight")
-        own = nn.Parameter(weight, requires_grad=False)
-        substitute_(model, dense, own)
-        try:
-            yield
-        finally:
-            substitute_(model, own, dense)
+    def _holding(self, position: int | None, weight: nn.Parameter) -> Backbone:
+        """Return the model with a matrix in the place of an end's, wherever it holds that."""
+        assert position is not None, "there are weights of it"
+        return self._structure.backbone.holding(self._dense(position), weight)
+
+    def _dense(self, position: int) -> nn.Parameter:
+        path = self._structure.components[position].module
+        return self._structure.backbone.model.get_parameter(f"{path}.weight")
 
     def _numbered(self) -> Iterator[tuple[int, VocabularyMatrix]]:
         return zip(self.positions, self._structure.ends, strict=True)

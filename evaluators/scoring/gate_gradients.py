@@ -1,6 +1,6 @@
 """The gradient of a candidate's KL by a gate on each unit."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from evaluators.scoring.ends import Ends
 from evaluators.scoring.likelihood import kl_by_final
-from search_spaces.pruned_weights.types import LinearWeights
+from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.structure.components import Component, Projection
-from search_spaces.structure.hooks import hooked
+from search_spaces.structure.graft import hookable
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
@@ -61,17 +61,19 @@ def gate_gradients(
         for component, count in zip(structure.components, kept_counts, strict=True)
     ]
     sums = [torch.zeros(len(gate), dtype=torch.float64) for gate in gates]
+    # before a gradient is taken, for making pruned weights may run the dense model
+    weights = [
+        layer_builder.weights(position, int(configuration))
+        for position, configuration in enumerate(configurations[: structure.spans[-1].stop])
+    ]
+    shaped = _shaped(structure, kept_counts, weights)
+    backbone = ends.backbone_of(configurations)
     positions = sum(tokens.numel() - len(tokens) for tokens, _ in parts)
     for tokens, dense in parts:
         with torch.enable_grad(), frozen(model):
             leaves = [gate.clone().requires_grad_() for gate in gates]
-            with (
-                ends.in_place(configurations),
-                _shaped(structure, configurations, layer_builder),
-                _gated(structure, leaves, kept_counts),
-            ):
-                decoder = structure.backbone.decoder
-                final = decoder(input_ids=tokens, use_cache=False).last_hidden_state
+            gated = _gated(structure, leaves, kept_counts, shaped)
+            final = backbone.final_of(tokens, gated)
             by_hidden = kl_by_final(structure.backbone, ends.head_of(configurations), final, dense)
             gradients = torch.autograd.grad(final, leaves, by_hidden, allow_unused=True)
         for component, gradient in enumerate(gradients):
@@ -84,37 +86,46 @@ def _of_layers(structure: ModelStructure) -> list[Component]:
     return [component for layer in structure.layers for component in layer.components]
 
 
-@contextmanager
+class _Reweighted(nn.Module):
+    """Takes the place of a linear layer, with another weight and bias.
+
+    Args:
+        weight: ``(rows, columns)``
+        bias: ``(rows,)``; None: no bias.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias = bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return functional.linear(inputs, self.weight, self.bias)
+
+
 def _shaped(
-    structure: ModelStructure, configurations: NDArray[np.int_], layer_builder: LayerBuilder
-) -> Iterator[None]:
-    """Let the projections of the dense model compute with the candidate's weights."""
-    changed: list[nn.Module] = []
-    kept_counts = layer_builder.tables.units(configurations).tolist()
-    # all before the first change, for making pruned weights may run the dense model
-    pruned_weights = [
-        layer_builder.weights(position, int(configuration))
-        for position, configuration in enumerate(configurations[: structure.spans[-1].stop])
-    ]
+    structure: ModelStructure,
+    kept_counts: NDArray[np.int_],
+    pruned_weights: Sequence[PrunedWeights],
+) -> dict[str, nn.Module]:
+    """Return what computes with the candidate's weights, by paths of the dense projections."""
+    shaped: dict[str, nn.Module] = {}
     # those of layers come first, and those in none are not shaped here
-    candidate = zip(_of_layers(structure), kept_counts, pruned_weights, strict=False)
+    candidate = zip(_of_layers(structure), kept_counts.tolist(), pruned_weights, strict=False)
     for component, count, weights in candidate:
         for projection in component.projections:
             if projection.path in weights:
-                module = structure.backbone.layers[component.layer].get_submodule(projection.path)
-                module.forward = _forward(module, projection, count, weights[projection.path])
-                changed.append(module)
-    try:
-        yield
-    finally:
-        for module in changed:
-            del module.forward
+                path = f"{structure.backbone.layer_paths[component.layer]}.{projection.path}"
+                module = structure.backbone.model.get_submodule(path)
+                pruned = weights[projection.path]
+                shaped[path] = _reweighted(module, projection, count, pruned)
+    return shaped
 
 
-def _forward(
+def _reweighted(
     module: nn.Module, projection: Projection, count: int, pruned: LinearWeights
-) -> Callable[[Tensor], Tensor]:
-    """Return a projection's forward with the candidate's weights for the units that it keeps."""
+) -> nn.Module:
+    """Return a projection with the candidate's weights for the units that it keeps."""
     dense = matrix(module)
     weight, offset = dense.clone(), bias(module)
     kept_features = torch.from_numpy(projection.units < count).to(dense.device)
@@ -123,22 +134,25 @@ def _forward(
     else:
         weight[:, kept_features] = pruned.weight.to(dense)
         offset = offset if pruned.bias is None else pruned.bias.to(dense)
-    return lambda inputs: functional.linear(inputs, weight, offset)
+    return _Reweighted(weight, offset)
 
 
-@contextmanager
 def _gated(
-    structure: ModelStructure, gates: Sequence[Tensor], kept_counts: NDArray[np.int_]
-) -> Iterator[None]:
-    hooks = []
+    structure: ModelStructure,
+    gates: Sequence[Tensor],
+    kept_counts: NDArray[np.int_],
+    shaped: Mapping[str, nn.Module],
+) -> dict[str, nn.Module]:
+    """Return modules by path, and with them copies of all that are gated."""
+    gated = {path: hookable(module) for path, module in shaped.items()}
     for component, gate, count in zip(_of_layers(structure), gates, kept_counts, strict=False):
-        layer = structure.backbone.layers[component.layer]
-        module = layer.get_submodule(component.gated_path)
-        hooks.append(module.register_forward_pre_hook(gate_hook(component, gate)))
-        if count == 0 and getattr(module, "bias", None) is not None:
-            hooks.append(module.register_forward_hook(_without_bias))
-    with hooked(hooks):
-        yield
+        path = f"{structure.backbone.layer_paths[component.layer]}.{component.gated_path}"
+        if path not in gated:
+            gated[path] = hookable(structure.backbone.model.get_submodule(path))
+        gated[path].register_forward_pre_hook(gate_hook(component, gate))
+        if count == 0 and getattr(gated[path], "bias", None) is not None:
+            gated[path].register_forward_hook(_without_bias)
+    return gated
 
 
 def gate_hook(component: Component, gate: Tensor) -> Callable[..., tuple[Any, ...]]:

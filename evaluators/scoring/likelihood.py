@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from evaluators.scoring.ends import Reading
+from evaluators.scoring.ends import Head, Reading
 from search_spaces.structure.backbone import Backbone
 
 _POSITIONS_AT_ONCE = 128
@@ -66,13 +66,27 @@ def gradient_by_final(
     gradients = []
     for start in range(0, len(rows), _POSITIONS_AT_ONCE):
         part = slice(start, start + _POSITIONS_AT_ONCE)
-        leaf = rows[part].clone().requires_grad_()
-        with torch.enable_grad():
-            value = loss(head(leaf).float(), part)
-        gradients.append(torch.autograd.grad(value, leaf)[0])
+        gradients.append(_by_rows(head, rows, part, loss))
     by_row = torch.zeros_like(final)
     by_row[:, :-1] = torch.cat(gradients).reshape(final[:, :-1].shape)
     return by_row
+
+
+def _by_rows(
+    head: Reading, rows: Tensor, part: slice, loss: Callable[[Tensor, slice], Tensor]
+) -> Tensor:
+    """Differentiate a loss by some of what is read out, ``(positions, hidden)``."""
+    linear = head.linear if isinstance(head, Head) and head.is_exact else None
+    if linear is None:
+        leaf = rows[part].clone().requires_grad_()
+        with torch.enable_grad():
+            value = loss(head(leaf).float(), part)
+        return torch.autograd.grad(value, leaf)[0]
+    with torch.no_grad():
+        logits = head(rows[part]).float()
+    with torch.enable_grad():
+        value = loss(logits.requires_grad_(), part)
+    return linear.by_hidden(torch.autograd.grad(value, logits)[0], logits.detach())
 
 
 def kl_by_final(backbone: Backbone, head: Reading, final: Tensor, dense: Tensor) -> Tensor:

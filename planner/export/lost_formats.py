@@ -12,8 +12,8 @@ from search_spaces.models.loading import LoadedModel
 from search_spaces.space.number_format import NumberFormat
 from search_spaces.space.plan import Plan
 from search_spaces.structure.components import Component
+from search_spaces.structure.graft import substitute_
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.graft import substitute_
 
 
 def lost_formats(plan: Plan, target: Target, structure: ModelStructure) -> Iterator[Component]:

@@ -19,7 +19,7 @@ from planner.runs.folder import CALIBRATION_FILE, LATENCY_FILE, ORDER_FILE
 from planner.settings.search import SearchSettings
 from search_spaces.errors import RunError
 from search_spaces.importance.order import rank_units
-from search_spaces.progress import Progress
+from search_spaces.progress import NO_PROGRESS, Progress
 from search_spaces.pruned_weights.codecs import codec_of
 from search_spaces.space.number_format import SOURCE, STORED, file_format
 from search_spaces.space.space import SearchSpace
@@ -127,6 +127,57 @@ def prepare(
         ),
         weight_record=weights.record,
         methods=methods,
+        folder=folder,
+    )
+
+
+def join(dense: DenseModel, settings: SearchSettings, folder: Path) -> PreparedModel:
+    """Prepare a dense model as another process did, whose folder is only read.
+
+    Weights that are not there are built when they are needed.
+
+    Args:
+        dense: The model, as `open_model` returns it; its weights are permuted in place.
+        settings: Of the search.
+        folder: That `prepare` was given, and has filled.
+
+    Raises:
+        RunError: If something is missing there, or damaged.
+    """
+    methods, calibration = PruningMethods.of(settings, dense.structure), saved_calibration(folder)
+    space = run_space(dense, settings, folder)
+    sorted_model = sort_units_(dense.structure, space.orders)
+    measured = RunStatistics(
+        dense=dense,
+        settings=settings,
+        methods=methods,
+        tokens=calibration.fitted,
+        folder=folder,
+        scored_in="",
+        progress=NO_PROGRESS,
+    )
+    weights = RunWeights(
+        loaded=dense.loaded,
+        sorted_model=sorted_model,
+        methods=methods,
+        space=space,
+        statistics=LayerStatistics(lambda: measured.read_or_measure(sorted_model)),
+        tokens=calibration.fitted,
+        folder=folder,
+        limit_bytes=cache_bound(settings, folder),
+        progress=NO_PROGRESS,
+        is_guest=True,
+    )
+    return PreparedModel(
+        dense=dense,
+        sorted_model=sorted_model,
+        space=space,
+        calibration=calibration,
+        prior=load_prior(folder / ORDER_FILE, space),
+        layer_builder=weights.layer_builder(prebuild=False, restore_statistics=False),
+        weight_record=weights.record,
+        methods=methods,
+        folder=folder,
     )
 
 

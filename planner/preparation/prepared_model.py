@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ class PreparedModel:
     """Which weights its candidates were scored with."""
     methods: PruningMethods
     """That its candidates' weights are made by."""
+    folder: Path = Path()
+    """Where its text, its order and its pruned weights are kept."""
 
     def smallest_costs(self) -> Mapping[str, float]:
         """Return the costs of the smallest plan; of bits, those that are fewest of all plans."""

@@ -53,6 +53,8 @@ class RunWeights:
     limit_bytes: int
     """What the cache may take of the disk."""
     progress: Progress
+    is_guest: bool = False
+    """Whether the folder is that of another process, which alone records what is used."""
 
     def layer_builder(self, *, prebuild: bool, restore_statistics: bool) -> LayerBuilder:
         """Return what shapes layers, with pruned weights where a method changes them.
@@ -102,7 +104,7 @@ class RunWeights:
             widths=[_widths(space, position) for position in range(len(space.components))],
             digest=self._digest,
             limit_bytes=self.limit_bytes,
-            record=self.record,
+            record=None if self.is_guest else self.record,
         )
 
     @cached_property

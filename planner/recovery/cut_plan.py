@@ -20,8 +20,8 @@ from search_spaces.space.block_options import BlockOptions
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.number_format import STORED
 from search_spaces.space.plan import Plan
+from search_spaces.structure.graft import graft
 from search_spaces.structure.mixture import Mixture
-from search_spaces.surgery.graft import graft
 from search_spaces.surgery.rounded_cache import WithRoundedCache
 from search_spaces.surgery.slice_and_cut import cut, permute_
 

@@ -58,31 +58,33 @@ def _duration(prepared: PreparedModel, scorer: Scorer, settings: SearchSettings)
             f"{score.failure}; set `--dtype float32`"
         )
     ratio = scorer.rungs[-1] / scorer.rungs[0]
+    pace = score.seconds / score.tokens / settings.workers  # a token, all workers busy
     limits = search_limits(settings)
     minutes = [math.inf if limits.minutes is None else limits.minutes]
     if limits.evaluations is not None:
-        minutes.append(score.seconds * ratio * limits.evaluations / 60)
+        minutes.append(pace * score.tokens * ratio * limits.evaluations / 60)
     if limits.tokens is not None:
-        minutes.append(score.seconds / score.tokens * limits.tokens / 60)
+        minutes.append(pace * limits.tokens / 60)
     return (
         f"one plan takes {score.seconds * ratio:.1f} s on all {score.tokens * ratio:.0f} tokens: "
         f"at most about {min(minutes):.1f} min of search, "
-        f"{_afterwards(prepared, score.seconds / score.tokens)}"
+        f"{_afterwards(prepared, score.seconds / score.tokens, settings.workers)}"
     )
 
 
-def _afterwards(prepared: PreparedModel, seconds_each: float) -> str:
+def _afterwards(prepared: PreparedModel, seconds_each: float, workers: int) -> str:
     """Say what comes on top of a search and its limit: all of the front on other text.
 
     Args:
         prepared: The model and the text.
         seconds_each: For a token of a plan.
+        workers: That score several plans at a time.
     """
     text = prepared.calibration
     seconds = seconds_each * (text.fresh.numel() + text.holdout.numel())
     return (
         f"then {seconds:.1f} s for each plan on the front on fresh and held-out text, such as "
-        f"{seconds * _FRONT_PLANS / 60:.1f} min for {_FRONT_PLANS}"
+        f"{seconds * _FRONT_PLANS / workers / 60:.1f} min for {_FRONT_PLANS}"
     )
 
 

@@ -138,7 +138,9 @@ class SearchLoop:
             self._spending.begin_scoring()
             windows = f"{len(ask.windows)} of {self._scorer.rungs[-1]} windows"
             self._say(f"{plan_count(len(missing))} on {windows}, drawn for them", on_progress)
-            unscored = np.array(missing, dtype=np.int_)
+            # no more than count, so that which they are does not depend on who lands first
+            room = self._spending.room(len(ask.windows) * self._scorer.window_tokens)
+            unscored = np.array(missing[:room], dtype=np.int_)
             for index, scored in self._scorer.sample(unscored, ask.windows):
                 score = scored.score
                 values = self._objectives.of([scored])[0]

@@ -73,7 +73,9 @@ def likely_front(evaluations: Sequence[Evaluation], objectives: Objectives) -> l
 
     If only the budget matters, these are the best within it.
     """
-    sound = [e for e in evaluations if e.score.failure is None and objectives.admits(e)]
+    # sorted, for projections add up all of them, and a sum rounds by its order
+    plans = sorted(evaluations, key=lambda e: e.genome)
+    sound = [e for e in plans if e.score.failure is None and objectives.admits(e)]
     references = kl_by_window(fully_scored(sound))
     points = [[_projected_kl(e, references), *objectives.compared_shares(e)] for e in sound]
     nondominated = moocore.is_nondominated(np.array(points)) if sound else []

@@ -17,6 +17,11 @@ class GenomeScorer(Protocol):
         """Windows scored after each rung, ascending."""
         ...
 
+    @property
+    def window_tokens(self) -> int:
+        """Tokens in a window."""
+        ...
+
     def score(
         self, genomes: NDArray[np.int_], rung: int | None = None
     ) -> Iterator[tuple[int, Evaluation]]:

@@ -45,7 +45,7 @@ class RoundRacer:
         self._spending = spending
         self._racing = racing
         self.evaluations: dict[Genome, Evaluation] = {}
-        """Plans of this search so far, in the order in which they landed."""
+        """Plans of this search so far, in the order in which they were last asked for."""
         self._stored = {evaluation.genome: evaluation for evaluation in run.landed()}
 
     def race(
@@ -63,6 +63,7 @@ class RoundRacer:
         spending, count_before, window_count = self._spending, self._spending.plan_count, 0
 
         def score(members: Members, rung: int) -> Iterator[tuple[int, Score]]:
+            members = self._within_limit(ask, admitted, members, rungs[rung])
             racers = [admitted[m] for m in members]
             done = count_before + window_count // rungs[-1]
             self._announce(f"round {round_number + 1}", racers, rungs[rung], done, on_progress)
@@ -87,10 +88,36 @@ class RoundRacer:
             spending.report(on_progress, evaluation, done, is_complete=is_complete)
             if ask.counted:
                 spending.check(plans=False)
+        # as asked for, whichever landed first
+        self.evaluations |= {genome: self.evaluations.pop(genome) for genome in admitted}
         if landed and spending.plan_count > count_before + window_count // rungs[-1]:
             spending.report(on_progress, evaluation, spending.plan_count)
         if ask.counted and spending.plan_count >= spending.limits.most_evaluations:
             raise LimitReached("evaluations")
+
+    def _within_limit(
+        self, ask: Ask, genomes: Sequence[Genome], members: Members, windows: int
+    ) -> Members:
+        """Return those members of a race that the limit on tokens leaves room for, in order.
+
+        The search ends as the last of them lands: who they are must not depend on who is first.
+
+        Args:
+            ask: That is raced for.
+            genomes: Of all members.
+            members: That are left.
+            windows: That they are to be scored on.
+        """
+        tokens, limit = self._spending.tokens, self._spending.limits.tokens
+        if limit is None or not ask.counted:
+            return members
+        for count, member in enumerate(members, start=1):
+            before = self.evaluations.get(genomes[member])
+            held = 0 if before is None else before.score.windows
+            tokens += max(0, windows - held) * self._scorer.window_tokens
+            if tokens >= limit:
+                return members[:count]
+        return members
 
     def _announce(
         self,

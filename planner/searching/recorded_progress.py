@@ -5,6 +5,7 @@ import time
 from planner.runs.records import RunState
 from planner.runs.run_store import RunStore
 from planner.searching.spending import SearchProgress, plan_count
+from planner.workers.backends import Backends
 from search_spaces.progress import Progress
 
 _SECONDS = 1.0
@@ -18,9 +19,17 @@ class RecordedProgress:
         run: Whose status follows.
         progress: Receives the same.
         state: Of the run.
+        backends: What scores, if it is known.
     """
 
-    def __init__(self, run: RunStore, progress: Progress, state: RunState) -> None:
+    def __init__(
+        self,
+        run: RunStore,
+        progress: Progress,
+        state: RunState,
+        backends: Backends | None = None,
+    ) -> None:
+        self._backends = backends
         self._run = run
         self._progress = progress
         self._state = state
@@ -52,7 +61,8 @@ class RecordedProgress:
             best: What its best plan is so far, in words; empty: nothing is asked of plans.
         """
         self._progress.advance(round(100 * progress.share), 100)
-        self._progress.note(_note(progress, best))
+        workers = "" if self._backends is None else self._backends.doing
+        self._progress.note(_note(progress, best, workers))
         if self._is_due():
             self._run.record_status(
                 self._state,
@@ -69,7 +79,9 @@ class RecordedProgress:
         return is_due
 
 
-def _note(progress: SearchProgress, best: str) -> str:
+def _note(progress: SearchProgress, best: str, workers: str) -> str:
     eta = progress.eta_seconds
     left = "" if eta is None else f"{eta / 60:.1f} min left"
-    return " · ".join(filter(None, [best, plan_count(progress.done), progress.doing, left]))
+    return " · ".join(
+        filter(None, [best, plan_count(progress.done), progress.doing, workers, left])
+    )

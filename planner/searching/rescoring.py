@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from evaluators.quality import QUALITY
 from evaluators.scoring.batches import Fidelity
-from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.prepared_model import PreparedModel
 from planner.recovery.selection import Selector
 from planner.results.answers import own_budget
@@ -27,6 +26,8 @@ from planner.searching.objectives import Objectives, likely_front
 from planner.searching.problem import Problem
 from planner.searching.scorer import Scorer
 from planner.searching.spending import plan_count
+from planner.workers.backends import Backends
+from planner.workers.scored_run import ScoredText
 from search_spaces.progress import Progress
 from search_spaces.space.space import Genome
 
@@ -83,7 +84,11 @@ def _completed(
 
 
 def rescore_front(
-    run: RunStore, prepared: PreparedModel, problem: Problem, progress: Progress
+    run: RunStore,
+    prepared: PreparedModel,
+    problem: Problem,
+    backends: Backends,
+    progress: Progress,
 ) -> None:
     """Measure front and baselines on fresh and held-out text, and write them down in whole.
 
@@ -96,7 +101,10 @@ def rescore_front(
     genomes = space.repaired(np.array([plan.genome for plan in plans]))
     run.record_plans(space.plan(genome) for genome in genomes)
     for split in RESCORE_SPLITS:
-        _rescore(run, prepared, split, plans, progress)
+        fidelity = Fidelity(metrics=tuple(QUALITY), state_bytes=0)
+        scorer = Scorer(prepared, backends.on(ScoredText(split=split, fidelity=fidelity)))
+        _rescore(run, scorer, split, plans, progress)
+        del scorer  # one evaluator is in memory at a time
     plans = front(run.landed(), problem.cost_names)
     save_front(front_frame(with_variants(plans), problem.dense), run.folder)
     if run.settings.recover != "none":
@@ -121,7 +129,7 @@ def _recover_best(
 
 def _rescore(
     run: RunStore,
-    prepared: PreparedModel,
+    scorer: Scorer,
     split: RescoreSplit,
     plans: Sequence[Evaluation],
     progress: Progress,
@@ -131,12 +139,6 @@ def _rescore(
     if not unmeasured:
         return
     progress.stage(f"re-scoring the front on {RESCORE_SPLITS[split]} text")
-    windows = getattr(prepared.calibration, split)
-    fidelity = Fidelity(metrics=tuple(QUALITY), state_bytes=0)
-    sorted_model, layer_builder = prepared.sorted_model, prepared.layer_builder
-    scorer = Scorer(
-        prepared, Evaluator(sorted_model, windows, fidelity, layer_builder=layer_builder)
-    )
     genomes = np.array([plan.genome for plan in unmeasured])
     for done, (index, scored) in enumerate(scorer.score(genomes), start=1):
         run.record_rescore(unmeasured[index].plan_id, split, scored.quality)

@@ -1,20 +1,26 @@
 """Scoring genomes with a prepared model: configurations, quality, costs, and plan identity."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.scoring.evaluator import Evaluator
+from evaluators.backends.scoring_backend import ScoringBackend
+from evaluators.runtime.allocator import release_pages
+from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.gate_gradients import PASSES as GATE_PASSES
 from evaluators.scoring.gate_gradients import GateGradients
 from evaluators.scoring.output_fisher import PASSES as FISHER_PASSES
 from evaluators.scoring.output_fisher import OptionSensitivities
+from evaluators.scoring.racing import rungs_of
 from evaluators.scoring.score import Score
+from evaluators.scoring.slopes import Slopes
 from planner.preparation.prepared_model import PreparedModel
 from planner.runs.records import Evaluation, RoundReply
+from planner.settings.search import SearchSettings
+from planner.workers.backends import Backends
+from planner.workers.scored_run import ScoredText
 from search_spaces.space.block_options import FORMAT_DIMENSIONS
 from search_spaces.space.space import SearchSpace
 
@@ -24,21 +30,22 @@ class Scorer:
 
     Args:
         prepared: Model, space and costs.
-        evaluator: On the windows.
+        backend: Scores their configurations on the windows.
     """
 
-    def __init__(self, prepared: PreparedModel, evaluator: Evaluator) -> None:
-        self._prepared = prepared
-        self._evaluator = evaluator
-        self.rungs = evaluator.rungs
+    def __init__(self, prepared: PreparedModel, backend: ScoringBackend) -> None:
+        self.prepared = prepared
+        self._backend = backend
+        self.rungs = backend.rungs
+        self.window_tokens = prepared.calibration.search.shape[1]
 
     def score(
         self, genomes: NDArray[np.int_], rung: int | None = None
     ) -> Iterator[tuple[int, Evaluation]]:
         """Score genomes ``(genomes, sites)``; see `GenomeScorer`."""
         configurations = self._configurations(genomes)
-        yield from self._evaluations(
-            genomes, configurations, self._evaluator.score(configurations, rung)
+        return self._evaluations(
+            genomes, configurations, self._backend.score(configurations, rung)
         )
 
     def sample(
@@ -46,8 +53,8 @@ class Scorer:
     ) -> Iterator[tuple[int, Evaluation]]:
         """Score genomes ``(genomes, sites)`` on some windows only; see `GenomeScorer`."""
         configurations = self._configurations(genomes)
-        yield from self._evaluations(
-            genomes, configurations, self._evaluator.sample(configurations, windows)
+        return self._evaluations(
+            genomes, configurations, self._backend.sample(configurations, windows)
         )
 
     def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, RoundReply]]:
@@ -56,41 +63,24 @@ class Scorer:
         Gradients of gates on the units say what pruning does to first order, and the Fisher
         information of what components add says what options do to second order.
         """
-        genomes = self._prepared.space.repaired(genomes)
-        configurations = self._prepared.space.configurations(genomes)
-        started = time.monotonic()
-        for index, slopes, passes in self._slopes(configurations):
-            steps = Steps(self._prepared.space, genomes[index], configurations[index])
-            values, more = steps.of_units(slopes), 0.0
-            if asked := steps.asked():
-                options = self._evaluator.option_sensitivities(configurations[index], asked)
-                values |= steps.of_options(options)
-                more = FISHER_PASSES + len(options) / len(configurations[index])
-            window_tokens = self._prepared.calibration.search.shape[1]
+        space = self.prepared.space
+        genomes = space.repaired(genomes)
+        configurations = space.configurations(genomes)
+        steps = [Steps(space, *each) for each in zip(genomes, configurations, strict=True)]
+        asked = [each.asked() for each in steps]
+        has_units = any(site.dimension == "units" for site in space.sites)
+        for index, slopes in self._backend.slopes(configurations, asked, gates=has_units):
+            values, passes = steps[index].of(slopes), float(GATE_PASSES if has_units else 0)
+            if asked[index]:
+                passes += FISHER_PASSES + len(slopes.options) / len(configurations[index])
             yield (
                 index,
                 RoundReply(
                     values=np.concatenate([values[site] for site in range(len(values))]),
-                    tokens=round((passes + more) * self._evaluator.rungs[0] * window_tokens),
-                    seconds=time.monotonic() - started,
+                    tokens=round(passes * self.rungs[0] * self.window_tokens),
+                    seconds=slopes.seconds,
                 ),
             )
-            started = time.monotonic()
-
-    def _slopes(
-        self, configurations: NDArray[np.int_]
-    ) -> Iterator[tuple[int, GateGradients, float]]:
-        """Yield each candidate, the slopes of its units, and the passes that these took.
-
-        Where no site prunes units, none are taken.
-        """
-        space = self._prepared.space
-        if any(site.dimension == "units" for site in space.sites):
-            for index, slopes in self._evaluator.gate_gradients(configurations):
-                yield index, slopes, GATE_PASSES
-        else:
-            flat = tuple(np.zeros(component.unit_count) for component in space.components)
-            yield from ((index, flat, 0.0) for index in range(len(configurations)))
 
     def _evaluations(
         self,
@@ -98,14 +88,14 @@ class Scorer:
         configurations: NDArray[np.int_],
         scores: Iterator[tuple[int, Score]],
     ) -> Iterator[tuple[int, Evaluation]]:
-        repaired = self._prepared.space.repaired(genomes)
-        costs = self._prepared.dense.costs.costs(configurations)
+        repaired = self.prepared.space.repaired(genomes)
+        costs = self.prepared.dense.costs.costs(configurations)
         for index, score in scores:
             yield (
                 index,
                 Evaluation(
                     genome=tuple(genomes[index].tolist()),
-                    plan_id=self._prepared.space.plan(repaired[index]).plan_id,
+                    plan_id=self.prepared.space.plan(repaired[index]).plan_id,
                     round=0,
                     score=score,
                     costs={name: float(values[index]) for name, values in costs.items()},
@@ -114,10 +104,26 @@ class Scorer:
 
     def expect(self, parents: NDArray[np.int_]) -> None:
         """Prepare for children of these genomes ``(parents, sites)``."""
-        self._evaluator.expect(self._configurations(parents))
+        self._backend.expect(self._configurations(parents))
 
     def _configurations(self, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
-        return self._prepared.space.configurations(self._prepared.space.repaired(genomes))
+        return self.prepared.space.configurations(self.prepared.space.repaired(genomes))
+
+
+def search_scorer(prepared: PreparedModel, settings: SearchSettings, backends: Backends) -> Scorer:
+    """Return what scores genomes on the search text of a run, as its settings say."""
+    release_pages()  # what loading and calibration needed
+    streamed = prepared.dense.structure.backbone.streamed
+    windows = prepared.calibration.search
+    fidelity = Fidelity(
+        # a streamed model reads all weights for each rung, which costs more than the text it saves
+        rungs=rungs_of(
+            len(windows), most_rungs=1 if settings.racing == "off" or streamed else settings.rungs
+        ),
+        positions=settings.positions,
+        seed=settings.seed,
+    )
+    return Scorer(prepared, backends.on(ScoredText(split="search", fidelity=fidelity)))
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,12 @@ class Steps:
     """``(sites,)``"""
     configurations: NDArray[np.int_]
     """Of the genome, ``(components,)``."""
+
+    def of(self, slopes: Slopes) -> dict[int, NDArray[np.float64]]:
+        """Sum, for each level of each site, what slopes say, of units nothing without gates."""
+        tables = self.space.tables
+        flat = tuple(np.zeros(table.unit_count) for table in tables)
+        return self.of_units(slopes.gates or flat) | self.of_options(slopes.options)
 
     def of_units(self, slopes: GateGradients) -> dict[int, NDArray[np.float64]]:
         """Sum, for each level of each site, the slopes of units that it restores or prunes."""

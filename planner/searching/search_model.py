@@ -7,9 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluators.runtime.allocator import release_pages
-from evaluators.scoring.batches import Fidelity
-from evaluators.scoring.evaluator import Evaluator
-from evaluators.scoring.racing import rungs_of
 from planner.preparation.calibration import check_saved_text, text_digest, warn_of_changed_text
 from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model, scoring_note
 from planner.preparation.latency_tables import check_request, check_runtime, find_table, workload
@@ -35,10 +32,11 @@ from planner.searching.recorded_front import RecordedFront
 from planner.searching.recorded_progress import RecordedProgress
 from planner.searching.rescoring import complete_front, rescore_front, score_baselines
 from planner.searching.resumed_limits import check_limits
-from planner.searching.scorer import Scorer
+from planner.searching.scorer import Scorer, search_scorer
 from planner.searching.spending import OnProgress, SearchProgress, StopReason
 from planner.settings.places import located
 from planner.settings.search import SearchSettings
+from planner.workers.backends import check_workers, scoring_backends
 from search_spaces.errors import InputError, ModelError
 from search_spaces.progress import Progress
 from search_spaces.space.block_options import FORMAT_DIMENSIONS
@@ -83,7 +81,9 @@ def open_run(
     Raises:
         RunError: If the folder holds something else, or not the run to resume.
         OutputError: If the folder cannot be written to.
+        SettingsError: If more workers are asked for than the machine can have any use of.
     """
+    check_workers(settings)
     settings = located(settings)
     opened = (
         RunStore.resume(out, settings)
@@ -179,33 +179,42 @@ def search_prepared(
         )
     )
 
-    recorded = RecordedProgress(run, progress, "searching")
-    spent = _scored(
-        run, prepared, problem, recorded, with_baselines=with_baselines, on_progress=on_progress
-    )
-    _check_scored(run)
-    recorded.enter("rescoring")
-    rescore_front(run, prepared, problem, recorded)
+    with scoring_backends(run.settings, prepared) as backends:
+        recorded = RecordedProgress(run, progress, "searching", backends)
+        scorer = search_scorer(prepared, run.settings, backends)
+        spent = _scored(
+            run,
+            scorer,
+            problem,
+            recorded,
+            with_baselines=with_baselines,
+            on_progress=on_progress,
+        )
+        del scorer  # one evaluator is in memory at a time
+        _check_scored(run)
+        recorded.enter("rescoring")
+        rescore_front(run, prepared, problem, backends, recorded)
     run.record_finish(spent)
 
 
 def _scored(
     run: RunStore,
-    prepared: PreparedModel,
+    scorer: Scorer,
     problem: Problem,
     progress: RecordedProgress,
     *,
     with_baselines: bool,
     on_progress: OnProgress,
 ) -> SearchEffort:
-    """Score all that needs the search text; its evaluator is freed when this returns."""
-    domain, scorer = problem.domain(prepared), _search_scorer(prepared, run.settings)
+    """Score all that needs the search text."""
+    prepared = scorer.prepared
+    domain = problem.domain(prepared)
     objectives = Objectives(problem)
     progress.stage("timing one plan")
     for sentence in outlook(run, prepared, scorer, domain):
         logger.info(sentence)
     progress.stage("searching")
-    loop = _loop(run, prepared, scorer, domain, objectives)
+    loop = _loop(run, scorer, domain, objectives)
 
     found = RecordedFront(run, prepared.space, problem)
 
@@ -234,13 +243,7 @@ def _scored(
     return spent
 
 
-def _loop(
-    run: RunStore,
-    prepared: PreparedModel,
-    scorer: Scorer,
-    domain: Domain,
-    objectives: Objectives,
-) -> SearchLoop:
+def _loop(run: RunStore, scorer: Scorer, domain: Domain, objectives: Objectives) -> SearchLoop:
     """Combine searcher, scorer and limits into the loop."""
     searcher = make_searcher(
         run.settings.searcher,
@@ -249,8 +252,8 @@ def _loop(
         seed=run.settings.seed,
         text=Text(
             rungs=scorer.rungs,
-            tokens=prepared.calibration.search.shape[1],
-            gradients=_has_gradients(prepared),
+            tokens=scorer.window_tokens,
+            gradients=_has_gradients(scorer.prepared),
         ),
     )
     limits, racing = search_limits(run.settings), run.settings.racing
@@ -261,24 +264,6 @@ def _has_gradients(prepared: PreparedModel) -> bool:
     """Return whether gradients can be taken, and say something of every site: units, formats."""
     reached = {site.dimension for site in prepared.space.sites} <= {"units", *FORMAT_DIMENSIONS}
     return reached and not prepared.dense.structure.backbone.streamed
-
-
-def _search_scorer(prepared: PreparedModel, settings: SearchSettings) -> Scorer:
-    release_pages()  # what loading and calibration needed
-    streamed = prepared.dense.structure.backbone.streamed
-    windows = prepared.calibration.search
-    fidelity = Fidelity(
-        # a streamed model reads all weights for each rung, which costs more than the text it saves
-        rungs=rungs_of(
-            len(windows), most_rungs=1 if settings.racing == "off" or streamed else settings.rungs
-        ),
-        positions=settings.positions,
-        seed=settings.seed,
-    )
-    sorted_model, layer_builder = prepared.sorted_model, prepared.layer_builder
-    return Scorer(
-        prepared, Evaluator(sorted_model, windows, fidelity, layer_builder=layer_builder)
-    )
 
 
 def _check_scored(run: RunStore) -> None:

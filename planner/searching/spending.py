@@ -1,5 +1,6 @@
 """What a search may spend, what it has spent, and how far it has come."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +174,18 @@ class Spending:
         started = time.monotonic()
         yield
         self._choosing_seconds += time.monotonic() - started
+
+    def room(self, tokens_each: int) -> int:
+        """Return how many more plans the limits on plans and tokens leave room for.
+
+        Args:
+            tokens_each: That a plan takes.
+        """
+        limits = self.limits
+        plans = limits.most_evaluations - self.plan_count
+        if limits.tokens is None:
+            return plans
+        return min(plans, math.ceil((limits.tokens - self.tokens) / tokens_each))
 
     def check(self, *, plans: bool = True) -> None:
         """End the search if a limit is reached.

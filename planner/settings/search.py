@@ -40,7 +40,10 @@ LoadsIn = Literal["any", "transformers", "transformers-native", "vllm", "llama.c
 PriorName = Literal["energy", "importance", LayerImportanceName, AllocationName]
 _VERSION = 3
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
-    {"evaluations", "tokens", "minutes", "recover", "offload", "weight_cache_gigabytes", "verify"}
+    {
+        *("evaluations", "tokens", "minutes", "recover"),
+        *("offload", "weight_cache_gigabytes", "verify", "workers"),
+    }
 )
 
 
@@ -159,6 +162,9 @@ class SearchSettings(BaseModel):
     runtime: Annotated[RuntimeName, Group.MACHINE] = "torch"
     """Runtime that latency is measured in for a budget on latency or throughput: the one in which
     the export will be served."""
+    workers: Annotated[int, Group.MACHINE] = Field(default=1, ge=1, le=10_000)
+    """Processes that score plans, which share the threads of torch and map the same weights; 1:
+    the search itself scores."""
     dtype: Annotated[DTypeName, Group.MACHINE] = "auto"
     """Number format that plans are scored in."""
     device: Annotated[str, Group.MACHINE] = "auto"
@@ -227,8 +233,8 @@ class SearchSettings(BaseModel):
     def differences(self, other: Self) -> dict[str, tuple[Any, Any]]:
         """Return the fields that make two searches differ, with both values.
 
-        Fields that no score depends on are left out: limits on how long the search goes on, and
-        where weights lie meanwhile.
+        Fields that no score depends on are left out: limits on how long the search goes on, who
+        scores, and where weights lie meanwhile.
         """
         values, other_values = self.model_dump(), other.model_dump()
         return {

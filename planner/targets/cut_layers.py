@@ -16,8 +16,8 @@ from search_spaces.space.block_options import ExpertPruning
 from search_spaces.space.plan import Plan
 from search_spaces.structure.backbone import Backbone
 from search_spaces.structure.components import Component
+from search_spaces.structure.graft import graft, shallow
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.graft import graft, shallow
 from search_spaces.surgery.slice_and_cut import cut
 
 Matrices = Mapping[str, QuantizedMatrix]

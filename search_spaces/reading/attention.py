@@ -18,9 +18,9 @@ from search_spaces.errors import StructureError
 from search_spaces.reading.dependencies import owners
 from search_spaces.reading.probe import CoreRun, LayerProbe, LayerRun, rounding
 from search_spaces.structure.components import Projection
+from search_spaces.structure.graft import graft
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
 from search_spaces.structure.projections import Projections
-from search_spaces.surgery.graft import graft
 from search_spaces.surgery.slice_and_cut import narrowed
 
 

@@ -16,9 +16,9 @@ from search_spaces.errors import StructureError
 from search_spaces.reading.probe import LayerProbe, rounding
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions
 from search_spaces.structure.expert_hooks import masked_router
+from search_spaces.structure.graft import graft
 from search_spaces.structure.hooks import hooked
 from search_spaces.structure.mixture import Mixture
-from search_spaces.surgery.graft import graft
 from search_spaces.surgery.slice_and_cut import narrowed
 from search_spaces.surgery.slice_experts import narrow_modules, set_counts
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from search_spaces.surgery.graft import graft, shallow
+from search_spaces.structure.graft import graft, shallow
 
 
 def lively(layer: nn.Module) -> nn.Module:

@@ -20,9 +20,10 @@ from search_spaces.reading.find_experts import find_experts
 from search_spaces.reading.lively import lively, lively_states
 from search_spaces.reading.mlp import find_mlp
 from search_spaces.reading.probe import LayerProbe
-from search_spaces.structure.backbone import Backbone, check_cache, check_path, probe_tokens
+from search_spaces.structure.backbone import Backbone, probe_tokens
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import LayerStructure, ModelStructure
+from search_spaces.structure.path_checks import check_cache, check_path
 from search_spaces.structure.residual import constant_factor
 from search_spaces.surgery.slice_and_cut import narrowed
 

@@ -1,19 +1,21 @@
 """The path from token ids to logits: embedding, layers, final norm and head."""
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from search_spaces.errors import ModelError, StructureError
+from search_spaces.errors import StructureError
 from search_spaces.models.layer_stack import find_stack
 from search_spaces.models.streaming import LayerStream
+from search_spaces.structure.graft import graft, hookable, shallow
 from search_spaces.structure.head import LinearHead, linear_head
 from search_spaces.structure.hooks import hooked
 
@@ -48,8 +50,34 @@ class _Entered(Exception):  # noqa: N818 - not an error: it ends a pass
         self.hidden = hidden
 
 
+class _Given(nn.Module):
+    """Takes the place of a decoder and returns what it is given, without running.
+
+    Args:
+        decoder: Whose other attributes a model may ask for.
+        output: What it returns.
+    """
+
+    def __init__(self, decoder: nn.Module, output: ModelOutput) -> None:
+        super().__init__()
+        self._decoder = decoder
+        self._given = output
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_decoder"), name)
+
+    def forward(self, *_args: object, **_kwargs: object) -> ModelOutput:
+        return self._given
+
+
 class Backbone:
     """A causal language model taken apart into embedding, layers, tail and head.
+
+    No method changes the model while it runs it, but for `change_` and `replaced`: threads may
+    run one at a time as they like.
 
     Args:
         model: Any HuggingFace causal language model, in evaluation mode.
@@ -65,7 +93,8 @@ class Backbone:
         self.layers = tuple(self.stack.layers.values())
         self.layer_paths = tuple(self.stack.layers)
         self._stream = stream
-        self.decoder = model.get_submodule(self.stack.path.rpartition(".")[0])
+        self._decoder_path = self.stack.path.rpartition(".")[0]
+        self.decoder = model.get_submodule(self._decoder_path)
         self._tail, self._output = self._find_tail()
 
     def enter(self, input_ids: Tensor) -> LayerInputs:
@@ -84,11 +113,10 @@ class Backbone:
                 first.append(hidden)
             calls.append(LayerCall(args[1:], rest))
 
-        hooks = [
-            layer.register_forward_pre_hook(record, with_kwargs=True) for layer in self.layers
-        ]
-        with hooked(hooks):
-            final = self.decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+        watched = [hookable(layer) for layer in self.layers]
+        for layer in watched:
+            layer.register_forward_pre_hook(record, with_kwargs=True)
+        final = self._run(input_ids, dict(enumerate(watched)))
         if len(calls) != len(self.layers):
             raise StructureError(
                 f"each layer of `{self.stack.path}` must run once in a forward pass, got "
@@ -102,14 +130,52 @@ class Backbone:
         def stop(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _Entered(args[0] if args else kwargs["hidden_states"])
 
+        first = hookable(self.layers[0])
         # before the layer's own hooks, so that a streamed one is not read
-        hook = self.layers[0].register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
+        first.register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
         try:
-            with hook:
-                self.decoder(input_ids=input_ids, use_cache=False)
+            self._run(input_ids, {0: first})
         except _Entered as entered:
             return entered.hidden
         raise AssertionError("a model whose layers were seen to run has run none")
+
+    def _run(self, input_ids: Tensor, layers: Mapping[int, nn.Module]) -> Tensor:
+        """Run a copy of the decoder with some layers in the places of its own."""
+        return self.final_of(
+            input_ids, {self.layer_paths[index]: layer for index, layer in layers.items()}
+        )
+
+    def final_of(self, input_ids: Tensor, replacements: Mapping[str, nn.Module]) -> Tensor:
+        """Return the final hidden states ``(batch, tokens, hidden)`` with some modules replaced.
+
+        Args:
+            input_ids: Token ids ``(batch, tokens)``.
+            replacements: By their paths in the model, those that hold others before these.
+        """
+        model = graft(self.model, replacements)
+        decoder = model.get_submodule(self._decoder_path)
+        final = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+        assert isinstance(final, Tensor)
+        return final
+
+    def holding(self, dense: nn.Parameter, own: nn.Parameter) -> Self:
+        """Return the same model with a parameter in the place of another, which shares the rest.
+
+        Args:
+            dense: Of the model; tied ones are in two modules.
+            own: What these modules hold in its place.
+        """
+        replacements: dict[str, nn.Module] = {}
+        for path, module in self.model.named_modules():
+            names = [name for name, held in module._parameters.items() if held is dense]
+            if names:
+                replacements[path] = shallow(module)
+                replacements[path]._parameters.update(dict.fromkeys(names, own))
+        other = copy.copy(self)
+        other.__dict__.pop("linear_head", None)
+        other.model = graft(self.model, replacements)
+        other.decoder = other.model.get_submodule(self._decoder_path)
+        return other
 
     @property
     def streamed(self) -> bool:
@@ -168,8 +234,8 @@ class Backbone:
         """
         flat = final.reshape(1, -1, final.shape[-1])
         output = type(self._output)(**{**self._output, "last_hidden_state": flat})
-        with _returning(self.decoder, output):
-            logits = self.model(input_ids=None, use_cache=False).logits
+        model = graft(self.model, {self._decoder_path: _Given(self.decoder, output)})
+        logits = model(input_ids=None, use_cache=False).logits
         assert isinstance(logits, Tensor)
         return logits.reshape(*final.shape[:-1], logits.shape[-1])
 
@@ -202,108 +268,3 @@ def probe_tokens(model: PreTrainedModel) -> Tensor:
     """Return a few different token ids ``(1, tokens)`` to probe a model's wiring with."""
     size = len(next(model.get_input_embeddings().parameters()))
     return torch.arange(8, device=model.device)[None] * 7 % size
-
-
-def check_path(backbone: Backbone) -> None:
-    """Check that the path layer by layer computes the model's logits.
-
-    Raises:
-        ModelError: If the model's logits are not finite, or all alike.
-        StructureError: If logits differ by more than 1e-3 of their spread.
-    """
-    tokens = probe_tokens(backbone.model)
-    with torch.inference_mode():
-        expected = backbone.model(input_ids=tokens, use_cache=False).logits.float()
-        _check_logits(expected, backbone.model.dtype)
-        inputs = backbone.enter(tokens)
-        hidden = inputs.hidden
-        for layer, call in zip(backbone.layers, inputs.calls, strict=True):
-            hidden = backbone.run_layer(layer, hidden, call)
-        actual = backbone.logits(backbone.leave(hidden)).float()
-    gap = float((actual - expected).abs().max())
-    # the same operations in the same order: only a batched head may round differently
-    allowed = 1e-3 * float(expected.std())
-    if not gap <= allowed:
-        raise StructureError(
-            f"logits through the planner's own path must equal the model's within {allowed:.1e}, "
-            f"got a difference of {gap:.1e} after `{backbone.stack.path}`; this model does "
-            "something between its layers and its logits that the planner cannot follow"
-        )
-
-
-def check_cache(model: PreTrainedModel) -> None:
-    """Check that the model computes the same with a cache as without, as each export must.
-
-    Raises:
-        ModelError: If the model's logits are not finite, or all alike.
-        StructureError: If it does not.
-    """
-    count = min(48, position_count(model) or 48)
-    size = len(next(model.get_input_embeddings().parameters()))
-    tokens = torch.arange(2 * count, device=model.device).view(2, count) * 7 % size
-    with torch.inference_mode():
-        expected = model(input_ids=tokens, use_cache=False).logits.float()
-        _check_logits(expected, model.dtype)
-        cached = logits_with_cache(model, tokens, 2).float()
-    expected = expected[:, -cached.shape[1] :]
-    # over the vocabulary, whose largest difference is rounding alone in a half precision; most
-    # tokens must agree, not all: rounding may lead a router to another expert
-    gap = float((cached - expected).square().mean(dim=-1).sqrt().median())
-    allowed = (1e-3 if model.dtype == torch.float32 else 0.1) * float(expected.std())
-    if not gap <= allowed:
-        raise StructureError(
-            f"a model must compute the same with a cache as without, within {allowed:.1e}, and "
-            f"{type(model).__name__} differs by {gap:.1e}; its exports could not be proved"
-        )
-
-
-def logits_with_cache(model: PreTrainedModel, tokens: Tensor, count: int = 4) -> Tensor:
-    """Return the logits of the last tokens, each fed by itself after a cached prompt.
-
-    Args:
-        model: The model.
-        tokens: Token ids ``(batch, tokens)``.
-        count: How many tokens to feed so, each of which is a forward pass.
-
-    Returns:
-        ``(batch, last tokens, vocabulary)``
-    """
-    start = max(1, tokens.shape[1] - count)
-    output = model(tokens[:, :start], use_cache=True)
-    logits = []
-    for position in range(start, tokens.shape[1]):
-        output = model(
-            tokens[:, position : position + 1],
-            past_key_values=output.past_key_values,
-            use_cache=True,
-        )
-        logits.append(output.logits)
-    return torch.cat(logits, dim=1)
-
-
-def _check_logits(logits: Tensor, dtype: torch.dtype) -> None:
-    """Refuse a dense model that predicts nothing, from which no candidate could differ."""
-    place = f"in {str(dtype).removeprefix('torch.')}"
-    remedy = "get a sound checkpoint"
-    if dtype != torch.float32:
-        remedy += ", or set `--dtype float32`"
-    if not bool(torch.isfinite(logits).all()):
-        raise ModelError(
-            f"a model's logits must be finite, and {place} they are not: weights or hidden states "
-            f"overflow; {remedy}"
-        )
-    if bool((logits.amin(dim=-1) == logits.amax(dim=-1)).all()):
-        raise ModelError(
-            f"a model's logits must differ from token to token, and {place} all are alike: its "
-            f"embedding, last norm or head vanishes or overflows; {remedy}"
-        )
-
-
-@contextmanager
-def _returning(decoder: nn.Module, output: ModelOutput) -> Iterator[None]:
-    """Let the decoder return a given output instead of running."""
-    decoder.forward = lambda *_args, **_kwargs: output
-    try:
-        yield
-    finally:
-        del decoder.forward

@@ -10,6 +10,8 @@ from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
 
 _PROBES = 8
+_SUMMED = 512
+"""Tokens of the vocabulary in a sum that no kernel shares out: of 1,024 MKL shares out some."""
 _HIGHEST = 60.0
 """Logit that the probes reach, so that a cap shows."""
 _LARGEST_GAP = 2**-5
@@ -49,6 +51,24 @@ class LinearHead:
         if self.cap is not None:
             logits = logits.div_(self.cap).tanh_().mul_(self.cap)
         return logits
+
+    def by_hidden(self, by_logits: Tensor, logits: Tensor) -> Tensor:
+        """Return the gradient by hidden states, ``(rows, hidden)``, of what depends on logits.
+
+        The sum over the vocabulary is made of short ones: kernels share a long one among threads,
+        and its last bits depend on how many there are.
+
+        Args:
+            by_logits: The gradient by logits ``(rows, vocabulary)``.
+            logits: These.
+        """
+        if self.cap is not None:
+            by_logits = by_logits * (1.0 - (logits / self.cap).square())
+        total = self.weight.new_zeros(len(logits), self.weight.shape[1])
+        for start in range(0, len(self.weight), _SUMMED):
+            part = slice(start, start + _SUMMED)
+            total += by_logits[:, part].to(self.weight) @ self.weight[part]
+        return self.factor * total
 
 
 @torch.no_grad()

@@ -18,9 +18,9 @@ from search_spaces.space.block_options import (
     ExpertPruning,
 )
 from search_spaces.structure.components import Component
+from search_spaces.structure.graft import graft
 from search_spaces.structure.mixture import Mixture
 from search_spaces.structure.projections import Projections
-from search_spaces.surgery.graft import graft
 from search_spaces.surgery.slice_experts import MixtureSurgery
 from search_spaces.surgery.slice_projections import ProjectionSurgery
 

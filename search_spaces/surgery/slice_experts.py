@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from search_spaces.models.tensors import tensor_at
 from search_spaces.pruned_weights.types import OrderedWeights, PrunedWeights
 from search_spaces.space.block_options import DENSE_OPTIONS, BlockOptions, ExpertPruning
+from search_spaces.structure.graft import graft, shallow
 from search_spaces.structure.linear import as_index, runs
 from search_spaces.structure.mixture import Mixture, Stack
-from search_spaces.surgery.graft import graft, shallow
 
 _NOTHING: PrunedWeights = MappingProxyType({})
 

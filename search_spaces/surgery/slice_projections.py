@@ -15,6 +15,7 @@ from search_spaces.pruned_weights.types import (
 )
 from search_spaces.space.block_options import BlockOptions, ExpertPruning
 from search_spaces.structure.components import Projection
+from search_spaces.structure.graft import graft
 from search_spaces.structure.linear import (
     SlicedLinear,
     cut_columns,
@@ -26,7 +27,6 @@ from search_spaces.structure.linear import (
     sliced_rows,
 )
 from search_spaces.structure.projections import Projections
-from search_spaces.surgery.graft import graft
 
 
 # an export must load without this package, so modeling_pruned.py of planner/targets/hf/ has a copy

@@ -202,6 +202,7 @@ class Scorer:
         self._pause = pause
 
     rungs: tuple[int, ...] = (2,)
+    window_tokens = 50
 
     def expect(self, parents: NDArray[np.int_]) -> None:
         assert parents.shape[1] == SITES
@@ -220,7 +221,9 @@ class Scorer:
         self, genomes: NDArray[np.int_], windows: Sequence[int]
     ) -> Iterator[tuple[int, Evaluation]]:
         assert set(windows) <= set(range(self.rungs[-1]))
-        yield from Scorer.score(self, genomes)
+        tokens = self.window_tokens * len(windows)
+        for index, whole in Scorer.score(self, genomes):
+            yield index, whole.scored(replace(whole.score, tokens=tokens))
 
     def gradients(self, genomes: NDArray[np.int_]) -> Iterator[tuple[int, RoundReply]]:
         for index, genome in enumerate(genomes):
@@ -234,6 +237,7 @@ class RacingScorer(Scorer):
     """Scores on three rungs of windows, some of which are harder than others for all plans."""
 
     rungs = (4, 8, 16)
+    window_tokens = 100
 
     def score(
         self, genomes: NDArray[np.int_], rung: int | None = None

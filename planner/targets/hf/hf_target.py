@@ -27,9 +27,9 @@ from search_spaces.models.stored import StoredFormat
 from search_spaces.models.trust import load_config
 from search_spaces.space.holds import HOLDS_ALL, Holds
 from search_spaces.space.number_format import NumberFormat
-from search_spaces.structure.backbone import logits_with_cache
 from search_spaces.structure.components import Component
 from search_spaces.structure.model import ModelStructure
+from search_spaces.structure.path_checks import logits_with_cache
 
 TOLERANCE = 1e-3
 """Float32 sums in another order, nothing more."""

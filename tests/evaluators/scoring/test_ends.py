@@ -1,6 +1,8 @@
 """Candidates with an embedding and a head of their own."""
 
 import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -116,6 +118,33 @@ def test_the_model_is_as_it_was_afterwards(*, tied: bool) -> None:
     after = dict(structure.backbone.model.named_parameters(remove_duplicate=False))
     assert list(before) == list(after)
     assert all(before[name] is after[name] for name in before)
+
+
+@ties
+def test_two_evaluators_of_one_model_do_not_disturb_each_other(*, tied: bool) -> None:
+    structure, tokens = model(tied=tied), tiny.windows()
+    chosen, sorted_model = candidates(structure), sorted_as_is(structure)
+    orders = [np.arange(len(chosen)), np.arange(len(chosen))[::-1]]
+
+    def measured(order: NDArray[np.int_]) -> list[list[bytes]]:
+        """All that is measured of candidates in an order, by an evaluator of their own."""
+        evaluator = Evaluator(sorted_model, tokens, layer_builder=builder(structure))
+        own = np.ascontiguousarray(chosen[order])
+        scores, slopes = dict(evaluator.score(own)), dict(evaluator.gate_gradients(own))
+        return [
+            [scores[m].by_window["kl"].tobytes(), *(slope.tobytes() for slope in slopes[m])]
+            for m in np.argsort(order)
+        ]
+
+    alone = measured(orders[0])
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # so that each is met in the middle of the other's work
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            together = list(threads.map(measured, orders * 3))
+    finally:
+        sys.setswitchinterval(interval)
+    assert together == [alone] * 6
 
 
 def test_gates_of_units_see_the_ends() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from planner.results.front import front
 from planner.run import Run
 from planner.runs.records import Evaluation, SearchEffort
+from planner.searchers import SearcherName
 from planner.searchers.protocol import Answer, Ask
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
@@ -338,6 +339,34 @@ def test_tokens_that_run_out_within_a_race_leave_what_landed(tmp_path: Path) -> 
         windows = [e.score.windows for e in run.landed()]
     assert 100 * sum(windows) >= 3700
     assert min(windows) < 16
+
+
+class Shuffled(RacingScorer):
+    """Lets genomes land in an order of its own."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._rng = np.random.default_rng(seed)
+
+    def score(
+        self, genomes: NDArray[np.int_], rung: int | None = None
+    ) -> Iterator[tuple[int, Evaluation]]:
+        landed = list(super().score(genomes, rung))
+        return iter([landed[place] for place in self._rng.permutation(len(landed))])
+
+
+@pytest.mark.parametrize("name", ["nsga2", "frontier", "evopress"])
+@pytest.mark.parametrize("tokens", [9000, 40_000])
+def test_a_search_does_not_depend_on_who_lands_first(
+    name: SearcherName, tokens: int, tmp_path: Path
+) -> None:
+    found = []
+    for seed in range(3):
+        with Run.create(tmp_path / str(seed), SETTINGS) as run:
+            limits = Limits(evaluations=10_000, tokens=tokens)
+            assert search(run, Shuffled(seed), limits, name) == "tokens"
+            found.append(by_genome(run.landed()))
+    assert found[0] == found[1] == found[2]
 
 
 def test_progress_reaches_the_end_only_with_the_last_race(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from evaluators.scoring.slopes import Slopes
 from planner.searching.scorer import Scorer
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.build import build_space
@@ -42,7 +43,7 @@ def space(choices: str) -> SearchSpace:
     )
 
 
-class Evaluator:
+class Backend:
     """Answers with the slopes and rises above, and notes what it was asked."""
 
     rungs = (WINDOWS,)
@@ -51,36 +52,32 @@ class Evaluator:
         self._space = space
         self.asked: list[str] = []
 
-    def gate_gradients(self, _: NDArray[np.int_]) -> Iterator[tuple[int, Any]]:
-        self.asked.append("gates")
-        yield 0, SLOPES
-
-    def option_sensitivities(
-        self, _: NDArray[np.int_], asked: Mapping[int, Sequence[int]]
-    ) -> dict[tuple[int, int], float]:
-        self.asked.append("options")
+    def slopes(
+        self, _: NDArray[np.int_], asked: Sequence[Mapping[int, Sequence[int]]], *, gates: bool
+    ) -> Iterator[tuple[int, Slopes]]:
+        self.asked += ["gates"] * gates + ["options"] * bool(asked[0])
         found = {}
-        for position, choices in asked.items():
+        for position, choices in asked[0].items():
             for choice in choices:
                 units, options = self._space.tables[position][choice]
                 assert units == COMPONENTS[position].unit_count  # at full width
                 found[position, choice] = (1 + position) * RISES[options.format.name]
-        return found
+        yield 0, Slopes(gates=SLOPES if gates else None, options=found)
 
 
 def changes(choices: str, genome: list[int]) -> tuple[dict[str, list[float]], int, list[str]]:
     """What each level of each site changes, the tokens that it took, and what was asked."""
     searched = space(choices)
-    evaluator = Evaluator(searched)
+    backend = Backend(searched)
     calibration = type("Calibration", (), {"search": np.zeros((WINDOWS, TOKENS))})
     prepared = type("Prepared", (), {"space": searched, "calibration": calibration})
-    scorer = Scorer(cast("Any", prepared), cast("Any", evaluator))
+    scorer = Scorer(cast("Any", prepared), cast("Any", backend))
     ((index, reply),) = scorer.gradients(np.array([genome]))
     assert index == 0
     parts = np.split(reply.values, np.cumsum(searched.top_levels + 1)[:-1])
     names = [site.name for site in searched.sites]
     found = {name: part.tolist() for name, part in zip(names, parts, strict=True)}
-    return found, reply.tokens, evaluator.asked
+    return found, reply.tokens, backend.asked
 
 
 def test_formats_rise_from_the_present_one_and_with_what_is_kept() -> None:

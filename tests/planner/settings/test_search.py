@@ -101,6 +101,9 @@ def test_every_field_says_what_it_does() -> None:
     [
         ({"population": 1}, "`population` must be at least 2, got 1; raise `population`"),
         ({"minutes": 0}, "`minutes` must be above 0"),
+        ({"workers": 0}, "`workers` must be at least 1, got 0; raise `workers`"),
+        ({"workers": -2}, "`workers` must be at least 1, got -2; raise `workers`"),
+        ({"workers": "ray"}, "`workers` must be a whole number, got 'ray'; fix `workers`"),
         (
             {"searcher": "nsga3"},
             "'random' or 'uniform', got 'nsga3'; choose one of these for `searcher`",

@@ -9,8 +9,9 @@ from transformers import LlamaConfig, LlamaModel
 
 from search_spaces.errors import ModelError, StructureError
 from search_spaces.reading.read import read_structure
-from search_spaces.structure.backbone import Backbone, check_cache, check_path, probe_tokens
+from search_spaces.structure.backbone import Backbone, probe_tokens
 from search_spaces.structure.model import ModelStructure
+from search_spaces.structure.path_checks import check_cache, check_path
 from tests.models.candidates import random_tokens, run_layers
 from tests.models.factory import GROUPED, LAYERS, make_model
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.structure.backbone import Backbone
+from search_spaces.structure.head import LinearHead
 from tests.models.factory import make_model
 from tests.models.families import FAMILIES
 
@@ -34,6 +35,37 @@ def _check(backbone: Backbone, *, has_factor: bool) -> None:
     whole = backbone.logits(hidden)
     for part in (slice(0, 10), slice(10, 64), slice(64, 10_000)):
         torch.testing.assert_close(head.logits(hidden, part), whole[:, part])
+
+
+@pytest.mark.parametrize("cap", [None, 3.0])
+def test_its_gradient_is_that_of_its_logits(cap: float | None) -> None:
+    generator = torch.Generator().manual_seed(2)
+    weight, hidden = (torch.randn(rows, 24, generator=generator) for rows in (1100, 5))
+    by_logits = torch.randn(5, 1100, generator=generator)
+    head = LinearHead(weight=weight, bias=None, factor=0.25, cap=cap)
+    logits = 0.25 * (hidden.requires_grad_() @ weight.T)
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
+    (expected,) = torch.autograd.grad(logits, hidden, by_logits)
+    torch.testing.assert_close(head.by_hidden(by_logits, logits.detach()), expected)
+
+
+@torch.no_grad()
+def test_its_gradient_does_not_depend_on_how_many_threads_sum_it() -> None:
+    generator = torch.Generator().manual_seed(3)
+    head = LinearHead(
+        weight=torch.randn(8192, 576, generator=generator), bias=None, factor=1.0, cap=None
+    )
+    by_logits = torch.randn(128, 8192, generator=generator)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            found.append(head.by_hidden(by_logits, by_logits))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 @torch.no_grad()

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from search_spaces.structure.components import Component
 from search_spaces.structure.linear import SlicedLinear, matrix
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.graft import graft
 from search_spaces.surgery.slice_and_cut import Dropped, cut, narrowed
 from search_spaces.surgery.slice_projections import LayerConfig
 from search_spaces.surgery.sort import sort_units_
@@ -161,16 +160,6 @@ def test_keeping_everything_gives_the_layer_itself(llama: ModelStructure) -> Non
     layer, read = llama.backbone.layers[0], llama.layers[0]
     assert narrowed(layer, [(attention_of(read), 2), (mlp_of(read), 48)]) is layer
     assert cut(layer, [(attention_of(read), np.arange(2)), (mlp_of(read), np.arange(48))]) is layer
-
-
-def test_grafting_replaces_deep_modules_and_shares_the_rest() -> None:
-    tree = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Linear(2, 2))
-    first, second = nn.Identity(), nn.Identity()
-    grafted = graft(tree, {"0.0": first, "0.1": second})
-    assert grafted.get_submodule("0.0") is first
-    assert grafted.get_submodule("0.1") is second
-    assert grafted.get_submodule("1") is tree[1]
-    assert isinstance(tree.get_submodule("0.0"), nn.Linear)
 
 
 def test_what_is_dropped_adds_nothing() -> None:

@@ -11,8 +11,8 @@ from transformers import GemmaConfig
 from planner.targets.gguf.gguf_block import FILLER_WIDTH
 from planner.targets.gguf.gguf_layers import blocks_of
 from search_spaces.errors import TargetError
+from search_spaces.structure.graft import graft
 from search_spaces.structure.model import ModelStructure
-from search_spaces.surgery.graft import graft
 from tests.models.factory import GROUPED, HEAD_DIM, Architecture
 from tests.models.families import FAMILIES, dense
 from tests.models.moe_families import MOE_FAMILIES

@@ -1,0 +1,218 @@
+"""A generation scored by two worker processes and by one, and a search by both."""
+
+import hashlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.report import Goal, Row, finish, is_quick
+from benchmarks.smollm2 import SEED, Text, offspring, write_topics
+from evaluators.backends.population_cut import PopulationCutter
+from evaluators.backends.scoring_backend import ScoringBackend
+from evaluators.scoring.batches import Fidelity
+from planner.cli.commands.demo_command import demo_model
+from planner.preparation.dense_model import open_model
+from planner.preparation.prepare import prepare
+from planner.preparation.prepared_model import PreparedModel
+from planner.run import search
+from planner.runs.records import Evaluation
+from planner.settings.search import SearchSettings
+from planner.workers.backends import LocalBackends, scoring_backends
+from planner.workers.scored_run import ScoredText
+from search_spaces.progress import NoProgress
+from search_spaces.space.space import Genome
+
+WORKERS = 2
+GENERATION = 64
+MANY = (2, 8, 64)
+MEGABYTE = 1e6
+
+NOTES = f"""
+**A generation.** {GENERATION} plans of SmolLM2-135M-Instruct from 0.5 to 0.9 of its parameters,
+children of four plans, are scored by this process with one thread of torch, and by {WORKERS}
+workers with one thread each. Both are warm: models are loaded, and the dense model's side of the
+text is made; *start* is how long the workers took to be ready. *private* is what a process holds
+that it shares with none (unique set size): this one before it maps the sorted weights, the
+workers, in the mean, after the generation. *digest* is of all scores to the last bit.
+
+**A search.** The whole of `planner search`, by one process with {WORKERS} threads of torch and by
+{WORKERS} workers with one each; *search* is its time as its run records it, *in all* with loading,
+workers' start and re-scoring.
+
+**Expected.** No measurement, but what the cutter says: multiply–accumulates of a population as one
+over those of the busiest worker. Populations are the generation above, a pass over all sites, each
+dropped or as narrow as it gets in the dense model, and {GENERATION} plans drawn at random.
+"""
+
+Timed = tuple[float, str]
+"""Seconds, and a digest of the scores to the last bit."""
+
+
+def main() -> int:
+    """Measure, report, and return the exit status."""
+    repeats, plans = (1, 8) if is_quick() else (3, 128)
+    text = Text(windows=2, tokens=32) if is_quick() else Text(windows=32, tokens=128)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        options = _options(folder, text)
+        settings = SearchSettings.checked(**options, workers=WORKERS)
+        prepared = prepare(open_model(settings, NoProgress()), settings, folder, NoProgress())
+        one, many = sides = _generation(prepared, settings, repeats)
+        rows = [*sides, *_searches(folder, options, plans), *_expected(prepared)]
+    speed_up = float(one["s"]) / float(many["s"])
+    goals = [Goal(figure="speed-up", value=speed_up, limit=1.8, at_least=True)]
+    facts = (
+        f"Text: Python's own help topics, {text.windows} windows of {text.tokens} tokens; "
+        f"{repeats} repeat(s), in turns; searches take the tokens of {plans} plans on all windows."
+    )
+    return finish("scale", rows, goals, f"{NOTES.strip()}\n\n{facts}", seed=SEED)
+
+
+def _options(folder: Path, text: Text) -> dict[str, Any]:
+    return {
+        "model": str(demo_model()),
+        "data": str(write_topics(folder)),
+        "seed": SEED,
+        "search_windows": text.windows,
+        "calibration_windows": 32,
+        "fresh_windows": 2,
+        "holdout_windows": 2,
+        "window_tokens": text.tokens,
+        "device": "cpu",
+        "compensate": "none",
+    }
+
+
+def _generation(prepared: PreparedModel, settings: SearchSettings, repeats: int) -> list[Row]:
+    configurations = prepared.space.configurations(prepared.space.repaired(_genomes(prepared)))
+    text = ScoredText(split="search", fidelity=Fidelity(state_bytes=0))
+    own_bytes = _private(psutil.Process())
+    with _threads(WORKERS), scoring_backends(settings, prepared) as pool:
+        sides = {"one": LocalBackends(prepared).on(text), "workers": pool.on(text)}
+        started = time.monotonic()
+        while not pool.doing.startswith(f"{WORKERS} of {WORKERS} workers"):
+            list(sides["workers"].score(configurations[:1]))
+        starting = time.monotonic() - started
+        found: dict[str, list[Timed]] = {side: [] for side in sides}
+        with _threads(1):
+            for backend in sides.values():
+                list(backend.score(configurations[::4]))  # warm-up
+            for turn in range(repeats):
+                # whoever begins has the warmer or the cooler processor
+                for side in list(sides) if turn % 2 == 0 else list(sides)[::-1]:
+                    found[side].append(_timed(sides[side], configurations))
+        private = [_private(child) for child in psutil.Process().children()]
+    return [
+        _row("this process", found["one"], 0.0, own_bytes),
+        _row(f"{WORKERS} workers", found["workers"], starting, statistics.mean(private)),
+    ]
+
+
+def _genomes(prepared: PreparedModel) -> NDArray[np.int_]:
+    genomes = np.concatenate([offspring(prepared, SEED), offspring(prepared, SEED + 2)])
+    assert len(genomes) == GENERATION
+    return genomes
+
+
+def _row(name: str, found: list[Timed], starting: float, private: float) -> Row:
+    return {
+        "scored by": name,
+        "s": statistics.median(seconds for seconds, _ in found),
+        "runs": ", ".join(f"{seconds:.3g}" for seconds, _ in found),
+        "start, s": starting,
+        "private, MB": private / MEGABYTE,
+        "digest": found[0][1],
+    }
+
+
+def _digest(scores: Mapping[int, bytes]) -> str:
+    return hashlib.sha256(b"".join(scores[m] for m in sorted(scores))).hexdigest()[:8]
+
+
+def _timed(backend: ScoringBackend, configurations: NDArray[np.int_]) -> Timed:
+    started = time.monotonic()
+    scores = {m: score.by_window["kl"].tobytes() for m, score in backend.score(configurations)}
+    return time.monotonic() - started, _digest(scores)
+
+
+def _expected(prepared: PreparedModel) -> list[Row]:
+    """Return what the cutter expects of populations of three kinds."""
+    space, rng = prepared.space, np.random.default_rng(SEED)
+    single = np.tile(space.top_levels, (len(space.sites), 1))
+    np.fill_diagonal(single, 0)
+    populations = {
+        "offspring": _genomes(prepared),
+        "single sites": single,
+        "diverse": rng.integers(space.top_levels + 1, size=(GENERATION, len(space.sites))),
+    }
+    cutter, order = PopulationCutter.of(prepared.sorted_model, prepared.layer_builder, 128)
+    rows: list[Row] = []
+    for name, genomes in populations.items():
+        configurations = space.configurations(space.repaired(genomes))[:, order]
+        speed_ups = {
+            f"expected, {count} workers": cutter.cut(configurations, count).speed_up(count)
+            for count in MANY
+        }
+        rows.append({"population": name, "plans": len(genomes), **speed_ups})
+    return rows
+
+
+def _searches(folder: Path, options: dict[str, Any], plans: int) -> list[Row]:
+    tokens = plans * options["search_windows"] * options["window_tokens"]
+    rows: list[Row] = []
+    for workers in (1, WORKERS):
+        started = time.monotonic()
+        with _threads(WORKERS):
+            run = search(
+                out=folder / f"search-{workers}", **options, tokens=tokens, workers=workers
+            )
+        spent = run.metadata.spent
+        assert spent is not None, "the search has ended"
+        rows.append(
+            {
+                "workers": workers,
+                "threads each": WORKERS // workers,
+                "plans": spent.plans,
+                "search, s": spent.seconds,
+                "in all, s": time.monotonic() - started,
+                "digest": _digest(
+                    {
+                        number: plan.score.by_window["kl"].tobytes()
+                        for number, plan in enumerate(sorted(run.landed(), key=_genome_of))
+                    }
+                ),
+            }
+        )
+    return rows
+
+
+def _genome_of(plan: Evaluation) -> Genome:
+    return plan.genome
+
+
+def _private(process: psutil.Process) -> float:
+    return float(process.memory_full_info().uss)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

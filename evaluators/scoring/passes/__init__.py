@@ -1,0 +1,1 @@
+"""Passes of the dense model and of populations over text."""

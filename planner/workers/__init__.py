@@ -1,0 +1,1 @@
+"""Processes that score: each holds the model and nothing else, and the search holds the rest."""

@@ -1,0 +1,111 @@
+"""What a search and its workers say to each other; all of it is pickled."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Method = Literal["score", "sample", "slopes"]
+"""Of a scoring backend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hired:
+    """The first that a worker is told."""
+
+    spec: object
+    """What it scores; the program of the worker knows its type."""
+    threads: int
+    """Of torch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A worker has its model and waits for tasks."""
+
+    facts: Mapping[str, str]
+    """What it scores, which must be what the search scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A worker cannot begin or go on, and neither could another one."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+    is_mistake: bool = False
+    """Whether the user can fix it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A part of a population to be worked on."""
+
+    method: Method
+    text: Hashable
+    """Which windows, and how finely they are scored."""
+    configurations: NDArray[np.int_]
+    """``(candidates, components)``"""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of the method, besides the configurations."""
+    of_each: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Further ones, of which there is one for each candidate."""
+    number: int = -1
+    """Later tasks have higher ones."""
+    windows_at_once: int | None = None
+    """Most that memory sufficed for so far; None: it did for all."""
+
+    def part(self, members: Sequence[int]) -> "Task":
+        """Return the task of some of its candidates."""
+        of_each = {name: [each[m] for m in members] for name, each in self.of_each.items()}
+        return replace(self, configurations=self.configurations[list(members)], of_each=of_each)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landed:
+    """A candidate of a task is done."""
+
+    number: int
+    """Of the task."""
+    member: int
+    """Position of the candidate in it."""
+    result: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """All candidates of a task have landed."""
+
+    number: int
+    text: Hashable
+    windows_at_once: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expect:
+    """Children of these candidates are likely to come."""
+
+    text: Hashable
+    parents: NDArray[np.int_]
+    """``(parents, components)``"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel:
+    """Nobody waits for tasks up to this one any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """A worker has something to say."""
+
+    logger: str
+    text: str
+
+
+class Alive:
+    """A worker still runs."""

@@ -1,0 +1,128 @@
+"""A scoring backend whose candidates are scored by workers."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluators.backends.population_cut import PopulationCutter
+from evaluators.scoring.output_fisher import Asked
+from evaluators.scoring.prefix_tree import Members
+from evaluators.scoring.score import Score
+from evaluators.scoring.slopes import Slopes
+from planner.preparation.prepared_model import PreparedModel
+from planner.workers.assignment import Lost
+from planner.workers.messages import Expect, Task
+from planner.workers.scored_run import ScoredText
+from planner.workers.worker_pool import WorkerPool
+from search_spaces.errors import ModelError
+from search_spaces.space.configuration import Configurations
+
+
+class PoolBackend:
+    """Cuts populations, lets workers score the parts, and puts together what lands.
+
+    Args:
+        pool: The workers.
+        prepared: The model that they score.
+        text: What they score it on.
+    """
+
+    def __init__(self, pool: WorkerPool, prepared: PreparedModel, text: ScoredText) -> None:
+        windows = getattr(prepared.calibration, text.split)
+        self._pool = pool
+        self._text = text
+        self._metrics = text.fidelity.metrics
+        self._layer_builder = prepared.layer_builder
+        self._window_tokens = windows.shape[1]
+        self._made: set[tuple[int, int]] = set()
+        self._cutter, self._running_order = PopulationCutter.of(
+            prepared.sorted_model, prepared.layer_builder, self._window_tokens
+        )
+        self.rungs: tuple[int, ...] = text.fidelity.rungs or (len(windows),)
+
+    def score(
+        self, configurations: Configurations, rung: int | None = None
+    ) -> Iterator[tuple[int, Score]]:
+        """Score candidates; see `ScoringBackend`."""
+        before, upto = (0, -1) if rung is None else (rung, rung)
+        windows = self.rungs[upto] - (0, *self.rungs)[before]
+        task = Task(
+            method="score",
+            text=self._text,
+            configurations=configurations,
+            arguments={"rung": rung},
+        )
+        return self._scores(task, windows)
+
+    def sample(
+        self, configurations: Configurations, windows: Sequence[int]
+    ) -> Iterator[tuple[int, Score]]:
+        """Score candidates on some windows only; see `ScoringBackend`."""
+        task = Task(
+            method="sample",
+            text=self._text,
+            configurations=configurations,
+            arguments={"windows": windows},
+        )
+        return self._scores(task, len(windows))
+
+    def slopes(
+        self, configurations: Configurations, asked: Sequence[Asked], *, gates: bool
+    ) -> Iterator[tuple[int, Slopes]]:
+        """Estimate what small steps change, each candidate by one worker; see `ScoringBackend`.
+
+        Raises:
+            ModelError: If workers died on one.
+        """
+        task = Task(
+            method="slopes",
+            text=self._text,
+            configurations=configurations,
+            arguments={"gates": gates},
+            of_each={"asked": asked},
+        )
+        for index, result in self._landed(task, [np.array([m]) for m in range(len(asked))]):
+            if isinstance(result, Lost):
+                raise ModelError(
+                    f"gradients must be taken of what is searched from, and {result.reason}; set "
+                    "fewer `--workers`, or another `--searcher`"
+                )
+            yield index, result
+
+    def expect(self, parents: Configurations) -> None:
+        """Prepare for children of these candidates; see `ScoringBackend`."""
+        self._pool.expect(Expect(text=self._text, parents=parents))
+
+    def _scores(self, task: Task, windows: int) -> Iterator[tuple[int, Score]]:
+        as_run = task.configurations[:, self._running_order]
+        cut = self._cutter.cut(as_run, self._pool.size)
+        for index, result in self._landed(task, cut.parts):
+            yield index, self._failed(result, windows) if isinstance(result, Lost) else result
+
+    def _landed(self, task: Task, parts: Sequence[Members]) -> Iterator[tuple[int, Any]]:
+        """Yield candidates of a task as they land, of whatever part."""
+        self._make_weights(task.configurations)
+        tasks = [task.part(part.tolist()) for part in parts]
+        for (position, member), result in self._pool.run(tasks):
+            yield int(parts[position][member]), result
+
+    def _make_weights(self, configurations: Configurations) -> None:
+        """Make pruned weights that are missing, before several workers do so at a time.
+
+        They are recorded so, too: the record is written by one process.
+        """
+        for position, of_component in enumerate(configurations.T):
+            for configuration in np.unique(of_component).tolist():
+                if (position, configuration) not in self._made:
+                    self._layer_builder.weights(position, configuration)
+                    self._made.add((position, configuration))
+
+    def _failed(self, lost: Lost, windows: int) -> Score:
+        unknown = np.full(windows, np.nan)
+        return Score(
+            by_window=dict.fromkeys(self._metrics, unknown),
+            tokens=windows * self._window_tokens,
+            seconds=0.0,
+            failure=lost.reason,
+        )

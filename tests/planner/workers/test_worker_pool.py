@@ -1,0 +1,199 @@
+"""Every candidate lands once, whatever becomes of the workers."""
+
+import os
+import random
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from planner.workers import worker
+from planner.workers.assignment import Lost, Place
+from planner.workers.messages import Task
+from planner.workers.worker import Worker
+from planner.workers.worker_pool import WorkerPool
+from search_spaces.errors import InputError, ModelError, RunError
+from tests.planner.workers.toy_worker import POISON, REFUSAL, SILENCE, ToySpec
+
+PROGRAM = ("-m", "tests.planner.workers.toy_worker")
+RUNG = 100
+
+
+@contextmanager
+def pool_of(size: int, spec: ToySpec, **facts: str) -> Iterator[WorkerPool]:
+    pool = WorkerPool(lambda: Worker(PROGRAM, spec, 1), size, facts or {"model": "toy"})
+    try:
+        yield pool
+    finally:
+        pids = pool.pids
+        pool.close()
+        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def population(size: int, *, kinds: dict[int, int] | None = None) -> NDArray[np.int_]:
+    """Candidates with a number each, and what is to become of them."""
+    rows = np.column_stack([np.arange(size), np.zeros(size, dtype=np.int_)])
+    for number, kind in (kinds or {}).items():
+        rows[number, 1] = kind
+    return rows
+
+
+def tasks_of(rows: NDArray[np.int_], parts: int) -> list[Task]:
+    whole = Task(method="score", text="toy", configurations=rows, arguments={"rung": RUNG})
+    return [whole.part(part.tolist()) for part in np.array_split(np.arange(len(rows)), parts)]
+
+
+def expected(rows: NDArray[np.int_], parts: int) -> dict[Place, int]:
+    sizes = [len(task.configurations) for task in tasks_of(rows, parts)]
+    places = [(task, member) for task, size in enumerate(sizes) for member in range(size)]
+    return dict(zip(places, (RUNG + rows.sum(axis=1)).tolist(), strict=True))
+
+
+def landed(pool: WorkerPool, tasks: list[Task]) -> dict[Place, Any]:
+    found: dict[Place, Any] = {}
+    for place, result in pool.run(tasks):
+        assert place not in found
+        found[place] = result if isinstance(result, Lost) else result[0]
+    return found
+
+
+def begun(spec: ToySpec) -> Counter[int]:
+    """How often each candidate was begun."""
+    return Counter(map(int, spec.log.read_text().split()))
+
+
+def test_every_candidate_is_scored_once_and_workers_are_used_again(tmp_path: Path) -> None:
+    spec, rows = ToySpec(log=tmp_path / "log"), population(20)
+    with pool_of(3, spec) as pool:
+        for _ in range(2):
+            assert landed(pool, tasks_of(rows, 7)) == expected(rows, 7)
+        assert len(pool.pids) == 3
+    assert begun(spec) == dict.fromkeys(range(20), 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killing_workers_at_any_moment_loses_nothing(seed: int, tmp_path: Path) -> None:
+    """Five kills each; what is scored again is the part that was lost, at most."""
+    rng = random.Random(seed)
+    spec, rows, parts = ToySpec(log=tmp_path / "log", pause=0.002), population(240), 24
+    # so far apart that what is tried again has landed: the same one is not hit twice
+    kills, found = [45 * turn + rng.randrange(8) for turn in range(5)], dict[Place, Any]()
+    with pool_of(2, spec) as pool:
+        for place, result in pool.run(tasks_of(rows, parts)):
+            assert place not in found
+            found[place] = result[0]
+            if len(found) in kills:
+                time.sleep(rng.random() * 0.02)
+                os.kill(rng.choice(pool.pids), signal.SIGKILL)
+    assert found == expected(rows, parts)
+    counts = begun(spec)
+    assert sorted(counts) == list(range(240))
+    # of a part that was lost, what had not landed is begun again, and by itself
+    assert sum(counts.values()) - 240 <= 5 * (240 // parts)
+    assert max(counts.values()) <= 2
+
+
+def test_what_two_workers_die_on_is_lost_and_nothing_else(tmp_path: Path) -> None:
+    spec, rows = ToySpec(log=tmp_path / "log"), population(12, kinds={5: POISON, 9: POISON})
+    with pool_of(2, spec) as pool:
+        found = landed(pool, tasks_of(rows, 2))
+    lost = {place for place, result in found.items() if isinstance(result, Lost)}
+    assert lost == {(0, 5), (1, 3)}
+    reason = "2 workers died on it, the last with signal 9, as when memory runs out"
+    assert {found[place].reason for place in lost} == {reason}
+    right = expected(rows, 2)
+    assert all(found[place] == right[place] for place in right.keys() - lost)
+    counts = begun(spec)
+    assert counts[5] == counts[9] == 2
+
+
+def test_a_worker_that_falls_silent_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "SILENT_SECONDS", 1.5)
+    spec, rows = ToySpec(log=tmp_path / "log"), population(4, kinds={2: SILENCE})
+    with pool_of(2, spec) as pool:
+        found = landed(pool, tasks_of(rows, 4))
+    assert isinstance(found.pop((2, 0)), Lost)
+    assert found == {place: value for place, value in expected(rows, 4).items() if place[0] != 2}
+
+
+def test_workers_that_cannot_start_end_the_search_in_one_sentence(tmp_path: Path) -> None:
+    rule = "must be processes that can be started.*exit status 1, it has no place to work"
+    with (
+        pool_of(2, ToySpec(log=tmp_path / "log", starts=False)) as pool,
+        pytest.raises(RunError, match=rule),
+    ):
+        landed(pool, tasks_of(population(4), 2))
+
+
+def test_a_worker_of_another_model_is_refused(tmp_path: Path) -> None:
+    rule = "must score what the search does, got model toy instead of real"
+    with (
+        pool_of(1, ToySpec(log=tmp_path / "log"), model="real") as pool,
+        pytest.raises(ModelError, match=rule),
+    ):
+        landed(pool, tasks_of(population(4), 2))
+
+
+def test_what_a_worker_refuses_is_raised_as_it_is(tmp_path: Path) -> None:
+    rows = population(4, kinds={1: REFUSAL})
+    with (
+        pool_of(2, ToySpec(log=tmp_path / "log")) as pool,
+        pytest.raises(InputError, match="text must be there, got none; set `--data`"),
+    ):
+        landed(pool, tasks_of(rows, 2))
+
+
+def test_a_defect_of_a_worker_is_raised_with_its_traceback(tmp_path: Path) -> None:
+    (task,) = tasks_of(population(4), 1)
+    with (
+        pool_of(1, ToySpec(log=tmp_path / "log")) as pool,
+        pytest.raises(RuntimeError, match=r"a worker failed\nTraceback[^$]*'Toy' object has no"),
+    ):
+        landed(pool, [replace(task, method="sample")])
+
+
+def test_workers_that_only_die_end_the_search(tmp_path: Path) -> None:
+    rows = population(40, kinds=dict.fromkeys(range(40), POISON))
+    with (
+        pool_of(1, ToySpec(log=tmp_path / "log")) as pool,
+        pytest.raises(ModelError, match="must get something done, and 9 died in a row"),
+    ):
+        landed(pool, tasks_of(rows, 1))
+
+
+def test_what_nobody_waits_for_is_left(tmp_path: Path) -> None:
+    spec, rows = ToySpec(log=tmp_path / "log", pause=0.02), population(200)
+    with pool_of(2, spec) as pool:
+        with closing(pool.run(tasks_of(rows, 2))) as walk:  # as a limit does
+            next(walk)
+        again = population(4)
+        assert landed(pool, tasks_of(again, 2)) == expected(again, 2)
+    assert sum(begun(spec).values()) < 100
+
+
+def test_once_memory_ran_out_all_workers_do_with_less(tmp_path: Path) -> None:
+    spec = ToySpec(log=tmp_path / "log", most_at_once=2)
+    with pool_of(2, spec) as pool:
+        first = dict(pool.run(tasks_of(population(2), 2)))
+        assert max(at_once for _, at_once in first.values()) == 8
+        later = dict(pool.run(tasks_of(population(2), 2)))
+        assert {at_once for _, at_once in later.values()} == {2}
+
+
+def test_it_says_what_is_under_way(tmp_path: Path) -> None:
+    with pool_of(2, ToySpec(log=tmp_path / "log", pause=0.05)) as pool:
+        assert str(pool) == "0 of 2 workers, 0 tasks in flight, 0 waiting"
+        said = [str(pool) for _ in pool.run(tasks_of(population(9), 9))]
+    assert any("2 of 2 workers" in text for text in said)
+    assert any(re.fullmatch(r".*, [234] tasks in flight, [1-7] waiting", text) for text in said)
