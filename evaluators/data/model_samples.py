@@ -10,7 +10,6 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from evaluators.data.one_query_attention import OneQueryAttention
-from evaluators.data.roomy_cache import make_room_
 from evaluators.data.windows import Calibration, Windows
 from search_spaces.errors import DataError, ModelError, quoted
 from search_spaces.models.on_disk.vocabulary import embedding_rows
@@ -124,8 +123,6 @@ class _Writer:
                 output = self._model(
                     input_ids=windows[:, start:position], past_key_values=cache, use_cache=True
                 )
-            if cache is None:
-                make_room_(output.past_key_values, self._tokens)
             cache = output.past_key_values
             windows[:, position] = self._draw(output.logits[:, -1].to(torch.float32, copy=True))
             written = done * self._tokens + count * (position + 1)
