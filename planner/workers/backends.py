@@ -105,9 +105,7 @@ def scoring_backends(settings: SearchSettings, prepared: PreparedModel) -> Itera
         if is_mapped:
             save_weights(model, path)
             map_weights_(model, path)  # memory holds them once
-        run = ScoredRun(
-            folder=prepared.folder, settings=settings, weights_file=path if is_mapped else None
-        )
+        run = ScoredRun.of(prepared, settings, path if is_mapped else None)
         threads = max(1, torch.get_num_threads() // settings.workers)
         pool = WorkerPool(
             lambda: Worker(PROGRAM, run, threads), settings.workers, facts_of(prepared)

@@ -37,9 +37,26 @@ class ScoredRun:
     folder: Path
     """That holds its text, order and weights."""
     settings: SearchSettings
-    """As the run keeps them, but for code of the model, which its command line trusts."""
+    """As the run keeps them, but for code of the model, which its command line trusts, and for the
+    number format."""
     weights_file: Path | None
     """The sorted weights, to be mapped; None: each process holds its own."""
+
+    @classmethod
+    def of(
+        cls, prepared: PreparedModel, settings: SearchSettings, weights_file: Path | None
+    ) -> "ScoredRun":
+        """Return what workers of a search open.
+
+        They are told the number format that it computes in: ``auto`` is measured, and where
+        formats are about as fast each process may find another one.
+        """
+        dtype = str(prepared.dense.loaded.model.dtype).removeprefix("torch.")
+        return cls(
+            folder=prepared.folder,
+            settings=settings.model_copy(update={"dtype": dtype}),
+            weights_file=weights_file,
+        )
 
 
 def facts_of(prepared: PreparedModel) -> dict[str, str]:

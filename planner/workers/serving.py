@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import queue
 import signal
 import threading
@@ -132,9 +133,14 @@ class _Line:
     def _listen(self) -> None:
         while True:
             try:
-                message = self._connection.recv()
+                content = self._connection.recv_bytes()
             except (EOFError, OSError):
                 os._exit(0)  # the search is gone, and whatever runs here is for nobody
+            try:
+                message = pickle.loads(content)  # what it is of is imported
+            except Exception:  # noqa: BLE001  (told to the search, which raises it)
+                self.say(Refused(text=f"a worker failed\n{traceback.format_exc()}"))
+                return
             if isinstance(message, Cancel):
                 self.cancelled = message.number
             else:

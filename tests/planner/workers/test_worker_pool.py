@@ -22,14 +22,14 @@ from planner.workers.messages import Task
 from planner.workers.worker import Worker
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.errors import InputError, ModelError, RunError
-from tests.planner.workers.toy_worker import POISON, REFUSAL, SILENCE, ToySpec
+from tests.planner.workers.toy_worker import POISON, REFUSAL, SILENCE, ToySpec, Unreadable
 
 PROGRAM = ("-m", "tests.planner.workers.toy_worker")
 RUNG = 100
 
 
 @contextmanager
-def pool_of(size: int, spec: ToySpec, **facts: str) -> Iterator[WorkerPool]:
+def pool_of(size: int, spec: object, **facts: str) -> Iterator[WorkerPool]:
     pool = WorkerPool(lambda: Worker(PROGRAM, spec, 1), size, facts or {"model": "toy"})
     try:
         yield pool
@@ -161,6 +161,14 @@ def test_a_defect_of_a_worker_is_raised_with_its_traceback(tmp_path: Path) -> No
         pytest.raises(RuntimeError, match=r"a worker failed\nTraceback[^$]*'Toy' object has no"),
     ):
         landed(pool, [replace(task, method="sample")])
+
+
+def test_what_a_worker_cannot_read_is_raised_with_its_traceback() -> None:
+    with (
+        pool_of(1, Unreadable()) as pool,
+        pytest.raises(RuntimeError, match=r"a worker failed\nTraceback[^$]*tests.no_such_module"),
+    ):
+        landed(pool, tasks_of(population(4), 1))
 
 
 def test_workers_that_only_die_end_the_search(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -28,6 +29,13 @@ class ToySpec:
     facts: tuple[tuple[str, str], ...] = (("model", "toy"),)
     starts: bool = True
     most_at_once: int = 8
+
+
+class Unreadable:
+    """What a worker that is told of it fails to import."""
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return import_module, ("tests.no_such_module",)
 
 
 class Toy:
