@@ -15,7 +15,6 @@ from planner import Run, search
 from planner.export.cards.manifest import Manifest
 from planner.export.run_exports import export_from_model, export_from_run
 from planner.reports.demo import DemoAnswer, _small_figures, small_summary
-from planner.runs.records import Evaluation
 from planner.runs.run_store import RunStore
 from planner.settings.search import SearchSettings
 from planner.targets.target_names import TargetChoice
@@ -67,20 +66,34 @@ def run(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def mixed(run: Run) -> Evaluation:
+def mixed(run: Run) -> Plan:
     """A plan that leaves some MLPs whole as they came and cuts others, none of them in Q4_0."""
+    stored = [plan for each in run.landed() if (plan := run.stored_plan(each.plan_id))]
+    # found by the search, but for formats, and the MLP of one layer that another plan leaves whole
+    cut = next(plan for plan in stored if plan.weights_digest and any(_cut_mlps(plan)))
+    whole = next(plan for plan in stored if plan.weights_digest and _is_whole(plan))
+    name = "layers.0.mlp"
+    if all(_cut_mlps(cut)):
+        cut = cut.model_copy(update={"sites": {**cut.sites, name: whole.sites[name]}})
+    return _as_it_came(cut)
 
-    def is_mixed(evaluation: Evaluation) -> bool:
-        mlps = _sources(run, evaluation, "mlp")
-        return {True, False} <= set(mlps.values())
 
-    return next(filter(is_mixed, run.landed()))
+def _cut_mlps(plan: Plan) -> list[bool]:
+    """Return for each layer whether its MLP lost channels."""
+    mlps = [kept for name, kept in sorted(plan.sites.items()) if name.endswith(".mlp")]
+    return [0 < len(kept.units) < kept.unit_count for kept in mlps]
 
 
-def _sources(run: Run, evaluation: Evaluation, kind: str) -> dict[int, bool]:
+def _as_it_came(plan: Plan) -> Plan:
+    """Return the plan with all of its formats as in the file."""
+    sites = {
+        name: kept.model_copy(update={"format": "source"}) for name, kept in plan.sites.items()
+    }
+    return plan.model_copy(update={"sites": sites})
+
+
+def _sources(plan: Plan, kind: str) -> dict[int, bool]:
     """Return the layers whose component of a kind is as it came, and whether it is whole."""
-    plan = run.stored_plan(evaluation.plan_id)
-    assert plan is not None
     named = [(name.split("."), kept) for name, kept in plan.sites.items() if "." in name]
     return {
         int(parts[1]): len(kept.units) == kept.unit_count
@@ -105,12 +118,15 @@ def _tensors(path: Path) -> Tensors:
 
 
 def test_what_stays_whole_is_copied_and_what_is_cut_is_made_anew(
-    run: Run, mixed: Evaluation, source: Path, tmp_path: Path
+    run: Run, mixed: Plan, source: Path, tmp_path: Path
 ) -> None:
-    written, manifest = _exported(run, mixed.plan_id, tmp_path / "out")
+    assert set(_sources(mixed, "mlp").values()) == {True, False}
+    path = tmp_path / "plan.json"
+    path.write_text(mixed.to_json(), encoding="utf-8")
+    written, manifest = _exported(run, str(path), tmp_path / "out")
     came = _tensors(source)
     for kind, parts in PARTS.items():
-        for layer, is_whole in _sources(run, mixed, kind).items():
+        for layer, is_whole in _sources(mixed, kind).items():
             for part in parts:
                 name = f"blk.{layer}.{part}.weight"
                 assert written[name].tensor_type == came[name].tensor_type
@@ -147,11 +163,8 @@ def test_the_source_alone_leaves_the_whole_file_as_it_came(
 ) -> None:
     stored = [run.stored_plan(each.plan_id) for each in run.landed()]
     plan = next(each for each in stored if each and each.weights_digest and _is_whole(each))
-    sites = {
-        name: kept.model_copy(update={"format": "source"}) for name, kept in plan.sites.items()
-    }
     path = tmp_path / "plan.json"
-    path.write_text(plan.model_copy(update={"sites": sites}).to_json(), encoding="utf-8")
+    path.write_text(_as_it_came(plan).to_json(), encoding="utf-8")
     assert Plan.load(path).sites["embedding"].format == "source"
     written, _ = _exported(run, str(path), tmp_path / "out")
     came = _tensors(source)

@@ -37,10 +37,12 @@ def test_the_folded_weights_are_those_of_the_damped_least_squares(count: int) ->
     damping = DAMPING * float(source.square().sum()) / HIDDEN
     eye = torch.eye(HIDDEN, dtype=torch.float64)
     rows = torch.cat([source, damping**0.5 * eye])
+    # outputs are multiplied in float32, whose rounding the normal equations' condition enlarges
+    bound = float(torch.linalg.cond(rows) ** 2) * torch.finfo(torch.float32).eps
     mapped = torch.linalg.lstsq(rows, torch.cat([aim, damping**0.5 * eye])).solution
-    assert torch.allclose(found.weight.double(), mapped.T @ weight.double(), atol=1e-5)
+    assert torch.allclose(found.weight.double(), mapped.T @ weight.double(), atol=bound)
     assert found.bias is not None
-    assert torch.allclose(found.bias.double(), mapped.T @ bias.double(), atol=1e-5)
+    assert torch.allclose(found.bias.double(), mapped.T @ bias.double(), atol=bound)
 
 
 def test_what_follows_from_the_component_before_is_not_missed_and_what_does_not_is() -> None:
