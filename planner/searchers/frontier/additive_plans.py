@@ -1,11 +1,13 @@
 """The plans that a search begins with: best if sensitivities added up, and even ones."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.searchers.problem.additive import additive_best
+from planner.searchers.problem.cost import Joint
 from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Floats, Genomes
 
@@ -13,6 +15,7 @@ _PRIOR_BUDGETS = 4
 """Budgets for which the best plan by the prior alone is scored."""
 _LEAST_SHARE = 1 / 32
 """From which ratios of shares count: half a bit for 16."""
+_ROUNDING = 1e-9
 
 
 class AdditivePlans:
@@ -65,13 +68,27 @@ class AdditivePlans:
         else:
             yield from self._at_shares(sensitivities, 2 * count)
         if has_formats and cuts.any():
-            whole = _as_ruinous(sensitivities, cuts)
-            plans = (
-                [self.within_budget(whole)]
-                if domain.only_budget
-                else self._at_shares(whole, 2 * count)
-            )
-            yield from (plan for plan in plans if (plan == domain.top_levels)[cuts].all())
+            yield from self._cutting_nothing(sensitivities, cuts, 2 * count)
+
+    def _cutting_nothing(
+        self, sensitivities: tuple[Floats, ...], cuts: NDArray[np.bool_], count: int
+    ) -> Iterator[NDArray[np.int_]]:
+        """Yield the best additive plans of formats alone, as far as these reach."""
+        domain = _held(self._domain, cuts)
+        plans = AdditivePlans(domain)
+        free = tuple(
+            table[-1:] if is_held else table
+            for table, is_held in zip(sensitivities, cuts, strict=True)
+        )
+        if domain.only_budget:
+            found = [plans.within_budget(free)]
+            reached = domain.affords(np.array(found))
+        else:
+            shares = self._shares(count)
+            found = [plans.at(free, float(share)) for share in shares]
+            reached = domain.cost(np.array(found)) <= shares + _ROUNDING
+        for plan in np.array(found)[reached]:
+            yield np.where(cuts, self._domain.top_levels, plan)
 
     def _by_prior(self) -> list[NDArray[np.int_]]:
         """Return the best plans by the prior, so that the search ends no worse than these."""
@@ -100,12 +117,17 @@ class AdditivePlans:
         return np.linspace(floor, 1.0, count, endpoint=False)
 
 
-def _as_ruinous(
-    sensitivities: tuple[Floats, ...], chosen: NDArray[np.bool_]
-) -> tuple[Floats, ...]:
-    """Return sensitivities by which any lowering of some sites is worse than all of the others."""
-    worst = 1.0 + sum(float(table[0]) for table in sensitivities)
-    return tuple(
-        table + worst * (np.arange(len(table)) < len(table) - 1) if is_chosen else table
-        for table, is_chosen in zip(sensitivities, chosen, strict=True)
+def _held(domain: Domain, held: NDArray[np.bool_]) -> Domain:
+    """Return a domain in which some sites have their top level alone."""
+
+    def joint_of(joint: Joint) -> Joint:
+        rest = tuple(slice(-1 if held[site] else 0, None) for site in joint.sites)
+        return replace(joint, table=joint.table[rest])
+
+    costs = tuple(replace(cost, joints=tuple(map(joint_of, cost.joints))) for cost in domain.costs)
+    return replace(
+        domain,
+        top_levels=np.where(held, 0, domain.top_levels),
+        costs=costs,
+        sensitivity_tables=(),
     )
