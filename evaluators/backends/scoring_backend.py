@@ -12,8 +12,8 @@ from search_spaces.space.configuration import Configurations
 class ScoringBackend(Protocol):
     """Scores candidates of one model on one set of windows, a rung of windows at a time.
 
-    A score depends on the candidate and on the windows, bit for bit: on no company, no order, and
-    not on where it is computed on one machine.
+    With as many threads of torch a score depends on the candidate and on the windows, bit for bit:
+    on no company, no order, and not on where it is computed on one machine.
     """
 
     @property

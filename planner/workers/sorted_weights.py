@@ -56,8 +56,13 @@ def _placed(model: nn.Module) -> Iterator[tuple[int, Tensor]]:
     for weight in lasting(model).values():
         if weight.numel():
             yield start, weight
-        start += -(-weight.nbytes // _STEP) * _STEP
+        start += _room(weight)
 
 
 def _size(model: nn.Module) -> int:
-    return sum(-(-weight.nbytes // _STEP) * _STEP for weight in lasting(model).values())
+    return sum(map(_room, lasting(model).values()))
+
+
+def _room(weight: Tensor) -> int:
+    """Return the bytes from where a tensor begins to where the next one does."""
+    return -(-weight.nbytes // _STEP) * _STEP
