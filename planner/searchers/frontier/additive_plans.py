@@ -15,7 +15,6 @@ _PRIOR_BUDGETS = 4
 """Budgets for which the best plan by the prior alone is scored."""
 _LEAST_SHARE = 1 / 32
 """From which ratios of shares count: half a bit for 16."""
-_ROUNDING = 1e-9
 
 
 class AdditivePlans:
@@ -49,8 +48,8 @@ class AdditivePlans:
             sensitivities: For each site ``(levels,)``.
             count: Of even plans, and of additive ones, where not only the budget matters. Where
                 number formats are a choice there are no even ones, which waste bits, for what
-                formats do nearly adds up; and the best plans that cut nothing are among the seeds,
-                for what cutting does adds up to more than the sum.
+                formats do nearly adds up; and as many of the best plans that cut nothing are among
+                the seeds, for what cutting does adds up to more than the sum.
         """
         return np.array([*self._planned(sensitivities, count), *self._by_prior()])
 
@@ -66,9 +65,9 @@ class AdditivePlans:
             yield from (domain.even(float(share)) for share in self._shares(count))
             yield from self._at_shares(sensitivities, count)
         else:
-            yield from self._at_shares(sensitivities, 2 * count)
+            yield from self._at_shares(sensitivities, count)
         if has_formats and cuts.any():
-            yield from self._cutting_nothing(sensitivities, cuts, 2 * count)
+            yield from self._cutting_nothing(sensitivities, cuts, count)
 
     def _cutting_nothing(
         self, sensitivities: tuple[Floats, ...], cuts: NDArray[np.bool_], count: int
@@ -81,13 +80,11 @@ class AdditivePlans:
             for table, is_held in zip(sensitivities, cuts, strict=True)
         )
         if domain.only_budget:
-            found = [plans.within_budget(free)]
-            reached = domain.affords(np.array(found))
+            plan = plans.within_budget(free)
+            found = [plan] if domain.affords(plan[None])[0] else []
         else:
-            shares = self._shares(count)
-            found = [plans.at(free, float(share)) for share in shares]
-            reached = domain.cost(np.array(found)) <= shares + _ROUNDING
-        for plan in np.array(found)[reached]:
+            found = plans._at_shares(free, count)
+        for plan in found:
             yield np.where(cuts, self._domain.top_levels, plan)
 
     def _by_prior(self) -> list[NDArray[np.int_]]:
@@ -118,16 +115,19 @@ class AdditivePlans:
 
 
 def _held(domain: Domain, held: NDArray[np.bool_]) -> Domain:
-    """Return a domain in which some sites have their top level alone."""
+    """Return a domain in which some sites have their top level alone, as far as it reaches."""
 
     def joint_of(joint: Joint) -> Joint:
         rest = tuple(slice(-1 if held[site] else 0, None) for site in joint.sites)
         return replace(joint, table=joint.table[rest])
 
     costs = tuple(replace(cost, joints=tuple(map(joint_of, cost.joints))) for cost in domain.costs)
+    top_levels = np.where(held, 0, domain.top_levels)
+    least = float(costs[0].of(np.zeros_like(top_levels)[None])[0])
     return replace(
         domain,
-        top_levels=np.where(held, 0, domain.top_levels),
+        top_levels=top_levels,
         costs=costs,
+        cost_floor=max(least, domain.cost_floor),
         sensitivity_tables=(),
     )

@@ -66,6 +66,7 @@ class Frontier:
 
     def __init__(self, domain: Domain, population: int, seed: int, text: Text) -> None:
         self._domain = domain
+        self._population = population
         self._batch = max(4, population // _ROUNDS_PER_POPULATION)
         self._rng = np.random.default_rng(seed)
         self._text = text
@@ -93,7 +94,9 @@ class Frontier:
             1 if self._domain.sensitivity_tables else _LEVELS_PER_SITE,
         )
         surrogate = Surrogate(self._domain, self._sensitivities)
-        seeds = self._plans.seeds(self._sensitivities, self._batch)
+        # what formats do nearly adds up, so that plans by the sum are worth more there
+        count = self._population if self._domain.in_formats.any() else self._batch
+        seeds = self._plans.seeds(self._sensitivities, count)
         yield from self._score(self._history.candidates(seeds), self._rungs)
         if self._text.gradients:
             yield from self._trajectory()
