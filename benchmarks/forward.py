@@ -135,8 +135,8 @@ def main() -> int:
         ),
         *faster,
         Goal(
-            figure="of naive scoring at equal tokens",
-            value=float(ours["time, bfloat16"]),
+            figure=f"of naive scoring in {duel.FASTER} at equal tokens",
+            value=float(ours[f"time, {duel.FASTER}"]),
             limit=0.4,
             at_least=False,
         ),

@@ -21,6 +21,9 @@ Our side drops on the way what is surely not among the best, by paired t tests o
 so far; *tokens* is the share of the text that its candidates were run on.
 """
 
+_MOST = {"float32": 0.2, "bfloat16": 0.35}
+"""Of the naive side's time, in the format that is faster here."""
+
 
 def main() -> int:
     """Measure, report, and return the exit status."""
@@ -61,9 +64,9 @@ def main() -> int:
     beside = sides.compared("racing", text, runs)
     goals = [
         Goal(
-            figure="a race takes",
-            value=float(ours["time, bfloat16"]),
-            limit=0.2,
+            figure=f"of naive scoring in {duel.FASTER} a race takes",
+            value=float(ours[f"time, {duel.FASTER}"]),
+            limit=_MOST[duel.FASTER],
             at_least=False,
         ),
         Goal(figure="of 8 the same", value=float(ours["same"]), limit=7, at_least=True),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evaluators.data.windows import Calibration
 from planner.preparation.calibration import calibrate, saved_calibration
 from planner.preparation.dense_model import DenseModel, arithmetic_of
 from planner.preparation.order_file import load_prior, load_space, read_order, save_order
@@ -99,35 +100,15 @@ def prepare(
         assert statistics is not None
         measured.warn_if_short(statistics)
         _rank(measured, statistics, cache_bound(settings, folder))
-    weights_digest = weights_digest_of(settings, methods, calibration)
-    space = load_space(dense, settings, folder, weights_digest=weights_digest)
-    sorted_model = sort_units_(dense.structure, space.orders)
-    weights = RunWeights(
-        loaded=dense.loaded,
-        sorted_model=sorted_model,
-        methods=methods,
-        space=space,
-        # most runs find all pruned weights in their cache, and need no statistics
-        statistics=LayerStatistics(
-            lambda: measured.read_or_measure(sorted_model) if statistics is None else statistics
-        ),
-        tokens=calibration.fitted,
-        folder=folder,
-        limit_bytes=cache_bound(settings, folder),
-        progress=progress,
+    space = load_space(
+        dense, settings, folder, weights_digest=weights_digest_of(settings, methods, calibration)
     )
-    return PreparedModel(
-        dense=dense,
-        sorted_model=sorted_model,
-        space=space,
-        calibration=calibration,
-        prior=load_prior(folder / ORDER_FILE, space),
-        layer_builder=weights.layer_builder(
-            prebuild=can_rebuild, restore_statistics=restore_statistics
-        ),
-        weight_record=weights.record,
-        methods=methods,
-        folder=folder,
+    return _sorted(
+        measured,
+        calibration,
+        space,
+        statistics=statistics,
+        restore_statistics=restore_statistics,
     )
 
 
@@ -144,29 +125,54 @@ def join(dense: DenseModel, settings: SearchSettings, folder: Path) -> PreparedM
     Raises:
         RunError: If something is missing there, or damaged.
     """
-    methods, calibration = PruningMethods.of(settings, dense.structure), saved_calibration(folder)
-    space = run_space(dense, settings, folder)
-    sorted_model = sort_units_(dense.structure, space.orders)
+    calibration = saved_calibration(folder)
     measured = RunStatistics(
         dense=dense,
         settings=settings,
-        methods=methods,
+        methods=PruningMethods.of(settings, dense.structure),
         tokens=calibration.fitted,
         folder=folder,
         scored_in="",
         progress=NO_PROGRESS,
     )
+    return _sorted(measured, calibration, run_space(dense, settings, folder), is_guest=True)
+
+
+def _sorted(
+    measured: RunStatistics,
+    calibration: Calibration,
+    space: SearchSpace,
+    *,
+    statistics: Sequence[Statistics] | None = None,
+    is_guest: bool = False,
+    restore_statistics: bool = False,
+) -> PreparedModel:
+    """Sort the model as its space orders it, and put all that a search needs together.
+
+    Args:
+        measured: Knows the model and its run, and measures what is not at hand.
+        calibration: The text.
+        space: The search space.
+        statistics: Those at hand; none: they are read or measured when weights first need them,
+            for most runs find all pruned weights in their cache.
+        is_guest: Whether the folder is another process's.
+        restore_statistics: As `RunWeights.layer_builder` takes it.
+    """
+    dense, folder = measured.dense, measured.folder
+    sorted_model = sort_units_(dense.structure, space.orders)
     weights = RunWeights(
         loaded=dense.loaded,
         sorted_model=sorted_model,
-        methods=methods,
+        methods=measured.methods,
         space=space,
-        statistics=LayerStatistics(lambda: measured.read_or_measure(sorted_model)),
+        statistics=LayerStatistics(
+            lambda: measured.read_or_measure(sorted_model) if statistics is None else statistics
+        ),
         tokens=calibration.fitted,
         folder=folder,
-        limit_bytes=cache_bound(settings, folder),
-        progress=NO_PROGRESS,
-        is_guest=True,
+        limit_bytes=cache_bound(measured.settings, folder),
+        progress=measured.progress,
+        is_guest=is_guest,
     )
     return PreparedModel(
         dense=dense,
@@ -174,9 +180,13 @@ def join(dense: DenseModel, settings: SearchSettings, folder: Path) -> PreparedM
         space=space,
         calibration=calibration,
         prior=load_prior(folder / ORDER_FILE, space),
-        layer_builder=weights.layer_builder(prebuild=False, restore_statistics=False),
+        layer_builder=weights.layer_builder(
+            # in another arithmetic than the run's they would differ
+            prebuild=not (is_guest or measured.scored_in),
+            restore_statistics=restore_statistics,
+        ),
         weight_record=weights.record,
-        methods=methods,
+        methods=measured.methods,
         folder=folder,
     )
 
