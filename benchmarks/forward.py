@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks import duel, heads, sides
+from benchmarks import bare_products, duel, heads, sides
 from benchmarks.report import Goal, Row, finish, is_quick
 from benchmarks.smollm2 import CHILDREN_EACH, SEED, Text, open_prepared, param_domain
 from evaluators.scoring.batches import Fidelity
@@ -114,8 +114,10 @@ def main() -> int:
     shared = compare_with_separate(open_prepared(tree_text), repeats)
     naive, ours = equal_tokens(naive_text, repeats)
     read_out, faster = heads.compared(repeats)
+    row, least = bare_products.compared(open_prepared(bare_products.TEXT), repeats)
     notes = (
         f"{NOTES.strip()}\n\n{duel.NOTES.strip()}\n\n{heads.NOTES.strip()}\n\n"
+        f"{bare_products.NOTES.strip()}\n\n"
         f"Text: Python's own help topics, {tree_text.windows} windows of {tree_text.tokens} "
         "tokens for the first table, "
         f"{naive_text.windows} of {naive_text.tokens} for the second; {repeats} repeat(s).\n\n"
@@ -134,6 +136,7 @@ def main() -> int:
             percent=True,
         ),
         *faster,
+        least,
         Goal(
             figure=f"of naive scoring in {duel.FASTER} at equal tokens",
             value=float(ours[f"time, {duel.FASTER}"]),
@@ -141,7 +144,8 @@ def main() -> int:
             at_least=False,
         ),
     ]
-    return finish("forward", [*shared, naive, ours, *read_out, *beside], goals, notes, seed=SEED)
+    rows = [*shared, naive, ours, *read_out, row, *beside]
+    return finish("forward", rows, goals, notes, seed=SEED)
 
 
 def compare_with_separate(prepared: PreparedModel, repeats: int) -> list[Row]:
