@@ -33,7 +33,8 @@ def suggestion(name: str, known_names: Iterable[str], otherwise: str | None = No
         otherwise: Remedy if none of them is near; by default the list of all names.
     """
     names = list(known_names)
-    by_lower = {each.lower(): each for each in names}
-    if nearest := get_close_matches(name.lower(), by_lower, n=1):
-        return f"did you mean `{by_lower[nearest[0]]}`?"
+    # dashes are alike in all options, and say nothing of which is meant
+    bare = {each.lower().lstrip("-"): each for each in names}
+    if nearest := get_close_matches(name.lower().lstrip("-"), bare, n=1):
+        return f"did you mean `{bare[nearest[0]]}`?"
     return otherwise or f"choose from {', '.join(names)}"

@@ -17,8 +17,11 @@ FORMER_OPTIONS = {
 }
 FORMER_OPTIONS_OF = {"to-moe": {"windows": "calibration_windows"}}
 """By command, if an option's former name meant something else there."""
-_MOVED_OPTIONS = {("front", "plan"): "`planner show RUN PLAN` shows what a plan keeps"}
-"""What to type instead of an option that a command no longer has."""
+_MOVED_OPTIONS = {
+    ("front", "plan"): "`planner show RUN PLAN` shows what a plan keeps",
+    ("search", "model"): "the model comes without one: `planner search MODEL`",
+}
+"""What to type instead of an option that a command no longer has, or never had."""
 
 
 def current_command(word: str, commands: Collection[str]) -> str:

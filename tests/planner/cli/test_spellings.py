@@ -93,6 +93,8 @@ def test_an_abbreviation_is_completed() -> None:
             ["search", "m", "--budgt", "3"],
             "an option must be one that exists, got `--budgt`; did you mean `--budget`?",
         ),
+        (["search", "--model", "m"], "the model comes without one: `planner search MODEL`"),
+        (["front", "r", "--modle"], "got `--modle`; see `planner front --help`"),
         (["front", "r", "--zzzz"], "got `--zzzz`; see `planner front --help`"),
         (["front", "r", "--guess=owl"], "got `--guess`; "),
         (
