@@ -72,12 +72,16 @@ class WindowBatches:
     def of_rung(self, rung: int) -> list[Batch]:
         """Return the batches of a rung; they are prepared once."""
         if rung not in self._by_rung:
-            start, stop = self.rungs[rung - 1] if rung else 0, self.rungs[rung]
-            self._by_rung[rung] = [
-                self._prepare(slice(first, min(first + self.windows_at_once, stop)))
-                for first in range(start, stop, self.windows_at_once)
-            ]
+            self._by_rung[rung] = [self._prepare(part) for part in self.parts(rung)]
         return self._by_rung[rung]
+
+    def parts(self, rung: int) -> list[slice]:
+        """Return the windows of each batch of a rung."""
+        start, stop = self.rungs[rung - 1] if rung else 0, self.rungs[rung]
+        return [
+            slice(first, min(first + self.windows_at_once, stop))
+            for first in range(start, stop, self.windows_at_once)
+        ]
 
     def keys(self, rung: int) -> list[int]:
         """Return a number for each batch of a rung, distinct over all rungs."""

@@ -125,12 +125,34 @@ class PrefixTree:
             Position of the candidate, and hidden states ``(batch, tokens, hidden)`` after the
             final norm.
         """
+        for branch in self.grow(configurations, inputs, starts, on_state=on_state):
+            yield from self._leave(branch)
+
+    def grow(
+        self,
+        configurations: Configurations,
+        inputs: LayerInputs,
+        starts: Sequence[Branch] | None = None,
+        *,
+        depth: int | None = None,
+        on_state: OnState | None = None,
+    ) -> Iterator[Branch]:
+        """Yield the branches of a depth, depth first, each of candidates that agree up to there.
+
+        Args:
+            configurations: ``(candidates, components)``
+            inputs: What enters the stack for one batch of tokens.
+            starts: As `walk` takes them, none of them deeper.
+            depth: Steps behind the branches; None: all.
+            on_state: Called with each hidden state that is computed.
+        """
+        depth = len(self.steps) if depth is None else depth
         waiting = (self.roots(configurations, inputs) if starts is None else list(starts))[::-1]
         while waiting:
             # popped before it runs further, so that no state outlives its use
             branch = waiting.pop()
-            if branch.depth == len(self.steps):
-                yield from self._leave(branch)
+            if branch.depth == depth:
+                yield branch
                 continue
             choices = self._choices(configurations, branch)
             choice, members = choices[0]

@@ -1,9 +1,10 @@
 """The score of a candidate: a running estimate over windows of text, common to all candidates."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,24 @@ class Score:
         )
 
     __hash__ = None  # type: ignore[assignment]  # arrays have none
+
+    @classmethod
+    def of(cls, by_window: ByWindow, tokens: int, seconds: float) -> Self:
+        """Return the score of what was measured; it failed if that is not finite."""
+        return cls(
+            by_window=by_window,
+            tokens=tokens,
+            seconds=seconds,
+            failure=None if is_finite(by_window) else "its logits hold NaN or infinity",
+        )
+
+    @classmethod
+    def failed(cls, metrics: Sequence[str], windows: int, tokens: int, reason: str) -> Self:
+        """Return the score of a candidate of which nothing could be measured."""
+        unknown = np.full(windows, np.nan)
+        return cls(
+            by_window=dict.fromkeys(metrics, unknown), tokens=tokens, seconds=0.0, failure=reason
+        )
 
     @property
     def windows(self) -> int:

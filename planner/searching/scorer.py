@@ -113,10 +113,10 @@ class Scorer:
 def search_scorer(prepared: PreparedModel, settings: SearchSettings, backends: Backends) -> Scorer:
     """Return what scores genomes on the search text of a run, as its settings say."""
     release_pages()  # what loading and calibration needed
-    streamed = prepared.dense.structure.backbone.streamed
+    # a streamed model reads all weights for each rung, which costs more than the text it saves
+    streamed = prepared.dense.structure.backbone.streamed and not settings.pipeline
     windows = prepared.calibration.search
     fidelity = Fidelity(
-        # a streamed model reads all weights for each rung, which costs more than the text it saves
         rungs=rungs_of(
             len(windows), most_rungs=1 if settings.racing == "off" or streamed else settings.rungs
         ),

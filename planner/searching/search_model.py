@@ -36,7 +36,7 @@ from planner.searching.scorer import Scorer, search_scorer
 from planner.searching.spending import OnProgress, SearchProgress, StopReason
 from planner.settings.places import located
 from planner.settings.search import SearchSettings
-from planner.workers.backends import check_workers, scoring_backends
+from planner.workers.backends import check_stages, check_workers, scoring_backends
 from search_spaces.errors import InputError, ModelError
 from search_spaces.progress import Progress
 from search_spaces.space.block_options import FORMAT_DIMENSIONS
@@ -112,7 +112,8 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
     progress = RecordedProgress(run, progress, "preparing")
     logger.info(scoring_note(run.settings))
     check_runtime(run.settings)
-    dense = open_model(run.settings, progress)
+    dense = open_model(run.settings.streamed_in_pipeline, progress)
+    check_stages(run.settings, dense.structure)
     check_resumable(run, dense)
     if run.is_new:
         check_request(dense, workload(run.settings))

@@ -21,6 +21,7 @@ def check_agreement(settings: "SearchSettings") -> None:
     """
     _check_limit(settings)
     _check_text(settings)
+    _check_pipeline(settings)
     if settings.formats is not None and not settings.space.formats:
         rule = "`formats` are chosen from where the space has them"
         _refuse(rule, str(settings.space), "add `formats` to `--space`, or leave them out")
@@ -67,6 +68,20 @@ def _check_limit(settings: "SearchSettings") -> None:
             f"{option} needs a budget that limits a cost, got {settings.budget or 'none'}; "
             "set one such as `--budget 'params<=0.7x'`"
         )
+
+
+def _check_pipeline(settings: "SearchSettings") -> None:
+    """Refuse a pipeline that has one stage, or whose model is to be loaded whole.
+
+    Raises:
+        SettingsError: If it is one.
+    """
+    if settings.pipeline and settings.workers == 1:
+        rule = "`pipeline` needs 2 `workers` at least, each for some of the layers"
+        _refuse(rule, 1, "set `--workers` too, or leave out `--pipeline`")
+    if settings.pipeline and settings.offload == "never":
+        rule = "`pipeline` reads layers from disk where they are held"
+        _refuse(rule, "`--offload never`", "leave out one of both")
 
 
 def _check_text(settings: "SearchSettings") -> None:

@@ -42,7 +42,7 @@ _VERSION = 3
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
     {
         *("evaluations", "tokens", "minutes", "recover"),
-        *("offload", "weight_cache_gigabytes", "verify", "workers"),
+        *("offload", "weight_cache_gigabytes", "verify", "workers", "pipeline"),
     }
 )
 
@@ -165,6 +165,8 @@ class SearchSettings(BaseModel):
     workers: Annotated[int, Group.MACHINE] = Field(default=1, ge=1, le=10_000)
     """Processes that score plans, which share the threads of torch and map the same weights; 1:
     the search itself scores."""
+    pipeline: Annotated[bool, Group.MACHINE] = False
+    """Let each of --workers hold some of the layers, for a model of which none could hold all."""
     dtype: Annotated[DTypeName, Group.MACHINE] = "auto"
     """Number format that plans are scored in."""
     device: Annotated[str, Group.MACHINE] = "auto"
@@ -198,6 +200,11 @@ class SearchSettings(BaseModel):
         """Disk space for weights; more than any disk has for no limit; None: by what is free."""
         gigabytes = self.weight_cache_gigabytes
         return None if gigabytes is None else round(min(gigabytes, 1e9) * 1e9)
+
+    @property
+    def streamed_in_pipeline(self) -> Self:
+        """These settings as a search opens its model: stages have the layers of a pipeline."""
+        return self.model_copy(update={"offload": "always"}) if self.pipeline else self
 
     @classmethod
     def load(cls, folder: Path) -> Self:

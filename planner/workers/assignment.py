@@ -36,10 +36,15 @@ class Assignment:
         self._left: dict[int, dict[int, Place]] = {}
         """Of each task by its number, the places of candidates that have not landed."""
         self._deaths: dict[int, int] = {}
-        for position, task in enumerate(tasks):
-            self.waiting.append(
-                self._entered(task, [(position, m) for m in range(len(task.configurations))])
-            )
+        self._count = 0
+        for task in tasks:
+            self.add(task)
+
+    def add(self, task: Task) -> None:
+        """Assign one more task, after all others."""
+        places = [(self._count, member) for member in range(len(task.configurations))]
+        self.waiting.append(self._entered(task, places))
+        self._count += 1
 
     def landed(self, message: Landed) -> tuple[Place, Any] | None:
         """Return the place of a candidate and its result; None: it belongs to others."""

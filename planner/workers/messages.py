@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Method = Literal["score", "sample", "slopes"]
-"""Of a scoring backend."""
+Method = Literal["score", "sample", "slopes", "dense", "advance"]
+"""Of a scoring backend, or of a stage of a pipeline."""
 
 
 @dataclass(frozen=True, kw_only=True)

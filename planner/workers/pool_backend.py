@@ -35,7 +35,6 @@ class PoolBackend:
         self._metrics = text.fidelity.metrics
         self._layer_builder = prepared.layer_builder
         self._window_tokens = windows.shape[1]
-        self._made: set[tuple[int, int]] = set()
         self._cutter, self._running_order = PopulationCutter.of(
             prepared.sorted_model, prepared.layer_builder, self._window_tokens
         )
@@ -102,27 +101,11 @@ class PoolBackend:
 
     def _landed(self, task: Task, parts: Sequence[Members]) -> Iterator[tuple[int, Any]]:
         """Yield candidates of a task as they land, of whatever part."""
-        self._make_weights(task.configurations)
+        self._layer_builder.make(task.configurations)
         tasks = [task.part(part.tolist()) for part in parts]
         for (position, member), result in self._pool.run(tasks):
             yield int(parts[position][member]), result
 
-    def _make_weights(self, configurations: Configurations) -> None:
-        """Make pruned weights that are missing, before several workers do so at a time.
-
-        They are recorded so, too: the record is written by one process.
-        """
-        for position, of_component in enumerate(configurations.T):
-            for configuration in np.unique(of_component).tolist():
-                if (position, configuration) not in self._made:
-                    self._layer_builder.weights(position, configuration)
-                    self._made.add((position, configuration))
-
     def _failed(self, lost: Lost, windows: int) -> Score:
-        unknown = np.full(windows, np.nan)
-        return Score(
-            by_window=dict.fromkeys(self._metrics, unknown),
-            tokens=windows * self._window_tokens,
-            seconds=0.0,
-            failure=lost.reason,
-        )
+        tokens = windows * self._window_tokens
+        return Score.failed(self._metrics, windows, tokens, lost.reason)

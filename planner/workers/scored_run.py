@@ -1,12 +1,14 @@
 """What a worker scores: a run folder, opened as its search did, and nothing written there."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from evaluators.backends.stage import Stage
 from evaluators.runtime.allocator import release_pages
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
@@ -41,10 +43,16 @@ class ScoredRun:
     number format."""
     weights_file: Path | None
     """The sorted weights, to be mapped; None: each process holds its own."""
+    layers: range | None = None
+    """That the worker holds, as a stage of a pipeline; None: it scores by itself."""
 
     @classmethod
     def of(
-        cls, prepared: PreparedModel, settings: SearchSettings, weights_file: Path | None
+        cls,
+        prepared: PreparedModel,
+        settings: SearchSettings,
+        weights_file: Path | None,
+        layers: range | None = None,
     ) -> "ScoredRun":
         """Return what workers of a search open.
 
@@ -54,8 +62,9 @@ class ScoredRun:
         dtype = str(prepared.dense.loaded.model.dtype).removeprefix("torch.")
         return cls(
             folder=prepared.folder,
-            settings=settings.model_copy(update={"dtype": dtype}),
+            settings=settings.streamed_in_pipeline.model_copy(update={"dtype": dtype}),
             weights_file=weights_file,
+            layers=layers,
         )
 
 
@@ -85,12 +94,20 @@ class OpenedRun:
 
     Args:
         prepared: The model.
+        layers: That stay in memory, as a stage of a pipeline; None: it scores by itself.
+
+    Raises:
+        ModelError: If they cannot be read.
     """
 
-    def __init__(self, prepared: PreparedModel) -> None:
+    def __init__(self, prepared: PreparedModel, layers: range | None = None) -> None:
         self._prepared = prepared
+        self._layers = layers
         self._text: object = None
-        self._evaluator: Evaluator | None = None
+        self._scoring: Evaluator | Stage | None = None
+        self._resident = ExitStack()
+        for index in layers or ():
+            self._resident.enter_context(prepared.dense.structure.backbone.resident(index))
 
     @classmethod
     def of(cls, run: ScoredRun, threads: int) -> "OpenedRun":
@@ -109,17 +126,28 @@ class OpenedRun:
         if run.weights_file is not None:
             map_weights_(dense.loaded.model, run.weights_file)
         release_pages()
-        return cls(prepared)
+        return cls(prepared, run.layers)
 
     @property
     def facts(self) -> Mapping[str, str]:
         """What is scored; see `Desk`."""
         return facts_of(self._prepared)
 
-    def scoring(self, text: object) -> Evaluator:
-        """Return the evaluator on a text; see `Desk`."""
+    def scoring(self, text: object) -> Evaluator | Stage:
+        """Return what scores on a text; see `Desk`."""
         assert isinstance(text, ScoredText), "the search that started this worker says which"
-        if self._evaluator is None or text != self._text:
-            self._evaluator = None  # memory need not hold two
-            self._evaluator, self._text = make_evaluator(self._prepared, text), text
-        return self._evaluator
+        if self._scoring is None or text != self._text:
+            self._scoring = None  # memory need not hold two
+            self._scoring, self._text = self._made(text), text
+        return self._scoring
+
+    def _made(self, text: ScoredText) -> Evaluator | Stage:
+        if self._layers is None:
+            return make_evaluator(self._prepared, text)
+        return Stage(
+            self._prepared.sorted_model,
+            getattr(self._prepared.calibration, text.split),
+            text.fidelity,
+            layer_builder=self._prepared.layer_builder,
+            layers=self._layers,
+        )

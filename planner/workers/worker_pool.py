@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from itertools import count
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from planner.workers.assignment import MOST_DEATHS, Assignment, Place
@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 MOST_FAILED_STARTS = 4
 """In a row, after which no more workers are started."""
-_POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0
+"""To wait for workers to say something, before those that fell silent are looked for."""
 
 Landings = list[tuple[Place, Any]]
 
@@ -55,11 +56,15 @@ class WorkerPool:
         """Numbers of the workers' processes."""
         return [worker.pid for worker in self._workers]
 
+    @property
+    def ready(self) -> int:
+        """Workers that wait for tasks or do some."""
+        return sum(worker.is_ready for worker in self._workers)
+
     def __str__(self) -> str:
-        ready = sum(worker.is_ready for worker in self._workers)
         flying = sum(len(worker.in_flight) for worker in self._workers)
         waiting = len(self._assigned.waiting)
-        return f"{ready} of {self.size} workers, {flying} tasks in flight, {waiting} waiting"
+        return f"{self.ready} of {self.size} workers, {flying} tasks in flight, {waiting} waiting"
 
     def run(self, tasks: Sequence[Task]) -> Generator[tuple[Place, Any]]:
         """Let workers do some tasks, the first ones first.
@@ -73,18 +78,46 @@ class WorkerPool:
             RunError: If no worker can be started.
             ModelError: If workers die and nothing comes of it.
         """
-        self._cancel()
-        self._assigned = assigned = Assignment(tasks, self._number)
-        for worker in self._workers:
-            worker.heard = time.monotonic()  # nobody listened meanwhile
+        assigned = self.begin(tasks)
         try:
-            while assigned.waiting or any(worker.in_flight for worker in self._workers):
-                self._staff()
-                self._hand_out()
-                yield from self._events()
+            while self.is_busy:
+                yield from self.step(POLL_SECONDS)
         finally:
             if self._assigned is assigned:
                 self._cancel()
+
+    def begin(self, tasks: Sequence[Task] = ()) -> Assignment:
+        """Leave what is under way, and let workers do other tasks as `step` is called."""
+        self._cancel()
+        self._assigned = Assignment(tasks, self._number)
+        for worker in self._workers:
+            worker.heard = time.monotonic()  # nobody listened meanwhile
+        return self._assigned
+
+    def add(self, task: Task) -> None:
+        """Let workers do one more task, after all others."""
+        self._assigned.add(task)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether some task is not done."""
+        in_flight = any(worker.in_flight for worker in self._workers)
+        return in_flight or bool(self._assigned.waiting)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those on which workers say something."""
+        return [worker.connection for worker in self._workers]
+
+    def step(self, seconds: float) -> Landings:
+        """Hand out tasks, and return what landed; see `run`.
+
+        Args:
+            seconds: To wait for workers to say something.
+        """
+        self._staff()
+        self._hand_out()
+        return self._events(seconds)
 
     def expect(self, expected: Expect) -> None:
         """Tell all workers what is likely to come."""
@@ -121,10 +154,10 @@ class WorkerPool:
                 if is_free and len(waiting) > depth * self.size:
                     worker.give(waiting.popleft(), self._windows_at_once)
 
-    def _events(self) -> Landings:
+    def _events(self, seconds: float) -> Landings:
         """Wait for what workers say, and return what landed."""
         landed: Landings = []
-        heard = wait([worker.connection for worker in self._workers], _POLL_SECONDS)
+        heard = wait(self.connections, seconds)
         for worker in [each for each in self._workers if each.connection in heard]:
             try:
                 message = worker.connection.recv()

@@ -15,7 +15,7 @@ from transformers.utils.generic import ModelOutput
 from search_spaces.errors import StructureError
 from search_spaces.models.layer_stack import find_stack
 from search_spaces.models.streaming import LayerStream
-from search_spaces.structure.graft import graft, hookable, shallow
+from search_spaces.structure.graft import Given, Passed, Record, graft, hookable, shallow
 from search_spaces.structure.head import LinearHead, linear_head
 from search_spaces.structure.hooks import hooked
 
@@ -42,37 +42,6 @@ class LayerInputs:
     """Hidden states of the dense model after the final norm, ``(batch, tokens, hidden)``."""
 
 
-class _Entered(Exception):  # noqa: N818 - not an error: it ends a pass
-    """The first layer is about to run."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__()
-        self.hidden = hidden
-
-
-class _Given(nn.Module):
-    """Takes the place of a decoder and returns what it is given, without running.
-
-    Args:
-        decoder: Whose other attributes a model may ask for.
-        output: What it returns.
-    """
-
-    def __init__(self, decoder: nn.Module, output: ModelOutput) -> None:
-        super().__init__()
-        self._decoder = decoder
-        self._given = output
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("_decoder"), name)
-
-    def forward(self, *_args: object, **_kwargs: object) -> ModelOutput:
-        return self._given
-
-
 class Backbone:
     """A causal language model taken apart into embedding, layers, tail and head.
 
@@ -95,7 +64,7 @@ class Backbone:
         self._stream = stream
         self._decoder_path = self.stack.path.rpartition(".")[0]
         self.decoder = model.get_submodule(self._decoder_path)
-        self._tail, self._output = self._find_tail()
+        self._tail, self._output, self._returns_alone = self._find_tail()
 
     def enter(self, input_ids: Tensor) -> LayerInputs:
         """Run a dense pass and record the arguments of each layer.
@@ -105,45 +74,45 @@ class Backbone:
         """
         calls: list[LayerCall] = []
         first: list[Tensor] = []
-
-        def record(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            rest = dict(kwargs)
-            hidden = args[0] if args else rest.pop("hidden_states")
-            if not first:
-                first.append(hidden)
-            calls.append(LayerCall(args[1:], rest))
-
+        record = _recorder(first, calls)
         watched = [hookable(layer) for layer in self.layers]
         for layer in watched:
             layer.register_forward_pre_hook(record, with_kwargs=True)
-        final = self._run(input_ids, dict(enumerate(watched)))
+        final = self._run(input_ids, watched)
+        self._check_calls(calls)
+        return LayerInputs(input_ids, first[0], tuple(calls), final)
+
+    def approach(self, input_ids: Tensor) -> tuple[Tensor, tuple[LayerCall, ...]]:
+        """Return what `enter` finds before the first layer, without running one.
+
+        Args:
+            input_ids: Token ids ``(batch, tokens)``, without padding.
+
+        Returns:
+            Hidden states ``(batch, tokens, hidden)``, and the arguments of each layer.
+        """
+        calls: list[LayerCall] = []
+        first: list[Tensor] = []
+        record, alone = _recorder(first, calls), self._returns_alone
+        passed = [Passed(each, returns_alone=alone, record=record) for each in self.layers]
+        self._run(input_ids, passed)
+        self._check_calls(calls)
+        return first[0], tuple(calls)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Return the first layer's input, ``(batch, tokens, hidden)``, without running a layer."""
+        return self.approach(input_ids)[0]
+
+    def _check_calls(self, calls: Sequence[LayerCall]) -> None:
         if len(calls) != len(self.layers):
             raise StructureError(
                 f"each layer of `{self.stack.path}` must run once in a forward pass, got "
                 f"{len(calls)} runs of {len(self.layers)} layers; this model cannot be read"
             )
-        return LayerInputs(input_ids, first[0], tuple(calls), final)
 
-    def embed(self, input_ids: Tensor) -> Tensor:
-        """Return the first layer's input, ``(batch, tokens, hidden)``, without running a layer."""
-
-        def stop(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            raise _Entered(args[0] if args else kwargs["hidden_states"])
-
-        first = hookable(self.layers[0])
-        # before the layer's own hooks, so that a streamed one is not read
-        first.register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
-        try:
-            self._run(input_ids, {0: first})
-        except _Entered as entered:
-            return entered.hidden
-        raise AssertionError("a model whose layers were seen to run has run none")
-
-    def _run(self, input_ids: Tensor, layers: Mapping[int, nn.Module]) -> Tensor:
-        """Run a copy of the decoder with some layers in the places of its own."""
-        return self.final_of(
-            input_ids, {self.layer_paths[index]: layer for index, layer in layers.items()}
-        )
+    def _run(self, input_ids: Tensor, layers: Sequence[nn.Module]) -> Tensor:
+        """Run a copy of the decoder with layers in the places of its own."""
+        return self.final_of(input_ids, dict(zip(self.layer_paths, layers, strict=True)))
 
     def final_of(self, input_ids: Tensor, replacements: Mapping[str, nn.Module]) -> Tensor:
         """Return the final hidden states ``(batch, tokens, hidden)`` with some modules replaced.
@@ -234,7 +203,7 @@ class Backbone:
         """
         flat = final.reshape(1, -1, final.shape[-1])
         output = type(self._output)(**{**self._output, "last_hidden_state": flat})
-        model = graft(self.model, {self._decoder_path: _Given(self.decoder, output)})
+        model = graft(self.model, {self._decoder_path: Given(self.decoder, output)})
         logits = model(input_ids=None, use_cache=False).logits
         assert isinstance(logits, Tensor)
         return logits.reshape(*final.shape[:-1], logits.shape[-1])
@@ -244,18 +213,37 @@ class Backbone:
         """The formula of the logits; None: it is none that is known."""
         return linear_head(self.model, self.logits)
 
-    def _find_tail(self) -> tuple[list[nn.Module], ModelOutput]:
-        """Find the modules that run after the last layer, in order, and the decoder's output."""
-        ran: list[nn.Module] = []
+    def _find_tail(self) -> tuple[list[nn.Module], ModelOutput, bool]:
+        """Find the modules that run after the last layer, in order, and the decoder's output.
+
+        Whether a layer returns hidden states and nothing else is seen on the way.
+        """
+        ran: list[tuple[nn.Module, object]] = []
         watched = [
             child for child in self.decoder.children() if child is not self.stack.blocks
         ] + [self.layers[-1]]
         hooks = [
-            child.register_forward_hook(lambda module, *_: ran.append(module)) for child in watched
+            child.register_forward_hook(lambda module, _, output: ran.append((module, output)))
+            for child in watched
         ]
         with hooked(hooks), torch.inference_mode():
             output = self.decoder(input_ids=probe_tokens(self.model), use_cache=False)
-        return ran[ran.index(self.layers[-1]) + 1 :], output
+        last = [module for module, _ in ran].index(self.layers[-1])
+        tail = [module for module, _ in ran[last + 1 :]]
+        return tail, output, isinstance(ran[last][1], Tensor)
+
+
+def _recorder(first: list[Tensor], calls: list[LayerCall]) -> Record:
+    """Return what takes down the first layer's input, and the other arguments of each layer."""
+
+    def record(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        rest = dict(kwargs)
+        hidden = args[0] if args else rest.pop("hidden_states")
+        if not first:
+            first.append(hidden)
+        calls.append(LayerCall(args[1:], rest))
+
+    return record
 
 
 def position_count(model: PreTrainedModel) -> int | None:

@@ -1,12 +1,15 @@
 """Parts of models in the place of others: of modules in a copy, of parameters in themselves."""
 
 import copy
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from torch import nn
+from transformers.utils.generic import ModelOutput
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+Record = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
+"""Takes down how a layer is called."""
 
 _HOOKS = frozenset(
     {
@@ -67,3 +70,57 @@ def substitute_(model: nn.Module, weight: nn.Parameter, other: nn.Parameter) -> 
         for name, held in module._parameters.items():
             if held is weight:
                 module._parameters[name] = other
+
+
+class _InPlaceOf(nn.Module):
+    """Takes the place of a module, whose other attributes a model may ask for.
+
+    Args:
+        module: That does not run.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_module"), name)
+
+
+class Given(_InPlaceOf):
+    """Takes the place of a decoder and returns what it is given.
+
+    Args:
+        decoder: The decoder.
+        output: What it returns.
+    """
+
+    def __init__(self, decoder: nn.Module, output: ModelOutput) -> None:
+        super().__init__(decoder)
+        self._given = output
+
+    def forward(self, *_args: object, **_kwargs: object) -> ModelOutput:
+        return self._given
+
+
+class Passed(_InPlaceOf):
+    """Takes the place of a layer and returns its hidden states as they came.
+
+    Args:
+        layer: The layer.
+        returns_alone: Whether a layer returns nothing besides hidden states.
+        record: Called with all arguments, those by name in a dictionary.
+    """
+
+    def __init__(self, layer: nn.Module, *, returns_alone: bool, record: Record) -> None:
+        super().__init__(layer)
+        self._returns_alone = returns_alone
+        self._record = record
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        self._record(self._module, args, kwargs)
+        hidden = args[0] if args else kwargs["hidden_states"]
+        return hidden if self._returns_alone else (hidden,)

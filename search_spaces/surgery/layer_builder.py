@@ -10,7 +10,7 @@ from torch import nn
 
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions
-from search_spaces.space.configuration import ConfigurationTables
+from search_spaces.space.configuration import Configurations, ConfigurationTables
 from search_spaces.space.number_format import STORED
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.surgery.rounded_cache import WithRoundedCache
@@ -45,6 +45,7 @@ class LayerBuilder:
         self._structure = structure
         self._components = structure.components
         self.weight_source = weight_source
+        self._made: set[tuple[int, int]] = set()
 
     @property
     def block_options(self) -> tuple[tuple[BlockOptions, ...], ...]:
@@ -68,6 +69,20 @@ class LayerBuilder:
             if count and component.cached_features and options.cache != STORED:
                 return WithRoundedCache(layer, options.cache)
         return layer
+
+    def make(self, configurations: Configurations) -> None:
+        """Make weights that are missing for candidates, before several processes do so at a time.
+
+        They are recorded so, too: the record is written by one process.
+
+        Args:
+            configurations: ``(candidates, components)``
+        """
+        for position, of_component in enumerate(configurations.T):
+            for configuration in np.unique(of_component).tolist():
+                if (position, configuration) not in self._made:
+                    self.weights(position, configuration)
+                    self._made.add((position, configuration))
 
     @torch.inference_mode(mode=False)  # gradients may be taken through them later
     @torch.no_grad()

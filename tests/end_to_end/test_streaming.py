@@ -1,9 +1,11 @@
 """A search of a streamed model from start to end; a large one under a hard limit of memory."""
 
+import os
 import resource
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from search_spaces.models import memory
 from tests import ROOT
 from tests.models.factory import VOCABULARY
 from tests.models.streamed import write_large, write_large_mixture
+from tests.planner.workers.counted_process import LOG, layers_read
+from tests.planner.workers.counted_process import __name__ as counted_process
+from tests.planner.workers.disturbed_search import scores
 
 pytestmark = pytest.mark.arithmetic
 SMALL: dict[str, Any] = {
@@ -128,6 +133,43 @@ def test_a_model_larger_than_memory_is_searched(text: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not psutil.LINUX, reason="reads the kernel's own account of memory")
+def test_two_workers_hold_a_model_that_neither_could(text: Path, tmp_path: Path) -> None:
+    model, log, reads = tmp_path / "model", tmp_path / "log.txt", tmp_path / "reads"
+    write_large(model, layers=LARGE_LAYERS)
+    weight_bytes = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    assert weight_bytes > 4_000_000_000 > RESIDENT_LIMIT
+    command = ["search", str(model), "--data", str(text), "--dtype", "bfloat16"]
+    sizes = {"search_windows": 4, "holdout_windows": 2, "fresh_windows": 2, "window_tokens": 16}
+    command += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
+    command += ["--evaluations", "12", "--population", "4", "--budget", "params<=0.8x"]
+    command += ["--compensate", "none", "--calibration_windows", "4"]
+    status, _ = run_limited([*command, "--offload", "always", "--out", str(tmp_path / "one")], log)
+    assert status == 0, log.read_text(encoding="utf-8")
+    out = tmp_path / "stages"
+    status, peaks = run_watched(
+        [*command, "--workers", "2", "--pipeline", "--out", str(out)], log, reads
+    )
+    assert status == 0, log.read_text(encoding="utf-8")
+    _, *workers = peaks
+    print(f"peaks: {peaks} of {weight_bytes / 1e9:.2f} GB of weights")  # noqa: T201
+    assert len(workers) == 2
+    assert max(peaks) <= RESIDENT_LIMIT
+    # each read a half of the layers last, and nothing more while plans were scored
+    found = layers_read(reads).values()
+    half = LARGE_LAYERS // 2
+    assert sorted(before[-half:] for before, _ in found) == [
+        list(range(half)),
+        list(range(half, LARGE_LAYERS)),
+    ]
+    assert [after for _, after in found] == [[], []]
+    one, other = (Run.open(tmp_path / name) for name in ("one", "stages"))
+    assert len(one.landed()) >= 12
+    assert scores(one) == scores(other)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.skipif(not psutil.LINUX, reason="reads the kernel's own account of memory")
 def test_experts_larger_than_memory_are_ranked_and_searched(text: Path, tmp_path: Path) -> None:
@@ -171,6 +213,37 @@ def run_limited(arguments: list[str], log: Path) -> tuple[int, int]:
             child.kill()
         time.sleep(0.05)
     return child.returncode, peak
+
+
+def run_watched(arguments: list[str], log: Path, reads: Path) -> tuple[int, list[int]]:
+    """Run the planner with workers that write down which layers they read.
+
+    Returns:
+        Exit status, and peaks of resident memory in bytes, of the search and of each worker.
+    """
+    program = ("-m", counted_process)
+    code = f"""
+import sys
+from planner.workers import backends
+backends.PROGRAM = {program!r}
+from planner.cli.main import main
+sys.exit(main())
+"""
+    environment = {**os.environ, LOG: str(reads)}
+    with log.open("w", encoding="utf-8") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments], cwd=ROOT, stderr=errors, env=environment
+        )
+    peaks = {child.pid: 0}
+    while child.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            for worker in psutil.Process(child.pid).children():
+                if counted_process in worker.cmdline():
+                    peaks.setdefault(worker.pid, 0)
+        for process, peak in peaks.items():
+            peaks[process] = max(peak, _peak_resident_bytes(process))
+        time.sleep(0.05)
+    return child.returncode, list(peaks.values())
 
 
 def _peak_resident_bytes(process: int) -> int:

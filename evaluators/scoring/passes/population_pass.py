@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluators.scoring.batches import Batch
+from evaluators.scoring.ends import Ends
 from evaluators.scoring.prefix_tree import PrefixTree
 from evaluators.scoring.readout import Readout
-from evaluators.scoring.score import Score, is_finite
+from evaluators.scoring.score import Score
 from evaluators.scoring.state_cache import StateCache
 from search_spaces.space.configuration import Configurations
 
@@ -38,12 +39,7 @@ class _PartialScore:
         by_window = {
             name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]
         }
-        return Score(
-            by_window=by_window,
-            tokens=tokens,
-            seconds=self.seconds,
-            failure=None if is_finite(by_window) else "its logits hold NaN or infinity",
-        )
+        return Score.of(by_window, tokens, self.seconds)
 
 
 class PopulationPass:
@@ -80,13 +76,13 @@ class PopulationPass:
             while group := [
                 (member, readout.pick(final)) for member, final in islice(arriving, HEADS_AT_ONCE)
             ]:
-                measured = self._measured(configurations, group, readout)
+                found = measured(self._tree.ends, configurations, group, readout)
                 landed = time.monotonic()
                 # a sweep is done for all of its candidates before the first of them lands
-                sharers = range(len(configurations)) if self._streamed else measured.keys()
+                sharers = range(len(configurations)) if self._streamed else found.keys()
                 for member in sharers:
                     partial_scores[member].seconds += (landed - started) / len(sharers)
-                for member, values in measured.items():
+                for member, values in found.items():
                     partial_scores[member].parts.append(values)
                     if len(partial_scores[member].parts) == len(batches):
                         yield member, partial_scores[member].completed(tokens)
@@ -96,21 +92,6 @@ class PopulationPass:
         """Return configurations with components as they run, as states are kept by."""
         # in C order, for prefixes of rows are known by their bytes
         return np.ascontiguousarray(configurations[:, self._tree.running_order])
-
-    def _measured(
-        self, configurations: Configurations, group: Sequence[tuple[int, Tensor]], readout: Readout
-    ) -> dict[int, dict[str, NDArray[np.float64]]]:
-        """Measure a few candidates by member, which share the teacher's logits of a batch."""
-        ends = self._tree.ends
-        members = np.array([member for member, _ in group])
-        heads = ends.choices(ends.head, configurations[members])
-        measured: dict[int, dict[str, NDArray[np.float64]]] = {}
-        for head in np.unique(heads):  # one is in memory while all that are read with it are
-            chosen = np.flatnonzero(heads == head).tolist()
-            finals = [group[place][1] for place in chosen]
-            values = readout.compare(finals, ends.reading(int(head)))
-            measured |= dict(zip(members[chosen].tolist(), values, strict=True))
-        return measured
 
     def _walks(
         self, configurations: Configurations, batches: Sequence[Batch], keys: Sequence[int]
@@ -137,6 +118,35 @@ class PopulationPass:
             walk = self._tree.walk_by_layer(configurations[first : first + at_once], inputs)
             for index, arriving in groupby(walk, key=itemgetter(0)):
                 yield index, map(partial(_counted_from, first), arriving)
+
+
+def measured(
+    ends: Ends,
+    configurations: Configurations,
+    group: Sequence[tuple[int, Tensor]],
+    readout: Readout,
+) -> dict[int, dict[str, NDArray[np.float64]]]:
+    """Measure a few candidates, which share the teacher's logits of a batch.
+
+    Args:
+        ends: Of the model.
+        configurations: ``(candidates, components)``
+        group: Positions of some candidates, each with its hidden states as `Readout.pick` returns
+            them.
+        readout: Of the batch.
+
+    Returns:
+        For each position, by metric, the mean over each window, ``(windows,)``.
+    """
+    members = np.array([member for member, _ in group])
+    heads = ends.choices(ends.head, configurations[members])
+    found: dict[int, dict[str, NDArray[np.float64]]] = {}
+    for head in np.unique(heads):  # one is in memory while all that are read with it are
+        chosen = np.flatnonzero(heads == head).tolist()
+        finals = [group[place][1] for place in chosen]
+        values = readout.compare(finals, ends.reading(int(head)))
+        found |= dict(zip(members[chosen].tolist(), values, strict=True))
+    return found
 
 
 def _counted_from(first: int, arrival: tuple[int, int, Tensor]) -> tuple[int, Tensor]:

@@ -128,15 +128,23 @@ def test_a_model_without_a_stack_is_refused() -> None:
 def test_what_enters_the_layers_is_found_without_running_one(structure: ModelStructure) -> None:
     backbone, tokens = structure.backbone, random_tokens(batch=3, length=9, seed=4)
     before = backbone.model(tokens, use_cache=False).logits
-    expected = backbone.enter(tokens).hidden
+    expected = backbone.enter(tokens)
     ran: list[object] = []
     hooks = [layer.register_forward_hook(lambda *_: ran.append(1)) for layer in backbone.layers]
     try:
-        assert torch.equal(backbone.embed(tokens), expected)
+        hidden, calls = backbone.approach(tokens)
     finally:
         for hook in hooks:
             hook.remove()
     assert not ran
-    # the pass that was cut short left nothing behind
+    assert torch.equal(hidden, expected.hidden)
+    assert torch.equal(backbone.embed(tokens), hidden)
+    torch.testing.assert_close(
+        [(call.args, call.kwargs) for call in calls],
+        [(call.args, call.kwargs) for call in expected.calls],
+        rtol=0,
+        atol=0,
+    )
+    # the pass without layers left nothing behind
     assert torch.equal(backbone.model(tokens, use_cache=False).logits, before)
     assert not any(layer._forward_pre_hooks for layer in backbone.layers)
