@@ -46,7 +46,6 @@ class WorkerPool:
         self._numbers = count()
         self._assigned = Assignment([], self._number)
         self._latest_number = -1
-        self._expected: Expect | None = None
         self._windows_at_once: dict[Hashable, int] = {}
         self._warnings: set[str] = set()
 
@@ -72,6 +71,7 @@ class WorkerPool:
             InputError: As a worker told of it.
             RunError: If no worker can be started.
             ModelError: If workers die and nothing comes of it.
+            RuntimeError: If other tasks were begun meanwhile, which end these.
         """
         self._cancel()
         self._assigned = assigned = Assignment(tasks, self._number)
@@ -81,14 +81,19 @@ class WorkerPool:
             while assigned.waiting or any(worker.in_flight for worker in self._workers):
                 self._staff()
                 self._hand_out()
-                yield from self._events()
+                for landed in self._events():
+                    yield landed
+                    if self._assigned is not assigned:
+                        raise RuntimeError("workers do the tasks of one caller at a time")
         finally:
             if self._assigned is assigned:
                 self._cancel()
 
     def expect(self, expected: Expect) -> None:
-        """Tell all workers what is likely to come."""
-        self._expected = expected
+        """Tell the workers that are there what is likely to come: others have no use of it yet.
+
+        What prepares for it are hidden states on text, of which a new one has run none.
+        """
         for worker in self._workers:
             if worker.is_ready:
                 worker.say(expected)
@@ -172,8 +177,6 @@ class WorkerPool:
                 )
         self._facts = self._facts or ready.facts
         worker.is_ready, self._failed_starts = True, 0
-        if self._expected is not None:
-            worker.say(self._expected)
 
     def _bury(self, worker: Worker) -> Landings:
         """Give what a dead worker had to others; return those candidates that nobody is to try.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from planner.workers import worker
 from planner.workers.assignment import Lost, Place
-from planner.workers.messages import Task
+from planner.workers.messages import Expect, Task
 from planner.workers.worker import Worker
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.errors import InputError, ModelError, RunError
@@ -69,6 +69,11 @@ def landed(pool: WorkerPool, tasks: list[Task]) -> dict[Place, Any]:
 def begun(spec: ToySpec) -> Counter[int]:
     """How often each candidate was begun."""
     return Counter(map(int, spec.log.read_text().split()))
+
+
+def texts(spec: ToySpec) -> list[str]:
+    """What workers scored on, one text after the other."""
+    return spec.texts.read_text().split()
 
 
 def test_every_candidate_is_scored_once_and_workers_are_used_again(tmp_path: Path) -> None:
@@ -188,6 +193,31 @@ def test_what_nobody_waits_for_is_left(tmp_path: Path) -> None:
         again = population(4)
         assert landed(pool, tasks_of(again, 2)) == expected(again, 2)
     assert sum(begun(spec).values()) < 100
+
+
+def test_tasks_of_two_callers_are_not_mixed_up(tmp_path: Path) -> None:
+    """Whoever began later has the workers; what lands is not taken for the other's."""
+    rows, others = population(8), population(3)
+    with pool_of(2, ToySpec(log=tmp_path / "log", pause=0.01)) as pool:
+        with closing(pool.run(tasks_of(rows, 2))) as walk:
+            next(walk)
+            assert landed(pool, tasks_of(others, 3)) == expected(others, 3)
+            with pytest.raises(RuntimeError, match="do the tasks of one caller at a time"):
+                next(walk)
+        assert landed(pool, tasks_of(rows, 2)) == expected(rows, 2)
+
+
+def test_a_new_worker_is_not_told_what_was_expected_of_another_text(tmp_path: Path) -> None:
+    """It would make what scores on that text, only to put it away again."""
+    spec, rows = ToySpec(log=tmp_path / "log"), population(4)
+    with pool_of(1, spec) as pool:
+        landed(pool, tasks_of(rows, 1))
+        pool.expect(Expect(text="old", parents=rows[:1]))
+        landed(pool, tasks_of(rows, 1))
+        assert texts(spec) == ["toy", "old", "toy"]
+        os.kill(pool.pids[0], signal.SIGKILL)
+        assert landed(pool, tasks_of(rows, 1)) == expected(rows, 1)
+    assert texts(spec) == ["toy", "old", "toy", "toy"]
 
 
 def test_once_memory_ran_out_all_workers_do_with_less(tmp_path: Path) -> None:

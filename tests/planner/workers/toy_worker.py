@@ -30,6 +30,11 @@ class ToySpec:
     starts: bool = True
     most_at_once: int = 8
 
+    @property
+    def texts(self) -> Path:
+        """A line for each text that a worker scores on, after another one."""
+        return self.log.with_suffix(".texts")
+
 
 class Unreadable:
     """What a worker that is told of it fails to import."""
@@ -47,6 +52,9 @@ class Toy:
 
     def shrink_to(self, windows: int) -> None:
         self.windows_at_once = min(self.windows_at_once, windows)
+
+    def expect(self, _parents: NDArray[np.int_]) -> None:
+        """It has nothing to prepare."""
 
     def score(
         self, configurations: NDArray[np.int_], rung: int
@@ -76,8 +84,13 @@ class ToyDesk:
             sys.exit("it has no place to work")
         self.facts: Mapping[str, str] = dict(spec.facts)
         self._toy = Toy(spec)
+        self._texts, self._text = spec.texts, ""
 
-    def scoring(self, _text: object) -> Toy:
+    def scoring(self, text: object) -> Toy:
+        if text != self._text:
+            self._text = str(text)
+            with self._texts.open("a") as file:
+                file.write(f"{text}\n")
         return self._toy
 
 
