@@ -1,5 +1,6 @@
 """Where a search scores: in its own process, or in workers."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from planner.workers.worker import Worker
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.atomic_files import scratch_beside
 from search_spaces.errors import SettingsError
+
+logger = logging.getLogger(__name__)
 
 PROGRAM = ("-m", "planner.workers.scoring_process")
 _MOST_EACH = 4
@@ -114,3 +117,4 @@ def scoring_backends(settings: SearchSettings, prepared: PreparedModel) -> Itera
             yield PoolBackends(pool, prepared)
         finally:
             pool.close()
+            logger.info("workers waited for each other %.1f %% of the time", 100 * pool.idle_share)

@@ -13,11 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluators.backends.handover import Handover
 from planner.workers import serving
 from search_spaces.errors import DataError
 
 POISON, SILENCE, REFUSAL = -1, -2, -3
 """Configurations that kill a worker, that stop it, and that it refuses."""
+
+Keep = Callable[[NDArray[np.int_], bool], NDArray[np.int_]]
+NOBODY = Handover(0, None)
+"""What is given up of tasks that are not shared out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +62,11 @@ class Toy:
         """It has nothing to prepare."""
 
     def score(
-        self, configurations: NDArray[np.int_], rung: int
+        self, configurations: NDArray[np.int_], rung: int, *, keep: Keep = NOBODY.keep
     ) -> Iterator[tuple[int, tuple[int, int]]]:
-        for member in reversed(range(len(configurations))):
+        for member in range(len(configurations)):
+            if not len(keep(np.array([member]), True)):
+                continue
             row = configurations[member].tolist()
             with self._spec.log.open("a") as file:
                 file.write(f"{row[0]}\n")
