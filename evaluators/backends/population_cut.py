@@ -1,19 +1,20 @@
 """Cutting a population into parts that can be scored apart, along its prefix tree."""
 
+import heapq
 import itertools
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from evaluators.backends.seconds import Seconds
+from evaluators.backends.work import Floats, Work
 from evaluators.costs.macs import products_table
 from evaluators.scoring.prefix_tree import Members, PrefixTree, Step
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.surgery.layer_builder import LayerBuilder
-
-Floats = NDArray[np.float64]
 
 PARTS_EACH = 4
 """Parts for each worker at most: few enough to share prefixes, enough to be shared out evenly."""
@@ -26,11 +27,18 @@ class PopulationCut:
     """Parts of a population, the dearest first."""
 
     parts: tuple[Members, ...]
-    """Positions of candidates, each in one part."""
-    work: tuple[float, ...]
-    """Of each part."""
+    """Positions of candidates, each in one part, in the order of the tree."""
+    works: tuple[Work, ...]
+    """Of the candidates of each part."""
+    amounts: tuple[Floats, ...]
+    """Of each kind of work in each part, ``(kinds,)``."""
     whole_work: float
     """Of the population in one part."""
+
+    @property
+    def work(self) -> tuple[float, ...]:
+        """Of each part."""
+        return tuple(work.total for work in self.works)
 
     def time(self, workers: int) -> float:
         """Return the work of the busiest worker, if each takes the next part when it is free."""
@@ -38,7 +46,7 @@ class PopulationCut:
 
     def speed_up(self, workers: int) -> float:
         """Return how much sooner so many workers are done than one that scores all together."""
-        return self.whole_work / self.time(workers) if self.work else 1.0
+        return self.whole_work / self.time(workers) if self.parts else 1.0
 
 
 class PopulationCutter:
@@ -68,6 +76,8 @@ class PopulationCutter:
         self._stops = np.array([step.stop for step in steps])
         self._work = work
         self._reading = reading
+        self.seconds = Seconds()
+        """What parts are known to take."""
 
     @classmethod
     def of(
@@ -87,67 +97,72 @@ class PopulationCutter:
             workers: That share the parts.
         """
         order = np.lexsort(configurations.T[::-1])
-        whole, own = self._work_of(configurations[order])
-        ends = sorted({0, len(order)})
-        cuts = [ends]
-        while len(ends) <= PARTS_EACH * workers and (place := _best_place(ends, whole, own)):
-            ends = sorted([*ends, place])
-            cuts.append(ends)
-        times = [_busiest(_of_parts(cut, whole, own), workers) for cut in cuts]
-        least = min(times)
-        chosen = next(
-            cut
-            for cut, time in zip(reversed(cuts), reversed(times), strict=True)
-            if time <= _SLACK * least
-        )
-        work = _of_parts(chosen, whole, own)
-        by_work = sorted(range(len(work)), key=lambda part: -work[part])
+        alone, beyond = self._amounts(configurations[order])
+        rates = self.seconds.rates
+        work = Work(alone=alone @ rates, beyond=beyond @ rates)
+        ends = _chosen_ends(work, workers)
+        stretches = [range(*stretch) for stretch in itertools.pairwise(ends)]
+        works = [work.of(stretch) for stretch in stretches]
+        amounts = [alone[s.start] + beyond[s.start + 1 : s.stop].sum(axis=0) for s in stretches]
+        by_work = sorted(range(len(works)), key=lambda part: -works[part].total)
         return PopulationCut(
-            parts=tuple(order[chosen[part] : chosen[part + 1]] for part in by_work),
-            work=tuple(work[part] for part in by_work),
-            whole_work=sum(_of_parts(cuts[0], whole, own)),
+            parts=tuple(order[stretches[part]] for part in by_work),
+            works=tuple(works[part] for part in by_work),
+            amounts=tuple(amounts[part] for part in by_work),
+            whole_work=work.total,
         )
 
-    def _work_of(self, ordered: Configurations) -> tuple[Floats, Floats]:
-        """Return the work of each candidate alone, and that beyond the one before it."""
+    def _amounts(self, ordered: Configurations) -> tuple[Floats, Floats]:
+        """Return of each kind of work that of each candidate alone, and beyond the one before."""
         by_component = np.column_stack(
             [table[column] for table, column in zip(self._work, ordered.T, strict=True)]
         )
-        totals = np.cumsum(by_component, axis=1)
         same = np.cumprod(ordered[1:] == ordered[:-1], axis=1).astype(bool)
         shared = same[:, self._stops - 1].sum(axis=1)  # steps
         starts = np.append(self._starts, self._stops[-1])[shared]
-        # what lies before the first step is an embedding, which takes no products
         rows = np.arange(1, len(ordered))
-        saved = np.where(starts > 0, totals[rows, starts - 1], 0.0)
-        whole = totals[:, -1] + self._reading
-        return whole, np.append(whole[:1], whole[1:] - saved)
+        both = []
+        # what lies before the first step is an embedding, which takes no products and is no run
+        runs = np.where(np.arange(ordered.shape[1]) < self._starts[0], 0, ordered > 0)
+        for of_component in (by_component, runs):
+            totals = np.cumsum(of_component, axis=1, dtype=float)
+            saved = np.where(starts > 0, totals[rows, starts - 1], 0.0)
+            both.append((totals[:, -1], np.append(totals[:1, -1], totals[1:, -1] - saved)))
+        reading = np.full(len(ordered), self._reading)
+        (products, own_products), (counts, own_counts) = both
+        return (
+            np.column_stack([products, counts, reading]),
+            np.column_stack([own_products, own_counts, reading]),
+        )
 
 
-def _of_parts(ends: Sequence[int], whole: Floats, own: Floats) -> list[float]:
-    """Return the work of the stretches between ends."""
-    return [
-        float(whole[start] + own[start + 1 : stop].sum())
-        for start, stop in itertools.pairwise(ends)
-    ]
+def _chosen_ends(work: Work, workers: int) -> list[int]:
+    """Return where the stretches begin that workers are done with soonest, and the end."""
+    count = len(work.alone)
+    sums = np.append(0.0, np.cumsum(work.beyond))
 
+    def totals(ends: Sequence[int]) -> Floats:
+        first, last = np.array(ends[:-1], dtype=np.int_), np.array(ends[1:], dtype=np.int_)
+        return np.asarray(work.alone[first] + sums[last] - sums[first + 1])
 
-def _best_place(ends: Sequence[int], whole: Floats, own: Floats) -> int:
-    """Return where to cut the dearest stretch that can be cut; 0: none can."""
-    work = _of_parts(ends, whole, own)
-    stretches = zip(work, ends[:-1], ends[1:], strict=True)
-    _, start, stop = max(((w, a, b) for w, a, b in stretches if b - a > 1), default=(0.0, 0, 1))
-    if stop - start < 2:
-        return 0
-    sums = np.cumsum(own[start:stop])
-    left = whole[start] - own[start] + sums[:-1]
-    right = whole[start + 1 : stop] + (sums[-1] - sums[1:])
-    return start + 1 + int(np.argmin(np.maximum(left, right)))
+    ends = sorted({0, count})
+    cuts = [tuple(ends)]
+    waiting = [(-work.total, 0, count)]  # the dearest stretch is cut next
+    while waiting and len(ends) <= PARTS_EACH * workers:
+        _, start, stop = heapq.heappop(waiting)
+        if place := work.of(range(start, stop)).best_cut():
+            insort(ends, start + place)
+            cuts.append(tuple(ends))
+            for half in ((start, start + place), (start + place, stop)):
+                heapq.heappush(waiting, (-float(totals(half)[0]), *half))
+    times = [_busiest(totals(cut).tolist(), workers) for cut in cuts]
+    most = _SLACK * min(times)
+    return list(next(c for c, t in zip(cuts[::-1], times[::-1], strict=True) if t <= most))
 
 
 def _busiest(work: Sequence[float], workers: int) -> float:
     """Return the work of the busiest worker; parts are taken in order, the dearest first."""
-    loads = np.zeros(workers)
+    loads = [0.0] * workers
     for of_part in sorted(work, reverse=True):
-        loads[np.argmin(loads)] += of_part
-    return float(loads.max())
+        heapq.heapreplace(loads, loads[0] + of_part)
+    return max(loads)

@@ -15,7 +15,7 @@ from evaluators.scoring.gate_gradients import GateGradients, gate_gradients
 from evaluators.scoring.memory_retry import until_done
 from evaluators.scoring.output_fisher import Asked, OptionSensitivities, output_fisher
 from evaluators.scoring.passes.population_pass import PopulationPass
-from evaluators.scoring.prefix_tree import PrefixTree
+from evaluators.scoring.prefix_tree import Keep, Members, PrefixTree, keep_all
 from evaluators.scoring.score import Score
 from evaluators.scoring.slopes import Slopes
 from evaluators.scoring.state_cache import StateCache
@@ -62,34 +62,41 @@ class Evaluator:
         self._pass = PopulationPass(self.tree, self.states, self._fidelity.sweep_bytes)
 
     def score(
-        self, configurations: Configurations, rung: int | None = None
+        self, configurations: Configurations, rung: int | None = None, *, keep: Keep = keep_all
     ) -> Iterator[tuple[int, Score]]:
         """Score candidates; see `ScoringBackend`.
+
+        Args:
+            configurations: ``(candidates, components)``
+            rung: As there.
+            keep: Says which candidates are not given up; others are not yielded.
 
         Yields:
             A score does not depend on the company, and the windows are the same for all.
         """
         rungs = range(len(self.rungs)) if rung is None else [rung]
 
-        def attempt(waiting: Configurations) -> Iterator[tuple[int, Score]]:
+        def attempt(members: Members) -> Iterator[tuple[int, Score]]:
+            waiting = configurations[members]
             if rungs[0] == 0:
                 self.states.observe(self._pass.as_run(waiting))
             batches = [batch for number in rungs for batch in self._batches.of_rung(number)]
             keys = [key for number in rungs for key in self._batches.keys(number)]
-            return self._pass.scores(waiting, batches, keys)
+            return self._pass.scores(waiting, batches, keys, _among(members, keep))
 
         self._scored_counts[list(rungs)] += len(configurations)
-        return until_done(configurations, attempt, self._halve)
+        return until_done(np.arange(len(configurations)), attempt, self._halve)
 
     def sample(
-        self, configurations: Configurations, windows: Sequence[int]
+        self, configurations: Configurations, windows: Sequence[int], *, keep: Keep = keep_all
     ) -> Iterator[tuple[int, Score]]:
-        """Score candidates on some windows only, in the order given; yields as `score` does."""
+        """Score candidates on some windows only, in the order given; else as `score` does."""
 
-        def attempt(waiting: Configurations) -> Iterator[tuple[int, Score]]:
-            return self._pass.scores(waiting, self._batches.sampled(windows))
+        def attempt(members: Members) -> Iterator[tuple[int, Score]]:
+            batches = self._batches.sampled(windows)
+            return self._pass.scores(configurations[members], batches, keep=_among(members, keep))
 
-        return until_done(configurations, attempt, self._halve)
+        return until_done(np.arange(len(configurations)), attempt, self._halve)
 
     def slopes(
         self, configurations: Configurations, asked: Sequence[Asked], *, gates: bool
@@ -119,15 +126,15 @@ class Evaluator:
             Position of the candidate, and its gradient.
         """
 
-        def attempt(waiting: Configurations) -> Iterator[tuple[int, GateGradients]]:
-            for member, candidate in enumerate(waiting):
+        def attempt(members: Members) -> Iterator[tuple[int, GateGradients]]:
+            for member, candidate in enumerate(configurations[members]):
                 parts = self._batches.for_gradients()
                 yield (
                     member,
                     gate_gradients(self._sorted_model, parts, candidate, self._layer_builder),
                 )
 
-        return until_done(configurations, attempt, self._halve_gradients)
+        return until_done(np.arange(len(configurations)), attempt, self._halve_gradients)
 
     def option_sensitivities(
         self, candidate: NDArray[np.int_], asked: Asked
@@ -141,11 +148,11 @@ class Evaluator:
             asked: Configurations of components, each dense but for one option.
         """
 
-        def attempt(_: Configurations) -> Iterator[tuple[int, OptionSensitivities]]:
+        def attempt(_: Members) -> Iterator[tuple[int, OptionSensitivities]]:
             parts = self._batches.for_gradients()
             yield 0, output_fisher(self.tree, parts, candidate, asked)
 
-        ((_, found),) = until_done(candidate[None], attempt, self._halve_gradients)
+        ((_, found),) = until_done(np.arange(1), attempt, self._halve_gradients)
         return found
 
     def expect(self, parents: Configurations) -> None:
@@ -194,3 +201,13 @@ class Evaluator:
     def _halve_gradients(self, error: BaseException) -> None:
         if not self._batches.halve_gradients():
             raise error
+
+
+def _among(members: Members, keep: Keep) -> Keep:
+    """Return the same of positions among some members."""
+
+    def keep_among(places: Members, begins: bool) -> Members:  # noqa: FBT001  (see `Keep`)
+        kept = keep(members[places], begins)
+        return places[np.isin(members[places], kept)]
+
+    return keep_among

@@ -5,39 +5,40 @@ from typing import TypeVar
 
 import numpy as np
 
+from evaluators.scoring.prefix_tree import Members
 from search_spaces.models.memory import is_out_of_memory
-from search_spaces.space.configuration import Configurations
 
 Result = TypeVar("Result")
 
-Attempt = Callable[[Configurations], Iterator[tuple[int, Result]]]
+Attempt = Callable[[Members], Iterator[tuple[int, Result]]]
 """Works through some candidates; yields a position among them and its result."""
 Shrink = Callable[[BaseException], None]
 """Makes what is held at once smaller, given the error; raises if it cannot."""
 
 
 def until_done(
-    configurations: Configurations, attempt: Attempt[Result], shrink: Shrink
+    members: Members, attempt: Attempt[Result], shrink: Shrink
 ) -> Iterator[tuple[int, Result]]:
     """Attempt candidates again, those without a result yet, each time that memory runs out.
 
     Args:
-        configurations: ``(candidates, components)``
-        attempt: Run on the candidates that are left.
+        members: Positions of the candidates.
+        attempt: Run on those that are left; what it has not yielded by its end, others do.
         shrink: Run before each further attempt.
 
     Yields:
-        Position of the candidate in ``configurations``, and its result, once each.
+        Position of the candidate, and its result, once each.
     """
-    waiting = np.arange(len(configurations))
-    while len(waiting):
+    while len(members):
         landed: list[int] = []
         try:
-            for position, result in attempt(configurations[waiting]):
-                landed.append(position)
-                yield int(waiting[position]), result
+            for index, result in attempt(members):
+                landed.append(index)
+                yield int(members[index]), result
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             shrink(error)
-        waiting = np.delete(waiting, landed)
+        else:
+            return
+        members = np.delete(members, landed)

@@ -23,8 +23,16 @@ from search_spaces.surgery.layer_builder import LayerBuilder
 
 Members = NDArray[np.int_]
 """Positions of some candidates in their population, ``(members,)``."""
+Keep = Callable[[Members, bool], Members]
+"""Given members that are come to, and whether they are about to be measured, returns those that
+nobody else has taken over."""
 OnState = Callable[[Configurations, Tensor], None]
 """Called with each hidden state that was computed, and the configurations up to it as they run."""
+
+
+def keep_all(members: Members, _begins: bool) -> Members:  # noqa: FBT001  (as `Keep` is called)
+    """Give nobody up."""
+    return members
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,7 @@ class PrefixTree:
         inputs: LayerInputs,
         starts: Sequence[Branch] | None = None,
         on_state: OnState | None = None,
+        keep: Keep = keep_all,
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield the final hidden states of each candidate, depth first.
 
@@ -120,12 +129,14 @@ class PrefixTree:
             inputs: What enters the stack for one batch of tokens.
             starts: Branches to start from, each candidate in one; None: the roots.
             on_state: Called with each hidden state that is computed.
+            keep: Says which candidates are not given up, at each branch.
 
         Yields:
             Position of the candidate, and hidden states ``(batch, tokens, hidden)`` after the
             final norm.
         """
-        for branch in self.grow(configurations, inputs, starts, on_state=on_state):
+        grown = self.grow(configurations, inputs, starts, on_state=on_state, keep=keep)
+        for branch in grown:
             yield from self._leave(branch)
 
     def grow(
@@ -136,6 +147,7 @@ class PrefixTree:
         *,
         depth: int | None = None,
         on_state: OnState | None = None,
+        keep: Keep = keep_all,
     ) -> Iterator[Branch]:
         """Yield the branches of a depth, depth first, each of candidates that agree up to there.
 
@@ -145,13 +157,18 @@ class PrefixTree:
             starts: As `walk` takes them, none of them deeper.
             depth: Steps behind the branches; None: all.
             on_state: Called with each hidden state that is computed.
+            keep: As `walk` takes it.
         """
         depth = len(self.steps) if depth is None else depth
         waiting = (self.roots(configurations, inputs) if starts is None else list(starts))[::-1]
         while waiting:
             # popped before it runs further, so that no state outlives its use
             branch = waiting.pop()
-            if branch.depth == depth:
+            is_done = branch.depth == depth
+            branch = replace(branch, members=keep(branch.members, is_done))
+            if not len(branch.members):
+                continue
+            if is_done:
                 yield branch
                 continue
             choices = self._choices(configurations, branch)

@@ -36,6 +36,8 @@ class Assignment:
         self._left: dict[int, dict[int, Place]] = {}
         """Of each task by its number, the places of candidates that have not landed."""
         self._deaths: dict[int, int] = {}
+        self._closed: set[int] = set()
+        """Tasks of which a worker had nothing to give up."""
         self._count = 0
         for task in tasks:
             self.add(task)
@@ -50,6 +52,25 @@ class Assignment:
         """Return the place of a candidate and its result; None: it belongs to others."""
         place = self._left.get(message.number, {}).pop(message.member, None)
         return None if place is None else (place, message.result)
+
+    def work_left(self, tasks: Iterable[Task]) -> float:
+        """Return the work of what has not landed of some tasks."""
+        found = [(task.work, sorted(self._left.get(task.number, ()))) for task in tasks]
+        return sum(work.of(left).total for work, left in found if work is not None)
+
+    def is_open(self, task: Task) -> bool:
+        """Return whether others may take over candidates of a task that a worker has."""
+        return task.number not in self._closed
+
+    def hand_over(self, task: Task, members: Sequence[int]) -> None:
+        """Let others do candidates of a task that its worker gave up; none: ask it no more."""
+        if not members:
+            self._closed.add(task.number)
+            return
+        left = self._left[task.number]
+        part = self._entered(task.part(members), [left.pop(member) for member in members])
+        self._deaths[part.number] = self._deaths.get(task.number, 0)
+        self.waiting.appendleft(part)
 
     def give_back(self, tasks: Iterable[Task]) -> None:
         """Let others do tasks that were not begun, before all else."""

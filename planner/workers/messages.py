@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluators.backends.work import Work
+
 Method = Literal["score", "sample", "slopes", "dense", "advance"]
 """Of a scoring backend, or of a stage of a pipeline."""
 
@@ -52,6 +54,8 @@ class Task:
     """Of the method, besides the configurations."""
     of_each: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Further ones, of which there is one for each candidate."""
+    work: Work | None = None
+    """Of its candidates, which are in the order of the tree; None: they are not shared out."""
     number: int = -1
     """Later tasks have higher ones."""
     windows_at_once: int | None = None
@@ -60,7 +64,12 @@ class Task:
     def part(self, members: Sequence[int]) -> "Task":
         """Return the task of some of its candidates."""
         of_each = {name: [each[m] for m in members] for name, each in self.of_each.items()}
-        return replace(self, configurations=self.configurations[list(members)], of_each=of_each)
+        return replace(
+            self,
+            configurations=self.configurations[list(members)],
+            of_each=of_each,
+            work=None if self.work is None else self.work.of(members),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +99,24 @@ class Expect:
     text: Hashable
     parents: NDArray[np.int_]
     """``(parents, components)``"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiveUp:
+    """Somebody has nothing to do, and can have candidates that were not begun."""
+
+    number: int
+    """Of the task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenUp:
+    """A worker leaves candidates of a task to others."""
+
+    number: int
+    """Of the task."""
+    members: Sequence[int]
+    """Positions of candidates in it; none if it is done sooner so."""
 
 
 @dataclass(frozen=True, kw_only=True)

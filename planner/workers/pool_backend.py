@@ -1,11 +1,13 @@
 """A scoring backend whose candidates are scored by workers."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from evaluators.backends.population_cut import PopulationCutter
+from evaluators.backends.work import Work
 from evaluators.scoring.output_fisher import Asked
 from evaluators.scoring.prefix_tree import Members
 from evaluators.scoring.score import Score
@@ -81,7 +83,8 @@ class PoolBackend:
             arguments={"gates": gates},
             of_each={"asked": asked},
         )
-        for index, result in self._landed(task, [np.array([m]) for m in range(len(asked))]):
+        each = [np.array([member]) for member in range(len(asked))]
+        for _, index, result in self._landed(task, each, [None] * len(each)):
             if isinstance(result, Lost):
                 raise ModelError(
                     f"gradients must be taken of what is searched from, and {result.reason}; set "
@@ -94,17 +97,26 @@ class PoolBackend:
         self._pool.expect(Expect(text=self._text, parents=parents))
 
     def _scores(self, task: Task, windows: int) -> Iterator[tuple[int, Score]]:
-        as_run = task.configurations[:, self._running_order]
-        cut = self._cutter.cut(as_run, self._pool.size)
-        for index, result in self._landed(task, cut.parts):
-            yield index, self._failed(result, windows) if isinstance(result, Lost) else result
+        cut = self._cutter.cut(task.configurations[:, self._running_order], self._pool.size)
+        seconds = np.zeros(len(cut.parts))
+        for position, index, result in self._landed(task, cut.parts, cut.works):
+            score = self._failed(result, windows) if isinstance(result, Lost) else result
+            seconds[position] += score.seconds
+            yield index, score
+        for amounts, of_part in zip(cut.amounts, seconds.tolist(), strict=True):
+            self._cutter.seconds.learn(amounts, of_part / windows)
 
-    def _landed(self, task: Task, parts: Sequence[Members]) -> Iterator[tuple[int, Any]]:
-        """Yield candidates of a task as they land, of whatever part."""
+    def _landed(
+        self, task: Task, parts: Sequence[Members], works: Sequence[Work | None]
+    ) -> Iterator[tuple[int, int, Any]]:
+        """Yield candidates of a task as they land: the part, the candidate, what came of it."""
         self._layer_builder.make(task.configurations)
-        tasks = [task.part(part.tolist()) for part in parts]
+        tasks = [
+            replace(task.part(part.tolist()), work=work)
+            for part, work in zip(parts, works, strict=True)
+        ]
         for (position, member), result in self._pool.run(tasks):
-            yield int(parts[position][member]), result
+            yield position, int(parts[position][member]), result
 
     def _failed(self, lost: Lost, windows: int) -> Score:
         tokens = windows * self._window_tokens

@@ -1,12 +1,13 @@
 """What a worker scores: a run folder, opened as its search did, and nothing written there."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from filelock import FileLock
 
 from evaluators.backends.stage import Stage
 from evaluators.runtime.allocator import release_pages
@@ -79,6 +80,16 @@ def facts_of(prepared: PreparedModel) -> dict[str, str]:
     }
 
 
+@contextmanager
+def _in_turn(weights_file: Path | None) -> Iterator[None]:
+    """Let one process at a time have weights of its own, before all map the same ones."""
+    if weights_file is None:
+        yield
+        return
+    with FileLock(weights_file.with_suffix(".lock")):  # the kernel frees a killed one's
+        yield
+
+
 def make_evaluator(prepared: PreparedModel, text: ScoredText) -> Evaluator:
     """Return what scores candidates of a prepared model on some of its text."""
     return Evaluator(
@@ -121,11 +132,12 @@ class OpenedRun:
             InputError: If the folder, or what it names, is no longer what it was.
         """
         torch.set_num_threads(threads)
-        dense = open_model(run.settings, NO_PROGRESS)
-        prepared = join(dense, run.settings, run.folder)
-        if run.weights_file is not None:
-            map_weights_(dense.loaded.model, run.weights_file)
-        release_pages()
+        with _in_turn(run.weights_file):
+            dense = open_model(run.settings, NO_PROGRESS)
+            prepared = join(dense, run.settings, run.folder)
+            if run.weights_file is not None:
+                map_weights_(dense.loaded.model, run.weights_file)
+            release_pages()
         return cls(prepared, run.layers)
 
     @property

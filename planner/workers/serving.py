@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
+import numpy as np
+
+from evaluators.backends.handover import Handover
 from planner.workers.messages import (
     Alive,
     Cancel,
     Done,
     Expect,
+    GivenUp,
+    GiveUp,
     Hired,
     Landed,
     Ready,
@@ -74,6 +79,7 @@ def serve(connection: Connection, open_desk: Callable[[Any, int], Desk]) -> None
             match line.next():
                 case Task() as task:
                     _work(line, desk.scoring(task.text), task)
+                    del line.handovers[task.number]
                 case Expect() as expected:
                     scoring: Any = desk.scoring(expected.text)
                     scoring.expect(expected.parents)
@@ -89,13 +95,22 @@ def _work(line: "_Line", scoring: Scoring, task: Task) -> None:
         return
     if task.windows_at_once is not None:
         scoring.shrink_to(task.windows_at_once)
-    method: Callable[..., Iterator[tuple[int, Any]]] = getattr(scoring, task.method)
-    for member, result in method(task.configurations, **task.arguments, **task.of_each):
+    for member, result in _results(scoring, task, line.handovers[task.number]):
         if task.number <= line.cancelled:
             return
         line.say(Landed(number=task.number, member=member, result=result))
     at_once = scoring.windows_at_once
     line.say(Done(number=task.number, text=task.text, windows_at_once=at_once))
+
+
+def _results(scoring: Scoring, task: Task, handover: Handover) -> Iterator[tuple[int, Any]]:
+    """Yield what comes of the candidates of a task that nobody else has taken over."""
+    shared = {} if task.work is None else {"keep": handover.keep}
+    members = np.arange(len(task.configurations))
+    # those of a task that cannot be shared out are begun together
+    if len(handover.keep(members, task.work is None)):
+        method: Callable[..., Iterator[tuple[int, Any]]] = getattr(scoring, task.method)
+        yield from method(task.configurations, **task.arguments, **task.of_each, **shared)
 
 
 class _Line:
@@ -108,10 +123,13 @@ class _Line:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._heard: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[GiveUp] = queue.SimpleQueue()
         self._speaking = threading.Lock()
         self.cancelled = -1
         """Tasks up to this one are not waited for any more."""
-        for run in (self._listen, self._beat):
+        self.handovers: dict[int, Handover] = {}
+        """What others take over of each task that was given and is not done."""
+        for run in (self._listen, self._answer, self._beat):
             threading.Thread(target=run, daemon=True).start()
         handler = _Telling(self)
         handler.setLevel(logging.WARNING)
@@ -124,9 +142,12 @@ class _Line:
 
     def say(self, message: object) -> None:
         """Send a message; without a search there is nothing left to do."""
+        with self._speaking:
+            self._send(message)
+
+    def _send(self, message: object) -> None:
         try:
-            with self._speaking:
-                self._connection.send(message)
+            self._connection.send(message)
         except OSError:
             os._exit(0)
 
@@ -141,10 +162,25 @@ class _Line:
             except Exception:  # noqa: BLE001  (told to the search, which raises it)
                 self.say(Refused(text=f"a worker failed\n{traceback.format_exc()}"))
                 return
-            if isinstance(message, Cancel):
-                self.cancelled = message.number
-            else:
-                self._heard.put(message)
+            match message:
+                case Cancel():
+                    self.cancelled = message.number
+                case GiveUp():
+                    self._asked.put(message)
+                case _:
+                    if isinstance(message, Task):
+                        count = len(message.configurations)
+                        self.handovers[message.number] = Handover(count, message.work)
+                    self._heard.put(message)
+
+    def _answer(self) -> None:
+        """Give up what was asked for, while the tasks themselves are worked on."""
+        while True:
+            asked = self._asked.get()
+            with self._speaking:  # so that no task is said to be done in between
+                handover = self.handovers.get(asked.number)
+                given = handover.give_up() if handover else []
+                self._send(GivenUp(number=asked.number, members=given))
 
     def _beat(self) -> None:
         while True:

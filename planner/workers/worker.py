@@ -49,6 +49,8 @@ class Worker:
         self.connection = Connection(ours.detach())
         self.in_flight: list[Task] = []
         """What it was given and has not done, the first of which it works on."""
+        self.is_asked = False
+        """Whether it was asked to give something up, and has not answered."""
         self.is_ready = False
         self.heard = time.monotonic()
         """When it last gave a sign of life."""

@@ -1,14 +1,26 @@
 """Workers that score parts of populations for one search, and what becomes of them."""
 
 import logging
-import time
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
 from planner.workers.assignment import MOST_DEATHS, Assignment, Place
-from planner.workers.messages import Cancel, Done, Expect, Landed, Ready, Refused, Task, Warned
+from planner.workers.clock import WALL_CLOCK, Clock
+from planner.workers.messages import (
+    Cancel,
+    Done,
+    Expect,
+    GivenUp,
+    GiveUp,
+    Landed,
+    Ready,
+    Refused,
+    Task,
+    Warned,
+)
 from planner.workers.worker import Worker
 from search_spaces.errors import InputError, ModelError, RunError
 
@@ -26,16 +38,22 @@ class WorkerPool:
     """Some workers, started when they are first needed and again when they die.
 
     The search holds all that matters: a worker has a model, and the tasks that it was given, of
-    which one waits at most, and only while there are more than workers.
+    which one waits at most, and only while there are more than workers. One that has nothing to do
+    takes over what another, the one with most left, has not begun.
 
     Args:
         start: Starts a worker.
         size: Workers.
         facts: What each must say of what it scores; empty: what the first one says.
+        clock: That time is measured by.
     """
 
     def __init__(
-        self, start: Callable[[], Worker], size: int, facts: Mapping[str, str] | None = None
+        self,
+        start: Callable[[], Worker],
+        size: int,
+        facts: Mapping[str, str] | None = None,
+        clock: Clock = WALL_CLOCK,
     ) -> None:
         self._start = start
         self.size = size
@@ -44,10 +62,11 @@ class WorkerPool:
         self._failed_starts = 0
         self._deaths_in_vain = 0
         self._last_end = ""
+        self._clock = clock
+        self._ready_seconds = self._idle_seconds = 0.0
         self._numbers = count()
         self._assigned = Assignment([], self._number)
         self._latest_number = -1
-        self._expected: Expect | None = None
         self._windows_at_once: dict[Hashable, int] = {}
         self._warnings: set[str] = set()
 
@@ -64,7 +83,15 @@ class WorkerPool:
     def __str__(self) -> str:
         flying = sum(len(worker.in_flight) for worker in self._workers)
         waiting = len(self._assigned.waiting)
-        return f"{self.ready} of {self.size} workers, {flying} tasks in flight, {waiting} waiting"
+        return (
+            f"{self.ready} of {self.size} workers, {flying} tasks in flight, {waiting} waiting, "
+            f"{self.idle_share:.0%} idle"
+        )
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the time of workers in which they waited for others to end their tasks."""
+        return self._idle_seconds / self._ready_seconds if self._ready_seconds else 0.0
 
     def run(self, tasks: Sequence[Task]) -> Generator[tuple[Place, Any]]:
         """Let workers do some tasks, the first ones first.
@@ -77,11 +104,15 @@ class WorkerPool:
             InputError: As a worker told of it.
             RunError: If no worker can be started.
             ModelError: If workers die and nothing comes of it.
+            RuntimeError: If other tasks were begun meanwhile, which end these.
         """
         assigned = self.begin(tasks)
         try:
             while self.is_busy:
-                yield from self.step(POLL_SECONDS)
+                for landed in self.step(POLL_SECONDS):
+                    yield landed
+                    if self._assigned is not assigned:
+                        raise RuntimeError("workers do the tasks of one caller at a time")
         finally:
             if self._assigned is assigned:
                 self._cancel()
@@ -91,7 +122,7 @@ class WorkerPool:
         self._cancel()
         self._assigned = Assignment(tasks, self._number)
         for worker in self._workers:
-            worker.heard = time.monotonic()  # nobody listened meanwhile
+            worker.heard = self._clock.now()  # nobody listened meanwhile
         return self._assigned
 
     def add(self, task: Task) -> None:
@@ -117,11 +148,15 @@ class WorkerPool:
         """
         self._staff()
         self._hand_out()
-        return self._events(seconds)
+        self._share_out()
+        with self._watching():
+            return self._events(seconds)
 
     def expect(self, expected: Expect) -> None:
-        """Tell all workers what is likely to come."""
-        self._expected = expected
+        """Tell the workers that are there what is likely to come: others have no use of it yet.
+
+        What prepares for it are hidden states on text, of which a new one has run none.
+        """
         for worker in self._workers:
             if worker.is_ready:
                 worker.say(expected)
@@ -154,17 +189,49 @@ class WorkerPool:
                 if is_free and len(waiting) > depth * self.size:
                     worker.give(waiting.popleft(), self._windows_at_once)
 
+    def _share_out(self) -> None:
+        """Ask those with most left to give something up, as many as have nothing to do."""
+        if self._assigned.waiting:
+            return
+        takers = len(self._idle) - sum(worker.is_asked for worker in self._workers)
+        if takers <= 0:
+            return
+        givers = [
+            worker
+            for worker in self._workers
+            if worker.in_flight
+            and not worker.is_asked
+            and self._assigned.is_open(worker.in_flight[-1])
+        ]
+        givers.sort(key=lambda worker: -self._assigned.work_left(worker.in_flight))
+        for worker in givers[:takers]:
+            worker.is_asked = worker.say(GiveUp(number=worker.in_flight[-1].number))
+
+    @property
+    def _idle(self) -> list[Worker]:
+        return [each for each in self._workers if each.is_ready and not each.in_flight]
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Count the time within for workers that wait for others."""
+        ready, idle = self.ready, len(self._idle)
+        started = self._clock.now()
+        yield
+        passed = self._clock.now() - started
+        self._ready_seconds += ready * passed
+        self._idle_seconds += idle * passed
+
     def _events(self, seconds: float) -> Landings:
         """Wait for what workers say, and return what landed."""
         landed: Landings = []
-        heard = wait(self.connections, seconds)
+        heard = self._clock.wait(self.connections, seconds)
         for worker in [each for each in self._workers if each.connection in heard]:
             try:
                 message = worker.connection.recv()
             except (EOFError, OSError):
                 landed += self._bury(worker)
                 continue
-            worker.heard = time.monotonic()
+            worker.heard = self._clock.now()
             landed += self._take(worker, message)
         for worker in [each for each in self._workers if each.is_silent]:
             landed += self._bury(worker)
@@ -181,6 +248,8 @@ class WorkerPool:
                 worker.in_flight = [t for t in worker.in_flight if t.number != message.number]
                 known = self._windows_at_once.get(message.text, message.windows_at_once)
                 self._windows_at_once[message.text] = min(known, message.windows_at_once)
+            case GivenUp():
+                self._pass_on(worker, message)
             case Ready():
                 self._welcome(worker, message)
             case Refused():
@@ -189,6 +258,13 @@ class WorkerPool:
                 self._warnings.add(message.text)  # workers say the same
                 logging.getLogger(message.logger).warning("%s", message.text)
         return []
+
+    def _pass_on(self, worker: Worker, given: GivenUp) -> None:
+        """Let others do what a worker leaves to them, unless nobody waits for it any more."""
+        worker.is_asked = False
+        for task in worker.in_flight:
+            if task.number == given.number:
+                self._assigned.hand_over(task, given.members)
 
     def _welcome(self, worker: Worker, ready: Ready) -> None:
         """Hold what a worker scores against what the search does.
@@ -205,8 +281,6 @@ class WorkerPool:
                 )
         self._facts = self._facts or ready.facts
         worker.is_ready, self._failed_starts = True, 0
-        if self._expected is not None:
-            worker.say(self._expected)
 
     def _bury(self, worker: Worker) -> Landings:
         """Give what a dead worker had to others; return those candidates that nobody is to try.

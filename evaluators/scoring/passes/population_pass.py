@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evaluators.scoring.batches import Batch
 from evaluators.scoring.ends import Ends
-from evaluators.scoring.prefix_tree import PrefixTree
+from evaluators.scoring.prefix_tree import Keep, PrefixTree, keep_all
 from evaluators.scoring.readout import Readout
 from evaluators.scoring.score import Score
 from evaluators.scoring.state_cache import StateCache
@@ -59,7 +59,11 @@ class PopulationPass:
 
     @torch.inference_mode()
     def scores(
-        self, configurations: Configurations, batches: Sequence[Batch], keys: Sequence[int] = ()
+        self,
+        configurations: Configurations,
+        batches: Sequence[Batch],
+        keys: Sequence[int] = (),
+        keep: Keep = keep_all,
     ) -> Iterator[tuple[int, Score]]:
         """Score candidates on batches; yield each with its position once all are behind it.
 
@@ -67,11 +71,12 @@ class PopulationPass:
             configurations: ``(candidates, components)``
             batches: Of text.
             keys: Of these in the states that are kept; empty: none of them has any.
+            keep: Says which candidates are not given up.
         """
         partial_scores = [_PartialScore() for _ in configurations]
         tokens = sum(batch.token_count for batch in batches)
         started = time.monotonic()
-        for index, arriving in self._walks(configurations, batches, keys):
+        for index, arriving in self._walks(configurations, batches, keys, keep):
             readout = batches[index].readout
             while group := [
                 (member, readout.pick(final)) for member, final in islice(arriving, HEADS_AT_ONCE)
@@ -94,10 +99,15 @@ class PopulationPass:
         return np.ascontiguousarray(configurations[:, self._tree.running_order])
 
     def _walks(
-        self, configurations: Configurations, batches: Sequence[Batch], keys: Sequence[int]
+        self,
+        configurations: Configurations,
+        batches: Sequence[Batch],
+        keys: Sequence[int],
+        keep: Keep,
     ) -> Iterator[tuple[int, Arrivals]]:
         """Yield each batch's number and who arrives on it; a batch may come several times."""
         if self._streamed:
+            keep(np.arange(len(configurations)), True)  # noqa: FBT003  (all begin at once)
             yield from self._sweeps(configurations, batches)
             return
         for index, batch in enumerate(batches):
@@ -106,7 +116,7 @@ class PopulationPass:
                 rest, held = self._states.starts(keys[index], self.as_run(configurations))
                 starts = [*self._tree.roots(configurations, batch.inputs, rest), *held]
                 on_state = self._states.keeper(keys[index])
-            yield index, self._tree.walk(configurations, batch.inputs, starts, on_state)
+            yield index, self._tree.walk(configurations, batch.inputs, starts, on_state, keep)
 
     def _sweeps(
         self, configurations: Configurations, batches: Sequence[Batch]

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from evaluators.backends.work import Work
 from planner.workers import worker
 from planner.workers.assignment import Lost, Place
-from planner.workers.messages import Task
+from planner.workers.messages import Expect, Task
 from planner.workers.worker import Worker
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.errors import InputError, ModelError, RunError
@@ -52,6 +53,12 @@ def tasks_of(rows: NDArray[np.int_], parts: int) -> list[Task]:
     return [whole.part(part.tolist()) for part in np.array_split(np.arange(len(rows)), parts)]
 
 
+def shared(task: Task) -> Task:
+    """The same, whose candidates others may take over."""
+    each = np.ones(len(task.configurations))
+    return replace(task, work=Work(alone=each, beyond=each))
+
+
 def expected(rows: NDArray[np.int_], parts: int) -> dict[Place, int]:
     sizes = [len(task.configurations) for task in tasks_of(rows, parts)]
     places = [(task, member) for task, size in enumerate(sizes) for member in range(size)]
@@ -71,6 +78,11 @@ def begun(spec: ToySpec) -> Counter[int]:
     return Counter(map(int, spec.log.read_text().split()))
 
 
+def texts(spec: ToySpec) -> list[str]:
+    """What workers scored on, one text after the other."""
+    return spec.texts.read_text().split()
+
+
 def test_every_candidate_is_scored_once_and_workers_are_used_again(tmp_path: Path) -> None:
     spec, rows = ToySpec(log=tmp_path / "log"), population(20)
     with pool_of(3, spec) as pool:
@@ -82,13 +94,17 @@ def test_every_candidate_is_scored_once_and_workers_are_used_again(tmp_path: Pat
 
 @pytest.mark.parametrize("seed", range(4))
 def test_killing_workers_at_any_moment_loses_nothing(seed: int, tmp_path: Path) -> None:
-    """Five kills each; what is scored again is the part that was lost, at most."""
+    """Five kills each; what is scored again is the part that was lost, at most.
+
+    In every other case workers take over from each other what they have not begun.
+    """
     rng = random.Random(seed)
     spec, rows, parts = ToySpec(log=tmp_path / "log", pause=0.002), population(240), 24
     # so far apart that what is tried again has landed: the same one is not hit twice
     kills, found = [45 * turn + rng.randrange(8) for turn in range(5)], dict[Place, Any]()
+    tasks = [shared(task) if seed % 2 else task for task in tasks_of(rows, parts)]
     with pool_of(2, spec) as pool:
-        for place, result in pool.run(tasks_of(rows, parts)):
+        for place, result in pool.run(tasks):
             assert place not in found
             found[place] = result[0]
             if len(found) in kills:
@@ -190,6 +206,31 @@ def test_what_nobody_waits_for_is_left(tmp_path: Path) -> None:
     assert sum(begun(spec).values()) < 100
 
 
+def test_tasks_of_two_callers_are_not_mixed_up(tmp_path: Path) -> None:
+    """Whoever began later has the workers; what lands is not taken for the other's."""
+    rows, others = population(8), population(3)
+    with pool_of(2, ToySpec(log=tmp_path / "log", pause=0.01)) as pool:
+        with closing(pool.run(tasks_of(rows, 2))) as walk:
+            next(walk)
+            assert landed(pool, tasks_of(others, 3)) == expected(others, 3)
+            with pytest.raises(RuntimeError, match="do the tasks of one caller at a time"):
+                next(walk)
+        assert landed(pool, tasks_of(rows, 2)) == expected(rows, 2)
+
+
+def test_a_new_worker_is_not_told_what_was_expected_of_another_text(tmp_path: Path) -> None:
+    """It would make what scores on that text, only to put it away again."""
+    spec, rows = ToySpec(log=tmp_path / "log"), population(4)
+    with pool_of(1, spec) as pool:
+        landed(pool, tasks_of(rows, 1))
+        pool.expect(Expect(text="old", parents=rows[:1]))
+        landed(pool, tasks_of(rows, 1))
+        assert texts(spec) == ["toy", "old", "toy"]
+        os.kill(pool.pids[0], signal.SIGKILL)
+        assert landed(pool, tasks_of(rows, 1)) == expected(rows, 1)
+    assert texts(spec) == ["toy", "old", "toy", "toy"]
+
+
 def test_once_memory_ran_out_all_workers_do_with_less(tmp_path: Path) -> None:
     spec = ToySpec(log=tmp_path / "log", most_at_once=2)
     with pool_of(2, spec) as pool:
@@ -201,7 +242,24 @@ def test_once_memory_ran_out_all_workers_do_with_less(tmp_path: Path) -> None:
 
 def test_it_says_what_is_under_way(tmp_path: Path) -> None:
     with pool_of(2, ToySpec(log=tmp_path / "log", pause=0.05)) as pool:
-        assert str(pool) == "0 of 2 workers, 0 tasks in flight, 0 waiting"
+        assert str(pool) == "0 of 2 workers, 0 tasks in flight, 0 waiting, 0% idle"
         said = [str(pool) for _ in pool.run(tasks_of(population(9), 9))]
     assert any("2 of 2 workers" in text for text in said)
-    assert any(re.fullmatch(r".*, [234] tasks in flight, [1-7] waiting", text) for text in said)
+    rule = r".*, [234] tasks in flight, [1-7] waiting, \d+% idle"
+    assert any(re.fullmatch(rule, text) for text in said)
+
+
+def test_one_that_has_nothing_to_do_takes_over_what_others_have_not_begun(tmp_path: Path) -> None:
+    """Parts were thought to be equal, and one of them takes forty times as long."""
+    rows = population(44)
+    (whole,) = tasks_of(rows, 1)
+    parts = [shared(whole.part(range(4))), shared(whole.part(range(4, 44)))]
+    spec = ToySpec(log=tmp_path / "log", pause=0.02)
+    with pool_of(2, spec) as pool:
+        landed(pool, tasks_of(population(2), 2))  # both are ready
+        spec.log.write_text("")
+        found = landed(pool, parts)
+    assert sorted(found) == [*((0, m) for m in range(4)), *((1, m) for m in range(40))]
+    assert set(found.values()) == {RUNG + number for number in range(44)}
+    assert begun(spec) == dict.fromkeys(range(44), 1)
+    assert pool.idle_share < 0.25  # 0.45 if each did its own

@@ -13,11 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluators.backends.handover import Handover
 from planner.workers import serving
 from search_spaces.errors import DataError
 
 POISON, SILENCE, REFUSAL = -1, -2, -3
 """Configurations that kill a worker, that stop it, and that it refuses."""
+
+Keep = Callable[[NDArray[np.int_], bool], NDArray[np.int_]]
+NOBODY = Handover(0, None)
+"""What is given up of tasks that are not shared out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,11 @@ class ToySpec:
     facts: tuple[tuple[str, str], ...] = (("model", "toy"),)
     starts: bool = True
     most_at_once: int = 8
+
+    @property
+    def texts(self) -> Path:
+        """A line for each text that a worker scores on, after another one."""
+        return self.log.with_suffix(".texts")
 
 
 class Unreadable:
@@ -48,10 +58,15 @@ class Toy:
     def shrink_to(self, windows: int) -> None:
         self.windows_at_once = min(self.windows_at_once, windows)
 
+    def expect(self, _parents: NDArray[np.int_]) -> None:
+        """It has nothing to prepare."""
+
     def score(
-        self, configurations: NDArray[np.int_], rung: int
+        self, configurations: NDArray[np.int_], rung: int, *, keep: Keep = NOBODY.keep
     ) -> Iterator[tuple[int, tuple[int, int]]]:
-        for member in reversed(range(len(configurations))):
+        for member in range(len(configurations)):
+            if not len(keep(np.array([member]), True)):
+                continue
             row = configurations[member].tolist()
             with self._spec.log.open("a") as file:
                 file.write(f"{row[0]}\n")
@@ -76,8 +91,13 @@ class ToyDesk:
             sys.exit("it has no place to work")
         self.facts: Mapping[str, str] = dict(spec.facts)
         self._toy = Toy(spec)
+        self._texts, self._text = spec.texts, ""
 
-    def scoring(self, _text: object) -> Toy:
+    def scoring(self, text: object) -> Toy:
+        if text != self._text:
+            self._text = str(text)
+            with self._texts.open("a") as file:
+                file.write(f"{text}\n")
         return self._toy
 
 
