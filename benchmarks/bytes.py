@@ -50,7 +50,7 @@ ROUNDED = "to the nearest"
 """One format for all, rounded without error feedback."""
 _RECIPES = {SINGLE: "uniform", SEARCHED: "frontier", FISHER: "autoquantize"}
 _UNITS = "heads,channels,drops"
-SPENT = {SEARCHED: 56_000, JOINT: 110_000}
+SPENT = {SEARCHED: 40_000, JOINT: 84_000}
 """Candidate tokens of a search, those of gradients included."""
 POPULATION = 24
 """Plans of the other ways, at most, between the dense model and their smallest."""

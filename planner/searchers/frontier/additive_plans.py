@@ -56,36 +56,53 @@ class AdditivePlans:
     def _planned(
         self, sensitivities: tuple[Floats, ...], count: int
     ) -> Iterator[NDArray[np.int_]]:
-        domain = self._domain
-        has_formats, cuts = domain.in_formats.any(), ~domain.in_formats
+        domain, in_formats = self._domain, self._domain.in_formats
         if domain.only_budget:
             yield domain.even_within()
             yield self.within_budget(sensitivities)
-        elif not has_formats:
+        elif not in_formats.any():
             yield from (domain.even(float(share)) for share in self._shares(count))
             yield from self._at_shares(sensitivities, count)
-        else:
+        elif not in_formats.all():
             yield from self._at_shares(sensitivities, count)
-        if has_formats and cuts.any():
-            yield from self._cutting_nothing(sensitivities, cuts, count)
+        if in_formats.any():
+            yield from self._of_formats_alone(sensitivities, count)
 
-    def _cutting_nothing(
-        self, sensitivities: tuple[Floats, ...], cuts: NDArray[np.bool_], count: int
+    def _of_formats_alone(
+        self, sensitivities: tuple[Floats, ...], count: int
     ) -> Iterator[NDArray[np.int_]]:
-        """Yield the best additive plans of formats alone, as far as these reach."""
+        """Yield the best additive plans that cut nothing: within the budget, and of all costs."""
+        cuts = ~self._domain.in_formats
         domain = _held(self._domain, cuts)
         plans = AdditivePlans(domain)
         free = tuple(
-            table[-1:] if is_held else table
-            for table, is_held in zip(sensitivities, cuts, strict=True)
+            table[-1:] if is_cut else table
+            for table, is_cut in zip(sensitivities, cuts, strict=True)
         )
-        if domain.only_budget:
-            plan = plans.within_budget(free)
-            found = [plan] if domain.affords(plan[None])[0] else []
-        else:
-            found = plans._at_shares(free, count)
+        found = []
+        if any(cost.limit is not None for cost in domain.costs):
+            at_budget = plans.within_budget(free)
+            found += [at_budget] if domain.affords(at_budget[None])[0] else []
+        if not domain.only_budget:
+            found += plans._by_loss(free, count)
         for plan in found:
             yield np.where(cuts, self._domain.top_levels, plan)
+
+    def _by_loss(self, sensitivities: tuple[Floats, ...], count: int) -> list[NDArray[np.int_]]:
+        """Return the best additive plans of shares at which their sums are evenly spread.
+
+        By the root of the sum, so that plans are close where each byte matters, and there are some
+        where none does.
+        """
+        shares = self._shares(2 * count)
+        losses = [
+            sum(float(table[level]) for table, level in zip(sensitivities, plan, strict=True))
+            for plan in self._at_shares(sensitivities, 2 * count)
+        ]
+        roots = np.sqrt(np.minimum.accumulate(losses))
+        spread = np.linspace(roots[0], roots[-1], count)
+        chosen = np.interp(spread, roots[::-1], shares[::-1])
+        return [self.at(sensitivities, float(share)) for share in chosen]
 
     def _by_prior(self) -> list[NDArray[np.int_]]:
         """Return the best plans by the prior, so that the search ends no worse than these."""
