@@ -45,6 +45,11 @@ class Backends(Protocol):
         """What workers do, in words; empty: there are none."""
         ...
 
+    @property
+    def idle_share(self) -> float:
+        """Share of the workers' time in which they waited for others."""
+        ...
+
 
 class LocalBackends:
     """Scores in this process.
@@ -54,6 +59,7 @@ class LocalBackends:
     """
 
     doing = ""
+    idle_share = 0.0
 
     def __init__(self, prepared: PreparedModel) -> None:
         self._prepared = prepared
@@ -83,6 +89,11 @@ class PoolBackends:
     def doing(self) -> str:
         """What workers do; see `Backends`."""
         return str(self._pool)
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the workers' time in which they waited for others."""
+        return self._pool.idle_share
 
 
 class PipelineBackends:

@@ -3,9 +3,13 @@
 import shlex
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planner.cli.command_parser import CommandParser
 from planner.cli.settings_arguments import add_option, add_settings, given_settings
+
+if TYPE_CHECKING:
+    from planner.settings.search import SearchSettings
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -16,6 +20,8 @@ def add_arguments(parser: CommandParser) -> None:
     add_settings(parser, SearchSettings)
     add_option(parser, "out", Path, "Folder of the run.", group="output", required=True)
     add_option(parser, "resume", bool, "Go on with the run in --out.", group="output")
+    dry = "Prepare, say how long the search would take and how --workers would share it, and stop."
+    add_option(parser, "dry_run", bool, dry, group="output")
 
 
 def run(options: Namespace) -> None:
@@ -32,6 +38,9 @@ def run(options: Namespace) -> None:
     from planner.runs.folder import FRONT_PICTURE
     from planner.searching.search_model import run_search
 
+    if options.dry_run:
+        _print_dry_run(settings, options)
+        return
     with Terminal() as terminal:
         run_search(settings, options.out, resume=options.resume, progress=terminal)
     finished_run = Run.open(options.out)
@@ -42,3 +51,22 @@ def run(options: Namespace) -> None:
     folder = finished_run.folder
     print(f"\nrun: {folder} (front.csv, {FRONT_PICTURE})")
     print(f"look at it: {shlex.join(['planner', 'browse', str(folder)])}")
+
+
+def _print_dry_run(settings: "SearchSettings", options: Namespace) -> None:
+    """Print what a search would take, and leave nothing of it.
+
+    Raises:
+        SettingsError: If a run is to be resumed.
+    """
+    from planner.cli.terminal import Terminal
+    from planner.searching.dry_run import dry_run
+    from search_spaces.errors import SettingsError
+
+    if options.resume:
+        raise SettingsError(
+            "`--dry_run` must be given for a new run, got `--resume`; leave one of them out"
+        )
+    with Terminal() as terminal:
+        sentences = list(dry_run(settings, options.out, progress=terminal))
+    print(*sentences, sep="\n")
