@@ -133,7 +133,7 @@ def test_a_model_larger_than_memory_is_searched(text: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not psutil.LINUX, reason="reads the kernel's own account of memory")
 def test_two_workers_hold_a_model_that_neither_could(text: Path, tmp_path: Path) -> None:
     model, log, reads = tmp_path / "model", tmp_path / "log.txt", tmp_path / "reads"
@@ -143,30 +143,28 @@ def test_two_workers_hold_a_model_that_neither_could(text: Path, tmp_path: Path)
     command = ["search", str(model), "--data", str(text), "--dtype", "bfloat16"]
     sizes = {"search_windows": 4, "holdout_windows": 2, "fresh_windows": 2, "window_tokens": 16}
     command += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
-    command += ["--evaluations", "12", "--population", "4", "--budget", "params<=0.8x"]
+    command += ["--evaluations", "8", "--population", "4", "--budget", "params<=0.8x"]
     command += ["--compensate", "none", "--calibration_windows", "4"]
-    status, _ = run_limited([*command, "--offload", "always", "--out", str(tmp_path / "one")], log)
-    assert status == 0, log.read_text(encoding="utf-8")
-    out = tmp_path / "stages"
+    out, other = tmp_path / "stages", tmp_path / "one"
     status, peaks = run_watched(
         [*command, "--workers", "2", "--pipeline", "--out", str(out)], log, reads
     )
     assert status == 0, log.read_text(encoding="utf-8")
-    _, *workers = peaks
-    print(f"peaks: {peaks} of {weight_bytes / 1e9:.2f} GB of weights")  # noqa: T201
-    assert len(workers) == 2
+    told = " and ".join(f"{peak / 1e9:.2f}" for peak in peaks[1:])
+    print(f"peaks {told} GB of {weight_bytes / 1e9:.2f} GB of weights")  # noqa: T201
+    assert len(peaks) == 3
     assert max(peaks) <= RESIDENT_LIMIT
     # each read a half of the layers last, and nothing more while plans were scored
-    found = layers_read(reads).values()
-    half = LARGE_LAYERS // 2
+    found, half = layers_read(reads).values(), LARGE_LAYERS // 2
     assert sorted(before[-half:] for before, _ in found) == [
         list(range(half)),
         list(range(half, LARGE_LAYERS)),
     ]
     assert [after for _, after in found] == [[], []]
-    one, other = (Run.open(tmp_path / name) for name in ("one", "stages"))
-    assert len(one.landed()) >= 12
-    assert scores(one) == scores(other)
+    status, _ = run_limited([*command, "--offload", "always", "--out", str(other)], log)
+    assert status == 0, log.read_text(encoding="utf-8")
+    assert len(Run.open(out).landed()) >= 8
+    assert scores(Run.open(out)) == scores(Run.open(other))
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import os
 import signal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ import pytest
 from planner import Run, search
 from planner.settings.search import SearchSettings
 from planner.workers import backends
-from planner.workers.pipeline_backend import PipelineBackend
 from search_spaces.errors import SettingsError
 from search_spaces.models.streaming import LayerStream
 from tests.models.factory import LAYERS, VOCABULARY
@@ -144,9 +143,3 @@ def test_a_pipeline_of_a_model_that_is_loaded_whole_is_refused() -> None:
     rule = "`pipeline` reads layers from disk where they are held, got `--offload never`;"
     with pytest.raises(SettingsError, match=rule):
         SearchSettings.checked(model="m", workers=2, pipeline=True, offload="never")
-
-
-def test_gradients_are_refused() -> None:
-    backend = cast("Any", PipelineBackend)
-    with pytest.raises(SettingsError, match="gradients need all layers in one process"):
-        backend.slopes(None, [], [], gates=True)
