@@ -21,6 +21,7 @@ def check_agreement(settings: "SearchSettings") -> None:
     """
     _check_limit(settings)
     _check_text(settings)
+    _check_workers(settings)
     if settings.formats is not None and not settings.space.formats:
         rule = "`formats` are chosen from where the space has them"
         _refuse(rule, str(settings.space), "add `formats` to `--space`, or leave them out")
@@ -67,6 +68,23 @@ def _check_limit(settings: "SearchSettings") -> None:
             f"{option} needs a budget that limits a cost, got {settings.budget or 'none'}; "
             "set one such as `--budget 'params<=0.7x'`"
         )
+
+
+def _check_workers(settings: "SearchSettings") -> None:
+    """Refuse a cluster that nobody uses, or workers there without devices.
+
+    Raises:
+        SettingsError: If there is either.
+    """
+    if settings.workers == "ray":
+        if settings.worker_devices is None:
+            rule = "`workers` ray needs to know how many, and what each has"
+            _refuse(rule, "none", "set `--worker_devices` such as `8xcuda` or `4xcpu:2`")
+        return
+    for name in ("ray", "worker_devices"):
+        if getattr(settings, name) is not None:
+            rule = f"`{name}` is of `workers` ray alone"
+            _refuse(rule, f"`workers` {settings.workers}", "set `--workers ray`, or leave it out")
 
 
 def _check_text(settings: "SearchSettings") -> None:

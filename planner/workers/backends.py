@@ -1,7 +1,7 @@
 """Where a search scores: in its own process, or in workers."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -11,9 +11,13 @@ from evaluators.backends.scoring_backend import ScoringBackend
 from planner.preparation.prepared_model import PreparedModel
 from planner.settings.search import SearchSettings
 from planner.workers.pool_backend import PoolBackend
+from planner.workers.process_worker import ProcessWorker, wait_for_processes
+from planner.workers.ray_cluster import check_ray, ray_cluster
+from planner.workers.ray_worker import RayWorker, wait_for_actors
 from planner.workers.scored_run import ScoredRun, ScoredText, facts_of, make_evaluator
+from planner.workers.scoring_process import open_desk
 from planner.workers.sorted_weights import map_weights_, save_weights
-from planner.workers.worker import Worker
+from planner.workers.worker import Wait, Worker
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.atomic_files import scratch_beside
 from search_spaces.errors import SettingsError
@@ -76,11 +80,15 @@ class PoolBackends:
 
 
 def check_workers(settings: SearchSettings) -> None:
-    """Refuse more workers than a machine can have any use of.
+    """Refuse workers that cannot be, or more than a machine can have any use of.
 
     Raises:
         SettingsError: If there are.
+        MissingExtraError: If they take a package that is not installed.
     """
+    if settings.workers == "ray":
+        check_ray(settings)
+        return
     most = _MOST_EACH * (os.cpu_count() or 1)
     if settings.workers > most:
         raise SettingsError(
@@ -106,11 +114,21 @@ def scoring_backends(settings: SearchSettings, prepared: PreparedModel) -> Itera
             save_weights(model, path)
             map_weights_(model, path)  # memory holds them once
         run = ScoredRun.of(prepared, settings, path if is_mapped else None)
-        threads = max(1, torch.get_num_threads() // settings.workers)
-        pool = WorkerPool(
-            lambda: Worker(PROGRAM, run, threads), settings.workers, facts_of(prepared)
-        )
-        try:
-            yield PoolBackends(pool, prepared)
-        finally:
-            pool.close()
+        with _hiring(run) as (start, wait):
+            pool = WorkerPool(start, settings.worker_count, facts_of(prepared), wait)
+            try:
+                yield PoolBackends(pool, prepared)
+            finally:
+                pool.close()
+
+
+@contextmanager
+def _hiring(run: ScoredRun) -> Iterator[tuple[Callable[[], Worker], Wait]]:
+    """Provide what starts a worker, and what waits for such workers."""
+    devices = run.settings.worker_devices
+    if devices is not None:
+        with ray_cluster(run.settings.ray):
+            yield lambda: RayWorker(open_desk, run, devices), wait_for_actors
+        return
+    threads = max(1, torch.get_num_threads() // run.settings.worker_count)
+    yield lambda: ProcessWorker(PROGRAM, run, threads), wait_for_processes

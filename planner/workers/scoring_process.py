@@ -6,7 +6,8 @@ from multiprocessing.connection import Connection
 from planner.workers.serving import Desk, serve
 
 
-def _open_desk(spec: object, threads: int) -> Desk:
+def open_desk(spec: object, threads: int) -> Desk:
+    """Open a run that is to be scored; see `serve`."""
     # torch takes seconds, in which the worker already gives signs of life
     from planner.workers.scored_run import OpenedRun, ScoredRun  # noqa: PLC0415
 
@@ -15,4 +16,4 @@ def _open_desk(spec: object, threads: int) -> Desk:
 
 
 if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])), _open_desk)
+    serve(Connection(int(sys.argv[1])), open_desk)

@@ -4,12 +4,12 @@ import logging
 import time
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from itertools import count
-from multiprocessing.connection import wait
 from typing import Any
 
 from planner.workers.assignment import MOST_DEATHS, Assignment, Place
 from planner.workers.messages import Cancel, Done, Expect, Landed, Ready, Refused, Task, Warned
-from planner.workers.worker import Worker
+from planner.workers.process_worker import wait_for_processes
+from planner.workers.worker import Wait, Worker
 from search_spaces.errors import InputError, ModelError, RunError
 
 logger = logging.getLogger(__name__)
@@ -31,12 +31,18 @@ class WorkerPool:
         start: Starts a worker.
         size: Workers.
         facts: What each must say of what it scores; empty: what the first one says.
+        wait: Waits for such workers.
     """
 
     def __init__(
-        self, start: Callable[[], Worker], size: int, facts: Mapping[str, str] | None = None
+        self,
+        start: Callable[[], Worker],
+        size: int,
+        facts: Mapping[str, str] | None = None,
+        wait: Wait = wait_for_processes,
     ) -> None:
         self._start = start
+        self._wait = wait
         self.size = size
         self._facts = facts or {}
         self._workers: list[Worker] = []
@@ -124,11 +130,10 @@ class WorkerPool:
     def _events(self) -> Landings:
         """Wait for what workers say, and return what landed."""
         landed: Landings = []
-        heard = wait([worker.connection for worker in self._workers], _POLL_SECONDS)
-        for worker in [each for each in self._workers if each.connection in heard]:
+        for worker in self._wait(self._workers, _POLL_SECONDS):
             try:
-                message = worker.connection.recv()
-            except (EOFError, OSError):
+                message = worker.hear()
+            except EOFError:
                 landed += self._bury(worker)
                 continue
             worker.heard = time.monotonic()

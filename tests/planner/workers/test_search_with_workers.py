@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -13,27 +12,9 @@ import pytest
 from planner import Run, search
 from planner.runs.folder import WEIGHTS_FILE
 from planner.workers.scoring_process import __name__ as program
-from tests.progress import RecordedProgress
-from tests.settings import SMALL
+from tests.planner.workers.raced_search import RACED, Disturbing, scores
 
 pytestmark = pytest.mark.arithmetic
-RACED = {**SMALL, "search_windows": 16, "window_tokens": 8, "evaluations": 24}
-
-
-class Disturbing(RecordedProgress):
-    """Does something once, when the search has come to some plan."""
-
-    def __init__(self, plans: int, disturb: Callable[[], None]) -> None:
-        super().__init__()
-        self._plans = plans
-        self._disturb: Callable[[], None] | None = disturb
-
-    def note(self, text: str) -> None:
-        super().note(text)
-        found = re.search(r"(\d+) plans", text)
-        if self._disturb and found and int(found[1]) >= self._plans:
-            disturb, self._disturb = self._disturb, None
-            disturb()
 
 
 def stop() -> None:
@@ -48,20 +29,6 @@ def workers() -> list[int]:
     """Numbers of the workers of this process."""
     children = psutil.Process().children()
     return [child.pid for child in children if program in child.cmdline()]
-
-
-def scores(run: Run) -> Mapping[tuple[int, ...], object]:
-    """All that was measured of each plan, to the last bit."""
-    return {
-        evaluation.genome: (
-            evaluation.round,
-            evaluation.score.tokens,
-            {name: each.tobytes() for name, each in evaluation.score.by_window.items()},
-            evaluation.fresh,
-            evaluation.holdout,
-        )
-        for evaluation in run.landed()
-    }
 
 
 @pytest.fixture(scope="module")
