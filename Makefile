@@ -10,7 +10,7 @@ BENCHMARKS := forward racing memory errorbars latency export streaming truth sea
 	fuzz kill page recover supernet bytes scale
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: help install demo evidence full-precision check format docs test test-all test-browser test-vllm coverage slow bench \
+.PHONY: help install demo evidence full-precision check format docs test test-all test-browser test-ray test-vllm coverage slow bench \
 	fuzz kill screenshots $(BENCHMARKS:%=bench-%) clean
 
 help:  ## list the targets
@@ -76,6 +76,14 @@ $(CHROMIUM):
 	@test "$$(id -u)" = 0 || { echo 'needs Chromium: sudo apt-get install chromium fonts-dejavu-core' >&2; exit 1; }
 	apt-get update -qq
 	apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core
+
+# in the same place as all else, whose versions it leaves as they are
+$(VENV)/ray: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	touch $@
+
+test-ray: $(VENV)/ray  ## searches by workers on Ray, which is started for them: 5 minutes
+	$(BIN)/python -m pytest -n 0 -m ray tests/planner/workers
 
 # vLLM pins versions that are not ours, so it has a place of its own
 $(VLLM)/installed: pyproject.toml tests/vllm/requirements.txt

@@ -1,10 +1,10 @@
 """Workers whose tasks take simulated time, for the pool that runs real ones."""
 
 import math
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -52,11 +52,11 @@ class SimulatedClock:
         """Return the simulated time."""
         return self.time
 
-    def wait(self, connections: Sequence[Connection], _seconds: float) -> Sequence[object]:
-        """Let workers work until one of them says something."""
-        workers = cast("Sequence[SimulatedWorker]", connections)
-        while not (heard := [worker for worker in workers if worker.said]):
-            first = min(workers, key=lambda worker: worker.due)
+    def wait(self, workers: Sequence[Worker], _seconds: float) -> Sequence[Worker]:
+        """Let workers work until one of them says something; see `Wait`."""
+        simulated = cast("Sequence[SimulatedWorker]", workers)
+        while not (heard := [worker for worker in simulated if worker.said]):
+            first = min(simulated, key=lambda worker: worker.due)
             if math.isinf(first.due):
                 raise RuntimeError("somebody must work while others wait, and nobody does")
             self.time = max(self.time, first.due)
@@ -88,12 +88,10 @@ class SimulatedWorker(Worker):
     """
 
     def __init__(self, clock: SimulatedClock, times: Times) -> None:
+        super().__init__()
         self._clock = clock
         self._times = times
         self._tasks: deque[_Doing] = deque()
-        self.connection = cast("Connection", self)
-        self.in_flight = []
-        self.is_asked = self.is_ready = False
         self.said: deque[object] = deque([Ready(facts={})])
         """What nobody has heard yet."""
         self.due = math.inf
@@ -112,14 +110,18 @@ class SimulatedWorker(Worker):
         if len(self._tasks) == 1:
             self._begin()
 
-    def say(self, message: object) -> bool:
-        """Hear a message; see `Worker`."""
+    @property
+    def pid(self) -> int:
+        """Of this process; see `Worker`."""
+        return os.getpid()
+
+    def say(self, message: object) -> None:
+        """Take a message; see `Worker`."""
         if isinstance(message, GiveUp):
             self._give_up(message)
-        return True
 
-    def recv(self) -> object:
-        """Return what it said first; see `Connection`."""
+    def hear(self) -> object:
+        """Return what it said first; see `Worker`."""
         return self.said.popleft()
 
     def end(self, *, kindly: bool) -> str:
@@ -201,7 +203,7 @@ def alone(times: Times, configurations: Configurations) -> Simulated:
 
 def _run(tasks: Sequence[Task], times: Times, count: int) -> Simulated:
     clock = SimulatedClock()
-    pool = WorkerPool(lambda: SimulatedWorker(clock, times), count, clock=clock)
+    pool = WorkerPool(lambda: SimulatedWorker(clock, times), count, wait=clock.wait, now=clock.now)
     landed = [place for place, _ in pool.run(tasks)]
     size = sum(len(task.configurations) for task in tasks)
     assert len(set(landed)) == len(landed) == size, "each candidate lands once"

@@ -32,7 +32,7 @@ MOST_SECONDS = 10 * float(os.environ.get("TEST_SECONDS_FACTOR", "1"))
 
 Of processor time: what it takes on an idle machine, whatever else shares this one.
 """
-UNTIMED_MARKS = ("browser", "families", "gpu", "real", "slow", "vllm")
+UNTIMED_MARKS = ("browser", "families", "gpu", "ray", "real", "slow", "vllm")
 _started = pytest.StashKey[float]()
 
 

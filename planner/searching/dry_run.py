@@ -33,8 +33,10 @@ def dry_run(settings: SearchSettings, out: Path, *, progress: Progress) -> Itera
     Raises:
         InputError: As the search would.
     """
-    workers = settings.workers
-    alone = settings.model_copy(update={"workers": 1})
+    workers = settings.worker_count
+    alone = settings.model_copy(
+        update={"workers": 1, "ray": None, "worker_devices": None, "pipeline": False}
+    )
     with open_run(out, alone, resume=False) as run:
         prepared = open_prepared(run, progress)
         domain = Problem.of(run.settings, prepared).domain(prepared)

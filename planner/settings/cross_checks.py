@@ -22,6 +22,7 @@ def check_agreement(settings: "SearchSettings") -> None:
     _check_limit(settings)
     _check_text(settings)
     _check_pipeline(settings)
+    _check_workers(settings)
     if settings.formats is not None and not settings.space.formats:
         rule = "`formats` are chosen from where the space has them"
         _refuse(rule, str(settings.space), "add `formats` to `--space`, or leave them out")
@@ -76,12 +77,29 @@ def _check_pipeline(settings: "SearchSettings") -> None:
     Raises:
         SettingsError: If it is one.
     """
-    if settings.pipeline and settings.workers == 1:
-        rule = "`pipeline` needs 2 `workers` at least, each for some of the layers"
-        _refuse(rule, 1, "set `--workers` too, or leave out `--pipeline`")
+    if settings.pipeline and settings.workers in {1, "ray"}:
+        rule = "`pipeline` needs 2 `workers` on this machine at least, each for some of the layers"
+        _refuse(rule, settings.workers, "set `--workers 2`, or leave out `--pipeline`")
     if settings.pipeline and settings.offload == "never":
         rule = "`pipeline` reads layers from disk where they are held"
         _refuse(rule, "`--offload never`", "leave out one of both")
+
+
+def _check_workers(settings: "SearchSettings") -> None:
+    """Refuse a cluster that nobody uses, or workers there without devices.
+
+    Raises:
+        SettingsError: If there is either.
+    """
+    if settings.workers == "ray":
+        if settings.worker_devices is None:
+            rule = "`workers` ray needs to know how many, and what each has"
+            _refuse(rule, "none", "set `--worker_devices` such as `8xcuda` or `4xcpu:2`")
+        return
+    for name in ("ray", "worker_devices"):
+        if getattr(settings, name) is not None:
+            rule = f"`{name}` is of `workers` ray alone"
+            _refuse(rule, f"`workers` {settings.workers}", "set `--workers ray`, or leave it out")
 
 
 def _check_text(settings: "SearchSettings") -> None:

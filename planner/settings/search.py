@@ -14,9 +14,10 @@ from planner.settings.budget import Budget
 from planner.settings.cross_checks import check_agreement
 from planner.settings.groups import Group
 from planner.settings.limits import MOST_SEED, MOST_TOKENS, MOST_WINDOWS
-from planner.settings.parsed import Parsed
+from planner.settings.parsed import NumberOr, Parsed
 from planner.settings.places import PATHS, is_same_place
 from planner.settings.validation import validated
+from planner.settings.worker_devices import WorkerDevices
 from planner.settings.yaml_values import read_yaml
 from search_spaces.atomic_files import atomic_write_text
 from search_spaces.errors import BudgetError, SettingsError
@@ -42,7 +43,8 @@ _VERSION = 3
 _WITHOUT_EFFECT_ON_SCORES = frozenset(
     {
         *("evaluations", "tokens", "minutes", "recover"),
-        *("offload", "weight_cache_gigabytes", "verify", "workers", "pipeline"),
+        *("offload", "weight_cache_gigabytes", "verify"),
+        *("workers", "ray", "worker_devices", "pipeline"),
     }
 )
 
@@ -162,9 +164,19 @@ class SearchSettings(BaseModel):
     runtime: Annotated[RuntimeName, Group.MACHINE] = "torch"
     """Runtime that latency is measured in for a budget on latency or throughput: the one in which
     the export will be served."""
-    workers: Annotated[int, Group.MACHINE] = Field(default=1, ge=1, le=10_000)
+    workers: Annotated[int | Literal["ray"], NumberOr("ray", ge=1, le=10_000), Group.MACHINE] = (
+        Field(default=1)
+    )
     """Processes that score plans, which share the threads of torch and map the same weights; 1:
-    the search itself scores."""
+    the search itself scores; ray: actors on Ray score, as many as --worker_devices says."""
+    ray: Annotated[str | None, Group.MACHINE] = None
+    """Address of the Ray cluster that --workers ray uses, as HOST:PORT; this machine must belong
+    to it; by default Ray is started on this machine."""
+    worker_devices: Annotated[WorkerDevices | None, Parsed(WorkerDevices.parse), Group.MACHINE] = (
+        None
+    )
+    """Workers on Ray and what each has for itself: 8xcuda for eight with a GPU, 4xcpu:2 for four
+    with two cores, which are as many threads of torch."""
     pipeline: Annotated[bool, Group.MACHINE] = False
     """Let each of --workers hold some of the layers, for a model of which none could hold all."""
     dtype: Annotated[DTypeName, Group.MACHINE] = "auto"
@@ -194,6 +206,14 @@ class SearchSettings(BaseModel):
     def patterns(self) -> tuple[SparsityPattern, ...]:
         """Sparsity patterns to choose from, the dense one first."""
         return sparsity_patterns(self.space, self.sparsity_step)
+
+    @property
+    def worker_count(self) -> int:
+        """Workers that score."""
+        if self.workers != "ray":
+            return self.workers
+        assert self.worker_devices is not None, "the two go together"
+        return self.worker_devices.count
 
     @property
     def weight_cache_bytes(self) -> int | None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,16 @@ from evaluators.backends.depth_cut import cut_by_bytes
 from evaluators.backends.scoring_backend import ScoringBackend
 from planner.preparation.prepared_model import PreparedModel
 from planner.settings.search import SearchSettings
-from planner.workers.pipeline_backend import PipelineBackend
+from planner.workers.on_ray.ray_cluster import check_ray, ray_cluster
+from planner.workers.on_ray.ray_worker import RayWorker, wait_for_actors
+from planner.workers.pipeline.pipeline_backend import PipelineBackend
+from planner.workers.pipeline.stage_line import StageLine
 from planner.workers.pool_backend import PoolBackend
+from planner.workers.process_worker import ProcessWorker, wait_for_processes
 from planner.workers.scored_run import ScoredRun, ScoredText, facts_of, make_evaluator
+from planner.workers.scoring_process import open_desk
 from planner.workers.sorted_weights import map_weights_, save_weights
-from planner.workers.stage_line import StageLine
-from planner.workers.worker import Worker
+from planner.workers.worker import Wait, Worker
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.atomic_files import scratch_beside
 from search_spaces.errors import SettingsError
@@ -117,13 +121,22 @@ class PipelineBackends:
         """What stages do; see `Backends`."""
         return str(self._line)
 
+    @property
+    def idle_share(self) -> float:
+        """Share of the stages' time in which they waited for others."""
+        return self._line.idle_share
+
 
 def check_workers(settings: SearchSettings) -> None:
-    """Refuse more workers than a machine can have any use of.
+    """Refuse workers that cannot be, or more than a machine can have any use of.
 
     Raises:
         SettingsError: If there are.
+        MissingExtraError: If they take a package that is not installed.
     """
+    if settings.workers == "ray":
+        check_ray(settings)
+        return
     most = _MOST_EACH * (os.cpu_count() or 1)
     if settings.workers > most:
         raise SettingsError(
@@ -139,7 +152,7 @@ def check_stages(settings: SearchSettings, structure: ModelStructure) -> None:
         SettingsError: If it is one.
     """
     layers = len(structure.layers)
-    if settings.pipeline and settings.workers > layers:
+    if settings.pipeline and settings.worker_count > layers:
         raise SettingsError(
             f"`workers` must be at most {layers} in a pipeline, the layers of the model, got "
             f"{settings.workers}; lower `--workers`"
@@ -157,9 +170,8 @@ def scoring_backends(settings: SearchSettings, prepared: PreparedModel) -> Itera
         yield LocalBackends(prepared)
         return
     with scratch_beside(prepared.folder / "workers") as scratch:
-        threads = max(1, torch.get_num_threads() // settings.workers)
         if settings.pipeline:
-            line = _stage_line(settings, prepared, threads, scratch)
+            line = _stage_line(settings, prepared, scratch)
             try:
                 yield PipelineBackends(line, prepared)
             finally:
@@ -171,23 +183,37 @@ def scoring_backends(settings: SearchSettings, prepared: PreparedModel) -> Itera
             save_weights(model, path)
             map_weights_(model, path)  # memory holds them once
         run = ScoredRun.of(prepared, settings, path if is_mapped else None)
-        pool = WorkerPool(
-            lambda: Worker(PROGRAM, run, threads), settings.workers, facts_of(prepared)
-        )
-        try:
-            yield PoolBackends(pool, prepared)
-        finally:
-            pool.close()
-            logger.info("workers waited for each other %.1f %% of the time", 100 * pool.idle_share)
+        with _hiring(run) as (start, wait):
+            pool = WorkerPool(start, settings.worker_count, facts_of(prepared), wait)
+            try:
+                yield PoolBackends(pool, prepared)
+            finally:
+                pool.close()
+                idle = 100 * pool.idle_share
+                logger.info("workers waited for each other %.1f %% of the time", idle)
 
 
-def _stage_line(
-    settings: SearchSettings, prepared: PreparedModel, threads: int, folder: Path
-) -> StageLine:
+@contextmanager
+def _hiring(run: ScoredRun) -> Iterator[tuple[Callable[[], Worker], Wait]]:
+    """Provide what starts a worker, and what waits for such workers."""
+    devices = run.settings.worker_devices
+    if devices is not None:
+        with ray_cluster(run.settings.ray):
+            yield lambda: RayWorker(open_desk, run, devices), wait_for_actors
+        return
+    yield partial(ProcessWorker, PROGRAM, run, _threads(run.settings)), wait_for_processes
+
+
+def _threads(settings: SearchSettings) -> int:
+    """Return the threads of torch that each process of this machine has."""
+    return max(1, torch.get_num_threads() // settings.worker_count)
+
+
+def _stage_line(settings: SearchSettings, prepared: PreparedModel, folder: Path) -> StageLine:
     """Return the stages of a pipeline, of which none is started yet."""
     layers = prepared.dense.structure.backbone.layers
     layer_bytes = [sum(each.nbytes for each in lasting(layer).values()) for layer in layers]
-    cut = cut_by_bytes(layer_bytes, settings.workers)
+    cut = cut_by_bytes(layer_bytes, settings.worker_count)
     stages, facts = [], facts_of(prepared)
     for number, held in enumerate(cut, 1):
         gigabytes = sum(layer_bytes[index] for index in held) / 1e9
@@ -196,5 +222,6 @@ def _stage_line(
             *(number, len(cut), held.start, held.stop - 1, gigabytes),
         )
         run = ScoredRun.of(prepared, settings, None, held)
-        stages.append(WorkerPool(partial(Worker, PROGRAM, run, threads), 1, facts))
+        start = partial(ProcessWorker, PROGRAM, run, _threads(settings))
+        stages.append(WorkerPool(start, 1, facts))
     return StageLine(stages, cut, folder)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.backends.work import Work
+from search_spaces.errors import InputError, ModelError
 
 Method = Literal["score", "sample", "slopes", "dense", "advance"]
 """Of a scoring backend, or of a stage of a pipeline."""
@@ -30,6 +31,20 @@ class Ready:
     facts: Mapping[str, str]
     """What it scores, which must be what the search scores."""
 
+    def check(self, facts: Mapping[str, str]) -> None:
+        """Refuse a worker that scores something else than the search, whose facts are given.
+
+        Raises:
+            ModelError: If it does.
+        """
+        for name, fact in facts.items():
+            if self.facts.get(name) != fact:
+                raise ModelError(
+                    f"a worker must score what the search does, got {name} "
+                    f"{self.facts.get(name)} instead of {fact}; leave files as they are while a "
+                    "search runs, and resume it"
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
@@ -39,6 +54,13 @@ class Refused:
     notes: tuple[str, ...] = ()
     is_mistake: bool = False
     """Whether the user can fix it."""
+
+    def error(self) -> Exception:
+        """Return it as an error of the search."""
+        error = InputError(self.text) if self.is_mistake else RuntimeError(self.text)
+        for note in self.notes:
+            error.add_note(note)
+        return error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What a worker scores: a run folder, opened as its search did, and nothing written there."""
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,15 +12,18 @@ from filelock import FileLock
 
 from evaluators.backends.stage import Stage
 from evaluators.runtime.allocator import release_pages
+from evaluators.runtime.device import processor_name
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.calibration import text_digest
-from planner.preparation.dense_model import arithmetic_of, open_model
+from planner.preparation.dense_model import DenseModel, open_model
 from planner.preparation.prepare import join
 from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.weights import orders_digest
 from planner.settings.search import SearchSettings
+from planner.workers.own_version import own_version
 from planner.workers.sorted_weights import map_weights_
+from search_spaces.errors import ModelError, RunError
 from search_spaces.progress import NO_PROGRESS
 
 Split = Literal["search", "fresh", "holdout"]
@@ -44,6 +48,7 @@ class ScoredRun:
     number format."""
     weights_file: Path | None
     """The sorted weights, to be mapped; None: each process holds its own."""
+    model_fingerprint: str
     layers: range | None = None
     """That the worker holds, as a stage of a pipeline; None: it scores by itself."""
 
@@ -58,26 +63,40 @@ class ScoredRun:
         """Return what workers of a search open.
 
         They are told the number format that it computes in: ``auto`` is measured, and where
-        formats are about as fast each process may find another one.
+        formats are about as fast each process may find another one. Ray shows each of them one
+        device of the kind.
         """
-        dtype = str(prepared.dense.loaded.model.dtype).removeprefix("torch.")
+        update = {"dtype": str(prepared.dense.loaded.model.dtype).removeprefix("torch.")}
+        if settings.worker_devices is not None:
+            update["device"] = settings.worker_devices.kind
         return cls(
-            folder=prepared.folder,
-            settings=settings.streamed_in_pipeline.model_copy(update={"dtype": dtype}),
-            weights_file=weights_file,
+            folder=prepared.folder.resolve(),
+            settings=settings.streamed_in_pipeline.model_copy(update=update),
+            weights_file=None if weights_file is None else weights_file.resolve(),
+            model_fingerprint=prepared.dense.loaded.identity.fingerprint,
             layers=layers,
         )
 
 
 def facts_of(prepared: PreparedModel) -> dict[str, str]:
     """Return what scores follow from, in words; of other ones they are not comparable."""
-    arithmetic = arithmetic_of(prepared.dense)
     return {
+        "the planner": f"{own_version()}, torch {torch.__version__}",
         "the model": prepared.dense.loaded.identity.fingerprint,
-        "arithmetic": f"{arithmetic}, {torch.backends.cpu.get_cpu_capability()}",
+        "arithmetic": f"{prepared.dense.loaded.model.dtype} on {_device_class(prepared.dense)}",
         "text": text_digest(prepared.calibration),
         "order of units": orders_digest(prepared.space),
     }
+
+
+def _device_class(dense: DenseModel) -> str:
+    """Return what devices must share for scores on them to be the same to the last bit."""
+    device = dense.loaded.model.device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
+    return str(device)
 
 
 @contextmanager
@@ -129,11 +148,21 @@ class OpenedRun:
             threads: Of torch.
 
         Raises:
-            InputError: If the folder, or what it names, is no longer what it was.
+            InputError: If the folder, or what it names, is not there or not what it was.
         """
+        if not run.folder.is_dir():
+            raise RunError(
+                f"a worker must reach the run's folder, got no `{run.folder}` on "
+                f"{socket.gethostname()}; put it where all machines share a file system"
+            )
         torch.set_num_threads(threads)
         with _in_turn(run.weights_file):
             dense = open_model(run.settings, NO_PROGRESS)
+            if dense.loaded.identity.fingerprint != run.model_fingerprint:
+                raise ModelError(
+                    "a worker must have the model of the search, got another "
+                    f"`{run.settings.model}` on {socket.gethostname()}; copy the search's there"
+                )
             prepared = join(dense, run.settings, run.folder)
             if run.weights_file is not None:
                 map_weights_(dense.loaded.model, run.weights_file)

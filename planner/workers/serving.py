@@ -9,7 +9,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +32,27 @@ from search_spaces.errors import InputError
 
 BEAT_SECONDS = 5.0
 """Between two signs of life."""
+
+
+class Wire(Protocol):
+    """A connection to the search, such as one of `multiprocessing`."""
+
+    def send(self, message: Any, /) -> None:
+        """Send a message, pickled.
+
+        Raises:
+            OSError: If the search is gone.
+        """
+        ...
+
+    def recv_bytes(self) -> bytes:
+        """Return the next message, still pickled.
+
+        Raises:
+            OSError: If the search is gone.
+            EOFError: If the search is gone.
+        """
+        ...
 
 
 class Scoring(Protocol):
@@ -61,14 +81,15 @@ class Desk(Protocol):
         ...
 
 
-def serve(connection: Connection, open_desk: Callable[[Any, int], Desk]) -> None:
+def serve(connection: Wire, open_desk: Callable[[Any, int], Desk]) -> None:
     """Work until the search hangs up.
 
     Args:
         connection: To the search.
         open_desk: Given what is to be scored and a number of threads, returns all that it takes.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search says when to stop
+    if threading.current_thread() is threading.main_thread():  # else Ray heeds signals
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search says when to stop
     line = _Line(connection)
     try:
         hired = line.next()
@@ -120,7 +141,7 @@ class _Line:
         connection: To the search.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Wire) -> None:
         self._connection = connection
         self._heard: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._asked: queue.SimpleQueue[GiveUp] = queue.SimpleQueue()

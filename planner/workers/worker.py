@@ -1,52 +1,20 @@
-"""One worker as the search sees it: a process, and what it was given to do."""
+"""One worker as the search sees it, wherever it runs, and what it was given to do."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
-from pathlib import Path
 
-from planner.workers.messages import Hired, Task
+from planner.workers.messages import Task
 
 SILENT_SECONDS = 120.0
 """After which a worker that gave no sign of life is taken for dead."""
-_CLOSING_SECONDS = 5.0
 
 
-class Worker:
-    """A process that scores.
+class Worker(ABC):
+    """Something that scores."""
 
-    It is a fresh interpreter, whatever script or notebook the search runs in.
-
-    Args:
-        program: Arguments of the interpreter, to which the number of a socket is added.
-        spec: What it scores.
-        threads: Of torch.
-    """
-
-    def __init__(self, program: Sequence[str], spec: object, threads: int) -> None:
-        ours, theirs = socket.socketpair()
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
-        # read when torch is imported
-        environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", *program, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._complaints,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, **environment},
-                process_group=0,  # what stops the search by its keyboard is not for the worker
-            )
-        self.connection = Connection(ours.detach())
+    def __init__(self) -> None:
         self.in_flight: list[Task] = []
         """What it was given and has not done, the first of which it works on."""
         self.is_asked = False
@@ -54,12 +22,6 @@ class Worker:
         self.is_ready = False
         self.heard = time.monotonic()
         """When it last gave a sign of life."""
-        self.say(Hired(spec=spec, threads=threads))
-
-    @property
-    def pid(self) -> int:
-        """Number of its process."""
-        return self._process.pid
 
     @property
     def is_silent(self) -> bool:
@@ -75,34 +37,33 @@ class Worker:
         """
         task = replace(task, windows_at_once=windows_at_once.get(task.text))
         self.in_flight.append(task)
-        self.say(task)  # if it is dead, its connection will say so
+        self.say(task)  # if it is dead, hearing of it will say so
 
-    def say(self, message: object) -> bool:
-        """Send a message; return whether it was alive to take it."""
-        try:
-            self.connection.send(message)
-        except OSError:
-            return False
-        return True
+    @property
+    @abstractmethod
+    def pid(self) -> int:
+        """Number of its process, on its own machine."""
 
+    @abstractmethod
+    def say(self, message: object) -> None:
+        """Send a message, in vain if it is dead."""
+
+    @abstractmethod
+    def hear(self) -> object:
+        """Return the next message; what waits for workers says when there is one.
+
+        Raises:
+            EOFError: If it is dead.
+        """
+
+    @abstractmethod
     def end(self, *, kindly: bool) -> str:
-        """End the process, if it has not ended, and return how it did.
+        """End it, if it has not ended, and return how it did.
 
         Args:
             kindly: Whether to let it end by itself, a little while.
         """
-        self.connection.close()
-        try:
-            self._process.wait(_CLOSING_SECONDS if kindly else 0.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        status = self._process.returncode
-        with self._complaints as file:
-            file.seek(0)
-            lines = file.read().decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        if status >= 0:
-            return f"exit status {status}{f', {last[:80]}' if last else ''}"
-        note = ", as when memory runs out" if status == -signal.SIGKILL else ""
-        return f"signal {-status}{note}"
+
+
+Wait = Callable[[Sequence[Worker], float], Sequence[Worker]]
+"""Given workers of one kind and some seconds, returns those that are to be heard by then."""

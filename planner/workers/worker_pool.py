@@ -1,14 +1,13 @@
 """Workers that score parts of populations for one search, and what becomes of them."""
 
 import logging
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from itertools import count
-from multiprocessing.connection import Connection
 from typing import Any
 
 from planner.workers.assignment import MOST_DEATHS, Assignment, Place
-from planner.workers.clock import WALL_CLOCK, Clock
+from planner.workers.idleness import Idleness
 from planner.workers.messages import (
     Cancel,
     Done,
@@ -21,8 +20,9 @@ from planner.workers.messages import (
     Task,
     Warned,
 )
-from planner.workers.worker import Worker
-from search_spaces.errors import InputError, ModelError, RunError
+from planner.workers.process_worker import wait_for_processes
+from planner.workers.worker import Wait, Worker
+from search_spaces.errors import ModelError, RunError
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ class WorkerPool:
         start: Starts a worker.
         size: Workers.
         facts: What each must say of what it scores; empty: what the first one says.
-        clock: That time is measured by.
+        wait: Waits for such workers.
+        now: Returns seconds since some moment.
     """
 
     def __init__(
@@ -53,17 +54,20 @@ class WorkerPool:
         start: Callable[[], Worker],
         size: int,
         facts: Mapping[str, str] | None = None,
-        clock: Clock = WALL_CLOCK,
+        wait: Wait = wait_for_processes,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._start = start
+        self._wait = wait
         self.size = size
         self._facts = facts or {}
-        self._workers: list[Worker] = []
+        self.workers: list[Worker] = []
+        """Those that were started and have not ended."""
         self._failed_starts = 0
         self._deaths_in_vain = 0
         self._last_end = ""
-        self._clock = clock
-        self._ready_seconds = self._idle_seconds = 0.0
+        self._now = now
+        self._idleness = Idleness(now)
         self._numbers = count()
         self._assigned = Assignment([], self._number)
         self._latest_number = -1
@@ -73,25 +77,23 @@ class WorkerPool:
     @property
     def pids(self) -> list[int]:
         """Numbers of the workers' processes."""
-        return [worker.pid for worker in self._workers]
+        return [worker.pid for worker in self.workers]
 
     @property
     def ready(self) -> int:
         """Workers that wait for tasks or do some."""
-        return sum(worker.is_ready for worker in self._workers)
+        return sum(worker.is_ready for worker in self.workers)
 
     def __str__(self) -> str:
-        flying = sum(len(worker.in_flight) for worker in self._workers)
+        flying = sum(len(worker.in_flight) for worker in self.workers)
         waiting = len(self._assigned.waiting)
-        return (
-            f"{self.ready} of {self.size} workers, {flying} tasks in flight, {waiting} waiting, "
-            f"{self.idle_share:.0%} idle"
-        )
+        tasks = f"{flying} tasks in flight, {waiting} waiting"
+        return f"{self.ready} of {self.size} workers, {tasks}, {self.idle_share:.0%} idle"
 
     @property
     def idle_share(self) -> float:
         """Share of the time of workers in which they waited for others to end their tasks."""
-        return self._idle_seconds / self._ready_seconds if self._ready_seconds else 0.0
+        return self._idleness.share
 
     def run(self, tasks: Sequence[Task]) -> Generator[tuple[Place, Any]]:
         """Let workers do some tasks, the first ones first.
@@ -121,8 +123,8 @@ class WorkerPool:
         """Leave what is under way, and let workers do other tasks as `step` is called."""
         self._cancel()
         self._assigned = Assignment(tasks, self._number)
-        for worker in self._workers:
-            worker.heard = self._clock.now()  # nobody listened meanwhile
+        for worker in self.workers:
+            worker.heard = self._now()  # nobody listened meanwhile
         return self._assigned
 
     def add(self, task: Task) -> None:
@@ -132,13 +134,8 @@ class WorkerPool:
     @property
     def is_busy(self) -> bool:
         """Whether some task is not done."""
-        in_flight = any(worker.in_flight for worker in self._workers)
+        in_flight = any(worker.in_flight for worker in self.workers)
         return in_flight or bool(self._assigned.waiting)
-
-    @property
-    def connections(self) -> list[Connection]:
-        """Those on which workers say something."""
-        return [worker.connection for worker in self._workers]
 
     def step(self, seconds: float) -> Landings:
         """Hand out tasks, and return what landed; see `run`.
@@ -149,7 +146,7 @@ class WorkerPool:
         self._staff()
         self._hand_out()
         self._share_out()
-        with self._watching():
+        with self._idleness.watched(self.ready, len(self._idle)):
             return self._events(seconds)
 
     def expect(self, expected: Expect) -> None:
@@ -157,14 +154,14 @@ class WorkerPool:
 
         What prepares for it are hidden states on text, of which a new one has run none.
         """
-        for worker in self._workers:
+        for worker in self.workers:
             if worker.is_ready:
                 worker.say(expected)
 
     def close(self) -> None:
         """End all workers."""
-        while self._workers:
-            self._workers.pop().end(kindly=True)
+        while self.workers:
+            self.workers.pop().end(kindly=True)
 
     def _staff(self) -> None:
         """Start workers that are missing.
@@ -172,9 +169,9 @@ class WorkerPool:
         Raises:
             RunError: If none can be started.
         """
-        while len(self._workers) < self.size and self._failed_starts < MOST_FAILED_STARTS:
-            self._workers.append(self._start())
-        if not self._workers:
+        while len(self.workers) < self.size and self._failed_starts < MOST_FAILED_STARTS:
+            self.workers.append(self._start())
+        if not self.workers:
             raise RunError(
                 "`workers` must be processes that can be started, got some that end before they "
                 f"are ready, the last with {self._last_end}; set `--workers 1`"
@@ -184,7 +181,7 @@ class WorkerPool:
         """Give each worker a task, and the next one while there are enough for all."""
         waiting = self._assigned.waiting
         for depth in range(2):
-            for worker in self._workers:
+            for worker in self.workers:
                 is_free = worker.is_ready and len(worker.in_flight) == depth
                 if is_free and len(waiting) > depth * self.size:
                     worker.give(waiting.popleft(), self._windows_at_once)
@@ -193,47 +190,37 @@ class WorkerPool:
         """Ask those with most left to give something up, as many as have nothing to do."""
         if self._assigned.waiting:
             return
-        takers = len(self._idle) - sum(worker.is_asked for worker in self._workers)
+        takers = len(self._idle) - sum(worker.is_asked for worker in self.workers)
         if takers <= 0:
             return
         givers = [
             worker
-            for worker in self._workers
+            for worker in self.workers
             if worker.in_flight
             and not worker.is_asked
             and self._assigned.is_open(worker.in_flight[-1])
         ]
         givers.sort(key=lambda worker: -self._assigned.work_left(worker.in_flight))
         for worker in givers[:takers]:
-            worker.is_asked = worker.say(GiveUp(number=worker.in_flight[-1].number))
+            worker.is_asked = True
+            worker.say(GiveUp(number=worker.in_flight[-1].number))
 
     @property
     def _idle(self) -> list[Worker]:
-        return [each for each in self._workers if each.is_ready and not each.in_flight]
-
-    @contextmanager
-    def _watching(self) -> Iterator[None]:
-        """Count the time within for workers that wait for others."""
-        ready, idle = self.ready, len(self._idle)
-        started = self._clock.now()
-        yield
-        passed = self._clock.now() - started
-        self._ready_seconds += ready * passed
-        self._idle_seconds += idle * passed
+        return [each for each in self.workers if each.is_ready and not each.in_flight]
 
     def _events(self, seconds: float) -> Landings:
         """Wait for what workers say, and return what landed."""
         landed: Landings = []
-        heard = self._clock.wait(self.connections, seconds)
-        for worker in [each for each in self._workers if each.connection in heard]:
+        for worker in self._wait(self.workers, seconds):
             try:
-                message = worker.connection.recv()
-            except (EOFError, OSError):
+                message = worker.hear()
+            except EOFError:
                 landed += self._bury(worker)
                 continue
-            worker.heard = self._clock.now()
+            worker.heard = self._now()
             landed += self._take(worker, message)
-        for worker in [each for each in self._workers if each.is_silent]:
+        for worker in [each for each in self.workers if each.is_silent]:
             landed += self._bury(worker)
         return landed
 
@@ -253,7 +240,7 @@ class WorkerPool:
             case Ready():
                 self._welcome(worker, message)
             case Refused():
-                raise _error_of(message)
+                raise message.error()
             case Warned() if message.text not in self._warnings:
                 self._warnings.add(message.text)  # workers say the same
                 logging.getLogger(message.logger).warning("%s", message.text)
@@ -272,13 +259,7 @@ class WorkerPool:
         Raises:
             ModelError: If it is something else.
         """
-        for name, fact in self._facts.items():
-            if ready.facts.get(name) != fact:
-                raise ModelError(
-                    f"a worker must score what the search does, got {name} "
-                    f"{ready.facts.get(name)} instead of {fact}; leave files as they are while a "
-                    "search runs, and resume it"
-                )
+        ready.check(self._facts)
         self._facts = self._facts or ready.facts
         worker.is_ready, self._failed_starts = True, 0
 
@@ -288,7 +269,7 @@ class WorkerPool:
         Raises:
             ModelError: If workers die and nothing comes of it.
         """
-        self._workers.remove(worker)
+        self.workers.remove(worker)
         self._last_end = worker.end(kindly=not worker.is_silent)
         if not worker.is_ready:
             self._failed_starts += 1
@@ -314,15 +295,7 @@ class WorkerPool:
     def _cancel(self) -> None:
         """Let workers stop what nobody waits for any more."""
         self._assigned.waiting.clear()
-        for worker in self._workers:
+        for worker in self.workers:
             if worker.in_flight:
                 worker.in_flight = []
                 worker.say(Cancel(number=self._latest_number))
-
-
-def _error_of(refused: Refused) -> Exception:
-    """Return what a worker told of as an error of the search."""
-    error = InputError(refused.text) if refused.is_mistake else RuntimeError(refused.text)
-    for note in refused.notes:
-        error.add_note(note)
-    return error

@@ -21,9 +21,9 @@ from search_spaces.models import memory
 from tests import ROOT
 from tests.models.factory import VOCABULARY
 from tests.models.streamed import write_large, write_large_mixture
-from tests.planner.workers.counted_process import LOG, layers_read
-from tests.planner.workers.counted_process import __name__ as counted_process
 from tests.planner.workers.disturbed_search import scores
+from tests.planner.workers.pipeline.counted_process import LOG, layers_read
+from tests.planner.workers.pipeline.counted_process import __name__ as counted_process
 
 pytestmark = pytest.mark.arithmetic
 SMALL: dict[str, Any] = {

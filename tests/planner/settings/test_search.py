@@ -103,7 +103,20 @@ def test_every_field_says_what_it_does() -> None:
         ({"minutes": 0}, "`minutes` must be above 0"),
         ({"workers": 0}, "`workers` must be at least 1, got 0; raise `workers`"),
         ({"workers": -2}, "`workers` must be at least 1, got -2; raise `workers`"),
-        ({"workers": "ray"}, "`workers` must be a whole number, got 'ray'; fix `workers`"),
+        (
+            {"workers": "rays"},
+            "`workers` must be a whole number or 'ray', got 'rays'; fix `workers`",
+        ),
+        (
+            {"workers": "ray"},
+            "`workers` ray needs to know how many, and what each has, got none; set `--worker_dev",
+        ),
+        ({"ray": "head:6379"}, "`ray` is of `workers` ray alone, got `workers` 1; set `--workers"),
+        ({"workers": 2, "worker_devices": "cuda"}, "`worker_devices` is of `workers` ray alone"),
+        (
+            {"workers": "ray", "worker_devices": "0xcuda"},
+            "such as `8xcuda`, or `4xcpu:2` for two cores each, got '0xcuda'; write it so",
+        ),
         (
             {"searcher": "nsga3"},
             "'random' or 'uniform', got 'nsga3'; choose one of these for `searcher`",

@@ -4,12 +4,16 @@ import os
 import re
 import signal
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import psutil
 
 from planner import Run
 from planner.workers import backends
 from tests.progress import RecordedProgress
+from tests.settings import SMALL
+
+RACED: dict[str, Any] = {**SMALL, "search_windows": 16, "window_tokens": 8, "evaluations": 24}
 
 
 class Disturbing(RecordedProgress):

@@ -1,6 +1,7 @@
 """What a worker is told of the run that it scores."""
 
 from pathlib import Path
+from socket import gethostname
 from typing import Any, cast
 
 import pytest
@@ -9,8 +10,10 @@ from evaluators.runtime import DTypeName
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepared_model import PreparedModel
 from planner.settings.search import SearchSettings
-from planner.workers.scored_run import ScoredRun
+from planner.workers.scored_run import OpenedRun, ScoredRun
+from search_spaces.errors import ModelError, RunError
 from search_spaces.progress import NO_PROGRESS
+from tests import TORCH_THREADS
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -34,4 +37,25 @@ def test_workers_compute_in_the_format_that_the_search_found_fastest(
     )
     run = ScoredRun.of(prepared, settings, None)
     assert run.settings == settings.model_copy(update={"dtype": dtype})
-    assert run.folder == tmp_path
+    assert run.folder == tmp_path.resolve()
+
+
+def test_a_worker_that_does_not_find_the_folder_says_where_it_looked(tmp_path: Path) -> None:
+    run = ScoredRun(
+        folder=tmp_path / "gone",
+        settings=SearchSettings.checked(model="m"),
+        weights_file=None,
+        model_fingerprint="",
+    )
+    with pytest.raises(RunError, match=f"got no `{tmp_path / 'gone'}` on {gethostname()}; put it"):
+        OpenedRun.of(run, TORCH_THREADS)
+
+
+def test_a_worker_that_finds_another_model_refuses_it(saved_llama: Path, tmp_path: Path) -> None:
+    settings = SearchSettings.checked(model=str(saved_llama), dtype="float32")
+    run = ScoredRun(
+        folder=tmp_path, settings=settings, weights_file=None, model_fingerprint="of another"
+    )
+    rule = f"must have the model of the search, got another `{saved_llama}` on {gethostname()}; "
+    with pytest.raises(ModelError, match=rule):
+        OpenedRun.of(run, TORCH_THREADS)

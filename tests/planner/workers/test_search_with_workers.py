@@ -8,11 +8,16 @@ import pytest
 
 from planner import Run, search
 from planner.runs.folder import WEIGHTS_FILE
-from tests.planner.workers.disturbed_search import Disturbing, kill_worker, scores, stop, workers
-from tests.settings import SMALL
+from tests.planner.workers.disturbed_search import (
+    RACED,
+    Disturbing,
+    kill_worker,
+    scores,
+    stop,
+    workers,
+)
 
 pytestmark = pytest.mark.arithmetic
-RACED = {**SMALL, "search_windows": 16, "window_tokens": 8, "evaluations": 24}
 
 
 @pytest.fixture(scope="module")

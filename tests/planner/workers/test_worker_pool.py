@@ -5,7 +5,6 @@ import random
 import re
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -14,24 +13,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from evaluators.backends.work import Work
 from planner.workers import worker
 from planner.workers.assignment import Lost, Place
 from planner.workers.messages import Expect, Task
-from planner.workers.worker import Worker
+from planner.workers.process_worker import ProcessWorker
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.errors import InputError, ModelError, RunError
+from tests.planner.workers.toy_population import (
+    RUNG,
+    begun,
+    expected,
+    landed,
+    population,
+    tasks_of,
+)
 from tests.planner.workers.toy_worker import POISON, REFUSAL, SILENCE, ToySpec, Unreadable
 
 PROGRAM = ("-m", "tests.planner.workers.toy_worker")
-RUNG = 100
 
 
 @contextmanager
 def pool_of(size: int, spec: object, **facts: str) -> Iterator[WorkerPool]:
-    pool = WorkerPool(lambda: Worker(PROGRAM, spec, 1), size, facts or {"model": "toy"})
+    pool = WorkerPool(lambda: ProcessWorker(PROGRAM, spec, 1), size, facts or {"model": "toy"})
     try:
         yield pool
     finally:
@@ -40,42 +45,10 @@ def pool_of(size: int, spec: object, **facts: str) -> Iterator[WorkerPool]:
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def population(size: int, *, kinds: dict[int, int] | None = None) -> NDArray[np.int_]:
-    """Candidates with a number each, and what is to become of them."""
-    rows = np.column_stack([np.arange(size), np.zeros(size, dtype=np.int_)])
-    for number, kind in (kinds or {}).items():
-        rows[number, 1] = kind
-    return rows
-
-
-def tasks_of(rows: NDArray[np.int_], parts: int) -> list[Task]:
-    whole = Task(method="score", text="toy", configurations=rows, arguments={"rung": RUNG})
-    return [whole.part(part.tolist()) for part in np.array_split(np.arange(len(rows)), parts)]
-
-
 def shared(task: Task) -> Task:
     """The same, whose candidates others may take over."""
     each = np.ones(len(task.configurations))
     return replace(task, work=Work(alone=each, beyond=each))
-
-
-def expected(rows: NDArray[np.int_], parts: int) -> dict[Place, int]:
-    sizes = [len(task.configurations) for task in tasks_of(rows, parts)]
-    places = [(task, member) for task, size in enumerate(sizes) for member in range(size)]
-    return dict(zip(places, (RUNG + rows.sum(axis=1)).tolist(), strict=True))
-
-
-def landed(pool: WorkerPool, tasks: list[Task]) -> dict[Place, Any]:
-    found: dict[Place, Any] = {}
-    for place, result in pool.run(tasks):
-        assert place not in found
-        found[place] = result if isinstance(result, Lost) else result[0]
-    return found
-
-
-def begun(spec: ToySpec) -> Counter[int]:
-    """How often each candidate was begun."""
-    return Counter(map(int, spec.log.read_text().split()))
 
 
 def texts(spec: ToySpec) -> list[str]:

@@ -17,8 +17,8 @@ from evaluators.backends.handover import Handover
 from planner.workers import serving
 from search_spaces.errors import DataError
 
-POISON, SILENCE, REFUSAL = -1, -2, -3
-"""Configurations that kill a worker, that stop it, and that it refuses."""
+POISON, SILENCE, REFUSAL, FAINT = -1, -2, -3, -4
+"""Configurations that kill a worker, stop it, are refused by it, and stop the first one only."""
 
 Keep = Callable[[NDArray[np.int_], bool], NDArray[np.int_]]
 NOBODY = Handover(0, None)
@@ -75,6 +75,9 @@ class Toy:
                     os.kill(os.getpid(), signal.SIGKILL)
                 case number if number == SILENCE:
                     os.kill(os.getpid(), signal.SIGSTOP)
+                case number if number == FAINT:
+                    if self._spec.log.read_text().split().count(str(row[0])) == 1:
+                        os.kill(os.getpid(), signal.SIGSTOP)
                 case number if number == REFUSAL:
                     raise DataError("text must be there, got none; set `--data`")
             time.sleep(self._spec.pause)

@@ -61,7 +61,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("planner/targets/onnx/onnx_runtime.py", "import_module"): "a package by its name there",
     ("planner/targets/onnx/other_readers.py", "import_module"): "packages by their names there",
     ("planner/targets/registration.py", "get_class_from_dynamic_module"): "a text equal to ours",
-    ("planner/workers/serving.py", "pickle"): "of a search, by the socket pair it began us with",
+    ("planner/workers/serving.py", "pickle"): "of a search, by the line it began us with",
+    ("planner/workers/on_ray/ray_worker.py", "pickle"): "writes only",
     ("planner/targets/trial_server.py", "import_module"): "modules that a target of ours names",
 }
 """Where such a function may stand, and why."""

@@ -16,9 +16,9 @@ from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.score import Score
 from planner.workers.messages import Task
-from planner.workers.pipeline_backend import PipelineBackend
+from planner.workers.pipeline.pipeline_backend import PipelineBackend
+from planner.workers.pipeline.stage_line import Passage
 from planner.workers.scored_run import ScoredText
-from planner.workers.stage_line import Passage
 from search_spaces.errors import SettingsError
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
@@ -105,7 +105,7 @@ def candidates(structure: ModelStructure) -> NDArray[np.int_]:
 
 def bits(scores: Iterator[tuple[int, Score]]) -> dict[int, tuple[int, bytes, bytes]]:
     return {
-        member: (score.tokens, *(score.by_window[name].tobytes() for name in ("kl", "nll")))
+        member: (score.tokens, score.by_window["kl"].tobytes(), score.by_window["nll"].tobytes())
         for member, score in scores
     }
 

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from planner.workers.pipeline_backend import Passing, Route
-from planner.workers.stage_line import StageLine, TextBatch
-from planner.workers.worker import Worker
+from planner.workers.pipeline.pipeline_backend import Passing, Route
+from planner.workers.pipeline.stage_line import StageLine, TextBatch
+from planner.workers.process_worker import ProcessWorker
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.errors import ModelError
-from tests.planner.workers.toy_stage import POISON, ToySpec
+from tests.planner.workers.pipeline.toy_stage import POISON, ToySpec
 
-PROGRAM = ("-m", "tests.planner.workers.toy_stage")
+PROGRAM = ("-m", "tests.planner.workers.pipeline.toy_stage")
 CUT = (range(2), range(2, 4), range(4, 6))
 """Of components; each is a layer."""
 BATCHES = ((0, 1), (2,))
@@ -42,7 +42,8 @@ class Toy:
         self.log, self.states = folder / "log", folder / "states"
         self.states.mkdir()
         self.pools = [
-            WorkerPool(partial(Worker, PROGRAM, self._spec(held, pause), 1), 1) for held in CUT
+            WorkerPool(partial(ProcessWorker, PROGRAM, self._spec(held, pause), 1), 1)
+            for held in CUT
         ]
         self.route = Route(
             line=StageLine(self.pools, CUT, self.states),
@@ -128,7 +129,8 @@ def test_what_candidates_share_crosses_each_border_once(tmp_path: Path) -> None:
         }
         assert made.crossings == distinct
         assert distinct[0] < len(BATCHES) * len(rows)
-        assert str(made.route.line) == "3 of 3 stages of a pipeline"
+        assert str(made.route.line).startswith("3 of 3 stages of a pipeline, ")
+        assert 0.0 < made.route.line.idle_share < 1.0
         # nothing is kept but what the dense model comes to
         assert made.files == sorted(made.route.teachers.values())
         check(made.score(rows), rows)

@@ -16,8 +16,8 @@ from planner.workers import backends
 from search_spaces.errors import SettingsError
 from search_spaces.models.streaming import LayerStream
 from tests.models.factory import LAYERS, VOCABULARY
-from tests.planner.workers.counted_process import LOG, layers_read
 from tests.planner.workers.disturbed_search import Disturbing, scores, workers
+from tests.planner.workers.pipeline.counted_process import LOG, layers_read
 from tests.settings import SMALL
 
 pytestmark = pytest.mark.arithmetic
@@ -81,7 +81,9 @@ def by_stages(
         read(stream, index)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backends, "PROGRAM", ("-m", "tests.planner.workers.counted_process"))
+        patch.setattr(
+            backends, "PROGRAM", ("-m", "tests.planner.workers.pipeline.counted_process")
+        )
         patch.setattr(LayerStream, "_read", counted)
         patch.setenv(LOG, str(log))
         settings = {**RACED, "workers": STAGES, "pipeline": True}

@@ -1,7 +1,7 @@
 """A scoring backend for a model of which each worker holds a part of the layers."""
 
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -17,8 +17,8 @@ from evaluators.scoring.slopes import Slopes
 from planner.preparation.prepared_model import PreparedModel
 from planner.workers.assignment import Lost
 from planner.workers.messages import Task
+from planner.workers.pipeline.stage_line import Passage, StageLine, TextBatch
 from planner.workers.scored_run import ScoredText
-from planner.workers.stage_line import Passage, StageLine, TextBatch
 from search_spaces.errors import ModelError, SettingsError
 from search_spaces.space.configuration import Configurations, dense_configurations
 
@@ -177,7 +177,7 @@ class Passing:
         self._seconds = np.zeros(len(configurations))
         self._lost: set[int] = set()
 
-    def run(self) -> Iterator[tuple[int, Score]]:
+    def run(self) -> Generator[tuple[int, Score]]:
         """Yield candidates as they come out; see `ScoringBackend`.
 
         Raises:

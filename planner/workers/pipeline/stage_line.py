@@ -1,15 +1,17 @@
 """The stages of a pipeline over depth, each a worker of its own, and what passes through them."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from evaluators.backends.stage import Windows
 from evaluators.scoring.prefix_tree import Members
+from planner.workers.idleness import Idleness
 from planner.workers.messages import Task
+from planner.workers.process_worker import wait_for_processes
 from planner.workers.worker_pool import POLL_SECONDS, WorkerPool
 
 
@@ -62,10 +64,17 @@ class StageLine:
         self._folder = folder
         self._numbers = count()
         self._passages: list[list[Passage]] = []
+        self._idleness = Idleness(time.monotonic)
 
     def __str__(self) -> str:
         ready = sum(stage.ready for stage in self._stages)
-        return f"{ready} of {len(self._stages)} stages of a pipeline"
+        count = len(self._stages)
+        return f"{ready} of {count} stages of a pipeline, {self.idle_share:.0%} idle"
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the stages' time in which they waited for others."""
+        return self._idleness.share
 
     def begin(self) -> None:
         """Leave what is under way; its files stay, for a worker may still be reading one."""
@@ -88,7 +97,11 @@ class StageLine:
             ModelError: If workers die and nothing comes of it.
         """
         while any(stage.is_busy for stage in self._stages):
-            wait([each for stage in self._stages for each in stage.connections], POLL_SECONDS)
+            workers = [worker for stage in self._stages for worker in stage.workers]
+            ready = [worker for worker in workers if worker.is_ready]
+            idle = sum(not worker.in_flight for worker in ready)
+            with self._idleness.watched(len(ready), idle):
+                wait_for_processes(workers, POLL_SECONDS)
             for stage, passages in zip(self._stages, self._passages, strict=True):
                 for (position, group), result in stage.step(0.0):
                     yield passages[position], group, result

@@ -1,0 +1,1 @@
+"""Workers on Ray: actors on one machine or a cluster."""

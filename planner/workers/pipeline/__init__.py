@@ -1,0 +1,1 @@
+"""A pipeline over depth: each worker holds some of the layers."""
