@@ -78,7 +78,7 @@ def _check_pipeline(settings: "SearchSettings") -> None:
         SettingsError: If it is one.
     """
     if settings.pipeline and settings.workers in {1, "ray"}:
-        rule = "`pipeline` needs 2 `workers` on this machine at least, each for some of the layers"
+        rule = "`pipeline` needs 2 `workers` at least, each for some of the layers"
         _refuse(rule, settings.workers, "set `--workers 2`, or leave out `--pipeline`")
     if settings.pipeline and settings.offload == "never":
         rule = "`pipeline` reads layers from disk where they are held"

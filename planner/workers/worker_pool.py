@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 MOST_FAILED_STARTS = 4
 """In a row, after which no more workers are started."""
 POLL_SECONDS = 1.0
-"""To wait for workers to say something, before those that fell silent are looked for."""
+"""Between two looks for workers that fell silent."""
 
 Landings = list[tuple[Place, Any]]
 
