@@ -33,7 +33,7 @@ def dry_run(settings: SearchSettings, out: Path, *, progress: Progress) -> Itera
     Raises:
         InputError: As the search would.
     """
-    workers = settings.workers
+    workers = settings.worker_count
     alone = settings.model_copy(update={"workers": 1})
     with open_run(out, alone, resume=False) as run:
         prepared = open_prepared(run, progress)

@@ -58,7 +58,7 @@ def _duration(prepared: PreparedModel, scorer: Scorer, settings: SearchSettings)
             f"{score.failure}; set `--dtype float32`"
         )
     ratio = scorer.rungs[-1] / scorer.rungs[0]
-    pace = score.seconds / score.tokens / settings.workers  # a token, all workers busy
+    pace = score.seconds / score.tokens / settings.worker_count  # a token, all workers busy
     limits = search_limits(settings)
     minutes = [math.inf if limits.minutes is None else limits.minutes]
     if limits.evaluations is not None:
@@ -68,7 +68,7 @@ def _duration(prepared: PreparedModel, scorer: Scorer, settings: SearchSettings)
     return (
         f"one plan takes {score.seconds * ratio:.1f} s on all {score.tokens * ratio:.0f} tokens: "
         f"at most about {min(minutes):.1f} min of search, "
-        f"{_afterwards(prepared, score.seconds / score.tokens, settings.workers)}"
+        f"{_afterwards(prepared, score.seconds / score.tokens, settings.worker_count)}"
     )
 
 

@@ -1,10 +1,10 @@
-"""Fields of settings that hold a value parsed from text, and are text again in files."""
+"""Fields of settings that are read from text in a way of their own, and are text in files."""
 
 from collections.abc import Callable
 from types import NoneType
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, GetCoreSchemaHandler, PlainSerializer, WrapValidator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, PlainSerializer, WrapValidator
 
 
 class Parsed:
@@ -34,3 +34,23 @@ class Parsed:
         return handler.generate_schema(
             Annotated[text, AfterValidator(parsed), WrapValidator(read), PlainSerializer(written)]
         )
+
+
+class NumberOr:
+    """Annotates a whole number that may be a word: ``Annotated[int | Literal["all"], …]``.
+
+    Args:
+        words: That it may be.
+        ge: Least number.
+        le: Largest one.
+    """
+
+    def __init__(self, *words: str, ge: int, le: int) -> None:
+        self.words, self.ge, self.le = words, ge, le
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> Any:
+        def read(value: object, read_number: Callable[[object], object]) -> object:
+            return value if value in self.words else read_number(value)
+
+        number = Annotated[int, Field(ge=self.ge, le=self.le), WrapValidator(read)]
+        return handler.generate_schema(Annotated[number, PlainSerializer(lambda value: value)])

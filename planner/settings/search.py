@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from evaluators.metric import limitable_names
 from evaluators.runtime import DTypeName, RuntimeName
 from planner.searchers import SearcherName
+from planner.settings.automatic_workers import automatic_workers
 from planner.settings.budget import Budget
 from planner.settings.cross_checks import check_agreement
 from planner.settings.groups import Group
 from planner.settings.limits import MOST_SEED, MOST_TOKENS, MOST_WINDOWS
-from planner.settings.parsed import Parsed
+from planner.settings.parsed import NumberOr, Parsed
 from planner.settings.places import PATHS, is_same_place
 from planner.settings.validation import validated
 from planner.settings.yaml_values import read_yaml
@@ -162,9 +163,11 @@ class SearchSettings(BaseModel):
     runtime: Annotated[RuntimeName, Group.MACHINE] = "torch"
     """Runtime that latency is measured in for a budget on latency or throughput: the one in which
     the export will be served."""
-    workers: Annotated[int, Group.MACHINE] = Field(default=1, ge=1, le=10_000)
+    workers: Annotated[int | Literal["auto"], NumberOr("auto", ge=1, le=10_000), Group.MACHINE] = (
+        Field(default="auto")
+    )
     """Processes that score plans, which share the threads of torch and map the same weights; 1:
-    the search itself scores."""
+    the search itself scores; auto: as many as are known to be fastest."""
     dtype: Annotated[DTypeName, Group.MACHINE] = "auto"
     """Number format that plans are scored in."""
     device: Annotated[str, Group.MACHINE] = "auto"
@@ -192,6 +195,11 @@ class SearchSettings(BaseModel):
     def patterns(self) -> tuple[SparsityPattern, ...]:
         """Sparsity patterns to choose from, the dense one first."""
         return sparsity_patterns(self.space, self.sparsity_step)
+
+    @property
+    def worker_count(self) -> int:
+        """Processes that score plans."""
+        return automatic_workers() if self.workers == "auto" else self.workers
 
     @property
     def weight_cache_bytes(self) -> int | None:

@@ -56,9 +56,9 @@ def kind_of(annotation: Any) -> Any:
     """
     if get_origin(annotation) is Literal:
         return str
-    kinds = {kind_of(one) for one in get_args(annotation) if one is not NoneType}
+    kinds = [kind_of(one) for one in get_args(annotation) if one is not NoneType]
     if kinds:
-        return kinds.pop()
+        return kinds[0]
     return annotation if annotation in _KINDS else str  # what is parsed from text
 
 
@@ -100,11 +100,18 @@ def _complaint(refusal: ValidationError, fields: Mapping[str, FieldInfo]) -> str
         rule, remedy = "a finite number", "fix"
     else:
         field = fields.get(str(error["loc"][0]))
-        rule = _KINDS.get(field and kind_of(field.annotation), "of the right form")
+        rule = _rule(field) if field else "of the right form"
         remedy = "fix"
     got = shown(error["input"])
     got = got.strip("'") if kind in _BOUNDS else got  # a number, as typed or as it is
     return f"`{name}` must be {rule}, got {got}; {remedy} `{name}`"
+
+
+def _rule(field: FieldInfo) -> str:
+    """Return what a field must be: of a kind, or a word in the place of one."""
+    words = [get_args(each) for each in get_args(field.annotation) if get_origin(each) is Literal]
+    kind = _KINDS.get(kind_of(field.annotation), "of the right form")
+    return " or ".join([kind, *(repr(word) for of_one in words for word in of_one)])
 
 
 def _near(name: str, names: Iterable[str]) -> str:

@@ -96,10 +96,10 @@ def check_workers(settings: SearchSettings) -> None:
         SettingsError: If there are.
     """
     most = _MOST_EACH * (os.cpu_count() or 1)
-    if settings.workers > most:
+    if settings.worker_count > most:
         raise SettingsError(
             f"`workers` must be at most {most} on this machine, {_MOST_EACH} for each core, got "
-            f"{settings.workers}; lower `--workers`"
+            f"{settings.worker_count}; lower `--workers`"
         )
 
 
@@ -110,7 +110,7 @@ def scoring_backends(settings: SearchSettings, prepared: PreparedModel) -> Itera
     Raises:
         OutputError: If the disk cannot hold the weights that workers share.
     """
-    if settings.workers == 1:
+    if settings.worker_count == 1:
         yield LocalBackends(prepared)
         return
     with scratch_beside(prepared.folder / "workers") as scratch:
@@ -120,9 +120,9 @@ def scoring_backends(settings: SearchSettings, prepared: PreparedModel) -> Itera
             save_weights(model, path)
             map_weights_(model, path)  # memory holds them once
         run = ScoredRun.of(prepared, settings, path if is_mapped else None)
-        threads = max(1, torch.get_num_threads() // settings.workers)
+        threads = max(1, torch.get_num_threads() // settings.worker_count)
         pool = WorkerPool(
-            lambda: Worker(PROGRAM, run, threads), settings.workers, facts_of(prepared)
+            lambda: Worker(PROGRAM, run, threads), settings.worker_count, facts_of(prepared)
         )
         try:
             yield PoolBackends(pool, prepared)
