@@ -17,7 +17,7 @@ from planner.preparation.calibration import (
     saved_calibration,
     warn_of_changed_text,
 )
-from planner.preparation.dense_model import DenseModel, open_model
+from planner.preparation.dense_model import DenseModel, as_begun, open_model
 from planner.preparation.latency_tables import read_table
 from planner.preparation.prepare import prepare, run_space
 from planner.preparation.space_file import restore_space
@@ -71,6 +71,7 @@ class RunExports:
         settings = run.settings.model_copy(
             update={"trust_remote_code": trust_remote_code, "verify": verify}
         )
+        settings = as_begun(settings, run.metadata.arithmetic)
         dense = open_model(_in_float32(settings), progress)
         run.check_model(dense.loaded.identity)
         check_saved_text(run)

@@ -2,8 +2,10 @@
 
 import logging
 from dataclasses import dataclass
+from typing import get_args
 
 from evaluators.costs.cost_model import CostModel
+from evaluators.runtime import DTypeName
 from evaluators.runtime.allocator import keep_pages
 from evaluators.runtime.device import describe_dtype, pick_device, pick_dtype
 from planner.preparation.pruning_methods import PruningMethods
@@ -39,8 +41,33 @@ def arithmetic_of(dense: DenseModel) -> str:
     return f"{dense.loaded.model.dtype} on {dense.loaded.model.device}"
 
 
-def scoring_note(settings: SearchSettings) -> str:
-    """Return which number format plans are scored in, and why."""
+def as_begun(settings: SearchSettings, arithmetic: str | None) -> SearchSettings:
+    """Return settings with the number format that a run began with, where they say ``auto``.
+
+    It is measured, and where formats are about as fast another one may be found each time.
+
+    Args:
+        settings: Of the run.
+        arithmetic: What `arithmetic_of` returned as it began; None: it has not.
+    """
+    dtype, _, device = (arithmetic or "").removeprefix("torch.").partition(" on ")
+    if settings.dtype != "auto" or dtype not in get_args(DTypeName):
+        return settings
+    here = pick_device(settings.device)
+    if device.partition(":")[0] != here.partition(":")[0]:
+        return settings  # another kind of device has a format of its own
+    return settings.model_copy(update={"dtype": dtype})
+
+
+def scoring_note(settings: SearchSettings, arithmetic: str | None = None) -> str:
+    """Return which number format plans are scored in, and why.
+
+    Args:
+        settings: Of the search.
+        arithmetic: As for `as_begun`.
+    """
+    if as_begun(settings, arithmetic) != settings:
+        return f"scoring in {str(arithmetic).removeprefix('torch.')} (auto: as the run began)"
     return f"scoring in {describe_dtype(settings.dtype, pick_device(settings.device))}"
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from planner.preparation.calibration import check_saved_text
-from planner.preparation.dense_model import arithmetic_of, open_model
+from planner.preparation.dense_model import arithmetic_of, as_begun, open_model
 from planner.preparation.latency_tables import read_table
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
@@ -38,6 +38,7 @@ def run_to_recover(
         clear_scratch_in(run.folder / RECOVERED_FOLDER)
         # code is trusted by a command line, never by a folder
         settings = run.settings.model_copy(update={"trust_remote_code": trust_remote_code})
+        settings = as_begun(settings, run.metadata.arithmetic)
         dense = open_model(settings, progress)
         run.check_model(dense.loaded.identity)
         check_saved_text(run)

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from evaluators.runtime.allocator import release_pages
 from planner.preparation.calibration import check_saved_text, text_digest, warn_of_changed_text
-from planner.preparation.dense_model import DenseModel, arithmetic_of, open_model, scoring_note
+from planner.preparation.dense_model import (
+    DenseModel,
+    arithmetic_of,
+    as_begun,
+    open_model,
+    scoring_note,
+)
 from planner.preparation.latency_tables import check_request, check_runtime, find_table, workload
 from planner.preparation.order_file import order_digest
 from planner.preparation.prepare import prepare
@@ -110,9 +116,10 @@ def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
         InputError: If the user must correct something.
     """
     progress = RecordedProgress(run, progress, "preparing")
-    logger.info(scoring_note(run.settings))
+    begun = run.metadata.arithmetic
+    logger.info(scoring_note(run.settings, begun))
     check_runtime(run.settings)
-    dense = open_model(run.settings.streamed_in_pipeline, progress)
+    dense = open_model(as_begun(run.settings.streamed_in_pipeline, begun), progress)
     check_stages(run.settings, dense.structure)
     check_resumable(run, dense)
     if run.is_new:

@@ -77,7 +77,7 @@ def _check_pipeline(settings: "SearchSettings") -> None:
     Raises:
         SettingsError: If it is one.
     """
-    if settings.pipeline and settings.workers in {1, "ray"}:
+    if settings.pipeline and settings.workers in {"auto", "ray", 1}:
         rule = "`pipeline` needs 2 `workers` at least, each for some of the layers"
         _refuse(rule, settings.workers, "set `--workers 2`, or leave out `--pipeline`")
     if settings.pipeline and settings.offload == "never":

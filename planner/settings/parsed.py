@@ -40,17 +40,17 @@ class NumberOr:
     """Annotates a whole number that may be a word: ``Annotated[int | Literal["all"], …]``.
 
     Args:
-        word: That it may be.
+        words: That it may be.
         ge: Least number.
         le: Largest one.
     """
 
-    def __init__(self, word: str, *, ge: int, le: int) -> None:
-        self.word, self.ge, self.le = word, ge, le
+    def __init__(self, *words: str, ge: int, le: int) -> None:
+        self.words, self.ge, self.le = words, ge, le
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> Any:
         def read(value: object, read_number: Callable[[object], object]) -> object:
-            return value if value == self.word else read_number(value)
+            return value if value in self.words else read_number(value)
 
         number = Annotated[int, Field(ge=self.ge, le=self.le), WrapValidator(read)]
         return handler.generate_schema(Annotated[number, PlainSerializer(lambda value: value)])

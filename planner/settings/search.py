@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evaluators.metric import limitable_names
 from evaluators.runtime import DTypeName, RuntimeName
 from planner.searchers import SearcherName
+from planner.settings.automatic_workers import automatic_workers
 from planner.settings.budget import Budget
 from planner.settings.cross_checks import check_agreement
 from planner.settings.groups import Group
@@ -164,11 +165,12 @@ class SearchSettings(BaseModel):
     runtime: Annotated[RuntimeName, Group.MACHINE] = "torch"
     """Runtime that latency is measured in for a budget on latency or throughput: the one in which
     the export will be served."""
-    workers: Annotated[int | Literal["ray"], NumberOr("ray", ge=1, le=10_000), Group.MACHINE] = (
-        Field(default=1)
-    )
+    workers: Annotated[
+        int | Literal["auto", "ray"], NumberOr("auto", "ray", ge=1, le=10_000), Group.MACHINE
+    ] = Field(default="auto")
     """Processes that score plans, which share the threads of torch and map the same weights; 1:
-    the search itself scores; ray: actors on Ray score, as many as --worker_devices says."""
+    the search itself scores; auto: as many as are known to be fastest; ray: actors on Ray score,
+    as many as --worker_devices says."""
     ray: Annotated[str | None, Group.MACHINE] = None
     """Address of the Ray cluster that --workers ray uses, as HOST:PORT; this machine must belong
     to it; by default Ray is started on this machine."""
@@ -210,6 +212,8 @@ class SearchSettings(BaseModel):
     @property
     def worker_count(self) -> int:
         """Workers that score."""
+        if self.workers == "auto":
+            return automatic_workers()
         if self.workers != "ray":
             return self.workers
         assert self.worker_devices is not None, "the two go together"

@@ -138,10 +138,10 @@ def check_workers(settings: SearchSettings) -> None:
         check_ray(settings)
         return
     most = _MOST_EACH * (os.cpu_count() or 1)
-    if settings.workers > most:
+    if settings.worker_count > most:
         raise SettingsError(
             f"`workers` must be at most {most} on this machine, {_MOST_EACH} for each core, got "
-            f"{settings.workers}; lower `--workers`"
+            f"{settings.worker_count}; lower `--workers`"
         )
 
 
@@ -166,7 +166,7 @@ def scoring_backends(settings: SearchSettings, prepared: PreparedModel) -> Itera
     Raises:
         OutputError: If the disk cannot hold the weights that workers share.
     """
-    if settings.workers == 1:
+    if settings.worker_count == 1:
         yield LocalBackends(prepared)
         return
     with scratch_beside(prepared.folder / "workers") as scratch:

@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.settings.automatic_workers import automatic_workers
 from planner.settings.search import SearchSettings
 from planner.settings.to_moe import ToMoeSettings
 from planner.settings.validation import kind_of
@@ -105,13 +106,16 @@ def test_every_field_says_what_it_does() -> None:
         ({"workers": -2}, "`workers` must be at least 1, got -2; raise `workers`"),
         (
             {"workers": "rays"},
-            "`workers` must be a whole number or 'ray', got 'rays'; fix `workers`",
+            "`workers` must be a whole number or 'auto' or 'ray', got 'rays'; fix `workers`",
         ),
         (
             {"workers": "ray"},
             "`workers` ray needs to know how many, and what each has, got none; set `--worker_dev",
         ),
-        ({"ray": "head:6379"}, "`ray` is of `workers` ray alone, got `workers` 1; set `--workers"),
+        (
+            {"ray": "head:6379"},
+            "`ray` is of `workers` ray alone, got `workers` auto; set `--workers",
+        ),
         ({"workers": 2, "worker_devices": "cuda"}, "`worker_devices` is of `workers` ray alone"),
         (
             {"workers": "ray", "worker_devices": "0xcuda"},
@@ -228,3 +232,14 @@ def test_a_runtime_is_chosen_for_a_budget_that_is_measured_in_it(budget: str | N
         settings = SearchSettings.checked(model="m", budget=measured, runtime="llama.cpp")
         assert settings.runtime == "llama.cpp"
     assert SearchSettings.checked(model="m", budget=budget).runtime == "torch"
+
+
+def test_workers_are_a_number_or_what_is_fastest(tmp_path: Path) -> None:
+    settings = SearchSettings.checked(model="m")
+    assert settings.workers == "auto"
+    assert settings.worker_count == automatic_workers()
+    for text, count in (("3", 3), ("auto", automatic_workers())):
+        asked = SearchSettings.checked(model="m", workers=text)
+        asked.save(tmp_path)
+        assert SearchSettings.load(tmp_path) == asked
+        assert asked.worker_count == count
