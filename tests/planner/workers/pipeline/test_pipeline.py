@@ -136,9 +136,11 @@ def test_more_stages_than_layers_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_pipeline_of_one_worker_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"`pipeline` needs 2 `workers` at least, .*, got 1;"):
-        SearchSettings.checked(model="m", pipeline=True)
+@pytest.mark.parametrize("workers", [1, "auto"])
+def test_a_pipeline_of_one_worker_is_refused(workers: int | str) -> None:
+    rule = f"`pipeline` needs 2 `workers` at least, .*, got {workers};"
+    with pytest.raises(SettingsError, match=rule):
+        SearchSettings.checked(model="m", workers=workers, pipeline=True)
 
 
 def test_a_pipeline_of_a_model_that_is_loaded_whole_is_refused() -> None:
