@@ -48,8 +48,8 @@ class AdditivePlans:
             sensitivities: For each site ``(levels,)``.
             count: Of even plans, and of additive ones, where not only the budget matters. Where
                 number formats are a choice there are no even ones, which waste bits, for what
-                formats do nearly adds up; and as many of the best plans that cut nothing are among
-                the seeds, for what cutting does adds up to more than the sum.
+                formats do nearly adds up; and twice as many of the best plans that cut nothing are
+                among the seeds, for what cutting does adds up to more than the sum.
         """
         return np.array([*self._planned(sensitivities, count), *self._by_prior()])
 
@@ -84,7 +84,7 @@ class AdditivePlans:
             at_budget = plans.within_budget(free)
             found += [at_budget] if domain.affords(at_budget[None])[0] else []
         if not domain.only_budget:
-            found += plans._by_loss(free, count)
+            found += plans._by_loss(free, 2 * count)
         for plan in found:
             yield np.where(cuts, self._domain.top_levels, plan)
 

@@ -47,7 +47,7 @@ def test_plans_of_formats_alone_are_among_the_seeds_as_far_as_they_reach(
     if only_budget:
         assert whole.sum() == (reached <= 0.7)
     else:
-        assert whole.sum() == 1 + 6  # that of the budget, and some of all costs
+        assert whole.sum() == 1 + 12  # that of the budget, and some of all costs
         assert space.cost(seeds[whole]).min() == pytest.approx(reached)
         affordable = seeds[whole & space.affords(seeds)]
         assert losses(sensitivities, affordable).min() == pytest.approx(
@@ -79,7 +79,7 @@ def test_plans_of_formats_alone_are_closest_where_bytes_matter_most() -> None:
     top_levels = np.full(sites, levels - 1)
     space = Domain(top_levels=top_levels, costs=(cost,), cost_floor=0.1, kinds=("format",) * sites)
     steep = tuple(np.exp(-np.arange(levels)) - np.exp(1.0 - levels) for _ in range(sites))
-    seeds = AdditivePlans(space).seeds(steep, 12)
+    seeds = AdditivePlans(space).seeds(steep, 6)
     assert len(seeds) == 12
     costs = np.sort(space.cost(seeds))
     assert costs[0] == pytest.approx(0.1, abs=0.02)
