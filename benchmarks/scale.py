@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.component_times import ComponentTimes
 from benchmarks.report import Goal, Row, finish, is_quick
+from benchmarks.shipped_states import state_row
 from benchmarks.simulated_workers import alone, simulate
 from benchmarks.smollm2 import SEED, Text, offspring, param_domain, write_topics
 from evaluators.backends.population_cut import PopulationCutter
@@ -30,6 +31,7 @@ from planner.preparation.prepared_model import PreparedModel
 from planner.run import search
 from planner.runs.records import Evaluation
 from planner.searching.dry_run import relatives
+from planner.settings.automatic_workers import automatic_workers
 from planner.settings.search import SearchSettings
 from planner.workers.backends import LocalBackends, scoring_backends
 from planner.workers.scored_run import ScoredText
@@ -55,7 +57,7 @@ for others, warm-up included. *digest* is of all scores to the last bit.
 
 **A search.** The whole of `planner search`, by one process with {WORKERS} threads of torch and by
 {WORKERS} workers with one each; *search* is its time as its run records it, *in all* with loading,
-workers' start and re-scoring.
+workers' start and re-scoring. The faster one is to be what `--workers auto` stands for.
 
 **On a simulated clock.** The same pool and the same cuts, with workers whose tasks take simulated
 time: the seconds of component runs and of readings as they were measured here, one by one, in
@@ -65,6 +67,11 @@ children of four plans; and as many drawn at random. *by the cut* is the share o
 time that is of use if all takes as long as was foreseen, *efficiency* that which is in the end,
 with what workers take over from each other; messages take no time. One worker that runs each
 prefix once is 1.
+
+**Hidden states.** *run anew* is the work of prefixes that more than one part runs, as a share of
+one worker's work: all that could be saved by passing on hidden states at a cut, if nobody waited
+for them, and none of it where a worker keeps the states of likely parents from one generation to
+the next. The last table holds one state passed on in shared memory against its prefix run anew.
 """
 
 Timed = tuple[float, str]
@@ -81,8 +88,8 @@ def main() -> int:
         settings = SearchSettings.checked(**options, workers=WORKERS)
         prepared = prepare(open_model(settings, NoProgress()), settings, folder, NoProgress())
         one, many = sides = _generation(prepared, settings, repeats)
-        simulated = _simulated(prepared, measured)
-        rows = [*sides, *_searches(folder, options, plans), *simulated]
+        simulated, state = _simulated(prepared, measured)
+        rows = [*sides, *_searches(folder, options, plans), *simulated, state]
     speed_up = float(one["s"]) / float(many["s"])
     goals = [Goal(figure="speed-up", value=speed_up, limit=1.8, at_least=True)]
     for count, least in MANY.items():
@@ -167,8 +174,12 @@ def _timed(backend: ScoringBackend, configurations: NDArray[np.int_]) -> Timed:
     return time.monotonic() - started, _digest(scores)
 
 
-def _simulated(prepared: PreparedModel, measured: int) -> list[Row]:
-    """Let many workers score populations of three kinds, on a simulated clock."""
+def _simulated(prepared: PreparedModel, measured: int) -> tuple[list[Row], Row]:
+    """Let many workers score populations of three kinds, on a simulated clock.
+
+    Returns:
+        How they did, and what it takes to pass on a hidden state of the same text.
+    """
     tree = PrefixTree(prepared.sorted_model, prepared.layer_builder)
     windows = prepared.calibration.search
     with _threads(1):
@@ -187,19 +198,22 @@ def _simulated(prepared: PreparedModel, measured: int) -> list[Row]:
         for name, genomes in _populations(prepared, PLANS_EACH * workers).items():
             population = _configurations(prepared, genomes)[:, order]
             simulated = simulate(cutter, times, population, workers)
+            cut = cutter.cut(population, workers)
             one = alone(times, population).seconds
             rows.append(
                 {
                     "population": name,
                     "plans": len(genomes),
                     "workers": workers,
-                    "parts": len(cutter.cut(population, workers).parts),
-                    "by the cut": cutter.cut(population, workers).speed_up(workers) / workers,
+                    "parts": len(cut.parts),
+                    "run anew, %": 100 * (sum(cut.work) / cut.whole_work - 1),
+                    "by the cut": cut.speed_up(workers) / workers,
                     "efficiency": one / workers / simulated.seconds,
                     "idle, %": 100 * simulated.idle_share,
                 }
             )
-    return rows
+    dense = _configurations(prepared, prepared.space.top_levels[None])[0, order]
+    return rows, state_row(batch.inputs.hidden, dense, times)
 
 
 def _populations(prepared: PreparedModel, count: int) -> Mapping[str, NDArray[np.int_]]:
@@ -233,7 +247,7 @@ def _searches(folder: Path, options: dict[str, Any], plans: int) -> list[Row]:
         assert spent is not None, "the search has ended"
         rows.append(
             {
-                "workers": workers,
+                "workers": f"{workers} (auto)" if workers == automatic_workers() else workers,
                 "threads each": WORKERS // workers,
                 "plans": spent.plans,
                 "search, s": spent.seconds,
