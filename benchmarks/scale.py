@@ -1,4 +1,4 @@
-"""A generation scored by two worker processes and by one, and a search by both."""
+"""A generation scored by two worker processes, on Ray and by one, and a search by two and one."""
 
 import hashlib
 import statistics
@@ -6,7 +6,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ from planner.runs.records import Evaluation
 from planner.searching.dry_run import relatives
 from planner.settings.automatic_workers import automatic_workers
 from planner.settings.search import SearchSettings
+from planner.settings.worker_devices import WorkerDevices
+from planner.workers import scoring_process
 from planner.workers.backends import LocalBackends, scoring_backends
+from planner.workers.on_ray.ray_actor import ScoringActor
 from planner.workers.scored_run import ScoredText
 from search_spaces.progress import NoProgress
 from search_spaces.space.space import Genome
@@ -44,16 +48,20 @@ MANY: Mapping[int, float] = {8: 0.9, 64: 0.8}
 """Workers that are simulated, and the share of their time that is to go into a generation."""
 PLANS_EACH = 16
 """Plans for each of them in a generation."""
+ON_RAY = f"{WORKERS} actors on Ray"
+PROGRAMS = (scoring_process.__name__, f"ray::{ScoringActor.__name__}")
+"""In the titles of workers' processes."""
 MEGABYTE = 1e6
 
 NOTES = f"""
 **A generation.** {GENERATION} plans of SmolLM2-135M-Instruct from 0.5 to 0.9 of its parameters,
 children of four plans, are scored by this process with one thread of torch, and by {WORKERS}
-workers with one thread each. Both are warm: models are loaded, and the dense model's side of the
-text is made; *start* is how long the workers took to be ready. *private* is what a process holds
-that it shares with none (unique set size): this one before it maps the sorted weights, the
-workers, in the mean, after the generation; *idle*, the share of their time in which workers waited
-for others, warm-up included. *digest* is of all scores to the last bit.
+workers with one thread each: processes, and actors on Ray where that is installed. All are warm:
+models are loaded, and the dense model's side of the text is made; *start* is how long the workers
+took to be ready, Ray's own start among it. *private* is what a process holds that it shares with
+none (unique set size): this one before it maps the sorted weights, the workers, in the mean, after
+the generation; *idle*, the share of their time in which workers waited for others, warm-up
+included. *digest* is of all scores to the last bit.
 
 **A search.** The whole of `planner search`, by one process with {WORKERS} threads of torch and by
 {WORKERS} workers with one each; *search* is its time as its run records it, *in all* with loading,
@@ -87,11 +95,10 @@ def main() -> int:
         options = _options(folder, text)
         settings = SearchSettings.checked(**options, workers=WORKERS)
         prepared = prepare(open_model(settings, NoProgress()), settings, folder, NoProgress())
-        one, many = sides = _generation(prepared, settings, repeats)
+        sides = _generation(prepared, settings, repeats)
         simulated, state = _simulated(prepared, measured)
         rows = [*sides, *_searches(folder, options, plans), *simulated, state]
-    speed_up = float(one["s"]) / float(many["s"])
-    goals = [Goal(figure="speed-up", value=speed_up, limit=1.8, at_least=True)]
+    goals = _goals(*(side["s"] for side in sides))
     for count, least in MANY.items():
         found = [float(row["efficiency"]) for row in simulated if row["workers"] == count]
         figure = f"efficiency of {count} workers on a simulated clock"
@@ -120,31 +127,58 @@ def _options(folder: Path, text: Text) -> dict[str, Any]:
     }
 
 
+def _goals(one: str | float, many: str | float, on_ray: str | float) -> list[Goal]:
+    """Return what must hold of the seconds that the sides took; words: there was no such side."""
+    goals = [Goal(figure="speed-up", value=float(one) / float(many), limit=1.8, at_least=True)]
+    if not isinstance(on_ray, str):
+        overhead = on_ray / float(many) - 1
+        goals.append(
+            Goal(figure="Ray's overhead", value=overhead, limit=0.1, at_least=False, percent=True)
+        )
+    return goals
+
+
 def _generation(prepared: PreparedModel, settings: SearchSettings, repeats: int) -> list[Row]:
     configurations = _configurations(prepared, _genomes(prepared))
     text = ScoredText(split="search", fidelity=Fidelity(state_bytes=0))
-    own_bytes = _private(psutil.Process())
-    with _threads(WORKERS), scoring_backends(settings, prepared) as pool:
-        sides = {"one": LocalBackends(prepared).on(text), "workers": pool.on(text)}
-        started = time.monotonic()
-        while not pool.doing.startswith(f"{WORKERS} of {WORKERS} workers"):
-            list(sides["workers"].score(configurations[:1]))
-        starting = time.monotonic() - started
-        found: dict[str, list[Timed]] = {side: [] for side in sides}
-        with _threads(1):
-            for backend in sides.values():
-                list(backend.score(configurations[::4]))  # warm-up
-            for turn in range(repeats):
-                # whoever begins has the warmer or the cooler processor
-                for side in list(sides) if turn % 2 == 0 else list(sides)[::-1]:
-                    found[side].append(_timed(sides[side], configurations))
-        private = [_private(child) for child in psutil.Process().children()]
-        idle = pool.idle_share
-    many = _row(f"{WORKERS} workers", found["workers"], starting, statistics.mean(private))
-    return [
-        {**_row("this process", found["one"], 0.0, own_bytes), "idle, %": 0.0},
-        {**many, "idle, %": 100 * idle},
-    ]
+    private = [_private(psutil.Process())]
+    kinds = {f"{WORKERS} processes": settings}
+    if has_ray := find_spec("ray") is not None:
+        devices = WorkerDevices(count=WORKERS, kind="cpu", cores=1)
+        update = {"workers": "ray", "worker_devices": devices}
+        kinds[ON_RAY] = settings.model_copy(update=update)
+    sides: dict[str, ScoringBackend] = {"this process": LocalBackends(prepared).on(text)}
+    starting, pools = [0.0], []
+    with _threads(WORKERS), ExitStack() as stack:
+        for name, of_kind in kinds.items():
+            started = time.monotonic()
+            pool = stack.enter_context(scoring_backends(of_kind, prepared))
+            pools.append(pool)
+            sides[name] = pool.on(text)
+            while not pool.doing.startswith(f"{WORKERS} of {WORKERS} workers"):
+                list(sides[name].score(configurations[:1]))
+            starting.append(time.monotonic() - started)
+        found = _in_turns(sides, configurations, repeats)
+        private += [_mean_private(program) for program in PROGRAMS]
+        idle = [0.0, *(100 * pool.idle_share for pool in pools)]
+    rows = list(map(_row, sides, found, starting, private, idle))
+    missing = dict.fromkeys(rows[0], "") | {"scored by": ON_RAY, "s": "Ray is not installed"}
+    return rows if has_ray else [*rows, missing]
+
+
+def _in_turns(
+    sides: Mapping[str, ScoringBackend], configurations: NDArray[np.int_], repeats: int
+) -> list[list[Timed]]:
+    """Let each side score a population several times, with one thread here."""
+    found: dict[str, list[Timed]] = {side: [] for side in sides}
+    with _threads(1):
+        for backend in sides.values():
+            list(backend.score(configurations[::4]))  # warm-up
+        for turn in range(repeats):
+            # whoever begins has the warmer or the cooler processor
+            for side in list(sides) if turn % 2 == 0 else list(sides)[::-1]:
+                found[side].append(_timed(sides[side], configurations))
+    return list(found.values())
 
 
 def _genomes(prepared: PreparedModel) -> NDArray[np.int_]:
@@ -153,13 +187,14 @@ def _genomes(prepared: PreparedModel) -> NDArray[np.int_]:
     return genomes
 
 
-def _row(name: str, found: list[Timed], starting: float, private: float) -> Row:
+def _row(name: str, found: list[Timed], starting: float, private: float, idle: float) -> Row:
     return {
         "scored by": name,
         "s": statistics.median(seconds for seconds, _ in found),
         "runs": ", ".join(f"{seconds:.3g}" for seconds, _ in found),
         "start, s": starting,
         "private, MB": private / MEGABYTE,
+        "idle, %": idle,
         "digest": found[0][1],
     }
 
@@ -269,6 +304,13 @@ def _genome_of(plan: Evaluation) -> Genome:
 
 def _private(process: psutil.Process) -> float:
     return float(process.memory_full_info().uss)
+
+
+def _mean_private(title: str) -> float:
+    """Return what processes below this one hold in the mean, those with a title."""
+    below = psutil.Process().children(recursive=True)
+    held = [_private(each) for each in below if title in " ".join(each.cmdline())]
+    return statistics.mean(held or [0.0])
 
 
 @contextmanager

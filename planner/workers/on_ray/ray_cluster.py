@@ -18,6 +18,11 @@ from search_spaces.suggestions import shown
 _ANSWER_SECONDS = 3.0
 _STORE_BYTES = 2**28
 """For what is under way, which is small."""
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody
+    "RAY_worker_niceness": "0",  # Ray's own 15 lets workers starve where others compute
+}
+"""Of a Ray that is started here, unless the user has it otherwise."""
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """Of HTTP/2, which Ray speaks: its preface, and a frame of settings, as the answer begins too."""
 _KIND_OF_FRAME = 3
@@ -91,7 +96,8 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     # what it would print of workers that died comes among a command's results; the pool says it
     ray._private.worker._worker_logs_enabled = False
     try:

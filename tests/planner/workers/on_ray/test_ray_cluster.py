@@ -1,5 +1,7 @@
 """Ray that is not there, or not as it was said to be, is told of in one sentence and soon."""
 
+import os
+import re
 import socket
 import threading
 import time
@@ -100,7 +102,7 @@ def test_more_workers_than_this_machine_has_room_for_are_refused(
     out = str(tmp_path / "run")
     assert main(["search", "no model", "--out", out, *ON_RAY, "9999xcpu"]) == 2
     said = capsys.readouterr().err
-    assert "`worker_devices` must be there, got 9999xcpu:1, and this machine has room for" in said
+    assert re.search(r"`worker_devices` must be there, got 9999xcpu:1, and .* has room for", said)
     assert not Path(out).exists()
 
 
@@ -109,9 +111,11 @@ def test_more_workers_than_a_cluster_has_room_for_are_refused(
     ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "run")
-    words = ["search", "no model", "--out", out, *ON_RAY, "3xcpu", "--ray", ray_here]
+    cores = os.cpu_count() or 1
+    words = ["search", "no model", "--out", out, *ON_RAY, f"{cores + 1}xcpu", "--ray", ray_here]
     assert main(words) == 2
-    assert "and the Ray cluster has room for 2 of these; lower" in capsys.readouterr().err
+    rule = f"and the Ray cluster has room for {cores} of these; lower"
+    assert rule in capsys.readouterr().err
 
 
 @pytest.mark.ray
