@@ -53,11 +53,11 @@ ROUNDED = "to the nearest"
 """One format for all, rounded without error feedback."""
 _RECIPES = {SINGLE: "uniform", SEARCHED: "frontier", FISHER: "autoquantize"}
 _UNITS = "heads,channels,drops"
-SPENT = {SEARCHED: 56_000, JOINT: 110_000}
+SPENT = {SEARCHED: 50_000, JOINT: 90_000}
 """Candidate tokens of a search, those of gradients included."""
 POPULATION = 24
 """Plans of the other ways, at most, between the dense model and their smallest."""
-WINDOWS, CALIBRATION_WINDOWS, HOLDOUT_WINDOWS, WINDOW_TOKENS = 8, 96, 12, 128
+WINDOWS, CALIBRATION_WINDOWS, HOLDOUT_WINDOWS, WINDOW_TOKENS = 8, 96, 8, 128
 REFITTED = {PRUNED: (0.5,), JOINT: SMALLEST}
 """Sizes at which plans are refitted: pruned, and of some use."""
 BETWEEN = 10

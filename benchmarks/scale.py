@@ -16,22 +16,22 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.component_times import ComponentTimes
 from benchmarks.report import Goal, Row, finish, is_quick
-from benchmarks.shipped_states import state_row
-from benchmarks.simulated_workers import alone, simulate
-from benchmarks.smollm2 import SEED, Text, offspring, param_domain, write_topics
-from evaluators.backends.population_cut import PopulationCutter
+from benchmarks.simulated_generations import (
+    MANY,
+    PLANS_EACH,
+    configurations_of,
+    simulated_generations,
+)
+from benchmarks.smollm2 import SEED, Text, offspring, write_topics
 from evaluators.backends.scoring_backend import ScoringBackend
-from evaluators.scoring.batches import Fidelity, WindowBatches
-from evaluators.scoring.prefix_tree import PrefixTree
+from evaluators.scoring.batches import Fidelity
 from planner.cli.commands.demo_command import demo_model
 from planner.preparation.dense_model import open_model
 from planner.preparation.prepare import prepare
 from planner.preparation.prepared_model import PreparedModel
 from planner.run import search
 from planner.runs.records import Evaluation
-from planner.searching.dry_run import relatives
 from planner.settings.automatic_workers import automatic_workers
 from planner.settings.search import SearchSettings
 from planner.settings.worker_devices import WorkerDevices
@@ -44,10 +44,6 @@ from search_spaces.space.space import Genome
 
 WORKERS = 2
 GENERATION = 64
-MANY: Mapping[int, float] = {8: 0.9, 64: 0.8}
-"""Workers that are simulated, and the share of their time that is to go into a generation."""
-PLANS_EACH = 16
-"""Plans for each of them in a generation."""
 ON_RAY = f"{WORKERS} actors on Ray"
 PROGRAMS = (scoring_process.__name__, f"ray::{ScoringActor.__name__}")
 """In the titles of workers' processes."""
@@ -96,7 +92,10 @@ def main() -> int:
         settings = SearchSettings.checked(**options, workers=WORKERS)
         prepared = prepare(open_model(settings, NoProgress()), settings, folder, NoProgress())
         sides = _generation(prepared, settings, repeats)
-        simulated, state = _simulated(prepared, measured)
+        with _threads(1):
+            simulated, state = simulated_generations(
+                prepared, _genomes(prepared)[:: GENERATION // measured]
+            )
         rows = [*sides, *_searches(folder, options, plans), *simulated, state]
     goals = _goals(*(side["s"] for side in sides))
     for count, least in MANY.items():
@@ -139,7 +138,7 @@ def _goals(one: str | float, many: str | float, on_ray: str | float) -> list[Goa
 
 
 def _generation(prepared: PreparedModel, settings: SearchSettings, repeats: int) -> list[Row]:
-    configurations = _configurations(prepared, _genomes(prepared))
+    configurations = configurations_of(prepared, _genomes(prepared))
     text = ScoredText(split="search", fidelity=Fidelity(state_bytes=0))
     private = [_private(psutil.Process())]
     kinds = {f"{WORKERS} processes": settings}
@@ -207,66 +206,6 @@ def _timed(backend: ScoringBackend, configurations: NDArray[np.int_]) -> Timed:
     started = time.monotonic()
     scores = {m: score.by_window["kl"].tobytes() for m, score in backend.score(configurations)}
     return time.monotonic() - started, _digest(scores)
-
-
-def _simulated(prepared: PreparedModel, measured: int) -> tuple[list[Row], Row]:
-    """Let many workers score populations of three kinds, on a simulated clock.
-
-    Returns:
-        How they did, and what it takes to pass on a hidden state of the same text.
-    """
-    tree = PrefixTree(prepared.sorted_model, prepared.layer_builder)
-    windows = prepared.calibration.search
-    with _threads(1):
-        batch = WindowBatches(tree.structure.backbone, windows, Fidelity()).of_rung(0)[0]
-        step = GENERATION // measured
-        configurations = _configurations(prepared, _genomes(prepared)[::step])
-        times = ComponentTimes.measured(tree, configurations, batch, SEED)
-    cutter, order = PopulationCutter.of(
-        prepared.sorted_model, prepared.layer_builder, windows.shape[1]
-    )
-    cut = cutter.cut(configurations[:, order], len(configurations))
-    for part, amounts in zip(cut.parts, cut.amounts, strict=True):
-        cutter.seconds.learn(amounts, alone(times, configurations[part][:, order]).seconds)
-    rows: list[Row] = []
-    for workers in MANY:
-        for name, genomes in _populations(prepared, PLANS_EACH * workers).items():
-            population = _configurations(prepared, genomes)[:, order]
-            simulated = simulate(cutter, times, population, workers)
-            cut = cutter.cut(population, workers)
-            one = alone(times, population).seconds
-            rows.append(
-                {
-                    "population": name,
-                    "plans": len(genomes),
-                    "workers": workers,
-                    "parts": len(cut.parts),
-                    "run anew, %": 100 * (sum(cut.work) / cut.whole_work - 1),
-                    "by the cut": cut.speed_up(workers) / workers,
-                    "efficiency": one / workers / simulated.seconds,
-                    "idle, %": 100 * simulated.idle_share,
-                }
-            )
-    dense = _configurations(prepared, prepared.space.top_levels[None])[0, order]
-    return rows, state_row(batch.inputs.hidden, dense, times)
-
-
-def _populations(prepared: PreparedModel, count: int) -> Mapping[str, NDArray[np.int_]]:
-    """Return populations by what they are, each ``(plans, sites)``."""
-    space, rng = prepared.space, np.random.default_rng(SEED)
-    sites = np.repeat(np.arange(len(space.sites)), space.top_levels)
-    single = np.tile(space.top_levels, (len(sites), 1))
-    levels = [np.arange(top) for top in space.top_levels]  # all but the dense one
-    single[np.arange(len(sites)), sites] = np.concatenate(levels)
-    return {
-        "single sites": single,
-        "offspring": relatives(param_domain(prepared), count, SEED),
-        "diverse": rng.integers(space.top_levels + 1, size=(count, len(space.sites))),
-    }
-
-
-def _configurations(prepared: PreparedModel, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
-    return prepared.space.configurations(prepared.space.repaired(genomes))
 
 
 def _searches(folder: Path, options: dict[str, Any], plans: int) -> list[Row]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from planner.workers.on_ray.ray_cluster import ray_cluster
 
 
