@@ -47,15 +47,15 @@ def simulated_generations(
         cutter.seconds.learn(amounts, alone(times, configurations[part][:, order]).seconds)
     rows: list[Row] = []
     for workers in MANY:
-        for name, genomes in _populations(prepared, PLANS_EACH * workers).items():
-            population = configurations_of(prepared, genomes)[:, order]
+        for name, drawn in _populations(prepared, PLANS_EACH * workers).items():
+            population = configurations_of(prepared, drawn)[:, order]
             simulated = simulate(cutter, times, population, workers)
             cut = cutter.cut(population, workers)
             one = alone(times, population).seconds
             rows.append(
                 {
                     "population": name,
-                    "plans": len(genomes),
+                    "plans": len(drawn),
                     "workers": workers,
                     "parts": len(cut.parts),
                     "run anew, %": 100 * (sum(cut.work) / cut.whole_work - 1),
@@ -83,5 +83,5 @@ def _populations(prepared: PreparedModel, count: int) -> Mapping[str, NDArray[np
 
 
 def configurations_of(prepared: PreparedModel, genomes: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Return the configurations of genomes ``(genomes, sites)`` as far as a model can have them."""
+    """Return the configurations of genomes ``(genomes, sites)``, repaired."""
     return prepared.space.configurations(prepared.space.repaired(genomes))
