@@ -30,14 +30,13 @@ from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Text
 from planner.searching.baselines import baseline_genomes, budget_at_knee
 from planner.searching.best_so_far import BestSoFar
-from planner.searching.forecast import outlook, search_limits
+from planner.searching.forecast import check_limits, outlook, search_limits
 from planner.searching.loop import SearchLoop
 from planner.searching.objectives import Objectives
 from planner.searching.problem import Problem
 from planner.searching.recorded_front import RecordedFront
 from planner.searching.recorded_progress import RecordedProgress
 from planner.searching.rescoring import complete_front, rescore_front, score_baselines
-from planner.searching.resumed_limits import check_limits
 from planner.searching.scorer import Scorer, search_scorer
 from planner.searching.spending import OnProgress, SearchProgress, StopReason
 from planner.settings.places import located

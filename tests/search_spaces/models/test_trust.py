@@ -64,6 +64,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("planner/workers/serving.py", "pickle"): "of a search, by the line it began us with",
     ("planner/workers/on_ray/ray_worker.py", "pickle"): "writes only",
     ("planner/targets/trial_server.py", "import_module"): "modules that a target of ours names",
+    ("planner/searching/scorer.py", "pipeline"): "of workers: a setting of ours",
+    ("planner/settings/cross_checks.py", "pipeline"): "the same",
+    ("planner/settings/search.py", "pipeline"): "the same",
+    ("planner/workers/backends.py", "pipeline"): "the same",
 }
 """Where such a function may stand, and why."""
 
