@@ -1,7 +1,7 @@
 """A scoring backend for a model of which each worker holds a part of the layers."""
 
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -177,7 +177,7 @@ class Passing:
         self._seconds = np.zeros(len(configurations))
         self._lost: set[int] = set()
 
-    def run(self) -> Iterator[tuple[int, Score]]:
+    def run(self) -> Generator[tuple[int, Score]]:
         """Yield candidates as they come out; see `ScoringBackend`.
 
         Raises:

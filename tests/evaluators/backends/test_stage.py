@@ -24,7 +24,7 @@ from tests.models.streamed import STREAMED_FAMILIES, opened, save_sharded
 pytestmark = pytest.mark.arithmetic
 CUT = (range(2), range(2, 3), range(3, LAYERS))
 FIDELITY = Fidelity(batch_tokens=36, metrics=("kl", "nll", "agreement"))
-BATCHES = ((0, 1, 2), (3,))
+BATCHES: tuple[tuple[int, ...], ...] = ((0, 1, 2), (3,))
 
 
 class Stages:

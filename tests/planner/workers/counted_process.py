@@ -45,5 +45,5 @@ if __name__ == "__main__":
         _note(index)
         read(stream, index)
 
-    LayerStream._read = counted  # type: ignore[method-assign]
+    LayerStream._read = counted  # type: ignore[method-assign, assignment]
     serve(Connection(int(sys.argv[1])), _open_desk)

@@ -105,7 +105,11 @@ def candidates(structure: ModelStructure) -> NDArray[np.int_]:
 
 def bits(scores: Iterator[tuple[int, Score]]) -> dict[int, tuple[int, bytes, bytes]]:
     return {
-        member: (score.tokens, *(score.by_window[name].tobytes() for name in ("kl", "nll")))
+        member: (
+            score.tokens,
+            score.by_window["kl"].tobytes(),
+            score.by_window["nll"].tobytes(),
+        )
         for member, score in scores
     }
 
