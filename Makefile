@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
-ALL := not slow and not gpu and not vllm and not browser
+ALL := not slow and not gpu and not vllm and not browser and not ray
 OTHER_ARITHMETIC := from evaluators.runtime.device import is_bfloat16_faster as faster; print(int(not faster()))
 SUMS := $(addprefix tests/,evaluators/scoring search_spaces/models \
 	search_spaces/pruned_weights search_spaces/structure search_spaces/surgery)
