@@ -138,7 +138,6 @@ class OpenedRun:
         self._resident = ExitStack()
         for index in layers or ():
             self._resident.enter_context(prepared.dense.structure.backbone.resident(index))
-            release_pages()  # what sorting it took, which would count on top of all layers
 
     @classmethod
     def of(cls, run: ScoredRun, threads: int) -> "OpenedRun":
