@@ -69,7 +69,7 @@ def demo_model() -> Path:
 
 def demo_settings() -> "SearchSettings":
     """Return the settings of the demo's search: a few minutes on two cores."""
-    return _settings(budget=BUDGET, tokens=40_000, minutes=2.0)
+    return _settings(budget=BUDGET, tokens=50_000, minutes=2.0)
 
 
 def small_settings() -> "SearchSettings":
@@ -98,7 +98,7 @@ def _settings(**chosen: object) -> "SearchSettings":
         population=16,
         # half of the text that a search takes by default, for the clock's sake
         search_windows=16,
-        calibration_windows=128,
+        calibration_windows=171,
         window_tokens=96,
         fresh_windows=16,
         holdout_windows=16,
