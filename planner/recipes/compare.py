@@ -203,7 +203,8 @@ class _PreparedModels:
         if self._prepared is None or recipe_preparation != self._preparation:
             carry(COMMON_FILES, self._shared.folder, run.folder)
             self._prepared = None  # memory need not hold two models
-            self._prepared = open_prepared(run, self._progress)
+            begun = self._shared.metadata.arithmetic
+            self._prepared = open_prepared(run, self._progress, begun=begun)
             self._preparation, self._folder = recipe_preparation, run.folder
         carry(PREPARED_FILES, self._folder, run.folder)
         check_resumable(run, self._prepared.dense)

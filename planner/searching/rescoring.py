@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def _completed(
     run: RunStore, scorer: Scorer, genomes: list[Genome], progress: Progress
 ) -> list[Evaluation]:
     """Return genomes scored on all windows, continuing from what the run holds of them."""
-    for rung, windows in enumerate(scorer.rungs):
+    for rung, (held, windows) in enumerate(pairwise((0, *scorer.rungs))):
         stored = {genome: run.find(genome) for genome in genomes}
         unfinished = [
             genome
@@ -78,7 +79,10 @@ def _completed(
             run.record(
                 replace(scored, round=BASELINE_ROUND)
                 if before is None
-                else before.scored(before.score.then(scored.score))
+                # a run may have come to other rungs than before it was resumed
+                else before.scored(
+                    before.score.upto(held).then(scored.score) if held else scored.score
+                )
             )
     return [evaluation for genome in genomes if (evaluation := run.find(genome)) is not None]
 

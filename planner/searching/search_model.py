@@ -108,14 +108,19 @@ def open_run(
             raise
 
 
-def open_prepared(run: RunStore, progress: Progress) -> PreparedModel:
+def open_prepared(run: RunStore, progress: Progress, *, begun: str | None = None) -> PreparedModel:
     """Load and prepare the model of a run, with what the run's folder holds of its preparation.
+
+    Args:
+        run: The run.
+        progress: Receives stages and progress.
+        begun: Arithmetic in which others began that it is compared with, if any has.
 
     Raises:
         InputError: If the user must correct something.
     """
     progress = RecordedProgress(run, progress, "preparing")
-    begun = run.metadata.arithmetic
+    begun = run.metadata.arithmetic or begun
     logger.info(scoring_note(run.settings, begun))
     check_runtime(run.settings)
     dense = open_model(as_begun(run.settings.streamed_in_pipeline, begun), progress)

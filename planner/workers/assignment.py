@@ -38,6 +38,8 @@ class Assignment:
         self._deaths: dict[int, int] = {}
         self._closed: set[int] = set()
         """Tasks of which a worker had nothing to give up."""
+        self._handed_over: set[int] = set()
+        """Tasks of which a worker gave up something."""
         self._count = 0
         for task in tasks:
             self.add(task)
@@ -62,11 +64,16 @@ class Assignment:
         """Return whether others may take over candidates of a task that a worker has."""
         return task.number not in self._closed
 
+    def is_handed_over(self, task: Task) -> bool:
+        """Return whether a worker gave up all of a task that had not landed."""
+        return task.number in self._handed_over and not self._left[task.number]
+
     def hand_over(self, task: Task, members: Sequence[int]) -> None:
         """Let others do candidates of a task that its worker gave up; none: ask it no more."""
         if not members:
             self._closed.add(task.number)
             return
+        self._handed_over.add(task.number)
         left = self._left[task.number]
         part = self._entered(task.part(members), [left.pop(member) for member in members])
         self._deaths[part.number] = self._deaths.get(task.number, 0)

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -166,31 +166,38 @@ def scoring_backends(settings: SearchSettings, prepared: PreparedModel) -> Itera
     Raises:
         OutputError: If the disk cannot hold the weights that workers share.
     """
-    if settings.worker_count == 1:
+    if settings.worker_count == 1 and settings.workers != "ray":
         yield LocalBackends(prepared)
         return
-    with scratch_beside(prepared.folder / "workers") as scratch:
-        if settings.pipeline:
-            line = _stage_line(settings, prepared, scratch)
-            try:
-                yield PipelineBackends(line, prepared)
-            finally:
-                line.close()
-            return
-        model, path = prepared.dense.loaded.model, scratch / "sorted.weights"
-        is_mapped = not prepared.dense.structure.backbone.streamed and model.device.type == "cpu"
-        if is_mapped:
-            save_weights(model, path)
-            map_weights_(model, path)  # memory holds them once
-        run = ScoredRun.of(prepared, settings, path if is_mapped else None)
-        with _hiring(run) as (start, wait):
-            pool = WorkerPool(start, settings.worker_count, facts_of(prepared), wait)
-            try:
-                yield PoolBackends(pool, prepared)
-            finally:
-                pool.close()
-                idle = 100 * pool.idle_share
-                logger.info("workers waited for each other %.1f %% of the time", idle)
+    with (
+        scratch_beside(prepared.folder / "workers") as scratch,
+        _workers(settings, prepared, scratch) as backends,
+    ):
+        yield backends
+        idle = 100 * backends.idle_share
+        logger.info("workers waited for each other %.1f %% of the time", idle)
+
+
+@contextmanager
+def _workers(
+    settings: SearchSettings, prepared: PreparedModel, scratch: Path
+) -> Iterator[Backends]:
+    """Provide workers, and end them."""
+    if settings.pipeline:
+        with closing(_stage_line(settings, prepared, scratch)) as line:
+            yield PipelineBackends(line, prepared)
+        return
+    model, path = prepared.dense.loaded.model, scratch / "sorted.weights"
+    is_mapped = not prepared.dense.structure.backbone.streamed and model.device.type == "cpu"
+    if is_mapped:
+        save_weights(model, path)
+        map_weights_(model, path)  # memory holds them once
+    run = ScoredRun.of(prepared, settings, path if is_mapped else None)
+    with (
+        _hiring(run) as (start, wait),
+        closing(WorkerPool(start, settings.worker_count, facts_of(prepared), wait)) as pool,
+    ):
+        yield PoolBackends(pool, prepared)
 
 
 @contextmanager

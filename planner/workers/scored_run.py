@@ -105,7 +105,8 @@ def _in_turn(weights_file: Path | None) -> Iterator[None]:
     if weights_file is None:
         yield
         return
-    with FileLock(weights_file.with_suffix(".lock")):  # the kernel frees a killed one's
+    lock = weights_file.with_suffix(f".{socket.gethostname()}.lock")
+    with FileLock(lock):  # the kernel frees a killed one's
         yield
 
 

@@ -193,13 +193,8 @@ class WorkerPool:
         takers = len(self._idle) - sum(worker.is_asked for worker in self.workers)
         if takers <= 0:
             return
-        givers = [
-            worker
-            for worker in self.workers
-            if worker.in_flight
-            and not worker.is_asked
-            and self._assigned.is_open(worker.in_flight[-1])
-        ]
+        busy = [worker for worker in self.workers if worker.in_flight and not worker.is_asked]
+        givers = [each for each in busy if self._assigned.is_open(each.in_flight[-1])]
         givers.sort(key=lambda worker: -self._assigned.work_left(worker.in_flight))
         for worker in givers[:takers]:
             worker.is_asked = True
@@ -252,6 +247,8 @@ class WorkerPool:
         for task in worker.in_flight:
             if task.number == given.number:
                 self._assigned.hand_over(task, given.members)
+        # what it gave up whole is no more its own
+        worker.in_flight = [t for t in worker.in_flight if not self._assigned.is_handed_over(t)]
 
     def _welcome(self, worker: Worker, ready: Ready) -> None:
         """Hold what a worker scores against what the search does.

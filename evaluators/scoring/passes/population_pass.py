@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evaluators.scoring.batches import Batch
 from evaluators.scoring.ends import Ends
-from evaluators.scoring.prefix_tree import Keep, PrefixTree, keep_all
+from evaluators.scoring.prefix_tree import Keep, Members, PrefixTree, keep_all
 from evaluators.scoring.readout import Readout
 from evaluators.scoring.score import Score
 from evaluators.scoring.state_cache import StateCache
@@ -76,7 +76,15 @@ class PopulationPass:
         partial_scores = [_PartialScore() for _ in configurations]
         tokens = sum(batch.token_count for batch in batches)
         started = time.monotonic()
-        for index, arriving in self._walks(configurations, batches, keys, keep):
+        everyone = np.arange(len(configurations))
+        # all begin at once, so that none is given up afterwards
+        swept = keep(everyone, True) if self._streamed else None  # noqa: FBT003
+        walks = (
+            self._walks(configurations, batches, keys, keep)
+            if swept is None
+            else self._sweeps(configurations, swept, batches)
+        )
+        for index, arriving in walks:
             readout = batches[index].readout
             while group := [
                 (member, readout.pick(final)) for member, final in islice(arriving, HEADS_AT_ONCE)
@@ -84,7 +92,7 @@ class PopulationPass:
                 found = measured(self._tree.ends, configurations, group, readout)
                 landed = time.monotonic()
                 # a sweep is done for all of its candidates before the first of them lands
-                sharers = range(len(configurations)) if self._streamed else found.keys()
+                sharers = list(found) if swept is None else swept.tolist()
                 for member in sharers:
                     partial_scores[member].seconds += (landed - started) / len(sharers)
                 for member, values in found.items():
@@ -106,10 +114,6 @@ class PopulationPass:
         keep: Keep,
     ) -> Iterator[tuple[int, Arrivals]]:
         """Yield each batch's number and who arrives on it; a batch may come several times."""
-        if self._streamed:
-            keep(np.arange(len(configurations)), True)  # noqa: FBT003  (all begin at once)
-            yield from self._sweeps(configurations, batches)
-            return
         for index, batch in enumerate(batches):
             starts = on_state = None
             if keys:
@@ -119,15 +123,16 @@ class PopulationPass:
             yield index, self._tree.walk(configurations, batch.inputs, starts, on_state, keep)
 
     def _sweeps(
-        self, configurations: Configurations, batches: Sequence[Batch]
+        self, configurations: Configurations, members: Members, batches: Sequence[Batch]
     ) -> Iterator[tuple[int, Arrivals]]:
         """Walk layer by layer, as many candidates at a time as their hidden states allow."""
         inputs = [batch.inputs for batch in batches]
         at_once = max(1, self.sweep_bytes // sum(each.hidden.nbytes for each in inputs))
-        for first in range(0, len(configurations), at_once):
-            walk = self._tree.walk_by_layer(configurations[first : first + at_once], inputs)
+        for first in range(0, len(members), at_once):
+            part = members[first : first + at_once]
+            walk = self._tree.walk_by_layer(configurations[part], inputs)
             for index, arriving in groupby(walk, key=itemgetter(0)):
-                yield index, map(partial(_counted_from, first), arriving)
+                yield index, map(partial(_placed, part), arriving)
 
 
 def measured(
@@ -159,6 +164,6 @@ def measured(
     return found
 
 
-def _counted_from(first: int, arrival: tuple[int, int, Tensor]) -> tuple[int, Tensor]:
-    _, member, final = arrival
-    return first + member, final
+def _placed(members: Members, arrival: tuple[int, int, Tensor]) -> tuple[int, Tensor]:
+    _, place, final = arrival
+    return int(members[place]), final

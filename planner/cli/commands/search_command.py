@@ -57,7 +57,7 @@ def _print_dry_run(settings: "SearchSettings", options: Namespace) -> None:
     """Print what a search would take, and leave nothing of it.
 
     Raises:
-        SettingsError: If a run is to be resumed.
+        SettingsError: If a run is to be resumed, or a pipeline is asked for.
     """
     from planner.cli.terminal import Terminal
     from planner.searching.dry_run import dry_run
@@ -66,6 +66,11 @@ def _print_dry_run(settings: "SearchSettings", options: Namespace) -> None:
     if options.resume:
         raise SettingsError(
             "`--dry_run` must be given for a new run, got `--resume`; leave one of them out"
+        )
+    if settings.pipeline:
+        raise SettingsError(
+            "`--dry_run` is of workers that hold the whole model, got `--pipeline`; leave one of "
+            "them out"
         )
     with Terminal() as terminal:
         sentences = list(dry_run(settings, options.out, progress=terminal))

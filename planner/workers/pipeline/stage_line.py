@@ -95,16 +95,20 @@ class StageLine:
             InputError: As a worker told of it.
             RunError: If a worker cannot be started.
             ModelError: If workers die and nothing comes of it.
+            RuntimeError: If another population was begun meanwhile, which ends this one.
         """
+        own = self._passages
         while any(stage.is_busy for stage in self._stages):
             workers = [worker for stage in self._stages for worker in stage.workers]
             ready = [worker for worker in workers if worker.is_ready]
             idle = sum(not worker.in_flight for worker in ready)
             with self._idleness.watched(len(ready), idle):
                 wait_for_processes(workers, POLL_SECONDS)
-            for stage, passages in zip(self._stages, self._passages, strict=True):
+            for stage, passages in zip(self._stages, own, strict=True):
                 for (position, group), result in stage.step(0.0):
                     yield passages[position], group, result
+                    if self._passages is not own:
+                        raise RuntimeError("stages do the tasks of one caller at a time")
                     self._left(passages[position])
 
     def file(self) -> Path:

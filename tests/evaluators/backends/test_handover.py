@@ -1,5 +1,7 @@
 """Members of a population that are given up while it is scored."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from search_spaces.structure.backbone import LayerCall
 from search_spaces.surgery.sort import sorted_as_is
 from tests.evaluators.scoring.small_models import candidates, llama
 from tests.models import tiny
+from tests.models.streamed import opened, save_sharded
 
 
 def handover(count: int, shared: float = 0.0) -> Handover:
@@ -112,3 +115,19 @@ def test_who_is_given_up_is_not_tried_again_when_memory_runs_out(
     assert left
     assert sorted([*found, *left]) == [0, 1, 2, 3, 4]
     assert max(map(max, tries)) == 4  # positions in the population, though some have landed
+
+
+def test_a_streamed_model_sweeps_those_alone_that_stay(tmp_path: Path) -> None:
+    save_sharded("llama", tmp_path)
+    sorted_model = sorted_as_is(opened(tmp_path, "always").structure)
+    counts, given = candidates(sorted_model.structure, 6), handover(6)
+    expected = dict(Evaluator(sorted_model, tiny.windows(8)).score(counts))
+    given.keep(np.arange(6), False)
+    left = given.give_up()
+    found = dict(Evaluator(sorted_model, tiny.windows(8)).score(counts, keep=given.keep))
+    assert left
+    assert sorted([*found, *left]) == list(range(6))
+    for member, score in found.items():
+        assert score.seconds > 0.0
+        values = score.by_window["kl"]
+        assert values.tobytes() == expected[member].by_window["kl"].tobytes()

@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -17,8 +18,9 @@ import pytest
 from evaluators.backends.work import Work
 from planner.workers import worker
 from planner.workers.assignment import Lost, Place
-from planner.workers.messages import Expect, Task
+from planner.workers.messages import Done, Expect, GivenUp, GiveUp, Landed, Ready, Task
 from planner.workers.process_worker import ProcessWorker
+from planner.workers.worker import Worker
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.errors import InputError, ModelError, RunError
 from tests.planner.workers.toy_population import (
@@ -236,3 +238,72 @@ def test_one_that_has_nothing_to_do_takes_over_what_others_have_not_begun(tmp_pa
     assert set(found.values()) == {RUNG + number for number in range(44)}
     assert begun(spec) == dict.fromkeys(range(44), 1)
     assert pool.idle_share < 0.25  # 0.45 if each did its own
+
+
+class Scripted(Worker):
+    """Says what a test lets it say."""
+
+    pid = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: deque[object] = deque([Ready(facts={})])
+        self.asked: list[int] = []
+        """Numbers of tasks of which it was asked to give something up."""
+
+    def say(self, message: object) -> None:
+        if isinstance(message, GiveUp):
+            self.asked.append(message.number)
+
+    def hear(self) -> object:
+        message = self.said.popleft()
+        if message is EOFError:
+            raise EOFError
+        return message
+
+    def end(self, *, kindly: bool) -> str:
+        return "signal 9"
+
+    def do_first(self) -> None:
+        """Do the first task that it has."""
+        task = self.in_flight[0]
+        self.said += [
+            Landed(number=task.number, member=member, result=None)
+            for member in range(len(task.configurations))
+        ]
+        self.said.append(Done(number=task.number, text="toy", windows_at_once=8))
+
+
+def test_what_is_given_up_whole_is_nothing_of_its_worker_any_more() -> None:
+    """Of two workers one is given a long task and another one, which it does not come to."""
+    first, second = workers = [Scripted(), Scripted()]
+    hired = iter(workers)
+    pool = WorkerPool(
+        lambda: next(hired),
+        2,
+        wait=lambda those, _: [w for w in those if w.said],  # type: ignore[attr-defined]
+    )
+    parts = [shared(each) for each in tasks_of(population(25), 5)]
+    assigned = pool.begin(parts)
+    found = pool.step(0.0)  # they are ready
+    pool.step(0.0)
+    long, short = first.in_flight
+    while not first.asked:
+        if second.in_flight:
+            second.do_first()
+        found += pool.step(0.0)
+    assert first.asked == [short.number]
+    first.said.append(GivenUp(number=short.number, members=range(5)))
+    while len(first.asked) == 1:
+        if second.in_flight:
+            second.do_first()
+        found += pool.step(0.0)
+    assert first.in_flight == [long]
+    assert first.asked == [short.number, long.number]
+    first.said += [GivenUp(number=long.number, members=[]), EOFError]
+    hired = iter([Scripted()])
+    pool.step(0.0)
+    pool.step(0.0)
+    assert sorted(place for place, _ in found) == [(p, m) for p in range(1, 5) for m in range(5)]
+    left = [task for worker in pool.workers for task in worker.in_flight] + [*assigned.waiting]
+    assert sum(len(task.configurations) for task in left) == 5  # those of the long one
