@@ -214,9 +214,9 @@ def test_recipes_are_prepared_once_for_each_preparation_on_the_same_text(
         monkeypatch.setitem(RECIPES, name, recipe)
     prepared: list[tuple[str, str]] = []
 
-    def counted(run: Run, progress: Progress) -> PreparedModel:
+    def counted(run: Run, progress: Progress, *, begun: str | None = None) -> PreparedModel:
         prepared.append((run.folder.name, run.settings.sparsifier))
-        return open_prepared(run, progress)
+        return open_prepared(run, progress, begun=begun)
 
     monkeypatch.setattr("planner.recipes.compare.open_prepared", counted)
     few = {**SMALL, "evaluations": 3}
