@@ -35,18 +35,15 @@ def dry_run(settings: SearchSettings, out: Path, *, progress: Progress) -> Itera
     """
     workers = settings.worker_count
     alone = settings.model_copy(update={"workers": 1, "ray": None, "worker_devices": None})
-    with open_run(out, alone, resume=False) as run:
-        try:
-            prepared = open_prepared(run, progress)
-            domain = Problem.of(run.settings, prepared).domain(prepared)
-            progress.stage("timing one plan")
-            scorer = search_scorer(prepared, run.settings, LocalBackends(prepared))
-            yield from outlook(run, prepared, scorer, domain)
-            if workers > 1:
-                generation = relatives(domain, settings.population, settings.seed)
-                yield sharing(cut_of(prepared, generation, workers), workers)
-        finally:
-            run.discard()
+    with open_run(out, alone, resume=False, is_kept=False) as run:
+        prepared = open_prepared(run, progress)
+        domain = Problem.of(run.settings, prepared).domain(prepared)
+        progress.stage("timing one plan")
+        scorer = search_scorer(prepared, run.settings, LocalBackends(prepared))
+        yield from outlook(run, prepared, scorer, domain)
+        if workers > 1:
+            generation = relatives(domain, settings.population, settings.seed)
+            yield sharing(cut_of(prepared, generation, workers), workers)
 
 
 def relatives(domain: Domain, count: int, seed: int) -> NDArray[np.int_]:

@@ -73,7 +73,12 @@ def run_search(
 
 @contextmanager
 def open_run(
-    out: Path, settings: SearchSettings, *, resume: bool, is_demo: bool = False
+    out: Path,
+    settings: SearchSettings,
+    *,
+    resume: bool,
+    is_demo: bool = False,
+    is_kept: bool = True,
 ) -> Iterator[RunStore]:
     """Open a run to search; a new one in which nothing gets scored leaves its folder empty.
 
@@ -82,6 +87,7 @@ def open_run(
         settings: Of the search.
         resume: Whether to go on with the run in the folder.
         is_demo: Whether to mark a new run as one that the demo may replace.
+        is_kept: Whether it stays; else nothing of it does, however it ends.
 
     Raises:
         RunError: If the folder holds something else, or not the run to resume.
@@ -101,11 +107,14 @@ def open_run(
             yield run
         except BaseException as error:
             # code of a model may exit, too
-            if isinstance(error, InputError | SystemExit) and run.is_new and run.is_bare:
+            is_refused = isinstance(error, InputError | SystemExit) and run.is_new
+            if not is_kept or (is_refused and run.is_bare):
                 run.discard()  # nothing was searched: the corrected command may use the folder
             else:
                 run.record_end(error)
             raise
+        if not is_kept:
+            run.discard()
 
 
 def open_prepared(run: RunStore, progress: Progress, *, begun: str | None = None) -> PreparedModel:

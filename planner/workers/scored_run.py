@@ -16,7 +16,7 @@ from evaluators.runtime.device import processor_name
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.calibration import text_digest
-from planner.preparation.dense_model import DenseModel, open_model
+from planner.preparation.dense_model import DenseModel, arithmetic_of, as_begun, open_model
 from planner.preparation.prepare import join
 from planner.preparation.prepared_model import PreparedModel
 from planner.preparation.weights import orders_digest
@@ -66,12 +66,12 @@ class ScoredRun:
         formats are about as fast each process may find another one. Ray shows each of them one
         device of the kind.
         """
-        update = {"dtype": str(prepared.dense.loaded.model.dtype).removeprefix("torch.")}
+        opened = as_begun(settings.streamed_in_pipeline, arithmetic_of(prepared.dense))
         if settings.worker_devices is not None:
-            update["device"] = settings.worker_devices.kind
+            opened = opened.model_copy(update={"device": settings.worker_devices.kind})
         return cls(
             folder=prepared.folder.resolve(),
-            settings=settings.streamed_in_pipeline.model_copy(update=update),
+            settings=opened,
             weights_file=None if weights_file is None else weights_file.resolve(),
             model_fingerprint=prepared.dense.loaded.identity.fingerprint,
             layers=layers,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.searchers.problem.additive import additive_best
+from planner.searchers.problem.additive import additive_best, additive_loss
 from planner.searchers.problem.cost import Joint
 from planner.searchers.problem.domain import Domain
 from planner.searchers.protocol import Floats, Genomes
@@ -95,10 +95,8 @@ class AdditivePlans:
         where none does.
         """
         shares = self._shares(2 * count)
-        losses = [
-            sum(float(table[level]) for table, level in zip(sensitivities, plan, strict=True))
-            for plan in self._at_shares(sensitivities, 2 * count)
-        ]
+        plans = self._at_shares(sensitivities, 2 * count)
+        losses = [additive_loss(sensitivities, plan) for plan in plans]
         roots = np.sqrt(np.minimum.accumulate(losses))
         spread = np.linspace(roots[0], roots[-1], count)
         chosen = np.interp(spread, roots[::-1], shares[::-1])

@@ -79,6 +79,11 @@ def additive_best(
     return genome
 
 
+def additive_loss(sensitivities: Sequence[Floats], genome: NDArray[np.int_]) -> float:
+    """Return the sum of what the levels of a genome ``(sites,)`` do, by tables ``(levels,)``."""
+    return sum(float(table[level]) for table, level in zip(sensitivities, genome, strict=True))
+
+
 def _solved(
     domain: Domain, sensitivities: Sequence[Floats], limits: Sequence[float | None]
 ) -> NDArray[np.int_]:
@@ -91,9 +96,7 @@ def _solved(
         genome = _solved_given(given, domain, sensitivities, limits)
         if genome is None:
             continue
-        total = sum(
-            float(table[level]) for table, level in zip(sensitivities, genome, strict=True)
-        )
+        total = additive_loss(sensitivities, genome)
         if total < least:
             best, least = genome, total
     return best

@@ -9,7 +9,10 @@ import pytest
 from evaluators.backends.population_cut import PopulationCut
 from evaluators.backends.work import Work
 from planner.cli.main import main
-from planner.searching.dry_run import sharing
+from planner.searching.dry_run import dry_run, sharing
+from planner.settings.search import SearchSettings
+from search_spaces.errors import DataError
+from search_spaces.progress import NO_PROGRESS
 from tests.settings import SHORT_TEXT
 
 OPTIONS = [f"--{name}={value}" for name, value in SHORT_TEXT.items()]
@@ -33,6 +36,21 @@ def test_it_says_how_a_generation_would_be_cut_and_leaves_nothing(
     parts, largest, speed_up = int(found[1]), int(found[2]), float(found[3])
     assert parts * largest >= 24
     assert 1.0 < speed_up <= parts
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("error", [DataError("text must be there, got none"), KeyboardInterrupt()])
+def test_one_that_ends_early_says_why_and_leaves_nothing(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("planner.searching.dry_run.open_prepared", ends)
+    settings, out = SearchSettings.checked(model="m"), tmp_path / "run"
+    with pytest.raises(type(error)) as caught:
+        list(dry_run(settings, out, progress=NO_PROGRESS))
+    assert caught.value is error
     assert not out.exists()
 
 
