@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluators.quality import SEARCH_METRICS
+from evaluators.scoring.gradient_text import GradientText
 from evaluators.scoring.passes.dense_pass import DensePass
 from evaluators.scoring.readout import Readout
 from evaluators.scoring.state_cache import STATE_BYTES
@@ -67,6 +68,7 @@ class WindowBatches:
         self.windows_at_once = max(1, min(at_once, len(windows)))
         self._gradient_windows = max(1, GRADIENT_TOKENS // windows.shape[1])
         self._by_rung: dict[int, list[Batch]] = {}
+        self._gradient_texts: list[GradientText] = []
         self._dense_pass: DensePass | None = None
 
     def of_rung(self, rung: int) -> list[Batch]:
@@ -99,19 +101,18 @@ class WindowBatches:
         parts = [windows[start : start + at_once] for start in range(0, len(windows), at_once)]
         return [self._sample(part) for part in parts]
 
-    def for_gradients(self) -> list[tuple[Tensor, Tensor]]:
-        """Divide the first rung into what a gradient takes at once.
-
-        Returns:
-            Token ids ``(windows, tokens)`` and the dense model's final hidden states
-            ``(windows, tokens, hidden)`` of each part.
-        """
-        at_once = self._gradient_windows
-        tokens = self._windows[: self.rungs[0]].to(self._backbone.model.device)
-        finals = torch.cat([batch.inputs.final for batch in self.of_rung(0)])
-        parts = zip(torch.split(tokens, at_once), torch.split(finals, at_once), strict=True)
-        # inference tensors are refused by autograd, their clones are not
-        return [(ids, final.clone()) for ids, final in parts]
+    def for_gradients(self) -> list[GradientText]:
+        """Divide the first rung into what a gradient takes at once; that is done once."""
+        if not self._gradient_texts:
+            at_once = self._gradient_windows
+            tokens = self._windows[: self.rungs[0]].to(self._backbone.model.device)
+            finals = torch.cat([batch.inputs.final for batch in self.of_rung(0)])
+            parts = zip(torch.split(tokens, at_once), torch.split(finals, at_once), strict=True)
+            # inference tensors are refused by autograd, their clones are not
+            self._gradient_texts = [
+                GradientText(self._backbone, ids, final.clone()) for ids, final in parts
+            ]
+        return self._gradient_texts
 
     def halve(self) -> bool:
         """Make batches half as large and release them; return whether they held more than one."""
@@ -119,6 +120,7 @@ class WindowBatches:
             return False
         self.windows_at_once = (self.windows_at_once + 1) // 2
         self._by_rung.clear()
+        self._gradient_texts.clear()
         self._dense_pass = None
         return True
 
@@ -127,6 +129,7 @@ class WindowBatches:
         if self._gradient_windows == 1:
             return False
         self._gradient_windows = (self._gradient_windows + 1) // 2
+        self._gradient_texts.clear()
         return True
 
     @torch.inference_mode()

@@ -128,10 +128,10 @@ class Evaluator:
 
         def attempt(members: Members) -> Iterator[tuple[int, GateGradients]]:
             for member, candidate in enumerate(configurations[members]):
-                parts = self._batches.for_gradients()
+                texts = self._batches.for_gradients()
                 yield (
                     member,
-                    gate_gradients(self._sorted_model, parts, candidate, self._layer_builder),
+                    gate_gradients(self._sorted_model, texts, candidate, self._layer_builder),
                 )
 
         return until_done(np.arange(len(configurations)), attempt, self._halve_gradients)
@@ -149,8 +149,8 @@ class Evaluator:
         """
 
         def attempt(_: Members) -> Iterator[tuple[int, OptionSensitivities]]:
-            parts = self._batches.for_gradients()
-            yield 0, output_fisher(self.tree, parts, candidate, asked)
+            texts = self._batches.for_gradients()
+            yield 0, output_fisher(self.tree, texts, candidate, asked)
 
         ((_, found),) = until_done(np.arange(1), attempt, self._halve_gradients)
         return found

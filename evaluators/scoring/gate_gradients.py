@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evaluators.scoring.ends import Ends
-from evaluators.scoring.likelihood import kl_by_final
+from evaluators.scoring.gradient_text import GradientText
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.structure.components import Component, Projection
@@ -29,7 +29,7 @@ PASSES = 3
 
 def gate_gradients(
     sorted_model: SortedModel,
-    parts: Sequence[tuple[Tensor, Tensor]],
+    texts: Sequence[GradientText],
     configurations: NDArray[np.int_],
     layer_builder: LayerBuilder | None = None,
 ) -> GateGradients:
@@ -42,8 +42,7 @@ def gate_gradients(
 
     Args:
         sorted_model: The model.
-        parts: Batches of token ids ``(windows, tokens)``, each with the dense model's final hidden
-            states ``(windows, tokens, hidden)``.
+        texts: That it is averaged over.
         configurations: Of the candidate's components, ``(components,)``.
         layer_builder: Holds pruned weights; a restored unit counts with its dense weights.
 
@@ -68,17 +67,18 @@ def gate_gradients(
     ]
     shaped = _shaped(structure, kept_counts, weights)
     backbone = ends.backbone_of(configurations)
-    positions = sum(tokens.numel() - len(tokens) for tokens, _ in parts)
-    for tokens, dense in parts:
+    head = ends.head_of(configurations)
+    for text in texts:
         with torch.enable_grad(), frozen(model):
             leaves = [gate.clone().requires_grad_() for gate in gates]
             gated = _gated(structure, leaves, kept_counts, shaped)
-            final = backbone.final_of(tokens, gated)
-            by_hidden = kl_by_final(structure.backbone, ends.head_of(configurations), final, dense)
-            gradients = torch.autograd.grad(final, leaves, by_hidden, allow_unused=True)
+            final = backbone.final_of(text.tokens, gated)
+            by_final = text.kl_by_final(head, final)
+            gradients = torch.autograd.grad(final, leaves, by_final, allow_unused=True)
         for component, gradient in enumerate(gradients):
             if gradient is not None:
                 sums[component] += gradient.double().cpu()
+    positions = sum(text.positions for text in texts)
     return tuple((total / positions).numpy() for total in sums)
 
 

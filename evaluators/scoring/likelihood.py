@@ -89,29 +89,6 @@ def _by_rows(
     return linear.by_hidden(torch.autograd.grad(value, logits)[0], logits.detach())
 
 
-def kl_by_final(backbone: Backbone, head: Reading, final: Tensor, dense: Tensor) -> Tensor:
-    """Differentiate a candidate's KL to the dense model, summed over positions.
-
-    Args:
-        backbone: The dense model.
-        head: Of the candidate.
-        final: Its final hidden states ``(windows, tokens, hidden)``.
-        dense: Those of the dense model, likewise.
-
-    Returns:
-        By the candidate's final hidden states, as `gradient_by_final` does.
-    """
-    teacher = dense[:, :-1].flatten(0, 1)
-
-    def cross_entropy_to_dense(logits: Tensor, part: slice) -> Tensor:
-        with torch.no_grad():
-            probabilities = backbone.logits(teacher[part]).float().softmax(dim=-1)
-        # KL but for the teacher's entropy, which does not depend on the candidate
-        return -(probabilities * log_softmax(logits, dim=-1)).sum()
-
-    return gradient_by_final(head, final.detach(), cross_entropy_to_dense)
-
-
 def drawn_by_final(head: Reading, final: Tensor, generator: torch.Generator) -> Tensor:
     """Differentiate −log q of tokens that are drawn from a model's own predictions q.
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evaluators.scoring.gradient_text import GradientText
 from evaluators.scoring.likelihood import drawn_by_final, kl_sum
 from evaluators.scoring.prefix_tree import PrefixTree, Step
 from search_spaces.space.configuration import dense_configurations
@@ -34,7 +35,7 @@ _SEED = 0
 @torch.no_grad()
 def output_fisher(
     tree: PrefixTree,
-    parts: Sequence[tuple[Tensor, Tensor]],
+    texts: Sequence[GradientText],
     candidate: NDArray[np.int_],
     asked: Asked,
 ) -> OptionSensitivities:
@@ -48,8 +49,7 @@ def output_fisher(
 
     Args:
         tree: Of the model.
-        parts: Batches of token ids ``(windows, tokens)``, each with the dense model's final hidden
-            states ``(windows, tokens, hidden)``.
+        texts: That they are estimated on.
         candidate: Configurations ``(components,)``.
         asked: What is asked for.
 
@@ -59,11 +59,11 @@ def output_fisher(
     """
     generator = torch.Generator(device=tree.structure.backbone.model.device).manual_seed(_SEED)
     totals = {(position, each): 0.0 for position, found in asked.items() for each in found}
-    for tokens, dense in parts:
-        trail = _Trail.walked(tree, candidate, tree.structure.backbone.enter(tokens))
-        for option, estimate in trail.estimates(dense, asked, generator):
+    for text in texts:
+        trail = _Trail.walked(tree, candidate, tree.structure.backbone.enter(text.tokens))
+        for option, estimate in trail.estimates(text.final, asked, generator):
             totals[option] += estimate
-    positions = sum(tokens.numel() - len(tokens) for tokens, _ in parts)
+    positions = sum(text.positions for text in texts)
     return {option: total / positions for option, total in totals.items()}
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from evaluators.quality.comparison import Comparison, Digest, Teacher
 from evaluators.quality.tally import Tally
 from evaluators.scoring.ends import Head
-from search_spaces.structure.head import LinearHead
 
 
 class TeacherBlock:
@@ -38,7 +37,8 @@ class TeacherBlock:
             self._top.add(part.start, logits)
             tally.add(part.start, logits)
         self._digest = tally.digest()
-        self._mean = self._means() if _is_exact(head.formula) else None
+        formula = head.formula
+        self._mean = formula.means(hidden) if formula and formula.is_plain else None
         """``Σ p w``, ``(positions, hidden)``, and ``Σ p b``, ``(positions,)``."""
 
     def compare(
@@ -125,23 +125,6 @@ class TeacherBlock:
                 ours = digest.probabilities(head.logits(states, part))
                 gap.add_(ours.sub_(theirs).abs_().sum(dim=-1))
         return gaps
-
-    def _means(self) -> tuple[Tensor, Tensor]:
-        formula = self._head.formula
-        assert formula is not None, "the head is a product"
-        mean = torch.zeros_like(self._hidden, dtype=torch.float32)
-        offset = mean.new_zeros(len(mean))
-        for part in self._parts:
-            probabilities = self._probabilities(part)
-            mean.addmm_(probabilities, formula.weight[part].float())
-            if formula.bias is not None:
-                offset.addmv_(probabilities, formula.bias[part].float())
-        return mean, offset
-
-
-def _is_exact(formula: LinearHead | None) -> bool:
-    """Return whether logits are a product that nothing rounds or caps."""
-    return formula is not None and formula.cap is None and formula.weight.element_size() >= 4
 
 
 class _Highest:

@@ -52,11 +52,43 @@ class LinearHead:
             logits = logits.div_(self.cap).tanh_().mul_(self.cap)
         return logits
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether logits are products that nothing rounds to 16 bits, and nothing caps."""
+        return self.cap is None and self.weight.element_size() >= 4
+
+    def means(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Average the rows of a plain head over the distributions that it reads out.
+
+        One pass over the vocabulary: what was summed is scaled anew when a higher logit is met.
+
+        Args:
+            hidden: Final hidden states ``(rows, hidden)``.
+
+        Returns:
+            ``Σ p w``, ``(rows, hidden)``, and ``Σ p b``, ``(rows,)``.
+
+        References:
+            Milakov & Gimelshein, 2018, arXiv 1805.02867 (the normaliser of softmax online).
+        """
+        assert self.is_plain, "else averages are rounded, or not of what is read out"
+        sums = torch.zeros_like(hidden)
+        total, offset = torch.zeros(2, len(sums), device=sums.device)
+        highest = torch.full_like(total, torch.finfo(total.dtype).min)
+        for start in range(0, len(self.weight), 2 * _SUMMED):
+            part = slice(start, start + 2 * _SUMMED)
+            shares = self.logits(hidden, part)
+            before, highest = highest, torch.maximum(highest, shares.amax(dim=1))
+            fading = (before - highest).exp_()
+            shares.sub_(highest[:, None]).exp_()
+            total = total * fading + shares.sum(dim=1)
+            self._add_products_(sums.mul_(fading[:, None]), shares, part)
+            if self.bias is not None:
+                offset = offset * fading + shares @ self.bias[part]
+        return sums / total[:, None], offset / total
+
     def by_hidden(self, by_logits: Tensor, logits: Tensor) -> Tensor:
         """Return the gradient by hidden states, ``(rows, hidden)``, of what depends on logits.
-
-        The sum over the vocabulary is made of short ones: kernels share a long one among threads,
-        and its last bits depend on how many there are.
 
         Args:
             by_logits: The gradient by logits ``(rows, vocabulary)``.
@@ -65,10 +97,18 @@ class LinearHead:
         if self.cap is not None:
             by_logits = by_logits * (1.0 - (logits / self.cap).square())
         total = self.weight.new_zeros(len(logits), self.weight.shape[1])
-        for start in range(0, len(self.weight), _SUMMED):
-            part = slice(start, start + _SUMMED)
-            total += by_logits[:, part].to(self.weight) @ self.weight[part]
+        self._add_products_(total, by_logits, slice(0, len(self.weight)))
         return self.factor * total
+
+    def _add_products_(self, sums: Tensor, factors: Tensor, part: slice) -> None:
+        """Add the rows of a part of the vocabulary, each with its factor.
+
+        The sum over the vocabulary is made of short ones: kernels share a long one among threads,
+        and its last bits depend on how many there are.
+        """
+        weight = torch.split(self.weight[part], _SUMMED)
+        for some, rows in zip(torch.split(factors, _SUMMED, dim=1), weight, strict=True):
+            sums.addmm_(some.to(rows), rows)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from evaluators.latency.stack_cases import list_cases
 from evaluators.latency.workload import Workload
 from evaluators.metric import metric_names
 from evaluators.scoring.gate_gradients import gate_gradients
+from evaluators.scoring.gradient_text import GradientText
 from search_spaces.importance import make_expert_importance, make_unit_importance
 from search_spaces.importance.order import rank_units
 from search_spaces.models.stored import StoredFormat
@@ -163,9 +164,9 @@ def test_no_room_asks_for_the_class_of_a_component(
             model, make_unit_importance("wanda"), statistics, make_expert_importance("random")
         )
         prior = prior_from_energy(model, statistics, options)
-        final = model.backbone.enter(TOKENS).final
+        text = GradientText(model.backbone, TOKENS, model.backbone.enter(TOKENS).final)
         dense = dense_configurations(model.components)
-        gates = gate_gradients(sorted_as_is(model), [(TOKENS, final)], dense)
+        gates = gate_gradients(sorted_as_is(model), [text], dense)
         workload = Workload(batch_size=1, prompt_tokens=4, new_tokens=2)
         found = {
             name: cost.tolist()

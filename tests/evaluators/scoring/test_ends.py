@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.gate_gradients import gate_gradients
+from evaluators.scoring.gradient_text import GradientText
 from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
@@ -150,14 +151,10 @@ def test_two_evaluators_of_one_model_do_not_disturb_each_other(*, tied: bool) ->
 def test_gates_of_units_see_the_ends() -> None:
     structure, tokens = model(tied=True), tiny.windows()
     candidate = tiny.dense_counts(structure)
-    final = structure.backbone.enter(tokens).final
-    plain = gate_gradients(
-        sorted_as_is(structure), [(tokens, final)], candidate, builder(structure)
-    )
+    text = GradientText(structure.backbone, tokens, structure.backbone.enter(tokens).final)
+    plain = gate_gradients(sorted_as_is(structure), [text], candidate, builder(structure))
     candidate[-1] = OF_Q4
-    noisy = gate_gradients(
-        sorted_as_is(structure), [(tokens, final)], candidate, builder(structure)
-    )
+    noisy = gate_gradients(sorted_as_is(structure), [text], candidate, builder(structure))
     assert len(noisy) == len(structure.components)
     # the dense model is at the bottom, and away from it there are slopes
     assert max(np.abs(slope).max() for slope in plain) < 1e-5

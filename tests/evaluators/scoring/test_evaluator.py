@@ -14,6 +14,7 @@ from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.score import Score
 from search_spaces.reading.read import read_structure
+from search_spaces.structure import head
 from search_spaces.structure.backbone import LayerCall
 from search_spaces.structure.head import LinearHead
 from search_spaces.structure.linear import SlicedLinear, bias, matrix
@@ -149,8 +150,8 @@ def test_logits_are_computed_tile_by_tile_and_the_teacher_s_for_all_candidates_t
     tiles: list[tuple[int, int]] = []
     of_part = LinearHead.logits
 
-    def counted(head: LinearHead, hidden: Tensor, part: slice) -> Tensor:
-        logits = of_part(head, hidden, part)
+    def counted(formula: LinearHead, hidden: Tensor, part: slice) -> Tensor:
+        logits = of_part(formula, hidden, part)
         tiles.append((len(hidden), logits.shape[1]))
         return logits
 
@@ -158,6 +159,7 @@ def test_logits_are_computed_tile_by_tile_and_the_teacher_s_for_all_candidates_t
     monkeypatch.setattr(LinearHead, "logits", counted)
     monkeypatch.setattr(readout, "ROWS", 10)
     monkeypatch.setattr(ends, "TILE", 16)
+    monkeypatch.setattr(head, "_SUMMED", 8)  # half of a tile of the mean embedding
     scores(llama(), candidates(llama(), 20))
     assert max(rows for rows, _ in tiles) == 10
     assert max(width for _, width in tiles) == 16

@@ -11,6 +11,7 @@ from torch import Tensor
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.gate_gradients import gate_gradients
+from evaluators.scoring.gradient_text import GradientText
 from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sorted_as_is
@@ -54,10 +55,11 @@ def by_difference(
 
 
 @torch.no_grad()
-def parts(structure: ModelStructure, tokens: Tensor, at_once: int) -> list[tuple[Tensor, Tensor]]:
-    """Batches of token ids with the dense model's final hidden states."""
+def texts(structure: ModelStructure, tokens: Tensor, at_once: int) -> list[GradientText]:
+    """So many windows at once."""
+    backbone = structure.backbone
     return [
-        (ids, structure.backbone.decoder(input_ids=ids, use_cache=False).last_hidden_state)
+        GradientText(backbone, ids, backbone.enter(ids).final)
         for ids in torch.split(tokens, at_once)
     ]
 
@@ -69,7 +71,7 @@ def test_slopes_are_derivatives_for_kept_and_dropped_units(
     structure = family()
     kept = tiny.dense_counts(structure)
     kept[0], kept[1], kept[3] = 1, 20, 0
-    slopes = gate_gradients(sorted_as_is(structure), parts(structure, tiny.windows(), 3), kept)
+    slopes = gate_gradients(sorted_as_is(structure), texts(structure, tiny.windows(), 3), kept)
     assert [len(slope) for slope in slopes] == [b.unit_count for b in structure.components]
     for component, unit in ((0, 0), (0, 1), (1, 3), (1, 40), (2, 1), (3, 7)):
         expected = by_difference(structure, kept, component, unit)
@@ -93,7 +95,7 @@ def test_slopes_see_the_first_rung_only() -> None:
     kept[2] = 0
     evaluator = Evaluator(sorted_as_is(structure), tiny.windows(), Fidelity(rungs=(2, 4)))
     ((_, slopes),) = evaluator.gate_gradients(kept[None])
-    alone = gate_gradients(sorted_as_is(structure), parts(structure, tiny.windows()[:2], 1), kept)
+    alone = gate_gradients(sorted_as_is(structure), texts(structure, tiny.windows()[:2], 1), kept)
     for got, expected in zip(slopes, alone, strict=True):
         assert got == pytest.approx(expected, rel=1e-4, abs=1e-8)  # batched otherwise
 

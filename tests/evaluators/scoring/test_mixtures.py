@@ -11,6 +11,7 @@ from torch import Tensor
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.gate_gradients import gate_gradients
+from evaluators.scoring.gradient_text import GradientText
 from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.space.configuration import Configurations, unit_counts
 from search_spaces.space.space import SearchSpace
@@ -122,7 +123,9 @@ def test_slopes_of_experts_are_differences() -> None:
     configurations[3], configurations[5] = 5, 6
     with torch.no_grad():
         final = backbone.decoder(input_ids=WINDOWS, use_cache=False).last_hidden_state
-    slopes = gate_gradients(sorted_as_is(structure), [(WINDOWS, final)], configurations)
+    slopes = gate_gradients(
+        sorted_as_is(structure), [GradientText(backbone, WINDOWS, final)], configurations
+    )
     gates = [
         (np.arange(component.unit_count) < count).astype(np.float64)
         for component, count in zip(components, configurations, strict=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluators.scoring.evaluator import Evaluator
+from evaluators.scoring.gradient_text import GradientText
 from evaluators.scoring.output_fisher import output_fisher
 from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.structure.model import ModelStructure
@@ -81,8 +82,9 @@ def test_it_is_taken_inside_a_candidate() -> None:
     tree = PrefixTree(sorted_as_is(structure), builder(structure))
     with torch.no_grad():
         final = structure.backbone.enter(WINDOWS).final
+        text = GradientText(structure.backbone, WINDOWS, final)
     choices = formatted(structure, 1)
-    found = output_fisher(tree, [(WINDOWS, final)], pruned, {1: choices})
+    found = output_fisher(tree, [text], pruned, {1: choices})
     for choice in choices:
         candidate = pruned.copy()
         candidate[1] = choice

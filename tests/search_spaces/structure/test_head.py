@@ -50,22 +50,37 @@ def test_its_gradient_is_that_of_its_logits(cap: float | None) -> None:
     torch.testing.assert_close(head.by_hidden(by_logits, logits.detach()), expected)
 
 
+@pytest.mark.parametrize("lowest", [0.0, -1e4])
 @torch.no_grad()
-def test_its_gradient_does_not_depend_on_how_many_threads_sum_it() -> None:
+def test_its_means_are_those_of_whole_distributions(lowest: float) -> None:
+    """Also where the first tiles are as good as ruled out, and rise."""
+    generator = torch.Generator().manual_seed(4)
+    weight, hidden = (torch.randn(rows, 24, generator=generator) for rows in (4100, 5))
+    bias = torch.linspace(lowest, 0.0, 4100)
+    head = LinearHead(weight=weight, bias=bias, factor=0.5, cap=None)
+    p = head.logits(hidden, slice(None)).double().softmax(dim=1)
+    rows, offset = head.means(hidden)
+    torch.testing.assert_close(rows, (p @ weight.double()).float(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(offset, (p @ bias.double()).float(), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_its_sums_do_not_depend_on_how_many_threads_make_them() -> None:
     generator = torch.Generator().manual_seed(3)
     head = LinearHead(
         weight=torch.randn(8192, 576, generator=generator), bias=None, factor=1.0, cap=None
     )
     by_logits = torch.randn(128, 8192, generator=generator)
+    hidden = 0.1 * torch.randn(128, 576, generator=generator)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 4):
             torch.set_num_threads(threads)
-            found.append(head.by_hidden(by_logits, by_logits))
+            found.append([head.by_hidden(by_logits, by_logits), *head.means(hidden)])
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
+    for others in found[1:]:
+        assert all(map(torch.equal, found[0], others))
 
 
 @torch.no_grad()
