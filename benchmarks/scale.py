@@ -84,8 +84,8 @@ Timed = tuple[float, str]
 
 def main() -> int:
     """Measure, report, and return the exit status."""
-    repeats, plans, measured = (1, 8, 8) if is_quick() else (3, 128, 32)
-    text = Text(windows=2, tokens=32) if is_quick() else Text(windows=32, tokens=128)
+    repeats, plans, measured = (1, 8, 8) if is_quick() else (3, 64, 32)
+    text = Text(windows=2, tokens=32) if is_quick() else Text(windows=16, tokens=128)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         options = _options(folder, text)

@@ -23,6 +23,7 @@ from planner.settings.search import SearchSettings
 from search_spaces.errors import BudgetError, RunError, SettingsError
 from search_spaces.progress import Progress
 from search_spaces.space.choices import Choices
+from tests.planner.workers.disturbed_search import scores
 
 pytestmark = pytest.mark.arithmetic
 BUDGET = "params<=0.8x"
@@ -64,6 +65,17 @@ def test_all_recipes_see_the_same_text_and_ranking(comparison: RecipeComparison)
         assert len({file.read_bytes() for file in files}) == 1
     dense = [each.run.front().iloc[0] for each in comparison.results if each.recipe != "random"]
     assert len({row["holdout_nll"] for row in dense}) == 1
+
+
+@pytest.mark.slow  # for its workers import torch
+def test_workers_change_nothing(
+    comparison: RecipeComparison, saved_llama: Path, tmp_path: Path
+) -> None:
+    settings = {**SMALL, "recipes": ("nsga2",), "workers": 2}
+    by_two = compare(str(saved_llama), out=tmp_path / "two", **settings)
+    assert scores(Run.open(by_two.folder / "nsga2")) == scores(
+        Run.open(comparison.folder / "nsga2")
+    )
 
 
 def test_a_run_of_a_comparison_stands_alone(comparison: RecipeComparison, tmp_path: Path) -> None:

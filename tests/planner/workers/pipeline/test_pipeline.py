@@ -114,6 +114,13 @@ def test_the_search_itself_reads_no_layer_once_it_scores(
     assert not set(progress.read) & set(progress.stages[begun:])
 
 
+def test_a_plan_is_recovered_alike(by_one: Run, by_stages: Run) -> None:
+    plans = [run.recover(run.best(SMALL["budget"]).plan_id) for run in (by_one, by_stages)]
+    one, stages = (plan.recovered["refit"].by_split for plan in plans)
+    assert one["search"]
+    assert one == stages
+
+
 def test_stages_leave_nothing_behind(by_one: Run, by_stages: Run) -> None:
     assert workers() == []
     names = [sorted(path.name for path in run.folder.iterdir()) for run in (by_one, by_stages)]
