@@ -12,7 +12,8 @@ from torch import Tensor
 from benchmarks.simulated_workers import Prefixes
 from evaluators.scoring.batches import Batch
 from evaluators.scoring.passes.population_pass import HEADS_AT_ONCE
-from evaluators.scoring.prefix_tree import PrefixTree, Step
+from evaluators.scoring.prefix_tree import PrefixTree
+from evaluators.scoring.steps import Step
 from search_spaces.space.configuration import Configurations
 
 

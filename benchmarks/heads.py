@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from benchmarks.duel import FASTER
 from benchmarks.report import Goal, Row
 from evaluators.scoring.passes.population_pass import HEADS_AT_ONCE
 from evaluators.scoring.readout import LOGITS_BYTES, Readout
@@ -72,14 +73,19 @@ class Case:
 def compared(repeats: int) -> tuple[list[Row], list[Goal]]:
     """Return a line for each head in each format, and the goal of the larger one."""
     rows: list[Row] = []
-    faster = 0.0
+    faster: dict[str, float] = {}
     for vocabulary, width in (SMOLLM2, LARGE):
         for dtype in (torch.float32, torch.bfloat16):
             row = _line(Case.of(vocabulary, width, dtype), repeats)
             rows.append(row)
             if (vocabulary, width) == LARGE:
-                faster = max(faster, float(row["faster"]))
-    goal = Goal(figure="readout of 262k tokens, faster", value=faster, limit=5.0, at_least=True)
+                faster[str(row["format"])] = float(row["faster"])
+    goal = Goal(
+        figure=f"readout of 262k tokens in {FASTER}, faster",
+        value=faster[FASTER],
+        limit=5.0,
+        at_least=True,
+    )
     return rows, [goal]
 
 

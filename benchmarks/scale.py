@@ -1,11 +1,12 @@
 """A generation scored by two worker processes, on Ray and by one, and a search by two and one."""
 
 import hashlib
+import logging
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +36,7 @@ from planner.runs.records import Evaluation
 from planner.settings.automatic_workers import automatic_workers
 from planner.settings.search import SearchSettings
 from planner.settings.worker_devices import WorkerDevices
-from planner.workers import scoring_process
+from planner.workers import backends, scoring_process
 from planner.workers.backends import LocalBackends, scoring_backends
 from planner.workers.on_ray.ray_actor import ScoringActor
 from planner.workers.scored_run import ScoredText
@@ -57,11 +58,12 @@ models are loaded, and the dense model's side of the text is made; *start* is ho
 took to be ready, Ray's own start among it. *private* is what a process holds that it shares with
 none (unique set size): this one before it maps the sorted weights, the workers, in the mean, after
 the generation; *idle*, the share of their time in which workers waited for others, warm-up
-included. *digest* is of all scores to the last bit.
+included. *digest* is of all scores to the last bit, the same for all of them and in each run.
 
 **A search.** The whole of `planner search`, by one process with {WORKERS} threads of torch and by
 {WORKERS} workers with one each; *search* is its time as its run records it, *in all* with loading,
-workers' start and re-scoring. The faster one is to be what `--workers auto` stands for.
+workers' start and re-scoring, *idle* as above: of races' rungs, and of gradients, for which
+workers wait. The faster one is to be what `--workers auto` stands for.
 
 **On a simulated clock.** The same pool and the same cuts, with workers whose tasks take simulated
 time: the seconds of component runs and of readings as they were measured here, one by one, in
@@ -97,7 +99,7 @@ def main() -> int:
                 prepared, _genomes(prepared)[:: GENERATION // measured]
             )
         rows = [*sides, *_searches(folder, options, plans), *simulated, state]
-    goals = _goals(*(side["s"] for side in sides))
+    goals = _goals(sides)
     for count, least in MANY.items():
         found = [float(row["efficiency"]) for row in simulated if row["workers"] == count]
         figure = f"efficiency of {count} workers on a simulated clock"
@@ -126,9 +128,14 @@ def _options(folder: Path, text: Text) -> dict[str, Any]:
     }
 
 
-def _goals(one: str | float, many: str | float, on_ray: str | float) -> list[Goal]:
-    """Return what must hold of the seconds that the sides took; words: there was no such side."""
-    goals = [Goal(figure="speed-up", value=float(one) / float(many), limit=1.8, at_least=True)]
+def _goals(sides: Sequence[Row]) -> list[Goal]:
+    """Return what must hold of the sides; words for seconds: there was no such side."""
+    one, many, on_ray = (side["s"] for side in sides)
+    digests = {each for side in sides for each in str(side["digest"]).split()}
+    goals = [
+        Goal(figure="speed-up", value=float(one) / float(many), limit=1.8, at_least=True),
+        Goal(figure="different scores", value=len(digests), limit=1, at_least=False),
+    ]
     if not isinstance(on_ray, str):
         overhead = on_ray / float(many) - 1
         goals.append(
@@ -194,7 +201,7 @@ def _row(name: str, found: list[Timed], starting: float, private: float, idle: f
         "start, s": starting,
         "private, MB": private / MEGABYTE,
         "idle, %": idle,
-        "digest": found[0][1],
+        "digest": " ".join(sorted({digest for _, digest in found})),
     }
 
 
@@ -213,7 +220,7 @@ def _searches(folder: Path, options: dict[str, Any], plans: int) -> list[Row]:
     rows: list[Row] = []
     for workers in (1, WORKERS):
         started = time.monotonic()
-        with _threads(WORKERS):
+        with _threads(WORKERS), _idle() as idle:
             run = search(
                 out=folder / f"search-{workers}", **options, tokens=tokens, workers=workers
             )
@@ -226,6 +233,7 @@ def _searches(folder: Path, options: dict[str, Any], plans: int) -> list[Row]:
                 "plans": spent.plans,
                 "search, s": spent.seconds,
                 "in all, s": time.monotonic() - started,
+                "idle, %": idle[-1] if idle else 0.0,
                 "digest": _digest(
                     {
                         number: plan.score.by_window["kl"].tobytes()
@@ -235,6 +243,26 @@ def _searches(folder: Path, options: dict[str, Any], plans: int) -> list[Row]:
             }
         )
     return rows
+
+
+@contextmanager
+def _idle() -> Iterator[list[float]]:
+    """Provide the shares of time, in percent, in which workers of searches within waited."""
+    found: list[float] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.msg.startswith("workers waited") and isinstance(record.args, tuple):
+            found.append(float(str(record.args[0])))
+        return True
+
+    log, level = backends.logger, backends.logger.level
+    log.setLevel(logging.INFO)
+    log.addFilter(note)
+    try:
+        yield found
+    finally:
+        log.removeFilter(note)
+        log.setLevel(level)
 
 
 def _genome_of(plan: Evaluation) -> Genome:

@@ -11,7 +11,8 @@ import numpy as np
 from evaluators.backends.seconds import Seconds
 from evaluators.backends.work import Floats, Work
 from evaluators.costs.macs import products_table
-from evaluators.scoring.prefix_tree import Members, PrefixTree, Step
+from evaluators.scoring.prefix_tree import Members, PrefixTree
+from evaluators.scoring.steps import Step
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.surgery.layer_builder import LayerBuilder
@@ -60,6 +61,7 @@ class PopulationCutter:
         work: For each component its multiply–accumulates a token in each configuration,
             ``(configurations,)``, in the same order.
         reading: Those of reading a candidate out.
+        parts_each: Parts for each worker at most.
 
     Example:
         Four candidates of two steps, in two pairs that share the first one.
@@ -71,11 +73,18 @@ class PopulationCutter:
         ([[0, 2], [1, 3]], (5.0, 5.0), 10.0)
     """
 
-    def __init__(self, steps: Sequence[Step], work: Sequence[Floats], reading: float) -> None:
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        work: Sequence[Floats],
+        reading: float,
+        parts_each: int = PARTS_EACH,
+    ) -> None:
         self._starts = np.array([step.start for step in steps])
         self._stops = np.array([step.stop for step in steps])
         self._work = work
         self._reading = reading
+        self._parts_each = parts_each
         self.seconds = Seconds()
         """What parts are known to take."""
 
@@ -87,7 +96,9 @@ class PopulationCutter:
         tree = PrefixTree(sorted_model, layer_builder)
         macs = products_table(sorted_model.structure, layer_builder.block_options, tokens)
         work = [macs.tables[position] for position in tree.running_order]
-        return cls(tree.running_steps, work, macs.rest), tree.running_order
+        # each part of a streamed model reads all of it from disk
+        parts_each = 1 if sorted_model.structure.backbone.streamed else PARTS_EACH
+        return cls(tree.running_steps, work, macs.rest, parts_each), tree.running_order
 
     def cut(self, configurations: Configurations, workers: int) -> PopulationCut:
         """Cut a population into parts.
@@ -100,7 +111,7 @@ class PopulationCutter:
         alone, beyond = self._amounts(configurations[order])
         rates = self.seconds.rates
         work = Work(alone=alone @ rates, beyond=beyond @ rates)
-        ends = _chosen_ends(work, workers)
+        ends = _chosen_ends(work, workers, self._parts_each)
         stretches = [range(*stretch) for stretch in itertools.pairwise(ends)]
         works = [work.of(stretch) for stretch in stretches]
         amounts = [alone[s.start] + beyond[s.start + 1 : s.stop].sum(axis=0) for s in stretches]
@@ -136,7 +147,7 @@ class PopulationCutter:
         )
 
 
-def _chosen_ends(work: Work, workers: int) -> list[int]:
+def _chosen_ends(work: Work, workers: int, parts_each: int) -> list[int]:
     """Return where the stretches begin that workers are done with soonest, and the end."""
     count = len(work.alone)
     sums = np.append(0.0, np.cumsum(work.beyond))
@@ -148,7 +159,7 @@ def _chosen_ends(work: Work, workers: int) -> list[int]:
     ends = sorted({0, count})
     cuts = [tuple(ends)]
     waiting = [(-work.total, 0, count)]  # the dearest stretch is cut next
-    while waiting and len(ends) <= PARTS_EACH * workers:
+    while waiting and len(ends) <= parts_each * workers:
         _, start, stop = heapq.heappop(waiting)
         if place := work.of(range(start, stop)).best_cut():
             insort(ends, start + place)

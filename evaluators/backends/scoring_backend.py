@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from evaluators.scoring.output_fisher import Asked
+from evaluators.scoring.by_gradient.output_fisher import Asked
+from evaluators.scoring.by_gradient.slopes import Slopes
 from evaluators.scoring.score import Score
-from evaluators.scoring.slopes import Slopes
 from search_spaces.space.configuration import Configurations
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.hooks import RemovableHandle
 
 from evaluators.collectors.names import OF_GATES, OF_WEIGHTS, Key
-from evaluators.scoring.gate_gradients import frozen, gate_hook
+from evaluators.scoring.by_gradient.gate_gradients import frozen, gate_hook
 from evaluators.scoring.likelihood import gradient_by_final
 from search_spaces.statistics import StatisticName
 from search_spaces.structure.hooks import hooked

@@ -136,6 +136,16 @@ def _product_seconds(weight: Tensor) -> float:
     return time.thread_time() - started
 
 
+def processor_instructions() -> list[str]:
+    """Return what kernels are chosen by: those of two CPUs of one name may differ."""
+    found = [torch.backends.cpu.get_cpu_capability()]
+    if torch.cpu._is_avx512_bf16_supported():
+        found.append("AVX512_BF16")
+    if torch.cpu._is_amx_tile_supported():
+        found.append("AMX")
+    return found
+
+
 def processor_name() -> str:
     """Return the model name of the CPU."""
     try:

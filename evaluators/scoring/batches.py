@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluators.quality import SEARCH_METRICS
-from evaluators.scoring.gradient_text import GradientText
+from evaluators.scoring.by_gradient.gradient_text import GradientText
 from evaluators.scoring.passes.dense_pass import DensePass
 from evaluators.scoring.readout import Readout
 from evaluators.scoring.state_cache import STATE_BYTES

@@ -11,13 +11,13 @@ from torch import Tensor
 from evaluators.costs.macs import products_table
 from evaluators.runtime.allocator import keep_pages
 from evaluators.scoring.batches import Fidelity, WindowBatches
-from evaluators.scoring.gate_gradients import GateGradients, gate_gradients
+from evaluators.scoring.by_gradient.gate_gradients import GateGradients, gate_gradients
+from evaluators.scoring.by_gradient.output_fisher import Asked, OptionSensitivities, output_fisher
+from evaluators.scoring.by_gradient.slopes import Slopes
 from evaluators.scoring.memory_retry import until_done
-from evaluators.scoring.output_fisher import Asked, OptionSensitivities, output_fisher
 from evaluators.scoring.passes.population_pass import PopulationPass
 from evaluators.scoring.prefix_tree import Keep, Members, PrefixTree, keep_all
 from evaluators.scoring.score import Score
-from evaluators.scoring.slopes import Slopes
 from evaluators.scoring.state_cache import StateCache
 from search_spaces.errors import SettingsError
 from search_spaces.space.configuration import Configurations, dense_configurations

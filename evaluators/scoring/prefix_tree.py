@@ -8,17 +8,16 @@ needed once for all candidates and all text, so that a model larger than memory 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluators.scoring.ends import Ends
+from evaluators.scoring.steps import Step, steps_of
 from search_spaces.space.configuration import Configurations
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.structure.backbone import LayerInputs
-from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
 
 Members = NDArray[np.int_]
@@ -33,17 +32,6 @@ OnState = Callable[[Configurations, Tensor], None]
 def keep_all(members: Members, _begins: bool) -> Members:  # noqa: FBT001  (as `Keep` is called)
     """Give nobody up."""
     return members
-
-
-@dataclass(frozen=True)
-class Step:
-    """The least that a tree runs at once: one component, or a layer that cannot be split."""
-
-    layer: int
-    start: int
-    """Position of the first component that it runs."""
-    stop: int
-    """Position after the last one."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,7 @@ class PrefixTree:
         self.structure = structure = sorted_model.structure
         self._layer_builder = layer_builder or LayerBuilder(sorted_model)
         self._backbone = structure.backbone
-        self.steps = _steps(structure)
+        self.steps = steps_of(structure)
         self.ends = Ends(structure, self._layer_builder)
         """What candidates do before the first step and after the last."""
         self.component_runs = 0
@@ -296,12 +284,3 @@ def _partition(members: Members, choices: Configurations) -> list[tuple[Configur
     return [
         (choice, members[(choices == choice).all(axis=1)]) for choice in np.unique(choices, axis=0)
     ]
-
-
-def _steps(structure: ModelStructure) -> tuple[Step, ...]:
-    steps = []
-    for index, (layer, span) in enumerate(zip(structure.layers, structure.spans, strict=True)):
-        # experts and the shared expert read the same input: they run as one
-        middle = [span.start + 1] if layer.splits and len(layer.components) > 1 else []
-        steps += [Step(index, *ends) for ends in pairwise([span.start, *middle, span.stop])]
-    return tuple(steps)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.scoring.prefix_tree import Branch, Members, OnState, Step
+from evaluators.scoring.prefix_tree import Branch, Members, OnState
+from evaluators.scoring.steps import Step
 from search_spaces.space.configuration import Configurations
 
 Floats = NDArray[np.float64]

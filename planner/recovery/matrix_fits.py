@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators.scoring.prefix_tree import Step
+from evaluators.scoring.steps import Step
 from planner.recovery.closed_form import Sums, first_tokens_held, ridge_update
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.recovered_weights import Storage

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from evaluators.scoring.prefix_tree import Step
+from evaluators.scoring.steps import Step
 from planner.recovery.cut_plan import CutPlan
 from planner.recovery.fitting_text import Changes, FittingText
 from planner.recovery.matrix_fits import Fit, fits_of

@@ -7,7 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from evaluators.scoring.prefix_tree import PrefixTree, Step
+from evaluators.scoring.prefix_tree import PrefixTree
+from evaluators.scoring.steps import Step
 from planner.recovery.cut_plan import CutPlan
 from search_spaces.structure.backbone import LayerCall
 from search_spaces.structure.components import Component

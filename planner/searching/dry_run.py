@@ -71,5 +71,5 @@ def sharing(cut: PopulationCut, workers: int) -> str:
         f"to {sizes[-1]} plans for {workers} workers, the dearest with "
         f"{cut.work[0] / cut.whole_work:.0%} of the products: scored {cut.speed_up(workers):.1f} "
         f"times as fast as by one of them, if each has cores of its own, with {again:.0%} more "
-        "products for prefixes that are run anew"
+        "products for prefixes that are run anew; the minutes above are those of one process"
     )

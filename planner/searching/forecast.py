@@ -95,9 +95,10 @@ def _duration(prepared: PreparedModel, scorer: Scorer, settings: SearchSettings)
         minutes.append(pace * score.tokens * ratio * limits.evaluations / 60)
     if limits.tokens is not None:
         minutes.append(pace * limits.tokens / 60)
+    busy = "" if settings.worker_count == 1 else " if all workers always have a plan to score"
     return (
         f"one plan takes {score.seconds * ratio:.1f} s on all {score.tokens * ratio:.0f} tokens: "
-        f"at most about {min(minutes):.1f} min of search, "
+        f"at most about {min(minutes):.1f} min of search{busy}, "
         f"{_afterwards(prepared, score.seconds / score.tokens, settings.worker_count)}"
     )
 

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from evaluators.backends.scoring_backend import ScoringBackend
 from evaluators.runtime.allocator import release_pages
 from evaluators.scoring.batches import Fidelity
-from evaluators.scoring.gate_gradients import PASSES as GATE_PASSES
-from evaluators.scoring.gate_gradients import GateGradients
-from evaluators.scoring.output_fisher import PASSES as FISHER_PASSES
-from evaluators.scoring.output_fisher import OptionSensitivities
+from evaluators.scoring.by_gradient.gate_gradients import PASSES as GATE_PASSES
+from evaluators.scoring.by_gradient.gate_gradients import GateGradients
+from evaluators.scoring.by_gradient.output_fisher import PASSES as FISHER_PASSES
+from evaluators.scoring.by_gradient.output_fisher import OptionSensitivities
+from evaluators.scoring.by_gradient.slopes import Slopes
 from evaluators.scoring.racing import rungs_of
 from evaluators.scoring.score import Score
-from evaluators.scoring.slopes import Slopes
 from planner.preparation.prepared_model import PreparedModel
 from planner.runs.records import Evaluation, RoundReply
 from planner.settings.search import SearchSettings

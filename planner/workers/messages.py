@@ -14,6 +14,14 @@ Method = Literal["score", "sample", "slopes", "dense", "advance"]
 """Of a scoring backend, or of a stage of a pipeline."""
 
 
+_REMEDIES = {
+    "the planner": "install the same on all machines",
+    "arithmetic": "let workers be on devices of one kind, that of the search",
+}
+"""Of what a worker may have otherwise, by its name."""
+_FILES = "leave files as they are while a search runs, and resume it"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hired:
     """The first that a worker is told."""
@@ -31,8 +39,12 @@ class Ready:
     facts: Mapping[str, str]
     """What it scores, which must be what the search scores."""
 
-    def check(self, facts: Mapping[str, str]) -> None:
-        """Refuse a worker that scores something else than the search, whose facts are given.
+    def check(self, facts: Mapping[str, str], where: str = "") -> None:
+        """Refuse a worker that scores something else than the search does.
+
+        Args:
+            facts: Of the search.
+            where: The worker is, as a sentence goes on with it.
 
         Raises:
             ModelError: If it does.
@@ -40,9 +52,8 @@ class Ready:
         for name, fact in facts.items():
             if self.facts.get(name) != fact:
                 raise ModelError(
-                    f"a worker must score what the search does, got {name} "
-                    f"{self.facts.get(name)} instead of {fact}; leave files as they are while a "
-                    "search runs, and resume it"
+                    f"a worker{where} must score what the search does, got {name} "
+                    f"{self.facts.get(name)} instead of {fact}; {_REMEDIES.get(name, _FILES)}"
                 )
 
 

@@ -2,20 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from evaluators.backends.population_cut import PopulationCutter
 from evaluators.backends.work import Work
-from evaluators.scoring.output_fisher import Asked
+from evaluators.scoring.by_gradient.output_fisher import Asked
+from evaluators.scoring.by_gradient.slopes import Slopes
+from evaluators.scoring.evaluator import Evaluator
 from evaluators.scoring.prefix_tree import Members
 from evaluators.scoring.score import Score
-from evaluators.scoring.slopes import Slopes
 from planner.preparation.prepared_model import PreparedModel
 from planner.workers.assignment import Lost
 from planner.workers.messages import Expect, Task
-from planner.workers.scored_run import ScoredText
+from planner.workers.scored_run import ScoredText, make_evaluator
 from planner.workers.worker_pool import WorkerPool
 from search_spaces.errors import ModelError
 from search_spaces.space.configuration import Configurations
@@ -31,6 +33,7 @@ class PoolBackend:
     """
 
     def __init__(self, pool: WorkerPool, prepared: PreparedModel, text: ScoredText) -> None:
+        self._prepared = prepared
         windows = getattr(prepared.calibration, text.split)
         self._pool = pool
         self._text = text
@@ -71,11 +74,19 @@ class PoolBackend:
     def slopes(
         self, configurations: Configurations, asked: Sequence[Asked], *, gates: bool
     ) -> Iterator[tuple[int, Slopes]]:
-        """Estimate what small steps change, each candidate by one worker; see `ScoringBackend`.
+        """Estimate what small steps change; see `ScoringBackend`.
+
+        That of one candidate is not shared out: the search itself takes it, which has nothing
+        else to do and as many threads as all workers together. Of more, workers take each one.
 
         Raises:
             ModelError: If workers died on one.
         """
+        if len(configurations) == 1:
+            yield from self._here.slopes(configurations, asked, gates=gates)
+            return
+        for options in asked:
+            self._layer_builder.make_options(options)
         task = Task(
             method="slopes",
             text=self._text,
@@ -88,9 +99,13 @@ class PoolBackend:
             if isinstance(result, Lost):
                 raise ModelError(
                     f"gradients must be taken of what is searched from, and {result.reason}; set "
-                    "fewer `--workers`, or another `--searcher`"
+                    "another `--searcher`, or use fewer workers"
                 )
             yield index, result
+
+    @cached_property
+    def _here(self) -> Evaluator:
+        return make_evaluator(self._prepared, self._text)
 
     def expect(self, parents: Configurations) -> None:
         """Prepare for children of these candidates; see `ScoringBackend`."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -27,6 +28,9 @@ class ProcessWorker(Worker):
         program: Arguments of the interpreter, to which the number of a socket is added.
         spec: What it scores.
         threads: Of torch.
+
+    Raises:
+        OSError: If no process can be started.
     """
 
     def __init__(self, program: Sequence[str], spec: object, threads: int) -> None:
@@ -35,7 +39,9 @@ class ProcessWorker(Worker):
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
         environment = dict.fromkeys(THREAD_VARIABLES, str(threads))
         environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        with theirs:
+        with ExitStack() as opened, theirs:
+            opened.enter_context(ours)
+            opened.enter_context(self._complaints)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", *program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -45,6 +51,7 @@ class ProcessWorker(Worker):
                 env={**os.environ, **environment},
                 process_group=0,  # what stops the search by its keyboard is not for the worker
             )
+            opened.pop_all()
         self.connection = Connection(ours.detach())
         self.say(Hired(spec=spec, threads=threads))
 

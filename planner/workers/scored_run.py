@@ -1,4 +1,4 @@
-"""What a worker scores: a run folder, opened as its search did, and nothing written there."""
+"""What a worker scores: a run folder, opened as its search did; it writes pruned weights alone."""
 
 import socket
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from evaluators.backends.stage import Stage
 from evaluators.runtime.allocator import release_pages
-from evaluators.runtime.device import processor_name
+from evaluators.runtime.device import processor_instructions, processor_name
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.evaluator import Evaluator
 from planner.preparation.calibration import text_digest
@@ -63,10 +63,12 @@ class ScoredRun:
         """Return what workers of a search open.
 
         They are told the number format that it computes in: ``auto`` is measured, and where
-        formats are about as fast each process may find another one. Ray shows each of them one
-        device of the kind.
+        formats are about as fast each process may find another one. So it is with whether layers
+        are read from disk, by the memory that is free. Ray shows each one device of the kind.
         """
-        opened = as_begun(settings.streamed_in_pipeline, arithmetic_of(prepared.dense))
+        opened = as_begun(settings, arithmetic_of(prepared.dense))
+        offload = "always" if prepared.dense.structure.backbone.streamed else "never"
+        opened = opened.model_copy(update={"offload": offload})
         if settings.worker_devices is not None:
             opened = opened.model_copy(update={"device": settings.worker_devices.kind})
         return cls(
@@ -95,7 +97,7 @@ def _device_class(dense: DenseModel) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        return f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
+        return f"{processor_name()}, {', '.join(processor_instructions())}"
     return str(device)
 
 

@@ -20,6 +20,8 @@ class Worker(ABC):
         self.is_asked = False
         """Whether it was asked to give something up, and has not answered."""
         self.is_ready = False
+        self.where = ""
+        """Which machine it is on, as a sentence goes on with it; empty: this one."""
         self.heard = time.monotonic()
         """When it last gave a sign of life."""
 

@@ -21,13 +21,12 @@ from planner.workers.messages import (
     Warned,
 )
 from planner.workers.process_worker import wait_for_processes
+from planner.workers.staffing import Staffing
 from planner.workers.worker import Wait, Worker
-from search_spaces.errors import ModelError, RunError
+from search_spaces.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
-MOST_FAILED_STARTS = 4
-"""In a row, after which no more workers are started."""
 POLL_SECONDS = 1.0
 """Between two looks for workers that fell silent."""
 
@@ -57,15 +56,11 @@ class WorkerPool:
         wait: Wait = wait_for_processes,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._start = start
+        self._staffing = Staffing(start, size)
         self._wait = wait
         self.size = size
         self._facts = facts or {}
-        self.workers: list[Worker] = []
-        """Those that were started and have not ended."""
-        self._failed_starts = 0
         self._deaths_in_vain = 0
-        self._last_end = ""
         self._now = now
         self._idleness = Idleness(now)
         self._numbers = count()
@@ -73,6 +68,11 @@ class WorkerPool:
         self._latest_number = -1
         self._windows_at_once: dict[Hashable, int] = {}
         self._warnings: set[str] = set()
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that were started and have not ended."""
+        return self._staffing.workers
 
     @property
     def pids(self) -> list[int]:
@@ -123,6 +123,8 @@ class WorkerPool:
         """Leave what is under way, and let workers do other tasks as `step` is called."""
         self._cancel()
         self._assigned = Assignment(tasks, self._number)
+        if self.ready:
+            self._staffing.hope()
         for worker in self.workers:
             worker.heard = self._now()  # nobody listened meanwhile
         return self._assigned
@@ -143,7 +145,7 @@ class WorkerPool:
         Args:
             seconds: To wait for workers to say something.
         """
-        self._staff()
+        self._staffing.fill()
         self._hand_out()
         self._share_out()
         with self._idleness.watched(self.ready, len(self._idle)):
@@ -160,22 +162,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """End all workers."""
-        while self.workers:
-            self.workers.pop().end(kindly=True)
-
-    def _staff(self) -> None:
-        """Start workers that are missing.
-
-        Raises:
-            RunError: If none can be started.
-        """
-        while len(self.workers) < self.size and self._failed_starts < MOST_FAILED_STARTS:
-            self.workers.append(self._start())
-        if not self.workers:
-            raise RunError(
-                "`workers` must be processes that can be started, got some that end before they "
-                f"are ready, the last with {self._last_end}; set `--workers 1`"
-            )
+        self._staffing.close()
 
     def _hand_out(self) -> None:
         """Give each worker a task, and the next one while there are enough for all."""
@@ -256,9 +243,10 @@ class WorkerPool:
         Raises:
             ModelError: If it is something else.
         """
-        ready.check(self._facts)
+        ready.check(self._facts, worker.where)
         self._facts = self._facts or ready.facts
-        worker.is_ready, self._failed_starts = True, 0
+        worker.is_ready = True
+        self._staffing.hope()
 
     def _bury(self, worker: Worker) -> Landings:
         """Give what a dead worker had to others; return those candidates that nobody is to try.
@@ -266,23 +254,22 @@ class WorkerPool:
         Raises:
             ModelError: If workers die and nothing comes of it.
         """
-        self.workers.remove(worker)
-        self._last_end = worker.end(kindly=not worker.is_silent)
+        self._staffing.end(worker)
         if not worker.is_ready:
-            self._failed_starts += 1
             return []
         self._deaths_in_vain += 1
-        logger.warning("a worker died (%s); others go on with its task", self._last_end)
+        logger.warning("a worker died (%s); others go on with its task", self._staffing.last_end)
         if self._deaths_in_vain > 2 * MOST_DEATHS * (1 + self.size):
             raise ModelError(
                 f"workers must get something done, and {self._deaths_in_vain} died in a row, the "
-                f"last with {self._last_end}; set fewer `--workers`, or lower `--window_tokens`"
+                f"last with {self._staffing.last_end}; lower `--window_tokens`, or use fewer "
+                "workers"
             )
         self._assigned.give_back(worker.in_flight[1:])
         return [
             each
             for task in worker.in_flight[:1]
-            for each in self._assigned.bury(task, self._last_end)
+            for each in self._assigned.bury(task, self._staffing.last_end)
         ]
 
     def _number(self) -> int:

@@ -84,7 +84,7 @@ class LinearHead:
             total = total * fading + shares.sum(dim=1)
             self._add_products_(sums.mul_(fading[:, None]), shares, part)
             if self.bias is not None:
-                offset = offset * fading + shares @ self.bias[part]
+                offset = offset * fading + shares @ self.bias[part].to(shares)
         return sums / total[:, None], offset / total
 
     def by_hidden(self, by_logits: Tensor, logits: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Building the layers of a candidate from a sorted model and the configurations it chose."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -78,8 +78,13 @@ class LayerBuilder:
         Args:
             configurations: ``(candidates, components)``
         """
-        for position, of_component in enumerate(configurations.T):
-            for configuration in np.unique(of_component).tolist():
+        chosen = [np.unique(of_component).tolist() for of_component in configurations.T]
+        self.make_options(dict(enumerate(chosen)))
+
+    def make_options(self, options: Mapping[int, Sequence[int]]) -> None:
+        """Make weights that are missing for configurations of components, by their positions."""
+        for position, configurations in options.items():
+            for configuration in configurations:
                 if (position, configuration) not in self._made:
                     self.weights(position, configuration)
                     self._made.add((position, configuration))

@@ -6,7 +6,8 @@ import pytest
 from benchmarks.component_times import ComponentTimes
 from benchmarks.simulated_workers import alone
 from evaluators.scoring.batches import Fidelity, WindowBatches
-from evaluators.scoring.prefix_tree import PrefixTree, Step
+from evaluators.scoring.prefix_tree import PrefixTree
+from evaluators.scoring.steps import Step
 from search_spaces.surgery.sort import sorted_as_is
 from tests.evaluators.scoring.small_models import candidates, llama
 from tests.models import tiny

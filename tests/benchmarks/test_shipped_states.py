@@ -4,7 +4,7 @@ import torch
 
 from benchmarks.component_times import ComponentTimes
 from benchmarks.shipped_states import state_row
-from evaluators.scoring.prefix_tree import Step
+from evaluators.scoring.steps import Step
 
 
 def test_a_state_is_held_against_half_of_the_model() -> None:

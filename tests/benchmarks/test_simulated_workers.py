@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from benchmarks.simulated_workers import Prefixes, alone, simulate
 from evaluators.backends.population_cut import PopulationCutter
 from evaluators.scoring.passes.population_pass import HEADS_AT_ONCE
-from evaluators.scoring.prefix_tree import Step
+from evaluators.scoring.steps import Step
 from search_spaces.space.configuration import Configurations
 
 DEPTH, READING = 24, 2.0

@@ -15,8 +15,8 @@ from evaluators.latency.latency_setting import Setting
 from evaluators.latency.stack_cases import list_cases
 from evaluators.latency.workload import Workload
 from evaluators.metric import metric_names
-from evaluators.scoring.gate_gradients import gate_gradients
-from evaluators.scoring.gradient_text import GradientText
+from evaluators.scoring.by_gradient.gate_gradients import gate_gradients
+from evaluators.scoring.by_gradient.gradient_text import GradientText
 from search_spaces.importance import make_expert_importance, make_unit_importance
 from search_spaces.importance.order import rank_units
 from search_spaces.models.stored import StoredFormat

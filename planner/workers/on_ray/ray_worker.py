@@ -41,7 +41,7 @@ class RayWorker(Worker):
         self._actor = actor_class.remote()
         self._open_desk = open_desk
         self._hired = Hired(spec=spec, threads=devices.cores)
-        self._host, self._pid = "", 0
+        self._pid = 0
         self._end = "no sign of life, as where Ray has no place free"
         self._messages: deque[object] = deque()
         self.speaking: Any = self._actor.introduce.remote()
@@ -69,13 +69,13 @@ class RayWorker(Worker):
             try:
                 said = ray.get(self.speaking)
             except ray.exceptions.RayError as error:
-                self._end = _in_words(error, self._host)
+                self._end = _in_words(error, self.where or " on a machine")
                 raise EOFError(self._end) from error
             self._messages += [self._met(said)] if isinstance(said, dict) else said
             self.speaking = self._actor.listen.options(concurrency_group="listening").remote()
         message = self._messages.popleft()
         if isinstance(message, Refused):
-            return replace(message, text=f"on {self._host}, {message.text}")
+            return replace(message, text=f"{self.where.strip()}, {message.text}")
         return message
 
     def end(self, *, kindly: bool) -> str:  # noqa: ARG002  (it has nothing to put away)
@@ -87,7 +87,7 @@ class RayWorker(Worker):
 
     def _met(self, introduction: dict[str, Any]) -> object:
         """Let it begin, if its code is ours, and return what it is to be taken to have said."""
-        self._host, self._pid = introduction["host"], introduction["pid"]
+        self.where, self._pid = f" on {introduction['host']}", introduction["pid"]
         if introduction["version"] != own_version():
             return Refused(
                 text=f"a worker must be of this planner, {own_version()}, got "
@@ -115,13 +115,13 @@ def wait_for_actors(workers: Sequence[Worker], seconds: float) -> Sequence[Worke
     return [actor for actor in actors if actor.speaking in done]
 
 
-def _in_words(error: Exception, host: str) -> str:
-    """Return how an actor ended."""
+def _in_words(error: Exception, where: str) -> str:
+    """Return how an actor ended, which was there."""
     import ray
 
     if isinstance(error, ray.exceptions.RayTaskError) and isinstance(error.cause, EOFError):
         return str(error.cause)[:_MOST_LETTERS]  # the end of its own work
     last = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
     if "Worker exit" in last or isinstance(error, ray.exceptions.OutOfMemoryError):
-        return f"the end of its process on {host or 'a machine'}, as when memory runs out"
+        return f"the end of its process{where}, as when memory runs out"
     return last[:_MOST_LETTERS]

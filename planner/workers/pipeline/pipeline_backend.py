@@ -10,10 +10,10 @@ import numpy as np
 
 from evaluators.backends.stage import Windows
 from evaluators.scoring.batches import WindowBatches
-from evaluators.scoring.output_fisher import Asked
+from evaluators.scoring.by_gradient.output_fisher import Asked
+from evaluators.scoring.by_gradient.slopes import Slopes
 from evaluators.scoring.prefix_tree import Members, PrefixTree
 from evaluators.scoring.score import Score
-from evaluators.scoring.slopes import Slopes
 from planner.preparation.prepared_model import PreparedModel
 from planner.workers.assignment import Lost
 from planner.workers.messages import Task

@@ -5,8 +5,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from evaluators.backends.population_cut import PopulationCutter
-from evaluators.scoring.prefix_tree import PrefixTree, Step
+from evaluators.backends.population_cut import PARTS_EACH, PopulationCutter
+from evaluators.scoring.prefix_tree import PrefixTree
+from evaluators.scoring.steps import Step
 from search_spaces.surgery.sort import sorted_as_is
 from tests.evaluators.scoring.small_models import candidates, llama
 from tests.models import tiny
@@ -15,11 +16,11 @@ LAYERS = 12
 READING = 2.0
 
 
-def cutter() -> PopulationCutter:
+def cutter(parts_each: int = PARTS_EACH) -> PopulationCutter:
     """Of components that each take 1 unless they are dropped."""
     steps = [Step(position // 2, position, position + 1) for position in range(2 * LAYERS)]
     work = [np.array([0.0, 1.0, 1.0])] * len(steps)
-    return PopulationCutter(steps, work, READING)
+    return PopulationCutter(steps, work, READING, parts_each)
 
 
 def diverse() -> NDArray[np.int_]:
@@ -92,6 +93,12 @@ def test_those_that_share_most_stay_together() -> None:
     population[:, : 2 * LAYERS - 1] = families
     for part in cutter().cut(population, 3).parts:
         assert len(set(families[part, 0].tolist())) == 1
+
+
+@pytest.mark.parametrize("parts_each", [1, 2])
+def test_there_are_no_more_parts_than_each_worker_is_to_have(parts_each: int) -> None:
+    cut = cutter(parts_each).cut(diverse(), 4)
+    assert 4 <= len(cut.parts) <= 4 * parts_each
 
 
 def test_one_candidate_is_one_part_and_none_is_none() -> None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluators.scoring.batches import Fidelity
+from evaluators.scoring.by_gradient.gate_gradients import gate_gradients
+from evaluators.scoring.by_gradient.gradient_text import GradientText
 from evaluators.scoring.evaluator import Evaluator
-from evaluators.scoring.gate_gradients import gate_gradients
-from evaluators.scoring.gradient_text import GradientText
 from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder

@@ -73,5 +73,6 @@ def test_the_figures_are_those_of_the_cut() -> None:
     assert sharing(cut, 2) == (
         "a generation of 5 plans would be cut into 2 parts of 2 to 3 plans for 2 workers, the "
         "dearest with 80% of the products: scored 1.2 times as fast as by one of them, if each "
-        "has cores of its own, with 40% more products for prefixes that are run anew"
+        "has cores of its own, with 40% more products for prefixes that are run anew; "
+        "the minutes above are those of one process"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluators.scoring.slopes import Slopes
+from evaluators.scoring.by_gradient.slopes import Slopes
 from planner.searching.scorer import Scorer
 from search_spaces.models.identity import ModelIdentity
 from search_spaces.space.build import build_space

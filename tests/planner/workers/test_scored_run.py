@@ -12,20 +12,23 @@ from planner.preparation.prepared_model import PreparedModel
 from planner.settings.search import SearchSettings
 from planner.workers.scored_run import OpenedRun, ScoredRun
 from search_spaces.errors import ModelError, RunError
+from search_spaces.models import Offload
 from search_spaces.progress import NO_PROGRESS
 from tests import TORCH_THREADS
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_workers_compute_in_the_format_that_the_search_found_fastest(
-    dtype: DTypeName, saved_llama: Path, tmp_path: Path
+@pytest.mark.parametrize("offload", ["always", "never"])
+def test_workers_compute_as_the_search_found_best(
+    dtype: DTypeName, offload: Offload, saved_llama: Path, tmp_path: Path
 ) -> None:
-    """What is measured may differ from process to process; the search's answer holds."""
+    """What is measured may differ from process to process; the search's answers hold."""
     settings = SearchSettings.checked(model=str(saved_llama))
-    assert settings.dtype == "auto"
+    assert (settings.dtype, settings.offload) == ("auto", "auto")
+    found = {"dtype": dtype, "offload": offload}
     nothing = cast("Any", None)
     prepared = PreparedModel(
-        dense=open_model(settings.model_copy(update={"dtype": dtype}), NO_PROGRESS),
+        dense=open_model(settings.model_copy(update=found), NO_PROGRESS),
         sorted_model=nothing,
         space=nothing,
         calibration=nothing,
@@ -36,7 +39,7 @@ def test_workers_compute_in_the_format_that_the_search_found_fastest(
         folder=tmp_path,
     )
     run = ScoredRun.of(prepared, settings, None)
-    assert run.settings == settings.model_copy(update={"dtype": dtype})
+    assert run.settings == settings.model_copy(update=found)
     assert run.folder == tmp_path.resolve()
 
 

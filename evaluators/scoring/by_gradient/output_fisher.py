@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.scoring.gradient_text import GradientText
+from evaluators.scoring.by_gradient.gradient_text import GradientText
 from evaluators.scoring.likelihood import drawn_by_final, kl_sum
-from evaluators.scoring.prefix_tree import PrefixTree, Step
+from evaluators.scoring.prefix_tree import PrefixTree
+from evaluators.scoring.steps import Step
 from search_spaces.space.configuration import dense_configurations
 from search_spaces.structure.backbone import LayerInputs
 

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evaluators.scoring.by_gradient.gradient_text import GradientText
+from evaluators.scoring.by_gradient.output_fisher import output_fisher
 from evaluators.scoring.evaluator import Evaluator
-from evaluators.scoring.gradient_text import GradientText
-from evaluators.scoring.output_fisher import output_fisher
 from evaluators.scoring.prefix_tree import PrefixTree
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder

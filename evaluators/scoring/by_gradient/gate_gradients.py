@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evaluators.scoring.by_gradient.gradient_text import GradientText
 from evaluators.scoring.ends import Ends
-from evaluators.scoring.gradient_text import GradientText
 from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.sorted_model import SortedModel
 from search_spaces.structure.components import Component, Projection

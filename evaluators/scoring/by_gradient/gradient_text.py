@@ -50,7 +50,7 @@ class GradientText:
         by_final[:, :-1] = by_row.reshape(final[:, :-1].shape)
         return by_final
 
-    @cached_property
+    @property
     def _rows(self) -> Tensor:
         return self.final[:, :-1].flatten(0, 1)
 

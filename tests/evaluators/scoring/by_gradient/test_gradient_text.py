@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from evaluators.scoring.by_gradient.gradient_text import GradientText
 from evaluators.scoring.ends import Head
-from evaluators.scoring.gradient_text import GradientText
 from search_spaces.structure.backbone import Backbone
 from tests.models import tiny
 from tests.models.factory import make_model

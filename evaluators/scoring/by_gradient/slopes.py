@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from evaluators.scoring.gate_gradients import GateGradients
-from evaluators.scoring.output_fisher import OptionSensitivities
+from evaluators.scoring.by_gradient.gate_gradients import GateGradients
+from evaluators.scoring.by_gradient.output_fisher import OptionSensitivities
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What small steps from a candidate change, by gradients."""
