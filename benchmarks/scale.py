@@ -71,7 +71,7 @@ time: the seconds of component runs and of readings as they were measured here, 
 sites, each at each of its levels in the dense model; {PLANS_EACH} plans for each worker that are
 children of four plans; and as many drawn at random. *by the cut* is the share of workers'
 time that is of use if all takes as long as was foreseen, *efficiency* that which is in the end,
-with what workers take over from each other; messages take no time. One worker that runs each
+with what workers take over from each other, both means of several runs; messages take no time. One worker that runs each
 prefix once is 1.
 
 **Hidden states.** *run anew* is the work of prefixes that more than one part runs, as a share of
@@ -87,7 +87,7 @@ Timed = tuple[float, str]
 def main() -> int:
     """Measure, report, and return the exit status."""
     repeats, plans, measured = (1, 8, 8) if is_quick() else (3, 64, 32)
-    text = Text(windows=2, tokens=32) if is_quick() else Text(windows=16, tokens=128)
+    text = Text(windows=2, tokens=32) if is_quick() else Text(windows=12, tokens=128)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         options = _options(folder, text)

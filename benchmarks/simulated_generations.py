@@ -1,6 +1,7 @@
 """How long generations of several kinds would take many workers, by what their parts take one."""
 
 from collections.abc import Mapping
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ MANY: Mapping[int, float] = {8: 0.9, 64: 0.8}
 """Workers that are simulated, and the share of their time that is to go into a generation."""
 PLANS_EACH = 16
 """Plans for each of them in a generation."""
+_RUNS = 5
+"""Of each simulation, whose means are shown."""
 
 
 def simulated_generations(
@@ -49,9 +52,9 @@ def simulated_generations(
     for workers in MANY:
         for name, drawn in _populations(prepared, PLANS_EACH * workers).items():
             population = configurations_of(prepared, drawn)[:, order]
-            simulated = simulate(cutter, times, population, workers)
+            runs = [simulate(cutter, times, population, workers) for _ in range(_RUNS)]
             cut = cutter.cut(population, workers)
-            one = alone(times, population).seconds
+            one = fmean(alone(times, population).seconds for _ in range(_RUNS))
             rows.append(
                 {
                     "population": name,
@@ -60,8 +63,8 @@ def simulated_generations(
                     "parts": len(cut.parts),
                     "run anew, %": 100 * (sum(cut.work) / cut.whole_work - 1),
                     "by the cut": cut.speed_up(workers) / workers,
-                    "efficiency": one / workers / simulated.seconds,
-                    "idle, %": 100 * simulated.idle_share,
+                    "efficiency": one / workers / fmean(run.seconds for run in runs),
+                    "idle, %": 100 * fmean(run.idle_share for run in runs),
                 }
             )
     dense = configurations_of(prepared, prepared.space.top_levels[None])[0, order]
