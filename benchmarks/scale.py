@@ -71,8 +71,8 @@ time: the seconds of component runs and of readings as they were measured here, 
 sites, each at each of its levels in the dense model; {PLANS_EACH} plans for each worker that are
 children of four plans; and as many drawn at random. *by the cut* is the share of workers'
 time that is of use if all takes as long as was foreseen, *efficiency* that which is in the end,
-with what workers take over from each other, both means of several runs; messages take no time. One worker that runs each
-prefix once is 1.
+with what workers take over from each other, both means of several runs; messages take no time.
+One worker that runs each prefix once is 1.
 
 **Hidden states.** *run anew* is the work of prefixes that more than one part runs, as a share of
 one worker's work: all that could be saved by passing on hidden states at a cut, if nobody waited

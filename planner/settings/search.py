@@ -169,8 +169,8 @@ class SearchSettings(BaseModel):
         int | Literal["auto", "ray"], NumberOr("auto", "ray", ge=1, le=10_000), Group.MACHINE
     ] = Field(default="auto")
     """Processes that score plans, which share the threads of torch and map the same weights; 1:
-    the search itself scores; auto: as many as are known to be fastest; ray: actors on Ray score,
-    as many as --worker_devices says."""
+    the search itself scores; auto: 1, which was found no slower; ray: actors on Ray score, as many
+    as --worker_devices says."""
     ray: Annotated[str | None, Group.MACHINE] = None
     """Address of the Ray cluster that --workers ray uses, as HOST:PORT; this machine must belong
     to it; by default Ray is started on this machine."""
