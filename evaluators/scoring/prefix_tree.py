@@ -8,6 +8,7 @@ needed once for all candidates and all text, so that a model larger than memory 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ class PrefixTree:
         on_state: OnState | None = None,
         keep: Keep = keep_all,
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield the final hidden states of each candidate, depth first.
+        """Return the final hidden states of each candidate as they come, depth first.
 
         Args:
             configurations: ``(candidates, components)``
@@ -119,13 +120,12 @@ class PrefixTree:
             on_state: Called with each hidden state that is computed.
             keep: Says which candidates are not given up, at each branch.
 
-        Yields:
-            Position of the candidate, and hidden states ``(batch, tokens, hidden)`` after the
+        Returns:
+            Position of each candidate, and hidden states ``(batch, tokens, hidden)`` after the
             final norm.
         """
         grown = self.grow(configurations, inputs, starts, on_state=on_state, keep=keep)
-        for branch in grown:
-            yield from self._leave(branch)
+        return chain.from_iterable(map(self._leave, grown))
 
     def grow(
         self,
@@ -243,9 +243,9 @@ class PrefixTree:
             on_state(as_run[: self.running_steps[branch.depth].stop], hidden)
         return Branch(members, branch.depth + 1, hidden)
 
-    def _leave(self, branch: Branch) -> Iterator[tuple[int, Tensor]]:
+    def _leave(self, branch: Branch) -> list[tuple[int, Tensor]]:
         final = self._backbone.leave(branch.hidden)
-        yield from ((int(member), final) for member in branch.members)
+        return [(int(member), final) for member in branch.members]
 
     def run(
         self, depth: int, choice: Configurations, hidden: Tensor, inputs: LayerInputs
